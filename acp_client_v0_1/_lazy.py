@@ -1,0 +1,42 @@
+"""Names that load their module when they are first used (PEP 562).
+
+``import acp_client_v0_1`` alone then costs almost nothing: pydantic and urllib3 are loaded by the
+first name that needs them. A name, once loaded, is an ordinary attribute of its package.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+__all__ = ["lazy_exports"]
+
+
+def lazy_exports(
+    package: str, exports: Mapping[str, str], submodules: tuple[str, ...] = ()
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Make the functions ``__getattr__`` and ``__dir__`` of a package.
+
+    Args:
+        package: the name of the package, its ``__name__``.
+        exports: for each name, the module that defines it.
+        submodules: names of submodules that are reachable as attributes of the package, as they
+            would be had it imported them.
+    """
+
+    def load(name: str) -> Any:
+        if name in exports:
+            value = getattr(import_module(exports[name]), name)
+        elif name in submodules:
+            value = import_module(f"{package}.{name}")
+        else:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        setattr(sys.modules[package], name, value)
+        return value
+
+    def names() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *exports, *submodules})
+
+    return load, names

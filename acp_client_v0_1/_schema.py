@@ -1,0 +1,310 @@
+"""The vocabulary of the generated models: their base classes and the types of their fields.
+
+A model reads like its schema in OpenAPI: ``class Run(schema.Model)``, ``run_id: schema.String``.
+
+Strategy: the two directions are told apart by how data comes in, so that no call needs a flag.
+
+* A **constructor** (and an assignment) is what a caller writes, and is strict: an unknown keyword,
+  an unknown enum value and a wrong type raise ``pydantic.ValidationError``.
+* **JSON** is what a server sends, and is tolerant: unknown fields are kept and written back, an
+  unknown enum value becomes a member that carries it, odd timestamps get a second reading.
+
+Invariants:
+
+* Decoding stays inside pydantic-core. Python code runs only for values outside the contract.
+* Nothing here knows of HTTP: ``models`` import this module and nothing of the runtime.
+* What JSON brought, :meth:`Model.to_dict` and :meth:`Model.to_json` give back, unknown fields
+  included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta, timezone, tzinfo
+from enum import Enum
+from pprint import pformat
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    RootModel,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema, to_json
+from typing_extensions import Self
+
+__all__ = [
+    # base classes
+    "Model",
+    "OneOf",
+    "OpenEnum",
+    # types of fields
+    "Boolean",
+    "DateTime",
+    "FreeObject",
+    "Integer",
+    "String",
+    # what a field's declaration may say besides
+    "Annotated",
+    "Field",
+    "Literal",
+]
+
+T = TypeVar("T")
+
+
+class Conversions(BaseModel):
+    """The conversions that each model offers, from and to dictionaries, JSON and text."""
+
+    model_config = ConfigDict(
+        defer_build=True,
+        protected_namespaces=(),
+        ser_json_inf_nan="constants",
+        validate_assignment=True,
+    )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the model as a dictionary of Python values, without fields that are None.
+
+        Returns:
+            A new dictionary, keyed by the names on the wire. Dates stay ``datetime``, enums stay
+            members, unknown fields are included.
+        """
+        dumped: dict[str, Any] = self.model_dump(by_alias=True, exclude_none=True)
+        return dumped
+
+    def to_json(self) -> str:
+        """Return the model as compact JSON text, without fields that are None."""
+        return self.model_dump_json(by_alias=True, exclude_none=True)
+
+    def to_str(self) -> str:
+        """Return the model for a person to read: its dictionary, one field a line."""
+        return pformat(self.model_dump(mode="json", by_alias=True, exclude_none=True))
+
+    @classmethod
+    def from_json(cls, json_str: str | bytes | bytearray) -> Self:
+        """Read a model from JSON, as tolerantly as an answer of a server.
+
+        Args:
+            json_str: one JSON object, as text or as UTF-8 bytes.
+
+        Raises:
+            pydantic.ValidationError: (a ``ValueError``) it is no JSON, or does not fit the model.
+        """
+        return cls.model_validate_json(json_str)
+
+    @classmethod
+    def from_dict(cls, obj: Any) -> Self:
+        """Read a model from a dictionary that holds received data, as tolerantly as JSON.
+
+        Args:
+            obj: a mapping keyed by the names on the wire, or an instance of the model.
+
+        Raises:
+            pydantic.ValidationError: (a ``ValueError``) it does not fit the model.
+        """
+        if isinstance(obj, cls):
+            return obj
+        return cls.model_validate_json(to_json(obj, by_alias=True, inf_nan_mode="constants"))
+
+    def __str__(self) -> str:
+        """Return :meth:`to_str`."""
+        return self.to_str()
+
+
+class Model(Conversions):
+    """Base of the models that are JSON objects."""
+
+    model_config = ConfigDict(extra="allow")
+
+    def __init__(self, /, **data: Any) -> None:
+        """Create an instance from keywords, refusing those that the model does not have.
+
+        Raises:
+            pydantic.ValidationError: (a ``ValueError``) names each keyword that is unknown,
+                missing or of a wrong type.
+        """
+        fields = type(self).model_fields
+        unknown = [name for name in data if name not in fields]
+        if unknown:
+            raise _unknown_keywords(type(self).__name__, unknown, data)
+        super().__init__(**data)
+
+    # pydantic-core then builds instances from JSON without calling __init__, which is what keeps
+    # received data tolerant, and fast.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Assign a validated value, refusing names that the model does not have."""
+        if not name.startswith("_") and name not in type(self).model_fields:
+            extra = self.model_extra
+            if extra is None or name not in extra:
+                raise ValueError(f'"{type(self).__name__}" object has no field "{name}"')
+        super().__setattr__(name, value)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """Yield what ``repr`` shows: the fields that have a value."""
+        return ((name, value) for name, value in super().__repr_args__() if value is not None)
+
+
+class OneOf(RootModel[T], Conversions, Generic[T]):
+    """Base of the models that are one of several others, told apart by a discriminator."""
+
+    one_of_schemas: ClassVar[frozenset[str]] = frozenset()
+    """The names of the models that :attr:`actual_instance` can be."""
+
+    def __init__(self, *args: Any, **data: Any) -> None:
+        """Wrap an instance of one of the models, or a dictionary that has the discriminator.
+
+        Args:
+            *args: the instance, as the one positional argument.
+            **data: the instance, as the keyword ``actual_instance``.
+
+        Raises:
+            pydantic.ValidationError: (a ``ValueError``) it is none of them.
+            TypeError: not exactly one instance was given.
+        """
+        if len(args) + len(data) != 1 or not data.keys() <= {"actual_instance", "root"}:
+            raise TypeError(f"{type(self).__name__} takes one argument, actual_instance")
+        super().__init__(*args, *data.values())
+
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+    @property
+    def actual_instance(self) -> T:
+        """The instance itself, with the type that the discriminator chose."""
+        return self.root
+
+    @actual_instance.setter
+    def actual_instance(self, value: T) -> None:
+        self.root = value
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """Yield what ``repr`` shows: the instance alone."""
+        yield None, self.root
+
+
+class OpenEnum(str, Enum):
+    """Base of the enums: closed for what is sent, open for what a server answers.
+
+    A value that the contract does not list, received in JSON, becomes a member that carries it:
+    ``member.value`` is what came, and :attr:`is_known` is false. ``RunStatus("…")`` and
+    constructors refuse such a value.
+    """
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the contract lists this value."""
+        return self._name_ in type(self).__members__
+
+    def __str__(self) -> str:
+        """Return the value as it goes over the wire."""
+        return str(self.value)
+
+    def __reduce_ex__(self, proto: Any) -> tuple[Any, ...]:
+        """Pickle by value, so that an unlisted one comes back as well."""
+        return _member, (type(self), self.value)
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        """Validate listed values natively; open the enum for JSON only."""
+        closed = handler(source)
+        unlisted = core_schema.no_info_after_validator_function(
+            cls._unlisted, core_schema.str_schema(strict=True)
+        )
+        opened = core_schema.union_schema([closed, unlisted], mode="left_to_right")
+        return core_schema.json_or_python_schema(opened, closed)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Describe the listed values alone, as the contract does."""
+        return {"type": "string", "enum": [member.value for member in cls], "title": cls.__name__}
+
+    @classmethod
+    def _unlisted(cls, value: str) -> Self:
+        member = str.__new__(cls, value)
+        member._name_ = member._value_ = value
+        return member
+
+
+def _member(cls: type[OpenEnum], value: str) -> OpenEnum:
+    try:
+        return cls(value)
+    except ValueError:
+        return cls._unlisted(value)
+
+
+def _unknown_keywords(title: str, names: list[str], data: dict[str, Any]) -> ValidationError:
+    errors = [InitErrorDetails(type="extra_forbidden", loc=(n,), input=data[n]) for n in names]
+    return ValidationError.from_exception_data(title, errors)
+
+
+class _OddTimestamps:
+    """Gives date-times that pydantic refuses a second reading, in JSON only."""
+
+    @staticmethod
+    def __get_pydantic_core_schema__(
+        source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        regular = handler(source)
+        odd = core_schema.no_info_after_validator_function(
+            _read_timestamp, core_schema.str_schema(strict=True)
+        )
+        either = core_schema.union_schema([regular, odd], mode="left_to_right")
+        return core_schema.json_or_python_schema(either, regular)
+
+    @staticmethod
+    def __get_pydantic_json_schema__(
+        schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"type": "string", "format": "date-time"}
+
+
+def _read_timestamp(text: str) -> datetime:
+    """Read a date-time that is not RFC 3339, refusing one that lacks a part of its date.
+
+    dateutil fills what a text lacks from a default, so a text is complete only if two different
+    defaults give the same answer.
+    """
+    from dateutil import parser  # loaded only for a server that needs it
+
+    try:
+        first, second = (
+            parser.parse(text, default=datetime(year, month, day), tzinfos=_zone)
+            for year, month, day in ((2000, 1, 1), (2004, 2, 2))
+        )
+    except (ValueError, OverflowError):
+        first, second = datetime.min, datetime.max
+    if first != second:
+        raise PydanticCustomError("timestamp", "Input should be a complete date and time")
+    return first
+
+
+def _zone(name: str | None, offset: int | None) -> tzinfo:
+    """Return the zone of a timestamp; a name that has no one meaning is refused, never dropped."""
+    if offset is not None:
+        return timezone(timedelta(seconds=offset))
+    if name in ("UTC", "GMT"):
+        return timezone.utc
+    raise ValueError(f"unknown time zone {name!r}")
+
+
+String = StrictStr
+Integer = StrictInt
+Boolean = StrictBool
+FreeObject = dict[str, Any]
+"""A JSON object whose properties the contract leaves to the agent."""
+DateTime = Annotated[datetime, _OddTimestamps()]
+"""A date-time: RFC 3339 by contract, with or without an offset, other complete forms tolerated."""
