@@ -1,0 +1,231 @@
+# Generated from openapi.yaml by `make generate`. Do not edit: change the contract or templates/.
+
+"""A client of the Agent Connect Protocol (ACP) 0.1.
+
+Each name loads its module when it is first used, so importing the package is almost free.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from acp_client_v0_1._lazy import lazy_exports
+from acp_client_v0_1._version import __version__
+
+__all__ = [
+    "__version__",
+    # operations, one class a tag
+    "AgentsApi",
+    "RunsApi",
+    "ThreadsApi",
+    # the client
+    "ApiClient",
+    "ApiResponse",
+    "Configuration",
+    "EventStream",
+    "ServerSentEvent",
+    "SSEParser",
+    "wait_for_run_output",
+    # errors
+    "OpenApiException",
+    "ApiTypeError",
+    "ApiValueError",
+    "ApiKeyError",
+    "ApiAttributeError",
+    "ApiException",
+    "BadRequestException",
+    "UnauthorizedException",
+    "ForbiddenException",
+    "NotFoundException",
+    "ConflictException",
+    "UnprocessableEntityException",
+    "TooManyRequestsException",
+    "ServiceException",
+    "TransportException",
+    "ConnectionException",
+    "NameResolutionException",
+    "ProxyException",
+    "TLSException",
+    "ProtocolException",
+    "ApiTimeoutError",
+    "StreamInterrupted",
+    "ResponseDecodeError",
+    "ResponseValidationError",
+    "StreamDecodeError",
+    "EventTooLarge",
+    "RunWaitTimeout",
+    # models
+    "Agent",
+    "AgentACPDescriptor",
+    "AgentACPSpec",
+    "AgentACPSpecInterruptsInner",
+    "AgentCapabilities",
+    "AgentMetadata",
+    "AgentRef",
+    "AgentSearchRequest",
+    "CustomRunResultUpdate",
+    "Run",
+    "RunCreate",
+    "RunError",
+    "RunInterrupt",
+    "RunOutput",
+    "RunOutputStream",
+    "RunResult",
+    "RunSearchRequest",
+    "RunStatus",
+    "StreamEventPayload",
+    "StreamingMode",
+    "StreamingModes",
+    "Thread",
+    "ThreadCreate",
+    "ThreadSearchRequest",
+]
+
+if TYPE_CHECKING:
+    from acp_client_v0_1.api.agents_api import AgentsApi as AgentsApi
+    from acp_client_v0_1.api.runs_api import RunsApi as RunsApi
+    from acp_client_v0_1.api.threads_api import ThreadsApi as ThreadsApi
+    from acp_client_v0_1.api_client import ApiClient as ApiClient
+    from acp_client_v0_1.api_response import ApiResponse as ApiResponse
+    from acp_client_v0_1.configuration import Configuration as Configuration
+    from acp_client_v0_1.exceptions import ApiAttributeError as ApiAttributeError
+    from acp_client_v0_1.exceptions import ApiException as ApiException
+    from acp_client_v0_1.exceptions import ApiKeyError as ApiKeyError
+    from acp_client_v0_1.exceptions import ApiTimeoutError as ApiTimeoutError
+    from acp_client_v0_1.exceptions import ApiTypeError as ApiTypeError
+    from acp_client_v0_1.exceptions import ApiValueError as ApiValueError
+    from acp_client_v0_1.exceptions import BadRequestException as BadRequestException
+    from acp_client_v0_1.exceptions import ConflictException as ConflictException
+    from acp_client_v0_1.exceptions import ConnectionException as ConnectionException
+    from acp_client_v0_1.exceptions import EventTooLarge as EventTooLarge
+    from acp_client_v0_1.exceptions import ForbiddenException as ForbiddenException
+    from acp_client_v0_1.exceptions import NameResolutionException as NameResolutionException
+    from acp_client_v0_1.exceptions import NotFoundException as NotFoundException
+    from acp_client_v0_1.exceptions import OpenApiException as OpenApiException
+    from acp_client_v0_1.exceptions import ProtocolException as ProtocolException
+    from acp_client_v0_1.exceptions import ProxyException as ProxyException
+    from acp_client_v0_1.exceptions import ResponseDecodeError as ResponseDecodeError
+    from acp_client_v0_1.exceptions import ResponseValidationError as ResponseValidationError
+    from acp_client_v0_1.exceptions import RunWaitTimeout as RunWaitTimeout
+    from acp_client_v0_1.exceptions import ServiceException as ServiceException
+    from acp_client_v0_1.exceptions import StreamDecodeError as StreamDecodeError
+    from acp_client_v0_1.exceptions import StreamInterrupted as StreamInterrupted
+    from acp_client_v0_1.exceptions import TLSException as TLSException
+    from acp_client_v0_1.exceptions import TooManyRequestsException as TooManyRequestsException
+    from acp_client_v0_1.exceptions import TransportException as TransportException
+    from acp_client_v0_1.exceptions import UnauthorizedException as UnauthorizedException
+    from acp_client_v0_1.exceptions import (
+        UnprocessableEntityException as UnprocessableEntityException,
+    )
+    from acp_client_v0_1.models.agent import Agent as Agent
+    from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor as AgentACPDescriptor
+    from acp_client_v0_1.models.agent_acp_spec import AgentACPSpec as AgentACPSpec
+    from acp_client_v0_1.models.agent_acp_spec_interrupts_inner import (
+        AgentACPSpecInterruptsInner as AgentACPSpecInterruptsInner,
+    )
+    from acp_client_v0_1.models.agent_capabilities import AgentCapabilities as AgentCapabilities
+    from acp_client_v0_1.models.agent_metadata import AgentMetadata as AgentMetadata
+    from acp_client_v0_1.models.agent_ref import AgentRef as AgentRef
+    from acp_client_v0_1.models.agent_search_request import AgentSearchRequest as AgentSearchRequest
+    from acp_client_v0_1.models.custom_run_result_update import (
+        CustomRunResultUpdate as CustomRunResultUpdate,
+    )
+    from acp_client_v0_1.models.run import Run as Run
+    from acp_client_v0_1.models.run_create import RunCreate as RunCreate
+    from acp_client_v0_1.models.run_error import RunError as RunError
+    from acp_client_v0_1.models.run_interrupt import RunInterrupt as RunInterrupt
+    from acp_client_v0_1.models.run_output import RunOutput as RunOutput
+    from acp_client_v0_1.models.run_output_stream import RunOutputStream as RunOutputStream
+    from acp_client_v0_1.models.run_result import RunResult as RunResult
+    from acp_client_v0_1.models.run_search_request import RunSearchRequest as RunSearchRequest
+    from acp_client_v0_1.models.run_status import RunStatus as RunStatus
+    from acp_client_v0_1.models.stream_event_payload import StreamEventPayload as StreamEventPayload
+    from acp_client_v0_1.models.streaming_mode import StreamingMode as StreamingMode
+    from acp_client_v0_1.models.streaming_modes import StreamingModes as StreamingModes
+    from acp_client_v0_1.models.thread import Thread as Thread
+    from acp_client_v0_1.models.thread_create import ThreadCreate as ThreadCreate
+    from acp_client_v0_1.models.thread_search_request import (
+        ThreadSearchRequest as ThreadSearchRequest,
+    )
+    from acp_client_v0_1.streaming import EventStream as EventStream
+    from acp_client_v0_1.streaming import ServerSentEvent as ServerSentEvent
+    from acp_client_v0_1.streaming import SSEParser as SSEParser
+    from acp_client_v0_1.waiting import wait_for_run_output as wait_for_run_output
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "AgentsApi": "acp_client_v0_1.api.agents_api",
+            "RunsApi": "acp_client_v0_1.api.runs_api",
+            "ThreadsApi": "acp_client_v0_1.api.threads_api",
+            "ApiClient": "acp_client_v0_1.api_client",
+            "ApiResponse": "acp_client_v0_1.api_response",
+            "Configuration": "acp_client_v0_1.configuration",
+            "EventStream": "acp_client_v0_1.streaming",
+            "ServerSentEvent": "acp_client_v0_1.streaming",
+            "SSEParser": "acp_client_v0_1.streaming",
+            "wait_for_run_output": "acp_client_v0_1.waiting",
+            "OpenApiException": "acp_client_v0_1.exceptions",
+            "ApiTypeError": "acp_client_v0_1.exceptions",
+            "ApiValueError": "acp_client_v0_1.exceptions",
+            "ApiKeyError": "acp_client_v0_1.exceptions",
+            "ApiAttributeError": "acp_client_v0_1.exceptions",
+            "ApiException": "acp_client_v0_1.exceptions",
+            "BadRequestException": "acp_client_v0_1.exceptions",
+            "UnauthorizedException": "acp_client_v0_1.exceptions",
+            "ForbiddenException": "acp_client_v0_1.exceptions",
+            "NotFoundException": "acp_client_v0_1.exceptions",
+            "ConflictException": "acp_client_v0_1.exceptions",
+            "UnprocessableEntityException": "acp_client_v0_1.exceptions",
+            "TooManyRequestsException": "acp_client_v0_1.exceptions",
+            "ServiceException": "acp_client_v0_1.exceptions",
+            "TransportException": "acp_client_v0_1.exceptions",
+            "ConnectionException": "acp_client_v0_1.exceptions",
+            "NameResolutionException": "acp_client_v0_1.exceptions",
+            "ProxyException": "acp_client_v0_1.exceptions",
+            "TLSException": "acp_client_v0_1.exceptions",
+            "ProtocolException": "acp_client_v0_1.exceptions",
+            "ApiTimeoutError": "acp_client_v0_1.exceptions",
+            "StreamInterrupted": "acp_client_v0_1.exceptions",
+            "ResponseDecodeError": "acp_client_v0_1.exceptions",
+            "ResponseValidationError": "acp_client_v0_1.exceptions",
+            "StreamDecodeError": "acp_client_v0_1.exceptions",
+            "EventTooLarge": "acp_client_v0_1.exceptions",
+            "RunWaitTimeout": "acp_client_v0_1.exceptions",
+            "Agent": "acp_client_v0_1.models.agent",
+            "AgentACPDescriptor": "acp_client_v0_1.models.agent_acp_descriptor",
+            "AgentACPSpec": "acp_client_v0_1.models.agent_acp_spec",
+            "AgentACPSpecInterruptsInner": "acp_client_v0_1.models.agent_acp_spec_interrupts_inner",
+            "AgentCapabilities": "acp_client_v0_1.models.agent_capabilities",
+            "AgentMetadata": "acp_client_v0_1.models.agent_metadata",
+            "AgentRef": "acp_client_v0_1.models.agent_ref",
+            "AgentSearchRequest": "acp_client_v0_1.models.agent_search_request",
+            "CustomRunResultUpdate": "acp_client_v0_1.models.custom_run_result_update",
+            "Run": "acp_client_v0_1.models.run",
+            "RunCreate": "acp_client_v0_1.models.run_create",
+            "RunError": "acp_client_v0_1.models.run_error",
+            "RunInterrupt": "acp_client_v0_1.models.run_interrupt",
+            "RunOutput": "acp_client_v0_1.models.run_output",
+            "RunOutputStream": "acp_client_v0_1.models.run_output_stream",
+            "RunResult": "acp_client_v0_1.models.run_result",
+            "RunSearchRequest": "acp_client_v0_1.models.run_search_request",
+            "RunStatus": "acp_client_v0_1.models.run_status",
+            "StreamEventPayload": "acp_client_v0_1.models.stream_event_payload",
+            "StreamingMode": "acp_client_v0_1.models.streaming_mode",
+            "StreamingModes": "acp_client_v0_1.models.streaming_modes",
+            "Thread": "acp_client_v0_1.models.thread",
+            "ThreadCreate": "acp_client_v0_1.models.thread_create",
+            "ThreadSearchRequest": "acp_client_v0_1.models.thread_search_request",
+        },
+        (
+            "api",
+            "api_client",
+            "api_response",
+            "configuration",
+            "exceptions",
+            "models",
+            "rest",
+            "streaming",
+            "waiting",
+        ),
+    )

@@ -1,0 +1,34 @@
+# Generated from openapi.yaml by `make generate`. Do not edit: change the contract or templates/.
+
+"""The operations of the protocol, one class a tag, each loaded when it is first used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from acp_client_v0_1._lazy import lazy_exports
+
+__all__ = [
+    "AgentsApi",
+    "RunsApi",
+    "ThreadsApi",
+]
+
+if TYPE_CHECKING:
+    from acp_client_v0_1.api.agents_api import AgentsApi as AgentsApi
+    from acp_client_v0_1.api.runs_api import RunsApi as RunsApi
+    from acp_client_v0_1.api.threads_api import ThreadsApi as ThreadsApi
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "AgentsApi": "acp_client_v0_1.api.agents_api",
+            "RunsApi": "acp_client_v0_1.api.runs_api",
+            "ThreadsApi": "acp_client_v0_1.api.threads_api",
+        },
+        (
+            "agents_api",
+            "runs_api",
+            "threads_api",
+        ),
+    )

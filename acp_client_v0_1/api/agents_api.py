@@ -1,0 +1,207 @@
+# Generated from openapi.yaml by `make generate`. Do not edit: change the contract or templates/.
+
+"""The operations of the tag Agents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from acp_client_v0_1 import models
+from acp_client_v0_1.api_client import Api, RawResponse, RequestTimeout
+from acp_client_v0_1.api_response import ApiResponse
+from acp_client_v0_1.operation import Operation, Parameter
+
+__all__ = ["AgentsApi"]
+
+_GET_ACP_DESCRIPTOR_BY_ID: Operation[models.AgentACPDescriptor] = Operation(
+    "get_acp_descriptor_by_id",
+    "GET",
+    "/agents/{agent_id}/descriptor",
+    (Parameter("agent_id", "path", str),),
+    returns=models.AgentACPDescriptor,
+    accept="application/json",
+    safe=True,
+)
+_GET_AGENT_BY_ID: Operation[models.Agent] = Operation(
+    "get_agent_by_id",
+    "GET",
+    "/agents/{agent_id}",
+    (Parameter("agent_id", "path", str),),
+    returns=models.Agent,
+    accept="application/json",
+    safe=True,
+)
+_SEARCH_AGENTS: Operation[list[models.Agent]] = Operation(
+    "search_agents",
+    "POST",
+    "/agents/search",
+    (Parameter("agent_search_request", "body", models.AgentSearchRequest),),
+    returns=list[models.Agent],
+    accept="application/json",
+    content_type="application/json",
+    safe=True,
+)
+
+
+class AgentsApi(Api):
+    """Find agents and read what they can do.
+
+    Each operation stands in three variants: the plain one returns the decoded answer,
+    ``…_with_http_info`` an :class:`ApiResponse` with status and headers besides, and
+    ``…_without_preload_content`` urllib3's response, unread, whatever its status.
+
+    All take these arguments besides their own:
+
+    * ``_request_timeout``: seconds for the whole call; or a pair of seconds (connect, longest
+      silence) for each attempt; None for the configured default.
+    * ``_request_auth``: instead of the configured credentials, a mapping
+      ``{"in": "header", "key": …, "value": …}``.
+    * ``_content_type``: the ``Content-Type`` of the request, if not the contract's.
+    * ``_headers``: further headers of this request; they win over all others.
+    * ``_host_index``: 0, the only host.
+
+    All raise ``ApiTypeError`` or ``ApiValueError``, naming the argument, before anything is sent,
+    and ``ApiException`` (see ``acp_client_v0_1.exceptions``) if the call fails.
+    """
+
+    def get_acp_descriptor_by_id(
+        self,
+        agent_id: str,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> models.AgentACPDescriptor:
+        """Get the ACP descriptor of an Agent (``GET /agents/{agent_id}/descriptor``).
+
+        Get what an agent can do and the schemas of all that it takes and gives.
+
+        Args:
+            agent_id: The ID of the agent.
+            _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
+        """
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call(_GET_ACP_DESCRIPTOR_BY_ID, (agent_id,), options)
+
+    def get_acp_descriptor_by_id_with_http_info(
+        self,
+        agent_id: str,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> ApiResponse[models.AgentACPDescriptor]:
+        """Do the same as :meth:`get_acp_descriptor_by_id`, returning status and headers as well."""
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call_with_http_info(_GET_ACP_DESCRIPTOR_BY_ID, (agent_id,), options)
+
+    def get_acp_descriptor_by_id_without_preload_content(
+        self,
+        agent_id: str,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> RawResponse:
+        """Do the same as :meth:`get_acp_descriptor_by_id`, returning the response unread."""
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call_without_preload_content(
+            _GET_ACP_DESCRIPTOR_BY_ID, (agent_id,), options
+        )
+
+    def get_agent_by_id(
+        self,
+        agent_id: str,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> models.Agent:
+        """Get an Agent (``GET /agents/{agent_id}``).
+
+        Get an agent from its ID.
+
+        Args:
+            agent_id: The ID of the agent.
+            _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
+        """
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call(_GET_AGENT_BY_ID, (agent_id,), options)
+
+    def get_agent_by_id_with_http_info(
+        self,
+        agent_id: str,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> ApiResponse[models.Agent]:
+        """Do the same as :meth:`get_agent_by_id`, returning status and headers as well."""
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call_with_http_info(_GET_AGENT_BY_ID, (agent_id,), options)
+
+    def get_agent_by_id_without_preload_content(
+        self,
+        agent_id: str,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> RawResponse:
+        """Do the same as :meth:`get_agent_by_id`, returning the response unread."""
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call_without_preload_content(_GET_AGENT_BY_ID, (agent_id,), options)
+
+    def search_agents(
+        self,
+        agent_search_request: models.AgentSearchRequest,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> list[models.Agent]:
+        """Search Agents (``POST /agents/search``).
+
+        Search for agents by name and version. Without any criterion it lists all of them.
+
+        Args:
+            agent_search_request: what to send, the model or a dict of its fields.
+            _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
+        """
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call(_SEARCH_AGENTS, (agent_search_request,), options)
+
+    def search_agents_with_http_info(
+        self,
+        agent_search_request: models.AgentSearchRequest,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> ApiResponse[list[models.Agent]]:
+        """Do the same as :meth:`search_agents`, returning status and headers as well."""
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call_with_http_info(_SEARCH_AGENTS, (agent_search_request,), options)
+
+    def search_agents_without_preload_content(
+        self,
+        agent_search_request: models.AgentSearchRequest,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> RawResponse:
+        """Do the same as :meth:`search_agents`, returning the response unread."""
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call_without_preload_content(
+            _SEARCH_AGENTS, (agent_search_request,), options
+        )

@@ -1,0 +1,495 @@
+# Generated from openapi.yaml by `make generate`. Do not edit: change the contract or templates/.
+
+"""The operations of the tag Runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from acp_client_v0_1 import models
+from acp_client_v0_1.api_client import Api, RawResponse, RequestTimeout
+from acp_client_v0_1.api_response import ApiResponse
+from acp_client_v0_1.operation import Operation, Parameter
+from acp_client_v0_1.streaming import EventStream
+
+__all__ = ["RunsApi"]
+
+_CREATE_RUN: Operation[models.Run] = Operation(
+    "create_run",
+    "POST",
+    "/runs",
+    (Parameter("run_create", "body", models.RunCreate),),
+    returns=models.Run,
+    accept="application/json",
+    content_type="application/json",
+)
+_DELETE_RUN: Operation[models.Run] = Operation(
+    "delete_run",
+    "DELETE",
+    "/runs/{run_id}",
+    (Parameter("run_id", "path", str),),
+    returns=models.Run,
+    accept="application/json",
+)
+_GET_RUN: Operation[models.Run] = Operation(
+    "get_run",
+    "GET",
+    "/runs/{run_id}",
+    (Parameter("run_id", "path", str),),
+    returns=models.Run,
+    accept="application/json",
+    safe=True,
+)
+_GET_RUN_OUTPUT: Operation[models.RunOutput | None] = Operation(
+    "get_run_output",
+    "GET",
+    "/runs/{run_id}/output",
+    (
+        Parameter("run_id", "path", str),
+        Parameter("block_timeout", "query", int, required=False, minimum=0, block_window=True),
+    ),
+    returns=models.RunOutput,
+    accept="application/json",
+    safe=True,
+    empty_on_204=True,
+)
+_GET_RUN_STREAM: Operation[EventStream[models.RunOutputStream]] = Operation(
+    "get_run_stream",
+    "GET",
+    "/runs/{run_id}/stream",
+    (Parameter("run_id", "path", str),),
+    returns=models.RunOutputStream,
+    accept="text/event-stream, application/json",
+    safe=True,
+    streaming=True,
+)
+_RESUME_RUN: Operation[models.Run] = Operation(
+    "resume_run",
+    "POST",
+    "/runs/{run_id}",
+    (
+        Parameter("run_id", "path", str),
+        Parameter("body", "body", dict),
+    ),
+    returns=models.Run,
+    accept="application/json",
+    content_type="application/json",
+)
+_SEARCH_RUNS: Operation[list[models.Run]] = Operation(
+    "search_runs",
+    "POST",
+    "/runs/search",
+    (Parameter("run_search_request", "body", models.RunSearchRequest),),
+    returns=list[models.Run],
+    accept="application/json",
+    content_type="application/json",
+    safe=True,
+)
+
+
+class RunsApi(Api):
+    """Create runs of agents, follow them and read their output.
+
+    Each operation stands in three variants: the plain one returns the decoded answer,
+    ``…_with_http_info`` an :class:`ApiResponse` with status and headers besides, and
+    ``…_without_preload_content`` urllib3's response, unread, whatever its status.
+
+    All take these arguments besides their own:
+
+    * ``_request_timeout``: seconds for the whole call; or a pair of seconds (connect, longest
+      silence) for each attempt; None for the configured default.
+    * ``_request_auth``: instead of the configured credentials, a mapping
+      ``{"in": "header", "key": …, "value": …}``.
+    * ``_content_type``: the ``Content-Type`` of the request, if not the contract's.
+    * ``_headers``: further headers of this request; they win over all others.
+    * ``_host_index``: 0, the only host.
+
+    All raise ``ApiTypeError`` or ``ApiValueError``, naming the argument, before anything is sent,
+    and ``ApiException`` (see ``acp_client_v0_1.exceptions``) if the call fails.
+    """
+
+    def create_run(
+        self,
+        run_create: models.RunCreate,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> models.Run:
+        """Create Background Run (``POST /runs``).
+
+        Create a run and return its description at once, without waiting for its output.
+
+        Args:
+            run_create: what to send, the model or a dict of its fields.
+            _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
+        """
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call(_CREATE_RUN, (run_create,), options)
+
+    def create_run_with_http_info(
+        self,
+        run_create: models.RunCreate,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> ApiResponse[models.Run]:
+        """Do the same as :meth:`create_run`, returning status and headers as well."""
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call_with_http_info(_CREATE_RUN, (run_create,), options)
+
+    def create_run_without_preload_content(
+        self,
+        run_create: models.RunCreate,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> RawResponse:
+        """Do the same as :meth:`create_run`, returning the response unread."""
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call_without_preload_content(_CREATE_RUN, (run_create,), options)
+
+    def delete_run(
+        self,
+        run_id: str,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> models.Run:
+        """Delete a run. If running, cancel and then delete. (``DELETE /runs/{run_id}``).
+
+        Cancel the run if it has not ended, then delete it.
+
+        Args:
+            run_id: The ID of the run.
+            _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
+        """
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call(_DELETE_RUN, (run_id,), options)
+
+    def delete_run_with_http_info(
+        self,
+        run_id: str,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> ApiResponse[models.Run]:
+        """Do the same as :meth:`delete_run`, returning status and headers as well."""
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call_with_http_info(_DELETE_RUN, (run_id,), options)
+
+    def delete_run_without_preload_content(
+        self,
+        run_id: str,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> RawResponse:
+        """Do the same as :meth:`delete_run`, returning the response unread."""
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call_without_preload_content(_DELETE_RUN, (run_id,), options)
+
+    def get_run(
+        self,
+        run_id: str,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> models.Run:
+        """Get a previously created Run (``GET /runs/{run_id}``).
+
+        Get a run from its ID, without waiting for its output.
+
+        Args:
+            run_id: The ID of the run.
+            _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
+        """
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call(_GET_RUN, (run_id,), options)
+
+    def get_run_with_http_info(
+        self,
+        run_id: str,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> ApiResponse[models.Run]:
+        """Do the same as :meth:`get_run`, returning status and headers as well."""
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call_with_http_info(_GET_RUN, (run_id,), options)
+
+    def get_run_without_preload_content(
+        self,
+        run_id: str,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> RawResponse:
+        """Do the same as :meth:`get_run`, returning the response unread."""
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call_without_preload_content(_GET_RUN, (run_id,), options)
+
+    def get_run_output(
+        self,
+        run_id: str,
+        block_timeout: int | None = None,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> models.RunOutput | None:
+        """Retrieve last output of a run if available (``GET /runs/{run_id}/output``).
+
+        Retrieve the last output of the run. The output can be:
+          * an interrupt, when the status of the run is `interrupted`
+          * the final result of the run, when its status is `success`
+          * an error, when its status is `error` or `timeout`
+
+        If the block timeout is given and the status is `pending`, the call blocks until the status
+        changes or the timeout expires. If no timeout is given, or it has expired, and the status is
+        `pending`, the answer is `204` with no content, and the method returns `None`.
+
+        Args:
+            run_id: The ID of the run.
+            block_timeout: For how many seconds the server may wait for the output. Optional.
+            _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
+        """
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call(
+            _GET_RUN_OUTPUT,
+            (
+                run_id,
+                block_timeout,
+            ),
+            options,
+        )
+
+    def get_run_output_with_http_info(
+        self,
+        run_id: str,
+        block_timeout: int | None = None,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> ApiResponse[models.RunOutput | None]:
+        """Do the same as :meth:`get_run_output`, returning status and headers as well."""
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call_with_http_info(
+            _GET_RUN_OUTPUT,
+            (
+                run_id,
+                block_timeout,
+            ),
+            options,
+        )
+
+    def get_run_output_without_preload_content(
+        self,
+        run_id: str,
+        block_timeout: int | None = None,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> RawResponse:
+        """Do the same as :meth:`get_run_output`, returning the response unread."""
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call_without_preload_content(
+            _GET_RUN_OUTPUT,
+            (
+                run_id,
+                block_timeout,
+            ),
+            options,
+        )
+
+    def get_run_stream(
+        self,
+        run_id: str,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> EventStream[models.RunOutputStream]:
+        """Stream the run output (``GET /runs/{run_id}/stream``).
+
+        Send the output of the run as a stream of server-sent events, see
+        <https://html.spec.whatwg.org/multipage/server-sent-events.html>.
+        The stream ends when the run does.
+
+        Args:
+            run_id: The ID of the run.
+            _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
+        """
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call(_GET_RUN_STREAM, (run_id,), options)
+
+    def get_run_stream_with_http_info(
+        self,
+        run_id: str,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> ApiResponse[EventStream[models.RunOutputStream]]:
+        """Do the same as :meth:`get_run_stream`, returning status and headers as well."""
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call_with_http_info(_GET_RUN_STREAM, (run_id,), options)
+
+    def get_run_stream_without_preload_content(
+        self,
+        run_id: str,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> RawResponse:
+        """Do the same as :meth:`get_run_stream`, returning the response unread."""
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call_without_preload_content(_GET_RUN_STREAM, (run_id,), options)
+
+    def resume_run(
+        self,
+        run_id: str,
+        body: dict[str, Any],
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> models.Run:
+        """Resume an interrupted Run (``POST /runs/{run_id}``).
+
+        Give an interrupted run the input that its agent asked for, so that it goes on.
+        The body has to match the schema that the agent declares as `resume_payload` for this
+        type of interrupt.
+
+        Args:
+            run_id: The ID of the run.
+            body: the JSON object to send.
+            _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
+        """
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call(
+            _RESUME_RUN,
+            (
+                run_id,
+                body,
+            ),
+            options,
+        )
+
+    def resume_run_with_http_info(
+        self,
+        run_id: str,
+        body: dict[str, Any],
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> ApiResponse[models.Run]:
+        """Do the same as :meth:`resume_run`, returning status and headers as well."""
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call_with_http_info(
+            _RESUME_RUN,
+            (
+                run_id,
+                body,
+            ),
+            options,
+        )
+
+    def resume_run_without_preload_content(
+        self,
+        run_id: str,
+        body: dict[str, Any],
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> RawResponse:
+        """Do the same as :meth:`resume_run`, returning the response unread."""
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call_without_preload_content(
+            _RESUME_RUN,
+            (
+                run_id,
+                body,
+            ),
+            options,
+        )
+
+    def search_runs(
+        self,
+        run_search_request: models.RunSearchRequest,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> list[models.Run]:
+        """Search Runs (``POST /runs/search``).
+
+        Search for runs. Without any criterion it lists all of them.
+        Only runs that meet every given criterion are returned, oldest first.
+
+        Args:
+            run_search_request: what to send, the model or a dict of its fields.
+            _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
+        """
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call(_SEARCH_RUNS, (run_search_request,), options)
+
+    def search_runs_with_http_info(
+        self,
+        run_search_request: models.RunSearchRequest,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> ApiResponse[list[models.Run]]:
+        """Do the same as :meth:`search_runs`, returning status and headers as well."""
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call_with_http_info(_SEARCH_RUNS, (run_search_request,), options)
+
+    def search_runs_without_preload_content(
+        self,
+        run_search_request: models.RunSearchRequest,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> RawResponse:
+        """Do the same as :meth:`search_runs`, returning the response unread."""
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call_without_preload_content(
+            _SEARCH_RUNS, (run_search_request,), options
+        )

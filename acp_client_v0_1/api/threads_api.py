@@ -1,0 +1,436 @@
+# Generated from openapi.yaml by `make generate`. Do not edit: change the contract or templates/.
+
+"""The operations of the tag Threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from acp_client_v0_1 import models
+from acp_client_v0_1.api_client import Api, RawResponse, RequestTimeout
+from acp_client_v0_1.api_response import ApiResponse
+from acp_client_v0_1.operation import Operation, Parameter
+
+__all__ = ["ThreadsApi"]
+
+_CREATE_THREAD: Operation[models.Thread] = Operation(
+    "create_thread",
+    "POST",
+    "/threads",
+    (Parameter("thread_create", "body", models.ThreadCreate),),
+    returns=models.Thread,
+    accept="application/json",
+    content_type="application/json",
+)
+_DELETE_THREAD: Operation[models.Thread] = Operation(
+    "delete_thread",
+    "DELETE",
+    "/threads/{thread_id}",
+    (Parameter("thread_id", "path", str),),
+    returns=models.Thread,
+    accept="application/json",
+)
+_GET_RUN_THREADSTATE: Operation[dict[str, Any]] = Operation(
+    "get_run_threadstate",
+    "GET",
+    "/runs/{run_id}/threadstate",
+    (Parameter("run_id", "path", str),),
+    returns=dict[str, Any],
+    accept="application/json",
+    safe=True,
+)
+_GET_THREAD: Operation[models.Thread] = Operation(
+    "get_thread",
+    "GET",
+    "/threads/{thread_id}",
+    (Parameter("thread_id", "path", str),),
+    returns=models.Thread,
+    accept="application/json",
+    safe=True,
+)
+_GET_THREAD_HISTORY: Operation[list[models.Run]] = Operation(
+    "get_thread_history",
+    "GET",
+    "/threads/{thread_id}/history",
+    (Parameter("thread_id", "path", str),),
+    returns=list[models.Run],
+    accept="application/json",
+    safe=True,
+)
+_GET_THREAD_STATE: Operation[dict[str, Any]] = Operation(
+    "get_thread_state",
+    "GET",
+    "/threads/{thread_id}/state",
+    (Parameter("thread_id", "path", str),),
+    returns=dict[str, Any],
+    accept="application/json",
+    safe=True,
+)
+_SEARCH_THREADS: Operation[list[models.Thread]] = Operation(
+    "search_threads",
+    "POST",
+    "/threads/search",
+    (Parameter("thread_search_request", "body", models.ThreadSearchRequest),),
+    returns=list[models.Thread],
+    accept="application/json",
+    content_type="application/json",
+    safe=True,
+)
+
+
+class ThreadsApi(Api):
+    """Keep state between the runs of one conversation.
+
+    Each operation stands in three variants: the plain one returns the decoded answer,
+    ``…_with_http_info`` an :class:`ApiResponse` with status and headers besides, and
+    ``…_without_preload_content`` urllib3's response, unread, whatever its status.
+
+    All take these arguments besides their own:
+
+    * ``_request_timeout``: seconds for the whole call; or a pair of seconds (connect, longest
+      silence) for each attempt; None for the configured default.
+    * ``_request_auth``: instead of the configured credentials, a mapping
+      ``{"in": "header", "key": …, "value": …}``.
+    * ``_content_type``: the ``Content-Type`` of the request, if not the contract's.
+    * ``_headers``: further headers of this request; they win over all others.
+    * ``_host_index``: 0, the only host.
+
+    All raise ``ApiTypeError`` or ``ApiValueError``, naming the argument, before anything is sent,
+    and ``ApiException`` (see ``acp_client_v0_1.exceptions``) if the call fails.
+    """
+
+    def create_thread(
+        self,
+        thread_create: models.ThreadCreate,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> models.Thread:
+        """Create a Thread (``POST /threads``).
+
+        Create an empty thread for an agent that supports threads.
+
+        Args:
+            thread_create: what to send, the model or a dict of its fields.
+            _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
+        """
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call(_CREATE_THREAD, (thread_create,), options)
+
+    def create_thread_with_http_info(
+        self,
+        thread_create: models.ThreadCreate,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> ApiResponse[models.Thread]:
+        """Do the same as :meth:`create_thread`, returning status and headers as well."""
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call_with_http_info(_CREATE_THREAD, (thread_create,), options)
+
+    def create_thread_without_preload_content(
+        self,
+        thread_create: models.ThreadCreate,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> RawResponse:
+        """Do the same as :meth:`create_thread`, returning the response unread."""
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call_without_preload_content(
+            _CREATE_THREAD, (thread_create,), options
+        )
+
+    def delete_thread(
+        self,
+        thread_id: str,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> models.Thread:
+        """Delete a Thread (``DELETE /threads/{thread_id}``).
+
+        Delete a thread with its state and history.
+        A thread that has a pending run is in conflict and stays.
+
+        Args:
+            thread_id: The ID of the thread.
+            _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
+        """
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call(_DELETE_THREAD, (thread_id,), options)
+
+    def delete_thread_with_http_info(
+        self,
+        thread_id: str,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> ApiResponse[models.Thread]:
+        """Do the same as :meth:`delete_thread`, returning status and headers as well."""
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call_with_http_info(_DELETE_THREAD, (thread_id,), options)
+
+    def delete_thread_without_preload_content(
+        self,
+        thread_id: str,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> RawResponse:
+        """Do the same as :meth:`delete_thread`, returning the response unread."""
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call_without_preload_content(_DELETE_THREAD, (thread_id,), options)
+
+    def get_run_threadstate(
+        self,
+        run_id: str,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> dict[str, Any]:
+        """Retrieve the thread state at the end of a run (``GET /runs/{run_id}/threadstate``).
+
+        Retrieve the state of the thread as it was when the run ended.
+        Only for runs that have a thread and whose status is `success`.
+
+        Args:
+            run_id: The ID of the run.
+            _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
+        """
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call(_GET_RUN_THREADSTATE, (run_id,), options)
+
+    def get_run_threadstate_with_http_info(
+        self,
+        run_id: str,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> ApiResponse[dict[str, Any]]:
+        """Do the same as :meth:`get_run_threadstate`, returning status and headers as well."""
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call_with_http_info(_GET_RUN_THREADSTATE, (run_id,), options)
+
+    def get_run_threadstate_without_preload_content(
+        self,
+        run_id: str,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> RawResponse:
+        """Do the same as :meth:`get_run_threadstate`, returning the response unread."""
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call_without_preload_content(
+            _GET_RUN_THREADSTATE, (run_id,), options
+        )
+
+    def get_thread(
+        self,
+        thread_id: str,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> models.Thread:
+        """Get a Thread (``GET /threads/{thread_id}``).
+
+        Get a thread from its ID.
+
+        Args:
+            thread_id: The ID of the thread.
+            _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
+        """
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call(_GET_THREAD, (thread_id,), options)
+
+    def get_thread_with_http_info(
+        self,
+        thread_id: str,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> ApiResponse[models.Thread]:
+        """Do the same as :meth:`get_thread`, returning status and headers as well."""
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call_with_http_info(_GET_THREAD, (thread_id,), options)
+
+    def get_thread_without_preload_content(
+        self,
+        thread_id: str,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> RawResponse:
+        """Do the same as :meth:`get_thread`, returning the response unread."""
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call_without_preload_content(_GET_THREAD, (thread_id,), options)
+
+    def get_thread_history(
+        self,
+        thread_id: str,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> list[models.Run]:
+        """Get the runs of a Thread (``GET /threads/{thread_id}/history``).
+
+        Get all runs of a thread, oldest first.
+
+        Args:
+            thread_id: The ID of the thread.
+            _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
+        """
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call(_GET_THREAD_HISTORY, (thread_id,), options)
+
+    def get_thread_history_with_http_info(
+        self,
+        thread_id: str,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> ApiResponse[list[models.Run]]:
+        """Do the same as :meth:`get_thread_history`, returning status and headers as well."""
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call_with_http_info(_GET_THREAD_HISTORY, (thread_id,), options)
+
+    def get_thread_history_without_preload_content(
+        self,
+        thread_id: str,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> RawResponse:
+        """Do the same as :meth:`get_thread_history`, returning the response unread."""
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call_without_preload_content(
+            _GET_THREAD_HISTORY, (thread_id,), options
+        )
+
+    def get_thread_state(
+        self,
+        thread_id: str,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> dict[str, Any]:
+        """Get the state of a Thread (``GET /threads/{thread_id}/state``).
+
+        Get the current state of a thread. Its schema is the agent's `thread_state`.
+
+        Args:
+            thread_id: The ID of the thread.
+            _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
+        """
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call(_GET_THREAD_STATE, (thread_id,), options)
+
+    def get_thread_state_with_http_info(
+        self,
+        thread_id: str,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> ApiResponse[dict[str, Any]]:
+        """Do the same as :meth:`get_thread_state`, returning status and headers as well."""
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call_with_http_info(_GET_THREAD_STATE, (thread_id,), options)
+
+    def get_thread_state_without_preload_content(
+        self,
+        thread_id: str,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> RawResponse:
+        """Do the same as :meth:`get_thread_state`, returning the response unread."""
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call_without_preload_content(
+            _GET_THREAD_STATE, (thread_id,), options
+        )
+
+    def search_threads(
+        self,
+        thread_search_request: models.ThreadSearchRequest,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> list[models.Thread]:
+        """Search Threads (``POST /threads/search``).
+
+        Search for threads. Without any criterion it lists all of them.
+
+        Args:
+            thread_search_request: what to send, the model or a dict of its fields.
+            _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
+        """
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call(_SEARCH_THREADS, (thread_search_request,), options)
+
+    def search_threads_with_http_info(
+        self,
+        thread_search_request: models.ThreadSearchRequest,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> ApiResponse[list[models.Thread]]:
+        """Do the same as :meth:`search_threads`, returning status and headers as well."""
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call_with_http_info(
+            _SEARCH_THREADS, (thread_search_request,), options
+        )
+
+    def search_threads_without_preload_content(
+        self,
+        thread_search_request: models.ThreadSearchRequest,
+        _request_timeout: RequestTimeout = None,
+        _request_auth: dict[str, Any] | None = None,
+        _content_type: str | None = None,
+        _headers: dict[str, str] | None = None,
+        _host_index: int = 0,
+    ) -> RawResponse:
+        """Do the same as :meth:`search_threads`, returning the response unread."""
+        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
+        return self.api_client.call_without_preload_content(
+            _SEARCH_THREADS, (thread_search_request,), options
+        )

@@ -1,0 +1,19 @@
+# Generated from openapi.yaml by `make generate`. Do not edit: change the contract or templates/.
+"""The model AgentACPDescriptor."""
+
+from __future__ import annotations
+
+from acp_client_v0_1 import _schema as schema
+from acp_client_v0_1.models.agent_acp_spec import AgentACPSpec
+from acp_client_v0_1.models.agent_metadata import AgentMetadata
+
+__all__ = ["AgentACPDescriptor"]
+
+
+class AgentACPDescriptor(schema.Model):
+    """All that a program has to know to use an agent."""
+
+    metadata: AgentMetadata
+    """What the agent is called and does."""
+    specs: AgentACPSpec
+    """What the agent can do, and its schemas."""

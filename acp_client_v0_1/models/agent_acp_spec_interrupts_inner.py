@@ -1,0 +1,19 @@
+# Generated from openapi.yaml by `make generate`. Do not edit: change the contract or templates/.
+"""The model AgentACPSpecInterruptsInner."""
+
+from __future__ import annotations
+
+from acp_client_v0_1 import _schema as schema
+
+__all__ = ["AgentACPSpecInterruptsInner"]
+
+
+class AgentACPSpecInterruptsInner(schema.Model):
+    """A type of interrupt that an agent can raise."""
+
+    interrupt_type: schema.String
+    """The name of the type."""
+    interrupt_payload: schema.FreeObject
+    """The JSON Schema of what the agent asks."""
+    resume_payload: schema.FreeObject
+    """The JSON Schema of the answer, the body of resume_run."""

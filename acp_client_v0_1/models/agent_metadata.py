@@ -1,0 +1,18 @@
+# Generated from openapi.yaml by `make generate`. Do not edit: change the contract or templates/.
+"""The model AgentMetadata."""
+
+from __future__ import annotations
+
+from acp_client_v0_1 import _schema as schema
+from acp_client_v0_1.models.agent_ref import AgentRef
+
+__all__ = ["AgentMetadata"]
+
+
+class AgentMetadata(schema.Model):
+    """What an agent is called and does."""
+
+    ref: AgentRef
+    """The name and version of the agent."""
+    description: schema.String
+    """What the agent does."""

@@ -1,0 +1,19 @@
+# Generated from openapi.yaml by `make generate`. Do not edit: change the contract or templates/.
+"""The model AgentRef."""
+
+from __future__ import annotations
+
+from acp_client_v0_1 import _schema as schema
+
+__all__ = ["AgentRef"]
+
+
+class AgentRef(schema.Model):
+    """The name and version of an agent."""
+
+    name: schema.String
+    """The name of the agent."""
+    version: schema.String
+    """The version of the agent, a semantic version."""
+    url: schema.String | None = None
+    """The URL of the agent's record."""

@@ -1,0 +1,21 @@
+# Generated from openapi.yaml by `make generate`. Do not edit: change the contract or templates/.
+"""The model AgentSearchRequest."""
+
+from __future__ import annotations
+
+from acp_client_v0_1 import _schema as schema
+
+__all__ = ["AgentSearchRequest"]
+
+
+class AgentSearchRequest(schema.Model):
+    """Which agents to search for."""
+
+    name: schema.String | None = None
+    """Only agents of this name."""
+    version: schema.String | None = None
+    """Only agents of this version."""
+    limit: schema.Integer | None = schema.Field(default=10, ge=1, le=1000)
+    """The largest number of entries to return."""
+    offset: schema.Integer | None = schema.Field(default=0, ge=0)
+    """How many matching entries to skip."""

@@ -1,0 +1,24 @@
+# Generated from openapi.yaml by `make generate`. Do not edit: change the contract or templates/.
+"""The model RunOutput."""
+
+from __future__ import annotations
+
+from acp_client_v0_1 import _schema as schema
+from acp_client_v0_1.models.run_error import RunError
+from acp_client_v0_1.models.run_interrupt import RunInterrupt
+from acp_client_v0_1.models.run_result import RunResult
+
+__all__ = ["RunOutput"]
+
+
+class RunOutput(
+    schema.OneOf[
+        schema.Annotated[
+            RunError | RunInterrupt | RunResult,
+            schema.Field(discriminator="type"),
+        ]
+    ]
+):
+    """The output of a run, a result, an interrupt or an error."""
+
+    one_of_schemas = frozenset({"RunError", "RunInterrupt", "RunResult"})

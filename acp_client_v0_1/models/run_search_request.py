@@ -1,0 +1,24 @@
+# Generated from openapi.yaml by `make generate`. Do not edit: change the contract or templates/.
+"""The model RunSearchRequest."""
+
+from __future__ import annotations
+
+from acp_client_v0_1 import _schema as schema
+from acp_client_v0_1.models.run_status import RunStatus
+
+__all__ = ["RunSearchRequest"]
+
+
+class RunSearchRequest(schema.Model):
+    """Which runs to search for."""
+
+    agent_id: schema.String | None = None
+    """Only runs of this agent."""
+    status: RunStatus | None = None
+    """Only runs in this status."""
+    metadata: schema.FreeObject | None = None
+    """Only runs that have all of these keys and values."""
+    limit: schema.Integer | None = schema.Field(default=10, ge=1, le=1000)
+    """The largest number of entries to return."""
+    offset: schema.Integer | None = schema.Field(default=0, ge=0)
+    """How many matching entries to skip."""

@@ -1,0 +1,18 @@
+# Generated from openapi.yaml by `make generate`. Do not edit: change the contract or templates/.
+"""The enum RunStatus."""
+
+from __future__ import annotations
+
+from acp_client_v0_1 import _schema as schema
+
+__all__ = ["RunStatus"]
+
+
+class RunStatus(schema.OpenEnum):
+    """The status of a run."""
+
+    PENDING = "pending"
+    ERROR = "error"
+    SUCCESS = "success"
+    TIMEOUT = "timeout"
+    INTERRUPTED = "interrupted"

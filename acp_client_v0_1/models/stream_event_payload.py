@@ -1,0 +1,23 @@
+# Generated from openapi.yaml by `make generate`. Do not edit: change the contract or templates/.
+"""The model StreamEventPayload."""
+
+from __future__ import annotations
+
+from acp_client_v0_1 import _schema as schema
+from acp_client_v0_1.models.custom_run_result_update import CustomRunResultUpdate
+from acp_client_v0_1.models.run_result import RunResult
+
+__all__ = ["StreamEventPayload"]
+
+
+class StreamEventPayload(
+    schema.OneOf[
+        schema.Annotated[
+            CustomRunResultUpdate | RunResult,
+            schema.Field(discriminator="type"),
+        ]
+    ]
+):
+    """What an event of a stream carries, a result so far or a custom update."""
+
+    one_of_schemas = frozenset({"CustomRunResultUpdate", "RunResult"})

@@ -1,0 +1,17 @@
+# Generated from openapi.yaml by `make generate`. Do not edit: change the contract or templates/.
+"""The model StreamingModes."""
+
+from __future__ import annotations
+
+from acp_client_v0_1 import _schema as schema
+
+__all__ = ["StreamingModes"]
+
+
+class StreamingModes(schema.Model):
+    """The streaming modes that an agent supports."""
+
+    result: schema.Boolean | None = None
+    """Whether the agent streams whole results."""
+    custom: schema.Boolean | None = None
+    """Whether the agent streams updates in its own schema."""
