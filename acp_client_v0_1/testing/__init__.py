@@ -1,0 +1,54 @@
+"""A complete local ACP 0.1 server, for trying things and for tests (extra `testing`).
+
+    with LocalServer() as server:
+        configuration = Configuration(host=server.url)
+
+agents.py tells what an agent is, faults.py what can be made to go wrong. From the shell:
+`python -m acp_client_v0_1.testing`. Nothing in the client imports this package.
+"""
+
+from __future__ import annotations
+
+from acp_client_v0_1.testing.agents import (
+    AgentDefinition,
+    AgentError,
+    AgentFunction,
+    Interrupt,
+    InterruptSpec,
+)
+from acp_client_v0_1.testing.builtin import (
+    APPROVAL_AGENT_ID,
+    BUILTIN_AGENTS,
+    COUNTER_AGENT_ID,
+    ECHO_AGENT_ID,
+    FAILING_AGENT_ID,
+    SLOW_AGENT_ID,
+)
+from acp_client_v0_1.testing.context import AgentContext, RunCancelled
+from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest
+from acp_client_v0_1.testing.server import LocalServer
+from acp_client_v0_1.testing.webhooks import WebhookDelivery
+
+__all__ = [
+    "LocalServer",
+    # agents
+    "AgentContext",
+    "AgentDefinition",
+    "AgentError",
+    "AgentFunction",
+    "Interrupt",
+    "InterruptSpec",
+    "RunCancelled",
+    # the built-in ones
+    "BUILTIN_AGENTS",
+    "ECHO_AGENT_ID",
+    "COUNTER_AGENT_ID",
+    "APPROVAL_AGENT_ID",
+    "FAILING_AGENT_ID",
+    "SLOW_AGENT_ID",
+    # faults and records
+    "Fault",
+    "Faults",
+    "RecordedRequest",
+    "WebhookDelivery",
+]

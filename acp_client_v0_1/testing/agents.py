@@ -1,0 +1,180 @@
+"""What an agent of the local server is: a plain callable, and the words that describe it.
+
+An agent is `function(input, config, context)` and takes one of two shapes:
+
+- a plain function returns the result, a dict, or raises;
+- a generator function may yield before it returns its result. A yielded dict is an update: an
+  event of mode `custom`, a partial result of mode `result`. A yielded `Interrupt` asks the caller
+  for input, and the `yield` gives back what `resume_run` sent:
+
+      def agent(input, config, context):
+          answer = yield Interrupt("approval", {"question": "Go on?"})
+          return {"approved": answer["approved"]}
+
+Asking is a `yield` because a suspended generator costs no thread: an interrupted run is an object
+at rest, however long nobody resumes it, and nothing that ran before the question runs twice.
+"""
+
+from __future__ import annotations
+
+import inspect
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from acp_client_v0_1.testing.context import AgentContext
+
+__all__ = [
+    "AgentDefinition",
+    "AgentError",
+    "AgentFunction",
+    "Interrupt",
+    "InterruptSpec",
+    "JsonObject",
+]
+
+JsonObject: TypeAlias = "dict[str, Any]"
+AgentFunction: TypeAlias = Callable[[JsonObject, JsonObject, AgentContext], object]
+
+_ANY_OBJECT: JsonObject = {"type": "object"}
+# Ids derived from name and version stay the same from one test run to the next.
+_ID_NAMESPACE = uuid.UUID("6f0f0d9c-0d0a-5f7e-9a55-3b0c1f6f7a10")
+
+
+class AgentError(Exception):
+    """Raised by an agent to end its run in status `error`.
+
+    Args:
+        errcode: The agent's own code, `errcode` of RunError.
+        description: One line for a person, `description` of RunError.
+    """
+
+    def __init__(self, errcode: int, description: str) -> None:
+        super().__init__(errcode, description)
+        self.errcode = errcode
+        self.description = description
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """A question to the caller: what an agent yields to be interrupted.
+
+    Args:
+        interrupt_type: Which of the agent's interrupts this is.
+        payload: What the caller needs to know; the run's output carries it beside
+            `interrupt_type`.
+    """
+
+    interrupt_type: str
+    payload: JsonObject = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class InterruptSpec:
+    """How an agent's descriptor declares one kind of interrupt.
+
+    Args:
+        interrupt_type: The value of `interrupt_type` in the output.
+        interrupt_payload: JSON Schema of the question.
+        resume_payload: JSON Schema of the body that `resume_run` takes.
+    """
+
+    interrupt_type: str
+    interrupt_payload: JsonObject = field(default_factory=lambda: dict(_ANY_OBJECT))
+    resume_payload: JsonObject = field(default_factory=lambda: dict(_ANY_OBJECT))
+
+    def to_wire(self) -> JsonObject:
+        """Return the AgentACPSpecInterruptsInner of this interrupt."""
+        return {
+            "interrupt_type": self.interrupt_type,
+            "interrupt_payload": self.interrupt_payload,
+            "resume_payload": self.resume_payload,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentDefinition:
+    """An agent and what the protocol tells about it; all but the function has a default.
+
+    Args:
+        function: The agent itself, see the module's description.
+        name: Name to search by; by default the function's name.
+        version: Semantic version to search by.
+        description: One line for a person; by default the docstring's first line.
+        agent_id: Identifier; by default a UUID derived from name and version.
+        input: JSON Schema of `RunCreate.input`; of it, `required` and the `type` of the
+            properties are checked before a run starts.
+        output: JSON Schema of the result.
+        config: JSON Schema of `RunCreate.config`, checked like `input`.
+        custom_streaming_update: JSON Schema of one update of mode `custom`.
+        thread_state: JSON Schema of the thread state.
+        interrupts: The questions that the agent may ask.
+        timeout: Seconds that a run may be pending before it ends in status `timeout`.
+    """
+
+    function: AgentFunction
+    name: str = ""
+    version: str = "0.1.0"
+    description: str = ""
+    agent_id: str = ""
+    input: JsonObject = field(default_factory=lambda: dict(_ANY_OBJECT))
+    output: JsonObject = field(default_factory=lambda: dict(_ANY_OBJECT))
+    config: JsonObject = field(default_factory=lambda: dict(_ANY_OBJECT))
+    custom_streaming_update: JsonObject | None = None
+    thread_state: JsonObject | None = None
+    interrupts: Sequence[InterruptSpec] = ()
+    timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        """Fill in what the function itself tells."""
+        name = self.name or getattr(self.function, "__name__", type(self.function).__name__)
+        documentation = (inspect.getdoc(self.function) or name).splitlines()[0]
+        derived_id = str(uuid.uuid5(_ID_NAMESPACE, f"{name}/{self.version}"))
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "description", self.description or documentation)
+        object.__setattr__(self, "agent_id", self.agent_id or derived_id)
+
+    @property
+    def yields_updates(self) -> bool:
+        """Whether the agent is a generator, which alone can stream in mode `custom`."""
+        call = getattr(self.function, "__call__", None)  # noqa: B004 - an object may be the agent
+        return inspect.isgeneratorfunction(self.function) or inspect.isgeneratorfunction(call)
+
+    def to_wire(self) -> JsonObject:
+        """Return the Agent of this definition."""
+        return {"agent_id": self.agent_id, "metadata": self._metadata()}
+
+    def descriptor(self) -> JsonObject:
+        """Return the AgentACPDescriptor of this definition."""
+        specs: JsonObject = {
+            "capabilities": {
+                "threads": True,
+                "interrupts": bool(self.interrupts),
+                "callbacks": True,
+                "streaming": {"result": True, "custom": self.yields_updates},
+            },
+            "input": self.input,
+            "output": self.output,
+            "config": self.config,
+        }
+        if self.custom_streaming_update is not None:
+            specs["custom_streaming_update"] = self.custom_streaming_update
+        if self.thread_state is not None:
+            specs["thread_state"] = self.thread_state
+        if self.interrupts:
+            specs["interrupts"] = [interrupt.to_wire() for interrupt in self.interrupts]
+        return {"metadata": self._metadata(), "specs": specs}
+
+    def resume_schema(self, interrupt_type: str) -> JsonObject:
+        """Return the JSON Schema of the answer to one kind of interrupt."""
+        for interrupt in self.interrupts:
+            if interrupt.interrupt_type == interrupt_type:
+                return interrupt.resume_payload
+        return dict(_ANY_OBJECT)
+
+    def _metadata(self) -> JsonObject:
+        return {
+            "ref": {"name": self.name, "version": self.version},
+            "description": self.description,
+        }

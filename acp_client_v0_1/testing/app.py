@@ -1,0 +1,256 @@
+"""The routes of ACP 0.1: from a request to the engine and back.
+
+A handler is one operation of the contract and bears its name. Everything it asks of the engine is
+quick, so all of them run in the event loop; only the two that wait, wait in streams.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+from sse_starlette import EventSourceResponse
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from acp_client_v0_1.models.agent_search_request import AgentSearchRequest
+from acp_client_v0_1.models.run_create import RunCreate
+from acp_client_v0_1.models.run_search_request import RunSearchRequest
+from acp_client_v0_1.models.thread_create import ThreadCreate
+from acp_client_v0_1.models.thread_search_request import ThreadSearchRequest
+from acp_client_v0_1.testing.agents import JsonObject
+from acp_client_v0_1.testing.answers import JsonResponse
+from acp_client_v0_1.testing.engine import Engine
+from acp_client_v0_1.testing.records import RunRecord, ThreadRecord
+from acp_client_v0_1.testing.refusal import Refusal
+from acp_client_v0_1.testing.store import Store
+from acp_client_v0_1.testing.streams import run_events, settled
+from acp_client_v0_1.testing.validation import (
+    block_seconds,
+    check_against_schema,
+    checked,
+    json_body,
+)
+
+__all__ = ["create_app"]
+
+M = TypeVar("M", bound=BaseModel)
+_Handler = Callable[[Request], Awaitable[Response]]
+
+
+def create_app(store: Store, engine: Engine, ping: float) -> Starlette:
+    """Return the ASGI application.
+
+    Args:
+        store: What the server knows.
+        engine: What runs the agents.
+        ping: Seconds between the keep-alive comments of a stream.
+    """
+    operations = _Operations(store, engine, ping)
+    routes = (
+        ("POST", "/runs", operations.create_run),
+        ("POST", "/runs/search", operations.search_runs),
+        ("GET", "/runs/{run_id}", operations.get_run),
+        ("POST", "/runs/{run_id}", operations.resume_run),
+        ("DELETE", "/runs/{run_id}", operations.delete_run),
+        ("GET", "/runs/{run_id}/output", operations.get_run_output),
+        ("GET", "/runs/{run_id}/stream", operations.get_run_stream),
+        ("GET", "/runs/{run_id}/threadstate", operations.get_run_threadstate),
+        ("POST", "/agents/search", operations.search_agents),
+        ("GET", "/agents/{agent_id}", operations.get_agent_by_id),
+        ("GET", "/agents/{agent_id}/descriptor", operations.get_acp_descriptor_by_id),
+        ("POST", "/threads", operations.create_thread),
+        ("POST", "/threads/search", operations.search_threads),
+        ("GET", "/threads/{thread_id}", operations.get_thread),
+        ("DELETE", "/threads/{thread_id}", operations.delete_thread),
+        ("GET", "/threads/{thread_id}/state", operations.get_thread_state),
+        ("GET", "/threads/{thread_id}/history", operations.get_thread_history),
+    )
+    app = Starlette(
+        routes=_merged(routes),
+        exception_handlers={Refusal: _refused, HTTPException: _no_such_route},
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+class _Operations:
+    def __init__(self, store: Store, engine: Engine, ping: float) -> None:
+        self._store = store
+        self._engine = engine
+        self._ping = ping
+
+    # Runs
+
+    async def create_run(self, request: Request) -> Response:
+        creation, _ = await _body(request, RunCreate)
+        agent = self._store.agent(creation["agent_id"])
+        check_against_schema(creation.get("input", {}), agent.input, "input")
+        check_against_schema(creation.get("config", {}), agent.config, "config")
+        return JsonResponse(self._engine.create_run(creation))
+
+    async def search_runs(self, request: Request) -> Response:
+        body, wanted = await _body(request, RunSearchRequest)
+        return JsonResponse(
+            self._store.find_runs(
+                agent_id=body.get("agent_id"),
+                status=body.get("status"),
+                metadata=body.get("metadata"),
+                limit=wanted.limit,
+                offset=wanted.offset,
+            )
+        )
+
+    async def get_run(self, request: Request) -> Response:
+        return JsonResponse(self._run(request).to_wire())
+
+    async def resume_run(self, request: Request) -> Response:
+        run = self._run(request)
+        answer = await _object(request)
+        return JsonResponse(self._engine.resume_run(run, answer))
+
+    async def delete_run(self, request: Request) -> Response:
+        return JsonResponse(self._engine.delete_run(self._run(request)))
+
+    async def get_run_output(self, request: Request) -> Response:
+        run = self._run(request)
+        seconds = block_seconds(request.query_params.get("block_timeout"))
+        if seconds:
+            await settled(self._store, run, seconds, request.receive)
+        if run.deleted:
+            raise Refusal(404, f"the run {run.run_id} was deleted")
+        output = run.output
+        return Response(status_code=204) if output is None else JsonResponse(output)
+
+    async def get_run_stream(self, request: Request) -> Response:
+        run = self._run(request)
+        after = _events_seen(request, run)
+        with self._store.lock:
+            over = run.status != "pending" and after >= len(run.events)
+        if run.streaming is None or over:
+            return Response(status_code=204)
+        return EventSourceResponse(run_events(self._store, run, after), ping=self._ping)
+
+    async def get_run_threadstate(self, request: Request) -> Response:
+        run = self._run(request)
+        if run.status != "success":
+            raise Refusal(409, f"the run is {run.status}; only one in success has a thread state")
+        if run.final_state is None:
+            raise Refusal(409, "the run has no thread")
+        return JsonResponse(run.final_state)
+
+    # Agents
+
+    async def search_agents(self, request: Request) -> Response:
+        body, wanted = await _body(request, AgentSearchRequest)
+        return JsonResponse(
+            self._store.find_agents(
+                name=body.get("name"),
+                version=body.get("version"),
+                limit=wanted.limit,
+                offset=wanted.offset,
+            )
+        )
+
+    async def get_agent_by_id(self, request: Request) -> Response:
+        return JsonResponse(self._store.agent(request.path_params["agent_id"]).to_wire())
+
+    async def get_acp_descriptor_by_id(self, request: Request) -> Response:
+        return JsonResponse(self._store.agent(request.path_params["agent_id"]).descriptor())
+
+    # Threads
+
+    async def create_thread(self, request: Request) -> Response:
+        body, _ = await _body(request, ThreadCreate)
+        thread = ThreadRecord(body["agent_id"], body.get("metadata"))
+        with self._store.lock:
+            self._store.agent(thread.agent_id)
+            self._store.threads[thread.thread_id] = thread
+        return JsonResponse(thread.to_wire())
+
+    async def search_threads(self, request: Request) -> Response:
+        body, wanted = await _body(request, ThreadSearchRequest)
+        return JsonResponse(
+            self._store.find_threads(
+                agent_id=body.get("agent_id"),
+                metadata=body.get("metadata"),
+                limit=wanted.limit,
+                offset=wanted.offset,
+            )
+        )
+
+    async def get_thread(self, request: Request) -> Response:
+        return JsonResponse(self._thread(request).to_wire())
+
+    async def delete_thread(self, request: Request) -> Response:
+        thread = self._thread(request)
+        self._engine.delete_thread(thread)
+        return JsonResponse(thread.to_wire())
+
+    async def get_thread_state(self, request: Request) -> Response:
+        return JsonResponse(self._thread(request).state.get())
+
+    async def get_thread_history(self, request: Request) -> Response:
+        thread = self._thread(request)
+        with self._store.lock:
+            history = [run.to_wire() for run in thread.runs]
+        return JsonResponse(history)
+
+    def _run(self, request: Request) -> RunRecord:
+        return self._store.run(request.path_params["run_id"])
+
+    def _thread(self, request: Request) -> ThreadRecord:
+        return self._store.thread(request.path_params["thread_id"])
+
+
+def _merged(routes: tuple[tuple[str, str, _Handler], ...]) -> list[Route]:
+    """Return one route per path, so that an unknown method is answered 405 with all that exist."""
+    by_path: dict[str, dict[str, _Handler]] = {}
+    for method, path, handler in routes:
+        by_path.setdefault(path, {})[method] = handler
+    return [
+        Route(path, _by_method(handlers), methods=list(handlers))
+        for path, handlers in by_path.items()
+    ]
+
+
+def _by_method(handlers: dict[str, _Handler]) -> _Handler:
+    async def handle(request: Request) -> Response:
+        method = "GET" if request.method == "HEAD" else request.method
+        return await handlers[method](request)
+
+    return handle
+
+
+async def _object(request: Request) -> JsonObject:
+    return json_body(request.headers.get("content-type", ""), await request.body())
+
+
+async def _body(request: Request, model: type[M]) -> tuple[JsonObject, M]:
+    """Return a request's body as it came, and as the model that it is valid for."""
+    body = await _object(request)
+    return body, checked(model, body)
+
+
+def _events_seen(request: Request, run: RunRecord) -> int:
+    """Return how many events the client has, by `Last-Event-ID`; an id of no event counts as 0."""
+    last = request.headers.get("last-event-id", "")
+    known = last.isascii() and last.isdigit() and len(last) < 10
+    return int(last) if known and int(last) <= len(run.events) else 0
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    if not isinstance(error, Refusal):
+        raise error
+    return JsonResponse(error.message, error.status)
+
+
+async def _no_such_route(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    message: Any = f"{request.method} {request.url.path}: {error.detail}"
+    return JsonResponse(message, error.status_code, dict(error.headers or {}))

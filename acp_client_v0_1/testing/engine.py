@@ -1,0 +1,312 @@
+"""The life of a run: started, interrupted, resumed, ended, deleted.
+
+Strategy: each stretch of an agent's work (from its start or a resume to its next question or its
+end) is one short-lived thread. An interrupted run has no thread, only a suspended generator. All
+changes happen under the store's lock, and a stretch that was overtaken (its run was deleted, or
+timed out) changes nothing any more.
+
+Invariant: after `close()` no thread of this module is left, unless an agent neither sleeps through
+its context nor looks at `cancelled`; that is reported by a ResourceWarning.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from collections.abc import Callable, Generator
+
+from acp_client_v0_1.testing.agents import AgentDefinition, AgentError, Interrupt, JsonObject
+from acp_client_v0_1.testing.context import RunCancelled, json_object
+from acp_client_v0_1.testing.records import RunRecord, ThreadRecord
+from acp_client_v0_1.testing.refusal import Refusal
+from acp_client_v0_1.testing.store import Store
+from acp_client_v0_1.testing.validation import check_against_schema
+
+__all__ = ["EXCEPTION_ERRCODE", "TIMEOUT_ERRCODE", "Engine"]
+
+EXCEPTION_ERRCODE = 1
+TIMEOUT_ERRCODE = 2
+
+_CLOSE_SECONDS = 2.0
+
+
+class Engine:
+    """Runs agents.
+
+    Args:
+        store: Where runs and threads are kept.
+        on_status_change: Called with each run whose status has changed, under the store's lock;
+            it must not block.
+    """
+
+    def __init__(self, store: Store, on_status_change: Callable[[RunRecord], None]) -> None:
+        self._store = store
+        self._on_status_change = on_status_change
+        self._threads: list[threading.Thread] = []
+
+    def create_run(self, creation: JsonObject) -> JsonObject:
+        """Start a run.
+
+        Args:
+            creation: A valid RunCreate, as it was received.
+
+        Returns:
+            The Run, pending.
+
+        Raises:
+            Refusal: 404 for an unknown agent or thread, 409 if the thread is busy or not the
+                agent's.
+        """
+        with self._store.lock:
+            agent = self._store.agent(creation["agent_id"])
+            thread = self._thread_for(creation.get("thread_id"), agent)
+            run = RunRecord(creation, agent, thread)
+            self._store.runs[run.run_id] = run
+            if thread is not None:
+                thread.runs.append(run)
+            self._begin(run, lambda: _call(run))
+            return run.to_wire()
+
+    def resume_run(self, run: RunRecord, answer: JsonObject) -> JsonObject:
+        """Give an interrupted run what it asked for.
+
+        Args:
+            run: The run.
+            answer: What the agent's `yield` gives back.
+
+        Returns:
+            The Run, pending.
+
+        Raises:
+            Refusal: 404 if the run was deleted; 409 if it is not interrupted, or its thread has a
+                pending run; 422 if the answer does not fit the agent's schema.
+        """
+        with self._store.lock:
+            suspended = run.suspended
+            if run.deleted:
+                raise Refusal(404, f"the run {run.run_id} was deleted")
+            if suspended is None or run.output is None:
+                raise Refusal(409, f"the run is {run.status}, not interrupted")
+            if run.thread is not None and run.thread.pending:
+                raise Refusal(409, "another run of the thread is pending")
+            schema = run.agent.resume_schema(run.output["interrupt"]["interrupt_type"])
+            check_against_schema(answer, schema, "body")
+            run.suspended = None
+            self._change(run, "pending", None)
+            self._begin(run, lambda: _advance(suspended, answer))
+            return run.to_wire()
+
+    def delete_run(self, run: RunRecord) -> JsonObject:
+        """Forget a run, and cancel it if it has not ended; return the Run as it was."""
+        with self._store.lock:
+            self._store.forget_run(run)
+            suspended, run.suspended = run.suspended, None
+            run.cancelled.set()
+            _wake(run)
+            if suspended is not None:
+                # The agent's own clean-up may take its time.
+                self._spawn(threading.Thread(target=suspended.close, name=_name(run), daemon=True))
+            return run.to_wire()
+
+    def delete_thread(self, thread: ThreadRecord) -> None:
+        """Forget a thread and its runs.
+
+        Args:
+            thread: The thread.
+
+        Raises:
+            Refusal: 409 if one of its runs is pending.
+        """
+        with self._store.lock:
+            if thread.pending:
+                raise Refusal(409, "a run of the thread is pending")
+            self._store.threads.pop(thread.thread_id, None)
+            for run in list(thread.runs):
+                self.delete_run(run)
+
+    def close(self) -> None:
+        """Cancel what still runs, and wait for it, two seconds at most."""
+        with self._store.lock:
+            for run in list(self._store.runs.values()):
+                self.delete_run(run)
+            threads, self._threads = self._threads, []
+        deadline = time.monotonic() + _CLOSE_SECONDS
+        for thread in threads:
+            if isinstance(thread, threading.Timer):
+                thread.cancel()
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                warnings.warn(f"{thread.name} did not stop", ResourceWarning, stacklevel=2)
+
+    def _thread_for(self, thread_id: str | None, agent: AgentDefinition) -> ThreadRecord | None:
+        if thread_id is None:
+            return None
+        thread = self._store.thread(thread_id)
+        if thread.agent_id != agent.agent_id:
+            raise Refusal(409, f"the thread belongs to the agent {thread.agent_id}")
+        if thread.pending:
+            raise Refusal(409, "another run of the thread is pending")
+        return thread
+
+    def _spawn(self, thread: threading.Thread) -> None:
+        self._threads = [known for known in self._threads if known.is_alive()]
+        # Started before it is listed: an unstarted thread counts as dead.
+        thread.start()
+        self._threads.append(thread)
+
+    def _begin(self, run: RunRecord, step: Callable[[], object]) -> None:
+        """Start the next stretch of a run, in a thread of its own."""
+        run.stretch += 1
+        timer: threading.Timer | None = None
+        if run.agent.timeout is not None:
+            timer = threading.Timer(run.agent.timeout, self._time_out, (run, run.stretch))
+            timer.daemon = True
+            self._spawn(timer)
+        work = (run, run.stretch, step, timer)
+        self._spawn(threading.Thread(target=self._work, args=work, name=_name(run), daemon=True))
+
+    def _work(
+        self,
+        run: RunRecord,
+        stretch: int,
+        step: Callable[[], object],
+        timer: threading.Timer | None,
+    ) -> None:
+        """Do one stretch: whatever an agent returns or raises becomes its run's status."""
+        try:
+            self._finish(run, stretch, self._follow(run, stretch, step()))
+        except RunCancelled:
+            self._fail(run, stretch, "error", EXCEPTION_ERRCODE, "the run was cancelled")
+        except AgentError as error:
+            self._fail(run, stretch, "error", error.errcode, error.description)
+        except TimeoutError as error:
+            self._fail(run, stretch, "timeout", TIMEOUT_ERRCODE, str(error) or "timed out")
+        except Exception as error:  # noqa: BLE001 - an agent may raise anything: it is the outcome
+            text = f"{type(error).__name__}: {error}"
+            self._fail(run, stretch, "error", EXCEPTION_ERRCODE, text)
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _follow(self, run: RunRecord, stretch: int, value: object) -> object:
+        """Take a generator's updates until it ends or asks; give back its result or itself."""
+        while isinstance(value, _Yielded):
+            if isinstance(value.value, Interrupt):
+                return value
+            self._publish(run, stretch, json_object(value.value, "an update"))
+            if run.cancelled.is_set():
+                value.generator.close()
+                raise RunCancelled(run.run_id)
+            value = _advance(value.generator, None)
+        return value
+
+    def _publish(self, run: RunRecord, stretch: int, update: JsonObject) -> None:
+        with self._store.lock:
+            if _overtaken(run, stretch):
+                return
+            if run.streaming == "custom":
+                run.events.append(_event(run, "custom", update=update))
+            elif run.streaming == "result":
+                run.events.append(_event(run, "result", result=update))
+            _wake(run)
+
+    def _finish(self, run: RunRecord, stretch: int, value: object) -> None:
+        if isinstance(value, _Yielded):
+            self._suspend(run, stretch, value.generator, value.value)
+            return
+        if isinstance(value, Interrupt):
+            raise TypeError("an Interrupt must be yielded, not returned")
+        result = json_object(value, "an agent's result")
+        with self._store.lock:
+            if _overtaken(run, stretch):
+                return
+            self._change(run, "success", None)
+            run.output = _event(run, "result", result=result)
+            run.final_state = run.thread.state.get() if run.thread else None
+            if run.streaming == "result":
+                run.events.append(run.output)
+
+    def _suspend(
+        self,
+        run: RunRecord,
+        stretch: int,
+        generator: Generator[object, object, object],
+        ask: object,
+    ) -> None:
+        if not isinstance(ask, Interrupt):
+            raise TypeError("only an Interrupt interrupts a run")
+        payload = json_object(ask.payload, "an interrupt's payload")
+        output = {
+            "type": "interrupt",
+            "interrupt": {**payload, "interrupt_type": ask.interrupt_type},
+        }
+        with self._store.lock:
+            if not _overtaken(run, stretch):
+                run.suspended = generator
+                self._change(run, "interrupted", output)
+                return
+        generator.close()
+
+    def _fail(
+        self, run: RunRecord, stretch: int, status: str, errcode: int, description: str
+    ) -> None:
+        with self._store.lock:
+            if _overtaken(run, stretch):
+                return
+            output = {"type": "error", "run_id": run.run_id}
+            self._change(run, status, {**output, "errcode": errcode, "description": description})
+
+    def _time_out(self, run: RunRecord, stretch: int) -> None:
+        description = f"not done after {run.agent.timeout} s"
+        with self._store.lock:
+            self._fail(run, stretch, "timeout", TIMEOUT_ERRCODE, description)
+            if run.status == "timeout":
+                run.cancelled.set()
+
+    def _change(self, run: RunRecord, status: str, output: JsonObject | None) -> None:
+        run.become(status, output)
+        _wake(run)
+        self._on_status_change(run)
+
+
+class _Yielded:
+    """What a generator yielded, and the generator, which waits to go on."""
+
+    __slots__ = ("generator", "value")
+
+    def __init__(self, generator: Generator[object, object, object], value: object) -> None:
+        self.generator = generator
+        self.value = value
+
+
+def _call(run: RunRecord) -> object:
+    """Call an agent: its result, or its generator's first word."""
+    creation = run.creation
+    value = run.agent.function(creation.get("input", {}), creation.get("config", {}), run.context())
+    return _advance(value, None) if isinstance(value, Generator) else value
+
+
+def _advance(generator: Generator[object, object, object], answer: JsonObject | None) -> object:
+    """Let a generator go on to its next word, or to its result."""
+    try:
+        return _Yielded(generator, generator.send(answer))
+    except StopIteration as stop:
+        return stop.value
+
+
+def _event(run: RunRecord, kind: str, **content: JsonObject) -> JsonObject:
+    return {"type": kind, "run_id": run.run_id, "status": run.status, **content}
+
+
+def _overtaken(run: RunRecord, stretch: int) -> bool:
+    return run.deleted or run.stretch != stretch or run.status != "pending"
+
+
+def _wake(run: RunRecord) -> None:
+    for watcher in list(run.watchers):
+        watcher()
+
+
+def _name(run: RunRecord) -> str:
+    return f"the agent {run.agent.name} of run {run.run_id}"

@@ -1,0 +1,209 @@
+"""The layer between the connection and the application that records requests and breaks answers.
+
+It reads each request to its end before anything else, so that a recorded request is one that the
+server had in full. After a break, the application's remaining messages are swallowed, and the
+request stays open until its connection is gone: the break is all that the client sees.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from http import HTTPStatus
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from acp_client_v0_1.testing.answers import JsonResponse
+from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest, RequestLog
+from acp_client_v0_1.testing.wire import WireTransport
+
+__all__ = ["FaultInjection"]
+
+_BLOCK_SECONDS = {"never": 0, "forever": 10**6}
+
+
+class FaultInjection:
+    """ASGI middleware that records every request and applies the faults.
+
+    Args:
+        app: The application behind it.
+        faults: Where the faults wait.
+        log: Where the requests are recorded.
+    """
+
+    def __init__(self, app: ASGIApp, faults: Faults, log: RequestLog) -> None:
+        self._app = app
+        self._faults = faults
+        self._log = log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        body = await _read(receive)
+        if body is None:
+            return
+        fault = self._faults.take(scope["method"], scope["path"])
+        self._log.append(_recorded(scope, body, fault))
+        receive = _Replay(body, receive)
+        if fault is None:
+            await self._app(scope, receive, send)
+            return
+        await _Exchange(fault, scope, receive, send).answer(self._app)
+
+
+class _Exchange:
+    """One request whose answer has a fault."""
+
+    def __init__(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
+        self._fault = fault
+        self._scope = scope
+        self._receive = receive
+        self._forward = send
+        self._wire: WireTransport = scope["state"]["wire"]
+        self._body_left = fault.after_body_bytes
+        self._events_left = fault.after_events
+        self._broken = False
+
+    async def answer(self, app: ASGIApp) -> None:
+        """Answer the request, and leave the connection as the fault wants it."""
+        fault = self._fault
+        await self._pause(fault.delay)
+        limited = (fault.after_wire_bytes, fault.after_body_bytes, fault.after_events)
+        if fault.cut is not None and fault.raw is None and limited == (None, None, None):
+            self._break()
+        elif fault.raw is not None:
+            await self._send_raw(fault.raw)
+        else:
+            await self._send_answer(app)
+        if fault.close_after:
+            self._wire.close()
+        if self._broken:
+            await self._wire.lost.wait()
+
+    async def _send_answer(self, app: ASGIApp) -> None:
+        fault = self._fault
+        if fault.after_wire_bytes is not None:
+            self._wire.limit(fault.after_wire_bytes, self._break)
+        if fault.block is not None:
+            query = dict(parse_qsl(self._scope["query_string"].decode("latin-1")))
+            query["block_timeout"] = str(_BLOCK_SECONDS[fault.block])
+            self._scope["query_string"] = urlencode(query).encode()
+        if fault.status is not None or fault.redirect is not None:
+            await _fault_response(fault)(self._scope, self._receive, self._send)
+        else:
+            await app(self._scope, self._receive, self._send)
+
+    async def _send_raw(self, raw: bytes) -> None:
+        for piece in self._pieces(raw):
+            await self._pause(self._fault.drip)
+            self._wire.write_raw(piece)
+        self._broken = True
+        if self._fault.cut == "reset":
+            self._wire.reset()
+        elif self._fault.cut != "stall":
+            self._wire.close()
+
+    async def _send(self, message: Message) -> None:
+        """Pass one of the application's messages on, as far as the fault lets it."""
+        if self._broken:
+            return
+        if message["type"] != "http.response.body":
+            await self._forward(message)
+            if self._body_left == 0 or self._events_left == 0:
+                self._break()
+            return
+        body = message.get("body", b"")
+        for piece in self._pieces(body):
+            await self._pause(self._fault.drip)
+            if not await self._send_piece(piece):
+                return
+        if self._events_left is not None and b"data:" in body:
+            self._events_left -= 1
+            if self._events_left == 0:
+                self._break()
+                return
+        if not message.get("more_body", False):
+            await self._forward({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send_piece(self, piece: bytes) -> bool:
+        """Send some of the body; tell whether the answer may go on."""
+        if self._body_left is not None:
+            piece = piece[: self._body_left]
+            self._body_left -= len(piece)
+        await self._forward({"type": "http.response.body", "body": piece, "more_body": True})
+        if self._body_left == 0:
+            self._break()
+        return not self._broken
+
+    def _pieces(self, body: bytes) -> list[bytes]:
+        if self._fault.drip:
+            return [body[place : place + 1] for place in range(len(body))]
+        return [body] if body else []
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, but not longer than there is a connection."""
+        if seconds > 0:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._wire.lost.wait(), seconds)
+
+    def _break(self) -> None:
+        self._broken = True
+        if self._fault.cut == "reset":
+            self._wire.reset()
+        elif self._fault.cut == "close":
+            self._wire.close()
+
+
+class _Replay:
+    """Gives the application a body that was read already, then what the connection has."""
+
+    def __init__(self, body: bytes, receive: Receive) -> None:
+        self._body: bytes | None = body
+        self._receive = receive
+
+    async def __call__(self) -> Message:
+        if self._body is None:
+            return await self._receive()
+        body, self._body = self._body, None
+        return {"type": "http.request", "body": body, "more_body": False}
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """Return a request's body, or None if the client left before its end."""
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += bytes(message.get("body", b""))
+        if not message.get("more_body", False):
+            return body
+
+
+def _recorded(scope: Scope, body: bytes, fault: Fault | None) -> RecordedRequest:
+    return RecordedRequest(
+        method=scope["method"],
+        path=scope["raw_path"].decode("latin-1"),
+        query=scope["query_string"].decode("latin-1"),
+        headers={name.decode("latin-1"): text.decode("latin-1") for name, text in scope["headers"]},
+        body=body,
+        client=scope["client"],
+        fault=fault,
+    )
+
+
+def _fault_response(fault: Fault) -> Response:
+    """Return the answer that a fault gives in place of the application's."""
+    status = fault.status if fault.status is not None else 307
+    headers = dict(fault.headers)
+    if fault.retry_after is not None:
+        headers["Retry-After"] = str(fault.retry_after)
+    if fault.redirect is not None:
+        headers["Location"] = fault.redirect
+    if status in (204, 304):
+        return Response(status_code=status, headers=headers)
+    if isinstance(fault.body, bytes):
+        return Response(fault.body, status, headers)
+    body = HTTPStatus(status).phrase if fault.body is None else fault.body
+    return JsonResponse(body, status, headers)

@@ -1,0 +1,179 @@
+"""Faults that a test asks the local server for, and the requests that reached it.
+
+A fault is a value: which requests it is for, and what goes wrong with their answer. Of the faults
+that fit a request, the one added first applies, alone; it is spent after `times` requests. What a
+fault does on the wire is in fault_injection.py.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Literal
+
+__all__ = ["Fault", "Faults", "RecordedRequest", "RequestLog"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """What goes wrong with an answer. Everything given applies, in this order.
+
+    Args:
+        method: Only for requests with this method.
+        path: Only for requests with this path, in which each `*` stands for one segment:
+            "/runs/*/output".
+        times: For how many requests; None for all until it is removed.
+        delay: Seconds from the request to the first byte of the answer.
+        status: Answer with this status instead of doing what was asked.
+        body: The body of such an answer: bytes as they are, anything else as JSON; by default
+            the JSON string that the contract has for errors.
+        headers: Headers of such an answer.
+        retry_after: Its `Retry-After`: seconds, or an HTTP date.
+        redirect: Its `Location`; the status is 307 unless given.
+        raw: Answer with these bytes, which need not be HTTP, and close the connection.
+        block: Take the request's block_timeout as 0 ("never": a server that answers 204 at
+            once) or as endless ("forever": a server that ignores it).
+        drip: Seconds to wait before each byte of the body or of `raw`.
+        cut: How the answer breaks off: "close" ends the connection, "reset" resets it, "stall"
+            sends nothing more and keeps it open. Without any of the next three, nothing is
+            done of what was asked, and not a byte is sent.
+        after_wire_bytes: Break off after this many bytes of the answer, status line and headers
+            included; 0 does what was asked and sends nothing.
+        after_body_bytes: Break off after this many bytes of the body; 0 sends the headers.
+        after_events: Break off after this many server-sent events.
+        close_after: Close the connection after the whole answer, without announcing it.
+    """
+
+    method: str | None = None
+    path: str | None = None
+    times: int | None = 1
+    delay: float = 0.0
+    status: int | None = None
+    body: object = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    retry_after: float | str | None = None
+    redirect: str | None = None
+    raw: bytes | None = None
+    block: Literal["never", "forever"] | None = None
+    drip: float = 0.0
+    cut: Literal["close", "reset", "stall"] | None = None
+    after_wire_bytes: int | None = None
+    after_body_bytes: int | None = None
+    after_events: int | None = None
+    close_after: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what would silently do nothing."""
+        limits = [self.after_wire_bytes, self.after_body_bytes, self.after_events]
+        given = [limit for limit in limits if limit is not None]
+        if len(given) > 1 or any(limit < 0 for limit in given):
+            raise ValueError("give one of after_wire_bytes, after_body_bytes, after_events, >= 0")
+        if given and self.cut is None:
+            raise ValueError("an answer that breaks off needs cut: 'close', 'reset' or 'stall'")
+        if self.times is not None and self.times < 1:
+            raise ValueError("times must be at least 1, or None")
+        if self.status is not None:
+            HTTPStatus(self.status)
+        elif self.redirect is None and (self.body is not None or self.headers):
+            raise ValueError("body and headers belong to a status")
+
+    def fits(self, method: str, path: str) -> bool:
+        """Tell whether this fault is for such a request.
+
+        Args:
+            method: The request's method.
+            path: The request's path, decoded, without query.
+        """
+        if self.method is not None and self.method.upper() != method:
+            return False
+        if self.path is None:
+            return True
+        pattern = "[^/]+".join(map(re.escape, self.path.split("*")))
+        return re.fullmatch(pattern, path) is not None
+
+
+class Faults:
+    """The faults that wait for their requests; safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: list[tuple[Fault, int | None]] = []
+
+    def add(self, *faults: Fault) -> None:
+        """Add faults after those that wait already."""
+        with self._lock:
+            self._waiting.extend((fault, fault.times) for fault in faults)
+
+    def clear(self) -> None:
+        """Remove all faults."""
+        with self._lock:
+            self._waiting.clear()
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._waiting)
+
+    def take(self, method: str, path: str) -> Fault | None:
+        """Return the fault for a request, and count it as spent once more."""
+        with self._lock:
+            for place, (fault, left) in enumerate(self._waiting):
+                if not fault.fits(method, path):
+                    continue
+                if left == 1:
+                    del self._waiting[place]
+                elif left is not None:
+                    self._waiting[place] = (fault, left - 1)
+                return fault
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRequest:
+    """A request that reached the server whole.
+
+    Args:
+        method: Its method.
+        path: Its path as it was sent, percent-encoded, without query.
+        query: Its query string.
+        headers: Its headers by lower-case name; the last of a name that came twice.
+        body: Its body.
+        client: Address and port at the other end of its connection.
+        time: When it had arrived, in seconds of `time.monotonic()`.
+        fault: What was done to its answer.
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes
+    client: tuple[str, int] | None
+    fault: Fault | None
+    time: float = field(default_factory=time.monotonic)
+
+
+class RequestLog:
+    """The requests that reached the server, in order; safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._requests: list[RecordedRequest] = []
+
+    def append(self, request: RecordedRequest) -> None:
+        """Record a request."""
+        with self._lock:
+            self._requests.append(request)
+
+    def clear(self) -> None:
+        """Forget all requests."""
+        with self._lock:
+            self._requests.clear()
+
+    def snapshot(self) -> tuple[RecordedRequest, ...]:
+        """Return the requests so far."""
+        with self._lock:
+            return tuple(self._requests)

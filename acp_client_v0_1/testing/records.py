@@ -1,0 +1,113 @@
+"""Runs and threads as the server keeps them, and how they look on the wire.
+
+Records are changed by the engine only, under the store's lock. `to_wire` gives a fresh object that
+may leave the lock.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from acp_client_v0_1.testing.agents import AgentDefinition, JsonObject
+from acp_client_v0_1.testing.context import AgentContext, ThreadState
+
+__all__ = ["RunRecord", "ThreadRecord"]
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat().replace("+00:00", "Z")
+
+
+def _new_id() -> str:
+    return str(uuid.uuid4())
+
+
+@dataclass(slots=True, eq=False)
+class ThreadRecord:
+    """A thread: its agent, its state, and its runs, oldest first."""
+
+    agent_id: str
+    metadata: JsonObject | None
+    thread_id: str = field(default_factory=_new_id)
+    state: ThreadState = field(default_factory=ThreadState)
+    runs: list[RunRecord] = field(default_factory=list)
+
+    def to_wire(self) -> JsonObject:
+        """Return the Thread of this record."""
+        wire: JsonObject = {"thread_id": self.thread_id, "agent_id": self.agent_id}
+        return wire if self.metadata is None else {**wire, "metadata": self.metadata}
+
+    @property
+    def pending(self) -> bool:
+        """Whether one of its runs is pending, which bars another one."""
+        return any(run.status == "pending" for run in self.runs)
+
+
+@dataclass(slots=True, eq=False)
+class RunRecord:
+    """A run: how it was asked for, how it stands, and what came of it.
+
+    `events` holds the payload of every streamed event; an event's id is its place, from 1.
+    `stretch` counts the times the agent was set to work: what an agent says after its stretch is
+    over (the run timed out, say) is for nobody.
+    """
+
+    creation: JsonObject
+    agent: AgentDefinition
+    thread: ThreadRecord | None
+    run_id: str = field(default_factory=_new_id)
+    status: str = "pending"
+    created_at: str = field(default_factory=_now)
+    updated_at: str = ""
+    output: JsonObject | None = None
+    final_state: JsonObject | None = None
+    events: list[JsonObject] = field(default_factory=list)
+    stretch: int = 0
+    deleted: bool = False
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    suspended: Generator[Any, Any, Any] | None = None
+    watchers: set[Callable[[], None]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """A run was last changed when it was made."""
+        self.updated_at = self.created_at
+
+    @property
+    def streaming(self) -> str | None:
+        """The mode that the caller asked to stream in."""
+        mode: str | None = self.creation.get("streaming")
+        return mode
+
+    def to_wire(self) -> JsonObject:
+        """Return the Run of this record."""
+        wire: JsonObject = {
+            "creation": self.creation,
+            "run_id": self.run_id,
+            "agent_id": self.agent.agent_id,
+            "created_at": self.created_at,
+            "updated_at": self.updated_at,
+            "status": self.status,
+        }
+        return wire if self.thread is None else {**wire, "thread_id": self.thread.thread_id}
+
+    def context(self) -> AgentContext:
+        """Return the context that this run's agent works with."""
+        return AgentContext(
+            run_id=self.run_id,
+            thread_id=self.thread.thread_id if self.thread else None,
+            streaming=self.streaming,
+            metadata=self.creation.get("metadata", {}),
+            state=self.thread.state if self.thread else ThreadState(),
+            cancelled=self.cancelled,
+        )
+
+    def become(self, status: str, output: JsonObject | None) -> None:
+        """Change the status, and with it the output and the time of the last change."""
+        self.status = status
+        self.output = output
+        self.updated_at = _now()

@@ -1,0 +1,127 @@
+"""uvicorn in a thread: starts at once, and stops at once, whatever its clients are doing.
+
+uvicorn's own shutdown waits for answers to end, which a blocked output or an open stream may not
+do for minutes. Here stopping cuts every connection first, as the end of a server process does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import ssl
+import threading
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from acp_client_v0_1.testing.wire import Meter, WireProtocol
+
+__all__ = ["Runner"]
+
+_START_SECONDS = 10.0
+_STOP_SECONDS = 5.0
+_GRACE_SECONDS = 1.0
+
+
+class Runner:
+    """One listening socket, served from a thread of its own until `stop`.
+
+    Args:
+        app: The application.
+        listener: A bound socket; it is closed with the server.
+        tls: How to speak TLS, None for plain HTTP.
+    """
+
+    def __init__(self, app: ASGIApp, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
+        self._listener = listener
+        self._server = _Server(_config(app, tls))
+        self._thread = threading.Thread(target=self._serve, name="local ACP server", daemon=True)
+        self._thread.start()
+        if not self._server.ready.wait(_START_SECONDS) or not self._server.started:
+            raise RuntimeError("the local server did not start")
+
+    @property
+    def accepted(self) -> int:
+        """How many connections were accepted."""
+        return self._server.meter.accepted
+
+    @property
+    def open(self) -> int:
+        """How many connections are open."""
+        return len(self._server.meter.connections)
+
+    def stop(self) -> None:
+        """Cut all connections, stop listening, and end the thread."""
+        self._server.stop()
+        self._thread.join(_STOP_SECONDS)
+        if self._thread.is_alive():
+            raise RuntimeError("the local server did not stop")
+
+    def _serve(self) -> None:
+        try:
+            asyncio.run(self._server.serve(sockets=[self._listener]))
+        finally:
+            self._listener.close()
+            self._server.ready.set()
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = threading.Event()
+        self.server_state = self.meter = Meter()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._woken = asyncio.Event()
+
+    def stop(self) -> None:
+        self.should_exit = True
+        if self._loop is not None:
+            # The loop may have ended on its own meanwhile.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._woken.set)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+        self.ready.set()
+
+    async def main_loop(self) -> None:
+        tick = 0
+        while not await self.on_tick(tick):
+            tick += 10  # uvicorn counts tenths of a second
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), 1)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for connection in list(self.meter.connections):
+            connection.transport.abort()
+        if self.meter.tasks:
+            # Each answer hears that its client is gone; one that does not is cancelled.
+            _, deaf = await asyncio.wait(self.meter.tasks, timeout=_GRACE_SECONDS)
+            for task in deaf:
+                task.cancel()
+        for server in self.servers:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(server.wait_closed(), _GRACE_SECONDS)
+
+
+def _config(app: ASGIApp, tls: ssl.SSLContext | None) -> uvicorn.Config:
+    config = uvicorn.Config(
+        app,
+        http=WireProtocol,
+        ws="none",
+        loop="asyncio",
+        lifespan="off",
+        log_config=None,
+        log_level=logging.ERROR,
+        access_log=False,
+        proxy_headers=False,
+        timeout_keep_alive=60,
+    )
+    config.load()
+    config.ssl = tls
+    return config

@@ -1,0 +1,205 @@
+"""`LocalServer`: a complete ACP 0.1 server on a port of this machine.
+
+The runs belong to the object, the connections to the time between `start` and `stop`: a server
+that is stopped and started again has the same port, agents, runs and threads, as a real one that
+was restarted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+import ssl
+import time
+from collections.abc import Callable, Collection, Iterable
+from types import TracebackType
+from typing import Any
+
+from typing_extensions import Self
+
+from acp_client_v0_1.testing.agents import AgentDefinition, AgentFunction
+from acp_client_v0_1.testing.app import create_app
+from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS
+from acp_client_v0_1.testing.engine import Engine
+from acp_client_v0_1.testing.fault_injection import FaultInjection
+from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest, RequestLog
+from acp_client_v0_1.testing.records import RunRecord
+from acp_client_v0_1.testing.runner import Runner
+from acp_client_v0_1.testing.store import Store
+from acp_client_v0_1.testing.webhooks import WebhookDelivery, Webhooks
+
+__all__ = ["LocalServer"]
+
+
+class LocalServer:
+    """A local ACP 0.1 server, for trying things and for tests.
+
+    Use it as a context manager, or call `start` and `close`.
+
+    Args:
+        agents: The agents to serve, by default `BUILTIN_AGENTS`.
+        host: The address to listen at.
+        port: The port, 0 for a free one.
+        tls: Speak TLS with this context, instead of plain HTTP.
+        ping: Seconds between the keep-alive comments of a stream.
+        webhook_hosts: Hosts beside this machine that may get webhooks.
+    """
+
+    def __init__(
+        self,
+        agents: Iterable[AgentDefinition] | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        tls: ssl.SSLContext | None = None,
+        ping: float = 15.0,
+        webhook_hosts: Collection[str] = (),
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._tls = tls
+        self._store = Store(BUILTIN_AGENTS if agents is None else agents)
+        self._webhooks = Webhooks(webhook_hosts)
+        self._engine = Engine(self._store, self._send_webhook)
+        self._log = RequestLog()
+        self.faults = Faults()
+        app = create_app(self._store, self._engine, ping)
+        self._app = FaultInjection(app, self.faults, self._log)
+        self._runner: Runner | None = None
+        self._accepted_before = 0
+
+    # Life
+
+    def start(self) -> Self:
+        """Listen, and serve from a thread of its own.
+
+        Raises:
+            OSError: The port is taken.
+        """
+        if self._runner is None:
+            family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+            listener = socket.create_server((self._host, self._port), family=family)
+            self._port = listener.getsockname()[1]
+            self._runner = Runner(self._app, listener, self._tls)
+        return self
+
+    def stop(self) -> None:
+        """Cut all connections and stop listening; runs go on, and `start` brings it back."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            runner.stop()
+            self._accepted_before += runner.accepted
+
+    def restart(self, pause: float = 0.0) -> None:
+        """Stop, wait, and start again at the same port.
+
+        Args:
+            pause: Seconds to be away.
+        """
+        self.stop()
+        time.sleep(pause)
+        self.start()
+
+    def close(self) -> None:
+        """Stop, and cancel all runs."""
+        self.stop()
+        self._engine.close()
+        self._webhooks.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def port(self) -> int:
+        """The port; 0 before the first start on a free one."""
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """What `Configuration(host=…)` takes.
+
+        Raises:
+            RuntimeError: The server was never started.
+        """
+        if not self._port:
+            raise RuntimeError("the server has no port before it is started")
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"{'https' if self._tls else 'http'}://{host}:{self._port}"
+
+    # Agents
+
+    def register(self, agent: AgentDefinition | AgentFunction, **fields: Any) -> str:
+        """Add an agent.
+
+        Args:
+            agent: A function `agent(input, config, context)`, or a whole AgentDefinition.
+            **fields: Fields of AgentDefinition, such as `name` or `interrupts`.
+
+        Returns:
+            The agent's id.
+
+        Raises:
+            ValueError: Another agent has its id, as one of the same name and version has.
+        """
+        if isinstance(agent, AgentDefinition):
+            definition = dataclasses.replace(agent, **fields)
+        else:
+            definition = AgentDefinition(function=agent, **fields)
+        self._store.register(definition)
+        return definition.agent_id
+
+    @property
+    def agents(self) -> list[AgentDefinition]:
+        """All agents, in the order of their registration."""
+        return self._store.agents()
+
+    # What tests ask for, and what they see
+
+    def fail_next(self, status: int, **fields: Any) -> None:
+        """Answer the next request with a status instead of doing what it asks.
+
+        Args:
+            status: The status.
+            **fields: Other fields of Fault, such as `times`, `path` or `retry_after`.
+        """
+        self.faults.add(Fault(status=status, **fields))
+
+    @property
+    def requests(self) -> tuple[RecordedRequest, ...]:
+        """The requests that arrived whole, oldest first."""
+        return self._log.snapshot()
+
+    def clear_requests(self) -> None:
+        """Forget the requests so far."""
+        self._log.clear()
+
+    @property
+    def webhooks(self) -> tuple[WebhookDelivery, ...]:
+        """What was sent to webhooks, oldest first."""
+        return self._webhooks.deliveries()
+
+    @property
+    def connections_accepted(self) -> int:
+        """How many connections were ever accepted."""
+        return self._accepted_before + self._of_runner(lambda runner: runner.accepted)
+
+    @property
+    def connections_open(self) -> int:
+        """How many connections are open now."""
+        return self._of_runner(lambda runner: runner.open)
+
+    def _of_runner(self, count: Callable[[Runner], int]) -> int:
+        return 0 if self._runner is None else count(self._runner)
+
+    def _send_webhook(self, run: RunRecord) -> None:
+        url = run.creation.get("webhook")
+        if url is not None:
+            self._webhooks.send(url, run.to_wire())

@@ -1,0 +1,98 @@
+"""Checks what comes in: strictly against the contract, lightly against an agent's own schemas.
+
+The models take JSON tolerantly and constructor arguments strictly. A request is checked the strict
+way: known properties through the constructor, unknown ones let pass, as the contract allows them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+
+from acp_client_v0_1.testing.refusal import Refusal
+
+__all__ = ["block_seconds", "check_against_schema", "checked", "json_body"]
+
+M = TypeVar("M", bound=BaseModel)
+
+_PYTHON_TYPES: dict[str, tuple[type, ...]] = {
+    "object": (dict,),
+    "array": (list,),
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "null": (type(None),),
+}
+_LONGEST_BLOCK = 24 * 3600
+
+
+def json_body(content_type: str, body: bytes) -> dict[str, Any]:
+    """Return a request's body, a JSON object, or refuse with 422."""
+    if content_type.partition(";")[0].strip().lower() != "application/json":
+        raise Refusal(422, "the body's Content-Type must be application/json")
+    try:
+        value = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise Refusal(422, f"the body is no JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise Refusal(422, "the body must be a JSON object")
+    return value
+
+
+def checked(model: type[M], body: dict[str, Any]) -> M:
+    """Return a request's body as a model, or refuse with 422 and the name of what is wrong."""
+    known = {name: body[name] for name in model.model_fields if name in body}
+    for name, value in known.items():
+        if value is None:
+            raise Refusal(422, f"{name}: must not be null")
+        if isinstance(value, float) and value.is_integer():
+            # To JSON Schema 10.0 is an integer (2020-12 validation, 6.1.1).
+            known[name] = int(value)
+    try:
+        return model(**known)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "body"
+        raise Refusal(422, f"{where}: {first['msg']}") from error
+
+
+def check_against_schema(value: dict[str, Any], schema: dict[str, Any], what: str) -> None:
+    """Check an object against an agent's JSON Schema: `required`, and the properties' `type`.
+
+    Args:
+        value: The object.
+        schema: Its JSON Schema; keywords other than those two are not looked at.
+        what: What the object is, for the message.
+
+    Raises:
+        Refusal: 422, naming the property.
+    """
+    for name in schema.get("required", ()):
+        if name not in value:
+            raise Refusal(422, f"{what}.{name}: the agent requires it")
+    for name, expected in schema.get("properties", {}).items():
+        kind = expected.get("type") if isinstance(expected, dict) else None
+        if name in value and isinstance(kind, str) and not _has_type(value[name], kind):
+            raise Refusal(422, f"{what}.{name}: the agent wants type {kind}")
+
+
+def block_seconds(text: str | None) -> int:
+    """Return the query parameter block_timeout in seconds, 0 where it is not given."""
+    if text is None:
+        return 0
+    if not re.fullmatch("[0-9]+", text, re.ASCII):
+        raise Refusal(422, "block_timeout: must be an integer of seconds, at least 0")
+    # Longer than a day is as good as endless, and int() has a limit of its own.
+    return int(text) if len(text.lstrip("0")) <= 5 else _LONGEST_BLOCK
+
+
+def _has_type(value: object, kind: str) -> bool:
+    if isinstance(value, bool) and kind != "boolean":
+        return False
+    if kind == "integer" and isinstance(value, float):
+        return value.is_integer()
+    return isinstance(value, _PYTHON_TYPES.get(kind, (object,)))

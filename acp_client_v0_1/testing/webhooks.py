@@ -1,0 +1,117 @@
+"""Sends the runs whose status changed to the webhooks that asked for them.
+
+One thread sends one after the other, in the order of the changes; each gets a few seconds. It
+starts with the first delivery and ends with the server. Because a webhook's URL comes from outside,
+only this machine's own addresses get anything, unless the server was told of others.
+"""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import queue
+import threading
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic_core import to_json
+
+__all__ = ["WebhookDelivery", "Webhooks"]
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookDelivery:
+    """What came of telling a webhook about a change.
+
+    Args:
+        url: The webhook.
+        run: The Run that was sent.
+        status: The status of its answer, None if there was none; 200 is acceptance.
+        error: Why there was no answer.
+    """
+
+    url: str
+    run: dict[str, Any]
+    status: int | None = None
+    error: str | None = None
+
+
+class Webhooks:
+    """The deliveries of one server; safe to use from any thread.
+
+    Args:
+        hosts: Hosts beside this machine that may get deliveries.
+        timeout: Seconds of silence that a receiver may keep.
+    """
+
+    def __init__(self, hosts: Collection[str] = (), timeout: float = 2.0) -> None:
+        self._hosts = frozenset(hosts)
+        self._timeout = timeout
+        self._queue: queue.SimpleQueue[tuple[str, dict[str, Any]] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._deliveries: list[WebhookDelivery] = []
+
+    def send(self, url: str, run: dict[str, Any]) -> None:
+        """Queue a delivery; returns at once."""
+        with self._lock:
+            if self._closed:
+                return
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="webhooks", daemon=True)
+                self._thread.start()
+        self._queue.put((url, run))
+
+    def deliveries(self) -> tuple[WebhookDelivery, ...]:
+        """Return what was delivered, or failed to be, so far."""
+        with self._lock:
+            return tuple(self._deliveries)
+
+    def close(self) -> None:
+        """Drop what is queued, and wait for the delivery under way."""
+        with self._lock:
+            self._closed = True
+            thread = self._thread
+        if thread is not None:
+            self._queue.put(None)
+            thread.join(2 * self._timeout)
+
+    def _work(self) -> None:
+        while (queued := self._queue.get()) is not None:
+            if self._closed:
+                continue
+            delivery = self._deliver(*queued)
+            with self._lock:
+                self._deliveries.append(delivery)
+
+    def _deliver(self, url: str, run: dict[str, Any]) -> WebhookDelivery:
+        try:
+            return WebhookDelivery(url, run, status=self._post(urlsplit(url), to_json(run)))
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            return WebhookDelivery(url, run, error=f"{type(error).__name__}: {error}")
+
+    def _post(self, url: SplitResult, body: bytes) -> int:
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ValueError("a webhook needs an http or https URL")
+        if url.hostname not in self._hosts and not _is_local(url.hostname):
+            raise ValueError("the local server sends to this machine only")
+        kind = http.client.HTTPConnection if url.scheme == "http" else http.client.HTTPSConnection
+        connection = kind(url.hostname, url.port, timeout=self._timeout)
+        try:
+            target = (url.path or "/") + (f"?{url.query}" if url.query else "")
+            connection.request("POST", target, body, {"Content-Type": "application/json"})
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+
+def _is_local(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,127 @@
+"""One connection of the local server, down to the bytes that a fault wants to touch.
+
+uvicorn answers through the transport that asyncio gave it. `WireTransport` stands in between, so
+that an answer can break off at any byte of the wire, headers included, and a connection can be
+closed or reset behind uvicorn's back, as a real server's fault would. `WireProtocol` puts it
+there and hands it to the application as `scope["state"]["wire"]`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+__all__ = ["Meter", "WireProtocol", "WireTransport"]
+
+
+class WireTransport(asyncio.Transport):
+    """A transport that can break off after a number of bytes.
+
+    Args:
+        transport: The connection's own transport, which gets every other call.
+
+    Attributes:
+        lost: Set when the connection is closed, by either side.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        super().__init__()
+        connection = transport.get_extra_info("socket")
+        if connection is not None:
+            # asyncio does this only for sockets that were made with the protocol's number; without
+            # it the body of an answer waits 40 ms for the client to acknowledge the headers.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.lost = asyncio.Event()
+        self._transport = transport
+        self._left: int | None = None
+        self._on_limit: Callable[[], None] | None = None
+
+    def limit(self, left: int, on_limit: Callable[[], None]) -> None:
+        """Let so many more bytes through, then call back, and let nothing through any more."""
+        self._left, self._on_limit = left, on_limit
+
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        """Send what the limit allows."""
+        if self._left is None:
+            self._transport.write(data)
+        elif self._on_limit is not None and data:
+            part = bytes(data)[: self._left]
+            self._left -= len(part)
+            self._transport.write(part)
+            if self._left == 0:
+                on_limit, self._on_limit = self._on_limit, None
+                on_limit()
+
+    def write_raw(self, data: bytes) -> None:
+        """Send bytes past the limit and past HTTP."""
+        self._transport.write(data)
+
+    def reset(self) -> None:
+        """Close with a TCP reset, and lose what was not sent."""
+        connection: socket.socket | None = self._transport.get_extra_info("socket")
+        if connection is not None:
+            linger = struct.pack("ii", 1, 0)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self._transport.abort()
+
+    # The rest of asyncio.Transport, handed on.
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return what the connection knows about itself."""
+        return self._transport.get_extra_info(name, default)
+
+    def is_closing(self) -> bool:
+        """Tell whether the connection is closing."""
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        """Close, after what was written is sent."""
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._transport.abort()
+
+    def pause_reading(self) -> None:
+        """Read no more for now."""
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        self._transport.resume_reading()
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Give the connection another protocol."""
+        self._transport.set_protocol(protocol)
+
+
+class Meter(ServerState):
+    """uvicorn's shared state, and the number of connections ever accepted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.accepted = 0
+
+
+class WireProtocol(H11Protocol):
+    """uvicorn's HTTP/1.1 with a WireTransport between it and the socket."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a new connection."""
+        wire = WireTransport(transport)
+        self.app_state = {**self.app_state, "wire": wire}
+        if isinstance(self.server_state, Meter):
+            self.server_state.accepted += 1
+        super().connection_made(wire)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Learn that the connection is closed."""
+        super().connection_lost(exc)
+        if isinstance(self.transport, WireTransport):
+            self.transport.lost.set()

@@ -1,0 +1,90 @@
+"""A fresh server, and a caller that knows nothing of the client: urllib3 and JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import urllib3
+
+from acp_client_v0_1.testing import LocalServer
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: urllib3.HTTPHeaderDict
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Caller:
+    """Sends single requests, never twice, and follows nothing."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.pool = urllib3.PoolManager(retries=False)
+
+    def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        fields: dict[str, Any] = {"headers": {n.replace("_", "-"): v for n, v in headers.items()}}
+        if body is not None:
+            fields["body"] = body if isinstance(body, bytes) else json.dumps(body)
+            fields["headers"].setdefault("Content-Type", "application/json")
+        answer = self.pool.request(method, self.url + path, redirect=False, timeout=10, **fields)
+        return Answer(answer.status, answer.headers, answer.data)
+
+    def ok(self, method: str, path: str, body: Any = None) -> Any:
+        answer = self(method, path, body)
+        assert answer.status == 200, (answer.status, answer.body)
+        assert answer.headers["content-type"] == "application/json"
+        return answer.json
+
+    def run(self, agent_id: str, **creation: Any) -> str:
+        run_id: str = self.ok("POST", "/runs", {"agent_id": agent_id, **creation})["run_id"]
+        return run_id
+
+    def output(self, run_id: str) -> Any:
+        return self.ok("GET", f"/runs/{run_id}/output?block_timeout=5")
+
+    def events(self, run_id: str, **headers: str) -> list[dict[str, Any]]:
+        answer = self("GET", f"/runs/{run_id}/stream", **headers)
+        assert answer.status == 200
+        return [event_fields(block) for block in answer.body.decode().split("\r\n\r\n") if block]
+
+
+def event_fields(block: str) -> dict[str, Any]:
+    fields: dict[str, Any] = dict(line.split(": ", 1) for line in block.strip().splitlines())
+    fields["data"] = json.loads(fields["data"])
+    return fields
+
+
+@pytest.fixture
+def server() -> Iterator[LocalServer]:
+    with LocalServer() as running:
+        yield running
+
+
+@pytest.fixture
+def call(server: LocalServer) -> Iterator[Caller]:
+    caller = Caller(server.url)
+    yield caller
+    caller.pool.clear()
+
+
+@pytest.fixture
+def caller_for() -> Iterator[Callable[[LocalServer], Caller]]:
+    callers: list[Caller] = []
+
+    def make(server: LocalServer) -> Caller:
+        callers.append(Caller(server.url))
+        return callers[-1]
+
+    yield make
+    for caller in callers:
+        caller.pool.clear()

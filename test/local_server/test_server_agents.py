@@ -1,0 +1,255 @@
+"""Agents: the built-in ones, those of users, and what the protocol tells about them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from acp_client_v0_1.testing import (
+    APPROVAL_AGENT_ID,
+    BUILTIN_AGENTS,
+    COUNTER_AGENT_ID,
+    AgentContext,
+    AgentDefinition,
+    AgentError,
+    Interrupt,
+    InterruptSpec,
+    LocalServer,
+)
+
+Json = dict[str, Any]
+
+
+def test_search_finds_by_exact_name_and_version(call: Any) -> None:
+    def found(**wanted: Any) -> list[str]:
+        return [a["metadata"]["ref"]["name"] for a in call.ok("POST", "/agents/search", wanted)]
+
+    assert found() == ["echo", "counter", "approval", "failing", "slow"]
+    assert found(name="echo") == found(name="echo", version="1.0.0") == ["echo"]
+    assert found(name="echo", version="2.0.0") == found(name="ech") == []
+    assert found(limit=2, offset=1) == ["counter", "approval"]
+
+
+@pytest.mark.parametrize("agent", BUILTIN_AGENTS, ids=lambda agent: agent.name)
+def test_each_built_in_agent_describes_itself(call: Any, agent: AgentDefinition) -> None:
+    wire = call.ok("GET", f"/agents/{agent.agent_id}")
+    descriptor = call.ok("GET", f"/agents/{agent.agent_id}/descriptor")
+    assert wire == {"agent_id": agent.agent_id, "metadata": descriptor["metadata"]}
+    assert set(descriptor["specs"]) >= {"capabilities", "input", "output", "config"}
+
+
+def test_a_descriptor_tells_what_an_agent_can_do(call: Any) -> None:
+    counter = call.ok("GET", f"/agents/{COUNTER_AGENT_ID}/descriptor")["specs"]
+    assert counter["capabilities"] == {
+        "threads": True,
+        "interrupts": False,
+        "callbacks": True,
+        "streaming": {"result": True, "custom": True},
+    }
+    assert counter["custom_streaming_update"]["required"] == ["count", "of"]
+    approval = call.ok("GET", f"/agents/{APPROVAL_AGENT_ID}/descriptor")["specs"]
+    assert approval["capabilities"]["interrupts"] is True
+    assert [spec["interrupt_type"] for spec in approval["interrupts"]] == ["approval"]
+    assert approval["interrupts"][0]["resume_payload"]["required"] == ["approved"]
+
+
+def shout(input: Json, config: Json, context: AgentContext) -> Json:
+    """Says it louder.
+
+    Not in the description.
+    """
+    return {"said": input["text"].upper() + config.get("end", "!"), "run": context.run_id}
+
+
+def test_a_function_is_an_agent_and_its_name_and_docstring_describe_it(
+    server: LocalServer, call: Any
+) -> None:
+    agent_id = server.register(shout)
+    metadata = call.ok("GET", f"/agents/{agent_id}")["metadata"]
+    assert metadata == {
+        "ref": {"name": "shout", "version": "0.1.0"},
+        "description": "Says it louder.",
+    }
+    run_id = call.run(agent_id, input={"text": "hi"}, config={"end": "?"})
+    assert call.output(run_id)["result"] == {"said": "HI?", "run": run_id}
+
+
+def test_an_agents_own_schema_is_checked_lightly(server: LocalServer, call: Any) -> None:
+    schema = {"properties": {"text": {"type": "string"}, "n": {"type": "integer"}}}
+    agent_id = server.register(shout, input={**schema, "required": ["text"]}, config=schema)
+    for creation, message in [
+        ({}, "input.text: the agent requires it"),
+        ({"input": {"text": 1}}, "input.text: the agent wants type string"),
+        ({"input": {"text": "", "n": True}}, "input.n: the agent wants type integer"),
+        ({"input": {"text": ""}, "config": {"n": 1.5}}, "config.n: the agent wants type integer"),
+    ]:
+        refused = call("POST", "/runs", {"agent_id": agent_id, **creation})
+        assert (refused.status, refused.json) == (422, message)
+    call.run(agent_id, input={"text": "", "n": 1.0})
+
+
+def test_ids_come_from_name_and_version_and_are_unique(server: LocalServer) -> None:
+    first = server.register(shout)
+    assert LocalServer([]).register(shout) == first
+    with pytest.raises(ValueError, match=first):
+        server.register(shout)
+    assert server.register(shout, version="0.2.0") != first
+    definition = AgentDefinition(function=shout, name="other", agent_id="my-own-id")
+    assert server.register(definition, description="mine") == "my-own-id"
+    assert server.agents[-1].description == "mine"
+
+
+def test_a_server_has_the_agents_it_is_given() -> None:
+    assert [agent.name for agent in LocalServer([]).agents] == []
+    both = LocalServer([*BUILTIN_AGENTS, AgentDefinition(function=shout)])
+    assert [agent.name for agent in both.agents][-1] == "shout"
+
+
+def test_a_generator_asks_as_often_as_it_likes_and_runs_nothing_twice(
+    server: LocalServer, call: Any
+) -> None:
+    began: list[str] = []
+
+    def survey(input: Json, config: Json, context: AgentContext) -> Generator[Any, Json, Json]:
+        began.append(context.run_id)
+        answers = []
+        for question in ("name", "age"):
+            answer = yield Interrupt("question", {"about": question})
+            yield {"answered": question}
+            answers.append(answer["text"])
+        return {"answers": answers}
+
+    agent_id = server.register(survey, interrupts=[InterruptSpec("question")])
+    run_id = call.run(agent_id, streaming="custom")
+    for about, text in (("name", "Ada"), ("age", "36")):
+        assert call.output(run_id)["interrupt"] == {"interrupt_type": "question", "about": about}
+        assert not any(run_id in thread.name for thread in alive_after_a_while(run_id))
+        call.ok("POST", f"/runs/{run_id}", {"text": text})
+    assert call.output(run_id)["result"] == {"answers": ["Ada", "36"]}
+    assert began == [run_id]
+    updates = [event["data"]["update"] for event in call.events(run_id)]
+    assert updates == [{"answered": "name"}, {"answered": "age"}]
+
+
+def alive_after_a_while(run_id: str) -> list[threading.Thread]:
+    """An interrupted run has no thread: give the one that asked a moment to end."""
+    for _ in range(50):
+        if not any(run_id in thread.name for thread in threading.enumerate()):
+            break
+        time.sleep(0.02)
+    return threading.enumerate()
+
+
+def fails(input: Json, config: Json, context: AgentContext) -> Json:
+    return {"x": input["missing"]}
+
+
+def gives_a_list(input: Json, config: Json, context: AgentContext) -> list[int]:
+    return [1]
+
+
+def gives_no_json(input: Json, config: Json, context: AgentContext) -> Json:
+    return {"x": object()}
+
+
+def returns_an_interrupt(input: Json, config: Json, context: AgentContext) -> Interrupt:
+    return Interrupt("approval")
+
+
+def yields_text(input: Json, config: Json, context: AgentContext) -> Generator[str, None, None]:
+    yield "text"
+
+
+def raises_its_own(input: Json, config: Json, context: AgentContext) -> Json:
+    raise AgentError(7, "seven")
+
+
+@pytest.mark.parametrize(
+    ("agent", "errcode", "description"),
+    [
+        (fails, 1, "KeyError: 'missing'"),
+        (gives_a_list, 1, "TypeError: an agent's result must be a dict, not list"),
+        (returns_an_interrupt, 1, "TypeError: an Interrupt must be yielded, not returned"),
+        (yields_text, 1, "TypeError: an update must be a dict, not str"),
+        (raises_its_own, 7, "seven"),
+    ],
+)
+def test_what_an_agent_does_wrong_becomes_its_runs_error(
+    server: LocalServer, call: Any, agent: Any, errcode: int, description: str
+) -> None:
+    run_id = call.run(server.register(agent))
+    output = call.output(run_id)
+    assert (output["errcode"], output["description"]) == (errcode, description)
+    assert call.ok("GET", f"/runs/{run_id}")["status"] == "error"
+
+
+def test_a_result_that_json_cannot_say_is_an_error(server: LocalServer, call: Any) -> None:
+    output = call.output(call.run(server.register(gives_no_json)))
+    assert output["type"] == "error"
+    assert "an agent's result is no JSON object" in output["description"]
+
+
+def test_no_result_is_an_empty_one(server: LocalServer, call: Any) -> None:
+    run_id = call.run(server.register(lambda input, config, context: None, name="nothing"))
+    assert call.output(run_id)["result"] == {}
+
+
+def test_a_run_that_takes_longer_than_its_agent_may_times_out(
+    server: LocalServer, call: Any
+) -> None:
+    ended = threading.Event()
+
+    def dawdle(input: Json, config: Json, context: AgentContext) -> Json:
+        try:
+            context.sleep(30)
+        finally:
+            ended.set()
+        return {}
+
+    run_id = call.run(server.register(dawdle, timeout=0.1))
+    assert call.output(run_id)["description"] == "not done after 0.1 s"
+    assert call.ok("GET", f"/runs/{run_id}")["status"] == "timeout"
+    assert ended.wait(5)
+
+
+def test_the_context_tells_an_agent_about_its_run(server: LocalServer, call: Any) -> None:
+    def tell(input: Json, config: Json, context: AgentContext) -> Json:
+        context.check()
+        return {
+            "run": context.run_id,
+            "thread": context.thread_id,
+            "streaming": context.streaming,
+            "metadata": context.metadata,
+            "state": context.thread_state,
+            "cancelled": context.cancelled,
+        }
+
+    run_id = call.run(server.register(tell), streaming="custom", metadata={"k": 1})
+    assert call.output(run_id)["result"] == {
+        "run": run_id,
+        "thread": None,
+        "streaming": "custom",
+        "metadata": {"k": 1},
+        "state": {},
+        "cancelled": False,
+    }
+
+
+def test_a_cancelled_generator_is_closed(server: LocalServer, call: Any) -> None:
+    closed = threading.Event()
+
+    def endless(input: Json, config: Json, context: AgentContext) -> Generator[Json, None, None]:
+        try:
+            while True:
+                yield {"tick": True}
+                time.sleep(0.01)
+        finally:
+            closed.set()
+
+    run_id = call.run(server.register(endless))
+    call.ok("DELETE", f"/runs/{run_id}")
+    assert closed.wait(5)

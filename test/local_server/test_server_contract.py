@@ -1,0 +1,106 @@
+"""The server against the contract, by schemathesis: what it sends fits, what is wrong is refused.
+
+Generated ids alone never name an agent, run or thread that exists, so most of the valid requests
+are given ids that do; a last test proves that each operation was seen to succeed. Everything is
+derandomized: the same checkout sends the same requests.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+import urllib3
+import yaml
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis import GenerationMode
+
+from acp_client_v0_1.testing import APPROVAL_AGENT_ID, BUILTIN_AGENTS, ECHO_AGENT_ID, LocalServer
+
+CONTRACT = Path(__file__).resolve().parent.parent.parent / "openapi.yaml"
+OPERATIONS = 17
+
+
+def contract() -> dict[str, Any]:
+    """The contract, in which a stream's event says that its data comes as text.
+
+    The contract gives the event as the client's caller sees it, `data` decoded. schemathesis looks
+    at the event as it came, so it has to be told what is inside the text.
+    """
+    document: dict[str, Any] = yaml.safe_load(CONTRACT.read_text(encoding="utf-8"))
+    event = document["components"]["schemas"]["RunOutputStream"]["properties"]
+    content = {"type": "string", "contentMediaType": "application/json"}
+    event["data"] = {**content, "contentSchema": event["data"]}
+    return document
+
+
+config = schemathesis.Config.from_dict({"seed": 1, "generation": {"mode": "all"}})
+schema = schemathesis.openapi.from_dict(contract(), config=config)
+seen: dict[str, set[int]] = defaultdict(set)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LocalServer]:
+    with LocalServer() as running:
+        yield running
+
+
+@pytest.fixture
+def known(server: LocalServer) -> dict[str, list[str]]:
+    """Ids that exist: the agents, runs in most statuses, threads."""
+    with urllib3.PoolManager() as pool:
+
+        def create(kind: str, **body: Any) -> str:
+            created: dict[str, str] = pool.request("POST", f"{server.url}/{kind}", json=body).json()
+            return created["run_id" if kind == "runs" else "thread_id"]
+
+        threads = [create("threads", agent_id=ECHO_AGENT_ID) for _ in range(3)]
+        ended = [create("runs", agent_id=ECHO_AGENT_ID, thread_id=thread) for thread in threads]
+        asking = [create("runs", agent_id=APPROVAL_AGENT_ID) for _ in range(3)]
+        others = [create("runs", agent_id=a.agent_id, streaming="result") for a in BUILTIN_AGENTS]
+        for run_id in ended + asking:
+            pool.request("GET", f"{server.url}/runs/{run_id}/output?block_timeout=5")
+    agents = [agent.agent_id for agent in BUILTIN_AGENTS]
+    return {"agent_id": agents, "run_id": ended + asking + others, "thread_id": threads}
+
+
+def led_to_what_exists(case: Any, known: dict[str, list[str]], turn: int) -> None:
+    if case.meta is None or case.meta.generation.mode != GenerationMode.POSITIVE:
+        return
+    places = [case.path_parameters]
+    if case.operation.method == "post" and isinstance(case.body, dict):
+        places.append(case.body)
+    for place in places:
+        for name in place.keys() & known.keys() if turn % 4 else ():
+            place[name] = known[name][turn % len(known[name])]
+    if case.operation.label == "POST /runs/{run_id}" and turn % 2:
+        case.body = {"approved": True}
+        case.path_parameters["run_id"] = known["run_id"][3 + turn % 3]
+
+
+@schema.parametrize()
+@settings(
+    max_examples=25,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_every_answer_fits_the_contract(
+    case: Any, server: LocalServer, known: dict[str, list[str]]
+) -> None:
+    led_to_what_exists(case, known, len(server.requests))
+    response = case.call(base_url=server.url)
+    seen[case.operation.label].add(response.status_code)
+    case.validate_response(response)
+
+
+def test_every_operation_was_seen_to_succeed_and_to_refuse() -> None:
+    assert len(seen) == OPERATIONS
+    assert {label: statuses for label, statuses in seen.items() if 200 not in statuses} == {}
+    assert {label: statuses for label, statuses in seen.items() if not statuses & {404, 422}} == {}

@@ -1,0 +1,307 @@
+"""Faults, as they look on the wire."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import urllib3
+
+from acp_client_v0_1.testing import (
+    COUNTER_AGENT_ID,
+    ECHO_AGENT_ID,
+    SLOW_AGENT_ID,
+    Fault,
+    LocalServer,
+)
+
+
+class Wire:
+    """One connection, and what comes over it, byte for byte."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self.socket = socket.create_connection((parts.hostname, parts.port), timeout=5)
+
+    def send(self, method: str, path: str, body: bytes = b"") -> None:
+        head = f"{method} {path} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
+        self.socket.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+
+    def until_closed(self) -> bytes:
+        data = b""
+        while piece := self.socket.recv(65536):
+            data += piece
+        return data
+
+    def until_silent(self, seconds: float = 0.3) -> bytes:
+        self.socket.settimeout(seconds)
+        data = b""
+        with pytest.raises(TimeoutError):
+            while piece := self.socket.recv(65536):
+                data += piece
+        return data
+
+
+@pytest.fixture
+def wire(server: LocalServer) -> Iterator[Wire]:
+    connection = Wire(server.url)
+    yield connection
+    connection.socket.close()
+
+
+class TestAnswers:
+    def test_a_status_instead_of_the_answer(self, server: LocalServer, call: Any) -> None:
+        server.fail_next(503, retry_after=2)
+        answer = call("POST", "/runs", {"agent_id": ECHO_AGENT_ID})
+        assert (answer.status, answer.json) == (503, "Service Unavailable")
+        assert answer.headers["retry-after"] == "2"
+        # Nothing was done, and the next answer is the server's own.
+        assert call.ok("POST", "/runs/search", {}) == []
+
+    @pytest.mark.parametrize(
+        ("fault", "body", "content_type"),
+        [
+            (Fault(status=404), b'"Not Found"', "application/json"),
+            (Fault(status=422, body={"detail": []}), b'{"detail":[]}', "application/json"),
+            (Fault(status=200, body=b""), b"", None),
+            (
+                Fault(status=502, body=b"<html>", headers={"Content-Type": "text/html"}),
+                b"<html>",
+                "text/html",
+            ),
+            (Fault(status=200, body="text"), b'"text"', "application/json"),
+        ],
+    )
+    def test_any_body(
+        self, server: LocalServer, call: Any, fault: Fault, body: bytes, content_type: str | None
+    ) -> None:
+        server.faults.add(fault)
+        answer = call("GET", "/runs/x")
+        assert (answer.status, answer.body) == (fault.status, body)
+        assert answer.headers.get("content-type") == content_type
+
+    @pytest.mark.parametrize("status", [204, 304])
+    def test_a_status_that_has_no_body(self, server: LocalServer, call: Any, status: int) -> None:
+        server.fail_next(status)
+        answer = call("GET", "/runs/x")
+        assert (answer.status, answer.body) == (status, b"")
+        assert "content-length" not in answer.headers
+
+    def test_a_redirect(self, server: LocalServer, call: Any) -> None:
+        server.faults.add(Fault(redirect="/elsewhere"), Fault(redirect="/x", status=303))
+        first, second = call("GET", "/runs/x"), call("GET", "/runs/x")
+        assert (first.status, first.headers["location"]) == (307, "/elsewhere")
+        assert (second.status, second.headers["location"]) == (303, "/x")
+
+    def test_a_delay(self, server: LocalServer, call: Any) -> None:
+        server.faults.add(Fault(delay=0.3))
+        began = time.monotonic()
+        assert call.ok("POST", "/runs/search", {}) == []
+        assert time.monotonic() - began >= 0.29
+
+    def test_a_slow_drip(self, server: LocalServer, call: Any) -> None:
+        server.faults.add(Fault(status=200, body=b"0123456789", drip=0.03))
+        began = time.monotonic()
+        assert call("GET", "/runs/x").body == b"0123456789"
+        assert time.monotonic() - began >= 0.29
+
+
+class TestBlocking:
+    def test_a_server_that_never_blocks(self, server: LocalServer, call: Any) -> None:
+        run_id = call.run(SLOW_AGENT_ID, input={"seconds": 30})
+        server.faults.add(Fault(path="/runs/*/output", block="never", times=None))
+        began = time.monotonic()
+        for _ in range(3):
+            assert call("GET", f"/runs/{run_id}/output?block_timeout=5").status == 204
+        assert time.monotonic() - began < 2
+        assert [request.query for request in server.requests[1:]] == ["block_timeout=5"] * 3
+
+    def test_a_server_that_blocks_as_long_as_it_likes(self, server: LocalServer, call: Any) -> None:
+        run_id = call.run(SLOW_AGENT_ID, input={"seconds": 1.3})
+        server.faults.add(Fault(block="forever"))
+        assert call.ok("GET", f"/runs/{run_id}/output?block_timeout=1")["type"] == "result"
+
+
+class TestBreaks:
+    def test_nothing_is_done_and_nothing_sent(self, server: LocalServer, wire: Wire) -> None:
+        server.faults.add(Fault(cut="close"))
+        wire.send("POST", "/runs", b'{"agent_id": "%s"}' % ECHO_AGENT_ID.encode())
+        assert wire.until_closed() == b""
+        other = Wire(server.url)
+        other.send("POST", "/runs/search", b"{}")
+        assert other.socket.recv(65536).startswith(b"HTTP/1.1 200")
+        other.socket.close()
+
+    def test_a_reset(self, server: LocalServer, wire: Wire) -> None:
+        server.faults.add(Fault(cut="reset"))
+        wire.send("GET", "/runs/x")
+        with pytest.raises(ConnectionResetError):
+            wire.until_closed()
+
+    def test_everything_is_done_and_nothing_sent(
+        self, server: LocalServer, wire: Wire, call: Any
+    ) -> None:
+        server.faults.add(Fault(cut="close", after_wire_bytes=0))
+        wire.send("POST", "/runs", b'{"agent_id": "%s"}' % ECHO_AGENT_ID.encode())
+        assert wire.until_closed() == b""
+        assert len(call.ok("POST", "/runs/search", {})) == 1
+
+    @pytest.mark.parametrize("count", [1, 12, 17, 60])
+    def test_after_bytes_of_the_wire(self, server: LocalServer, wire: Wire, count: int) -> None:
+        server.faults.add(Fault(cut="close", after_wire_bytes=count))
+        wire.send("GET", "/runs/x")
+        data = wire.until_closed()
+        assert len(data) == count
+        assert b"HTTP/1.1 404 Not Found\r\n".startswith(data[:24])
+
+    @pytest.mark.parametrize("count", [0, 5])
+    def test_after_bytes_of_the_body(self, server: LocalServer, wire: Wire, count: int) -> None:
+        server.faults.add(Fault(cut="close", after_body_bytes=count))
+        wire.send("GET", "/runs/x")
+        head, _, body = wire.until_closed().partition(b"\r\n\r\n")
+        assert b"content-length: " in head
+        assert body == b'"no run has'[:count]
+
+    def test_in_the_middle_of_a_static_answer(self, server: LocalServer, wire: Wire) -> None:
+        fault = Fault(status=500, body=b"x" * 100, cut="close", after_body_bytes=7)
+        server.faults.add(fault)
+        wire.send("GET", "/runs/x")
+        head, _, body = wire.until_closed().partition(b"\r\n\r\n")
+        assert b"content-length: 100" in head
+        assert body == b"x" * 7
+
+    def test_a_limit_beyond_the_end_changes_nothing(self, server: LocalServer, call: Any) -> None:
+        server.faults.add(Fault(cut="close", after_body_bytes=10**6))
+        assert call.ok("POST", "/runs/search", {}) == []
+
+    @pytest.mark.parametrize("cut", ["close", "reset"])
+    def test_after_events(self, server: LocalServer, call: Any, wire: Wire, cut: Any) -> None:
+        run_id = call.run(COUNTER_AGENT_ID, input={"interval": 0}, streaming="custom")
+        call.output(run_id)
+        server.faults.add(Fault(cut=cut, after_events=2))
+        answer = call.pool.request("GET", f"{call.url}/runs/{run_id}/stream", preload_content=False)
+        received = b""
+        with pytest.raises(urllib3.exceptions.ProtocolError):
+            while piece := answer.read1():
+                received += piece
+        assert received.count(b"data: ") <= 2 if cut == "reset" else received.count(b"data: ") == 2
+        assert [event["id"] for event in call.events(run_id)] == ["1", "2", "3"]
+
+    @pytest.mark.parametrize(
+        ("fault", "length"),
+        [
+            (Fault(cut="stall"), 0),
+            (Fault(cut="stall", after_wire_bytes=12), 12),
+            (Fault(raw=b"HTTP/1.1 200 OK\r\n", cut="stall"), 17),
+        ],
+    )
+    def test_a_stall_keeps_the_connection_open(
+        self, server: LocalServer, wire: Wire, fault: Fault, length: int
+    ) -> None:
+        server.faults.add(fault)
+        wire.send("GET", "/runs/x")
+        assert len(wire.until_silent()) == length
+        assert server.connections_open == 1
+
+    def test_bytes_that_are_no_http(self, server: LocalServer, wire: Wire) -> None:
+        server.faults.add(Fault(raw=b"\x00garbage", drip=0.01))
+        wire.send("GET", "/runs/x")
+        assert wire.until_closed() == b"\x00garbage"
+
+    def test_a_500_that_closes_without_a_word(self, server: LocalServer, wire: Wire) -> None:
+        server.fail_next(500, close_after=True)
+        wire.send("GET", "/runs/x")
+        data = wire.until_closed()
+        assert data.startswith(b"HTTP/1.1 500") and data.endswith(b'"Internal Server Error"')
+        assert b"connection: close" not in data.lower()
+
+    def test_without_a_fault_the_connection_is_kept(self, server: LocalServer) -> None:
+        parts = urlsplit(server.url)
+        connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=5)
+        server.fail_next(500, times=2)
+        for status in (500, 500, 404):
+            connection.request("GET", "/runs/x")
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status == status
+        connection.close()
+        assert server.connections_accepted == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault(delay=60), Fault(status=200, body=b"x" * 100, drip=1), Fault(cut="stall")],
+)
+def test_no_fault_holds_up_the_end(fault: Fault, caplog: pytest.LogCaptureFixture) -> None:
+    with LocalServer() as server:
+        wire = Wire(server.url)
+        server.faults.add(fault)
+        wire.send("GET", "/runs/x")
+        while not server.requests:
+            time.sleep(0.01)
+        began = time.monotonic()
+    assert time.monotonic() - began < 0.9
+    wire.until_closed()
+    wire.socket.close()
+    assert caplog.records == []
+
+
+class TestChoice:
+    def test_the_first_that_fits_applies_as_often_as_it_may(
+        self, server: LocalServer, call: Any
+    ) -> None:
+        server.faults.add(
+            Fault(status=429, method="POST"),
+            Fault(status=500, path="/runs/*", times=2),
+            Fault(status=503, path="/runs/*/output"),
+        )
+        assert call("GET", "/runs/x/output").status == 503
+        assert call("GET", "/agents/x").status == 404
+        assert [call("GET", "/runs/x").status for _ in range(3)] == [500, 500, 404]
+        assert len(server.faults) == 1
+        assert [call("POST", "/runs/search", {}).status for _ in range(2)] == [429, 200]
+        assert len(server.faults) == 0
+
+    def test_without_times_it_stays_until_it_is_removed(
+        self, server: LocalServer, call: Any
+    ) -> None:
+        server.fail_next(500, times=None)
+        assert [call("GET", "/runs/x").status for _ in range(3)] == [500] * 3
+        server.faults.clear()
+        assert call("GET", "/runs/x").status == 404
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"times": 0},
+            {"status": 99},
+            {"after_body_bytes": 1},
+            {"cut": "close", "after_body_bytes": -1},
+            {"cut": "close", "after_body_bytes": 1, "after_events": 1},
+            {"body": "text"},
+            {"headers": {"X": "y"}},
+        ],
+    )
+    def test_what_would_do_nothing_is_refused(self, fields: dict[str, Any]) -> None:
+        with pytest.raises(ValueError):
+            Fault(**fields)
+
+
+def test_requests_are_recorded_as_they_came(server: LocalServer, call: Any) -> None:
+    server.fail_next(500)
+    before = time.monotonic()
+    call("POST", "/runs/a%2Fb?x=1", {"k": "v"}, X_Test="yes")
+    (request,) = server.requests
+    assert (request.method, request.path, request.query) == ("POST", "/runs/a%2Fb", "x=1")
+    assert request.headers["x-test"] == "yes"
+    assert request.body == b'{"k": "v"}'
+    assert request.fault == Fault(status=500)
+    assert request.client is not None and request.client[0] == "127.0.0.1"
+    assert before <= request.time <= time.monotonic()
+    server.clear_requests()
+    assert server.requests == ()

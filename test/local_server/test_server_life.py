@@ -1,0 +1,216 @@
+"""The server's own life: started at once, stopped at once, nothing left behind."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+import urllib3
+
+from acp_client_v0_1.testing import (
+    APPROVAL_AGENT_ID,
+    BUILTIN_AGENTS,
+    COUNTER_AGENT_ID,
+    ECHO_AGENT_ID,
+    SLOW_AGENT_ID,
+    LocalServer,
+)
+
+pytest_plugins = ["pytester"]
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def test_it_stops_promptly_under_load_and_leaves_no_thread(
+    caller_for: Callable[[LocalServer], Any],
+) -> None:
+    before = set(threading.enumerate())
+    server = LocalServer().start()
+    call = caller_for(server)
+    slow = call.run(SLOW_AGENT_ID, input={"seconds": 60})
+    counting = call.run(COUNTER_AGENT_ID, input={"interval": 60}, streaming="custom")
+    call.output(call.run(APPROVAL_AGENT_ID))
+    failures: list[Exception] = []
+
+    def wait(path: str) -> None:
+        try:
+            call("GET", path)
+        except urllib3.exceptions.HTTPError as error:
+            failures.append(error)
+
+    paths = [f"/runs/{slow}/output?block_timeout=60", f"/runs/{counting}/stream"]
+    waiters = [threading.Thread(target=wait, args=(path,)) for path in paths]
+    for waiter in waiters:
+        waiter.start()
+    deadline = time.monotonic() + 5
+    while len(server.requests) < 6 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    began = time.monotonic()
+    server.close()
+    assert time.monotonic() - began < 2
+    for waiter in waiters:
+        waiter.join(5)
+    # Both were cut: a server that goes away ends no stream and no wait.
+    assert len(failures) == 2
+    assert set(threading.enumerate()) <= before
+
+
+def test_it_may_be_closed_twice_and_never_started() -> None:
+    with LocalServer() as server:
+        server.close()
+    LocalServer().close()
+    with pytest.raises(RuntimeError, match="no port"):
+        _ = LocalServer().url
+
+
+def test_a_restarted_server_has_its_port_and_its_runs(
+    server: LocalServer, caller_for: Callable[[LocalServer], Any]
+) -> None:
+    url = server.url
+    run_id = caller_for(server).run(SLOW_AGENT_ID, input={"seconds": 0.3})
+    server.stop()
+    with pytest.raises(urllib3.exceptions.HTTPError):
+        caller_for(server)("GET", f"/runs/{run_id}")
+    server.start()
+    assert server.url == url
+    assert caller_for(server).output(run_id)["type"] == "result"
+    server.restart(0.05)
+    assert caller_for(server).ok("GET", f"/runs/{run_id}")["status"] == "success"
+    assert server.connections_accepted == 3
+
+
+def test_a_taken_port_is_an_error(server: LocalServer) -> None:
+    with pytest.raises(OSError), LocalServer(port=server.port):
+        pass
+
+
+def test_servers_do_not_disturb_each_other(caller_for: Callable[[LocalServer], Any]) -> None:
+    with LocalServer() as one, LocalServer() as other:
+        first, second = caller_for(one), caller_for(other)
+        run_id = first.run(COUNTER_AGENT_ID, input={"interval": 0.1}, streaming="custom")
+        twin = second.run(COUNTER_AGENT_ID, input={"interval": 0.1}, streaming="custom")
+        assert second("GET", f"/runs/{run_id}").status == 404
+        assert len(first.events(run_id)) == len(second.events(twin)) == 3
+
+
+def test_it_speaks_tls() -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    with LocalServer(tls=context) as server, urllib3.PoolManager(ssl_context=trusting) as pool:
+        assert server.url.startswith("https://127.0.0.1:")
+        answer = pool.request("POST", f"{server.url}/runs/search", json={}, timeout=5)
+        assert answer.json() == []
+
+
+def test_it_listens_at_ipv6(caller_for: Callable[[LocalServer], Any]) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6 loopback")
+    with LocalServer(host="::1") as server:
+        assert server.url.startswith("http://[::1]:")
+        assert caller_for(server).ok("POST", "/runs/search", {}) == []
+
+
+def test_an_agent_that_cannot_be_stopped_is_reported() -> None:
+    release = threading.Event()
+
+    def deaf(input: Any, config: Any, context: Any) -> None:
+        release.wait(30)
+
+    server = LocalServer().start()
+    agent_id = server.register(deaf)
+    pool = urllib3.PoolManager()
+    pool.request("POST", f"{server.url}/runs", json={"agent_id": agent_id})
+    pool.clear()
+    with pytest.warns(ResourceWarning, match="the agent deaf of run .* did not stop"):
+        server.close()
+    release.set()
+
+
+def test_many_threads_at_once(server: LocalServer, call: Any) -> None:
+    results: list[Any] = []
+
+    def work(number: int) -> None:
+        for turn in range(10):
+            run_id = call.run(ECHO_AGENT_ID, input={"n": number, "turn": turn})
+            results.append((call.output(run_id)["result"], {"n": number, "turn": turn}))
+
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(30)
+    assert len(results) == 80
+    assert all(got == wanted for got, wanted in results)
+
+
+def test_the_shell_command_serves_until_ctrl_c() -> None:
+    command = [sys.executable, "-m", "acp_client_v0_1.testing", "--port", "0"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        url = re.fullmatch(r"ACP 0\.1 at (http://127\.0\.0\.1:\d+)\n", first)
+        assert url is not None, first
+        listed = [process.stdout.readline() for _ in range(len(BUILTIN_AGENTS) + 1)]
+        for agent in BUILTIN_AGENTS:
+            assert any(agent.agent_id in line and agent.name in line for line in listed)
+        with urllib3.PoolManager() as pool:
+            answer = pool.request("GET", f"{url[1]}/agents/{ECHO_AGENT_ID}", timeout=5)
+        assert answer.status == 200
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=10)
+    finally:
+        process.kill()
+        process.wait()
+    assert (process.returncode, errors) == (0, "")
+
+
+def test_the_shell_command_says_when_the_port_is_taken(server: LocalServer) -> None:
+    command = [sys.executable, "-m", "acp_client_v0_1.testing", "--port", str(server.port)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20)
+    assert ended.returncode == 1
+    assert "cannot listen" in ended.stderr
+
+
+def test_the_fixture_is_there_for_who_asks(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    pytester.makeconftest('pytest_plugins = ["acp_client_v0_1.testing.pytest_plugin"]')
+    pytester.makepyfile(
+        """
+        def test_it(acp_server):
+            assert acp_server.url.startswith("http://127.0.0.1:")
+            assert acp_server.connections_open == 0
+        """
+    )
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+
+
+def test_the_client_imports_nothing_of_it() -> None:
+    code = (
+        "import sys, acp_client_v0_1 as a\n"
+        "for name in a.__all__: getattr(a, name)\n"
+        "bad = {'starlette', 'uvicorn', 'sse_starlette', 'acp_client_v0_1.testing'}\n"
+        "sys.exit(', '.join(bad & set(sys.modules)) or 0)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=30)
+    assert ended.returncode == 0

@@ -1,0 +1,229 @@
+"""Runs: every operation, every status that the contract has for it and the server can reach."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from acp_client_v0_1.testing import (
+    APPROVAL_AGENT_ID,
+    COUNTER_AGENT_ID,
+    ECHO_AGENT_ID,
+    FAILING_AGENT_ID,
+    SLOW_AGENT_ID,
+)
+
+
+def test_a_run_is_pending_at_first_and_carries_its_creation(call: Any) -> None:
+    creation = {"agent_id": ECHO_AGENT_ID, "input": {"a": 1}, "metadata": {"k": "v"}, "extra": [1]}
+    run = call.ok("POST", "/runs", creation)
+    assert run["status"] == "pending"
+    assert run["creation"] == creation
+    assert run["agent_id"] == ECHO_AGENT_ID
+    assert "thread_id" not in run
+    assert datetime.fromisoformat(run["created_at"].replace("Z", "+00:00")).tzinfo is not None
+    assert run["updated_at"] == run["created_at"]
+
+
+def test_a_run_ends_in_success_with_its_result(call: Any) -> None:
+    run_id = call.run(ECHO_AGENT_ID, input={"message": "Hello"})
+    assert call.output(run_id) == {
+        "type": "result",
+        "run_id": run_id,
+        "status": "success",
+        "result": {"message": "Hello"},
+    }
+    run = call.ok("GET", f"/runs/{run_id}")
+    assert run["status"] == "success"
+    assert run["updated_at"] > run["created_at"]
+
+
+@pytest.mark.parametrize(
+    ("input", "status", "errcode", "description"),
+    [
+        ({}, "error", 1, "this agent always fails"),
+        ({"errcode": 42, "description": "no such file"}, "error", 42, "no such file"),
+        ({"timeout": True, "description": "too late"}, "timeout", 2, "too late"),
+    ],
+)
+def test_a_run_that_fails_has_an_error_as_output(
+    call: Any, input: dict[str, Any], status: str, errcode: int, description: str
+) -> None:
+    run_id = call.run(FAILING_AGENT_ID, input=input)
+    assert call.output(run_id) == {
+        "type": "error",
+        "run_id": run_id,
+        "errcode": errcode,
+        "description": description,
+    }
+    assert call.ok("GET", f"/runs/{run_id}")["status"] == status
+
+
+def test_an_interrupted_run_asks_and_goes_on_when_it_is_answered(call: Any) -> None:
+    run_id = call.run(APPROVAL_AGENT_ID, input={"action": "deploy"})
+    interrupt = {"interrupt_type": "approval", "question": "May I deploy?", "action": "deploy"}
+    assert call.output(run_id) == {"type": "interrupt", "interrupt": interrupt}
+    assert call.ok("GET", f"/runs/{run_id}")["status"] == "interrupted"
+
+    resumed = call.ok("POST", f"/runs/{run_id}", {"approved": False, "reason": "it is Friday"})
+    assert (resumed["run_id"], resumed["status"]) == (run_id, "pending")
+    result = {"action": "deploy", "approved": False, "reason": "it is Friday"}
+    assert call.output(run_id)["result"] == result
+
+
+def test_only_an_interrupted_run_is_resumed_and_only_with_what_it_asked_for(call: Any) -> None:
+    ended = call.run(ECHO_AGENT_ID)
+    call.output(ended)
+    refused = call("POST", f"/runs/{ended}", {"approved": True})
+    assert (refused.status, refused.json) == (409, "the run is success, not interrupted")
+
+    waiting = call.run(APPROVAL_AGENT_ID)
+    call.output(waiting)
+    refused = call("POST", f"/runs/{waiting}", {"approved": "yes"})
+    assert (refused.status, refused.json) == (422, "body.approved: the agent wants type boolean")
+    refused = call("POST", f"/runs/{waiting}", {})
+    assert (refused.status, refused.json) == (422, "body.approved: the agent requires it")
+    assert call.ok("GET", f"/runs/{waiting}")["status"] == "interrupted"
+
+
+def test_without_block_timeout_a_pending_run_has_no_output(call: Any) -> None:
+    run_id = call.run(SLOW_AGENT_ID, input={"seconds": 30})
+    for query in ("", "?block_timeout=0"):
+        answer = call("GET", f"/runs/{run_id}/output{query}")
+        assert (answer.status, answer.body) == (204, b"")
+
+
+def test_a_blocked_output_ends_empty_after_its_time(call: Any) -> None:
+    run_id = call.run(SLOW_AGENT_ID, input={"seconds": 30})
+    began = time.monotonic()
+    answer = call("GET", f"/runs/{run_id}/output?block_timeout=1")
+    assert (answer.status, answer.body) == (204, b"")
+    assert 0.95 <= time.monotonic() - began < 5
+
+
+def test_a_blocked_output_ends_when_the_run_does(call: Any) -> None:
+    run_id = call.run(SLOW_AGENT_ID, input={"seconds": 0.3})
+    began = time.monotonic()
+    answer = call.ok("GET", f"/runs/{run_id}/output?block_timeout=99999999999999999999")
+    assert answer["result"] == {"slept": 0.3}
+    assert 0.2 <= time.monotonic() - began < 5
+
+
+def test_deleting_a_running_run_cancels_it_and_ends_who_waits(call: Any) -> None:
+    run_id = call.run(SLOW_AGENT_ID, input={"seconds": 30})
+    answers: list[Any] = []
+    path = f"/runs/{run_id}/output?block_timeout=20"
+    waiter = threading.Thread(target=lambda: answers.append(call("GET", path)))
+    waiter.start()
+    time.sleep(0.2)
+    assert call.ok("DELETE", f"/runs/{run_id}")["status"] == "pending"
+    waiter.join(5)
+    assert answers[0].status == 404
+    assert call("GET", f"/runs/{run_id}").status == 404
+    for _ in range(50):
+        if not any(run_id in thread.name for thread in threading.enumerate()):
+            break
+        time.sleep(0.05)
+    assert not any(run_id in thread.name for thread in threading.enumerate())
+
+
+def test_deleting_an_interrupted_run_forgets_it(call: Any) -> None:
+    run_id = call.run(APPROVAL_AGENT_ID)
+    call.output(run_id)
+    assert call.ok("DELETE", f"/runs/{run_id}")["status"] == "interrupted"
+    assert call("POST", f"/runs/{run_id}", {"approved": True}).status == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/runs/{id}", None),
+        ("POST", "/runs/{id}", {}),
+        ("DELETE", "/runs/{id}", None),
+        ("GET", "/runs/{id}/output", None),
+        ("GET", "/runs/{id}/output?block_timeout=1", None),
+        ("GET", "/runs/{id}/stream", None),
+        ("GET", "/runs/{id}/threadstate", None),
+        ("GET", "/agents/{id}", None),
+        ("GET", "/agents/{id}/descriptor", None),
+        ("GET", "/threads/{id}", None),
+        ("DELETE", "/threads/{id}", None),
+        ("GET", "/threads/{id}/state", None),
+        ("GET", "/threads/{id}/history", None),
+        ("POST", "/runs", {"agent_id": "{id}"}),
+        ("POST", "/runs", {"agent_id": ECHO_AGENT_ID, "thread_id": "{id}"}),
+        ("POST", "/threads", {"agent_id": "{id}"}),
+    ],
+)
+def test_an_unknown_id_is_404_and_named(call: Any, method: str, path: str, body: Any) -> None:
+    answer = call(method, path.replace("{id}", "no-such-id"), body)
+    assert answer.status == 404
+    assert answer.headers["content-type"] == "application/json"
+    assert isinstance(answer.json, str)
+    assert ("{id}" if body else "no-such-id") in answer.json
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 404),
+        ("GET", "/runs/a/b/c", 404),
+        ("GET", "/runs/a%2Fb", 404),
+        ("GET", "/runs/x/", 404),
+        ("PUT", "/runs", 405),
+        ("DELETE", "/runs/x/output", 405),
+        ("GET", "/agents/search", 404),
+    ],
+)
+def test_unknown_routes_answer_with_a_json_string_too(
+    call: Any, method: str, path: str, status: int
+) -> None:
+    answer = call(method, path)
+    assert answer.status == status
+    assert isinstance(answer.json, str)
+
+
+def test_405_names_what_is_allowed(call: Any) -> None:
+    allowed = call("PATCH", "/runs/x").headers["allow"]
+    assert {"GET", "POST", "DELETE"} <= set(allowed.split(", "))
+
+
+class TestSearch:
+    def test_it_lists_all_oldest_first_ten_by_default(self, call: Any) -> None:
+        ids = [call.run(ECHO_AGENT_ID) for _ in range(12)]
+        found = [run["run_id"] for run in call.ok("POST", "/runs/search", {})]
+        assert found == ids[:10]
+
+    def test_pages_do_not_overlap(self, call: Any) -> None:
+        ids = [call.run(ECHO_AGENT_ID) for _ in range(5)]
+        pages = [
+            [run["run_id"] for run in call.ok("POST", "/runs/search", {"limit": 2, "offset": at})]
+            for at in (0, 2, 4, 6, 10**30)
+        ]
+        assert pages == [ids[:2], ids[2:4], ids[4:], [], []]
+
+    def test_every_filter_must_match(self, call: Any) -> None:
+        red = call.run(ECHO_AGENT_ID, metadata={"colour": "red", "size": 1})
+        blue = call.run(ECHO_AGENT_ID, metadata={"colour": "blue", "size": 1})
+        failed = call.run(FAILING_AGENT_ID, metadata={"colour": "red", "nested": {"a": [1]}})
+        for run_id in (red, blue, failed):
+            call.output(run_id)
+
+        def found(**wanted: Any) -> list[str]:
+            return [run["run_id"] for run in call.ok("POST", "/runs/search", wanted)]
+
+        assert found(agent_id=ECHO_AGENT_ID) == [red, blue]
+        assert found(status="error") == [failed]
+        assert found(status="pending") == []
+        assert found(metadata={"colour": "red"}) == [red, failed]
+        assert found(metadata={"colour": "red", "size": 1}) == [red]
+        assert found(metadata={"size": 1.0}) == [red, blue]
+        assert found(metadata={"size": True}) == []
+        assert found(metadata={"nested": {"a": [1]}}) == [failed]
+        assert found(metadata={"nested": {"a": [1, 2]}}) == []
+        assert found(agent_id=FAILING_AGENT_ID, status="success") == []
+        assert found(agent_id=COUNTER_AGENT_ID) == []

@@ -1,0 +1,153 @@
+"""Streams: both modes, ids, replay, and events that leave when they happen."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator
+from typing import Any
+
+from acp_client_v0_1.testing import (
+    APPROVAL_AGENT_ID,
+    COUNTER_AGENT_ID,
+    ECHO_AGENT_ID,
+    FAILING_AGENT_ID,
+    SLOW_AGENT_ID,
+    LocalServer,
+)
+
+FAST = {"count": 3, "interval": 0}
+
+
+def test_mode_custom_sends_the_agents_updates(call: Any) -> None:
+    run_id = call.run(COUNTER_AGENT_ID, input=FAST, streaming="custom")
+    events = call.events(run_id)
+    assert [event["id"] for event in events] == ["1", "2", "3"]
+    assert {event["event"] for event in events} == {"agent_event"}
+    assert [event["data"] for event in events] == [
+        {
+            "type": "custom",
+            "run_id": run_id,
+            "status": "pending",
+            "update": {"count": number, "of": 3},
+        }
+        for number in (1, 2, 3)
+    ]
+    assert call.output(run_id)["result"] == {"count": 3, "of": 3}
+
+
+def test_mode_result_sends_partial_results_and_the_final_one(call: Any) -> None:
+    run_id = call.run(COUNTER_AGENT_ID, input=FAST, streaming="result")
+    payloads = [event["data"] for event in call.events(run_id)]
+    assert {payload["type"] for payload in payloads} == {"result"}
+    assert [payload["result"]["count"] for payload in payloads] == [1, 2, 3, 3]
+    assert [payload["status"] for payload in payloads] == ["pending"] * 3 + ["success"]
+    assert payloads[-1] == call.output(run_id)
+
+
+def test_the_answer_is_an_event_stream(call: Any) -> None:
+    run_id = call.run(ECHO_AGENT_ID, streaming="result")
+    call.output(run_id)
+    answer = call("GET", f"/runs/{run_id}/stream")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.headers["cache-control"] == "no-store"
+
+
+def test_replay_starts_after_the_last_event_id(call: Any) -> None:
+    run_id = call.run(COUNTER_AGENT_ID, input=FAST, streaming="custom")
+    everything = call.events(run_id)
+    assert call.events(run_id) == everything
+    assert call.events(run_id, Last_Event_ID="2") == everything[2:]
+    # No event of this run has such an id: nothing is known to have arrived.
+    for unknown in ("99", "-1", "x", "1" * 30, ""):
+        assert call.events(run_id, Last_Event_ID=unknown) == everything
+    answer = call("GET", f"/runs/{run_id}/stream", Last_Event_ID="3")
+    assert (answer.status, answer.body) == (204, b"")
+
+
+def test_where_there_is_nothing_to_stream_the_answer_is_204(call: Any) -> None:
+    unstreamed = call.run(SLOW_AGENT_ID, input={"seconds": 30})
+    failed = call.run(FAILING_AGENT_ID, streaming="result")
+    asking = call.run(APPROVAL_AGENT_ID, streaming="result")
+    for run_id in (failed, asking):
+        call.output(run_id)
+    for run_id in (unstreamed, failed, asking):
+        assert call("GET", f"/runs/{run_id}/stream").status == 204
+
+
+def test_the_ids_go_on_after_an_interrupt(call: Any) -> None:
+    run_id = call.run(APPROVAL_AGENT_ID, streaming="result")
+    call.output(run_id)
+    call.ok("POST", f"/runs/{run_id}", {"approved": True})
+    call.output(run_id)
+    assert [event["id"] for event in call.events(run_id)] == ["1"]
+
+
+def test_events_leave_when_they_happen_and_the_end_follows(
+    server: LocalServer, caller_for: Callable[[LocalServer], Any]
+) -> None:
+    step = threading.Semaphore(0)
+
+    def stepwise(input: Any, config: Any, context: Any) -> Generator[Any, None, Any]:
+        for number in range(3):
+            if not step.acquire(timeout=5):
+                raise TimeoutError
+            yield {"step": number}
+        if not step.acquire(timeout=5):
+            raise TimeoutError
+        return {}
+
+    call = caller_for(server)
+    run_id = call.run(server.register(stepwise), streaming="custom")
+    url = f"{server.url}/runs/{run_id}/stream"
+    answer = call.pool.request("GET", url, preload_content=False, timeout=5)
+    for number in range(3):
+        step.release()
+        event = answer.read1().decode()
+        assert f'"step":{number}' in event and event.endswith("\r\n\r\n")
+    step.release()
+    assert answer.read() == b""
+
+
+def test_a_deleted_run_ends_its_stream(server: LocalServer, call: Any) -> None:
+    run_id = call.run(COUNTER_AGENT_ID, input={"interval": 30}, streaming="custom")
+    url = f"{server.url}/runs/{run_id}/stream"
+    answer = call.pool.request("GET", url, preload_content=False, timeout=5)
+    assert b'"count":1' in answer.read1()
+    call.ok("DELETE", f"/runs/{run_id}")
+    assert answer.read() == b""
+
+
+def test_pings_are_comments(caller_for: Callable[[LocalServer], Any]) -> None:
+    with LocalServer(ping=0.05) as server:
+        call = caller_for(server)
+        run_id = call.run(COUNTER_AGENT_ID, input={"interval": 0.3, "count": 2}, streaming="custom")
+        body = call("GET", f"/runs/{run_id}/stream").body
+    assert b": ping" in body
+    assert body.count(b"data: ") == 2
+
+
+def test_a_client_that_leaves_is_noticed(server: LocalServer, call: Any) -> None:
+    run_id = call.run(COUNTER_AGENT_ID, input={"interval": 30}, streaming="custom")
+    url = f"{server.url}/runs/{run_id}/stream"
+    answer = call.pool.request("GET", url, preload_content=False, timeout=5)
+    answer.read1()
+    answer.close()
+    deadline = time.monotonic() + 5
+    while server.connections_open > 1 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert server.connections_open <= 1
+
+
+def test_many_readers_get_the_same(call: Any) -> None:
+    run_id = call.run(COUNTER_AGENT_ID, input={"count": 5, "interval": 0.05}, streaming="custom")
+    bodies: list[bytes] = []
+    readers = [
+        threading.Thread(target=lambda: bodies.append(call("GET", f"/runs/{run_id}/stream").body))
+        for _ in range(4)
+    ]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join(10)
+    assert len(bodies) == 4 and len(set(bodies)) == 1 and bodies[0].count(b"data: ") == 5

@@ -1,0 +1,103 @@
+"""Webhooks: every change of the status is posted, in order, and nothing else waits for it."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from acp_client_v0_1.testing import APPROVAL_AGENT_ID, ECHO_AGENT_ID, LocalServer, WebhookDelivery
+
+
+class Receiver(http.server.ThreadingHTTPServer):
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.bodies: list[Any] = []
+        self.url = f"http://127.0.0.1:{self.server_port}/hook?from=acp"
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.bodies.append((self.path, self.headers["Content-Type"], json.loads(body)))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as listening:
+        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield listening
+        listening.shutdown()
+        thread.join()
+
+
+def deliveries(server: LocalServer, count: int) -> tuple[WebhookDelivery, ...]:
+    deadline = time.monotonic() + 5
+    while len(server.webhooks) < count and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert len(server.webhooks) == count
+    return server.webhooks
+
+
+def test_every_change_of_the_status_is_posted(
+    server: LocalServer, call: Any, receiver: Receiver
+) -> None:
+    run_id = call.run(APPROVAL_AGENT_ID, webhook=receiver.url)
+    call.output(run_id)
+    call.ok("POST", f"/runs/{run_id}", {"approved": True})
+    call.output(run_id)
+
+    assert [sent.status for sent in deliveries(server, 3)] == [200] * 3
+    assert {(path, kind) for path, kind, _ in receiver.bodies} == {
+        ("/hook?from=acp", "application/json")
+    }
+    runs = [run for _, _, run in receiver.bodies]
+    assert [run["status"] for run in runs] == ["interrupted", "pending", "success"]
+    assert runs[-1] == call.ok("GET", f"/runs/{run_id}")
+
+
+@pytest.mark.parametrize(
+    ("webhook", "error"),
+    [
+        ("http://192.0.2.1/", "this machine only"),
+        ("http://example.com/", "this machine only"),
+        ("ftp://127.0.0.1/", "http or https"),
+        ("urn:x:y", "http or https"),
+        ("http://127.0.0.1:99999/", "ort"),
+        ("http://[", "ValueError"),
+    ],
+)
+def test_what_cannot_be_reached_is_recorded(
+    server: LocalServer, call: Any, webhook: str, error: str
+) -> None:
+    call.run(ECHO_AGENT_ID, webhook=webhook)
+    (delivery,) = deliveries(server, 1)
+    assert delivery.status is None
+    assert error in str(delivery.error)
+
+
+def test_a_silent_receiver_holds_up_neither_runs_nor_the_end(
+    call: Any, server: LocalServer
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        call_url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        began = time.monotonic()
+        assert call.output(call.run(ECHO_AGENT_ID, webhook=call_url))["type"] == "result"
+        call.run(ECHO_AGENT_ID, webhook=call_url)
+        server.close()
+        assert time.monotonic() - began < 4
