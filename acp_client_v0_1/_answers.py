@@ -1,0 +1,131 @@
+"""From the bytes of an answer to Python values, or to the error that says what is wrong with it.
+
+Strategy: pydantic-core reads the bytes themselves, through one adapter per type. Whatever does not
+fit raises an ``ApiException`` that keeps the raw body.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from acp_client_v0_1.exceptions import (
+    ApiException,
+    ResponseDecodeError,
+    ResponseValidationError,
+)
+from acp_client_v0_1.rest import RESTResponse
+
+__all__ = ["check_event_stream", "decode", "status_error", "validate"]
+
+# How much of an endless answer that is no event stream is kept for the error, in bytes.
+_BODY_LIMIT = 1024 * 1024
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def validate(content: bytes | str, kind: Any) -> Any:
+    """Decode JSON text (RFC 8259) as a type.
+
+    Raises:
+        pydantic.ValidationError: it is no JSON, or does not fit the type.
+    """
+    return _adapter(kind).validate_json(content)
+
+
+def decode(response: RESTResponse, kind: Any) -> Any:
+    """Decode the content of a successful answer as a type.
+
+    Raises:
+        ResponseValidationError: the content is missing, no JSON, or does not fit the type.
+    """
+    content = response.data or b""
+    try:
+        return validate(content, kind)
+    except ValidationError as error:
+        raise ResponseValidationError(
+            status=response.status,
+            reason=_explanation(response, error),
+            body=_text(content, response),
+            data=_data(content),
+            headers=response.headers,
+            method=response.method,
+            url=response.url,
+        ) from error
+
+
+def status_error(response: RESTResponse) -> ApiException:
+    """Return the error for an answer whose status is not 2xx, its content read."""
+    content = response.data
+    if content is None:
+        content = response.read()
+    body = _text(content, response)
+    return ApiException.from_response(http_resp=response, body=body, data=_data(content))
+
+
+def check_event_stream(response: RESTResponse) -> None:
+    """Refuse a 200 answer that is no event stream (HTML Living Standard, section 9.2.2).
+
+    Raises:
+        ResponseDecodeError: the media type is another one, or there is content without any.
+    """
+    media_type = (response.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
+    if media_type == "text/event-stream":
+        return
+    content = _beginning(response)
+    if not content and not media_type:
+        return  # nothing was said, and of nothing: a stream without events
+    raise ResponseDecodeError(
+        status=response.status,
+        reason=f"expected text/event-stream, got {media_type or 'no content type'}",
+        body=_text(content, response),
+        data=_data(content),
+        headers=response.headers,
+        method=response.method,
+        url=response.url,
+    )
+
+
+def _beginning(response: RESTResponse) -> bytes:
+    """Read an unexpected answer, up to a limit, and give its connection back."""
+    pieces, size = [], 0
+    try:
+        while size < _BODY_LIMIT and (piece := response.read_available()):
+            pieces.append(piece)
+            size += len(piece)
+    finally:
+        response.close()
+    return b"".join(pieces)
+
+
+def _explanation(response: RESTResponse, error: ValidationError) -> str:
+    faults = [
+        f"{'.'.join(map(str, fault['loc'])) or 'content'}: {fault['msg']}"
+        for fault in error.errors(include_url=False, include_input=False)[:3]
+    ]
+    media_type = response.headers.get("Content-Type") or "no content type"
+    return f"the answer ({media_type}) does not fit the contract: {'; '.join(faults)}"
+
+
+def _text(content: bytes, response: RESTResponse) -> str:
+    charset = (response.headers.get("Content-Type") or "").lower().partition("charset=")[2]
+    try:
+        return content.decode(charset.partition(";")[0].strip(' "') or "utf-8", "replace")
+    except LookupError:  # a charset that Python does not know
+        return content.decode("utf-8", "replace")
+
+
+def _data(content: bytes) -> Any:
+    """Return the content as JSON, as text where it is none, and None where there is nothing."""
+    if not content:
+        return None
+    try:
+        return json.loads(content)
+    except ValueError:
+        return content.decode("utf-8", "replace")

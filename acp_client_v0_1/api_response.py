@@ -1,0 +1,29 @@
+"""What the ``…_with_http_info`` variants of the operations return."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+__all__ = ["ApiResponse"]
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiResponse(Generic[T_co]):
+    """An answer with its HTTP status and headers.
+
+    Attributes:
+        status_code: the HTTP status.
+        headers: the headers of the answer; names in any case.
+        data: what the plain method returns.
+        raw_data: the content as it came, content coding undone; empty for a stream, which is
+            read through ``data``.
+    """
+
+    status_code: int
+    headers: Mapping[str, str] | None
+    data: T_co
+    raw_data: bytes

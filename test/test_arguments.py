@@ -1,0 +1,190 @@
+"""Bad arguments fail before anything is sent, with an error that names the parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from support.socket_server import SocketServer, response
+
+from acp_client_v0_1 import (
+    AgentsApi,
+    ApiClient,
+    Configuration,
+    RunCreate,
+    RunsApi,
+    RunSearchRequest,
+    ThreadsApi,
+)
+from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
+
+Call = Callable[[RunsApi], Any]
+
+BAD: dict[str, tuple[Call, type[Exception], str]] = {
+    "id of a wrong type": (lambda runs: runs.get_run(123), ApiTypeError, "run_id"),
+    "id None": (lambda runs: runs.get_run(None), ApiTypeError, "run_id"),
+    "empty id": (lambda runs: runs.get_run(""), ApiValueError, "run_id"),
+    "id .": (lambda runs: runs.delete_run("."), ApiValueError, "run_id"),
+    "id ..": (lambda runs: runs.get_run(".."), ApiValueError, "run_id"),
+    "id that is no Unicode": (lambda runs: runs.get_run("\ud800"), ApiValueError, "run_id"),
+    "body None": (lambda runs: runs.create_run(None), ApiTypeError, "run_create"),
+    "body of another model": (
+        lambda runs: runs.create_run(RunSearchRequest()),
+        ApiTypeError,
+        "run_create",
+    ),
+    "body without agent_id": (lambda runs: runs.create_run({}), ApiValueError, "agent_id"),
+    "body with a misspelt key": (
+        lambda runs: runs.create_run({"agent_id": "a", "inptu": {}}),
+        ApiValueError,
+        "run_create.inptu",
+    ),
+    "body with a wrong type": (
+        lambda runs: runs.create_run({"agent_id": 3}),
+        ApiValueError,
+        "run_create.agent_id",
+    ),
+    "body with keys that are no str": (
+        lambda runs: runs.create_run({3: 4}),
+        ApiTypeError,
+        "run_create",
+    ),
+    "body with an unknown enum value": (
+        lambda runs: runs.create_run({"agent_id": "a", "streaming": "bytes"}),
+        ApiValueError,
+        "run_create.streaming",
+    ),
+    "body that JSON cannot hold": (
+        lambda runs: runs.create_run(RunCreate(agent_id="a", input={"x": object()})),
+        ApiValueError,
+        "run_create",
+    ),
+    "body with NaN": (
+        lambda runs: runs.create_run(RunCreate(agent_id="a", input={"x": float("nan")})),
+        ApiValueError,
+        "run_create",
+    ),
+    "free body None": (lambda runs: runs.resume_run("r", None), ApiTypeError, "body"),
+    "free body that is no object": (lambda runs: runs.resume_run("r", [1]), ApiTypeError, "body"),
+    "block_timeout -1": (
+        lambda runs: runs.get_run_output("r", block_timeout=-1),
+        ApiValueError,
+        "block_timeout",
+    ),
+    "block_timeout 1.5": (
+        lambda runs: runs.get_run_output("r", block_timeout=1.5),
+        ApiTypeError,
+        "block_timeout",
+    ),
+    "block_timeout True": (
+        lambda runs: runs.get_run_output("r", block_timeout=True),
+        ApiTypeError,
+        "block_timeout",
+    ),
+    "timeout shorter than the block": (
+        lambda runs: runs.get_run_output("r", block_timeout=10, _request_timeout=2),
+        ApiValueError,
+        "_request_timeout",
+    ),
+    "timeout of a wrong type": (
+        lambda runs: runs.get_run("r", _request_timeout="2"),
+        ApiTypeError,
+        "_request_timeout",
+    ),
+    "timeout below zero": (
+        lambda runs: runs.get_run("r", _request_timeout=-1),
+        ApiValueError,
+        "_request_timeout",
+    ),
+    "another host": (
+        lambda runs: runs.get_run("r", _host_index=1),
+        ApiValueError,
+        "_host_index",
+    ),
+    "header with a line break": (
+        lambda runs: runs.get_run("r", _headers={"X-A": "1\r\nX-B: 2"}),
+        ApiValueError,
+        "X-A",
+    ),
+    "header of a wrong type": (
+        lambda runs: runs.get_run("r", _headers={"X-A": 1}),
+        ApiTypeError,
+        "X-A",
+    ),
+    "header without a name": (
+        lambda runs: runs.get_run("r", _headers={"": "1"}),
+        ApiValueError,
+        "",
+    ),
+    "header that is not Latin": (
+        lambda runs: runs.get_run("r", _headers={"X-A": "€"}),
+        ApiValueError,
+        "X-A",
+    ),
+    "auth without a value": (
+        lambda runs: runs.get_run("r", _request_auth={"in": "header", "key": "X-A"}),
+        ApiValueError,
+        "_request_auth",
+    ),
+    "auth in an unknown place": (
+        lambda runs: runs.get_run("r", _request_auth={"in": "body", "key": "a", "value": "b"}),
+        ApiValueError,
+        "_request_auth",
+    ),
+    "agent id": (
+        lambda runs: AgentsApi(runs.api_client).get_agent_by_id(7),
+        ApiTypeError,
+        "agent_id",
+    ),
+    "thread id": (
+        lambda runs: ThreadsApi(runs.api_client).get_thread_state(".."),
+        ApiValueError,
+        "thread_id",
+    ),
+}
+
+
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
+def test_a_bad_argument_is_named_and_nothing_is_sent(
+    bad: tuple[Call, type[Exception], str],
+) -> None:
+    call, kind, name = bad
+    with SocketServer(response(b"{}")) as server:
+        with ApiClient(Configuration(host=server.url)) as client, pytest.raises(kind) as caught:
+            call(RunsApi(client))
+        assert name in str(caught.value)
+        assert server.requests == []
+
+
+def test_safe_characters_never_let_a_path_escape() -> None:
+    with SocketServer(response(b"{}")) as server:
+        configuration = Configuration(host=server.url)
+        configuration.safe_chars_for_path_param = "/"
+        with ApiClient(configuration) as client, pytest.raises(ApiValueError, match="run_id"):
+            RunsApi(client).get_run("a/../../agents")
+        assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ({}, "agent_id"),
+        ({"agent_id": None}, "agent_id"),
+        ({"agent_id": 1}, "agent_id"),
+        ({"agent_id": "a", "input": "text"}, "input"),
+        ({"agent_id": "a", "streaming": "bytes"}, "streaming"),
+        ({"agent_id": "a", "inptu": {}}, "inptu"),
+    ],
+)
+def test_a_constructor_names_the_field(data: dict[str, Any], name: str) -> None:
+    with pytest.raises(ValidationError, match=name):
+        RunCreate(**data)
+
+
+@pytest.mark.parametrize("data", [{"limit": 0}, {"limit": 1001}, {"limit": "5"}, {"offset": -1}])
+def test_bounds_of_a_search(data: dict[str, Any]) -> None:
+    (name,) = data
+    with pytest.raises(ValidationError, match=name):
+        RunSearchRequest(**data)

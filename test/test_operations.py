@@ -1,0 +1,352 @@
+"""Each of the 17 operations, in each variant, with each status that the contract declares.
+
+The server is a socket that sends exact bytes; the requests are compared as they arrived.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, get_args, get_origin
+
+import pytest
+import yaml
+from support.operations import CASES, RESULT, RUN_ID, Case
+from support.socket_server import SocketServer, response
+
+import acp_client_v0_1
+from acp_client_v0_1 import ApiClient, ApiResponse, Configuration, EventStream, models
+from acp_client_v0_1.exceptions import (
+    ApiException,
+    BadRequestException,
+    ConflictException,
+    ForbiddenException,
+    NotFoundException,
+    ResponseDecodeError,
+    ResponseValidationError,
+    ServiceException,
+    TooManyRequestsException,
+    UnauthorizedException,
+    UnprocessableEntityException,
+)
+
+ERRORS = {
+    400: BadRequestException,
+    401: UnauthorizedException,
+    403: ForbiddenException,
+    404: NotFoundException,
+    409: ConflictException,
+    422: UnprocessableEntityException,
+    429: TooManyRequestsException,
+    500: ServiceException,
+    503: ServiceException,
+    418: ApiException,
+}
+EVERY = pytest.mark.parametrize("case", CASES, ids=str)
+
+
+class Served:
+    """An API class of the package on a scripted server."""
+
+    def __init__(self, server: SocketServer) -> None:
+        self.server = server
+        self.client = ApiClient(Configuration(host=server.url, retries=False))
+
+    def method(self, case: Case, variant: str = "") -> Any:
+        api = getattr(acp_client_v0_1, case.api)(self.client)
+        return getattr(api, case.name + variant)
+
+
+def serve(*answers: Any) -> Iterator[Served]:
+    with SocketServer(*answers) as server:
+        served = Served(server)
+        with served.client:
+            yield served
+
+
+def answer_of(case: Case) -> bytes:
+    return response(case.content, content_type=case.content_type)
+
+
+def as_json(value: Any) -> Any:
+    """What was returned, as JSON, to compare with what was answered."""
+    if isinstance(value, list):
+        return [as_json(entry) for entry in value]
+    return value if isinstance(value, dict) else json.loads(value.to_json())
+
+
+def without_nulls(value: Any) -> Any:
+    """A model writes no field that is null; what an agent's own object holds stays."""
+    if isinstance(value, list):
+        return [without_nulls(entry) for entry in value]
+    return {key: entry for key, entry in value.items() if entry is not None}
+
+
+def same_times(value: Any) -> Any:
+    text = json.dumps(value, sort_keys=True)
+    return text.replace("2026-11-24T09:31:00.500000+01:00", "2026-11-24T09:31:00.5+01:00")
+
+
+def check_returned(case: Case, value: Any) -> None:
+    if isinstance(value, EventStream):
+        with value:
+            (event,) = value
+        assert (event.id, event.event) == ("7", "agent_event")
+        assert isinstance(event, case.returned)
+        assert as_json(event.data) == RESULT
+    elif case.returned is dict:
+        assert value == case.answer
+    else:
+        kind = get_args(case.returned)[0] if get_origin(case.returned) is list else case.returned
+        assert all(
+            isinstance(entry, kind) for entry in (value if kind is not case.returned else [value])
+        )
+        assert same_times(as_json(value)) == same_times(without_nulls(case.answer))
+
+
+def check_request(case: Case, server: SocketServer) -> None:
+    (request,) = server.requests
+    assert (request.method, request.path) == (case.method, case.path)
+    assert request.headers["accept"] == case.accept
+    assert request.headers["user-agent"].startswith("acp_client_v0_1/")
+    if case.sent is None:
+        assert (request.body, request.headers.get("content-type")) == (b"", None)
+    else:
+        assert json.loads(request.body) == case.sent
+        assert request.headers["content-type"] == "application/json"
+
+
+@EVERY
+def test_an_operation_sends_its_request_and_returns_its_answer(case: Case) -> None:
+    for served in serve(answer_of(case)):
+        check_returned(case, served.method(case)(*case.arguments))
+        check_request(case, served.server)
+
+
+@EVERY
+def test_with_http_info_returns_status_and_headers_too(case: Case) -> None:
+    for served in serve(response(case.content, content_type=case.content_type, x_trace="abc")):
+        answer = served.method(case, "_with_http_info")(*case.arguments)
+        assert isinstance(answer, ApiResponse)
+        assert (answer.status_code, answer.headers["X-Trace"]) == (200, "abc")
+        assert answer.raw_data == (b"" if isinstance(answer.data, EventStream) else case.content)
+        check_returned(case, answer.data)
+        check_request(case, served.server)
+
+
+@EVERY
+@pytest.mark.parametrize("status", [200, 404, 500])
+def test_without_preload_content_returns_the_response_unread(case: Case, status: int) -> None:
+    for served in serve(response(case.content, status, content_type=case.content_type)):
+        raw = served.method(case, "_without_preload_content")(*case.arguments)
+        assert raw.status == status
+        assert raw.headers["Content-Type"] == case.content_type
+        assert raw.read() == case.content
+        raw.release_conn()
+        check_request(case, served.server)
+
+
+DECLARED = [(case, status) for case in CASES for status in case.errors]
+VARIANTS = pytest.mark.parametrize("variant", ["", "_with_http_info"])
+
+
+@VARIANTS
+@pytest.mark.parametrize(("case", "status"), DECLARED, ids=lambda value: str(value))
+def test_a_declared_error_is_raised_as_its_class(case: Case, status: int, variant: str) -> None:
+    for served in serve(response(b'"no such thing"', status, x_trace="abc")):
+        with pytest.raises(ERRORS[status]) as caught:
+            served.method(case, variant)(*case.arguments)
+        error = caught.value
+        assert (error.status, error.body, error.data) == (
+            status,
+            '"no such thing"',
+            "no such thing",
+        )
+        assert error.headers is not None and error.headers["X-Trace"] == "abc"
+        assert "no such thing" in str(error) and str(status) in str(error)
+        assert "\n" not in str(error)
+
+
+GET_RUN = next(case for case in CASES if case.name == "get_run")
+BODIES = {
+    "json string": (b'"gone"', "application/json", "gone"),
+    "detail": (b'{"detail": "gone"}', "application/json", {"detail": "gone"}),
+    "detail list": (
+        b'{"detail": [{"loc": ["path", "run_id"], "msg": "gone"}]}',
+        "application/json",
+        {"detail": [{"loc": ["path", "run_id"], "msg": "gone"}]},
+    ),
+    "text": (b"gone", "text/plain", "gone"),
+    "html": (b"<html><h1>gone</h1></html>", "text/html", "<html><h1>gone</h1></html>"),
+    "nothing": (b"", "", None),
+}
+
+
+@pytest.mark.parametrize("status", ERRORS)
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+def test_error_bodies_of_real_servers(status: int, body: tuple[bytes, str, Any]) -> None:
+    content, content_type, data = body
+    for served in serve(response(content, status, "Reason", content_type=content_type)):
+        with pytest.raises(ERRORS[status]) as caught:
+            served.method(GET_RUN)("r-1")
+    error = caught.value
+    assert type(error) is ERRORS[status]
+    assert (error.status, error.reason, error.data) == (status, "Reason", data)
+    assert (error.body or "") == content.decode()
+    assert str(status) in str(error) and "GET" in str(error) and "/runs/r-1" in str(error)
+    assert ("gone" in str(error)) == bool(content)
+
+
+@VARIANTS
+def test_get_run_output_returns_none_on_204(variant: str) -> None:
+    case = next(case for case in CASES if case.name == "get_run_output")
+    for served in serve(b"HTTP/1.1 204 No Output Available\r\n\r\n"):
+        answer = served.method(case, variant)(*case.arguments)
+        if variant:
+            assert (answer.status_code, answer.raw_data) == (204, b"")
+        assert (answer.data if variant else answer) is None
+
+
+@VARIANTS
+def test_get_run_stream_has_no_events_on_204(variant: str) -> None:
+    case = next(case for case in CASES if case.name == "get_run_stream")
+    for served in serve(b"HTTP/1.1 204 No Output Available\r\n\r\n"):
+        answer = served.method(case, variant)(*case.arguments)
+        with answer.data if variant else answer as stream:
+            assert list(stream) == []
+            assert stream.status == 204
+
+
+WRONG = {
+    "html": (b"<html>hello</html>", "text/html"),
+    "cut json": (b'{"run_id": "1", ', "application/json"),
+    "wrong type": (b"[1, 2]", "application/json"),
+    "missing field": (b'{"run_id": "1"}', "application/json"),
+    "null": (b"null", "application/json"),
+    "nothing": (b"", ""),
+}
+
+
+MISFITS = [
+    pytest.param(case, wrong, id=f"{case}-{name}")
+    for case in CASES
+    if case.returned is not dict
+    for name, wrong in WRONG.items()
+    # An empty answer is a stream without events.
+    if case.name != "get_run_stream" or wrong[0]
+]
+
+
+@pytest.mark.parametrize(("case", "wrong"), MISFITS)
+def test_an_answer_that_does_not_fit_keeps_its_body(case: Case, wrong: tuple[bytes, str]) -> None:
+    content, content_type = wrong
+    for served in serve(response(content, content_type=content_type)):
+        with pytest.raises(ResponseDecodeError) as caught:
+            served.method(case)(*case.arguments)
+    assert caught.value.status == 200
+    assert (caught.value.body or "") == content.decode()
+    if case.name != "get_run_stream":
+        assert isinstance(caught.value, ResponseValidationError)
+
+
+def test_a_204_that_the_contract_does_not_know_is_no_answer() -> None:
+    for served in serve(b"HTTP/1.1 204 No Content\r\n\r\n"):
+        with pytest.raises(ResponseValidationError) as caught:
+            served.method(GET_RUN)("r-1")
+    assert caught.value.status == 204
+
+
+def test_what_the_contract_does_not_say_is_tolerated() -> None:
+    run = {
+        "creation": {"agent_id": "a", "priority": 3, "input": None, "streaming": "bytes"},
+        "run_id": "not-a-uuid",
+        "agent_id": "a",
+        "thread_id": None,
+        "created_at": "2026-11-24T09:30:00",
+        "updated_at": "Tue, 24 Nov 2026 09:30:00 GMT",
+        "status": "paused",
+        "owner": {"name": "someone"},
+    }
+    for served in serve(response(json.dumps(run).encode())):
+        answer = served.method(GET_RUN)("r-1")
+    assert (answer.status.value, answer.status.is_known) == ("paused", False)
+    assert answer.creation.streaming.value == "bytes"
+    assert answer.created_at.tzinfo is None and answer.updated_at.utcoffset() is not None
+    assert answer.owner == {"name": "someone"}
+    again = json.loads(answer.to_json())
+    assert (again["owner"], again["status"]) == ({"name": "someone"}, "paused")
+    assert again["creation"]["priority"] == 3
+
+
+def test_cases_are_the_operations_of_the_contract(request: pytest.FixtureRequest) -> None:
+    contract = yaml.safe_load((request.config.rootpath / "openapi.yaml").read_text())
+    declared = {
+        operation["operationId"]: (method.upper(), tuple(sorted(operation["responses"])))
+        for path in contract["paths"].values()
+        for method, operation in path.items()
+    }
+    empty = {"get_run_output", "get_run_stream"}
+    assert declared == {
+        case.name: (
+            case.method,
+            tuple(
+                sorted(["200", *(["204"] if case.name in empty else []), *map(str, case.errors)])
+            ),
+        )
+        for case in CASES
+    }
+
+
+def test_a_client_without_arguments_uses_the_defaults() -> None:
+    client = ApiClient(Configuration(host="http://localhost:1"))
+    ApiClient.set_default(client)
+    try:
+        assert acp_client_v0_1.RunsApi().api_client is client
+    finally:
+        ApiClient.set_default(None)
+    made = acp_client_v0_1.RunsApi().api_client
+    try:
+        assert made is ApiClient.get_default()
+        assert made.configuration.host == "http://localhost"
+    finally:
+        ApiClient.set_default(None)
+
+
+def test_headers_of_client_and_call() -> None:
+    for served in serve(response(GET_RUN.content)):
+        client = ApiClient(
+            Configuration(host=served.server.url, access_token="t0k"), "X-Team", "blue", "c=1"
+        )
+        client.set_default_header("X-Other", "1")
+        with client:
+            api = acp_client_v0_1.RunsApi(client)
+            api.get_run("r-1", _headers={"x-team": "red", "Last-Event-ID": "7"})
+            api.get_run("r-1", _request_auth={"in": "header", "key": "X-Key", "value": "k"})
+        first, second = served.server.requests
+    assert first.headers["x-team"] == "red" and first.raw_head.lower().count(b"x-team:") == 1
+    assert first.headers["last-event-id"] == "7"
+    assert (first.headers["x-other"], first.headers["cookie"]) == ("1", "c=1")
+    assert first.headers["authorization"] == "Bearer t0k"
+    assert second.headers["x-key"] == "k" and "authorization" not in second.headers
+
+
+def test_content_type_of_a_call() -> None:
+    create = CASES[0]
+    for served in serve(answer_of(create)):
+        served.method(create)(*create.arguments, _content_type="application/vnd.acp+json")
+        assert served.server.requests[0].headers["content-type"] == "application/vnd.acp+json"
+
+
+def test_the_stock_style_of_use() -> None:
+    for served in serve(answer_of(CASES[0])):
+        client = served.client
+        run = served.method(CASES[0])({"agent_id": "a-1", "input": {"q": None}})
+        assert run.run_id == RUN_ID
+        assert models.Run.from_dict(run.to_dict()) == run
+        assert client.sanitize_for_serialization(run)["created_at"] == "2026-11-24T09:30:00Z"
+        runs = client.deserialize(json.dumps([CASES[0].answer]), "List[Run]", "application/json")
+        assert runs == [run]
+        assert client.deserialize("text", "str", "text/plain") == "text"
+        reply = client.call_api("POST", served.server.url + "/x", {"A": "b"}, run)
+        assert reply.status == 200
+        assert models.Run.from_json(served.server.requests[-1].body) == run

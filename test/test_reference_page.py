@@ -1,0 +1,243 @@
+"""docs/RunsApi.md has what its readers know from their own page, and that page's examples run.
+
+The examples are those of a page that openapi-generator writes: one preamble, one call each, the
+answer pretty-printed and every exception caught and printed. Here they get a host and real ids, and
+nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from acp_client_v0_1 import ApiClient, Configuration, RunCreate, RunsApi
+from acp_client_v0_1.testing import LocalServer
+
+PAGE = Path(__file__).parent.parent / "docs" / "RunsApi.md"
+ECHO = "11111111-1111-4111-8111-111111111111"
+APPROVAL = "33333333-3333-4333-8333-333333333333"
+
+# Method -> what the user's example imports, prepares and calls.
+EXAMPLES = {
+    "create_run": (
+        ("run.Run", "run_create.RunCreate"),
+        'run_create = acp_client_v0_1.RunCreate(agent_id="{agent_id}")',
+        "create_run(run_create)",
+    ),
+    "delete_run": (("run.Run",), 'run_id = "{run_id}"', "delete_run(run_id)"),
+    "get_run": (("run.Run",), 'run_id = "{run_id}"', "get_run(run_id)"),
+    "get_run_output": (
+        ("run_output.RunOutput",),
+        'run_id = "{run_id}"\n    block_timeout = 56',
+        "get_run_output(run_id, block_timeout=block_timeout)",
+    ),
+    "get_run_stream": (
+        ("run_output_stream.RunOutputStream",),
+        'run_id = "{run_id}"',
+        "get_run_stream(run_id)",
+    ),
+    "resume_run": (
+        ("run.Run",),
+        'run_id = "{interrupted_id}"\n    body = {{"approved": True}}',
+        "resume_run(run_id, body)",
+    ),
+    "search_runs": (
+        ("run.Run", "run_search_request.RunSearchRequest"),
+        "run_search_request = acp_client_v0_1.RunSearchRequest()",
+        "search_runs(run_search_request)",
+    ),
+}
+
+SCRIPT = """
+import acp_client_v0_1
+{imports}
+from acp_client_v0_1.rest import ApiException
+from pprint import pprint
+
+configuration = acp_client_v0_1.Configuration(
+    host = "{host}"
+)
+
+with acp_client_v0_1.ApiClient(configuration) as api_client:
+    api_instance = acp_client_v0_1.RunsApi(api_client)
+    {preparation}
+
+    try:
+        api_response = api_instance.{call}
+        print("The response of RunsApi->{method}:\\n")
+        pprint(api_response)
+    except Exception as e:
+        print("Exception when calling RunsApi->{method}: %s\\n" % e)
+"""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LocalServer]:
+    with LocalServer() as running:
+        yield running
+
+
+@pytest.fixture
+def ids(server: LocalServer) -> dict[str, str]:
+    with ApiClient(Configuration(host=server.url)) as client:
+        runs = RunsApi(client)
+        run = runs.create_run(RunCreate(agent_id=ECHO))
+        asking = runs.create_run(RunCreate(agent_id=APPROVAL))
+        runs.get_run_output(asking.run_id, block_timeout=5)
+    return {"agent_id": ECHO, "run_id": run.run_id, "interrupted_id": asking.run_id}
+
+
+def run_script(source: str) -> str:
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        exec(compile(source, "<user's example>", "exec"), {"__name__": "__main__"})
+    return output.getvalue()
+
+
+def script(method: str, server: LocalServer, **ids: str) -> str:
+    imports, preparation, call = EXAMPLES[method]
+    lines = []
+    for name in imports:
+        module, _, kind = name.partition(".")
+        lines.append(f"from acp_client_v0_1.models.{module} import {kind}")
+    return SCRIPT.format(
+        imports="\n".join(lines),
+        host=server.url,
+        preparation=preparation.format(**ids),
+        call=call,
+        method=method,
+    )
+
+
+@pytest.mark.parametrize("method", EXAMPLES)
+def test_the_users_own_examples_run(method: str, server: LocalServer, ids: dict[str, str]) -> None:
+    printed = run_script(script(method, server, **ids))
+    assert printed.startswith(f"The response of RunsApi->{method}:\n\n")
+    assert len(printed.splitlines()) > 2, "nothing was printed of the answer"
+
+
+def test_a_placeholder_without_agent_id_names_the_field(server: LocalServer) -> None:
+    source = script("create_run", server, agent_id="").replace('agent_id=""', "")
+    with pytest.raises(ValidationError, match="agent_id"):
+        run_script(source)
+
+
+def test_a_placeholder_without_body_names_the_parameter(server: LocalServer) -> None:
+    source = script("resume_run", server, interrupted_id="x")
+    printed = run_script(source.replace('{"approved": True}', "None"))
+    assert printed.startswith("Exception when calling RunsApi->resume_run: body must be")
+
+
+# What the user's page says of each method, in its order: HTTP request, parameters with type and
+# note, return type, content type, accept, statuses.
+RUN_ID = ("run_id", "str", "")
+METHODS = {
+    "create_run": ("POST /runs", [("run_create", "RunCreate", "")], "Run", "application/json"),
+    "delete_run": ("DELETE /runs/{run_id}", [RUN_ID], "Run", "Not defined"),
+    "get_run": ("GET /runs/{run_id}", [RUN_ID], "Run", "Not defined"),
+    "get_run_output": (
+        "GET /runs/{run_id}/output",
+        [RUN_ID, ("block_timeout", "int", "[optional]")],
+        "RunOutput",
+        "Not defined",
+    ),
+    "get_run_stream": ("GET /runs/{run_id}/stream", [RUN_ID], "RunOutputStream", "Not defined"),
+    "resume_run": (
+        "POST /runs/{run_id}",
+        [RUN_ID, ("body", "object", "")],
+        "Run",
+        "application/json",
+    ),
+    "search_runs": (
+        "POST /runs/search",
+        [("run_search_request", "RunSearchRequest", "")],
+        "List[Run]",
+        "application/json",
+    ),
+}
+SUMMARIES = [
+    "Create Background Run",
+    "Delete a run. If running, cancel and then delete.",
+    "Get a previously created Run",
+    "Retrieve last output of a run if available",
+    "Stream the run output",
+    "Resume an interrupted Run",
+    "Search Runs",
+]
+STATUSES = {
+    "200": "Success",
+    "204": "No Output Available",
+    "404": "Not Found",
+    "409": "Conflict",
+    "422": "Validation Error",
+}
+SECTIONS = [
+    "Example",
+    "Parameters",
+    "Return type",
+    "Authorization",
+    "HTTP request headers",
+    "HTTP response details",
+]
+
+
+def parts_of_page() -> tuple[str, dict[str, str]]:
+    top, *parts = re.split(r"^# \*\*(\w+)\*\*$", PAGE.read_text(), flags=re.MULTILINE)
+    return top, dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def test_the_page_lists_the_methods_in_the_users_order() -> None:
+    top, parts = parts_of_page()
+    assert "# acp_client_v0_1.RunsApi" in top
+    assert "All URIs are relative to *http://localhost*" in top
+    rows = re.findall(
+        r"^\[\*\*(\w+)\*\*\]\(RunsApi\.md#\w+\) \| \*\*(\w+)\*\* (\S+) \| (.*)$", top, re.MULTILINE
+    )
+    assert [row[0] for row in rows] == list(parts) == list(METHODS)
+    assert [f"{method} {path}" for _, method, path, _ in rows] == [
+        request for request, *_ in METHODS.values()
+    ]
+    assert [row[3] for row in rows] == SUMMARIES
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_page_has_each_section_in_the_users_order(method: str) -> None:
+    _, parameters, returns, content_type = METHODS[method]
+    sections = re.split(r"^### (.+)$", parts_of_page()[1][method], flags=re.MULTILINE)
+    assert sections[1::2][: len(SECTIONS)] == SECTIONS
+    head, *bodies = sections[::2]
+    _, table, returned, authorization, headers, details, *_ = bodies
+
+    names = ", ".join(f"{name}={name}" if note else name for name, _, note in parameters)
+    shown = f"EventStream[{returns}]" if method == "get_run_stream" else returns
+    assert f"\n> {shown} {method}({names})\n" in head
+
+    rows = re.findall(
+        r"^ \*\*(\w+)\*\* \| \[?\*\*(\w+)\*\*\S*\| .*\| *(.*?) *$", table, re.MULTILINE
+    )
+    assert rows == parameters
+    assert "agent" not in re.sub(r"RunCreate", "", table)  # the ID of a run is the run's
+
+    kind = re.escape(returns)
+    assert re.match(rf"\s*\[\*\*{kind}\*\*\]\(\w+\.md\)", returned)
+    assert authorization.strip() == "No authorization required"
+    accept = "text/event-stream, application/json" if "stream" in method else "application/json"
+    assert f" - **Content-Type**: {content_type}\n" in headers
+    assert f" - **Accept**: {accept}\n" in headers
+
+    found = dict(re.findall(r"^\*\*(\d+)\*\* \| (.*?) \|  -  \|$", details, re.MULTILINE))
+    expected = {"200": STATUSES["200"], "422": STATUSES["422"]}
+    if method != "search_runs":
+        expected |= {status: STATUSES[status] for status in ("404", "409")}
+    if method in ("get_run_output", "get_run_stream"):
+        expected["204"] = STATUSES["204"]
+    if method == "get_run_stream":
+        assert found["200"].startswith("Stream of agent results either as `RunResult` objects")
+        expected["200"] = found["200"]
+    assert found == expected
