@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
@@ -123,13 +123,7 @@ class ApiClient:
     # The three variants of every operation.
 
     def call(self, operation: Operation[T], arguments: Sequence[Any], options: CallOptions) -> T:
-        """Send an operation and return what it answers."""
-        return self.call_with_http_info(operation, arguments, options).data
-
-    def call_with_http_info(
-        self, operation: Operation[T], arguments: Sequence[Any], options: CallOptions
-    ) -> ApiResponse[T]:
-        """Send an operation and return what it answers, with status and headers.
+        """Send an operation and return what it answers.
 
         Raises:
             ApiException: the call failed, see ``acp_client_v0_1.exceptions``.
@@ -137,17 +131,19 @@ class ApiClient:
             ApiValueError: an argument has an impossible value; nothing was sent.
         """
         response = self._send(operation, arguments, options, stream=operation.streaming)
-        if not 200 <= response.status < 300:
-            raise status_error(response)
-        data: Any
-        if operation.streaming:
-            data = self._open_stream(operation, response)
-        elif response.status == 204 and operation.empty_on_204:
-            data = None
-        else:
-            data = decode(response, operation.returns)
-        raw = b"" if operation.streaming else response.data or b""
-        return ApiResponse(response.status, response.headers, data, raw)
+        return self._result(operation, response)
+
+    def call_with_http_info(
+        self, operation: Operation[T], arguments: Sequence[Any], options: CallOptions
+    ) -> ApiResponse[T]:
+        """Send an operation and return what it answers, with status and headers.
+
+        Raises:
+            OpenApiException: the same as :meth:`call`.
+        """
+        response = self._send(operation, arguments, options, stream=operation.streaming)
+        result = self._result(operation, response)
+        return ApiResponse(response.status, response.headers, result, response.data or b"")
 
     def call_without_preload_content(
         self, operation: Operation[Any], arguments: Sequence[Any], options: CallOptions
@@ -188,6 +184,17 @@ class ApiClient:
             safe=operation.safe,
             stream=stream,
         )
+
+    def _result(self, operation: Operation[T], response: RESTResponse) -> T:
+        """Return what an answer holds, or raise the error for its status."""
+        if not 200 <= response.status < 300:
+            raise status_error(response)
+        result: Any = None
+        if operation.streaming:
+            result = self._open_stream(operation, response)
+        elif response.status != 204 or not operation.empty_on_204:
+            result = decode(response, operation.returns)
+        return cast(T, result)
 
     def _open_stream(self, operation: Operation[Any], response: RESTResponse) -> EventStream[Any]:
         if response.status != 204:

@@ -11,6 +11,7 @@ names the parameter, before anything is sent.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
@@ -22,6 +23,8 @@ from pydantic_core import to_jsonable_python
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 __all__ = ["BoundArguments", "Operation", "Parameter"]
+
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")  # RFC 3986, section 2.3
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -133,11 +136,11 @@ def _path_segment(name: str, value: object, safe_chars: str) -> str:
     if not value:
         raise ApiValueError(f"{name} must not be empty")
     try:
-        segment = quote(value, safe=safe_chars)
+        segment = value if _UNRESERVED.fullmatch(value) else quote(value, safe=safe_chars)
     except UnicodeEncodeError as error:
         raise ApiValueError(f"{name} must be valid Unicode: {error}") from error
     # A URL parser takes "." and ".." out of a path, together with the segment before it.
-    if not {".", ".."}.isdisjoint(segment.split("/")):
+    if "." in segment and not {".", ".."}.isdisjoint(segment.split("/")):
         raise ApiValueError(f'{name} must not be or contain the path segment "." or ".."')
     return segment
 

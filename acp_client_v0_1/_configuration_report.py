@@ -1,0 +1,97 @@
+"""What a configuration shows of itself: its representation, the debug report, and logging.
+
+Strategy: the part of `Configuration` that has nothing to do with calls, as its base class.
+
+Invariant: no secret is shown, only that there is one.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from acp_client_v0_1._version import __version__
+
+__all__ = ["ConfigurationReport"]
+
+_API_VERSION = "0.1"
+_MASK = "***"
+_SHOWN = (
+    "host",
+    "api_key",
+    "username",
+    "password",
+    "access_token",
+    "timeout",
+    "stream_timeout",
+    "retries",
+    "verify_ssl",
+    "ssl_ca_cert",
+    "cert_file",
+    "connection_pool_maxsize",
+)
+
+
+class ConfigurationReport:
+    """Shows and logs; expects the attributes of `Configuration`."""
+
+    def __init__(self) -> None:
+        self.logger = {
+            "package_logger": logging.getLogger("acp_client_v0_1"),
+            "urllib3_logger": logging.getLogger("urllib3"),
+        }
+        self.logger_format = "%(asctime)s %(levelname)s %(message)s"
+        self._logger_file: str | None = None
+        self._debug = False
+
+    @property
+    def debug(self) -> bool:
+        """True if each request is logged in detail."""
+        return self._debug
+
+    @debug.setter
+    def debug(self, value: bool) -> None:
+        self._debug = value
+        package_logger = self.logger["package_logger"]
+        package_logger.setLevel(logging.DEBUG if value else logging.WARNING)
+        if value and not package_logger.hasHandlers():
+            self._add_handler(logging.StreamHandler())
+
+    @property
+    def logger_file(self) -> str | None:
+        """A file that the package's log is written to as well."""
+        return self._logger_file
+
+    @logger_file.setter
+    def logger_file(self, value: str | None) -> None:
+        self._logger_file = value
+        if value:
+            self._add_handler(logging.FileHandler(value, delay=True))
+
+    def _add_handler(self, handler: logging.Handler) -> None:
+        handler.setFormatter(logging.Formatter(self.logger_format))
+        self.logger["package_logger"].addHandler(handler)
+
+    def __repr__(self) -> str:
+        settings = ((name, getattr(self, name)) for name in _SHOWN)
+        shown = (f"{name}={_masked(name, v)!r}" for name, v in settings if v not in (None, {}))
+        return f"Configuration({', '.join(shown)})"
+
+    def to_debug_report(self) -> str:
+        """Describe the system and the client, for a bug report; shows no secret."""
+        import platform  # slow to import, and needed for nothing else
+
+        return (
+            "Python SDK Debug Report:\n"
+            f"OS: {platform.system()} {platform.release()}\n"
+            f"Python Version: {platform.python_version()}\n"
+            f"Version of the API: {_API_VERSION}\n"
+            f"SDK Package Version: {__version__}\n"
+            f"Settings: {self!r}"
+        )
+
+
+def _masked(name: str, value: Any) -> Any:
+    if name == "api_key":
+        return dict.fromkeys(value, _MASK)
+    return _MASK if name in ("username", "password", "access_token") else value

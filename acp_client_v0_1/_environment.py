@@ -1,0 +1,120 @@
+"""Settings from environment variables.
+
+Strategy: one table says which variable becomes which argument of `Configuration`, and how its text
+is read. Invariants: an empty variable counts as not set; an error names the variable and never
+repeats the value of one that holds a secret.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from acp_client_v0_1._host import checked_host
+from acp_client_v0_1.deadline import Timeout
+from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
+
+__all__ = ["settings"]
+
+_TRUE = ("1", "true", "yes", "on")
+_FALSE = ("0", "false", "no", "off")
+
+
+def settings(prefix: str, environment: Mapping[str, str]) -> dict[str, Any]:
+    """Read the arguments of `Configuration` from an environment.
+
+    Args:
+        prefix: What the variables' names begin with.
+        environment: Name to value.
+
+    Returns:
+        Argument name to value, for those that are set.
+
+    Raises:
+        ApiValueError: A value cannot be used.
+    """
+    found: dict[str, Any] = {}
+    for suffix, (argument, read) in _VARIABLES.items():
+        text = environment.get(prefix + suffix, "").strip()
+        if text:
+            found[argument] = _read(read, text, prefix + suffix)
+    api_key = found.pop("api_key", None)
+    header = found.pop("api_key_header", "x-api-key")
+    if api_key is not None:
+        found["api_key"] = {header: api_key}
+    return found
+
+
+def _read(read: Callable[[str], Any], text: str, variable: str) -> Any:
+    try:
+        return read(text)
+    except (ApiValueError, ApiTypeError, ValueError) as error:
+        raise ApiValueError(f"{variable} cannot be used: {error}") from error
+
+
+def _line(text: str) -> str:
+    # Such a value would be refused as a header anyway, but only when a request is made.
+    if not text.isprintable():
+        raise ValueError("it contains a control character or a line break")
+    return text
+
+
+def _header_name(text: str) -> str:
+    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", text):
+        raise ValueError(f"{text!r} is not the name of a header")
+    return text
+
+
+def _timeout(text: str) -> float | tuple[float | None, float | None] | None:
+    limits = [_seconds(part) for part in text.split(",")]
+    if len(limits) > 2:
+        raise ValueError(f"{text!r} is not a number of seconds, a pair connect,read, or none")
+    value = limits[0] if len(limits) == 1 else (limits[0], limits[1])
+    Timeout.of(value, "the timeout")
+    return value
+
+
+def _seconds(text: str) -> float | None:
+    if text.strip().lower() == "none":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{text.strip()!r} is not a number of seconds") from None
+
+
+def _retries(text: str) -> int:
+    if text.lower() in _FALSE:
+        return False
+    if not re.fullmatch(r"[0-9]{1,4}", text):
+        raise ValueError(f"{text!r} is not a number of retries")
+    return int(text)
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in _TRUE + _FALSE:
+        raise ValueError(f"{text!r} is neither true nor false")
+    return text.lower() in _TRUE
+
+
+_VARIABLES: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "HOST": ("host", checked_host),
+    "API_KEY": ("api_key", _line),
+    "API_KEY_HEADER": ("api_key_header", _header_name),
+    "TOKEN": ("access_token", _line),
+    "ACCESS_TOKEN": ("access_token", _line),
+    "USERNAME": ("username", _line),
+    "PASSWORD": ("password", _line),
+    "TIMEOUT": ("timeout", _timeout),
+    "STREAM_TIMEOUT": ("stream_timeout", _timeout),
+    "RETRIES": ("retries", _retries),
+    "CA_CERT": ("ssl_ca_cert", _line),
+    "SSL_CA_CERT": ("ssl_ca_cert", _line),
+    "CERT_FILE": ("cert_file", _line),
+    "KEY_FILE": ("key_file", _line),
+    "VERIFY_SSL": ("verify_ssl", _flag),
+    "PROXY": ("proxy", _line),
+    "NO_PROXY": ("no_proxy", _line),
+    "DEBUG": ("debug", _flag),
+}

@@ -1,0 +1,72 @@
+"""The words of errors: one bounded line that a person can read, without secrets.
+
+Strategy: pure functions from what a server sent to one line of text. A server's own words are
+found in the error bodies that exist in the wild: JSON strings, ``{"detail": ...}`` objects,
+validation reports, HTML pages and plain text.
+
+Invariants: no result contains a line break; a URL loses its user information.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+__all__ = ["bounded", "one_line", "path_of", "server_words", "without_userinfo"]
+
+_LONGEST_WORDS = 300  # characters of the server's words that an error shows
+_SEARCHED = 10_000  # characters of an HTML page that are looked at
+
+
+def one_line(text: object) -> str:
+    """Collapse all white space of a text, line breaks included."""
+    return "" if text is None else " ".join(str(text).split())
+
+
+def bounded(text: str) -> str:
+    """Cut a text to the length that an error shows."""
+    return text if len(text) <= _LONGEST_WORDS else text[: _LONGEST_WORDS - 1] + "…"
+
+
+def without_userinfo(url: str | None) -> str | None:
+    """Drop ``user:password@`` from a URL."""
+    if url is None or "@" not in url:
+        return url
+    scheme, separator, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    return scheme + separator + authority.rpartition("@")[2] + slash + path
+
+
+def path_of(url: str | None) -> str | None:
+    """Give the path of a URL, without its query."""
+    return None if url is None else urlsplit(url).path or "/"
+
+
+def server_words(data: Any) -> str:
+    """Find what the server has to say in the error bodies that exist in the wild."""
+    if isinstance(data, Mapping):
+        for key in ("detail", "message", "error", "title", "description"):
+            if data.get(key):
+                return server_words(data[key])
+        return one_line(dict(data)) if data else ""
+    if isinstance(data, Sequence) and not isinstance(data, (str, bytes)):
+        return "; ".join(_field_error(item) for item in data[:5])
+    text = one_line(data)
+    return _html_words(text) if text[:1] == "<" else text
+
+
+def _field_error(item: Any) -> str:
+    """Write one entry of a validation report, ``{"loc": [...], "msg": ...}``, as ``loc: msg``."""
+    if isinstance(item, Mapping) and "msg" in item:
+        place = ".".join(str(step) for step in item.get("loc", ()))
+        return f"{place}: {one_line(item['msg'])}" if place else one_line(item["msg"])
+    return server_words(item)
+
+
+def _html_words(text: str) -> str:
+    title = re.search(r"<title[^>]*>([^<]*)", text[:_SEARCHED], re.IGNORECASE)
+    if title and title[1].strip():
+        return title[1].strip()
+    return one_line(re.sub(r"<[^<>]*>", " ", text[:_SEARCHED]))

@@ -1,0 +1,175 @@
+"""urllib3's pools, one for calls and one for streams to each origin, with TLS and proxies set up.
+
+Strategy: a call takes one of ``connection_pool_maxsize`` places for as long as it lasts, and waits
+for a place within its deadline. A stream, which may last for hours, comes from a pool of its own
+that never makes anybody wait: a few open streams must not block the calls between their events.
+
+Invariants: with calls alone, never more than ``connection_pool_maxsize`` sockets are open; a
+process never uses a connection of its parent; the client's certificate, ``tls_server_name`` and
+``assert_hostname`` belong to the configured origins and are not used for those of a redirect.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, ProxyManager
+from urllib3.connection import HTTPConnection
+
+from acp_client_v0_1._host import Origin
+from acp_client_v0_1._http.connection import BoundedConnection, BoundedHTTPS
+from acp_client_v0_1._http.proxy import Proxy, proxy_for, socks_manager
+from acp_client_v0_1._http.tls import tls_context
+from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
+
+if TYPE_CHECKING:
+    from acp_client_v0_1.configuration import Configuration
+
+__all__ = ["Pools", "Route"]
+
+
+class _HTTPPool(HTTPConnectionPool):
+    ConnectionCls = BoundedConnection
+
+
+class _HTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = BoundedHTTPS
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How to get to an origin.
+
+    Attributes:
+        pool: The connections that lead there.
+        forwarding: A proxy passes the requests on, which then name the whole URL.
+    """
+
+    pool: HTTPConnectionPool
+    forwarding: bool
+
+
+class Pools:
+    """The pools of one client.
+
+    Args:
+        configuration: Sizes, TLS and proxies.
+
+    Raises:
+        ApiTypeError: A setting has the wrong type.
+        ApiValueError: A setting has a value that cannot be used.
+    """
+
+    def __init__(self, configuration: Configuration) -> None:
+        self._configuration = configuration
+        self._maxsize = _checked_size(configuration.connection_pool_maxsize)
+        self._contexts: dict[bool, ssl.SSLContext] = {}
+        self._routes: dict[tuple[Origin, bool], Route] = {}
+        self._of_parent: list[Route] = []
+        self._pid = os.getpid()
+
+    def route(self, origin: Origin, *, stream: bool) -> Route:
+        """Give the way to an origin.
+
+        Args:
+            origin: Where it leads.
+            stream: For a stream, not for a call.
+
+        Raises:
+            ApiValueError: A setting of TLS or the proxy cannot be used.
+        """
+        if self._pid != os.getpid():
+            self._leave_parent()
+        route = self._routes.get((origin, stream))
+        if route is None:
+            # Of two threads that both come first, one wins, and the other uses its pool.
+            made = self.make(origin, stream=stream)
+            route = self._routes.setdefault((origin, stream), made)
+        return route
+
+    def make(self, origin: Origin, *, stream: bool, foreign: bool = False) -> Route:
+        """Make a way to an origin that is not kept.
+
+        Args:
+            origin: Where it leads.
+            stream: For a stream, not for a call.
+            foreign: It is not an origin that was asked for, but one of a redirect.
+        """
+        proxy = proxy_for(self._configuration, origin)
+        settings: dict[str, Any] = {
+            "maxsize": self._maxsize,
+            "block": not stream,
+            "socket_options": [
+                *HTTPConnection.default_socket_options,
+                *(self._configuration.socket_options or ()),
+            ],
+        }
+        if origin.scheme == "https":
+            settings.update(self._tls(foreign))
+        manager = self._manager(proxy)
+        manager.pool_classes_by_scheme = manager.pool_classes_by_scheme | (
+            {} if proxy is not None and proxy.is_socks else {"http": _HTTPPool, "https": _HTTPSPool}
+        )
+        pool = manager.connection_from_host(
+            origin.host, origin.port, origin.scheme, pool_kwargs=settings
+        )
+        forwarding = proxy is not None and not proxy.is_socks and origin.scheme == "http"
+        return Route(pool, forwarding)
+
+    def close(self) -> None:
+        """Close the connections that no call uses, and the others when they come back."""
+        routes, self._routes = self._routes, {}
+        for route in list(routes.values()):
+            route.pool.close()
+
+    def _leave_parent(self) -> None:
+        """Start anew in a forked process.
+
+        The parent's pools are kept but never touched: a lock of theirs may be held for ever by a
+        thread that exists in the parent only. Their sockets are closed here, which sends nothing
+        and ends nothing for the parent.
+        """
+        self._of_parent.extend(self._routes.values())
+        self._routes, self._pid = {}, os.getpid()
+        for route in self._of_parent:
+            for connection in list(route.pool.pool.queue) if route.pool.pool else ():
+                if connection is not None:
+                    connection.close()
+
+    def _manager(self, proxy: Proxy | None) -> PoolManager:
+        if proxy is None:
+            return PoolManager()
+        if proxy.is_socks:
+            return socks_manager(proxy)
+        context = self._configuration.proxy_ssl_context
+        if context is None and proxy.scheme == "https":
+            context = self._context(with_identity=False)
+        return ProxyManager(proxy.url, proxy_headers=proxy.headers, proxy_ssl_context=context)
+
+    def _tls(self, foreign: bool) -> dict[str, Any]:
+        configuration = self._configuration
+        settings: dict[str, Any] = {"ssl_context": self._context(with_identity=not foreign)}
+        if not foreign and configuration.tls_server_name is not None:
+            settings["server_hostname"] = configuration.tls_server_name
+        asserted = configuration.assert_hostname
+        if not foreign and configuration.verify_ssl and asserted not in (None, True):
+            settings["assert_hostname"] = asserted
+        return settings
+
+    def _context(self, *, with_identity: bool) -> ssl.SSLContext:
+        context = self._contexts.get(with_identity)
+        if context is None:
+            context = tls_context(self._configuration, with_identity=with_identity)
+            self._contexts[with_identity] = context
+        return context
+
+
+def _checked_size(size: object) -> int:
+    if isinstance(size, bool) or not isinstance(size, int):
+        raise ApiTypeError(f"connection_pool_maxsize must be an integer, not {type(size).__name__}")
+    if size < 1:
+        raise ApiValueError(f"connection_pool_maxsize must be at least 1, not {size}")
+    return size

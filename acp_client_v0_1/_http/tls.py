@@ -1,0 +1,61 @@
+"""The trust and the identity that a configuration asks for, as ssl has them.
+
+Invariants: certificates are checked unless ``verify_ssl`` is false; a file that cannot be used is
+reported as a fault of the setting that names it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from urllib3.util.ssl_ import create_urllib3_context
+
+from acp_client_v0_1.exceptions import ApiValueError
+
+if TYPE_CHECKING:
+    from acp_client_v0_1.configuration import Configuration
+
+__all__ = ["tls_context"]
+
+
+def tls_context(configuration: Configuration, *, with_identity: bool) -> ssl.SSLContext:
+    """Make the settings of TLS.
+
+    Args:
+        configuration: ``verify_ssl``, the certificate authorities and the client's certificate.
+        with_identity: Show the client's certificate.
+
+    Raises:
+        ApiValueError: A certificate or key cannot be used.
+    """
+    mode = ssl.CERT_REQUIRED if configuration.verify_ssl else ssl.CERT_NONE
+    context = create_urllib3_context(cert_reqs=mode)
+    if configuration.verify_ssl:
+        _load_trust(context, configuration)
+    if with_identity and configuration.cert_file is not None:
+        with _named("cert_file or key_file"):
+            context.load_cert_chain(configuration.cert_file, configuration.key_file)
+    return context
+
+
+def _load_trust(context: ssl.SSLContext, configuration: Configuration) -> None:
+    if configuration.ssl_ca_cert is not None:
+        with _named("ssl_ca_cert"):
+            context.load_verify_locations(cafile=configuration.ssl_ca_cert)
+    if configuration.ca_cert_data is not None:
+        with _named("ca_cert_data"):
+            context.load_verify_locations(cadata=configuration.ca_cert_data)
+    if configuration.ssl_ca_cert is None and configuration.ca_cert_data is None:
+        context.load_default_certs()
+
+
+@contextlib.contextmanager
+def _named(setting: str) -> Iterator[None]:
+    """Turn an error of a file into one that names the setting."""
+    try:
+        yield
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise ApiValueError(f"{setting} cannot be used: {error}") from error

@@ -1,0 +1,321 @@
+"""Where the server is, how to reach it, and what to show it: the settings of a client.
+
+Strategy: a plain object with the attributes that users of openapi-generator know, plus the time
+limits. What can be wrong by itself is checked when it is set (host) or passed to the constructor;
+what is only wrong together is checked when a client is made of it.
+
+Invariants: no representation, report or log of a configuration shows a secret; nothing here opens
+a file or a connection.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from typing_extensions import Self
+
+from acp_client_v0_1 import _environment
+from acp_client_v0_1._configuration_report import ConfigurationReport
+from acp_client_v0_1._host import checked_host
+from acp_client_v0_1.deadline import RequestTimeout, Timeout
+from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
+
+if TYPE_CHECKING:
+    import ssl
+
+    from urllib3.util import Retry
+
+__all__ = ["Configuration"]
+
+_DEFAULT_HOST = "http://localhost"
+
+
+class Configuration(ConfigurationReport):
+    """The settings of a client.
+
+    Args:
+        host: The server's URL, with a base path if it has one.
+        api_key: Header name to key, for example ``{"x-api-key": "..."}``; sent with each request.
+        api_key_prefix: Header name to a word before the key, for example ``"Token"``.
+        username: For HTTP Basic authentication (RFC 7617).
+        password: For HTTP Basic authentication.
+        access_token: Sent as a bearer token (RFC 6750); comes before username and password.
+        server_index: Index into `get_host_settings`, used where no host is given.
+        server_variables: Values of the variables in that server's URL.
+        server_operation_index: Operation id to server index; the contract has no such servers.
+        server_operation_variables: Operation id to variables of its server.
+        ignore_operation_servers: Use the host for every operation.
+        ssl_ca_cert: File of the certificates (PEM) to trust, instead of the system's.
+        retries: How often a request may be sent again: a number, ``False`` for never, a
+            ``urllib3.Retry`` for the details, None for 3.
+        ca_cert_data: Certificates to trust, as PEM text or DER bytes.
+        cert_file: File of the client's certificate (PEM).
+        key_file: File of the client's key, where it is not in ``cert_file``.
+        verify_ssl: False trusts any certificate, with a warning.
+        assert_hostname: The name that the certificate must have; False for any.
+        tls_server_name: The name to ask for (SNI) and to check, instead of the host's.
+        connection_pool_maxsize: How many connections calls may have open at once to one origin.
+        proxy: Proxy URL (http, https, socks5, socks5h, socks4, socks4a); "" for none, None for
+            what the environment says.
+        no_proxy: Hosts that are reached directly, with commas between them; None for what the
+            environment says of its own proxies.
+        proxy_headers: Headers for the proxy only.
+        proxy_ssl_context: TLS settings for an https proxy itself.
+        safe_chars_for_path_param: Characters that are not encoded in a path parameter.
+        client_side_validation: Has no effect: arguments are always checked.
+        socket_options: Options that each socket gets besides TCP_NODELAY.
+        datetime_format: Has no effect: times are sent as RFC 3339 has them.
+        date_format: Has no effect, as the contract has no dates.
+        debug: Log each request in detail to the logger ``acp_client_v0_1``.
+        timeout: Seconds for unary calls: a total, a pair (connect, read), None for no limit.
+        stream_timeout: The same for streams.
+        block_margin: Seconds that a blocking call may take beyond its ``block_timeout``.
+        max_event_bytes: The largest event of a stream, in bytes.
+
+    Raises:
+        ApiTypeError: An argument has the wrong type.
+        ApiValueError: An argument has a value that cannot be used.
+    """
+
+    _default: ClassVar[Configuration | None] = None
+
+    def __init__(
+        self,
+        host: str | None = None,
+        api_key: Mapping[str, str] | None = None,
+        api_key_prefix: Mapping[str, str] | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        access_token: str | None = None,
+        server_index: int | None = None,
+        server_variables: Mapping[str, str] | None = None,
+        server_operation_index: Mapping[int, int] | None = None,
+        server_operation_variables: Mapping[int, Mapping[str, str]] | None = None,
+        ignore_operation_servers: bool = False,
+        ssl_ca_cert: str | None = None,
+        retries: int | Retry | None = None,
+        ca_cert_data: str | bytes | None = None,
+        cert_file: str | None = None,
+        key_file: str | None = None,
+        verify_ssl: bool = True,
+        assert_hostname: str | bool | None = None,
+        tls_server_name: str | None = None,
+        connection_pool_maxsize: int | None = None,
+        proxy: str | None = None,
+        no_proxy: str | None = None,
+        proxy_headers: Mapping[str, str] | None = None,
+        proxy_ssl_context: ssl.SSLContext | None = None,
+        safe_chars_for_path_param: str = "",
+        client_side_validation: bool = True,
+        socket_options: Sequence[tuple[int, int, int | bytes]] | None = None,
+        datetime_format: str = "%Y-%m-%dT%H:%M:%S.%f%z",
+        date_format: str = "%Y-%m-%d",
+        *,
+        debug: bool | None = None,
+        timeout: RequestTimeout = (10, 60),
+        stream_timeout: RequestTimeout = (10, 300),
+        block_margin: float = 10,
+        max_event_bytes: int = 64 * 1024 * 1024,
+    ) -> None:
+        super().__init__()
+        self.server_index = 0 if server_index is None and host is None else server_index
+        self.server_variables = dict(server_variables or {})
+        self.server_operation_index = dict(server_operation_index or {})
+        self.server_operation_variables = dict(server_operation_variables or {})
+        self.ignore_operation_servers = ignore_operation_servers
+        self._host: str | None = None if host is None else checked_host(host)
+        # Credentials
+        self.api_key = _header_map(api_key, "api_key")
+        self.api_key_prefix = _header_map(api_key_prefix, "api_key_prefix")
+        self.refresh_api_key_hook: Callable[[Configuration], None] | None = None
+        self.username = username
+        self.password = password
+        self.access_token = access_token
+        # Time
+        Timeout.of(timeout, "timeout")
+        Timeout.of(stream_timeout, "stream_timeout")
+        self.timeout = timeout
+        self.stream_timeout = stream_timeout
+        self.block_margin = block_margin
+        self.max_event_bytes = _positive(max_event_bytes, "max_event_bytes")
+        self.retries = retries
+        # TLS
+        self.verify_ssl = verify_ssl
+        self.ssl_ca_cert = ssl_ca_cert
+        self.ca_cert_data = ca_cert_data
+        self.cert_file = cert_file
+        self.key_file = key_file
+        self.assert_hostname = assert_hostname
+        self.tls_server_name = tls_server_name
+        # Connections
+        if connection_pool_maxsize is None:
+            connection_pool_maxsize = (os.cpu_count() or 1) * 5
+        self.connection_pool_maxsize = connection_pool_maxsize
+        self.proxy = proxy
+        self.no_proxy = no_proxy
+        self.proxy_headers = _header_map(proxy_headers, "proxy_headers")
+        self.proxy_ssl_context = proxy_ssl_context
+        self.socket_options = socket_options
+        # Forms
+        self.safe_chars_for_path_param = safe_chars_for_path_param
+        self.client_side_validation = client_side_validation
+        self.temp_folder_path: str | None = None
+        self.datetime_format = datetime_format
+        self.date_format = date_format
+        if debug is not None:
+            self.debug = debug
+
+    @classmethod
+    def from_env(cls, prefix: str = "ACP_") -> Self:
+        """Build a configuration from environment variables; those not set keep their defaults.
+
+        The names are the prefix and HOST, API_KEY, API_KEY_HEADER (default ``x-api-key``),
+        ACCESS_TOKEN (or TOKEN), USERNAME, PASSWORD, TIMEOUT and STREAM_TIMEOUT (``30``, ``10,60``
+        or ``none``), RETRIES, SSL_CA_CERT (or CA_CERT), CERT_FILE, KEY_FILE, VERIFY_SSL, PROXY,
+        NO_PROXY and DEBUG.
+
+        Args:
+            prefix: What the names begin with.
+
+        Returns:
+            The configuration.
+
+        Raises:
+            ApiValueError: A value cannot be used; the message names the variable.
+        """
+        return cls(**_environment.settings(prefix, os.environ))
+
+    # Defaults shared by clients ---------------------------------------------------------------
+
+    @classmethod
+    def set_default(cls, default: Configuration | None) -> None:
+        """Set the configuration of clients that are made without one; it is copied."""
+        cls._default = copy.deepcopy(default)
+
+    @classmethod
+    def get_default(cls) -> Configuration:
+        """Give the configuration of clients that are made without one."""
+        if cls._default is None:
+            cls._default = cls()
+        return cls._default
+
+    @classmethod
+    def get_default_copy(cls) -> Configuration:
+        """Give a copy of the default configuration."""
+        return copy.deepcopy(cls.get_default())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        memo[id(self.proxy_ssl_context)] = self.proxy_ssl_context  # cannot be copied
+        other = copy.copy(self)
+        other.__dict__ = copy.deepcopy(self.__dict__, memo)
+        return other
+
+    # Hosts --------------------------------------------------------------------------------------
+
+    @property
+    def host(self) -> str:
+        """The server's URL, without a trailing slash."""
+        if self._host is not None:
+            return self._host
+        return self.get_host_from_settings(self.server_index, self.server_variables)
+
+    @host.setter
+    def host(self, value: str) -> None:
+        self._host = checked_host(value)
+        self.server_index = None
+
+    def get_host_settings(self) -> list[dict[str, Any]]:
+        """List the servers that the contract names, as ``{"url", "description"}``."""
+        return [{"url": _DEFAULT_HOST, "description": "The default server"}]
+
+    def get_host_from_settings(
+        self,
+        index: int | None,
+        variables: Mapping[str, str] | None = None,
+        servers: Sequence[Mapping[str, Any]] | None = None,
+    ) -> str:
+        """Give the URL of one server of the contract.
+
+        Args:
+            index: Its place in the list; None for the configured host.
+            variables: Values of the variables in its URL.
+            servers: The list, `get_host_settings` if None.
+
+        Returns:
+            The URL.
+
+        Raises:
+            ApiValueError: There is no such server.
+        """
+        if index is None:
+            return self._host or _DEFAULT_HOST
+        known = self.get_host_settings() if servers is None else servers
+        if not 0 <= index < len(known):
+            raise ApiValueError(f"server index {index} is not in 0 to {len(known) - 1}")
+        url: str = known[index]["url"]
+        for name, variable in known[index].get("variables", {}).items():
+            url = url.replace(f"{{{name}}}", (variables or {}).get(name, variable["default_value"]))
+        return checked_host(url)
+
+    # Credentials --------------------------------------------------------------------------------
+
+    def auth_headers(self) -> dict[str, str]:
+        """Build the headers that carry the credentials.
+
+        Returns:
+            Header name to value. An ``Authorization`` header comes from ``api_key`` if that has
+            one, else from ``access_token``, else from ``username`` and ``password``.
+        """
+        headers = {}
+        if self.access_token is not None:
+            headers["Authorization"] = f"Bearer {self.access_token}"
+        elif self.username is not None or self.password is not None:
+            headers["Authorization"] = self.get_basic_auth_token()
+        for name in self.api_key:
+            key = self.get_api_key_with_prefix(name)
+            if key is not None:
+                headers = {known: headers[known] for known in headers if known != name.title()}
+                headers[name] = key
+        return headers
+
+    def get_api_key_with_prefix(self, identifier: str, alias: str | None = None) -> str | None:
+        """Give the value of an api key header, None if that key is not set.
+
+        Args:
+            identifier: The header's name.
+            alias: Another name under which the key may be set.
+        """
+        if self.refresh_api_key_hook is not None:
+            self.refresh_api_key_hook(self)
+        key = self.api_key.get(identifier, self.api_key.get(alias) if alias else None)
+        prefix = self.api_key_prefix.get(identifier)
+        return f"{prefix} {key}" if key is not None and prefix else key
+
+    def get_basic_auth_token(self) -> str:
+        """Give the value of ``Authorization`` for username and password (RFC 7617)."""
+        pair = f"{self.username or ''}:{self.password or ''}".encode()
+        return "Basic " + base64.b64encode(pair).decode("ascii")
+
+    def auth_settings(self) -> dict[str, dict[str, Any]]:
+        """List the security schemes of the contract, which declares none."""
+        return {}
+
+
+def _header_map(value: Mapping[str, str] | None, name: str) -> dict[str, str]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ApiTypeError(f"{name} must map header names to values, not {type(value).__name__}")
+    return dict(value)
+
+
+def _positive(value: int, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ApiTypeError(f"{name} must be an integer, not {type(value).__name__}")
+    if value < 1:
+        raise ApiValueError(f"{name} must be at least 1, not {value}")
+    return value

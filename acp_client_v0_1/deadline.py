@@ -1,0 +1,188 @@
+"""Every rule of time in this package, in seconds, on the monotonic clock.
+
+Strategy: a user's timeout (a number, a pair, None) is parsed once into a `Timeout`; when the call
+starts, its total becomes one `Deadline`, a point in time that every attempt, wait, read and event
+of the call is measured against. Limits that hold per wait (connect, read) are bounded by what
+remains: ``deadline.bound(limit)``.
+
+Invariants: a deadline never moves; None means no limit, in every place; no wait is longer than
+what remains.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import threading
+import time
+from dataclasses import dataclass, replace
+
+from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
+
+__all__ = ["Deadline", "RequestTimeout", "Timeout", "resolve_timeout"]
+
+# What a user may pass: a total, a pair (connect, read), or no limit.
+RequestTimeout = float | tuple[float | None, float | None] | None
+
+# A longer wait than this does not fit into the milliseconds of poll(); it is no limit at all.
+_LONGEST = 2_000_000.0
+
+_FORMS = "a number of seconds, a pair (connect, read), or None"
+
+
+@dataclass(frozen=True, slots=True)
+class Timeout:
+    """The time limits of one call, in seconds; None is no limit.
+
+    Attributes:
+        total: For the whole call: attempts, waits between them, body, stream.
+        connect: For making a connection, in each attempt.
+        read: The longest silence on the connection.
+        window: How long the server was asked to hold the request; its end is no failure that
+            may be answered by sending the request again.
+    """
+
+    total: float | None = None
+    connect: float | None = None
+    read: float | None = None
+    window: float | None = None
+
+    @classmethod
+    def of(cls, value: object, name: str = "_request_timeout") -> Timeout:
+        """Parse what a user passed.
+
+        Args:
+            value: A total, a pair (connect, read), None, or a Timeout.
+            name: The parameter's name, for errors.
+
+        Returns:
+            The limits.
+
+        Raises:
+            ApiTypeError: It is something else.
+            ApiValueError: A number is not above 0, or the pair is no pair.
+        """
+        if isinstance(value, Timeout):
+            return value
+        if not isinstance(value, (int, float, tuple, list)) and value is not None:
+            raise ApiTypeError(f"{name} must be {_FORMS}, not {type(value).__name__}")
+        return _parsed(tuple(value) if isinstance(value, list) else value, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """The point in time at which a call is over.
+
+    Attributes:
+        at: Monotonic time in seconds, None for never.
+    """
+
+    at: float | None
+
+    @classmethod
+    def after(cls, seconds: float | None) -> Deadline:
+        """Start the clock: the deadline lies that many seconds ahead."""
+        return cls(None if seconds is None else time.monotonic() + seconds)
+
+    @property
+    def expired(self) -> bool:
+        """True once nothing remains."""
+        return self.at is not None and time.monotonic() >= self.at
+
+    def remaining(self) -> float:
+        """Seconds that remain, at least 0; infinity without a limit."""
+        return math.inf if self.at is None else max(0.0, self.at - time.monotonic())
+
+    def bound(self, limit: float | None = None) -> float | None:
+        """Shorten a limit to what remains.
+
+        Args:
+            limit: Seconds that a single wait may take, None for no limit of its own.
+
+        Returns:
+            Seconds, None for no limit.
+        """
+        if self.at is None:
+            return limit
+        remaining = max(0.0, self.at - time.monotonic())
+        return remaining if limit is None or remaining < limit else limit
+
+    def earlier(self, seconds: float | None) -> Deadline:
+        """Give the deadline that many seconds ahead, or this one if it comes first."""
+        return Deadline.after(self.bound(seconds))
+
+    def sleep(self, seconds: float, stop: threading.Event | None = None) -> bool:
+        """Sleep, but not beyond the deadline, and not once ``stop`` is set.
+
+        Returns:
+            True if ``stop`` ended the sleep or was set before.
+        """
+        wait = min(seconds, self.remaining())
+        if stop is not None:
+            return stop.wait(wait)
+        time.sleep(wait)
+        return False
+
+
+def resolve_timeout(
+    request_timeout: object, default: object, *, block_window: float | None, margin: float
+) -> Timeout:
+    """Decide the time limits of a call.
+
+    Args:
+        request_timeout: What the caller passed; None for the default.
+        default: The configured default.
+        block_window: Seconds for which the server is asked to hold the request, None if the
+            operation has no such window or it is not used.
+        margin: Seconds that a read may take beyond the window.
+
+    Returns:
+        The limits, wide enough for the window.
+
+    Raises:
+        ApiValueError: An explicit timeout is too short for the window.
+        ApiTypeError: A timeout has the wrong type.
+    """
+    if request_timeout is None:
+        timeout = Timeout.of(default, "Configuration.timeout")
+        return timeout if block_window is None else _widened(timeout, block_window, margin)
+    timeout = Timeout.of(request_timeout)
+    if block_window is None:
+        return timeout
+    for limit in (timeout.total, timeout.read):
+        if limit is not None and limit <= block_window:
+            raise ApiValueError(
+                f"_request_timeout={request_timeout!r} is too short for "
+                f"block_timeout={block_window:g}: the server may take {block_window:g} s to answer"
+            )
+    return replace(timeout, window=block_window)
+
+
+@functools.lru_cache(maxsize=64, typed=True)
+def _parsed(value: object, name: str) -> Timeout:
+    if isinstance(value, tuple):
+        if len(value) != 2:
+            raise ApiValueError(f"{name} must be {_FORMS}, not {len(value)} values")
+        return Timeout(connect=_seconds(value[0], name), read=_seconds(value[1], name))
+    return Timeout(total=_seconds(value, name))
+
+
+def _widened(timeout: Timeout, block_window: float, margin: float) -> Timeout:
+    enough = block_window + margin
+    return replace(
+        timeout,
+        total=None if timeout.total is None else max(timeout.total, enough),
+        read=None if timeout.read is None else max(timeout.read, enough),
+        window=block_window,
+    )
+
+
+def _seconds(value: object, name: str) -> float | None:
+    if value is None:
+        return None
+    # bool is an int to Python, but True is no number of seconds to anybody.
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ApiTypeError(f"{name} must be {_FORMS}, not {type(value).__name__}")
+    if not value > 0:  # also true for NaN
+        raise ApiValueError(f"{name} must be above 0 seconds, not {value!r}")
+    return None if value > _LONGEST else float(value)

@@ -1,0 +1,264 @@
+"""Every error that this package raises, in one tree.
+
+::
+
+    OpenApiException
+    ├── ApiTypeError, ApiValueError,        a bad argument or setting, found before anything
+    │   ApiKeyError, ApiAttributeError      is sent (also TypeError, ValueError, ...)
+    └── ApiException                        a call failed
+        ├── BadRequestException             400
+        ├── UnauthorizedException           401
+        ├── ForbiddenException              403
+        ├── NotFoundException               404
+        ├── ConflictException               409
+        ├── UnprocessableEntityException    422
+        ├── TooManyRequestsException        429
+        ├── ServiceException                5xx
+        ├── TransportException              no usable answer (also urllib3's HTTPError)
+        │   ├── ConnectionException         refused, reset, closed, cut short
+        │   ├── NameResolutionException     the host's name has no address
+        │   ├── ProxyException              the proxy failed or refused
+        │   ├── TLSException                handshake or certificate
+        │   ├── ProtocolException           what came is not valid HTTP, or a refused redirect
+        │   ├── ApiTimeoutError             out of time (also the builtin TimeoutError)
+        │   └── StreamInterrupted           a stream died before its end
+        ├── ResponseDecodeError             the answer's bytes cannot be decoded
+        │   └── ResponseValidationError     decoded, but not what the contract says
+        ├── StreamDecodeError               one event of a stream cannot be decoded
+        ├── EventTooLarge                   one event of a stream exceeds the limit
+        └── RunWaitTimeout                  waiting for a run ran out of time (also TimeoutError)
+
+Strategy: an error is plain data (status, reason, headers, body, parsed data, method, URL), never a
+live response, so that each of them pickles and copies.
+
+Invariants: ``str()`` is one bounded line; a URL is kept without user information and shown as its
+path; request headers are never kept, so credentials cannot appear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from typing_extensions import TypedDict, Unpack
+from urllib3.exceptions import HTTPError
+
+from acp_client_v0_1._error_base import (
+    ApiAttributeError,
+    ApiException,
+    ApiKeyError,
+    ApiTypeError,
+    ApiValueError,
+    OpenApiException,
+    render_path,
+)
+from acp_client_v0_1._error_text import bounded, one_line, path_of
+
+__all__ = [
+    "ApiAttributeError",
+    "ApiException",
+    "ApiKeyError",
+    "ApiTimeoutError",
+    "ApiTypeError",
+    "ApiValueError",
+    "BadRequestException",
+    "ConflictException",
+    "ConnectionException",
+    "EventTooLarge",
+    "ForbiddenException",
+    "NameResolutionException",
+    "NotFoundException",
+    "OpenApiException",
+    "ProtocolException",
+    "ProxyException",
+    "ResponseDecodeError",
+    "ResponseValidationError",
+    "RunWaitTimeout",
+    "ServiceException",
+    "StreamDecodeError",
+    "StreamInterrupted",
+    "TLSException",
+    "TooManyRequestsException",
+    "TransportException",
+    "UnauthorizedException",
+    "UnprocessableEntityException",
+    "render_path",
+]
+
+
+class _Answer(TypedDict, total=False):
+    """What is known of the answer, for errors that have data of their own."""
+
+    status: int | None
+    headers: Mapping[str, str] | None
+    body: str | None
+    method: str | None
+    url: str | None
+
+
+class BadRequestException(ApiException, status=400):
+    """The server answered 400."""
+
+
+class UnauthorizedException(ApiException, status=401):
+    """The server answered 401: credentials are missing or wrong."""
+
+
+class ForbiddenException(ApiException, status=403):
+    """The server answered 403: the credentials do not allow this."""
+
+
+class NotFoundException(ApiException, status=404):
+    """The server answered 404."""
+
+
+class ConflictException(ApiException, status=409):
+    """The server answered 409: the state of the resource does not allow this."""
+
+
+class UnprocessableEntityException(ApiException, status=422):
+    """The server answered 422: it understood the request and refuses its content."""
+
+
+class TooManyRequestsException(ApiException, status=429):
+    """The server answered 429, and no time or no retry was left."""
+
+
+class ServiceException(ApiException, status=500):
+    """The server answered 5xx."""
+
+
+class TransportException(ApiException, HTTPError):
+    """No usable answer came; also an ``urllib3.exceptions.HTTPError``."""
+
+    sent: bool = False
+    """True if the server may have received the request, or a part of it."""
+
+    def _headline(self) -> str:
+        where = " ".join(filter(None, (self.method, path_of(self.url))))
+        if self.status is not None:
+            where = f"{where} failed after status {self.status}".strip()
+        return f"{where}: {one_line(self.reason)}" if where else one_line(self.reason)
+
+    def _words(self) -> str:
+        return ""
+
+
+class ConnectionException(TransportException):
+    """The connection could not be made, was reset, or ended too early."""
+
+
+class NameResolutionException(TransportException):
+    """The host's name could not be resolved to an address."""
+
+
+class ProxyException(TransportException):
+    """The proxy could not be reached or refused to connect."""
+
+
+class TLSException(TransportException):
+    """The TLS handshake failed, or the certificate is not trusted."""
+
+
+class ProtocolException(TransportException):
+    """What the server sent is not valid HTTP, or its redirect must not be followed."""
+
+
+class ApiTimeoutError(TransportException, TimeoutError):
+    """The call ran out of its time, or the connection was silent for too long."""
+
+
+class StreamInterrupted(TransportException):
+    """A stream ended before HTTP says that it is complete.
+
+    Args:
+        last_event_id: The id to resume from, "" if there is none.
+        reason: What happened.
+        answer: ``status``, ``headers``, ``method`` and ``url`` of the stream.
+    """
+
+    def __init__(self, *, last_event_id: str, reason: str, **answer: Unpack[_Answer]) -> None:
+        super().__init__(reason=reason, **answer)
+        self.last_event_id = last_event_id
+
+    def _headline(self) -> str:
+        where = " ".join(filter(None, (self.method, path_of(self.url)))) or "the stream"
+        event = (
+            f"after event {self.last_event_id!r}" if self.last_event_id else "before any event id"
+        )
+        return f"{where} was interrupted {event}: {one_line(self.reason)}"
+
+
+class ResponseDecodeError(ApiException):
+    """The answer's bytes cannot be decoded: bad compression, bad JSON, a wrong content type."""
+
+    def _words(self) -> str:
+        return bounded(one_line(self.body))
+
+
+class ResponseValidationError(ResponseDecodeError):
+    """The answer is JSON, but not what the contract says; ``body`` keeps all of it."""
+
+
+class StreamDecodeError(ApiException):
+    """One event of a stream cannot be decoded; the stream can go on.
+
+    Args:
+        event_id: The last event id at the event.
+        event_name: The event's name.
+        offset: Bytes from the start of the stream to the event.
+        excerpt: The beginning of the event's data, bounded.
+        reason: What is wrong with it.
+        answer: ``status``, ``headers``, ``method`` and ``url`` of the stream; ``body`` is all
+            of the event's data.
+    """
+
+    def __init__(
+        self,
+        *,
+        event_id: str,
+        event_name: str,
+        offset: int,
+        excerpt: str,
+        reason: str,
+        **answer: Unpack[_Answer],
+    ) -> None:
+        super().__init__(reason=reason, **answer)
+        self.event_id = event_id
+        self.event_name = event_name
+        self.offset = offset
+        self.excerpt = excerpt
+
+    def __str__(self) -> str:
+        event = f"event {one_line(self.event_name)!r} with id {one_line(self.event_id)!r}"
+        return (
+            f"{event} at byte {self.offset} of the stream cannot be decoded: "
+            f"{bounded(one_line(self.reason))}: {bounded(one_line(self.excerpt))}"
+        )
+
+
+class EventTooLarge(ApiException):
+    """One event of a stream is larger than ``max_event_bytes``.
+
+    Args:
+        limit: The limit in bytes.
+        answer: ``status``, ``headers``, ``method`` and ``url`` of the stream.
+    """
+
+    def __init__(self, *, limit: int, **answer: Unpack[_Answer]) -> None:
+        super().__init__(reason=f"an event is larger than max_event_bytes={limit}", **answer)
+        self.limit = limit
+
+
+class RunWaitTimeout(ApiException, TimeoutError):
+    """A run had no output when the time for waiting was over; the run itself goes on.
+
+    Args:
+        run_id: The run that was waited for.
+        elapsed: Seconds spent waiting.
+        reason: What was waited for, if not just the output.
+    """
+
+    def __init__(self, *, run_id: str, elapsed: float, reason: str | None = None) -> None:
+        super().__init__(reason=reason or f"run {run_id} has no output after {elapsed:.1f} s")
+        self.run_id = run_id
+        self.elapsed = elapsed

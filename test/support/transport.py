@@ -1,0 +1,74 @@
+"""What the tests of the transport share: a client that does not wait long, and the clock."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from acp_client_v0_1._host import parse_target
+from acp_client_v0_1._http.call import Call
+from acp_client_v0_1.configuration import Configuration
+from acp_client_v0_1.deadline import Deadline, Timeout
+from acp_client_v0_1.rest import RESTClientObject
+
+
+@contextlib.contextmanager
+def rest_client(retries: Any = False, **settings: Any) -> Iterator[RESTClientObject]:
+    """Make a client of a configuration with these settings."""
+    client = RESTClientObject(Configuration(retries=retries, **settings))
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def causes(error: BaseException | None) -> list[BaseException]:
+    """Give what led to an error, from its cause on to the first of all, through every wrapper."""
+    found: list[BaseException] = []
+    while error is not None and (error := error.__cause__ or error.__context__) is not None:
+        found.append(error)
+    return found
+
+
+class Stopwatch:
+    """Measures a ``with`` block in seconds."""
+
+    seconds = 0.0
+
+    def __enter__(self) -> Stopwatch:
+        self._started = time.monotonic()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    def stop(self) -> float:
+        self.seconds = time.monotonic() - self._started
+        return self.seconds
+
+
+def eventually(condition: Any, seconds: float = 2.0) -> bool:
+    """Wait until a condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def a_call(seconds: float | None = None, **changes: Any) -> Call:
+    """Make a safe GET call with so many seconds left."""
+    arguments: dict[str, Any] = {
+        "method": "GET",
+        "target": parse_target("http://127.0.0.1/"),
+        "headers": {},
+        "body": None,
+        "safe": True,
+        "stream": False,
+        "timeout": Timeout(),
+        "deadline": Deadline.after(seconds),
+    }
+    return Call(**{**arguments, **changes})

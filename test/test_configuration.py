@@ -1,0 +1,247 @@
+"""Settings: hosts, credentials, the environment, defaults and what is shown of them."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import urllib3
+
+from acp_client_v0_1.configuration import Configuration
+from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
+from acp_client_v0_1.rest import RESTClientObject
+
+
+@pytest.fixture(autouse=True)
+def package_logger():
+    logger = logging.getLogger("acp_client_v0_1")
+    level, handlers = logger.level, list(logger.handlers)
+    yield logger
+    for handler in logger.handlers:
+        if handler not in handlers:
+            handler.close()
+    logger.handlers[:], logger.level = handlers, level
+
+
+@pytest.mark.parametrize(
+    "host, kept",
+    [
+        ("http://localhost", "http://localhost"),
+        ("https://acp.example/", "https://acp.example"),
+        ("https://acp.example:8443/base/path/", "https://acp.example:8443/base/path"),
+        ("http://[::1]:8000", "http://[::1]:8000"),
+        ("HTTP://Host", "HTTP://Host"),
+        ("http://bücher.example", "http://bücher.example"),
+    ],
+)
+def test_hosts(host, kept):
+    assert Configuration(host=host).host == kept
+    configuration = Configuration()
+    assert configuration.host == "http://localhost"
+    configuration.host = host
+    assert configuration.host == kept
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        "localhost",
+        "localhost:8000",
+        "ftp://host",
+        "file:///etc/passwd",
+        "http://",
+        "http:///path",
+        "http://host:port",
+        "http://host:99999",
+        "http://user:secret@host",
+        "http://user@host",
+        "http://ho st",
+        "http://host\r\nX-Injected: 1",
+        "http://host\\@other",
+        "http://host/?query",
+        "http://host/#fragment",
+        "http://[::1",
+        "http://" + "ü" * 70,
+    ],
+)
+def test_hosts_that_cannot_be_used(host):
+    with pytest.raises(ApiValueError, match="host"):
+        Configuration(host=host)
+    configuration = Configuration()
+    with pytest.raises(ApiValueError, match="host"):
+        configuration.host = host
+
+
+@pytest.mark.parametrize("host", [b"http://host", 7, ["http://host"]])
+def test_hosts_of_a_wrong_type(host):
+    with pytest.raises(ApiTypeError, match="host"):
+        Configuration(host=host)
+
+
+@pytest.mark.parametrize(
+    "settings, error, name",
+    [
+        ({"timeout": "3"}, ApiTypeError, "timeout"),
+        ({"timeout": 0}, ApiValueError, "timeout"),
+        ({"stream_timeout": (1, 2, 3)}, ApiValueError, "stream_timeout"),
+        ({"max_event_bytes": 0}, ApiValueError, "max_event_bytes"),
+        ({"max_event_bytes": "1"}, ApiTypeError, "max_event_bytes"),
+        ({"api_key": "secret"}, ApiTypeError, "api_key"),
+    ],
+)
+def test_settings_that_cannot_be_used(settings, error, name):
+    with pytest.raises(error, match=name) as failure:
+        Configuration(**settings)
+    assert "secret" not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    "size, error", [(0, ApiValueError), ("4", ApiTypeError), (True, ApiTypeError)]
+)
+def test_sizes_of_the_pool_that_cannot_be_used(size, error):
+    configuration = Configuration(connection_pool_maxsize=size)
+    with pytest.raises(error, match="connection_pool_maxsize"):
+        RESTClientObject(configuration)
+
+
+def test_credentials():
+    assert Configuration().auth_headers() == {}
+    keys = Configuration(api_key={"x-api-key": "k"}, access_token="t", username="u", password="p")
+    assert keys.auth_headers() == {"Authorization": "Bearer t", "x-api-key": "k"}
+    basic = Configuration(username="u", password="päss")
+    assert basic.auth_headers() == {"Authorization": "Basic dTpww6Rzcw=="}
+    assert basic.get_basic_auth_token() == "Basic dTpww6Rzcw=="
+    own = Configuration(
+        api_key={"Authorization": "k"}, api_key_prefix={"Authorization": "Token"}, access_token="t"
+    )
+    assert own.auth_headers() == {"Authorization": "Token k"}
+    assert own.get_api_key_with_prefix("none") is None
+    assert own.get_api_key_with_prefix("none", "Authorization") == "k"
+    assert own.auth_settings() == {}
+
+
+def test_a_key_can_be_refreshed():
+    configuration = Configuration(api_key={"x-api-key": "old"})
+    configuration.refresh_api_key_hook = lambda c: c.api_key.update({"x-api-key": "new"})
+    assert configuration.auth_headers() == {"x-api-key": "new"}
+
+
+ENVIRONMENT = {
+    "ACP_HOST": "https://acp.example/",
+    "ACP_API_KEY": "key",
+    "ACP_API_KEY_HEADER": "x-key",
+    "ACP_ACCESS_TOKEN": "token",
+    "ACP_USERNAME": "user",
+    "ACP_PASSWORD": "password",
+    "ACP_TIMEOUT": "30",
+    "ACP_STREAM_TIMEOUT": "5, none",
+    "ACP_RETRIES": "2",
+    "ACP_SSL_CA_CERT": "/ca.pem",
+    "ACP_CERT_FILE": "/cert.pem",
+    "ACP_KEY_FILE": "/key.pem",
+    "ACP_VERIFY_SSL": "yes",
+    "ACP_PROXY": "http://proxy:3128",
+    "ACP_DEBUG": "true",
+}
+
+
+def test_settings_from_the_environment(monkeypatch):
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    c = Configuration.from_env()
+    assert (c.host, c.api_key, c.access_token) == ("https://acp.example", {"x-key": "key"}, "token")
+    assert (c.username, c.password) == ("user", "password")
+    assert (c.timeout, c.stream_timeout, c.retries) == (30.0, (5.0, None), 2)
+    assert (c.ssl_ca_cert, c.cert_file, c.key_file) == ("/ca.pem", "/cert.pem", "/key.pem")
+    assert (c.verify_ssl, c.proxy, c.debug) == (True, "http://proxy:3128", True)
+
+
+def test_an_empty_environment_changes_nothing(monkeypatch):
+    monkeypatch.setenv("ACP_HOST", "")
+    monkeypatch.setenv("ACP_TIMEOUT", " ")
+    c = Configuration.from_env()
+    assert (c.host, c.timeout, c.stream_timeout) == ("http://localhost", (10, 60), (10, 300))
+    assert Configuration.from_env(prefix="OTHER_").host == "http://localhost"
+    monkeypatch.setenv("OTHER_API_KEY", "k")
+    assert Configuration.from_env(prefix="OTHER_").auth_headers() == {"x-api-key": "k"}
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("ACP_HOST", "localhost"),
+        ("ACP_TIMEOUT", "soon"),
+        ("ACP_TIMEOUT", "0"),
+        ("ACP_TIMEOUT", "1,2,3"),
+        ("ACP_STREAM_TIMEOUT", "-1"),
+        ("ACP_RETRIES", "-1"),
+        ("ACP_RETRIES", "many"),
+        ("ACP_VERIFY_SSL", "perhaps"),
+        ("ACP_DEBUG", "2"),
+        ("ACP_API_KEY", "a\nb"),
+        ("ACP_API_KEY_HEADER", "x key"),
+    ],
+)
+def test_variables_that_cannot_be_used_are_named(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ApiValueError, match=name):
+        Configuration.from_env()
+
+
+def test_the_default_configuration():
+    try:
+        mine = Configuration(host="http://mine", retries=urllib3.Retry(2))
+        Configuration.set_default(mine)
+        assert Configuration.get_default().host == "http://mine"
+        assert Configuration.get_default() is not mine
+        copied = Configuration.get_default_copy()
+        copied.host = "http://other"
+        copied.api_key["x"] = "y"
+        assert Configuration.get_default().host == "http://mine"
+        assert Configuration.get_default().api_key == {}
+    finally:
+        Configuration.set_default(None)
+    assert Configuration.get_default().host == "http://localhost"
+    Configuration.set_default(None)
+
+
+def test_servers_of_the_contract():
+    configuration = Configuration()
+    assert [s["url"] for s in configuration.get_host_settings()] == ["http://localhost"]
+    assert configuration.get_host_from_settings(0) == "http://localhost"
+    assert configuration.get_host_from_settings(None) == "http://localhost"
+    servers = [
+        {"url": "https://{zone}.example/v1/", "variables": {"zone": {"default_value": "eu"}}}
+    ]
+    assert configuration.get_host_from_settings(0, servers=servers) == "https://eu.example/v1"
+    assert (
+        configuration.get_host_from_settings(0, {"zone": "us"}, servers) == "https://us.example/v1"
+    )
+    with pytest.raises(ApiValueError, match="server index 1"):
+        configuration.get_host_from_settings(1)
+    with pytest.raises(ApiValueError, match="server index 7"):
+        _ = Configuration(server_index=7).host
+
+
+def test_the_constructor_of_the_stock_client():
+    c = Configuration(
+        "http://h", {}, {}, "u", "p", "t", None, {}, {}, {}, False, "ca", 1, "data", "cert", "key",
+        False, "asserted", "sni", 7, "http://proxy", "none", {"a": "b"}, None, "~", True,
+        [(1, 2, 3)], "%Y", "%d", debug=False,
+    )  # fmt: skip
+    assert (c.verify_ssl, c.assert_hostname, c.tls_server_name) == (False, "asserted", "sni")
+    assert (c.connection_pool_maxsize, c.proxy, c.no_proxy) == (7, "http://proxy", "none")
+    assert (c.proxy_headers, c.safe_chars_for_path_param) == ({"a": "b"}, "~")
+    assert (c.socket_options, c.datetime_format, c.date_format) == ([(1, 2, 3)], "%Y", "%d")
+
+
+def test_logging_to_a_file(tmp_path, package_logger):
+    configuration = Configuration(debug=True)
+    assert package_logger.level == logging.DEBUG
+    configuration.logger_file = str(tmp_path / "log")
+    package_logger.debug("hello")
+    assert "DEBUG hello" in (tmp_path / "log").read_text()
+    configuration.debug = False
+    assert package_logger.level == logging.WARNING
+    assert configuration.logger_file == str(tmp_path / "log")

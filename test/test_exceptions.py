@@ -1,0 +1,175 @@
+"""The error tree: its shape, its words, and that all of it pickles."""
+
+from __future__ import annotations
+
+import builtins
+import copy
+import pickle
+
+import pytest
+import urllib3.exceptions
+from urllib3 import HTTPHeaderDict
+
+from acp_client_v0_1 import exceptions, rest
+from acp_client_v0_1.exceptions import (
+    ApiException,
+    ApiTimeoutError,
+    ApiTypeError,
+    ConnectionException,
+    EventTooLarge,
+    ResponseValidationError,
+    RunWaitTimeout,
+    ServiceException,
+    StreamDecodeError,
+    StreamInterrupted,
+    TransportException,
+)
+
+TREE = [getattr(exceptions, name) for name in exceptions.__all__ if name != "render_path"]
+AT = {"method": "GET", "url": "http://h:1/runs/r1?x=1"}
+
+
+class Answer:
+    def __init__(self, status, reason="Reason", headers=None):
+        self.status, self.reason, self.headers = status, reason, HTTPHeaderDict(headers or {})
+        self.method, self.url = "POST", "http://u:planted@h:1/runs"
+
+
+def examples():
+    for kind in TREE:
+        if issubclass(kind, StreamDecodeError):
+            yield kind(event_id="7", event_name="agent_event", offset=9, excerpt="{", reason="bad")
+        elif issubclass(kind, StreamInterrupted):
+            yield kind(last_event_id="7", reason="cut", status=200, headers={"a": "b"}, **AT)
+        elif issubclass(kind, EventTooLarge):
+            yield kind(limit=64, **AT)
+        elif issubclass(kind, RunWaitTimeout):
+            yield kind(run_id="r1", elapsed=2.5)
+        elif issubclass(kind, ApiException):
+            yield kind(
+                404, "Not Found", body='"no"', data="no", headers=HTTPHeaderDict(a="b"), **AT
+            )
+        elif kind is exceptions.OpenApiException:
+            yield kind("message")
+        else:
+            yield kind("message", ["a", 0])
+
+
+@pytest.mark.parametrize("error", list(examples()), ids=lambda e: type(e).__name__)
+def test_every_error_pickles_and_copies(error):
+    for other in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
+        assert type(other) is type(error)
+        assert vars(other) == vars(error)
+        assert (str(other), repr(other), other.args) == (str(error), repr(error), error.args)
+
+
+@pytest.mark.parametrize("error", list(examples()), ids=lambda e: type(e).__name__)
+def test_every_error_is_one_line_and_lives_in_exceptions(error):
+    assert str(error)
+    assert "\n" not in str(error)
+    assert type(error).__module__ == "acp_client_v0_1.exceptions"
+
+
+def test_what_each_error_also_is():
+    for name, builtin in (
+        ("ApiTypeError", builtins.TypeError),
+        ("ApiValueError", builtins.ValueError),
+        ("ApiKeyError", builtins.KeyError),
+        ("ApiAttributeError", builtins.AttributeError),
+    ):
+        kind = getattr(exceptions, name)
+        assert issubclass(kind, (exceptions.OpenApiException, builtin))
+        assert not issubclass(kind, ApiException)
+    for kind in TREE:
+        assert issubclass(kind, exceptions.OpenApiException)
+        if issubclass(kind, TransportException):
+            assert issubclass(kind, urllib3.exceptions.HTTPError)
+    assert issubclass(ApiTimeoutError, builtins.TimeoutError)
+    assert issubclass(RunWaitTimeout, builtins.TimeoutError)
+    assert issubclass(ResponseValidationError, exceptions.ResponseDecodeError)
+
+
+def test_the_tree_at_the_top_of_the_file_names_every_error():
+    for kind in TREE:
+        assert kind.__name__ in exceptions.__doc__
+
+
+def test_rest_exports_the_status_errors():
+    for name in exceptions.__all__:
+        if hasattr(rest, name):
+            assert getattr(rest, name) is getattr(exceptions, name)
+    assert {"ApiException", "NotFoundException", "ServiceException"} <= set(rest.__all__)
+
+
+@pytest.mark.parametrize(
+    "status, name",
+    [
+        (400, "BadRequestException"),
+        (401, "UnauthorizedException"),
+        (403, "ForbiddenException"),
+        (404, "NotFoundException"),
+        (409, "ConflictException"),
+        (422, "UnprocessableEntityException"),
+        (429, "TooManyRequestsException"),
+        (500, "ServiceException"),
+        (503, "ServiceException"),
+        (599, "ServiceException"),
+        (418, "ApiException"),
+        (302, "ApiException"),
+    ],
+)
+def test_each_status_has_its_class(status, name):
+    error = ApiException.from_response(http_resp=Answer(status), body='"no"', data="no")
+    assert type(error).__name__ == name
+    assert (error.status, error.reason, error.body, error.data) == (status, "Reason", '"no"', "no")
+    assert (error.method, error.url) == ("POST", "http://h:1/runs")
+
+
+@pytest.mark.parametrize(
+    "data, words",
+    [
+        ("run not found", "run not found"),
+        ("two\r\n lines", "two lines"),
+        ({"detail": "no such run"}, "no such run"),
+        ({"detail": [{"loc": ["body", "limit"], "msg": "too big"}]}, "body.limit: too big"),
+        ({"detail": [{"msg": "too big"}, "odd"]}, "too big; odd"),
+        ({"error": {"message": "inner"}}, "inner"),
+        ({"code": 7}, "{'code': 7}"),
+        ("<html><head><title>502 Bad Gateway</title></head></html>", "502 Bad Gateway"),
+        ("<p>It <b>broke</b></p>", "It broke"),
+        ("x" * 5000, "x" * 299 + "…"),
+        (b"raw".decode(), "raw"),
+    ],
+)
+def test_the_servers_own_words(data, words):
+    error = ApiException.from_response(http_resp=Answer(404, "Not Found"), body=None, data=data)
+    assert str(error) == f"POST /runs answered 404 Not Found: {words}"
+
+
+@pytest.mark.parametrize("data", ["", None, {}, []])
+def test_no_words_from_the_server(data):
+    error = ApiException.from_response(http_resp=Answer(404, ""), body="", data=data)
+    assert str(error) == "POST /runs answered 404"
+
+
+def test_words_of_the_other_errors():
+    assert str(ConnectionException(reason="refused", **AT)) == "GET /runs/r1: refused"
+    cut = ConnectionException(200, "cut", **AT)
+    assert str(cut) == "GET /runs/r1 failed after status 200: cut"
+    cut.ambiguous = True
+    assert str(cut).endswith(
+        "the server may have carried out the request, so it was not sent again"
+    )
+    stream = StreamInterrupted(last_event_id="7", reason="cut", **AT)
+    assert str(stream) == "GET /runs/r1 was interrupted after event '7': cut"
+    assert stream.last_event_id == "7"
+    assert str(RunWaitTimeout(run_id="r1", elapsed=2.5)) == "run r1 has no output after 2.5 s"
+    assert repr(ServiceException(500, "Oops")) == "<ServiceException 500 Oops>"
+    assert str(ApiTypeError("limit must be an int", ["a", 0])) == "limit must be an int at ['a'][0]"
+
+
+def test_the_stock_constructor():
+    error = ApiException(status=0, reason="text")
+    assert (error.status, error.reason, error.body, error.headers) == (0, "text", None, None)
+    error = ApiException(http_resp=Answer(404, headers={"A": "b"}), body="no")
+    assert (error.status, error.headers["a"], error.body) == (404, "b", "no")

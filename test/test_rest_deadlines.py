@@ -1,0 +1,193 @@
+"""One deadline for attempts, waits, names, connections, heads and bodies."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from support.socket_server import STALL, SocketServer, chunk, drip, head, response
+from support.transport import Stopwatch, causes, rest_client
+
+from acp_client_v0_1._http import retry
+from acp_client_v0_1.deadline import Timeout, resolve_timeout
+from acp_client_v0_1.exceptions import ApiTimeoutError, ApiTypeError, ApiValueError
+
+CHUNKED = head(transfer_encoding="chunked")
+
+SLOW = {
+    "stall": [STALL],
+    "drip of the status line": drip(b"HTTP/1.1 200 OK", 0.2),
+    "drip of the headers": [b"HTTP/1.1 200 OK\r\n", *drip(b"a: b\r\n" * 9, 0.2)],
+    "drip of the body": [head(content_length="99"), *drip(b"x" * 99, 0.2)],
+    "drip of chunks": [CHUNKED, *[step for _ in range(20) for step in (chunk(b"x"), 0.2)]],
+    "drip of a chunk's size": [CHUNKED, *drip(b"0000000000000001", 0.2)],
+    "drip until close": [head(connection="close"), *drip(b"x" * 99, 0.2)],
+    "503 again and again": [0.6, response(b'"no"', 503, retry_after="0")],
+    "redirect again and again": [0.6, head(307, location="/again", content_length="0")],
+}
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_the_total_holds(safe):
+    def call(name):
+        with SocketServer(SLOW[name]) as server, rest_client(retries=9) as client:
+            with Stopwatch() as clock:
+                try:
+                    outcome = client.request(
+                        "GET", server.url + "/", _request_timeout=1.5, safe=safe
+                    )
+                except ApiTimeoutError as error:
+                    outcome = error
+            return clock.seconds, outcome
+
+    with ThreadPoolExecutor(len(SLOW)) as threads:
+        outcomes = dict(zip(SLOW, threads.map(call, SLOW), strict=True))
+    for name, (seconds, outcome) in outcomes.items():
+        assert seconds < 2.0, name
+        if name.startswith("503") and not safe:
+            assert outcome.status == 503
+        elif name.startswith("503"):
+            assert outcome.status in (503, None)  # a random wait decides which comes first
+        else:
+            assert isinstance(outcome, TimeoutError), name
+            assert any(isinstance(cause, TimeoutError) for cause in causes(outcome)), name
+            assert "1.5 s" in str(outcome), name
+
+
+def test_a_silent_connection_ends_by_the_read_limit():
+    with (
+        SocketServer([STALL]) as server,
+        rest_client(retries=3) as client,
+        Stopwatch() as call,
+        pytest.raises(ApiTimeoutError, match=r"no answer within 0\.3 s"),
+    ):
+        client.request("GET", server.url + "/", _request_timeout=(5, 0.3), safe=True)
+    assert 0.25 < call.seconds < 0.8
+    assert len(server.requests) == 1
+
+
+def test_the_read_limit_is_for_silence_not_for_the_whole():
+    answer = [head(content_length="10"), *drip(b"0123456789", 0.1)]
+    with SocketServer(answer) as server, rest_client() as client:
+        answered = client.request("GET", server.url + "/", _request_timeout=(5, 0.5))
+    assert answered.data == b"0123456789"
+
+
+def test_the_configured_timeouts_hold():
+    with SocketServer([STALL]) as server:
+        for stream, settings in ((False, {"timeout": 0.3}), (True, {"stream_timeout": (5, 0.3)})):
+            with (
+                rest_client(**settings) as client,
+                Stopwatch() as call,
+                pytest.raises(ApiTimeoutError),
+            ):
+                client.request("GET", server.url + "/", stream=stream)
+            assert call.seconds < 0.8
+
+
+@pytest.fixture
+def full_backlog():
+    """A port that accepts no connection: its queue is full, so the handshake gets no answer."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port = listener.getsockname()[1]
+        fillers = []
+        for _ in range(4):
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+            fillers.append(filler)
+        time.sleep(0.05)
+        yield port
+        for filler in fillers:
+            filler.close()
+
+
+def test_connecting_ends_in_time(full_backlog):
+    url = f"http://127.0.0.1:{full_backlog}/"
+    with rest_client() as client:
+        with Stopwatch() as call, pytest.raises(ApiTimeoutError, match="no connection to"):
+            client.request("POST", url, body=b"", _request_timeout=(0.4, 5))
+        assert call.seconds < 0.9
+    with rest_client(retries=9) as client:
+        with Stopwatch() as call, pytest.raises(ApiTimeoutError) as failure:
+            client.request("POST", url, body=b"", _request_timeout=1.0)
+        assert call.seconds < 1.5
+        assert not failure.value.ambiguous
+
+
+def test_all_addresses_together_end_in_time(full_backlog, monkeypatch):
+    address = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", full_backlog))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [address] * 5)
+    with rest_client() as client, Stopwatch() as call, pytest.raises(ApiTimeoutError):
+        client.request("GET", "http://acp.invalid/", _request_timeout=1.0)
+    assert call.seconds < 1.5
+
+
+def test_an_address_that_does_not_answer_leaves_time_for_the_next(full_backlog, monkeypatch):
+    with SocketServer(response(b'"a"')) as server, rest_client() as client:
+        ports = (full_backlog, server.port)
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", p)) for p in ports]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        answered = client.request("GET", "http://acp.invalid/", _request_timeout=2.0)
+    assert answered.status == 200
+
+
+def test_looking_up_a_name_ends_in_time(monkeypatch):
+    release = threading.Event()
+
+    def hang(*_, **__):
+        release.wait(5)
+        raise socket.gaierror(socket.EAI_AGAIN, "try again")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    with rest_client(retries=3) as client, Stopwatch() as call, pytest.raises(ApiTimeoutError):
+        client.request("GET", "http://acp.invalid/", _request_timeout=0.5)
+    release.set()
+    assert call.seconds < 1.0
+
+
+def test_waiting_for_a_place_in_the_pool_ends_in_time():
+    with SocketServer([STALL]) as server, rest_client(connection_pool_maxsize=1) as client:
+
+        def hold():
+            with contextlib.suppress(ApiTimeoutError):
+                client.request("GET", server.url, _request_timeout=1.0)
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        while not server.requests:
+            time.sleep(0.01)
+        with Stopwatch() as call, pytest.raises(ApiTimeoutError, match="connection_pool_maxsize"):
+            client.request("GET", server.url, _request_timeout=0.4, safe=True)
+        holder.join()
+    assert call.seconds < 0.9
+    assert len(server.requests) == 1
+
+
+def test_a_block_that_was_cut_is_not_sent_again(monkeypatch):
+    monkeypatch.setattr(retry, "_HELD", 0.2)
+    block = resolve_timeout(None, (5, 5), block_window=30, margin=10)
+    assert block == Timeout(connect=5, read=40, window=30)
+    for answer in ([0.3, response(b"", 504)], [0.3, response(b"", 502)]):
+        with SocketServer(answer) as server, rest_client(retries=3) as client:
+            answered = client.request("GET", server.url, _request_timeout=block, safe=True)
+        assert answered.status in (502, 504)
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("value", ["2", b"2", True, {}, (1, "2"), object()])
+def test_timeouts_of_a_wrong_type_are_refused(value):
+    with rest_client() as client, pytest.raises(ApiTypeError, match="_request_timeout"):
+        client.request("GET", "http://127.0.0.1:1/", _request_timeout=value)
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan"), (1, 0), (1,), (1, 2, 3)])
+def test_impossible_timeouts_are_refused(value):
+    with rest_client() as client, pytest.raises(ApiValueError, match="_request_timeout"):
+        client.request("GET", "http://127.0.0.1:1/", _request_timeout=value)

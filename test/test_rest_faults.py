@@ -1,0 +1,128 @@
+"""Connections that cannot be made, that die, and that must not be used again.
+
+The table of all faults, for each kind of operation, is in ``test_fault_matrix.py``.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from typing import Any
+
+import pytest
+from support.socket_server import CLOSE, SocketServer, response
+from support.transport import causes, rest_client
+from urllib3.util import Retry
+
+from acp_client_v0_1._http import connection as connections
+from acp_client_v0_1.exceptions import (
+    ApiException,
+    ConnectionException,
+    NameResolutionException,
+)
+
+QUICK = Retry(2, backoff_factor=0.02)
+
+
+def test_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    for safe in (True, False):
+        with rest_client(retries=QUICK) as client, pytest.raises(ConnectionException) as failure:
+            client.request("POST", f"http://127.0.0.1:{port}/", body=b"{}", safe=safe)
+        assert not failure.value.ambiguous
+        assert not failure.value.sent
+        assert isinstance(causes(failure.value)[-1], ConnectionRefusedError)
+
+
+def test_a_creating_request_is_sent_again_where_no_connection_was_made() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with rest_client(retries=8) as client:
+        started = []
+
+        def start() -> None:
+            started.append(SocketServer(response(b'"made"'), port=port).__enter__())
+
+        timer = threading.Timer(0.3, start)
+        timer.start()
+        answered = client.request("POST", f"http://127.0.0.1:{port}/", body=b"{}")
+        timer.join()
+        assert answered.data == b'"made"'
+        assert len(started[0].requests) == 1
+        started[0].__exit__()
+
+
+def test_a_name_without_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    with rest_client() as client, pytest.raises(NameResolutionException, match="not known"):
+        client.request("GET", "http://acp.invalid/")
+
+
+def test_an_ambiguous_status_says_so() -> None:
+    with SocketServer(response(b'"no"', 504)) as server, rest_client() as client:
+        creating = client.request("POST", server.url + "/", body=b"{}")
+        reading = client.request("GET", server.url + "/", safe=True)
+    error = ApiException.from_response(http_resp=creating, body='"no"', data="no")
+    assert "may have carried out" in str(error)
+    error = ApiException.from_response(http_resp=reading, body='"no"', data="no")
+    assert "may have carried out" not in str(error)
+
+
+def test_an_early_answer_to_a_large_body_is_read() -> None:
+    def refuse(connection: Any) -> None:
+        connection.sock.recv(1000)
+        connection.play([response(b'"too large"', 413, connection="close"), 0.2, CLOSE])
+
+    with SocketServer(handler=refuse) as server, rest_client() as client:
+        try:
+            answered = client.request("POST", server.url + "/", body=b"x" * 20_000_000)
+        except ConnectionException as error:
+            assert error.ambiguous  # the reset may overtake the answer
+        else:
+            assert answered.status == 413
+
+
+def test_100_alternating_500s_and_posts_without_a_connection_error() -> None:
+    answers = []
+    for _ in range(100):
+        answers += [[response(b'"broken"', 500), CLOSE], response(b'"made"')]
+    with SocketServer(*answers) as server, rest_client() as client:
+        for _ in range(100):
+            assert client.request("GET", server.url + "/").status == 500
+            assert client.request("POST", server.url + "/", body=b"{}").status == 200
+    assert len(server.requests) == 200
+
+
+def test_a_connection_that_the_server_has_dropped_is_not_used() -> None:
+    with SocketServer([response(b'"a"'), CLOSE]) as server, rest_client() as client:
+        for _ in range(20):
+            assert client.request("POST", server.url + "/", body=b"{}").status == 200
+            time.sleep(0.01)
+    assert len(server.requests) == 20
+
+
+def test_a_reused_connection_that_dies_on_a_creating_request_is_ambiguous() -> None:
+    with SocketServer(response(b'"a"'), [CLOSE]) as server, rest_client(retries=3) as client:
+        client.request("POST", server.url + "/", body=b"{}")
+        with pytest.raises(ConnectionException, match="may have carried out"):
+            client.request("POST", server.url + "/", body=b"{}")
+    assert (len(server.requests), server.connections) == (2, 1)
+
+
+def test_a_creating_request_does_not_use_a_connection_that_was_idle_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "_STALE", 0.2)
+    with SocketServer(response(b'"a"')) as server, rest_client() as client:
+        client.request("GET", server.url + "/", safe=True)
+        time.sleep(0.25)
+        client.request("GET", server.url + "/", safe=True)
+        assert server.connections == 1
+        time.sleep(0.25)
+        client.request("POST", server.url + "/", body=b"{}")
+        assert server.connections == 2

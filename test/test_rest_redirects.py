@@ -1,0 +1,119 @@
+"""Redirects: what comes along, what stays, and what is not followed."""
+
+from __future__ import annotations
+
+import pytest
+from support.socket_server import SocketServer, head, response
+from support.transport import a_call, rest_client
+
+from acp_client_v0_1._host import parse_target
+from acp_client_v0_1._http.redirect import redirected
+from acp_client_v0_1.exceptions import ApiException, ProtocolException
+
+FINE = response(b'"fine"')
+CREDENTIALS = {
+    "Authorization": "Bearer planted",
+    "Cookie": "session=planted",
+    "x-api-key": "planted",
+    "X-Our-Own-Token": "planted",
+    "Last-Event-ID": "planted",
+}
+HARMLESS = {"Accept": "application/json", "User-Agent": "test", "Content-Type": "application/json"}
+
+
+def redirect(status: int, location: str) -> bytes:
+    return head(status, location=location, content_length="0")
+
+
+@pytest.mark.parametrize("status", [307, 308])
+def test_the_same_origin_keeps_everything(status):
+    with SocketServer(redirect(status, "/runs/"), FINE) as server, rest_client() as client:
+        answered = client.request(
+            "POST", server.url + "/runs", headers=CREDENTIALS, body=b'{"a":1}'
+        )
+    assert answered.status == 200
+    assert answered.url == server.url + "/runs/"
+    first, second = server.requests
+    assert (second.method, second.path, second.body) == ("POST", "/runs/", b'{"a":1}')
+    assert second.headers == first.headers
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_another_origin_gets_no_credentials(status):
+    with (
+        SocketServer(FINE) as other,
+        SocketServer(redirect(status, other.url + "/there?x=1")) as server,
+        rest_client() as client,
+    ):
+        answered = client.request("GET", server.url, headers={**CREDENTIALS, **HARMLESS})
+    assert (answered.status, answered.url) == (200, other.url + "/there?x=1")
+    assert b"planted" not in other.requests[0].raw_head
+    for name, value in HARMLESS.items():
+        assert other.requests[0].headers[name.lower()] == value
+    assert other.requests[0].headers["host"] == f"127.0.0.1:{other.port}"
+
+
+def test_credentials_do_not_come_back():
+    with (
+        SocketServer(FINE) as other,
+        SocketServer(redirect(307, other.url), FINE) as server,
+        rest_client() as client,
+    ):
+        other.answers = (redirect(307, server.url + "/home"),)
+        assert client.request("GET", server.url, headers=CREDENTIALS).status == 200
+    assert b"planted" in server.requests[0].raw_head
+    assert b"planted" not in server.requests[1].raw_head
+
+
+@pytest.mark.parametrize("status", [301, 302, 303])
+def test_a_post_is_never_turned_into_a_get(status):
+    with SocketServer(redirect(status, "/elsewhere"), FINE) as server, rest_client() as client:
+        answered = client.request("POST", server.url + "/runs", body=b"{}")
+    assert answered.status == status
+    assert len(server.requests) == 1
+    error = ApiException.from_response(http_resp=answered, body="", data=None)
+    assert (
+        str(error) == f"POST /runs answered {status} Scripted: redirect to /elsewhere not followed"
+    )
+
+
+def test_a_stream_follows_redirects():
+    with SocketServer(redirect(307, "/stream/"), FINE) as server, rest_client() as client:
+        assert client.request("GET", server.url + "/stream", stream=True).read() == b'"fine"'
+
+
+def test_the_number_of_redirects_is_bounded():
+    with (
+        SocketServer(redirect(307, "/again")) as server,
+        rest_client(retries=3) as client,
+        pytest.raises(ProtocolException, match="more than 10 redirects"),
+    ):
+        client.request("GET", server.url, safe=True)
+    assert len(server.requests) == 11
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["ftp://127.0.0.1/", "http://user:planted@127.0.0.1/", "http://", "http://a b/", "http://h:x/"],
+)
+def test_impossible_targets_are_refused(location):
+    with (
+        SocketServer(redirect(307, location)) as server,
+        rest_client(retries=3) as client,
+        pytest.raises(ProtocolException) as failure,
+    ):
+        client.request("GET", server.url, safe=True)
+    assert "planted" not in repr(failure.value)
+
+
+def test_https_is_not_left_for_http():
+    call = a_call(target=parse_target("https://host/a"))
+    with pytest.raises(ProtocolException, match="from https to http"):
+        redirected(call, 307, "http://host/a", 0)
+    assert redirected(call, 307, "//other/b", 0).target == parse_target("https://other/b")
+
+
+def test_a_redirect_without_location_is_an_answer():
+    with SocketServer(head(307, content_length="0")) as server, rest_client() as client:
+        assert client.request("GET", server.url).status == 307

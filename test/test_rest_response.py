@@ -1,0 +1,334 @@
+"""Bodies as they arrive: every framing and cut, codings, and who owns the connection."""
+
+from __future__ import annotations
+
+import gc
+import gzip
+import threading
+import zlib
+
+import pytest
+from support.socket_server import CLOSE, RESET, STALL, SocketServer, chunk, drip, head, response
+from support.transport import Stopwatch, eventually, rest_client
+
+from acp_client_v0_1.exceptions import (
+    ApiTimeoutError,
+    ConnectionException,
+    ProtocolException,
+    ResponseDecodeError,
+)
+
+CHUNKED = head(transfer_encoding="chunked")
+
+
+def with_length(*pieces: bytes) -> bytes:
+    return head(content_length=str(sum(map(len, pieces))))
+
+
+FRAMINGS = {
+    "content-length": ([with_length(b"one", b"two"), b"one", 0.3, b"two"], True),
+    "chunked": ([CHUNKED, chunk(b"one"), 0.3, chunk(b"two"), chunk(b"")], True),
+    "close": ([head(connection="close"), b"one", 0.3, b"two", CLOSE], False),
+    "HTTP/1.0": ([b"HTTP/1.0 200 OK\r\n\r\n", b"one", 0.3, b"two", CLOSE], False),
+}
+
+
+@pytest.mark.parametrize("answer, reusable", FRAMINGS.values(), ids=FRAMINGS)
+def test_bytes_are_there_when_they_have_come(answer, reusable):
+    with SocketServer(answer) as server, rest_client() as client:
+        for _ in range(2):
+            answered = client.request("GET", server.url + "/", stream=True)
+            with Stopwatch() as first:
+                assert answered.read_available() == b"one"
+            assert first.seconds < 0.2
+            assert answered.read_available() == b"two"
+            assert answered.read_available() == b""
+            assert answered.read_available() == b""
+    assert server.connections == (1 if reusable else 2)
+
+
+CUT = {
+    "content-length": [head(content_length="10"), b"one", CLOSE],
+    "inside a chunk": [CHUNKED, b"6\r\none", CLOSE],
+    "after a chunk": [CHUNKED, chunk(b"one"), CLOSE],
+    "inside a chunk's size": [CHUNKED, chunk(b"one"), b"0", CLOSE],
+    "reset": [head(content_length="10"), b"one", 0.1, RESET],
+}
+
+
+@pytest.mark.parametrize("answer", CUT.values(), ids=CUT)
+def test_a_cut_is_never_a_clean_end(answer):
+    with SocketServer(answer) as server, rest_client() as client:
+        answered = client.request("GET", server.url + "/", stream=True)
+        with pytest.raises(ConnectionException) as failure:
+            assert answered.read_available() == b"one"
+            answered.read_available()
+        assert failure.value.status == 200
+        with pytest.raises(ConnectionException):
+            answered.read_available()
+        assert eventually(lambda: not server.still_open)
+
+
+def test_the_last_chunk_ends_the_body_without_its_trailer():
+    with SocketServer([CHUNKED, chunk(b"one"), b"0\r\n", CLOSE]) as server, rest_client() as client:
+        assert client.request("GET", server.url + "/").data == b"one"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [CHUNKED, b"nonsense\r\n"],
+        [CHUNKED, b"-5\r\n"],
+        [CHUNKED, b"3\r\nonetwo\r\n"],
+        [head(content_length="five"), b"12345"],
+        [head(transfer_encoding="magic"), b"12345"],
+        b"no http at all\r\n\r\n",
+        b"HTTP/1.1 abc OK\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+        b"HTTP/1.1 102 Processing\r\n\r\n" * 50,
+        head(**{f"x{n}": "y" for n in range(200)}),
+    ],
+)
+def test_broken_framing_is_a_protocol_error(answer):
+    with (
+        SocketServer(answer) as server,
+        rest_client(retries=2) as client,
+        pytest.raises(ProtocolException),
+    ):
+        client.request("GET", server.url + "/", safe=True, _request_timeout=2)
+    assert len(server.requests) == 1
+
+
+def headers_of(lines: bytes):
+    answer = b"HTTP/1.1 200\r\ncontent-length: 0\r\n" + lines + b"\r\n"
+    with SocketServer(answer) as server, rest_client() as client:
+        return client.request("GET", server.url + "/").headers
+
+
+def test_headers_as_they_come():
+    headers = headers_of(
+        b"X-One: 1\r\nx-one:2 \r\nX-Folded: a\r\n  b\r\n\tc\r\nX-Empty:\r\nX-Latin: \xe9\r\n"
+    )
+    assert headers["X-ONE"] == "1, 2"
+    assert headers.getlist("x-one") == ["1", "2"]
+    assert (headers["x-folded"], headers["x-empty"], headers["x-latin"]) == ("a b c", "", "é")
+    bare = b"HTTP/1.1 200 OK\ncontent-length: 1\n\nx"
+    with SocketServer(bare) as server, rest_client() as client:
+        assert client.request("GET", server.url + "/").data == b"x"
+
+
+@pytest.mark.parametrize("line", [b"no colon", b": no name", b"a b: c", b"\x00: c"])
+def test_lines_that_are_no_headers(line):
+    with pytest.raises(ProtocolException, match="no header"):
+        headers_of(line + b"\r\n")
+
+
+def test_lengths_that_agree_are_one_and_others_none():
+    for lengths, error in (
+        (b"1, 1", None),
+        (b"1, 2", ProtocolException),
+        (b"+1", ProtocolException),
+    ):
+        answer = b"HTTP/1.1 200 OK\r\ncontent-length: " + lengths + b"\r\n\r\nx"
+        with SocketServer(answer) as server, rest_client() as client:
+            if error is None:
+                assert client.request("GET", server.url + "/").data == b"x"
+                continue
+            with pytest.raises(error, match="content-length"):
+                client.request("GET", server.url + "/")
+
+
+def test_a_line_that_is_too_long():
+    with pytest.raises(ProtocolException):
+        headers_of(b"x: " + b"y" * 70_000 + b"\r\n")
+
+
+def test_informational_answers_are_passed_over():
+    early = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n"
+    with (
+        SocketServer(early + b"HTTP/1.1 100 Continue\r\n\r\n" + response(b'"a"')) as server,
+        rest_client() as client,
+    ):
+        answered = client.request("GET", server.url + "/")
+    assert (answered.status, answered.data) == (200, b'"a"')
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_answers_without_body(status):
+    answer = head(status, content_length="5") if status == 304 else head(status)
+    with SocketServer(answer) as server, rest_client() as client:
+        assert client.request("GET", server.url + "/").data == b""
+        assert client.request("HEAD", server.url + "/").data == b""
+    assert server.connections == 1
+
+
+CODINGS = {
+    "gzip": gzip.compress(b"x" * 5000),
+    "x-gzip": gzip.compress(b"x" * 2500) + gzip.compress(b"x" * 2500),
+    "deflate": zlib.compress(b"x" * 5000),
+    "deflate, gzip": gzip.compress(zlib.compress(b"x" * 5000)),
+    "identity": b"x" * 5000,
+}
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_content_codings(coding):
+    answer = response(CODINGS[coding], content_encoding=coding)
+    with SocketServer(answer) as server, rest_client() as client:
+        answered = client.request("GET", server.url + "/")
+        assert answered.data == b"x" * 5000
+        assert answered.response.data == b"x" * 5000
+
+
+def test_bare_deflate():
+    raw = zlib.compress(b"x" * 5000)[2:-4]
+    with SocketServer(response(raw, content_encoding="deflate")) as server, rest_client() as client:
+        assert client.request("GET", server.url + "/").data == b"x" * 5000
+
+
+def test_coded_content_comes_when_it_is_flushed():
+    packer = zlib.compressobj(wbits=31)
+    first = packer.compress(b"one") + packer.flush(zlib.Z_SYNC_FLUSH)
+    second = packer.compress(b"two") + packer.flush()
+    answer = [
+        head(transfer_encoding="chunked", content_encoding="gzip"),
+        chunk(first),
+        0.3,
+        chunk(second),
+        chunk(b""),
+    ]
+    with SocketServer(answer) as server, rest_client() as client:
+        answered = client.request("GET", server.url + "/", stream=True)
+        with Stopwatch() as first_bytes:
+            assert answered.read_available() == b"one"
+        assert first_bytes.seconds < 0.2
+        assert answered.read() == b"two"
+
+
+@pytest.mark.parametrize(
+    "coding, body",
+    [
+        ("gzip", b"this is no gzip"),
+        ("gzip", gzip.compress(b"x" * 5000)[:-12]),
+        ("deflate", b"this is no deflate"),
+        ("magic", b"x"),
+    ],
+)
+def test_broken_coding_is_a_decode_error(coding, body):
+    answer = response(body, content_encoding=coding)
+    with (
+        SocketServer(answer) as server,
+        rest_client(retries=2) as client,
+        pytest.raises(ResponseDecodeError),
+    ):
+        client.request("GET", server.url + "/", safe=True)
+    assert len(server.requests) == 1
+
+
+def test_bytes_beyond_the_body_never_reach_the_next_answer():
+    foreign = response(b'"foreign"')
+    answers = [
+        response(b'"a"') + foreign,
+        [CHUNKED, chunk(b'"b"') + chunk(b"") + foreign],
+        response(b'"c"'),
+    ]
+    with SocketServer(*answers) as server, rest_client() as client:
+        got = [client.request("GET", server.url + "/").data for _ in range(3)]
+    assert got == [b'"a"', b'"b"', b'"c"']
+
+
+def test_abort_wakes_a_blocked_read():
+    with (
+        SocketServer([CHUNKED, chunk(b"one"), STALL]) as server,
+        rest_client() as client,
+        Stopwatch() as all_of_it,
+    ):
+        answered = client.request("GET", server.url + "/", stream=True)
+        assert answered.read_available() == b"one"
+        threading.Timer(0.2, answered.abort).start()
+        with pytest.raises(ConnectionException, match="aborted"):
+            answered.read_available()
+    assert all_of_it.seconds < 1
+    answered.abort()
+
+
+def test_close_from_another_thread_wakes_a_blocked_read():
+    with SocketServer([CHUNKED, chunk(b"one"), STALL]) as server, rest_client() as client:
+        answered = client.request("GET", server.url + "/", stream=True)
+        assert answered.read_available() == b"one"
+        threading.Timer(0.2, answered.close).start()
+        with Stopwatch() as blocked, pytest.raises(ConnectionException):
+            answered.read_available()
+    assert blocked.seconds < 1
+
+
+def test_abort_after_the_end_does_not_touch_the_next_call():
+    with SocketServer(response(b'"a"')) as server, rest_client() as client:
+        done = client.request("GET", server.url + "/", stream=True)
+        assert done.read() == b'"a"'
+        going_on = client.request("GET", server.url + "/", stream=True)
+        done.abort()
+        done.close()
+        assert going_on.read() == b'"a"'
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("way_out", ["close", "drop"])
+def test_an_unread_answer_closes_its_connection(way_out):
+    with SocketServer([CHUNKED, chunk(b"one"), STALL]) as server, rest_client() as client:
+        answered = client.request("GET", server.url + "/", stream=True)
+        if way_out == "close":
+            answered.close()
+            answered.close()
+        del answered
+        gc.collect()
+        assert eventually(lambda: not server.still_open)
+
+
+@pytest.mark.parametrize("seconds", [1.0, (5, 0.5)])
+def test_reading_ends_in_time(seconds):
+    answer = [CHUNKED, *([chunk(b"one"), 0.3] * 3), STALL]
+    with SocketServer(answer) as server, rest_client() as client, Stopwatch() as all_of_it:
+        answered = client.request("GET", server.url + "/", stream=True, _request_timeout=seconds)
+        with pytest.raises(ApiTimeoutError):
+            while answered.read_available():
+                pass
+    assert all_of_it.seconds < 2
+
+
+def test_urllib3s_response_reads_the_body_and_returns_the_connection():
+    answer = [CHUNKED, chunk(b"one"), chunk(b"two"), chunk(b"")]
+    with SocketServer(answer) as server, rest_client() as client:
+        for _ in range(2):
+            raw = client.request("GET", server.url + "/", stream=True).response
+            gc.collect()
+            assert (raw.status, raw.headers["Transfer-Encoding"]) == (200, "chunked")
+            assert b"".join(raw.stream()) == b"onetwo"
+        assert client.request("GET", server.url + "/", stream=True).response.data == b"onetwo"
+    assert server.connections == 1
+
+
+def test_urllib3s_response_that_is_dropped_closes_its_connection():
+    with SocketServer([CHUNKED, chunk(b"one"), STALL]) as server, rest_client() as client:
+        raw = client.request("GET", server.url + "/", stream=True).response
+        assert raw.read(3) == b"one"
+        del raw
+        gc.collect()
+        assert eventually(lambda: not server.still_open)
+
+
+def test_the_stock_surface():
+    with SocketServer(response(b'"a"', x_thing="1")) as server, rest_client() as client:
+        answered = client.request("get", server.url + "/p?q=1")
+    assert (answered.status, answered.reason, answered.method) == (200, "Scripted", "GET")
+    assert answered.url == server.url + "/p?q=1"
+    assert answered.getheader("X-Thing") == "1"
+    assert answered.getheader("x-none", "default") == "default"
+    assert answered.getheaders()["x-thing"] == "1"
+    assert answered.read() == answered.data == answered.response.data == b'"a"'
+    assert repr(answered) == "<RESTResponse GET 200 Scripted>"
+
+
+def test_a_dripping_head_is_still_read():
+    with SocketServer([*drip(response(b'"slow"'), 0.003)]) as server, rest_client() as client:
+        assert client.request("GET", server.url + "/").data == b'"slow"'

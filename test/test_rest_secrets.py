@@ -1,0 +1,118 @@
+"""Planted secrets appear in no text, log, report or pickle that this package writes."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import socket
+import traceback
+
+import pytest
+from support.proxies import HttpProxy
+from support.socket_server import CLOSE, SocketServer, head, response
+from support.transport import rest_client
+
+from acp_client_v0_1.configuration import Configuration
+from acp_client_v0_1.exceptions import ApiException, ApiValueError, OpenApiException
+
+SECRET = "planted-5ecret"
+HEADERS = {
+    "Authorization": f"Bearer {SECRET}",
+    "x-api-key": SECRET,
+    "Cookie": f"session={SECRET}",
+    "X-Custom": SECRET,
+}
+
+
+def texts_of(error: BaseException) -> str:
+    shown = [str(error), repr(error), "".join(traceback.format_exception(error))]
+    return "\n".join([*shown, repr(pickle.dumps(error)), repr(vars(error))])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [CLOSE],
+        [b"garbage\r\n\r\n", CLOSE],
+        [head(content_length="9"), CLOSE],
+        head(307, location="ftp://user:planted-5ecret@host/", content_length="0"),
+        response(b"this is no gzip", content_encoding="gzip"),
+    ],
+)
+def test_errors_and_logs_show_no_secret(answer, caplog, capfd):
+    with (
+        SocketServer(answer) as server,
+        rest_client(debug=True, retries=1) as client,
+        caplog.at_level(logging.DEBUG, "acp_client_v0_1"),
+        pytest.raises(ApiException) as failure,
+    ):
+        client.request("GET", f"{server.url}/runs?token={SECRET}", headers=HEADERS, safe=True)
+    failure.value.url = None  # the caller's own URL is kept whole, with its query
+    assert SECRET not in texts_of(failure.value)
+    assert "x-api-key" in caplog.text  # it was logged, and masked
+    assert SECRET not in caplog.text
+    output = capfd.readouterr()
+    assert SECRET not in output.out + output.err
+
+
+def test_refused_connections_and_proxies_show_no_secret(caplog):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    url = f"http://user:{SECRET}@127.0.0.1:{port}"
+    with HttpProxy(refuse=response(b"", 407)) as proxy, caplog.at_level(logging.DEBUG):
+        for settings in (
+            {"proxy": url, "proxy_headers": {"x-secret": SECRET}},
+            {"proxy": url.replace("http", "socks5h")},
+            {"proxy": proxy.url.replace("://", f"://user:{SECRET}@")},
+        ):
+            with (
+                rest_client(debug=True, **settings) as client,
+                pytest.raises(ApiException) as failure,
+            ):
+                client.request("GET", "https://acp.invalid/", headers=HEADERS)
+            assert SECRET not in texts_of(failure.value)
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Configuration(host=f"http://user:{SECRET}@host"),
+        lambda: Configuration(host=f"user:{SECRET}@host"),
+        lambda: Configuration(host=f"http://user:{SECRET}@ho st"),
+    ],
+)
+def test_refused_settings_show_no_secret(make):
+    with pytest.raises(ApiValueError) as failure:
+        make()
+    assert SECRET not in str(failure.value)
+
+
+def test_refused_requests_show_no_secret():
+    with rest_client() as client:
+        for headers in ({"x-api-key": f"{SECRET}\n"}, {"x-api-key": f"{SECRET}\u20ac"}):
+            with pytest.raises(OpenApiException) as failure:
+                client.request("GET", "http://127.0.0.1:1/", headers=headers)
+            assert SECRET not in str(failure.value)
+
+
+def test_the_environment_shows_no_secret(monkeypatch):
+    monkeypatch.setenv("ACP_TOKEN", f"{SECRET}\nX-Injected: 1")
+    with pytest.raises(ApiValueError, match="ACP_TOKEN") as failure:
+        Configuration.from_env()
+    assert SECRET not in str(failure.value)
+
+
+def test_a_configuration_shows_no_secret():
+    configuration = Configuration(
+        api_key={"x-api-key": SECRET},
+        api_key_prefix={"x-api-key": "Token"},
+        username="user",
+        password=SECRET,
+        access_token=SECRET,
+        proxy=f"http://user:{SECRET}@host",
+    )
+    configuration.proxy_headers = {"x-secret": SECRET}
+    for text in (repr(configuration), str(configuration), configuration.to_debug_report()):
+        assert SECRET not in text
+        assert "x-api-key" in text

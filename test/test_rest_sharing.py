@@ -1,0 +1,143 @@
+"""Threads, forks, pickles and closing."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import os
+import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from support.socket_server import STALL, SocketServer, chunk, head, response, serve_each
+from support.transport import eventually, rest_client
+
+from acp_client_v0_1.configuration import Configuration
+from acp_client_v0_1.rest import RESTClientObject
+
+echo = serve_each(lambda request: response(request.path.encode()))
+
+
+def test_16_threads_with_200_calls_each_get_their_own_answers():
+    def calls(thread):
+        return [
+            client.request("GET", f"{server.url}/{thread}/{n}", safe=True).data for n in range(200)
+        ]
+
+    with (
+        SocketServer(handler=echo) as server,
+        rest_client(connection_pool_maxsize=4) as client,
+        ThreadPoolExecutor(16) as threads,
+    ):
+        answers = list(threads.map(calls, range(16)))
+    assert answers == [[f"/{t}/{n}".encode() for n in range(200)] for t in range(16)]
+    assert server.most_open <= 4
+    assert server.connections <= 4
+
+
+def test_streams_take_no_place_in_the_pool():
+    stream = [head(transfer_encoding="chunked"), chunk(b"one"), STALL]
+
+    def serve(request):
+        return stream if request.path == "/stream" else response(b'"a"')
+
+    with (
+        SocketServer(handler=serve_each(serve)) as server,
+        rest_client(connection_pool_maxsize=1) as client,
+    ):
+        streams = [client.request("GET", server.url + "/stream", stream=True) for _ in range(3)]
+        for _ in range(3):
+            assert client.request("GET", server.url, _request_timeout=5).data == b'"a"'
+        for open_stream in streams:
+            assert open_stream.read_available() == b"one"
+            open_stream.close()
+        assert server.most_open == 4
+        assert eventually(lambda: server.still_open == 1)
+
+
+def test_80_forks_with_a_warm_connection_and_no_foreign_answer():
+    with SocketServer(handler=echo) as server, rest_client() as client:
+        assert client.request("GET", server.url + "/warm").data == b"/warm"
+        children = []
+        for number in range(80):
+            child = os.fork()
+            if child == 0:
+                code = 1
+                try:
+                    answers = [
+                        client.request("GET", f"{server.url}/child/{number}/{n}").data
+                        for n in range(2)
+                    ]
+                    expected = [f"/child/{number}/{n}".encode() for n in range(2)]
+                    code = 0 if answers == expected else 2
+                finally:
+                    os._exit(code)
+            children.append(child)
+            mine = f"/parent/{number}"
+            assert client.request("GET", server.url + mine).data == mine.encode()
+            if len(children) == 10:
+                assert [os.waitstatus_to_exitcode(os.waitpid(c, 0)[1]) for c in children] == [
+                    0
+                ] * 10
+                children = []
+        parents = {r.connection for r in server.requests if not r.path.startswith("/child")}
+    assert len(parents) == 1
+
+
+def test_a_child_does_not_disturb_its_parents_stream():
+    release = threading.Event()
+
+    def serve(connection):
+        connection.read_request()
+        connection.play([head(transfer_encoding="chunked"), chunk(b"one")])
+        release.wait(5)
+        connection.play([chunk(b"two"), chunk(b"")])
+
+    with SocketServer(handler=serve) as server, rest_client() as client:
+        stream = client.request("GET", server.url, stream=True)
+        assert stream.read_available() == b"one"
+        child = os.fork()
+        if child == 0:
+            stream.abort()
+            stream.close()
+            del stream
+            gc.collect()
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        release.set()
+        assert stream.read() == b"two"
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))]
+)
+def test_a_client_is_copied_without_its_pool(copied):
+    with SocketServer(handler=echo) as server, rest_client(timeout=7, retries=2) as client:
+        assert client.request("GET", server.url + "/a").data == b"/a"
+        other = copied(client)
+        assert isinstance(other, RESTClientObject)
+        assert other.request("GET", server.url + "/b").data == b"/b"
+        other.close()
+    assert server.connections == 2
+
+
+def test_a_configuration_pickles():
+    configuration = Configuration(host="https://h/base/", access_token="t", timeout=3, retries=2)
+    other = pickle.loads(pickle.dumps(configuration))
+    assert (other.host, other.access_token, other.timeout, other.retries) == (
+        "https://h/base",
+        "t",
+        3,
+        2,
+    )
+
+
+def test_close_frees_the_sockets_and_the_client_goes_on():
+    with SocketServer(handler=echo) as server, rest_client() as client:
+        client.request("GET", server.url + "/a")
+        stream = client.request("GET", server.url + "/b", stream=True)
+        client.close()
+        assert stream.read() == b"/b"
+        assert eventually(lambda: not server.still_open)
+        assert client.request("GET", server.url + "/c").data == b"/c"

@@ -1,0 +1,335 @@
+"""TLS with a private CA and client certificates, direct and through every kind of proxy."""
+
+from __future__ import annotations
+
+import copy
+import socket
+import ssl
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+from support.proxies import HttpProxy, SocksProxy
+from support.socket_server import CLOSE, SocketServer, head, response
+from support.transport import causes, rest_client
+from urllib3.exceptions import InsecureRequestWarning
+
+from acp_client_v0_1._host import Origin
+from acp_client_v0_1._http.proxy import proxy_for
+from acp_client_v0_1.configuration import Configuration
+from acp_client_v0_1.exceptions import (
+    ApiValueError,
+    ConnectionException,
+    ProxyException,
+    TLSException,
+)
+
+FINE = response(b'"fine"')
+
+
+class Certificates:
+    def __init__(self, folder: Path) -> None:
+        self.authority = trustme.CA()
+        self.ca_file = str(folder / "ca.pem")
+        self.authority.cert_pem.write_to_path(self.ca_file)
+        self.ca_text = self.authority.cert_pem.bytes().decode()
+        identity = self.authority.issue_cert("client@acp.invalid")
+        self.client_file = str(folder / "client.pem")
+        identity.private_key_and_cert_chain_pem.write_to_path(self.client_file)
+        self.key_file = str(folder / "key.pem")
+        identity.private_key_pem.write_to_path(self.key_file)
+        self.cert_file = str(folder / "cert.pem")
+        identity.cert_chain_pems[0].write_to_path(self.cert_file)
+
+    def server(self, name: str = "127.0.0.1", mutual: bool = False) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.authority.issue_cert(name).configure_cert(context)
+        if mutual:
+            self.authority.configure_trust(context)
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def mutual_server(certificates: Certificates) -> Iterator[SocketServer]:
+    with SocketServer(FINE, ssl_context=certificates.server(mutual=True)) as server:
+        yield server
+
+
+def test_mutual_tls_and_a_private_ca(certificates, mutual_server):
+    for identity in (
+        {"cert_file": certificates.client_file},
+        {"cert_file": certificates.cert_file, "key_file": certificates.key_file},
+    ):
+        with rest_client(ssl_ca_cert=certificates.ca_file, **identity) as client:
+            for _ in range(2):
+                assert client.request("GET", mutual_server.url).data == b'"fine"'
+    assert mutual_server.connections == 2
+
+
+def test_without_the_clients_certificate_the_server_refuses(certificates, mutual_server):
+    with (
+        rest_client(ca_cert_data=certificates.ca_text, retries=2) as client,
+        pytest.raises((TLSException, ConnectionException)),
+    ):
+        client.request("GET", mutual_server.url)
+    assert not mutual_server.requests
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_mutual_tls_through_a_proxy(certificates, mutual_server, scheme):
+    context = certificates.server() if scheme == "https" else None
+    settings = {"ssl_ca_cert": certificates.ca_file, "cert_file": certificates.client_file}
+    with HttpProxy(ssl_context=context) as proxy:
+        url = proxy.url.replace("://", "://user:pass%20word@")
+        with rest_client(proxy=url, proxy_headers={"x-team": "acp"}, **settings) as client:
+            for _ in range(2):
+                answered = client.request("POST", mutual_server.url, body=b"x" * 200_000)
+                assert answered.data == b'"fine"'
+            streamed = client.request("GET", mutual_server.url, stream=True)
+            assert streamed.read() == b'"fine"'
+    # One tunnel for calls, one for streams.
+    asked, for_streams = proxy.requests
+    assert for_streams.path == asked.path
+    assert (asked.method, asked.path) == ("CONNECT", f"127.0.0.1:{mutual_server.port}")
+    assert asked.headers["proxy-authorization"] == "Basic dXNlcjpwYXNzIHdvcmQ="
+    assert asked.headers["x-team"] == "acp"
+    assert "proxy-authorization" not in mutual_server.requests[0].headers
+
+
+def test_bytes_beyond_the_body_never_reach_the_next_answer(certificates):
+    large = b"a" * 12_000  # not all of one TLS record fits into the buffer of a reader
+    answers = (response(large) + response(b'"foreign"'), response(b'"b"'))
+    with (
+        SocketServer(*answers, ssl_context=certificates.server()) as server,
+        rest_client(ssl_ca_cert=certificates.ca_file) as client,
+    ):
+        assert [client.request("GET", server.url).data for _ in range(2)] == [large, b'"b"']
+
+
+def test_an_unknown_ca_is_refused(certificates):
+    with (
+        SocketServer(FINE, ssl_context=certificates.server()) as server,
+        rest_client(retries=3) as client,
+        pytest.raises(TLSException, match="certificate verify failed") as failure,
+    ):
+        client.request("GET", server.url, safe=True)
+    assert isinstance(causes(failure.value)[-1], ssl.SSLError)
+    assert server.connections == 1
+
+
+def test_trust_given_as_data(certificates):
+    der = ssl.PEM_cert_to_DER_cert(certificates.ca_text)
+    with SocketServer(FINE, ssl_context=certificates.server()) as server:
+        for data in (certificates.ca_text, der):
+            with rest_client(ca_cert_data=data) as client:
+                assert client.request("GET", server.url).status == 200
+
+
+def test_names_that_are_asserted(certificates):
+    settings = {"ssl_ca_cert": certificates.ca_file}
+    with SocketServer(FINE, ssl_context=certificates.server("acp.invalid")) as server:
+        with rest_client(**settings) as client, pytest.raises(TLSException, match=r"127\.0\.0\.1"):
+            client.request("GET", server.url)
+        for allowed in (
+            {"tls_server_name": "acp.invalid"},
+            {"assert_hostname": "acp.invalid"},
+            {"assert_hostname": False},
+        ):
+            with rest_client(**settings, **allowed) as client:
+                assert client.request("GET", server.url).status == 200
+
+
+def test_the_server_name_is_sent(certificates):
+    seen = []
+    context = certificates.server("acp.invalid")
+    context.sni_callback = lambda _sock, name, _context: seen.append(name)
+    settings = {"ssl_ca_cert": certificates.ca_file, "tls_server_name": "acp.invalid"}
+    with SocketServer(FINE, ssl_context=context) as server, rest_client(**settings) as client:
+        client.request("GET", server.url)
+    assert seen == ["acp.invalid"]
+
+
+def test_verify_ssl_false_works_with_a_warning(certificates):
+    with (
+        SocketServer(FINE, ssl_context=certificates.server("acp.invalid")) as server,
+        rest_client(verify_ssl=False) as client,
+        pytest.warns(InsecureRequestWarning, match="Unverified HTTPS request"),
+    ):
+        assert client.request("GET", server.url).status == 200
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"ssl_ca_cert": "/nowhere/ca.pem"},
+        {"ca_cert_data": "nonsense"},
+        {"cert_file": "/nowhere/cert.pem"},
+    ],
+)
+def test_files_that_cannot_be_used_are_named(settings):
+    with (
+        rest_client(**settings) as client,
+        pytest.raises(ApiValueError, match=next(iter(settings))),
+    ):
+        client.request("GET", "https://127.0.0.1:1/")
+
+
+def test_a_server_without_tls(certificates):
+    with (
+        SocketServer(handler=lambda c: c.play([b"220 hello\r\n", 0.2, CLOSE])) as server,
+        rest_client(ssl_ca_cert=certificates.ca_file) as client,
+        pytest.raises((TLSException, ConnectionException)),
+    ):
+        client.request("GET", server.url.replace("http:", "https:"), _request_timeout=2)
+
+
+def test_a_redirect_to_another_origin_gets_no_client_certificate(certificates):
+    shown = []
+
+    def look(connection):
+        shown.append(connection.sock.getpeercert())
+        connection.read_request()
+        connection.play(FINE)
+
+    context = certificates.server(mutual=True)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    settings = {"ssl_ca_cert": certificates.ca_file, "cert_file": certificates.client_file}
+    with (
+        SocketServer(handler=look, ssl_context=context) as other,
+        SocketServer(
+            head(307, location=other.url, content_length="0"),
+            ssl_context=certificates.server(mutual=True),
+        ) as server,
+        rest_client(**settings) as client,
+    ):
+        assert client.request("GET", server.url).status == 200
+    assert shown == [{}] or shown == [None]
+
+
+def test_a_forwarding_proxy_is_told_the_whole_url():
+    with SocketServer(FINE) as server, HttpProxy() as proxy:
+        url = f"http://acp.invalid:{server.port}/runs?limit=1"
+        with rest_client(proxy=proxy.url.replace("://", "://u:p@")) as client:
+            for _ in range(2):
+                assert client.request("GET", url).data == b'"fine"'
+    assert [request.path for request in proxy.requests] == [url, url]
+    assert proxy.requests[0].headers["host"] == f"acp.invalid:{server.port}"
+    assert proxy.requests[0].headers["proxy-authorization"] == "Basic dTpw"
+    assert server.requests[0].path == "/runs?limit=1"
+
+
+def test_the_proxy_of_the_environment(monkeypatch):
+    with SocketServer(FINE) as server, HttpProxy() as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        with rest_client() as client:
+            assert client.request("GET", f"http://acp.invalid:{server.port}/").status == 200
+        assert len(proxy.requests) == 1
+        monkeypatch.setenv("no_proxy", "other.invalid, 127.0.0.1")
+        with rest_client() as client:
+            assert client.request("GET", server.url).status == 200
+        monkeypatch.delenv("no_proxy")
+        with rest_client(proxy="") as client:
+            assert client.request("GET", server.url).status == 200
+        assert len(proxy.requests) == 1
+        monkeypatch.delenv("http_proxy")
+        monkeypatch.setenv("all_proxy", proxy.url.removeprefix("http://"))
+        with rest_client() as client:
+            assert client.request("GET", server.url).status == 200
+        assert len(proxy.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "no_proxy, host, direct",
+    [
+        ("", "acp.invalid", False),
+        ("*", "acp.invalid", True),
+        ("acp.invalid", "acp.invalid", True),
+        ("ACP.invalid:8000", "acp.invalid", True),
+        ("acp.invalid:1", "acp.invalid", False),
+        ("other, .invalid", "acp.invalid", True),
+        ("invalid", "acp.invalid", True),
+        ("valid", "acp.invalid", False),
+        ("10.0.0.0/8", "10.1.2.3", True),
+        ("10.0.0.0/8", "11.1.2.3", False),
+        ("10.0.0.0/8", "acp.invalid", False),
+        ("::1", "::1", True),
+        ("[::1]:8000", "::1", True),
+    ],
+)
+def test_exceptions_from_the_proxy(monkeypatch, no_proxy, host, direct):
+    origin = Origin("http", host, 8000)
+    explicit = Configuration(proxy="http://proxy:3128", no_proxy=no_proxy)
+    assert (proxy_for(explicit, origin) is None) is direct
+    monkeypatch.setenv("http_proxy", "http://proxy:3128")
+    assert (proxy_for(Configuration(no_proxy=no_proxy), origin) is None) is direct
+    monkeypatch.setenv("no_proxy", no_proxy)
+    assert (proxy_for(Configuration(), origin) is None) is direct
+    assert proxy_for(Configuration(proxy="http://proxy:3128"), origin).host == "proxy"
+    assert proxy_for(Configuration(no_proxy=""), origin).host == "proxy"
+
+
+def test_tls_settings_of_an_https_proxy(certificates):
+    own = ssl.create_default_context(cafile=certificates.ca_file)
+    with (
+        SocketServer(FINE) as server,
+        HttpProxy(ssl_context=certificates.server()) as proxy,
+        rest_client(proxy=proxy.url, proxy_ssl_context=own) as client,
+    ):
+        assert client.request("GET", f"http://acp.invalid:{server.port}/").status == 200
+    assert copy.deepcopy(Configuration(proxy_ssl_context=own)).proxy_ssl_context is own
+
+
+def test_a_proxy_that_refuses(certificates):
+    answer = response(b"", 407, "Proxy Authentication Required")
+    with HttpProxy(refuse=answer) as proxy, rest_client(proxy=proxy.url, retries=3) as client:
+        with pytest.raises(ProxyException, match="407"):
+            client.request("GET", "https://acp.invalid/", safe=True)
+        assert len(proxy.requests) == 1
+        assert client.request("GET", "http://acp.invalid/", safe=True).status == 407
+
+
+def test_a_proxy_that_is_not_there():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    for scheme in ("http", "socks5h"):
+        with rest_client(proxy=f"{scheme}://127.0.0.1:{port}") as client:
+            for target in ("http", "https"):
+                with pytest.raises(ProxyException) as failure:
+                    client.request("POST", f"{target}://acp.invalid/", body=b"")
+                assert not failure.value.ambiguous
+
+
+@pytest.mark.parametrize("login", [None, ("user", "secret")])
+def test_socks(certificates, mutual_server, login):
+    settings = {"ssl_ca_cert": certificates.ca_file, "cert_file": certificates.client_file}
+    user = f"{login[0]}:{login[1]}@" if login else ""
+    with SocksProxy(login) as proxy, SocketServer(FINE) as server:
+        url = f"socks5h://{user}127.0.0.1:{proxy.port}"
+        with rest_client(proxy=url, **settings) as client:
+            assert client.request("GET", f"http://acp.invalid:{server.port}/").status == 200
+            assert client.request("GET", mutual_server.url).status == 200
+    assert proxy.asked == [("acp.invalid", server.port), ("127.0.0.1", mutual_server.port)]
+
+
+def test_socks_without_pysocks_says_what_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "socks", None)
+    monkeypatch.setattr("acp_client_v0_1._http.proxy.find_spec", lambda name: None)
+    with (
+        rest_client(proxy="socks5://127.0.0.1:1") as client,
+        pytest.raises(ApiValueError, match="PySocks"),
+    ):
+        client.request("GET", "http://127.0.0.1/")
+
+
+@pytest.mark.parametrize("proxy", ["127.0.0.1:3128", "ftp://127.0.0.1", "http://", "http://h:x"])
+def test_impossible_proxies_are_refused(proxy):
+    with rest_client(proxy=proxy) as client, pytest.raises(ApiValueError, match="proxy"):
+        client.request("GET", "http://127.0.0.1/")
