@@ -1,0 +1,43 @@
+"""Server-sent events: from the bytes of a response to typed events.
+
+`SSEParser` knows nothing of HTTP; `EventStream` reads a response and decodes what it parses. Each
+name loads its module when it is first used: who streams nothing needs no parser.
+"""
+
+from __future__ import annotations
+
+from acp_client_v0_1._lazy import lazy_exports
+
+TYPE_CHECKING = False  # typing's own would take longer to import than all of this
+
+__all__ = [
+    "EventStream",
+    "EventTooLarge",
+    "SSEParser",
+    "ServerSentEvent",
+    "StreamDecodeError",
+    "StreamInterrupted",
+    "event_decoder",
+]
+
+if TYPE_CHECKING:
+    from acp_client_v0_1.exceptions import EventTooLarge as EventTooLarge
+    from acp_client_v0_1.exceptions import StreamDecodeError as StreamDecodeError
+    from acp_client_v0_1.exceptions import StreamInterrupted as StreamInterrupted
+    from acp_client_v0_1.streaming.decoding import event_decoder as event_decoder
+    from acp_client_v0_1.streaming.event import ServerSentEvent as ServerSentEvent
+    from acp_client_v0_1.streaming.event_stream import EventStream as EventStream
+    from acp_client_v0_1.streaming.parser import SSEParser as SSEParser
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "EventStream": "acp_client_v0_1.streaming.event_stream",
+            "EventTooLarge": "acp_client_v0_1.exceptions",
+            "SSEParser": "acp_client_v0_1.streaming.parser",
+            "ServerSentEvent": "acp_client_v0_1.streaming.event",
+            "StreamDecodeError": "acp_client_v0_1.exceptions",
+            "StreamInterrupted": "acp_client_v0_1.exceptions",
+            "event_decoder": "acp_client_v0_1.streaming.decoding",
+        },
+    )

@@ -1,0 +1,64 @@
+"""From a server-sent event to the model that the contract gives for it.
+
+Strategy: the payload's JSON goes into pydantic-core in one call. The model around it holds only
+what the stream has said already, so that it is put together instead of validated again.
+
+Invariant: the result equals what `model.from_json` makes of the same id, event and data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, TypeAdapter
+
+from acp_client_v0_1.streaming.event import ServerSentEvent
+
+__all__ = ["event_decoder"]
+
+M = TypeVar("M", bound=BaseModel)
+
+# What an instance consists of. Their setters, because BaseModel's own assignment validates.
+_set_fields = BaseModel.__dict__["__dict__"].__set__
+_set_fields_set = BaseModel.__dict__["__pydantic_fields_set__"].__set__
+_set_extra = BaseModel.__dict__["__pydantic_extra__"].__set__
+_set_private = BaseModel.__dict__["__pydantic_private__"].__set__
+
+
+@cache
+def event_decoder(model: type[M]) -> Callable[[ServerSentEvent], M | None]:
+    """Make the function that decodes the events of a stream.
+
+    Args:
+        model: a model with the fields ``id``, ``event`` (a literal, the name of the events) and
+            ``data``.
+
+    Returns:
+        A function that turns an event into the model. It returns ``None`` for an event that has
+        another name; unnamed events are decoded. It raises ``pydantic.ValidationError``, a
+        ``ValueError``, if the data is no JSON or does not fit.
+    """
+    (name,) = get_args(model.model_fields["event"].annotation)
+    payload_type: Any = model.model_fields["data"].annotation
+    adapter = TypeAdapter(payload_type)
+    adapter.rebuild()  # the models are built on first use
+    # The bound method of pydantic-core; TypeAdapter's own costs another call.
+    validate_json = adapter.validator.validate_json
+    new = model.__new__
+
+    def decode(event: ServerSentEvent) -> M | None:
+        event_name, data, event_id = event
+        if event_name != name and event_name != "message":
+            return None
+        payload = validate_json(data)
+        # As pydantic-core builds an instance; `model_construct` does the same in twice the time.
+        instance = new(model)
+        _set_fields(instance, {"id": event_id, "event": name, "data": payload})
+        _set_fields_set(instance, {"id", "event", "data"})
+        _set_extra(instance, {})
+        _set_private(instance, None)
+        return instance
+
+    return decode

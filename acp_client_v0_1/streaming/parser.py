@@ -1,0 +1,288 @@
+"""Bytes to server-sent events, by the algorithm of WHATWG HTML, 9.2.6.
+
+https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
+
+Strategy: no input or output here; the caller feeds bytes in pieces of any size. CR, LF and their
+pair never occur inside a UTF-8 sequence, so the bytes are cut at line ends and decoded after that.
+This module finds the lines and blocks; `event_buffers` says what they mean. The value of an
+unfinished data line is gathered apart from its name, so that an event of any size is copied a
+fixed number of times.
+
+Invariants:
+  - Events and errors do not depend on how the stream is cut into pieces.
+  - An event is out as soon as its blank line is in, also when that is a lone CR.
+  - What is held, the lines of the open block, never exceeds the limit by more than the byte that
+    shows it. Comments are not held, and do not count.
+  - Time is linear in the bytes fed.
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError, EventTooLarge
+from acp_client_v0_1.streaming.event import ServerSentEvent
+from acp_client_v0_1.streaming.event_buffers import EventBuffers
+from acp_client_v0_1.streaming.offsets import Mark, event_offsets
+from acp_client_v0_1.streaming.open_line import OpenLine
+
+__all__ = ["DEFAULT_MAX_EVENT_BYTES", "SSEParser"]
+
+DEFAULT_MAX_EVENT_BYTES = 64 * 1024 * 1024
+
+# A longer piece is taken in slices, which bounds the temporary copies.
+_SLICE = 256 * 1024
+
+_BOM = b"\xef\xbb\xbf"
+_CR = 0x0D
+_LF = 0x0A
+_COLON = 0x3A
+
+# The beginning of a block, up to this size, is not interpreted but fed again together with the
+# next piece, so that most blocks are read whole. Once only, so that time stays linear; and not if
+# it may have a `retry` field, which works at once.
+_MAX_CARRY = 4096
+
+
+class SSEParser:
+    """Turns the bytes of a ``text/event-stream`` into events, whatever the pieces they come in.
+
+    Args:
+        max_event_bytes: the most bytes that the lines of one event may have, comments left out
+            and each line end counted as one byte.
+
+    Attributes:
+        too_large: whether an event has exceeded the limit, so that the next `feed` raises.
+
+    Raises:
+        ApiTypeError: the limit is not an integer.
+        ApiValueError: the limit is not positive.
+    """
+
+    def __init__(self, max_event_bytes: int = DEFAULT_MAX_EVENT_BYTES) -> None:
+        if isinstance(max_event_bytes, bool) or not isinstance(max_event_bytes, int):
+            raise ApiTypeError(f"max_event_bytes must be an integer, not {max_event_bytes!r}")
+        if max_event_bytes < 1:
+            raise ApiValueError(f"max_event_bytes must be positive, not {max_event_bytes}")
+        self._limit = max_event_bytes
+        self._buffers = EventBuffers()
+        self._line = OpenLine()
+        self._block_open = False  # a byte or more has come since the last blank line
+        self._block_bytes = 0  # the whole lines of the open block
+        self._room = min(max_event_bytes, _SLICE)  # how many bytes may be taken at once
+        self._carry = b""
+        self._after_cr = False  # an LF now belongs to the line end before
+        # Where an error would be, see `event_offset`.
+        self._position = 0
+        self._block_start = 0
+        self._mark: Mark = (0, 0, False, False, b"")
+        self._fed = b""
+        self._offsets: list[int] | None = None
+        # What is not so in the middle of a stream, under one flag for `feed` to ask.
+        self._unready = True
+        self._bom: bytes | None = b""  # what has come of it, None once its place is passed
+        self._closed = False
+        self.too_large = False
+        self._unsaid = False  # too large, but no call has raised yet
+
+    @property
+    def last_event_id(self) -> str:
+        """The id that the latest blank line confirmed, ``""`` if there is none."""
+        return self._buffers.last_event_id
+
+    @property
+    def retry(self) -> int | None:
+        """The reconnection time in milliseconds that the stream asks for, if it does."""
+        return self._buffers.retry
+
+    def feed(self, chunk: bytes | bytearray | memoryview) -> list[ServerSentEvent]:
+        """Take the next bytes of the stream.
+
+        Args:
+            chunk: any number of bytes.
+
+        Returns:
+            The events that these bytes complete.
+
+        Raises:
+            EventTooLarge: an event exceeds the limit. If the same bytes complete other events
+                before it, those are returned, and the next call raises. There is no way on.
+            ApiValueError: the parser is closed.
+        """
+        if self._unready:
+            chunk = self._prepared(chunk)
+        piece = self._carry + chunk if self._carry else bytes(chunk)
+        self._note(piece)
+        events: list[ServerSentEvent] = []
+        if len(piece) > self._room:
+            self._take_slices(piece, events)
+        elif piece:
+            self._take(piece, events, may_carry=True)
+        return events
+
+    def close(self) -> None:
+        """End the stream; an unfinished event is dropped, as the standard says.
+
+        Raises:
+            EventTooLarge: an event exceeded the limit, and no call has said so yet.
+        """
+        self._closed = self._unready = True
+        self._drop()
+        if self._unsaid:
+            self._raise_too_large()
+
+    def event_offset(self, index: int) -> int:
+        """Say where an event begins.
+
+        Args:
+            index: the event's place in what the latest `feed` returned.
+
+        Returns:
+            Bytes from the start of the stream to the first byte of the event's block.
+        """
+        if self._offsets is None:
+            self._offsets = event_offsets(self._mark, self._fed)
+        return self._offsets[index]
+
+    def _prepared(self, chunk: bytes | bytearray | memoryview) -> bytes:
+        if self.too_large:
+            self._raise_too_large()
+        if self._closed:
+            raise ApiValueError("the parser is closed")
+        beginning = (self._bom or b"") + chunk
+        if len(beginning) < len(_BOM) and _BOM.startswith(beginning):
+            self._bom = beginning
+            return b""
+        self._bom, self._unready = None, False
+        if not beginning.startswith(_BOM):
+            return beginning
+        self._position = self._block_start = len(_BOM)
+        return beginning[len(_BOM) :]
+
+    def _note(self, piece: bytes) -> None:
+        # What `event_offset` needs to find the events of this piece again.
+        has_data, line = False, b""
+        if self._block_open:
+            has_data, line = self._buffers.has_data, self._line.beginning
+        self._mark = (self._position, self._block_start, self._after_cr, has_data, line)
+        self._fed = piece
+        self._offsets = None
+
+    def _take_slices(self, piece: bytes, events: list[ServerSentEvent]) -> None:
+        # A slice that is one byte longer than what may still be held shows an excess, and only
+        # at its end: the outcome is the same as byte by byte.
+        begin = 0
+        while begin < len(piece):
+            end = begin + self._room + 1
+            self._take(piece[begin:end], events, may_carry=False)
+            begin = end
+            if self._room < 0:
+                self.too_large = self._unsaid = self._unready = True
+                self._drop()
+                if not events:
+                    self._raise_too_large()
+                return
+
+    def _raise_too_large(self) -> NoReturn:
+        self._unsaid = False
+        raise EventTooLarge(limit=self._limit)
+
+    def _drop(self) -> None:
+        self._buffers.drop()
+        self._line = OpenLine()
+        self._carry = b""
+
+    def _take(self, piece: bytes, events: list[ServerSentEvent], *, may_carry: bool) -> None:
+        position = self._position
+        self._position = end = position + len(piece)
+        self._carry = b""
+        idle = not (self._block_open or self._after_cr)
+        if idle and piece.endswith(b"\n\n") and b"\r" not in piece:
+            # Whole blocks, as a server sends them that flushes each event.
+            self._buffers.add_blocks(piece[:-2].decode("utf-8", "replace"), events)
+            self._block_start = end
+            return
+        if self._after_cr and piece[0] == _LF:
+            self._after_cr = False
+            self._block_start += self._block_start == position
+            position += 1
+            piece = piece[1:]
+            if not piece:
+                return
+        cut = max(piece.rfind(b"\n"), piece.rfind(b"\r")) + 1  # the end of the last whole line
+        begin = self._take_blocks(piece[:cut], events) if cut else 0
+        self._after_cr = piece[-1] == _CR
+        if begin:
+            self._block_start = position + begin
+        if self._block_start == end:
+            return
+        rest = piece[begin:]
+        if begin and may_carry and len(rest) <= _MAX_CARRY and b"retry" not in rest:
+            self._carry = rest
+            self._position = self._block_start
+            self._after_cr = False
+        else:
+            self._open_block(rest, cut - begin)
+
+    def _take_blocks(self, run: bytes, events: list[ServerSentEvent]) -> int:
+        # Takes what the last blank line in `run`, which is whole lines, ends; returns its length.
+        lines = run if b"\r" not in run else _with_line_feeds(run)
+        if self._block_open:
+            block, blank, lines = self._split_block(lines)
+            if not blank:
+                return 0
+            self._end_block(block, events)
+        blocks, blank, tail = lines.lstrip(b"\n").rpartition(b"\n\n")
+        if blank:
+            self._buffers.add_blocks(blocks.decode("utf-8", "replace"), events)
+        return len(run) - _width(run, tail) if tail else len(run)
+
+    def _split_block(self, lines: bytes) -> tuple[bytes, bytes, bytes]:
+        # At the blank line that ends the open block.
+        if lines[0] == _LF and not self._line.begun:
+            return b"", b"\n", lines[1:]
+        return lines.partition(b"\n\n")
+
+    def _end_block(self, block: bytes, events: list[ServerSentEvent]) -> None:
+        self._add_lines(block)
+        self._buffers.dispatch(events)
+        self._block_open = False
+        self._block_bytes = 0
+        self._room = min(self._limit, _SLICE)
+
+    def _open_block(self, rest: bytes, cut: int) -> None:
+        # `rest` has no blank line, `cut` is the end of its last whole line.
+        self._block_open = True
+        if cut:
+            self._add_lines(_with_line_feeds(rest[:cut]))
+        if cut < len(rest):
+            self._line.add(rest[cut:])
+        self._room = min(self._limit - self._block_bytes - self._line.size, _SLICE)
+
+    def _add_lines(self, lines: bytes) -> None:
+        if self._line.begun:
+            last, _, lines = lines.partition(b"\n")
+            self._block_bytes += self._line.size and self._line.size + len(last) + 1
+            self._line.end(last, self._buffers)
+        self._block_bytes += _size(lines)
+        self._buffers.add_lines(lines.decode("utf-8", "replace").split("\n"))
+
+
+def _size(lines: bytes) -> int:
+    # Without comments.
+    if lines[:1] != b":" and b"\n:" not in lines:
+        return len(lines)
+    return sum(len(line) for line in lines.splitlines(keepends=True) if line[0] != _COLON)
+
+
+def _with_line_feeds(lines: bytes) -> bytes:
+    if b"\r" not in lines:
+        return lines
+    return lines.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+def _width(run: bytes, tail: bytes) -> int:
+    # The bytes in `run` of its last lines, `tail`, whose ends have become LF.
+    if not tail or b"\r" not in run:
+        return len(tail)
+    return sum(map(len, run.splitlines(keepends=True)[-tail.count(b"\n") :]))

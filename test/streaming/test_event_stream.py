@@ -1,0 +1,369 @@
+"""`EventStream` over a response that a test scripts: what comes out, what raises, what is freed."""
+
+from __future__ import annotations
+
+import gc
+import json
+import pickle
+import threading
+from collections.abc import Iterable
+
+import pytest
+
+from acp_client_v0_1 import exceptions
+from acp_client_v0_1.exceptions import (
+    ApiException,
+    ApiTimeoutError,
+    ConnectionException,
+    ProtocolException,
+    ResponseDecodeError,
+)
+from acp_client_v0_1.streaming import (
+    EventStream,
+    EventTooLarge,
+    ServerSentEvent,
+    StreamDecodeError,
+    StreamInterrupted,
+)
+
+
+class FakeResponse:
+    """Gives its pieces one by one, raises those that are errors, then is complete."""
+
+    status = 200
+    method = "GET"
+    url = "http://127.0.0.1/runs/1/stream"
+
+    def __init__(self, *pieces: bytes | BaseException) -> None:
+        self.headers = {"Content-Type": "text/event-stream"}
+        self.pieces = list(pieces)
+        self.reads = 0
+        self.closes = 0
+        self.aborts = 0
+
+    def read_available(self) -> bytes:
+        self.reads += 1
+        if not self.pieces:
+            return b""
+        piece = self.pieces.pop(0)
+        if isinstance(piece, BaseException):
+            raise piece
+        return piece
+
+    def abort(self) -> None:
+        self.aborts += 1
+
+    def close(self) -> None:
+        self.closes += 1
+
+
+class BlockingResponse(FakeResponse):
+    """Blocks in its first read until it is aborted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocked = threading.Event()
+        self.woken = threading.Event()
+
+    def read_available(self) -> bytes:
+        self.reads += 1
+        self.blocked.set()
+        assert self.woken.wait(5)
+        raise ConnectionException(reason="aborted")
+
+    def abort(self) -> None:
+        super().abort()
+        self.woken.set()
+
+
+def as_json(event: ServerSentEvent) -> object:
+    return None if event.event == "other" else json.loads(event.data)
+
+
+def stream_of(*pieces: bytes | BaseException, **limit: int) -> EventStream[object]:
+    return EventStream(FakeResponse(*pieces), as_json, **limit)
+
+
+def response_of(stream: EventStream[object]) -> FakeResponse:
+    response = stream._response
+    assert isinstance(response, FakeResponse)
+    return response
+
+
+def numbers(*values: int) -> bytes:
+    return b"".join(b"id: %d\ndata: %d\n\n" % (value, value) for value in values)
+
+
+# --- What comes out -----------------------------------------------------------------------------
+
+
+def test_events_come_one_by_one_and_the_end_frees_the_connection() -> None:
+    stream = stream_of(numbers(1, 2), numbers(3))
+    assert list(stream) == [1, 2, 3]
+    assert stream.closed
+    assert response_of(stream).closes == 1
+    assert list(stream) == []
+
+
+def test_it_reads_no_further_than_needed() -> None:
+    stream = stream_of(numbers(1, 2), numbers(3))
+    assert (next(stream), response_of(stream).reads) == (1, 1)
+    assert (next(stream), response_of(stream).reads) == (2, 1)
+    assert (next(stream), response_of(stream).reads) == (3, 2)
+    stream.close()
+
+
+def test_pieces_without_an_event_are_passed_over() -> None:
+    assert list(stream_of(b": ping\n\n", b"id: 1\n", b"data: 1\n", b"\n", b": ping\n\n")) == [1]
+
+
+def test_skipped_events_are_only_raw() -> None:
+    pieces = b"event: other\ndata: x\nid: 1\n\ndata: 2\n\n"
+    assert list(stream_of(pieces)) == [2]
+    assert list(stream_of(pieces).raw_events()) == [
+        ServerSentEvent("other", "x", "1"),
+        ServerSentEvent("message", "2", "1"),
+    ]
+
+
+def test_both_iterations_take_from_one_stream() -> None:
+    stream = stream_of(numbers(1, 2, 3), numbers(4))
+    assert next(stream) == 1
+    raw = stream.raw_events()
+    assert next(raw).data == "2"
+    assert next(stream) == 3
+    assert [event.data for event in raw] == ["4"]
+    assert stream.closed
+
+
+@pytest.mark.parametrize("pieces", [[], [b""], [b": only\n\n"], [b"data: unfinished\n"]])
+def test_no_event_at_all(pieces: list[bytes]) -> None:
+    stream = stream_of(*pieces)
+    assert list(stream) == []
+    assert stream.closed
+
+
+def test_what_the_response_says() -> None:
+    stream = stream_of()
+    assert (stream.status, stream.headers["Content-Type"]) == (200, "text/event-stream")
+    assert repr(stream) == "<EventStream open, status 200, last id ''>"
+    stream.close()
+    assert "closed" in repr(stream)
+
+
+def test_the_last_event_id_is_that_of_what_was_handed_out() -> None:
+    stream = stream_of(numbers(1, 2) + b"data: 3\n\nid: 4\n\n")
+    seen = [stream.last_event_id]
+    for _ in stream:
+        seen.append(stream.last_event_id)
+    assert seen == ["", "1", "2", "2"]
+    assert stream.last_event_id == "4"  # a block with an id alone sets it, too
+
+
+# --- Ways out -----------------------------------------------------------------------------------
+
+
+def test_leaving_the_with_early() -> None:
+    with stream_of(numbers(1, 2)) as stream:
+        for _ in stream:
+            break
+    assert stream.closed
+    assert response_of(stream).closes == 1
+    assert list(stream) == []
+    assert list(stream.raw_events()) == []
+
+
+def test_an_exception_in_the_with() -> None:
+    with pytest.raises(KeyError), stream_of(numbers(1)) as stream:
+        raise KeyError
+    assert (stream.closed, response_of(stream).closes) == (True, 1)
+
+
+def test_close_is_idempotent() -> None:
+    stream = stream_of(numbers(1))
+    stream.close()
+    stream.close()
+    assert response_of(stream).closes == 1
+
+
+def test_close_drops_what_was_read_ahead() -> None:
+    stream = stream_of(numbers(1, 2))
+    assert next(stream) == 1
+    stream.close()
+    assert list(stream) == []
+
+
+def test_close_ends_an_iteration_over_raw_events() -> None:
+    stream = stream_of(numbers(1, 2, 3), numbers(4))
+    raw = stream.raw_events()
+    next(raw)
+    stream.close()
+    assert list(raw) == []
+    assert stream.last_event_id == "1"
+
+
+def test_a_forgotten_stream_frees_its_connection() -> None:
+    stream = stream_of(numbers(1, 2))
+    next(stream)
+    response = response_of(stream)
+    del stream
+    gc.collect()
+    assert response.closes == 1
+
+
+def test_a_stream_that_could_not_be_made_is_no_trouble() -> None:
+    with pytest.raises(exceptions.ApiValueError):
+        stream_of(max_event_bytes=0)
+    gc.collect()
+
+
+def test_close_from_another_thread() -> None:
+    response = BlockingResponse()
+    stream = EventStream(response, as_json)
+    ended = threading.Event()
+
+    def iterate() -> None:
+        assert list(stream) == []
+        ended.set()
+
+    thread = threading.Thread(target=iterate)
+    thread.start()
+    assert response.blocked.wait(5)
+    stream.close()
+    assert ended.wait(5)
+    thread.join(5)
+    assert (response.aborts, response.closes) == (1, 1)
+
+
+def test_an_interrupt_from_the_keyboard() -> None:
+    stream = stream_of(numbers(1), KeyboardInterrupt())
+    assert next(stream) == 1
+    with pytest.raises(KeyboardInterrupt):
+        next(stream)
+    assert (stream.closed, response_of(stream).closes) == (True, 1)
+
+
+# --- Errors -------------------------------------------------------------------------------------
+
+
+def test_an_event_that_cannot_be_decoded() -> None:
+    good = numbers(1)
+    stream = stream_of(good + b"id: x\nevent: e\ndata: {oh\n\n" + numbers(3))
+    assert next(stream) == 1
+    with pytest.raises(StreamDecodeError) as caught:
+        next(stream)
+    error = caught.value
+    assert (error.event_id, error.event_name, error.excerpt) == ("x", "e", "{oh")
+    assert error.offset == len(good)
+    assert error.body == "{oh"
+    assert isinstance(error.__cause__, ValueError)
+    assert (error.status, error.method) == (200, "GET")
+    assert "\n" not in str(error)
+    assert pickle.loads(pickle.dumps(error)).offset == error.offset
+    assert stream.last_event_id == "x"
+    assert not stream.closed
+    assert list(stream) == [3]
+
+
+def test_the_offset_counts_from_the_start_of_the_stream() -> None:
+    blocks = [numbers(1), b": c\r\n\r\n", numbers(2), "data: é\n\n".encode(), b"data: 5\r\r"]
+    blocks = [*blocks, b"data: }\n\n"]
+    whole = b"".join(blocks)
+    for size in (1, 2, 3, 7, len(whole)):
+        pieces = [whole[begin : begin + size] for begin in range(0, len(whole), size)]
+        stream = stream_of(*pieces)
+        offsets = []
+        while True:
+            try:
+                next(stream)
+            except StreamDecodeError as error:
+                offsets.append(error.offset)
+            except StopIteration:
+                break
+        starts = [len(b"".join(blocks[:number])) for number in range(len(blocks))]
+        assert offsets == [starts[3], starts[5]]
+
+
+def test_the_excerpt_is_bounded() -> None:
+    stream = stream_of(b"data: " + b"x" * 100_000 + b"\n\n")
+    with pytest.raises(StreamDecodeError) as caught:
+        next(stream)
+    assert len(caught.value.excerpt) <= 1000
+    assert len(str(caught.value)) <= 2000
+    assert caught.value.body == "x" * 100_000
+    stream.close()
+
+
+def test_every_undecodable_event_is_told() -> None:
+    stream = stream_of(b"data: {\n\n" * 3 + numbers(1))
+    for _ in range(3):
+        with pytest.raises(StreamDecodeError):
+            next(stream)
+    assert list(stream) == [1]
+
+
+def test_another_error_of_the_decoder_is_not_hidden() -> None:
+    def decode(event: ServerSentEvent) -> object:
+        raise LookupError(event.data)
+
+    response = FakeResponse(numbers(1, 2))
+    with EventStream(response, decode) as stream, pytest.raises(LookupError):
+        next(stream)
+    assert response.closes == 1
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        ConnectionException(reason="reset"),
+        ProtocolException(reason="bad chunk"),
+        ResponseDecodeError(reason="bad gzip"),
+    ],
+    ids=lambda cause: type(cause).__name__,
+)
+def test_a_dying_connection(cause: ApiException) -> None:
+    stream = stream_of(numbers(1, 2) + b"data: unfin", cause)
+    assert [next(stream), next(stream)] == [1, 2]
+    with pytest.raises(StreamInterrupted) as caught:
+        next(stream)
+    assert caught.value.last_event_id == "2"
+    assert caught.value.reason == cause.reason
+    assert caught.value.__cause__ is cause
+    assert (caught.value.status, caught.value.method) == (200, "GET")
+    assert (stream.closed, response_of(stream).closes) == (True, 1)
+    assert stream.last_event_id == "2"
+    assert list(stream) == []
+
+
+def test_out_of_time() -> None:
+    stream = stream_of(numbers(1), ApiTimeoutError(reason="silence"))
+    assert next(stream) == 1
+    with pytest.raises(ApiTimeoutError):
+        next(stream)
+    assert (stream.closed, stream.last_event_id) == (True, "1")
+    assert list(stream) == []
+
+
+def test_an_event_that_is_too_large() -> None:
+    stream = stream_of(numbers(1) + b"data: " + b"x" * 200, b"x", max_event_bytes=100)
+    assert next(stream) == 1
+    with pytest.raises(EventTooLarge) as caught:
+        next(stream)
+    assert caught.value.limit == 100
+    assert caught.value.method == "GET"
+    assert response_of(stream).reads == 1  # nothing more was waited for
+    assert (stream.closed, list(stream)) == (True, [])
+
+
+def test_raw_events_raise_as_well() -> None:
+    stream = stream_of(numbers(1), ConnectionException(reason="reset"))
+    events: Iterable[ServerSentEvent] = stream.raw_events()
+    with pytest.raises(StreamInterrupted):
+        list(events)
+    assert stream.closed
+
+
+def test_the_errors_are_the_exported_ones() -> None:
+    assert StreamDecodeError is exceptions.StreamDecodeError
+    assert StreamInterrupted is exceptions.StreamInterrupted
+    assert EventTooLarge is exceptions.EventTooLarge

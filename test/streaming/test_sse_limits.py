@@ -1,0 +1,306 @@
+"""Memory and time of the parser: the limit of an event, what is held, how work grows."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import tracemalloc
+from collections.abc import Callable, Iterable, Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
+from acp_client_v0_1.streaming import EventTooLarge, ServerSentEvent, SSEParser
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+def pieces(stream: bytes, size: int) -> list[bytes]:
+    return [stream[begin : begin + size] for begin in range(0, len(stream), size)]
+
+
+def until_too_large(
+    parser: SSEParser, chunks: Iterable[bytes]
+) -> tuple[list[ServerSentEvent], bool]:
+    events: list[ServerSentEvent] = []
+    try:
+        for chunk in chunks:
+            events += parser.feed(chunk)
+        parser.close()
+    except EventTooLarge:
+        return events, True
+    return events, False
+
+
+# --- The limit ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 100, 101, 1000, 5000])
+@pytest.mark.parametrize(
+    "start", [b"data: ", b"data:", b"data: a\ndata: ", b"id: ", b"event: ", b"foo: ", b"x"]
+)
+def test_an_event_over_the_limit_raises(start: bytes, size: int) -> None:
+    parser = SSEParser(max_event_bytes=100)
+    with pytest.raises(EventTooLarge) as caught:
+        for chunk in pieces(start + b"x" * 4000, size):
+            parser.feed(chunk)
+    assert caught.value.limit == 100
+
+
+def test_an_event_within_the_limit_passes() -> None:
+    for size in (1, 10, 1000):
+        parser = SSEParser(max_event_bytes=100)
+        events, raised = until_too_large(parser, pieces(b"data: %b\n\n" % (b"x" * 90), size))
+        assert ([len(event.data) for event in events], raised) == ([90], False)
+
+
+def test_many_lines_of_one_event_count_together() -> None:
+    events, raised = until_too_large(SSEParser(max_event_bytes=100), [b"data: x\n"] * 60)
+    assert (events, raised) == ([], True)
+
+
+def test_events_do_not_add_up() -> None:
+    stream = b"data: %b\n\n" % (b"x" * 60) * 1000
+    for size in (50, 1000, len(stream)):
+        events, raised = until_too_large(SSEParser(max_event_bytes=100), pieces(stream, size))
+        assert (len(events), raised) == (1000, False)
+
+
+def test_the_events_before_the_large_one_are_not_lost() -> None:
+    parser = SSEParser(max_event_bytes=100)
+    assert [event.data for event in parser.feed(b"data: a\n\ndata: " + b"x" * 200)] == ["a"]
+    assert parser.event_offset(0) == 0
+    with pytest.raises(EventTooLarge):
+        parser.feed(b"")
+    with pytest.raises(EventTooLarge):
+        parser.feed(b"data: b\n\n")
+    parser.close()
+
+
+def test_close_says_what_no_call_has_said() -> None:
+    parser = SSEParser(max_event_bytes=100)
+    parser.feed(b"data: a\n\ndata: " + b"x" * 200)
+    with pytest.raises(EventTooLarge):
+        parser.close()
+    parser.close()
+
+
+def test_comments_are_not_held() -> None:
+    parser = SSEParser(max_event_bytes=100)
+    assert parser.feed(b"data: a\n:") == []
+    for _ in range(100):
+        assert parser.feed(b"x" * 1000) == []
+    for _ in range(100):
+        assert parser.feed(b"\n: " + b"y" * 1000) == []
+    assert parser.feed(b"\n\n") == [ServerSentEvent("message", "a", "")]
+
+
+def test_lines_of_every_field_count_and_comments_do_not() -> None:
+    parser = SSEParser(max_event_bytes=100)
+    for _ in range(100):
+        assert parser.feed(b": no\n") == []
+    for _ in range(5):
+        assert parser.feed(b"id: 1\nevent: e\nfoo\n") == []  # 18 bytes
+    with pytest.raises(EventTooLarge):
+        parser.feed(b"id: 1\nevent: e\nfoo\n")
+
+
+def test_the_limit_is_exact() -> None:
+    lines = b"id: 1\r\n: a comment\r\n" + "data: é".encode() + b"\xff\r\n"  # 6 + 10 bytes
+    for size in (1, 3, 100):
+        assert until_too_large(SSEParser(16), pieces(lines + b"\r\n", size))[1] is False
+        assert until_too_large(SSEParser(15), pieces(lines + b"\r\n", size))[1] is True
+
+
+FRAGMENTS = [
+    b"data: xxxxxx",
+    b"data:",
+    b"\n",
+    b"\n\n",
+    b"\r",
+    b"\r\n",
+    b": xxxxxxxx",
+    b"id: 1",
+    b"\xff",
+]
+
+
+@settings(derandomize=True, deadline=None, database=None, max_examples=500)
+@given(
+    stream=st.lists(st.sampled_from(FRAGMENTS), max_size=20).map(b"".join),
+    size=st.integers(1, 40),
+    limit=st.integers(1, 40),
+)
+def test_the_outcome_does_not_depend_on_the_chunks(stream: bytes, size: int, limit: int) -> None:
+    bytewise = until_too_large(SSEParser(limit), pieces(stream, 1))
+    assert until_too_large(SSEParser(limit), pieces(stream, size)) == bytewise
+    assert until_too_large(SSEParser(limit), [stream]) == bytewise
+
+
+@pytest.mark.parametrize("bad", [0, -1])
+def test_a_limit_that_is_not_positive(bad: int) -> None:
+    with pytest.raises(ApiValueError, match="max_event_bytes"):
+        SSEParser(max_event_bytes=bad)
+
+
+@pytest.mark.parametrize("bad", ["1", 1.5, None, True])
+def test_a_limit_that_is_no_integer(bad: object) -> None:
+    with pytest.raises(ApiTypeError, match="max_event_bytes"):
+        SSEParser(max_event_bytes=bad)  # type: ignore[arg-type]
+
+
+# --- Memory -------------------------------------------------------------------------------------
+
+
+def peak_growth(work: Callable[[], object]) -> int:
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def feed_all(chunks: Iterable[bytes], **limit: int) -> int:
+    parser = SSEParser(**limit)
+    return sum(len(parser.feed(chunk)) for chunk in chunks)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"data: " + b"x" * 8 * MIB, b"\n".join([b"data: some text"] * (512 * KIB))],
+    ids=["one line", "many lines"],
+)
+@pytest.mark.parametrize("size", [64 * KIB, 16 * MIB], ids=["in chunks", "at once"])
+def test_a_large_event_is_held_little_more_than_twice(line: bytes, size: int) -> None:
+    chunks = [*pieces(line, size), b"\n\n"]
+    largest = len(line)
+    assert peak_growth(lambda: feed_all(chunks)) < 2.5 * largest + MIB
+
+
+def test_an_endless_stream_takes_constant_memory() -> None:
+    chunk = b"".join(b"id: %d\nevent: agent_event\ndata: {}\n\n" % n for n in range(1500))
+    few = peak_growth(lambda: feed_all([chunk] * 10))
+    many = peak_growth(lambda: feed_all([chunk] * 100))
+    assert many < few + 64 * KIB
+
+
+def resident_peak() -> int:
+    unit = 1 if sys.platform == "darwin" else KIB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def test_64_mib_of_small_events_leave_the_process_as_it_was() -> None:
+    chunk = b"".join(b"id: %d\nevent: agent_event\ndata: {}\n\n" % n for n in range(1500))
+    feed_all([chunk] * 10)
+    before = resident_peak()
+    assert feed_all(chunk for _ in range(64 * MIB // len(chunk))) > 1_000_000
+    assert resident_peak() - before < 8 * MIB
+
+
+def test_no_more_than_the_limit_is_held() -> None:
+    def work() -> None:
+        with pytest.raises(EventTooLarge):
+            feed_all((b"x" * 64 * KIB for _ in range(1000)), max_event_bytes=MIB)
+
+    assert peak_growth(work) < 2.5 * MIB
+
+
+# --- Work ---------------------------------------------------------------------------------------
+
+
+def calls(chunks: Sequence[bytes]) -> int:
+    """Count the calls, of Python and of C functions, that feeding takes."""
+    count = 0
+
+    def profile(frame: object, event: str, argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    parser = SSEParser()
+    before = sys.getprofile()
+    sys.setprofile(profile)
+    try:
+        for chunk in chunks:
+            parser.feed(chunk)
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+SMALL = b"id: 1\nevent: agent_event\ndata: {}\n\n"
+
+
+@pytest.mark.parametrize(
+    ("unit", "size"),
+    [
+        (SMALL * 20, 4096),
+        (SMALL * 20, 1),
+        (b"data: x\n" * 100, 64),
+        (b"data: " + b"x" * 5000, 16),
+        (b"foo" * 1000, 16),
+        (b": ping\r\n\r\n" * 100, 7),
+        (b"\n" * 1000, 3),
+        (b"\r" * 1000, 3),
+    ],
+    ids=["chunks", "bytes", "lines", "one line", "unknown", "comments", "LF", "CR"],
+)
+def test_twice_the_stream_takes_twice_the_calls(unit: bytes, size: int) -> None:
+    once, twice = calls(pieces(unit * 4, size)), calls(pieces(unit * 8, size))
+    assert twice < 2.2 * once
+
+
+def test_a_repeated_shape_takes_few_calls_an_event() -> None:
+    # Else the fast way is not taken, and only a benchmark would tell.
+    assert calls([SMALL * 1000]) < 3.5 * 1000
+
+
+# --- Use ----------------------------------------------------------------------------------------
+
+
+def test_any_bytes_like_chunk() -> None:
+    parser = SSEParser()
+    assert parser.feed(bytearray(b"data: ")) == []
+    assert parser.feed(memoryview(b"a\n")) == []
+    assert parser.feed(b"\n") == [ServerSentEvent("message", "a", "")]
+
+
+def test_a_reused_buffer_is_not_kept() -> None:
+    parser, buffer = SSEParser(), bytearray(b"data: a\n")
+    parser.feed(buffer)
+    buffer[:] = b"x" * len(buffer)
+    assert parser.feed(b"\n") == [ServerSentEvent("message", "a", "")]
+
+
+def test_text_is_refused() -> None:
+    with pytest.raises(TypeError):
+        SSEParser().feed("data: a\n\n")  # type: ignore[arg-type]
+
+
+def test_close_drops_the_unfinished_event_and_ends_the_parser() -> None:
+    parser = SSEParser()
+    assert parser.feed(b"id: 1\ndata: a\n\nid: 2\ndata: b\n") != []
+    parser.close()
+    parser.close()
+    assert parser.last_event_id == "1"
+    with pytest.raises(ApiValueError, match="closed"):
+        parser.feed(b"\n")
+
+
+def test_an_absurd_retry_is_ignored() -> None:
+    parser = SSEParser()
+    parser.feed(b"retry: " + b"9" * 100_000 + b"\n")
+    assert parser.retry is None
+    parser.feed(b"retry: " + b"0" * 100_000 + b"5\n")
+    assert parser.retry == 5
+
+
+def test_an_event_cannot_be_changed() -> None:
+    (event,) = SSEParser().feed(b"data: a\n\n")
+    with pytest.raises(AttributeError):
+        event.data = "b"  # type: ignore[misc]
+    assert event == ServerSentEvent(event="message", data="a", id="")
+    assert hash(event) == hash(ServerSentEvent(data="a"))

@@ -1,0 +1,579 @@
+"""`get_run_stream` over real sockets: promptness, ways out, broken bodies, unexpected answers.
+
+Each server sends exactly the bytes of its script (see `support.socket_server`).
+"""
+
+from __future__ import annotations
+
+import gc
+import gzip
+import json
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from support.socket_server import CLOSE, RESET, STALL, SocketServer, chunk, head, response
+
+from acp_client_v0_1 import ApiClient, Configuration, RunsApi
+from acp_client_v0_1.exceptions import (
+    ApiTimeoutError,
+    ConnectionException,
+    NotFoundException,
+    ProtocolException,
+    ResponseDecodeError,
+    ServiceException,
+)
+from acp_client_v0_1.models.run_output_stream import RunOutputStream
+from acp_client_v0_1.streaming import (
+    EventStream,
+    EventTooLarge,
+    StreamDecodeError,
+    StreamInterrupted,
+)
+
+Stream = EventStream[RunOutputStream]
+EVENT_STREAM = "text/event-stream"
+IDLE = response(b"[]")
+
+
+def payload(number: int) -> bytes:
+    return json.dumps(
+        {"type": "custom", "run_id": "r", "status": "pending", "update": {"n": number}}
+    ).encode()
+
+
+def event(number: int) -> bytes:
+    return b"id: %d\nevent: agent_event\ndata: %b\n\n" % (number, payload(number))
+
+
+def number_of(item: RunOutputStream) -> int:
+    number = item.data.actual_instance.to_dict()["update"]["n"]
+    assert isinstance(number, int)
+    return number
+
+
+def numbers(stream: Stream) -> list[int]:
+    return [number_of(item) for item in stream]
+
+
+CHUNKED = head(content_type=EVENT_STREAM, transfer_encoding="chunked")
+CLOSED = head(content_type=EVENT_STREAM, connection="close")
+
+
+def sized(length: int) -> bytes:
+    return head(content_type=EVENT_STREAM, content_length=str(length))
+
+
+def chunked(*pieces: bytes) -> bytes:
+    return CHUNKED + b"".join(map(chunk, pieces)) + chunk(b"")
+
+
+@contextmanager
+def client(server: SocketServer, **settings: Any) -> Iterator[RunsApi]:
+    configuration = Configuration(host=server.url, **settings)
+    with ApiClient(configuration) as api_client:
+        yield RunsApi(api_client)
+
+
+def connections(server: SocketServer) -> int:
+    """Count the connections that requests came over."""
+    return len({request.connection for request in server.requests})
+
+
+# --- Promptness: the first event is out before the second one is sent ---------------------------
+
+
+class Gate:
+    """Lets a server go on when the client has said so."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self.waited_in_vain = False
+
+    def __call__(self, connection: object) -> None:
+        self.waited_in_vain = not self.event.wait(5)
+
+
+def gzip_pieces(*pieces: bytes) -> list[bytes]:
+    packer = zlib.compressobj(wbits=31)
+    packed = [packer.compress(piece) + packer.flush(zlib.Z_SYNC_FLUSH) for piece in pieces]
+    return [*packed[:-1], packed[-1] + packer.flush()]
+
+
+ONE, TWO = event(1), event(2)
+GZIPPED = gzip_pieces(ONE, TWO)
+FRAMINGS: dict[str, tuple[bytes, bytes, list[Any]]] = {
+    "chunked": (CHUNKED + chunk(ONE), chunk(TWO) + chunk(b""), []),
+    "several chunks an event": (
+        CHUNKED + b"".join(chunk(ONE[i : i + 5]) for i in range(0, len(ONE), 5)),
+        chunk(TWO) + chunk(b""),
+        [],
+    ),
+    "content length": (sized(len(ONE + TWO)) + ONE, TWO, []),
+    "until close, HTTP/1.0": (
+        b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + ONE,
+        TWO,
+        [CLOSE],
+    ),
+    "until close, HTTP/1.1": (CLOSED + ONE, TWO, [CLOSE]),
+    "gzip in chunks": (
+        head(content_type=EVENT_STREAM, transfer_encoding="chunked", content_encoding="gzip")
+        + chunk(GZIPPED[0]),
+        chunk(GZIPPED[1]) + chunk(b""),
+        [],
+    ),
+    "gzip until close": (
+        head(content_type=EVENT_STREAM, connection="close", content_encoding="gzip") + GZIPPED[0],
+        GZIPPED[1],
+        [CLOSE],
+    ),
+    "a lone CR": (
+        CHUNKED + chunk(ONE.replace(b"\n", b"\r")),
+        chunk(b"\n" + TWO) + chunk(b""),
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize(("first", "second", "end"), FRAMINGS.values(), ids=FRAMINGS.keys())
+def test_the_first_event_before_the_second_is_sent(
+    first: bytes, second: bytes, end: list[Any]
+) -> None:
+    gate = Gate()
+    with SocketServer([first, gate, second, *end]) as server, client(server) as runs:
+        stream = runs.get_run_stream("r")
+        assert number_of(next(stream)) == 1
+        gate.event.set()
+        assert numbers(stream) == [2]
+        assert stream.closed
+    assert not gate.waited_in_vain
+
+
+@pytest.mark.parametrize("size", [1, 3, 50])
+def test_the_cuts_do_not_matter(size: int) -> None:
+    body = b"".join(map(event, range(20)))
+    cuts = [chunk(body[begin : begin + size]) for begin in range(0, len(body), size)]
+    with SocketServer(CHUNKED + b"".join(cuts) + chunk(b"")) as server, client(server) as runs:
+        assert numbers(runs.get_run_stream("r")) == list(range(20))
+
+
+def test_a_large_event() -> None:
+    text = "x" * 3_000_000
+    data = json.dumps({"type": "custom", "run_id": "r", "status": "pending", "update": {"t": text}})
+    with SocketServer(chunked(b"data: " + data.encode() + b"\n\n")) as server:  # noqa: SIM117
+        with client(server) as runs:
+            (item,) = runs.get_run_stream("r")
+    assert item.data.actual_instance.to_dict()["update"] == {"t": text}
+
+
+def test_an_event_over_the_clients_limit() -> None:
+    big = b"data: " + b"x" * 5000 + b"\n\n"
+    with SocketServer(chunked(ONE, big, TWO)) as server:  # noqa: SIM117
+        with client(server, max_event_bytes=2000) as runs:
+            stream = runs.get_run_stream("r")
+            assert number_of(next(stream)) == 1
+            with pytest.raises(EventTooLarge) as caught:
+                next(stream)
+            assert (caught.value.limit, stream.closed) == (2000, True)
+            assert list(stream) == []
+
+
+# --- Ways out: the connection is used again, or gone --------------------------------------------
+
+
+def test_the_end_gives_the_connection_back() -> None:
+    with SocketServer(chunked(ONE, TWO), chunked()) as server, client(server) as runs:
+        assert numbers(runs.get_run_stream("r")) == [1, 2]
+        with runs.get_run_stream("r"):
+            assert connections(server) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [chunked(), sized(0), head(204), chunked(b": only a comment\n\n")],
+    ids=["chunked", "length 0", "204", "comment"],
+)
+def test_an_empty_stream_gives_the_connection_back(answer: bytes) -> None:
+    with SocketServer(answer, chunked()) as server, client(server) as runs:
+        with runs.get_run_stream("r") as stream:
+            assert list(stream) == []
+        with runs.get_run_stream("r"):
+            assert connections(server) == 1
+
+
+def test_204_says_so() -> None:
+    with SocketServer(head(204)) as server, client(server) as runs:
+        stream = runs.get_run_stream("r")
+        assert stream.status == 204
+        assert list(stream) == []
+
+
+def leave_with(stream: Stream) -> None:
+    with stream:
+        for _ in stream:
+            break
+
+
+def raise_in_the_loop(stream: Stream) -> None:
+    with pytest.raises(ZeroDivisionError), stream:
+        for _ in stream:
+            raise ZeroDivisionError
+
+
+def close_it(stream: Stream) -> None:
+    next(stream)
+    stream.close()
+
+
+def close_unread(stream: Stream) -> None:
+    stream.close()
+
+
+WAYS_OUT: list[Callable[[Stream], None]] = [leave_with, raise_in_the_loop, close_it, close_unread]
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize("leave", WAYS_OUT, ids=lambda leave: leave.__name__)
+def test_leaving_early_closes_the_connection(leave: Callable[[Stream], None]) -> None:
+    # No ResourceWarning either: warnings are errors here.
+    with SocketServer([CHUNKED + chunk(ONE + TWO), STALL], IDLE) as server, client(server) as runs:
+        stream = runs.get_run_stream("r")
+        leave(stream)
+        assert stream.closed
+        wait_until(lambda: server.still_open == 0)
+        runs.search_runs({})
+        assert connections(server) == 2
+
+
+def test_a_forgotten_stream_closes_its_connection() -> None:
+    with SocketServer([CHUNKED + chunk(ONE + TWO), STALL], IDLE) as server, client(server) as runs:
+        for _ in runs.get_run_stream("r"):
+            break
+        gc.collect()
+        wait_until(lambda: server.still_open == 0)
+        runs.search_runs({})
+        assert connections(server) == 2
+
+
+def test_many_streams_left_early_leave_nothing_behind() -> None:
+    with SocketServer([CHUNKED + chunk(ONE), STALL]) as server, client(server) as runs:
+        for _ in range(20):
+            with runs.get_run_stream("r") as stream:
+                next(stream)
+        wait_until(lambda: server.still_open == 0)
+
+
+@pytest.mark.parametrize("begin", [CHUNKED + chunk(ONE), sized(10_000) + ONE, CLOSED + ONE])
+def test_close_from_another_thread(begin: bytes) -> None:
+    with SocketServer([begin, STALL]) as server, client(server) as runs:
+        stream = runs.get_run_stream("r")
+        next(stream)
+        seconds: list[float] = []
+
+        def close() -> None:
+            time.sleep(0.1)  # by then the other thread is in its read
+            seconds.append(time.monotonic())
+            stream.close()
+
+        thread = threading.Thread(target=close)
+        thread.start()
+        assert list(stream) == []
+        assert time.monotonic() - seconds[0] < 0.5
+        thread.join()
+        assert stream.closed
+        wait_until(lambda: server.still_open == 0)
+
+
+# --- Bodies that break off ----------------------------------------------------------------------
+
+GZIP = head(content_type=EVENT_STREAM, transfer_encoding="chunked", content_encoding="gzip")
+WRONG_SUM = gzip.compress(ONE)[:-8] + b"x" * 8
+
+# What comes up to the first event, what comes after it, how it ends, what that is.
+BROKEN: dict[str, tuple[bytes, bytes, str, type[Exception]]] = {
+    "a chunk cut short": (CHUNKED + chunk(ONE), b"ff\r\nid: 2\n", CLOSE, ConnectionException),
+    "no last chunk": (CHUNKED + chunk(ONE), b"", CLOSE, ConnectionException),
+    "cut in a chunk's size": (CHUNKED + chunk(ONE), b"1", CLOSE, ConnectionException),
+    "content length cut short": (
+        sized(len(ONE) + 50) + ONE,
+        b"id: 2\n",
+        CLOSE,
+        ConnectionException,
+    ),
+    "no chunk size": (CHUNKED + chunk(ONE), b"oops\r\n", STALL, ProtocolException),
+    "gzip cut short": (GZIP + chunk(GZIPPED[0]), chunk(b""), STALL, ResponseDecodeError),
+    "no gzip after it": (
+        GZIP + chunk(WRONG_SUM[:-8]),
+        chunk(WRONG_SUM[-8:]) + chunk(b""),
+        STALL,
+        ResponseDecodeError,
+    ),
+}
+
+
+def check_interruption(steps: list[Any], cause: type[Exception]) -> None:
+    with SocketServer(steps, IDLE) as server, client(server) as runs:
+        stream = runs.get_run_stream("r")
+        assert number_of(next(stream)) == 1
+        with pytest.raises(StreamInterrupted) as caught:
+            next(stream)
+        assert caught.value.last_event_id == "1"
+        assert isinstance(caught.value.__cause__, cause)
+        assert stream.closed
+        assert list(stream) == []
+        runs.search_runs({})
+        assert connections(server) == 2
+
+
+@pytest.mark.parametrize(("begin", "rest", "end", "cause"), BROKEN.values(), ids=BROKEN.keys())
+def test_a_broken_body_is_no_clean_end(
+    begin: bytes, rest: bytes, end: str, cause: type[Exception]
+) -> None:
+    check_interruption([begin, 0.05, rest, end], cause)
+
+
+# Where the last bytes of a gzip member are wrong, zlib keeps back what came together with them.
+AT_ONCE = {name: case for name, case in BROKEN.items() if name != "no gzip after it"}
+
+
+@pytest.mark.parametrize(("begin", "rest", "end", "cause"), AT_ONCE.values(), ids=AT_ONCE.keys())
+def test_whole_events_come_before_the_error_even_in_one_packet(
+    begin: bytes, rest: bytes, end: str, cause: type[Exception]
+) -> None:
+    check_interruption([begin + rest, end], cause)
+
+
+@pytest.mark.parametrize("begin", [CHUNKED + chunk(ONE), sized(1000) + ONE, CLOSED + ONE])
+def test_a_reset_is_no_clean_end(begin: bytes) -> None:
+    gate = Gate()  # a reset overtakes what the client has not read yet
+    with SocketServer([begin, gate, RESET]) as server, client(server) as runs:
+        stream = runs.get_run_stream("r")
+        assert number_of(next(stream)) == 1
+        gate.event.set()
+        with pytest.raises(StreamInterrupted) as caught:
+            next(stream)
+        assert caught.value.last_event_id == "1"
+        assert isinstance(caught.value.__cause__, ConnectionException)
+
+
+def test_an_interrupted_stream_is_not_sent_again() -> None:
+    with SocketServer([CHUNKED + chunk(ONE), CLOSE]) as server, client(server) as runs:
+        with pytest.raises(StreamInterrupted):
+            list(runs.get_run_stream("r"))
+        assert len(server.requests) == 1
+
+
+# --- Time ---------------------------------------------------------------------------------------
+
+
+def test_an_idle_stream_runs_into_the_silence_limit() -> None:
+    with SocketServer([CHUNKED + chunk(ONE), STALL]) as server, client(server) as runs:
+        stream = runs.get_run_stream("r", _request_timeout=(5, 0.2))
+        assert number_of(next(stream)) == 1
+        start = time.monotonic()
+        with pytest.raises(ApiTimeoutError):
+            next(stream)
+        assert 0.1 < time.monotonic() - start < 2
+        assert (stream.closed, stream.last_event_id) == (True, "1")
+        wait_until(lambda: server.still_open == 0)
+
+
+def test_the_silence_limit_is_for_each_read() -> None:
+    steps: list[Any] = [CHUNKED]
+    for number in range(6):
+        steps += [chunk(event(number)), 0.1]
+    with SocketServer([*steps, chunk(b"")]) as server, client(server) as runs:
+        assert len(list(runs.get_run_stream("r", _request_timeout=(5, 0.4)))) == 6
+
+
+def test_endless_comments_end_at_the_deadline() -> None:
+    with SocketServer([CHUNKED, *[chunk(b": ping\n\n"), 0.02] * 500]) as server:  # noqa: SIM117
+        with client(server) as runs:
+            start = time.monotonic()
+            stream = runs.get_run_stream("r", _request_timeout=0.3)
+            with pytest.raises(ApiTimeoutError):
+                next(stream)
+            assert 0.2 < time.monotonic() - start < 2
+            assert stream.closed
+
+
+def test_a_trickle_without_an_event_ends_at_the_deadline() -> None:
+    with SocketServer([CHUNKED, *[chunk(b"x"), 0.02] * 500]) as server, client(server) as runs:
+        with pytest.raises(ApiTimeoutError), runs.get_run_stream("r", _request_timeout=0.3) as s:
+            next(s)
+        wait_until(lambda: server.still_open == 0)
+
+
+def test_the_clients_own_limit_for_streams() -> None:
+    with SocketServer([CHUNKED + chunk(ONE), STALL]) as server:  # noqa: SIM117
+        with client(server, stream_timeout=(5, 0.2)) as runs:
+            stream = runs.get_run_stream("r")
+            next(stream)
+            with pytest.raises(ApiTimeoutError):
+                next(stream)
+
+
+# --- Other answers than a stream ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b"<html>Log in</html>", "text/html"),
+        (payload(1), "application/json"),
+        (event(1), "text/plain"),
+        (event(1), "text/event-streaming"),
+        (event(1), ""),
+    ],
+)
+def test_a_wrong_content_type(body: bytes, content_type: str) -> None:
+    answer = response(body, content_type=content_type)
+    with SocketServer(answer, IDLE) as server, client(server) as runs:
+        with pytest.raises(ResponseDecodeError) as caught:
+            runs.get_run_stream("r")
+        assert caught.value.body == body.decode()
+        assert caught.value.status == 200
+        runs.search_runs({})
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["text/event-stream; charset=utf-8", "Text/Event-Stream", "text/event-stream;charset=latin-1"],
+)
+def test_a_content_type_with_parameters(content_type: str) -> None:
+    # The charset says nothing: an event stream is UTF-8 (9.2.5).
+    body = "data: é\n\n".encode()
+    with SocketServer(response(body, content_type=content_type)) as server:  # noqa: SIM117
+        with client(server) as runs:
+            (only,) = runs.get_run_stream("r").raw_events()
+    assert only.data == "é"
+
+
+def test_404_before_the_stream() -> None:
+    answer = response(b'"no such run"', 404)
+    with SocketServer(answer, chunked()) as server, client(server) as runs:
+        with pytest.raises(NotFoundException) as caught:
+            runs.get_run_stream("r")
+        assert caught.value.data == "no such run"
+        with runs.get_run_stream("r"):
+            assert connections(server) == 1
+
+
+def test_500_before_the_stream() -> None:
+    with SocketServer([response(b"", 500), CLOSE]) as server:  # noqa: SIM117
+        with client(server, retries=False) as runs:
+            with pytest.raises(ServiceException):
+                runs.get_run_stream("r")
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_to_a_stream(status: int) -> None:
+    moved = response(b"", status, location="/runs/r/stream/")
+    with SocketServer(moved, chunked(ONE)) as server, client(server) as runs:
+        assert numbers(runs.get_run_stream("r")) == [1]
+        assert [request.path for request in server.requests] == [
+            "/runs/r/stream",
+            "/runs/r/stream/",
+        ]
+        assert server.requests[1].headers["accept"].startswith(EVENT_STREAM)
+
+
+# --- What real servers do -----------------------------------------------------------------------
+
+
+def served(body: bytes, **settings: Any) -> Any:
+    """Give the typed events of a body that came in one chunk."""
+    with SocketServer(chunked(body)) as server, client(server, **settings) as runs:
+        return list(runs.get_run_stream("r"))
+
+
+def test_a_keep_alive_colon_without_a_line_end() -> None:
+    # It swallows the line that comes next: here an id, there the event's name.
+    lines = event(1).split(b"\n")
+    swallowed_id = b":" + event(1)
+    swallowed_name = lines[0] + b"\n:" + b"\n".join(lines[1:])
+    items = served(event(0) + swallowed_id + swallowed_name)
+    assert [(item.id, number_of(item)) for item in items] == [("0", 0), ("0", 1), ("1", 1)]
+    assert {item.event for item in items} == {"agent_event"}
+
+
+def test_ids_that_start_again_on_each_connection() -> None:
+    with SocketServer(chunked(ONE, TWO)) as server, client(server) as runs:
+        for _ in range(2):
+            stream = runs.get_run_stream("r")
+            assert numbers(stream) == [1, 2]
+            assert stream.last_event_id == "2"
+
+
+def test_events_without_id() -> None:
+    with SocketServer(chunked(b"data: %b\n\n" % payload(1))) as server, client(server) as runs:
+        stream = runs.get_run_stream("r")
+        (item,) = stream
+        assert (item.id, stream.last_event_id) == ("", "")
+
+
+def test_a_stream_of_comments_only() -> None:
+    assert served(b": ping - 2024-01-01 00:00:00\r\n\r\n" * 100) == []
+
+
+def test_the_stream_of_a_finished_run_is_200_and_empty() -> None:
+    with SocketServer(response(b"", content_type=EVENT_STREAM)) as server:  # noqa: SIM117
+        with client(server) as runs:
+            stream = runs.get_run_stream("r")
+            assert (stream.status, list(stream)) == (200, [])
+
+
+def test_a_final_status_that_still_says_pending() -> None:
+    data = {"type": "result", "run_id": "not-a-uuid", "status": "pending", "result": {"x": None}}
+    (item,) = served(b"data: %b\n\n" % json.dumps(data).encode())
+    assert item.data.actual_instance.status == "pending"
+
+
+def test_unknown_fields_and_values() -> None:
+    data = {"type": "result", "run_id": "r", "status": "paused", "result": {}, "new": 1}
+    (item,) = served(b"data: %b\n\n" % json.dumps(data).encode())
+    assert item.data.actual_instance.to_dict()["new"] == 1
+    assert item.data.actual_instance.status == "paused"
+
+
+def test_crlf_as_sse_starlette_sends_it() -> None:
+    body = b"".join(map(event, range(3))).replace(b"\n", b"\r\n")
+    assert [number_of(item) for item in served(body)] == [0, 1, 2]
+
+
+def test_an_error_as_an_event_of_another_name() -> None:
+    body = ONE + b'event: error\ndata: "it broke"\n\n'
+    assert [number_of(item) for item in served(body)] == [1]
+    with SocketServer(chunked(body)) as server, client(server) as runs:
+        names = [raw.event for raw in runs.get_run_stream("r").raw_events()]
+    assert names == ["agent_event", "error"]
+
+
+def test_an_undecodable_event_and_the_rest_of_the_stream() -> None:
+    body = ONE + b'data: {"type": "novel"}\n\n' + TWO
+    with SocketServer(chunked(body)) as server, client(server) as runs:
+        stream = runs.get_run_stream("r")
+        assert number_of(next(stream)) == 1
+        with pytest.raises(StreamDecodeError) as caught:
+            next(stream)
+        assert (caught.value.offset, caught.value.event_name) == (len(ONE), "message")
+        assert caught.value.url is not None
+        assert numbers(stream) == [2]
+
+
+def test_a_host_with_a_base_path_and_a_trailing_slash() -> None:
+    with SocketServer(chunked(ONE)) as server:
+        configuration = Configuration(host=server.url + "/base/")
+        with ApiClient(configuration) as api_client:
+            assert numbers(RunsApi(api_client).get_run_stream("a b")) == [1]
+        assert server.requests[0].path == "/base/runs/a%20b/stream"
