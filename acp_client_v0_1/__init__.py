@@ -7,10 +7,10 @@ Each name loads its module when it is first used, so importing the package is al
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from acp_client_v0_1._lazy import lazy_exports
 from acp_client_v0_1._version import __version__
+
+TYPE_CHECKING = False  # typing's own would take longer to import than all of this
 
 __all__ = [
     "__version__",

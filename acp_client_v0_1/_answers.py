@@ -17,6 +17,7 @@ from acp_client_v0_1.exceptions import (
     ResponseDecodeError,
     ResponseValidationError,
 )
+from acp_client_v0_1.operation import Operation
 from acp_client_v0_1.rest import RESTResponse
 
 __all__ = ["check_event_stream", "decode", "status_error", "validate"]
@@ -30,6 +31,11 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
+@cache
+def _answer_of(operation: Operation[Any]) -> TypeAdapter[Any]:
+    return _adapter(operation.returns())
+
+
 def validate(content: bytes | str, kind: Any) -> Any:
     """Decode JSON text (RFC 8259) as a type.
 
@@ -39,15 +45,15 @@ def validate(content: bytes | str, kind: Any) -> Any:
     return _adapter(kind).validate_json(content)
 
 
-def decode(response: RESTResponse, kind: Any) -> Any:
-    """Decode the content of a successful answer as a type.
+def decode(response: RESTResponse, operation: Operation[Any]) -> Any:
+    """Decode the content of a successful answer of an operation.
 
     Raises:
         ResponseValidationError: the content is missing, no JSON, or does not fit the type.
     """
     content = response.data or b""
     try:
-        return validate(content, kind)
+        return _answer_of(operation).validate_json(content)
     except ValidationError as error:
         raise ResponseValidationError(
             status=response.status,

@@ -22,8 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone, tzinfo
 from enum import Enum
-from pprint import pformat
-from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -31,7 +30,6 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
-    RootModel,
     StrictBool,
     StrictInt,
     StrictStr,
@@ -42,9 +40,9 @@ from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, cor
 from typing_extensions import Self
 
 __all__ = [
-    # base classes
+    # base classes (that of a oneOf is in _one_of)
+    "Conversions",
     "Model",
-    "OneOf",
     "OpenEnum",
     # types of fields
     "Boolean",
@@ -57,8 +55,6 @@ __all__ = [
     "Field",
     "Literal",
 ]
-
-T = TypeVar("T")
 
 
 class Conversions(BaseModel):
@@ -87,6 +83,8 @@ class Conversions(BaseModel):
 
     def to_str(self) -> str:
         """Return the model for a person to read: its dictionary, one field a line."""
+        from pprint import pformat  # loaded only for who looks at a model
+
         return pformat(self.model_dump(mode="json", by_alias=True, exclude_none=True))
 
     @classmethod
@@ -153,43 +151,6 @@ class Model(Conversions):
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         """Yield what ``repr`` shows: the fields that have a value."""
         return ((name, value) for name, value in super().__repr_args__() if value is not None)
-
-
-class OneOf(RootModel[T], Conversions, Generic[T]):
-    """Base of the models that are one of several others, told apart by a discriminator."""
-
-    one_of_schemas: ClassVar[frozenset[str]] = frozenset()
-    """The names of the models that :attr:`actual_instance` can be."""
-
-    def __init__(self, *args: Any, **data: Any) -> None:
-        """Wrap an instance of one of the models, or a dictionary that has the discriminator.
-
-        Args:
-            *args: the instance, as the one positional argument.
-            **data: the instance, as the keyword ``actual_instance``.
-
-        Raises:
-            pydantic.ValidationError: (a ``ValueError``) it is none of them.
-            TypeError: not exactly one instance was given.
-        """
-        if len(args) + len(data) != 1 or not data.keys() <= {"actual_instance", "root"}:
-            raise TypeError(f"{type(self).__name__} takes one argument, actual_instance")
-        super().__init__(*args, *data.values())
-
-    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
-
-    @property
-    def actual_instance(self) -> T:
-        """The instance itself, with the type that the discriminator chose."""
-        return self.root
-
-    @actual_instance.setter
-    def actual_instance(self, value: T) -> None:
-        self.root = value
-
-    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        """Yield what ``repr`` shows: the instance alone."""
-        yield None, self.root
 
 
 class OpenEnum(str, Enum):

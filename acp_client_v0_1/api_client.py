@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 from typing_extensions import Self
 
+from acp_client_v0_1 import streaming
 from acp_client_v0_1._answers import check_event_stream, decode, status_error, validate
 from acp_client_v0_1._headers import merge_headers, request_auth_headers
 from acp_client_v0_1._stock_types import resolve_type
@@ -31,7 +32,6 @@ from acp_client_v0_1.deadline import RequestTimeout, resolve_timeout
 from acp_client_v0_1.exceptions import ApiValueError, ResponseDecodeError, ResponseValidationError
 from acp_client_v0_1.operation import Operation
 from acp_client_v0_1.rest import RawResponse, RESTClientObject, RESTResponse
-from acp_client_v0_1.streaming import EventStream, event_decoder
 
 __all__ = ["Api", "ApiClient", "CallOptions", "RawResponse", "RequestTimeout"]
 
@@ -193,15 +193,17 @@ class ApiClient:
         if operation.streaming:
             result = self._open_stream(operation, response)
         elif response.status != 204 or not operation.empty_on_204:
-            result = decode(response, operation.returns)
+            result = decode(response, operation)
         return cast(T, result)
 
-    def _open_stream(self, operation: Operation[Any], response: RESTResponse) -> EventStream[Any]:
+    def _open_stream(
+        self, operation: Operation[Any], response: RESTResponse
+    ) -> streaming.EventStream[Any]:
         if response.status != 204:
             check_event_stream(response)
-        return EventStream(
+        return streaming.EventStream(
             response,
-            event_decoder(operation.returns),
+            streaming.event_decoder(operation.returns()),
             max_event_bytes=self.configuration.max_event_bytes,
         )
 

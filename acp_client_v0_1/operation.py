@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote, urlencode
@@ -36,7 +36,8 @@ class Parameter:
     Attributes:
         name: its name in Python and on the wire, which are the same in this protocol.
         place: where the request carries it.
-        type: ``str``, ``int``, ``dict`` for a free JSON object, or a model.
+        type: ``str``, ``int``, ``dict`` for a free JSON object, or a function that gives a model,
+            so that the model loads when it is first used.
         required: whether None is refused.
         minimum: the smallest integer that the contract allows.
         block_window: whether it says for how many seconds the server may hold the request open.
@@ -44,7 +45,7 @@ class Parameter:
 
     name: str
     place: Literal["path", "query", "body"]
-    type: type[Any]
+    type: type[Any] | Callable[[], type[BaseModel]]
     required: bool = True
     minimum: int | None = None
     block_window: bool = False
@@ -66,7 +67,7 @@ class BoundArguments:
     block_window: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Operation(Generic[T_co]):
     """One operation of the contract; ``T_co`` is what its method returns.
 
@@ -75,7 +76,7 @@ class Operation(Generic[T_co]):
         method: the HTTP method.
         path: the path below the host, with ``{name}`` for each path parameter.
         parameters: in the order of the method's signature.
-        returns: the type of a 200 answer; for a stream, the type of one event.
+        returns: gives the type of a 200 answer; for a stream, the type of one event.
         accept: the media types of the answers.
         content_type: the media type of the request's content, None if it has none.
         safe: whether the operation changes nothing, so that it may be sent again.
@@ -87,7 +88,7 @@ class Operation(Generic[T_co]):
     method: str
     path: str
     parameters: tuple[Parameter, ...]
-    returns: Any
+    returns: Callable[[], Any]
     accept: str
     content_type: str | None = None
     safe: bool = False
@@ -156,6 +157,8 @@ def _integer(parameter: Parameter, value: object) -> int:
 def _content(parameter: Parameter, value: object) -> bytes:
     """Encode a body as JSON: a model, or a mapping that fits the model; a mapping where free."""
     name, kind = parameter.name, parameter.type
+    if not isinstance(kind, type):
+        kind = kind()
     if kind is not dict and isinstance(value, Mapping):
         value = _constructed(name, kind, value)
     if not isinstance(value, (Mapping, BaseModel) if kind is dict else kind):

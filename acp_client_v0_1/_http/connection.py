@@ -18,6 +18,7 @@ import contextlib
 import http.client
 import io
 import os
+import re
 import socket
 import sys
 import threading
@@ -45,6 +46,8 @@ __all__ = [
 # that close is lost with its outcome unknown. What changes something does not take the risk.
 _STALE = 2.0
 
+_BUFFER = 65_536  # bytes
+_CHUNK_SIZE = re.compile(rb"\r\n([0-9A-Fa-f]{1,8})\r\n")
 _MOST_INFORMATIONAL = 20
 _CODING = "transfer-encoding"
 _NOTHING_YET = "before any byte of the answer"
@@ -178,7 +181,7 @@ class _Reader(io.BufferedReader):
     """The file that http.client reads an answer from."""
 
     def __init__(self, source: _Source, connection: BoundedConnection) -> None:
-        super().__init__(source)
+        super().__init__(source, _BUFFER)
         self._source = source
         self._connection = connection
 
@@ -255,6 +258,31 @@ class Answer(http.client.HTTPResponse):
         options = (self.headers.get("connection") or "").lower()
         says_close = "close" in options or (self.version == 10 and "keep-alive" not in options)
         self.will_close = says_close or self.status >= 500 or self.status == 408
+
+    def read1(self, n: int = -1) -> bytes:
+        """Read what has arrived, of a chunked body in as many chunks as it has come."""
+        content = super().read1(n)
+        if content and self.chunked and self.chunk_left == 0:
+            content += self._buffered_chunks(n - len(content))
+        return content
+
+    def _buffered_chunks(self, room: int) -> bytes:
+        """Take the chunks that are in the buffer as a whole, which http.client does one by one.
+
+        Before and after, the next to be read is the line end behind a chunk's data.
+        """
+        self._source.sealed = True  # so that looking never waits
+        waiting = self.fp.peek(1)
+        self._source.sealed = False
+        pieces, taken = [], 0
+        while (size := _CHUNK_SIZE.match(waiting, taken)) is not None:
+            start, length = size.end(), int(size[1], 16)
+            if not 0 < length <= min(room, len(waiting) - start):
+                break
+            pieces.append(waiting[start : start + length])
+            taken, room = start + length, room - length
+        self.fp.read(taken)
+        return b"".join(pieces)
 
     def abort(self) -> None:
         """Wake a read of another thread, which then fails; the connection is lost."""

@@ -18,7 +18,7 @@ _GET_ACP_DESCRIPTOR_BY_ID: Operation[models.AgentACPDescriptor] = Operation(
     "GET",
     "/agents/{agent_id}/descriptor",
     (Parameter("agent_id", "path", str),),
-    returns=models.AgentACPDescriptor,
+    returns=lambda: models.AgentACPDescriptor,
     accept="application/json",
     safe=True,
 )
@@ -27,7 +27,7 @@ _GET_AGENT_BY_ID: Operation[models.Agent] = Operation(
     "GET",
     "/agents/{agent_id}",
     (Parameter("agent_id", "path", str),),
-    returns=models.Agent,
+    returns=lambda: models.Agent,
     accept="application/json",
     safe=True,
 )
@@ -35,8 +35,8 @@ _SEARCH_AGENTS: Operation[list[models.Agent]] = Operation(
     "search_agents",
     "POST",
     "/agents/search",
-    (Parameter("agent_search_request", "body", models.AgentSearchRequest),),
-    returns=list[models.Agent],
+    (Parameter("agent_search_request", "body", lambda: models.AgentSearchRequest),),
+    returns=lambda: list[models.Agent],
     accept="application/json",
     content_type="application/json",
     safe=True,

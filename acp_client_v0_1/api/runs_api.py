@@ -6,11 +6,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from acp_client_v0_1 import models
+from acp_client_v0_1 import models, streaming
 from acp_client_v0_1.api_client import Api, RawResponse, RequestTimeout
 from acp_client_v0_1.api_response import ApiResponse
 from acp_client_v0_1.operation import Operation, Parameter
-from acp_client_v0_1.streaming import EventStream
 
 __all__ = ["RunsApi"]
 
@@ -18,8 +17,8 @@ _CREATE_RUN: Operation[models.Run] = Operation(
     "create_run",
     "POST",
     "/runs",
-    (Parameter("run_create", "body", models.RunCreate),),
-    returns=models.Run,
+    (Parameter("run_create", "body", lambda: models.RunCreate),),
+    returns=lambda: models.Run,
     accept="application/json",
     content_type="application/json",
 )
@@ -28,7 +27,7 @@ _DELETE_RUN: Operation[models.Run] = Operation(
     "DELETE",
     "/runs/{run_id}",
     (Parameter("run_id", "path", str),),
-    returns=models.Run,
+    returns=lambda: models.Run,
     accept="application/json",
 )
 _GET_RUN: Operation[models.Run] = Operation(
@@ -36,7 +35,7 @@ _GET_RUN: Operation[models.Run] = Operation(
     "GET",
     "/runs/{run_id}",
     (Parameter("run_id", "path", str),),
-    returns=models.Run,
+    returns=lambda: models.Run,
     accept="application/json",
     safe=True,
 )
@@ -48,17 +47,17 @@ _GET_RUN_OUTPUT: Operation[models.RunOutput | None] = Operation(
         Parameter("run_id", "path", str),
         Parameter("block_timeout", "query", int, required=False, minimum=0, block_window=True),
     ),
-    returns=models.RunOutput,
+    returns=lambda: models.RunOutput,
     accept="application/json",
     safe=True,
     empty_on_204=True,
 )
-_GET_RUN_STREAM: Operation[EventStream[models.RunOutputStream]] = Operation(
+_GET_RUN_STREAM: Operation[streaming.EventStream[models.RunOutputStream]] = Operation(
     "get_run_stream",
     "GET",
     "/runs/{run_id}/stream",
     (Parameter("run_id", "path", str),),
-    returns=models.RunOutputStream,
+    returns=lambda: models.RunOutputStream,
     accept="text/event-stream, application/json",
     safe=True,
     streaming=True,
@@ -71,7 +70,7 @@ _RESUME_RUN: Operation[models.Run] = Operation(
         Parameter("run_id", "path", str),
         Parameter("body", "body", dict),
     ),
-    returns=models.Run,
+    returns=lambda: models.Run,
     accept="application/json",
     content_type="application/json",
 )
@@ -79,8 +78,8 @@ _SEARCH_RUNS: Operation[list[models.Run]] = Operation(
     "search_runs",
     "POST",
     "/runs/search",
-    (Parameter("run_search_request", "body", models.RunSearchRequest),),
-    returns=list[models.Run],
+    (Parameter("run_search_request", "body", lambda: models.RunSearchRequest),),
+    returns=lambda: list[models.Run],
     accept="application/json",
     content_type="application/json",
     safe=True,
@@ -332,7 +331,7 @@ class RunsApi(Api):
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
-    ) -> EventStream[models.RunOutputStream]:
+    ) -> streaming.EventStream[models.RunOutputStream]:
         """Stream the run output (``GET /runs/{run_id}/stream``).
 
         Send the output of the run as a stream of server-sent events, see
@@ -354,7 +353,7 @@ class RunsApi(Api):
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
-    ) -> ApiResponse[EventStream[models.RunOutputStream]]:
+    ) -> ApiResponse[streaming.EventStream[models.RunOutputStream]]:
         """Do the same as :meth:`get_run_stream`, returning status and headers as well."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_with_http_info(_GET_RUN_STREAM, (run_id,), options)

@@ -17,8 +17,8 @@ _CREATE_THREAD: Operation[models.Thread] = Operation(
     "create_thread",
     "POST",
     "/threads",
-    (Parameter("thread_create", "body", models.ThreadCreate),),
-    returns=models.Thread,
+    (Parameter("thread_create", "body", lambda: models.ThreadCreate),),
+    returns=lambda: models.Thread,
     accept="application/json",
     content_type="application/json",
 )
@@ -27,7 +27,7 @@ _DELETE_THREAD: Operation[models.Thread] = Operation(
     "DELETE",
     "/threads/{thread_id}",
     (Parameter("thread_id", "path", str),),
-    returns=models.Thread,
+    returns=lambda: models.Thread,
     accept="application/json",
 )
 _GET_RUN_THREADSTATE: Operation[dict[str, Any]] = Operation(
@@ -35,7 +35,7 @@ _GET_RUN_THREADSTATE: Operation[dict[str, Any]] = Operation(
     "GET",
     "/runs/{run_id}/threadstate",
     (Parameter("run_id", "path", str),),
-    returns=dict[str, Any],
+    returns=lambda: dict[str, Any],
     accept="application/json",
     safe=True,
 )
@@ -44,7 +44,7 @@ _GET_THREAD: Operation[models.Thread] = Operation(
     "GET",
     "/threads/{thread_id}",
     (Parameter("thread_id", "path", str),),
-    returns=models.Thread,
+    returns=lambda: models.Thread,
     accept="application/json",
     safe=True,
 )
@@ -53,7 +53,7 @@ _GET_THREAD_HISTORY: Operation[list[models.Run]] = Operation(
     "GET",
     "/threads/{thread_id}/history",
     (Parameter("thread_id", "path", str),),
-    returns=list[models.Run],
+    returns=lambda: list[models.Run],
     accept="application/json",
     safe=True,
 )
@@ -62,7 +62,7 @@ _GET_THREAD_STATE: Operation[dict[str, Any]] = Operation(
     "GET",
     "/threads/{thread_id}/state",
     (Parameter("thread_id", "path", str),),
-    returns=dict[str, Any],
+    returns=lambda: dict[str, Any],
     accept="application/json",
     safe=True,
 )
@@ -70,8 +70,8 @@ _SEARCH_THREADS: Operation[list[models.Thread]] = Operation(
     "search_threads",
     "POST",
     "/threads/search",
-    (Parameter("thread_search_request", "body", models.ThreadSearchRequest),),
-    returns=list[models.Thread],
+    (Parameter("thread_search_request", "body", lambda: models.ThreadSearchRequest),),
+    returns=lambda: list[models.Thread],
     accept="application/json",
     content_type="application/json",
     safe=True,

@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from acp_client_v0_1._lazy import lazy_exports
+
+TYPE_CHECKING = False  # typing's own would take longer to import than all of this
 
 __all__ = [
     "Agent",

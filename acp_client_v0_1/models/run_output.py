@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from acp_client_v0_1 import _schema as schema
+from acp_client_v0_1._one_of import OneOf
 from acp_client_v0_1.models.run_error import RunError
 from acp_client_v0_1.models.run_interrupt import RunInterrupt
 from acp_client_v0_1.models.run_result import RunResult
@@ -12,7 +13,7 @@ __all__ = ["RunOutput"]
 
 
 class RunOutput(
-    schema.OneOf[
+    OneOf[
         schema.Annotated[
             RunError | RunInterrupt | RunResult,
             schema.Field(discriminator="type"),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from acp_client_v0_1 import _schema as schema
+from acp_client_v0_1._one_of import OneOf
 from acp_client_v0_1.models.custom_run_result_update import CustomRunResultUpdate
 from acp_client_v0_1.models.run_result import RunResult
 
@@ -11,7 +12,7 @@ __all__ = ["StreamEventPayload"]
 
 
 class StreamEventPayload(
-    schema.OneOf[
+    OneOf[
         schema.Annotated[
             CustomRunResultUpdate | RunResult,
             schema.Field(discriminator="type"),

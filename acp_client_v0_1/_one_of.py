@@ -1,0 +1,56 @@
+"""The base class of the generated models that are one of several others (OpenAPI's oneOf).
+
+Strategy: pydantic's root model, so that decoding is one native step: the discriminator says which
+model it is, and no schema is tried in vain. It stands apart from `_schema` because a root model
+takes pydantic a while to load, and what is only sent needs none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar, Generic, TypeVar
+
+from pydantic import RootModel
+
+from acp_client_v0_1._schema import Conversions
+
+__all__ = ["OneOf"]
+
+T = TypeVar("T")
+
+
+class OneOf(RootModel[T], Conversions, Generic[T]):
+    """Base of the models that are one of several others, told apart by a discriminator."""
+
+    one_of_schemas: ClassVar[frozenset[str]] = frozenset()
+    """The names of the models that :attr:`actual_instance` can be."""
+
+    def __init__(self, *args: Any, **data: Any) -> None:
+        """Wrap an instance of one of the models, or a dictionary that has the discriminator.
+
+        Args:
+            *args: the instance, as the one positional argument.
+            **data: the instance, as the keyword ``actual_instance``.
+
+        Raises:
+            pydantic.ValidationError: (a ``ValueError``) it is none of them.
+            TypeError: not exactly one instance was given.
+        """
+        if len(args) + len(data) != 1 or not data.keys() <= {"actual_instance", "root"}:
+            raise TypeError(f"{type(self).__name__} takes one argument, actual_instance")
+        super().__init__(*args, *data.values())
+
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+    @property
+    def actual_instance(self) -> T:
+        """The instance itself, with the type that the discriminator chose."""
+        return self.root
+
+    @actual_instance.setter
+    def actual_instance(self, value: T) -> None:
+        self.root = value
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """Yield what ``repr`` shows: the instance alone."""
+        yield None, self.root
