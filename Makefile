@@ -16,7 +16,7 @@ FUZZERS := $(sort $(wildcard fuzz/fuzz_*.py))
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help quickstart test docs-test fuzz bench check lint types contract generate \
-	generate-check dist dist-check compat format clean
+	generate-check dist dist-check compat compat-lowest format clean
 
 help:
 	@echo 'make quickstart   run the main job against a local server'
@@ -40,7 +40,7 @@ test: $(VENV)/.installed-dev
 docs-test: $(VENV)/.installed-dev
 	@$(BIN)/pytest test/test_documentation.py
 
-check: lint types contract generate-check dist-check
+check: lint types contract generate-check dist-check compat-lowest
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
@@ -64,6 +64,9 @@ dist: $(VENV)/.installed-dev
 
 dist-check: $(VENV)/.installed-dev
 	$(BIN)/python tools/packages.py check
+
+compat-lowest: $(VENV)/.installed-dev
+	$(BIN)/python tools/compat.py --here --versions lowest
 
 compat: $(VENV)/.installed-dev
 	$(BIN)/python tools/compat.py

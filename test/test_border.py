@@ -1,0 +1,64 @@
+"""The border between generated and hand-written files holds.
+
+`.openapi-generator/FILES` lists what `make generate` writes. Each Python file of the package is in
+that list and carries the banner, or is hand-written and carries none.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "acp_client_v0_1"
+LISTED = {
+    ROOT / line for line in (ROOT / ".openapi-generator" / "FILES").read_text("utf-8").splitlines()
+}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+BANNER = "Generated from openapi.yaml by `make generate`. Do not edit"
+
+# What the generator's stock templates leave in a project, and nobody here wants.
+LEFTOVERS = (
+    ".travis.yml",
+    ".gitlab-ci.yml",
+    ".github/workflows/python.yml",
+    "git_push.sh",
+    "requirements.txt",
+    "setup.cfg",
+    "test-requirements.txt",
+    "tox.ini",
+)
+
+
+def carries_banner(path: Path) -> bool:
+    return BANNER in path.read_text("utf-8")[:600]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_is_listed_and_bannered_or_neither(module: Path) -> None:
+    assert carries_banner(module) == (module in LISTED)
+
+
+def test_every_listed_file_is_there() -> None:
+    assert [path for path in sorted(LISTED) if not path.is_file()] == []
+
+
+def test_models_and_api_hold_generated_files_only() -> None:
+    inside = {path for path in MODULES if path.parent.name in {"api", "models"}}
+    assert inside and inside <= LISTED
+
+
+def test_reference_pages_are_generated_and_guides_are_not() -> None:
+    assert set((ROOT / "docs").glob("*.md")) <= LISTED
+    assert not LISTED & set((ROOT / "docs" / "guides").rglob("*.md"))
+
+
+def test_no_leftovers_of_the_stock_templates() -> None:
+    assert [name for name in LEFTOVERS if (ROOT / name).exists()] == []
+    assert not [path for path in LISTED if path.is_relative_to(ROOT / "test")]
+
+
+def test_the_generated_runs_api_stays_short() -> None:
+    lines = (PACKAGE / "api" / "runs_api.py").read_text("utf-8").splitlines()
+    assert len(lines) < 500

@@ -1,0 +1,140 @@
+"""Every Python block of the pages runs as printed, against a local server; no link is dead.
+
+Blocks below one top-level heading build on each other, in one namespace; a new top-level heading
+starts anew. So README.md and a guide tell one story each, and each operation of a reference page
+stands for itself. What a page may say about a block is described in tools/pages.py.
+
+Only the host differs from the page: the address of the local server stands in for
+http://localhost:8000 and http://localhost, and ACP_HOST names it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import sys
+import types
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+from pages import CodeBlock, anchors, blocks_to_follow, links
+
+from acp_client_v0_1.testing import LocalServer
+
+ROOT = Path(__file__).resolve().parent.parent
+RUNNABLE = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+LINKED = [*RUNNABLE, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+HOST = re.compile(r"http://(?:localhost|127\.0\.0\.1)(?::8000)?(?![\w:.])")
+
+# What the examples of the reference pages print instead of failing.
+SWALLOWED = "Exception when calling"
+
+PARTS = [
+    pytest.param(list(blocks), id=f"{page.relative_to(ROOT)}-{part}")
+    for page in RUNNABLE
+    for part, blocks in groupby(blocks_to_follow(page), key=lambda block: block.part)
+]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LocalServer]:
+    with LocalServer() as running:
+        yield running
+
+
+@pytest.fixture
+def reader(server: LocalServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Reader:
+    """Someone with a server and an empty folder to work in."""
+    monkeypatch.setenv("ACP_HOST", server.url)
+    monkeypatch.chdir(tmp_path)
+    module = types.ModuleType("documented_example")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return Reader(server.url, module)
+
+
+class Reader:
+    """Runs the blocks of one part of a page, one after the other, as one script."""
+
+    def __init__(self, host: str, module: types.ModuleType) -> None:
+        self.host = host
+        self.module = module
+        self.printed = ""
+
+    def follow(self, block: CodeBlock) -> None:
+        verb, _, rest = block.instruction.partition(" ")
+        if verb == "prints":
+            assert matches(block.source, self.printed), (
+                f"{where(block)}: the page says\n{block.source}\nand printed was\n{self.printed}"
+            )
+        elif verb == "raises":
+            with pytest.raises(Exception) as caught:
+                self.run(block)
+            assert rest in {kind.__name__ for kind in type(caught.value).__mro__}
+        elif verb == "":
+            self.run(block)
+            assert SWALLOWED not in self.printed, f"{where(block)}: {self.printed}"
+        else:
+            assert verb.rstrip(",") == "skip" and rest, (
+                f"{where(block)}: no such instruction: {block.instruction!r}"
+            )
+
+    def run(self, block: CodeBlock) -> None:
+        """Run a block at its own line numbers, so that a traceback points into the page."""
+        source = "\n" * (block.line - 1) + HOST.sub(self.host, block.source)
+        code = compile(source, str(block.page), "exec", dont_inherit=True)
+        output = io.StringIO()
+        try:
+            with contextlib.redirect_stdout(output):
+                exec(code, self.module.__dict__)
+        finally:
+            self.printed = output.getvalue()
+
+
+def matches(promised: str, printed: str) -> bool:
+    """Whether what was printed is what the page promises; … stands for any characters."""
+    pattern = ".*".join(re.escape(piece) for piece in promised.rstrip("\n").split("…"))
+    return re.fullmatch(pattern, printed.rstrip("\n"), re.DOTALL) is not None
+
+
+def where(block: CodeBlock) -> str:
+    return f"{block.page.relative_to(ROOT)}:{block.line}"
+
+
+@pytest.mark.parametrize("blocks", PARTS)
+def test_the_blocks_run_as_printed(blocks: list[CodeBlock], reader: Reader) -> None:
+    for block in blocks:
+        reader.follow(block)
+
+
+def test_every_page_that_should_show_code_does() -> None:
+    shown = {block.page for page in RUNNABLE for block in blocks_to_follow(page)}
+    assert {ROOT / "README.md", *(ROOT / "docs").glob("*Api.md")} <= shown
+
+
+def test_the_readme_leads_to_every_page_and_operation() -> None:
+    targets = set(links(ROOT / "README.md"))
+    assert {str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md")} <= {
+        target.partition("#")[0] for target in targets
+    }
+    for name in ("RunsApi", "AgentsApi", "ThreadsApi"):
+        operations = {link for link in links(ROOT / "docs" / f"{name}.md") if f"{name}.md#" in link}
+        assert operations and {f"docs/{operation}" for operation in operations} <= targets
+
+
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_link_is_dead(page: Path) -> None:
+    dead = [target for target in links(page) if is_dead(page, target)]
+    assert dead == []
+
+
+def is_dead(page: Path, target: str) -> bool:
+    if re.match(r"[a-z]+:", target):
+        return False  # another site: not to be reached from a test
+    path, _, fragment = target.partition("#")
+    there = (page.parent / path).resolve() if path else page
+    if not there.exists():
+        return True
+    return bool(fragment) and there.suffix == ".md" and fragment not in anchors(there)

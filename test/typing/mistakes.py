@@ -1,0 +1,34 @@
+"""Mistakes that a type checker finds before the program runs.
+
+mypy --strict reads this file with `warn_unused_ignores`: each line below is an error, of exactly
+the kind that its comment names, or the comment itself is one.
+"""
+
+from __future__ import annotations
+
+from acp_client_v0_1 import (
+    Configuration,
+    RunCreate,
+    RunOutputStream,
+    RunsApi,
+    RunSearchRequest,
+    ThreadsApi,
+)
+
+
+def mistakes(runs: RunsApi, threads: ThreadsApi) -> None:
+    RunCreate()  # type: ignore[call-arg]
+    RunCreate(agent="a")  # type: ignore[call-arg]
+    RunCreate(agent_id=1)  # type: ignore[arg-type]
+    RunCreate(agent_id="a", input="Hello")  # type: ignore[arg-type]
+    RunSearchRequest(limit="10")  # type: ignore[arg-type]
+    Configuration(hots="http://localhost")  # type: ignore[call-arg]
+    runs.get_run(1)  # type: ignore[arg-type]
+    runs.get_run("r", timeout=5)  # type: ignore[call-arg]
+    runs.get_run_output("r", block_timeout="10")  # type: ignore[arg-type]
+    runs.get_run_output("r").actual_instance  # type: ignore[union-attr]  # noqa: B018
+    runs.resume_run("r")  # type: ignore[call-arg]
+    runs.create_thread  # type: ignore[attr-defined]  # noqa: B018
+    threads.get_thread_state("t").get_state  # type: ignore[attr-defined]  # noqa: B018
+    event: RunOutputStream = runs.get_run_stream("r")  # type: ignore[assignment]
+    event.data.result  # type: ignore[attr-defined]  # noqa: B018

@@ -1,0 +1,86 @@
+"""Runs the suite against the built wheel with the oldest and newest dependencies: `make compat`.
+
+    python tools/compat.py                            each interpreter at hand, both ends
+    python tools/compat.py --here --versions lowest   this interpreter, the oldest dependencies
+
+"Oldest" is each lower bound that pyproject.toml declares, taken at its word. The suite runs in a
+copy of the checkout that lacks the package, so that only the installed wheel can be imported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import requires
+from pathlib import Path
+
+from environments import PACKAGE, Environment, copy_checkout, lowest_versions, run
+from packages import build
+
+INTERPRETERS = ("python3.10", "python3.11", "python3.12", "python3.13", "python3.14")
+
+# What looks at the checkout's own files, and so has no place beside an installed wheel.
+CHECKOUT_TESTS = ("test/test_border.py",)
+
+# How the package's metadata marks what the extra brings.
+_TESTING = 'extra == "testing"'
+
+
+def bounded_requirements() -> list[str]:
+    """What the package and its extra `testing` require, as pyproject.toml declares it."""
+    declared = requires("acp-client-v0-1") or []
+    plain = [line for line in declared if ";" not in line]
+    testing = [line.partition(";")[0].strip() for line in declared if _TESTING in line]
+    return plain + testing
+
+
+def run_suite(wheel: Path, interpreter: str, versions: str, work: Path) -> None:
+    """Install the wheel with one end of its dependencies' ranges and run the tests on it.
+
+    Args:
+        wheel: The built wheel.
+        interpreter: The Python to make the environment with.
+        versions: "lowest" or "newest".
+        work: An empty folder.
+    """
+    environment = Environment.create(work / "environment", interpreter)
+    pins = lowest_versions(bounded_requirements()) if versions == "lowest" else []
+    environment.install(f"{wheel}[dev]", *pins)
+    checkout = copy_checkout(work / "checkout")
+    shutil.rmtree(checkout / PACKAGE)
+    run([environment.program("python"), "-m", "pip", "check"])
+    ignored = [f"--ignore={path}" for path in CHECKOUT_TESTS]
+    run([environment.program("pytest"), "-q", *ignored], cwd=checkout)
+
+
+def available(interpreter: str) -> bool:
+    """Whether an interpreter is there and starts."""
+    try:
+        command = [interpreter, "-c", "import ensurepip"]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+def main() -> None:
+    """Build the wheel, then run the suite in each environment asked for."""
+    parser = argparse.ArgumentParser(description="Run the suite on the built wheel.")
+    parser.add_argument("--here", action="store_true", help="on this interpreter only")
+    parser.add_argument("--versions", choices=["lowest", "newest"], help="only this end")
+    options = parser.parse_args()
+    interpreters = [sys.executable] if options.here else [i for i in INTERPRETERS if available(i)]
+    with tempfile.TemporaryDirectory(prefix="acp-compat-") as folder:
+        work = Path(folder)
+        wheel, _ = build(copy_checkout(work / "source"), work / "dist")
+        for interpreter in interpreters:
+            for versions in [options.versions] if options.versions else ["lowest", "newest"]:
+                print(f"== {interpreter}, {versions} dependencies", flush=True)
+                with tempfile.TemporaryDirectory(dir=work) as place:
+                    run_suite(wheel, interpreter, versions, Path(place))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""Builds the wheel and the source package, and checks them: `make dist`, `make dist-check`.
+
+Built is always a copy of the checkout, under one fixed time and one owner, so that the same source
+gives the same bytes anywhere. The check builds once from the checkout and once more from the
+source package: equal bytes prove both that the build is reproducible and that the source package
+is complete. Then it installs the wheel in a fresh environment and runs the README's first script
+there, as a new user would.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import io
+import os
+import shutil
+import sys
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+
+from environments import PACKAGE, ROOT, Environment, copy_checkout, run
+from pages import code_blocks
+
+# The time stamp of every file in the packages: 1 January 2020, in seconds since 1970.
+EPOCH = 1_577_836_800
+
+# Parts of the checkout that serve its development only and are left out of the source package.
+CHECKOUT_ONLY = (".ci/", ".github/", ".gitignore", ".pre-commit-config.yaml")
+
+
+def build(source: Path, out: Path) -> tuple[Path, Path]:
+    """Build both packages from a copy of a source tree.
+
+    Returns:
+        The wheel and the source package, in `out`.
+    """
+    os.environ["SOURCE_DATE_EPOCH"] = str(EPOCH)
+    run([sys.executable, "-m", "build", "--outdir", str(out), str(source)], quiet=True)
+    (wheel,), (sdist,) = out.glob("*.whl"), out.glob("*.tar.gz")
+    _make_reproducible(sdist)
+    return wheel, sdist
+
+
+def _make_reproducible(sdist: Path) -> None:
+    """Write a source package again with sorted names, one time and no owner."""
+    plain = io.BytesIO()
+    with (
+        tarfile.open(sdist) as before,
+        tarfile.open(fileobj=plain, mode="w", format=tarfile.PAX_FORMAT) as after,
+    ):
+        for member in sorted(before.getmembers(), key=lambda member: member.name):
+            member.mtime, member.uid, member.gid, member.uname, member.gname = EPOCH, 0, 0, "", ""
+            member.pax_headers = {}
+            after.addfile(member, before.extractfile(member) if member.isfile() else None)
+    with sdist.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=EPOCH) as packed:
+        packed.write(plain.getvalue())
+
+
+def check_contents(wheel: Path, sdist: Path, checkout: Path) -> None:
+    """Compare what the packages hold with the checkout: nothing is missing, nothing is extra."""
+    files = {str(path.relative_to(checkout)) for path in checkout.rglob("*") if path.is_file()}
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if ".dist-info/" not in name}
+    _same("wheel", held, {name for name in files if name.startswith(f"{PACKAGE}/")})
+    with tarfile.open(sdist) as tar:
+        held = {name.partition("/")[2] for name in (m.name for m in tar if m.isfile())}
+    held = {name for name in held if ".egg-info/" not in name} - {"PKG-INFO", "setup.cfg"}
+    _same("source package", held, {name for name in files if not name.startswith(CHECKOUT_ONLY)})
+
+
+def _same(what: str, held: set[str], wanted: set[str]) -> None:
+    if held != wanted:
+        print(f"the {what} lacks {sorted(wanted - held)}, and has besides {sorted(held - wanted)}")
+        raise SystemExit(1)
+    print(f"the {what} holds the {len(held)} files that it should")
+
+
+def check_rebuild(wheel: Path, sdist: Path, work: Path) -> None:
+    """Build from the source package and compare the bytes with the packages at hand."""
+    with tarfile.open(sdist) as tar:
+        # The filter exists in every supported patch release, and by default only from 3.14 on.
+        tar.extractall(work / "unpacked", filter="data")
+    (source,) = (work / "unpacked").iterdir()
+    _remove_additions(source)
+    for again, first in zip(build(source, work / "again"), (wheel, sdist), strict=True):
+        if again.read_bytes() != first.read_bytes():
+            raise SystemExit(f"{first.name} is not reproducible: its second build differs")
+    print("a second build, from the source package, gives the same bytes")
+
+
+def _remove_additions(source: Path) -> None:
+    """Leave only sources: setuptools lists what it put into the last package in the next one."""
+    for name in ("PKG-INFO", "setup.cfg"):
+        (source / name).unlink()
+    for folder in source.glob("*.egg-info"):
+        shutil.rmtree(folder)
+
+
+def check_install(wheel: Path, work: Path) -> None:
+    """Install the wheel as a user would, import it, and run the README's first script."""
+    environment = Environment.create(work / "environment")
+    python = environment.program("python")
+    environment.install(str(wheel))
+    run([python, "-I", "-W", "error", "-c", _IMPORTS])
+    environment.install(f"{wheel}[testing]")
+    script = work / "first_script.py"
+    script.write_text(code_blocks(ROOT / "README.md")[0].source, "utf-8")
+    run([python, "-I", "-W", "error", "-c", _WITH_SERVER, str(script)])
+    print("the wheel works in a fresh environment")
+
+
+_IMPORTS = f"""
+import importlib.metadata, {PACKAGE}
+for name in {PACKAGE}.__all__:
+    getattr({PACKAGE}, name)
+assert {PACKAGE}.__version__ == importlib.metadata.version("acp-client-v0-1")
+"""
+
+# The page names the port that the server takes by default; here a free one stands in for it.
+_WITH_SERVER = f"""
+import pathlib, sys
+from {PACKAGE}.testing import LocalServer
+with LocalServer() as server:
+    source = pathlib.Path(sys.argv[1]).read_text("utf-8")
+    exec(source.replace("http://localhost:8000", server.url), {{"__name__": "__main__"}})
+"""
+
+
+def check(work: Path) -> None:
+    """Build, and check everything that this file checks."""
+    checkout = copy_checkout(work / "checkout")
+    wheel, sdist = build(copy_checkout(work / "source"), work / "dist")
+    run([sys.executable, "-m", "twine", "check", "--strict", str(wheel), str(sdist)])
+    check_contents(wheel, sdist, checkout)
+    check_rebuild(wheel, sdist, work)
+    check_install(wheel, work)
+
+
+def main() -> None:
+    """Build into dist/, or build elsewhere and check."""
+    parser = argparse.ArgumentParser(description="Build or check the packages.")
+    parser.add_argument("job", choices=["build", "check"])
+    job = parser.parse_args().job
+    with tempfile.TemporaryDirectory(prefix="acp-dist-") as folder:
+        work = Path(folder)
+        if job == "check":
+            check(work)
+            return
+        for path in build(copy_checkout(work / "source"), work / "dist"):
+            (ROOT / "dist").mkdir(exist_ok=True)
+            shutil.copy(path, ROOT / "dist")
+            print(f"dist/{path.name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""Reads the project's pages: their code blocks, their links and the anchors of their headings.
+
+It understands the Markdown that this project writes, no more: fenced blocks, ATX headings, inline
+links. The tests of the documentation and the check of the packages share it.
+
+An HTML comment on the line before a code block is an instruction about that block:
+
+    <!-- docs-test: skip, and why -->          the block is not run
+    <!-- docs-test: raises ApiValueError -->   running the block ends in this exception
+    <!-- docs-test: prints -->                 this ```text block is what the block above it prints;
+                                               … stands for any characters, also none
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+_FENCE = re.compile(r"^(`{3,}|~{3,})\s*([A-Za-z0-9_+-]*)")
+_HEADING = re.compile(r"^(#{1,6})\s+(.*?)\s*#*$")
+_INSTRUCTION = re.compile(r"^<!--\s*docs-test:\s*(.*?)\s*-->$")
+_LINK = re.compile(r"\[[^\]]*\]\(([^()\s]*(?:\([^()\s]*\)[^()\s]*)*)(?:\s+\"[^\"]*\")?\)")
+_NAMED_ANCHOR = re.compile(r"<a\s+(?:name|id)=\"([^\"]+)\"")
+_CODE_SPAN = re.compile(r"`[^`]*`")
+
+
+@dataclass(frozen=True)
+class CodeBlock:
+    """One fenced block: where it stands, what it holds and how to treat it.
+
+    `part` counts the top-level headings up to the block: blocks of one part build on each other.
+    `line` is the number of its first line of code.
+    """
+
+    page: Path
+    part: int
+    line: int
+    language: str
+    source: str
+    instruction: str
+
+
+def code_blocks(page: Path, language: str = "python") -> list[CodeBlock]:
+    """The fenced blocks of a page in one language, in their order."""
+    return [block for block in _all_blocks(page) if block.language == language]
+
+
+def blocks_to_follow(page: Path) -> list[CodeBlock]:
+    """The blocks of a page that a test has to look at: Python, and what it prints."""
+    return [
+        block
+        for block in _all_blocks(page)
+        if block.language == "python" or block.instruction == "prints"
+    ]
+
+
+def _all_blocks(page: Path) -> list[CodeBlock]:
+    blocks: list[CodeBlock] = []
+    part, instruction = 0, ""
+    lines = iter(enumerate(page.read_text("utf-8").splitlines(), start=1))
+    for number, line in lines:
+        fence = _FENCE.match(line)
+        if fence is not None:
+            inside = []
+            for _, text in lines:
+                if text.startswith(fence[1]) and not text.strip("`~ "):
+                    break
+                inside.append(text)
+            source = "\n".join(inside) + "\n"
+            blocks.append(CodeBlock(page, part, number + 1, fence[2], source, instruction))
+        elif line.startswith("# "):
+            part += 1
+        found = _INSTRUCTION.match(line)
+        if line.strip():
+            instruction = found[1] if found is not None else ""
+    return blocks
+
+
+def prose(page: Path) -> str:
+    """A page without its code blocks and code spans."""
+    kept: list[str] = []
+    lines = iter(page.read_text("utf-8").splitlines())
+    for line in lines:
+        fence = _FENCE.match(line)
+        if fence is None:
+            kept.append(_CODE_SPAN.sub("", line))
+            continue
+        for text in lines:
+            if text.startswith(fence[1]):
+                break
+    return "\n".join(kept)
+
+
+def links(page: Path) -> list[str]:
+    """The targets of a page's inline links."""
+    return [match[1] for match in _LINK.finditer(prose(page))]
+
+
+def anchors(page: Path) -> set[str]:
+    """The fragments that lead to a heading or a named anchor of a page, as GitHub makes them."""
+    seen: Counter[str] = Counter()
+    found: set[str] = set()
+    for line in _headings(page):
+        text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", line)
+        text = re.sub(r"\*\*|`", "", text)
+        slug = re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
+        found.add(slug if not seen[slug] else f"{slug}-{seen[slug]}")
+        seen[slug] += 1
+    return found | set(_NAMED_ANCHOR.findall(page.read_text("utf-8")))
+
+
+def _headings(page: Path) -> list[str]:
+    found: list[str] = []
+    fence = ""
+    for line in page.read_text("utf-8").splitlines():
+        opening = _FENCE.match(line)
+        heading = _HEADING.match(line)
+        if opening is not None and (not fence or line.startswith(fence)):
+            fence = "" if fence else opening[1]
+        elif heading is not None and not fence:
+            found.append(heading[2])
+    return found
