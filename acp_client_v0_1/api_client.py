@@ -67,7 +67,7 @@ class ApiClient:
         """Make a client.
 
         Args:
-            configuration: where to and how to send; a copy of the default one if None.
+            configuration: where to and how to send; the default configuration if None.
             header_name: the name of a header to send with every request.
             header_value: the value of that header.
             cookie: the ``Cookie`` header to send with every request.

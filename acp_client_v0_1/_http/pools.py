@@ -109,6 +109,9 @@ class Pools:
         }
         if origin.scheme == "https":
             settings.update(self._tls(foreign))
+        elif proxy is not None and proxy.scheme == "https":
+            # Before 2.8, urllib3 reads the proxy's TLS settings for tunnels only.
+            settings["ssl_context"] = self._proxy_context(proxy)
         manager = self._manager(proxy)
         manager.pool_classes_by_scheme = manager.pool_classes_by_scheme | (
             {} if proxy is not None and proxy.is_socks else {"http": _HTTPPool, "https": _HTTPSPool}
@@ -144,10 +147,14 @@ class Pools:
             return PoolManager()
         if proxy.is_socks:
             return socks_manager(proxy)
+        context = self._proxy_context(proxy)
+        return ProxyManager(proxy.url, proxy_headers=proxy.headers, proxy_ssl_context=context)
+
+    def _proxy_context(self, proxy: Proxy) -> ssl.SSLContext | None:
         context = self._configuration.proxy_ssl_context
         if context is None and proxy.scheme == "https":
             context = self._context(with_identity=False)
-        return ProxyManager(proxy.url, proxy_headers=proxy.headers, proxy_ssl_context=context)
+        return context
 
     def _tls(self, foreign: bool) -> dict[str, Any]:
         configuration = self._configuration
