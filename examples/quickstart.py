@@ -10,26 +10,19 @@ docs/guides/configuration.md); otherwise it starts a local one of its own.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
 import sys
 import uuid
-from collections.abc import Iterator
 from typing import Any
+
+from _server import FINE, command_line, configured, exit_code, find_agent, show
 
 from acp_client_v0_1 import (
     Agent,
     AgentsApi,
-    AgentSearchRequest,
     ApiClient,
-    Configuration,
     CustomRunResultUpdate,
-    OpenApiException,
     RunCreate,
-    RunError,
     RunInterrupt,
-    RunOutput,
-    RunResult,
     RunsApi,
     RunSearchRequest,
     StreamingMode,
@@ -44,25 +37,18 @@ def main() -> int:
     options = parse_arguments()
     # Runs can be found by their metadata: this mark is on all runs of this script, and no others.
     mark = {"quickstart": uuid.uuid4().hex}
-    try:
-        with configured() as configuration, ApiClient(configuration) as client:
-            agents, runs = AgentsApi(client), RunsApi(client)
-            print(f"server: {configuration.host}")
-            stream_a_run(runs, find_agent(agents, options.agent), options.count, mark)
-            answer_a_run(runs, find_agent(agents, options.asking_agent), options.action, mark)
-            delete_runs(runs, mark)
-    except OpenApiException as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return 1
-    return 0
+    with configured() as configuration, ApiClient(configuration) as client:
+        agents, runs = AgentsApi(client), RunsApi(client)
+        print(f"server: {configuration.host}")
+        stream_a_run(runs, introduced(agents, options.agent), options.count, mark)
+        answer_a_run(runs, introduced(agents, options.asking_agent), options.action, mark)
+        delete_runs(runs, mark)
+    return FINE
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description="Find an agent, run it, stream it, answer it, search and delete its runs.",
-        epilog="Uses the server at ACP_HOST if that is set, and a local one of its own otherwise.",
-    )
+    parser = command_line("Find an agent, run it, stream it, answer it, search, and delete.")
     parser.add_argument("--agent", default="counter", help="agent to stream (%(default)s)")
     parser.add_argument("--count", type=int, default=3, help="how far it counts (%(default)s)")
     parser.add_argument("--asking-agent", default="approval", help="agent that asks (%(default)s)")
@@ -70,26 +56,9 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@contextlib.contextmanager
-def configured() -> Iterator[Configuration]:
-    """Give the configuration of the server at ACP_HOST, or of a local one."""
-    if os.environ.get("ACP_HOST"):
-        yield Configuration.from_env()
-        return
-    from acp_client_v0_1.testing import LocalServer  # needs the extra `testing`
-
-    with LocalServer() as server:
-        yield Configuration(host=server.url)
-
-
-def find_agent(agents: AgentsApi, name: str) -> Agent:
-    """Give the agent with a name, or end the script and say which there are."""
-    found = agents.search_agents(AgentSearchRequest(name=name))
-    if not found:
-        present = agents.search_agents(AgentSearchRequest(limit=100))
-        names = ", ".join(agent.metadata.ref.name for agent in present) or "none"
-        raise SystemExit(f"no agent is called {name!r}; the server has: {names}")
-    agent = found[0]
+def introduced(agents: AgentsApi, name: str) -> Agent:
+    """Find an agent, and print what it says of itself."""
+    agent = find_agent(agents, name)
     print(f"\nagent: {agent.metadata.ref.name} {agent.metadata.ref.version}")
     print(f"       {agent.metadata.description}")
     return agent
@@ -127,17 +96,6 @@ def answer_a_run(runs: RunsApi, agent: Agent, action: str, mark: dict[str, Any])
         show(wait_for_run_output(runs, run.run_id, timeout=PATIENCE))
 
 
-def show(output: RunOutput) -> None:
-    """Print an output of any kind."""
-    match output.actual_instance:
-        case RunResult(result=result):
-            print(f"result: {result}")
-        case RunInterrupt(interrupt=interrupt):
-            print(f"question: {interrupt.get('question', interrupt)}")
-        case RunError(errcode=code, description=description):
-            print(f"error {code}: {description}")
-
-
 def delete_runs(runs: RunsApi, mark: dict[str, Any]) -> None:
     """Find the runs of this script by their metadata, and delete them."""
     search = RunSearchRequest(metadata=mark, limit=100)
@@ -150,4 +108,4 @@ def delete_runs(runs: RunsApi, mark: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))
