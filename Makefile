@@ -16,12 +16,12 @@ FUZZERS := $(sort $(wildcard fuzz/fuzz_*.py))
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help quickstart test docs-test fuzz bench check lint types contract generate \
-	generate-check dist dist-check compat compat-lowest format clean
+	generate-check dropin pyright dist dist-check compat compat-lowest format clean
 
 help:
 	@echo 'make quickstart   run the main job against a local server'
 	@echo 'make test         run the tests, the documented examples among them'
-	@echo 'make check        lint, types, contract, generated files, packages'
+	@echo 'make check        lint, types, contract, generated files, drop-in surface, packages'
 	@echo 'make generate     write the generated files from openapi.yaml and templates/'
 	@echo 'make docs-test    run every example of README.md and docs/'
 	@echo 'make fuzz         search longer for inputs that break the parser'
@@ -40,7 +40,7 @@ test: $(VENV)/.installed-dev
 docs-test: $(VENV)/.installed-dev
 	@$(BIN)/pytest test/test_documentation.py
 
-check: lint types contract generate-check dist-check compat-lowest
+check: lint types contract generate-check dropin dist-check compat-lowest
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
@@ -48,6 +48,11 @@ lint: $(VENV)/.installed-dev
 
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
+
+# pyright asks the first `python` on the path where packages are.
+pyright: $(VENV)/.installed-pyright
+	PATH="$(BIN):$$PATH" $(BIN)/pyright
+	PATH="$(BIN):$$PATH" PYTHONPATH=. $(BIN)/pyright --verifytypes acp_client_v0_1 --ignoreexternal
 
 contract: $(VENV)/.installed-dev
 	$(BIN)/openapi-spec-validator openapi.yaml
@@ -58,6 +63,10 @@ generate: $(VENV)/.installed-generate
 # Generates elsewhere and compares, so that it judges uncommitted work as well.
 generate-check: $(VENV)/.installed-generate
 	$(BIN)/python tools/generate.py --check
+
+# What users of openapi-generator's own Python client find here as well.
+dropin: $(VENV)/.installed-generate
+	$(BIN)/python tools/check_dropin.py
 
 dist: $(VENV)/.installed-dev
 	$(BIN)/python tools/packages.py build
@@ -110,4 +119,8 @@ $(VENV)/.installed-bench: $(VENV)/.installed-dev
 
 $(VENV)/.installed-generate: $(VENV)/.installed-dev
 	$(PIP_INSTALL) --editable '.[dev,generate]'
+	@touch $@
+
+$(VENV)/.installed-pyright: $(VENV)/.installed-dev
+	$(PIP_INSTALL) --editable '.[dev,pyright]'
 	@touch $@

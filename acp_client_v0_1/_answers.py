@@ -68,9 +68,7 @@ def decode(response: RESTResponse, operation: Operation[Any]) -> Any:
 
 def status_error(response: RESTResponse) -> ApiException:
     """Return the error for an answer whose status is not 2xx, its content read."""
-    content = response.data
-    if content is None:
-        content = response.read()
+    content = _beginning(response) if response.data is None else response.data
     body = _text(content, response)
     return ApiException.from_response(http_resp=response, body=body, data=_data(content))
 
@@ -100,7 +98,8 @@ def check_event_stream(response: RESTResponse) -> None:
 
 def _beginning(response: RESTResponse) -> bytes:
     """Read an unexpected answer, up to a limit, and give its connection back."""
-    pieces, size = [], 0
+    pieces: list[bytes] = []
+    size = 0
     try:
         while size < _BODY_LIMIT and (piece := response.read_available()):
             pieces.append(piece)
@@ -123,7 +122,7 @@ def _text(content: bytes, response: RESTResponse) -> str:
     charset = (response.headers.get("Content-Type") or "").lower().partition("charset=")[2]
     try:
         return content.decode(charset.partition(";")[0].strip(' "') or "utf-8", "replace")
-    except LookupError:  # a charset that Python does not know
+    except (LookupError, ValueError):  # a charset that Python does not know, or cannot use here
         return content.decode("utf-8", "replace")
 
 
@@ -133,5 +132,5 @@ def _data(content: bytes) -> Any:
         return None
     try:
         return json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return content.decode("utf-8", "replace")

@@ -36,7 +36,7 @@ class ConfigurationReport:
     """Shows and logs; expects the attributes of `Configuration`."""
 
     def __init__(self) -> None:
-        self.logger = {
+        self.logger: dict[str, logging.Logger] = {
             "package_logger": logging.getLogger("acp_client_v0_1"),
             "urllib3_logger": logging.getLogger("urllib3"),
         }

@@ -60,6 +60,14 @@ def _line(text: str) -> str:
     return text
 
 
+def _proxy(text: str) -> str:
+    # Imports urllib3, which whoever sets this variable is about to use.
+    from acp_client_v0_1._http.proxy import check_proxy
+
+    check_proxy(_line(text), "it")
+    return text
+
+
 def _header_name(text: str) -> str:
     if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", text):
         raise ValueError(f"{text!r} is not the name of a header")
@@ -114,7 +122,7 @@ _VARIABLES: dict[str, tuple[str, Callable[[str], Any]]] = {
     "CERT_FILE": ("cert_file", _line),
     "KEY_FILE": ("key_file", _line),
     "VERIFY_SSL": ("verify_ssl", _flag),
-    "PROXY": ("proxy", _line),
+    "PROXY": ("proxy", _proxy),
     "NO_PROXY": ("no_proxy", _line),
     "DEBUG": ("debug", _flag),
 }

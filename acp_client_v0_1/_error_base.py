@@ -170,10 +170,10 @@ class ApiException(OpenApiException):
         self.status = status
         self.reason = reason
         self.body = body
-        self.data = data
+        self.data: Any = data
         self.headers = headers
         self.method = method
-        self.url = without_userinfo(url)
+        self.url: str | None = without_userinfo(url)
         super().__init__(reason)
 
     def __init_subclass__(cls, *, status: int | None = None) -> None:

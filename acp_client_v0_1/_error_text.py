@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 __all__ = ["bounded", "one_line", "path_of", "server_words", "without_userinfo"]
@@ -46,13 +46,22 @@ def path_of(url: str | None) -> str | None:
 
 def server_words(data: Any) -> str:
     """Find what the server has to say in the error bodies that exist in the wild."""
+    try:
+        return _words(data)
+    except RecursionError:
+        return ""  # nested a thousand times, which says nothing to anybody
+
+
+def _words(data: Any) -> str:
     if isinstance(data, Mapping):
+        members = cast("Mapping[str, Any]", data)
         for key in ("detail", "message", "error", "title", "description"):
-            if data.get(key):
-                return server_words(data[key])
-        return one_line(dict(data)) if data else ""
+            if members.get(key):
+                return _words(members[key])
+        return one_line(dict(members)) if members else ""
     if isinstance(data, Sequence) and not isinstance(data, (str, bytes)):
-        return "; ".join(_field_error(item) for item in data[:5])
+        items = cast("Sequence[object]", data)
+        return "; ".join(_field_error(item) for item in items[:5])
     text = one_line(data)
     return _html_words(text) if text[:1] == "<" else text
 
@@ -60,9 +69,12 @@ def server_words(data: Any) -> str:
 def _field_error(item: Any) -> str:
     """Write one entry of a validation report, ``{"loc": [...], "msg": ...}``, as ``loc: msg``."""
     if isinstance(item, Mapping) and "msg" in item:
-        place = ".".join(str(step) for step in item.get("loc", ()))
-        return f"{place}: {one_line(item['msg'])}" if place else one_line(item["msg"])
-    return server_words(item)
+        entry = cast("Mapping[str, Any]", item)
+        steps, place = entry.get("loc"), ""
+        if isinstance(steps, Sequence):
+            place = ".".join(map(str, cast("Sequence[object]", steps)))
+        return f"{place}: {one_line(entry['msg'])}" if place else one_line(entry["msg"])
+    return _words(item)
 
 
 def _html_words(text: str) -> str:

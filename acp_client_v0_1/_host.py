@@ -110,13 +110,14 @@ def _parse_origin(base: str, name: str) -> Origin:
         raise ApiValueError(f"{name} must be a URL like http://host or https://host, not {base!r}")
     if port is None:
         port = _PORTS[parts.scheme]
+    elif port == 0:  # urllib3 would take it for the default
+        raise ApiValueError(f"{name} must not name port 0")
     return Origin(parts.scheme, _ascii_host(host, name), port)
 
 
 def _ascii_host(host: str, name: str) -> str:
-    if host.isascii():
-        return host
     try:
-        return host.encode("idna").decode("ascii")
+        ascii_host = host.encode("idna").decode("ascii")  # refuses labels that DNS cannot have
+        return host if host.isascii() else ascii_host
     except UnicodeError as error:
         raise ApiValueError(f"{name} has a host name that is not valid: {host!r}") from error

@@ -19,9 +19,13 @@ __all__ = ["OneOf"]
 T = TypeVar("T")
 
 
-class OneOf(RootModel[T], Conversions, Generic[T]):
+class OneOf(  # pyright: ignore[reportIncompatibleMethodOverride]  # of RootModel and BaseModel
+    RootModel[T], Conversions, Generic[T]
+):
     """Base of the models that are one of several others, told apart by a discriminator."""
 
+    root: T
+    """The instance, by pydantic's name for it."""
     one_of_schemas: ClassVar[frozenset[str]] = frozenset()
     """The names of the models that :attr:`actual_instance` can be."""
 
@@ -38,7 +42,7 @@ class OneOf(RootModel[T], Conversions, Generic[T]):
         """
         if len(args) + len(data) != 1 or not data.keys() <= {"actual_instance", "root"}:
             raise TypeError(f"{type(self).__name__} takes one argument, actual_instance")
-        super().__init__(*args, *data.values())
+        super().__init__(*args, *data.values())  # pyright: ignore[reportUnknownMemberType]
 
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 

@@ -19,10 +19,11 @@ Invariants:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone, tzinfo
 from enum import Enum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -36,7 +37,7 @@ from pydantic import (
     ValidationError,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema, to_json
+from pydantic_core import CoreSchema, InitErrorDetails, core_schema, to_json
 from typing_extensions import Self
 
 __all__ = [
@@ -60,7 +61,7 @@ __all__ = [
 class Conversions(BaseModel):
     """The conversions that each model offers, from and to dictionaries, JSON and text."""
 
-    model_config = ConfigDict(
+    model_config: ClassVar[ConfigDict] = ConfigDict(
         defer_build=True,
         protected_namespaces=(),
         ser_json_inf_nan="constants",
@@ -121,7 +122,7 @@ class Conversions(BaseModel):
 class Model(Conversions):
     """Base of the models that are JSON objects."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
 
     def __init__(self, /, **data: Any) -> None:
         """Create an instance from keywords, refusing those that the model does not have.
@@ -164,7 +165,21 @@ class OpenEnum(str, Enum):
     @property
     def is_known(self) -> bool:
         """Whether the contract lists this value."""
-        return self._name_ in type(self).__members__
+        return self._value_ in type(self)._value2member_map_
+
+    @classmethod
+    def from_json(cls, json_str: str | bytes | bytearray) -> Self:
+        """Read a member from JSON, as tolerantly as an answer of a server.
+
+        Args:
+            json_str: one JSON string, as text or as UTF-8 bytes.
+
+        Raises:
+            pydantic.ValidationError: (a ``ValueError``) it is no JSON string.
+        """
+        from pydantic import TypeAdapter  # loaded only for who reads a lone value
+
+        return TypeAdapter(cls).validate_json(json_str)
 
     def __str__(self) -> str:
         """Return the value as it goes over the wire."""
@@ -183,7 +198,7 @@ class OpenEnum(str, Enum):
         unlisted = core_schema.no_info_after_validator_function(
             cls._unlisted, core_schema.str_schema(strict=True)
         )
-        opened = core_schema.union_schema([closed, unlisted], mode="left_to_right")
+        opened = _either(closed, unlisted, "Input should be a string")
         return core_schema.json_or_python_schema(opened, closed)
 
     @classmethod
@@ -200,11 +215,21 @@ class OpenEnum(str, Enum):
         return member
 
 
+def _either(first: CoreSchema, second: CoreSchema, otherwise: str) -> CoreSchema:
+    """Try one reading, then the other; one error if both fail, instead of each one's own."""
+    return core_schema.union_schema(
+        [first, second],
+        mode="left_to_right",
+        custom_error_type="unreadable",
+        custom_error_message=otherwise,
+    )
+
+
 def _member(cls: type[OpenEnum], value: str) -> OpenEnum:
     try:
         return cls(value)
     except ValueError:
-        return cls._unlisted(value)
+        return cls._unlisted(value)  # pyright: ignore[reportPrivateUsage]
 
 
 def _unknown_keywords(title: str, names: list[str], data: dict[str, Any]) -> ValidationError:
@@ -223,7 +248,7 @@ class _OddTimestamps:
         odd = core_schema.no_info_after_validator_function(
             _read_timestamp, core_schema.str_schema(strict=True)
         )
-        either = core_schema.union_schema([regular, odd], mode="left_to_right")
+        either = _either(regular, odd, "Input should be a complete date and time")
         return core_schema.json_or_python_schema(either, regular)
 
     @staticmethod
@@ -231,6 +256,10 @@ class _OddTimestamps:
         schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         return {"type": "string", "format": "date-time"}
+
+
+# What a clock says in "GMT+0100": that it is ahead. dateutil reads it as POSIX does, the other way.
+_PREFIXED_OFFSET = re.compile(r"(?:GMT|UTC)\s*(?=[+-]\d)")
 
 
 def _read_timestamp(text: str) -> datetime:
@@ -241,25 +270,29 @@ def _read_timestamp(text: str) -> datetime:
     """
     from dateutil import parser  # loaded only for a server that needs it
 
+    plain = _PREFIXED_OFFSET.sub("", text)
     try:
         first, second = (
-            parser.parse(text, default=datetime(year, month, day), tzinfos=_zone)
+            parser.parse(plain, default=datetime(year, month, day), tzinfos=_zone)
             for year, month, day in ((2000, 1, 1), (2004, 2, 2))
         )
     except (ValueError, OverflowError):
         first, second = datetime.min, datetime.max
     if first != second:
-        raise PydanticCustomError("timestamp", "Input should be a complete date and time")
+        raise ValueError("an incomplete date")
     return first
 
 
-def _zone(name: str | None, offset: int | None) -> tzinfo:
-    """Return the zone of a timestamp; a name that has no one meaning is refused, never dropped."""
+def _zone(name: str | None, offset: int | None) -> tzinfo | None:
+    """Return the zone of a timestamp, None where it names none.
+
+    A name that has no one meaning is refused, never dropped.
+    """
     if offset is not None:
         return timezone(timedelta(seconds=offset))
-    if name in ("UTC", "GMT"):
-        return timezone.utc
-    raise ValueError(f"unknown time zone {name!r}")
+    if name is not None:
+        raise ValueError(f"unknown time zone {name!r}")
+    return None
 
 
 String = StrictStr

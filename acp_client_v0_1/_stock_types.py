@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from acp_client_v0_1 import models
 from acp_client_v0_1.exceptions import ApiValueError
@@ -12,12 +14,15 @@ from acp_client_v0_1.exceptions import ApiValueError
 __all__ = ["resolve_type"]
 
 _PLAIN: dict[str, Any] = {
+    "UUID": UUID,
     "bool": bool,
     "bytes": bytes,
     "date": date,
     "datetime": datetime,
+    "decimal": Decimal,
     "float": float,
     "int": int,
+    "long": int,
     "object": Any,
     "str": str,
 }
@@ -31,6 +36,8 @@ def resolve_type(name: str | type[Any]) -> Any:
     """
     if not isinstance(name, str):
         return name
+    if container := re.fullmatch(r"Optional\[(.+)\]", name):
+        return resolve_type(container[1]) | None
     if container := re.fullmatch(r"[Ll]ist\[(.+)\]", name):
         return list[resolve_type(container[1])]  # type: ignore[misc]
     if container := re.fullmatch(r"[Dd]ict\[str, (.+)\]", name):

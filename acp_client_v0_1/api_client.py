@@ -17,23 +17,21 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
-from pydantic import ValidationError
-from pydantic_core import to_jsonable_python
 from typing_extensions import Self
 
 from acp_client_v0_1 import streaming
-from acp_client_v0_1._answers import check_event_stream, decode, status_error, validate
+from acp_client_v0_1._answers import check_event_stream, decode, status_error
 from acp_client_v0_1._headers import merge_headers, request_auth_headers
-from acp_client_v0_1._stock_types import resolve_type
+from acp_client_v0_1._stock_client import RequestSerialized, StockClient
 from acp_client_v0_1._version import __version__
 from acp_client_v0_1.api_response import ApiResponse
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.deadline import RequestTimeout, resolve_timeout
-from acp_client_v0_1.exceptions import ApiValueError, ResponseDecodeError, ResponseValidationError
+from acp_client_v0_1.exceptions import ApiValueError
 from acp_client_v0_1.operation import Operation
 from acp_client_v0_1.rest import RawResponse, RESTClientObject, RESTResponse
 
-__all__ = ["Api", "ApiClient", "CallOptions", "RawResponse", "RequestTimeout"]
+__all__ = ["Api", "ApiClient", "CallOptions", "RawResponse", "RequestSerialized", "RequestTimeout"]
 
 T = TypeVar("T")
 
@@ -43,7 +41,7 @@ CallOptions = tuple[
 ]
 
 
-class ApiClient:
+class ApiClient(StockClient):
     """Sends the operations of the API classes; safe to share between threads.
 
     Use it as a context manager, or call :meth:`close`, so that its connections are closed.
@@ -72,8 +70,8 @@ class ApiClient:
             header_value: the value of that header.
             cookie: the ``Cookie`` header to send with every request.
         """
-        self.configuration = configuration or Configuration.get_default()
-        self.rest_client = RESTClientObject(self.configuration)
+        self.configuration: Configuration = configuration or Configuration.get_default()
+        self.rest_client: RESTClientObject = RESTClientObject(self.configuration)
         self.default_headers: dict[str, str] = {}
         if header_name is not None and header_value is not None:
             self.default_headers[header_name] = header_value
@@ -105,7 +103,12 @@ class ApiClient:
         self.default_headers["User-Agent"] = value
 
     def set_default_header(self, header_name: str, header_value: str) -> None:
-        """Send a header with every request from now on."""
+        """Send a header with every request from now on.
+
+        Args:
+            header_name: its name.
+            header_value: its value.
+        """
         self.default_headers[header_name] = header_value
 
     @classmethod
@@ -125,6 +128,11 @@ class ApiClient:
     def call(self, operation: Operation[T], arguments: Sequence[Any], options: CallOptions) -> T:
         """Send an operation and return what it answers.
 
+        Args:
+            operation: what the contract says of it.
+            arguments: one value per parameter, in the order of the operation's.
+            options: timeout (seconds), credentials, content type, headers and host of this call.
+
         Raises:
             ApiException: the call failed, see ``acp_client_v0_1.exceptions``.
             ApiTypeError: an argument is missing or has a wrong type; nothing was sent.
@@ -138,6 +146,11 @@ class ApiClient:
     ) -> ApiResponse[T]:
         """Send an operation and return what it answers, with status and headers.
 
+        Args:
+            operation: what the contract says of it.
+            arguments: one value per parameter, in the order of the operation's.
+            options: timeout (seconds), credentials, content type, headers and host of this call.
+
         Raises:
             OpenApiException: the same as :meth:`call`.
         """
@@ -148,7 +161,18 @@ class ApiClient:
     def call_without_preload_content(
         self, operation: Operation[Any], arguments: Sequence[Any], options: CallOptions
     ) -> RawResponse:
-        """Send an operation and return urllib3's response, unread and its status unchecked."""
+        """Send an operation and return urllib3's response, unread and its status unchecked.
+
+        Args:
+            operation: what the contract says of it.
+            arguments: one value per parameter, in the order of the operation's.
+            options: timeout (seconds), credentials, content type, headers and host of this call.
+
+        Raises:
+            TransportException: no answer came, see ``acp_client_v0_1.exceptions``.
+            ApiTypeError: an argument is missing or has a wrong type; nothing was sent.
+            ApiValueError: an argument has an impossible value; nothing was sent.
+        """
         return self._send(operation, arguments, options, stream=True).response
 
     def _send(
@@ -207,71 +231,13 @@ class ApiClient:
             max_event_bytes=self.configuration.max_event_bytes,
         )
 
-    # What scripts written for openapi-generator's clients call directly.
-
-    def call_api(
-        self,
-        method: str,
-        url: str,
-        header_params: Mapping[str, str] | None = None,
-        body: Any = None,
-        post_params: Any = None,
-        _request_timeout: RequestTimeout = None,
-    ) -> RESTResponse:
-        """Send a request that no operation describes; its status is not checked.
-
-        Args:
-            method: the HTTP method.
-            url: the absolute URL.
-            header_params: the headers; neither default headers nor credentials are added.
-            body: the content: bytes, or a value that is sent as JSON.
-            post_params: not used by this protocol, has to be empty.
-            _request_timeout: seconds: a total, a pair (connect, read), or None for the default.
-        """
-        return self.rest_client.request(
-            method,
-            url,
-            headers=dict(header_params or {}),
-            body=self.sanitize_for_serialization(body),
-            post_params=post_params,
-            _request_timeout=_request_timeout,
-        )
-
-    def sanitize_for_serialization(self, obj: Any) -> Any:
-        """Return a value as JSON has it: models as dictionaries, dates as text, enums as values."""
-        if obj is None or isinstance(obj, bytes):
-            return obj
-        return to_jsonable_python(obj, by_alias=True, exclude_none=True)
-
-    def deserialize(
-        self, response_text: str | bytes, response_type: str | type[Any], content_type: str | None
-    ) -> Any:
-        """Decode an answer.
-
-        Args:
-            response_text: the content.
-            response_type: a type, or its name, such as ``"List[Run]"``.
-            content_type: the media type of the content; None is taken as JSON.
-
-        Raises:
-            ResponseDecodeError: the media type is neither JSON nor text.
-            ResponseValidationError: the content does not fit the type.
-        """
-        kind = resolve_type(response_type)
-        media_type = (content_type or "application/json").partition(";")[0].strip().lower()
-        if media_type.startswith("text/"):
-            return response_text
-        if media_type != "application/json" and not media_type.endswith("+json"):
-            raise ResponseDecodeError(reason=f"unsupported content type: {content_type}")
-        try:
-            return validate(response_text, kind)
-        except ValidationError as error:
-            body = response_text if isinstance(response_text, str) else response_text.decode()
-            raise ResponseValidationError(reason=str(error), body=body) from error
-
 
 class Api:
-    """Base of the generated API classes: operations of one tag, sent by one client."""
+    """Base of the generated API classes: operations of one tag, sent by one client.
+
+    Attributes:
+        api_client: what sends them.
+    """
 
     def __init__(self, api_client: ApiClient | None = None) -> None:
         """Make the operations available.
@@ -279,4 +245,4 @@ class Api:
         Args:
             api_client: what sends them; the default client if None.
         """
-        self.api_client = ApiClient.get_default() if api_client is None else api_client
+        self.api_client: ApiClient = ApiClient.get_default() if api_client is None else api_client

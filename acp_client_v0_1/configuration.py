@@ -76,6 +76,11 @@ class Configuration(ConfigurationReport):
         block_margin: Seconds that a blocking call may take beyond its ``block_timeout``.
         max_event_bytes: The largest event of a stream, in bytes.
 
+    Attributes:
+        refresh_api_key_hook: Called with the configuration each time before a key of ``api_key``
+            is read, so that it can be renewed; None for nothing.
+        temp_folder_path: Has no effect, as the protocol has no files.
+
     Raises:
         ApiTypeError: An argument has the wrong type.
         ApiValueError: An argument has a value that cannot be used.
@@ -123,14 +128,16 @@ class Configuration(ConfigurationReport):
     ) -> None:
         super().__init__()
         self.server_index = 0 if server_index is None and host is None else server_index
-        self.server_variables = dict(server_variables or {})
-        self.server_operation_index = dict(server_operation_index or {})
-        self.server_operation_variables = dict(server_operation_variables or {})
+        self.server_variables: dict[str, str] = dict(server_variables or {})
+        self.server_operation_index: dict[int, int] = dict(server_operation_index or {})
+        self.server_operation_variables: dict[int, Mapping[str, str]] = dict(
+            server_operation_variables or {}
+        )
         self.ignore_operation_servers = ignore_operation_servers
         self._host: str | None = None if host is None else checked_host(host)
         # Credentials
-        self.api_key = _header_map(api_key, "api_key")
-        self.api_key_prefix = _header_map(api_key_prefix, "api_key_prefix")
+        self.api_key: dict[str, str] = _header_map(api_key, "api_key")
+        self.api_key_prefix: dict[str, str] = _header_map(api_key_prefix, "api_key_prefix")
         self.refresh_api_key_hook: Callable[[Configuration], None] | None = None
         self.username = username
         self.password = password
@@ -140,8 +147,8 @@ class Configuration(ConfigurationReport):
         Timeout.of(stream_timeout, "stream_timeout")
         self.timeout = timeout
         self.stream_timeout = stream_timeout
-        self.block_margin = block_margin
-        self.max_event_bytes = _positive(max_event_bytes, "max_event_bytes")
+        self.block_margin: float = _seconds(block_margin, "block_margin")
+        self.max_event_bytes: int = _positive(max_event_bytes, "max_event_bytes")
         self.retries = retries
         # TLS
         self.verify_ssl = verify_ssl
@@ -157,7 +164,7 @@ class Configuration(ConfigurationReport):
         self.connection_pool_maxsize = connection_pool_maxsize
         self.proxy = proxy
         self.no_proxy = no_proxy
-        self.proxy_headers = _header_map(proxy_headers, "proxy_headers")
+        self.proxy_headers: dict[str, str] = _header_map(proxy_headers, "proxy_headers")
         self.proxy_ssl_context = proxy_ssl_context
         self.socket_options = socket_options
         # Forms
@@ -249,7 +256,7 @@ class Configuration(ConfigurationReport):
             The URL.
 
         Raises:
-            ApiValueError: There is no such server.
+            ApiValueError: There is no such server, or a variable has no such value.
         """
         if index is None:
             return self._host or _DEFAULT_HOST
@@ -257,8 +264,13 @@ class Configuration(ConfigurationReport):
         if not 0 <= index < len(known):
             raise ApiValueError(f"server index {index} is not in 0 to {len(known) - 1}")
         url: str = known[index]["url"]
+        chosen = variables or {}
         for name, variable in known[index].get("variables", {}).items():
-            url = url.replace(f"{{{name}}}", (variables or {}).get(name, variable["default_value"]))
+            value: str = chosen[name] if name in chosen else variable["default_value"]
+            allowed = variable.get("enum_values")
+            if allowed and value not in allowed:
+                raise ApiValueError(f"variable {name} must be one of {allowed}, not {value!r}")
+            url = url.replace(f"{{{name}}}", value)
         return checked_host(url)
 
     # Credentials --------------------------------------------------------------------------------
@@ -270,12 +282,12 @@ class Configuration(ConfigurationReport):
             Header name to value. An ``Authorization`` header comes from ``api_key`` if that has
             one, else from ``access_token``, else from ``username`` and ``password``.
         """
-        headers = {}
+        headers: dict[str, str] = {}
         if self.access_token is not None:
             headers["Authorization"] = f"Bearer {self.access_token}"
         elif self.username is not None or self.password is not None:
             headers["Authorization"] = self.get_basic_auth_token()
-        for name in self.api_key:
+        for name in list(self.api_key):  # the hook may change it
             key = self.get_api_key_with_prefix(name)
             if key is not None:
                 headers = {known: headers[known] for known in headers if known != name.title()}
@@ -311,6 +323,14 @@ def _header_map(value: Mapping[str, str] | None, name: str) -> dict[str, str]:
     if not isinstance(value, Mapping):
         raise ApiTypeError(f"{name} must map header names to values, not {type(value).__name__}")
     return dict(value)
+
+
+def _seconds(value: float, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ApiTypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
+    if not value >= 0:  # also true for NaN
+        raise ApiValueError(f"{name} must be at least 0 seconds, not {value!r}")
+    return value
 
 
 def _positive(value: int, name: str) -> int:

@@ -15,7 +15,9 @@ import functools
 import math
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
@@ -64,9 +66,11 @@ class Timeout:
         """
         if isinstance(value, Timeout):
             return value
-        if not isinstance(value, (int, float, tuple, list)) and value is not None:
+        if isinstance(value, (tuple, list)):
+            value = tuple(cast("Sequence[object]", value))
+        elif not isinstance(value, (int, float)) and value is not None:
             raise ApiTypeError(f"{name} must be {_FORMS}, not {type(value).__name__}")
-        return _parsed(tuple(value) if isinstance(value, list) else value, name)
+        return _parsed(value, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,10 @@ class Deadline:
 
     def sleep(self, seconds: float, stop: threading.Event | None = None) -> bool:
         """Sleep, but not beyond the deadline, and not once ``stop`` is set.
+
+        Args:
+            seconds: How long to sleep at most.
+            stop: Ends the sleep when set.
 
         Returns:
             True if ``stop`` ended the sleep or was set before.
@@ -161,9 +169,10 @@ def resolve_timeout(
 @functools.lru_cache(maxsize=64, typed=True)
 def _parsed(value: object, name: str) -> Timeout:
     if isinstance(value, tuple):
-        if len(value) != 2:
-            raise ApiValueError(f"{name} must be {_FORMS}, not {len(value)} values")
-        return Timeout(connect=_seconds(value[0], name), read=_seconds(value[1], name))
+        parts = cast("tuple[object, ...]", value)
+        if len(parts) != 2:
+            raise ApiValueError(f"{name} must be {_FORMS}, not {len(parts)} values")
+        return Timeout(connect=_seconds(parts[0], name), read=_seconds(parts[1], name))
     return Timeout(total=_seconds(value, name))
 
 

@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 from pydantic import BaseModel, ValidationError
@@ -22,7 +22,7 @@ from pydantic_core import to_jsonable_python
 
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
-__all__ = ["BoundArguments", "Operation", "Parameter"]
+__all__ = ["BoundArguments", "Operation", "Parameter", "path_segment"]
 
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")  # RFC 3986, section 2.3
 
@@ -109,13 +109,15 @@ class Operation(Generic[T_co]):
             ApiTypeError: an argument is missing or has a wrong type.
             ApiValueError: an argument has a value that the contract or a URL does not allow.
         """
-        target, body, window = self.path, None, None
-        query = {}
+        target = self.path
+        query: dict[str, int] = {}
+        body: bytes | None = None
+        window: int | None = None
         for parameter, value in zip(self.parameters, arguments, strict=True):
             if value is None and not parameter.required:
                 continue
             if parameter.place == "path":
-                segment = _path_segment(parameter.name, value, safe_chars)
+                segment = path_segment(parameter.name, value, safe_chars)
                 target = target.replace("{" + parameter.name + "}", segment)
             elif parameter.place == "query":
                 query[parameter.name] = _integer(parameter, value)
@@ -130,8 +132,18 @@ def _wrong_type(name: str, expected: str, value: object) -> ApiTypeError:
     return ApiTypeError(f"{name} must be {expected}, not {type(value).__name__}")
 
 
-def _path_segment(name: str, value: object, safe_chars: str) -> str:
-    """Encode one path segment (RFC 3986, section 3.3), refusing what would change the path."""
+def path_segment(name: str, value: object, safe_chars: str) -> str:
+    """Encode one path segment (RFC 3986, section 3.3), refusing what would change the path.
+
+    Args:
+        name: the parameter's name, for the error.
+        value: the segment.
+        safe_chars: characters that stay unescaped.
+
+    Raises:
+        ApiTypeError: the value is no str.
+        ApiValueError: the value is empty, a dot segment, or no valid Unicode.
+    """
     if not isinstance(value, str):
         raise _wrong_type(name, "a str", value)
     if not value:
@@ -160,7 +172,7 @@ def _content(parameter: Parameter, value: object) -> bytes:
     if not isinstance(kind, type):
         kind = kind()
     if kind is not dict and isinstance(value, Mapping):
-        value = _constructed(name, kind, value)
+        value = _constructed(name, kind, cast("Mapping[object, Any]", value))
     if not isinstance(value, (Mapping, BaseModel) if kind is dict else kind):
         expected = "a JSON object (dict)" if kind is dict else f"a {kind.__name__} or dict"
         raise _wrong_type(name, expected, value)

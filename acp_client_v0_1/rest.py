@@ -22,8 +22,8 @@ from urllib3 import Timeout as SocketTimeouts
 
 from acp_client_v0_1._headers import checked_headers
 from acp_client_v0_1._host import parse_target
+from acp_client_v0_1._http.attempt import Attempt, attempting
 from acp_client_v0_1._http.call import HARMLESS_HEADERS, Call, encode_body
-from acp_client_v0_1._http.connection import Attempt, attempting
 from acp_client_v0_1._http.failure import LOWER_ERRORS, failure_of
 from acp_client_v0_1._http.pools import Pools
 from acp_client_v0_1._http.redirect import redirected
@@ -190,15 +190,15 @@ class RESTClientObject:
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("%s %s with %s", *_place(call), _masked(call.headers))
         attempt = Attempt(call.deadline, call.timeout, fresh=not call.safe)
-        try:
-            with attempting(attempt):
+        with attempting(attempt):
+            try:
                 raw = self._send(call)
-        except LOWER_ERRORS as error:
-            raise failure_of(error, call, sent=attempt.sent) from error
-        response = RESTResponse(call, raw)
-        if not call.stream:
-            response.read()
-        return response
+            except LOWER_ERRORS as error:
+                raise failure_of(error, call, sent=attempt.sent) from error
+            response = RESTResponse(call, raw)
+            if not call.stream:
+                response.read()
+            return response
 
     def _send(self, call: Call) -> RawResponse:
         """Send the request by urllib3, which is told to leave everything else to us."""

@@ -76,7 +76,8 @@ def wait_for_run_output(
         block_timeout: Seconds for which the server is asked to hold each request.
         on_pending: Called with the seconds elapsed and the run's status, after each request that
             brought no output; the status is looked up every few seconds.
-        stop: Ends the wait when set, within about a second.
+        stop: Ends the wait when set, within about a second; later, but within 11 seconds, where
+            the server does not answer.
 
     Returns:
         The output.
@@ -126,9 +127,9 @@ class _Wait:
         while True:
             self._check_end(failure)
             asked = time.monotonic()
-            window = self._next_window()
+            window, limit = self._next_limits()
             try:
-                output = self._ask(window)
+                output = self._ask(window, limit)
             except ApiException as error:
                 self._survive(error, window, time.monotonic() - asked)
                 failure = error
@@ -152,13 +153,16 @@ class _Wait:
             reason = f"{reason}; the last request failed: {failure}"
         raise RunWaitTimeout(run_id=self._run_id, elapsed=elapsed, reason=reason) from failure
 
-    def _next_window(self) -> int:
-        """Give whole seconds that end before the deadline, 0 for no time to block."""
+    def _next_limits(self) -> tuple[int, float]:
+        """Give the next window in whole seconds, 0 for no time to block, and the call's limit."""
+        # Of one look at the clock, so that the limit is never shorter than the window; and a
+        # limit of 0 would be refused as a mistake.
+        remaining = max(0.001, self._deadline.remaining())
         # What is asked for must be less than what remains, if only by the time of a round trip.
-        return int(min(self._window, max(0.0, self._deadline.remaining() - 0.1)))
+        window = int(min(self._window, max(0.0, remaining - 0.1)))
+        return window, min(remaining, window + _MARGIN)
 
-    def _ask(self, window: int) -> RunOutput | None:
-        limit = self._deadline.bound(window + _MARGIN)
+    def _ask(self, window: int, limit: float) -> RunOutput | None:
         return self._api.get_run_output(
             self._run_id, block_timeout=window or None, _request_timeout=limit
         )

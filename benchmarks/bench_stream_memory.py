@@ -1,8 +1,8 @@
 """Peak memory of a long stream: 1 GiB of small events, and one event of 48 MiB.
 
-Each through the parser alone and through `EventStream` with its models. What counts is by how
-much the peak of a fresh process (its resident set) grows: at most 2.5 times the largest event
-plus 32 MiB.
+Each through the parser alone, through `EventStream` with its models, and through the whole client
+from a socket, whose other end is another process. What counts is by how much the peak of a fresh
+process (its resident set) grows: at most 2.5 times the largest event plus 32 MiB.
 
     python benchmarks/bench_stream_memory.py [--mib 1024]
 """
@@ -13,18 +13,25 @@ import argparse
 import itertools
 import json
 import resource
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 
 from _timing import Table
 
+from acp_client_v0_1 import ApiClient, Configuration, RunsApi
 from acp_client_v0_1.models.run_output_stream import RunOutputStream
 from acp_client_v0_1.streaming import EventStream, SSEParser, event_decoder
 
 MIB = 1024 * 1024
 CHUNK = 64 * 1024
 LARGE = 48 * MIB
+WAYS = ["parser", "typed", "socket"]
+
+# What reads so many MiB of small events, and what reads the large one.
+Jobs = tuple[Callable[[int], None], Callable[[], None]]
 
 
 class Chunks:
@@ -77,7 +84,32 @@ def decode(chunks: Iterable[bytes]) -> None:
         pass
 
 
-WORK: dict[str, Callable[[Iterable[bytes]], None]] = {"parser": parse, "typed": decode}
+def small_and_large(work: Callable[[Iterable[bytes]], None]) -> Jobs:
+    return lambda mib: work(small_chunks(mib)), lambda: work(large_chunks())
+
+
+def from_socket(port: int) -> Jobs:
+    """Read the streams of `serve`, typed."""
+
+    def read(run_id: str) -> None:
+        with ApiClient(Configuration(host=f"http://127.0.0.1:{port}")) as client:
+            for _ in RunsApi(client).get_run_stream(run_id):
+                pass
+
+    return lambda mib: read(str(mib)), lambda: read("large")
+
+
+def serve(listener: socket.socket) -> None:
+    """Answer each request with the stream that its path names, one at a time, for ever."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n"
+    while True:
+        connection, _ = listener.accept()
+        with connection:
+            name = connection.recv(4096).split(b" ")[1].split(b"/")[2].decode()
+            connection.sendall(head + b"Connection: close\r\n\r\n")
+            for data in large_chunks() if name == "large" else small_chunks(int(name)):
+                connection.sendall(b"%x\r\n%b\r\n" % (len(data), data))
+            connection.sendall(b"0\r\n\r\n")
 
 
 def peak() -> int:
@@ -85,19 +117,20 @@ def peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def child(what: str, mib: int) -> None:
+def child(what: str, mib: int, port: int) -> None:
     """Print the growth of the peak in bytes: of the small events, then of the large one, too."""
-    run = WORK[what]
-    run(small_chunks(1))  # what is loaded and cached for good
+    jobs = {"parser": small_and_large(parse), "typed": small_and_large(decode)}
+    small, large = jobs.get(what) or from_socket(port)
+    small(1)  # what is loaded and cached for good
     before = peak()
-    run(small_chunks(mib))
-    small = peak() - before
-    run(large_chunks())
-    print(small, peak() - before)
+    small(mib)
+    growth = peak() - before
+    large()
+    print(growth, peak() - before)
 
 
-def measure(what: str, mib: int) -> Table:
-    command = [sys.executable, __file__, "--child", what, "--mib", str(mib)]
+def measure(what: str, mib: int, port: int) -> Table:
+    command = [sys.executable, __file__, "--child", what, "--mib", str(mib), "--port", str(port)]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     small, large = (int(number) / MIB for number in output.split())
     table = Table(f"{what}: growth of the peak in MiB")
@@ -109,15 +142,20 @@ def measure(what: str, mib: int) -> Table:
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--mib", type=int, default=1024)
-    options.add_argument("--child", choices=WORK)
+    options.add_argument("--child", choices=WAYS, help="measure only this")
+    options.add_argument("--port", type=int, help="where --child socket finds its streams")
     chosen = options.parse_args()
     if chosen.child:
-        child(chosen.child, chosen.mib)
+        child(chosen.child, chosen.mib, chosen.port)
         return 0
-    tables = [measure(what, chosen.mib) for what in WORK]
-    for table in tables:
-        table.show()
-    return 1 if any(table.missed for table in tables) else 0
+    missed = 0
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=[listener], daemon=True).start()
+        for what in WAYS:
+            table = measure(what, chosen.mib, listener.getsockname()[1])
+            table.show()
+            missed += table.missed
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":

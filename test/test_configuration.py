@@ -54,6 +54,9 @@ def test_hosts(host, kept):
         "http:///path",
         "http://host:port",
         "http://host:99999",
+        "http://host:0",
+        "http://a..b",
+        "http://" + "a" * 64 + ".example",
         "http://user:secret@host",
         "http://user@host",
         "http://ho st",
@@ -88,6 +91,8 @@ def test_hosts_of_a_wrong_type(host):
         ({"max_event_bytes": 0}, ApiValueError, "max_event_bytes"),
         ({"max_event_bytes": "1"}, ApiTypeError, "max_event_bytes"),
         ({"api_key": "secret"}, ApiTypeError, "api_key"),
+        ({"block_margin": "1"}, ApiTypeError, "block_margin"),
+        ({"block_margin": -1}, ApiValueError, "block_margin"),
     ],
 )
 def test_settings_that_cannot_be_used(settings, error, name):
@@ -125,6 +130,9 @@ def test_a_key_can_be_refreshed():
     configuration = Configuration(api_key={"x-api-key": "old"})
     configuration.refresh_api_key_hook = lambda c: c.api_key.update({"x-api-key": "new"})
     assert configuration.auth_headers() == {"x-api-key": "new"}
+    configuration.refresh_api_key_hook = lambda c: c.api_key.update({"x-more": "1"})
+    assert configuration.auth_headers() == {"x-api-key": "new"}
+    assert configuration.auth_headers() == {"x-api-key": "new", "x-more": "1"}
 
 
 ENVIRONMENT = {
@@ -180,13 +188,16 @@ def test_an_empty_environment_changes_nothing(monkeypatch):
         ("ACP_VERIFY_SSL", "perhaps"),
         ("ACP_DEBUG", "2"),
         ("ACP_API_KEY", "a\nb"),
+        ("ACP_PROXY", "user:secret@127.0.0.1:3128"),
+        ("ACP_PROXY", "ftp://user:secret@127.0.0.1"),
         ("ACP_API_KEY_HEADER", "x key"),
     ],
 )
 def test_variables_that_cannot_be_used_are_named(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
-    with pytest.raises(ApiValueError, match=name):
+    with pytest.raises(ApiValueError, match=name) as failure:
         Configuration.from_env()
+    assert "secret" not in str(failure.value)
 
 
 def test_the_default_configuration():

@@ -133,6 +133,8 @@ def test_each_status_has_its_class(status, name):
         ({"detail": "no such run"}, "no such run"),
         ({"detail": [{"loc": ["body", "limit"], "msg": "too big"}]}, "body.limit: too big"),
         ({"detail": [{"msg": "too big"}, "odd"]}, "too big; odd"),
+        ({"detail": [{"loc": 5, "msg": "odd place"}]}, "odd place"),
+        ({"detail": [{"loc": None, "msg": "no place"}]}, "no place"),
         ({"error": {"message": "inner"}}, "inner"),
         ({"code": 7}, "{'code': 7}"),
         ("<html><head><title>502 Bad Gateway</title></head></html>", "502 Bad Gateway"),

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import pytest
-from support.socket_server import CLOSE, RESET, STALL, SocketServer, drip, head, response
+from support.socket_server import CLOSE, RESET, STALL, SocketServer, chunk, drip, head, response
 from support.transport import Stopwatch
 from urllib3.util import Retry
 
@@ -251,3 +251,33 @@ def test_faults_that_take_time_end_in_time(kind: str) -> None:
             check_error(error, ApiTimeoutError, kind)
             assert seconds < 2.0, name
             assert requests == 1, name
+
+
+ODD_BODIES = {
+    "endlessly nested": (b"[" * 100_000, "application/json"),
+    "deeply nested words": (b'{"detail":' * 900 + b"1" + b"}" * 900, "application/json"),
+    "deeply nested": (b'{"x":' * 900 + b"1" + b"}" * 900, "application/json"),
+    "a place that is none": (b'{"detail":[{"msg":"m","loc":5}]}', "application/json"),
+    "a charset that cannot replace": (b"\xffx", "text/plain; charset=idna"),
+    "a charset that is none": (b"x", "text/plain; charset=undefined"),
+    "a charset of bytes": (b"x", "text/plain; charset=hex"),
+    "a charset with NUL": (b"x", "text/plain; charset=a\0b"),
+}
+
+
+@pytest.mark.parametrize("body, content_type", ODD_BODIES.values(), ids=ODD_BODIES)
+@pytest.mark.parametrize("status", [200, 400])
+def test_no_body_is_too_odd_for_an_error(status: int, body: bytes, content_type: str) -> None:
+    with SocketServer(response(body, status, content_type=content_type)) as server:
+        for kind in KINDS:
+            with pytest.raises(ApiException) as failure:
+                call(kind, server.url)
+            assert failure.value.status == status
+            assert "\n" not in str(failure.value)
+
+
+def test_an_endless_error_body_of_a_stream_is_not_read_to_its_end() -> None:
+    endless = [head(500, transfer_encoding="chunked"), *[chunk(b"x" * 65_536)] * 400, STALL]
+    with SocketServer(endless) as server, pytest.raises(ServiceException) as failure:
+        call("streaming", server.url)
+    assert len(failure.value.body or "") < 2_000_000

@@ -1,16 +1,22 @@
 """Importing the package is almost free, and its names load when they are first used.
 
 What an import loads can only be seen in a process that has imported nothing yet, so these tests
-run small scripts.
+run small scripts. What is not run (the names that type checkers see, and cycles that happen to do
+no harm) is read from the source.
 """
 
 from __future__ import annotations
 
+import ast
 import importlib
+import importlib.util
 import json
 import pkgutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -18,7 +24,10 @@ import pytest
 import acp_client_v0_1
 
 HEAVY = {"pydantic", "pydantic_core", "urllib3", "dateutil", "ssl", "http.client"}
+# What is slow to import although it is Python's own, or often loaded anyway.
+SLOW = {"asyncio", "dataclasses", "inspect", "logging", "re", "typing", "typing_extensions"}
 TESTING = {"starlette", "uvicorn", "sse_starlette", "acp_client_v0_1.testing"}
+LAZY_PACKAGES = ["acp_client_v0_1", "acp_client_v0_1.api", "acp_client_v0_1.models"]
 
 MODULES = sorted(
     module.name
@@ -47,6 +56,8 @@ def test_importing_the_package_loads_next_to_nothing() -> None:
     assert loaded & (HEAVY | TESTING) == set()
     inside = {name for name in loaded if name.startswith("acp_client_v0_1")}
     assert inside == {"acp_client_v0_1", "acp_client_v0_1._lazy", "acp_client_v0_1._version"}
+    # An interpreter may have loaded some already, for what lies in its site-packages.
+    assert (loaded - loaded_by("pass")) & SLOW == set()
 
 
 def test_a_model_loads_no_transport() -> None:
@@ -114,3 +125,72 @@ def test_submodules_are_reachable_without_importing_them() -> None:
         "import acp_client_v0_1 as a\n"
         "a.rest.ApiException; a.exceptions.ApiException; a.models.Run; a.api.RunsApi\n"
     )
+
+
+@pytest.mark.parametrize("name", LAZY_PACKAGES)
+def test_a_star_import_brings_exactly_what_all_says(name: str) -> None:
+    loaded_by(
+        f"""
+names = {{}}
+exec("from {name} import *", names)
+del names["__builtins__"]
+import {name} as package
+assert set(names) == set(package.__all__), set(names) ^ set(package.__all__)
+assert all(names[each] is getattr(package, each) for each in names)
+"""
+    )
+
+
+@pytest.mark.parametrize("name", LAZY_PACKAGES)
+def test_type_checkers_see_the_names_that_load_on_first_use(name: str) -> None:
+    """A name stands three times in a package; the three have to say the same."""
+    package = importlib.import_module(name)
+    tree = ast.parse(Path(str(package.__file__)).read_text("utf-8"))
+    (branch,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        alias.asname: node.module
+        for node in branch.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    (exports,) = (node for node in ast.walk(branch) if isinstance(node, ast.Dict))
+    assert seen == ast.literal_eval(exports)
+    assert set(seen) == set(package.__all__) - {"__version__"}
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    """Types for annotations do not count, nor what a function loads when it runs."""
+    names = {
+        module.name
+        for module in pkgutil.walk_packages(acp_client_v0_1.__path__, "acp_client_v0_1.")
+        if not module.name.endswith("__main__")
+    }
+    graph = {name: set(imported_at_once(name, names)) for name in names}
+    order = list(TopologicalSorter(graph).static_order())  # raises CycleError
+    assert set(order) >= names
+
+
+def imported_at_once(name: str, names: set[str]) -> Iterator[str]:
+    """The modules of this package that a module imports when it is imported."""
+    spec = importlib.util.find_spec(name)
+    assert spec is not None and spec.origin is not None
+    tree = ast.parse(Path(spec.origin).read_text("utf-8"))
+    for node in statements(tree.body):
+        if isinstance(node, ast.ImportFrom) and node.module in {"acp_client_v0_1", *names}:
+            inside = {f"{node.module}.{alias.name}" for alias in node.names} & names
+            yield from inside or {node.module}
+        elif isinstance(node, ast.Import):
+            yield from {alias.name for alias in node.names} & names
+
+
+def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """The statements that run when a module is imported."""
+    for node in body:
+        yield node
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            yield from statements(node.orelse)
+            continue
+        for part in ("body", "orelse", "finalbody"):
+            yield from statements(getattr(node, part, []))

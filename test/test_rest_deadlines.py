@@ -152,6 +152,71 @@ def test_looking_up_a_name_ends_in_time(monkeypatch):
     assert call.seconds < 1.0
 
 
+def test_a_proxy_that_takes_its_time_leaves_less_for_tls():
+    def proxy(connection):
+        connection.read_request()
+        connection.play([1.0, b"HTTP/1.1 200 Connected\r\n\r\n", STALL])
+
+    with (
+        SocketServer(handler=proxy) as server,
+        rest_client(proxy=server.url) as client,
+        Stopwatch() as call,
+        pytest.raises(ApiTimeoutError),
+    ):
+        client.request("GET", "https://acp.invalid/", _request_timeout=1.5)
+    assert call.seconds < 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        drip(b"\x05\x00\x00\x03\xff" + b"x" * 99, 0.2),
+        [0.4, b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x00", STALL],
+    ],
+    ids=["drip", "silence after it"],
+)
+def test_a_socks_proxy_ends_in_time(answer):
+    def proxy(connection):
+        connection.sock.recv(3)
+        connection.play([0.4, b"\x05", 0.4, b"\x00"])
+        connection.sock.recv(100)
+        connection.play(answer)
+
+    with (
+        SocketServer(handler=proxy) as server,
+        rest_client(proxy=f"socks5h://127.0.0.1:{server.port}") as client,
+        Stopwatch() as call,
+        pytest.raises(ApiTimeoutError),
+    ):
+        client.request("GET", "https://acp.invalid/", _request_timeout=1.5)
+    assert call.seconds < 2
+
+
+def test_the_read_limit_is_for_silence_of_the_other_side_of_an_upload():
+    size = 20_000_000  # more than the buffers on the way hold
+
+    def slowly(connection):
+        taken = 0
+        while taken < size:
+            data = connection.sock.recv(100_000)
+            if not data:
+                return
+            taken += len(data)
+            connection.pause(0.01)
+        connection.play(response(b'"a"'))
+
+    with SocketServer(handler=slowly) as server, rest_client() as client:
+        with Stopwatch() as call:
+            answered = client.request(
+                "POST", server.url, body=b"x" * size, _request_timeout=(1, 0.5)
+            )
+        assert answered.status == 200
+        assert call.seconds > 0.6
+        with Stopwatch() as call, pytest.raises(ApiTimeoutError):
+            client.request("POST", server.url, body=b"x" * size, _request_timeout=0.4)
+        assert call.seconds < 0.9
+
+
 def test_waiting_for_a_place_in_the_pool_ends_in_time():
     with SocketServer([STALL]) as server, rest_client(connection_pool_maxsize=1) as client:
 

@@ -5,6 +5,7 @@ The table of all faults, for each kind of operation, is in ``test_fault_matrix.p
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 import time
@@ -61,6 +62,29 @@ def test_a_name_without_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     with rest_client() as client, pytest.raises(NameResolutionException, match="not known"):
         client.request("GET", "http://acp.invalid/")
+
+
+@pytest.mark.parametrize("proxy", [None, "http://a..b:3128"])
+@pytest.mark.parametrize("seconds", [None, 2])
+def test_a_name_that_no_resolver_takes(monkeypatch, proxy, seconds) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        "".join(["a..b"]).encode("idna")  # what getaddrinfo does first
+
+    if proxy is None:
+        monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    with rest_client(proxy=proxy) as client, pytest.raises(ApiException, match="not a valid"):
+        client.request("GET", "http://acp.invalid/", _request_timeout=seconds)
+
+
+def test_a_reset_while_connecting_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def reset(*_: object) -> None:
+        raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+
+    monkeypatch.setattr(connections, "dial", reset)
+    with rest_client() as client, pytest.raises(ConnectionException, match="reset") as failure:
+        client.request("POST", "http://127.0.0.1:9/", body=b"{}")
+    assert not failure.value.ambiguous
+    assert isinstance(causes(failure.value)[-1], ConnectionResetError)
 
 
 def test_an_ambiguous_status_says_so() -> None:

@@ -127,6 +127,8 @@ def test_lengths_that_agree_are_one_and_others_none():
     for lengths, error in (
         (b"1, 1", None),
         (b"1, 2", ProtocolException),
+        (b"1\r\ncontent-length: 1", None),
+        (b"1\r\ncontent-length: 2", ProtocolException),
         (b"+1", ProtocolException),
     ):
         answer = b"HTTP/1.1 200 OK\r\ncontent-length: " + lengths + b"\r\n\r\nx"
@@ -143,6 +145,14 @@ def test_a_line_that_is_too_long():
         headers_of(b"x: " + b"y" * 70_000 + b"\r\n")
 
 
+def test_a_close_is_seen_in_each_line_of_its_header():
+    answer = response(b"x").replace(b"\r\n\r\n", b"\r\nconnection: te\r\nconnection: close\r\n\r\n")
+    with SocketServer(answer) as server, rest_client() as client:
+        for _ in range(2):
+            assert client.request("GET", server.url + "/").data == b"x"
+    assert server.connections == 2
+
+
 def test_informational_answers_are_passed_over():
     early = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n"
     with (
@@ -154,8 +164,9 @@ def test_informational_answers_are_passed_over():
 
 
 @pytest.mark.parametrize("status", [204, 304])
-def test_answers_without_body(status):
-    answer = head(status, content_length="5") if status == 304 else head(status)
+@pytest.mark.parametrize("framing", [{"content_length": "5"}, {"transfer_encoding": "chunked"}])
+def test_answers_without_body(status, framing):
+    answer = head(status, **framing)
     with SocketServer(answer) as server, rest_client() as client:
         assert client.request("GET", server.url + "/").data == b""
         assert client.request("HEAD", server.url + "/").data == b""
@@ -332,3 +343,10 @@ def test_the_stock_surface():
 def test_a_dripping_head_is_still_read():
     with SocketServer([*drip(response(b'"slow"'), 0.003)]) as server, rest_client() as client:
         assert client.request("GET", server.url + "/").data == b'"slow"'
+
+
+@pytest.mark.parametrize("status", [200, 204])
+def test_no_bytes_need_no_decoding(status):
+    answer = head(status, content_encoding="gzip", content_length="0")
+    with SocketServer(answer) as server, rest_client() as client:
+        assert client.request("GET", server.url + "/").data == b""

@@ -95,13 +95,20 @@ def test_a_server_that_asks_for_too_much_is_not_waited_for():
     assert clock.seconds < 0.5
 
 
+DATES = (
+    "Wed, 99 Oct 2015",
+    "Wed, 21 Oct 99999999999999999999 07:28:00 GMT",
+    "Wed, 21 Oct 2015 99999999999999999999:28:00 GMT",
+)
+
+
 def test_reading_retry_after():
     date = "Wed, 21 Oct 2015 07:28:00 GMT"
     assert retry_after({"retry-after": " 7 "}) == 7
     assert retry_after({"retry-after": "Wed, 21 Oct 2015 07:28:09 GMT", "date": date}) == 9
     assert retry_after({"retry-after": "Wed, 21 Oct 2015 07:28:09 -0000", "date": date}) == 9
     assert retry_after({"retry-after": date}) == 0
-    for nonsense in ("", "-1", "+1", "1.5", "1_0", "soon", "٣", "Wed, 99 Oct 2015"):
+    for nonsense in ("", "-1", "+1", "1.5", "1_0", "soon", "٣", *DATES):
         assert retry_after({"retry-after": nonsense}) is None
     assert retry_after({}) is None
 

@@ -11,6 +11,7 @@ import pytest
 from support.proxies import HttpProxy
 from support.socket_server import CLOSE, SocketServer, head, response
 from support.transport import rest_client
+from urllib3.util import Retry
 
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ApiException, ApiValueError, OpenApiException
@@ -53,6 +54,41 @@ def test_errors_and_logs_show_no_secret(answer, caplog, capfd):
     assert SECRET not in caplog.text
     output = capfd.readouterr()
     assert SECRET not in output.out + output.err
+
+
+def test_no_logger_at_all_shows_a_credential(caplog, capfd):
+    """At level DEBUG of everything, urllib3 and ssl included."""
+    answers = (
+        [CLOSE],
+        response(b'"busy"', 503),
+        head(307, location="/elsewhere", content_length="0"),
+        response(b'"a"'),
+    )
+    with (
+        SocketServer(*answers) as server,
+        rest_client(
+            debug=True,
+            retries=Retry(3, backoff_factor=0.01),
+            access_token=SECRET,
+            api_key={"x-api-key": SECRET},
+        ) as client,
+        caplog.at_level(logging.DEBUG),
+    ):
+        headers = {**HEADERS, **client._configuration.auth_headers()}
+        assert client.request("GET", server.url, headers=headers, safe=True).status == 200
+    assert len(server.requests) == 4
+    assert {record.name.partition(".")[0] for record in caplog.records} >= {
+        "acp_client_v0_1",
+        "urllib3",
+    }
+    output = capfd.readouterr()
+    assert SECRET not in caplog.text + output.out + output.err
+
+
+def test_debug_leaves_the_log_of_urllib3_alone():
+    before = logging.getLogger("urllib3").level
+    Configuration(debug=True)
+    assert logging.getLogger("urllib3").level == before
 
 
 def test_refused_connections_and_proxies_show_no_secret(caplog):

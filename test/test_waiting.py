@@ -138,6 +138,24 @@ def test_the_last_window_fits_into_what_remains():
     assert len(server.requests) <= 3
 
 
+def test_the_clock_may_jump_between_any_two_looks(monkeypatch):
+    """No request is asked to end before its window, or in no time at all."""
+    limits = []
+    now = itertools.count(0, 0.137)
+
+    class Pending:
+        def get_run_output(self, run_id, *, block_timeout, _request_timeout):
+            limits.append((block_timeout or 0, _request_timeout))
+
+    monkeypatch.setattr(time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    for timeout in (0.1, 1.05, 1.2, 2.5, 7, 30):
+        with pytest.raises(RunWaitTimeout):
+            wait_for_run_output(Pending(), "r1", timeout=timeout)
+    assert limits
+    assert all(limit > window >= 0 for window, limit in limits)
+
+
 def test_a_server_that_ignores_the_window_and_holds_for_ever():
     with (
         SocketServer([STALL]) as server,

@@ -3,21 +3,25 @@
 Strategy: the time limit holds for the whole of it, for looking up the name and for all addresses
 together, where the standard library would bound each address alone and the look-up not at all.
 
-Invariants: nothing outlives its deadline, except a look-up that the system does not answer, which
-is left behind in a daemon thread; a socket that does not connect is closed.
+Invariants: nothing is waited for beyond its deadline; what cannot be given one (a look-up, the
+greeting of a SOCKS proxy) is left behind in a daemon thread; a socket that does not connect is
+closed.
 """
 
 from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, wait
+from typing import Any, TypeVar
 
+from acp_client_v0_1._http.attempt import set_limit
 from acp_client_v0_1.deadline import Deadline
 
-__all__ = ["dial"]
+__all__ = ["dial", "in_time"]
 
+T = TypeVar("T")
 SocketOptions = Iterable[tuple[int, int, int | bytes]]
 _Address = tuple[Any, ...]  # what socket.connect takes
 
@@ -42,29 +46,73 @@ def dial(host: str, port: int, deadline: Deadline, options: SocketOptions) -> so
     failure: OSError | None = None
     for number, (family, address) in enumerate(addresses):
         # An address that does not answer must leave some of the time to the ones after it.
-        share = deadline.remaining() / (len(addresses) - number)
+        share = None if deadline.at is None else deadline.remaining() / (len(addresses) - number)
         try:
-            return _connect(family, address, deadline.earlier(_finite(share)), options)
+            return _connect(family, address, deadline, share, options)
         except OSError as error:
             failure = error
     raise failure or OSError(f"{host} has no address")
 
 
-def _finite(seconds: float) -> float | None:
-    return None if seconds == float("inf") else seconds
+def in_time(work: Callable[[], T], deadline: Deadline, discard: Callable[[T], object]) -> T:
+    """Do what cannot be given a time limit, nor be interrupted, in a thread that can be left.
+
+    Args:
+        work: What to do.
+        deadline: When to leave it behind.
+        discard: Called with a result that comes too late.
+
+    Returns:
+        What ``work`` returns.
+
+    Raises:
+        TimeoutError: The deadline passed.
+        BaseException: What ``work`` raises.
+    """
+    if deadline.at is None:
+        return work()
+    outcome: Future[T] = Future()
+    thread = threading.Thread(
+        target=_run, args=(work, outcome, discard), name="acp_client_v0_1 connects", daemon=True
+    )
+    thread.start()
+    try:
+        wait((outcome,), deadline.bound())
+    except BaseException:
+        outcome.cancel()
+        raise
+    if outcome.cancel():
+        raise TimeoutError("timed out")
+    return outcome.result()
+
+
+def _run(work: Callable[[], T], outcome: Future[T], discard: Callable[[T], object]) -> None:
+    try:
+        result = work()
+    except BaseException as error:  # noqa: BLE001 - raised in the thread that asked
+        if outcome.set_running_or_notify_cancel():
+            outcome.set_exception(error)
+        return
+    if outcome.set_running_or_notify_cancel():
+        outcome.set_result(result)
+    else:
+        discard(result)
 
 
 def _connect(
-    family: int, address: _Address, deadline: Deadline, options: SocketOptions
+    family: int,
+    address: _Address,
+    deadline: Deadline,
+    share: float | None,
+    options: SocketOptions,
 ) -> socket.socket:
-    if deadline.expired:
-        raise TimeoutError("timed out")
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         for option in options:
             sock.setsockopt(*option)
-        sock.settimeout(deadline.bound())
+        set_limit(sock, share)
         sock.connect(address)
+        set_limit(sock, deadline.bound())
     except BaseException:
         sock.close()
         raise
@@ -72,29 +120,16 @@ def _connect(
 
 
 def _look_up(host: str, port: int, deadline: Deadline) -> Sequence[tuple[int, _Address]]:
-    if deadline.at is None or _is_address(host):
+    if _is_address(host):
         return _addresses(host, port)
-    outcome: list[Sequence[tuple[int, _Address]] | OSError | UnicodeError] = []
-
-    def look_up() -> None:
-        try:
-            outcome.append(_addresses(host, port))
-        except (OSError, UnicodeError) as error:
-            outcome.append(error)
-
-    # getaddrinfo cannot be given a time limit, nor be interrupted.
-    thread = threading.Thread(target=look_up, name=f"look up {host}", daemon=True)
-    thread.start()
-    thread.join(deadline.bound())
-    if not outcome:
-        raise TimeoutError(f"looking up {host} timed out")
-    if isinstance(outcome[0], (OSError, UnicodeError)):
-        raise outcome[0]
-    return outcome[0]
+    return in_time(lambda: _addresses(host, port), deadline, lambda _: None)
 
 
 def _addresses(host: str, port: int) -> Sequence[tuple[int, _Address]]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:  # of an empty label, or one that is too long
+        raise socket.gaierror(socket.EAI_NONAME, "not a valid host name") from error
     return [(family, address) for family, _, _, _, address in found]
 
 

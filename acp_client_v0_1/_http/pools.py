@@ -21,6 +21,7 @@ from urllib3.connection import HTTPConnection
 
 from acp_client_v0_1._host import Origin
 from acp_client_v0_1._http.connection import BoundedConnection, BoundedHTTPS
+from acp_client_v0_1._http.pool import RetiringPool
 from acp_client_v0_1._http.proxy import Proxy, proxy_for, socks_manager
 from acp_client_v0_1._http.tls import tls_context
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
@@ -31,11 +32,11 @@ if TYPE_CHECKING:
 __all__ = ["Pools", "Route"]
 
 
-class _HTTPPool(HTTPConnectionPool):
+class _HTTPPool(RetiringPool):
     ConnectionCls = BoundedConnection
 
 
-class _HTTPSPool(HTTPSConnectionPool):
+class _HTTPSPool(RetiringPool, HTTPSConnectionPool):
     ConnectionCls = BoundedHTTPS
 
 
@@ -50,6 +51,14 @@ class Route:
 
     pool: HTTPConnectionPool
     forwarding: bool
+
+
+class _Routes:
+    """The ways that one process has made."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.known: dict[tuple[Origin, bool], Route] = {}
 
 
 class Pools:
@@ -67,9 +76,8 @@ class Pools:
         self._configuration = configuration
         self._maxsize = _checked_size(configuration.connection_pool_maxsize)
         self._contexts: dict[bool, ssl.SSLContext] = {}
-        self._routes: dict[tuple[Origin, bool], Route] = {}
-        self._of_parent: list[Route] = []
-        self._pid = os.getpid()
+        self._own = _Routes()
+        self._of_parents: list[_Routes] = []
 
     def route(self, origin: Origin, *, stream: bool) -> Route:
         """Give the way to an origin.
@@ -81,13 +89,12 @@ class Pools:
         Raises:
             ApiValueError: A setting of TLS or the proxy cannot be used.
         """
-        if self._pid != os.getpid():
-            self._leave_parent()
-        route = self._routes.get((origin, stream))
+        known = self._known()
+        route = known.get((origin, stream))
         if route is None:
             # Of two threads that both come first, one wins, and the other uses its pool.
             made = self.make(origin, stream=stream)
-            route = self._routes.setdefault((origin, stream), made)
+            route = known.setdefault((origin, stream), made)
         return route
 
     def make(self, origin: Origin, *, stream: bool, foreign: bool = False) -> Route:
@@ -124,23 +131,31 @@ class Pools:
 
     def close(self) -> None:
         """Close the connections that no call uses, and the others when they come back."""
-        routes, self._routes = self._routes, {}
-        for route in list(routes.values()):
+        known = self._known()
+        self._own = _Routes()
+        for route in list(known.values()):
             route.pool.close()
 
-    def _leave_parent(self) -> None:
+    def _known(self) -> dict[tuple[Origin, bool], Route]:
+        own = self._own
+        if own.pid != os.getpid():
+            own = self._leave(own)
+        return own.known
+
+    def _leave(self, parents: _Routes) -> _Routes:
         """Start anew in a forked process.
 
         The parent's pools are kept but never touched: a lock of theirs may be held for ever by a
         thread that exists in the parent only. Their sockets are closed here, which sends nothing
-        and ends nothing for the parent.
+        and ends nothing for the parent. Of two threads that both come first, the later one wins.
         """
-        self._of_parent.extend(self._routes.values())
-        self._routes, self._pid = {}, os.getpid()
-        for route in self._of_parent:
+        self._of_parents.append(parents)
+        self._own = own = _Routes()
+        for route in parents.known.values():
             for connection in list(route.pool.pool.queue) if route.pool.pool else ():
                 if connection is not None:
                     connection.close()
+        return own
 
     def _manager(self, proxy: Proxy | None) -> PoolManager:
         if proxy is None:

@@ -22,13 +22,16 @@ from urllib3 import PoolManager
 from urllib3.exceptions import NewConnectionError, ProxyError
 
 from acp_client_v0_1._host import Origin
+from acp_client_v0_1._http.attempt import set_limit
 from acp_client_v0_1._http.connection import BoundedConnection, BoundedHTTPS
+from acp_client_v0_1._http.dial import in_time
+from acp_client_v0_1._http.pool import RetiringPool
 from acp_client_v0_1.exceptions import ApiValueError
 
 if TYPE_CHECKING:
     from acp_client_v0_1.configuration import Configuration
 
-__all__ = ["Proxy", "proxy_for", "socks_manager"]
+__all__ = ["Proxy", "check_proxy", "proxy_for", "socks_manager"]
 
 _PORTS = {
     "http": 80,
@@ -113,6 +116,19 @@ def _in_network(host: str, network: str) -> bool:
         return False  # one of them is a name
 
 
+def check_proxy(url: str, name: str) -> None:
+    """Refuse what is no URL of a proxy.
+
+    Args:
+        url: The URL.
+        name: What to call it in the error, which does not repeat it.
+
+    Raises:
+        ApiValueError: It cannot be used.
+    """
+    _parse(url, {}, name)
+
+
 def _parse(url: str, headers: dict[str, str], name: str) -> Proxy:
     try:
         parts = urlsplit(url)
@@ -144,20 +160,22 @@ def socks_manager(proxy: Proxy) -> PoolManager:
     # `_new_conn` is where urllib3 lets SOCKS in; the rest is as for any other connection.
     class BoundedSOCKS(socks.SOCKSConnection, BoundedConnection):
         def _new_conn(self) -> socket.socket:
-            self.timeout = self.time_to_connect()
+            deadline = self.connecting_deadline()
+            self.timeout = deadline.bound()  # PySocks takes it for each single wait
             try:
-                sock: socket.socket = super()._new_conn()
-                return sock
+                sock: socket.socket = in_time(super()._new_conn, deadline, socket.socket.close)
             except NewConnectionError as error:
                 raise ProxyError("the SOCKS proxy does not connect", error) from error
+            set_limit(sock, deadline.bound())  # for the handshake of TLS
+            return sock
 
     class BoundedSOCKSHTTPS(BoundedSOCKS, socks.SOCKSHTTPSConnection, BoundedHTTPS):
         pass
 
-    class HTTPPool(socks.SOCKSHTTPConnectionPool):
+    class HTTPPool(RetiringPool, socks.SOCKSHTTPConnectionPool):
         ConnectionCls = BoundedSOCKS
 
-    class HTTPSPool(socks.SOCKSHTTPSConnectionPool):
+    class HTTPSPool(RetiringPool, socks.SOCKSHTTPSConnectionPool):
         ConnectionCls = BoundedSOCKSHTTPS
 
     manager = socks.SOCKSProxyManager(proxy.url, proxy.username, proxy.password)

@@ -15,8 +15,8 @@ from urllib3 import BaseHTTPResponse as RawResponse
 from urllib3 import HTTPHeaderDict
 from urllib3.exceptions import DecodeError
 
+from acp_client_v0_1._http.answer import Answer, BadFraming, Closed
 from acp_client_v0_1._http.call import Call
-from acp_client_v0_1._http.connection import Answer, BadFraming, Closed
 from acp_client_v0_1._http.failure import LOWER_ERRORS, failure_of
 from acp_client_v0_1.exceptions import ResponseDecodeError, TransportException
 
@@ -120,10 +120,7 @@ class RESTResponse:
             answer.abort()
 
     def close(self) -> None:
-        """Close the connection, unless the body is complete: then it is back in its pool already.
-
-        A closed one is not given back here: the thread that reads may be doing just that.
-        """
+        """Close the connection, unless the body is complete and it is back in its pool."""
         self._closed = True
         self.abort()
         self.response.close()
@@ -173,7 +170,7 @@ class RESTResponse:
             raise Closed("the answer was closed in the middle of the body")
         # urllib3 does not tell whether zlib has seen the end; only its decoder knows.
         decoder = getattr(getattr(self.response, "_decoder", None), "_obj", None)
-        if not getattr(decoder, "eof", True):
+        if self.response.tell() and not getattr(decoder, "eof", True):
             raise DecodeError("it ends too early")
 
     def _ended_early(self) -> bool:

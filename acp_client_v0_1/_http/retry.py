@@ -216,7 +216,7 @@ def _date(text: str | None) -> float | None:
         return None
     try:
         moment: datetime = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:  # "-0000": the time is UTC, the place is not said
         moment = moment.replace(tzinfo=timezone.utc)

@@ -172,7 +172,7 @@ class AgentsApi(Api):
         Search for agents by name and version. Without any criterion it lists all of them.
 
         Args:
-            agent_search_request: what to send, the model or a dict of its fields.
+            agent_search_request: Which agents to return. A dict of its fields will do.
             _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)

@@ -121,7 +121,7 @@ class RunsApi(Api):
         Create a run and return its description at once, without waiting for its output.
 
         Args:
-            run_create: what to send, the model or a dict of its fields.
+            run_create: What to run, and how. A dict of its fields will do.
             _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
@@ -389,7 +389,7 @@ class RunsApi(Api):
 
         Args:
             run_id: The ID of the run.
-            body: the JSON object to send.
+            body: The input that the run was interrupted for.
             _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
@@ -459,7 +459,7 @@ class RunsApi(Api):
         Only runs that meet every given criterion are returned, oldest first.
 
         Args:
-            run_search_request: what to send, the model or a dict of its fields.
+            run_search_request: Which runs to return. A dict of its fields will do.
             _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)

@@ -113,7 +113,7 @@ class ThreadsApi(Api):
         Create an empty thread for an agent that supports threads.
 
         Args:
-            thread_create: what to send, the model or a dict of its fields.
+            thread_create: The thread's agent and metadata. A dict of its fields will do.
             _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
@@ -399,7 +399,7 @@ class ThreadsApi(Api):
         Search for threads. Without any criterion it lists all of them.
 
         Args:
-            thread_search_request: what to send, the model or a dict of its fields.
+            thread_search_request: Which threads to return. A dict of its fields will do.
             _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1._one_of import OneOf
 from acp_client_v0_1.models.run_error import RunError
@@ -22,4 +24,4 @@ class RunOutput(
 ):
     """The output of a run, a result, an interrupt or an error."""
 
-    one_of_schemas = frozenset({"RunError", "RunInterrupt", "RunResult"})
+    one_of_schemas: ClassVar[frozenset[str]] = frozenset({"RunError", "RunInterrupt", "RunResult"})

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1._one_of import OneOf
 from acp_client_v0_1.models.custom_run_result_update import CustomRunResultUpdate
@@ -21,4 +23,4 @@ class StreamEventPayload(
 ):
     """What an event of a stream carries, a result so far or a custom update."""
 
-    one_of_schemas = frozenset({"CustomRunResultUpdate", "RunResult"})
+    one_of_schemas: ClassVar[frozenset[str]] = frozenset({"CustomRunResultUpdate", "RunResult"})

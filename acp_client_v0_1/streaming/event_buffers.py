@@ -13,7 +13,8 @@ at a blank line only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import cast
 
 from acp_client_v0_1.streaming.block_shape import ACP_SHAPE, learn_shape
 from acp_client_v0_1.streaming.event import ServerSentEvent
@@ -26,7 +27,7 @@ _LINES_TO_JOIN = 4096
 # A longer number says nothing useful, and to convert it costs quadratic time.
 _MAX_RETRY_DIGITS = 640
 
-_new = tuple.__new__
+_new = cast("Callable[..., ServerSentEvent]", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
 
 
 class EventBuffers:
@@ -49,7 +50,7 @@ class EventBuffers:
     )
 
     def __init__(self) -> None:
-        self.last_event_id = ""
+        self.last_event_id: str = ""
         self.retry: int | None = None
         self._joined: list[str] = []  # data: many lines each, without the last line feed
         self._lines: list[str] = []  # the data lines after those

@@ -42,7 +42,12 @@ _EXCERPT_CHARACTERS = 200
 
 
 class StreamedResponse(Protocol):
-    """What a stream needs of a response; `acp_client_v0_1.rest.RESTResponse` has it."""
+    """What a stream needs of a response; `acp_client_v0_1.rest.RESTResponse` has it.
+
+    Attributes:
+        status: The HTTP status.
+        method: The request's method.
+    """
 
     status: int
     method: str
@@ -50,13 +55,16 @@ class StreamedResponse(Protocol):
     @property
     def url(self) -> str:
         """The URL that answered."""
+        raise NotImplementedError
 
     @property
     def headers(self) -> Mapping[str, str]:
         """The headers."""
+        raise NotImplementedError
 
     def read_available(self) -> bytes:
         """Return what has arrived, ``b""`` only at the end of a complete body."""
+        raise NotImplementedError
 
     def abort(self) -> None:
         """Wake a blocked `read_available`; called from any thread."""
@@ -252,7 +260,8 @@ class EventStream(Iterator[T]):
     def _release(self) -> None:
         # In the thread that iterates, which is the only one that may close while it reads.
         self._closed = True
-        self._response.close()
+        with self._reading:  # `close` in another thread may be at it
+            self._response.close()
 
     def _undecodable(self, event: ServerSentEvent, error: ValueError) -> StreamDecodeError:
         index = self._handed_out() - 1

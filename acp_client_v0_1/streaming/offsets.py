@@ -36,7 +36,7 @@ def event_offsets(mark: Mark, piece: bytes) -> list[int]:
         del lines[0]
         start += start == position  # if nothing of the block has come
         position += 1
-    offsets = []
+    offsets: list[int] = []
     for ended in lines:
         position += len(ended)
         line += ended

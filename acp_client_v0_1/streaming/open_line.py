@@ -28,7 +28,7 @@ class OpenLine:
         self._reset()
 
     def _reset(self) -> None:
-        self.size = 0
+        self.size: int = 0
         self._bytes = bytearray()
         self._is_comment = False
         self._is_data = False  # then `_bytes` is what has come of the value

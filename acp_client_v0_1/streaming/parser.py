@@ -73,8 +73,8 @@ class SSEParser:
         self._carry = b""
         self._after_cr = False  # an LF now belongs to the line end before
         # Where an error would be, see `event_offset`.
-        self._position = 0
-        self._block_start = 0
+        self._position: int = 0
+        self._block_start: int = 0
         self._mark: Mark = (0, 0, False, False, b"")
         self._fed = b""
         self._offsets: list[int] | None = None
@@ -82,7 +82,7 @@ class SSEParser:
         self._unready = True
         self._bom: bytes | None = b""  # what has come of it, None once its place is passed
         self._closed = False
-        self.too_large = False
+        self.too_large: bool = False
         self._unsaid = False  # too large, but no call has raised yet
 
     @property

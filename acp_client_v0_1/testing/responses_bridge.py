@@ -21,7 +21,8 @@ from requests.adapters import HTTPAdapter
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool
 from urllib3.exceptions import ConnectTimeoutError
 
-from acp_client_v0_1._http.connection import BoundedConnection, current_attempt
+from acp_client_v0_1._http.attempt import current_attempt
+from acp_client_v0_1._http.connection import BoundedConnection
 
 __all__ = ["responses_bridge"]
 

@@ -6,6 +6,7 @@ import gc
 import json
 import pickle
 import threading
+import time
 from collections.abc import Iterable
 
 import pytest
@@ -233,6 +234,33 @@ def test_close_from_another_thread() -> None:
     assert ended.wait(5)
     thread.join(5)
     assert (response.aborts, response.closes) == (1, 1)
+
+
+class SlowToClose(FakeResponse):
+    """Takes its time to close, and notes if two threads are at it."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        super().__init__(*pieces)
+        self.closing = threading.Event()
+        self.at_it = self.most_at_it = 0
+
+    def close(self) -> None:
+        self.at_it += 1
+        self.most_at_it = max(self.most_at_it, self.at_it)
+        self.closing.set()
+        time.sleep(0.1)
+        self.at_it -= 1
+
+
+def test_two_threads_do_not_close_the_response_at_once() -> None:
+    response = SlowToClose(numbers(1))
+    stream = EventStream(response, as_json)
+    thread = threading.Thread(target=stream.close)
+    thread.start()
+    assert response.closing.wait(5)
+    assert list(stream) == []
+    thread.join()
+    assert response.most_at_it == 1
 
 
 def test_an_interrupt_from_the_keyboard() -> None:

@@ -19,6 +19,7 @@ import pytest
 from support.socket_server import CLOSE, RESET, STALL, SocketServer, chunk, head, response
 
 from acp_client_v0_1 import ApiClient, Configuration, RunsApi
+from acp_client_v0_1._host import parse_target
 from acp_client_v0_1.exceptions import (
     ApiTimeoutError,
     ConnectionException,
@@ -253,6 +254,50 @@ def test_leaving_early_closes_the_connection(leave: Callable[[Stream], None]) ->
         wait_until(lambda: server.still_open == 0)
         runs.search_runs({})
         assert connections(server) == 2
+
+
+def waiting_in_the_pool(runs: RunsApi, server: SocketServer) -> int:
+    """How many open connections for streams urllib3's pool holds."""
+    pools = runs.api_client.rest_client._pools
+    pool = pools.route(parse_target(server.url + "/").origin, stream=True).pool
+    held = [connection for connection in pool.pool.queue if connection is not None]
+    return sum(connection.sock is not None for connection in held)
+
+
+def read_all(stream: Stream) -> None:
+    list(stream)
+
+
+def fail(stream: Stream) -> None:
+    with pytest.raises(StreamInterrupted):
+        list(stream)
+
+
+def forget(stream: Stream) -> None:
+    next(stream)
+
+
+@pytest.mark.parametrize(
+    ("leave", "end", "idle"),
+    [
+        *((leave, STALL, 0) for leave in WAYS_OUT),
+        (forget, STALL, 0),
+        (fail, CLOSE, 0),
+        (read_all, chunk(b""), 1),
+        (close_it, chunk(b""), 0),  # what is unread is not waited for
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_the_pool_keeps_what_can_be_used_again_and_nothing_else(
+    leave: Callable[[Stream], None], end: Any, idle: int
+) -> None:
+    with SocketServer([CHUNKED + chunk(ONE + TWO), end]) as server, client(server) as runs:
+        for made in range(1, 4):
+            leave(runs.get_run_stream("r"))
+            gc.collect()
+            assert waiting_in_the_pool(runs, server) == idle
+            assert server.connections == (1 if idle else made)
+        wait_until(lambda: server.still_open == idle)
 
 
 def test_a_forgotten_stream_closes_its_connection() -> None:

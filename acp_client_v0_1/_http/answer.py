@@ -1,0 +1,232 @@
+"""An answer as http.client reads it, with every wait bounded by the deadline of its call.
+
+Strategy: a socket's own timeout bounds one ``recv`` only, so a server that sends a byte now and
+then would never time out. Therefore all reading, of status line, headers, chunk sizes and body
+alike, goes through a raw stream that sets the timeout anew before each ``recv``.
+
+Invariants: no wait goes beyond the attempt's limits; the end of the input is an error unless it is
+what ends the body (http.client takes it for the end of the headers, or of a chunk's size); a
+connection is not used again after 408 or 5xx, since servers close it then, whether they say so or
+not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import os
+import re
+import socket
+import threading
+from typing import TYPE_CHECKING, Any, cast
+
+from acp_client_v0_1._http.attempt import Attempt
+from acp_client_v0_1._http.head import read_head
+
+if TYPE_CHECKING:
+    from acp_client_v0_1._http.connection import BoundedConnection
+
+__all__ = ["Answer", "BadFraming", "Closed"]
+
+_BUFFER = 65_536  # bytes
+_CHUNK_SIZE = re.compile(rb"\r\n([0-9A-Fa-f]{1,8})\r\n")
+_MOST_INFORMATIONAL = 20
+_CODING = "transfer-encoding"
+_NOTHING_YET = "before any byte of the answer"
+_LAST_CHUNK = b"\n0\r\n"  # The empty line after it may be missing (RFC 9112, section 8).
+
+
+class Closed(ConnectionError):
+    """The peer closed the connection where an answer, or more of it, was due."""
+
+
+class BadFraming(http.client.HTTPException):
+    """The head does not say in a valid way where the body ends."""
+
+
+class _Source(io.RawIOBase):
+    """The bytes of a connection for one answer; each ``recv`` gets its own time limit.
+
+    Attributes:
+        aborted: Another thread has ended it.
+        sealed: Nothing more is to be taken from the connection.
+        where: What is being read, for the error if the input ends there; "" where it may end.
+    """
+
+    def __init__(self, sock: socket.socket, attempt: Attempt) -> None:
+        self._sock = sock
+        self._attempt = attempt
+        self._open = sock.makefile("rb", buffering=0)  # keeps the socket open for the body
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._tail = b""
+        self.aborted = False
+        self.sealed = False
+        self.where = _NOTHING_YET
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self.sealed:
+            return 0
+        self._attempt.limit(self._sock)
+        count = self._sock.recv_into(buffer)
+        if count:
+            # The last bytes of the input, which tell whether it ended with the last chunk.
+            tail = bytes(buffer[max(0, count - 4) : count])
+            self._tail = tail if count >= 4 else (self._tail + tail)[-4:]
+            if self.where is _NOTHING_YET:
+                self.where = "in the middle of the head"
+        elif self.aborted:
+            raise Closed("the answer was aborted")
+        elif self.where and self._tail != _LAST_CHUNK:
+            raise Closed(f"the server closed the connection {self.where}")
+        return count
+
+    def close(self) -> None:
+        # Before the connection goes back to its pool, so that an abort cannot hit the next call.
+        with self._lock:
+            super().close()
+        self._open.close()
+
+    def abort(self) -> None:
+        with self._lock:
+            if self.closed or os.getpid() != self._pid:
+                return  # there is nothing left to end, or it is the parent's
+            self.aborted = True
+            # TLS within TLS is no socket itself; and ssl's own method would disturb a reader.
+            sock: Any = getattr(self._sock, "socket", self._sock)
+            with contextlib.suppress(OSError, TypeError):
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+class _Reader(io.BufferedReader):
+    """The file that http.client reads an answer from."""
+
+    def __init__(self, source: _Source, connection: BoundedConnection) -> None:
+        super().__init__(source, _BUFFER)
+        self._source = source
+        self._connection = connection
+
+    def close(self) -> None:
+        if not self.closed:
+            # What was taken from the connection beyond the answer belongs to no request.
+            self._source.sealed = True
+            self._connection.spoilt = bool(self.peek(1))
+        super().close()
+
+
+class _FileMaker:
+    """Stands for the socket in http.client's response, which only asks it for a file."""
+
+    def __init__(self, reader: _Reader) -> None:
+        self._reader = reader
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return self._reader
+
+
+class Answer(http.client.HTTPResponse):
+    """http.client's response, reading within the limits of an attempt."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        attempt: Attempt,
+        connection: BoundedConnection,
+        method: str | None,
+    ) -> None:
+        self._source = _Source(sock, attempt)
+        self._asked_for_head = method == "HEAD"
+        maker = _FileMaker(_Reader(self._source, connection))
+        super().__init__(cast(socket.socket, maker), method=method)
+
+    def begin(self) -> None:
+        """Read the head, passing over informational answers (RFC 9110, section 15.2).
+
+        Raises:
+            OSError: The connection failed, ended or was silent for too long.
+            HTTPException: What came is not HTTP.
+        """
+        for _ in range(_MOST_INFORMATIONAL):
+            head = read_head(self.fp)
+            if head.status == http.HTTPStatus.SWITCHING_PROTOCOLS:
+                raise http.client.UnknownProtocol("an answer 101 to no request for it")
+            if head.status >= 200:
+                break
+        else:
+            raise http.client.HTTPException(f"{_MOST_INFORMATIONAL} answers, all informational")
+        self.version, self.reason = head.version, head.reason
+        self.code = self.status = head.status
+        self.headers = self.msg = head.headers
+        self._decide_framing()
+
+    def _decide_framing(self) -> None:
+        """Set where the body ends (RFC 9112, section 6.3), for http.client's reader of bodies."""
+        coding = self._all_of(_CODING)
+        length = self._all_of("content-length")
+        empty = self.status in (204, 304) or self._asked_for_head
+        self.chunked = not empty and coding is not None and coding.lower() == "chunked"
+        self.chunk_left = None
+        self.length = None if self.chunked else _content_length(length)
+        if empty:
+            self.length = 0
+        elif self.length is None and not self.chunked:
+            if coding is not None or length is not None:
+                name, value = ("content-length", length) if coding is None else (_CODING, coding)
+                raise BadFraming(f"an answer with {name}: {(value or '')[:40]!r} cannot be read")
+            self._source.where = ""
+            self.will_close = True
+            return
+        self._source.where = "in the middle of the body"
+        options = (self._all_of("connection") or "").lower()
+        says_close = "close" in options or (self.version == 10 and "keep-alive" not in options)
+        self.will_close = says_close or self.status >= 500 or self.status == 408
+
+    def _all_of(self, name: str) -> str | None:
+        """Give all values of a header, which count as one list (RFC 9110, section 5.2)."""
+        values = self.headers.get_all(name)
+        return None if values is None else ",".join(values)
+
+    def read1(self, n: int = -1) -> bytes:
+        """Read what has arrived, of a chunked body in as many chunks as it has come."""
+        content = super().read1(n)
+        if content and self.chunked and self.chunk_left == 0:
+            content += self._buffered_chunks(n - len(content))
+        return content
+
+    def _buffered_chunks(self, room: int) -> bytes:
+        """Take the chunks that are in the buffer as a whole, which http.client does one by one.
+
+        Before and after, the next to be read is the line end behind a chunk's data.
+        """
+        self._source.sealed = True  # so that looking never waits
+        waiting = self.fp.peek(1)
+        self._source.sealed = False
+        pieces, taken = [], 0
+        while (size := _CHUNK_SIZE.match(waiting, taken)) is not None:
+            start, length = size.end(), int(size[1], 16)
+            if not 0 < length <= min(room, len(waiting) - start):
+                break
+            pieces.append(waiting[start : start + length])
+            taken, room = start + length, room - length
+        self.fp.read(taken)
+        return b"".join(pieces)
+
+    def abort(self) -> None:
+        """Wake a read of another thread, which then fails; the connection is lost."""
+        self._source.abort()
+
+    @property
+    def aborted(self) -> bool:
+        """True once `abort` has ended it."""
+        return self._source.aborted
+
+
+def _content_length(text: str | None) -> int | None:
+    """Read a content length; equal ones may come in a list (RFC 9110, section 8.6)."""
+    values = {value.strip() for value in text.split(",")} if text is not None else set()
+    value = values.pop() if len(values) == 1 else ""
+    return int(value) if value.isascii() and value.isdigit() else None

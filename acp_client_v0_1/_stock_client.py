@@ -1,0 +1,327 @@
+"""What scripts written for openapi-generator's clients call on a client directly.
+
+There, an operation is three steps that a script can take itself, to send what no operation
+describes: ``param_serialize`` makes a request, ``call_api`` sends it, ``response_deserialize``
+decodes its answer. Strategy: the base class of ``ApiClient``, so that the client itself shows only
+how operations travel; each step leans on the same parts as an operation.
+
+Invariant: credentials and cookie are only added to a request for the configured host.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
+from urllib.parse import quote
+
+from pydantic import SecretStr, ValidationError
+from pydantic_core import to_jsonable_python
+
+from acp_client_v0_1._answers import status_error, validate
+from acp_client_v0_1._headers import merge_headers, request_auth_headers
+from acp_client_v0_1._stock_types import resolve_type
+from acp_client_v0_1.api_response import ApiResponse
+from acp_client_v0_1.configuration import Configuration
+from acp_client_v0_1.deadline import RequestTimeout
+from acp_client_v0_1.exceptions import ApiValueError, ResponseDecodeError, ResponseValidationError
+from acp_client_v0_1.operation import path_segment
+from acp_client_v0_1.rest import RESTClientObject, RESTResponse
+
+__all__ = ["RequestSerialized", "StockClient"]
+
+RequestSerialized = tuple[str, str, dict[str, str], Any, list[tuple[str, Any]]]
+"""What ``param_serialize`` returns: method, URL, headers, body and form fields."""
+
+Parameters = Mapping[str, Any] | Sequence[tuple[str, Any]]
+
+_DELIMITERS = {"csv": ",", "ssv": " ", "tsv": "\t", "pipes": "|"}
+
+
+class StockClient:
+    """The steps of a request, and the conversions that they use.
+
+    Attributes:
+        configuration: where to and how requests are sent.
+        rest_client: the transport.
+        default_headers: headers of every request.
+        cookie: the ``Cookie`` header of every request, None for none.
+    """
+
+    configuration: Configuration
+    rest_client: RESTClientObject
+    default_headers: dict[str, str]
+    cookie: str | None
+
+    @property
+    def client_side_validation(self) -> bool:
+        """The setting of the configuration; arguments are always checked."""
+        return self.configuration.client_side_validation
+
+    # The three steps.
+
+    def param_serialize(
+        self,
+        method: str,
+        resource_path: str,
+        path_params: Parameters | None = None,
+        query_params: Parameters | None = None,
+        header_params: Mapping[str, Any] | None = None,
+        body: Any = None,
+        post_params: Parameters | None = None,
+        files: Mapping[str, Any] | None = None,
+        auth_settings: Sequence[str] | None = None,
+        collection_formats: Mapping[str, str] | None = None,
+        _host: str | None = None,
+        _request_auth: Mapping[str, Any] | None = None,
+    ) -> RequestSerialized:
+        """Make a request for :meth:`call_api`.
+
+        Args:
+            method: the HTTP method.
+            resource_path: the path below the host, with ``{name}`` for each path parameter.
+            path_params: values for the path.
+            query_params: values for the query.
+            header_params: headers; they win over the default headers and the credentials.
+            body: the content: a model, or what JSON can hold.
+            post_params: form fields, instead of a body.
+            files: not supported, has to be empty; the protocol has no uploads.
+            auth_settings: not used: the protocol names no security schemes.
+            collection_formats: for each name whose value is a list, how to write it: ``csv``,
+                ``ssv``, ``tsv``, ``pipes`` or ``multi``.
+            _host: another host's URL; it gets neither configured credentials nor the cookie.
+            _request_auth: instead of the configured credentials, a mapping
+                ``{"in": "header", "key": ..., "value": ...}``.
+
+        Raises:
+            ApiValueError: a value cannot be part of a request, or there are files.
+            ApiTypeError: a path parameter is None.
+        """
+        if files:
+            raise ApiValueError("files: the protocol has no uploads")
+        own_host = _host is None or self.configuration.ignore_operation_servers
+        cookie = {"Cookie": self.cookie} if own_host and self.cookie is not None else None
+        headers = merge_headers(cookie, self.default_headers)
+        query = list(_items(self.sanitize_for_serialization(query_params)))
+        if own_host or _request_auth:
+            self.update_params_for_auth(
+                headers, query, auth_settings, resource_path, method, body, _request_auth
+            )
+        for name, value in _items(self.sanitize_for_serialization(path_params)):
+            safe_chars = self.configuration.safe_chars_for_path_param
+            segment = path_segment(name, None if value is None else str(value), safe_chars)
+            resource_path = resource_path.replace(f"{{{name}}}", segment)
+        url = (self.configuration.host if own_host else _host or "") + resource_path
+        if query:
+            url += "?" + self.parameters_to_url_query(query, collection_formats)
+        fields = self.parameters_to_tuples(
+            self.sanitize_for_serialization(post_params), collection_formats
+        )
+        extra = {k: str(v) for k, v in _items(self.sanitize_for_serialization(header_params))}
+        content = self.sanitize_for_serialization(body)
+        return method, url, merge_headers(headers, extra), content, fields
+
+    def call_api(
+        self,
+        method: str,
+        url: str,
+        header_params: Mapping[str, str] | None = None,
+        body: Any = None,
+        post_params: Sequence[tuple[str, Any]] | None = None,
+        _request_timeout: RequestTimeout = None,
+    ) -> RESTResponse:
+        """Send a request that no operation describes; its status is not checked.
+
+        Args:
+            method: the HTTP method.
+            url: the absolute URL.
+            header_params: the headers; neither default headers nor credentials are added.
+            body: the content: bytes, or a value that is sent as JSON.
+            post_params: form fields, instead of a body.
+            _request_timeout: seconds: a total, a pair (connect, read), or None for the default.
+
+        Raises:
+            TransportException: no usable answer came.
+            ApiValueError: the request cannot be written.
+            ApiTypeError: an argument has a wrong type.
+        """
+        return self.rest_client.request(
+            method,
+            url,
+            headers=dict(header_params or {}),
+            body=self.sanitize_for_serialization(body),
+            post_params=post_params,
+            _request_timeout=_request_timeout,
+        )
+
+    def response_deserialize(
+        self,
+        response_data: RESTResponse,
+        response_types_map: Mapping[str, str | type[Any] | None] | None = None,
+    ) -> ApiResponse[Any]:
+        """Decode an answer.
+
+        Args:
+            response_data: the answer.
+            response_types_map: status (``"200"``, ``"2XX"`` or ``"default"``) to a type or its
+                name; the data of another status is None.
+
+        Raises:
+            ApiException: the status is not 2xx.
+            ResponseDecodeError: the media type is neither JSON nor text.
+            ResponseValidationError: the content does not fit the type.
+        """
+        status = str(response_data.status)
+        if not status.startswith("2"):
+            raise status_error(response_data)
+        types = response_types_map or {}
+        known = [key for key in (status, "2XX", "default") if key in types]
+        kind = types[known[0]] if known else None
+        content = response_data.read()
+        data: Any = None
+        if kind in ("bytes", "bytearray", bytes, bytearray):
+            data = content
+        elif kind is not None:
+            text = content.decode("utf-8", "replace")
+            data = self.deserialize(text, kind, response_data.getheader("Content-Type"))
+        return ApiResponse(response_data.status, response_data.headers, data, content)
+
+    # Conversions.
+
+    def sanitize_for_serialization(self, obj: Any) -> Any:
+        """Return a value as JSON has it: models as dictionaries, dates as text, enums as values."""
+        if obj is None or isinstance(obj, bytes):
+            return obj
+        if isinstance(obj, SecretStr):
+            return obj.get_secret_value()
+        return to_jsonable_python(obj, by_alias=True, exclude_none=True)
+
+    def deserialize(
+        self, response_text: str | bytes, response_type: str | type[Any], content_type: str | None
+    ) -> Any:
+        """Decode an answer's content.
+
+        Args:
+            response_text: the content.
+            response_type: a type, or its name, such as ``"List[Run]"``.
+            content_type: the media type of the content; None is taken as JSON.
+
+        Raises:
+            ApiValueError: no type has this name.
+            ResponseDecodeError: the media type is neither JSON nor text.
+            ResponseValidationError: the content does not fit the type.
+        """
+        kind = resolve_type(response_type)
+        media_type = (content_type or "application/json").partition(";")[0].strip().lower()
+        if media_type.startswith("text/"):
+            return response_text
+        if media_type != "application/json" and not media_type.endswith("+json"):
+            raise ResponseDecodeError(reason=f"unsupported content type: {content_type}")
+        try:
+            return validate(response_text, kind)
+        except ValidationError as error:
+            body = (
+                response_text
+                if isinstance(response_text, str)
+                else response_text.decode("utf-8", "replace")
+            )
+            raise ResponseValidationError(reason=str(error), body=body) from error
+
+    def parameters_to_tuples(
+        self, params: Parameters | None, collection_formats: Mapping[str, str] | None
+    ) -> list[tuple[str, Any]]:
+        """Return parameters as pairs, with their lists written as ``collection_formats`` says."""
+        pairs: list[tuple[str, Any]] = []
+        for name, value in _items(params):
+            form = (collection_formats or {}).get(name)
+            items = _listed(value)
+            if form is None or items is None:
+                pairs.append((name, _lower(value)))
+            elif form == "multi":
+                pairs.extend((name, _lower(item)) for item in items)
+            else:
+                pairs.append((name, _DELIMITERS.get(form, ",").join(map(_text, items))))
+        return pairs
+
+    def parameters_to_url_query(
+        self, params: Parameters | None, collection_formats: Mapping[str, str] | None
+    ) -> str:
+        """Return parameters as a query, such as ``a=Hello%20World&b=123``."""
+        quoted: list[str] = []
+        for name, value in _items(params):
+            form = (collection_formats or {}).get(name)
+            items = _listed(value)
+            if form is None or items is None:
+                parts = [quote(_text(value))]
+            else:
+                parts = [quote(_text(item)) for item in items]
+                if form != "multi":
+                    parts = [_DELIMITERS.get(form, ",").join(parts)]
+            quoted.extend(f"{quote(name)}={part}" for part in parts)
+        return "&".join(quoted)
+
+    # Headers.
+
+    def select_header_accept(self, accepts: Sequence[str]) -> str | None:
+        """Return the media type to ask for: the first that is JSON, else the first, if any."""
+        return next((name for name in accepts if "json" in name.lower()), next(iter(accepts), None))
+
+    def select_header_content_type(self, content_types: Sequence[str]) -> str | None:
+        """Return the media type to send: the first that is JSON, else the first, if any."""
+        return self.select_header_accept(content_types)
+
+    def update_params_for_auth(
+        self,
+        headers: dict[str, str],
+        queries: list[tuple[str, Any]],
+        auth_settings: Sequence[str] | None,
+        resource_path: str,
+        method: str,
+        body: Any,
+        request_auth: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Add the credentials to the headers of a request.
+
+        Args:
+            headers: the headers, which are changed.
+            queries: not used, as are the next four: the protocol names no security schemes.
+            auth_settings: not used.
+            resource_path: not used.
+            method: not used.
+            body: not used.
+            request_auth: instead of the configured credentials, a mapping
+                ``{"in": "header", "key": ..., "value": ...}``.
+
+        Raises:
+            ApiValueError: ``request_auth`` lacks a key, or asks for another place.
+        """
+        if request_auth:
+            credentials = request_auth_headers(request_auth)
+        else:
+            credentials = self.configuration.auth_headers()
+        merged = merge_headers(headers, credentials)
+        headers.clear()
+        headers.update(merged)
+
+
+def _items(params: Parameters | None) -> Iterable[tuple[str, Any]]:
+    if params is None:
+        return ()
+    return params.items() if isinstance(params, Mapping) else params
+
+
+def _listed(value: Any) -> list[Any] | None:
+    """Return the items of a list or tuple, None for what is neither."""
+    if isinstance(value, (list, tuple)):
+        return list(cast("Iterable[Any]", value))
+    return None
+
+
+def _text(value: Any) -> str:
+    """Return a value as a URL or a form has it."""
+    return json.dumps(value) if isinstance(value, dict) else str(_lower(value))
+
+
+def _lower(value: Any) -> Any:
+    """Return a bool as JSON has it, and anything else as it is."""
+    return str(value).lower() if isinstance(value, bool) else value

@@ -1,0 +1,447 @@
+"""The models: strict towards the caller, tolerant towards the server, and pleasant to look at."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from acp_client_v0_1 import models
+from acp_client_v0_1.models import (
+    AgentCapabilities,
+    AgentSearchRequest,
+    CustomRunResultUpdate,
+    Run,
+    RunCreate,
+    RunError,
+    RunInterrupt,
+    RunOutput,
+    RunOutputStream,
+    RunResult,
+    RunSearchRequest,
+    RunStatus,
+    StreamEventPayload,
+    StreamingMode,
+    Thread,
+)
+
+TIME = "2026-11-24T09:30:00Z"
+RUN = {
+    "creation": {"agent_id": "a", "input": {"q": None}, "streaming": "custom"},
+    "run_id": "r",
+    "agent_id": "a",
+    "created_at": TIME,
+    "updated_at": "2026-11-24T10:30:00+01:00",
+    "status": "success",
+}
+RESULT = {"type": "result", "run_id": "r", "status": "success", "result": {"n": None}}
+INTERRUPT = {"type": "interrupt", "interrupt": {"interrupt_type": "approval"}}
+ERROR = {"type": "error", "run_id": "r", "errcode": 3, "description": "no"}
+UPDATE = {"type": "custom", "run_id": "r", "status": "pending", "update": {"step": 1}}
+THREAD = {"thread_id": "t", "agent_id": "a", "metadata": {"topic": "x"}}
+SPEC = {
+    "capabilities": {"threads": True, "interrupts": True, "streaming": {"custom": True}},
+    "input": {"type": "object"},
+    "output": {},
+    "config": {},
+    "interrupts": [{"interrupt_type": "i", "interrupt_payload": {}, "resume_payload": {}}],
+}
+METADATA = {"ref": {"name": "n", "version": "1.0.0"}, "description": "d"}
+
+# One answer for each model that is an object or a oneOf.
+ANSWERS: list[tuple[type[Any], dict[str, Any]]] = [
+    (Run, RUN),
+    (RunCreate, RUN["creation"]),
+    (RunSearchRequest, {"status": "error", "metadata": {"k": 1}, "limit": 3, "offset": 4}),
+    (RunResult, RESULT),
+    (RunInterrupt, INTERRUPT),
+    (RunError, ERROR),
+    (CustomRunResultUpdate, UPDATE),
+    (RunOutput, RESULT),
+    (RunOutput, INTERRUPT),
+    (RunOutput, ERROR),
+    (StreamEventPayload, RESULT),
+    (StreamEventPayload, UPDATE),
+    (RunOutputStream, {"id": "7", "event": "agent_event", "data": UPDATE}),
+    (models.Agent, {"agent_id": "a", "metadata": METADATA}),
+    (models.AgentACPDescriptor, {"metadata": METADATA, "specs": SPEC}),
+    (models.AgentACPSpec, SPEC),
+    (models.AgentACPSpecInterruptsInner, SPEC["interrupts"][0]),
+    (AgentCapabilities, SPEC["capabilities"]),
+    (models.StreamingModes, {"result": False, "custom": True}),
+    (models.AgentMetadata, METADATA),
+    (models.AgentRef, {**METADATA["ref"], "url": "https://example.org"}),
+    (AgentSearchRequest, {"name": "n", "limit": 1, "offset": 0}),
+    (Thread, THREAD),
+    (models.ThreadCreate, {"agent_id": "a"}),
+    (models.ThreadSearchRequest, {"agent_id": "a", "limit": 1000, "offset": 0}),
+]
+EACH = pytest.mark.parametrize(("model", "answer"), ANSWERS, ids=lambda value: str(value)[:60])
+
+
+def read(model: type[Any], answer: object) -> Any:
+    return model.from_json(json.dumps(answer))
+
+
+def as_json(model: Any) -> Any:
+    return json.loads(model.to_json())
+
+
+def run_with(**changes: object) -> Run:
+    return Run.from_dict({**RUN, **changes})
+
+
+# --- To and fro ---------------------------------------------------------------------------------
+
+
+def test_the_answers_are_of_every_model() -> None:
+    enums = {"RunStatus", "StreamingMode"}
+    assert {model.__name__ for model, _ in ANSWERS} == set(models.__all__) - enums
+
+
+@EACH
+def test_what_came_goes_back(model: type[Any], answer: dict[str, Any]) -> None:
+    value = read(model, answer)
+    assert isinstance(value, model)
+    assert value == read(model, answer)
+    again = as_json(value)
+    assert {key: entry for key, entry in again.items() if key in answer} == {
+        **answer,
+        **({"specs": again["specs"]} if "specs" in answer else {}),  # with its defaults
+        **({"capabilities": again["capabilities"]} if "capabilities" in answer else {}),
+    }
+    assert read(model, again) == value
+    assert model.from_json(value.to_json().encode()) == value
+    assert model.from_dict(value.to_dict()) == value
+    assert model.from_dict(answer) == value
+    assert model.from_dict(value) is value
+    assert model.model_validate_json(json.dumps(answer)) == value
+
+
+@EACH
+def test_copies_are_equal_and_independent(model: type[Any], answer: dict[str, Any]) -> None:
+    value = read(model, answer)
+    copies = [
+        pickle.loads(pickle.dumps(value)),
+        copy.copy(value),
+        copy.deepcopy(value),
+        value.model_copy(deep=True),
+    ]
+    for other in copies:
+        assert type(other) is model
+        assert other == value
+        assert other is not value
+        assert other.to_json() == value.to_json()
+
+
+@EACH
+def test_a_person_can_read_it(model: type[Any], answer: dict[str, Any]) -> None:
+    value = read(model, answer)
+    assert repr(value).startswith(f"{model.__name__}(")
+    assert "None" not in repr(value).replace("{'q': None}", "").replace("{'n': None}", "")
+    assert str(value) == value.to_str()
+    assert eval(str(value)) == as_json(value)  # a dictionary, several lines if it is long
+    assert all(len(line) <= 100 for line in str(value).splitlines())
+
+
+def test_to_dict_keeps_python_values() -> None:
+    value = run_with().to_dict()
+    assert value["created_at"] == datetime(2026, 11, 24, 9, 30, tzinfo=timezone.utc)
+    assert value["status"] is RunStatus.SUCCESS
+    assert value["creation"]["streaming"] is StreamingMode.CUSTOM
+    assert "thread_id" not in value
+
+
+def test_an_agents_own_object_keeps_its_nulls() -> None:
+    create = RunCreate(agent_id="a", input={"n": None, "l": [None]}, metadata=None)
+    assert create.to_dict() == {"agent_id": "a", "input": {"n": None, "l": [None]}}
+    assert create.to_json() == '{"agent_id":"a","input":{"n":null,"l":[null]}}'
+
+
+def test_numbers_that_json_does_not_have() -> None:
+    value = RunResult.from_json('{"run_id":"r","status":"error","result":{"n":NaN,"i":Infinity}}')
+    assert value.to_json().endswith('{"n":NaN,"i":Infinity}}')
+    assert RunResult.from_dict(value.to_dict()).result["i"] == float("inf")
+
+
+def test_values_are_compared() -> None:
+    assert run_with() == run_with()
+    assert run_with() != run_with(run_id="other")
+    assert run_with() != run_with(unknown=1)
+    assert RunOutput.from_dict(RESULT) != RunOutput.from_dict(ERROR)
+    assert RunOutput.from_dict(RESULT) != RunResult.from_dict(RESULT)
+    assert run_with() != RUN
+
+
+# --- A caller is held to the contract -----------------------------------------------------------
+
+REFUSED: dict[str, tuple[Callable[[], object], list[str]]] = {
+    "unknown keyword": (lambda: RunCreate(agent_id="a", agent="b"), ["agent"]),
+    "two of them": (lambda: RunCreate(agent_id="a", b=1, c=2), ["b", "c"]),
+    "nothing": (lambda: RunCreate(), ["agent_id"]),
+    "null": (lambda: RunCreate(agent_id=None), ["agent_id"]),
+    "int for str": (lambda: RunCreate(agent_id=1), ["agent_id"]),
+    "list for object": (lambda: RunCreate(agent_id="a", input=[1]), ["input"]),
+    "str for object": (lambda: RunCreate(agent_id="a", config="c"), ["config"]),
+    "int for str in a thread": (lambda: Thread(thread_id=1, agent_id="a"), ["thread_id"]),
+    "unknown mode": (lambda: RunCreate(agent_id="a", streaming="both"), ["streaming"]),
+    "unknown status": (lambda: RunSearchRequest(status="done"), ["status"]),
+    "status in capitals": (lambda: RunSearchRequest(status="PENDING"), ["status"]),
+    "limit too small": (lambda: RunSearchRequest(limit=0), ["limit"]),
+    "limit too large": (lambda: AgentSearchRequest(limit=1001), ["limit"]),
+    "offset too small": (lambda: RunSearchRequest(offset=-1), ["offset"]),
+    "str for int": (lambda: RunSearchRequest(limit="5"), ["limit"]),
+    "float for int": (lambda: RunSearchRequest(limit=5.0), ["limit"]),
+    "bool for int": (lambda: RunSearchRequest(limit=True), ["limit"]),
+    "int for bool": (lambda: AgentCapabilities(threads=1), ["threads"]),
+    "another constant": (lambda: RunResult(**{**RESULT, "type": "error"}), ["type"]),
+}
+
+
+@pytest.mark.parametrize(("construct", "names"), REFUSED.values(), ids=REFUSED)
+def test_a_constructor_refuses(construct: Callable[[], object], names: list[str]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        construct()
+    assert [str(fault["loc"][0]) for fault in caught.value.errors()] == names
+    assert isinstance(caught.value, ValueError)
+
+
+def test_an_assignment_is_as_strict() -> None:
+    run = run_with()
+    run.status = "error"
+    assert run.status is RunStatus.ERROR
+    with pytest.raises(ValidationError):
+        run.status = "done"
+    with pytest.raises(ValidationError):
+        run.run_id = 5
+    with pytest.raises(ValueError, match='"Run" object has no field "stauts"'):
+        run.stauts = "error"
+    assert (run.status, run.run_id) == ("error", "r")
+
+
+def test_a_constructor_takes_text_for_an_enum_and_members_alike() -> None:
+    assert RunSearchRequest(status="success") == RunSearchRequest(status=RunStatus.SUCCESS)
+    assert RunCreate(agent_id="a", streaming=StreamingMode.RESULT).streaming == "result"
+
+
+# --- A server is not ----------------------------------------------------------------------------
+
+
+@EACH
+def test_unknown_fields_are_kept(model: type[Any], answer: dict[str, Any]) -> None:
+    value = read(model, {**answer, "new_in_0_2": {"x": [1, None]}})
+    inner = value if not isinstance(value, (RunOutput, StreamEventPayload)) else value.root
+    assert inner.new_in_0_2 == {"x": [1, None]}
+    assert as_json(value)["new_in_0_2"] == {"x": [1, None]}
+    assert pickle.loads(pickle.dumps(value)) == value
+    assert "new_in_0_2" in repr(value) and "new_in_0_2" in str(value)
+
+
+def test_unknown_fields_do_not_disturb_a_model() -> None:
+    names = {"_private": 1, "model_fields": 2, "to_dict": 3, "class": 4, "from_json": 5}
+    run = run_with(**names)
+    assert {key: as_json(run)[key] for key in names} == names
+    assert run.to_dict()["to_dict"] == 3
+    assert Run.from_dict(run.to_dict()) == run
+
+
+@EACH
+def test_nulls_for_optional_fields_are_nothing(model: type[Any], answer: dict[str, Any]) -> None:
+    if not issubclass(model, models.RunOutput | StreamEventPayload):
+        optional = [name for name, field in model.model_fields.items() if not field.is_required()]
+        nulls = {name: None for name in optional if name not in ("type", "event")}
+        value = read(model, {**answer, **nulls})
+        assert not nulls.keys() & as_json(value).keys()
+
+
+def test_an_unknown_value_of_an_enum_is_carried() -> None:
+    status = run_with(status="paused").status
+    assert isinstance(status, RunStatus)
+    assert (status, status.value, str(status), f"{status}") == ("paused",) * 4
+    assert not status.is_known and all(member.is_known for member in RunStatus)
+    assert repr(status) == "<RunStatus.paused: 'paused'>"
+    assert {"paused": 1}[status] == 1
+    assert json.dumps([status]) == '["paused"]'
+    assert as_json(run_with(status="paused"))["status"] == "paused"
+    for again in (pickle.loads(pickle.dumps(status)), copy.copy(status), copy.deepcopy(status)):
+        assert (again, type(again), again.is_known) == ("paused", RunStatus, False)
+    assert pickle.loads(pickle.dumps(RunStatus.ERROR)) is RunStatus.ERROR
+    with pytest.raises(ValueError):
+        RunStatus("paused")
+    assert len(RunStatus) == 5
+
+
+def test_a_value_that_is_called_like_a_member_is_unknown_all_the_same() -> None:
+    status = run_with(status="PENDING").status
+    assert (status.value, status.is_known) == ("PENDING", False)
+    assert status != RunStatus.PENDING
+
+
+def test_an_unknown_value_can_be_asked_for_again() -> None:
+    # What a server has called it, it understands.
+    assert RunSearchRequest(status=run_with(status="paused").status).to_dict()["status"] == "paused"
+
+
+CET = timezone(timedelta(hours=1))
+TIMES: dict[Any, datetime | None] = {
+    "2026-11-24T09:30:00Z": datetime(2026, 11, 24, 9, 30, tzinfo=timezone.utc),
+    "2026-11-24T09:30:00.123456+01:00": datetime(2026, 11, 24, 9, 30, 0, 123456, CET),
+    "2026-11-24T09:30:00.123456789Z": datetime(2026, 11, 24, 9, 30, 0, 123456, timezone.utc),
+    # without a zone
+    "2026-11-24T09:30:00": datetime(2026, 11, 24, 9, 30),
+    "2026-11-24 09:30:00.5": datetime(2026, 11, 24, 9, 30, 0, 500_000),
+    # odd ones
+    "Tue, 24 Nov 2026 09:30:00": datetime(2026, 11, 24, 9, 30),
+    "Tue Nov 24 09:30:00 2026": datetime(2026, 11, 24, 9, 30),
+    "2026/11/24 09:30:00": datetime(2026, 11, 24, 9, 30),
+    "20261124T093000Z": datetime(2026, 11, 24, 9, 30, tzinfo=timezone.utc),
+    "Tue, 24 Nov 2026 09:30:00 GMT": datetime(2026, 11, 24, 9, 30, tzinfo=timezone.utc),
+    "24 Nov 2026 09:30:00 UTC": datetime(2026, 11, 24, 9, 30, tzinfo=timezone.utc),
+    "Tue, 24 Nov 2026 09:30:00 +0100": datetime(2026, 11, 24, 9, 30, tzinfo=CET),
+    "2026-11-24 09:30:00 +0100 (CET)": datetime(2026, 11, 24, 9, 30, tzinfo=CET),
+    "Tue Nov 24 2026 09:30:00 GMT+0100": datetime(2026, 11, 24, 9, 30, tzinfo=CET),
+    "2026-11-24 09:30:00 UTC+1": datetime(2026, 11, 24, 9, 30, tzinfo=CET),
+    # a zone that has no one meaning
+    "Tue, 24 Nov 2026 09:30:00 EST": None,
+    "2026-11-24 09:30:00 Europe/Berlin": None,
+    "2026-11-24T09:30:00+25:00": None,
+    # a part of the date is missing
+    "2026-11": None,
+    "24 Nov 09:30": None,
+    "09:30": None,
+    "today": None,
+    "": None,
+    "x" * 10_000: None,
+    # another type
+    True: None,
+    (): None,
+}
+
+
+@pytest.mark.parametrize(("sent", "expected"), TIMES.items(), ids=lambda value: str(value)[:40])
+def test_times(sent: object, expected: datetime | None) -> None:
+    if expected is None:
+        with pytest.raises(ValidationError) as caught:
+            run_with(created_at=sent)
+        (fault,) = caught.value.errors()
+        assert fault["loc"] == ("created_at",)
+        assert fault["msg"] == "Input should be a complete date and time"
+    else:
+        run = run_with(created_at=sent)
+        assert run.created_at == expected
+        assert run.created_at.utcoffset() == expected.utcoffset()
+        assert Run.from_json(run.to_json()) == run
+        assert pickle.loads(pickle.dumps(run)) == run
+
+
+def test_a_caller_gives_times_as_pydantic_takes_them() -> None:
+    creation = RunCreate(agent_id="a")
+    moment = datetime(2026, 11, 24, 9, 30, tzinfo=timezone.utc)
+    rest: dict[str, Any] = {"creation": creation, "run_id": "r", "agent_id": "a"}
+    run = Run(**rest, created_at=moment, updated_at=TIME, status=RunStatus.ERROR)
+    assert run.created_at == run.updated_at == moment
+    with pytest.raises(ValidationError):
+        Run(**rest, created_at=moment, updated_at="24 Nov 2026", status=RunStatus.ERROR)
+
+
+MISFITS = {
+    "no JSON": "{",
+    "no object": "[]",
+    "null": "null",
+    "nothing": "",
+    "a required field is null": json.dumps({**RUN, "run_id": None}),
+    "a required field is missing": json.dumps({"run_id": "r"}),
+    "a wrong type": json.dumps({**RUN, "run_id": 5}),
+    "no status": json.dumps({**RUN, "status": 5}),
+}
+
+
+@pytest.mark.parametrize("text", MISFITS.values(), ids=MISFITS)
+def test_what_does_not_fit_at_all_is_refused(text: str) -> None:
+    with pytest.raises(ValidationError):
+        Run.from_json(text)
+
+
+# --- One of several -----------------------------------------------------------------------------
+
+OUTPUTS: list[tuple[type[BaseModel], dict[str, Any]]] = [
+    (RunResult, RESULT),
+    (RunInterrupt, INTERRUPT),
+    (RunError, ERROR),
+]
+
+
+@pytest.mark.parametrize(("model", "answer"), OUTPUTS, ids=lambda value: str(value)[:40])
+def test_a_one_of_in_each_style(model: type[BaseModel], answer: dict[str, Any]) -> None:
+    instance = model(**answer)
+    styles = [
+        RunOutput(instance),
+        RunOutput(actual_instance=instance),
+        RunOutput(answer),
+        RunOutput.from_dict(answer),
+        RunOutput.from_json(json.dumps(answer)),
+        RunOutput.model_validate(answer),
+    ]
+    for output in styles:
+        assert type(output.actual_instance) is model
+        assert output.actual_instance == instance
+        assert output.to_dict() == instance.to_dict()
+        assert repr(output) == f"RunOutput({instance!r})"
+        assert str(output) == str(instance)
+    assert RunOutput(instance).actual_instance is instance
+
+
+def test_a_one_of_says_what_it_can_be() -> None:
+    assert RunOutput.one_of_schemas == {"RunResult", "RunInterrupt", "RunError"}
+    assert StreamEventPayload.one_of_schemas == {"RunResult", "CustomRunResultUpdate"}
+
+
+def test_another_instance_is_assigned() -> None:
+    output = RunOutput.from_dict(RESULT)
+    output.actual_instance = RunError.from_dict(ERROR)
+    assert output == RunOutput.from_dict(ERROR)
+    with pytest.raises(ValidationError):
+        output.actual_instance = Thread.from_dict(THREAD)
+    assert output == RunOutput.from_dict(ERROR)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [None, "text", 5, {}, {"type": "novel"}, {"type": "result"}, UPDATE, Thread.from_dict(THREAD)],
+    ids=lambda value: str(value)[:30],
+)
+def test_none_of_them(wrong: Any) -> None:
+    with pytest.raises(ValidationError):
+        RunOutput(wrong)
+    with pytest.raises(ValidationError):
+        RunOutput(actual_instance=wrong)
+    with pytest.raises(ValidationError):
+        RunOutput.from_dict(wrong)
+
+
+def test_a_one_of_takes_one_argument() -> None:
+    result = RunResult.from_dict(RESULT)
+    for arguments, keywords in [((), {}), ((result, result), {}), ((), {"result": result})]:
+        with pytest.raises(TypeError, match="RunOutput takes one argument"):
+            RunOutput(*arguments, **keywords)
+    with pytest.raises(TypeError):
+        RunOutput(result, actual_instance=result)
+
+
+def test_an_event_holds_its_payload() -> None:
+    update = CustomRunResultUpdate.from_dict(UPDATE)
+    event = RunOutputStream(id="7", data=StreamEventPayload(update))
+    assert event.event == "agent_event"
+    assert event == RunOutputStream.from_dict({"id": "7", "event": "agent_event", "data": UPDATE})
+    assert event.data.actual_instance == update
+
+
+def test_an_unknown_type_names_the_known_ones() -> None:
+    with pytest.raises(ValidationError, match="'error', 'interrupt', 'result'"):
+        RunOutput.from_dict({**RESULT, "type": "novel"})

@@ -1,0 +1,241 @@
+"""A call gives back its place in the pool, whatever ends it, and closing disturbs no call."""
+
+from __future__ import annotations
+
+import gc
+import gzip
+import linecache
+import logging
+import os
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import urllib3
+from support.socket_server import (
+    CLOSE,
+    RESET,
+    STALL,
+    SocketServer,
+    chunk,
+    head,
+    response,
+    serve_each,
+)
+from support.transport import Stopwatch, eventually, rest_client
+
+from acp_client_v0_1 import rest
+from acp_client_v0_1.exceptions import ApiException, ApiTimeoutError
+
+FINE = response(b'"fine"')
+
+FAILURES = {
+    "reset": [RESET],
+    "close": [CLOSE],
+    "garbage": [b"garbage\r\n\r\n", CLOSE],
+    "cut head": [b"HTTP/1.1 200 OK\r\n", CLOSE],
+    "cut body": [head(content_length="9"), b"1", CLOSE],
+    "cut chunks": [head(transfer_encoding="chunked"), b"5\r\n12", CLOSE],
+    "no chunk": [head(transfer_encoding="chunked"), b"nonsense\r\n"],
+    "silence": [STALL],
+    "silence in the body": [head(content_length="9"), b"1", STALL],
+    "unknown coding": response(b"x", content_encoding="magic"),
+    "broken coding": response(b"x", content_encoding="gzip"),
+    "half a coding": response(gzip.compress(b"x" * 999)[:-9], content_encoding="gzip"),
+    "two lengths": b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nx",
+    "no redirect": head(307, location="ftp://host/", content_length="0"),
+    "500": [response(b'"broken"', 500), CLOSE],
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
+def test_a_failure_gives_the_place_back(failure: Any) -> None:
+    with (
+        SocketServer(failure, failure, FINE) as server,
+        rest_client(connection_pool_maxsize=1) as client,
+    ):
+        for _ in range(2):
+            try:
+                client.request("GET", server.url, _request_timeout=(5, 0.2))
+            except ApiException as error:
+                assert "connection_pool_maxsize" not in str(error)
+        assert client.request("GET", server.url, _request_timeout=2).status == 200
+        assert eventually(lambda: server.still_open <= 1)
+
+
+def test_a_redirect_to_another_origin_gives_both_places_back() -> None:
+    with (
+        SocketServer(FINE, [RESET]) as other,
+        SocketServer(head(307, location=other.url, content_length="0")) as server,
+        rest_client(connection_pool_maxsize=1) as client,
+    ):
+        assert client.request("GET", server.url, _request_timeout=2).status == 200
+        assert eventually(lambda: not other.still_open)
+        for _ in range(2):
+            with pytest.raises(ApiException, match="reset"):
+                client.request("GET", server.url, _request_timeout=2)
+    assert server.most_open == 1
+
+
+class Interrupt(BaseException):
+    pass
+
+
+class InterruptAt:
+    """Raises `Interrupt` at the n-th line that the transport runs, as a signal might."""
+
+    FOLDERS = (os.path.dirname(rest.__file__), os.path.dirname(urllib3.__file__))
+
+    def __init__(self, number: int) -> None:
+        self.left = number
+
+    def __enter__(self) -> InterruptAt:
+        self.before = sys.gettrace()
+        sys.settrace(self.enter)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(self.before)
+
+    def enter(self, frame: Any, event: str, argument: object) -> Any:
+        return self.step if frame.f_code.co_filename.startswith(self.FOLDERS) else None
+
+    def step(self, frame: Any, event: str, argument: object) -> Any:
+        line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip()
+        # Python itself looks for signals neither at the end of a `with` nor inside a mutex' hook.
+        if event == "line" and not line.startswith("with ") and frame.f_code.co_name != "_get":
+            self.left -= 1
+            if not self.left:
+                sys.settrace(None)
+                raise Interrupt
+        return self.step
+
+
+# Where closing a socket is what was interrupted, the garbage collector does it, and says so.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_anywhere_gives_the_place_back() -> None:
+    steps = 0
+    with (
+        SocketServer(handler=serve_each(lambda _: FINE)) as server,
+        rest_client(connection_pool_maxsize=1) as client,
+    ):
+        client.request("GET", server.url)
+        for number in range(1, 5000, 3):
+            try:
+                with InterruptAt(number):
+                    client.request("GET", server.url, _request_timeout=5)
+            except Interrupt:
+                steps += 1
+            else:
+                break
+            assert client.request("GET", server.url, _request_timeout=2).status == 200
+        (route,) = client._pools._own.known.values()
+        assert route.pool.pool.qsize() == 1
+    assert steps > 100
+    gc.collect()
+
+
+def test_an_interrupted_wait_for_a_place_makes_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        SocketServer([0.2, FINE]) as server,
+        rest_client(connection_pool_maxsize=1) as client,
+        ThreadPoolExecutor(3) as threads,
+    ):
+        first = threads.submit(client.request, "GET", server.url)
+        assert eventually(lambda: server.requests)
+        (route,) = client._pools._own.known.values()
+        with monkeypatch.context() as patched, pytest.raises(Interrupt):
+            patched.setattr(route.pool.pool.not_empty, "wait", _interrupt)
+            client.request("GET", server.url, _request_timeout=2)
+        others = [threads.submit(client.request, "GET", server.url) for _ in range(3)]
+        assert [call.result().status for call in (first, *others)] == [200] * 4
+    assert server.most_open == 1
+
+
+def _interrupt(*_: object) -> None:
+    raise Interrupt
+
+
+def test_closing_disturbs_no_call_and_frees_every_socket() -> None:
+    with (
+        SocketServer([0.3, FINE]) as server,
+        rest_client(connection_pool_maxsize=1) as client,
+        ThreadPoolExecutor(3) as threads,
+        Stopwatch() as clock,
+    ):
+        calls = [
+            threads.submit(client.request, "GET", server.url, _request_timeout=5) for _ in range(3)
+        ]
+        assert eventually(lambda: server.requests)
+        client.close()
+        assert [call.result().status for call in calls] == [200] * 3
+        assert clock.seconds < 3
+        assert eventually(lambda: not server.still_open)
+        assert client.request("GET", server.url).status == 200
+
+
+def test_closing_again_and_again_while_calls_are_made() -> None:
+    with (
+        SocketServer(handler=serve_each(lambda _: FINE)) as server,
+        rest_client(connection_pool_maxsize=2) as client,
+        ThreadPoolExecutor(4) as threads,
+    ):
+        done = threading.Event()
+
+        def calls() -> list[int]:
+            return [client.request("GET", server.url, safe=True).status for _ in range(100)]
+
+        def closes() -> None:
+            while not done.wait(0.002):
+                client.close()
+
+        closing = threads.submit(closes)
+        for outcome in [threads.submit(calls) for _ in range(3)]:
+            assert outcome.result() == [200] * 100
+        done.set()
+        closing.result()
+        client.close()
+        assert eventually(lambda: not server.still_open)
+
+
+def test_more_streams_than_places_are_no_mistake(caplog: pytest.LogCaptureFixture) -> None:
+    begun = [head(transfer_encoding="chunked"), chunk(b"one")]
+    release = threading.Event()
+
+    def serve(connection: Any) -> None:
+        while connection.read_request() is not None:
+            connection.play(begun)
+            release.wait(5)
+            connection.play(chunk(b""))
+
+    with (
+        SocketServer(handler=serve) as server,
+        rest_client(connection_pool_maxsize=1) as client,
+        caplog.at_level(logging.WARNING),
+    ):
+        streams = [client.request("GET", server.url, stream=True) for _ in range(3)]
+        release.set()
+        assert [stream.read() for stream in streams] == [b"one"] * 3
+        assert eventually(lambda: server.still_open == 1)
+    assert not caplog.records
+
+
+def test_a_wait_for_a_place_that_ends_leaves_the_pool_whole() -> None:
+    with (
+        SocketServer([0.4, FINE], FINE) as server,
+        rest_client(connection_pool_maxsize=1) as client,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        first = threads.submit(client.request, "GET", server.url)
+        assert eventually(lambda: server.requests)
+        with pytest.raises(ApiTimeoutError, match="connection_pool_maxsize"):
+            client.request("GET", server.url, _request_timeout=0.1)
+        assert first.result().status == 200
+        for _ in range(3):
+            assert client.request("GET", server.url, _request_timeout=1).status == 200
+            time.sleep(0.01)
+    assert server.most_open == 1

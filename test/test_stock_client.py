@@ -1,0 +1,148 @@
+"""The steps that scripts for openapi-generator's clients take themselves.
+
+`make dropin` compares their outcomes with the stock client's; here is what is stricter or has no
+counterpart there: where credentials go, what is refused, what an error says.
+"""
+
+from __future__ import annotations
+
+import pytest
+from support.socket_server import SocketServer, response
+
+from acp_client_v0_1 import (
+    ApiClient,
+    ApiException,
+    ApiTypeError,
+    ApiValueError,
+    Configuration,
+    NotFoundException,
+    ResponseDecodeError,
+    ResponseValidationError,
+    RunStatus,
+)
+
+HOST = "http://localhost:1/base"
+
+
+def a_client() -> ApiClient:
+    configuration = Configuration(host=HOST, access_token="t0k", api_key={"x-api-key": "k"})
+    return ApiClient(configuration, "x-team", "blue", cookie="c=1")
+
+
+def test_a_request_for_the_configured_host_has_everything() -> None:
+    method, url, headers, body, fields = a_client().param_serialize(
+        "POST",
+        "/a/{b}",
+        path_params={"b": "c d"},
+        query_params={"flag": True, "list": ["x", "y z"]},
+        header_params={"X-Team": "red", "x-number": 3},
+        body={"status": RunStatus.SUCCESS},
+        collection_formats={"list": "csv"},
+    )
+    assert (method, url) == ("POST", f"{HOST}/a/c%20d?flag=true&list=x,y%20z")
+    assert (body, fields) == ({"status": "success"}, [])
+    assert {name.lower(): value for name, value in headers.items()} == {
+        "cookie": "c=1",
+        "user-agent": a_client().user_agent,
+        "authorization": "Bearer t0k",
+        "x-api-key": "k",
+        "x-team": "red",
+        "x-number": "3",
+    }
+
+
+def test_another_host_gets_neither_credentials_nor_the_cookie() -> None:
+    client = a_client()
+    request = client.param_serialize("GET", "/x", _host="http://other:1")
+    assert request[1] == "http://other:1/x"
+    assert set(request[2]) == {"x-team", "User-Agent"}
+    auth = {"in": "header", "key": "x-key", "value": "v"}
+    request = client.param_serialize("GET", "/x", _host="http://other:1", _request_auth=auth)
+    assert set(request[2]) == {"x-team", "User-Agent", "x-key"}
+    client.configuration.ignore_operation_servers = True
+    request = client.param_serialize("GET", "/x", _host="http://other:1")
+    assert request[1] == f"{HOST}/x" and "Authorization" in request[2]
+
+
+def test_the_auth_of_a_request_takes_the_place_of_the_configured_one() -> None:
+    headers = {"Accept": "a"}
+    a_client().update_params_for_auth(headers, [], [], "/x", "GET", None)
+    assert set(headers) == {"Accept", "Authorization", "x-api-key"}
+    headers = {"Accept": "a"}
+    auth = {"in": "header", "key": "x-key", "value": "v"}
+    a_client().update_params_for_auth(headers, [], [], "/x", "GET", None, auth)
+    assert headers == {"Accept": "a", "x-key": "v"}
+
+
+@pytest.mark.parametrize("segment", ["", ".", ".."])
+def test_a_path_parameter_cannot_change_the_path(segment: str) -> None:
+    with pytest.raises(ApiValueError, match="run_id"):
+        a_client().param_serialize("GET", "/runs/{run_id}", {"run_id": segment})
+
+
+def test_what_cannot_be_sent_is_refused() -> None:
+    with pytest.raises(ApiTypeError, match="run_id"):
+        a_client().param_serialize("GET", "/runs/{run_id}", {"run_id": None})
+    with pytest.raises(ApiValueError, match="files"):
+        a_client().param_serialize("POST", "/x", files={"f": b""})
+
+
+def test_an_answer_is_decoded_by_its_status() -> None:
+    answers = [
+        response(b'"pending"'),
+        response(b'"pending"', 201),
+        response(b"\x00\x01", content_type=""),
+        response(b"no JSON"),
+        response(b"<a/>", content_type="application/xml"),
+        response(b'{"detail": "none such"}', 404),
+        response(b"", 302),
+    ]
+    with SocketServer(*answers) as server, ApiClient(Configuration(host=server.url)) as client:
+        received = [client.call_api("GET", server.url + "/x") for _ in answers]
+        listed, other, raw, broken, foreign, missing, moved = received
+        types = {"200": "RunStatus", "default": "str"}
+        reply = client.response_deserialize(listed, types)
+        assert (reply.data, reply.status_code) == (RunStatus.PENDING, 200)
+        assert client.response_deserialize(other, types).data == "pending"
+        assert client.response_deserialize(other, {"200": "Run"}).data is None
+        assert client.response_deserialize(other).raw_data == b'"pending"'
+        assert client.response_deserialize(raw, {"2XX": "bytearray"}).data == b"\x00\x01"
+        with pytest.raises(ResponseValidationError):
+            client.response_deserialize(broken, {"200": "Run"})
+        with pytest.raises(ResponseDecodeError, match="application/xml"):
+            client.response_deserialize(foreign, {"200": "Run"})
+        with pytest.raises(NotFoundException, match="none such"):
+            client.response_deserialize(missing, {"404": "str"})
+        with pytest.raises(ApiException, match="302"):
+            client.response_deserialize(moved, {"302": "str"})
+
+
+def test_types_go_by_the_names_that_stock_clients_use() -> None:
+    client = a_client()
+    for text, name, value in (
+        ("null", "Optional[int]", None),
+        ("3", "Optional[int]", 3),
+        ('{"a": [1]}', "Dict[str, List[int]]", {"a": [1]}),
+        ("[true]", "List[object]", [True]),
+    ):
+        assert client.deserialize(text, name, "application/json") == value
+    with pytest.raises(ApiValueError, match="Rum"):
+        client.deserialize("{}", "Rum", None)
+
+
+def test_an_enum_reads_json_as_tolerantly_as_an_answer() -> None:
+    assert RunStatus.from_json('"success"') is RunStatus.SUCCESS
+    lost = RunStatus.from_json('"lost"')
+    assert (lost.value, lost.is_known) == ("lost", False)
+    for wrong in ("1", "lost", "null"):
+        with pytest.raises(ValueError):
+            RunStatus.from_json(wrong)
+
+
+def test_the_variables_of_a_server_have_the_values_that_it_lists() -> None:
+    port = {"default_value": "80", "enum_values": ["80", "81"]}
+    servers = [{"url": "http://localhost:{port}", "variables": {"port": port}}]
+    settings = Configuration()
+    assert settings.get_host_from_settings(0, {"port": "81"}, servers) == "http://localhost:81"
+    with pytest.raises(ApiValueError, match="port"):
+        settings.get_host_from_settings(0, {"port": "82"}, servers)

@@ -1,0 +1,123 @@
+"""Proves that a script written for openapi-generator's stock client runs here: `make dropin`.
+
+The pinned generator makes its stock client from openapi.yaml, with its own templates and under this
+package's name, in a temporary folder. Then, each client in processes of its own:
+
+* `dropin/describe.py` describes what a caller can use of it, by introspection; each name of the
+  stock client has to be here, with a compatible signature, or in `dropin/differences.yaml`;
+* each of `dropin/scripts/` runs against a local server of its own; what the two runs print has to
+  be equal, and so has what the two servers received.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from dropin.compare import Surface, differences, judge, reviewed
+
+from acp_client_v0_1.testing import LocalServer, RecordedRequest
+
+ROOT = Path(__file__).resolve().parent.parent
+PARTS = ROOT / "tools" / "dropin"
+SCRIPTS = sorted((PARTS / "scripts").glob("*.py"))
+# The headers that a caller sets; the others are the transport's.
+COMPARED_HEADERS = ("content-type", "cookie", "x-first", "x-second", "x-call")
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def generate_stock_client(folder: Path) -> None:
+    """Let the pinned generator make its stock client of the contract."""
+    program = str(Path(sys.executable).with_name("openapi-generator-cli"))
+    arguments = ["-g", "python", "--package-name", "acp_client_v0_1"]
+    _output([program, "generate", "-i", str(ROOT / "openapi.yaml"), "-o", str(folder), *arguments])
+
+
+def describe(client: Path) -> Surface:
+    """Describe the client in a folder."""
+    surface: Surface = json.loads(_output([sys.executable, str(PARTS / "describe.py")], client))
+    return surface
+
+
+def compare_surfaces(stock: Path) -> list[str]:
+    """Compare each public name of the stock client with this one's; say what is wrong."""
+    theirs, ours = describe(stock), describe(ROOT)
+    found, entries = differences(theirs, ours), reviewed(PARTS / "differences.yaml")
+    print(
+        f"{len(theirs)} public names of the stock client; {len(found)} differences, "
+        f"{len(entries)} entries in the reviewed list"
+    )
+    return judge(found, entries)
+
+
+def compare_scripts(stock: Path) -> Iterator[str]:
+    """Run each script on both clients; say where the outcomes differ."""
+    for script in SCRIPTS:
+        theirs, ours = outcome(script, stock), outcome(script, ROOT)
+        print(f"{script.name}: {len(theirs)} lines of outcome")
+        if theirs[-1] != "exit code 0":
+            yield f"{script.name} does not run on the stock client"
+        yield from difflib.unified_diff(
+            theirs, ours, f"{script.name}, stock", f"{script.name}, here", n=1, lineterm=""
+        )
+
+
+def outcome(script: Path, client: Path) -> list[str]:
+    """Run a script on a client: what it prints, what the server received of it, how it ends."""
+    with LocalServer() as server:
+        done = _run([sys.executable, "-W", "error", str(script), server.url], client)
+        requests = received(server.requests)
+    ending = f"exit code {done.returncode}"
+    return [*done.stdout.splitlines(), *requests, *done.stderr.splitlines(), ending]
+
+
+def received(requests: Sequence[RecordedRequest]) -> list[str]:
+    """Describe requests, one a line, without what differs from run to run."""
+    lines: list[str] = []
+    for request in requests:
+        target = f"{request.path}?{request.query}" if request.query else request.path
+        headers = {name: request.headers.get(name) for name in COMPARED_HEADERS}
+        body = json.loads(request.body) if request.body else None
+        lines.append(f"{request.method} {target} {headers} {json.dumps(body, sort_keys=True)}")
+    return [_ID.sub("<id>", line) for line in lines]
+
+
+def _run(command: list[str], client: Path | None) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, with a client first on its path."""
+    environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    if client is not None:
+        environ["PYTHONPATH"] = str(client)
+    return subprocess.run(
+        command, env=environ, capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+def _output(command: list[str], client: Path | None = None) -> str:
+    """Run a command that has to succeed, and return what it prints."""
+    done = _run(command, client)
+    if done.returncode:
+        print(done.stdout, done.stderr, sep="\n", file=sys.stderr)
+        raise SystemExit(f"{' '.join(command[:3])} ... failed with exit code {done.returncode}")
+    return done.stdout
+
+
+def main() -> int:
+    """Generate, compare, and say what is wrong."""
+    with tempfile.TemporaryDirectory(prefix="acp-dropin-") as folder:
+        stock = Path(folder)
+        generate_stock_client(stock)
+        faults = [*compare_surfaces(stock), *compare_scripts(stock)]
+    print(*faults, sep="\n", end="\n" if faults else "")
+    print("NOT a drop-in replacement" if faults else "a drop-in replacement of the stock client")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
