@@ -194,9 +194,11 @@ def test_closing_again_and_again_while_calls_are_made() -> None:
                 client.close()
 
         closing = threads.submit(closes)
-        for outcome in [threads.submit(calls) for _ in range(3)]:
-            assert outcome.result() == [200] * 100
-        done.set()
+        try:
+            for outcome in [threads.submit(calls) for _ in range(3)]:
+                assert outcome.result() == [200] * 100
+        finally:
+            done.set()
         closing.result()
         client.close()
         assert eventually(lambda: not server.still_open)

@@ -161,12 +161,12 @@ class Answer(http.client.HTTPResponse):
         self.version, self.reason = head.version, head.reason
         self.code = self.status = head.status
         self.headers = self.msg = head.headers
-        self._decide_framing()
+        self._decide_framing(head.fields)
 
-    def _decide_framing(self) -> None:
+    def _decide_framing(self, fields: dict[str, str]) -> None:
         """Set where the body ends (RFC 9112, section 6.3), for http.client's reader of bodies."""
-        coding = self._all_of(_CODING)
-        length = self._all_of("content-length")
+        coding = fields.get(_CODING)
+        length = fields.get("content-length")
         empty = self.status in (204, 304) or self._asked_for_head
         self.chunked = not empty and coding is not None and coding.lower() == "chunked"
         self.chunk_left = None
@@ -181,14 +181,9 @@ class Answer(http.client.HTTPResponse):
             self.will_close = True
             return
         self._source.where = "in the middle of the body"
-        options = (self._all_of("connection") or "").lower()
+        options = fields.get("connection", "").lower()
         says_close = "close" in options or (self.version == 10 and "keep-alive" not in options)
         self.will_close = says_close or self.status >= 500 or self.status == 408
-
-    def _all_of(self, name: str) -> str | None:
-        """Give all values of a header, which count as one list (RFC 9110, section 5.2)."""
-        values = self.headers.get_all(name)
-        return None if values is None else ",".join(values)
 
     def read1(self, n: int = -1) -> bytes:
         """Read what has arrived, of a chunked body in as many chunks as it has come."""

@@ -31,12 +31,15 @@ class Head:
         status: The status code.
         reason: The reason phrase.
         headers: The headers.
+        fields: The same by their names in lower case; equal names count as one list, with commas
+            (RFC 9110, section 5.2).
     """
 
     version: int
     status: int
     reason: str
     headers: http.client.HTTPMessage
+    fields: dict[str, str]
 
 
 def read_head(file: BinaryIO) -> Head:
@@ -53,10 +56,10 @@ def read_head(file: BinaryIO) -> Head:
     if match is None:
         raise http.client.BadStatusLine(f"no status line of HTTP/1: {line[:60]!r}")
     version = 10 if match[1] == b"0" else 11
-    return Head(version, int(match[2]), (match[3] or b"").decode("latin-1"), _headers(file))
+    return Head(version, int(match[2]), (match[3] or b"").decode("latin-1"), *_headers(file))
 
 
-def _headers(file: BinaryIO) -> http.client.HTTPMessage:
+def _headers(file: BinaryIO) -> tuple[http.client.HTTPMessage, dict[str, str]]:
     lines: list[bytes] = []
     while (line := _line(file)) not in (b"\r\n", b"\n"):
         if line[0] in b" \t" and lines:
@@ -66,13 +69,17 @@ def _headers(file: BinaryIO) -> http.client.HTTPMessage:
         else:
             lines.append(line.rstrip())
     headers = http.client.HTTPMessage()
+    fields: dict[str, str] = {}
     for line in lines:
-        name, colon, value = line.partition(b":")
-        name = name.rstrip()
-        if not colon or not _NAME.fullmatch(name):
+        raw_name, colon, raw_value = line.partition(b":")
+        raw_name = raw_name.rstrip()
+        if not colon or not _NAME.fullmatch(raw_name):
             raise http.client.HTTPException(f"no header: {line[:60]!r}")
-        headers[name.decode("ascii")] = value.decode("latin-1").strip(" \t")
-    return headers
+        name, value = raw_name.decode("ascii"), raw_value.decode("latin-1").strip(" \t")
+        headers[name] = value
+        key = name.lower()
+        fields[key] = f"{fields[key]},{value}" if key in fields else value
+    return headers, fields
 
 
 def _line(file: BinaryIO) -> bytes:

@@ -4,7 +4,7 @@ Strategy: urllib3's own ``close`` takes the queue of places away, and whoever wa
 there waits for ever. This one keeps the queue, and has each place empty from then on.
 
 Invariants: a pool that blocks has as many places as when it was made, whatever happens to the
-calls, even an interrupt between any two of their steps; giving a connection back never fails.
+calls, even an interrupt between any two of their steps.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import queue
 from typing import Any
 
 from urllib3 import HTTPConnectionPool
-from urllib3.exceptions import FullPoolError
 
 from acp_client_v0_1._http.attempt import current_attempt
 
@@ -54,14 +53,11 @@ class RetiringPool(HTTPConnectionPool):
 
     def _put_conn(self, conn: Any) -> None:
         if conn is None and current_attempt().places is None:
-            return  # urllib3 gives back what it never got: the wait for a place was interrupted
-        places = self.pool
-        if places is not None and places.full():
-            if conn is not None:
-                conn.close()  # more streams were open than there are places; that is no mistake
-        else:
-            with contextlib.suppress(FullPoolError):
-                super()._put_conn(conn)
+            return  # urllib3 gives back what it never got: its wait for a place was interrupted
+        if self.block or self.pool is None or not self.pool.full():
+            super()._put_conn(conn)
+        elif conn is not None:
+            conn.close()  # more streams were open than there are places; that is no mistake
         if self.retired:
             self._close_idle()
 
