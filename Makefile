@@ -40,7 +40,7 @@ test: $(VENV)/.installed-dev
 docs-test: $(VENV)/.installed-dev
 	@$(BIN)/pytest test/test_documentation.py
 
-check: lint types contract generate-check dropin dist-check compat-lowest
+check: lint types pyright contract generate-check dropin dist-check compat-lowest
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check

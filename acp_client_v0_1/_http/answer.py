@@ -200,7 +200,8 @@ class Answer(http.client.HTTPResponse):
         self._source.sealed = True  # so that looking never waits
         waiting = self.fp.peek(1)
         self._source.sealed = False
-        pieces, taken = [], 0
+        pieces: list[bytes] = []
+        taken = 0
         while (size := _CHUNK_SIZE.match(waiting, taken)) is not None:
             start, length = size.end(), int(size[1], 16)
             if not 0 < length <= min(room, len(waiting) - start):
@@ -222,6 +223,6 @@ class Answer(http.client.HTTPResponse):
 
 def _content_length(text: str | None) -> int | None:
     """Read a content length; equal ones may come in a list (RFC 9110, section 8.6)."""
-    values = {value.strip() for value in text.split(",")} if text is not None else set()
+    values = {value.strip() for value in (text or "").split(",")}
     value = values.pop() if len(values) == 1 else ""
     return int(value) if value.isascii() and value.isdigit() else None

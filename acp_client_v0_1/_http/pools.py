@@ -33,11 +33,11 @@ __all__ = ["Pools", "Route"]
 
 
 class _HTTPPool(RetiringPool):
-    ConnectionCls = BoundedConnection
+    ConnectionCls = BoundedConnection  # pyright: ignore[reportAssignmentType]
 
 
 class _HTTPSPool(RetiringPool, HTTPSConnectionPool):
-    ConnectionCls = BoundedHTTPS
+    ConnectionCls = BoundedHTTPS  # pyright: ignore[reportAssignmentType]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class Pools:
             "maxsize": self._maxsize,
             "block": not stream,
             "socket_options": [
-                *HTTPConnection.default_socket_options,
+                *HTTPConnection.default_socket_options,  # pyright: ignore[reportGeneralTypeIssues]
                 *(self._configuration.socket_options or ()),
             ],
         }

@@ -15,7 +15,7 @@ import socket
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from urllib3 import PoolManager
@@ -159,7 +159,9 @@ def socks_manager(proxy: Proxy) -> PoolManager:
 
     # `_new_conn` is where urllib3 lets SOCKS in; the rest is as for any other connection.
     class BoundedSOCKS(socks.SOCKSConnection, BoundedConnection):
-        def _new_conn(self) -> socket.socket:
+        def _new_conn(  # pyright: ignore[reportIncompatibleMethodOverride]
+            self,
+        ) -> socket.socket:
             deadline = self.connecting_deadline()
             self.timeout = deadline.bound()  # PySocks takes it for each single wait
             try:
@@ -169,7 +171,9 @@ def socks_manager(proxy: Proxy) -> PoolManager:
             set_limit(sock, deadline.bound())  # for the handshake of TLS
             return sock
 
-    class BoundedSOCKSHTTPS(BoundedSOCKS, socks.SOCKSHTTPSConnection, BoundedHTTPS):
+    class BoundedSOCKSHTTPS(  # pyright: ignore[reportIncompatibleMethodOverride]
+        BoundedSOCKS, socks.SOCKSHTTPSConnection, BoundedHTTPS
+    ):
         pass
 
     class HTTPPool(RetiringPool, socks.SOCKSHTTPConnectionPool):
@@ -179,5 +183,6 @@ def socks_manager(proxy: Proxy) -> PoolManager:
         ConnectionCls = BoundedSOCKSHTTPS
 
     manager = socks.SOCKSProxyManager(proxy.url, proxy.username, proxy.password)
-    manager.pool_classes_by_scheme = {"http": HTTPPool, "https": HTTPSPool}
+    classes: dict[str, Any] = {"http": HTTPPool, "https": HTTPSPool}
+    manager.pool_classes_by_scheme = classes
     return manager

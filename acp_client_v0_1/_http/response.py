@@ -54,9 +54,9 @@ class RESTResponse:
         self.status: int = response.status
         self.reason: str = response.reason or ""
         self.headers: HTTPHeaderDict = response.headers
-        self.method = call.method
+        self.method: str = call.method
         self.data: bytes | None = None
-        self.response = response
+        self.response: RawResponse = response
         self._call = call
         self._complete = False
         self._closed = False

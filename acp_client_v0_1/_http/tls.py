@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 from urllib3.util.ssl_ import create_urllib3_context
@@ -53,7 +53,7 @@ def _load_trust(context: ssl.SSLContext, configuration: Configuration) -> None:
 
 
 @contextlib.contextmanager
-def _named(setting: str) -> Iterator[None]:
+def _named(setting: str) -> Generator[None, None, None]:
     """Turn an error of a file into one that names the setting."""
     try:
         yield

@@ -67,7 +67,7 @@ class Interrupt:
     """
 
     interrupt_type: str
-    payload: JsonObject = field(default_factory=dict)
+    payload: JsonObject = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,10 +91,10 @@ class AgentContext:
         state: ThreadState,
         cancelled: threading.Event,
     ) -> None:
-        self.run_id = run_id
-        self.thread_id = thread_id
-        self.streaming = streaming
-        self.metadata = metadata
+        self.run_id: str = run_id
+        self.thread_id: str | None = thread_id
+        self.streaming: str | None = streaming
+        self.metadata: dict[str, Any] = metadata
         self._state = state
         self._cancelled = cancelled
 

@@ -15,6 +15,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Generator
+from typing import cast
 
 from acp_client_v0_1.testing.agents import AgentDefinition, AgentError, Interrupt, JsonObject
 from acp_client_v0_1.testing.context import RunCancelled, json_object
@@ -284,7 +285,9 @@ def _call(run: RunRecord) -> object:
     """Call an agent: its result, or its generator's first word."""
     creation = run.creation
     value = run.agent.function(creation.get("input", {}), creation.get("config", {}), run.context())
-    return _advance(value, None) if isinstance(value, Generator) else value
+    if isinstance(value, Generator):
+        return _advance(cast("Generator[object, object, object]", value), None)
+    return value
 
 
 def _advance(generator: Generator[object, object, object], answer: JsonObject | None) -> object:

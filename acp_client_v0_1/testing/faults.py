@@ -54,7 +54,7 @@ class Fault:
     delay: float = 0.0
     status: int | None = None
     body: object = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
     retry_after: float | str | None = None
     redirect: str | None = None
     raw: bytes | None = None

@@ -35,7 +35,7 @@ class ThreadRecord:
     metadata: JsonObject | None
     thread_id: str = field(default_factory=_new_id)
     state: ThreadState = field(default_factory=ThreadState)
-    runs: list[RunRecord] = field(default_factory=list)
+    runs: list[RunRecord] = field(default_factory=lambda: list[RunRecord]())
 
     def to_wire(self) -> JsonObject:
         """Return the Thread of this record."""
@@ -66,12 +66,12 @@ class RunRecord:
     updated_at: str = ""
     output: JsonObject | None = None
     final_state: JsonObject | None = None
-    events: list[JsonObject] = field(default_factory=list)
+    events: list[JsonObject] = field(default_factory=list[JsonObject])
     stretch: int = 0
     deleted: bool = False
     cancelled: threading.Event = field(default_factory=threading.Event)
     suspended: Generator[Any, Any, Any] | None = None
-    watchers: set[Callable[[], None]] = field(default_factory=set)
+    watchers: set[Callable[[], None]] = field(default_factory=set[Callable[[], None]])
 
     def __post_init__(self) -> None:
         """A run was last changed when it was made."""

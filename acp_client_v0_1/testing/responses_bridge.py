@@ -12,7 +12,7 @@ Needs `responses`, which the extra `testing` does not bring.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 from unittest import mock
 
@@ -33,7 +33,7 @@ _UNMATCHED = "Connection refused by Responses"
 
 
 @contextlib.contextmanager
-def responses_bridge() -> Iterator[None]:
+def responses_bridge() -> Generator[None, None, None]:
     """Have the active `responses` mock answer all clients of this process.
 
     Without an active mock, requests go to their servers as usual. An exception declared as a
@@ -64,7 +64,7 @@ def responses_bridge() -> Iterator[None]:
 def _absolute(pool: HTTPConnectionPool, url: str) -> str:
     if not url.startswith("/"):
         return url  # for a proxy
-    port = "" if pool.port in (None, _DEFAULT_PORTS[pool.scheme]) else f":{pool.port}"
+    port = "" if pool.port in (None, _DEFAULT_PORTS[pool.scheme or ""]) else f":{pool.port}"
     return f"{pool.scheme}://{pool.host}{port}{url}"
 
 

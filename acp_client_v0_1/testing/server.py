@@ -62,7 +62,7 @@ class LocalServer:
         self._webhooks = Webhooks(webhook_hosts)
         self._engine = Engine(self._store, self._send_webhook)
         self._log = RequestLog()
-        self.faults = Faults()
+        self.faults: Faults = Faults()
         app = create_app(self._store, self._engine, ping)
         self._app = FaultInjection(app, self.faults, self._log)
         self._runner: Runner | None = None

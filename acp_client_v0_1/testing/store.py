@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from acp_client_v0_1.testing.agents import AgentDefinition, JsonObject
@@ -29,7 +30,7 @@ class Store:
     """
 
     def __init__(self, agents: Iterable[AgentDefinition]) -> None:
-        self.lock = threading.RLock()
+        self.lock: AbstractContextManager[bool] = threading.RLock()
         self.runs: dict[str, RunRecord] = {}
         self.threads: dict[str, ThreadRecord] = {}
         self._agents: dict[str, AgentDefinition] = {}

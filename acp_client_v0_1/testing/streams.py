@@ -31,7 +31,7 @@ class Watch:
     """
 
     def __init__(self, store: Store, run: RunRecord, receive: Receive | None = None) -> None:
-        self.client_gone = False
+        self.client_gone: bool = False
         self._store = store
         self._run = run
         self._receive = receive

@@ -7,7 +7,7 @@ way: known properties through the constructor, unknown ones let pass, as the con
 from __future__ import annotations
 
 import re
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
@@ -40,7 +40,7 @@ def json_body(content_type: str, body: bytes) -> dict[str, Any]:
         raise Refusal(422, f"the body is no JSON: {error}") from error
     if not isinstance(value, dict):
         raise Refusal(422, "the body must be a JSON object")
-    return value
+    return cast("dict[str, Any]", value)
 
 
 def checked(model: type[M], body: dict[str, Any]) -> M:
@@ -75,7 +75,9 @@ def check_against_schema(value: dict[str, Any], schema: dict[str, Any], what: st
         if name not in value:
             raise Refusal(422, f"{what}.{name}: the agent requires it")
     for name, expected in schema.get("properties", {}).items():
-        kind = expected.get("type") if isinstance(expected, dict) else None
+        kind = (
+            cast("dict[str, object]", expected).get("type") if isinstance(expected, dict) else None
+        )
         if name in value and isinstance(kind, str) and not _has_type(value[name], kind):
             raise Refusal(422, f"{what}.{name}: the agent wants type {kind}")
 

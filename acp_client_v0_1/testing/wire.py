@@ -37,7 +37,7 @@ class WireTransport(asyncio.Transport):
             # asyncio does this only for sockets that were made with the protocol's number; without
             # it the body of an answer waits 40 ms for the client to acknowledge the headers.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.lost = asyncio.Event()
+        self.lost: asyncio.Event = asyncio.Event()
         self._transport = transport
         self._left: int | None = None
         self._on_limit: Callable[[], None] | None = None
@@ -115,7 +115,7 @@ class WireProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a new connection."""
         wire = WireTransport(transport)
-        self.app_state = {**self.app_state, "wire": wire}
+        self.app_state: dict[str, Any] = {**self.app_state, "wire": wire}
         if isinstance(self.server_state, Meter):
             self.server_state.accepted += 1
         super().connection_made(wire)
