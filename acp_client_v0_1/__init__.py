@@ -82,6 +82,15 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from acp_client_v0_1 import api as api
+    from acp_client_v0_1 import api_client as api_client
+    from acp_client_v0_1 import api_response as api_response
+    from acp_client_v0_1 import configuration as configuration
+    from acp_client_v0_1 import exceptions as exceptions
+    from acp_client_v0_1 import models as models
+    from acp_client_v0_1 import rest as rest
+    from acp_client_v0_1 import streaming as streaming
+    from acp_client_v0_1 import waiting as waiting
     from acp_client_v0_1.api.agents_api import AgentsApi as AgentsApi
     from acp_client_v0_1.api.runs_api import RunsApi as RunsApi
     from acp_client_v0_1.api.threads_api import ThreadsApi as ThreadsApi

@@ -12,13 +12,13 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+import acp_client_v0_1 as acp
 from acp_client_v0_1.exceptions import (
     ApiException,
     ResponseDecodeError,
     ResponseValidationError,
 )
 from acp_client_v0_1.operation import Operation
-from acp_client_v0_1.rest import RESTResponse
 
 __all__ = ["check_event_stream", "decode", "status_error", "validate"]
 
@@ -45,7 +45,7 @@ def validate(content: bytes | str, kind: Any) -> Any:
     return _adapter(kind).validate_json(content)
 
 
-def decode(response: RESTResponse, operation: Operation[Any]) -> Any:
+def decode(response: acp.rest.RESTResponse, operation: Operation[Any]) -> Any:
     """Decode the content of a successful answer of an operation.
 
     Raises:
@@ -66,14 +66,14 @@ def decode(response: RESTResponse, operation: Operation[Any]) -> Any:
         ) from error
 
 
-def status_error(response: RESTResponse) -> ApiException:
+def status_error(response: acp.rest.RESTResponse) -> ApiException:
     """Return the error for an answer whose status is not 2xx, its content read."""
     content = _beginning(response) if response.data is None else response.data
     body = _text(content, response)
     return ApiException.from_response(http_resp=response, body=body, data=_data(content))
 
 
-def check_event_stream(response: RESTResponse) -> None:
+def check_event_stream(response: acp.rest.RESTResponse) -> None:
     """Refuse a 200 answer that is no event stream (HTML Living Standard, section 9.2.2).
 
     Raises:
@@ -96,7 +96,7 @@ def check_event_stream(response: RESTResponse) -> None:
     )
 
 
-def _beginning(response: RESTResponse) -> bytes:
+def _beginning(response: acp.rest.RESTResponse) -> bytes:
     """Read an unexpected answer, up to a limit, and give its connection back."""
     pieces: list[bytes] = []
     size = 0
@@ -109,7 +109,7 @@ def _beginning(response: RESTResponse) -> bytes:
     return b"".join(pieces)
 
 
-def _explanation(response: RESTResponse, error: ValidationError) -> str:
+def _explanation(response: acp.rest.RESTResponse, error: ValidationError) -> str:
     faults = [
         f"{'.'.join(map(str, fault['loc'])) or 'content'}: {fault['msg']}"
         for fault in error.errors(include_url=False, include_input=False)[:3]
@@ -118,7 +118,7 @@ def _explanation(response: RESTResponse, error: ValidationError) -> str:
     return f"the answer ({media_type}) does not fit the contract: {'; '.join(faults)}"
 
 
-def _text(content: bytes, response: RESTResponse) -> str:
+def _text(content: bytes, response: acp.rest.RESTResponse) -> str:
     charset = (response.headers.get("Content-Type") or "").lower().partition("charset=")[2]
     try:
         return content.decode(charset.partition(";")[0].strip(' "') or "utf-8", "replace")

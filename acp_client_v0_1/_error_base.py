@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
+from typing_extensions import TypedDict
+
 from acp_client_v0_1._error_text import (
     bounded,
     one_line,
@@ -21,6 +23,7 @@ from acp_client_v0_1._error_text import (
 )
 
 __all__ = [
+    "AnswerFields",
     "ApiAttributeError",
     "ApiException",
     "ApiKeyError",
@@ -50,6 +53,11 @@ class OpenApiException(Exception):
     """The base of every error that this package raises."""
 
     __module__ = _PUBLIC_HOME
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.__module__.startswith("acp_client_v0_1._"):
+            cls.__module__ = _PUBLIC_HOME
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The default would call the constructor with `args`, which fits no constructor here.
@@ -82,8 +90,6 @@ class ApiTypeError(_ArgumentError, TypeError):
         key_type: True if the fault is in a key of a mapping, not in a value.
     """
 
-    __module__ = _PUBLIC_HOME
-
     def __init__(
         self,
         msg: str,
@@ -99,19 +105,13 @@ class ApiTypeError(_ArgumentError, TypeError):
 class ApiValueError(_ArgumentError, ValueError):
     """An argument or setting has a value that cannot be used."""
 
-    __module__ = _PUBLIC_HOME
-
 
 class ApiAttributeError(_ArgumentError, AttributeError):
     """An attribute does not exist or cannot be used."""
 
-    __module__ = _PUBLIC_HOME
-
 
 class ApiKeyError(_ArgumentError, KeyError):
     """A key is missing."""
-
-    __module__ = _PUBLIC_HOME
 
 
 class _HttpResponse(Protocol):
@@ -123,6 +123,16 @@ class _HttpResponse(Protocol):
     def reason(self) -> str | None: ...
     @property
     def headers(self) -> Any: ...
+
+
+class AnswerFields(TypedDict, total=False):
+    """What is known of the answer, for errors that have data of their own."""
+
+    status: int | None
+    headers: Mapping[str, str] | None
+    body: str | None
+    method: str | None
+    url: str | None
 
 
 class ApiException(OpenApiException):
@@ -139,8 +149,6 @@ class ApiException(OpenApiException):
         method: The request's method.
         url: The request's URL; user information in it is dropped.
     """
-
-    __module__ = _PUBLIC_HOME
 
     _by_status: ClassVar[dict[int, type[ApiException]]] = {}
 

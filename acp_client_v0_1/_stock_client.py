@@ -15,9 +15,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 from urllib.parse import quote
 
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
+import acp_client_v0_1 as acp
 from acp_client_v0_1._answers import status_error, validate
 from acp_client_v0_1._headers import merge_headers, request_auth_headers
 from acp_client_v0_1._stock_types import resolve_type
@@ -26,7 +27,6 @@ from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.deadline import RequestTimeout
 from acp_client_v0_1.exceptions import ApiValueError, ResponseDecodeError, ResponseValidationError
 from acp_client_v0_1.operation import path_segment
-from acp_client_v0_1.rest import RESTClientObject, RESTResponse
 
 __all__ = ["RequestSerialized", "StockClient"]
 
@@ -49,7 +49,7 @@ class StockClient:
     """
 
     configuration: Configuration
-    rest_client: RESTClientObject
+    rest_client: acp.rest.RESTClientObject
     default_headers: dict[str, str]
     cookie: str | None
 
@@ -129,7 +129,7 @@ class StockClient:
         body: Any = None,
         post_params: Sequence[tuple[str, Any]] | None = None,
         _request_timeout: RequestTimeout = None,
-    ) -> RESTResponse:
+    ) -> acp.rest.RESTResponse:
         """Send a request that no operation describes; its status is not checked.
 
         Args:
@@ -156,7 +156,7 @@ class StockClient:
 
     def response_deserialize(
         self,
-        response_data: RESTResponse,
+        response_data: acp.rest.RESTResponse,
         response_types_map: Mapping[str, str | type[Any] | None] | None = None,
     ) -> ApiResponse[Any]:
         """Decode an answer.
@@ -192,8 +192,9 @@ class StockClient:
         """Return a value as JSON has it: models as dictionaries, dates as text, enums as values."""
         if obj is None or isinstance(obj, bytes):
             return obj
-        if isinstance(obj, SecretStr):
-            return obj.get_secret_value()
+        # pydantic's SecretStr, without loading all of its types for the few who have one.
+        if callable(reveal := getattr(obj, "get_secret_value", None)):
+            return reveal()
         return to_jsonable_python(obj, by_alias=True, exclude_none=True)
 
     def deserialize(

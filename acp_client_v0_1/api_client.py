@@ -19,6 +19,7 @@ from typing import Any, TypeVar, cast
 
 from typing_extensions import Self
 
+import acp_client_v0_1 as acp
 from acp_client_v0_1 import streaming
 from acp_client_v0_1._answers import check_event_stream, decode, status_error
 from acp_client_v0_1._headers import merge_headers, request_auth_headers
@@ -29,9 +30,8 @@ from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.deadline import RequestTimeout, resolve_timeout
 from acp_client_v0_1.exceptions import ApiValueError
 from acp_client_v0_1.operation import Operation
-from acp_client_v0_1.rest import RawResponse, RESTClientObject, RESTResponse
 
-__all__ = ["Api", "ApiClient", "CallOptions", "RawResponse", "RequestSerialized", "RequestTimeout"]
+__all__ = ["Api", "ApiClient", "CallOptions", "RequestSerialized", "RequestTimeout"]
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ class ApiClient(StockClient):
             cookie: the ``Cookie`` header to send with every request.
         """
         self.configuration: Configuration = configuration or Configuration.get_default()
-        self.rest_client: RESTClientObject = RESTClientObject(self.configuration)
+        self.rest_client: acp.rest.RESTClientObject = acp.rest.RESTClientObject(self.configuration)
         self.default_headers: dict[str, str] = {}
         if header_name is not None and header_value is not None:
             self.default_headers[header_name] = header_value
@@ -160,7 +160,7 @@ class ApiClient(StockClient):
 
     def call_without_preload_content(
         self, operation: Operation[Any], arguments: Sequence[Any], options: CallOptions
-    ) -> RawResponse:
+    ) -> acp.rest.RawResponse:
         """Send an operation and return urllib3's response, unread and its status unchecked.
 
         Args:
@@ -181,7 +181,7 @@ class ApiClient(StockClient):
         arguments: Sequence[Any],
         options: CallOptions,
         stream: bool,
-    ) -> RESTResponse:
+    ) -> acp.rest.RESTResponse:
         request_timeout, auth, content_type, headers, host_index = options
         configuration = self.configuration
         bound = operation.bind(arguments, configuration.safe_chars_for_path_param)
@@ -209,7 +209,7 @@ class ApiClient(StockClient):
             stream=stream,
         )
 
-    def _result(self, operation: Operation[T], response: RESTResponse) -> T:
+    def _result(self, operation: Operation[T], response: acp.rest.RESTResponse) -> T:
         """Return what an answer holds, or raise the error for its status."""
         if not 200 <= response.status < 300:
             raise status_error(response)
@@ -221,7 +221,7 @@ class ApiClient(StockClient):
         return cast(T, result)
 
     def _open_stream(
-        self, operation: Operation[Any], response: RESTResponse
+        self, operation: Operation[Any], response: acp.rest.RESTResponse
     ) -> streaming.EventStream[Any]:
         if response.status != 204:
             check_event_stream(response)

@@ -29,7 +29,8 @@
         └── RunWaitTimeout                  waiting for a run ran out of time (also TimeoutError)
 
 Strategy: an error is plain data (status, reason, headers, body, parsed data, method, URL), never a
-live response, so that each of them pickles and copies.
+live response, so that each of them pickles and copies. The branch of ``TransportException`` loads
+when one of its names is first used, urllib3 with it.
 
 Invariants: ``str()`` is one bounded line; a URL is kept without user information and shown as its
 path; request headers are never kept, so credentials cannot appear.
@@ -37,12 +38,12 @@ path; request headers are never kept, so credentials cannot appear.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from typing_extensions import TypedDict, Unpack
-from urllib3.exceptions import HTTPError
+from typing_extensions import Unpack
 
 from acp_client_v0_1._error_base import (
+    AnswerFields,
     ApiAttributeError,
     ApiException,
     ApiKeyError,
@@ -51,7 +52,36 @@ from acp_client_v0_1._error_base import (
     OpenApiException,
     render_path,
 )
-from acp_client_v0_1._error_text import bounded, one_line, path_of
+from acp_client_v0_1._error_text import bounded, one_line
+from acp_client_v0_1._lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from acp_client_v0_1._transport_errors import ApiTimeoutError as ApiTimeoutError
+    from acp_client_v0_1._transport_errors import ConnectionException as ConnectionException
+    from acp_client_v0_1._transport_errors import NameResolutionException as NameResolutionException
+    from acp_client_v0_1._transport_errors import ProtocolException as ProtocolException
+    from acp_client_v0_1._transport_errors import ProxyException as ProxyException
+    from acp_client_v0_1._transport_errors import StreamInterrupted as StreamInterrupted
+    from acp_client_v0_1._transport_errors import TLSException as TLSException
+    from acp_client_v0_1._transport_errors import TransportException as TransportException
+else:
+    # They have a base class of urllib3's, which takes long to load.
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        dict.fromkeys(
+            (
+                "ApiTimeoutError",
+                "ConnectionException",
+                "NameResolutionException",
+                "ProtocolException",
+                "ProxyException",
+                "StreamInterrupted",
+                "TLSException",
+                "TransportException",
+            ),
+            "acp_client_v0_1._transport_errors",
+        ),
+    )
 
 __all__ = [
     "ApiAttributeError",
@@ -83,16 +113,6 @@ __all__ = [
     "UnprocessableEntityException",
     "render_path",
 ]
-
-
-class _Answer(TypedDict, total=False):
-    """What is known of the answer, for errors that have data of their own."""
-
-    status: int | None
-    headers: Mapping[str, str] | None
-    body: str | None
-    method: str | None
-    url: str | None
 
 
 class BadRequestException(ApiException, status=400):
@@ -127,67 +147,6 @@ class ServiceException(ApiException, status=500):
     """The server answered 5xx."""
 
 
-class TransportException(ApiException, HTTPError):
-    """No usable answer came; also an ``urllib3.exceptions.HTTPError``."""
-
-    sent: bool = False
-    """True if the server may have received the request, or a part of it."""
-
-    def _headline(self) -> str:
-        where = " ".join(filter(None, (self.method, path_of(self.url))))
-        if self.status is not None:
-            where = f"{where} failed after status {self.status}".strip()
-        return f"{where}: {one_line(self.reason)}" if where else one_line(self.reason)
-
-    def _words(self) -> str:
-        return ""
-
-
-class ConnectionException(TransportException):
-    """The connection could not be made, was reset, or ended too early."""
-
-
-class NameResolutionException(TransportException):
-    """The host's name could not be resolved to an address."""
-
-
-class ProxyException(TransportException):
-    """The proxy could not be reached or refused to connect."""
-
-
-class TLSException(TransportException):
-    """The TLS handshake failed, or the certificate is not trusted."""
-
-
-class ProtocolException(TransportException):
-    """What the server sent is not valid HTTP, or its redirect must not be followed."""
-
-
-class ApiTimeoutError(TransportException, TimeoutError):
-    """The call ran out of its time, or the connection was silent for too long."""
-
-
-class StreamInterrupted(TransportException):
-    """A stream ended before HTTP says that it is complete.
-
-    Args:
-        last_event_id: The id to resume from, "" if there is none.
-        reason: What happened.
-        answer: ``status``, ``headers``, ``method`` and ``url`` of the stream.
-    """
-
-    def __init__(self, *, last_event_id: str, reason: str, **answer: Unpack[_Answer]) -> None:
-        super().__init__(reason=reason, **answer)
-        self.last_event_id = last_event_id
-
-    def _headline(self) -> str:
-        where = " ".join(filter(None, (self.method, path_of(self.url)))) or "the stream"
-        event = (
-            f"after event {self.last_event_id!r}" if self.last_event_id else "before any event id"
-        )
-        return f"{where} was interrupted {event}: {one_line(self.reason)}"
-
-
 class ResponseDecodeError(ApiException):
     """The answer's bytes cannot be decoded: bad compression, bad JSON, a wrong content type."""
 
@@ -220,7 +179,7 @@ class StreamDecodeError(ApiException):
         offset: int,
         excerpt: str,
         reason: str,
-        **answer: Unpack[_Answer],
+        **answer: Unpack[AnswerFields],
     ) -> None:
         super().__init__(reason=reason, **answer)
         self.event_id = event_id
@@ -244,7 +203,7 @@ class EventTooLarge(ApiException):
         answer: ``status``, ``headers``, ``method`` and ``url`` of the stream.
     """
 
-    def __init__(self, *, limit: int, **answer: Unpack[_Answer]) -> None:
+    def __init__(self, *, limit: int, **answer: Unpack[AnswerFields]) -> None:
         super().__init__(reason=f"an event is larger than max_event_bytes={limit}", **answer)
         self.limit = limit
 

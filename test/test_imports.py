@@ -66,10 +66,31 @@ def test_a_model_loads_no_transport() -> None:
     assert not loaded & {"urllib3", "acp_client_v0_1.rest", "acp_client_v0_1.api_client"}
 
 
+def test_the_transport_loads_with_the_first_client() -> None:
+    names = "from acp_client_v0_1 import ApiClient, ApiException, Configuration, RunCreate, RunsApi"
+    assert not loaded_by(names) & {"urllib3", "ssl", "acp_client_v0_1.rest"}
+    assert loaded_by(f"{names}; ApiClient()") >= {"urllib3", "acp_client_v0_1.rest"}
+
+
+def test_only_transport_errors_load_urllib3() -> None:
+    errors = "from acp_client_v0_1.exceptions import ApiValueError, NotFoundException"
+    assert "urllib3" not in loaded_by(errors)
+    assert "urllib3" in loaded_by(f"{errors}, TransportException")
+
+
+def test_annotations_of_what_loads_later_can_be_read() -> None:
+    loaded_by(
+        "import typing, acp_client_v0_1 as a\n"
+        "hints = typing.get_type_hints(a.RunsApi.get_run_without_preload_content)\n"
+        "assert hints['return'] is a.rest.RawResponse\n"
+        "typing.get_type_hints(a.ApiClient.call_api)\n"
+    )
+
+
 def test_the_parser_loads_no_transport_and_no_models() -> None:
     loaded = loaded_by("from acp_client_v0_1.streaming import SSEParser; SSEParser()")
     assert not {name for name in loaded if name.startswith("acp_client_v0_1.models")}
-    assert not loaded & {"acp_client_v0_1.rest", "acp_client_v0_1.api_client"}
+    assert not loaded & {"urllib3", "acp_client_v0_1.rest", "acp_client_v0_1.api_client"}
 
 
 def test_nothing_public_loads_the_local_server() -> None:
@@ -153,9 +174,27 @@ def test_type_checkers_see_the_names_that_load_on_first_use(name: str) -> None:
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    (exports,) = (node for node in ast.walk(branch) if isinstance(node, ast.Dict))
-    assert seen == ast.literal_eval(exports)
-    assert set(seen) == set(package.__all__) - {"__version__"}
+    (call,) = (node for node in ast.walk(branch) if isinstance(node, ast.Call))
+    exports, submodules = map(ast.literal_eval, call.args[1:])
+    classes = {name: module for name, module in seen.items() if module != package.__name__}
+    assert classes == exports
+    assert set(exports) == set(package.__all__) - {"__version__"}
+    assert seen.keys() - classes.keys() == (set(submodules) if "." not in name else set())
+
+
+def test_type_checkers_see_the_errors_that_load_on_first_use() -> None:
+    errors = importlib.import_module("acp_client_v0_1._transport_errors")
+    public = importlib.import_module("acp_client_v0_1.exceptions")
+    tree = ast.parse(Path(str(public.__file__)).read_text("utf-8"))
+    (branch,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = [node.names[0] for node in branch.body if isinstance(node, ast.ImportFrom)]
+    assert [alias.asname for alias in seen] == [alias.name for alias in seen] == errors.__all__
+    (call,) = (node for node in branch.orelse if isinstance(node, ast.Assign))
+    lazy = [node.value for node in ast.walk(call.value) if isinstance(node, ast.Constant)]
+    assert set(lazy) == {*errors.__all__, errors.__name__}
+    for name in errors.__all__:
+        assert getattr(public, name) is getattr(errors, name)
+        assert getattr(public, name).__module__ == public.__name__
 
 
 def test_no_module_imports_itself_through_others() -> None:

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import acp_client_v0_1 as acp
 from acp_client_v0_1 import models
-from acp_client_v0_1.api_client import Api, RawResponse, RequestTimeout
+from acp_client_v0_1.api_client import Api, RequestTimeout
 from acp_client_v0_1.api_response import ApiResponse
 from acp_client_v0_1.operation import Operation, Parameter
 
@@ -105,7 +106,7 @@ class AgentsApi(Api):
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
-    ) -> RawResponse:
+    ) -> acp.rest.RawResponse:
         """Do the same as :meth:`get_acp_descriptor_by_id`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(
@@ -153,7 +154,7 @@ class AgentsApi(Api):
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
-    ) -> RawResponse:
+    ) -> acp.rest.RawResponse:
         """Do the same as :meth:`get_agent_by_id`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(_GET_AGENT_BY_ID, (agent_id,), options)
@@ -199,7 +200,7 @@ class AgentsApi(Api):
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
-    ) -> RawResponse:
+    ) -> acp.rest.RawResponse:
         """Do the same as :meth:`search_agents`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(

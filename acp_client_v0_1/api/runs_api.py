@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import acp_client_v0_1 as acp
 from acp_client_v0_1 import models, streaming
-from acp_client_v0_1.api_client import Api, RawResponse, RequestTimeout
+from acp_client_v0_1.api_client import Api, RequestTimeout
 from acp_client_v0_1.api_response import ApiResponse
 from acp_client_v0_1.operation import Operation, Parameter
 
@@ -148,7 +149,7 @@ class RunsApi(Api):
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
-    ) -> RawResponse:
+    ) -> acp.rest.RawResponse:
         """Do the same as :meth:`create_run`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(_CREATE_RUN, (run_create,), options)
@@ -194,7 +195,7 @@ class RunsApi(Api):
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
-    ) -> RawResponse:
+    ) -> acp.rest.RawResponse:
         """Do the same as :meth:`delete_run`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(_DELETE_RUN, (run_id,), options)
@@ -240,7 +241,7 @@ class RunsApi(Api):
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
-    ) -> RawResponse:
+    ) -> acp.rest.RawResponse:
         """Do the same as :meth:`get_run`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(_GET_RUN, (run_id,), options)
@@ -311,7 +312,7 @@ class RunsApi(Api):
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
-    ) -> RawResponse:
+    ) -> acp.rest.RawResponse:
         """Do the same as :meth:`get_run_output`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(
@@ -366,7 +367,7 @@ class RunsApi(Api):
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
-    ) -> RawResponse:
+    ) -> acp.rest.RawResponse:
         """Do the same as :meth:`get_run_stream`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(_GET_RUN_STREAM, (run_id,), options)
@@ -432,7 +433,7 @@ class RunsApi(Api):
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
-    ) -> RawResponse:
+    ) -> acp.rest.RawResponse:
         """Do the same as :meth:`resume_run`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(
@@ -486,7 +487,7 @@ class RunsApi(Api):
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
-    ) -> RawResponse:
+    ) -> acp.rest.RawResponse:
         """Do the same as :meth:`search_runs`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(

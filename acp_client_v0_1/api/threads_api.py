@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import acp_client_v0_1 as acp
 from acp_client_v0_1 import models
-from acp_client_v0_1.api_client import Api, RawResponse, RequestTimeout
+from acp_client_v0_1.api_client import Api, RequestTimeout
 from acp_client_v0_1.api_response import ApiResponse
 from acp_client_v0_1.operation import Operation, Parameter
 
@@ -140,7 +141,7 @@ class ThreadsApi(Api):
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
-    ) -> RawResponse:
+    ) -> acp.rest.RawResponse:
         """Do the same as :meth:`create_thread`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(
@@ -189,7 +190,7 @@ class ThreadsApi(Api):
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
-    ) -> RawResponse:
+    ) -> acp.rest.RawResponse:
         """Do the same as :meth:`delete_thread`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(_DELETE_THREAD, (thread_id,), options)
@@ -236,7 +237,7 @@ class ThreadsApi(Api):
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
-    ) -> RawResponse:
+    ) -> acp.rest.RawResponse:
         """Do the same as :meth:`get_run_threadstate`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(
@@ -284,7 +285,7 @@ class ThreadsApi(Api):
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
-    ) -> RawResponse:
+    ) -> acp.rest.RawResponse:
         """Do the same as :meth:`get_thread`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(_GET_THREAD, (thread_id,), options)
@@ -330,7 +331,7 @@ class ThreadsApi(Api):
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
-    ) -> RawResponse:
+    ) -> acp.rest.RawResponse:
         """Do the same as :meth:`get_thread_history`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(
@@ -378,7 +379,7 @@ class ThreadsApi(Api):
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
-    ) -> RawResponse:
+    ) -> acp.rest.RawResponse:
         """Do the same as :meth:`get_thread_state`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(
@@ -428,7 +429,7 @@ class ThreadsApi(Api):
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
-    ) -> RawResponse:
+    ) -> acp.rest.RawResponse:
         """Do the same as :meth:`search_threads`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(
