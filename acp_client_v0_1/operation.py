@@ -14,11 +14,11 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar, cast
+from typing import Any, Generic, Literal, NoReturn, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import to_jsonable_python
+from pydantic_core import to_json
 
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
@@ -177,11 +177,18 @@ def _content(parameter: Parameter, value: object) -> bytes:
         expected = "a JSON object (dict)" if kind is dict else f"a {kind.__name__} or dict"
         raise _wrong_type(name, expected, value)
     try:
-        plain = to_jsonable_python(value, by_alias=True, exclude_none=True)
-        text = json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        return text.encode()
+        content = to_json(value, by_alias=True, exclude_none=True)
+        # pydantic-core writes NaN and the infinities, which are no JSON (RFC 8259, section 6).
+        # The words may as well stand in a text, which only a reader can tell.
+        if b"NaN" in content or b"Infinity" in content:
+            json.loads(content, parse_constant=_refuse)
     except ValueError as error:
         raise ApiValueError(f"{name} cannot be written as JSON: {error}") from error
+    return content
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON number")
 
 
 def _constructed(name: str, model: type[BaseModel], value: Mapping[Any, Any]) -> BaseModel:

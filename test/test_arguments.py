@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -63,6 +64,16 @@ BAD: dict[str, tuple[Call, type[Exception], str]] = {
     ),
     "body with NaN": (
         lambda runs: runs.create_run(RunCreate(agent_id="a", input={"x": float("nan")})),
+        ApiValueError,
+        "run_create",
+    ),
+    "free body with an infinity": (
+        lambda runs: runs.resume_run("r", {"x": [1.0, float("-inf")]}),
+        ApiValueError,
+        "body",
+    ),
+    "body with half a surrogate pair": (
+        lambda runs: runs.create_run({"agent_id": "a", "input": {"x": "\ud800"}}),
         ApiValueError,
         "run_create",
     ),
@@ -156,6 +167,15 @@ def test_a_bad_argument_is_named_and_nothing_is_sent(
             call(RunsApi(client))
         assert name in str(caught.value)
         assert server.requests == []
+
+
+def test_content_is_sent_as_it_was_given() -> None:
+    """Words that look like what JSON lacks, numbers of any size, and explicit nulls."""
+    content = {"NaN": "Infinity", "big": 2**80, "none": None, "text": "\u2028\0é😀", "half": 0.5}
+    with SocketServer(response(b"{}")) as server:
+        with ApiClient(Configuration(host=server.url)) as client:
+            RunsApi(client).resume_run_without_preload_content("r", content).close()
+        assert json.loads(server.requests[0].body) == content
 
 
 def test_safe_characters_never_let_a_path_escape() -> None:
