@@ -2,6 +2,7 @@
 # makes the environment it works in (.venv), and makes it again when pyproject.toml changes.
 #
 #   make quickstart PYTHON=python3.12    chooses the interpreter for a new .venv
+#   make bench BENCH=--publish           writes the figures into docs/ as well
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,7 +11,6 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 PIP_INSTALL := $(BIN)/python -m pip install --quiet
 
-BENCHMARKS := $(sort $(wildcard benchmarks/bench_*.py))
 FUZZERS := $(sort $(wildcard fuzz/fuzz_*.py))
 
 .DEFAULT_GOAL := help
@@ -25,7 +25,7 @@ help:
 	@echo 'make generate     write the generated files from openapi.yaml and templates/'
 	@echo 'make docs-test    run every example of README.md and docs/'
 	@echo 'make fuzz         search longer for inputs that break the parser'
-	@echo 'make bench        measure this client beside its peers'
+	@echo 'make bench        measure this client beside its peers, in one run'
 	@echo 'make compat       the suite on each interpreter with the oldest and newest dependencies'
 	@echo 'make format       format the code'
 	@echo 'make clean        remove what these targets made'
@@ -84,7 +84,7 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format
 
 bench: $(VENV)/.installed-bench
-	@for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@$(BIN)/python -m benchmarks $(BENCH)
 
 fuzz: $(VENV)/.installed-dev
 	@for script in $(FUZZERS); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
@@ -113,8 +113,9 @@ $(VENV)/.installed-dev: $(VENV)/.made pyproject.toml
 	$(PIP_INSTALL) --editable '.[dev]'
 	@touch $@ $(VENV)/.installed-testing
 
+# Each peer by itself, so that one that cannot be had leaves the others.
 $(VENV)/.installed-bench: $(VENV)/.installed-dev
-	$(PIP_INSTALL) --editable '.[dev,bench]'
+	$(BIN)/python -m benchmarks.peers
 	@touch $@
 
 $(VENV)/.installed-generate: $(VENV)/.installed-dev

@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dropin.compare import Surface, differences, judge, reviewed
+from dropin.stock import generate_stock_client
 
 from acp_client_v0_1.testing import LocalServer, RecordedRequest
 
@@ -31,13 +32,6 @@ SCRIPTS = sorted((PARTS / "scripts").glob("*.py"))
 # The headers that a caller sets; the others are the transport's.
 COMPARED_HEADERS = ("content-type", "cookie", "x-first", "x-second", "x-call")
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
-
-def generate_stock_client(folder: Path) -> None:
-    """Let the pinned generator make its stock client of the contract."""
-    program = str(Path(sys.executable).with_name("openapi-generator-cli"))
-    arguments = ["-g", "python", "--package-name", "acp_client_v0_1"]
-    _output([program, "generate", "-i", str(ROOT / "openapi.yaml"), "-o", str(folder), *arguments])
 
 
 def describe(client: Path) -> Surface:

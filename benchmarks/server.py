@@ -1,0 +1,69 @@
+"""A minimal server on raw sockets, in a process of its own: it answers prepared bytes.
+
+So the CPU time that is counted is the client's alone.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+
+__all__ = ["json_answer", "serving", "stream_answer"]
+
+
+def json_answer(content: bytes) -> bytes:
+    """An answer with a JSON content."""
+    head = "HTTP/1.1 200 OK\r\ndate: Wed, 01 Jan 2025 00:00:00 GMT\r\nserver: bench\r\n"
+    head += f"content-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"
+    return head.encode() + content
+
+
+def stream_answer(events: Iterator[bytes]) -> bytes:
+    """An answer that is an event stream, one event per chunk (RFC 9112, section 7.1)."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(event), event) for event in events)
+    return head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
+
+
+@contextmanager
+def serving(answers: Mapping[str, bytes]) -> Iterator[str]:
+    """Serve an answer for each path, whatever the method; gives the host's URL."""
+    here, there = multiprocessing.Pipe()
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=_serve, args=(dict(answers), there), daemon=True)
+    process.start()
+    try:
+        yield f"http://127.0.0.1:{here.recv()}"
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _serve(answers: dict[str, bytes], port: Connection) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+        port.send(listener.getsockname()[1])
+        while True:
+            sock, _ = listener.accept()
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            threading.Thread(target=_converse, args=(sock, answers), daemon=True).start()
+
+
+def _converse(sock: socket.socket, answers: dict[str, bytes]) -> None:
+    received = b""
+    with sock:
+        while True:
+            while (end := received.find(b"\r\n\r\n")) < 0:
+                if not (piece := sock.recv(65_536)):
+                    return
+                received += piece
+            head, received = received[:end].decode().split("\r\n"), received[end + 4 :]
+            lengths = [line[15:] for line in head if line.lower().startswith("content-length:")]
+            missing = int(lengths[0]) - len(received) if lengths else 0
+            while missing > 0:
+                missing -= len(sock.recv(min(missing, 65_536)))
+            received = b""
+            sock.sendall(answers[head[0].split(" ")[1]])

@@ -1,0 +1,138 @@
+"""Decoding and encoding alone: answers' bytes to models, and a model to a request's content.
+
+By hand is pydantic's ``validate_json`` on plain models, and ``json.dumps`` of the same dictionary.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from urllib3 import HTTPHeaderDict
+
+from acp_client_v0_1 import RunCreate
+from acp_client_v0_1._answers import decode
+from acp_client_v0_1.api.runs_api import _CREATE_RUN, _GET_RUN, _GET_RUN_OUTPUT, _SEARCH_RUNS
+from acp_client_v0_1.operation import Operation
+
+from .. import peers
+from ..measure import BY_HAND, OURS, STOCK, Budget, Contestants, Work, over
+from ..samples import (
+    AGENT_ID,
+    LARGE_INPUT,
+    OUTPUT_JSON,
+    RUN_JSON,
+    plain_output,
+    plain_run,
+    plain_runs,
+    runs_json,
+)
+from .calls import times
+
+
+class Answered:
+    """What `decode` needs of an answer."""
+
+    status, reason, method, url = 200, "OK", "GET", "http://localhost/"
+    headers = HTTPHeaderDict({"Content-Type": "application/json"})
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+
+def decoding(
+    content: bytes,
+    plain: Callable[[bytes], object],
+    operation: Operation[Any],
+    stock_type: str,
+    count: int,
+) -> Callable[[], AbstractContextManager[Contestants]]:
+    """Decode the same bytes by each."""
+
+    @contextmanager
+    def make() -> Iterator[Contestants]:
+        answered: Any = Answered(content)
+        jobs: Contestants = {
+            OURS: lambda: decode(answered, operation),
+            BY_HAND: lambda: plain(content),
+        }
+        if (stock := peers.stock()) is not None:
+            client, text = stock.ApiClient(), content.decode()
+            jobs[STOCK] = lambda: client.deserialize(text, stock_type, "application/json")
+        yield times(count, jobs)
+
+    return make
+
+
+@contextmanager
+def encoding(count: int) -> Iterator[Contestants]:
+    """Encode a run's creation with a large input."""
+    fields: dict[str, Any] = {"agent_id": AGENT_ID, "input": LARGE_INPUT}
+    creation = RunCreate(**fields)
+    jobs: Contestants = {
+        OURS: lambda: _CREATE_RUN.bind((creation,)),
+        BY_HAND: lambda: json.dumps(fields),
+    }
+    if (stock := peers.stock()) is not None:
+        client, theirs = stock.ApiClient(), stock.RunCreate(**fields)
+        jobs[STOCK] = lambda: json.dumps(client.sanitize_for_serialization(theirs))
+    yield times(count, jobs)
+
+
+def work(
+    name: str,
+    title: str,
+    unit: str,
+    count: int,
+    make: Callable[[], AbstractContextManager[Contestants]],
+    limit: float | None,
+) -> Work:
+    """A work of the codec; `limit` is that over by hand."""
+    budget = Budget(f"{title}, over by hand", over(OURS, BY_HAND), limit or 0)
+    return Work(
+        name=name,
+        title=title,
+        unit=unit,
+        scale=1e6 / count,
+        rounds=20,
+        make=make,
+        budgets=() if limit is None else (budget,),
+    )
+
+
+WORKS = [
+    work(
+        "decode_run",
+        "decode a Run",
+        "µs each",
+        2_000,
+        decoding(RUN_JSON, plain_run, _GET_RUN, "Run", 2_000),
+        None,
+    ),
+    work(
+        "decode_runs",
+        "decode 1,000 runs",
+        "µs each list",
+        5,
+        decoding(runs_json(1000), plain_runs, _SEARCH_RUNS, "List[Run]", 5),
+        1.15,
+    ),
+    work(
+        "decode_output",
+        "decode a RunOutput",
+        "µs each",
+        4_000,
+        decoding(OUTPUT_JSON, plain_output, _GET_RUN_OUTPUT, "RunOutput", 4_000),
+        1.5,
+    ),
+    work(
+        "encode",
+        "encode a RunCreate with an input of 100 KB",
+        "µs each",
+        20,
+        lambda: encoding(20),
+        1.0,
+    ),
+]

@@ -1,0 +1,28 @@
+"""The stock client of the contract, made by the pinned generator with its own templates."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+__all__ = ["generate_stock_client"]
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def generate_stock_client(folder: Path, package: str = "acp_client_v0_1") -> None:
+    """Generate it.
+
+    Args:
+        folder: where to.
+        package: the name of its package.
+
+    Raises:
+        FileNotFoundError: the generator is not installed.
+        subprocess.CalledProcessError: it failed; its output is in the error.
+    """
+    program = str(Path(sys.executable).with_name("openapi-generator-cli"))
+    arguments = ["-g", "python", "--package-name", package]
+    command = [program, "generate", "-i", str(ROOT / "openapi.yaml"), "-o", str(folder), *arguments]
+    subprocess.run(command, check=True, capture_output=True, text=True)
