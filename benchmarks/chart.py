@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from .measure import OURS
+from .measure import OURS, Spread
 from .report import Outcome
 
 __all__ = ["draw"]
 
-_COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#8172b3", "#937860", "#da8bc3", "#8c8c8c")
+_COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#8172b3", "#937860", "#da8bc3", "#8c8c8c", "#ccb974")
 
 
 def draw(outcomes: Sequence[Outcome], path: Path) -> None:
@@ -24,23 +25,23 @@ def draw(outcomes: Sequence[Outcome], path: Path) -> None:
     matplotlib.use("svg")
     matplotlib.rcParams["svg.fonttype"] = "none"  # text stays text
     matplotlib.rcParams["svg.hashsalt"] = "acp_client_v0_1"
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     shown = [outcome for outcome in outcomes if outcome.work.charted and OURS in outcome.samples]
-    names = list(dict.fromkeys(name for one in shown for name in one.samples if name != OURS))
-    colours = {name: _COLOURS[index % len(_COLOURS)] for index, name in enumerate(names)}
-    heights = [max(1, len(outcome.samples) - 1) + 1 for outcome in shown]
-    figure, axes = pyplot.subplots(figsize=(9, 0.21 * sum(heights) + 1.2))
-    place, ticks, labelled = 0.0, [], set[str]()
-    for outcome, height in zip(shown, heights, strict=True):
-        ticks.append(place + (height - 2) / 2)
-        for name in outcome.samples:
-            if (ratio := outcome.ratio(name)) is None:
-                continue
-            label = "" if name in labelled else name
-            labelled.add(name)
+    ratios = {outcome.work.title.partition(";")[0]: _ratios(outcome) for outcome in shown}
+    families = dict.fromkeys(_family(name) for each in ratios.values() for name in each)
+    colours = dict(zip(families, itertools.cycle(_COLOURS), strict=False))
+    places = sum(len(each) + 1 for each in ratios.values())
+    figure, axes = pyplot.subplots(figsize=(9, 0.2 * places + 1))
+    place, ticks, labelled = 0.0, list[float](), set[str]()
+    for each in ratios.values():
+        ticks.append(place + (len(each) - 1) / 2)
+        for name, ratio in each.items():
+            family = _family(name)
+            label = "" if family in labelled else family
+            labelled.add(family)
             # On a logarithmic scale a bar begins where its ratio is 1.
-            axes.barh(place, ratio.median - 1, left=1, color=colours[name], label=label)
+            axes.barh(place, ratio.median - 1, left=1, color=colours[family], label=label)
             axes.annotate(
                 f"{ratio.median:.2g}" if ratio.median < 10 else f"{ratio.median:.0f}",
                 (max(ratio.median, 1), place),
@@ -53,11 +54,25 @@ def draw(outcomes: Sequence[Outcome], path: Path) -> None:
         place += 1
     axes.set_xscale("log")
     axes.axvline(1, color="black", linewidth=1)
-    axes.set_yticks(ticks, [outcome.work.title.partition(";")[0] for outcome in shown])
-    axes.invert_yaxis()
+    axes.set_yticks(ticks, list(ratios), fontsize=8)
+    axes.set_ylim(place - 0.5, -1)
     axes.set_xlabel("CPU time over that of this client (right of 1: slower than this client)")
-    axes.xaxis.set_major_formatter(matplotlib.ticker.StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(ticker.NullFormatter())
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=7, frameon=False, loc="lower right")
+    axes.legend(fontsize=8, frameon=False, loc="upper right")
     figure.savefig(path, format="svg", bbox_inches="tight", metadata={"Date": None})
     pyplot.close(figure)
+
+
+def _ratios(outcome: Outcome) -> dict[str, Spread]:
+    """What the others took over what this client took."""
+    names = (name for name in outcome.samples if name not in outcome.work.aside)
+    return {name: ratio for name in names if (ratio := outcome.ratio(name)) is not None}
+
+
+def _family(name: str) -> str:
+    """What a contestant is known by: a parser has one colour, whatever reads for it."""
+    parser = name.removeprefix("httpx + ").removesuffix("'s decoder")
+    return name if parser == "pydantic" else parser

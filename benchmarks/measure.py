@@ -134,6 +134,7 @@ class Work:
         warm_up: whether each contestant runs once before what counts.
         has_peak: whether the peak of memory is measured as well, in processes of their own.
         charted: whether the chart shows it.
+        aside: contestants that the chart leaves out.
     """
 
     name: str
@@ -147,6 +148,7 @@ class Work:
     warm_up: bool = True
     has_peak: bool = True
     charted: bool = True
+    aside: tuple[str, ...] = ()
 
     def judge(self, samples: Samples) -> list[Verdict]:
         """Hold the samples against the budgets."""

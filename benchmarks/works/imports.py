@@ -15,18 +15,19 @@ from ..measure import BY_HAND, OURS, STOCK, Budget, Contestants, Samples, Work, 
 NAMES = "RunsApi, Configuration, ApiClient, RunCreate"
 PACKAGE = "import acp_client_v0_1 alone"
 FIRST_CLIENT = "the same names and a first client"
+MODEL_BY_HAND = "a model and a pool by hand"
 STATEMENTS = {
     BY_HAND: "import pydantic, urllib3",
     OURS: f"from acp_client_v0_1 import {NAMES}",
     PACKAGE: "import acp_client_v0_1",
     FIRST_CLIENT: f"from acp_client_v0_1 import {NAMES}; ApiClient()",
-    "a model and a pool by hand": (
+    MODEL_BY_HAND: (
         "import pydantic, urllib3\nclass Run(pydantic.BaseModel): run_id: str\n"
         "urllib3.PoolManager()"
     ),
 }
 PEERS = {
-    "httpx + a pydantic model": "import httpx, pydantic; pydantic.BaseModel",
+    "httpx + pydantic": "import httpx, pydantic; pydantic.BaseModel",
     "openai": "from openai import OpenAI",
     "langgraph-sdk": "from langgraph_sdk import get_sync_client",
 }
@@ -79,6 +80,7 @@ WORKS = [
         make=make,
         sample=returned,
         has_peak=False,
+        aside=(PACKAGE, FIRST_CLIENT, MODEL_BY_HAND),
         budgets=(
             Budget("names beyond import pydantic, urllib3", beyond_the_libraries, 30, unit="ms"),
             Budget(
