@@ -4,7 +4,8 @@ Strategy: pure functions from what a server sent to one line of text. A server's
 found in the error bodies that exist in the wild: JSON strings, ``{"detail": ...}`` objects,
 validation reports, HTML pages and plain text.
 
-Invariants: no result contains a line break; a URL loses its user information.
+Invariants: every result is bounded and can be printed: no line break, no control character, no half
+of a surrogate pair, whatever a server sent; a URL loses its user information.
 """
 
 from __future__ import annotations
@@ -17,17 +18,24 @@ from urllib.parse import urlsplit
 __all__ = ["bounded", "one_line", "path_of", "server_words", "without_userinfo"]
 
 _LONGEST_WORDS = 300  # characters of the server's words that an error shows
-_SEARCHED = 10_000  # characters of an HTML page that are looked at
+_LONGEST_REASON = 1_000  # of a reason, which may list several faults
+_SEARCHED = 10_000  # characters of an HTML page, or any other text, that are looked at
+_JOINERS = "\u200c\u200d"  # which some scripts and emoji need
 
 
-def one_line(text: object) -> str:
-    """Collapse all white space of a text, line breaks included."""
-    return "" if text is None else " ".join(str(text).split())
+def one_line(text: object, limit: int = _LONGEST_REASON) -> str:
+    """Write a text in one line: white space collapsed, what cannot be printed as U+FFFD, cut."""
+    if text is None:
+        return ""
+    line = " ".join(str(text)[:_SEARCHED].split())
+    if not line.isprintable():
+        line = "".join(c if c.isprintable() or c in _JOINERS else "\ufffd" for c in line)
+    return bounded(line, limit)
 
 
-def bounded(text: str) -> str:
+def bounded(text: str, limit: int = _LONGEST_WORDS) -> str:
     """Cut a text to the length that an error shows."""
-    return text if len(text) <= _LONGEST_WORDS else text[: _LONGEST_WORDS - 1] + "…"
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def without_userinfo(url: str | None) -> str | None:
@@ -41,7 +49,7 @@ def without_userinfo(url: str | None) -> str | None:
 
 def path_of(url: str | None) -> str | None:
     """Give the path of a URL, without its query."""
-    return None if url is None else urlsplit(url).path or "/"
+    return None if url is None else one_line(urlsplit(url).path) or "/"
 
 
 def server_words(data: Any) -> str:
@@ -72,7 +80,7 @@ def _field_error(item: Any) -> str:
         entry = cast("Mapping[str, Any]", item)
         steps, place = entry.get("loc"), ""
         if isinstance(steps, Sequence):
-            place = ".".join(map(str, cast("Sequence[object]", steps)))
+            place = one_line(".".join(map(str, cast("Sequence[object]", steps))))
         return f"{place}: {one_line(entry['msg'])}" if place else one_line(entry["msg"])
     return _words(item)
 
@@ -80,5 +88,5 @@ def _field_error(item: Any) -> str:
 def _html_words(text: str) -> str:
     title = re.search(r"<title[^>]*>([^<]*)", text[:_SEARCHED], re.IGNORECASE)
     if title and title[1].strip():
-        return title[1].strip()
+        return one_line(title[1])
     return one_line(re.sub(r"<[^<>]*>", " ", text[:_SEARCHED]))

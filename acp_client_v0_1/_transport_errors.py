@@ -83,6 +83,8 @@ class StreamInterrupted(TransportException):
     def _headline(self) -> str:
         where = " ".join(filter(None, (self.method, path_of(self.url)))) or "the stream"
         event = (
-            f"after event {self.last_event_id!r}" if self.last_event_id else "before any event id"
+            f"after event {one_line(self.last_event_id)!r}"
+            if self.last_event_id
+            else "before any event id"
         )
         return f"{where} was interrupted {event}: {one_line(self.reason)}"

@@ -17,6 +17,7 @@ from acp_client_v0_1.exceptions import (
     ApiTypeError,
     ConnectionException,
     EventTooLarge,
+    ResponseDecodeError,
     ResponseValidationError,
     RunWaitTimeout,
     ServiceException,
@@ -146,6 +147,35 @@ def test_each_status_has_its_class(status, name):
 def test_the_servers_own_words(data, words):
     error = ApiException.from_response(http_resp=Answer(404, "Not Found"), body=None, data=data)
     assert str(error) == f"POST /runs answered 404 Not Found: {words}"
+
+
+HOSTILE = "\ud83d \x1b[31m\0\x07\x85\u202e\u2028 and so on " * 40_000
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ApiException(404, HOSTILE, data={"detail": HOSTILE}, **AT),
+        ApiException(404, "no", data=[{"loc": [HOSTILE], "msg": HOSTILE}] * 9, **AT),
+        ApiException(502, "no", data=f"<title>{HOSTILE}</title>", **AT),
+        ApiException(302, "no", headers={"location": f"http://h/{HOSTILE}"}, **AT),
+        ConnectionException(reason=HOSTILE, **AT),
+        StreamInterrupted(last_event_id=HOSTILE, reason=HOSTILE, **AT),
+        StreamDecodeError(
+            event_id=HOSTILE, event_name=HOSTILE, offset=1, excerpt=HOSTILE, reason=HOSTILE
+        ),
+        ResponseDecodeError(200, HOSTILE, body=HOSTILE, **AT),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_can_be_printed_whatever_the_server_sent(error):
+    line = str(error)
+    assert line.isprintable() and len(line) < 3000
+    assert line.encode("utf-8")
+
+
+def test_words_keep_what_scripts_and_emoji_need():
+    assert "👩\u200d💻 é 漢" in str(ApiException(404, "no", data="👩\u200d💻 é 漢", **AT))
 
 
 @pytest.mark.parametrize("data", ["", None, {}, []])
