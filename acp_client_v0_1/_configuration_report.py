@@ -8,7 +8,8 @@ Invariant: no secret is shown, only that there is one.
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 from acp_client_v0_1._version import __version__
 
@@ -73,9 +74,16 @@ class ConfigurationReport:
         self.logger["package_logger"].addHandler(handler)
 
     def __repr__(self) -> str:
-        settings = ((name, getattr(self, name)) for name in _SHOWN)
-        shown = (f"{name}={_masked(name, v)!r}" for name, v in settings if v not in (None, {}))
-        return f"Configuration({', '.join(shown)})"
+        shown = ((name, self._shown(name)) for name in _SHOWN)
+        return f"Configuration({', '.join(f'{name}={text}' for name, text in shown if text)})"
+
+    def _shown(self, name: str) -> str:
+        """Represent a setting; "" for none. What cannot be had is a reason to look, not to fail."""
+        try:
+            value = getattr(self, name)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            return f"<{error}>"
+        return "" if value in (None, {}) else repr(_masked(name, value))
 
     def to_debug_report(self) -> str:
         """Describe the system and the client, for a bug report; shows no secret."""
@@ -92,6 +100,6 @@ class ConfigurationReport:
 
 
 def _masked(name: str, value: Any) -> Any:
-    if name == "api_key":
-        return dict.fromkeys(value, _MASK)
-    return _MASK if name in ("username", "password", "access_token") else value
+    if name == "api_key" and isinstance(value, Mapping):
+        return dict.fromkeys(cast(Mapping[str, str], value), _MASK)
+    return _MASK if name in ("api_key", "username", "password", "access_token") else value

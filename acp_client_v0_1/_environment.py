@@ -39,6 +39,8 @@ def settings(prefix: str, environment: Mapping[str, str]) -> dict[str, Any]:
         text = environment.get(prefix + suffix, "").strip()
         if text:
             found[argument] = _read(read, text, prefix + suffix)
+    if "key_file" in found and "cert_file" not in found:
+        raise ApiValueError(f"{prefix}KEY_FILE cannot be used without {prefix}CERT_FILE")
     api_key = found.pop("api_key", None)
     header = found.pop("api_key_header", "x-api-key")
     if api_key is not None:
@@ -57,6 +59,12 @@ def _line(text: str) -> str:
     # Such a value would be refused as a header anyway, but only when a request is made.
     if not text.isprintable():
         raise ValueError("it contains a control character or a line break")
+    return text
+
+
+def _credential(text: str) -> str:
+    if any(ord(character) > 255 for character in _line(text)):
+        raise ValueError("it must be encodable as ISO-8859-1, as the value of a header")
     return text
 
 
@@ -86,10 +94,10 @@ def _timeout(text: str) -> float | tuple[float | None, float | None] | None:
 def _seconds(text: str) -> float | None:
     if text.strip().lower() == "none":
         return None
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"{text.strip()!r} is not a number of seconds") from None
+    # float() would take "1_0" and the digits of other scripts as well.
+    if not re.fullmatch(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", text.strip()):
+        raise ValueError(f"{text.strip()!r} is not a number of seconds")
+    return float(text)
 
 
 def _retries(text: str) -> int:
@@ -108,10 +116,10 @@ def _flag(text: str) -> bool:
 
 _VARIABLES: dict[str, tuple[str, Callable[[str], Any]]] = {
     "HOST": ("host", checked_host),
-    "API_KEY": ("api_key", _line),
+    "API_KEY": ("api_key", _credential),
     "API_KEY_HEADER": ("api_key_header", _header_name),
-    "TOKEN": ("access_token", _line),
-    "ACCESS_TOKEN": ("access_token", _line),
+    "TOKEN": ("access_token", _credential),
+    "ACCESS_TOKEN": ("access_token", _credential),
     "USERNAME": ("username", _line),
     "PASSWORD": ("password", _line),
     "TIMEOUT": ("timeout", _timeout),

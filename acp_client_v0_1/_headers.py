@@ -1,4 +1,8 @@
-"""The headers of a request: merged without regard to case, checked before anything is sent."""
+"""The headers of a request: merged without regard to case, checked before anything is sent.
+
+Numbers and booleans are written as text, for scripts that set them; what has no one form in a
+header (None, bytes, a list) is refused.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,10 @@ from typing import Any
 
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
-__all__ = ["checked_headers", "merge_headers", "request_auth_headers"]
+__all__ = ["TOKEN", "checked_headers", "merge_headers", "plain_text"]
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
+_MOST_BITS = 1024  # of an integer; Python refuses to write much larger ones
 _FORBIDDEN = re.compile(r"[\r\n\0]")  # RFC 9110, section 5.5
 
 
@@ -28,41 +33,47 @@ def checked_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
     """Copy headers, refusing what http.client would only refuse halfway, never showing a value.
 
     Raises:
-        ApiTypeError: a name or value is no str.
+        ApiTypeError: a value is neither a str nor a number.
         ApiValueError: a name or value cannot be part of a request.
     """
+    checked = dict(headers)
     for name, value in headers.items():
-        if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+        if not isinstance(name, str) or not TOKEN.fullmatch(name):
             raise ApiValueError(f"{name!r} is not the name of a header")
         if not isinstance(value, str):
-            raise ApiTypeError(f"header {name!r} must be a str, not {type(value).__name__}")
+            checked[name] = plain_text(value, f"header {name!r}")
+            continue
         if value.isascii() and value.isprintable():
             continue
         if _FORBIDDEN.search(value):
             raise ApiValueError(f"header {name!r} must not contain CR, LF or NUL")
         if not _is_latin(value):
             raise ApiValueError(f"header {name!r} must be encodable as ISO-8859-1")
-    return dict(headers)
+    return checked
 
 
-def request_auth_headers(auth: Mapping[str, Any]) -> dict[str, str]:
-    """Return the header that ``_request_auth`` asks for.
+def plain_text(value: object, name: str) -> str:
+    """Write a str, a number or a bool as text, a bool as JSON has it.
 
     Args:
-        auth: ``{"in": "header" | "cookie", "key": name, "value": value}``, in the form of
-            openapi-generator's clients. The value of a cookie is the whole header.
+        value: the value.
+        name: what to call it in the error, which does not repeat it.
 
     Raises:
-        ApiValueError: the mapping lacks a key, or asks for another place.
+        ApiTypeError: it is something else.
+        ApiValueError: it is an integer of hundreds of digits.
     """
-    try:
-        place, value = auth["in"], auth["value"]
-        name = "Cookie" if place == "cookie" else auth["key"]
-    except KeyError as error:
-        raise ApiValueError(f"_request_auth lacks the key {error}") from error
-    if place not in ("header", "cookie"):
-        raise ApiValueError(f"_request_auth['in'] must be 'header' or 'cookie', not {place!r}")
-    return {name: value}
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int) and value.bit_length() <= _MOST_BITS:
+        return str(int(value))  # of an enum, its number
+    if isinstance(value, float):
+        return str(float(value))
+    if isinstance(value, int):
+        raise ApiValueError(f"{name} must not be a number of more than {_MOST_BITS} bits")
+    raise ApiTypeError(f"{name} must be a str, not {type(value).__name__}")
 
 
 def _is_latin(value: str) -> bool:

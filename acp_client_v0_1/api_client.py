@@ -22,7 +22,8 @@ from typing_extensions import Self
 import acp_client_v0_1 as acp
 from acp_client_v0_1 import streaming
 from acp_client_v0_1._answers import check_event_stream, decode, status_error
-from acp_client_v0_1._headers import merge_headers, request_auth_headers
+from acp_client_v0_1._headers import merge_headers
+from acp_client_v0_1._request_auth import RequestAuth
 from acp_client_v0_1._stock_client import RequestSerialized, StockClient
 from acp_client_v0_1._version import __version__
 from acp_client_v0_1.api_response import ApiResponse
@@ -120,7 +121,11 @@ class ApiClient(StockClient):
 
     @classmethod
     def set_default(cls, default: ApiClient | None) -> None:
-        """Set the client that API classes use when they are given none."""
+        """Set the client that API classes use when they are given none.
+
+        Args:
+            default: the client; None for a new one on next use.
+        """
         ApiClient._default = default
 
     # The three variants of every operation.
@@ -156,7 +161,12 @@ class ApiClient(StockClient):
         """
         response = self._send(operation, arguments, options, stream=operation.streaming)
         result = self._result(operation, response)
-        return ApiResponse(response.status, response.headers, result, response.data or b"")
+        return ApiResponse(
+            status_code=response.status,
+            headers=response.headers,
+            data=result,
+            raw_data=response.data or b"",
+        )
 
     def call_without_preload_content(
         self, operation: Operation[Any], arguments: Sequence[Any], options: CallOptions
@@ -198,15 +208,20 @@ class ApiClient(StockClient):
             own["Content-Type"] = content_type or operation.content_type or "application/json"
         if self.cookie is not None:
             own["Cookie"] = self.cookie
-        credentials = configuration.auth_headers() if auth is None else request_auth_headers(auth)
+        override = RequestAuth.of(auth) if auth else None
+        credentials = override.headers if override else configuration.auth_headers()
+        sent = merge_headers(own, self.default_headers, credentials, headers)
+        if override:
+            override.add_cookie(sent)
         return self.rest_client.request(
             operation.method,
             configuration.host + bound.target,
-            headers=merge_headers(own, self.default_headers, credentials, headers),
+            headers=sent,
             body=bound.body,
             _request_timeout=timeout,
             safe=operation.safe,
             stream=stream,
+            credential=override.query if override else "",
         )
 
     def _result(self, operation: Operation[T], response: acp.rest.RESTResponse) -> T:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from typing_extensions import Self
 
 from acp_client_v0_1 import _environment
+from acp_client_v0_1._configuration_checks import checked, copied
 from acp_client_v0_1._configuration_report import ConfigurationReport
 from acp_client_v0_1._host import checked_host
 from acp_client_v0_1.deadline import RequestTimeout, Timeout
@@ -80,6 +81,9 @@ class Configuration(ConfigurationReport):
         refresh_api_key_hook: Called with the configuration each time before a key of ``api_key``
             is read, so that it can be renewed; None for nothing.
         temp_folder_path: Has no effect, as the protocol has no files.
+        logger: The loggers of this package and of urllib3, as ``package_logger`` and
+            ``urllib3_logger``.
+        logger_format: How handlers that are set from here on write a line, as `logging` has it.
 
     Raises:
         ApiTypeError: An argument has the wrong type.
@@ -128,16 +132,18 @@ class Configuration(ConfigurationReport):
     ) -> None:
         super().__init__()
         self.server_index = 0 if server_index is None and host is None else server_index
-        self.server_variables: dict[str, str] = dict(server_variables or {})
-        self.server_operation_index: dict[int, int] = dict(server_operation_index or {})
-        self.server_operation_variables: dict[int, Mapping[str, str]] = dict(
-            server_operation_variables or {}
+        self.server_variables: dict[str, str] = copied(server_variables, "server_variables")
+        self.server_operation_index: dict[int, int] = copied(
+            server_operation_index, "server_operation_index"
+        )
+        self.server_operation_variables: dict[int, Mapping[str, str]] = copied(
+            server_operation_variables, "server_operation_variables"
         )
         self.ignore_operation_servers = ignore_operation_servers
         self._host: str | None = None if host is None else checked_host(host)
         # Credentials
-        self.api_key: dict[str, str] = _header_map(api_key, "api_key")
-        self.api_key_prefix: dict[str, str] = _header_map(api_key_prefix, "api_key_prefix")
+        self.api_key: dict[str, str] = copied(api_key, "api_key")
+        self.api_key_prefix: dict[str, str] = copied(api_key_prefix, "api_key_prefix")
         self.refresh_api_key_hook: Callable[[Configuration], None] | None = None
         self.username = username
         self.password = password
@@ -147,8 +153,8 @@ class Configuration(ConfigurationReport):
         Timeout.of(stream_timeout, "stream_timeout")
         self.timeout = timeout
         self.stream_timeout = stream_timeout
-        self.block_margin: float = _seconds(block_margin, "block_margin")
-        self.max_event_bytes: int = _positive(max_event_bytes, "max_event_bytes")
+        self.block_margin = block_margin
+        self.max_event_bytes = max_event_bytes
         self.retries = retries
         # TLS
         self.verify_ssl = verify_ssl
@@ -164,7 +170,7 @@ class Configuration(ConfigurationReport):
         self.connection_pool_maxsize = connection_pool_maxsize
         self.proxy = proxy
         self.no_proxy = no_proxy
-        self.proxy_headers: dict[str, str] = _header_map(proxy_headers, "proxy_headers")
+        self.proxy_headers: dict[str, str] = copied(proxy_headers, "proxy_headers")
         self.proxy_ssl_context = proxy_ssl_context
         self.socket_options = socket_options
         # Forms
@@ -175,6 +181,11 @@ class Configuration(ConfigurationReport):
         self.date_format = date_format
         if debug is not None:
             self.debug = debug
+
+    if not TYPE_CHECKING:  # a checker would take any name for a setting
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, checked(name, value))
 
     @classmethod
     def from_env(cls, prefix: str = "ACP_") -> Self:
@@ -200,7 +211,11 @@ class Configuration(ConfigurationReport):
 
     @classmethod
     def set_default(cls, default: Configuration | None) -> None:
-        """Set the configuration of clients that are made without one; it is copied."""
+        """Set the configuration of clients that are made without one.
+
+        Args:
+            default: The configuration, which is copied; None for a new one on next use.
+        """
         cls._default = copy.deepcopy(default)
 
     @classmethod
@@ -281,6 +296,9 @@ class Configuration(ConfigurationReport):
         Returns:
             Header name to value. An ``Authorization`` header comes from ``api_key`` if that has
             one, else from ``access_token``, else from ``username`` and ``password``.
+
+        Raises:
+            ApiTypeError: A key is None.
         """
         headers: dict[str, str] = {}
         if self.access_token is not None:
@@ -289,6 +307,8 @@ class Configuration(ConfigurationReport):
             headers["Authorization"] = self.get_basic_auth_token()
         for name in list(self.api_key):  # the hook may change it
             key = self.get_api_key_with_prefix(name)
+            if name in self.api_key and key is None:
+                raise ApiTypeError(f"api_key[{name!r}] must be a str, not NoneType")
             if key is not None:
                 headers = {known: headers[known] for known in headers if known != name.title()}
                 headers[name] = key
@@ -315,27 +335,3 @@ class Configuration(ConfigurationReport):
     def auth_settings(self) -> dict[str, dict[str, Any]]:
         """List the security schemes of the contract, which declares none."""
         return {}
-
-
-def _header_map(value: Mapping[str, str] | None, name: str) -> dict[str, str]:
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise ApiTypeError(f"{name} must map header names to values, not {type(value).__name__}")
-    return dict(value)
-
-
-def _seconds(value: float, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ApiTypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
-    if not value >= 0:  # also true for NaN
-        raise ApiValueError(f"{name} must be at least 0 seconds, not {value!r}")
-    return value
-
-
-def _positive(value: int, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ApiTypeError(f"{name} must be an integer, not {type(value).__name__}")
-    if value < 1:
-        raise ApiValueError(f"{name} must be at least 1, not {value}")
-    return value

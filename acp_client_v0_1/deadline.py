@@ -21,7 +21,7 @@ from typing import cast
 
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
-__all__ = ["Deadline", "RequestTimeout", "Timeout", "resolve_timeout"]
+__all__ = ["Deadline", "RequestTimeout", "Timeout", "checked_margin", "resolve_timeout"]
 
 # What a user may pass: a total, a pair (connect, read), or no limit.
 RequestTimeout = float | tuple[float | None, float | None] | None
@@ -68,6 +68,8 @@ class Timeout:
             return value
         if isinstance(value, (tuple, list)):
             value = tuple(cast("Sequence[object]", value))
+            if not all(limit is None or isinstance(limit, (int, float)) for limit in value):
+                raise ApiTypeError(f"{name} must be {_FORMS}, whose limits are numbers or None")
         elif not isinstance(value, (int, float)) and value is not None:
             raise ApiTypeError(f"{name} must be {_FORMS}, not {type(value).__name__}")
         return _parsed(value, name)
@@ -85,7 +87,14 @@ class Deadline:
 
     @classmethod
     def after(cls, seconds: float | None) -> Deadline:
-        """Start the clock: the deadline lies that many seconds ahead."""
+        """Start the clock.
+
+        Args:
+            seconds: How far ahead the deadline lies, None for never.
+
+        Returns:
+            The deadline.
+        """
         return cls(None if seconds is None else time.monotonic() + seconds)
 
     @property
@@ -94,7 +103,7 @@ class Deadline:
         return self.at is not None and time.monotonic() >= self.at
 
     def remaining(self) -> float:
-        """Seconds that remain, at least 0; infinity without a limit."""
+        """Give the seconds that remain, at least 0; infinity without a limit."""
         return math.inf if self.at is None else max(0.0, self.at - time.monotonic())
 
     def bound(self, limit: float | None = None) -> float | None:
@@ -112,7 +121,11 @@ class Deadline:
         return remaining if limit is None or remaining < limit else limit
 
     def earlier(self, seconds: float | None) -> Deadline:
-        """Give the deadline that many seconds ahead, or this one if it comes first."""
+        """Give the deadline that many seconds ahead, or this one if it comes first.
+
+        Args:
+            seconds: How far ahead, None for this deadline.
+        """
         return Deadline.after(self.bound(seconds))
 
     def sleep(self, seconds: float, stop: threading.Event | None = None) -> bool:
@@ -166,6 +179,27 @@ def resolve_timeout(
     return replace(timeout, window=block_window)
 
 
+def checked_margin(value: object, name: str) -> float:
+    """Check how long a wait may take beyond the block window that it is for.
+
+    Args:
+        value: Seconds.
+        name: The setting's name, for errors.
+
+    Returns:
+        The seconds.
+
+    Raises:
+        ApiTypeError: It is no number.
+        ApiValueError: It is below 0, or longer than any wait.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ApiTypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
+    if not 0 <= value <= _LONGEST:  # also true for NaN
+        raise ApiValueError(f"{name} must be 0 to {_LONGEST:.0f} seconds, not {value!r}")
+    return value
+
+
 @functools.lru_cache(maxsize=64, typed=True)
 def _parsed(value: object, name: str) -> Timeout:
     if isinstance(value, tuple):
@@ -180,10 +214,14 @@ def _widened(timeout: Timeout, block_window: float, margin: float) -> Timeout:
     enough = block_window + margin
     return replace(
         timeout,
-        total=None if timeout.total is None else max(timeout.total, enough),
-        read=None if timeout.read is None else max(timeout.read, enough),
+        total=_longer(timeout.total, enough),
+        read=_longer(timeout.read, enough),
         window=block_window,
     )
+
+
+def _longer(limit: float | None, enough: float) -> float | None:
+    return None if limit is None or enough > _LONGEST else max(limit, enough)
 
 
 def _seconds(value: object, name: str) -> float | None:

@@ -113,6 +113,7 @@ class RESTClientObject:
         *,
         safe: bool = False,
         stream: bool = False,
+        credential: str = "",
     ) -> RESTResponse:
         """Send a request, more than once where that is safe, and take in its answer.
 
@@ -126,6 +127,8 @@ class RESTClientObject:
                 the configured default.
             safe: Sending it again changes nothing.
             stream: Leave the answer's body to the caller.
+            credential: A parameter of the query, percent-encoded, that no log, error or other
+                origin may see.
 
         Returns:
             The answer, whatever its status; its body is read unless ``stream`` is true.
@@ -141,9 +144,9 @@ class RESTClientObject:
         content = encode_body(sent_headers, body, post_params)
         deadline = Deadline.after(timeout.total)
         target = parse_target(url)
-        return self._perform(
-            Call(method.upper(), target, sent_headers, content, safe, stream, timeout, deadline)
-        )
+        how = (safe, stream, timeout, deadline)
+        call = Call(method.upper(), target, sent_headers, content, *how, credential=credential)
+        return self._perform(call)
 
     def _timeout(self, request_timeout: object, stream: bool) -> Timeout:
         if request_timeout is not None:
@@ -189,7 +192,7 @@ class RESTClientObject:
         """Send the request once."""
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("%s %s with %s", *_place(call), _masked(call.headers))
-        attempt = Attempt(call.deadline, call.timeout, fresh=not call.safe)
+        attempt = Attempt(call.deadline, call.timeout, not call.safe, call.credential)
         with attempting(attempt):
             try:
                 raw = self._send(call)

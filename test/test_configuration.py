@@ -93,6 +93,33 @@ def test_hosts_of_a_wrong_type(host):
         ({"api_key": "secret"}, ApiTypeError, "api_key"),
         ({"block_margin": "1"}, ApiTypeError, "block_margin"),
         ({"block_margin": -1}, ApiValueError, "block_margin"),
+        ({"block_margin": 1e10}, ApiValueError, "block_margin"),
+        ({"block_margin": float("nan")}, ApiValueError, "block_margin"),
+        ({"ssl_ca_cert": 5}, ApiTypeError, "ssl_ca_cert"),
+        ({"cert_file": 5}, ApiTypeError, "cert_file"),
+        ({"key_file": 5}, ApiTypeError, "key_file"),
+        ({"ca_cert_data": 5}, ApiTypeError, "ca_cert_data"),
+        ({"no_proxy": 5}, ApiTypeError, "no_proxy"),
+        ({"proxy": 5}, ApiTypeError, "proxy"),
+        ({"proxy_headers": {"x-a": None}}, ApiTypeError, "proxy_headers.'x-a'"),
+        ({"proxy_ssl_context": 5}, ApiTypeError, "proxy_ssl_context"),
+        ({"tls_server_name": 5}, ApiTypeError, "tls_server_name"),
+        ({"assert_hostname": 5}, ApiTypeError, "assert_hostname"),
+        ({"verify_ssl": None}, ApiTypeError, "verify_ssl"),
+        ({"socket_options": "x"}, ApiTypeError, "socket_options"),
+        ({"socket_options": ["x"]}, ApiTypeError, "socket_options"),
+        ({"socket_options": [(1, 2)]}, ApiTypeError, "socket_options"),
+        ({"socket_options": [(1, 2, "3")]}, ApiTypeError, "socket_options"),
+        ({"socket_options": [(1, 2, 2**31)]}, ApiTypeError, "socket_options"),
+        ({"access_token": 5}, ApiTypeError, "access_token"),
+        ({"username": 5}, ApiTypeError, "username"),
+        ({"password": b"secret"}, ApiTypeError, "password"),
+        ({"api_key": {"x-a": None}}, ApiTypeError, "api_key.'x-a'"),
+        ({"api_key": {5: "secret"}}, ApiTypeError, "api_key"),
+        ({"api_key_prefix": {"x-a": 5}}, ApiTypeError, "api_key_prefix.'x-a'"),
+        ({"server_index": "0"}, ApiTypeError, "server_index"),
+        ({"server_variables": 5}, ApiTypeError, "server_variables"),
+        ({"safe_chars_for_path_param": None}, ApiTypeError, "safe_chars_for_path_param"),
     ],
 )
 def test_settings_that_cannot_be_used(settings, error, name):
@@ -108,6 +135,40 @@ def test_sizes_of_the_pool_that_cannot_be_used(size, error):
     configuration = Configuration(connection_pool_maxsize=size)
     with pytest.raises(error, match="connection_pool_maxsize"):
         RESTClientObject(configuration)
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("access_token", 5),
+        ("api_key", {"x-a": None}),
+        ("block_margin", 1e10),
+        ("no_proxy", 5),
+        ("refresh_api_key_hook", 5),
+        ("ssl_ca_cert", 5),
+    ],
+)
+def test_a_setting_is_checked_when_it_is_assigned(name, value):
+    configuration = Configuration()
+    before = getattr(configuration, name)
+    with pytest.raises((ApiTypeError, ApiValueError), match=name):
+        setattr(configuration, name, value)
+    assert getattr(configuration, name) == before
+
+
+def test_settings_in_their_other_forms(tmp_path):
+    options = [(1, 2, 3), [1, 2, b"3"], (1, 2, None, 3)]
+    keys = {"x-a": "1"}
+    c = Configuration(socket_options=options, ssl_ca_cert=tmp_path, proxy_headers={"x-n": 5})
+    assert (c.socket_options, c.ssl_ca_cert, c.proxy_headers) == (options, tmp_path, {"x-n": "5"})
+    c.api_key = keys
+    keys["x-b"] = "2"
+    assert c.auth_headers() == {"x-a": "1", "x-b": "2"}
+    keys["x-b"] = None
+    with pytest.raises(ApiTypeError, match="x-b"):
+        c.auth_headers()
+    c.socket_options = c.api_key = None
+    assert (c.socket_options, c.api_key) == (None, {})
 
 
 def test_credentials():
@@ -191,6 +252,11 @@ def test_an_empty_environment_changes_nothing(monkeypatch):
         ("ACP_PROXY", "user:secret@127.0.0.1:3128"),
         ("ACP_PROXY", "ftp://user:secret@127.0.0.1"),
         ("ACP_API_KEY_HEADER", "x key"),
+        ("ACP_API_KEY", "secret€"),
+        ("ACP_TOKEN", "secret€"),
+        ("ACP_TIMEOUT", "1_0"),
+        ("ACP_TIMEOUT", "٣"),
+        ("ACP_KEY_FILE", "/key.pem"),  # without ACP_CERT_FILE
     ],
 )
 def test_variables_that_cannot_be_used_are_named(monkeypatch, name, value):
@@ -233,6 +299,18 @@ def test_servers_of_the_contract():
         configuration.get_host_from_settings(1)
     with pytest.raises(ApiValueError, match="server index 7"):
         _ = Configuration(server_index=7).host
+
+
+def test_a_representation_never_fails():
+    assert "host=<server index 7 is not in 0 to 0>" in repr(Configuration(server_index=7))
+    odd = Configuration("http://h")
+    vars(odd)["api_key"] = "letters"
+    assert "letters" not in repr(odd)
+    assert "'l'" not in repr(odd)
+    assert "***" in odd.to_debug_report()
+    del odd.timeout
+    assert "timeout=<" in repr(odd)
+    assert repr(Configuration.__new__(Configuration)).startswith("Configuration(host=<")
 
 
 def test_the_constructor_of_the_stock_client():

@@ -26,7 +26,7 @@ def test_forms_of_a_timeout():
     assert pickle.loads(pickle.dumps(ready)) == ready
 
 
-@pytest.mark.parametrize("value", ["3", True, (1, True), {1, 2}, (1, "x"), b"", 1j])
+@pytest.mark.parametrize("value", ["3", True, (1, True), {1, 2}, (1, "x"), ([1], 2), b"", 1j])
 def test_wrong_types_name_the_parameter(value):
     with pytest.raises(ApiTypeError, match="stream_timeout must be a number of seconds, a pair"):
         Timeout.of(value, "stream_timeout")

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import pytest
+from support.examples import RESULT, RUN
 from support.socket_server import CLOSE, RESET, STALL, SocketServer, chunk, drip, head, response
 from support.transport import Stopwatch
 from urllib3.util import Retry
@@ -39,15 +40,6 @@ TOTAL = 1.5  # seconds that a call may take
 QUICK = Retry(2, backoff_factor=0.02)
 KINDS = ("safe", "creating", "streaming", "blocking")
 
-RUN = {
-    "run_id": "r1",
-    "agent_id": "a1",
-    "creation": {"agent_id": "a1"},
-    "created_at": "2025-01-01T00:00:00Z",
-    "updated_at": "2025-01-01T00:00:00Z",
-    "status": "success",
-}
-RESULT = {"type": "result", "run_id": "r1", "status": "success", "result": {"n": 1}}
 EVENT_STREAM = "text/event-stream"
 
 

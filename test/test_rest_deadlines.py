@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 import time
@@ -10,11 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.socket_server import STALL, SocketServer, chunk, drip, head, response
-from support.transport import Stopwatch, causes, rest_client
+from support.transport import Stopwatch, causes, eventually, rest_client
 
-from acp_client_v0_1._http import retry
+from acp_client_v0_1._http import dial, retry
 from acp_client_v0_1.deadline import Timeout, resolve_timeout
-from acp_client_v0_1.exceptions import ApiTimeoutError, ApiTypeError, ApiValueError
+from acp_client_v0_1.exceptions import (
+    ApiException,
+    ApiTimeoutError,
+    ApiTypeError,
+    ApiValueError,
+    ConnectionException,
+)
 
 CHUNKED = head(transfer_encoding="chunked")
 
@@ -152,6 +159,59 @@ def test_looking_up_a_name_ends_in_time(monkeypatch):
     assert call.seconds < 1.0
 
 
+def test_look_ups_that_hang_do_not_pile_up(monkeypatch):
+    release = threading.Event()
+    look_up = socket.getaddrinfo
+
+    def hang(*args, **options):
+        release.wait(10)
+        return look_up(*args, **options)
+
+    def threads():
+        return sum("acp_client_v0_1" in thread.name for thread in threading.enumerate())
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    monkeypatch.setattr(dial._threads, "free", threading.Semaphore(3))
+    with SocketServer(response(b'"a"')) as server, rest_client() as client:
+        url = f"http://localhost:{server.port}/"
+        for _ in range(6):
+            with Stopwatch() as call, pytest.raises(ApiTimeoutError, match="no connection"):
+                client.request("GET", url, _request_timeout=(0.1, 5))
+            assert call.seconds < 0.5
+        assert threads() == 3
+        waiting = threading.Timer(0.2, release.set)
+        waiting.start()
+        # Waits for a place, and then looks up.
+        assert client.request("GET", url, _request_timeout=5).data == b'"a"'
+        waiting.join()
+        assert eventually(lambda: threads() == 0)
+
+
+def test_a_look_up_that_hangs_in_the_parent_counts_for_nothing_in_a_child(monkeypatch):
+    monkeypatch.setattr(dial._threads, "free", threading.Semaphore(0))
+    with SocketServer(response(b'"a"')) as server, rest_client() as client:
+        url = f"http://localhost:{server.port}/"
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                code = int(client.request("GET", url, _request_timeout=3).data != b'"a"')
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_where_no_thread_can_be_started_there_is_no_connection(monkeypatch):
+    def start(_):
+        raise RuntimeError("can't start new thread")
+
+    with rest_client() as client:
+        with monkeypatch.context() as patched, pytest.raises(ConnectionException, match="thread"):
+            patched.setattr(threading.Thread, "start", start)
+            client.request("GET", "http://localhost:1/", _request_timeout=1)
+        assert dial._threads.free._value == 64
+
+
 def test_a_proxy_that_takes_its_time_leaves_less_for_tls():
     def proxy(connection):
         connection.read_request()
@@ -221,16 +281,15 @@ def test_waiting_for_a_place_in_the_pool_ends_in_time():
     with SocketServer([STALL]) as server, rest_client(connection_pool_maxsize=1) as client:
 
         def hold():
-            with contextlib.suppress(ApiTimeoutError):
-                client.request("GET", server.url, _request_timeout=1.0)
+            with contextlib.suppress(ApiException):
+                client.request("GET", server.url, _request_timeout=10)
 
         holder = threading.Thread(target=hold)
         holder.start()
-        while not server.requests:
-            time.sleep(0.01)
+        assert eventually(lambda: server.requests, 5)
         with Stopwatch() as call, pytest.raises(ApiTimeoutError, match="connection_pool_maxsize"):
             client.request("GET", server.url, _request_timeout=0.4, safe=True)
-        holder.join()
+    holder.join()  # its connection ends with the server
     assert call.seconds < 0.9
     assert len(server.requests) == 1
 

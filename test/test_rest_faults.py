@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from support.socket_server import CLOSE, SocketServer, response
-from support.transport import causes, rest_client
+from support.transport import causes, eventually, rest_client
 from urllib3.util import Retry
 
 from acp_client_v0_1._http import connection as connections
@@ -126,7 +126,7 @@ def test_a_connection_that_the_server_has_dropped_is_not_used() -> None:
     with SocketServer([response(b'"a"'), CLOSE]) as server, rest_client() as client:
         for _ in range(20):
             assert client.request("POST", server.url + "/", body=b"{}").status == 200
-            time.sleep(0.01)
+            assert eventually(lambda: server.still_open == 0)
     assert len(server.requests) == 20
 
 

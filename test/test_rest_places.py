@@ -7,6 +7,7 @@ import gzip
 import linecache
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -27,7 +28,7 @@ from support.socket_server import (
 )
 from support.transport import Stopwatch, eventually, rest_client
 
-from acp_client_v0_1 import rest
+from acp_client_v0_1 import Configuration, rest
 from acp_client_v0_1.exceptions import ApiException, ApiTimeoutError
 
 FINE = response(b'"fine"')
@@ -78,6 +79,36 @@ def test_a_redirect_to_another_origin_gives_both_places_back() -> None:
             with pytest.raises(ApiException, match="reset"):
                 client.request("GET", server.url, _request_timeout=2)
     assert server.most_open == 1
+
+
+def test_a_place_is_given_back_although_another_client_becomes_garbage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """urllib3 empties the pools of a client that is garbage, in whichever thread finds it so."""
+    undecodable = response(b"x", content_encoding="magic")
+    original = urllib3.connection.HTTPConnection.getresponse
+    others: list[rest.RESTClientObject] = []
+
+    def after_collecting(connection: Any) -> Any:
+        if others:
+            others.clear()
+            gc.collect()
+        return original(connection)
+
+    monkeypatch.setattr(urllib3.connection.HTTPConnection, "getresponse", after_collecting)
+    with (
+        SocketServer(undecodable, undecodable, FINE) as server,
+        SocketServer(FINE) as other_server,
+        rest_client(connection_pool_maxsize=1) as client,
+    ):
+        for _ in range(2):
+            other = rest.RESTClientObject(Configuration())
+            other.request("GET", other_server.url, _request_timeout=5)
+            others.append(other)
+            del other
+            with pytest.raises(ApiException, match="magic"):
+                client.request("GET", server.url, _request_timeout=(5, 0.5))
+        assert client.request("GET", server.url, _request_timeout=(5, 0.5)).status == 200
 
 
 class Interrupt(BaseException):
@@ -228,7 +259,7 @@ def test_more_streams_than_places_are_no_mistake(caplog: pytest.LogCaptureFixtur
 
 def test_a_wait_for_a_place_that_ends_leaves_the_pool_whole() -> None:
     with (
-        SocketServer([0.4, FINE], FINE) as server,
+        SocketServer([1.0, FINE], FINE) as server,
         rest_client(connection_pool_maxsize=1) as client,
         ThreadPoolExecutor(1) as threads,
     ):
@@ -241,3 +272,29 @@ def test_a_wait_for_a_place_that_ends_leaves_the_pool_whole() -> None:
             assert client.request("GET", server.url, _request_timeout=1).status == 200
             time.sleep(0.01)
     assert server.most_open == 1
+
+
+def test_a_stream_that_ends_within_a_call_does_not_take_the_calls_place() -> None:
+    def serve(connection: Any) -> None:
+        while (request := connection.read_request()) is not None:
+            if request.path == "/stream":
+                connection.play([head(content_length="2"), b"1", 0.05, b"2"])
+            elif request.path == "/fails":
+                connection.play([0.4, RESET])
+            else:
+                connection.play(FINE)
+
+    ends: list[bytes] = []
+    with SocketServer(handler=serve) as server, rest_client(connection_pool_maxsize=1) as client:
+        stream = client.request("GET", server.url + "/stream", stream=True)
+        assert stream.read_available() == b"1"
+        before = signal.signal(signal.SIGALRM, lambda *_: ends.append(stream.read()))
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.15)
+            with pytest.raises(ApiException):
+                client.request("GET", server.url + "/fails")
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert ends == [b"2"]
+        assert client.request("GET", server.url, _request_timeout=1).status == 200

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from support.socket_server import SocketServer, head, response
-from support.transport import a_call, rest_client
+from support.socket_server import STALL, SocketServer, head, response
+from support.transport import a_call, eventually, rest_client
 
 from acp_client_v0_1._host import parse_target
 from acp_client_v0_1._http.redirect import redirected
@@ -117,3 +117,20 @@ def test_https_is_not_left_for_http():
 def test_a_redirect_without_location_is_an_answer():
     with SocketServer(head(307, content_length="0")) as server, rest_client() as client:
         assert client.request("GET", server.url).status == 307
+
+
+@pytest.mark.parametrize("location", ["http://[bad", "http://[::1", "//["])
+def test_a_location_that_is_no_url(location):
+    answer = [head(307, location=location, content_length="9"), STALL]
+    with SocketServer(answer) as server, rest_client(retries=2) as client:
+        with pytest.raises(ProtocolException, match="redirect"):
+            client.request("GET", server.url + "/", safe=True, stream=True)
+        assert len(server.requests) == 1
+        assert eventually(lambda: not server.still_open)
+
+
+def test_a_location_that_is_not_encoded_is_encoded_byte_by_byte():
+    moved = b"HTTP/1.1 307 Moved\r\ncontent-length: 0\r\nlocation: /\xc3\xa9?q=\xe9\r\n\r\n"
+    with SocketServer(moved, response(b'"a"')) as server, rest_client() as client:
+        assert client.request("GET", server.url + "/").status == 200
+    assert server.requests[1].path == "/%C3%A9?q=%E9"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import gzip
 import threading
+import tracemalloc
 import zlib
 
 import pytest
@@ -81,12 +82,17 @@ def test_the_last_chunk_ends_the_body_without_its_trailer():
         [CHUNKED, b"-5\r\n"],
         [CHUNKED, b"3\r\nonetwo\r\n"],
         [head(content_length="five"), b"12345"],
+        [head(content_length="9" * 5_000), b"12345"],
+        [head(content_length="+5"), b"12345"],
         [head(transfer_encoding="magic"), b"12345"],
+        [head(transfer_encoding="magic", content_length="5"), b"12345"],
+        [head(transfer_encoding="gzip, chunked"), chunk(b"12345"), chunk(b"")],
         b"no http at all\r\n\r\n",
         b"HTTP/1.1 abc OK\r\n\r\n",
         b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
         b"HTTP/1.1 102 Processing\r\n\r\n" * 50,
         head(**{f"x{n}": "y" for n in range(200)}),
+        [b"HTTP/1.1 200 OK\r\na: b\r\n", b" c\r\n" * 50_000, STALL],
     ],
 )
 def test_broken_framing_is_a_protocol_error(answer):
@@ -117,6 +123,12 @@ def test_headers_as_they_come():
         assert client.request("GET", server.url + "/").data == b"x"
 
 
+def test_a_value_has_no_line_of_its_own():
+    headers = headers_of(b"X-One: a\rContent-Length: 9\r\nX-Two: a\0b\r\n")
+    assert (headers["x-one"], headers["x-two"]) == ("a Content-Length: 9", "a b")
+    assert headers["content-length"] == "0"
+
+
 @pytest.mark.parametrize("line", [b"no colon", b": no name", b"a b: c", b"\x00: c"])
 def test_lines_that_are_no_headers(line):
     with pytest.raises(ProtocolException, match="no header"):
@@ -138,6 +150,34 @@ def test_lengths_that_agree_are_one_and_others_none():
                 continue
             with pytest.raises(error, match="content-length"):
                 client.request("GET", server.url + "/")
+
+
+DOUBTFUL = {
+    "chunks and a length": [head(transfer_encoding="chunked", content_length="4")],
+    "chunks and no length": [head(transfer_encoding="chunked", content_length="x")],
+    "chunks in HTTP/1.0": [
+        b"HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ntransfer-encoding: chunked\r\n\r\n"
+    ],
+}
+
+
+@pytest.mark.parametrize("begin", DOUBTFUL.values(), ids=DOUBTFUL)
+def test_a_doubtful_framing_is_read_but_its_connection_not_used_again(begin):
+    answer = [*begin, chunk(b"one"), chunk(b"")]
+    with SocketServer(answer) as server, rest_client() as client:
+        for _ in range(2):
+            assert client.request("GET", server.url + "/").data == b"one"
+            assert eventually(lambda: not server.still_open)
+    assert server.connections == 2
+
+
+def test_the_coding_identity_is_none():
+    answers = (
+        head(transfer_encoding="Identity", content_length="3") + b"one",
+        [head(transfer_encoding="identity"), b"two", CLOSE],
+    )
+    with SocketServer(*answers) as server, rest_client() as client:
+        assert [client.request("GET", server.url + "/").data for _ in answers] == [b"one", b"two"]
 
 
 def test_a_line_that_is_too_long():
@@ -216,24 +256,117 @@ def test_coded_content_comes_when_it_is_flushed():
         assert answered.read() == b"two"
 
 
+STREAMED = {
+    **CODINGS,
+    "GZIP": CODINGS["gzip"],
+    "gzip, identity": CODINGS["gzip"],
+    "gzip, gzip": gzip.compress(gzip.compress(b"x" * 2500) + gzip.compress(b"x" * 2500)),
+}
+
+
+@pytest.mark.parametrize("coding", STREAMED)
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_a_coded_body_in_pieces(coding, size):
+    body = STREAMED[coding]
+    if len(body) > 4_000 and size < 1_000:
+        size = 500
+    chunks = [chunk(body[begin : begin + size]) for begin in range(0, len(body), size)]
+    answer = [head(transfer_encoding="chunked", content_encoding=coding), *chunks, chunk(b"")]
+    with SocketServer(answer) as server, rest_client() as client:
+        for _ in range(2):
+            answered = client.request("GET", server.url + "/", stream=True)
+            assert b"".join(iter(answered.read_available, b"")) == b"x" * 5000
+        begun = client.request("GET", server.url + "/", stream=True)
+        first = begun.read_available()
+        assert first + begun.read() == b"x" * 5000
+        assert server.connections == 1
+
+
+UNUSUAL = {
+    "bare deflate": ("deflate", zlib.compress(b"x" * 5000)[2:-4]),
+    "padding behind gzip": ("gzip", gzip.compress(b"x" * 5000) + b"\0" * 512),
+    "more behind deflate": ("deflate", zlib.compress(b"x" * 5000) + b"more"),
+    "an empty gzip between": (
+        "gzip",
+        gzip.compress(b"x" * 2500) + gzip.compress(b"") * 3 + gzip.compress(b"x" * 2500),
+    ),
+}
+
+
+@pytest.mark.parametrize(("coding", "body"), UNUSUAL.values(), ids=UNUSUAL)
+@pytest.mark.parametrize("size", [1, 100_000])
+def test_unusual_codings_in_pieces_as_in_whole(coding, body, size):
+    chunks = [chunk(body[begin : begin + size]) for begin in range(0, len(body), size)]
+    answer = [head(transfer_encoding="chunked", content_encoding=coding), *chunks, chunk(b"")]
+    with SocketServer(answer) as server, rest_client() as client:
+        assert client.request("GET", server.url + "/").data == b"x" * 5000
+        answered = client.request("GET", server.url + "/", stream=True)
+        assert b"".join(iter(answered.read_available, b"")) == b"x" * 5000
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "gzip, gzip"])
+def test_little_that_decodes_to_much_is_given_in_pieces(coding):
+    comments = b":\n" * 16_000_000
+    body = gzip.compress(comments, 6) if "gzip" in coding else zlib.compress(comments, 6)
+    if coding == "gzip, gzip":
+        body = gzip.compress(body, 6)
+    answer = response(body, content_encoding=coding)
+    with SocketServer(answer) as server, rest_client() as client:
+        answered = client.request("GET", server.url + "/", stream=True)
+        tracemalloc.start()
+        pieces = [len(piece) for piece in iter(answered.read_available, b"")]
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert sum(pieces) == len(comments)
+    assert max(pieces) <= 65_536
+    assert most < 2_000_000
+
+
+def test_all_that_was_flushed_comes_before_more_is_waited_for():
+    # More than fits into one piece, and into what zlib puts out at once.
+    body = b"".join(b"%d " % number for number in range(60_000))
+    packer = zlib.compressobj(wbits=31)
+    flushed = packer.compress(body) + packer.flush(zlib.Z_SYNC_FLUSH)
+    answer = [
+        head(transfer_encoding="chunked", content_encoding="gzip"),
+        chunk(flushed),
+        0.5,
+        chunk(packer.flush()) + chunk(b""),
+    ]
+    with SocketServer(answer) as server, rest_client() as client:
+        answered = client.request("GET", server.url + "/", stream=True)
+        with Stopwatch() as all_of_it:
+            came = b""
+            while len(came) < len(body):
+                came += answered.read_available()
+        assert all_of_it.seconds < 0.4
+        assert came == body
+        assert answered.read_available() == b""
+
+
 @pytest.mark.parametrize(
     "coding, body",
     [
         ("gzip", b"this is no gzip"),
         ("gzip", gzip.compress(b"x" * 5000)[:-12]),
         ("deflate", b"this is no deflate"),
+        ("deflate", zlib.compress(b"x" * 5000)[:-5]),
+        ("deflate", b"x"),
+        ("gzip", gzip.compress(b"x") + gzip.compress(b"y" * 5000)[:-12]),
+        ("gzip, gzip", gzip.compress(gzip.compress(b"x" * 5000)[:-12])),
+        ("gzip, gzip", gzip.compress(gzip.compress(b"x" * 5000))[:-12]),
         ("magic", b"x"),
     ],
 )
 def test_broken_coding_is_a_decode_error(coding, body):
     answer = response(body, content_encoding=coding)
-    with (
-        SocketServer(answer) as server,
-        rest_client(retries=2) as client,
-        pytest.raises(ResponseDecodeError),
-    ):
-        client.request("GET", server.url + "/", safe=True)
-    assert len(server.requests) == 1
+    with SocketServer(answer) as server, rest_client(retries=2) as client:
+        with pytest.raises(ResponseDecodeError):
+            client.request("GET", server.url + "/", safe=True)
+        assert len(server.requests) == 1
+        streamed = client.request("GET", server.url + "/", stream=True)
+        with pytest.raises(ResponseDecodeError):
+            list(iter(streamed.read_available, b""))
 
 
 def test_bytes_beyond_the_body_never_reach_the_next_answer():
@@ -350,3 +483,4 @@ def test_no_bytes_need_no_decoding(status):
     answer = head(status, content_encoding="gzip", content_length="0")
     with SocketServer(answer) as server, rest_client() as client:
         assert client.request("GET", server.url + "/").data == b""
+        assert client.request("GET", server.url + "/", stream=True).read_available() == b""

@@ -6,6 +6,9 @@ import copy
 import gc
 import os
 import pickle
+import signal
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,7 +17,9 @@ from support.socket_server import STALL, SocketServer, chunk, head, response, se
 from support.transport import eventually, rest_client
 
 from acp_client_v0_1.configuration import Configuration
+from acp_client_v0_1.exceptions import StreamInterrupted
 from acp_client_v0_1.rest import RESTClientObject
+from acp_client_v0_1.streaming import EventStream
 
 echo = serve_each(lambda request: response(request.path.encode()))
 
@@ -107,6 +112,78 @@ def test_a_child_does_not_disturb_its_parents_stream():
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         release.set()
         assert stream.read() == b"two"
+
+
+CHILD_ENDS = """
+import os, signal, sys
+from acp_client_v0_1.configuration import Configuration
+from acp_client_v0_1.rest import RESTClientObject
+
+client = RESTClientObject(Configuration(retries=False))
+client.request("GET", sys.argv[1])
+stream = client.request("GET", sys.argv[1], stream=True)
+routes = client._pools._own.known.values()
+locks = [route.pool.pool.mutex for route in routes] + [stream._answer._source._lock]
+for lock in locks:  # as another thread may, at the moment of the fork
+    lock.acquire()
+child = os.fork()
+if child == 0:
+    signal.alarm(10)  # rather than to hang for ever
+    assert client.request("GET", sys.argv[1]).status == 200
+    stream.close()
+    del stream
+    sys.exit(7)  # not os._exit: what urllib3 does at the end is to be done
+for lock in locks:
+    lock.release()
+_, status = os.waitpid(child, 0)
+print(os.waitstatus_to_exitcode(status))
+"""
+
+
+def test_a_child_never_waits_for_a_lock_of_its_parent():
+    with SocketServer(response(b'"a"')) as server:
+        ended = subprocess.run(
+            [sys.executable, "-c", CHILD_ENDS, server.url],
+            capture_output=True,
+            timeout=30,
+            text=True,
+            check=False,
+        )
+    assert (ended.stdout, ended.stderr) == ("7\n", "")
+
+
+def test_a_child_that_takes_over_a_stream_which_its_parent_reads_is_told():
+    with (
+        SocketServer([head(transfer_encoding="chunked"), chunk(b"data: 1\n\n"), STALL]) as server,
+        rest_client() as client,
+    ):
+        response_ = client.request("GET", server.url, stream=True)
+        events = EventStream(response_, lambda event: event.data)
+        assert next(events) == "1"
+        reader = threading.Thread(target=list, args=(events,), daemon=True)
+        reader.start()
+        assert eventually(lambda: not free(events._reading))
+        child = os.fork()
+        if child == 0:
+            code = 1
+            signal.alarm(4)
+            try:
+                next(events)
+            except StreamInterrupted:
+                code = 0
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        events.close()
+        reader.join(5)
+        assert not reader.is_alive()
+
+
+def free(lock):
+    if lock.acquire(blocking=False):
+        lock.release()
+        return True
+    return False
 
 
 @pytest.mark.parametrize(

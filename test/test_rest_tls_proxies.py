@@ -6,20 +6,22 @@ import copy
 import socket
 import ssl
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import trustme
 from support.proxies import HttpProxy, SocksProxy
-from support.socket_server import CLOSE, SocketServer, head, response
-from support.transport import causes, rest_client
+from support.socket_server import CLOSE, STALL, SocketServer, head, response
+from support.transport import Stopwatch, causes, rest_client
 from urllib3.exceptions import InsecureRequestWarning
 
 from acp_client_v0_1._host import Origin
 from acp_client_v0_1._http.proxy import proxy_for
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import (
+    ApiTimeoutError,
     ApiValueError,
     ConnectionException,
     ProxyException,
@@ -246,6 +248,12 @@ def test_the_proxy_of_the_environment(monkeypatch):
         assert len(proxy.requests) == 2
 
 
+def test_a_key_without_its_certificate_is_refused():
+    refused = pytest.raises(ApiValueError, match="key_file cannot be used without cert_file")
+    with rest_client(key_file="/key.pem") as client, refused:
+        client.request("GET", "https://127.0.0.1:1/", _request_timeout=5)
+
+
 @pytest.mark.parametrize(
     "no_proxy, host, direct",
     [
@@ -256,6 +264,7 @@ def test_the_proxy_of_the_environment(monkeypatch):
         ("acp.invalid:1", "acp.invalid", False),
         ("other, .invalid", "acp.invalid", True),
         ("invalid", "acp.invalid", True),
+        ("*.invalid", "acp.invalid", True),
         ("valid", "acp.invalid", False),
         ("10.0.0.0/8", "10.1.2.3", True),
         ("10.0.0.0/8", "11.1.2.3", False),
@@ -333,3 +342,88 @@ def test_socks_without_pysocks_says_what_is_missing(monkeypatch):
 def test_impossible_proxies_are_refused(proxy):
     with rest_client(proxy=proxy) as client, pytest.raises(ApiValueError, match="proxy"):
         client.request("GET", "http://127.0.0.1/")
+
+
+def tunnel_of(certificates: Certificates, proxy: HttpProxy) -> dict[str, object]:
+    """Give the settings for TLS to a server within TLS to a proxy."""
+    own = ssl.create_default_context(cafile=certificates.ca_file)
+    return {"proxy": proxy.url, "proxy_ssl_context": own, "ssl_ca_cert": certificates.ca_file}
+
+
+@pytest.mark.parametrize("limits", [0.8, (0.8, None)], ids=["total", "connect"])
+def test_a_handshake_within_tls_that_drips_ends_in_time(certificates, limits):
+    with (
+        SocketServer(FINE, ssl_context=certificates.server()) as server,
+        HttpProxy(ssl_context=certificates.server()) as proxy,
+        rest_client(**tunnel_of(certificates, proxy)) as client,
+        Stopwatch() as call,
+    ):
+        proxy.dripping.set()
+        with pytest.raises(ApiTimeoutError, match=r"no connection|the call's"):
+            client.request("GET", server.url, _request_timeout=limits)
+        assert call.stop() < 1.5
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_within_tls_that_drips_ends_in_time(certificates, stream):
+    proxy = HttpProxy(ssl_context=certificates.server())
+    steps = [head(content_length="200"), lambda _: proxy.dripping.set(), b"a" * 200]
+    with (
+        SocketServer(steps, ssl_context=certificates.server()) as server,
+        proxy,
+        rest_client(**tunnel_of(certificates, proxy)) as client,
+        Stopwatch() as call,
+    ):
+        with pytest.raises(ApiTimeoutError):
+            client.request("GET", server.url, _request_timeout=0.8, stream=stream).read()
+        assert call.stop() < 1.5
+
+
+def test_tls_within_tls_serves_call_after_call(certificates):
+    large = response(b"a" * 300_000)
+    answers = (large + response(b'"foreign"'), response(b'"b"'), FINE, FINE)
+    with (
+        SocketServer(*answers, ssl_context=certificates.server()) as server,
+        HttpProxy(ssl_context=certificates.server()) as proxy,
+        rest_client(**tunnel_of(certificates, proxy)) as client,
+    ):
+        assert client.request("GET", server.url).data == b"a" * 300_000
+        assert client.request("POST", server.url, body=b"x" * 300_000).data == b'"b"'
+        assert client.request("GET", server.url).data == b'"fine"'
+        assert client.request("GET", server.url, stream=True).read_available() == b'"fine"'
+        assert [len(request.body) for request in server.requests] == [0, 300_000, 0, 0]
+        # Not after the answer with more behind it; and streams have a pool of their own.
+        assert server.connections == 3
+
+
+def test_abort_wakes_a_read_of_tls_within_tls(certificates):
+    with (
+        SocketServer(
+            [head(content_length="9"), b"a", STALL], ssl_context=certificates.server()
+        ) as server,
+        HttpProxy(ssl_context=certificates.server()) as proxy,
+        rest_client(**tunnel_of(certificates, proxy)) as client,
+    ):
+        answered = client.request("GET", server.url, stream=True, _request_timeout=5)
+        assert answered.read_available() == b"a"
+        timer = threading.Timer(0.2, answered.abort)
+        timer.start()
+        with Stopwatch() as read, pytest.raises(ConnectionException):
+            answered.read_available()
+        timer.join()
+        assert read.seconds < 1
+
+
+def test_connecting_through_a_slow_proxy_has_one_limit(certificates):
+    def proxy(connection):
+        connection.read_request()
+        connection.play([0.5, b"HTTP/1.1 200 Connected\r\n\r\n", STALL])
+
+    with (
+        SocketServer(handler=proxy, ssl_context=certificates.server()) as server,
+        rest_client(**tunnel_of(certificates, server)) as client,
+        Stopwatch() as call,
+        pytest.raises(ApiTimeoutError, match="no connection"),
+    ):
+        client.request("GET", "https://acp.invalid/", _request_timeout=(0.8, 9))
+    assert call.seconds < 1.2

@@ -6,6 +6,8 @@
 ``connection`` urllib3's connections, with every wait bounded by the call's deadline
 ``answer``     http.client's response, with every wait bounded likewise
 ``head``       the status line and headers of an answer
+``framing``    where the body of an answer ends
+``coding``     content codings, undone a bounded piece at a time
 ``proxy``      which proxy leads to an origin
 ``tls``        the trust and the identity that a configuration asks for
 ``pool``       a pool of urllib3 that may be closed while calls are under way

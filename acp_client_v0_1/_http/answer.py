@@ -5,9 +5,9 @@ then would never time out. Therefore all reading, of status line, headers, chunk
 alike, goes through a raw stream that sets the timeout anew before each ``recv``.
 
 Invariants: no wait goes beyond the attempt's limits; the end of the input is an error unless it is
-what ends the body (http.client takes it for the end of the headers, or of a chunk's size); a
-connection is not used again after 408 or 5xx, since servers close it then, whether they say so or
-not.
+what ends the body (http.client takes it for the end of the headers, or of a chunk's size); memory
+is taken for bytes that have come, not for those that a length promises; a connection is not used
+again after 408 or 5xx, since servers close it then, whether they say so or not.
 """
 
 from __future__ import annotations
@@ -22,14 +22,17 @@ import threading
 from typing import TYPE_CHECKING, Any, cast
 
 from acp_client_v0_1._http.attempt import Attempt
+from acp_client_v0_1._http.framing import BadFraming, content_length, read_size, skip_trailer
 from acp_client_v0_1._http.head import read_head
+from acp_client_v0_1._http.nested import innermost
 
 if TYPE_CHECKING:
     from acp_client_v0_1._http.connection import BoundedConnection
 
-__all__ = ["Answer", "BadFraming", "Closed"]
+__all__ = ["Answer", "Closed"]
 
 _BUFFER = 65_536  # bytes
+_AT_ONCE = 1_048_576  # bytes that are asked for before any of them is there
 _CHUNK_SIZE = re.compile(rb"\r\n([0-9A-Fa-f]{1,8})\r\n")
 _MOST_INFORMATIONAL = 20
 _CODING = "transfer-encoding"
@@ -39,10 +42,6 @@ _LAST_CHUNK = b"\n0\r\n"  # The empty line after it may be missing (RFC 9112, se
 
 class Closed(ConnectionError):
     """The peer closed the connection where an answer, or more of it, was due."""
-
-
-class BadFraming(http.client.HTTPException):
-    """The head does not say in a valid way where the body ends."""
 
 
 class _Source(io.RawIOBase):
@@ -58,7 +57,7 @@ class _Source(io.RawIOBase):
         self._sock = sock
         self._attempt = attempt
         self._open = sock.makefile("rb", buffering=0)  # keeps the socket open for the body
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # re-entrant, for a signal handler that closes
         self._pid = os.getpid()
         self._tail = b""
         self.aborted = False
@@ -72,7 +71,12 @@ class _Source(io.RawIOBase):
         if self.sealed:
             return 0
         self._attempt.limit(self._sock)
-        count = self._sock.recv_into(buffer)
+        try:
+            count = self._sock.recv_into(buffer)
+        except OSError as error:
+            if self.aborted:  # which TLS may take for anything
+                raise Closed("the answer was aborted") from error
+            raise
         if count:
             # The last bytes of the input, which tell whether it ended with the last chunk.
             tail = bytes(buffer[max(0, count - 4) : count])
@@ -86,20 +90,31 @@ class _Source(io.RawIOBase):
         return count
 
     def close(self) -> None:
+        # A fork may have copied the lock while a thread held it that only the parent has.
+        own = self._lock if os.getpid() == self._pid else contextlib.nullcontext()
         # Before the connection goes back to its pool, so that an abort cannot hit the next call.
-        with self._lock:
+        with own:
             super().close()
         self._open.close()
 
     def abort(self) -> None:
+        if os.getpid() != self._pid:
+            return  # it is the parent's
         with self._lock:
-            if self.closed or os.getpid() != self._pid:
-                return  # there is nothing left to end, or it is the parent's
+            if self.closed:
+                return  # there is nothing left to end
             self.aborted = True
-            # TLS within TLS is no socket itself; and ssl's own method would disturb a reader.
-            sock: Any = getattr(self._sock, "socket", self._sock)
             with contextlib.suppress(OSError, TypeError):
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+                # ssl's own method would disturb a reader.
+                socket.socket.shutdown(innermost(self._sock), socket.SHUT_RDWR)
+
+    def hasten(self, seconds: float) -> None:
+        self._attempt.deadline = self._attempt.deadline.earlier(seconds)
+
+    def leave(self) -> None:
+        """Close the socket in a forked process, where a lock may look held for ever."""
+        self._open.close()
+        self._sock.close()
 
 
 class _Reader(io.BufferedReader):
@@ -166,11 +181,13 @@ class Answer(http.client.HTTPResponse):
     def _decide_framing(self, fields: dict[str, str]) -> None:
         """Set where the body ends (RFC 9112, section 6.3), for http.client's reader of bodies."""
         coding = fields.get(_CODING)
+        if coding is not None and coding.lower() == "identity":
+            coding = None  # of older HTTP/1.1 (RFC 2616, section 3.6), where it meant none
         length = fields.get("content-length")
         empty = self.status in (204, 304) or self._asked_for_head
         self.chunked = not empty and coding is not None and coding.lower() == "chunked"
         self.chunk_left = None
-        self.length = None if self.chunked else _content_length(length)
+        self.length = content_length(length) if coding is None else None
         if empty:
             self.length = 0
         elif self.length is None and not self.chunked:
@@ -183,13 +200,46 @@ class Answer(http.client.HTTPResponse):
         self._source.where = "in the middle of the body"
         options = fields.get("connection", "").lower()
         says_close = "close" in options or (self.version == 10 and "keep-alive" not in options)
-        self.will_close = says_close or self.status >= 500 or self.status == 408
+        # Who sends both, or chunks in HTTP/1.0, and whoever stands between, may not agree where
+        # the body ends (RFC 9112, sections 6.1 and 6.3).
+        doubtful = coding is not None and (length is not None or self.version == 10)
+        self.will_close = says_close or doubtful or self.status >= 500 or self.status == 408
 
     def read1(self, n: int = -1) -> bytes:
         """Read what has arrived, of a chunked body in as many chunks as it has come."""
         content = super().read1(n)
         if content and self.chunked and self.chunk_left == 0:
             content += self._buffered_chunks(n - len(content))
+        return content
+
+    def _get_chunk_left(self) -> int | None:
+        """Go to the data of a chunk; the method of http.client that all its reading goes through.
+
+        Returns:
+            Bytes that are left of the chunk, None at the end of the body.
+        """
+        if not self.chunk_left:
+            # 0 is behind the data of a chunk, None before the first of them.
+            if self.chunk_left is not None and (end := self._safe_read(2)) != b"\r\n":
+                raise BadFraming(f"the data of a chunk does not end with its size, but in {end!r}")
+            self.chunk_left = read_size(self.fp) or None
+            if self.chunk_left is None:
+                skip_trailer(self.fp)
+                cast(Any, self)._close_conn()
+        return self.chunk_left
+
+    def _safe_read(self, amt: int) -> bytes:
+        """Read so many bytes; the method of http.client for bytes that must come."""
+        content = self.fp.read(min(amt, _AT_ONCE))
+        if len(content) == amt:
+            return content
+        pieces, got = [content], len(content)
+        while got < amt and pieces[-1]:
+            pieces.append(self.fp.read(min(got, amt - got)))
+            got += len(pieces[-1])
+        content = b"".join(pieces)
+        if got < amt:
+            raise http.client.IncompleteRead(content, amt - got)
         return content
 
     def _buffered_chunks(self, room: int) -> bytes:
@@ -215,14 +265,15 @@ class Answer(http.client.HTTPResponse):
         """Wake a read of another thread, which then fails; the connection is lost."""
         self._source.abort()
 
+    def hasten(self, seconds: float) -> None:
+        """Let what is left take no longer than so many seconds."""
+        self._source.hasten(seconds)
+
+    def leave(self) -> None:
+        """Let go of a parent's connection in a forked process; nothing is done to it."""
+        self._source.leave()
+
     @property
     def aborted(self) -> bool:
         """True once `abort` has ended it."""
         return self._source.aborted
-
-
-def _content_length(text: str | None) -> int | None:
-    """Read a content length; equal ones may come in a list (RFC 9110, section 8.6)."""
-    values = {value.strip() for value in (text or "").split(",")}
-    value = values.pop() if len(values) == 1 else ""
-    return int(value) if value.isascii() and value.isdigit() else None

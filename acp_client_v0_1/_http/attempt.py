@@ -29,17 +29,32 @@ class Attempt:
         timeout: The call's limits for single waits.
         fresh: It must not use a connection that has been idle for long.
         sent: Some of the request may have reached the server.
+        wanted: The queue that it is about to take a place from.
         places: The queue that it has taken a place in a pool from, None while it has none.
         connection: The connection that it was lent.
+        credential: What the connection adds to the query, unseen by the logs of urllib3.
     """
 
-    __slots__ = ("connection", "deadline", "fresh", "places", "sent", "timeout")
+    __slots__ = (
+        "connection",
+        "credential",
+        "deadline",
+        "fresh",
+        "places",
+        "sent",
+        "timeout",
+        "wanted",
+    )
 
-    def __init__(self, deadline: Deadline, timeout: Timeout, fresh: bool = False) -> None:
+    def __init__(
+        self, deadline: Deadline, timeout: Timeout, fresh: bool = False, credential: str = ""
+    ) -> None:
         self.deadline = deadline
         self.timeout = timeout
         self.fresh = fresh
+        self.credential = credential
         self.sent = False
+        self.wanted: queue.Queue[Any] | None = None
         self.places: queue.Queue[Any] | None = None
         self.connection: Any = None
 
@@ -50,14 +65,6 @@ class Attempt:
             TimeoutError: Nothing remains.
         """
         set_limit(sock, self.deadline.bound(self.timeout.read))
-
-    def limit_connecting(self, sock: socket.socket) -> None:
-        """Set how long the next step of making the connection may take.
-
-        Raises:
-            TimeoutError: Nothing remains.
-        """
-        set_limit(sock, self.deadline.bound(self.timeout.connect))
 
 
 def set_limit(sock: socket.socket, seconds: float | None) -> None:

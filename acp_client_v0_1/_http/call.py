@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import unquote_plus, urlencode
 
 from urllib3.filepost import encode_multipart_formdata
 
@@ -36,6 +36,8 @@ class Call:
         timeout: Limits for single waits.
         deadline: When all of it has to be done.
         foreign: The target is not an origin that was asked for, but one of a redirect.
+        credential: A parameter of the query, percent-encoded, that only the origin which was asked
+            for may see; kept apart from the target, which errors and logs show.
     """
 
     method: str
@@ -47,13 +49,24 @@ class Call:
     timeout: Timeout
     deadline: Deadline
     foreign: bool = False
+    credential: str = field(default="", repr=False)
 
     def moved(self, target: Target) -> Call:
         """Give the same call for another place, without credentials if that is another origin."""
+        if self.credential:
+            target = _without(target, self.credential)
         if target.origin == self.target.origin:
             return replace(self, target=target)
         kept = {k: v for k, v in self.headers.items() if k.lower() in HARMLESS_HEADERS}
-        return replace(self, target=target, headers=kept, foreign=True)
+        return replace(self, target=target, headers=kept, foreign=True, credential="")
+
+
+def _without(target: Target, credential: str) -> Target:
+    """Leave out of a redirect's target what the server has repeated of the credential."""
+    path, mark, query = target.path.partition("?")
+    secret = unquote_plus(credential)
+    kept = "&".join(part for part in query.split("&") if unquote_plus(part) != secret)
+    return replace(target, path=path + mark + kept if kept else path)
 
 
 def encode_body(

@@ -4,12 +4,14 @@ Strategy: the time limit holds for the whole of it, for looking up the name and 
 together, where the standard library would bound each address alone and the look-up not at all.
 
 Invariants: nothing is waited for beyond its deadline; what cannot be given one (a look-up, the
-greeting of a SOCKS proxy) is left behind in a daemon thread; a socket that does not connect is
-closed.
+greeting of a SOCKS proxy) is left behind in a daemon thread, of which there are never more than a
+few dozen: while so many do not return, others wait for one that does; a socket that does not
+connect is closed.
 """
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -24,6 +26,22 @@ __all__ = ["dial", "in_time"]
 T = TypeVar("T")
 SocketOptions = Iterable[tuple[int, int, int | bytes]]
 _Address = tuple[Any, ...]  # what socket.connect takes
+
+_MOST_THREADS = 64
+
+
+class _Threads:
+    """The places for threads that may be left behind."""
+
+    def __init__(self) -> None:
+        self.free = threading.Semaphore(_MOST_THREADS)
+
+
+_threads = _Threads()
+
+if hasattr(os, "register_at_fork"):
+    # A forked process has none of these threads.
+    os.register_at_fork(after_in_child=_threads.__init__)  # type: ignore[misc]
 
 
 def dial(host: str, port: int, deadline: Deadline, options: SocketOptions) -> socket.socket:
@@ -71,11 +89,11 @@ def in_time(work: Callable[[], T], deadline: Deadline, discard: Callable[[T], ob
     """
     if deadline.at is None:
         return work()
+    free = _threads.free
+    if not free.acquire(timeout=deadline.remaining()):
+        raise TimeoutError(f"{_MOST_THREADS} look-ups or connections are under way")
     outcome: Future[T] = Future()
-    thread = threading.Thread(
-        target=_run, args=(work, outcome, discard), name="acp_client_v0_1 connects", daemon=True
-    )
-    thread.start()
+    _start(lambda: _run(work, outcome, discard), free)
     try:
         wait((outcome,), deadline.bound())
     except BaseException:
@@ -84,6 +102,22 @@ def in_time(work: Callable[[], T], deadline: Deadline, discard: Callable[[T], ob
     if outcome.cancel():
         raise TimeoutError("timed out")
     return outcome.result()
+
+
+def _start(work: Callable[[], None], free: threading.Semaphore) -> None:
+    """Start a thread that gives its place back at its end."""
+
+    def run() -> None:
+        try:
+            work()
+        finally:
+            free.release()
+
+    try:
+        threading.Thread(target=run, name="acp_client_v0_1 connects", daemon=True).start()
+    except RuntimeError as error:  # where an interrupt strikes, the thread may have started
+        free.release()
+        raise OSError(str(error)) from error
 
 
 def _run(work: Callable[[], T], outcome: Future[T], discard: Callable[[T], object]) -> None:

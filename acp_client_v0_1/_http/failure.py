@@ -41,7 +41,12 @@ __all__ = ["LOWER_ERRORS", "failure_of", "is_transient"]
 LOWER_ERRORS = (OSError, http.client.HTTPException, HTTPError)
 
 _TIMEOUTS = (ConnectTimeoutError, ReadTimeoutError, EmptyPoolError)
-_ENDED = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+_ENDED = (
+    http.client.IncompleteRead,
+    ssl.SSLEOFError,
+    ssl.SSLZeroReturnError,
+    ssl.SSLSyscallError,
+)
 _REFUSED_TUNNEL = re.compile(r"Tunnel connection failed: (\d+)")
 
 
@@ -65,8 +70,7 @@ def failure_of(error: BaseException, call: Call, *, sent: bool) -> TransportExce
     elif kind is ApiTimeoutError:
         reason = _reason_of_timeout(call, sent)
     elif isinstance(cause, http.client.IncompleteRead):
-        broken = "is not framed as HTTP demands" if _is_malformed(cause) else "is incomplete"
-        reason = f"the body {broken}"
+        reason = "the body is incomplete"
     elif sent:
         reason = _text(cause)
     else:
@@ -112,8 +116,6 @@ def _kind_of(error: BaseException) -> type[TransportException]:
         return ApiTimeoutError
     if isinstance(error, _ENDED):
         return ConnectionException
-    if isinstance(error, http.client.IncompleteRead):
-        return ProtocolException if _is_malformed(error) else ConnectionException
     if isinstance(error, (ssl.SSLError, SSLError)):
         return TLSException
     if isinstance(error, http.client.HTTPException):
@@ -121,14 +123,9 @@ def _kind_of(error: BaseException) -> type[TransportException]:
     return ConnectionException
 
 
-def _is_malformed(error: BaseException | None) -> bool:
-    """Say whether http.client gave up on a chunk's size, which it reports as a cut."""
-    while error is not None and not isinstance(error, ValueError):
-        error = error.__context__
-    return error is not None
-
-
 def _text(error: BaseException) -> str:
+    if isinstance(error, NewConnectionError) and isinstance(error.__cause__, ConnectionError):
+        error = error.__cause__  # urllib3's own words begin with the connection's representation
     text = getattr(error, "strerror", None) or str(error)
     return str(text).rpartition("Failed to establish a new connection: ")[2] or type(error).__name__
 

@@ -4,7 +4,8 @@ Strategy: http.client hands a head to the parser for mail, which takes a third o
 small call, takes the end of the input for the end of the headers, and drops whatever follows a
 line that it does not understand. A head of HTTP is simpler than that, and is read here.
 
-Invariant: a head is complete, with its empty line, or it is an error.
+Invariant: a head is complete, with its empty line, or it is an error; it has a bounded number of
+lines of bounded length.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ import re
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from acp_client_v0_1._http.framing import MOST_HEADERS
+
 __all__ = ["Head", "read_head"]
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9])[ \t]+([1-9][0-9]{2})(?:[ \t]+(.*?))?[ \t]*\r?\n")
-_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _LONGEST_LINE = 65_536  # bytes
-_MOST_HEADERS = 100
+_SPACE = " \t\r\n"
+_BLANKS = str.maketrans("\r\0", "  ")  # these must not get through (RFC 9110, section 5.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +64,35 @@ def read_head(file: BinaryIO) -> Head:
 
 
 def _headers(file: BinaryIO) -> tuple[http.client.HTTPMessage, dict[str, str]]:
-    lines: list[bytes] = []
-    while (line := _line(file)) not in (b"\r\n", b"\n"):
-        if line[0] in b" \t" and lines:
-            lines[-1] += b" " + line.strip()  # a folded line (RFC 9112, section 5.2)
-        elif len(lines) == _MOST_HEADERS:
-            raise http.client.HTTPException(f"more than {_MOST_HEADERS} headers")
-        else:
-            lines.append(line.rstrip())
     headers = http.client.HTTPMessage()
     fields: dict[str, str] = {}
-    for line in lines:
-        raw_name, colon, raw_value = line.partition(b":")
-        raw_name = raw_name.rstrip()
-        if not colon or not _NAME.fullmatch(raw_name):
+    for line in _lines(file):
+        name, colon, value = line.partition(":")
+        name = name.rstrip(_SPACE)
+        if not colon or not _NAME.fullmatch(name):
             raise http.client.HTTPException(f"no header: {line[:60]!r}")
-        name, value = raw_name.decode("ascii"), raw_value.decode("latin-1").strip(" \t")
-        headers[name] = value
+        value = value.strip(_SPACE)
+        if "\r" in value or "\0" in value:
+            value = value.translate(_BLANKS)
+        headers.set_raw(name, value)
         key = name.lower()
         fields[key] = f"{fields[key]},{value}" if key in fields else value
     return headers, fields
+
+
+def _lines(file: BinaryIO) -> list[str]:
+    """Read the lines of the headers, folded ones as one, and the empty line after them."""
+    lines: list[str] = []
+    for _ in range(MOST_HEADERS + 1):
+        line = _line(file)
+        if line == b"\r\n" or line == b"\n":
+            return lines
+        text = line.decode("latin-1")
+        if text[0] in " \t" and lines:
+            lines[-1] = f"{lines[-1].rstrip(_SPACE)} {text.strip(_SPACE)}"  # RFC 9112, section 5.2
+        else:
+            lines.append(text)
+    raise http.client.HTTPException(f"more than {MOST_HEADERS} lines of headers")
 
 
 def _line(file: BinaryIO) -> bytes:

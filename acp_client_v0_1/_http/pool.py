@@ -4,13 +4,17 @@ Strategy: urllib3's own ``close`` takes the queue of places away, and whoever wa
 there waits for ever. This one keeps the queue, and has each place empty from then on.
 
 Invariants: a pool that blocks has as many places as when it was made, whatever happens to the
-calls, even an interrupt between any two of their steps.
+calls, even an interrupt between any two of their steps; a forked process never waits for a lock
+of its parent's pool, which a thread may hold that only the parent has.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
+import threading
+import weakref
 from typing import Any
 
 from urllib3 import HTTPConnectionPool
@@ -20,19 +24,46 @@ from acp_client_v0_1._http.attempt import current_attempt
 __all__ = ["RetiringPool"]
 
 
+_all_places: weakref.WeakSet[_Places] = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    for places in list(_all_places):
+        places.renew_locks()
+
+
+if hasattr(os, "register_at_fork"):
+    # A child uses no pool of its parent, but urllib3 empties all of them when the child ends.
+    os.register_at_fork(after_in_child=_renew_locks)
+
+
 class _Places(queue.LifoQueue[Any]):
     """The places of a pool; the attempt that takes one knows of it from that moment."""
+
+    def __init__(self, maxsize: int = 0) -> None:
+        super().__init__(maxsize)
+        _all_places.add(self)
+
+    def renew_locks(self) -> None:
+        """Forget who holds the lock; in a forked process, that may be a thread of the parent."""
+        self.mutex = threading.Lock()
+        self.not_empty = threading.Condition(self.mutex)
+        self.not_full = threading.Condition(self.mutex)
+        self.all_tasks_done = threading.Condition(self.mutex)
 
     def _get(self) -> Any:
         attempt = current_attempt()  # before, so that an interrupt finds no step in between
         place = super()._get()
-        attempt.places = self
+        # Any line may have the garbage collected, and urllib3 then empties a pool that is garbage.
+        if attempt.wanted is self:
+            attempt.places = self
         return place
 
     def _put(self, item: Any) -> None:
         attempt = current_attempt()
         super()._put(item)
-        attempt.places = None
+        if attempt.places is self:
+            attempt.places = None
 
 
 class RetiringPool(HTTPConnectionPool):
@@ -47,9 +78,13 @@ class RetiringPool(HTTPConnectionPool):
         self._close_idle()
 
     def _get_conn(self, timeout: float | None = None) -> Any:
-        connection = super()._get_conn(timeout)
-        current_attempt().connection = connection
-        return connection
+        attempt = current_attempt()
+        attempt.wanted = self.pool
+        try:
+            attempt.connection = super()._get_conn(timeout)
+        finally:
+            attempt.wanted = None
+        return attempt.connection
 
     def _put_conn(self, conn: Any) -> None:
         if conn is None and current_attempt().places is None:

@@ -99,7 +99,7 @@ def _excludes(no_proxy: str, origin: Origin) -> bool:
     """Say whether a list of exceptions names a host: by name, domain, network, or ``*``."""
     host = origin.host.lower()
     for entry in no_proxy.lower().replace(" ", ",").split(","):
-        name = entry.removesuffix(f":{origin.port}").strip("[]").lstrip(".")
+        name = entry.removesuffix(f":{origin.port}").strip("[]").removeprefix("*.").lstrip(".")
         if not name:
             continue
         if entry == "*" or host == name or host.endswith(f".{name}") or _in_network(host, name):

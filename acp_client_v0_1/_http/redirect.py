@@ -11,15 +11,18 @@ HEAD, and are handed to the caller otherwise.
 
 from __future__ import annotations
 
-from urllib.parse import urljoin
+import re
+from urllib.parse import quote, urljoin
 
 from acp_client_v0_1._host import parse_target
 from acp_client_v0_1._http.call import Call
-from acp_client_v0_1.exceptions import ApiValueError, ProtocolException
+from acp_client_v0_1.exceptions import ProtocolException
 
 __all__ = ["MAX_REDIRECTS", "redirected"]
 
 MAX_REDIRECTS = 10
+
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 
 def redirected(call: Call, status: int, location: str | None, hops: int) -> Call | None:
@@ -45,12 +48,18 @@ def redirected(call: Call, status: int, location: str | None, hops: int) -> Call
     if hops >= MAX_REDIRECTS:
         raise _refused(call, status, f"more than {MAX_REDIRECTS} redirects")
     try:
-        target = parse_target(urljoin(call.target.url, location.strip()), "the redirect's target")
-    except ApiValueError as error:
+        url = urljoin(call.target.url, _ascii(location.strip()))
+        target = parse_target(url, "the redirect's target")
+    except ValueError as error:  # of both; it is an ApiValueError that says why
         raise _refused(call, status, f"a redirect that cannot be followed: {error}") from error
     if call.target.origin.scheme == "https" and target.origin.scheme == "http":
         raise _refused(call, status, f"a redirect from https to {target.origin} is not followed")
     return call.moved(target)
+
+
+def _ascii(location: str) -> str:
+    """Encode what a server should have encoded, byte by byte as it was sent."""
+    return _NOT_ASCII.sub(lambda found: quote(found[0].encode("latin-1", "replace")), location)
 
 
 def _refused(call: Call, status: int, reason: str) -> ProtocolException:

@@ -1,7 +1,8 @@
 """An answer: its status and headers, and its body as it arrives.
 
 Strategy: urllib3's response does the reading; here its errors become those of the tree, and what it
-leaves open is decided: what the end of a closed answer means, and who may end a read.
+leaves open is decided: what the end of a closed answer means, who may end a read, and how much of
+a coded stream is held at once.
 
 Invariants: b"" means that HTTP says the body is complete, never that somebody closed the answer; in
 a forked process nothing is read from, or done to, a connection of the parent.
@@ -10,17 +11,23 @@ a forked process nothing is read from, or done to, a connection of the parent.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
+from typing import TypeAlias
 
-from urllib3 import BaseHTTPResponse as RawResponse
-from urllib3 import HTTPHeaderDict
+from urllib3 import BaseHTTPResponse, HTTPHeaderDict
 from urllib3.exceptions import DecodeError
 
-from acp_client_v0_1._http.answer import Answer, BadFraming, Closed
+from acp_client_v0_1._http.answer import Answer, Closed
 from acp_client_v0_1._http.call import Call
+from acp_client_v0_1._http.coding import bounded, codings_of, is_unfinished
 from acp_client_v0_1._http.failure import LOWER_ERRORS, failure_of
 from acp_client_v0_1.exceptions import ResponseDecodeError, TransportException
 
 __all__ = ["RESTResponse", "RawResponse"]
+
+RawResponse: TypeAlias = BaseHTTPResponse
+"""urllib3's response."""
 
 _PIECE = 65_536  # bytes that are asked for at once
 
@@ -28,13 +35,17 @@ _PIECE = 65_536  # bytes that are asked for at once
 class RESTResponse:
     """An answer.
 
+    Args:
+        call: The call that it answers.
+        response: The answer as urllib3 gives it, unread.
+
     Attributes:
         status: The status code.
         reason: The reason phrase.
         headers: The headers; their names are not case-sensitive.
         method: The request's method.
         data: The decoded body, None while it is unread.
-        response: The answer as urllib3 gives it.
+        response: The answer as urllib3 gives it; reading from it goes past what is done here.
     """
 
     __slots__ = (
@@ -42,6 +53,7 @@ class RESTResponse:
         "_closed",
         "_complete",
         "_pid",
+        "_read_piece",
         "data",
         "headers",
         "method",
@@ -61,6 +73,7 @@ class RESTResponse:
         self._complete = False
         self._closed = False
         self._pid = os.getpid()
+        self._read_piece: Callable[[int], bytes] | None = None  # once some was read by pieces
 
     def __repr__(self) -> str:
         return f"<RESTResponse {self.method} {self.status} {self.reason}>"
@@ -80,11 +93,19 @@ class RESTResponse:
         return self.headers
 
     def getheader(self, name: str, default: str | None = None) -> str | None:
-        """Give the value of one header."""
+        """Give the value of one header.
+
+        Args:
+            name: Its name, in any case.
+            default: What to give where it is missing.
+        """
         return self.headers.get(name, default)
 
     def read(self) -> bytes:
         """Read all of the body, or what is left of it; the result stays in ``data``.
+
+        Returns:
+            The decoded body.
 
         Raises:
             TransportException: The connection failed, or time ran out.
@@ -113,6 +134,16 @@ class RESTResponse:
         self._complete = not piece
         return piece
 
+    def hasten(self, seconds: float) -> None:
+        """Shorten the time for what is left of the body.
+
+        Args:
+            seconds: How long it may take from now on, if the call's own limit is not shorter.
+        """
+        answer = self._answer
+        if answer is not None:
+            answer.hasten(seconds)
+
     def abort(self) -> None:
         """End the body now, from any thread; a blocked ``read_available`` raises at once."""
         answer = self._answer
@@ -122,6 +153,10 @@ class RESTResponse:
     def close(self) -> None:
         """Close the connection, unless the body is complete and it is back in its pool."""
         self._closed = True
+        answer = self._answer
+        if answer is not None and self._pid != os.getpid():
+            answer.leave()
+            return
         self.abort()
         self.response.close()
 
@@ -134,43 +169,58 @@ class RESTResponse:
         try:
             if self._closed or self._pid != os.getpid():
                 raise Closed("the answer was closed, or belongs to another process")
-            self._check_coding()
-            content = self.response.data if limit is None else self.response.read1(limit)
+            content = self._whole() if limit is None else self._piece(limit)
             if limit is None or not content:
                 self._check_end()
             return content
         except DecodeError as error:
+            early = self._ended_early()
             self.close()
+            if early:
+                raise self._failure(Closed("the answer was closed")) from error
             raise self._decode_error(error) from error
         except LOWER_ERRORS as error:
             self.close()
             raise self._failure(error) from error
         except (AttributeError, ValueError) as error:
             # No file any more, or a closed one: another thread has just closed the answer.
-            # Otherwise http.client has read a size that is none.
-            early = self._ended_early()
             self.close()
-            fault = Closed("the answer was closed") if early else BadFraming(str(error))
-            raise self._failure(fault) from error
+            raise self._failure(Closed("the answer was closed")) from error
         except BaseException:
             self.close()
             raise
 
-    def _check_coding(self) -> None:
-        """Refuse a content coding that urllib3 would leave in place."""
+    def _whole(self) -> bytes:
+        """Read what is left of the body."""
+        if self._read_piece is not None:
+            return b"".join(iter(partial(self._read_piece, _PIECE), b""))
+        self._codings()
+        return self.response.data
+
+    def _piece(self, size: int) -> bytes:
+        """Read what has arrived, up to a size."""
+        if self._read_piece is None:
+            coded = partial(self.response.read1, decode_content=False)
+            # Codings that are not for zlib are left to urllib3 and the packages that it uses.
+            self._read_piece = bounded(self._codings(), coded) or self.response.read1
+        return self._read_piece(size)
+
+    def _codings(self) -> list[str]:
+        """List the content codings; refuses those that urllib3 would leave in place."""
         if "content-encoding" not in self.headers:
-            return
-        for name in self.headers["content-encoding"].lower().split(","):
-            if name.strip() not in ("", "identity", *self.response.CONTENT_DECODERS):
+            return []
+        names = codings_of(self.headers["content-encoding"])
+        for name in names:
+            if name not in self.response.CONTENT_DECODERS:
                 raise DecodeError("the coding is not known")
+        return names
 
     def _check_end(self) -> None:
         """Refuse an end that is none: of an answer that was closed, or of half a coded body."""
         if self._ended_early():
             raise Closed("the answer was closed in the middle of the body")
-        # urllib3 does not tell whether zlib has seen the end; only its decoder knows.
-        decoder = getattr(getattr(self.response, "_decoder", None), "_obj", None)
-        if self.response.tell() and not getattr(decoder, "eof", True):
+        decoder = getattr(self.response, "_decoder", None)
+        if decoder is not None and self.response.tell() and is_unfinished(decoder):
             raise DecodeError("it ends too early")
 
     def _ended_early(self) -> bool:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import pytest
 from support.socket_server import CLOSE, STALL, SocketServer, chunk, head
-from support.transport import rest_client
+from support.transport import Stopwatch, rest_client
+from urllib3.exceptions import ProtocolError
 
 from acp_client_v0_1 import ApiClient, Configuration, RunsApi
 from acp_client_v0_1.exceptions import ConnectionException, ProtocolException, TransportException
@@ -36,7 +37,7 @@ def padded(data: bytes, rng: random.Random) -> bytes:
 
 
 def extended(data: bytes, rng: random.Random) -> bytes:
-    extension = rng.choice([b";a", b";a=b", b' ; a="b"', b";a=b;c=d"])
+    extension = rng.choice([b";a", b";a=b", b' ; a="b"', b";a=b;c=d", b"  ", b" \t"])
     return b"%x%b\r\n%b\r\n" % (len(data), extension, data)
 
 
@@ -115,6 +116,29 @@ BROKEN = {
     "no size": (b"\r\nabc\r\n", STALL, ProtocolException),
     "a size without end": (b"1" * 70_000, STALL, ProtocolException),
     "an extension without end": (b"3;" + b"a" * 70_000, STALL, ProtocolException),
+    "a trailer without end": (b"0\r\n" + b"a: b\r\n" * 200, STALL, ProtocolException),
+    "a line without end in the trailer": (b"0\r\n" + b"a" * 70_000, STALL, ProtocolException),
+    **{
+        f"a size that only int() takes: {size!r}": (
+            size + b"\r\nabc\r\n0\r\n\r\n",
+            STALL,
+            ProtocolException,
+        )
+        for size in (b"+3", b"-3", b"-1", b"0x3", b"0_3", b" 3", b"\t3", b"3\r", b"3\x0b", b"3 3")
+    },
+    "a size that ends with a line feed": (b"3\nabc\r\n0\r\n\r\n", STALL, ProtocolException),
+    "a size that ends with a return": (b"3\rabc\r\n0\r\n\r\n", STALL, ProtocolException),
+    "a size beyond all sizes": (b"1" + b"0" * 16 + b"\r\nabc", STALL, ProtocolException),
+    "a return within an extension": (b"3;a\rb\r\nabc\r\n", STALL, ProtocolException),
+}
+
+# Of the first chunk, so that no data comes before the fault.
+MISSING_ENDS = {
+    "nothing": b"3\r\nabc",
+    "more data": b"3\r\nabcdef\r\n",
+    "a line feed": b"3\r\nabc\n",
+    "two line feeds": b"3\r\nabc\n\n",
+    "the wrong order": b"3\r\nabc\n\r",
 }
 
 
@@ -132,3 +156,70 @@ def test_events_before_a_fault_are_out_and_it_is_no_clean_end(
             next(events_of)
     assert caught.value.last_event_id == "2"
     assert isinstance(caught.value.__cause__, cause)
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["together", "apart"])
+@pytest.mark.parametrize("chunk_without_end", MISSING_ENDS.values(), ids=MISSING_ENDS)
+def test_data_that_does_not_end_with_its_chunk(chunk_without_end: bytes, together: bool) -> None:
+    # If the two bytes went unseen, the rest of each of these would be read as well-framed.
+    rest = b"3\r\ndef\r\n0\r\n\r\n"
+    steps = [CHUNKED, chunk_without_end + rest, CLOSE]
+    if not together:
+        steps[1:2] = [chunk_without_end, 0.05, rest]
+    with SocketServer(steps) as server, rest_client() as client:
+        with pytest.raises(ProtocolException):
+            client.request("GET", server.url + "/", _request_timeout=5)
+        streamed = client.request("GET", server.url + "/", stream=True, _request_timeout=5)
+        assert streamed.read_available() == b"abc"
+        with pytest.raises(ProtocolException):
+            streamed.read_available()
+        raw = client.request("GET", server.url + "/", stream=True, _request_timeout=5).response
+        with pytest.raises(ProtocolError):
+            list(raw.stream())
+        assert server.connections == 3  # none of them is used again
+
+
+@pytest.mark.parametrize("fault", [name for name in BROKEN if "size" in name or "trailer" in name])
+def test_a_whole_body_with_a_fault_in_it(fault: str) -> None:
+    rest, end, cause = BROKEN[fault]
+    with SocketServer([CHUNKED + chunk(b"abc") + rest, end]) as server, rest_client() as client:
+        with pytest.raises(cause):
+            client.request("GET", server.url + "/", _request_timeout=5)
+        raw = client.request("GET", server.url + "/", stream=True, _request_timeout=5).response
+        with pytest.raises(ProtocolError):
+            list(raw.stream())
+
+
+@pytest.mark.parametrize("promise", [b"7FFFFFFFFFFFFFF", b"10000000000"])
+def test_no_memory_is_taken_for_bytes_that_are_only_promised(promise: bytes) -> None:
+    answers = (
+        [CHUNKED, promise + b"\r\nabc", CLOSE],
+        [head(content_length=str(int(promise, 16))), b"abc", CLOSE],
+    )
+    with SocketServer(*answers) as server, rest_client() as client:
+        for _ in answers:
+            with pytest.raises(ConnectionException):
+                client.request("GET", server.url + "/", _request_timeout=5)
+
+
+def test_a_large_chunk_that_comes_in_many_reads() -> None:
+    body = random.Random(0).randbytes(5_000_003)
+    with SocketServer(CHUNKED + chunk(body) + LAST) as server, rest_client() as client:
+        for _ in range(2):
+            assert client.request("GET", server.url + "/").data == body
+        assert server.connections == 1
+
+
+def test_urllib3s_response_gives_chunks_when_they_have_come() -> None:
+    steps = [CHUNKED, chunk(b"one"), 0.3, chunk(b"two"), LAST]
+    with SocketServer(steps) as server, rest_client() as client:
+        for amount in (65_536, None, 2):
+            raw = client.request("GET", server.url + "/", stream=True).response
+            pieces = raw.stream(amount)
+            with Stopwatch() as first:
+                assert next(pieces) in (b"one", b"on")
+            assert first.seconds < 0.2
+            assert b"".join(pieces) in (b"two", b"etwo")
+        raw = client.request("GET", server.url + "/", stream=True).response
+        assert list(raw.read_chunked(0)) == []
+        raw.close()

@@ -11,12 +11,17 @@ import socket
 import ssl
 import struct
 import threading
+from collections.abc import Callable
 
 from support.socket_server import Connection, Request, SocketServer
 
 
 class HttpProxy(SocketServer):
-    """An HTTP proxy; ``requests`` holds what clients asked of it."""
+    """An HTTP proxy; ``requests`` holds what clients asked of it.
+
+    Attributes:
+        dripping: Once set, what comes through a tunnel is passed on one byte at a time.
+    """
 
     def __init__(
         self,
@@ -25,6 +30,7 @@ class HttpProxy(SocketServer):
     ) -> None:
         super().__init__(handler=self._proxy, ssl_context=ssl_context)
         self._refuse = refuse
+        self.dripping = threading.Event()
 
     def _proxy(self, connection: Connection) -> None:
         while (request := connection.read_request()) is not None:
@@ -35,9 +41,18 @@ class HttpProxy(SocketServer):
                 port = int(request.path.rpartition(":")[2])
                 with socket.create_connection(("127.0.0.1", port)) as upstream:
                     connection.sock.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
-                    relay(connection.sock, upstream)
+                    relay(connection.sock, upstream, self._pass_on)
                 return
             self._forward(connection, request)
+
+    def _pass_on(self, sink: socket.socket, data: bytes) -> None:
+        if not self.dripping.is_set():
+            sink.sendall(data)
+            return
+        for value in data:
+            if self.stopping.wait(0.02):
+                return
+            sink.sendall(bytes((value,)))
 
     def _forward(self, connection: Connection, request: Request) -> None:
         authority, _, path = request.path.removeprefix("http://").partition("/")
@@ -84,13 +99,20 @@ class SocksProxy(SocketServer):
         return given == self._login
 
 
-def relay(one: socket.socket, other: socket.socket) -> None:
-    """Pass bytes in both directions until either side ends."""
+def relay(
+    one: socket.socket,
+    other: socket.socket,
+    pass_on: Callable[[socket.socket, bytes], None] = lambda sink, data: sink.sendall(data),
+) -> None:
+    """Pass bytes in both directions until either side ends; ``pass_on`` does it towards ``one``."""
 
     def pump(source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                sink.sendall(data)
+                if sink is one:
+                    pass_on(sink, data)
+                else:
+                    sink.sendall(data)
         for sock in (source, sink):
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)

@@ -1,0 +1,162 @@
+"""What the settings of a configuration may be.
+
+Strategy: one table, from a setting to its check, that is asked whenever a setting is assigned, by
+the constructor or later; so whatever is wrong is named where it was written, not by a library far
+below. Settings that have a home of their own (the host, time limits, retries, the pool's size) are
+checked there.
+
+Invariant: an error names the setting and shows no value, which may be a secret.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from acp_client_v0_1._headers import plain_text
+from acp_client_v0_1.deadline import checked_margin
+from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
+
+__all__ = ["checked", "copied"]
+
+_C_INT = 2**31  # what the integers of a socket's options are below
+
+
+def checked(name: str, value: Any) -> Any:
+    """Check a value that is assigned to a setting.
+
+    Args:
+        name: The setting.
+        value: The value.
+
+    Returns:
+        What to store.
+
+    Raises:
+        ApiTypeError: It has the wrong type.
+        ApiValueError: It cannot be used.
+    """
+    check = _CHECKS.get(name)
+    return value if check is None else check(name, value)
+
+
+def copied(value: object, name: str) -> dict[Any, Any]:
+    """Copy a setting that is a mapping; None becomes an empty one.
+
+    Raises:
+        ApiTypeError: It is no mapping.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ApiTypeError(f"{name} must be a dict, not {type(value).__name__}")
+    return dict(cast("Mapping[str, Any]", value))
+
+
+def _instance(expected: str, *kinds: type) -> Callable[[str, Any], Any]:
+    """Make the check that a value is of one of these types, or None."""
+
+    def check(name: str, value: Any) -> Any:
+        if value is None or isinstance(value, kinds):
+            return value
+        raise ApiTypeError(f"{name} must be {expected}, not {type(value).__name__}")
+
+    return check
+
+
+def _keys(name: str, value: Any) -> Any:
+    """Check header names to credentials; a dictionary stays the very same."""
+    entries = copied(value, name)
+    for header, key in entries.items():
+        if not isinstance(header, str):
+            raise ApiTypeError(f"{name} must map str to str, not {type(header).__name__}")
+        if not isinstance(key, str):
+            raise ApiTypeError(f"{name}[{header!r}] must be a str, not {type(key).__name__}")
+    return cast("dict[str, str]", value) if isinstance(value, dict) else entries
+
+
+def _headers(name: str, value: Any) -> dict[str, str]:
+    """Check headers, whose values may be numbers."""
+    return {k: plain_text(v, f"{name}[{k!r}]") for k, v in copied(value, name).items()}
+
+
+def _characters(name: str, value: Any) -> Any:
+    if not isinstance(value, str):
+        raise ApiTypeError(f"{name} must be a str, not {type(value).__name__}")
+    return value
+
+
+def _hook(name: str, value: Any) -> Any:
+    if value is not None and not callable(value):
+        raise ApiTypeError(f"{name} must be a function, not {type(value).__name__}")
+    return value
+
+
+def _switch(name: str, value: Any) -> Any:
+    if not isinstance(value, int):
+        raise ApiTypeError(f"{name} must be True or False, not {type(value).__name__}")
+    return value
+
+
+def _positive(name: str, value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ApiTypeError(f"{name} must be an integer, not {type(value).__name__}")
+    if value < 1:
+        raise ApiValueError(f"{name} must be at least 1, not {value}")
+    return value
+
+
+def _socket_options(name: str, value: Any) -> Any:
+    listed = isinstance(value, (list, tuple))
+    options = cast("Sequence[object]", value) if listed else ()
+    if value is not None and not (listed and all(map(_is_option, options))):
+        raise ApiTypeError(f"{name} must be a list of (level, name, value), as sockets take them")
+    return options if listed else None
+
+
+def _is_option(option: object) -> bool:
+    match option:
+        case (int(level), int(number), int(value)) | (int(level), int(number), None, int(value)):
+            return all(-_C_INT <= part < _C_INT for part in (level, number, value))
+        case (int(level), int(number), bytes() | bytearray()):
+            return all(-_C_INT <= part < _C_INT for part in (level, number))
+        case _:
+            return False
+
+
+def _tls_context(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    import ssl  # with the transport, not before it
+
+    return _instance("an ssl.SSLContext", ssl.SSLContext)(name, value)
+
+
+_TEXT = _instance("a str", str)
+_PATH = _instance("the path of a file", str, bytes, os.PathLike)
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "access_token": _TEXT,
+    "api_key": _keys,
+    "api_key_prefix": _keys,
+    "assert_hostname": _instance("a str or False", str, bool),
+    "block_margin": lambda name, value: checked_margin(value, name),
+    "ca_cert_data": _instance("a str (PEM) or bytes (DER)", str, bytes, bytearray),
+    "cert_file": _PATH,
+    "key_file": _PATH,
+    "max_event_bytes": _positive,
+    "no_proxy": _TEXT,
+    "password": _TEXT,
+    "proxy": _TEXT,
+    "proxy_headers": _headers,
+    "proxy_ssl_context": _tls_context,
+    "refresh_api_key_hook": _hook,
+    "safe_chars_for_path_param": _characters,
+    "server_index": _instance("an integer", int),
+    "socket_options": _socket_options,
+    "ssl_ca_cert": _PATH,
+    "tls_server_name": _TEXT,
+    "username": _TEXT,
+    "verify_ssl": _switch,
+}
