@@ -6,9 +6,11 @@ fit raises an ``ApiException`` that keeps the raw body.
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterable
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -20,10 +22,14 @@ from acp_client_v0_1.exceptions import (
 )
 from acp_client_v0_1.operation import Operation
 
-__all__ = ["check_event_stream", "decode", "status_error", "validate"]
+__all__ = ["check_event_stream", "decode", "status_error", "text_of", "validate"]
 
-# How much of an endless answer that is no event stream is kept for the error, in bytes.
-_BODY_LIMIT = 1024 * 1024
+# How much of an answer that is no event stream is waited for and kept, for the error. It may be
+# endless, and the limits of a stream, which are not meant for it, would let it come for ever.
+_BODY_LIMIT = 65_536  # bytes
+_BODY_SECONDS = 3.0
+
+_DEEPEST = 100  # levels of JSON in an error's data
 
 
 @cache
@@ -55,11 +61,12 @@ def decode(response: acp.rest.RESTResponse, operation: Operation[Any]) -> Any:
     try:
         return _answer_of(operation).validate_json(content)
     except ValidationError as error:
+        body = text_of(content, response)
         raise ResponseValidationError(
             status=response.status,
             reason=_explanation(response, error),
-            body=_text(content, response),
-            data=_data(content),
+            body=body,
+            data=_data(content, body),
             headers=response.headers,
             method=response.method,
             url=response.url,
@@ -68,9 +75,13 @@ def decode(response: acp.rest.RESTResponse, operation: Operation[Any]) -> Any:
 
 def status_error(response: acp.rest.RESTResponse) -> ApiException:
     """Return the error for an answer whose status is not 2xx, its content read."""
-    content = _beginning(response) if response.data is None else response.data
-    body = _text(content, response)
-    return ApiException.from_response(http_resp=response, body=body, data=_data(content))
+    content, failure = response.data, None
+    if content is None:
+        content, failure = _beginning(response)
+    body = text_of(content, response)
+    error = ApiException.from_response(http_resp=response, body=body, data=_data(content, body))
+    error.__cause__ = failure
+    return error
 
 
 def check_event_stream(response: acp.rest.RESTResponse) -> None:
@@ -82,31 +93,40 @@ def check_event_stream(response: acp.rest.RESTResponse) -> None:
     media_type = (response.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
     if media_type == "text/event-stream":
         return
-    content = _beginning(response)
-    if not content and not media_type:
+    content, failure = _beginning(response)
+    if not content and not media_type and failure is None:
         return  # nothing was said, and of nothing: a stream without events
+    body = text_of(content, response)
     raise ResponseDecodeError(
         status=response.status,
         reason=f"expected text/event-stream, got {media_type or 'no content type'}",
-        body=_text(content, response),
-        data=_data(content),
+        body=body,
+        data=_data(content, body),
         headers=response.headers,
         method=response.method,
         url=response.url,
-    )
+    ) from failure
 
 
-def _beginning(response: acp.rest.RESTResponse) -> bytes:
-    """Read an unexpected answer, up to a limit, and give its connection back."""
+def _beginning(response: acp.rest.RESTResponse) -> tuple[bytes, ApiException | None]:
+    """Read an unexpected answer, up to some limits, and give its connection back.
+
+    Returns:
+        What came, and what ended it too early, None where nothing did.
+    """
     pieces: list[bytes] = []
     size = 0
+    failure: ApiException | None = None
+    response.hasten(_BODY_SECONDS)
     try:
         while size < _BODY_LIMIT and (piece := response.read_available()):
             pieces.append(piece)
             size += len(piece)
+    except ApiException as error:
+        failure = error  # which matters less than the answer itself
     finally:
         response.close()
-    return b"".join(pieces)
+    return b"".join(pieces), failure
 
 
 def _explanation(response: acp.rest.RESTResponse, error: ValidationError) -> str:
@@ -118,7 +138,8 @@ def _explanation(response: acp.rest.RESTResponse, error: ValidationError) -> str
     return f"the answer ({media_type}) does not fit the contract: {'; '.join(faults)}"
 
 
-def _text(content: bytes, response: acp.rest.RESTResponse) -> str:
+def text_of(content: bytes, response: acp.rest.RESTResponse) -> str:
+    """Return the content of an answer as text, in the charset that its content type names."""
     charset = (response.headers.get("Content-Type") or "").lower().partition("charset=")[2]
     try:
         return content.decode(charset.partition(";")[0].strip(' "') or "utf-8", "replace")
@@ -126,11 +147,27 @@ def _text(content: bytes, response: acp.rest.RESTResponse) -> str:
         return content.decode("utf-8", "replace")
 
 
-def _data(content: bytes) -> Any:
+def _data(content: bytes, text: str) -> Any:
     """Return the content as JSON, as text where it is none, and None where there is nothing."""
     if not content:
         return None
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError):
-        return content.decode("utf-8", "replace")
+    readings: tuple[str | bytes, ...] = (text, content)  # of bytes, json finds UTF-16 by itself
+    for reading in readings:
+        with contextlib.suppress(ValueError, RecursionError):
+            data = json.loads(reading)
+            return text if _is_deep(data) else data
+    return text
+
+
+def _is_deep(data: Any) -> bool:
+    """Whether JSON is nested too deep for others, such as pickle, to walk through it."""
+    level: list[Any] = [data]
+    for _ in range(_DEEPEST):
+        level = [item for one in level for item in _members(one)]
+    return bool(level)
+
+
+def _members(data: Any) -> Iterable[Any]:
+    if isinstance(data, dict):
+        return cast("dict[str, Any]", data).values()
+    return cast("list[object]", data) if isinstance(data, list) else ()

@@ -10,17 +10,18 @@ Invariant: credentials and cookie are only added to a request for the configured
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
-from urllib.parse import quote
 
 from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
 import acp_client_v0_1 as acp
-from acp_client_v0_1._answers import status_error, validate
-from acp_client_v0_1._headers import merge_headers, request_auth_headers
+from acp_client_v0_1._answers import status_error, text_of, validate
+from acp_client_v0_1._headers import merge_headers, plain_text
+from acp_client_v0_1._request_auth import RequestAuth
+from acp_client_v0_1._schema import Conversions
+from acp_client_v0_1._stock_parameters import Parameters, items_of, to_pairs, to_query
 from acp_client_v0_1._stock_types import resolve_type
 from acp_client_v0_1.api_response import ApiResponse
 from acp_client_v0_1.configuration import Configuration
@@ -32,10 +33,6 @@ __all__ = ["RequestSerialized", "StockClient"]
 
 RequestSerialized = tuple[str, str, dict[str, str], Any, list[tuple[str, Any]]]
 """What ``param_serialize`` returns: method, URL, headers, body and form fields."""
-
-Parameters = Mapping[str, Any] | Sequence[tuple[str, Any]]
-
-_DELIMITERS = {"csv": ",", "ssv": " ", "tsv": "\t", "pipes": "|"}
 
 
 class StockClient:
@@ -91,35 +88,41 @@ class StockClient:
                 ``ssv``, ``tsv``, ``pipes`` or ``multi``.
             _host: another host's URL; it gets neither configured credentials nor the cookie.
             _request_auth: instead of the configured credentials, a mapping
-                ``{"in": "header", "key": ..., "value": ...}``.
+                ``{"in": "header" | "cookie" | "query", "key": ..., "value": ...}``.
+
+        Returns:
+            Method, URL, headers, content and form fields, as :meth:`call_api` takes them.
 
         Raises:
             ApiValueError: a value cannot be part of a request, or there are files.
-            ApiTypeError: a path parameter is None.
+            ApiTypeError: a path parameter is None, or a header neither a str nor a number.
         """
         if files:
             raise ApiValueError("files: the protocol has no uploads")
         own_host = _host is None or self.configuration.ignore_operation_servers
         cookie = {"Cookie": self.cookie} if own_host and self.cookie is not None else None
-        headers = merge_headers(cookie, self.default_headers)
-        query = list(_items(self.sanitize_for_serialization(query_params)))
+        extra = {
+            name: plain_text(value, f"header {name!r}")
+            for name, value in self._pairs(header_params, collection_formats)
+        }
+        headers = merge_headers(cookie, self.default_headers, extra)
+        query = list(items_of(self.sanitize_for_serialization(query_params)))
         if own_host or _request_auth:
             self.update_params_for_auth(
                 headers, query, auth_settings, resource_path, method, body, _request_auth
             )
-        for name, value in _items(self.sanitize_for_serialization(path_params)):
+        if _request_auth:  # whose cookie has joined the others by now
+            extra = {name: value for name, value in extra.items() if name.lower() != "cookie"}
+        headers = merge_headers(headers, extra)
+        for name, value in self._pairs(path_params, collection_formats):
             safe_chars = self.configuration.safe_chars_for_path_param
             segment = path_segment(name, None if value is None else str(value), safe_chars)
             resource_path = resource_path.replace(f"{{{name}}}", segment)
         url = (self.configuration.host if own_host else _host or "") + resource_path
         if query:
             url += "?" + self.parameters_to_url_query(query, collection_formats)
-        fields = self.parameters_to_tuples(
-            self.sanitize_for_serialization(post_params), collection_formats
-        )
-        extra = {k: str(v) for k, v in _items(self.sanitize_for_serialization(header_params))}
-        content = self.sanitize_for_serialization(body)
-        return method, url, merge_headers(headers, extra), content, fields
+        fields = self._pairs(post_params, collection_formats)
+        return method, url, headers, self.sanitize_for_serialization(body), fields
 
     def call_api(
         self,
@@ -139,6 +142,9 @@ class StockClient:
             body: the content: bytes, or a value that is sent as JSON.
             post_params: form fields, instead of a body.
             _request_timeout: seconds: a total, a pair (connect, read), or None for the default.
+
+        Returns:
+            The answer, its content read.
 
         Raises:
             TransportException: no usable answer came.
@@ -166,6 +172,9 @@ class StockClient:
             response_types_map: status (``"200"``, ``"2XX"`` or ``"default"``) to a type or its
                 name; the data of another status is None.
 
+        Returns:
+            The answer with its decoded data.
+
         Raises:
             ApiException: the status is not 2xx.
             ResponseDecodeError: the media type is neither JSON nor text.
@@ -182,20 +191,26 @@ class StockClient:
         if kind in ("bytes", "bytearray", bytes, bytearray):
             data = content
         elif kind is not None:
-            text = content.decode("utf-8", "replace")
+            text = text_of(content, response_data)
             data = self.deserialize(text, kind, response_data.getheader("Content-Type"))
-        return ApiResponse(response_data.status, response_data.headers, data, content)
+        return ApiResponse(
+            status_code=response_data.status,
+            headers=response_data.headers,
+            data=data,
+            raw_data=content,
+        )
 
     # Conversions.
 
     def sanitize_for_serialization(self, obj: Any) -> Any:
-        """Return a value as JSON has it: models as dictionaries, dates as text, enums as values."""
+        """Return a value as JSON has it: models as dictionaries, dates as text, enums as values.
+
+        Args:
+            obj: the value; None and bytes come back as they are.
+        """
         if obj is None or isinstance(obj, bytes):
             return obj
-        # pydantic's SecretStr, without loading all of its types for the few who have one.
-        if callable(reveal := getattr(obj, "get_secret_value", None)):
-            return reveal()
-        return to_jsonable_python(obj, by_alias=True, exclude_none=True)
+        return to_jsonable_python(_unwrapped(obj), by_alias=True)
 
     def deserialize(
         self, response_text: str | bytes, response_type: str | type[Any], content_type: str | None
@@ -206,6 +221,10 @@ class StockClient:
             response_text: the content.
             response_type: a type, or its name, such as ``"List[Run]"``.
             content_type: the media type of the content; None is taken as JSON.
+
+        Returns:
+            A value of the type; of a text type (``text/...``), the content as it is; None for
+            ``null``, whatever the type.
 
         Raises:
             ApiValueError: no type has this name.
@@ -218,57 +237,61 @@ class StockClient:
             return response_text
         if media_type != "application/json" and not media_type.endswith("+json"):
             raise ResponseDecodeError(reason=f"unsupported content type: {content_type}")
+        if response_text.strip() == ("null" if isinstance(response_text, str) else b"null"):
+            return None
         try:
             return validate(response_text, kind)
         except ValidationError as error:
-            body = (
-                response_text
-                if isinstance(response_text, str)
-                else response_text.decode("utf-8", "replace")
-            )
-            raise ResponseValidationError(reason=str(error), body=body) from error
+            if isinstance(response_text, bytes):
+                response_text = response_text.decode("utf-8", "replace")
+            if content_type is None and kind is str:
+                return response_text  # of an unknown type, and no JSON
+            raise ResponseValidationError(reason=str(error), body=response_text) from error
 
     def parameters_to_tuples(
         self, params: Parameters | None, collection_formats: Mapping[str, str] | None
     ) -> list[tuple[str, Any]]:
-        """Return parameters as pairs, with their lists written as ``collection_formats`` says."""
-        pairs: list[tuple[str, Any]] = []
-        for name, value in _items(params):
-            form = (collection_formats or {}).get(name)
-            items = _listed(value)
-            if form is None or items is None:
-                pairs.append((name, _lower(value)))
-            elif form == "multi":
-                pairs.extend((name, _lower(item)) for item in items)
-            else:
-                pairs.append((name, _DELIMITERS.get(form, ",").join(map(_text, items))))
-        return pairs
+        """Return parameters as pairs, with their lists written as ``collection_formats`` says.
+
+        Args:
+            params: names to values, or pairs of them; None for none.
+            collection_formats: for each name whose value is a list, how to write it: ``csv``,
+                ``ssv``, ``tsv``, ``pipes`` or ``multi``.
+        """
+        return to_pairs(params, collection_formats)
+
+    def _pairs(
+        self, params: Parameters | None, formats: Mapping[str, str] | None
+    ) -> list[tuple[str, Any]]:
+        return self.parameters_to_tuples(self.sanitize_for_serialization(params), formats)
 
     def parameters_to_url_query(
         self, params: Parameters | None, collection_formats: Mapping[str, str] | None
     ) -> str:
-        """Return parameters as a query, such as ``a=Hello%20World&b=123``."""
-        quoted: list[str] = []
-        for name, value in _items(params):
-            form = (collection_formats or {}).get(name)
-            items = _listed(value)
-            if form is None or items is None:
-                parts = [quote(_text(value))]
-            else:
-                parts = [quote(_text(item)) for item in items]
-                if form != "multi":
-                    parts = [_DELIMITERS.get(form, ",").join(parts)]
-            quoted.extend(f"{quote(name)}={part}" for part in parts)
-        return "&".join(quoted)
+        """Return parameters as a query, such as ``a=Hello%20World&b=123``.
+
+        Args:
+            params: names to values, or pairs of them; None for none.
+            collection_formats: see :meth:`parameters_to_tuples`.
+        """
+        return to_query(params, collection_formats)
 
     # Headers.
 
     def select_header_accept(self, accepts: Sequence[str]) -> str | None:
-        """Return the media type to ask for: the first that is JSON, else the first, if any."""
+        """Return the media type to ask for: the first that is JSON, else the first, if any.
+
+        Args:
+            accepts: the media types that the server can send.
+        """
         return next((name for name in accepts if "json" in name.lower()), next(iter(accepts), None))
 
     def select_header_content_type(self, content_types: Sequence[str]) -> str | None:
-        """Return the media type to send: the first that is JSON, else the first, if any."""
+        """Return the media type to send: the first that is JSON, else the first, if any.
+
+        Args:
+            content_types: the media types that the server can take.
+        """
         return self.select_header_accept(content_types)
 
     def update_params_for_auth(
@@ -285,44 +308,37 @@ class StockClient:
 
         Args:
             headers: the headers, which are changed.
-            queries: not used, as are the next four: the protocol names no security schemes.
-            auth_settings: not used.
+            queries: the parameters of the query, which are changed.
+            auth_settings: not used, as are the next three: the protocol names no security schemes.
             resource_path: not used.
             method: not used.
             body: not used.
             request_auth: instead of the configured credentials, a mapping
-                ``{"in": "header", "key": ..., "value": ...}``.
+                ``{"in": "header" | "cookie" | "query", "key": ..., "value": ...}``.
 
         Raises:
+            ApiTypeError: ``request_auth`` has a value of a wrong type.
             ApiValueError: ``request_auth`` lacks a key, or asks for another place.
         """
-        if request_auth:
-            credentials = request_auth_headers(request_auth)
-        else:
-            credentials = self.configuration.auth_headers()
+        override = RequestAuth.of(request_auth) if request_auth else None
+        credentials = override.headers if override else self.configuration.auth_headers()
         merged = merge_headers(headers, credentials)
         headers.clear()
         headers.update(merged)
+        if override:
+            override.add_cookie(headers)
+            if override.place == "query":
+                queries.append((override.key, override.value))
 
 
-def _items(params: Parameters | None) -> Iterable[tuple[str, Any]]:
-    if params is None:
-        return ()
-    return params.items() if isinstance(params, Mapping) else params
-
-
-def _listed(value: Any) -> list[Any] | None:
-    """Return the items of a list or tuple, None for what is neither."""
-    if isinstance(value, (list, tuple)):
-        return list(cast("Iterable[Any]", value))
-    return None
-
-
-def _text(value: Any) -> str:
-    """Return a value as a URL or a form has it."""
-    return json.dumps(value) if isinstance(value, dict) else str(_lower(value))
-
-
-def _lower(value: Any) -> Any:
-    """Return a bool as JSON has it, and anything else as it is."""
-    return str(value).lower() if isinstance(value, bool) else value
+def _unwrapped(obj: Any) -> Any:
+    """Put dictionaries in the place of models, which know what of them is left out."""
+    if isinstance(obj, Conversions):
+        return obj.to_dict()
+    if isinstance(obj, dict):
+        return {k: _unwrapped(v) for k, v in cast("dict[str, Any]", obj).items()}
+    if isinstance(obj, (list, tuple)):
+        return [_unwrapped(item) for item in cast("Sequence[Any]", obj)]
+    # pydantic's SecretStr, without loading all of its types for the few who have one.
+    reveal = getattr(obj, "get_secret_value", None)
+    return reveal() if callable(reveal) else obj

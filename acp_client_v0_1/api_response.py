@@ -11,19 +11,19 @@ __all__ = ["ApiResponse"]
 T_co = TypeVar("T_co", covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApiResponse(Generic[T_co]):
     """An answer with its HTTP status and headers.
 
     Attributes:
         status_code: the HTTP status.
-        headers: the headers of the answer; names in any case.
+        headers: the headers of the answer, names in any case; None if they are not known.
         data: what the plain method returns.
         raw_data: the content as it came, content coding undone; empty for a stream, which is
             read through ``data``.
     """
 
     status_code: int
-    headers: Mapping[str, str] | None
+    headers: Mapping[str, str] | None = None
     data: T_co
     raw_data: bytes

@@ -20,11 +20,14 @@ from urllib.parse import quote, urlencode
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
+from acp_client_v0_1._schema import Conversions
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 __all__ = ["BoundArguments", "Operation", "Parameter", "path_segment"]
 
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")  # RFC 3986, section 2.3
+
+_LARGEST = 2**63 - 1  # what servers can read; not far above it, Python refuses to write
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -140,6 +143,9 @@ def path_segment(name: str, value: object, safe_chars: str) -> str:
         value: the segment.
         safe_chars: characters that stay unescaped.
 
+    Returns:
+        The segment, percent-encoded.
+
     Raises:
         ApiTypeError: the value is no str.
         ApiValueError: the value is empty, a dot segment, or no valid Unicode.
@@ -163,6 +169,8 @@ def _integer(parameter: Parameter, value: object) -> int:
         raise _wrong_type(parameter.name, "an int", value)
     if parameter.minimum is not None and value < parameter.minimum:
         raise ApiValueError(f"{parameter.name} must be at least {parameter.minimum}, not {value}")
+    if value > _LARGEST:
+        raise ApiValueError(f"{parameter.name} must be at most {_LARGEST}")
     return value
 
 
@@ -177,7 +185,7 @@ def _content(parameter: Parameter, value: object) -> bytes:
         expected = "a JSON object (dict)" if kind is dict else f"a {kind.__name__} or dict"
         raise _wrong_type(name, expected, value)
     try:
-        content = to_json(value, by_alias=True, exclude_none=True)
+        content = _encoded(value)
         # pydantic-core writes NaN and the infinities, which are no JSON (RFC 8259, section 6).
         # The words may as well stand in a text, which only a reader can tell.
         if b"NaN" in content or b"Infinity" in content:
@@ -185,6 +193,12 @@ def _content(parameter: Parameter, value: object) -> bytes:
     except ValueError as error:
         raise ApiValueError(f"{name} cannot be written as JSON: {error}") from error
     return content
+
+
+def _encoded(value: object) -> bytes:
+    if isinstance(value, Conversions):
+        return value.to_json().encode()  # the model knows what of it is left out
+    return to_json(value, by_alias=True, exclude_none=True)
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -89,6 +89,11 @@ BAD: dict[str, tuple[Call, type[Exception], str]] = {
         ApiTypeError,
         "block_timeout",
     ),
+    "block_timeout of a thousand digits": (
+        lambda runs: runs.get_run_output("r", block_timeout=10**5000),
+        ApiValueError,
+        "block_timeout",
+    ),
     "block_timeout True": (
         lambda runs: runs.get_run_output("r", block_timeout=True),
         ApiTypeError,
@@ -119,9 +124,19 @@ BAD: dict[str, tuple[Call, type[Exception], str]] = {
         ApiValueError,
         "X-A",
     ),
-    "header of a wrong type": (
-        lambda runs: runs.get_run("r", _headers={"X-A": 1}),
+    "header None": (
+        lambda runs: runs.get_run("r", _headers={"X-A": None}),
         ApiTypeError,
+        "X-A",
+    ),
+    "header of bytes": (
+        lambda runs: runs.get_run("r", _headers={"X-A": b"1"}),
+        ApiTypeError,
+        "X-A",
+    ),
+    "header of a thousand digits": (
+        lambda runs: runs.get_run("r", _headers={"X-A": 10**5000}),
+        ApiValueError,
         "X-A",
     ),
     "header without a name": (
@@ -141,6 +156,30 @@ BAD: dict[str, tuple[Call, type[Exception], str]] = {
     ),
     "auth in an unknown place": (
         lambda runs: runs.get_run("r", _request_auth={"in": "body", "key": "a", "value": "b"}),
+        ApiValueError,
+        "_request_auth",
+    ),
+    "auth of a wrong type": (
+        lambda runs: runs.get_run("r", _request_auth="secret"),
+        ApiTypeError,
+        "_request_auth",
+    ),
+    "auth with a value of a wrong type": (
+        lambda runs: runs.get_run("r", _request_auth={"in": "query", "key": "a", "value": b"b"}),
+        ApiTypeError,
+        "_request_auth['value']",
+    ),
+    "auth with half a surrogate pair": (
+        lambda runs: runs.get_run(
+            "r", _request_auth={"in": "query", "key": "a", "value": "\ud800"}
+        ),
+        ApiValueError,
+        "_request_auth",
+    ),
+    "auth with a cookie that is two": (
+        lambda runs: runs.get_run(
+            "r", _request_auth={"in": "cookie", "key": "a=1; b", "value": ""}
+        ),
         ApiValueError,
         "_request_auth",
     ),

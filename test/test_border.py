@@ -54,9 +54,22 @@ def test_reference_pages_are_generated_and_guides_are_not() -> None:
     assert not LISTED & set((ROOT / "docs" / "guides").rglob("*.md"))
 
 
+def leftovers(root: Path) -> list[str]:
+    # setuptools writes a setup.cfg of its own into every source package, beside PKG-INFO.
+    packed = {"setup.cfg"} if (root / "PKG-INFO").is_file() else set()
+    return [name for name in LEFTOVERS if (root / name).exists() and name not in packed]
+
+
 def test_no_leftovers_of_the_stock_templates() -> None:
-    assert [name for name in LEFTOVERS if (ROOT / name).exists()] == []
+    assert leftovers(ROOT) == []
     assert not [path for path in LISTED if path.is_relative_to(ROOT / "test")]
+
+
+def test_a_source_package_has_a_setup_cfg_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "setup.cfg").touch()
+    assert leftovers(tmp_path) == ["setup.cfg"]
+    (tmp_path / "PKG-INFO").touch()
+    assert leftovers(tmp_path) == []
 
 
 def test_the_generated_runs_api_stays_short() -> None:

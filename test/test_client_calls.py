@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
+import os
 import pickle
 import socket
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -58,6 +62,18 @@ def test_only_reading_and_searching_are_repeated(case: Case) -> None:
             assert refused.value.ambiguous
             assert "may have carried out" in str(refused.value)
             assert len(server.requests) == 1
+
+
+def test_an_error_with_a_body_nested_too_deep_keeps_its_text_and_pickles() -> None:
+    body = '{"detail":' * 900 + '"no"' + "}" * 900
+    with (
+        SocketServer(response(body.encode(), 404)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+        pytest.raises(acp_client_v0_1.NotFoundException) as refused,
+    ):
+        acp_client_v0_1.RunsApi(client).get_run("r")
+    copied = pickle.loads(pickle.dumps(refused.value))
+    assert copied.body == copied.data == body
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -160,6 +176,164 @@ def test_the_end_of_the_with_frees_the_sockets_and_a_stream_goes_on() -> None:
         assert eventually(lambda: server.still_open == 1)
         assert [event.id for event in stream.raw_events()] == ["1"]
         assert eventually(lambda: not server.still_open)
+
+
+RUN = next(case for case in CASES if case.name == "get_run")
+
+
+def test_numbers_in_headers_are_sent_as_text() -> None:
+    with (
+        SocketServer(answer_of(RUN)) as server,
+        ApiClient(Configuration(host=server.url), "X-N", 5) as client,  # type: ignore[arg-type]
+    ):
+        headers: Any = {"X-Half": 0.5, "X-Flag": True}
+        RunsApi(client).get_run("r1", _headers=headers)
+    sent = server.requests[0].headers
+    assert (sent["x-n"], sent["x-half"], sent["x-flag"]) == ("5", "0.5", "true")
+
+
+def test_credentials_of_one_call() -> None:
+    with (
+        SocketServer(answer_of(RUN)) as server,
+        ApiClient(Configuration(host=server.url, access_token="t"), cookie="c=1") as client,
+    ):
+        runs = RunsApi(client)
+        runs.get_run("r1", _request_auth={})
+        runs.get_run("r1", _request_auth={"in": "cookie", "key": "k", "value": "v w"})
+        runs.get_run("r1", _request_auth={"in": "query", "key": "k y", "value": "v&w"})
+        with pytest.raises(acp_client_v0_1.ApiException):
+            auth = {"in": "query", "key": "k", "value": 5}
+            runs.get_run_output("r1", block_timeout=3, _request_auth=auth)
+    nothing, cookie, query, both = server.requests
+    assert nothing.headers["authorization"] == "Bearer t"
+    assert cookie.headers["cookie"] == "c=1; k=v%20w" and "authorization" not in cookie.headers
+    assert query.headers["cookie"] == "c=1" and "authorization" not in query.headers
+    assert query.raw_head.startswith(b"GET /runs/r1?k%20y=v%26w HTTP/1.1\r\n")
+    assert b"/runs/r1/output?block_timeout=3&k=5 " in both.raw_head
+
+
+def test_a_credential_in_the_query_stays_with_its_origin() -> None:
+    """The server repeats it in its redirects, as many do with a whole query."""
+    auth = {"in": "query", "key": "k", "value": SECRET}
+
+    def moved(place: str) -> bytes:
+        return head(307, location=f"{place}?a=1&k={SECRET}&b=2", content_length="0")
+
+    with (
+        SocketServer(answer_of(RUN)) as other,
+        SocketServer(moved("/there"), moved(other.url + "/elsewhere")) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        RunsApi(client).get_run("r1", _request_auth=auth)
+    assert [request.raw_head.split()[1].decode() for request in server.requests] == [
+        f"/runs/r1?k={SECRET}",
+        f"/there?a=1&b=2&k={SECRET}",
+    ]
+    assert other.requests[0].raw_head.split()[1] == b"/elsewhere?a=1&b=2"
+
+
+@pytest.mark.parametrize("place", ["query", "cookie", "header"])
+def test_a_credential_of_one_call_is_shown_nowhere(
+    place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    auth = {"in": place, "key": "k", "value": SECRET}
+    moved = head(303, location="ftp://x/", content_length="0")
+    answers = ([RESET], response(b'"no"', 404), moved, response(b"{}"))
+    with (
+        caplog.at_level(logging.DEBUG),
+        SocketServer(*answers) as server,
+        ApiClient(Configuration(host=server.url, retries=False)) as client,
+    ):
+        client.configuration.debug = True
+        for _ in answers:
+            with pytest.raises(acp_client_v0_1.ApiException) as failure:
+                RunsApi(client).get_run("r1", _request_auth=auth)
+            error = failure.value
+            assert error.url == f"{server.url}/runs/r1"
+            shown = "".join(traceback.format_exception(error))
+            assert SECRET not in f"{error}{error!r}{pickle.dumps(error)!r}{vars(error)!r}{shown}"
+        raw = RunsApi(client).get_run_without_preload_content("r1", _request_auth=auth)
+        assert SECRET not in f"{raw!r}{raw.geturl()}"
+        raw.close()
+    client.configuration.debug = False
+    assert len(server.requests) == 5
+    assert all(SECRET.encode() in request.raw_head for request in server.requests)
+    assert "urllib3" in {record.name.partition(".")[0] for record in caplog.records}
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type", "body", "data"),
+    [
+        (b"\xe9", "text/plain; charset=latin-1", "é", "é"),
+        (b'{"detail": "\xe9"}', "application/json; charset=latin-1", '{"detail": "é"}', "é"),
+        (b"\xe9", "text/plain", "\ufffd", "\ufffd"),
+        (b"\xe9", "text/plain; charset=none-such", "\ufffd", "\ufffd"),
+        ('"é"'.encode("utf-16-le"), "text/plain; charset=utf-16-le", '"é"', "é"),
+    ],
+)
+def test_body_and_data_of_an_error_have_one_charset(
+    content: bytes, content_type: str, body: str, data: str
+) -> None:
+    with (
+        SocketServer(response(content, 404, content_type=content_type)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+        pytest.raises(acp_client_v0_1.NotFoundException) as failure,
+    ):
+        RunsApi(client).get_run("r1")
+    error = failure.value
+    assert error.body == body
+    assert (error.data["detail"] if isinstance(error.data, dict) else error.data) == data
+
+
+def test_data_is_found_in_utf_16_that_nobody_named() -> None:
+    with (
+        SocketServer(response('{"detail": "é"}'.encode("utf-16"), 404)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+        pytest.raises(acp_client_v0_1.NotFoundException, match="é"),
+    ):
+        RunsApi(client).get_run("r1")
+
+
+@pytest.mark.parametrize("window", [10**7, 10**10, 2**63 - 1])
+def test_a_block_that_is_longer_than_any_wait(window: int) -> None:
+    with (
+        SocketServer(head(204)) as server,
+        ApiClient(Configuration(host=server.url, block_margin=10**6)) as client,
+    ):
+        assert RunsApi(client).get_run_output("r1", block_timeout=window) is None
+        client.configuration.timeout = 5
+        assert RunsApi(client).get_run_output("r1", block_timeout=window) is None
+        with pytest.raises(acp_client_v0_1.ApiValueError, match="too short"):
+            RunsApi(client).get_run_output("r1", block_timeout=window, _request_timeout=5)
+    assert len(server.requests) == 2
+
+
+def test_an_error_speaks_of_no_class_of_this_package() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with (
+        ApiClient(Configuration(host=url, retries=False)) as client,
+        pytest.raises(ConnectionException) as failure,
+    ):
+        RunsApi(client).get_run("r1")
+    reason = f"cannot connect to {url}: {os.strerror(errno.ECONNREFUSED)}"
+    assert failure.value.reason == reason
+
+
+def test_a_model_is_sent_as_it_says_itself() -> None:
+    text = '{"agent_id": "a", "input": {"n": null}, "config": null, "later": null, "new": 1}'
+    run = RunCreate.from_json(text)
+    with (
+        SocketServer(response(b'"no"', 404)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        with pytest.raises(acp_client_v0_1.NotFoundException):
+            RunsApi(client).create_run(run)
+        assert client.sanitize_for_serialization({"run": [run]}) == {"run": [run.to_dict()]}
+    sent = json.loads(server.requests[0].body)
+    assert sent == json.loads(run.to_json())
+    assert "config" not in sent and sent["input"] == {"n": None} and sent["new"] == 1
 
 
 def test_errors_of_calls_with_credentials_show_none() -> None:

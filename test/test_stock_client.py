@@ -7,6 +7,7 @@ counterpart there: where credentials go, what is refused, what an error says.
 from __future__ import annotations
 
 import pytest
+from pydantic import SecretStr
 from support.socket_server import SocketServer, response
 
 from acp_client_v0_1 import (
@@ -35,7 +36,7 @@ def test_a_request_for_the_configured_host_has_everything() -> None:
         "/a/{b}",
         path_params={"b": "c d"},
         query_params={"flag": True, "list": ["x", "y z"]},
-        header_params={"X-Team": "red", "x-number": 3},
+        header_params={"X-Team": "red", "x-number": 3, "x-flag": True, "x-half": 0.5},
         body={"status": RunStatus.SUCCESS},
         collection_formats={"list": "csv"},
     )
@@ -48,6 +49,8 @@ def test_a_request_for_the_configured_host_has_everything() -> None:
         "x-api-key": "k",
         "x-team": "red",
         "x-number": "3",
+        "x-flag": "true",
+        "x-half": "0.5",
     }
 
 
@@ -72,6 +75,20 @@ def test_the_auth_of_a_request_takes_the_place_of_the_configured_one() -> None:
     auth = {"in": "header", "key": "x-key", "value": "v"}
     a_client().update_params_for_auth(headers, [], [], "/x", "GET", None, auth)
     assert headers == {"Accept": "a", "x-key": "v"}
+    headers = {"Accept": "a"}
+    a_client().update_params_for_auth(headers, [], [], "/x", "GET", None, {})
+    assert set(headers) == {"Accept", "Authorization", "x-api-key"}
+
+
+def test_a_cookie_joins_the_others_and_a_parameter_the_query() -> None:
+    for own, cookie in (({}, "c=1; k=v%20w"), ({"cookie": "d=2"}, "d=2; k=v%20w")):
+        auth = {"in": "cookie", "key": "k", "value": "v w"}
+        request = a_client().param_serialize("GET", "/x", header_params=own, _request_auth=auth)
+        assert {k.lower(): v for k, v in request[2].items()}["cookie"] == cookie
+    auth = {"in": "query", "key": "k", "value": "v w"}
+    request = a_client().param_serialize("GET", "/x", None, {"a": 1}, _request_auth=auth)
+    assert request[1] == f"{HOST}/x?a=1&k=v%20w"
+    assert "Authorization" not in request[2]
 
 
 @pytest.mark.parametrize("segment", ["", ".", ".."])
@@ -83,6 +100,9 @@ def test_a_path_parameter_cannot_change_the_path(segment: str) -> None:
 def test_what_cannot_be_sent_is_refused() -> None:
     with pytest.raises(ApiTypeError, match="run_id"):
         a_client().param_serialize("GET", "/runs/{run_id}", {"run_id": None})
+    for value in (None, {"a": 1}, ["a"]):
+        with pytest.raises(ApiTypeError, match="x-a"):
+            a_client().param_serialize("GET", "/x", header_params={"x-a": value})
     with pytest.raises(ApiValueError, match="files"):
         a_client().param_serialize("POST", "/x", files={"f": b""})
 
@@ -92,6 +112,7 @@ def test_an_answer_is_decoded_by_its_status() -> None:
         response(b'"pending"'),
         response(b'"pending"', 201),
         response(b"\x00\x01", content_type=""),
+        response(b'"\xe9"', content_type="application/json; charset=latin-1"),
         response(b"no JSON"),
         response(b"<a/>", content_type="application/xml"),
         response(b'{"detail": "none such"}', 404),
@@ -99,7 +120,7 @@ def test_an_answer_is_decoded_by_its_status() -> None:
     ]
     with SocketServer(*answers) as server, ApiClient(Configuration(host=server.url)) as client:
         received = [client.call_api("GET", server.url + "/x") for _ in answers]
-        listed, other, raw, broken, foreign, missing, moved = received
+        listed, other, raw, latin, broken, foreign, missing, moved = received
         types = {"200": "RunStatus", "default": "str"}
         reply = client.response_deserialize(listed, types)
         assert (reply.data, reply.status_code) == (RunStatus.PENDING, 200)
@@ -107,6 +128,7 @@ def test_an_answer_is_decoded_by_its_status() -> None:
         assert client.response_deserialize(other, {"200": "Run"}).data is None
         assert client.response_deserialize(other).raw_data == b'"pending"'
         assert client.response_deserialize(raw, {"2XX": "bytearray"}).data == b"\x00\x01"
+        assert client.response_deserialize(latin, {"200": "str"}).data == "é"
         with pytest.raises(ResponseValidationError):
             client.response_deserialize(broken, {"200": "Run"})
         with pytest.raises(ResponseDecodeError, match="application/xml"):
@@ -128,6 +150,26 @@ def test_types_go_by_the_names_that_stock_clients_use() -> None:
         assert client.deserialize(text, name, "application/json") == value
     with pytest.raises(ApiValueError, match="Rum"):
         client.deserialize("{}", "Rum", None)
+
+
+def test_secrets_are_revealed_wherever_they_are() -> None:
+    value = {"a": [SecretStr("s"), 1], "b": (SecretStr("t"),)}
+    assert a_client().sanitize_for_serialization(value) == {"a": ["s", 1], "b": ["t"]}
+
+
+def test_null_is_none_whatever_the_type() -> None:
+    for text in ("null", b" null\n"):
+        for name in ("Run", "List[Run]", "int", "str"):
+            assert a_client().deserialize(text, name, "application/json") is None
+    with pytest.raises(ResponseValidationError):
+        a_client().deserialize("[null]", "List[Run]", "application/json")
+
+
+def test_text_of_an_unknown_type_is_taken_as_it_is() -> None:
+    assert a_client().deserialize(b"plain", "str", None) == "plain"
+    for text, kind in (("plain", "str"), (b"\xff", "str")):
+        with pytest.raises(ResponseValidationError):
+            a_client().deserialize(text, kind, "application/json")
 
 
 def test_an_enum_reads_json_as_tolerantly_as_an_answer() -> None:

@@ -5,6 +5,7 @@ package's name, in a temporary folder. Then, each client in processes of its own
 
 * `dropin/describe.py` describes what a caller can use of it, by introspection; each name of the
   stock client has to be here, with a compatible signature, or in `dropin/differences.yaml`;
+* `dropin/evaluate.py` tries what that list says behaves otherwise here on purpose;
 * each of `dropin/scripts/` runs against a local server of its own; what the two runs print has to
   be equal, and so has what the two servers received.
 """
@@ -21,16 +22,24 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dropin.compare import Surface, differences, judge, reviewed
+from dropin.compare import (
+    Surface,
+    differences,
+    judge,
+    judge_behaviour,
+    reviewed,
+    reviewed_behaviour,
+)
 from dropin.stock import generate_stock_client
 
 from acp_client_v0_1.testing import LocalServer, RecordedRequest
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ROOT / "tools" / "dropin"
+REVIEWED = PARTS / "differences.yaml"
 SCRIPTS = sorted((PARTS / "scripts").glob("*.py"))
 # The headers that a caller sets; the others are the transport's.
-COMPARED_HEADERS = ("content-type", "cookie", "x-first", "x-second", "x-call")
+COMPARED_HEADERS = ("content-type", "cookie", "x-first", "x-second", "x-third", "x-call")
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -43,12 +52,21 @@ def describe(client: Path) -> Surface:
 def compare_surfaces(stock: Path) -> list[str]:
     """Compare each public name of the stock client with this one's; say what is wrong."""
     theirs, ours = describe(stock), describe(ROOT)
-    found, entries = differences(theirs, ours), reviewed(PARTS / "differences.yaml")
+    found, entries = differences(theirs, ours), reviewed(REVIEWED)
     print(
         f"{len(theirs)} public names of the stock client; {len(found)} differences, "
         f"{len(entries)} entries in the reviewed list"
     )
     return judge(found, entries)
+
+
+def compare_behaviour(stock: Path) -> list[str]:
+    """Try what the reviewed list says behaves otherwise here; say what does not."""
+    expressions = list(reviewed_behaviour(REVIEWED))
+    command = [sys.executable, "-W", "error", str(PARTS / "evaluate.py"), *expressions]
+    theirs, ours = (json.loads(_output(command, client)) for client in (stock, ROOT))
+    print(f"{len(expressions)} expressions that give something else")
+    return judge_behaviour(expressions, theirs, ours)
 
 
 def compare_scripts(stock: Path) -> Iterator[str]:
@@ -107,7 +125,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="acp-dropin-") as folder:
         stock = Path(folder)
         generate_stock_client(stock)
-        faults = [*compare_surfaces(stock), *compare_scripts(stock)]
+        faults = [*compare_surfaces(stock), *compare_behaviour(stock), *compare_scripts(stock)]
     print(*faults, sep="\n", end="\n" if faults else "")
     print("NOT a drop-in replacement" if faults else "a drop-in replacement of the stock client")
     return 1 if faults else 0

@@ -3,8 +3,8 @@
 Built is always a copy of the checkout, under one fixed time and one owner, so that the same source
 gives the same bytes anywhere. The check builds once from the checkout and once more from the
 source package: equal bytes prove both that the build is reproducible and that the source package
-is complete. Then it installs the wheel in a fresh environment and runs the README's first script
-there, as a new user would.
+is complete. It runs the quick tests inside the unpacked source package. Then it installs the wheel
+in a fresh environment and runs the README's first script there, as a new user would.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ EPOCH = 1_577_836_800
 
 # Parts of the checkout that serve its development only and are left out of the source package.
 CHECKOUT_ONLY = (".ci/", ".github/", ".gitignore", ".pre-commit-config.yaml")
+
+# Tests that look at the files around them, which is what differs in a source package.
+TESTS_OF_FILES = ("border", "contract", "docstrings", "packaging")
 
 
 def build(source: Path, out: Path) -> tuple[Path, Path]:
@@ -79,15 +82,30 @@ def _same(what: str, held: set[str], wanted: set[str]) -> None:
 
 def check_rebuild(wheel: Path, sdist: Path, work: Path) -> None:
     """Build from the source package and compare the bytes with the packages at hand."""
-    with tarfile.open(sdist) as tar:
-        # The filter exists in every supported patch release, and by default only from 3.14 on.
-        tar.extractall(work / "unpacked", filter="data")
-    (source,) = (work / "unpacked").iterdir()
+    source = _unpack(sdist, work / "unpacked")
     _remove_additions(source)
     for again, first in zip(build(source, work / "again"), (wheel, sdist), strict=True):
         if again.read_bytes() != first.read_bytes():
             raise SystemExit(f"{first.name} is not reproducible: its second build differs")
     print("a second build, from the source package, gives the same bytes")
+
+
+def check_tests(sdist: Path, work: Path) -> None:
+    """Run the tests that look at files in the source package as it was made."""
+    source = _unpack(sdist, work / "tested")
+    names = [f"test/test_{name}.py" for name in TESTS_OF_FILES]
+    options = ["-q", "-p", "no:cacheprovider"]
+    run([sys.executable, "-m", "pytest", *options, *names], cwd=source, quiet=True)
+    print("the tests of files pass in the source package")
+
+
+def _unpack(sdist: Path, into: Path) -> Path:
+    """Unpack a source package; gives the folder with the sources."""
+    with tarfile.open(sdist) as tar:
+        # The filter exists in every supported patch release, and by default only from 3.14 on.
+        tar.extractall(into, filter="data")
+    (source,) = into.iterdir()
+    return source
 
 
 def _remove_additions(source: Path) -> None:
@@ -135,6 +153,7 @@ def check(work: Path) -> None:
     run([sys.executable, "-m", "twine", "check", "--strict", str(wheel), str(sdist)])
     check_contents(wheel, sdist, checkout)
     check_rebuild(wheel, sdist, work)
+    check_tests(sdist, work)
     check_install(wheel, work)
 
 

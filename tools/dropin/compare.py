@@ -3,12 +3,13 @@
 Strategy: a difference is found for each name of the stock client by itself and is keyed by that
 name, so that the reviewed list in `differences.yaml` can speak of names. An entry of the list may
 be a pattern (`models.*.oneof_*`) and may allow one difference alone (`rest.A: is no IOBase`); each
-has to match something, or it is out of date.
+has to match something, or it is out of date. What behaves otherwise under the same name is listed
+as an expression, which has to give something else on either client.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -89,8 +90,17 @@ def _parameter_faults(stock: list[dict[str, Any]], ours: list[dict[str, Any]]) -
 
 def reviewed(path: Path) -> dict[str, str]:
     """Read the reviewed list: the pattern of each entry and its reason."""
+    return _entries(path, "names")
+
+
+def reviewed_behaviour(path: Path) -> dict[str, str]:
+    """Read the reviewed list: each expression that gives something else, and its reason."""
+    return _entries(path, "expressions")
+
+
+def _entries(path: Path, key: str) -> dict[str, str]:
     groups = yaml.safe_load(path.read_text("utf-8"))
-    return {pattern: group["reason"] for group in groups for pattern in group["names"]}
+    return {entry: group["reason"] for group in groups for entry in group.get(key, ())}
 
 
 def judge(found: list[Difference], entries: dict[str, str]) -> list[str]:
@@ -99,4 +109,13 @@ def judge(found: list[Difference], entries: dict[str, str]) -> list[str]:
     unneeded = [pattern for pattern in entries if not any(d.matches(pattern) for d in found)]
     return [f"{d.name}: {d.what}" for d in unlisted] + [
         f"the reviewed list has {pattern}, which is no difference any more" for pattern in unneeded
+    ]
+
+
+def judge_behaviour(expressions: Iterable[str], stock: list[str], ours: list[str]) -> list[str]:
+    """Say which expressions of the reviewed list give the same on both clients."""
+    return [
+        f"the reviewed list has {expression}, which is {there} on both clients"
+        for expression, there, here in zip(expressions, stock, ours, strict=True)
+        if there == here
     ]

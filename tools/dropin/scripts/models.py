@@ -48,6 +48,7 @@ print(run.created_at == run.updated_at, run.status == "success", run.status.valu
 print(run.to_dict()["creation"], run.to_dict()["created_at"].isoformat())
 print(json.loads(run.to_json()))
 print(Run.from_dict(json.loads(run.to_json())) == run, "run_id" in run.to_str())
+print(Run.from_dict(None), RunCreate.from_dict(None))
 print(str(run.run_id), run.creation.agent_id, isinstance(run.creation, RunCreate))
 
 result = RunResult(type="result", run_id="r", status="success", result={"answer": 42})

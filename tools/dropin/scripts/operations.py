@@ -19,6 +19,7 @@ configuration = acp_client_v0_1.Configuration(host=sys.argv[1])
 with acp_client_v0_1.ApiClient(configuration, "x-first", "1", cookie="a=b") as client:
     client.set_default_header("x-second", "2")
     client.user_agent = "script/1"
+    client.default_headers["x-third"] = 3
     agents, runs, threads = AgentsApi(client), RunsApi(client), ThreadsApi(client)
 
     found = agents.search_agents({"limit": 3})
@@ -46,6 +47,8 @@ with acp_client_v0_1.ApiClient(configuration, "x-first", "1", cookie="a=b") as c
     # urllib3's response, unread.
     response = runs.get_run_without_preload_content(run.run_id, _headers={"x-call": "3"})
     print(response.status, b'"run_id"' in response.data, response.headers.get("content-type"))
+    response = runs.get_run_without_preload_content(run.run_id, _headers={"x-call": 3})
+    print(response.status, len(runs.search_runs({}, _headers={"x-call": True}, _request_auth={})))
     response = runs.get_run_without_preload_content("00000000-0000-4000-8000-000000000000")
     print(response.status, b"not found" in response.data.lower())
 

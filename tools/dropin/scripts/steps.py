@@ -59,6 +59,9 @@ print(client.deserialize('{"a": 1}', "Dict[str, object]", None))
 print(client.deserialize("3", "int", "application/json; charset=utf-8"))
 print(client.deserialize("plain", "str", "text/plain"))
 print(client.deserialize('"pending"', "RunStatus", "application/json").value)
+print(client.deserialize("plain", "str", None), client.deserialize('"text"', "str", None))
+for name in ("Run", "int", "str", "RunStatus", "List[Run]", "Optional[int]", "object"):
+    print(client.deserialize("null", name, "application/json"))
 try:
     client.deserialize("<xml/>", "Run", "application/xml")
 except ApiException as error:
@@ -77,11 +80,34 @@ for value in (
     RunStatus.SUCCESS,
     datetime(2026, 1, 2, 3, 4, 5, 600000),
     SecretStr("secret"),
+    {"secrets": [SecretStr("secret")], "models": [RunCreate(agent_id="a")]},
+    RunCreate.from_json('{"agent_id": "a", "input": {"n": null}, "config": null}'),
 ):
     print(client.sanitize_for_serialization(value))
 moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 text = client.sanitize_for_serialization({"at": moment})["at"]
 print(datetime.fromisoformat(text.replace("Z", "+00:00")) == moment)
+
+# Credentials of one request; the stock client looks at them only where an operation has schemes.
+numbers = {"x-third": 5, "x-second": True, "Cookie": "a=b"}
+parts = client.param_serialize("GET", "/runs/{run_id}", {"run_id": True}, header_params=numbers)
+print(parts[1].removeprefix(sys.argv[1]), str(parts[2]["x-second"]), parts[2]["Cookie"])
+client.call_api(*parts).read()
+for place in ("header", "cookie", "query"):
+    auth = {"in": place, "type": "api_key", "key": "x-call", "value": "a b;c=d/é"}
+    for cookie in ({}, {"Cookie": "a=b"}):
+        headers, queries = {"x-first": "1", **cookie}, [("x", 1)]
+        client.update_params_for_auth(headers, queries, ["any"], "/x", "GET", None, auth)
+        print(headers, queries)
+    auth["value"] = "v w"
+    parts = client.param_serialize("GET", "/x", None, [], auth_settings=["any"], _request_auth=auth)
+    print(parts[1].removeprefix(sys.argv[1]), parts[2].get("x-call"), parts[2].get("Cookie"))
+    client.call_api(*parts).read()
+client.cookie = "of=client"
+auth = {"in": "cookie", "key": "call", "value": "v"}
+parts = client.param_serialize("GET", "/x", auth_settings=["any"], _request_auth=auth)
+print(parts[2]["Cookie"])
+client.cookie = None
 
 formats = {"c": "csv", "s": "ssv", "t": "tsv", "p": "pipes", "m": "multi"}
 for name in formats:
@@ -92,4 +118,6 @@ print(client.parameters_to_url_query([("o", {"a": 1}), ("n", 1.5)], None))
 print(client.select_header_accept([]), client.select_header_content_type(["text/a", "text/b"]))
 print(client.select_header_content_type(["text/a", "application/vnd+JSON"]))
 print(client.client_side_validation, client.default_headers["x-first"], client.cookie)
+answer = acp_client_v0_1.ApiResponse(status_code=200, data=1, raw_data=b"1")
+print(answer.status_code, answer.headers, answer.data, answer.raw_data)
 print(isinstance(run, Run), acp_client_v0_1.ApiResponse is type(reply) or type(reply).__name__)
