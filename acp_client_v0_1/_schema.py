@@ -20,10 +20,10 @@ Invariants:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta, timezone, tzinfo
 from enum import Enum
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import (
     BaseModel,
@@ -39,6 +39,8 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, InitErrorDetails, core_schema, to_json
 from typing_extensions import Self
+
+from acp_client_v0_1._null_fields import any_null, with_nulls
 
 __all__ = [
     # base classes (that of a oneOf is in _one_of)
@@ -73,20 +75,27 @@ class Conversions(BaseModel):
 
         Returns:
             A new dictionary, keyed by the names on the wire. Dates stay ``datetime``, enums stay
-            members, unknown fields are included.
+            members, unknown fields are included, also those that are null.
         """
         dumped: dict[str, Any] = self.model_dump(by_alias=True, exclude_none=True)
-        return dumped
+        return with_nulls(self, dumped) if any_null(self) else dumped
 
     def to_json(self) -> str:
         """Return the model as compact JSON text, without fields that are None."""
+        if any_null(self):
+            return to_json(self._plain(), inf_nan_mode="constants").decode()
         return self.model_dump_json(by_alias=True, exclude_none=True)
 
     def to_str(self) -> str:
         """Return the model for a person to read: its dictionary, one field a line."""
         from pprint import pformat  # loaded only for who looks at a model
 
-        return pformat(self.model_dump(mode="json", by_alias=True, exclude_none=True))
+        return pformat(self._plain())
+
+    def _plain(self) -> Any:
+        """The model as JSON has it."""
+        plain = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return with_nulls(self, plain) if any_null(self) else plain
 
     @classmethod
     def from_json(cls, json_str: str | bytes | bytearray) -> Self:
@@ -95,17 +104,23 @@ class Conversions(BaseModel):
         Args:
             json_str: one JSON object, as text or as UTF-8 bytes.
 
+        Returns:
+            The model.
+
         Raises:
             pydantic.ValidationError: (a ``ValueError``) it is no JSON, or does not fit the model.
         """
         return cls.model_validate_json(json_str)
 
     @classmethod
-    def from_dict(cls, obj: Any) -> Self:
+    def from_dict(cls, obj: Mapping[str, Any] | Conversions) -> Self:
         """Read a model from a dictionary that holds received data, as tolerantly as JSON.
 
         Args:
             obj: a mapping keyed by the names on the wire, or an instance of the model.
+
+        Returns:
+            The model; an instance comes back as it is.
 
         Raises:
             pydantic.ValidationError: (a ``ValueError``) it does not fit the model.
@@ -141,6 +156,27 @@ class Model(Conversions):
     # received data tolerant, and fast.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
+    # The types leave None out: with an overload for it, a checker could not tell which of the two
+    # `from_dict(json.loads(text))` means, and would know nothing of the result.
+    @classmethod
+    def from_dict(cls, obj: Mapping[str, Any] | Conversions) -> Self:
+        """Read a model from a dictionary that holds received data, as tolerantly as JSON.
+
+        None, which the types rule out, comes back as it is, as from the models that
+        openapi-generator's own templates make.
+
+        Args:
+            obj: a mapping keyed by the names on the wire, or an instance of the model.
+
+        Returns:
+            The model; an instance comes back as it is.
+
+        Raises:
+            pydantic.ValidationError: (a ``ValueError``) it does not fit the model.
+        """
+        given: Any = obj
+        return cast("Self", given) if given is None else super().from_dict(obj)
+
     def __setattr__(self, name: str, value: Any) -> None:
         """Assign a validated value, refusing names that the model does not have."""
         if not name.startswith("_") and name not in type(self).model_fields:
@@ -158,8 +194,8 @@ class OpenEnum(str, Enum):
     """Base of the enums: closed for what is sent, open for what a server answers.
 
     A value that the contract does not list, received in JSON, becomes a member that carries it:
-    ``member.value`` is what came, and :attr:`is_known` is false. ``RunStatus("…")`` and
-    constructors refuse such a value.
+    ``member.value`` is what came, and :attr:`is_known` is false. Such a member can be sent back;
+    as a ``str``, ``RunStatus("…")`` and constructors refuse a value that is not listed.
     """
 
     @property
@@ -173,6 +209,9 @@ class OpenEnum(str, Enum):
 
         Args:
             json_str: one JSON string, as text or as UTF-8 bytes.
+
+        Returns:
+            The member; one of its own for a value that the contract does not list.
 
         Raises:
             pydantic.ValidationError: (a ``ValueError``) it is no JSON string.

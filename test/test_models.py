@@ -13,6 +13,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from acp_client_v0_1 import models
+from acp_client_v0_1._one_of import OneOf
 from acp_client_v0_1.models import (
     AgentCapabilities,
     AgentSearchRequest,
@@ -122,6 +123,13 @@ def test_what_came_goes_back(model: type[Any], answer: dict[str, Any]) -> None:
     assert model.from_dict(answer) == value
     assert model.from_dict(value) is value
     assert model.model_validate_json(json.dumps(answer)) == value
+
+
+@pytest.mark.parametrize("model", [model for model, _ in ANSWERS if not issubclass(model, OneOf)])
+def test_no_dictionary_is_no_model(model: Any) -> None:
+    assert model.from_dict(None) is None
+    with pytest.raises(ValidationError):
+        model.from_json("null")
 
 
 @EACH
@@ -241,6 +249,27 @@ def test_unknown_fields_are_kept(model: type[Any], answer: dict[str, Any]) -> No
     assert as_json(value)["new_in_0_2"] == {"x": [1, None]}
     assert pickle.loads(pickle.dumps(value)) == value
     assert "new_in_0_2" in repr(value) and "new_in_0_2" in str(value)
+
+
+@EACH
+def test_unknown_fields_that_are_null_are_kept(model: type[Any], answer: dict[str, Any]) -> None:
+    """Also inside: a null of the contract was not set, one outside it is news from a server."""
+
+    def with_news(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: with_news(item) for key, item in value.items()} | {"news": None}
+        return [with_news(item) for item in value] if isinstance(value, list) else value
+
+    kept = read(model, with_news(answer))
+    assert as_json(kept) == with_news(as_json(read(model, answer)))  # which has defaults as well
+    assert read(model, as_json(kept)) == kept
+    assert model.from_dict(kept.to_dict()) == kept
+    assert "'news': None" in str(kept)
+
+
+def test_a_null_that_came_is_sent_back() -> None:
+    creation = read(RunCreate, {"agent_id": "a", "news": None, "webhook": None})
+    assert as_json(creation) == {"agent_id": "a", "news": None}
 
 
 def test_unknown_fields_do_not_disturb_a_model() -> None:
