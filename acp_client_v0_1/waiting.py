@@ -3,8 +3,9 @@
 Strategy: a loop of blocking calls under one deadline. Each asks the server to hold the request for
 a window that fits into what remains. What ends such a call without an output decides about the
 next: a full window is followed by another at once; an early 204 by a pause that grows, so that a
-server which ignores the window is not asked in a hot loop; a failure that may pass by a pause, and
-by a smaller window where the server, or a proxy before it, has cut the one before.
+server which ignores the window is not asked in a hot loop; a failure that may pass by a pause, as
+long as the server asks for, and by a smaller window where the server, or a proxy before it, has cut
+the one before (see `_Window`).
 
 Invariants: the end is an output, an error that waiting cannot mend, or `RunWaitTimeout`, at the
 deadline plus scheduling noise; all state is in one object per wait, so that threads do not meet.
@@ -13,11 +14,13 @@ deadline plus scheduling noise; all state is in one object per wait, so that thr
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from acp_client_v0_1._http.retry import retry_after
 from acp_client_v0_1.deadline import Deadline, Timeout
 from acp_client_v0_1.exceptions import (
     ApiException,
@@ -30,22 +33,25 @@ from acp_client_v0_1.exceptions import (
     ProxyException,
     RunWaitTimeout,
 )
+from acp_client_v0_1.models.run_status import RunStatus
 
 if TYPE_CHECKING:
     from acp_client_v0_1.api.runs_api import RunsApi
     from acp_client_v0_1.models.run_output import RunOutput
-    from acp_client_v0_1.models.run_status import RunStatus
 
 __all__ = ["wait_for_run_output"]
 
 _log = logging.getLogger(__name__)
 
 _FIRST_PAUSE = 0.5  # seconds; doubles with each early end in a row
-_LONGEST_PAUSE = 2.0  # seconds
+_LONGEST_PAUSE = 2.0  # seconds, unless the server asks for more
+_LONGEST_ASKED = 120.0  # seconds; the most that Retry-After gets where no timeout bounds it
 _MARGIN = 10.0  # seconds that a call may take beyond its window
 _PATIENCE = 300.0  # seconds of nothing but failures, where no timeout says when to stop
 _STATUS_EVERY = 5.0  # seconds between two looks at the run's status, for the callback
 _STOP_WINDOW = 1  # seconds; the longest window where an event may ask to stop
+_HELD = 1.0  # seconds after which a request that failed was being held
+_FULL_WINDOWS = 4  # before a longer one is tried than what was cut; to the power of the cuts
 _TRANSIENT = (
     ApiTimeoutError,
     ConnectionException,
@@ -66,7 +72,8 @@ def wait_for_run_output(
 ) -> RunOutput:
     """Wait until a run has an output: a result, an interrupt or an error.
 
-    Failures that may pass (a connection that breaks, 408, 429, 5xx) are survived.
+    Failures that may pass (a connection that breaks, 408, 429, 5xx) are survived, with pauses as
+    long as ``Retry-After`` asks for; two minutes are the longest if there is no ``timeout``.
 
     Args:
         runs_api: What asks the server.
@@ -75,7 +82,9 @@ def wait_for_run_output(
             nothing but failures end the wait with the last of them.
         block_timeout: Seconds for which the server is asked to hold each request.
         on_pending: Called with the seconds elapsed and the run's status, after each request that
-            brought no output; the status is looked up every few seconds.
+            brought no output, those that failed included. The status is looked up every few
+            seconds while requests succeed; if it cannot be, it is the last that was known, at
+            first ``pending``. What this raises ends the wait.
         stop: Ends the wait when set, within about a second; later, but within 11 seconds, where
             the server does not answer.
 
@@ -98,6 +107,43 @@ def wait_for_run_output(
     return _Wait(runs_api, run_id, Deadline.after(total), block_timeout, on_pending, stop).run()
 
 
+class _Window:
+    """For how long the server is asked to hold a request.
+
+    A cut makes it shorter. That may have been the limit of a proxy, or an accident such as a
+    restart, after which short windows would only cost requests. To tell the two apart, a longer
+    window than the one that was cut is tried after some full ones, and after four times as many
+    each time that it is cut as well.
+
+    Attributes:
+        seconds: How long, at least 1.
+    """
+
+    def __init__(self, seconds: int) -> None:
+        self.seconds = seconds
+        self._longest = seconds
+        self._cut_at = math.inf  # seconds
+        self._cuts = 0  # since a window as long as what was cut was full
+        self._full = 0  # since the last cut
+
+    def note_cut(self, asked: int, took: float) -> None:
+        """Learn that a window of ``asked`` seconds was cut after ``took`` seconds."""
+        self.seconds = max(1, int(0.75 * took) if took < asked else asked // 2)
+        self._cut_at = min(took, asked)
+        self._cuts += 1
+        self._full = 0
+
+    def note_full(self, asked: int) -> None:
+        """Learn that the server has held a request for all of ``asked`` seconds."""
+        self._full += 1
+        if asked >= self._cut_at:
+            self._cut_at, self._cuts = math.inf, 0
+        longer = min(2 * self.seconds, self._longest)
+        # The exponent is bounded because nobody waits for more.
+        if longer < self._cut_at or self._full >= _FULL_WINDOWS ** min(self._cuts, 16):
+            self.seconds = longer
+
+
 class _Wait:
     """One wait and what it has learned so far."""
 
@@ -113,33 +159,34 @@ class _Wait:
         self._api = runs_api
         self._run_id = run_id
         self._deadline = deadline
-        self._window = window if stop is None else min(window, _STOP_WINDOW)
+        self._window = _Window(window if stop is None else min(window, _STOP_WINDOW))
         self._on_pending = on_pending
         self._stop = stop
         self._started = time.monotonic()
         self._early_ends = 0  # in a row
         self._last_success = self._started
-        self._status: RunStatus | None = None
-        self._status_seen = self._started - _STATUS_EVERY
+        self._status = RunStatus.PENDING  # or what was looked up last
+        self._next_look = self._started
 
     def run(self) -> RunOutput:
         failure: ApiException | None = None
         while True:
             self._check_end(failure)
+            failure = None
             asked = time.monotonic()
             window, limit = self._next_limits()
             try:
                 output = self._ask(window, limit)
             except ApiException as error:
-                self._survive(error, window, time.monotonic() - asked)
+                pause = self._survive(error, window, time.monotonic() - asked)
                 failure = error
-                continue
-            if output is not None:
-                return output
-            failure = None
-            self._last_success = time.monotonic()
-            self._report()
-            self._pause_if_early(window, self._last_success - asked)
+            else:
+                if output is not None:
+                    return output
+                self._last_success = time.monotonic()
+                pause = self._after_none(window, self._last_success - asked)
+            self._report(look_up=failure is None)
+            self._deadline.sleep(pause, self._stop)
 
     def _check_end(self, failure: ApiException | None) -> None:
         stopped = self._stop is not None and self._stop.is_set()
@@ -159,7 +206,7 @@ class _Wait:
         # limit of 0 would be refused as a mistake.
         remaining = max(0.001, self._deadline.remaining())
         # What is asked for must be less than what remains, if only by the time of a round trip.
-        window = int(min(self._window, max(0.0, remaining - 0.1)))
+        window = int(min(self._window.seconds, max(0.0, remaining - 0.1)))
         return window, min(remaining, window + _MARGIN)
 
     def _ask(self, window: int, limit: float) -> RunOutput | None:
@@ -167,47 +214,56 @@ class _Wait:
             self._run_id, block_timeout=window or None, _request_timeout=limit
         )
 
-    def _survive(self, error: ApiException, window: int, took: float) -> None:
-        """Adapt to a failure that may pass; raise any other."""
+    def _survive(self, error: ApiException, window: int, took: float) -> float:
+        """Adapt to a failure that may pass, and give the pause after it; raise any other."""
         if not _may_pass(error):
             raise error
-        if self._deadline.at is None and time.monotonic() - self._last_success > _PATIENCE:
+        unlimited = self._deadline.at is None
+        if unlimited and time.monotonic() - self._last_success > _PATIENCE:
             raise error
         _log.info("run %s: %s", self._run_id, error)
-        if took >= 1 and _is_cut(error):
-            self._window = max(1, int(0.75 * took) if took < window else window // 2)
-        self._pause()
+        if took >= _HELD and _is_cut(error):
+            self._window.note_cut(window, took)
+        wanted = _asked_pause(error)
+        return max(self._pause(), min(wanted, _LONGEST_ASKED) if unlimited else wanted)
 
-    def _pause_if_early(self, window: int, took: float) -> None:
-        if window and took >= 0.9 * window:
-            self._early_ends = 0
-        else:
-            self._pause()
+    def _after_none(self, window: int, took: float) -> float:
+        """Give the pause after an answer without an output; none follows a full window."""
+        if not window or took < 0.9 * window:
+            return self._pause()
+        self._early_ends = 0
+        self._window.note_full(window)
+        return 0.0
 
-    def _pause(self) -> None:
-        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(self._early_ends, 8))
+    def _pause(self) -> float:
+        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self._early_ends, 8))
         self._early_ends += 1
-        self._deadline.sleep(pause, self._stop)
+        return pause
 
-    def _report(self) -> None:
+    def _report(self, *, look_up: bool) -> None:
         if self._on_pending is None:
             return
-        if time.monotonic() - self._status_seen >= _STATUS_EVERY:
+        if look_up and time.monotonic() >= self._next_look:
             self._look_up_status()
-        if self._status is not None:
-            self._on_pending(time.monotonic() - self._started, self._status)
+        self._on_pending(time.monotonic() - self._started, self._status)
 
     def _look_up_status(self) -> None:
+        limit = self._deadline.bound(_MARGIN)
+        if not limit:
+            return  # the wait is over
+        pause = _STATUS_EVERY
         try:
-            limit = self._deadline.bound(_MARGIN)
-            if not limit:
-                return  # the wait is over
             self._status = self._api.get_run(self._run_id, _request_timeout=limit).status
         except ApiException as error:
-            if not _may_pass(error):
-                raise
+            # Whether the wait has to end, the next request for the output says.
             _log.info("run %s: its status is not known: %s", self._run_id, error)
-        self._status_seen = time.monotonic()
+            pause = max(pause, _asked_pause(error))
+        self._next_look = time.monotonic() + pause
+
+
+def _asked_pause(error: ApiException) -> float:
+    asked = retry_after(error.headers or {})
+    return 0.0 if asked is None else asked
 
 
 def _may_pass(error: ApiException) -> bool:
@@ -218,8 +274,6 @@ def _may_pass(error: ApiException) -> bool:
 
 def _is_cut(error: ApiException) -> bool:
     """Say whether the held request may have been ended from outside."""
-    return isinstance(error, (ConnectionException, ApiTimeoutError)) or error.status in (
-        408,
-        502,
-        504,
-    )
+    if isinstance(error, (ConnectionException, ApiTimeoutError)):
+        return error.sent
+    return error.status in (408, 502, 504)

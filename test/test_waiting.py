@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.socket_server import CLOSE, STALL, Connection, SocketServer, head, response
+from support.examples import RESULT, RUN
+from support.socket_server import (
+    CLOSE,
+    STALL,
+    Connection,
+    SocketServer,
+    head,
+    response,
+    serve_each,
+)
 from support.transport import Stopwatch
 
 from acp_client_v0_1 import (
@@ -22,18 +32,10 @@ from acp_client_v0_1 import (
     RunsApi,
     RunStatus,
     RunWaitTimeout,
+    ServiceException,
     wait_for_run_output,
 )
 
-RESULT = {"type": "result", "run_id": "r1", "status": "success", "result": {"n": 1}}
-RUN = {
-    "run_id": "r1",
-    "agent_id": "a1",
-    "creation": {"agent_id": "a1"},
-    "created_at": "2025-01-01T00:00:00Z",
-    "updated_at": "2025-01-01T00:00:00Z",
-    "status": "pending",
-}
 OUTPUT = response(json.dumps(RESULT).encode())
 PENDING = head(204)
 
@@ -56,7 +58,7 @@ class Runs:
         while (request := connection.read_request()) is not None:
             self.done_at = self.done_at or time.monotonic() + self.seconds
             if not request.path.startswith("/runs/r1/output"):
-                connection.play(response(json.dumps(RUN).encode()))
+                connection.play(response(json.dumps({**RUN, "status": "pending"}).encode()))
                 continue
             window = window_of(request.path)
             left = self.done_at - time.monotonic()
@@ -126,6 +128,78 @@ def test_a_cut_makes_the_window_smaller():
             assert len(others) <= 4
 
 
+def test_after_a_single_cut_the_window_grows_again(monkeypatch):
+    monkeypatch.setattr("acp_client_v0_1.waiting._FULL_WINDOWS", 2)
+    monkeypatch.setattr("acp_client_v0_1.waiting._FIRST_PAUSE", 0.01)
+    windows = []
+
+    def answer(connection):
+        while (request := connection.read_request()) is not None:
+            windows.append(window_of(request.path))
+            if len(windows) == 1:
+                connection.play([1.1, CLOSE])
+                return
+            if windows[-1] == 4:
+                connection.play(OUTPUT)
+            else:
+                connection.pause(windows[-1])
+                connection.play(PENDING)
+
+    with SocketServer(handler=answer) as server:
+        wait(server, timeout=20, block_timeout=8)
+    assert windows == [8, 1, 1, 2, 4]
+
+
+class Held:
+    """A server of another clock, which holds each request for its window, but never too long.
+
+    It stands for the API, and for the module ``time``.
+    """
+
+    def __init__(self, hours: float, cuts: dict[int, float], longest: float = math.inf) -> None:
+        self.now, self.end = 0.0, hours * 3600
+        self.cuts, self.longest = cuts, longest
+        self.windows, self.failed = [], 0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def get_run_output(self, run_id, *, block_timeout, _request_timeout):
+        window = block_timeout or 0
+        self.windows.append(window)
+        longest = min(self.longest, self.cuts.get(len(self.windows), math.inf))
+        self.now += min(window, longest)
+        if window >= longest:
+            self.failed += 1
+            raise ServiceException(504)
+
+    def wait(self, monkeypatch, **arguments) -> None:
+        for module in ("acp_client_v0_1.waiting", "acp_client_v0_1.deadline"):
+            monkeypatch.setattr(f"{module}.time", self)
+        with pytest.raises(RunWaitTimeout):
+            wait_for_run_output(self, "r1", timeout=self.end, **arguments)
+
+
+@pytest.mark.parametrize("cuts", [{1: 1.2}, {5: 29.0}, {1: 1.2, 4: 1.0}, {2: 20.0, 40: 3.0}])
+def test_an_accident_costs_few_requests(monkeypatch, cuts):
+    server = Held(hours=1, cuts=cuts)
+    server.wait(monkeypatch, block_timeout=30)
+    assert len(server.windows) < 120 + 30
+    assert server.failed == len(cuts)
+    assert server.windows[60:-6] == [30] * len(server.windows[60:-6])
+
+
+@pytest.mark.parametrize("longest", [1.5, 2.0, 7.0, 15.0, 20.0, 29.5, 30.0])
+def test_a_proxy_that_always_cuts_is_not_hit_again_and_again(monkeypatch, longest):
+    server = Held(hours=24, cuts={}, longest=longest)
+    server.wait(monkeypatch, block_timeout=30)
+    assert server.failed <= 9
+    assert len(server.windows) < 24 * 3600 / max(1, longest // 2) + 50
+
+
 def test_the_last_window_fits_into_what_remains():
     with (
         SocketServer(handler=Runs(60)) as server,
@@ -175,6 +249,54 @@ def test_failures_that_pass_are_survived(status):
     assert len(server.requests) == 2
 
 
+def test_retry_after_is_waited_for():
+    times = []
+
+    def busy(request):
+        times.append(time.monotonic())
+        asked = {1: "1", 2: "0"}.get(len(times))
+        return OUTPUT if asked is None else response(b"", 503, retry_after=asked)
+
+    with SocketServer(handler=serve_each(busy)) as server:
+        wait(server, timeout=10)
+    assert 1 <= times[1] - times[0] < 1.6
+    assert 0.9 < times[2] - times[1] < 1.6  # the pause of its own, which is longer
+
+
+def test_retry_after_is_waited_for_no_longer_than_the_wait_lasts():
+    with (
+        SocketServer(response(b'"busy"', 429, retry_after="300")) as server,
+        Stopwatch() as clock,
+        pytest.raises(RunWaitTimeout, match="busy"),
+    ):
+        wait(server, retries=3, timeout=1.5)
+    assert 1.4 < clock.seconds < 2
+    assert len(server.requests) == 1
+
+
+def test_retry_after_is_bounded_where_the_wait_is_not(monkeypatch):
+    monkeypatch.setattr("acp_client_v0_1.waiting._LONGEST_ASKED", 0.8)
+    with (
+        SocketServer(response(b"", 429, retry_after="9999"), OUTPUT) as server,
+        Stopwatch() as clock,
+    ):
+        wait(server)
+    assert 0.8 <= clock.seconds < 1.5
+
+
+def test_an_event_ends_a_pause_that_the_server_asked_for():
+    stop = threading.Event()
+    threading.Timer(0.3, stop.set).start()
+    with (
+        SocketServer(response(b"", 503, retry_after="60")) as server,
+        Stopwatch() as clock,
+        pytest.raises(RunWaitTimeout, match="was stopped"),
+    ):
+        wait(server, stop=stop)
+    assert 0.2 < clock.seconds < 0.8
+    assert len(server.requests) == 1
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422])
 def test_refusals_end_the_wait(status):
     with (
@@ -210,6 +332,44 @@ def test_an_error_of_the_callback_ends_the_wait():
 
     with SocketServer(handler=Runs(60)) as server, pytest.raises(Enough):
         wait(server, timeout=10, block_timeout=1, on_pending=complain)
+
+
+def test_progress_is_reported_while_requests_fail():
+    seen = []
+
+    def note(elapsed, status):
+        seen.append(status)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    answers = [PENDING, response(json.dumps({**RUN, "status": "interrupted"}).encode())]
+    for first, status in ((answers, RunStatus.INTERRUPTED), ([], RunStatus.PENDING)):
+        seen.clear()
+        with SocketServer(*first, [CLOSE]) as server, pytest.raises(KeyboardInterrupt) as caught:
+            wait(server, timeout=10, on_pending=note)
+        assert seen == [status] * 3
+        assert caught.value.__context__ is None
+        assert len(server.requests) == 3 + bool(first)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [response(b'"no"', 404), response(b'"no"', 405), response(b'{"foo": 1}'), [CLOSE]],
+    ids=["404", "405", "misfit", "close"],
+)
+def test_a_status_that_cannot_be_looked_up_does_not_end_the_wait(answer, caplog):
+    seen = []
+
+    def serve(request):
+        if "output" not in request.path:
+            return answer
+        return OUTPUT if len(server.requests) > 2 else PENDING
+
+    caplog.set_level("INFO", "acp_client_v0_1.waiting")
+    with SocketServer(handler=serve_each(serve)) as server:
+        wait(server, timeout=10, on_pending=lambda elapsed, status: seen.append(status))
+    assert seen == [RunStatus.PENDING]
+    assert "its status is not known" in caplog.text
 
 
 def test_a_run_that_vanishes_while_its_status_is_looked_up():

@@ -13,6 +13,7 @@ at a blank line only.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import cast
 
@@ -24,8 +25,9 @@ __all__ = ["EventBuffers"]
 # So many lines of data are joined; a short string is mostly overhead.
 _LINES_TO_JOIN = 4096
 
-# A longer number says nothing useful, and to convert it costs quadratic time.
-_MAX_RETRY_DIGITS = 640
+# What Python converts unless it is told otherwise. To convert more costs quadratic time, and no
+# clock counts so many milliseconds.
+_MAX_RETRY_DIGITS = 4300
 
 _new = cast("Callable[..., ServerSentEvent]", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
 
@@ -35,7 +37,8 @@ class EventBuffers:
 
     Attributes:
         last_event_id: the id that the latest blank line confirmed.
-        retry: the reconnection time in milliseconds, ``None`` until the stream names one.
+        retry: the reconnection time in milliseconds, ``None`` until the stream names one. A
+            number of more digits than Python converts (4300, or what it is told) is passed over.
     """
 
     __slots__ = (
@@ -102,9 +105,10 @@ class EventBuffers:
     def _set_retry(self, value: str) -> None:
         # str.isdigit is false for an empty value, and true for digits of any script.
         if value.isascii() and value.isdigit():
-            digits = value.lstrip("0")
+            digits = value.lstrip("0") or "0"
             if len(digits) <= _MAX_RETRY_DIGITS:
-                self.retry = int(digits or "0")
+                with contextlib.suppress(ValueError):  # Python may be told to convert less
+                    self.retry = int(digits)
 
     def dispatch(self, events: list[ServerSentEvent]) -> None:
         """End the block, as a blank line does.

@@ -9,12 +9,15 @@ Invariants:
   - An iteration ends without an error only if HTTP says that the body is complete, or after
     `close`.
   - `last_event_id` belongs to what has been handed out, not to what has been read ahead.
-  - One thread iterates; `close` may come from any.
+  - One thread iterates; `close` may come from any, and from a signal's handler in that thread.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from operator import length_hint
 from types import TracebackType
@@ -94,9 +97,11 @@ class EventStream(Iterator[T]):
         "_batch",
         "_closed",
         "_decode",
-        "_events",
+        "_finalizer",
         "_id_before",
+        "_in_read",
         "_parser",
+        "_pid",
         "_reading",
         "_response",
         "_values",
@@ -109,11 +114,16 @@ class EventStream(Iterator[T]):
         *,
         max_event_bytes: int = DEFAULT_MAX_EVENT_BYTES,
     ) -> None:
-        self._closed = True  # until there is something to close
         self._response = response
+        # Not `__del__`: of a reference cycle, the socket may be finalized before the stream is.
+        # What stands here stays alive until it was called; an exiting process closes its sockets.
+        self._finalizer = weakref.finalize(self, response.close)
+        self._finalizer.atexit = False
         self._decode = decode
         self._parser = SSEParser(max_event_bytes)
-        self._reading = threading.RLock()  # re-entrant, for a signal handler that closes
+        self._reading = threading.RLock()  # re-entrant, for a signal's handler that closes
+        self._in_read = False  # while the response is being read, under the lock
+        self._pid = os.getpid()
         self._id_before = ""  # the last event id before the batch
         self._start_batch([])
         self._closed = False
@@ -131,8 +141,10 @@ class EventStream(Iterator[T]):
     @property
     def last_event_id(self) -> str:
         """The id to resume from, ``""`` if there is none (WHATWG HTML, 9.2.4)."""
-        handed_out = self._handed_out()
-        return self._batch[handed_out - 1].id if handed_out else self._id_before
+        batch, handed_out = self._position()
+        # A slice, since another thread may just have emptied the batch.
+        latest = batch[handed_out - 1 : handed_out]
+        return latest[0].id if latest else self._id_before
 
     @property
     def closed(self) -> bool:
@@ -146,9 +158,10 @@ class EventStream(Iterator[T]):
                     if value is not None:
                         return value
             except ValueError as error:
+                batch, handed_out = self._position()
                 # None of them is left if another thread has closed the stream meanwhile.
-                for event in self._batch[self._handed_out() - 1 :][:1]:
-                    raise self._undecodable(event, error) from error
+                for event in batch[handed_out - 1 : handed_out]:
+                    raise self._undecodable(event, handed_out - 1, error) from error
             if not self._advance():
                 raise StopIteration
 
@@ -166,9 +179,13 @@ class EventStream(Iterator[T]):
             EventTooLarge: an event exceeds the limit.
         """
         while True:
-            yield from self._events
-            if not self._advance():
-                return
+            # Looked at anew for each event: whoever else iterates may have begun a new batch.
+            for event in self._batch[1]:
+                yield event
+                break
+            else:
+                if not self._advance():
+                    return
 
     def close(self) -> None:
         """End the stream and free its connection; a blocked ``next()`` elsewhere ends at once."""
@@ -176,9 +193,11 @@ class EventStream(Iterator[T]):
             return
         self._closed = True
         self._end_batch(self.last_event_id)
-        if self._reading.acquire(blocking=False):
+        if os.getpid() != self._pid:
+            self._let_go()
+        elif self._reading.acquire(blocking=False):
             try:
-                self._response.close()
+                self._let_go()
             finally:
                 self._reading.release()
         else:
@@ -195,27 +214,26 @@ class EventStream(Iterator[T]):
     ) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        if not getattr(self, "_closed", True):
-            self.close()
-
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
         return f"<EventStream {state}, status {self.status}, last id {self.last_event_id!r}>"
 
-    def _start_batch(self, batch: list[ServerSentEvent]) -> None:
-        # The events that came together, what is left of them, and the same decoded on demand:
-        # one iterator under both, so that its position says how many are handed out.
-        self._batch = batch
-        self._events = iter(batch)
-        self._values = map(self._decode, self._events)
+    def _start_batch(self, events: list[ServerSentEvent]) -> None:
+        # The events that came together and what is left of them, in one, so that another thread
+        # sees both of the same batch; and what is left, decoded on demand: one iterator under
+        # both, so that its position says how many are handed out.
+        left = iter(events)
+        self._values = map(self._decode, left)
+        self._batch = (events, left)
 
     def _end_batch(self, last_event_id: str) -> None:
         self._id_before = last_event_id
-        self._batch.clear()  # which ends the iterators as well, wherever they are in use
+        self._batch[0].clear()  # which ends the iterators as well, wherever they are in use
 
-    def _handed_out(self) -> int:
-        return len(self._batch) - length_hint(self._events)
+    def _position(self) -> tuple[list[ServerSentEvent], int]:
+        # The batch, and how many of it are handed out.
+        events, left = self._batch
+        return events, len(events) - length_hint(left)
 
     def _advance(self) -> bool:
         # Gets the next events; False at the end.
@@ -227,9 +245,11 @@ class EventStream(Iterator[T]):
                 if not data and not self._parser.too_large:
                     break
                 events = self._parser.feed(data)
-                if events and not self._closed:
+                if events:
                     self._start_batch(events)
-                    return True
+                    if not self.closed:
+                        return True
+                    events.clear()  # `close` came first, and has not seen them
         except EventTooLarge as error:
             self._release()
             raise EventTooLarge(limit=error.limit, **self._answer()) from error
@@ -242,8 +262,12 @@ class EventStream(Iterator[T]):
     def _read(self) -> bytes:
         # b"" at the end of the body, and after `close`.
         try:
-            with self._reading:
-                return b"" if self._closed else self._response.read_available()
+            with self._alone():
+                self._in_read = True
+                try:
+                    return b"" if self._closed else self._response.read_available()
+                finally:
+                    self._in_read = False
         except ApiTimeoutError:
             if self._closed:
                 return b""
@@ -260,11 +284,26 @@ class EventStream(Iterator[T]):
     def _release(self) -> None:
         # In the thread that iterates, which is the only one that may close while it reads.
         self._closed = True
-        with self._reading:  # `close` in another thread may be at it
-            self._response.close()
+        with self._alone():  # `close` in another thread may be at it
+            self._let_go()
 
-    def _undecodable(self, event: ServerSentEvent, error: ValueError) -> StreamDecodeError:
-        index = self._handed_out() - 1
+    def _let_go(self) -> None:
+        if self._in_read and os.getpid() == self._pid:
+            # A signal's handler has interrupted the read of this very thread, which cannot be
+            # closed under itself: it ends when it goes on, and closes.
+            self._response.abort()
+        else:
+            self._response.close()
+            self._finalizer.detach()
+
+    def _alone(self) -> contextlib.AbstractContextManager[object]:
+        # A fork may have copied the lock while a thread held it that only the parent has; in the
+        # child, the response refuses to be read.
+        return self._reading if os.getpid() == self._pid else contextlib.nullcontext()
+
+    def _undecodable(
+        self, event: ServerSentEvent, index: int, error: ValueError
+    ) -> StreamDecodeError:
         return StreamDecodeError(
             event_id=event.id,
             event_name=event.event,

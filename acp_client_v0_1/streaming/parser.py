@@ -92,7 +92,11 @@ class SSEParser:
 
     @property
     def retry(self) -> int | None:
-        """The reconnection time in milliseconds that the stream asks for, if it does."""
+        """The reconnection time in milliseconds that the stream asks for, if it does.
+
+        A number of more digits than Python converts, which are 4300 unless it is told otherwise
+        (``sys.set_int_max_str_digits``), changes nothing.
+        """
         return self._buffers.retry
 
     def feed(self, chunk: bytes | bytearray | memoryview) -> list[ServerSentEvent]:

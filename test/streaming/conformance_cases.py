@@ -345,6 +345,7 @@ for retry_name, raw, retry in [
     ("zero", b"retry: 0", 0),
     ("leading zeros", b"retry: 0010", 10),
     ("more than 64 bits", b"retry: 99999999999999999999", 99999999999999999999),
+    ("700 digits", b"retry: " + b"9" * 700, 10**700 - 1),
     ("empty", b"retry:", None),
     ("no colon", b"retry", None),
     ("a sign", b"retry: +10", None),

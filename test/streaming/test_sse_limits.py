@@ -290,12 +290,25 @@ def test_close_drops_the_unfinished_event_and_ends_the_parser() -> None:
         parser.feed(b"\n")
 
 
-def test_an_absurd_retry_is_ignored() -> None:
+@pytest.mark.parametrize("zeros", [0, 100_000])
+@pytest.mark.parametrize("size", [1000, 1_000_000])
+def test_retry_has_as_many_digits_as_python_converts(zeros: int, size: int) -> None:
     parser = SSEParser()
-    parser.feed(b"retry: " + b"9" * 100_000 + b"\n")
-    assert parser.retry is None
-    parser.feed(b"retry: " + b"0" * 100_000 + b"5\n")
-    assert parser.retry == 5
+    for digits, expected in ((4300, 10**4300 - 1), (4301, 5), (100_000, 5)):
+        stream = b"retry: 5\nretry: " + b"0" * zeros + b"9" * digits + b"\n"
+        for piece in pieces(stream, size):
+            parser.feed(piece)
+        assert parser.retry == expected
+
+
+def test_retry_where_python_is_told_to_convert_less() -> None:
+    parser, before = SSEParser(), sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(640)
+    try:
+        parser.feed(b"retry: " + b"9" * 640 + b"\nretry: " + b"8" * 641 + b"\n")
+    finally:
+        sys.set_int_max_str_digits(before)
+    assert parser.retry == 10**640 - 1
 
 
 def test_an_event_cannot_be_changed() -> None:

@@ -21,6 +21,7 @@ from support.socket_server import CLOSE, RESET, STALL, SocketServer, chunk, head
 from acp_client_v0_1 import ApiClient, Configuration, RunsApi
 from acp_client_v0_1._host import parse_target
 from acp_client_v0_1.exceptions import (
+    ApiException,
     ApiTimeoutError,
     ConnectionException,
     NotFoundException,
@@ -519,6 +520,67 @@ def test_500_before_the_stream() -> None:
         with client(server, retries=False) as runs:
             with pytest.raises(ServiceException):
                 runs.get_run_stream("r")
+
+
+def unexpected(status: int, length: int | None = None) -> bytes:
+    """Write the head of an answer that is no event stream, in chunks if it has no length."""
+    framing = {"content_length": str(length)} if length else {"transfer_encoding": "chunked"}
+    return head(status, content_type="text/plain", **framing)
+
+
+# Steps, and how much of the body is kept at least.
+UNENDING: dict[str, tuple[Callable[[int], list[Any]], str]] = {
+    "it drips": (
+        lambda status: [unexpected(status), *[chunk(b"no"), 0.02] * 200],
+        "nonono",
+    ),
+    "it stalls": (lambda status: [unexpected(status, 100), b"no", STALL], "no"),
+    "it never begins": (lambda status: [unexpected(status, 100), STALL], ""),
+    "it is cut": (lambda status: [unexpected(status, 100), b"no", CLOSE], "no"),
+    "it is endless": (lambda status: [unexpected(status), *[chunk(b"no" * 8192)] * 2000], "no"),
+    "it breaks": (lambda status: [unexpected(status), chunk(b"no"), b"oops\r\n", STALL], "no"),
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(200, ResponseDecodeError), (404, NotFoundException)]
+)
+@pytest.mark.parametrize(("steps", "kept"), UNENDING.values(), ids=UNENDING.keys())
+def test_an_unexpected_answer_without_an_end(
+    steps: Callable[[int], list[Any]],
+    kept: str,
+    status: int,
+    error: type[ApiException],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("acp_client_v0_1._answers._BODY_SECONDS", 0.3)
+    with SocketServer(steps(status)) as server, client(server, retries=False) as runs:
+        start = time.monotonic()
+        with pytest.raises(error) as caught:
+            runs.get_run_stream("r")
+        assert time.monotonic() - start < 2
+        assert (caught.value.status, len(server.requests)) == (status, 1)
+        body = caught.value.body or ""
+        assert body.startswith(kept)
+        assert len(body) < 200_000
+        wait_until(lambda: server.still_open == 0)
+
+
+def test_an_answer_that_breaks_off_before_it_says_anything_is_no_empty_stream() -> None:
+    with (
+        SocketServer([head(content_length="9"), CLOSE]) as server,
+        client(server) as runs,
+        pytest.raises(ResponseDecodeError, match="no content type"),
+    ):
+        runs.get_run_stream("r")
+
+
+def test_an_unexpected_answer_waits_for_no_longer_than_the_call_may_take() -> None:
+    with SocketServer([unexpected(404, 100), b"no", STALL]) as server, client(server) as runs:
+        start = time.monotonic()
+        with pytest.raises(NotFoundException):
+            runs.get_run_stream("r", _request_timeout=0.3)
+        assert time.monotonic() - start < 1.5
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])

@@ -1,0 +1,222 @@
+"""Streams that more than one party holds: two iterations, a signal's handler, a cycle, a child."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from support.socket_server import STALL, SocketServer, chunk, head
+from support.transport import eventually, rest_client
+
+from acp_client_v0_1 import ApiClient, Configuration, RunsApi
+from acp_client_v0_1.exceptions import ApiValueError
+from acp_client_v0_1.models.run_output_stream import RunOutputStream
+from acp_client_v0_1.streaming import EventStream, ServerSentEvent
+
+Stream = EventStream[RunOutputStream]
+
+CHUNKED = head(content_type="text/event-stream", transfer_encoding="chunked")
+
+
+def events(*numbers: int) -> bytes:
+    """Write events as one chunk, so that they come together."""
+    data = '{"type": "custom", "run_id": "r", "status": "pending", "update": {}}'
+    return chunk("".join(f"id: {number}\ndata: {data}\n\n" for number in numbers).encode())
+
+
+@contextmanager
+def stream_of(*steps: Any) -> Iterator[tuple[Stream, SocketServer]]:
+    with (
+        SocketServer([CHUNKED, *steps]) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        yield RunsApi(client).get_run_stream("r"), server
+
+
+# --- Two iterations -----------------------------------------------------------------------------
+
+BATCHES = (events(1), 0.05, events(2, 3, 4), 0.05, events(5, 6), chunk(b""))
+ALL = list("123456")
+
+
+def ids(of: Iterator[ServerSentEvent] | Stream) -> list[str]:
+    return [event.id for event in of]
+
+
+def test_raw_events_between_typed_ones_are_not_lost() -> None:
+    with stream_of(*BATCHES) as (stream, _):
+        raw = stream.raw_events()
+        assert [next(raw).id, next(stream).id, *ids(raw)] == ALL
+
+
+def test_typed_events_between_raw_ones_are_not_lost() -> None:
+    with stream_of(*BATCHES) as (stream, _):
+        raw = stream.raw_events()
+        assert [next(stream).id, next(raw).id, next(stream).id, next(raw).id, *ids(stream)] == ALL
+        assert ids(raw) == []
+
+
+def test_two_iterations_over_raw_events_take_turns() -> None:
+    with stream_of(*BATCHES) as (stream, _):
+        one, two = stream.raw_events(), stream.raw_events()
+        seen = []
+        for event in one:
+            seen.append(event.id)
+            seen += [other.id for other in [next(two, None)] if other is not None]
+        assert seen == ALL
+
+
+# --- A signal's handler -------------------------------------------------------------------------
+
+
+@contextmanager
+def alarm(handler: Callable[[], object], seconds: float = 0.2) -> Iterator[None]:
+    before = signal.signal(signal.SIGALRM, lambda number, frame: handler())
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("iterate", [list, lambda stream: list(stream.raw_events())])
+def test_close_in_a_signals_handler_ends_the_iteration_it_interrupts(
+    iterate: Callable[[Stream], list[object]],
+) -> None:
+    with stream_of(events(1), STALL) as (stream, server):
+        assert next(stream).id == "1"
+        start = time.monotonic()
+        with alarm(stream.close):
+            assert iterate(stream) == []
+        assert 0.1 < time.monotonic() - start < 2
+        assert (stream.closed, stream.last_event_id) == (True, "1")
+        assert eventually(lambda: server.still_open == 0)
+
+
+def test_a_signals_handler_may_close_and_look_what_is_left() -> None:
+    left: list[object] = []
+    with stream_of(events(1, 2), STALL) as (stream, server):
+
+        def handle() -> None:
+            with stream:
+                pass
+            left.append(list(stream))
+
+        assert next(stream).id == "1"
+        with alarm(handle):
+            assert ids(stream) == ["2"]
+        assert left == [[]]
+        assert eventually(lambda: server.still_open == 0)
+
+
+def test_an_error_of_a_signals_handler_frees_the_connection() -> None:
+    class Stop(Exception):
+        pass
+
+    def stop() -> None:
+        raise Stop
+
+    with stream_of(STALL) as (stream, server):
+        with alarm(stop), pytest.raises(Stop):
+            next(stream)
+        assert stream.closed
+        assert eventually(lambda: server.still_open == 0)
+
+
+# --- A cycle of references ----------------------------------------------------------------------
+
+
+class Holder:
+    """Holds a stream, and itself."""
+
+    def __init__(self, stream: object) -> None:
+        self.stream = stream
+        self.me = self
+
+
+def in_an_object(stream: Stream) -> None:
+    next(stream)
+    Holder(stream)
+
+
+def in_an_error(stream: Stream) -> None:
+    try:
+        for _ in stream:
+            raise KeyError
+    except KeyError as error:
+        kept = error  # whose traceback holds this frame
+        assert kept
+
+
+def in_a_generator(stream: Stream) -> None:
+    raw = stream.raw_events()
+    next(raw)
+    Holder(raw)
+
+
+@pytest.mark.parametrize("forget", [in_an_object, in_an_error, in_a_generator])
+def test_a_stream_in_a_cycle_closes_its_connection(forget: Callable[[Stream], None]) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        with (
+            SocketServer([CHUNKED, events(1, 2), STALL]) as server,
+            ApiClient(Configuration(host=server.url)) as client,
+            warnings.catch_warnings(record=True) as caught,
+        ):
+            warnings.simplefilter("always")
+            forget(RunsApi(client).get_run_stream("r"))
+            assert server.still_open == 1
+            gc.collect()
+            assert eventually(lambda: server.still_open == 0)
+    finally:
+        gc.enable()
+    assert [str(warning.message) for warning in caught] == []
+
+
+def test_a_stream_that_cannot_be_made_closes_its_connection() -> None:
+    with SocketServer([CHUNKED, events(1), STALL]) as server, rest_client() as client:
+        with pytest.raises(ApiValueError):
+            EventStream(client.request("GET", server.url, stream=True), str, max_event_bytes=0)
+        gc.collect()
+        assert eventually(lambda: server.still_open == 0)
+
+
+def test_an_open_stream_keeps_no_response_alive_once_it_is_over() -> None:
+    with stream_of(events(1), chunk(b"")) as (stream, _):
+        assert ids(stream) == ["1"]
+        assert not stream._finalizer.alive
+    with stream_of(STALL) as (stream, _):
+        stream.close()
+        assert not stream._finalizer.alive
+
+
+# --- A child ------------------------------------------------------------------------------------
+
+
+def test_a_child_that_forgets_or_closes_the_stream_leaves_it_to_its_parent() -> None:
+    with stream_of(events(1), 0.5, events(2), chunk(b"")) as (stream, _):
+        assert next(stream).id == "1"
+        for leave in (stream.close, None):
+            child = os.fork()
+            if child == 0:
+                code = 1
+                try:
+                    if leave is not None:
+                        leave()
+                    else:
+                        finalizer = stream._finalizer
+                        finalizer()  # as when the last reference to the stream is gone
+                    code = 0
+                finally:
+                    os._exit(code)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert ids(stream) == ["2"]
