@@ -54,9 +54,7 @@ def configured() -> Generator[Configuration, None, None]:
     try:
         from acp_client_v0_1.testing import LocalServer
     except ImportError as error:
-        raise SystemExit(
-            f"ACP_HOST is not set, and a local server needs the extra `testing`: {error}"
-        ) from error
+        raise SystemExit(f"ACP_HOST is not set, and there is no local server: {error}") from error
     with LocalServer() as server:
         yield Configuration(host=server.url)
 

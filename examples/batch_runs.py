@@ -107,11 +107,13 @@ class Batch:
 
     def run(self, inputs: Mapping[int, Line]) -> Generator[Line, None, None]:
         """Give what came of each input, when it is there."""
-        with ThreadPoolExecutor(self._workers) as pool:
+        # The bar is drawn before anything begins: what stops the script then has begun no run.
+        with tqdm(total=len(inputs), unit="run") as bar, ThreadPoolExecutor(self._workers) as pool:
             try:
                 futures = [pool.submit(self._run_one, *item) for item in inputs.items()]
-                for future in tqdm(as_completed(futures), total=len(futures), unit="run"):
+                for future in as_completed(futures):
                     yield future.result()
+                    bar.update()
             finally:
                 # After Ctrl-C: those that wait end within a second, the others do not begin.
                 self._stop.set()

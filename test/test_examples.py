@@ -11,10 +11,11 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -22,9 +23,12 @@ import pytest
 from acp_client_v0_1 import ApiClient, Configuration, Run, RunCreate, RunsApi
 from acp_client_v0_1.testing import (
     APPROVAL_AGENT_ID,
+    BUILTIN_AGENTS,
     COUNTER_AGENT_ID,
     ECHO_AGENT_ID,
     SLOW_AGENT_ID,
+    AgentDefinition,
+    AgentError,
     Fault,
     Interrupt,
     LocalServer,
@@ -82,14 +86,22 @@ def run(
     )
 
 
-def started(script: str, *arguments: str, **added: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextlib.contextmanager
+def started(
+    script: str, *arguments: str, stderr: IO[str] | int = subprocess.PIPE, **added: str
+) -> Iterator[subprocess.Popen[str]]:
+    """A script that runs meanwhile; it is killed if the test fails before it has ended."""
+    with subprocess.Popen(
         command(script, *arguments),
         env=environment(**added),
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def quickstart(*arguments: str, **added: str) -> subprocess.CompletedProcess[str]:
@@ -109,7 +121,7 @@ def runs(server: LocalServer) -> Iterator[RunsApi]:
         yield RunsApi(client)
 
 
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     """Wait for something that another process does."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -122,12 +134,14 @@ def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
 
 def test_each_explains_itself_and_needs_no_server_for_it() -> None:
     assert len(EXAMPLES) == 7
-    # All at once, since what takes time is to start Python.
-    asked = {
-        script: started(script, "--help", ACP_HOST="http://127.0.0.1:9") for script in EXAMPLES
-    }
-    for script, process in asked.items():
-        printed, complaints = process.communicate(timeout=60)
+    with contextlib.ExitStack() as stack:
+        # All at once, since what takes time is to start Python.
+        asked = [
+            stack.enter_context(started(script, "--help", ACP_HOST="http://127.0.0.1:9"))
+            for script in EXAMPLES
+        ]
+        answers = [process.communicate(timeout=60) for process in asked]
+    for script, process, (printed, complaints) in zip(EXAMPLES, asked, answers, strict=True):
         assert (process.returncode, complaints) == (0, "")
         assert printed.startswith(f"usage: {script}") and "ACP_HOST" in printed
         source = (ROOT / "examples" / script).read_text("utf-8")
@@ -144,11 +158,13 @@ def test_those_with_a_bar_say_what_is_missing(script: str, tmp_path: Path) -> No
 
 
 def test_without_the_local_server_they_say_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "uvicorn.py").write_text("raise ImportError('no uvicorn here')\n")
+    missing = "raise ModuleNotFoundError('no uvicorn here', name='uvicorn')\n"
+    (tmp_path / "uvicorn.py").write_text(missing)
     ended = run("stream_to_terminal.py", PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
     assert ended.returncode == 1
     assert ended.stderr == (
-        "ACP_HOST is not set, and a local server needs the extra `testing`: no uvicorn here\n"
+        "ACP_HOST is not set, and there is no local server: acp_client_v0_1.testing needs uvicorn, "
+        "which is not installed: pip install 'acp-client-v0-1[testing]'\n"
     )
 
 
@@ -180,12 +196,24 @@ def test_it_uses_the_server_that_the_environment_names() -> None:
 
 
 def test_it_prints_events_when_they_come() -> None:
-    with started("quickstart.py", "--count", "12") as process:
+    read = threading.Event()
+
+    def counter(input: Any, config: Any, context: Any) -> Generator[dict[str, Any], None, None]:
+        """Counts to two, the second time only when the first was read."""
+        yield {"count": 1}
+        if not read.wait(20):
+            raise AgentError(1, "nobody has read the first event")
+        yield {"count": 2}
+
+    agents = [AgentDefinition(function=counter), *BUILTIN_AGENTS[2:]]
+    with LocalServer(agents) as server, started("quickstart.py", ACP_HOST=server.url) as process:
         assert process.stdout is not None
-        times = [time.monotonic() for line in process.stdout if line.startswith("  event")]
-    assert process.returncode == 0
-    # Twelve events take about a second; all of them at the end would come at once.
-    assert len(times) == 12 and times[-1] - times[0] > 0.5
+        events = (line for line in process.stdout if line.startswith("  event"))
+        assert next(events) == "  event 1: {'count': 1}\n"
+        read.set()
+        assert next(events) == "  event 2: {'count': 2}\n"
+        _, complaints = process.communicate(timeout=20)
+    assert (process.returncode, complaints) == (0, "")
 
 
 def test_it_names_the_agents_that_there_are() -> None:
@@ -272,26 +300,33 @@ def test_stream_tells_a_failed_run_from_one_that_asks(server: LocalServer) -> No
 
 
 def test_wait_shows_the_time_that_passes() -> None:
-    ended = run("wait_with_progress.py", "--input", '{"seconds": 1.1}', "--timeout", "20")
+    ended = run("wait_with_progress.py", "--input", '{"seconds": 2.5}', "--timeout", "20")
     assert ended.returncode == 0
-    assert re.fullmatch(rf"run {UUID}\nresult: \{{'slept': 1.1\}}\n", ended.stdout)
+    assert re.fullmatch(rf"run {UUID}\nresult: \{{'slept': 2.5\}}\n", ended.stdout)
     assert "waiting 0 s |" in ended.stderr
-    assert re.search(r"pending 1 s \|.+\| at most 20 s", ended.stderr)
+    assert re.search(r"pending [12] s \|.+\| at most 20 s", ended.stderr)
 
 
 def test_wait_can_be_taken_up_again(server: LocalServer, runs: RunsApi) -> None:
-    waiting = runs.create_run(RunCreate(agent_id=SLOW_AGENT_ID, input={"seconds": 0.8}))
+    release = threading.Event()
+
+    def patient(input: Any, config: Any, context: Any) -> dict[str, Any]:
+        return {"released": release.wait(60)}
+
+    waiting = runs.create_run(RunCreate(agent_id=server.register(patient)))
     at_once = ("--run", waiting.run_id, "--timeout", "0.2")
     too_short = run("wait_with_progress.py", *at_once, ACP_HOST=server.url)
     assert (too_short.returncode, too_short.stdout) == (3, f"run {waiting.run_id}\n")
     assert f"wait on with --run {waiting.run_id}\n" in too_short.stderr
+    release.set()
     again = run("wait_with_progress.py", "--run", waiting.run_id, ACP_HOST=server.url)
-    assert (again.returncode, again.stdout.splitlines()[-1]) == (0, "result: {'slept': 0.8}")
+    assert (again.returncode, again.stdout.splitlines()[-1]) == (0, "result: {'released': True}")
 
 
 def test_ctrl_c_ends_the_wait_and_not_the_run(server: LocalServer, runs: RunsApi) -> None:
     waiting = runs.create_run(RunCreate(agent_id=SLOW_AGENT_ID, input={"seconds": 60}))
     with started("wait_with_progress.py", "--run", waiting.run_id, ACP_HOST=server.url) as process:
+        # It asks only once the bar is drawn, and then it waits for the answer.
         until(lambda: any(request.path.endswith("/output") for request in server.requests))
         process.send_signal(signal.SIGINT)
         _, complaints = process.communicate(timeout=10)
@@ -446,16 +481,25 @@ def test_batch_begins_nothing_with_inputs_that_cannot_be_read(
 
 
 def test_ctrl_c_ends_a_batch_and_begins_no_more(server: LocalServer, tmp_path: Path) -> None:
-    inputs = tmp_path / "inputs.jsonl"
+    inputs, errors = tmp_path / "inputs.jsonl", tmp_path / "errors.txt"
     inputs.write_text('{"seconds": 60}\n' * 5)
     arguments = (str(inputs), "--agent", "slow", "--workers", "2")
-    with started("batch_runs.py", *arguments, ACP_HOST=server.url) as process:
-        until(lambda: len(posts_to(server, "/runs")) == 2)
+    with (
+        errors.open("w") as file,
+        started("batch_runs.py", *arguments, stderr=file, ACP_HOST=server.url) as process,
+    ):
+        until(lambda: "0/5" in errors.read_text() and len(outputs_asked_for(server)) == 2)
         process.send_signal(signal.SIGINT)
-        printed, complaints = process.communicate(timeout=10)
+        printed, _ = process.communicate(timeout=10)
+    complaints = errors.read_text()
     assert (process.returncode, printed) == (130, "")
     assert complaints.endswith("stopped\n") and "Traceback" not in complaints
     assert len(posts_to(server, "/runs")) == 2
+
+
+def outputs_asked_for(server: LocalServer) -> set[str]:
+    """The runs whose output somebody waits for."""
+    return {one.path for one in server.requests if one.path.endswith("/output")}
 
 
 def posts_to(server: LocalServer, path: str) -> list[RecordedRequest]:

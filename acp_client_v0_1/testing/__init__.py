@@ -9,25 +9,37 @@ agents.py tells what an agent is, faults.py what can be made to go wrong. From t
 
 from __future__ import annotations
 
-from acp_client_v0_1.testing.agents import (
-    AgentDefinition,
-    AgentError,
-    AgentFunction,
-    Interrupt,
-    InterruptSpec,
-)
-from acp_client_v0_1.testing.builtin import (
-    APPROVAL_AGENT_ID,
-    BUILTIN_AGENTS,
-    COUNTER_AGENT_ID,
-    ECHO_AGENT_ID,
-    FAILING_AGENT_ID,
-    SLOW_AGENT_ID,
-)
-from acp_client_v0_1.testing.context import AgentContext, RunCancelled
-from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest
-from acp_client_v0_1.testing.server import LocalServer
-from acp_client_v0_1.testing.webhooks import WebhookDelivery
+try:
+    from acp_client_v0_1.testing.agents import (
+        AgentDefinition,
+        AgentError,
+        AgentFunction,
+        Interrupt,
+        InterruptSpec,
+        JsonObject,
+    )
+    from acp_client_v0_1.testing.builtin import (
+        APPROVAL_AGENT_ID,
+        BUILTIN_AGENTS,
+        COUNTER_AGENT_ID,
+        ECHO_AGENT_ID,
+        FAILING_AGENT_ID,
+        SLOW_AGENT_ID,
+    )
+    from acp_client_v0_1.testing.context import AgentContext, RunCancelled
+    from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest
+    from acp_client_v0_1.testing.server import LocalServer
+    from acp_client_v0_1.testing.webhooks import WebhookDelivery
+except ModuleNotFoundError as _error:
+    _missing = (_error.name or "").partition(".")[0]
+    if _missing in ("", "acp_client_v0_1"):
+        raise  # not what the extra brings
+    raise ModuleNotFoundError(
+        f"{__name__} needs {_missing}, which is not installed: "
+        "pip install 'acp-client-v0-1[testing]'",
+        name=_error.name,
+        path=_error.path,
+    ) from _error
 
 __all__ = [
     "LocalServer",
@@ -38,6 +50,7 @@ __all__ = [
     "AgentFunction",
     "Interrupt",
     "InterruptSpec",
+    "JsonObject",
     "RunCancelled",
     # the built-in ones
     "BUILTIN_AGENTS",

@@ -6,6 +6,7 @@ import argparse
 import signal
 import sys
 import threading
+from collections.abc import Iterable
 from types import FrameType
 
 from acp_client_v0_1.testing.server import LocalServer
@@ -21,18 +22,34 @@ def main(arguments: list[str] | None = None) -> int:
 
     Returns:
         The exit status: 0, or 1 if the port is taken.
+
+    Raises:
+        SystemExit: The command line is wrong, or asks for help.
     """
-    options = _parser().parse_args(arguments)
-    server = LocalServer(host=options.host, port=options.port)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        server = LocalServer(
+            host=options.host,
+            port=options.port,
+            api_key=dict(options.api_key),
+            base_path=options.base_path,
+        )
+    except ValueError as error:
+        parser.error(str(error))
     try:
         server.start()
     except OSError as error:
         sys.stderr.write(f"cannot listen at {options.host}:{options.port}: {error}\n")
         return 1
     with server:
-        sys.stdout.write(_greeting(server))
+        # Who has read the greeting may send a signal at once.
+        ended = _signalled()
+        sys.stdout.write(_greeting(server, dict(options.api_key)))
         sys.stdout.flush()
-        _wait_for_signal()
+        # Windows delivers no signal to a wait without end.
+        while not ended.wait(1):
+            pass
     return 0
 
 
@@ -45,17 +62,37 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--port", type=int, default=8000, help="port, 0 for a free one (%(default)s)"
     )
+    parser.add_argument(
+        "--base-path", default="", metavar="PATH", help="path to live below, such as /acp/v0"
+    )
+    parser.add_argument(
+        "--api-key",
+        type=_header,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="header that each request must have, such as x-api-key=secret; may be repeated",
+    )
     return parser
 
 
-def _greeting(server: LocalServer) -> str:
+def _header(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise argparse.ArgumentTypeError("write it as NAME=VALUE")
+    return name, value
+
+
+def _greeting(server: LocalServer, keys: Iterable[str]) -> str:
     lines = [f"ACP 0.1 at {server.url}", ""]
     for agent in server.agents:
         lines.append(f"  {agent.agent_id}  {agent.name:<10} {agent.description}")
-    return "\n".join([*lines, "", "Ctrl-C ends it.", ""])
+    needed = [f"Each request needs the header {name}." for name in keys]
+    return "\n".join([*lines, "", *needed, "Ctrl-C ends it.", ""])
 
 
-def _wait_for_signal() -> None:
+def _signalled() -> threading.Event:
+    """Return an event that Ctrl-C or SIGTERM sets, from now on."""
     ended = threading.Event()
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -63,9 +100,7 @@ def _wait_for_signal() -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
-    # Windows delivers no signal to a wait without end.
-    while not ended.wait(1):
-        pass
+    return ended
 
 
 if __name__ == "__main__":

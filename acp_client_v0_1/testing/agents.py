@@ -23,7 +23,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from pydantic_core import from_json, to_json
+
 from acp_client_v0_1.testing.context import AgentContext
+from acp_client_v0_1.testing.json_values import json_object
 
 __all__ = [
     "AgentDefinition",
@@ -34,7 +37,7 @@ __all__ = [
     "JsonObject",
 ]
 
-JsonObject: TypeAlias = "dict[str, Any]"
+JsonObject: TypeAlias = dict[str, Any]
 AgentFunction: TypeAlias = Callable[[JsonObject, JsonObject, AgentContext], object]
 
 _ANY_OBJECT: JsonObject = {"type": "object"}
@@ -48,9 +51,17 @@ class AgentError(Exception):
     Args:
         errcode: The agent's own code, `errcode` of RunError.
         description: One line for a person, `description` of RunError.
+
+    Raises:
+        TypeError: `errcode` is no int, or `description` no str.
+        ValueError: `errcode` or `description` is nothing that JSON can carry.
     """
 
     def __init__(self, errcode: int, description: str) -> None:
+        _check_type("errcode", errcode, int)
+        _check_type("description", description, str)
+        _check_words("errcode", errcode)
+        _check_words("description", description)
         super().__init__(errcode, description)
         self.errcode = errcode
         self.description = description
@@ -64,10 +75,17 @@ class Interrupt:
         interrupt_type: Which of the agent's interrupts this is.
         payload: What the caller needs to know; the run's output carries it beside
             `interrupt_type`.
+
+    Raises:
+        TypeError: `interrupt_type` is no str.
     """
 
     interrupt_type: str
     payload: JsonObject = field(default_factory=dict[str, Any])
+
+    def __post_init__(self) -> None:
+        """Refuse a type that no descriptor could declare."""
+        _check_type("interrupt_type", self.interrupt_type, str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +96,22 @@ class InterruptSpec:
         interrupt_type: The value of `interrupt_type` in the output.
         interrupt_payload: JSON Schema of the question.
         resume_payload: JSON Schema of the body that `resume_run` takes.
+
+    Raises:
+        TypeError: `interrupt_type` is no str, or a schema no JSON Schema.
     """
 
     interrupt_type: str
     interrupt_payload: JsonObject = field(default_factory=lambda: dict(_ANY_OBJECT))
     resume_payload: JsonObject = field(default_factory=lambda: dict(_ANY_OBJECT))
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be served."""
+        _check_type("interrupt_type", self.interrupt_type, str)
+        for schema in ("interrupt_payload", "resume_payload"):
+            copy = json_object(getattr(self, schema), schema)
+            _check_schema(schema, copy)
+            object.__setattr__(self, schema, copy)
 
     def to_wire(self) -> JsonObject:
         """Return the AgentACPSpecInterruptsInner of this interrupt."""
@@ -111,6 +140,11 @@ class AgentDefinition:
         thread_state: JSON Schema of the thread state.
         interrupts: The questions that the agent may ask.
         timeout: Seconds that a run may be pending before it ends in status `timeout`.
+
+    Raises:
+        TypeError: `function` cannot be called, or is async; `timeout` is no number; the descriptor
+            would be no JSON, or a schema no JSON Schema.
+        ValueError: `timeout` is not above 0.
     """
 
     function: AgentFunction
@@ -127,13 +161,24 @@ class AgentDefinition:
     timeout: float | None = None
 
     def __post_init__(self) -> None:
-        """Fill in what the function itself tells."""
+        """Fill in what the function itself tells, and refuse what could not be served."""
+        _check_function(self.function)
+        if self.timeout is not None:
+            _check_type("timeout", self.timeout, (int, float))
+            if not self.timeout > 0:
+                raise ValueError(f"timeout must be above 0 seconds, not {self.timeout!r}")
         name = self.name or getattr(self.function, "__name__", type(self.function).__name__)
         documentation = (inspect.getdoc(self.function) or name).splitlines()[0]
         derived_id = str(uuid.uuid5(_ID_NAMESPACE, f"{name}/{self.version}"))
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "description", self.description or documentation)
         object.__setattr__(self, "agent_id", self.agent_id or derived_id)
+        for schema in ("input", "output", "config", "custom_streaming_update", "thread_state"):
+            if getattr(self, schema) is not None:
+                copy = json_object(getattr(self, schema), schema)
+                _check_schema(schema, copy)
+                object.__setattr__(self, schema, copy)
+        json_object(self.descriptor(), "the agent's descriptor")
 
     @property
     def yields_updates(self) -> bool:
@@ -167,7 +212,11 @@ class AgentDefinition:
         return {"metadata": self._metadata(), "specs": specs}
 
     def resume_schema(self, interrupt_type: str) -> JsonObject:
-        """Return the JSON Schema of the answer to one kind of interrupt."""
+        """Return the JSON Schema of the answer to one kind of interrupt.
+
+        Args:
+            interrupt_type: The kind; one that is not declared takes any object.
+        """
         for interrupt in self.interrupts:
             if interrupt.interrupt_type == interrupt_type:
                 return interrupt.resume_payload
@@ -178,3 +227,35 @@ class AgentDefinition:
             "ref": {"name": self.name, "version": self.version},
             "description": self.description,
         }
+
+
+def _check_type(name: str, value: object, kind: type | tuple[type, ...]) -> None:
+    """Refuse a value of another type; True and False are no numbers here."""
+    if isinstance(value, bool) or not isinstance(value, kind):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        wanted = " or ".join(each.__name__ for each in kinds)
+        raise TypeError(f"{name} must be of type {wanted}, not {type(value).__name__}")
+
+
+def _check_words(name: str, value: object) -> None:
+    """Refuse what JSON has no words for: half a surrogate pair, an int of thousands of digits."""
+    try:
+        from_json(to_json(value))
+    except ValueError as error:
+        raise ValueError(f"{name} is nothing that JSON can carry: {error}") from error
+
+
+def _check_schema(name: str, schema: JsonObject) -> None:
+    """Refuse a schema whose looked-at keywords have forms that JSON Schema does not know."""
+    if not isinstance(schema.get("required", []), list):
+        raise TypeError(f"{name}: required must be a list of names")
+    if not isinstance(schema.get("properties", {}), dict):
+        raise TypeError(f"{name}: properties must be a dict of schemas")
+
+
+def _check_function(function: object) -> None:
+    if not callable(function):
+        raise TypeError(f"function must be callable, not {type(function).__name__}")
+    for each in (function, getattr(function, "__call__", None)):  # noqa: B004 - as above
+        if inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each):
+            raise TypeError("function must not be async: each run has a thread of its own")

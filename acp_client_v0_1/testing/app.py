@@ -6,7 +6,7 @@ quick, so all of them run in the event loop; only the two that wait, wait in str
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -15,18 +15,20 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route, Router
 
 from acp_client_v0_1.models.agent_search_request import AgentSearchRequest
 from acp_client_v0_1.models.run_create import RunCreate
 from acp_client_v0_1.models.run_search_request import RunSearchRequest
 from acp_client_v0_1.models.thread_create import ThreadCreate
 from acp_client_v0_1.models.thread_search_request import ThreadSearchRequest
+from acp_client_v0_1.testing.access import KeyCheck
 from acp_client_v0_1.testing.agents import JsonObject
 from acp_client_v0_1.testing.answers import JsonResponse
 from acp_client_v0_1.testing.engine import Engine
 from acp_client_v0_1.testing.records import RunRecord, ThreadRecord
 from acp_client_v0_1.testing.refusal import Refusal
+from acp_client_v0_1.testing.search import page
 from acp_client_v0_1.testing.store import Store
 from acp_client_v0_1.testing.streams import run_events, settled
 from acp_client_v0_1.testing.validation import (
@@ -35,20 +37,26 @@ from acp_client_v0_1.testing.validation import (
     checked,
     json_body,
 )
+from acp_client_v0_1.testing.webhooks import webhook_target
 
 __all__ = ["create_app"]
 
 M = TypeVar("M", bound=BaseModel)
 _Handler = Callable[[Request], Awaitable[Response]]
+_Search = AgentSearchRequest | RunSearchRequest | ThreadSearchRequest
 
 
-def create_app(store: Store, engine: Engine, ping: float) -> Starlette:
+def create_app(
+    store: Store, engine: Engine, ping: float, base_path: str, required_headers: Mapping[str, str]
+) -> Starlette:
     """Return the ASGI application.
 
     Args:
         store: What the server knows.
         engine: What runs the agents.
         ping: Seconds between the keep-alive comments of a stream.
+        base_path: The path that those of the operations begin with, "" for none.
+        required_headers: Name and value of each header that a request must have.
     """
     operations = _Operations(store, engine, ping)
     routes = (
@@ -70,8 +78,9 @@ def create_app(store: Store, engine: Engine, ping: float) -> Starlette:
         ("GET", "/threads/{thread_id}/state", operations.get_thread_state),
         ("GET", "/threads/{thread_id}/history", operations.get_thread_history),
     )
+    operations_app = KeyCheck(Router(_merged(routes), redirect_slashes=False), required_headers)
     app = Starlette(
-        routes=_merged(routes),
+        routes=[Mount(base_path, app=operations_app)],
         exception_handlers={Refusal: _refused, HTTPException: _no_such_route},
     )
     app.router.redirect_slashes = False
@@ -88,25 +97,20 @@ class _Operations:
 
     async def create_run(self, request: Request) -> Response:
         creation, _ = await _body(request, RunCreate)
+        _check_webhook(creation.get("webhook"))
         agent = self._store.agent(creation["agent_id"])
         check_against_schema(creation.get("input", {}), agent.input, "input")
         check_against_schema(creation.get("config", {}), agent.config, "config")
         return JsonResponse(self._engine.create_run(creation))
 
     async def search_runs(self, request: Request) -> Response:
-        body, wanted = await _body(request, RunSearchRequest)
-        return JsonResponse(
-            self._store.find_runs(
-                agent_id=body.get("agent_id"),
-                status=body.get("status"),
-                metadata=body.get("metadata"),
-                limit=wanted.limit,
-                offset=wanted.offset,
-            )
-        )
+        return await self._found(request, RunSearchRequest, self._store.find_runs)
 
     async def get_run(self, request: Request) -> Response:
-        return JsonResponse(self._run(request).to_wire())
+        run = self._run(request)
+        with self._store.lock:
+            wire = run.to_wire()
+        return JsonResponse(wire)
 
     async def resume_run(self, request: Request) -> Response:
         run = self._run(request)
@@ -121,9 +125,11 @@ class _Operations:
         seconds = block_seconds(request.query_params.get("block_timeout"))
         if seconds:
             await settled(self._store, run, seconds, request.receive)
-        if run.deleted:
+        with self._store.lock:
+            # Read together: a status that has changed has its output.
+            deleted, output = run.deleted, run.output
+        if deleted:
             raise Refusal(404, f"the run {run.run_id} was deleted")
-        output = run.output
         return Response(status_code=204) if output is None else JsonResponse(output)
 
     async def get_run_stream(self, request: Request) -> Response:
@@ -137,24 +143,18 @@ class _Operations:
 
     async def get_run_threadstate(self, request: Request) -> Response:
         run = self._run(request)
-        if run.status != "success":
-            raise Refusal(409, f"the run is {run.status}; only one in success has a thread state")
-        if run.final_state is None:
+        with self._store.lock:
+            status, state = run.status, run.final_state
+        if status != "success":
+            raise Refusal(409, f"the run is {status}; only one in success has a thread state")
+        if state is None:
             raise Refusal(409, "the run has no thread")
-        return JsonResponse(run.final_state)
+        return JsonResponse(state)
 
     # Agents
 
     async def search_agents(self, request: Request) -> Response:
-        body, wanted = await _body(request, AgentSearchRequest)
-        return JsonResponse(
-            self._store.find_agents(
-                name=body.get("name"),
-                version=body.get("version"),
-                limit=wanted.limit,
-                offset=wanted.offset,
-            )
-        )
+        return await self._found(request, AgentSearchRequest, self._store.find_agents)
 
     async def get_agent_by_id(self, request: Request) -> Response:
         return JsonResponse(self._store.agent(request.path_params["agent_id"]).to_wire())
@@ -173,15 +173,7 @@ class _Operations:
         return JsonResponse(thread.to_wire())
 
     async def search_threads(self, request: Request) -> Response:
-        body, wanted = await _body(request, ThreadSearchRequest)
-        return JsonResponse(
-            self._store.find_threads(
-                agent_id=body.get("agent_id"),
-                metadata=body.get("metadata"),
-                limit=wanted.limit,
-                offset=wanted.offset,
-            )
-        )
+        return await self._found(request, ThreadSearchRequest, self._store.find_threads)
 
     async def get_thread(self, request: Request) -> Response:
         return JsonResponse(self._thread(request).to_wire())
@@ -199,6 +191,13 @@ class _Operations:
         with self._store.lock:
             history = [run.to_wire() for run in thread.runs]
         return JsonResponse(history)
+
+    async def _found(
+        self, request: Request, model: type[_Search], find: Callable[[JsonObject], list[JsonObject]]
+    ) -> Response:
+        """Answer a search: the page that the request asks for of all that fits it."""
+        body, wanted = await _body(request, model)
+        return JsonResponse(page(find(body), wanted.limit, wanted.offset))
 
     def _run(self, request: Request) -> RunRecord:
         return self._store.run(request.path_params["run_id"])
@@ -234,6 +233,15 @@ async def _body(request: Request, model: type[M]) -> tuple[JsonObject, M]:
     """Return a request's body as it came, and as the model that it is valid for."""
     body = await _object(request)
     return body, checked(model, body)
+
+
+def _check_webhook(url: str | None) -> None:
+    if url is None:
+        return
+    try:
+        webhook_target(url)
+    except ValueError as error:
+        raise Refusal(422, f"webhook: {error}") from error
 
 
 def _events_seen(request: Request, run: RunRecord) -> int:

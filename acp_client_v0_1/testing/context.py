@@ -8,39 +8,20 @@ its agent looks, which `sleep` and `check` do on their own.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
-from pydantic_core import from_json, to_json
+from acp_client_v0_1.testing.json_values import json_object
 
-__all__ = ["AgentContext", "RunCancelled", "ThreadState", "json_object"]
+__all__ = ["AgentContext", "RunCancelled", "ThreadState"]
 
 
 class RunCancelled(Exception):
-    """Raised inside an agent whose run was deleted, timed out, or lost its server."""
+    """Raised inside an agent whose run was deleted, timed out, or lost its server.
 
-
-def json_object(value: object, what: str) -> dict[str, Any]:
-    """Return a JSON object as the wire would carry it, independent of the original.
-
-    Args:
-        value: A dict of whatever pydantic can write as JSON, or None for an empty object.
-        what: What the value is, for the error.
-
-    Returns:
-        A deep copy that holds nothing but JSON types.
-
-    Raises:
-        TypeError: The value is no dict, or holds something that JSON cannot say.
+    Raised by `sleep` and `check`, and by an assignment to `thread_state`.
     """
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise TypeError(f"{what} must be a dict, not {type(value).__name__}")
-    try:
-        copy: dict[str, Any] = from_json(to_json(value))
-    except ValueError as error:
-        raise TypeError(f"{what} is no JSON object: {error}") from error
-    return copy
 
 
 class ThreadState:
@@ -76,10 +57,21 @@ class AgentContext:
         streaming: The mode the caller wants to stream in: "result", "custom" or None.
         metadata: `RunCreate.metadata`, empty if the caller gave none.
         state: The state of the thread; a run without thread has one of its own.
+        lock: What guards the run and the state.
+        working: Tells, under the lock, whether the agent's work is still for somebody.
         cancelled: Set when the run is cancelled.
     """
 
-    __slots__ = ("_cancelled", "_state", "metadata", "run_id", "streaming", "thread_id")
+    __slots__ = (
+        "_cancelled",
+        "_lock",
+        "_state",
+        "_working",
+        "metadata",
+        "run_id",
+        "streaming",
+        "thread_id",
+    )
 
     def __init__(
         self,
@@ -89,6 +81,8 @@ class AgentContext:
         streaming: str | None,
         metadata: dict[str, Any],
         state: ThreadState,
+        lock: AbstractContextManager[bool],
+        working: Callable[[], bool],
         cancelled: threading.Event,
     ) -> None:
         self.run_id: str = run_id
@@ -96,16 +90,28 @@ class AgentContext:
         self.streaming: str | None = streaming
         self.metadata: dict[str, Any] = metadata
         self._state = state
+        self._lock = lock
+        self._working = working
         self._cancelled = cancelled
 
     @property
     def thread_state(self) -> dict[str, Any]:
-        """The thread's state: reading gives a copy, assigning replaces it at once."""
+        """The thread's state: reading gives a copy, assigning replaces it at once.
+
+        Raises:
+            RunCancelled: On assigning, when the run is not pending any more: the state may be
+                another run's by then.
+            TypeError: On assigning what is no JSON object.
+        """
         return self._state.get()
 
     @thread_state.setter
     def thread_state(self, value: dict[str, Any]) -> None:
-        self._state.set(value)
+        copy = json_object(value, "the thread state")
+        with self._lock:
+            if self.cancelled or not self._working():
+                raise RunCancelled(self.run_id)
+            self._state.set(copy)
 
     @property
     def cancelled(self) -> bool:
@@ -113,7 +119,11 @@ class AgentContext:
         return self._cancelled.is_set()
 
     def check(self) -> None:
-        """Raise RunCancelled if the run was cancelled, for loops that never sleep."""
+        """Look whether the run was cancelled, in loops that never sleep.
+
+        Raises:
+            RunCancelled: It was.
+        """
         if self._cancelled.is_set():
             raise RunCancelled(self.run_id)
 
@@ -126,5 +136,5 @@ class AgentContext:
         Raises:
             RunCancelled: The run was cancelled before the time was over.
         """
-        if self._cancelled.wait(seconds):
+        if self._cancelled.wait(min(seconds, threading.TIMEOUT_MAX)):
             raise RunCancelled(self.run_id)

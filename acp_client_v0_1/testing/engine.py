@@ -11,23 +11,23 @@ its context nor looks at `cancelled`; that is reported by a ResourceWarning.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import warnings
 from collections.abc import Callable, Generator
 from typing import cast
 
-from acp_client_v0_1.testing.agents import AgentDefinition, AgentError, Interrupt, JsonObject
-from acp_client_v0_1.testing.context import RunCancelled, json_object
+from acp_client_v0_1.testing.agents import AgentDefinition, Interrupt, JsonObject
+from acp_client_v0_1.testing.context import AgentContext, RunCancelled
+from acp_client_v0_1.testing.failures import Failure, failure_of, timed_out
+from acp_client_v0_1.testing.json_values import json_object
 from acp_client_v0_1.testing.records import RunRecord, ThreadRecord
 from acp_client_v0_1.testing.refusal import Refusal
 from acp_client_v0_1.testing.store import Store
-from acp_client_v0_1.testing.validation import check_against_schema
+from acp_client_v0_1.testing.validation import check_against_schema, with_whole_numbers
 
-__all__ = ["EXCEPTION_ERRCODE", "TIMEOUT_ERRCODE", "Engine"]
-
-EXCEPTION_ERRCODE = 1
-TIMEOUT_ERRCODE = 2
+__all__ = ["Engine"]
 
 _CLOSE_SECONDS = 2.0
 
@@ -66,7 +66,7 @@ class Engine:
             self._store.runs[run.run_id] = run
             if thread is not None:
                 thread.runs.append(run)
-            self._begin(run, lambda: _call(run))
+            self._begin(run, lambda: _call(run, run.context(self._store.lock)))
             return run.to_wire()
 
     def resume_run(self, run: RunRecord, answer: JsonObject) -> JsonObject:
@@ -93,13 +93,21 @@ class Engine:
                 raise Refusal(409, "another run of the thread is pending")
             schema = run.agent.resume_schema(run.output["interrupt"]["interrupt_type"])
             check_against_schema(answer, schema, "body")
+            fitted = with_whole_numbers(answer, schema)
             run.suspended = None
             self._change(run, "pending", None)
-            self._begin(run, lambda: _advance(suspended, answer))
+            self._begin(run, lambda: _advance(suspended, fitted))
             return run.to_wire()
 
     def delete_run(self, run: RunRecord) -> JsonObject:
-        """Forget a run, and cancel it if it has not ended; return the Run as it was."""
+        """Forget a run, and cancel it if it has not ended.
+
+        Args:
+            run: The run.
+
+        Returns:
+            The Run as it was.
+        """
         with self._store.lock:
             self._store.forget_run(run)
             suspended, run.suspended = run.suspended, None
@@ -107,7 +115,10 @@ class Engine:
             _wake(run)
             if suspended is not None:
                 # The agent's own clean-up may take its time.
-                self._spawn(threading.Thread(target=suspended.close, name=_name(run), daemon=True))
+                end = threading.Thread(
+                    target=_close, args=(suspended,), name=_name(run), daemon=True
+                )
+                self._spawn(end)
             return run.to_wire()
 
     def delete_thread(self, thread: ThreadRecord) -> None:
@@ -161,7 +172,8 @@ class Engine:
         run.stretch += 1
         timer: threading.Timer | None = None
         if run.agent.timeout is not None:
-            timer = threading.Timer(run.agent.timeout, self._time_out, (run, run.stretch))
+            seconds = min(run.agent.timeout, threading.TIMEOUT_MAX)
+            timer = threading.Timer(seconds, self._time_out, (run, run.stretch))
             timer.daemon = True
             self._spawn(timer)
         work = (run, run.stretch, step, timer)
@@ -177,15 +189,8 @@ class Engine:
         """Do one stretch: whatever an agent returns or raises becomes its run's status."""
         try:
             self._finish(run, stretch, self._follow(run, stretch, step()))
-        except RunCancelled:
-            self._fail(run, stretch, "error", EXCEPTION_ERRCODE, "the run was cancelled")
-        except AgentError as error:
-            self._fail(run, stretch, "error", error.errcode, error.description)
-        except TimeoutError as error:
-            self._fail(run, stretch, "timeout", TIMEOUT_ERRCODE, str(error) or "timed out")
-        except Exception as error:  # noqa: BLE001 - an agent may raise anything: it is the outcome
-            text = f"{type(error).__name__}: {error}"
-            self._fail(run, stretch, "error", EXCEPTION_ERRCODE, text)
+        except BaseException as error:  # noqa: BLE001 - whatever an agent raises is the outcome
+            self._fail(run, stretch, failure_of(error))
         finally:
             if timer is not None:
                 timer.cancel()
@@ -197,7 +202,7 @@ class Engine:
                 return value
             self._publish(run, stretch, json_object(value.value, "an update"))
             if run.cancelled.is_set():
-                value.generator.close()
+                _close(value.generator)
                 raise RunCancelled(run.run_id)
             value = _advance(value.generator, None)
         return value
@@ -207,9 +212,9 @@ class Engine:
             if _overtaken(run, stretch):
                 return
             if run.streaming == "custom":
-                run.events.append(_event(run, "custom", update=update))
+                run.events.append(_event(run, "custom", "pending", update=update))
             elif run.streaming == "result":
-                run.events.append(_event(run, "result", result=update))
+                run.events.append(_event(run, "result", "pending", result=update))
             _wake(run)
 
     def _finish(self, run: RunRecord, stretch: int, value: object) -> None:
@@ -222,11 +227,11 @@ class Engine:
         with self._store.lock:
             if _overtaken(run, stretch):
                 return
-            self._change(run, "success", None)
-            run.output = _event(run, "result", result=result)
+            output = _event(run, "result", "success", result=result)
             run.final_state = run.thread.state.get() if run.thread else None
             if run.streaming == "result":
-                run.events.append(run.output)
+                run.events.append(output)
+            self._change(run, "success", output)
 
     def _suspend(
         self,
@@ -247,21 +252,24 @@ class Engine:
                 run.suspended = generator
                 self._change(run, "interrupted", output)
                 return
-        generator.close()
+        _close(generator)
 
-    def _fail(
-        self, run: RunRecord, stretch: int, status: str, errcode: int, description: str
-    ) -> None:
+    def _fail(self, run: RunRecord, stretch: int, failure: Failure) -> None:
         with self._store.lock:
             if _overtaken(run, stretch):
                 return
-            output = {"type": "error", "run_id": run.run_id}
-            self._change(run, status, {**output, "errcode": errcode, "description": description})
+            output: JsonObject = {
+                "type": "error",
+                "run_id": run.run_id,
+                "errcode": failure.errcode,
+                "description": failure.description,
+            }
+            self._change(run, failure.status, output)
 
     def _time_out(self, run: RunRecord, stretch: int) -> None:
         description = f"not done after {run.agent.timeout} s"
         with self._store.lock:
-            self._fail(run, stretch, "timeout", TIMEOUT_ERRCODE, description)
+            self._fail(run, stretch, timed_out(description))
             if run.status == "timeout":
                 run.cancelled.set()
 
@@ -281,10 +289,16 @@ class _Yielded:
         self.value = value
 
 
-def _call(run: RunRecord) -> object:
+def _call(run: RunRecord, context: AgentContext) -> object:
     """Call an agent: its result, or its generator's first word."""
-    creation = run.creation
-    value = run.agent.function(creation.get("input", {}), creation.get("config", {}), run.context())
+    # Copies: what the agent does to them is not what its caller asked for.
+    given = json_object(run.creation.get("input"), "the input")
+    config = json_object(run.creation.get("config"), "the config")
+    value = run.agent.function(
+        with_whole_numbers(given, run.agent.input),
+        with_whole_numbers(config, run.agent.config),
+        context,
+    )
     if isinstance(value, Generator):
         return _advance(cast("Generator[object, object, object]", value), None)
     return value
@@ -298,12 +312,18 @@ def _advance(generator: Generator[object, object, object], answer: JsonObject | 
         return stop.value
 
 
-def _event(run: RunRecord, kind: str, **content: JsonObject) -> JsonObject:
-    return {"type": kind, "run_id": run.run_id, "status": run.status, **content}
+def _close(generator: Generator[object, object, object]) -> None:
+    """Let a generator that nobody will resume clean up."""
+    with contextlib.suppress(RunCancelled):
+        generator.close()
+
+
+def _event(run: RunRecord, kind: str, status: str, **content: JsonObject) -> JsonObject:
+    return {"type": kind, "run_id": run.run_id, "status": status, **content}
 
 
 def _overtaken(run: RunRecord, stretch: int) -> bool:
-    return run.deleted or run.stretch != stretch or run.status != "pending"
+    return run.stretch != stretch or not run.working
 
 
 def _wake(run: RunRecord) -> None:

@@ -31,10 +31,12 @@ class FaultInjection:
         app: The application behind it.
         faults: Where the faults wait.
         log: Where the requests are recorded.
+        base_path: What the paths of faults leave out.
     """
 
-    def __init__(self, app: ASGIApp, faults: Faults, log: RequestLog) -> None:
+    def __init__(self, app: ASGIApp, faults: Faults, log: RequestLog, base_path: str) -> None:
         self._app = app
+        self._base_path = base_path
         self._faults = faults
         self._log = log
 
@@ -43,7 +45,7 @@ class FaultInjection:
         body = await _read(receive)
         if body is None:
             return
-        fault = self._faults.take(scope["method"], scope["path"])
+        fault = self._faults.take(scope["method"], scope["path"].removeprefix(self._base_path))
         self._log.append(_recorded(scope, body, fault))
         receive = _Replay(body, receive)
         if fault is None:
@@ -93,6 +95,9 @@ class _Exchange:
             await _fault_response(fault)(self._scope, self._receive, self._send)
         else:
             await app(self._scope, self._receive, self._send)
+        if not self._broken:
+            # The connection is kept, and the next answer on it is not this fault's.
+            self._wire.unlimit()
 
     async def _send_raw(self, raw: bytes) -> None:
         for piece in self._pieces(raw):

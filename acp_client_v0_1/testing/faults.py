@@ -12,8 +12,9 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Literal
+
+from acp_client_v0_1.testing.fault_fields import check_fault
 
 __all__ = ["Fault", "Faults", "RecordedRequest", "RequestLog"]
 
@@ -22,10 +23,12 @@ __all__ = ["Fault", "Faults", "RecordedRequest", "RequestLog"]
 class Fault:
     """What goes wrong with an answer. Everything given applies, in this order.
 
+    One that only says which requests it is for lets them through, before the next one applies.
+
     Args:
         method: Only for requests with this method.
-        path: Only for requests with this path, in which each `*` stands for one segment:
-            "/runs/*/output".
+        path: Only for requests with this path, below the server's base path; each `*` stands for
+            one segment: "/runs/*/output".
         times: For how many requests; None for all until it is removed.
         delay: Seconds from the request to the first byte of the answer.
         status: Answer with this status instead of doing what was asked.
@@ -46,6 +49,11 @@ class Fault:
         after_body_bytes: Break off after this many bytes of the body; 0 sends the headers.
         after_events: Break off after this many server-sent events.
         close_after: Close the connection after the whole answer, without announcing it.
+
+    Raises:
+        TypeError: A field has the wrong type; the message names it.
+        ValueError: A field has a value that cannot be, or would do nothing beside the others; the
+            message names it.
     """
 
     method: str | None = None
@@ -67,26 +75,15 @@ class Fault:
     close_after: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what would silently do nothing."""
-        limits = [self.after_wire_bytes, self.after_body_bytes, self.after_events]
-        given = [limit for limit in limits if limit is not None]
-        if len(given) > 1 or any(limit < 0 for limit in given):
-            raise ValueError("give one of after_wire_bytes, after_body_bytes, after_events, >= 0")
-        if given and self.cut is None:
-            raise ValueError("an answer that breaks off needs cut: 'close', 'reset' or 'stall'")
-        if self.times is not None and self.times < 1:
-            raise ValueError("times must be at least 1, or None")
-        if self.status is not None:
-            HTTPStatus(self.status)
-        elif self.redirect is None and (self.body is not None or self.headers):
-            raise ValueError("body and headers belong to a status")
+        """Refuse what would break the server, or silently do nothing."""
+        check_fault(self)
 
     def fits(self, method: str, path: str) -> bool:
         """Tell whether this fault is for such a request.
 
         Args:
             method: The request's method.
-            path: The request's path, decoded, without query.
+            path: The request's path below the base path, decoded, without query.
         """
         if self.method is not None and self.method.upper() != method:
             return False
@@ -104,7 +101,11 @@ class Faults:
         self._waiting: list[tuple[Fault, int | None]] = []
 
     def add(self, *faults: Fault) -> None:
-        """Add faults after those that wait already."""
+        """Add faults after those that wait already.
+
+        Args:
+            *faults: The faults.
+        """
         with self._lock:
             self._waiting.extend((fault, fault.times) for fault in faults)
 
@@ -118,7 +119,12 @@ class Faults:
             return len(self._waiting)
 
     def take(self, method: str, path: str) -> Fault | None:
-        """Return the fault for a request, and count it as spent once more."""
+        """Return the fault for a request, and count it as spent once more.
+
+        Args:
+            method: The request's method.
+            path: The request's path below the base path, decoded, without query.
+        """
         with self._lock:
             for place, (fault, left) in enumerate(self._waiting):
                 if not fault.fits(method, path):
@@ -164,7 +170,11 @@ class RequestLog:
         self._requests: list[RecordedRequest] = []
 
     def append(self, request: RecordedRequest) -> None:
-        """Record a request."""
+        """Record a request.
+
+        Args:
+            request: The request.
+        """
         with self._lock:
             self._requests.append(request)
 

@@ -1,6 +1,7 @@
 """The opt-in pytest fixture `acp_server`.
 
-A conftest.py asks for it with `pytest_plugins = ["acp_client_v0_1.testing.pytest_plugin"]`.
+The top-level conftest.py asks for it, `pytest_plugins = ["acp_client_v0_1.testing.pytest_plugin"]`,
+since pytest allows `pytest_plugins` in no other; or the command line, with `-p` and that name.
 """
 
 from __future__ import annotations

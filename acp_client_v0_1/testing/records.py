@@ -9,12 +9,14 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
 from acp_client_v0_1.testing.agents import AgentDefinition, JsonObject
 from acp_client_v0_1.testing.context import AgentContext, ThreadState
+from acp_client_v0_1.testing.json_values import json_object
 
 __all__ = ["RunRecord", "ThreadRecord"]
 
@@ -29,7 +31,15 @@ def _new_id() -> str:
 
 @dataclass(slots=True, eq=False)
 class ThreadRecord:
-    """A thread: its agent, its state, and its runs, oldest first."""
+    """A thread: its agent, its state, and its runs.
+
+    Args:
+        agent_id: The agent that all of its runs are of.
+        metadata: What the caller gave with it, None for nothing.
+        thread_id: Its id, by default a new one.
+        state: Its state, by default an empty one.
+        runs: Its runs, oldest first.
+    """
 
     agent_id: str
     metadata: JsonObject | None
@@ -52,9 +62,23 @@ class ThreadRecord:
 class RunRecord:
     """A run: how it was asked for, how it stands, and what came of it.
 
-    `events` holds the payload of every streamed event; an event's id is its place, from 1.
-    `stretch` counts the times the agent was set to work: what an agent says after its stretch is
-    over (the run timed out, say) is for nobody.
+    Args:
+        creation: The RunCreate, as it was received.
+        agent: What runs.
+        thread: The thread that it is on, None for none.
+        run_id: Its id, by default a new one.
+        status: Its RunStatus.
+        created_at: When it was created, in RFC 3339.
+        updated_at: When it last changed; by default when it was created.
+        output: Its RunOutput, None while it is pending.
+        final_state: The state of the thread as the run left it, None unless it ended in success.
+        events: The payload of every streamed event; an event's id is its place, from 1.
+        stretch: How often the agent was set to work: what an agent says after its stretch is over
+            (the run timed out, say) is for nobody.
+        deleted: Whether it is gone from the store.
+        cancelled: Set when its agent shall end.
+        suspended: The agent's generator, at rest after a question.
+        watchers: Called at every change, under the store's lock.
     """
 
     creation: JsonObject
@@ -78,6 +102,11 @@ class RunRecord:
         self.updated_at = self.created_at
 
     @property
+    def working(self) -> bool:
+        """Whether its agent's work is still for somebody; to be asked under the store's lock."""
+        return self.status == "pending" and not self.deleted
+
+    @property
     def streaming(self) -> str | None:
         """The mode that the caller asked to stream in."""
         mode: str | None = self.creation.get("streaming")
@@ -95,19 +124,30 @@ class RunRecord:
         }
         return wire if self.thread is None else {**wire, "thread_id": self.thread.thread_id}
 
-    def context(self) -> AgentContext:
-        """Return the context that this run's agent works with."""
+    def context(self, lock: AbstractContextManager[bool]) -> AgentContext:
+        """Return the context that this run's agent works with.
+
+        Args:
+            lock: The store's lock.
+        """
         return AgentContext(
             run_id=self.run_id,
             thread_id=self.thread.thread_id if self.thread else None,
             streaming=self.streaming,
-            metadata=self.creation.get("metadata", {}),
+            metadata=json_object(self.creation.get("metadata"), "the metadata"),
             state=self.thread.state if self.thread else ThreadState(),
+            lock=lock,
+            working=lambda: self.working,
             cancelled=self.cancelled,
         )
 
     def become(self, status: str, output: JsonObject | None) -> None:
-        """Change the status, and with it the output and the time of the last change."""
+        """Change the status, and with it the output and the time of the last change.
+
+        Args:
+            status: The new RunStatus.
+            output: The new RunOutput, None for none.
+        """
         self.status = status
         self.output = output
         self.updated_at = _now()

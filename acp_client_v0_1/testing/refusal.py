@@ -14,7 +14,7 @@ class Refusal(Exception):
     """A request that the server declines.
 
     Args:
-        status: HTTP status code: 404, 409 or 422.
+        status: HTTP status code: 401, 404, 409 or 422.
         message: One line for the caller, the answer's JSON string.
     """
 

@@ -16,13 +16,21 @@ from collections.abc import Generator, Mapping
 from typing import Any
 from unittest import mock
 
-import requests
-from requests.adapters import HTTPAdapter
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool
 from urllib3.exceptions import ConnectTimeoutError
 
 from acp_client_v0_1._http.attempt import current_attempt
 from acp_client_v0_1._http.connection import BoundedConnection
+
+try:
+    import requests
+    from requests.adapters import HTTPAdapter
+except ModuleNotFoundError as _error:
+    raise ModuleNotFoundError(
+        f"{__name__} needs {_error.name}, which comes with responses: pip install responses",
+        name=_error.name,
+        path=_error.path,
+    ) from _error
 
 __all__ = ["responses_bridge"]
 

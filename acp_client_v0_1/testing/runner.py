@@ -32,6 +32,9 @@ class Runner:
         app: The application.
         listener: A bound socket; it is closed with the server.
         tls: How to speak TLS, None for plain HTTP.
+
+    Raises:
+        RuntimeError: The server does not come up within ten seconds.
     """
 
     def __init__(self, app: ASGIApp, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
@@ -53,7 +56,11 @@ class Runner:
         return len(self._server.meter.connections)
 
     def stop(self) -> None:
-        """Cut all connections, stop listening, and end the thread."""
+        """Cut all connections, stop listening, and end the thread.
+
+        Raises:
+            RuntimeError: The thread does not end within five seconds.
+        """
         self._server.stop()
         self._thread.join(_STOP_SECONDS)
         if self._thread.is_alive():

@@ -10,13 +10,15 @@ from __future__ import annotations
 import dataclasses
 import socket
 import ssl
+import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
 from typing_extensions import Self
 
+from acp_client_v0_1.testing.access import base_path_of, required_headers
 from acp_client_v0_1.testing.agents import AgentDefinition, AgentFunction
 from acp_client_v0_1.testing.app import create_app
 from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS
@@ -43,6 +45,16 @@ class LocalServer:
         tls: Speak TLS with this context, instead of plain HTTP.
         ping: Seconds between the keep-alive comments of a stream.
         webhook_hosts: Hosts beside this machine that may get webhooks.
+        api_key: A header that each request must have, as a pair of name and value, or several as
+            a mapping; a request without them is answered 401. None to answer everybody.
+        base_path: The path that the server lives below, such as "/acp/v0".
+
+    Attributes:
+        faults: The faults that wait for their requests; `fail_next` adds the simplest of them.
+
+    Raises:
+        ValueError: `port` or `ping` cannot be, `api_key` cannot be a header, `base_path` is no
+            plain path, or two agents have the same id.
     """
 
     def __init__(
@@ -54,17 +66,25 @@ class LocalServer:
         tls: ssl.SSLContext | None = None,
         ping: float = 15.0,
         webhook_hosts: Collection[str] = (),
+        api_key: Mapping[str, str] | tuple[str, str] | None = None,
+        base_path: str = "",
     ) -> None:
+        if not 0 <= port <= 65535:
+            raise ValueError(f"port must be from 0 to 65535, not {port}")
+        if not 0 < ping <= threading.TIMEOUT_MAX:
+            raise ValueError(f"ping must be above 0 seconds, not {ping}")
         self._host = host
         self._port = port
         self._tls = tls
+        self._base_path = base_path_of(base_path)
         self._store = Store(BUILTIN_AGENTS if agents is None else agents)
         self._webhooks = Webhooks(webhook_hosts)
         self._engine = Engine(self._store, self._send_webhook)
         self._log = RequestLog()
         self.faults: Faults = Faults()
-        app = create_app(self._store, self._engine, ping)
-        self._app = FaultInjection(app, self.faults, self._log)
+        keys = required_headers(api_key)
+        app = create_app(self._store, self._engine, ping, self._base_path, keys)
+        self._app = FaultInjection(app, self.faults, self._log, self._base_path)
         self._runner: Runner | None = None
         self._accepted_before = 0
 
@@ -73,8 +93,12 @@ class LocalServer:
     def start(self) -> Self:
         """Listen, and serve from a thread of its own.
 
+        Returns:
+            The server itself.
+
         Raises:
             OSError: The port is taken.
+            RuntimeError: The server does not come up within ten seconds.
         """
         if self._runner is None:
             family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
@@ -132,7 +156,7 @@ class LocalServer:
         if not self._port:
             raise RuntimeError("the server has no port before it is started")
         host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"{'https' if self._tls else 'http'}://{host}:{self._port}"
+        return f"{'https' if self._tls else 'http'}://{host}:{self._port}{self._base_path}"
 
     # Agents
 
@@ -147,7 +171,9 @@ class LocalServer:
             The agent's id.
 
         Raises:
-            ValueError: Another agent has its id, as one of the same name and version has.
+            TypeError: A field of the definition has the wrong type.
+            ValueError: Another agent has its id, as one of the same name and version has; or a
+                field of the definition cannot be.
         """
         if isinstance(agent, AgentDefinition):
             definition = dataclasses.replace(agent, **fields)
@@ -169,6 +195,10 @@ class LocalServer:
         Args:
             status: The status.
             **fields: Other fields of Fault, such as `times`, `path` or `retry_after`.
+
+        Raises:
+            TypeError: A field has the wrong type.
+            ValueError: A field has a value that cannot be, or would do nothing.
         """
         self.faults.add(Fault(status=status, **fields))
 

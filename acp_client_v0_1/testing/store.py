@@ -15,7 +15,7 @@ from typing import TypeVar
 from acp_client_v0_1.testing.agents import AgentDefinition, JsonObject
 from acp_client_v0_1.testing.records import RunRecord, ThreadRecord
 from acp_client_v0_1.testing.refusal import Refusal
-from acp_client_v0_1.testing.search import has_metadata, page
+from acp_client_v0_1.testing.search import fits
 
 __all__ = ["Store"]
 
@@ -27,6 +27,11 @@ class Store:
 
     Args:
         agents: The agents to begin with.
+
+    Attributes:
+        lock: Guards all that is here, and the records themselves; re-entrant.
+        runs: The runs by id.
+        threads: The threads by id.
     """
 
     def __init__(self, agents: Iterable[AgentDefinition]) -> None:
@@ -59,81 +64,110 @@ class Store:
             return list(self._agents.values())
 
     def agent(self, agent_id: str) -> AgentDefinition:
-        """Return an agent, or refuse with 404."""
+        """Return an agent.
+
+        Args:
+            agent_id: Its id.
+
+        Raises:
+            Refusal: 404 if there is none with this id.
+        """
         with self.lock:
             return _found(self._agents, agent_id, "agent")
 
     def run(self, run_id: str) -> RunRecord:
-        """Return a run, or refuse with 404."""
+        """Return a run.
+
+        Args:
+            run_id: Its id.
+
+        Raises:
+            Refusal: 404 if there is none with this id.
+        """
         with self.lock:
             return _found(self.runs, run_id, "run")
 
     def thread(self, thread_id: str) -> ThreadRecord:
-        """Return a thread, or refuse with 404."""
+        """Return a thread.
+
+        Args:
+            thread_id: Its id.
+
+        Raises:
+            Refusal: 404 if there is none with this id.
+        """
         with self.lock:
             return _found(self.threads, thread_id, "thread")
 
-    def find_agents(
-        self, *, name: str | None, version: str | None, limit: int | None, offset: int | None
-    ) -> list[JsonObject]:
-        """Return a page of the agents with exactly this name and version."""
-        found = [
+    def find_agents(self, wanted: JsonObject) -> list[JsonObject]:
+        """Return the agents with exactly the wanted name and version.
+
+        Args:
+            wanted: A valid AgentSearchRequest, as it was received.
+        """
+        return [
             agent.to_wire()
             for agent in self.agents()
-            if name in (None, agent.name) and version in (None, agent.version)
+            if fits(wanted, name=agent.name, version=agent.version)
         ]
-        return page(found, limit, offset)
 
-    def find_runs(
-        self,
-        *,
-        agent_id: str | None,
-        status: str | None,
-        metadata: JsonObject | None,
-        limit: int | None,
-        offset: int | None,
-    ) -> list[JsonObject]:
-        """Return a page of the runs that every filter lets through."""
+    def find_runs(self, wanted: JsonObject) -> list[JsonObject]:
+        """Return the runs that every filter lets through.
+
+        Args:
+            wanted: A valid RunSearchRequest, as it was received.
+        """
         with self.lock:
-            found = [
+            return [
                 run.to_wire()
                 for run in self.runs.values()
-                if agent_id in (None, run.agent.agent_id)
-                and status in (None, run.status)
-                and has_metadata(run.creation.get("metadata"), metadata or {})
+                if fits(
+                    wanted,
+                    agent_id=run.agent.agent_id,
+                    status=run.status,
+                    metadata=run.creation.get("metadata"),
+                )
             ]
-        return page(found, limit, offset)
 
-    def find_threads(
-        self,
-        *,
-        agent_id: str | None,
-        metadata: JsonObject | None,
-        limit: int | None,
-        offset: int | None,
-    ) -> list[JsonObject]:
-        """Return a page of the threads that every filter lets through."""
+    def find_threads(self, wanted: JsonObject) -> list[JsonObject]:
+        """Return the threads that every filter lets through.
+
+        Args:
+            wanted: A valid ThreadSearchRequest, as it was received.
+        """
         with self.lock:
-            found = [
+            return [
                 thread.to_wire()
                 for thread in self.threads.values()
-                if agent_id in (None, thread.agent_id)
-                and has_metadata(thread.metadata, metadata or {})
+                if fits(wanted, agent_id=thread.agent_id, metadata=thread.metadata)
             ]
-        return page(found, limit, offset)
 
     def watch(self, run: RunRecord, watcher: Callable[[], None]) -> None:
-        """Have a callback called at every change of a run."""
+        """Have a callback called at every change of a run.
+
+        Args:
+            run: The run.
+            watcher: Called under the lock, from any thread; it must not block.
+        """
         with self.lock:
             run.watchers.add(watcher)
 
     def unwatch(self, run: RunRecord, watcher: Callable[[], None]) -> None:
-        """Have a callback called no more."""
+        """Have a callback called no more.
+
+        Args:
+            run: The run.
+            watcher: What `watch` was given.
+        """
         with self.lock:
             run.watchers.discard(watcher)
 
     def forget_run(self, run: RunRecord) -> None:
-        """Take a run out of everything that holds it."""
+        """Take a run out of everything that holds it.
+
+        Args:
+            run: The run.
+        """
         with self.lock:
             run.deleted = True
             self.runs.pop(run.run_id, None)

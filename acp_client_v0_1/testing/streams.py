@@ -28,6 +28,9 @@ class Watch:
         store: The store that has the run.
         run: The run.
         receive: Where the client's disconnection is heard; None if somebody else listens.
+
+    Attributes:
+        client_gone: Whether the client has gone.
     """
 
     def __init__(self, store: Store, run: RunRecord, receive: Receive | None = None) -> None:
@@ -89,7 +92,7 @@ async def settled(store: Store, run: RunRecord, seconds: float, receive: Receive
     Args:
         store: The store that has the run.
         run: The run.
-        seconds: How long to wait.
+        seconds: How long to wait at most.
         receive: Where the client's disconnection is heard.
     """
     loop = asyncio.get_running_loop()
@@ -107,6 +110,9 @@ async def run_events(store: Store, run: RunRecord, after: int) -> AsyncIterator[
         store: The store that has the run.
         run: The run.
         after: How many of its events to leave out.
+
+    Yields:
+        The events, numbered from 1.
     """
     async with Watch(store, run) as watch:
         while True:

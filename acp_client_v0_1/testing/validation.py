@@ -12,9 +12,10 @@ from typing import Any, TypeVar, cast
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
+from acp_client_v0_1.testing.json_values import number_fault
 from acp_client_v0_1.testing.refusal import Refusal
 
-__all__ = ["block_seconds", "check_against_schema", "checked", "json_body"]
+__all__ = ["block_seconds", "check_against_schema", "checked", "json_body", "with_whole_numbers"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -31,7 +32,15 @@ _LONGEST_BLOCK = 24 * 3600
 
 
 def json_body(content_type: str, body: bytes) -> dict[str, Any]:
-    """Return a request's body, a JSON object, or refuse with 422."""
+    """Return a request's body, which must be a JSON object.
+
+    Args:
+        content_type: The request's `Content-Type`.
+        body: The body as it came.
+
+    Raises:
+        Refusal: 422, saying what is wrong.
+    """
     if content_type.partition(";")[0].strip().lower() != "application/json":
         raise Refusal(422, "the body's Content-Type must be application/json")
     try:
@@ -40,11 +49,22 @@ def json_body(content_type: str, body: bytes) -> dict[str, Any]:
         raise Refusal(422, f"the body is no JSON: {error}") from error
     if not isinstance(value, dict):
         raise Refusal(422, "the body must be a JSON object")
+    fault = number_fault(cast("object", value))
+    if fault is not None:
+        raise Refusal(422, f"the body has a number out of range: {fault}")
     return cast("dict[str, Any]", value)
 
 
 def checked(model: type[M], body: dict[str, Any]) -> M:
-    """Return a request's body as a model, or refuse with 422 and the name of what is wrong."""
+    """Return a request's body as a model, checked by the strict rules.
+
+    Args:
+        model: The model.
+        body: The body; properties that the model does not know are let pass.
+
+    Raises:
+        Refusal: 422, naming the property.
+    """
     known = {name: body[name] for name in model.model_fields if name in body}
     for name, value in known.items():
         if value is None:
@@ -74,22 +94,53 @@ def check_against_schema(value: dict[str, Any], schema: dict[str, Any], what: st
     for name in schema.get("required", ()):
         if name not in value:
             raise Refusal(422, f"{what}.{name}: the agent requires it")
-    for name, expected in schema.get("properties", {}).items():
-        kind = (
-            cast("dict[str, object]", expected).get("type") if isinstance(expected, dict) else None
-        )
-        if name in value and isinstance(kind, str) and not _has_type(value[name], kind):
+    for name, kind in _types(schema).items():
+        if name in value and not _has_type(value[name], kind):
             raise Refusal(422, f"{what}.{name}: the agent wants type {kind}")
 
 
+def with_whole_numbers(value: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """Return an object that fits an agent's JSON Schema, with ints for all of its integers.
+
+    To JSON Schema 2.0 is an integer (2020-12 validation, 6.1.1), but not to Python's `range`.
+
+    Args:
+        value: The object.
+        schema: Its JSON Schema.
+    """
+    kinds = _types(schema)
+    return {
+        name: int(part) if kinds.get(name) == "integer" and isinstance(part, float) else part
+        for name, part in value.items()
+    }
+
+
 def block_seconds(text: str | None) -> int:
-    """Return the query parameter block_timeout in seconds, 0 where it is not given."""
+    """Return the query parameter block_timeout in seconds, 0 where it is not given.
+
+    Args:
+        text: The parameter as it was sent, None where it is not given.
+
+    Raises:
+        Refusal: 422, if it is no integer of at least 0.
+    """
     if text is None:
         return 0
     if not re.fullmatch("[0-9]+", text, re.ASCII):
         raise Refusal(422, "block_timeout: must be an integer of seconds, at least 0")
     # Longer than a day is as good as endless, and int() has a limit of its own.
     return int(text) if len(text.lstrip("0")) <= 5 else _LONGEST_BLOCK
+
+
+def _types(schema: dict[str, Any]) -> dict[str, str]:
+    """Return the types that a schema wants of its properties, where it wants a single one."""
+    properties: dict[str, object] = schema.get("properties", {})
+    types = {
+        name: cast("dict[str, object]", expected).get("type")
+        for name, expected in properties.items()
+        if isinstance(expected, dict)
+    }
+    return {name: kind for name, kind in types.items() if isinstance(kind, str)}
 
 
 def _has_type(value: object, kind: str) -> bool:

@@ -10,15 +10,19 @@ from __future__ import annotations
 import http.client
 import ipaddress
 import queue
+import re
 import threading
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
-__all__ = ["WebhookDelivery", "Webhooks"]
+__all__ = ["WebhookDelivery", "Webhooks", "webhook_target"]
+
+# All that a URI may hold (RFC 3986, 2); urlsplit lets more through, and strips some of it.
+_URI_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,25 @@ class WebhookDelivery:
     run: dict[str, Any]
     status: int | None = None
     error: str | None = None
+
+
+def webhook_target(url: str) -> SplitResult:
+    """Return the parts of a webhook's URL.
+
+    Args:
+        url: The URL.
+
+    Raises:
+        ValueError: It is no http or https URL.
+    """
+    if not _URI_CHARACTERS.fullmatch(url):
+        raise ValueError("must be a URI: no spaces, and nothing but ASCII")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an http or https URL")
+    if parts.port == 0:
+        raise ValueError("must not have the port 0")
+    return parts
 
 
 class Webhooks:
@@ -56,14 +79,20 @@ class Webhooks:
         self._deliveries: list[WebhookDelivery] = []
 
     def send(self, url: str, run: dict[str, Any]) -> None:
-        """Queue a delivery; returns at once."""
+        """Queue a delivery; returns at once.
+
+        Args:
+            url: The webhook.
+            run: The Run to send; it is copied at once.
+        """
+        copy = from_json(to_json(run))
         with self._lock:
             if self._closed:
                 return
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="webhooks", daemon=True)
                 self._thread.start()
-        self._queue.put((url, run))
+        self._queue.put((url, copy))
 
     def deliveries(self) -> tuple[WebhookDelivery, ...]:
         """Return what was delivered, or failed to be, so far."""
@@ -89,17 +118,16 @@ class Webhooks:
 
     def _deliver(self, url: str, run: dict[str, Any]) -> WebhookDelivery:
         try:
-            return WebhookDelivery(url, run, status=self._post(urlsplit(url), to_json(run)))
+            return WebhookDelivery(url, run, status=self._post(webhook_target(url), to_json(run)))
         except (OSError, http.client.HTTPException, ValueError) as error:
             return WebhookDelivery(url, run, error=f"{type(error).__name__}: {error}")
 
     def _post(self, url: SplitResult, body: bytes) -> int:
-        if url.scheme not in ("http", "https") or not url.hostname:
-            raise ValueError("a webhook needs an http or https URL")
-        if url.hostname not in self._hosts and not _is_local(url.hostname):
+        host = url.hostname or ""
+        if host not in self._hosts and not _is_local(host):
             raise ValueError("the local server sends to this machine only")
         kind = http.client.HTTPConnection if url.scheme == "http" else http.client.HTTPSConnection
-        connection = kind(url.hostname, url.port, timeout=self._timeout)
+        connection = kind(host, url.port, timeout=self._timeout)
         try:
             target = (url.path or "/") + (f"?{url.query}" if url.query else "")
             connection.request("POST", target, body, {"Content-Type": "application/json"})

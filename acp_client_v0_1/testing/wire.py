@@ -43,8 +43,17 @@ class WireTransport(asyncio.Transport):
         self._on_limit: Callable[[], None] | None = None
 
     def limit(self, left: int, on_limit: Callable[[], None]) -> None:
-        """Let so many more bytes through, then call back, and let nothing through any more."""
+        """Let so many more bytes through, then call back, and let nothing through any more.
+
+        Args:
+            left: The number of bytes.
+            on_limit: Called once, after the last of them.
+        """
         self._left, self._on_limit = left, on_limit
+
+    def unlimit(self) -> None:
+        """Let everything through again: the answer that the limit was for has ended."""
+        self._left = self._on_limit = None
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         """Send what the limit allows."""
@@ -59,7 +68,11 @@ class WireTransport(asyncio.Transport):
                 on_limit()
 
     def write_raw(self, data: bytes) -> None:
-        """Send bytes past the limit and past HTTP."""
+        """Send bytes past the limit and past HTTP.
+
+        Args:
+            data: The bytes.
+        """
         self._transport.write(data)
 
     def reset(self) -> None:
@@ -102,7 +115,11 @@ class WireTransport(asyncio.Transport):
 
 
 class Meter(ServerState):
-    """uvicorn's shared state, and the number of connections ever accepted."""
+    """uvicorn's shared state, and a count of connections.
+
+    Attributes:
+        accepted: How many connections were ever accepted.
+    """
 
     def __init__(self) -> None:
         super().__init__()

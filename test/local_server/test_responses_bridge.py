@@ -11,21 +11,13 @@ import pytest
 import requests
 import responses
 from responses import matchers
+from support.examples import RESULT, RUN
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1.testing import ECHO_AGENT_ID, LocalServer
 from acp_client_v0_1.testing.responses_bridge import responses_bridge
 
 HOST = "https://acp.example"
-RUN = {
-    "creation": {"agent_id": "a"},
-    "run_id": "r",
-    "agent_id": "a",
-    "created_at": "2026-01-01T00:00:00Z",
-    "updated_at": "2026-01-01T00:00:01Z",
-    "status": "success",
-}
-RESULT = {"type": "result", "run_id": "r", "status": "success", "result": {"a": 1}}
 
 
 @pytest.fixture
@@ -37,8 +29,8 @@ def runs() -> Any:
 
 @responses.activate
 def test_a_declared_response_answers(runs: acp.RunsApi) -> None:
-    responses.get(f"{HOST}/runs/r", json=RUN, headers={"X-Test": "yes"})
-    answer = runs.get_run_with_http_info("r")
+    responses.get(f"{HOST}/runs/r1", json=RUN, headers={"X-Test": "yes"})
+    answer = runs.get_run_with_http_info("r1")
     assert answer.data.status == "success"
     assert answer.headers["X-Test"] == "yes"
 
@@ -54,32 +46,32 @@ def test_matchers_and_records_see_the_request_as_sent(runs: acp.RunsApi) -> None
         ],
     )
     responses.get(
-        f"{HOST}/runs/r/output",
+        f"{HOST}/runs/r1/output",
         json=RESULT,
         match=[matchers.query_param_matcher({"block_timeout": 3})],
     )
     runs.create_run(acp.RunCreate(agent_id="a", input={"n": 1}))
-    output = runs.get_run_output("r", block_timeout=3)
+    output = runs.get_run_output("r1", block_timeout=3)
     assert output is not None
     assert isinstance(output.actual_instance, acp.RunResult)
     assert json.loads(responses.calls[0].request.body) == {"agent_id": "a", "input": {"n": 1}}
-    assert responses.calls[1].request.url == f"{HOST}/runs/r/output?block_timeout=3"
+    assert responses.calls[1].request.url == f"{HOST}/runs/r1/output?block_timeout=3"
 
 
 @responses.activate
 def test_no_output_and_errors(runs: acp.RunsApi) -> None:
-    responses.get(f"{HOST}/runs/r/output", status=204)
-    responses.get(f"{HOST}/runs/r", json="no such run", status=404)
-    assert runs.get_run_output("r") is None
+    responses.get(f"{HOST}/runs/r1/output", status=204)
+    responses.get(f"{HOST}/runs/r1", json="no such run", status=404)
+    assert runs.get_run_output("r1") is None
     with pytest.raises(acp.NotFoundException, match="no such run"):
-        runs.get_run("r")
+        runs.get_run("r1")
 
 
 @responses.activate
 def test_the_clients_own_retries_see_each_answer(runs: acp.RunsApi) -> None:
-    responses.get(f"{HOST}/runs/r", status=503, headers={"Retry-After": "0"})
-    responses.get(f"{HOST}/runs/r", json=RUN)
-    assert runs.get_run("r").run_id == "r"
+    responses.get(f"{HOST}/runs/r1", status=503, headers={"Retry-After": "0"})
+    responses.get(f"{HOST}/runs/r1", json=RUN)
+    assert runs.get_run("r1").run_id == "r1"
     assert len(responses.calls) == 2
 
 
@@ -89,16 +81,16 @@ def test_a_stream(runs: acp.RunsApi) -> None:
         f"id: {n}\nevent: agent_event\ndata: {json.dumps({**RESULT, 'result': {'n': n}})}\n\n"
         for n in range(2000)
     )
-    responses.get(f"{HOST}/runs/r/stream", body=body, content_type="text/event-stream")
-    with runs.get_run_stream("r") as stream:
+    responses.get(f"{HOST}/runs/r1/stream", body=body, content_type="text/event-stream")
+    with runs.get_run_stream("r1") as stream:
         assert [event.data.actual_instance.result["n"] for event in stream] == list(range(2000))
 
 
 @responses.activate
 def test_leaving_a_long_stream_early_leaves_no_thread(runs: acp.RunsApi) -> None:
     event = f"id: 1\nevent: agent_event\ndata: {json.dumps(RESULT)}\n\n"
-    responses.get(f"{HOST}/runs/r/stream", body=event * 50_000, content_type="text/event-stream")
-    with runs.get_run_stream("r") as stream:
+    responses.get(f"{HOST}/runs/r1/stream", body=event * 50_000, content_type="text/event-stream")
+    with runs.get_run_stream("r1") as stream:
         next(stream)
     for thread in threading.enumerate():
         if thread.name == "responses":
@@ -110,12 +102,12 @@ def test_leaving_a_long_stream_early_leaves_no_thread(runs: acp.RunsApi) -> None
 def test_a_compressed_body(runs: acp.RunsApi) -> None:
     body = gzip.compress(json.dumps(RUN).encode())
     responses.get(
-        f"{HOST}/runs/r",
+        f"{HOST}/runs/r1",
         body=body,
         headers={"Content-Encoding": "gzip"},
         content_type="application/json",
     )
-    assert runs.get_run("r").run_id == "r"
+    assert runs.get_run("r1").run_id == "r1"
 
 
 @responses.activate
@@ -130,24 +122,24 @@ def test_a_compressed_body(runs: acp.RunsApi) -> None:
 def test_a_declared_exception_is_a_failed_connection(
     declared: Exception, expected: type[Exception]
 ) -> None:
-    responses.get(f"{HOST}/runs/r", body=declared)
+    responses.get(f"{HOST}/runs/r1", body=declared)
     configuration = acp.Configuration(host=HOST, retries=False)
     with acp.ApiClient(configuration) as client, responses_bridge(), pytest.raises(expected):
-        acp.RunsApi(client).get_run("r")
+        acp.RunsApi(client).get_run("r1")
 
 
 @responses.activate
 def test_a_request_that_nothing_matches_is_the_tests_own_error(runs: acp.RunsApi) -> None:
     responses.get(f"{HOST}/runs/other", json=RUN)
     with pytest.raises(AssertionError, match="doesn't match any registered mock"):
-        runs.get_run("r")
+        runs.get_run("r1")
     assert len(responses.calls) == 1
 
 
 def test_a_mock_of_its_own_works_too(runs: acp.RunsApi) -> None:
     with responses.RequestsMock() as declared:
-        declared.delete(f"{HOST}/runs/r", json=RUN)
-        assert runs.delete_run("r").run_id == "r"
+        declared.delete(f"{HOST}/runs/r1", json=RUN)
+        assert runs.delete_run("r1").run_id == "r1"
 
 
 def test_without_an_active_mock_the_server_answers(server: LocalServer) -> None:

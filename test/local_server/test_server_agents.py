@@ -8,6 +8,7 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from support.transport import eventually
 
 from acp_client_v0_1.testing import (
     APPROVAL_AGENT_ID,
@@ -137,10 +138,7 @@ def test_a_generator_asks_as_often_as_it_likes_and_runs_nothing_twice(
 
 def alive_after_a_while(run_id: str) -> list[threading.Thread]:
     """An interrupted run has no thread: give the one that asked a moment to end."""
-    for _ in range(50):
-        if not any(run_id in thread.name for thread in threading.enumerate()):
-            break
-        time.sleep(0.02)
+    eventually(lambda: not any(run_id in thread.name for thread in threading.enumerate()), 5)
     return threading.enumerate()
 
 

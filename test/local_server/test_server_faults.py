@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import urllib3
+from support.transport import eventually
 
 from acp_client_v0_1.testing import (
     COUNTER_AGENT_ID,
@@ -175,6 +176,17 @@ class TestBreaks:
         assert b"content-length: 100" in head
         assert body == b"x" * 7
 
+    def test_the_bytes_of_the_next_answer_are_not_counted(self, server: LocalServer) -> None:
+        parts = urlsplit(server.url)
+        connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=5)
+        server.faults.add(Fault(cut="close", after_wire_bytes=500))
+        for _ in range(6):
+            connection.request("GET", "/runs/x")
+            answer = connection.getresponse()
+            assert (answer.status, answer.read()[:7]) == (404, b'"no run')
+        connection.close()
+        assert server.connections_accepted == 1
+
     def test_a_limit_beyond_the_end_changes_nothing(self, server: LocalServer, call: Any) -> None:
         server.faults.add(Fault(cut="close", after_body_bytes=10**6))
         assert call.ok("POST", "/runs/search", {}) == []
@@ -242,8 +254,7 @@ def test_no_fault_holds_up_the_end(fault: Fault, caplog: pytest.LogCaptureFixtur
         wire = Wire(server.url)
         server.faults.add(fault)
         wire.send("GET", "/runs/x")
-        while not server.requests:
-            time.sleep(0.01)
+        assert eventually(lambda: server.requests, 5)
         began = time.monotonic()
     assert time.monotonic() - began < 0.9
     wire.until_closed()
@@ -275,21 +286,81 @@ class TestChoice:
         server.faults.clear()
         assert call("GET", "/runs/x").status == 404
 
-    @pytest.mark.parametrize(
-        "fields",
-        [
-            {"times": 0},
-            {"status": 99},
-            {"after_body_bytes": 1},
-            {"cut": "close", "after_body_bytes": -1},
-            {"cut": "close", "after_body_bytes": 1, "after_events": 1},
-            {"body": "text"},
-            {"headers": {"X": "y"}},
-        ],
-    )
-    def test_what_would_do_nothing_is_refused(self, fields: dict[str, Any]) -> None:
-        with pytest.raises(ValueError):
-            Fault(**fields)
+    def test_one_that_only_chooses_lets_requests_through(
+        self, server: LocalServer, call: Any
+    ) -> None:
+        server.faults.add(Fault(path="/runs/*", times=2), Fault(status=500))
+        assert [call("GET", "/runs/x").status for _ in range(4)] == [404, 404, 500, 404]
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("method", {"method": ""}),
+        ("method", {"method": "GET "}),
+        ("path", {"path": "runs/*"}),
+        ("path", {"path": "/runs/*/output?block_timeout=1"}),
+        ("times", {"times": 0}),
+        ("delay", {"delay": -1}),
+        ("delay", {"delay": float("nan")}),
+        ("drip", {"drip": float("inf")}),
+        ("status", {"status": 99}),
+        ("status", {"status": 100}),
+        ("status", {"status": 600}),
+        ("body", {"body": "text"}),
+        ("body", {"status": 204, "body": "text"}),
+        ("headers", {"headers": {"X": "y"}}),
+        ("headers", {"status": 200, "headers": {"X y": "z"}}),
+        ("headers: X", {"status": 200, "headers": {"X": "a\r\nb"}}),
+        ("headers: X", {"status": 200, "headers": {"X": "\u20ac"}}),
+        ("headers", {"status": 200, "body": b"text", "headers": {"content-length": "5"}}),
+        ("retry_after", {"retry_after": 3}),
+        ("retry_after", {"status": 503, "retry_after": -1}),
+        ("retry_after", {"status": 503, "retry_after": "soon\n"}),
+        ("redirect", {"redirect": "/a\r\nb"}),
+        ("block", {"block": "bogus"}),
+        ("block", {"block": "never", "status": 204}),
+        ("cut", {"cut": "bogus"}),
+        ("cut", {"cut": ""}),
+        ("after_body_bytes", {"after_body_bytes": 1}),
+        ("after_body_bytes", {"cut": "close", "after_body_bytes": -1}),
+        ("after_body_bytes", {"cut": "close", "after_body_bytes": 1, "after_events": 1}),
+        ("status", {"cut": "close", "status": 500}),
+        ("close_after", {"cut": "stall", "close_after": True}),
+        ("close_after", {"cut": "stall", "after_events": 1, "close_after": True}),
+        ("status", {"raw": b"x", "status": 500}),
+        ("after_wire_bytes", {"raw": b"x", "cut": "reset", "after_wire_bytes": 0}),
+    ],
+)
+def test_what_would_do_nothing_or_break_is_refused_by_name(name: str, fields: Any) -> None:
+    with pytest.raises(ValueError, match=f"^{name}\\b"):
+        Fault(**fields)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("method", {"method": b"GET"}),
+        ("path", {"path": 1}),
+        ("times", {"times": 1.5}),
+        ("times", {"times": True}),
+        ("delay", {"delay": "1"}),
+        ("drip", {"drip": None}),
+        ("status", {"status": "500"}),
+        ("body", {"status": 200, "body": object()}),
+        ("body", {"status": 200, "body": float("nan")}),
+        ("headers", {"status": 200, "headers": [("X", "y")]}),
+        ("headers: X", {"status": 200, "headers": {"X": 1}}),
+        ("retry_after", {"status": 503, "retry_after": True}),
+        ("redirect", {"redirect": b"/x"}),
+        ("raw", {"raw": "text"}),
+        ("after_events", {"cut": "close", "after_events": 1.0}),
+        ("close_after", {"close_after": 1}),
+    ],
+)
+def test_a_field_of_the_wrong_type_is_refused_by_name(name: str, fields: Any) -> None:
+    with pytest.raises(TypeError, match=f"^{name}\\b"):
+        Fault(**fields)
 
 
 def test_requests_are_recorded_as_they_came(server: LocalServer, call: Any) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import trustme
 import urllib3
+from support.transport import eventually
 
 from acp_client_v0_1.testing import (
     APPROVAL_AGENT_ID,
@@ -53,9 +54,7 @@ def test_it_stops_promptly_under_load_and_leaves_no_thread(
     waiters = [threading.Thread(target=wait, args=(path,)) for path in paths]
     for waiter in waiters:
         waiter.start()
-    deadline = time.monotonic() + 5
-    while len(server.requests) < 6 and time.monotonic() < deadline:
-        time.sleep(0.02)
+    assert eventually(lambda: len(server.requests) == 6, 5)
     began = time.monotonic()
     server.close()
     assert time.monotonic() - began < 2
@@ -88,6 +87,20 @@ def test_a_restarted_server_has_its_port_and_its_runs(
     server.restart(0.05)
     assert caller_for(server).ok("GET", f"/runs/{run_id}")["status"] == "success"
     assert server.connections_accepted == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("port", {"port": -1}),
+        ("port", {"port": 65536}),
+        ("ping", {"ping": 0}),
+        ("ping", {"ping": float("nan")}),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(name: str, fields: Any) -> None:
+    with pytest.raises(ValueError, match=f"^{name} "):
+        LocalServer(**fields)
 
 
 def test_a_taken_port_is_an_error(server: LocalServer) -> None:
@@ -203,6 +216,20 @@ def test_the_fixture_is_there_for_who_asks(
         """
     )
     pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+
+
+def test_the_fixture_is_there_without_a_conftest_at_the_top(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    below = pytester.mkpydir("below")
+    (below / "test_it.py").write_text("def test_it(acp_server): assert acp_server.port\n")
+    options = ("-p", "no:cacheprovider", "-p", "acp_client_v0_1.testing.pytest_plugin")
+    pytester.runpytest_subprocess(*options).assert_outcomes(passed=1)
+    # The guide says why it has to be asked for like that.
+    (below / "conftest.py").write_text('pytest_plugins = ["acp_client_v0_1.testing.pytest_plugin"]')
+    refused = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    assert "non-top-level conftest" in refused.stdout.str() + refused.stderr.str()
 
 
 def test_the_client_imports_nothing_of_it() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Generator
 from typing import Any
+
+from support.transport import eventually
 
 from acp_client_v0_1.testing import (
     APPROVAL_AGENT_ID,
@@ -119,12 +120,24 @@ def test_a_deleted_run_ends_its_stream(server: LocalServer, call: Any) -> None:
 
 
 def test_pings_are_comments(caller_for: Callable[[LocalServer], Any]) -> None:
+    pinged = threading.Event()
+
+    def waiting(input: Any, config: Any, context: Any) -> Generator[Any, None, Any]:
+        yield {"step": 1}
+        yield {"pinged": pinged.wait(10)}
+        return {}
+
     with LocalServer(ping=0.05) as server:
         call = caller_for(server)
-        run_id = call.run(COUNTER_AGENT_ID, input={"interval": 0.3, "count": 2}, streaming="custom")
-        body = call("GET", f"/runs/{run_id}/stream").body
-    assert b": ping" in body
-    assert body.count(b"data: ") == 2
+        run_id = call.run(server.register(waiting), streaming="custom")
+        url = f"{server.url}/runs/{run_id}/stream"
+        answer = call.pool.request("GET", url, preload_content=False, timeout=5)
+        body = b""
+        while b": ping" not in body:
+            body += answer.read1()
+        pinged.set()
+        body += answer.read()
+    assert body.count(b"data: ") == 2 and b'"pinged":true' in body
 
 
 def test_a_client_that_leaves_is_noticed(server: LocalServer, call: Any) -> None:
@@ -133,10 +146,7 @@ def test_a_client_that_leaves_is_noticed(server: LocalServer, call: Any) -> None
     answer = call.pool.request("GET", url, preload_content=False, timeout=5)
     answer.read1()
     answer.close()
-    deadline = time.monotonic() + 5
-    while server.connections_open > 1 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert server.connections_open <= 1
+    assert eventually(lambda: server.connections_open <= 1, 5)
 
 
 def test_many_readers_get_the_same(call: Any) -> None:

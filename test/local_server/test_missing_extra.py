@@ -1,0 +1,82 @@
+"""What somebody reads who has the client, but not what its local server needs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+BLOCKED = """
+import importlib, sys
+
+sys.modules[sys.argv[1]] = None  # as if it were not installed
+try:
+    importlib.import_module(sys.argv[2])
+except ImportError as error:
+    print(type(error).__name__, error.name, error, sep="|")
+"""
+
+
+def importing(module: str, *, without: str) -> list[str]:
+    """The class, `name` and message of the error that an import ends in."""
+    ended = subprocess.run(
+        [sys.executable, "-c", BLOCKED, without, module],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return ended.stdout.rstrip("\n").split("|")
+
+
+@pytest.mark.parametrize("package", ["starlette", "uvicorn", "sse_starlette"])
+def test_the_server_says_what_to_install(package: str) -> None:
+    kind, name, message = importing("acp_client_v0_1.testing", without=package)
+    assert (kind, name.partition(".")[0]) == ("ModuleNotFoundError", package)
+    assert message == (
+        f"acp_client_v0_1.testing needs {package}, which is not installed: "
+        "pip install 'acp-client-v0-1[testing]'"
+    )
+
+
+@pytest.mark.parametrize("module", ["server", "pytest_plugin", "responses_bridge", "faults"])
+def test_each_way_in_says_so(module: str) -> None:
+    kind, _, message = importing(f"acp_client_v0_1.testing.{module}", without="uvicorn")
+    assert kind == "ModuleNotFoundError"
+    assert message.endswith("pip install 'acp-client-v0-1[testing]'")
+
+
+def test_the_shell_command_says_so(tmp_path: Path) -> None:
+    missing = "raise ModuleNotFoundError(\"No module named 'uvicorn'\", name='uvicorn')"
+    (tmp_path / "uvicorn.py").write_text(missing)
+    ended = subprocess.run(
+        [sys.executable, "-m", "acp_client_v0_1.testing"],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.endswith("pip install 'acp-client-v0-1[testing]'\n")
+
+
+def test_the_bridge_says_what_it_needs_itself() -> None:
+    assert importing("acp_client_v0_1.testing.responses_bridge", without="requests") == [
+        "ModuleNotFoundError",
+        "requests",
+        "acp_client_v0_1.testing.responses_bridge needs requests, which comes with responses: "
+        "pip install responses",
+    ]
+
+
+def test_a_module_that_this_package_lacks_is_another_matter() -> None:
+    kind, name, message = importing(
+        "acp_client_v0_1.testing", without="acp_client_v0_1.testing.wire"
+    )
+    assert (kind, name) == ("ModuleNotFoundError", "acp_client_v0_1.testing.wire")
+    assert "pip install" not in message

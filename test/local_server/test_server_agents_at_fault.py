@@ -1,0 +1,385 @@
+"""Agents that do what they should not: none of it reaches the wire, or the runs of others."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Callable, Generator
+from typing import Any
+
+import pytest
+from support.transport import eventually
+
+from acp_client_v0_1.testing import (
+    COUNTER_AGENT_ID,
+    ECHO_AGENT_ID,
+    FAILING_AGENT_ID,
+    AgentContext,
+    AgentDefinition,
+    AgentError,
+    Interrupt,
+    InterruptSpec,
+    LocalServer,
+    RunCancelled,
+)
+from acp_client_v0_1.testing.engine import Engine
+from acp_client_v0_1.testing.store import Store
+
+Json = dict[str, Any]
+NAN = float("nan")
+
+
+def strict(text: bytes) -> Any:
+    """JSON as the standard has it: without NaN."""
+
+    def refuse(word: str) -> None:
+        raise ValueError(f"{word} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_an_agent_cannot_rewrite_what_its_run_was_asked(server: LocalServer, call: Any) -> None:
+    def spoil(input: Json, config: Json, context: AgentContext) -> Json:
+        for given in (input, config, context.metadata):
+            given["nested"]["list"].append("spoilt")
+            given["more"] = True
+        return {}
+
+    agent_id = server.register(spoil)
+    thread_id = call.ok("POST", "/threads", {"agent_id": agent_id})["thread_id"]
+    creation = {
+        "agent_id": agent_id,
+        "thread_id": thread_id,
+        "webhook": "http://192.0.2.1/",
+        **{name: {"nested": {"list": [1]}} for name in ("input", "config", "metadata")},
+    }
+    run_id = call.ok("POST", "/runs", creation)["run_id"]
+    assert call.output(run_id)["result"] == {}
+    assert eventually(lambda: server.webhooks, 5)
+    told = [
+        call.ok("GET", f"/runs/{run_id}"),
+        call.ok("POST", "/runs/search", {"metadata": creation["metadata"]})[0],
+        call.ok("GET", f"/threads/{thread_id}/history")[0],
+        server.webhooks[0].run,
+    ]
+    assert [run["creation"] for run in told] == [creation] * 4
+    # Neither can the test that looks at a delivery.
+    server.webhooks[0].run["creation"]["input"].clear()
+    assert call.ok("GET", f"/runs/{run_id}")["creation"] == creation
+
+
+class TestTheThreadState:
+    @pytest.fixture
+    def late(self, server: LocalServer) -> Late:
+        return Late(server)
+
+    def test_an_agent_that_was_timed_out_leaves_it_alone(self, call: Any, late: Late) -> None:
+        run_id = late.begin(call, timeout=0.1)
+        assert call.output(run_id)["description"] == "not done after 0.1 s"
+        late.write_and_end()
+        assert call.ok("GET", f"/threads/{late.thread_id}/state") == {"early": True}
+        assert isinstance(late.raised, RunCancelled)
+
+    def test_an_agent_whose_run_was_deleted_leaves_it_to_the_next(
+        self, call: Any, late: Late
+    ) -> None:
+        call.ok("DELETE", f"/runs/{late.begin(call)}")
+        newer = call.run(late.agent_id, thread_id=late.thread_id, input={"say": "newer"})
+        call.output(newer)
+        late.write_and_end()
+        assert call.ok("GET", f"/threads/{late.thread_id}/state") == {"newer": True}
+        assert call.ok("GET", f"/runs/{newer}/threadstate") == {"newer": True}
+        assert isinstance(late.raised, RunCancelled)
+
+    def test_what_is_read_is_a_copy(self, server: LocalServer, call: Any) -> None:
+        given = {"list": [1]}
+
+        def change(input: Json, config: Json, context: AgentContext) -> Json:
+            context.thread_state = given
+            context.thread_state["more"] = True
+            context.thread_state["list"].append(2)
+            given["list"].append(3)
+            return context.thread_state
+
+        agent_id = server.register(change)
+        thread_id = call.ok("POST", "/threads", {"agent_id": agent_id})["thread_id"]
+        run_id = call.run(agent_id, thread_id=thread_id)
+        assert call.output(run_id)["result"] == {"list": [1]}
+        for path in (f"/threads/{thread_id}/state", f"/runs/{run_id}/threadstate"):
+            assert call.ok("GET", path) == {"list": [1]}
+
+    def test_the_clean_up_of_an_agent_that_asked_cannot_change_it(
+        self, server: LocalServer, call: Any
+    ) -> None:
+        ended = threading.Event()
+
+        def ask(input: Json, config: Json, context: AgentContext) -> Generator[Any, Json, Json]:
+            try:
+                yield Interrupt("question")
+            finally:
+                ended.set()
+                context.thread_state = {"late": True}
+            return {}
+
+        agent_id = server.register(ask)
+        thread_id = call.ok("POST", "/threads", {"agent_id": agent_id})["thread_id"]
+        run_id = call.run(agent_id, thread_id=thread_id)
+        call.output(run_id)
+        call.ok("DELETE", f"/runs/{run_id}")
+        assert ended.wait(5)
+        assert call.ok("GET", f"/threads/{thread_id}/state") == {}
+
+
+class Late:
+    """An agent that hears nothing of its end, and assigns its thread's state after it."""
+
+    def __init__(self, server: LocalServer) -> None:
+        self.server = server
+        self.agent_id = ""
+        self.thread_id = ""
+        self.raised: BaseException | None = None
+        self._began = threading.Event()
+        self._go = threading.Event()
+        self._ended = threading.Event()
+
+    def begin(self, call: Any, timeout: float | None = None) -> str:
+        self.agent_id = self.server.register(self._work, name="late", timeout=timeout)
+        self.thread_id = call.ok("POST", "/threads", {"agent_id": self.agent_id})["thread_id"]
+        run_id: str = call.run(self.agent_id, thread_id=self.thread_id)
+        assert self._began.wait(5)
+        return run_id
+
+    def write_and_end(self) -> None:
+        self._go.set()
+        assert self._ended.wait(5)
+
+    def _work(self, input: Json, config: Json, context: AgentContext) -> Json:
+        if "say" in input:
+            context.thread_state = {input["say"]: True}
+            return {}
+        context.thread_state = {"early": True}
+        self._began.set()
+        self._go.wait(10)
+        try:
+            context.thread_state = {"late": True}
+        except RunCancelled as cancelled:
+            self.raised = cancelled
+            raise
+        finally:
+            self._ended.set()
+        return {}
+
+
+def returns_nan(input: Json, config: Json, context: AgentContext) -> Json:
+    return {"mean": {"of": [1.0, NAN]}}
+
+
+def returns_infinity(input: Json, config: Json, context: AgentContext) -> Json:
+    return {"x": float("-inf")}
+
+
+def yields_nan(input: Json, config: Json, context: AgentContext) -> Generator[Json, None, Json]:
+    yield {"x": 1}
+    yield {"x": NAN}
+    return {}
+
+
+def asks_nan(input: Json, config: Json, context: AgentContext) -> Generator[Any, Any, Json]:
+    yield Interrupt("question", {"x": NAN})
+    return {}
+
+
+def keeps_nan(input: Json, config: Json, context: AgentContext) -> Json:
+    context.thread_state = {"x": NAN}
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("agent", "description"),
+    [
+        (returns_nan, "an agent's result is no JSON object: mean.of.1 is nan"),
+        (returns_infinity, "an agent's result is no JSON object: x is -inf"),
+        (yields_nan, "an update is no JSON object: x is nan"),
+        (asks_nan, "an interrupt's payload is no JSON object: x is nan"),
+        (keeps_nan, "the thread state is no JSON object: x is nan"),
+    ],
+)
+def test_a_number_that_json_does_not_have_is_an_error(
+    server: LocalServer, call: Any, agent: Any, description: str
+) -> None:
+    agent_id = server.register(agent)
+    thread_id = call.ok("POST", "/threads", {"agent_id": agent_id})["thread_id"]
+    run_id = call.run(agent_id, thread_id=thread_id, streaming="custom")
+    output = call("GET", f"/runs/{run_id}/output?block_timeout=5")
+    assert strict(output.body)["description"] == f"TypeError: {description}"
+    stream = call("GET", f"/runs/{run_id}/stream").body
+    assert b"NaN" not in stream
+    assert strict(call("GET", f"/threads/{thread_id}/state").body) == {}
+
+
+@pytest.mark.parametrize("number", [b"1e400", b"-1e400", b"9" * 400 + b".5"])
+def test_a_number_that_is_too_large_does_not_come_in(call: Any, number: bytes) -> None:
+    body = b'{"agent_id": "%s", "input": {"x": [%s]}}' % (ECHO_AGENT_ID.encode(), number)
+    refused = call("POST", "/runs", body)
+    assert refused.status == 422
+    assert strict(refused.body).startswith("the body has a number out of range: input.x.0 is")
+
+
+def exits(input: Json, config: Json, context: AgentContext) -> Json:
+    sys.exit(3)
+
+
+def is_interrupted_by_the_keyboard(input: Json, config: Json, context: AgentContext) -> Json:
+    raise KeyboardInterrupt
+
+
+def raises_half_a_pair(input: Json, config: Json, context: AgentContext) -> Json:
+    raise ValueError("\ud83d")
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+def raises_the_unspeakable(input: Json, config: Json, context: AgentContext) -> Json:
+    raise Unspeakable
+
+
+class Bare(AgentError):
+    def __init__(self) -> None:
+        pass
+
+
+def raises_a_bare_agent_error(input: Json, config: Json, context: AgentContext) -> Json:
+    raise Bare
+
+
+def raises_a_changed_agent_error(input: Json, config: Json, context: AgentContext) -> Json:
+    error: Any = AgentError(1, "fine")
+    error.errcode = "E1"
+    raise error
+
+
+def raises_an_agent_error_with_text(input: Json, config: Json, context: AgentContext) -> Json:
+    code: Any = "E1"
+    raise AgentError(code, "d")
+
+
+@pytest.mark.parametrize(
+    ("agent", "description"),
+    [
+        (exits, "SystemExit: 3"),
+        (is_interrupted_by_the_keyboard, "KeyboardInterrupt: "),
+        (raises_half_a_pair, "ValueError: \\ud83d"),
+        (raises_the_unspeakable, "Unspeakable: (its text raises RuntimeError)"),
+        (raises_a_bare_agent_error, "AttributeError: 'Bare' object has no attribute 'errcode'"),
+        (raises_a_changed_agent_error, "TypeError: errcode must be of type int, not str"),
+        (raises_an_agent_error_with_text, "TypeError: errcode must be of type int, not str"),
+    ],
+)
+def test_whatever_an_agent_raises_ends_its_run(
+    server: LocalServer, call: Any, agent: Any, description: str
+) -> None:
+    run_id = call.run(server.register(agent))
+    output = call.output(run_id)
+    assert output == {"type": "error", "run_id": run_id, "errcode": 1, "description": description}
+    assert call.ok("GET", f"/runs/{run_id}")["status"] == "error"
+
+
+@pytest.mark.parametrize(
+    ("error", "arguments", "name"),
+    [
+        (TypeError, ("E1", "d"), "errcode"),
+        (TypeError, (1.0, "d"), "errcode"),
+        (TypeError, (True, "d"), "errcode"),
+        (ValueError, (10**5000, "d"), "errcode"),
+        (TypeError, (1, None), "description"),
+        (ValueError, (1, "\udc80"), "description"),
+    ],
+)
+def test_an_agent_error_checks_its_arguments(
+    error: type[Exception], arguments: tuple[Any, Any], name: str
+) -> None:
+    with pytest.raises(error, match=f"^{name} "):
+        AgentError(*arguments)
+
+
+def test_an_interrupt_has_a_type() -> None:
+    nothing: Any = None
+    for kind in (Interrupt, InterruptSpec):
+        with pytest.raises(TypeError, match=r"^interrupt_type "):
+            kind(nothing)
+
+
+def test_a_whole_float_is_an_integer_to_the_agent_too(server: LocalServer, call: Any) -> None:
+    counted = call.run(COUNTER_AGENT_ID, input={"count": 2.0, "interval": 0})
+    assert repr(call.output(counted)["result"]) == "{'count': 2, 'of': 2}"
+    failed = call.run(FAILING_AGENT_ID, input={"errcode": 2.0})
+    assert repr(call.output(failed)["errcode"]) == "2"
+
+    def ask(input: Json, config: Json, context: AgentContext) -> Generator[Any, Json, Json]:
+        answer = yield Interrupt("number")
+        return {"types": [type(given["n"]).__name__ for given in (input, config, answer)]}
+
+    schema = {"properties": {"n": {"type": "integer"}, "x": {"type": "number"}}}
+    spec = InterruptSpec("number", resume_payload=schema)
+    agent_id = server.register(ask, input=schema, config=schema, interrupts=[spec])
+    asking = call.run(agent_id, input={"n": 1.0}, config={"n": 1e20})
+    call.output(asking)
+    call.ok("POST", f"/runs/{asking}", {"n": 3.0})
+    assert call.output(asking)["result"] == {"types": ["int", "int", "int"]}
+
+
+async def coroutine(input: Json, config: Json, context: AgentContext) -> Json:
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "message"),
+    [
+        ({"function": 1}, TypeError, "function must be callable"),
+        ({"function": coroutine}, TypeError, "function must not be async"),
+        ({"timeout": "1"}, TypeError, "timeout must be of type int or float"),
+        ({"timeout": 0}, ValueError, "timeout must be above 0 seconds"),
+        ({"timeout": NAN}, ValueError, "timeout must be above 0 seconds"),
+        ({"input": {"default": NAN}}, TypeError, "input is no JSON object: default is nan"),
+        ({"config": []}, TypeError, "config must be a dict"),
+        ({"input": {"required": True}}, TypeError, "input: required must be a list"),
+        ({"config": {"properties": []}}, TypeError, "config: properties must be a dict"),
+        ({"description": "\ud83d"}, TypeError, "the agent's descriptor is no JSON object"),
+    ],
+)
+def test_an_agent_that_could_not_be_served_is_refused(
+    fields: Json, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        AgentDefinition(**{"function": returns_nan, **fields})
+
+
+def test_no_time_is_too_long(server: LocalServer, call: Any) -> None:
+    def nap(input: Json, config: Json, context: AgentContext) -> Json:
+        context.sleep(1e30)
+        return {}
+
+    run_id = call.run(server.register(nap, timeout=1e30))
+    assert call("GET", f"/runs/{run_id}/output?block_timeout=1").status == 204
+    assert call.ok("DELETE", f"/runs/{run_id}")["status"] == "pending"
+
+
+def test_a_changed_status_is_never_seen_without_its_output() -> None:
+    seen: list[tuple[str, bool]] = []
+    ended = threading.Event()
+
+    def changed(run: Any) -> None:
+        seen.append((run.status, run.output is None))
+        ended.set()
+
+    agent: Callable[..., Json] = lambda input, config, context: {}  # noqa: E731 - the shortest one
+    definition = AgentDefinition(function=agent, name="nothing")
+    engine = Engine(Store([definition]), changed)
+    engine.create_run({"agent_id": definition.agent_id})
+    assert ended.wait(5)
+    engine.close()
+    assert seen == [("success", False)]
