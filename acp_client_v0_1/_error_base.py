@@ -38,7 +38,14 @@ _AMBIGUOUS = "the server may have carried out the request, so it was not sent ag
 
 
 def render_path(path_to_item: Sequence[int | str]) -> str:
-    """Write the place of a value inside a structure as Python indexing, ``['a'][0]``."""
+    """Write the place of a value inside a structure as Python indexing, ``['a'][0]``.
+
+    Args:
+        path_to_item: Keys and indices that lead to the value, outermost first.
+
+    Returns:
+        The text.
+    """
     return "".join(f"[{step}]" if isinstance(step, int) else f"['{step}']" for step in path_to_item)
 
 

@@ -188,7 +188,8 @@ class StreamDecodeError(ApiException):
         self.excerpt = excerpt
 
     def __str__(self) -> str:
-        event = f"event {one_line(self.event_name)!r} with id {one_line(self.event_id)!r}"
+        name, last_id = one_line(self.event_name, 100), one_line(self.event_id, 100)
+        event = f"event {name!r} with id {last_id!r}"
         return (
             f"{event} at byte {self.offset} of the stream cannot be decoded: "
             f"{bounded(one_line(self.reason))}: {bounded(one_line(self.excerpt))}"

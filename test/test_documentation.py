@@ -1,8 +1,12 @@
-"""Every Python block of the pages runs as printed, against a local server; no link is dead.
+"""Every Python block of the pages runs as printed, against a local server, and its types are right.
+
+No link is dead.
 
 Blocks below one top-level heading build on each other, in one namespace; a new top-level heading
 starts anew. So README.md and a guide tell one story each, and each operation of a reference page
 stands for itself. What a page may say about a block is described in tools/pages.py.
+
+A type checker reads each of these stories as one script, all of them in one run of mypy.
 
 Only the host differs from the page: the address of the local server stands in for
 http://localhost:8000 and http://localhost, and ACP_HOST names it.
@@ -12,7 +16,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
+import subprocess
 import sys
 import types
 from collections.abc import Iterator
@@ -32,11 +38,11 @@ HOST = re.compile(r"http://(?:localhost|127\.0\.0\.1)(?::8000)?(?![\w:.])")
 # What the examples of the reference pages print instead of failing.
 SWALLOWED = "Exception when calling"
 
-PARTS = [
-    pytest.param(list(blocks), id=f"{page.relative_to(ROOT)}-{part}")
+PARTS = {
+    f"{page.relative_to(ROOT)}-{part}": list(blocks)
     for page in RUNNABLE
     for part, blocks in groupby(blocks_to_follow(page), key=lambda block: block.part)
-]
+}
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +109,40 @@ def where(block: CodeBlock) -> str:
     return f"{block.page.relative_to(ROOT)}:{block.line}"
 
 
-@pytest.mark.parametrize("blocks", PARTS)
+@pytest.mark.parametrize("blocks", PARTS.values(), ids=PARTS)
 def test_the_blocks_run_as_printed(blocks: list[CodeBlock], reader: Reader) -> None:
     for block in blocks:
         reader.follow(block)
+
+
+def test_a_type_checker_accepts_the_blocks(tmp_path: Path) -> None:
+    pages: dict[str, str] = {}
+    for part, blocks in PARTS.items():
+        name = re.sub(r"\W", "_", part)
+        (tmp_path / f"{name}.py").write_text(as_script(blocks), "utf-8")
+        pages[name] = str(blocks[0].page.relative_to(ROOT))
+    modules = (argument for name in pages for argument in ("--module", name))
+    outcome = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", *modules],
+        cwd=ROOT,
+        env={**os.environ, "MYPYPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    # An error is shown where it stands in the page.
+    said = re.sub(r"\S*?(\w+)\.py(?=:)", lambda path: pages.get(path[1], path[0]), outcome.stdout)
+    assert outcome.returncode == 0, said + outcome.stderr
+
+
+def as_script(blocks: list[CodeBlock]) -> str:
+    """The Python of one part, at the line numbers of the page, without what shall fail."""
+    lines: list[str] = []
+    for block in blocks:
+        if block.language == "python" and not block.instruction.startswith("raises "):
+            lines += [""] * (block.line - 1 - len(lines))
+            lines += block.source.splitlines()
+    return "\n".join(lines) + "\n"
 
 
 def test_every_page_that_should_show_code_does() -> None:

@@ -6,7 +6,8 @@ links. The tests of the documentation and the check of the packages share it.
 An HTML comment on the line before a code block is an instruction about that block:
 
     <!-- docs-test: skip, and why -->          the block is not run
-    <!-- docs-test: raises ApiValueError -->   running the block ends in this exception
+    <!-- docs-test: raises ApiValueError -->   running the block ends in this exception; a type
+                                               checker may object to it as well
     <!-- docs-test: prints -->                 this ```text block is what the block above it prints;
                                                … stands for any characters, also none
 """

@@ -1,9 +1,9 @@
 # Generated from openapi.yaml by `make generate`. Do not edit: change the contract or templates/.
-
 """The operations of the tag Agents."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import acp_client_v0_1 as acp
@@ -47,19 +47,16 @@ _SEARCH_AGENTS: Operation[list[models.Agent]] = Operation(
 class AgentsApi(Api):
     """Find agents and read what they can do.
 
-    Each operation stands in three variants: the plain one returns the decoded answer,
-    ``…_with_http_info`` an :class:`ApiResponse` with status and headers besides, and
-    ``…_without_preload_content`` urllib3's response, unread, whatever its status.
+    An operation returns the decoded answer, its variant ``…_with_http_info`` an ``ApiResponse``,
+    and ``…_without_preload_content`` urllib3's response, unread, whatever its status.
 
     All take these arguments besides their own:
 
-    * ``_request_timeout``: seconds for the whole call; or a pair of seconds (connect, longest
-      silence) for each attempt; None for the configured default.
-    * ``_request_auth``: instead of the configured credentials, a mapping
-      ``{"in": "header", "key": …, "value": …}``.
+    * ``_request_timeout``: seconds in all, or a pair (connect, longest silence) for each attempt.
+    * ``_request_auth``: instead of the credentials, ``{"in": "header", "key": …, "value": …}``;
+      ``in`` may be ``cookie`` or ``query``, too.
     * ``_content_type``: the ``Content-Type`` of the request, if not the contract's.
-    * ``_headers``: further headers of this request; they win over all others.
-    * ``_host_index``: 0, the only host.
+    * ``_headers``: further headers, which win over all others; ``_host_index``: 0, the only host.
 
     All raise ``ApiTypeError`` or ``ApiValueError``, naming the argument, before anything is sent,
     and ``ApiException`` (see ``acp_client_v0_1.exceptions``) if the call fails.
@@ -81,6 +78,13 @@ class AgentsApi(Api):
         Args:
             agent_id: The ID of the agent.
             _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
+
+        Returns:
+            The AgentACPDescriptor.
+
+        Raises:
+            NotFoundException, UnprocessableEntityException: 404, 422.
+            OpenApiException: Anything else that is wrong, see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_GET_ACP_DESCRIPTOR_BY_ID, (agent_id,), options)
@@ -129,6 +133,13 @@ class AgentsApi(Api):
         Args:
             agent_id: The ID of the agent.
             _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
+
+        Returns:
+            The Agent.
+
+        Raises:
+            NotFoundException, UnprocessableEntityException: 404, 422.
+            OpenApiException: Anything else that is wrong, see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_GET_AGENT_BY_ID, (agent_id,), options)
@@ -161,7 +172,7 @@ class AgentsApi(Api):
 
     def search_agents(
         self,
-        agent_search_request: models.AgentSearchRequest,
+        agent_search_request: models.AgentSearchRequest | Mapping[str, Any],
         _request_timeout: RequestTimeout = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
@@ -175,13 +186,20 @@ class AgentsApi(Api):
         Args:
             agent_search_request: Which agents to return. A dict of its fields will do.
             _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
+
+        Returns:
+            A list of Agent.
+
+        Raises:
+            UnprocessableEntityException: 422.
+            OpenApiException: Anything else that is wrong, see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_SEARCH_AGENTS, (agent_search_request,), options)
 
     def search_agents_with_http_info(
         self,
-        agent_search_request: models.AgentSearchRequest,
+        agent_search_request: models.AgentSearchRequest | Mapping[str, Any],
         _request_timeout: RequestTimeout = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
@@ -194,7 +212,7 @@ class AgentsApi(Api):
 
     def search_agents_without_preload_content(
         self,
-        agent_search_request: models.AgentSearchRequest,
+        agent_search_request: models.AgentSearchRequest | Mapping[str, Any],
         _request_timeout: RequestTimeout = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,

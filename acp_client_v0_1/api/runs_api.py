@@ -1,9 +1,9 @@
 # Generated from openapi.yaml by `make generate`. Do not edit: change the contract or templates/.
-
 """The operations of the tag Runs."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import acp_client_v0_1 as acp
@@ -67,10 +67,7 @@ _RESUME_RUN: Operation[models.Run] = Operation(
     "resume_run",
     "POST",
     "/runs/{run_id}",
-    (
-        Parameter("run_id", "path", str),
-        Parameter("body", "body", dict),
-    ),
+    (Parameter("run_id", "path", str), Parameter("body", "body", dict)),
     returns=lambda: models.Run,
     accept="application/json",
     content_type="application/json",
@@ -90,19 +87,16 @@ _SEARCH_RUNS: Operation[list[models.Run]] = Operation(
 class RunsApi(Api):
     """Create runs of agents, follow them and read their output.
 
-    Each operation stands in three variants: the plain one returns the decoded answer,
-    ``…_with_http_info`` an :class:`ApiResponse` with status and headers besides, and
-    ``…_without_preload_content`` urllib3's response, unread, whatever its status.
+    An operation returns the decoded answer, its variant ``…_with_http_info`` an ``ApiResponse``,
+    and ``…_without_preload_content`` urllib3's response, unread, whatever its status.
 
     All take these arguments besides their own:
 
-    * ``_request_timeout``: seconds for the whole call; or a pair of seconds (connect, longest
-      silence) for each attempt; None for the configured default.
-    * ``_request_auth``: instead of the configured credentials, a mapping
-      ``{"in": "header", "key": …, "value": …}``.
+    * ``_request_timeout``: seconds in all, or a pair (connect, longest silence) for each attempt.
+    * ``_request_auth``: instead of the credentials, ``{"in": "header", "key": …, "value": …}``;
+      ``in`` may be ``cookie`` or ``query``, too.
     * ``_content_type``: the ``Content-Type`` of the request, if not the contract's.
-    * ``_headers``: further headers of this request; they win over all others.
-    * ``_host_index``: 0, the only host.
+    * ``_headers``: further headers, which win over all others; ``_host_index``: 0, the only host.
 
     All raise ``ApiTypeError`` or ``ApiValueError``, naming the argument, before anything is sent,
     and ``ApiException`` (see ``acp_client_v0_1.exceptions``) if the call fails.
@@ -110,7 +104,7 @@ class RunsApi(Api):
 
     def create_run(
         self,
-        run_create: models.RunCreate,
+        run_create: models.RunCreate | Mapping[str, Any],
         _request_timeout: RequestTimeout = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
@@ -124,13 +118,20 @@ class RunsApi(Api):
         Args:
             run_create: What to run, and how. A dict of its fields will do.
             _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
+
+        Returns:
+            The Run.
+
+        Raises:
+            NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
+            OpenApiException: Anything else that is wrong, see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_CREATE_RUN, (run_create,), options)
 
     def create_run_with_http_info(
         self,
-        run_create: models.RunCreate,
+        run_create: models.RunCreate | Mapping[str, Any],
         _request_timeout: RequestTimeout = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
@@ -143,7 +144,7 @@ class RunsApi(Api):
 
     def create_run_without_preload_content(
         self,
-        run_create: models.RunCreate,
+        run_create: models.RunCreate | Mapping[str, Any],
         _request_timeout: RequestTimeout = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
@@ -170,6 +171,13 @@ class RunsApi(Api):
         Args:
             run_id: The ID of the run.
             _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
+
+        Returns:
+            The Run.
+
+        Raises:
+            NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
+            OpenApiException: Anything else that is wrong, see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_DELETE_RUN, (run_id,), options)
@@ -216,6 +224,13 @@ class RunsApi(Api):
         Args:
             run_id: The ID of the run.
             _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
+
+        Returns:
+            The Run.
+
+        Raises:
+            NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
+            OpenApiException: Anything else that is wrong, see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_GET_RUN, (run_id,), options)
@@ -271,16 +286,16 @@ class RunsApi(Api):
             run_id: The ID of the run.
             block_timeout: For how many seconds the server may wait for the output. Optional.
             _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
+
+        Returns:
+            The RunOutput; None if the answer is 204.
+
+        Raises:
+            NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
+            OpenApiException: Anything else that is wrong, see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call(
-            _GET_RUN_OUTPUT,
-            (
-                run_id,
-                block_timeout,
-            ),
-            options,
-        )
+        return self.api_client.call(_GET_RUN_OUTPUT, (run_id, block_timeout), options)
 
     def get_run_output_with_http_info(
         self,
@@ -295,12 +310,7 @@ class RunsApi(Api):
         """Do the same as :meth:`get_run_output`, returning status and headers as well."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_with_http_info(
-            _GET_RUN_OUTPUT,
-            (
-                run_id,
-                block_timeout,
-            ),
-            options,
+            _GET_RUN_OUTPUT, (run_id, block_timeout), options
         )
 
     def get_run_output_without_preload_content(
@@ -316,12 +326,7 @@ class RunsApi(Api):
         """Do the same as :meth:`get_run_output`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(
-            _GET_RUN_OUTPUT,
-            (
-                run_id,
-                block_timeout,
-            ),
-            options,
+            _GET_RUN_OUTPUT, (run_id, block_timeout), options
         )
 
     def get_run_stream(
@@ -337,11 +342,18 @@ class RunsApi(Api):
 
         Send the output of the run as a stream of server-sent events, see
         <https://html.spec.whatwg.org/multipage/server-sent-events.html>.
-        The stream ends when the run does.
+        The stream ends when the run ends or is interrupted.
 
         Args:
             run_id: The ID of the run.
             _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
+
+        Returns:
+            An EventStream of RunOutputStream, without events if the answer is 204.
+
+        Raises:
+            NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
+            OpenApiException: Anything else that is wrong, see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_GET_RUN_STREAM, (run_id,), options)
@@ -384,24 +396,23 @@ class RunsApi(Api):
     ) -> models.Run:
         """Resume an interrupted Run (``POST /runs/{run_id}``).
 
-        Give an interrupted run the input that its agent asked for, so that it goes on.
-        The body has to match the schema that the agent declares as `resume_payload` for this
-        type of interrupt.
+        Give an interrupted run the input that its agent asked for, so that it goes on. The body has
+        to match the schema that the agent declares as `resume_payload` for this type of interrupt.
 
         Args:
             run_id: The ID of the run.
             body: The input that the run was interrupted for.
             _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
+
+        Returns:
+            The Run.
+
+        Raises:
+            NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
+            OpenApiException: Anything else that is wrong, see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call(
-            _RESUME_RUN,
-            (
-                run_id,
-                body,
-            ),
-            options,
-        )
+        return self.api_client.call(_RESUME_RUN, (run_id, body), options)
 
     def resume_run_with_http_info(
         self,
@@ -415,14 +426,7 @@ class RunsApi(Api):
     ) -> ApiResponse[models.Run]:
         """Do the same as :meth:`resume_run`, returning status and headers as well."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_with_http_info(
-            _RESUME_RUN,
-            (
-                run_id,
-                body,
-            ),
-            options,
-        )
+        return self.api_client.call_with_http_info(_RESUME_RUN, (run_id, body), options)
 
     def resume_run_without_preload_content(
         self,
@@ -436,18 +440,11 @@ class RunsApi(Api):
     ) -> acp.rest.RawResponse:
         """Do the same as :meth:`resume_run`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_without_preload_content(
-            _RESUME_RUN,
-            (
-                run_id,
-                body,
-            ),
-            options,
-        )
+        return self.api_client.call_without_preload_content(_RESUME_RUN, (run_id, body), options)
 
     def search_runs(
         self,
-        run_search_request: models.RunSearchRequest,
+        run_search_request: models.RunSearchRequest | Mapping[str, Any],
         _request_timeout: RequestTimeout = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
@@ -462,13 +459,20 @@ class RunsApi(Api):
         Args:
             run_search_request: Which runs to return. A dict of its fields will do.
             _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
+
+        Returns:
+            A list of Run.
+
+        Raises:
+            UnprocessableEntityException: 422.
+            OpenApiException: Anything else that is wrong, see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_SEARCH_RUNS, (run_search_request,), options)
 
     def search_runs_with_http_info(
         self,
-        run_search_request: models.RunSearchRequest,
+        run_search_request: models.RunSearchRequest | Mapping[str, Any],
         _request_timeout: RequestTimeout = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
@@ -481,7 +485,7 @@ class RunsApi(Api):
 
     def search_runs_without_preload_content(
         self,
-        run_search_request: models.RunSearchRequest,
+        run_search_request: models.RunSearchRequest | Mapping[str, Any],
         _request_timeout: RequestTimeout = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,

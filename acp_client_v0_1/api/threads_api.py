@@ -1,9 +1,9 @@
 # Generated from openapi.yaml by `make generate`. Do not edit: change the contract or templates/.
-
 """The operations of the tag Threads."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import acp_client_v0_1 as acp
@@ -82,19 +82,16 @@ _SEARCH_THREADS: Operation[list[models.Thread]] = Operation(
 class ThreadsApi(Api):
     """Keep state between the runs of one conversation.
 
-    Each operation stands in three variants: the plain one returns the decoded answer,
-    ``…_with_http_info`` an :class:`ApiResponse` with status and headers besides, and
-    ``…_without_preload_content`` urllib3's response, unread, whatever its status.
+    An operation returns the decoded answer, its variant ``…_with_http_info`` an ``ApiResponse``,
+    and ``…_without_preload_content`` urllib3's response, unread, whatever its status.
 
     All take these arguments besides their own:
 
-    * ``_request_timeout``: seconds for the whole call; or a pair of seconds (connect, longest
-      silence) for each attempt; None for the configured default.
-    * ``_request_auth``: instead of the configured credentials, a mapping
-      ``{"in": "header", "key": …, "value": …}``.
+    * ``_request_timeout``: seconds in all, or a pair (connect, longest silence) for each attempt.
+    * ``_request_auth``: instead of the credentials, ``{"in": "header", "key": …, "value": …}``;
+      ``in`` may be ``cookie`` or ``query``, too.
     * ``_content_type``: the ``Content-Type`` of the request, if not the contract's.
-    * ``_headers``: further headers of this request; they win over all others.
-    * ``_host_index``: 0, the only host.
+    * ``_headers``: further headers, which win over all others; ``_host_index``: 0, the only host.
 
     All raise ``ApiTypeError`` or ``ApiValueError``, naming the argument, before anything is sent,
     and ``ApiException`` (see ``acp_client_v0_1.exceptions``) if the call fails.
@@ -102,7 +99,7 @@ class ThreadsApi(Api):
 
     def create_thread(
         self,
-        thread_create: models.ThreadCreate,
+        thread_create: models.ThreadCreate | Mapping[str, Any],
         _request_timeout: RequestTimeout = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
@@ -116,13 +113,20 @@ class ThreadsApi(Api):
         Args:
             thread_create: The thread's agent and metadata. A dict of its fields will do.
             _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
+
+        Returns:
+            The Thread.
+
+        Raises:
+            NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
+            OpenApiException: Anything else that is wrong, see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_CREATE_THREAD, (thread_create,), options)
 
     def create_thread_with_http_info(
         self,
-        thread_create: models.ThreadCreate,
+        thread_create: models.ThreadCreate | Mapping[str, Any],
         _request_timeout: RequestTimeout = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
@@ -135,7 +139,7 @@ class ThreadsApi(Api):
 
     def create_thread_without_preload_content(
         self,
-        thread_create: models.ThreadCreate,
+        thread_create: models.ThreadCreate | Mapping[str, Any],
         _request_timeout: RequestTimeout = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
@@ -165,6 +169,13 @@ class ThreadsApi(Api):
         Args:
             thread_id: The ID of the thread.
             _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
+
+        Returns:
+            The Thread.
+
+        Raises:
+            NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
+            OpenApiException: Anything else that is wrong, see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_DELETE_THREAD, (thread_id,), options)
@@ -212,6 +223,13 @@ class ThreadsApi(Api):
         Args:
             run_id: The ID of the run.
             _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
+
+        Returns:
+            The JSON object.
+
+        Raises:
+            NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
+            OpenApiException: Anything else that is wrong, see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_GET_RUN_THREADSTATE, (run_id,), options)
@@ -260,6 +278,13 @@ class ThreadsApi(Api):
         Args:
             thread_id: The ID of the thread.
             _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
+
+        Returns:
+            The Thread.
+
+        Raises:
+            NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
+            OpenApiException: Anything else that is wrong, see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_GET_THREAD, (thread_id,), options)
@@ -306,6 +331,13 @@ class ThreadsApi(Api):
         Args:
             thread_id: The ID of the thread.
             _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
+
+        Returns:
+            A list of Run.
+
+        Raises:
+            NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
+            OpenApiException: Anything else that is wrong, see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_GET_THREAD_HISTORY, (thread_id,), options)
@@ -354,6 +386,13 @@ class ThreadsApi(Api):
         Args:
             thread_id: The ID of the thread.
             _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
+
+        Returns:
+            The JSON object.
+
+        Raises:
+            NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
+            OpenApiException: Anything else that is wrong, see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_GET_THREAD_STATE, (thread_id,), options)
@@ -388,7 +427,7 @@ class ThreadsApi(Api):
 
     def search_threads(
         self,
-        thread_search_request: models.ThreadSearchRequest,
+        thread_search_request: models.ThreadSearchRequest | Mapping[str, Any],
         _request_timeout: RequestTimeout = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
@@ -402,13 +441,20 @@ class ThreadsApi(Api):
         Args:
             thread_search_request: Which threads to return. A dict of its fields will do.
             _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
+
+        Returns:
+            A list of Thread.
+
+        Raises:
+            UnprocessableEntityException: 422.
+            OpenApiException: Anything else that is wrong, see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_SEARCH_THREADS, (thread_search_request,), options)
 
     def search_threads_with_http_info(
         self,
-        thread_search_request: models.ThreadSearchRequest,
+        thread_search_request: models.ThreadSearchRequest | Mapping[str, Any],
         _request_timeout: RequestTimeout = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
@@ -423,7 +469,7 @@ class ThreadsApi(Api):
 
     def search_threads_without_preload_content(
         self,
-        thread_search_request: models.ThreadSearchRequest,
+        thread_search_request: models.ThreadSearchRequest | Mapping[str, Any],
         _request_timeout: RequestTimeout = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,

@@ -6,7 +6,9 @@ changes, `Any` included, makes an `assert_type` fail.
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from typing_extensions import assert_type
@@ -65,6 +67,16 @@ def runs(api: RunsApi) -> None:
     assert_type(api.delete_run("r"), Run)
     assert_type(api.resume_run("r", {"approved": True}), Run)
     assert_type(api.search_runs(RunSearchRequest(status=RunStatus.SUCCESS, limit=5)), list[Run])
+
+
+def bodies_that_are_mappings(api: RunsApi) -> None:
+    assert_type(api.create_run({"agent_id": "a", "streaming": "custom"}), Run)
+    assert_type(api.search_runs({"limit": 1}), list[Run])
+    fields: dict[str, str] = {"agent_id": "a"}  # no dict[str, Any]: its values are str
+    assert_type(api.create_run(fields), Run)
+    assert_type(api.create_run(MappingProxyType(fields)), Run)
+    assert_type(api.search_runs_with_http_info({"limit": 1}), ApiResponse[list[Run]])
+    assert_type(api.create_run_without_preload_content(fields).status, int)
 
 
 def outputs(api: RunsApi) -> None:
@@ -142,6 +154,9 @@ def models(run: Run) -> None:
     assert_type(run.to_str(), str)
     assert_type(Run.from_json(run.to_json()), Run)
     assert_type(Run.from_dict(run.to_dict()), Run)
+    assert_type(Run.from_dict(run), Run)
+    # What is Any must not make the model Any too.
+    assert_type(Run.from_dict(json.loads(run.to_json())), Run)
     assert_type(RunStatus("success"), RunStatus)
 
 

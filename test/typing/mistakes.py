@@ -21,6 +21,9 @@ def mistakes(runs: RunsApi, threads: ThreadsApi) -> None:
     RunCreate(agent="a")  # type: ignore[call-arg]
     RunCreate(agent_id=1)  # type: ignore[arg-type]
     RunCreate(agent_id="a", input="Hello")  # type: ignore[arg-type]
+    RunCreate.from_dict(None)  # type: ignore[arg-type]
+    RunCreate.from_dict("{}")  # type: ignore[arg-type]
+    RunSearchRequest(status="success")  # type: ignore[arg-type]
     RunSearchRequest(limit="10")  # type: ignore[arg-type]
     Configuration(hots="http://localhost")  # type: ignore[call-arg]
     runs.get_run(1)  # type: ignore[arg-type]
@@ -28,6 +31,10 @@ def mistakes(runs: RunsApi, threads: ThreadsApi) -> None:
     runs.get_run_output("r", block_timeout="10")  # type: ignore[arg-type]
     runs.get_run_output("r").actual_instance  # type: ignore[union-attr]  # noqa: B018
     runs.resume_run("r")  # type: ignore[call-arg]
+    runs.resume_run("r", [True])  # type: ignore[arg-type]
+    runs.create_run("a")  # type: ignore[arg-type]
+    runs.create_run(None)  # type: ignore[arg-type]
+    runs.search_runs({1: "limit"})  # type: ignore[dict-item]
     runs.create_thread  # type: ignore[attr-defined]  # noqa: B018
     threads.get_thread_state("t").get_state  # type: ignore[attr-defined]  # noqa: B018
     event: RunOutputStream = runs.get_run_stream("r")  # type: ignore[assignment]
