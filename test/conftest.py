@@ -1,4 +1,4 @@
-"""What all tests share: no proxy or setting of the machine reaches them.
+"""What all tests share: no proxy, signal or setting of the machine reaches them.
 
 ``test/`` is importable because this file is in it: ``from support.socket_server import ...``.
 """
@@ -6,8 +6,14 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
+
+# A shell starts what it runs in the background with Ctrl-C ignored, and that is inherited, also by
+# the scripts that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
