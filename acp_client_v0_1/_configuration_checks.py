@@ -2,8 +2,7 @@
 
 Strategy: one table, from a setting to its check, that is asked whenever a setting is assigned, by
 the constructor or later; so whatever is wrong is named where it was written, not by a library far
-below. Settings that have a home of their own (the host, time limits, retries, the pool's size) are
-checked there.
+below. Settings with a home of their own (the host, retries, the pool's size) are checked there.
 
 Invariant: an error names the setting and shows no value, which may be a secret.
 """
@@ -15,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from acp_client_v0_1._headers import plain_text
-from acp_client_v0_1.deadline import checked_margin
+from acp_client_v0_1.deadline import Timeout, checked_margin
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 __all__ = ["checked", "copied"]
@@ -133,6 +132,11 @@ def _tls_context(name: str, value: Any) -> Any:
     return _instance("an ssl.SSLContext", ssl.SSLContext)(name, value)
 
 
+def _time(name: str, value: Any) -> Any:
+    Timeout.of(value, name)
+    return value
+
+
 _TEXT = _instance("a str", str)
 _PATH = _instance("the path of a file", str, bytes, os.PathLike)
 
@@ -156,6 +160,8 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "server_index": _instance("an integer", int),
     "socket_options": _socket_options,
     "ssl_ca_cert": _PATH,
+    "stream_timeout": _time,
+    "timeout": _time,
     "tls_server_name": _TEXT,
     "username": _TEXT,
     "verify_ssl": _switch,

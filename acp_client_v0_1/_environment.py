@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from acp_client_v0_1._headers import TOKEN
 from acp_client_v0_1._host import checked_host
 from acp_client_v0_1.deadline import Timeout
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
@@ -77,7 +78,7 @@ def _proxy(text: str) -> str:
 
 
 def _header_name(text: str) -> str:
-    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", text):
+    if not TOKEN.fullmatch(text):
         raise ValueError(f"{text!r} is not the name of a header")
     return text
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 __all__ = ["bounded", "one_line", "path_of", "server_words", "without_userinfo"]
 
@@ -42,14 +41,22 @@ def without_userinfo(url: str | None) -> str | None:
     """Drop ``user:password@`` from a URL."""
     if url is None or "@" not in url:
         return url
-    scheme, separator, rest = url.partition("://")
-    authority, slash, path = rest.partition("/")
-    return scheme + separator + authority.rpartition("@")[2] + slash + path
+    scheme, authority, rest = _split(url)
+    return scheme + authority.rpartition("@")[2] + rest
 
 
 def path_of(url: str | None) -> str | None:
     """Give the path of a URL, without its query."""
-    return None if url is None else one_line(urlsplit(url).path) or "/"
+    return None if url is None else one_line(re.split("[?#]", _split(url)[2])[0]) or "/"
+
+
+def _split(url: str) -> tuple[str, str, str]:
+    """Split a URL, a valid one or not, before and after its authority (RFC 3986, section 3.2)."""
+    scheme, mark, rest = url.partition("://")
+    if not mark:
+        return "", "", url
+    end = next((place for place, mark in enumerate(rest) if mark in "/?#"), len(rest))
+    return scheme + "://", rest[:end], rest[end:]
 
 
 def server_words(data: Any) -> str:
@@ -70,8 +77,9 @@ def _words(data: Any) -> str:
     if isinstance(data, Sequence) and not isinstance(data, (str, bytes)):
         items = cast("Sequence[object]", data)
         return "; ".join(_field_error(item) for item in items[:5])
-    text = one_line(data)
-    return _html_words(text) if text[:1] == "<" else text
+    if isinstance(data, str) and data.lstrip()[:1] == "<":
+        return _html_words(data[:_SEARCHED])
+    return one_line(data)
 
 
 def _field_error(item: Any) -> str:
@@ -86,7 +94,7 @@ def _field_error(item: Any) -> str:
 
 
 def _html_words(text: str) -> str:
-    title = re.search(r"<title[^>]*>([^<]*)", text[:_SEARCHED], re.IGNORECASE)
+    title = re.search(r"<title[^>]*>([^<]*)", text, re.IGNORECASE)
     if title and title[1].strip():
         return one_line(title[1])
-    return one_line(re.sub(r"<[^<>]*>", " ", text[:_SEARCHED]))
+    return one_line(re.sub(r"<[^<>]*>", " ", text))

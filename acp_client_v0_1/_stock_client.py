@@ -10,7 +10,7 @@ Invariant: credentials and cookie are only added to a request for the configured
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from pydantic import ValidationError
@@ -114,15 +114,20 @@ class StockClient:
         if _request_auth:  # whose cookie has joined the others by now
             extra = {name: value for name, value in extra.items() if name.lower() != "cookie"}
         headers = merge_headers(headers, extra)
-        for name, value in self._pairs(path_params, collection_formats):
-            safe_chars = self.configuration.safe_chars_for_path_param
-            segment = path_segment(name, None if value is None else str(value), safe_chars)
-            resource_path = resource_path.replace(f"{{{name}}}", segment)
-        url = (self.configuration.host if own_host else _host or "") + resource_path
+        path = self._filled(resource_path, self._pairs(path_params, collection_formats))
+        url = (self.configuration.host if own_host else _host or "") + path
         if query:
             url += "?" + self.parameters_to_url_query(query, collection_formats)
         fields = self._pairs(post_params, collection_formats)
         return method, url, headers, self.sanitize_for_serialization(body), fields
+
+    def _filled(self, path: str, values: Iterable[tuple[str, Any]]) -> str:
+        """Put the parameters of a path into it."""
+        safe_chars = self.configuration.safe_chars_for_path_param
+        for name, value in values:
+            segment = path_segment(name, None if value is None else str(value), safe_chars)
+            path = path.replace(f"{{{name}}}", segment)
+        return path
 
     def call_api(
         self,

@@ -1,8 +1,8 @@
 """Where the server is, how to reach it, and what to show it: the settings of a client.
 
 Strategy: a plain object with the attributes that users of openapi-generator know, plus the time
-limits. What can be wrong by itself is checked when it is set (host) or passed to the constructor;
-what is only wrong together is checked when a client is made of it.
+limits. What can be wrong by itself is checked when it is set, by the constructor or later; what is
+only wrong together with others is checked when a client is made of it.
 
 Invariants: no representation, report or log of a configuration shows a secret; nothing here opens
 a file or a connection.
@@ -22,7 +22,7 @@ from acp_client_v0_1 import _environment
 from acp_client_v0_1._configuration_checks import checked, copied
 from acp_client_v0_1._configuration_report import ConfigurationReport
 from acp_client_v0_1._host import checked_host
-from acp_client_v0_1.deadline import RequestTimeout, Timeout
+from acp_client_v0_1.deadline import RequestTimeout
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 if TYPE_CHECKING:
@@ -149,8 +149,6 @@ class Configuration(ConfigurationReport):
         self.password = password
         self.access_token = access_token
         # Time
-        Timeout.of(timeout, "timeout")
-        Timeout.of(stream_timeout, "stream_timeout")
         self.timeout = timeout
         self.stream_timeout = stream_timeout
         self.block_margin = block_margin

@@ -20,6 +20,7 @@ from urllib.parse import quote, urlencode
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
+from acp_client_v0_1._null_fields import any_null
 from acp_client_v0_1._schema import Conversions
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
@@ -196,8 +197,8 @@ def _content(parameter: Parameter, value: object) -> bytes:
 
 
 def _encoded(value: object) -> bytes:
-    if isinstance(value, Conversions):
-        return value.to_json().encode()  # the model knows what of it is left out
+    if isinstance(value, Conversions) and any_null(value):
+        return value.to_json().encode()
     return to_json(value, by_alias=True, exclude_none=True)
 
 

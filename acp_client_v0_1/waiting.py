@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from acp_client_v0_1._http.retry import retry_after
+from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.deadline import Deadline, Timeout
 from acp_client_v0_1.exceptions import (
     ApiException,
@@ -46,7 +47,7 @@ _log = logging.getLogger(__name__)
 _FIRST_PAUSE = 0.5  # seconds; doubles with each early end in a row
 _LONGEST_PAUSE = 2.0  # seconds, unless the server asks for more
 _LONGEST_ASKED = 120.0  # seconds; the most that Retry-After gets where no timeout bounds it
-_MARGIN = 10.0  # seconds that a call may take beyond its window
+_LOOK = 10.0  # seconds that a look at the run's status may take
 _PATIENCE = 300.0  # seconds of nothing but failures, where no timeout says when to stop
 _STATUS_EVERY = 5.0  # seconds between two looks at the run's status, for the callback
 _STOP_WINDOW = 1  # seconds; the longest window where an event may ask to stop
@@ -164,7 +165,8 @@ class _Wait:
         self._stop = stop
         self._started = time.monotonic()
         self._early_ends = 0  # in a row
-        self._last_success = self._started
+        self._margin = _margin_of(runs_api)
+        self._failing_since: float | None = None  # the end of the first failure in a row
         self._status = RunStatus.PENDING  # or what was looked up last
         self._next_look = self._started
 
@@ -183,8 +185,8 @@ class _Wait:
             else:
                 if output is not None:
                     return output
-                self._last_success = time.monotonic()
-                pause = self._after_none(window, self._last_success - asked)
+                self._failing_since = None
+                pause = self._after_none(window, time.monotonic() - asked)
             self._report(look_up=failure is None)
             self._deadline.sleep(pause, self._stop)
 
@@ -207,7 +209,7 @@ class _Wait:
         remaining = max(0.001, self._deadline.remaining())
         # What is asked for must be less than what remains, if only by the time of a round trip.
         window = int(min(self._window.seconds, max(0.0, remaining - 0.1)))
-        return window, min(remaining, window + _MARGIN)
+        return window, min(remaining, window + self._margin)
 
     def _ask(self, window: int, limit: float) -> RunOutput | None:
         return self._api.get_run_output(
@@ -219,7 +221,9 @@ class _Wait:
         if not _may_pass(error):
             raise error
         unlimited = self._deadline.at is None
-        if unlimited and time.monotonic() - self._last_success > _PATIENCE:
+        if self._failing_since is None:
+            self._failing_since = time.monotonic()
+        if unlimited and time.monotonic() - self._failing_since > _PATIENCE:
             raise error
         _log.info("run %s: %s", self._run_id, error)
         if took >= _HELD and _is_cut(error):
@@ -248,7 +252,7 @@ class _Wait:
         self._on_pending(time.monotonic() - self._started, self._status)
 
     def _look_up_status(self) -> None:
-        limit = self._deadline.bound(_MARGIN)
+        limit = self._deadline.bound(_LOOK)
         if not limit:
             return  # the wait is over
         pause = _STATUS_EVERY
@@ -259,6 +263,15 @@ class _Wait:
             _log.info("run %s: its status is not known: %s", self._run_id, error)
             pause = max(pause, _asked_pause(error))
         self._next_look = time.monotonic() + pause
+
+
+def _margin_of(runs_api: RunsApi) -> float:
+    """How many seconds a call may take beyond its window; stand-ins need no configuration."""
+    client = getattr(runs_api, "api_client", None)
+    configuration = getattr(client, "configuration", None)
+    if not isinstance(configuration, Configuration):
+        configuration = Configuration.get_default()
+    return configuration.block_margin
 
 
 def _asked_pause(error: ApiException) -> float:

@@ -27,6 +27,12 @@ ROOT = Path(__file__).resolve().parent.parent
 EXTRAS = ("bench", "generate")
 STOCK_FOLDER = "BENCHMARKS_STOCK_CLIENT"
 
+DISTRIBUTIONS = {
+    "httpx_sse": "httpx-sse",
+    "langgraph_sdk": "langgraph-sdk",
+    "sseclient": "sseclient-py",
+}
+
 missing: dict[str, str] = {}
 """Absent peers and why."""
 
@@ -37,7 +43,8 @@ def find(*names: str) -> tuple[ModuleType, ...] | None:
     try:
         return tuple(importlib.import_module(name) for name in names)
     except ImportError as error:
-        missing[names[-1].partition(".")[0].replace("_", "-")] = str(error)
+        module = (error.name or names[-1]).partition(".")[0]
+        missing[DISTRIBUTIONS.get(module, module)] = str(error)
         return None
 
 
@@ -63,17 +70,27 @@ def _generate() -> str | None:
     except FileNotFoundError as error:
         missing[STOCK] = f"the generator is not installed: {error}"
         return None
+    except subprocess.CalledProcessError as error:
+        missing[STOCK] = f"the generator failed: {(error.stderr or '').strip()[-200:]}"
+        return None
     return folder.name
 
 
-def install() -> None:
-    """Install the peers, one by one, so that one that cannot be had leaves the others."""
+def install() -> bool:
+    """Install the peers, one by one, so that one that cannot be had leaves the others.
+
+    Returns:
+        Whether all of them are there.
+    """
+    complete = True
     for requirement in requires("acp-client-v0-1") or ():
         wanted, _, marker = requirement.partition(";")
         if any(f'extra == "{extra}"' in marker for extra in EXTRAS):
             command = [sys.executable, "-m", "pip", "install", "--quiet", wanted.strip()]
             if subprocess.run(command, check=False).returncode:
                 print(f"absent: {wanted} cannot be installed")
+                complete = False
+    return complete
 
 
 def versions() -> dict[str, str]:
@@ -134,6 +151,8 @@ def _langgraph_events(sse: ModuleType, chunks: Iterable[bytes]) -> Iterator[Any]
 def sse_over_httpx(take: Callable[[Any], object]) -> dict[str, Callable[[str], object]]:
     """Ways to read an event stream at a URL with httpx; `take` gets each event of httpx-sse.
 
+    The servers speak plain HTTP, so no client loads what TLS needs, which takes long.
+
     openai's and langgraph-sdk's own clients read theirs in the same way; the data of openai's is
     given to `take` too.
     """
@@ -142,7 +161,10 @@ def sse_over_httpx(take: Callable[[Any], object]) -> dict[str, Callable[[str], o
         httpx, httpx_sse = modules
 
         def read(url: str) -> None:
-            with httpx.Client() as client, httpx_sse.connect_sse(client, "GET", url) as source:
+            with (
+                httpx.Client(verify=False) as client,
+                httpx_sse.connect_sse(client, "GET", url) as source,
+            ):
                 for event in source.iter_sse():
                     take(event)
 
@@ -151,7 +173,7 @@ def sse_over_httpx(take: Callable[[Any], object]) -> dict[str, Callable[[str], o
         httpx, openai = modules
 
         def read_openai(url: str) -> None:
-            with httpx.Client() as client, client.stream("GET", url) as response:
+            with httpx.Client(verify=False) as client, client.stream("GET", url) as response:
                 for event in openai.SSEDecoder().iter_bytes(response.iter_bytes()):
                     take(event)
 
@@ -160,4 +182,4 @@ def sse_over_httpx(take: Callable[[Any], object]) -> dict[str, Callable[[str], o
 
 
 if __name__ == "__main__":
-    install()
+    sys.exit(0 if install() else 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,6 +20,7 @@ from pydantic import TypeAdapter
 from support.socket_server import SocketServer, response
 
 from acp_client_v0_1 import ApiClient, Configuration, RunCreate, RunsApi, RunSearchRequest
+from acp_client_v0_1.api.runs_api import _CREATE_RUN
 from acp_client_v0_1.streaming import SSEParser
 
 RUN: dict[str, Any] = {
@@ -160,7 +162,8 @@ def test_a_call_makes_no_more_function_calls_than_by_hand(runs: Callable[..., Ru
 
         # The first call of each connects, and builds what is built once.
         counted = [(calls_of(lambda: api.get_run("r")), calls_of(by_hand)) for _ in range(4)]
-    assert max(ours for ours, _ in counted[1:]) <= min(theirs for _, theirs in counted[1:])
+    ours, by_hand_calls = counted[-1]
+    assert ours <= 0.93 * by_hand_calls
 
 
 def test_an_event_of_a_stream_costs_few_function_calls(runs: Callable[..., RunsApi]) -> None:
@@ -186,12 +189,29 @@ def test_a_parsed_event_costs_few_function_calls() -> None:
     assert (parse(1500) - parse(500)) / 1000 <= 4
 
 
+LARGE = {"items": [{"number": number, "text": "some words"} for number in range(3000)]}
+
+
 def test_encoding_costs_as_many_calls_for_a_large_content_as_for_a_small_one(
     runs: Callable[..., RunsApi],
 ) -> None:
     api = runs(*[answered(RUN)] * 3)
-    small = RunCreate(agent_id="a", input={"items": [1]})
-    large = RunCreate(agent_id="a", input={"items": [{"n": n} for n in range(300)]})
+    small, large = RunCreate(agent_id="a", input={}), RunCreate(agent_id="a", input=LARGE)
     api.create_run(small)
     first = calls_of(lambda: api.create_run(small))
-    assert calls_of(lambda: api.create_run(large)) <= first + 10
+    # It leaves in more pieces than one.
+    assert calls_of(lambda: api.create_run(large)) <= first + 100
+
+
+def test_encoding_makes_no_copy_of_the_content() -> None:
+    """No dictionaries in between, which would take several times as much, nor another text."""
+    creation = RunCreate(agent_id="a", input=LARGE)
+    content = _CREATE_RUN.bind((creation,)).body
+    assert content is not None
+    tracemalloc.start()
+    try:
+        _CREATE_RUN.bind((creation,))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2.5 * len(content)

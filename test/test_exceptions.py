@@ -140,6 +140,7 @@ def test_each_status_has_its_class(status, name):
         ({"code": 7}, "{'code': 7}"),
         ("<html><head><title>502 Bad Gateway</title></head></html>", "502 Bad Gateway"),
         ("<p>It <b>broke</b></p>", "It broke"),
+        (f"\n<html>{'<meta charset=utf-8>' * 99}<title>No\nway</title>", "No way"),
         ("x" * 5000, "x" * 299 + "…"),
         (b"raw".decode(), "raw"),
     ],
@@ -182,6 +183,21 @@ def test_words_keep_what_scripts_and_emoji_need():
 def test_no_words_from_the_server(data):
     error = ApiException.from_response(http_resp=Answer(404, ""), body="", data=data)
     assert str(error) == "POST /runs answered 404"
+
+
+@pytest.mark.parametrize(
+    "url, kept, path",
+    [
+        ("http://u:p@h:1/a?b=c@d", "http://h:1/a?b=c@d", "/a"),
+        ("http://h?mail=a@b", "http://h?mail=a@b", "/"),
+        ("http://u@h#a@b", "http://h#a@b", "/"),
+        ("http://[x", "http://[x", "/"),
+        ("/runs/a@b?x", "/runs/a@b?x", "/runs/a@b"),
+    ],
+)
+def test_urls_of_errors(url, kept, path):
+    error = ConnectionException(reason="no", method="GET", url=url)
+    assert (error.url, str(error)) == (kept, f"GET {path}: no")
 
 
 def test_words_of_the_other_errors():

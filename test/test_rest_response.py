@@ -105,6 +105,18 @@ def test_broken_framing_is_a_protocol_error(answer):
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize(
+    "begin", [b"HTTP/1.1 200 OK\r\n0\r\n", b"0\r\n", b"HTTP/1.1 200 OK\r\na: b\n0\r\n"]
+)
+def test_a_head_that_looks_like_a_last_chunk_is_cut(begin):
+    with (
+        SocketServer([begin, CLOSE]) as server,
+        rest_client() as client,
+        pytest.raises((ConnectionException, ProtocolException)),
+    ):
+        client.request("GET", server.url + "/", _request_timeout=5)
+
+
 def headers_of(lines: bytes):
     answer = b"HTTP/1.1 200\r\ncontent-length: 0\r\n" + lines + b"\r\n"
     with SocketServer(answer) as server, rest_client() as client:
@@ -220,6 +232,29 @@ CODINGS = {
     "deflate, gzip": gzip.compress(zlib.compress(b"x" * 5000)),
     "identity": b"x" * 5000,
 }
+
+
+@pytest.mark.parametrize("stray", [b"\n", b"\0", b"\r\n", b"\x1fx", b"more"])
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_what_follows_gzip_and_is_no_gzip_counts_for_nothing(stray, stream):
+    answer = response(gzip.compress(b"x" * 500) + stray, content_encoding="gzip")
+    with SocketServer(answer) as server, rest_client() as client:
+        answered = client.request("GET", server.url + "/", stream=stream, _request_timeout=5)
+        assert b"".join(iter(answered.read_available, b"")) if stream else answered.data
+        assert stream or answered.data == b"x" * 500
+
+
+@pytest.mark.parametrize("cut", [1, 2, 9, 15])
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_a_second_gzip_that_is_cut_is_damage(cut, stream):
+    second = gzip.compress(b"y" * 500)
+    answer = response(gzip.compress(b"x" * 500) + second[:cut], content_encoding="gzip")
+    with (
+        SocketServer(answer) as server,
+        rest_client() as client,
+        pytest.raises(ResponseDecodeError, match="too early"),
+    ):
+        client.request("GET", server.url + "/", stream=stream, _request_timeout=5).read()
 
 
 @pytest.mark.parametrize("coding", CODINGS)

@@ -404,6 +404,26 @@ def test_without_a_limit_failures_alone_end_the_wait(monkeypatch):
     assert len(server.requests) > 1
 
 
+def test_a_cut_after_long_patience_is_the_first_failure_of_all(monkeypatch):
+    """What counts is how long nothing worked, not how long the server held what was cut."""
+    monkeypatch.setattr("acp_client_v0_1.waiting._PATIENCE", 0.3)
+    monkeypatch.setattr("acp_client_v0_1.waiting._FIRST_PAUSE", 0.05)
+    cut = [0.6, response(b'"gateway"', 504), CLOSE]
+    with SocketServer(cut, OUTPUT) as server:
+        assert wait(server, block_timeout=30).actual_instance.type == "result"
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("margin, requests", [(0.2, 2), (5, 1)])
+def test_the_margin_of_the_configuration_holds(margin, requests):
+    """The server answers 0.8 s after the end of its window, and at once when it is asked again."""
+    with SocketServer([1.8, OUTPUT], OUTPUT) as server:
+        configuration = Configuration(host=server.url, block_margin=margin, retries=0)
+        with ApiClient(configuration) as client:
+            assert wait_for_run_output(RunsApi(client), "r1", timeout=9, block_timeout=1)
+    assert len(server.requests) == requests
+
+
 def test_an_interrupt_and_an_error_are_outputs():
     interrupt = {"type": "interrupt", "interrupt": {"interrupt_type": "ask"}}
     error = {"type": "error", "run_id": "r1", "errcode": 7, "description": "broke"}

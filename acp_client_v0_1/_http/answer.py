@@ -51,6 +51,7 @@ class _Source(io.RawIOBase):
         aborted: Another thread has ended it.
         sealed: Nothing more is to be taken from the connection.
         where: What is being read, for the error if the input ends there; "" where it may end.
+        chunked: What is being read is a body in chunks.
     """
 
     def __init__(self, sock: socket.socket, attempt: Attempt) -> None:
@@ -63,6 +64,7 @@ class _Source(io.RawIOBase):
         self.aborted = False
         self.sealed = False
         self.where = _NOTHING_YET
+        self.chunked = False
 
     def readable(self) -> bool:
         return True
@@ -85,7 +87,7 @@ class _Source(io.RawIOBase):
                 self.where = "in the middle of the head"
         elif self.aborted:
             raise Closed("the answer was aborted")
-        elif self.where and self._tail != _LAST_CHUNK:
+        elif self.where and not (self.chunked and self._tail == _LAST_CHUNK):
             raise Closed(f"the server closed the connection {self.where}")
         return count
 
@@ -198,6 +200,7 @@ class Answer(http.client.HTTPResponse):
             self.will_close = True
             return
         self._source.where = "in the middle of the body"
+        self._source.chunked = self.chunked
         options = fields.get("connection", "").lower()
         says_close = "close" in options or (self.version == 10 and "keep-alive" not in options)
         # Who sends both, or chunks in HTTP/1.0, and whoever stands between, may not agree where

@@ -26,6 +26,7 @@ _Read = Callable[[int], bytes]
 
 _PIECE = 65_536  # coded bytes that are asked for at once
 _GZIP = zlib.MAX_WBITS + 16
+_MAGIC = b"\x1f\x8b"  # what gzip begins with (RFC 1952, section 2.3.1)
 _MOST = 5  # codings on top of each other
 _KNOWN = ("gzip", "x-gzip", "deflate")
 
@@ -69,10 +70,21 @@ def is_unfinished(decoder: Any) -> bool:
         decoder: Of one coding or of several.
     """
     for one in getattr(decoder, "_decoders", (decoder,)):
-        finished = getattr(getattr(one, "_obj", None), "eof", True)
+        inner, state = getattr(one, "_obj", None), getattr(one, "_state", None)
         # What follows gzip and is no gzip counts for nothing.
-        if not finished and getattr(one, "_state", None) != GzipDecoderState.SWALLOW_DATA:
+        if state == GzipDecoderState.SWALLOW_DATA or getattr(inner, "eof", True):
+            continue
+        if state != GzipDecoderState.OTHER_MEMBERS or not _is_stray(inner):
             return True
+    return False
+
+
+def _is_stray(inflater: Any) -> bool:
+    """Say whether all that came is a byte that begins no gzip; zlib wants two to tell."""
+    try:
+        inflater.copy().decompress(_MAGIC[1:])
+    except zlib.error as error:
+        return "incorrect header" in str(error)
     return False
 
 
@@ -102,11 +114,15 @@ class _Inflater:
             self._waiting = b"" if self._over else self._waiting + coded
 
     def _can_inflate(self) -> bool:
-        # The first two bytes say which kind of deflate it is.
-        enough = 1 if self._gzip or self._zlib is not None else 2
+        # The first two bytes say which kind of deflate it is, or whether one more gzip follows.
+        begins = self._zlib is None if not self._gzip else self._again and self._zlib.eof
+        enough = 2 if begins else 1
         return self._full or len(self._waiting) >= enough
 
     def _inflate(self, size: int) -> bytes:
+        if self._again and self._zlib.eof and not self._waiting.startswith(_MAGIC):
+            self._end()
+            return b""
         if self._zlib is None or self._zlib.eof:
             self._zlib = zlib.decompressobj(_GZIP if self._gzip else _window(self._waiting))
         try:

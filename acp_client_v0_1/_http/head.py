@@ -15,12 +15,12 @@ import re
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from acp_client_v0_1._headers import TOKEN
 from acp_client_v0_1._http.framing import MOST_HEADERS
 
 __all__ = ["Head", "read_head"]
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9])[ \t]+([1-9][0-9]{2})(?:[ \t]+(.*?))?[ \t]*\r?\n")
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _LONGEST_LINE = 65_536  # bytes
 _SPACE = " \t\r\n"
 _BLANKS = str.maketrans("\r\0", "  ")  # these must not get through (RFC 9110, section 5.5)
@@ -69,7 +69,7 @@ def _headers(file: BinaryIO) -> tuple[http.client.HTTPMessage, dict[str, str]]:
     for line in _lines(file):
         name, colon, value = line.partition(":")
         name = name.rstrip(_SPACE)
-        if not colon or not _NAME.fullmatch(name):
+        if not colon or not TOKEN.fullmatch(name):
             raise http.client.HTTPException(f"no header: {line[:60]!r}")
         value = value.strip(_SPACE)
         if "\r" in value or "\0" in value:
@@ -97,6 +97,8 @@ def _lines(file: BinaryIO) -> list[str]:
 
 def _line(file: BinaryIO) -> bytes:
     line = file.readline(_LONGEST_LINE + 1)
+    if not line:
+        raise http.client.HTTPException("the head of the answer ends too early")
     if len(line) > _LONGEST_LINE:
         raise http.client.LineTooLong("the head of the answer")
     return line
