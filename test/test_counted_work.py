@@ -214,4 +214,4 @@ def test_encoding_makes_no_copy_of_the_content() -> None:
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 2.5 * len(content)
+    assert peak < 1.5 * len(content)
