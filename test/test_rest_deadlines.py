@@ -177,7 +177,7 @@ def test_look_ups_that_hang_do_not_pile_up(monkeypatch):
         for _ in range(6):
             with Stopwatch() as call, pytest.raises(ApiTimeoutError, match="no connection"):
                 client.request("GET", url, _request_timeout=(0.1, 5))
-            assert call.seconds < 0.5
+            assert call.seconds < 1.5
         assert threads() == 3
         waiting = threading.Timer(0.2, release.set)
         waiting.start()

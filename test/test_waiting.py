@@ -92,9 +92,9 @@ def test_a_run_of_5_seconds_a_hot_server_and_a_restart():
         ):
             wait(server, timeout=10, block_timeout=1)
         assert len(server.requests) <= 12
-        assert 9.9 < clock.seconds < 10.5
+        assert 9.9 < clock.seconds < 12
         assert failure.value.run_id == "r1"
-        assert 9.9 < failure.value.elapsed < 10.5
+        assert 9.9 < failure.value.elapsed < 12
 
     def restart():
         with SocketServer(handler=Runs(60)) as server:
@@ -286,14 +286,18 @@ def test_retry_after_is_bounded_where_the_wait_is_not(monkeypatch):
 
 def test_an_event_ends_a_pause_that_the_server_asked_for():
     stop = threading.Event()
-    threading.Timer(0.3, stop.set).start()
+
+    def stop_soon(connection):
+        connection.play(response(b"", 503, retry_after="60"))
+        threading.Timer(0.3, stop.set).start()
+
     with (
-        SocketServer(response(b"", 503, retry_after="60")) as server,
+        SocketServer([stop_soon]) as server,
         Stopwatch() as clock,
         pytest.raises(RunWaitTimeout, match="was stopped"),
     ):
         wait(server, stop=stop)
-    assert 0.2 < clock.seconds < 0.8
+    assert 0.2 < clock.seconds < 5
     assert len(server.requests) == 1
 
 

@@ -139,7 +139,8 @@ class _Operations:
             over = run.status != "pending" and after >= len(run.events)
         if run.streaming is None or over:
             return Response(status_code=204)
-        return EventSourceResponse(run_events(self._store, run, after), ping=self._ping)
+        ping: Any = self._ping  # sse-starlette before 3.4.9 declares an int, and takes a float
+        return EventSourceResponse(run_events(self._store, run, after), ping=ping)
 
     async def get_run_threadstate(self, request: Request) -> Response:
         run = self._run(request)

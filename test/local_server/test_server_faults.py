@@ -39,9 +39,12 @@ class Wire:
             data += piece
         return data
 
-    def until_silent(self, seconds: float = 0.3) -> bytes:
-        self.socket.settimeout(seconds)
+    def until_silent(self, expected: int, seconds: float = 0.3) -> bytes:
+        """Read at least so many bytes, and on until nothing comes for some time."""
         data = b""
+        while len(data) < expected and (piece := self.socket.recv(65536)):
+            data += piece
+        self.socket.settimeout(seconds)
         with pytest.raises(TimeoutError):
             while piece := self.socket.recv(65536):
                 data += piece
@@ -217,7 +220,7 @@ class TestBreaks:
     ) -> None:
         server.faults.add(fault)
         wire.send("GET", "/runs/x")
-        assert len(wire.until_silent()) == length
+        assert len(wire.until_silent(length)) == length
         assert server.connections_open == 1
 
     def test_bytes_that_are_no_http(self, server: LocalServer, wire: Wire) -> None:
