@@ -88,10 +88,12 @@ def check_event_stream(response: acp.rest.RESTResponse) -> None:
     """Refuse a 200 answer that is no event stream (HTML Living Standard, section 9.2.2).
 
     Raises:
-        ResponseDecodeError: the media type is another one, or there is content without any.
+        ResponseDecodeError: the media type is another one, there is content without any, or the
+            content coding is not known.
     """
     media_type = (response.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
     if media_type == "text/event-stream":
+        response.check_coding()
         return
     content, failure = _beginning(response)
     if not content and not media_type and failure is None:

@@ -2,7 +2,7 @@
 
 Strategy: one table, from a setting to its check, that is asked whenever a setting is assigned, by
 the constructor or later; so whatever is wrong is named where it was written, not by a library far
-below. Settings with a home of their own (the host, retries, the pool's size) are checked there.
+below. The host, which has a home of its own, is checked there.
 
 Invariant: an error names the setting and shows no value, which may be a secret.
 """
@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from acp_client_v0_1._headers import plain_text
+from acp_client_v0_1._proxy import check_proxy
 from acp_client_v0_1.deadline import Timeout, checked_margin
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
@@ -132,6 +133,28 @@ def _tls_context(name: str, value: Any) -> Any:
     return _instance("an ssl.SSLContext", ssl.SSLContext)(name, value)
 
 
+def _proxy(name: str, value: Any) -> Any:
+    if _TEXT(name, value):  # an empty one is none
+        check_proxy(value, name)
+    return value
+
+
+def _retries(name: str, value: Any) -> Any:
+    if value is None or value is False:
+        return value
+    if isinstance(value, int) and value is not True:
+        if value < 0:
+            raise ApiValueError(f"{name} must be at least 0, not {value}")
+        return value
+    from urllib3.util import Retry  # with the transport, not before it
+
+    if not isinstance(value, Retry):
+        raise ApiTypeError(
+            f"{name} must be an integer, False, a urllib3.Retry or None, not {value!r}"
+        )
+    return value
+
+
 def _time(name: str, value: Any) -> Any:
     Timeout.of(value, name)
     return value
@@ -148,14 +171,16 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "block_margin": lambda name, value: checked_margin(value, name),
     "ca_cert_data": _instance("a str (PEM) or bytes (DER)", str, bytes, bytearray),
     "cert_file": _PATH,
+    "connection_pool_maxsize": _positive,
     "key_file": _PATH,
     "max_event_bytes": _positive,
     "no_proxy": _TEXT,
     "password": _TEXT,
-    "proxy": _TEXT,
+    "proxy": _proxy,
     "proxy_headers": _headers,
     "proxy_ssl_context": _tls_context,
     "refresh_api_key_hook": _hook,
+    "retries": _retries,
     "safe_chars_for_path_param": _characters,
     "server_index": _instance("an integer", int),
     "socket_options": _socket_options,

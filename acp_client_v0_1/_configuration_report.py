@@ -8,6 +8,7 @@ Invariant: no secret is shown, only that there is one.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -60,14 +61,26 @@ class ConfigurationReport:
 
     @property
     def logger_file(self) -> str | None:
-        """A file that the package's log is written to as well."""
+        """A file that the package's log is written to as well; None ends that."""
         return self._logger_file
 
     @logger_file.setter
     def logger_file(self, value: str | None) -> None:
+        self._remove_file(self._logger_file)
+        self._remove_file(value)  # another configuration may have named it
         self._logger_file = value
         if value:
             self._add_handler(logging.FileHandler(value, delay=True))
+
+    def _remove_file(self, path: str | None) -> None:
+        """Stop writing the package's log to a file."""
+        if not path:
+            return
+        package_logger = self.logger["package_logger"]
+        for handler in list(package_logger.handlers):
+            if isinstance(handler, logging.FileHandler) and _same_file(handler, path):
+                package_logger.removeHandler(handler)
+                handler.close()
 
     def _add_handler(self, handler: logging.Handler) -> None:
         handler.setFormatter(logging.Formatter(self.logger_format))
@@ -103,3 +116,7 @@ def _masked(name: str, value: Any) -> Any:
     if name == "api_key" and isinstance(value, Mapping):
         return dict.fromkeys(cast(Mapping[str, str], value), _MASK)
     return _MASK if name in ("api_key", "username", "password", "access_token") else value
+
+
+def _same_file(handler: logging.FileHandler, path: str) -> bool:
+    return os.path.abspath(path) == handler.baseFilename

@@ -13,6 +13,7 @@ from typing import Any
 
 from acp_client_v0_1._headers import TOKEN
 from acp_client_v0_1._host import checked_host
+from acp_client_v0_1._proxy import check_proxy
 from acp_client_v0_1.deadline import Timeout
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
@@ -70,9 +71,6 @@ def _credential(text: str) -> str:
 
 
 def _proxy(text: str) -> str:
-    # Imports urllib3, which whoever sets this variable is about to use.
-    from acp_client_v0_1._http.proxy import check_proxy
-
     check_proxy(_line(text), "it")
     return text
 

@@ -158,6 +158,7 @@ class ApiException(OpenApiException):
     """
 
     _by_status: ClassVar[dict[int, type[ApiException]]] = {}
+    _before_reason: ClassVar[str] = " "  # what stands between status and reason
 
     ambiguous: bool = False
     """True if the request changes something and may have been carried out all the same."""
@@ -230,7 +231,7 @@ class ApiException(OpenApiException):
         where = " ".join(filter(None, (self.method, path_of(self.url))))
         if self.status is None:
             return f"{where}: {one_line(self.reason)}" if where else one_line(self.reason)
-        answer = f"{self.status} {one_line(self.reason)}".rstrip()
+        answer = f"{self.status}{self._before_reason}{one_line(self.reason)}".rstrip()
         return f"{where} answered {answer}" if where else answer
 
     def _words(self) -> str:

@@ -100,8 +100,8 @@ def _parse_origin(base: str, name: str) -> Origin:
     try:
         parts = urlsplit(base)
         host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise ApiValueError(f"{name} is not a URL that can be used") from error
+    except ValueError:  # which may quote a part of a password
+        raise ApiValueError(f"{name} is not a URL that can be used") from None
     if "@" in base:
         raise ApiValueError(
             f"{name} must not contain user information; set username and password instead"

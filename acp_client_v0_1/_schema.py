@@ -124,6 +124,7 @@ class Conversions(BaseModel):
 
         Raises:
             pydantic.ValidationError: (a ``ValueError``) it does not fit the model.
+            ValueError: it holds what JSON cannot.
         """
         if isinstance(obj, cls):
             return obj

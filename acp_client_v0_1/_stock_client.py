@@ -88,7 +88,8 @@ class StockClient:
                 ``ssv``, ``tsv``, ``pipes`` or ``multi``.
             _host: another host's URL; it gets neither configured credentials nor the cookie.
             _request_auth: instead of the configured credentials, a mapping
-                ``{"in": "header" | "cookie" | "query", "key": ..., "value": ...}``.
+                ``{"in": "header" | "cookie" | "query", "key": ..., "value": ...}``; one of the
+                query becomes a part of the URL, which errors hold.
 
         Returns:
             Method, URL, headers, content and form fields, as :meth:`call_api` takes them.
@@ -101,16 +102,12 @@ class StockClient:
             raise ApiValueError("files: the protocol has no uploads")
         own_host = _host is None or self.configuration.ignore_operation_servers
         cookie = {"Cookie": self.cookie} if own_host and self.cookie is not None else None
-        extra = {
-            name: plain_text(value, f"header {name!r}")
-            for name, value in self._pairs(header_params, collection_formats)
-        }
+        extra = self._plain_headers(header_params, collection_formats)
         headers = merge_headers(cookie, self.default_headers, extra)
         query = list(items_of(self.sanitize_for_serialization(query_params)))
         if own_host or _request_auth:
-            self.update_params_for_auth(
-                headers, query, auth_settings, resource_path, method, body, _request_auth
-            )
+            unused = auth_settings, resource_path, method, body
+            self.update_params_for_auth(headers, query, *unused, _request_auth)
         if _request_auth:  # whose cookie has joined the others by now
             extra = {name: value for name, value in extra.items() if name.lower() != "cookie"}
         headers = merge_headers(headers, extra)
@@ -120,6 +117,14 @@ class StockClient:
             url += "?" + self.parameters_to_url_query(query, collection_formats)
         fields = self._pairs(post_params, collection_formats)
         return method, url, headers, self.sanitize_for_serialization(body), fields
+
+    def _plain_headers(
+        self, headers: Mapping[str, Any] | None, formats: Mapping[str, str] | None
+    ) -> dict[str, str]:
+        return {
+            name: plain_text(value, f"header {name!r}")
+            for name, value in self._pairs(headers, formats)
+        }
 
     def _filled(self, path: str, values: Iterable[tuple[str, Any]]) -> str:
         """Put the parameters of a path into it."""

@@ -29,7 +29,7 @@ from acp_client_v0_1._version import __version__
 from acp_client_v0_1.api_response import ApiResponse
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.deadline import RequestTimeout, resolve_timeout
-from acp_client_v0_1.exceptions import ApiValueError
+from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 from acp_client_v0_1.operation import Operation
 
 __all__ = ["Api", "ApiClient", "CallOptions", "RequestSerialized", "RequestTimeout"]
@@ -70,7 +70,12 @@ class ApiClient(StockClient):
             header_name: the name of a header to send with every request.
             header_value: the value of that header.
             cookie: the ``Cookie`` header to send with every request.
+
+        Raises:
+            ApiTypeError: ``configuration`` is none, but a host, for example.
+            ApiValueError: settings cannot be used together.
         """
+        _check_type("configuration", configuration, Configuration)
         self.configuration: Configuration = configuration or Configuration.get_default()
         self.rest_client: acp.rest.RESTClientObject = acp.rest.RESTClientObject(self.configuration)
         self.default_headers: dict[str, str] = {}
@@ -197,6 +202,8 @@ class ApiClient(StockClient):
         bound = operation.bind(arguments, configuration.safe_chars_for_path_param)
         if host_index != 0:
             raise ApiValueError(f"_host_index must be 0, the only host, not {host_index!r}")
+        _check_type("_headers", headers, Mapping)
+        _check_type("_content_type", content_type, str)
         timeout = resolve_timeout(
             request_timeout,
             configuration.stream_timeout if operation.streaming else configuration.timeout,
@@ -247,6 +254,12 @@ class ApiClient(StockClient):
         )
 
 
+def _check_type(name: str, value: object, kind: type) -> None:
+    if value is not None and not isinstance(value, kind):
+        wanted = "dict" if kind is Mapping else kind.__name__
+        raise ApiTypeError(f"{name} must be a {wanted}, not {type(value).__name__}")
+
+
 class Api:
     """Base of the generated API classes: operations of one tag, sent by one client.
 
@@ -259,5 +272,12 @@ class Api:
 
         Args:
             api_client: what sends them; the default client if None.
+
+        Raises:
+            ApiTypeError: it is something else, such as a configuration.
         """
-        self.api_client: ApiClient = ApiClient.get_default() if api_client is None else api_client
+        if api_client is None:
+            api_client = ApiClient.get_default()
+        elif not hasattr(api_client, "call"):  # a stand-in of a test has it
+            raise ApiTypeError(f"api_client must be an ApiClient, not {type(api_client).__name__}")
+        self.api_client: ApiClient = api_client

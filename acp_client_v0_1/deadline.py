@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import TypeGuard, cast
 
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
@@ -67,10 +67,11 @@ class Timeout:
         if isinstance(value, Timeout):
             return value
         if isinstance(value, (tuple, list)):
-            value = tuple(cast("Sequence[object]", value))
-            if not all(limit is None or isinstance(limit, (int, float)) for limit in value):
+            limits = tuple(cast("Sequence[object]", value))
+            if not all(limit is None or _is_number(limit) for limit in limits):
                 raise ApiTypeError(f"{name} must be {_FORMS}, whose limits are numbers or None")
-        elif not isinstance(value, (int, float)) and value is not None:
+            return _parsed(cast("tuple[float | None, ...]", limits), name)
+        if value is not None and not _is_number(value):
             raise ApiTypeError(f"{name} must be {_FORMS}, not {type(value).__name__}")
         return _parsed(value, name)
 
@@ -193,20 +194,19 @@ def checked_margin(value: object, name: str) -> float:
         ApiTypeError: It is no number.
         ApiValueError: It is below 0, or longer than any wait.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if not _is_number(value):
         raise ApiTypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
     if not 0 <= value <= _LONGEST:  # also true for NaN
         raise ApiValueError(f"{name} must be 0 to {_LONGEST:.0f} seconds, not {value!r}")
     return value
 
 
-@functools.lru_cache(maxsize=64, typed=True)
-def _parsed(value: object, name: str) -> Timeout:
+@functools.lru_cache(maxsize=64)
+def _parsed(value: float | tuple[float | None, ...] | None, name: str) -> Timeout:
     if isinstance(value, tuple):
-        parts = cast("tuple[object, ...]", value)
-        if len(parts) != 2:
-            raise ApiValueError(f"{name} must be {_FORMS}, not {len(parts)} values")
-        return Timeout(connect=_seconds(parts[0], name), read=_seconds(parts[1], name))
+        if len(value) != 2:
+            raise ApiValueError(f"{name} must be {_FORMS}, not {len(value)} values")
+        return Timeout(connect=_seconds(value[0], name), read=_seconds(value[1], name))
     return Timeout(total=_seconds(value, name))
 
 
@@ -224,12 +224,14 @@ def _longer(limit: float | None, enough: float) -> float | None:
     return None if limit is None or enough > _LONGEST else max(limit, enough)
 
 
-def _seconds(value: object, name: str) -> float | None:
+def _is_number(value: object) -> TypeGuard[float]:
+    # bool is an int to Python, but True is no number of seconds to anybody.
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _seconds(value: float | None, name: str) -> float | None:
     if value is None:
         return None
-    # bool is an int to Python, but True is no number of seconds to anybody.
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ApiTypeError(f"{name} must be {_FORMS}, not {type(value).__name__}")
     if not value > 0:  # also true for NaN
         raise ApiValueError(f"{name} must be above 0 seconds, not {value!r}")
     return None if value > _LONGEST else float(value)

@@ -38,7 +38,7 @@ path; request headers are never kept, so credentials cannot appear.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from typing_extensions import Unpack
 
@@ -150,6 +150,8 @@ class ServiceException(ApiException, status=500):
 class ResponseDecodeError(ApiException):
     """The answer's bytes cannot be decoded: bad compression, bad JSON, a wrong content type."""
 
+    _before_reason: ClassVar[str] = ": "
+
     def _words(self) -> str:
         return bounded(one_line(self.body))
 
@@ -203,6 +205,8 @@ class EventTooLarge(ApiException):
         limit: The limit in bytes.
         answer: ``status``, ``headers``, ``method`` and ``url`` of the stream.
     """
+
+    _before_reason: ClassVar[str] = ": "
 
     def __init__(self, *, limit: int, **answer: Unpack[AnswerFields]) -> None:
         super().__init__(reason=f"an event is larger than max_event_bytes={limit}", **answer)

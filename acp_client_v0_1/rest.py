@@ -1,6 +1,6 @@
 """The transport: requests out and answers in, under one deadline, with retries and redirects.
 
-Strategy: the only file, with its helpers in ``_http``, that touches urllib3. urllib3 keeps the
+Strategy: with its helpers in ``_http``, the only file that sends by urllib3, which keeps the
 connections and speaks HTTP; each attempt is one call of its pool's ``urlopen``. Redirects and
 retries are done here, because their rules are the contract's (what is safe to repeat) and the
 call's (what time remains). Attempts are independent of each other; the loop in `RESTClientObject`

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from acp_client_v0_1._http.retry import retry_after
+from acp_client_v0_1._http.retry import retry_after, was_cut, was_held
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.deadline import Deadline, Timeout
 from acp_client_v0_1.exceptions import (
@@ -48,10 +48,11 @@ _FIRST_PAUSE = 0.5  # seconds; doubles with each early end in a row
 _LONGEST_PAUSE = 2.0  # seconds, unless the server asks for more
 _LONGEST_ASKED = 120.0  # seconds; the most that Retry-After gets where no timeout bounds it
 _LOOK = 10.0  # seconds that a look at the run's status may take
+_ROUND_TRIP = 0.1  # seconds; the least that a request may take beyond its window
+_STOP_MARGIN = 10.0  # seconds; the most of that where an event may ask to stop
 _PATIENCE = 300.0  # seconds of nothing but failures, where no timeout says when to stop
 _STATUS_EVERY = 5.0  # seconds between two looks at the run's status, for the callback
 _STOP_WINDOW = 1  # seconds; the longest window where an event may ask to stop
-_HELD = 1.0  # seconds after which a request that failed was being held
 _FULL_WINDOWS = 4  # before a longer one is tried than what was cut; to the power of the cuts
 _TRANSIENT = (
     ApiTimeoutError,
@@ -165,7 +166,8 @@ class _Wait:
         self._stop = stop
         self._started = time.monotonic()
         self._early_ends = 0  # in a row
-        self._margin = _margin_of(runs_api)
+        margin = max(_ROUND_TRIP, _margin_of(runs_api))
+        self._margin = margin if stop is None else min(margin, _STOP_MARGIN)
         self._failing_since: float | None = None  # the end of the first failure in a row
         self._status = RunStatus.PENDING  # or what was looked up last
         self._next_look = self._started
@@ -187,11 +189,15 @@ class _Wait:
                     return output
                 self._failing_since = None
                 pause = self._after_none(window, time.monotonic() - asked)
-            self._report(look_up=failure is None)
+            self._report(look_up=failure is None and not self._stopped)
             self._deadline.sleep(pause, self._stop)
 
+    @property
+    def _stopped(self) -> bool:
+        return self._stop is not None and self._stop.is_set()
+
     def _check_end(self, failure: ApiException | None) -> None:
-        stopped = self._stop is not None and self._stop.is_set()
+        stopped = self._stopped
         if not stopped and not self._deadline.expired:
             return
         elapsed = time.monotonic() - self._started
@@ -208,7 +214,7 @@ class _Wait:
         # limit of 0 would be refused as a mistake.
         remaining = max(0.001, self._deadline.remaining())
         # What is asked for must be less than what remains, if only by the time of a round trip.
-        window = int(min(self._window.seconds, max(0.0, remaining - 0.1)))
+        window = int(min(self._window.seconds, max(0.0, remaining - _ROUND_TRIP)))
         return window, min(remaining, window + self._margin)
 
     def _ask(self, window: int, limit: float) -> RunOutput | None:
@@ -226,7 +232,7 @@ class _Wait:
         if unlimited and time.monotonic() - self._failing_since > _PATIENCE:
             raise error
         _log.info("run %s: %s", self._run_id, error)
-        if took >= _HELD and _is_cut(error):
+        if was_held(window, took) and _is_cut(error):
             self._window.note_cut(window, took)
         wanted = _asked_pause(error)
         return max(self._pause(), min(wanted, _LONGEST_ASKED) if unlimited else wanted)
@@ -289,4 +295,4 @@ def _is_cut(error: ApiException) -> bool:
     """Say whether the held request may have been ended from outside."""
     if isinstance(error, (ConnectionException, ApiTimeoutError)):
         return error.sent
-    return error.status in (408, 502, 504)
+    return error.status is not None and was_cut(error.status)

@@ -159,6 +159,26 @@ BAD: dict[str, tuple[Call, type[Exception], str]] = {
         ApiValueError,
         "_request_auth",
     ),
+    "headers of a wrong type": (
+        lambda runs: runs.get_run("r", _headers=[("a", "b")]),
+        ApiTypeError,
+        "_headers",
+    ),
+    "content type of a wrong type": (
+        lambda runs: runs.get_run("r", _content_type=5),
+        ApiTypeError,
+        "_content_type",
+    ),
+    "client of a wrong type": (
+        lambda runs: RunsApi(Configuration()),
+        ApiTypeError,
+        "api_client must be an ApiClient, not Configuration",
+    ),
+    "configuration of a wrong type": (
+        lambda runs: ApiClient("http://host"),
+        ApiTypeError,
+        "configuration",
+    ),
     "auth of a wrong type": (
         lambda runs: runs.get_run("r", _request_auth="secret"),
         ApiTypeError,

@@ -9,7 +9,6 @@ import urllib3
 
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
-from acp_client_v0_1.rest import RESTClientObject
 
 
 @pytest.fixture(autouse=True)
@@ -120,6 +119,18 @@ def test_hosts_of_a_wrong_type(host):
         ({"server_index": "0"}, ApiTypeError, "server_index"),
         ({"server_variables": 5}, ApiTypeError, "server_variables"),
         ({"safe_chars_for_path_param": None}, ApiTypeError, "safe_chars_for_path_param"),
+        ({"connection_pool_maxsize": 0}, ApiValueError, "connection_pool_maxsize"),
+        ({"connection_pool_maxsize": "4"}, ApiTypeError, "connection_pool_maxsize"),
+        ({"connection_pool_maxsize": True}, ApiTypeError, "connection_pool_maxsize"),
+        ({"retries": -1}, ApiValueError, "retries"),
+        ({"retries": "3"}, ApiTypeError, "retries"),
+        ({"retries": 1.5}, ApiTypeError, "retries"),
+        ({"retries": True}, ApiTypeError, "retries"),
+        ({"retries": [3]}, ApiTypeError, "retries"),
+        ({"proxy": "127.0.0.1:3128"}, ApiValueError, "proxy"),
+        ({"proxy": "ftp://127.0.0.1"}, ApiValueError, "proxy"),
+        ({"proxy": "http://"}, ApiValueError, "proxy"),
+        ({"proxy": "http://user:secret@h:x"}, ApiValueError, "proxy"),
     ],
 )
 def test_settings_that_cannot_be_used(settings, error, name):
@@ -129,20 +140,14 @@ def test_settings_that_cannot_be_used(settings, error, name):
 
 
 @pytest.mark.parametrize(
-    "size, error", [(0, ApiValueError), ("4", ApiTypeError), (True, ApiTypeError)]
-)
-def test_sizes_of_the_pool_that_cannot_be_used(size, error):
-    configuration = Configuration(connection_pool_maxsize=size)
-    with pytest.raises(error, match="connection_pool_maxsize"):
-        RESTClientObject(configuration)
-
-
-@pytest.mark.parametrize(
     "name, value",
     [
         ("access_token", 5),
         ("api_key", {"x-a": None}),
         ("block_margin", 1e10),
+        ("connection_pool_maxsize", None),
+        ("proxy", "proxy:3128"),
+        ("retries", -1),
         ("no_proxy", 5),
         ("refresh_api_key_hook", 5),
         ("ssl_ca_cert", 5),
@@ -334,3 +339,19 @@ def test_logging_to_a_file(tmp_path, package_logger):
     configuration.debug = False
     assert package_logger.level == logging.WARNING
     assert configuration.logger_file == str(tmp_path / "log")
+
+
+def test_the_file_of_the_log_changes_and_ends(tmp_path, package_logger):
+    configuration = Configuration()
+    package_logger.setLevel(logging.INFO)
+    first, second = tmp_path / "first", tmp_path / "second"
+    configuration.logger_file = str(first)
+    Configuration().logger_file = str(first)
+    package_logger.info("one")
+    configuration.logger_file = str(second)
+    package_logger.info("two")
+    configuration.logger_file = None
+    package_logger.info("three")
+    assert [line.split()[-1] for line in first.read_text().splitlines()] == ["one"]
+    assert [line.split()[-1] for line in second.read_text().splitlines()] == ["two"]
+    assert not package_logger.handlers

@@ -38,6 +38,12 @@ def test_wrong_values_name_the_parameter(value):
         Timeout.of(value, "stream_timeout")
 
 
+def test_what_was_parsed_before_does_not_let_a_bool_pass():
+    assert Timeout.of((1, 5)) == Timeout(connect=1, read=5)
+    with pytest.raises(ApiTypeError):
+        Timeout.of((True, 5))
+
+
 def test_a_deadline_counts_down():
     deadline = Deadline.after(0.8)
     assert 0.1 < deadline.remaining() <= 0.8

@@ -10,7 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.socket_server import STALL, SocketServer, chunk, drip, head, response
+from support.socket_server import CLOSE, STALL, SocketServer, chunk, drip, head, response
 from support.transport import Stopwatch, causes, eventually, rest_client
 
 from acp_client_v0_1._http import dial, retry
@@ -298,11 +298,19 @@ def test_a_block_that_was_cut_is_not_sent_again(monkeypatch):
     monkeypatch.setattr(retry, "_HELD", 0.2)
     block = resolve_timeout(None, (5, 5), block_window=30, margin=10)
     assert block == Timeout(connect=5, read=40, window=30)
-    for answer in ([0.3, response(b"", 504)], [0.3, response(b"", 502)]):
-        with SocketServer(answer) as server, rest_client(retries=3) as client:
+    for status in (408, 502, 503, 504, 524):
+        with SocketServer([0.3, response(b"", status)]) as server, rest_client(retries=3) as client:
             answered = client.request("GET", server.url, _request_timeout=block, safe=True)
-        assert answered.status in (502, 504)
+        assert answered.status == status
         assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("answer", [response(b"", 502), [CLOSE]])
+def test_a_window_of_0_holds_nothing_and_is_sent_again(answer):
+    block = resolve_timeout(None, (5, 5), block_window=0, margin=10)
+    with SocketServer(answer, response(b'"a"')) as server, rest_client(retries=3) as client:
+        assert client.request("GET", server.url, _request_timeout=block, safe=True).status == 200
+    assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize("value", ["2", b"2", True, {}, (1, "2"), object()])

@@ -14,9 +14,7 @@ from support.transport import Stopwatch, a_call, rest_client
 from urllib3.util import Retry
 
 from acp_client_v0_1._http.retry import Attempts, RetryPolicy, retry_after
-from acp_client_v0_1.configuration import Configuration
-from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError, ConnectionException
-from acp_client_v0_1.rest import RESTClientObject
+from acp_client_v0_1.exceptions import ConnectionException
 
 BUSY = response(b'"busy"', 503)
 FINE = response(b'"fine"')
@@ -52,17 +50,6 @@ def test_the_details_of_a_urllib3_retry():
     with Stopwatch() as clock:
         assert requests_for(ignoring, response(b"", 503, retry_after="5"), FINE) == (2, 200)
     assert clock.seconds < 2
-
-
-@pytest.mark.parametrize("retries", ["3", 1.5, True, [3]])
-def test_retries_of_a_wrong_type_are_refused(retries):
-    with pytest.raises(ApiTypeError, match="retries"):
-        RESTClientObject(Configuration(retries=retries))
-
-
-def test_negative_retries_are_refused():
-    with pytest.raises(ApiValueError, match="retries"):
-        RESTClientObject(Configuration(retries=-1))
 
 
 @pytest.mark.parametrize("status", [429, 503])

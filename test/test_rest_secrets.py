@@ -10,7 +10,7 @@ import traceback
 import pytest
 from support.proxies import HttpProxy
 from support.socket_server import CLOSE, SocketServer, head, response
-from support.transport import rest_client
+from support.transport import a_call, rest_client
 from urllib3.util import Retry
 
 from acp_client_v0_1.configuration import Configuration
@@ -116,12 +116,25 @@ def test_refused_connections_and_proxies_show_no_secret(caplog):
         lambda: Configuration(host=f"http://user:{SECRET}@host"),
         lambda: Configuration(host=f"user:{SECRET}@host"),
         lambda: Configuration(host=f"http://user:{SECRET}@ho st"),
+        lambda: Configuration(host=f"http://user:{SECRET}/word@host:80"),
+        lambda: Configuration(proxy=f"http://user:{SECRET}/word@host:80"),
     ],
 )
 def test_refused_settings_show_no_secret(make):
     with pytest.raises(ApiValueError) as failure:
         make()
-    assert SECRET not in str(failure.value)
+    assert SECRET not in "".join(traceback.format_exception(failure.value))
+
+
+def test_a_variable_that_cannot_be_used_shows_no_secret(monkeypatch):
+    monkeypatch.setenv("ACP_PROXY", f"http://user:{SECRET}/word@host:80")
+    with pytest.raises(ApiValueError, match="ACP_PROXY") as failure:
+        Configuration.from_env()
+    assert SECRET not in "".join(traceback.format_exception(failure.value))
+
+
+def test_the_representation_of_a_call_shows_no_secret():
+    assert SECRET not in repr(a_call(headers=HEADERS, body=SECRET.encode()))
 
 
 def test_refused_requests_show_no_secret():

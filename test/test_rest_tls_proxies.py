@@ -13,7 +13,15 @@ from pathlib import Path
 import pytest
 import trustme
 from support.proxies import HttpProxy, SocksProxy
-from support.socket_server import CLOSE, STALL, SocketServer, head, response
+from support.socket_server import (
+    CLOSE,
+    RESET,
+    STALL,
+    Connection,
+    SocketServer,
+    head,
+    response,
+)
 from support.transport import Stopwatch, causes, rest_client
 from urllib3.exceptions import InsecureRequestWarning
 
@@ -27,6 +35,7 @@ from acp_client_v0_1.exceptions import (
     ProxyException,
     TLSException,
 )
+from acp_client_v0_1.rest import RESTClientObject
 
 FINE = response(b'"fine"')
 
@@ -249,9 +258,9 @@ def test_the_proxy_of_the_environment(monkeypatch):
 
 
 def test_a_key_without_its_certificate_is_refused():
-    refused = pytest.raises(ApiValueError, match="key_file cannot be used without cert_file")
-    with rest_client(key_file="/key.pem") as client, refused:
-        client.request("GET", "https://127.0.0.1:1/", _request_timeout=5)
+    configuration = Configuration(key_file="/key.pem")
+    with pytest.raises(ApiValueError, match="key_file cannot be used without cert_file"):
+        RESTClientObject(configuration)
 
 
 @pytest.mark.parametrize(
@@ -338,10 +347,40 @@ def test_socks_without_pysocks_says_what_is_missing(monkeypatch):
         client.request("GET", "http://127.0.0.1/")
 
 
-@pytest.mark.parametrize("proxy", ["127.0.0.1:3128", "ftp://127.0.0.1", "http://", "http://h:x"])
-def test_impossible_proxies_are_refused(proxy):
-    with rest_client(proxy=proxy) as client, pytest.raises(ApiValueError, match="proxy"):
-        client.request("GET", "http://127.0.0.1/")
+@pytest.mark.parametrize("proxy", ["ftp://127.0.0.1", "http://:1", "http://user:secret@h:x"])
+def test_impossible_proxies_of_the_environment_are_refused(monkeypatch, proxy):
+    monkeypatch.setenv("http_proxy", proxy)
+    with rest_client() as client, pytest.raises(ApiValueError, match="http_proxy") as failure:
+        client.request("GET", "http://acp.invalid/")
+    assert "secret" not in str(failure.value)
+
+
+def end_of_tls(connection: Connection) -> None:
+    """Announce that nothing follows (RFC 8446, section 6.1)."""
+    connection.sock.unwrap()
+
+
+@pytest.mark.parametrize(
+    "last", [[CLOSE], [RESET], [end_of_tls, CLOSE]], ids=["cut", "reset", "announced"]
+)
+@pytest.mark.parametrize("nested", [False, True], ids=["direct", "within TLS to a proxy"])
+def test_a_body_that_the_close_ends_needs_the_end_of_tls(certificates, last, nested):
+    """Who can cut a connection must not be able to shorten what it carries."""
+    answer = [head(content_type="text/event-stream", connection="close"), b'"fine"', *last]
+    tls = {"ssl_ca_cert": certificates.ca_file}
+    with (
+        SocketServer(answer, ssl_context=certificates.server()) as server,
+        HttpProxy(ssl_context=certificates.server()) as proxy,
+        rest_client(**(tunnel_of(certificates, proxy) if nested else tls)) as client,
+    ):
+        response = client.request("GET", server.url, stream=True)
+        pieces = []
+        if last == [end_of_tls, CLOSE]:
+            pieces.extend(iter(response.read_available, b""))
+            assert pieces == [b'"fine"']
+        else:
+            with pytest.raises(ConnectionException):
+                pieces.extend(iter(response.read_available, b""))
 
 
 def tunnel_of(certificates: Certificates, proxy: HttpProxy) -> dict[str, object]:

@@ -128,6 +128,14 @@ def test_a_cut_makes_the_window_smaller():
             assert len(others) <= 4
 
 
+@pytest.mark.parametrize("status", [408, 502, 503, 504, 524])
+def test_each_status_of_a_cut_makes_the_window_smaller(monkeypatch, status):
+    monkeypatch.setattr("acp_client_v0_1.waiting._FIRST_PAUSE", 0.05)
+    with SocketServer([1.2, response(b'"cut"', status)], OUTPUT) as server:
+        assert wait(server, timeout=30, block_timeout=20)
+    assert [window_of(request.path) for request in server.requests] == [20, 1]
+
+
 def test_after_a_single_cut_the_window_grows_again(monkeypatch):
     monkeypatch.setattr("acp_client_v0_1.waiting._FULL_WINDOWS", 2)
     monkeypatch.setattr("acp_client_v0_1.waiting._FIRST_PAUSE", 0.01)
@@ -416,6 +424,41 @@ def test_a_cut_after_long_patience_is_the_first_failure_of_all(monkeypatch):
     with SocketServer(cut, OUTPUT) as server:
         assert wait(server, block_timeout=30).actual_instance.type == "result"
     assert len(server.requests) == 2
+
+
+class Scripted:
+    """Stands in for `RunsApi`; calls ``look`` for the status, and ``ask`` for the output."""
+
+    def __init__(self, ask, look):
+        self.get_run_output, self.get_run = ask, look
+
+
+def test_an_event_that_is_set_during_a_request_spares_the_look_at_the_status():
+    stop = threading.Event()
+    looks = []
+    runs = Scripted(lambda *_, **__: stop.set(), lambda *_, **__: looks.append("looked"))
+    with pytest.raises(RunWaitTimeout, match="was stopped"):
+        wait_for_run_output(runs, "r1", stop=stop, on_pending=lambda *_: None)
+    assert looks == []
+
+
+def test_the_margin_does_not_delay_an_event(monkeypatch):
+    monkeypatch.setattr("acp_client_v0_1.waiting._STOP_MARGIN", 0.2)
+    stop = threading.Event()
+    threading.Timer(0.3, stop.set).start()
+    with SocketServer([STALL]) as server, Stopwatch() as clock:
+        configuration = Configuration(host=server.url, block_margin=30, retries=0)
+        with ApiClient(configuration) as client, pytest.raises(RunWaitTimeout):
+            wait_for_run_output(RunsApi(client), "r1", stop=stop)
+    assert clock.seconds < 6
+
+
+def test_a_margin_of_0_leaves_time_for_the_answer():
+    with SocketServer(PENDING, OUTPUT) as server:
+        configuration = Configuration(host=server.url, block_margin=0)
+        with ApiClient(configuration) as client:
+            assert wait_for_run_output(RunsApi(client), "r1", timeout=20, block_timeout=3)
+    assert [window_of(request.path) for request in server.requests] == [3, 3]
 
 
 @pytest.mark.parametrize("margin, requests", [(0.2, 2), (5, 1)])

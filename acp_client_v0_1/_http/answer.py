@@ -5,7 +5,8 @@ then would never time out. Therefore all reading, of status line, headers, chunk
 alike, goes through a raw stream that sets the timeout anew before each ``recv``.
 
 Invariants: no wait goes beyond the attempt's limits; the end of the input is an error unless it is
-what ends the body (http.client takes it for the end of the headers, or of a chunk's size); memory
+what ends the body (http.client takes it for the end of the headers, or of a chunk's size), which
+with TLS has to be announced (RFC 9112, section 9.8); memory
 is taken for bytes that have come, not for those that a length promises; a connection is not used
 again after 408 or 5xx, since servers close it then, whether they say so or not.
 """
@@ -18,6 +19,7 @@ import io
 import os
 import re
 import socket
+import ssl
 import threading
 from typing import TYPE_CHECKING, Any, cast
 
@@ -78,7 +80,10 @@ class _Source(io.RawIOBase):
         except OSError as error:
             if self.aborted:  # which TLS may take for anything
                 raise Closed("the answer was aborted") from error
-            raise
+            if not isinstance(error, ssl.SSLEOFError):
+                raise
+            self.where = self.where or "without the end of TLS, so its body may go on"
+            count = 0
         if count:
             # The last bytes of the input, which tell whether it ended with the last chunk.
             tail = bytes(buffer[max(0, count - 4) : count])

@@ -42,8 +42,8 @@ class Call:
 
     method: str
     target: Target
-    headers: Mapping[str, str]
-    body: bytes | None
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes | None = field(repr=False)
     safe: bool
     stream: bool
     timeout: Timeout

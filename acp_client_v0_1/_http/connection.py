@@ -21,6 +21,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import NewConnectionError
 from urllib3.util import SKIP_HEADER
 
+from acp_client_v0_1._headers import TOKEN
 from acp_client_v0_1._http.answer import Answer
 from acp_client_v0_1._http.attempt import Attempt, current_attempt, set_limit
 from acp_client_v0_1._http.dial import dial
@@ -35,7 +36,7 @@ __all__ = ["BoundedConnection", "BoundedHTTPS"]
 _STALE = 2.0
 
 # A header that nobody could take for anything else (RFC 9110, section 5).
-_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t\x20-\x7e\xa0-\xff]*")
+_HEADER = re.compile(TOKEN.pattern + r": [\t\x20-\x7e\xa0-\xff]*")
 
 _PIECE = 65_536  # bytes that are sent within one time limit
 
@@ -171,6 +172,12 @@ class BoundedHTTPS(BoundedConnection, HTTPSConnection):
         """Whether it can carry the attempt's request; the pool asks before it lends it."""
         # Bytes that TLS has decrypted already are not seen by a look at the socket.
         return not _decrypted(self.sock) and super().is_connected
+
+    def connect(self) -> None:
+        """Connect, and speak TLS; an end that TLS did not announce is an error from here on."""
+        super().connect()
+        # Python's default takes it for the end of the input, as whoever cuts the connection wants.
+        cast(Any, self.sock).suppress_ragged_eofs = False
 
     def _connect_tls_proxy(self, hostname: str, sock: socket.socket) -> Any:
         """Speak TLS with the proxy itself; the method of urllib3 for that."""

@@ -78,7 +78,7 @@ def in_time(work: Callable[[], T], deadline: Deadline, discard: Callable[[T], ob
     Args:
         work: What to do.
         deadline: When to leave it behind.
-        discard: Called with a result that comes too late.
+        discard: Called with a result that comes too late, or to a thread that was interrupted.
 
     Returns:
         What ``work`` returns.
@@ -97,7 +97,8 @@ def in_time(work: Callable[[], T], deadline: Deadline, discard: Callable[[T], ob
     try:
         wait((outcome,), deadline.bound())
     except BaseException:
-        outcome.cancel()
+        if not outcome.cancel():
+            outcome.add_done_callback(lambda done: done.exception() or discard(done.result()))
         raise
     if outcome.cancel():
         raise TimeoutError("timed out")

@@ -22,9 +22,10 @@ from urllib3.connection import HTTPConnection
 from acp_client_v0_1._host import Origin
 from acp_client_v0_1._http.connection import BoundedConnection, BoundedHTTPS
 from acp_client_v0_1._http.pool import RetiringPool
-from acp_client_v0_1._http.proxy import Proxy, proxy_for, socks_manager
+from acp_client_v0_1._http.proxy import proxy_for, socks_manager
 from acp_client_v0_1._http.tls import tls_context
-from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
+from acp_client_v0_1._proxy import Proxy
+from acp_client_v0_1.exceptions import ApiValueError
 
 if TYPE_CHECKING:
     from acp_client_v0_1.configuration import Configuration
@@ -68,13 +69,14 @@ class Pools:
         configuration: Sizes, TLS and proxies.
 
     Raises:
-        ApiTypeError: A setting has the wrong type.
-        ApiValueError: A setting has a value that cannot be used.
+        ApiValueError: Two settings cannot be used together.
     """
 
     def __init__(self, configuration: Configuration) -> None:
+        if configuration.key_file is not None and configuration.cert_file is None:
+            raise ApiValueError("key_file cannot be used without cert_file")
         self._configuration = configuration
-        self._maxsize = _checked_size(configuration.connection_pool_maxsize)
+        self._maxsize = configuration.connection_pool_maxsize
         self._contexts: dict[bool, ssl.SSLContext] = {}
         self._own = _Routes()
         self._of_parents: list[_Routes] = []
@@ -187,11 +189,3 @@ class Pools:
             context = tls_context(self._configuration, with_identity=with_identity)
             self._contexts[with_identity] = context
         return context
-
-
-def _checked_size(size: object) -> int:
-    if isinstance(size, bool) or not isinstance(size, int):
-        raise ApiTypeError(f"connection_pool_maxsize must be an integer, not {type(size).__name__}")
-    if size < 1:
-        raise ApiValueError(f"connection_pool_maxsize must be at least 1, not {size}")
-    return size

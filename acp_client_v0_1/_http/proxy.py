@@ -3,20 +3,14 @@
 Strategy: an explicit proxy comes before those of the environment (``http_proxy``, ``https_proxy``,
 ``all_proxy``). ``Configuration.no_proxy`` holds for both, ``no_proxy`` of the environment for the
 environment's own: who names a proxy in code wants it to be used.
-
-Invariants: user information in a proxy's URL becomes a header for that proxy and appears nowhere
-else; errors do not repeat the URL.
 """
 
 from __future__ import annotations
 
-import base64
 import socket
-from dataclasses import dataclass, field
 from importlib.util import find_spec
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 from urllib3 import PoolManager
 from urllib3.exceptions import NewConnectionError, ProxyError
@@ -26,44 +20,13 @@ from acp_client_v0_1._http.attempt import set_limit
 from acp_client_v0_1._http.connection import BoundedConnection, BoundedHTTPS
 from acp_client_v0_1._http.dial import in_time
 from acp_client_v0_1._http.pool import RetiringPool
+from acp_client_v0_1._proxy import Proxy, parse_proxy
 from acp_client_v0_1.exceptions import ApiValueError
 
 if TYPE_CHECKING:
     from acp_client_v0_1.configuration import Configuration
 
-__all__ = ["Proxy", "check_proxy", "proxy_for", "socks_manager"]
-
-_PORTS = {
-    "http": 80,
-    "https": 443,
-    "socks4": 1080,
-    "socks4a": 1080,
-    "socks5": 1080,
-    "socks5h": 1080,
-}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Proxy:
-    """A proxy, with what only it may know."""
-
-    scheme: str
-    host: str
-    port: int
-    headers: dict[str, str] = field(repr=False)
-    username: str | None = field(repr=False)
-    password: str | None = field(repr=False)
-
-    @property
-    def url(self) -> str:
-        """Where it is, without user information."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}"
-
-    @property
-    def is_socks(self) -> bool:
-        """True for a SOCKS proxy, False for an HTTP proxy."""
-        return self.scheme.startswith("socks")
+__all__ = ["proxy_for", "socks_manager"]
 
 
 def proxy_for(configuration: Configuration, origin: Origin) -> Proxy | None:
@@ -76,9 +39,9 @@ def proxy_for(configuration: Configuration, origin: Origin) -> Proxy | None:
     if configuration.no_proxy is not None and _excludes(configuration.no_proxy, origin):
         return None
     if configuration.proxy is not None:
-        return _parse(configuration.proxy, headers, "proxy") if configuration.proxy else None
+        return parse_proxy(configuration.proxy, headers, "proxy") if configuration.proxy else None
     url = _from_environment(origin, configuration.no_proxy is None)
-    return _parse(url, headers, f"{origin.scheme}_proxy") if url else None
+    return parse_proxy(url, headers, f"{origin.scheme}_proxy") if url else None
 
 
 def _from_environment(origin: Origin, with_exceptions: bool) -> str | None:
@@ -116,37 +79,6 @@ def _in_network(host: str, network: str) -> bool:
         return False  # one of them is a name
 
 
-def check_proxy(url: str, name: str) -> None:
-    """Refuse what is no URL of a proxy.
-
-    Args:
-        url: The URL.
-        name: What to call it in the error, which does not repeat it.
-
-    Raises:
-        ApiValueError: It cannot be used.
-    """
-    _parse(url, {}, name)
-
-
-def _parse(url: str, headers: dict[str, str], name: str) -> Proxy:
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise ApiValueError(f"{name} is not a URL that can be used") from error
-    if parts.scheme not in _PORTS or not host:
-        schemes = ", ".join(_PORTS)
-        raise ApiValueError(f"{name} must be a URL like http://host:port; schemes are {schemes}")
-    username = None if parts.username is None else unquote(parts.username)
-    password = None if parts.password is None else unquote(parts.password)
-    told = dict(headers)
-    if username is not None and "proxy-authorization" not in {k.lower() for k in told}:
-        pair = f"{username}:{password or ''}".encode()
-        told["Proxy-Authorization"] = "Basic " + base64.b64encode(pair).decode("ascii")
-    return Proxy(parts.scheme, host, port or _PORTS[parts.scheme], told, username, password)
-
-
 def socks_manager(proxy: Proxy) -> PoolManager:
     """Make urllib3's manager for a SOCKS proxy, with connections that keep the deadline.
 
@@ -168,7 +100,11 @@ def socks_manager(proxy: Proxy) -> PoolManager:
                 sock: socket.socket = in_time(super()._new_conn, deadline, socket.socket.close)
             except NewConnectionError as error:
                 raise ProxyError("the SOCKS proxy does not connect", error) from error
-            set_limit(sock, deadline.bound())  # for the handshake of TLS
+            try:
+                set_limit(sock, deadline.bound())  # for the handshake of TLS
+            except BaseException:
+                sock.close()
+                raise
             return sock
 
     class BoundedSOCKSHTTPS(  # pyright: ignore[reportIncompatibleMethodOverride]

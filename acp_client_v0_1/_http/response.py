@@ -101,6 +101,18 @@ class RESTResponse:
         """
         return self.headers.get(name, default)
 
+    def check_coding(self) -> None:
+        """Refuse, and close, an answer whose content coding is not known.
+
+        Raises:
+            ResponseDecodeError: It is not.
+        """
+        try:
+            self._codings()
+        except DecodeError as error:
+            self.close()
+            raise self._decode_error(error) from error
+
     def read(self) -> bytes:
         """Read all of the body, or what is left of it; the result stays in ``data``.
 

@@ -23,21 +23,16 @@ from urllib3.util import Retry
 
 from acp_client_v0_1._http.call import Call
 from acp_client_v0_1._http.failure import is_transient
-from acp_client_v0_1.exceptions import (
-    ApiTypeError,
-    ApiValueError,
-    ConnectionException,
-    TransportException,
-)
+from acp_client_v0_1.exceptions import ConnectionException, TransportException
 
-__all__ = ["Attempts", "RetryPolicy", "retry_after"]
+__all__ = ["Attempts", "RetryPolicy", "retry_after", "was_cut", "was_held"]
 
 _DEFAULT_RETRIES = 3
 _BACKOFF = 0.5  # seconds; doubles with each retry
 _BACKOFF_MAX = 8.0  # seconds
 _RETRY_AFTER_MAX = 120.0  # seconds; a server that asks for more is not waited for
 _HELD = 1.0  # seconds after which a blocking call was being held by the server
-_CUT_BLOCKS = frozenset((408, 502, 504))
+_CUTS = frozenset((408, 502, 503, 504))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,23 +60,12 @@ class RetryPolicy:
     respect_retry_after: bool = True
 
     @classmethod
-    def of(cls, retries: object) -> RetryPolicy:
-        """Read ``Configuration.retries``.
-
-        Raises:
-            ApiTypeError: It is no integer, False, ``urllib3.Retry`` or None.
-            ApiValueError: It is below 0.
-        """
+    def of(cls, retries: int | Retry | None) -> RetryPolicy:
+        """Read ``Configuration.retries``: a number, False, a ``urllib3.Retry``, or None."""
         if retries is None:
             return cls()
         if isinstance(retries, Retry):
             return cls._of_urllib3(retries)
-        if retries is True or not isinstance(retries, int):
-            raise ApiTypeError(
-                f"retries must be an integer, False, a urllib3.Retry or None, not {retries!r}"
-            )
-        if retries < 0:
-            raise ApiValueError(f"retries must be at least 0, not {retries}")
         return cls(total=int(retries))
 
     @classmethod
@@ -139,7 +123,7 @@ class Attempts:
         """
         if not is_transient(failure) or (failure.sent and not call.safe):
             return None
-        if isinstance(failure, ConnectionException) and failure.sent and _was_held(call, took):
+        if isinstance(failure, ConnectionException) and failure.sent and _held(call, took):
             return None
         kind = "read" if failure.sent else "connect"
         limit = self._policy.read if failure.sent else self._policy.connect
@@ -161,7 +145,7 @@ class Attempts:
         """
         if not self._policy.covers(status) or not (call.safe or status == 429):
             return None
-        if status in _CUT_BLOCKS and _was_held(call, took):
+        if was_cut(status) and _held(call, took):
             return None
         asked = retry_after(headers) if self._policy.respect_retry_after else None
         if asked is not None and asked > _RETRY_AFTER_MAX:
@@ -185,9 +169,27 @@ class Attempts:
         return jitter() * longest
 
 
-def _was_held(call: Call, took: float) -> bool:
-    """Say whether the server had begun to hold a blocking call when it was cut."""
-    return call.timeout.window is not None and took >= min(_HELD, call.timeout.window)
+def was_cut(status: int) -> bool:
+    """Say whether a status may be that of a proxy, or a server, that would not hold a request.
+
+    Args:
+        status: 408, 502, 503 and 504 are; so are those from 520 on, which proxies have made up.
+    """
+    return status in _CUTS or 520 <= status <= 599
+
+
+def was_held(window: float | None, took: float) -> bool:
+    """Say whether the server had begun to hold a request when it failed.
+
+    Args:
+        window: Seconds for which it was asked to, None for not at all.
+        took: Seconds until the failure.
+    """
+    return window is not None and window > 0 and took >= min(_HELD, window)
+
+
+def _held(call: Call, took: float) -> bool:
+    return was_held(call.timeout.window, took)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -35,8 +35,6 @@ def tls_context(configuration: Configuration, *, with_identity: bool) -> ssl.SSL
     context = create_urllib3_context(cert_reqs=mode)
     if configuration.verify_ssl:
         _load_trust(context, configuration)
-    if with_identity and configuration.key_file is not None and configuration.cert_file is None:
-        raise ApiValueError("key_file cannot be used without cert_file")
     if with_identity and configuration.cert_file is not None:
         with _named("cert_file or key_file"):
             context.load_cert_chain(configuration.cert_file, configuration.key_file)

@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from acp_client_v0_1._headers import TOKEN
 from acp_client_v0_1.testing.refusal import Refusal
 
 __all__ = ["KeyCheck", "base_path_of", "required_headers"]
 
 # Characters that stand for themselves in a path (RFC 3986, 2.3), so that it has one spelling.
 _BASE_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)*")
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def base_path_of(text: str) -> str:
@@ -53,7 +53,7 @@ def required_headers(api_key: Mapping[str, str] | tuple[str, str] | None) -> dic
     except ValueError as error:
         raise ValueError("api_key must be a header's name and value, or a mapping") from error
     for name, value in headers.items():
-        if not _HEADER_NAME.fullmatch(name):
+        if not TOKEN.fullmatch(name):
             raise ValueError(f"api_key: {name!r} is no name of a header")
         if not (value.isascii() and value.isprintable() and value.strip() == value != ""):
             raise ValueError(f"api_key: the value of {name} cannot be that of a header")

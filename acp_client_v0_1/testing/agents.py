@@ -26,6 +26,7 @@ from typing import Any, TypeAlias
 from pydantic_core import from_json, to_json
 
 from acp_client_v0_1.testing.context import AgentContext
+from acp_client_v0_1.testing.field_types import check_type
 from acp_client_v0_1.testing.json_values import json_object
 
 __all__ = [
@@ -58,8 +59,8 @@ class AgentError(Exception):
     """
 
     def __init__(self, errcode: int, description: str) -> None:
-        _check_type("errcode", errcode, int)
-        _check_type("description", description, str)
+        check_type("errcode", errcode, int)
+        check_type("description", description, str)
         _check_words("errcode", errcode)
         _check_words("description", description)
         super().__init__(errcode, description)
@@ -85,7 +86,7 @@ class Interrupt:
 
     def __post_init__(self) -> None:
         """Refuse a type that no descriptor could declare."""
-        _check_type("interrupt_type", self.interrupt_type, str)
+        check_type("interrupt_type", self.interrupt_type, str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ class InterruptSpec:
 
     def __post_init__(self) -> None:
         """Refuse what could not be served."""
-        _check_type("interrupt_type", self.interrupt_type, str)
+        check_type("interrupt_type", self.interrupt_type, str)
         for schema in ("interrupt_payload", "resume_payload"):
             copy = json_object(getattr(self, schema), schema)
             _check_schema(schema, copy)
@@ -164,7 +165,7 @@ class AgentDefinition:
         """Fill in what the function itself tells, and refuse what could not be served."""
         _check_function(self.function)
         if self.timeout is not None:
-            _check_type("timeout", self.timeout, (int, float))
+            check_type("timeout", self.timeout, int, float)
             if not self.timeout > 0:
                 raise ValueError(f"timeout must be above 0 seconds, not {self.timeout!r}")
         name = self.name or getattr(self.function, "__name__", type(self.function).__name__)
@@ -227,14 +228,6 @@ class AgentDefinition:
             "ref": {"name": self.name, "version": self.version},
             "description": self.description,
         }
-
-
-def _check_type(name: str, value: object, kind: type | tuple[type, ...]) -> None:
-    """Refuse a value of another type; True and False are no numbers here."""
-    if isinstance(value, bool) or not isinstance(value, kind):
-        kinds = kind if isinstance(kind, tuple) else (kind,)
-        wanted = " or ".join(each.__name__ for each in kinds)
-        raise TypeError(f"{name} must be of type {wanted}, not {type(value).__name__}")
 
 
 def _check_words(name: str, value: object) -> None:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
+from acp_client_v0_1._headers import TOKEN
+from acp_client_v0_1.testing.field_types import check_type
 from acp_client_v0_1.testing.json_values import json_object
 
 if TYPE_CHECKING:
@@ -22,7 +24,6 @@ __all__ = ["check_fault"]
 _CHOICES = {"block": ("never", "forever"), "cut": ("close", "reset", "stall")}
 _LIMITS = ("after_wire_bytes", "after_body_bytes", "after_events")
 _OF_A_STATUS = ("status", "body", "headers", "retry_after", "redirect")
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
@@ -43,16 +44,16 @@ def check_fault(fault: Fault) -> None:
 
 
 def _check_choice_of_requests(fault: Fault) -> None:
-    _typed("method", fault.method, str, None)
-    _typed("path", fault.path, str, None)
-    if fault.method is not None and not _TOKEN.fullmatch(fault.method):
+    check_type("method:", fault.method, str, None)
+    check_type("path:", fault.path, str, None)
+    if fault.method is not None and not TOKEN.fullmatch(fault.method):
         raise ValueError(f"method: no request has {fault.method!r}")
     if fault.path is not None and not re.fullmatch(r"/[^?#]*", fault.path):
         raise ValueError(f"path: must begin with a slash and have no query, not {fault.path!r}")
 
 
 def _check_times(fault: Fault) -> None:
-    _typed("times", fault.times, int, None)
+    check_type("times:", fault.times, int, None)
     if fault.times is not None and fault.times < 1:
         raise ValueError("times: must be at least 1, or None")
     for name in ("delay", "drip"):
@@ -61,7 +62,7 @@ def _check_times(fault: Fault) -> None:
         _seconds("retry_after", fault.retry_after)
     for name in _LIMITS:
         limit = getattr(fault, name)
-        _typed(name, limit, int, None)
+        check_type(f"{name}:", limit, int, None)
         if limit is not None and limit < 0:
             raise ValueError(f"{name}: must be at least 0, not {limit}")
     for name, choices in _CHOICES.items():
@@ -73,19 +74,19 @@ def _check_times(fault: Fault) -> None:
 
 
 def _check_answer(fault: Fault) -> None:
-    _typed("status", fault.status, int, None)
+    check_type("status:", fault.status, int, None)
     if fault.status is not None and (
         fault.status < 200 or fault.status not in (each.value for each in HTTPStatus)
     ):
         raise ValueError(f"status: {fault.status} is none that ends a request")
-    _typed("raw", fault.raw, bytes, None)
-    _typed("redirect", fault.redirect, str, None)
+    check_type("raw:", fault.raw, bytes, None)
+    check_type("redirect:", fault.redirect, str, None)
     if not isinstance(cast("object", fault.headers), Mapping):
         raise TypeError(f"headers: must be a mapping, not {type(fault.headers).__name__}")
     for name, text in fault.headers.items():
-        _typed("headers: a name", name, str)
-        _typed(f"headers: {name}", text, str)
-        if not _TOKEN.fullmatch(name):
+        check_type("headers: a name:", name, str)
+        check_type(f"headers: {name}:", text, str)
+        if not TOKEN.fullmatch(name):
             raise ValueError(f"headers: {name!r} is no name of a header")
         if name.lower() == "content-length":
             raise ValueError("headers: Content-Length is the body's; raw can tell a wrong one")
@@ -134,16 +135,8 @@ def _idle(given: set[str], names: tuple[str, ...], why: str) -> None:
             raise ValueError(f"{name}: would do nothing: {why}")
 
 
-def _typed(name: str, value: object, *kinds: type | None) -> None:
-    """Refuse a value of none of the types; True and False are no numbers here."""
-    types = tuple(type(None) if kind is None else kind for kind in kinds)
-    if isinstance(value, bool) or not isinstance(value, types):
-        wanted = " or ".join("None" if kind is None else kind.__name__ for kind in kinds)
-        raise TypeError(f"{name}: must be of type {wanted}, not {type(value).__name__}")
-
-
 def _seconds(name: str, value: Any) -> None:
-    _typed(name, value, int, float)
+    check_type(f"{name}:", value, int, float)
     if not (math.isfinite(value) and value >= 0):
         raise ValueError(f"{name}: must be seconds, at least 0, not {value!r}")
 

@@ -1,8 +1,9 @@
 """Sends the runs whose status changed to the webhooks that asked for them.
 
 One thread sends one after the other, in the order of the changes; each gets a few seconds. It
-starts with the first delivery and ends with the server. Because a webhook's URL comes from outside,
-only this machine's own addresses get anything, unless the server was told of others.
+starts with the first delivery and ends with the server; a server that starts again begins a new
+one. Because a webhook's URL comes from outside, only this machine's own addresses get anything,
+unless the server was told of others.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import ipaddress
 import queue
 import re
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -61,6 +62,27 @@ def webhook_target(url: str) -> SplitResult:
     return parts
 
 
+class _Worker:
+    """A thread that delivers what is put into its queue."""
+
+    def __init__(self, deliver: Callable[[str, dict[str, Any]], None]) -> None:
+        self.queue: queue.SimpleQueue[tuple[str, dict[str, Any]] | None] = queue.SimpleQueue()
+        self._deliver = deliver
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="webhooks", daemon=True)
+        self._thread.start()
+
+    def close(self, seconds: float) -> None:
+        self._closed = True
+        self.queue.put(None)
+        self._thread.join(seconds)
+
+    def _work(self) -> None:
+        while (queued := self.queue.get()) is not None:
+            if not self._closed:
+                self._deliver(*queued)
+
+
 class Webhooks:
     """The deliveries of one server; safe to use from any thread.
 
@@ -72,9 +94,8 @@ class Webhooks:
     def __init__(self, hosts: Collection[str] = (), timeout: float = 2.0) -> None:
         self._hosts = frozenset(hosts)
         self._timeout = timeout
-        self._queue: queue.SimpleQueue[tuple[str, dict[str, Any]] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._worker: _Worker | None = None
         self._closed = False
         self._deliveries: list[WebhookDelivery] = []
 
@@ -89,38 +110,36 @@ class Webhooks:
         with self._lock:
             if self._closed:
                 return
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="webhooks", daemon=True)
-                self._thread.start()
-        self._queue.put((url, copy))
+            if self._worker is None:
+                self._worker = _Worker(self._deliver)
+            self._worker.queue.put((url, copy))
 
     def deliveries(self) -> tuple[WebhookDelivery, ...]:
         """Return what was delivered, or failed to be, so far."""
         with self._lock:
             return tuple(self._deliveries)
 
+    def open(self) -> None:
+        """Take deliveries, again if it was closed."""
+        with self._lock:
+            self._closed = False
+
     def close(self) -> None:
-        """Drop what is queued, and wait for the delivery under way."""
+        """Drop what is queued and what comes, and wait for the delivery under way."""
         with self._lock:
             self._closed = True
-            thread = self._thread
-        if thread is not None:
-            self._queue.put(None)
-            thread.join(2 * self._timeout)
+            worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.close(2 * self._timeout)
 
-    def _work(self) -> None:
-        while (queued := self._queue.get()) is not None:
-            if self._closed:
-                continue
-            delivery = self._deliver(*queued)
-            with self._lock:
-                self._deliveries.append(delivery)
-
-    def _deliver(self, url: str, run: dict[str, Any]) -> WebhookDelivery:
+    def _deliver(self, url: str, run: dict[str, Any]) -> None:
         try:
-            return WebhookDelivery(url, run, status=self._post(webhook_target(url), to_json(run)))
+            status = self._post(webhook_target(url), to_json(run))
+            delivery = WebhookDelivery(url, run, status=status)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            return WebhookDelivery(url, run, error=f"{type(error).__name__}: {error}")
+            delivery = WebhookDelivery(url, run, error=f"{type(error).__name__}: {error}")
+        with self._lock:
+            self._deliveries.append(delivery)
 
     def _post(self, url: SplitResult, body: bytes) -> int:
         host = url.hostname or ""

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import urllib3
 from support.transport import eventually
 
 from acp_client_v0_1.testing import APPROVAL_AGENT_ID, ECHO_AGENT_ID, LocalServer, WebhookDelivery
@@ -122,3 +123,12 @@ def test_a_silent_receiver_holds_up_neither_runs_nor_the_end(
         call.run(ECHO_AGENT_ID, webhook=call_url)
         server.close()
         assert time.monotonic() - began < 4
+
+
+def test_a_server_that_is_used_again_sends_again(receiver: Receiver) -> None:
+    server = LocalServer()
+    for count in (1, 2):
+        with server:
+            body = {"agent_id": ECHO_AGENT_ID, "webhook": receiver.url}
+            urllib3.request("POST", f"{server.url}/runs", json=body, timeout=5)
+            assert [sent.status for sent in deliveries(server, count)] == [200] * count

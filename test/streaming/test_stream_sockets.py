@@ -86,6 +86,16 @@ def connections(server: SocketServer) -> int:
     return len({request.connection for request in server.requests})
 
 
+def test_a_coding_that_nobody_knows_is_no_interruption():
+    answer = [head(content_type=EVENT_STREAM, content_encoding="snow"), ONE]
+    with (
+        SocketServer(answer) as server,
+        client(server) as runs,
+        pytest.raises(ResponseDecodeError, match=r"answered 200: .*'snow'.* not known"),
+    ):
+        runs.get_run_stream("r")
+
+
 # --- Promptness: the first event is out before the second one is sent ---------------------------
 
 
