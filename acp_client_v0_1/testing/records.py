@@ -22,7 +22,7 @@ __all__ = ["RunRecord", "ThreadRecord"]
 
 
 def _now() -> str:
-    return datetime.now(timezone.utc).isoformat().replace("+00:00", "Z")
+    return datetime.now(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _new_id() -> str:
