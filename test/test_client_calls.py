@@ -141,7 +141,7 @@ def test_a_block_of_3_seconds_outlasts_a_read_timeout_of_1() -> None:
         Stopwatch() as clock,
     ):
         assert RunsApi(client).get_run_output("r1", block_timeout=3) is None
-    assert 2.9 < clock.seconds < 4
+    assert 2.9 < clock.seconds < 8
     assert len(server.requests) == 1
 
 

@@ -76,7 +76,7 @@ def test_the_earlier_deadline_wins():
 def test_sleep_ends_with_the_deadline():
     with Stopwatch() as clock:
         assert Deadline.after(0.1).sleep(5) is False
-    assert 0.09 <= clock.seconds < 0.5
+    assert 0.09 <= clock.seconds < 3
 
 
 def test_sleep_ends_with_the_event():
@@ -84,7 +84,7 @@ def test_sleep_ends_with_the_event():
     threading.Timer(0.1, stop.set).start()
     with Stopwatch() as clock:
         assert Deadline.after(None).sleep(5, stop) is True
-    assert clock.seconds < 1
+    assert clock.seconds < 4
     assert Deadline.after(None).sleep(5, stop) is True
 
 

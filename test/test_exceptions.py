@@ -185,6 +185,13 @@ def test_no_words_from_the_server(data):
     assert str(error) == "POST /runs answered 404"
 
 
+def test_words_of_this_package_are_set_apart_from_the_status():
+    at = {"method": "GET", "url": "http://h/runs"}
+    wrong = ResponseDecodeError(200, "expected this", body="got that", **at)
+    assert str(wrong) == "GET /runs answered 200: expected this: got that"
+    assert str(EventTooLarge(limit=9, status=200, **at)).startswith("GET /runs answered 200: an ")
+
+
 @pytest.mark.parametrize(
     "url, kept, path",
     [

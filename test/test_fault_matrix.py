@@ -214,7 +214,7 @@ def test_fault(fault: Fault, kind: str) -> None:
             assert isinstance(expected, dict), value
             assert {name: value[name] for name in expected} == expected
     assert len(server.requests) == requests
-    assert clock.seconds < TOTAL + 0.5
+    assert clock.seconds < TOTAL + 3
 
 
 def check_error(error: ApiException, expected: Any, kind: str) -> None:
@@ -241,7 +241,7 @@ def test_faults_that_take_time_end_in_time(kind: str) -> None:
             assert isinstance(error, ApiTimeoutError), (name, error)
             assert isinstance(error, TimeoutError)
             check_error(error, ApiTimeoutError, kind)
-            assert seconds < 2.0, name
+            assert seconds < 5, name
             assert requests == 1, name
 
 

@@ -9,7 +9,17 @@ import tracemalloc
 import zlib
 
 import pytest
-from support.socket_server import CLOSE, RESET, STALL, SocketServer, chunk, drip, head, response
+from support.socket_server import (
+    CLOSE,
+    RESET,
+    STALL,
+    Gate,
+    SocketServer,
+    chunk,
+    drip,
+    head,
+    response,
+)
 from support.transport import Stopwatch, eventually, rest_client
 
 from acp_client_v0_1.exceptions import (
@@ -27,21 +37,22 @@ def with_length(*pieces: bytes) -> bytes:
 
 
 FRAMINGS = {
-    "content-length": ([with_length(b"one", b"two"), b"one", 0.3, b"two"], True),
-    "chunked": ([CHUNKED, chunk(b"one"), 0.3, chunk(b"two"), chunk(b"")], True),
-    "close": ([head(connection="close"), b"one", 0.3, b"two", CLOSE], False),
-    "HTTP/1.0": ([b"HTTP/1.0 200 OK\r\n\r\n", b"one", 0.3, b"two", CLOSE], False),
+    "content-length": ([with_length(b"one", b"two"), b"one"], [b"two"], True),
+    "chunked": ([CHUNKED, chunk(b"one")], [chunk(b"two"), chunk(b"")], True),
+    "close": ([head(connection="close"), b"one"], [b"two", CLOSE], False),
+    "HTTP/1.0": ([b"HTTP/1.0 200 OK\r\n\r\n", b"one"], [b"two", CLOSE], False),
 }
 
 
-@pytest.mark.parametrize("answer, reusable", FRAMINGS.values(), ids=FRAMINGS)
-def test_bytes_are_there_when_they_have_come(answer, reusable):
-    with SocketServer(answer) as server, rest_client() as client:
-        for _ in range(2):
+@pytest.mark.parametrize("begin, rest, reusable", FRAMINGS.values(), ids=FRAMINGS)
+def test_bytes_are_there_when_they_have_come(begin, rest, reusable):
+    gates = Gate(), Gate()
+    answers = [[*begin, gate, *rest] for gate in gates]
+    with SocketServer(*answers) as server, rest_client() as client:
+        for gate in gates:
             answered = client.request("GET", server.url + "/", stream=True)
-            with Stopwatch() as first:
-                assert answered.read_available() == b"one"
-            assert first.seconds < 0.2
+            assert answered.read_available() == b"one"
+            gate.open()
             assert answered.read_available() == b"two"
             assert answered.read_available() == b""
             assert answered.read_available() == b""
@@ -276,18 +287,18 @@ def test_coded_content_comes_when_it_is_flushed():
     packer = zlib.compressobj(wbits=31)
     first = packer.compress(b"one") + packer.flush(zlib.Z_SYNC_FLUSH)
     second = packer.compress(b"two") + packer.flush()
+    gate = Gate()
     answer = [
         head(transfer_encoding="chunked", content_encoding="gzip"),
         chunk(first),
-        0.3,
+        gate,
         chunk(second),
         chunk(b""),
     ]
     with SocketServer(answer) as server, rest_client() as client:
         answered = client.request("GET", server.url + "/", stream=True)
-        with Stopwatch() as first_bytes:
-            assert answered.read_available() == b"one"
-        assert first_bytes.seconds < 0.2
+        assert answered.read_available() == b"one"
+        gate.open()
         assert answered.read() == b"two"
 
 
@@ -362,19 +373,19 @@ def test_all_that_was_flushed_comes_before_more_is_waited_for():
     body = b"".join(b"%d " % number for number in range(60_000))
     packer = zlib.compressobj(wbits=31)
     flushed = packer.compress(body) + packer.flush(zlib.Z_SYNC_FLUSH)
+    gate = Gate()
     answer = [
         head(transfer_encoding="chunked", content_encoding="gzip"),
         chunk(flushed),
-        0.5,
+        gate,
         chunk(packer.flush()) + chunk(b""),
     ]
     with SocketServer(answer) as server, rest_client() as client:
         answered = client.request("GET", server.url + "/", stream=True)
-        with Stopwatch() as all_of_it:
-            came = b""
-            while len(came) < len(body):
-                came += answered.read_available()
-        assert all_of_it.seconds < 0.4
+        came = b""
+        while len(came) < len(body):
+            came += answered.read_available()
+        gate.open()
         assert came == body
         assert answered.read_available() == b""
 
@@ -427,7 +438,7 @@ def test_abort_wakes_a_blocked_read():
         threading.Timer(0.2, answered.abort).start()
         with pytest.raises(ConnectionException, match="aborted"):
             answered.read_available()
-    assert all_of_it.seconds < 1
+    assert all_of_it.seconds < 5
     answered.abort()
 
 
@@ -438,7 +449,7 @@ def test_close_from_another_thread_wakes_a_blocked_read():
         threading.Timer(0.2, answered.close).start()
         with Stopwatch() as blocked, pytest.raises(ConnectionException):
             answered.read_available()
-    assert blocked.seconds < 1
+    assert blocked.seconds < 5
 
 
 def test_abort_after_the_end_does_not_touch_the_next_call():

@@ -150,7 +150,7 @@ def test_both_are_options_of_the_shell_command() -> None:
                 assert pool.request("GET", url[1] + AGENT, timeout=5).status == 401
                 assert pool.request("GET", url[1] + AGENT, headers=headers, timeout=5).status == 200
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=10)
+            _, errors = process.communicate(timeout=60)
         finally:
             process.kill()
     assert (process.returncode, errors) == (0, "")
@@ -166,6 +166,6 @@ def test_both_are_options_of_the_shell_command() -> None:
 )
 def test_the_shell_command_refuses_what_cannot_be(options: list[str], complaint: str) -> None:
     command = [sys.executable, "-m", "acp_client_v0_1.testing", "--port", "0", *options]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20)
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert complaint in ended.stderr

@@ -189,7 +189,7 @@ def test_the_shell_command_serves_until_ctrl_c() -> None:
             answer = pool.request("GET", f"{url[1]}/agents/{ECHO_AGENT_ID}", timeout=5)
         assert answer.status == 200
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=10)
+        _, errors = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()
@@ -198,7 +198,7 @@ def test_the_shell_command_serves_until_ctrl_c() -> None:
 
 def test_the_shell_command_says_when_the_port_is_taken(server: LocalServer) -> None:
     command = [sys.executable, "-m", "acp_client_v0_1.testing", "--port", str(server.port)]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20)
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 1
     assert "cannot listen" in ended.stderr
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from support.socket_server import CLOSE, RESET, STALL, SocketServer, chunk, head, response
+from support.socket_server import CLOSE, RESET, STALL, Gate, SocketServer, chunk, head, response
 
 from acp_client_v0_1 import ApiClient, Configuration, RunsApi
 from acp_client_v0_1._host import parse_target
@@ -99,17 +99,6 @@ def test_a_coding_that_nobody_knows_is_no_interruption():
 # --- Promptness: the first event is out before the second one is sent ---------------------------
 
 
-class Gate:
-    """Lets a server go on when the client has said so."""
-
-    def __init__(self) -> None:
-        self.event = threading.Event()
-        self.waited_in_vain = False
-
-    def __call__(self, connection: object) -> None:
-        self.waited_in_vain = not self.event.wait(5)
-
-
 def gzip_pieces(*pieces: bytes) -> list[bytes]:
     packer = zlib.compressobj(wbits=31)
     packed = [packer.compress(piece) + packer.flush(zlib.Z_SYNC_FLUSH) for piece in pieces]
@@ -159,10 +148,9 @@ def test_the_first_event_before_the_second_is_sent(
     with SocketServer([first, gate, second, *end]) as server, client(server) as runs:
         stream = runs.get_run_stream("r")
         assert number_of(next(stream)) == 1
-        gate.event.set()
+        gate.open()
         assert numbers(stream) == [2]
         assert stream.closed
-    assert not gate.waited_in_vain
 
 
 @pytest.mark.parametrize("size", [1, 3, 50])
@@ -249,7 +237,7 @@ WAYS_OUT: list[Callable[[Stream], None]] = [leave_with, raise_in_the_loop, close
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 5
+    end = time.monotonic() + 15
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.002)
@@ -344,7 +332,7 @@ def test_close_from_another_thread(begin: bytes) -> None:
         thread = threading.Thread(target=close)
         thread.start()
         assert list(stream) == []
-        assert time.monotonic() - seconds[0] < 0.5
+        assert time.monotonic() - seconds[0] < 4
         thread.join()
         assert stream.closed
         wait_until(lambda: server.still_open == 0)
@@ -377,10 +365,12 @@ BROKEN: dict[str, tuple[bytes, bytes, str, type[Exception]]] = {
 }
 
 
-def check_interruption(steps: list[Any], cause: type[Exception]) -> None:
+def check_interruption(steps: list[Any], cause: type[Exception], gate: Gate | None = None) -> None:
     with SocketServer(steps, IDLE) as server, client(server) as runs:
         stream = runs.get_run_stream("r")
         assert number_of(next(stream)) == 1
+        if gate is not None:
+            gate.open()
         with pytest.raises(StreamInterrupted) as caught:
             next(stream)
         assert caught.value.last_event_id == "1"
@@ -395,7 +385,8 @@ def check_interruption(steps: list[Any], cause: type[Exception]) -> None:
 def test_a_broken_body_is_no_clean_end(
     begin: bytes, rest: bytes, end: str, cause: type[Exception]
 ) -> None:
-    check_interruption([begin, 0.05, rest, end], cause)
+    gate = Gate()
+    check_interruption([begin, gate, rest, end], cause, gate)
 
 
 # Where the last bytes of a gzip member are wrong, zlib keeps back what came together with them.
@@ -415,7 +406,7 @@ def test_a_reset_is_no_clean_end(begin: bytes) -> None:
     with SocketServer([begin, gate, RESET]) as server, client(server) as runs:
         stream = runs.get_run_stream("r")
         assert number_of(next(stream)) == 1
-        gate.event.set()
+        gate.open()
         with pytest.raises(StreamInterrupted) as caught:
             next(stream)
         assert caught.value.last_event_id == "1"
@@ -434,12 +425,12 @@ def test_an_interrupted_stream_is_not_sent_again() -> None:
 
 def test_an_idle_stream_runs_into_the_silence_limit() -> None:
     with SocketServer([CHUNKED + chunk(ONE), STALL]) as server, client(server) as runs:
-        stream = runs.get_run_stream("r", _request_timeout=(5, 0.2))
+        stream = runs.get_run_stream("r", _request_timeout=(5, 1))
         assert number_of(next(stream)) == 1
         start = time.monotonic()
         with pytest.raises(ApiTimeoutError):
             next(stream)
-        assert 0.1 < time.monotonic() - start < 2
+        assert 0.8 < time.monotonic() - start < 5
         assert (stream.closed, stream.last_event_id) == (True, "1")
         wait_until(lambda: server.still_open == 0)
 
@@ -447,32 +438,32 @@ def test_an_idle_stream_runs_into_the_silence_limit() -> None:
 def test_the_silence_limit_is_for_each_read() -> None:
     steps: list[Any] = [CHUNKED]
     for number in range(6):
-        steps += [chunk(event(number)), 0.1]
+        steps += [chunk(event(number)), 0.4]
     with SocketServer([*steps, chunk(b"")]) as server, client(server) as runs:
-        assert len(list(runs.get_run_stream("r", _request_timeout=(5, 0.4)))) == 6
+        assert len(list(runs.get_run_stream("r", _request_timeout=(5, 2)))) == 6
 
 
 def test_endless_comments_end_at_the_deadline() -> None:
     with SocketServer([CHUNKED, *[chunk(b": ping\n\n"), 0.02] * 500]) as server:  # noqa: SIM117
         with client(server) as runs:
             start = time.monotonic()
-            stream = runs.get_run_stream("r", _request_timeout=0.3)
+            stream = runs.get_run_stream("r", _request_timeout=1)
             with pytest.raises(ApiTimeoutError):
                 next(stream)
-            assert 0.2 < time.monotonic() - start < 2
+            assert 0.9 < time.monotonic() - start < 5
             assert stream.closed
 
 
 def test_a_trickle_without_an_event_ends_at_the_deadline() -> None:
     with SocketServer([CHUNKED, *[chunk(b"x"), 0.02] * 500]) as server, client(server) as runs:
-        with pytest.raises(ApiTimeoutError), runs.get_run_stream("r", _request_timeout=0.3) as s:
+        with pytest.raises(ApiTimeoutError), runs.get_run_stream("r", _request_timeout=1) as s:
             next(s)
         wait_until(lambda: server.still_open == 0)
 
 
 def test_the_clients_own_limit_for_streams() -> None:
     with SocketServer([CHUNKED + chunk(ONE), STALL]) as server:  # noqa: SIM117
-        with client(server, stream_timeout=(5, 0.2)) as runs:
+        with client(server, stream_timeout=(5, 1)) as runs:
             stream = runs.get_run_stream("r")
             next(stream)
             with pytest.raises(ApiTimeoutError):
@@ -563,12 +554,12 @@ def test_an_unexpected_answer_without_an_end(
     error: type[ApiException],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("acp_client_v0_1._answers._BODY_SECONDS", 0.3)
+    monkeypatch.setattr("acp_client_v0_1._answers._BODY_SECONDS", 1)
     with SocketServer(steps(status)) as server, client(server, retries=False) as runs:
         start = time.monotonic()
         with pytest.raises(error) as caught:
             runs.get_run_stream("r")
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 6
         assert (caught.value.status, len(server.requests)) == (status, 1)
         body = caught.value.body or ""
         assert body.startswith(kept)
@@ -589,8 +580,8 @@ def test_an_unexpected_answer_waits_for_no_longer_than_the_call_may_take() -> No
     with SocketServer([unexpected(404, 100), b"no", STALL]) as server, client(server) as runs:
         start = time.monotonic()
         with pytest.raises(NotFoundException):
-            runs.get_run_stream("r", _request_timeout=0.3)
-        assert time.monotonic() - start < 1.5
+            runs.get_run_stream("r", _request_timeout=1)
+        assert time.monotonic() - start < 2.5  # less than it is waited for otherwise
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])

@@ -160,6 +160,22 @@ class Connection:
         return bool(data)
 
 
+class Gate:
+    """A step that waits until the test has opened it, which is to be before any time is over."""
+
+    def __init__(self) -> None:
+        self._opened = threading.Event()
+        self.waited_in_vain = False
+
+    def __call__(self, connection: Connection) -> None:
+        self.waited_in_vain = not self._opened.wait(15)
+
+    def open(self) -> None:
+        """Let the server go on."""
+        assert not self.waited_in_vain
+        self._opened.set()
+
+
 class SocketServer:
     """Serve scripted answers, see the module's text.
 
@@ -224,7 +240,8 @@ class SocketServer:
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes the accepting thread
         for connection in list(self._open):
             with contextlib.suppress(OSError):
-                connection.sock.shutdown(socket.SHUT_RDWR)
+                # TLS's own would take the connection away from under its thread.
+                socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(5)
         self._listener.close()

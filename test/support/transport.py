@@ -49,7 +49,7 @@ class Stopwatch:
         return self.seconds
 
 
-def eventually(condition: Any, seconds: float = 2.0) -> bool:
+def eventually(condition: Any, seconds: float = 10.0) -> bool:
     """Wait until a condition holds."""
     end = time.monotonic() + seconds
     while not condition():
