@@ -8,7 +8,6 @@ Invariant: no secret is shown, only that there is one.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -34,6 +33,10 @@ _SHOWN = (
 )
 
 
+class _LogFile(logging.FileHandler):
+    """Told from handlers that others have added."""
+
+
 class ConfigurationReport:
     """Shows and logs; expects the attributes of `Configuration`."""
 
@@ -44,6 +47,7 @@ class ConfigurationReport:
         }
         self.logger_format = "%(asctime)s %(levelname)s %(message)s"
         self._logger_file: str | None = None
+        self._log_path: str | None = None  # the same, wherever the process goes
         self._debug = False
 
     @property
@@ -61,24 +65,27 @@ class ConfigurationReport:
 
     @property
     def logger_file(self) -> str | None:
-        """A file that the package's log is written to as well; None ends that."""
+        """A file that the package's log is written to as well; None, or another, ends that.
+
+        The log is one for all configurations: so is a file that several of them name.
+        """
         return self._logger_file
 
     @logger_file.setter
     def logger_file(self, value: str | None) -> None:
-        self._remove_file(self._logger_file)
-        self._remove_file(value)  # another configuration may have named it
-        self._logger_file = value
+        self._end_file(self._log_path)
+        self._logger_file, self._log_path = value, None
         if value:
-            self._add_handler(logging.FileHandler(value, delay=True))
+            file = _LogFile(value, delay=True)
+            self._end_file(file.baseFilename)  # another configuration may have named it
+            self._log_path = file.baseFilename
+            self._add_handler(file)
 
-    def _remove_file(self, path: str | None) -> None:
-        """Stop writing the package's log to a file."""
-        if not path:
-            return
+    def _end_file(self, path: str | None) -> None:
+        """Write the package's log no longer to a file."""
         package_logger = self.logger["package_logger"]
         for handler in list(package_logger.handlers):
-            if isinstance(handler, logging.FileHandler) and _same_file(handler, path):
+            if isinstance(handler, _LogFile) and handler.baseFilename == path:
                 package_logger.removeHandler(handler)
                 handler.close()
 
@@ -116,7 +123,3 @@ def _masked(name: str, value: Any) -> Any:
     if name == "api_key" and isinstance(value, Mapping):
         return dict.fromkeys(cast(Mapping[str, str], value), _MASK)
     return _MASK if name in ("api_key", "username", "password", "access_token") else value
-
-
-def _same_file(handler: logging.FileHandler, path: str) -> bool:
-    return os.path.abspath(path) == handler.baseFilename

@@ -75,7 +75,9 @@ class ApiClient(StockClient):
             ApiTypeError: ``configuration`` is none, but a host, for example.
             ApiValueError: settings cannot be used together.
         """
-        _check_type("configuration", configuration, Configuration)
+        if configuration is not None and not hasattr(configuration, "host"):
+            kind = type(configuration).__name__
+            raise ApiTypeError(f"configuration must be a Configuration, not {kind}")
         self.configuration: Configuration = configuration or Configuration.get_default()
         self.rest_client: acp.rest.RESTClientObject = acp.rest.RESTClientObject(self.configuration)
         self.default_headers: dict[str, str] = {}

@@ -355,3 +355,15 @@ def test_the_file_of_the_log_changes_and_ends(tmp_path, package_logger):
     assert [line.split()[-1] for line in first.read_text().splitlines()] == ["one"]
     assert [line.split()[-1] for line in second.read_text().splitlines()] == ["two"]
     assert not package_logger.handlers
+
+
+def test_the_file_of_the_log_leaves_other_handlers_alone(tmp_path, package_logger, monkeypatch):
+    own = logging.FileHandler(tmp_path / "log", delay=True)
+    package_logger.addHandler(own)
+    configuration = Configuration()
+    monkeypatch.chdir(tmp_path)
+    configuration.logger_file = "log"
+    monkeypatch.chdir("/")
+    configuration.logger_file = None
+    assert package_logger.handlers == [own]
+    package_logger.removeHandler(own)

@@ -26,6 +26,7 @@ from support.transport import Stopwatch, causes, rest_client
 from urllib3.exceptions import InsecureRequestWarning
 
 from acp_client_v0_1._host import Origin
+from acp_client_v0_1._http import tls
 from acp_client_v0_1._http.proxy import proxy_for
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import (
@@ -261,6 +262,11 @@ def test_a_key_without_its_certificate_is_refused():
     configuration = Configuration(key_file="/key.pem")
     with pytest.raises(ApiValueError, match="key_file cannot be used without cert_file"):
         RESTClientObject(configuration)
+    configuration = Configuration()
+    client = RESTClientObject(configuration)
+    configuration.key_file = "/key.pem"
+    with pytest.raises(ApiValueError, match="key_file cannot be used without cert_file"):
+        client.request("GET", "https://127.0.0.1:1/", _request_timeout=5)
 
 
 @pytest.mark.parametrize(
@@ -292,6 +298,36 @@ def test_exceptions_from_the_proxy(monkeypatch, no_proxy, host, direct):
     assert (proxy_for(Configuration(), origin) is None) is direct
     assert proxy_for(Configuration(proxy="http://proxy:3128"), origin).host == "proxy"
     assert proxy_for(Configuration(no_proxy=""), origin).host == "proxy"
+
+
+def test_the_end_of_tls_is_needed_whatever_the_versions_of_python_say(certificates, monkeypatch):
+    """Early 3.10 and 3.11 set an option by which OpenSSL takes any cut for an announced end."""
+    make = tls.create_urllib3_context
+
+    def tolerant(**settings):
+        context = make(**settings)
+        context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
+        return context
+
+    monkeypatch.setattr(tls, "create_urllib3_context", tolerant)
+    answer = [head(connection="close"), b'"fine"', CLOSE]
+    with (
+        SocketServer(answer, ssl_context=certificates.server()) as server,
+        rest_client(ssl_ca_cert=certificates.ca_file) as client,
+        pytest.raises(ConnectionException, match="end of TLS"),
+    ):
+        client.request("GET", server.url)
+
+
+@pytest.mark.parametrize("status", [404, 503])
+def test_a_status_outweighs_the_end_of_tls(certificates, status):
+    answer = [head(status, connection="close"), b'"gone"', CLOSE]
+    with (
+        SocketServer(answer, ssl_context=certificates.server()) as server,
+        rest_client(ssl_ca_cert=certificates.ca_file) as client,
+    ):
+        answered = client.request("DELETE", server.url)
+    assert (answered.status, answered.data) == (status, b'"gone"')
 
 
 def test_tls_settings_of_an_https_proxy(certificates):

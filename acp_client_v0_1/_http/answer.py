@@ -53,6 +53,7 @@ class _Source(io.RawIOBase):
         aborted: Another thread has ended it.
         sealed: Nothing more is to be taken from the connection.
         where: What is being read, for the error if the input ends there; "" where it may end.
+        where_cut: The same for an end of TLS that was not announced, asked where ``where`` is "".
         chunked: What is being read is a body in chunks.
     """
 
@@ -66,6 +67,7 @@ class _Source(io.RawIOBase):
         self.aborted = False
         self.sealed = False
         self.where = _NOTHING_YET
+        self.where_cut = ""
         self.chunked = False
 
     def readable(self) -> bool:
@@ -82,7 +84,7 @@ class _Source(io.RawIOBase):
                 raise Closed("the answer was aborted") from error
             if not isinstance(error, ssl.SSLEOFError):
                 raise
-            self.where = self.where or "without the end of TLS, so its body may go on"
+            self.where = self.where or self.where_cut
             count = 0
         if count:
             # The last bytes of the input, which tell whether it ended with the last chunk.
@@ -202,6 +204,8 @@ class Answer(http.client.HTTPResponse):
                 name, value = ("content-length", length) if coding is None else (_CODING, coding)
                 raise BadFraming(f"an answer with {name}: {(value or '')[:40]!r} cannot be read")
             self._source.where = ""
+            if self.status < 300:  # Of an error, its status says the most.
+                self._source.where_cut = "without the end of TLS, so that the body may go on"
             self.will_close = True
             return
         self._source.where = "in the middle of the body"

@@ -23,9 +23,8 @@ from acp_client_v0_1._host import Origin
 from acp_client_v0_1._http.connection import BoundedConnection, BoundedHTTPS
 from acp_client_v0_1._http.pool import RetiringPool
 from acp_client_v0_1._http.proxy import proxy_for, socks_manager
-from acp_client_v0_1._http.tls import tls_context
+from acp_client_v0_1._http.tls import check_identity, tls_context
 from acp_client_v0_1._proxy import Proxy
-from acp_client_v0_1.exceptions import ApiValueError
 
 if TYPE_CHECKING:
     from acp_client_v0_1.configuration import Configuration
@@ -73,8 +72,7 @@ class Pools:
     """
 
     def __init__(self, configuration: Configuration) -> None:
-        if configuration.key_file is not None and configuration.cert_file is None:
-            raise ApiValueError("key_file cannot be used without cert_file")
+        check_identity(configuration)
         self._configuration = configuration
         self._maxsize = configuration.connection_pool_maxsize
         self._contexts: dict[bool, ssl.SSLContext] = {}

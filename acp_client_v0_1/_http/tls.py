@@ -18,7 +18,17 @@ from acp_client_v0_1.exceptions import ApiValueError
 if TYPE_CHECKING:
     from acp_client_v0_1.configuration import Configuration
 
-__all__ = ["tls_context"]
+__all__ = ["check_identity", "tls_context"]
+
+
+def check_identity(configuration: Configuration) -> None:
+    """Refuse half of a client's identity.
+
+    Raises:
+        ApiValueError: There is a key without its certificate.
+    """
+    if configuration.key_file is not None and configuration.cert_file is None:
+        raise ApiValueError("key_file cannot be used without cert_file")
 
 
 def tls_context(configuration: Configuration, *, with_identity: bool) -> ssl.SSLContext:
@@ -33,8 +43,11 @@ def tls_context(configuration: Configuration, *, with_identity: bool) -> ssl.SSL
     """
     mode = ssl.CERT_REQUIRED if configuration.verify_ssl else ssl.CERT_NONE
     context = create_urllib3_context(cert_reqs=mode)
+    # Early versions of 3.10 and 3.11 set it, and so take any cut for an announced end.
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     if configuration.verify_ssl:
         _load_trust(context, configuration)
+    check_identity(configuration)
     if with_identity and configuration.cert_file is not None:
         with _named("cert_file or key_file"):
             context.load_cert_chain(configuration.cert_file, configuration.key_file)

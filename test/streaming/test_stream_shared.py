@@ -125,7 +125,7 @@ def test_an_error_of_a_signals_handler_frees_the_connection() -> None:
         raise Stop
 
     with stream_of(STALL) as (stream, server):
-        with pytest.raises(Stop), alarm(stop):
+        with pytest.raises(Stop), alarm(stop, 1):
             next(stream)
         assert stream.closed
         assert eventually(lambda: server.still_open == 0)
