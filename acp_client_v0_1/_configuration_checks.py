@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from acp_client_v0_1._headers import plain_text
-from acp_client_v0_1._proxy import check_proxy
+from acp_client_v0_1._proxy import parse_proxy
 from acp_client_v0_1.deadline import Timeout, checked_margin
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
@@ -135,7 +135,7 @@ def _tls_context(name: str, value: Any) -> Any:
 
 def _proxy(name: str, value: Any) -> Any:
     if _TEXT(name, value):  # an empty one is none
-        check_proxy(value, name)
+        parse_proxy(value, name)
     return value
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from acp_client_v0_1._headers import TOKEN
 from acp_client_v0_1._host import checked_host
-from acp_client_v0_1._proxy import check_proxy
+from acp_client_v0_1._proxy import parse_proxy
 from acp_client_v0_1.deadline import Timeout
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
@@ -71,7 +71,7 @@ def _credential(text: str) -> str:
 
 
 def _proxy(text: str) -> str:
-    check_proxy(_line(text), "it")
+    parse_proxy(_line(text), "it")
     return text
 
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 import functools
 import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
-__all__ = ["Origin", "Target", "checked_host", "parse_target"]
+__all__ = ["Origin", "Target", "checked_host", "parse_target", "split_url"]
 
 _PORTS = {"http": 80, "https": 443}
 _AUTHORITY = re.compile(r"([^/?#]*//[^/?#]*)([^#]*)")
@@ -95,13 +95,30 @@ def parse_target(url: str, name: str = "url") -> Target:
     return Target(_parse_origin(base, name), path if path.startswith("/") else f"/{path}")
 
 
-@functools.lru_cache(maxsize=256)
-def _parse_origin(base: str, name: str) -> Origin:
+def split_url(url: str, name: str) -> tuple[SplitResult, int | None]:
+    """Split a URL into its parts, and its port into a number.
+
+    Args:
+        url: The URL.
+        name: What to call it in the error, which shows no part of it.
+
+    Returns:
+        The parts, and the port if it names one.
+
+    Raises:
+        ApiValueError: It cannot be split.
+    """
     try:
-        parts = urlsplit(base)
-        host, port = parts.hostname, parts.port
+        parts = urlsplit(url)
+        return parts, parts.port
     except ValueError:  # which may quote a part of a password
         raise ApiValueError(f"{name} is not a URL that can be used") from None
+
+
+@functools.lru_cache(maxsize=256)
+def _parse_origin(base: str, name: str) -> Origin:
+    parts, port = split_url(base, name)
+    host = parts.hostname
     if "@" in base:
         raise ApiValueError(
             f"{name} must not contain user information; set username and password instead"

@@ -9,11 +9,12 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
+from acp_client_v0_1._host import split_url
 from acp_client_v0_1.exceptions import ApiValueError
 
-__all__ = ["Proxy", "check_proxy", "parse_proxy"]
+__all__ = ["Proxy", "parse_proxy"]
 
 _PORTS = {
     "http": 80,
@@ -48,26 +49,13 @@ class Proxy:
         return self.scheme.startswith("socks")
 
 
-def check_proxy(url: str, name: str) -> None:
-    """Refuse what is no URL of a proxy.
-
-    Args:
-        url: The URL.
-        name: What to call it in the error, which does not repeat it.
-
-    Raises:
-        ApiValueError: It cannot be used.
-    """
-    parse_proxy(url, {}, name)
-
-
-def parse_proxy(url: str, headers: Mapping[str, str], name: str) -> Proxy:
+def parse_proxy(url: str, name: str, headers: Mapping[str, str] | None = None) -> Proxy:
     """Read the URL of a proxy.
 
     Args:
         url: The URL.
-        headers: What to tell the proxy besides.
         name: What to call the URL in the error, which does not repeat it.
+        headers: What to tell the proxy besides.
 
     Returns:
         The proxy.
@@ -75,17 +63,14 @@ def parse_proxy(url: str, headers: Mapping[str, str], name: str) -> Proxy:
     Raises:
         ApiValueError: It cannot be used.
     """
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:  # which may quote a part of a password
-        raise ApiValueError(f"{name} is not a URL that can be used") from None
+    parts, port = split_url(url, name)
+    host = parts.hostname
     if parts.scheme not in _PORTS or not host:
         schemes = ", ".join(_PORTS)
         raise ApiValueError(f"{name} must be a URL like http://host:port; schemes are {schemes}")
     username = None if parts.username is None else unquote(parts.username)
     password = None if parts.password is None else unquote(parts.password)
-    told = dict(headers)
+    told = dict(headers or {})
     if username is not None and "proxy-authorization" not in {k.lower() for k in told}:
         pair = f"{username}:{password or ''}".encode()
         told["Proxy-Authorization"] = "Basic " + base64.b64encode(pair).decode("ascii")

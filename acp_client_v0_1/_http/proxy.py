@@ -39,9 +39,9 @@ def proxy_for(configuration: Configuration, origin: Origin) -> Proxy | None:
     if configuration.no_proxy is not None and _excludes(configuration.no_proxy, origin):
         return None
     if configuration.proxy is not None:
-        return parse_proxy(configuration.proxy, headers, "proxy") if configuration.proxy else None
+        return parse_proxy(configuration.proxy, "proxy", headers) if configuration.proxy else None
     url = _from_environment(origin, configuration.no_proxy is None)
-    return parse_proxy(url, headers, f"{origin.scheme}_proxy") if url else None
+    return parse_proxy(url, f"{origin.scheme}_proxy", headers) if url else None
 
 
 def _from_environment(origin: Origin, with_exceptions: bool) -> str | None:
