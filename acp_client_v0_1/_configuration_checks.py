@@ -18,7 +18,7 @@ from acp_client_v0_1._proxy import parse_proxy
 from acp_client_v0_1.deadline import Timeout, checked_margin
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
-__all__ = ["checked", "copied"]
+__all__ = ["checked", "copied", "instance_of"]
 
 _C_INT = 2**31  # what the integers of a socket's options are below
 
@@ -54,8 +54,16 @@ def copied(value: object, name: str) -> dict[Any, Any]:
     return dict(cast("Mapping[str, Any]", value))
 
 
-def _instance(expected: str, *kinds: type) -> Callable[[str, Any], Any]:
-    """Make the check that a value is of one of these types, or None."""
+def instance_of(expected: str, *kinds: type) -> Callable[[str, Any], Any]:
+    """Make the check that a value is of one of these types, or None.
+
+    Args:
+        expected: What the error says that it must be.
+        *kinds: The types.
+
+    Returns:
+        A function of a name and a value, which it returns; raises `ApiTypeError`.
+    """
 
     def check(name: str, value: Any) -> Any:
         if value is None or isinstance(value, kinds):
@@ -130,7 +138,7 @@ def _tls_context(name: str, value: Any) -> Any:
         return None
     import ssl  # with the transport, not before it
 
-    return _instance("an ssl.SSLContext", ssl.SSLContext)(name, value)
+    return instance_of("an ssl.SSLContext", ssl.SSLContext)(name, value)
 
 
 def _proxy(name: str, value: Any) -> Any:
@@ -160,16 +168,16 @@ def _time(name: str, value: Any) -> Any:
     return value
 
 
-_TEXT = _instance("a str", str)
-_PATH = _instance("the path of a file", str, bytes, os.PathLike)
+_TEXT = instance_of("a str", str)
+_PATH = instance_of("the path of a file", str, bytes, os.PathLike)
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "access_token": _TEXT,
     "api_key": _keys,
     "api_key_prefix": _keys,
-    "assert_hostname": _instance("a str or False", str, bool),
+    "assert_hostname": instance_of("a str or False", str, bool),
     "block_margin": lambda name, value: checked_margin(value, name),
-    "ca_cert_data": _instance("a str (PEM) or bytes (DER)", str, bytes, bytearray),
+    "ca_cert_data": instance_of("a str (PEM) or bytes (DER)", str, bytes, bytearray),
     "cert_file": _PATH,
     "connection_pool_maxsize": _positive,
     "key_file": _PATH,
@@ -182,7 +190,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "refresh_api_key_hook": _hook,
     "retries": _retries,
     "safe_chars_for_path_param": _characters,
-    "server_index": _instance("an integer", int),
+    "server_index": instance_of("an integer", int),
     "socket_options": _socket_options,
     "ssl_ca_cert": _PATH,
     "stream_timeout": _time,

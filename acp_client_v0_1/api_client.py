@@ -22,6 +22,7 @@ from typing_extensions import Self
 import acp_client_v0_1 as acp
 from acp_client_v0_1 import streaming
 from acp_client_v0_1._answers import check_event_stream, decode, status_error
+from acp_client_v0_1._configuration_checks import instance_of
 from acp_client_v0_1._headers import merge_headers
 from acp_client_v0_1._request_auth import RequestAuth
 from acp_client_v0_1._stock_client import RequestSerialized, StockClient
@@ -40,6 +41,9 @@ T = TypeVar("T")
 CallOptions = tuple[
     RequestTimeout, dict[str, Any] | None, str | None, Mapping[str, str] | None, int
 ]
+
+_HEADERS = instance_of("a dict", Mapping)
+_CONTENT_TYPE = instance_of("a str", str)
 
 
 class ApiClient(StockClient):
@@ -204,8 +208,8 @@ class ApiClient(StockClient):
         bound = operation.bind(arguments, configuration.safe_chars_for_path_param)
         if host_index != 0:
             raise ApiValueError(f"_host_index must be 0, the only host, not {host_index!r}")
-        _check_type("_headers", headers, Mapping)
-        _check_type("_content_type", content_type, str)
+        _HEADERS("_headers", headers)
+        _CONTENT_TYPE("_content_type", content_type)
         timeout = resolve_timeout(
             request_timeout,
             configuration.stream_timeout if operation.streaming else configuration.timeout,
@@ -254,12 +258,6 @@ class ApiClient(StockClient):
             streaming.event_decoder(operation.returns()),
             max_event_bytes=self.configuration.max_event_bytes,
         )
-
-
-def _check_type(name: str, value: object, kind: type) -> None:
-    if value is not None and not isinstance(value, kind):
-        wanted = "dict" if kind is Mapping else kind.__name__
-        raise ApiTypeError(f"{name} must be a {wanted}, not {type(value).__name__}")
 
 
 class Api:
