@@ -38,7 +38,7 @@ test: $(VENV)/.installed-dev
 	@$(BIN)/pytest
 
 docs-test: $(VENV)/.installed-dev
-	@$(BIN)/pytest test/test_documentation.py
+	@$(BIN)/pytest test/project/test_documentation.py
 
 check: lint types pyright contract generate-check dropin dist-check compat-lowest
 

@@ -12,8 +12,7 @@ from __future__ import annotations
 from typing_extensions import Unpack
 from urllib3.exceptions import HTTPError
 
-from acp_client_v0_1._error_base import AnswerFields, ApiException
-from acp_client_v0_1._error_text import one_line, path_of
+from acp_client_v0_1._errors import AnswerFields, ApiException, one_line, path_of
 
 __all__ = [
     "ApiTimeoutError",

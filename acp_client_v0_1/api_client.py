@@ -21,17 +21,17 @@ from typing_extensions import Self
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1 import streaming
-from acp_client_v0_1._answers import check_event_stream, decode, status_error
-from acp_client_v0_1._configuration_checks import instance_of
-from acp_client_v0_1._headers import merge_headers
-from acp_client_v0_1._request_auth import RequestAuth
-from acp_client_v0_1._stock_client import RequestSerialized, StockClient
+from acp_client_v0_1._deadline import RequestTimeout, resolve_timeout
+from acp_client_v0_1._decoding import check_event_stream, decode, status_error
+from acp_client_v0_1._dropin.client import RequestSerialized, StockClient
+from acp_client_v0_1._http.auth import RequestAuth
+from acp_client_v0_1._http.headers import merge_headers
+from acp_client_v0_1._operation import Operation
 from acp_client_v0_1._version import __version__
 from acp_client_v0_1.api_response import ApiResponse
 from acp_client_v0_1.configuration import Configuration
-from acp_client_v0_1.deadline import RequestTimeout, resolve_timeout
+from acp_client_v0_1.configuration._checks import instance_of
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
-from acp_client_v0_1.operation import Operation
 
 __all__ = ["Api", "ApiClient", "CallOptions", "RequestSerialized", "RequestTimeout"]
 

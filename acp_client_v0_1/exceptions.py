@@ -42,7 +42,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from typing_extensions import Unpack
 
-from acp_client_v0_1._error_base import (
+from acp_client_v0_1._errors import (
     AnswerFields,
     ApiAttributeError,
     ApiException,
@@ -50,9 +50,10 @@ from acp_client_v0_1._error_base import (
     ApiTypeError,
     ApiValueError,
     OpenApiException,
+    bounded,
+    one_line,
     render_path,
 )
-from acp_client_v0_1._error_text import bounded, one_line
 from acp_client_v0_1._lazy import lazy_exports
 
 if TYPE_CHECKING:

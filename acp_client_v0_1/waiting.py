@@ -20,9 +20,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from acp_client_v0_1._deadline import Deadline, Timeout
 from acp_client_v0_1._http.retry import retry_after, was_cut, was_held
 from acp_client_v0_1.configuration import Configuration
-from acp_client_v0_1.deadline import Deadline, Timeout
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTimeoutError,

@@ -23,7 +23,7 @@ from packages import build
 INTERPRETERS = ("python3.10", "python3.11", "python3.12", "python3.13", "python3.14")
 
 # What looks at the checkout's own files, and so has no place beside an installed wheel.
-CHECKOUT_TESTS = ("test/test_border.py",)
+CHECKOUT_TESTS = ("test/project/test_border.py",)
 
 # How the package's metadata marks what the extra brings.
 _TESTING = 'extra == "testing"'

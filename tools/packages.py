@@ -93,7 +93,7 @@ def check_rebuild(wheel: Path, sdist: Path, work: Path) -> None:
 def check_tests(sdist: Path, work: Path) -> None:
     """Run the tests that look at files in the source package as it was made."""
     source = _unpack(sdist, work / "tested")
-    names = [f"test/test_{name}.py" for name in TESTS_OF_FILES]
+    names = [f"test/project/test_{name}.py" for name in TESTS_OF_FILES]
     options = ["-q", "-p", "no:cacheprovider"]
     run([sys.executable, "-m", "pytest", *options, *names], cwd=source, quiet=True)
     print("the tests of files pass in the source package")

@@ -16,7 +16,7 @@ import socket
 import threading
 from typing import Any
 
-from acp_client_v0_1.deadline import Deadline, Timeout
+from acp_client_v0_1._deadline import Deadline, Timeout
 
 __all__ = ["Attempt", "attempting", "current_attempt", "set_limit"]
 

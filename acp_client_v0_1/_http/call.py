@@ -10,8 +10,8 @@ from urllib.parse import unquote_plus, urlencode
 
 from urllib3.filepost import encode_multipart_formdata
 
-from acp_client_v0_1._host import Target
-from acp_client_v0_1.deadline import Deadline, Timeout
+from acp_client_v0_1._deadline import Deadline, Timeout
+from acp_client_v0_1._http.urls import Target
 from acp_client_v0_1.exceptions import ApiValueError
 
 __all__ = ["HARMLESS_HEADERS", "Call", "encode_body"]

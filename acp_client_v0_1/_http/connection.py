@@ -21,13 +21,13 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import NewConnectionError
 from urllib3.util import SKIP_HEADER
 
-from acp_client_v0_1._headers import TOKEN
+from acp_client_v0_1._deadline import Deadline, Timeout
 from acp_client_v0_1._http.answer import Answer
 from acp_client_v0_1._http.attempt import Attempt, current_attempt, set_limit
 from acp_client_v0_1._http.dial import dial
+from acp_client_v0_1._http.headers import TOKEN
 from acp_client_v0_1._http.nested import OuterSocket
 from acp_client_v0_1._http.raw import ChunkedResponse
-from acp_client_v0_1.deadline import Deadline, Timeout
 
 __all__ = ["BoundedConnection", "BoundedHTTPS"]
 

@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
+from acp_client_v0_1._deadline import Deadline
 from acp_client_v0_1._http.attempt import set_limit
-from acp_client_v0_1.deadline import Deadline
 
 __all__ = ["dial", "in_time"]
 

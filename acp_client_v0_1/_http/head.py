@@ -15,8 +15,8 @@ import re
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from acp_client_v0_1._headers import TOKEN
 from acp_client_v0_1._http.framing import MOST_HEADERS
+from acp_client_v0_1._http.headers import TOKEN
 
 __all__ = ["Head", "read_head"]
 

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, ProxyManager
 from urllib3.connection import HTTPConnection
 
-from acp_client_v0_1._host import Origin
 from acp_client_v0_1._http.connection import BoundedConnection, BoundedHTTPS
 from acp_client_v0_1._http.pool import RetiringPool
 from acp_client_v0_1._http.proxy import proxy_for, socks_manager
+from acp_client_v0_1._http.proxy_settings import Proxy
 from acp_client_v0_1._http.tls import check_identity, tls_context
-from acp_client_v0_1._proxy import Proxy
+from acp_client_v0_1._http.urls import Origin
 
 if TYPE_CHECKING:
     from acp_client_v0_1.configuration import Configuration

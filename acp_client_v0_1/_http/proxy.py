@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 from urllib3 import PoolManager
 from urllib3.exceptions import NewConnectionError, ProxyError
 
-from acp_client_v0_1._host import Origin
 from acp_client_v0_1._http.attempt import set_limit
 from acp_client_v0_1._http.connection import BoundedConnection, BoundedHTTPS
 from acp_client_v0_1._http.dial import in_time
 from acp_client_v0_1._http.pool import RetiringPool
-from acp_client_v0_1._proxy import Proxy, parse_proxy
+from acp_client_v0_1._http.proxy_settings import Proxy, parse_proxy
+from acp_client_v0_1._http.urls import Origin
 from acp_client_v0_1.exceptions import ApiValueError
 
 if TYPE_CHECKING:

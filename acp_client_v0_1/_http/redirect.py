@@ -14,8 +14,8 @@ from __future__ import annotations
 import re
 from urllib.parse import quote, urljoin
 
-from acp_client_v0_1._host import parse_target
 from acp_client_v0_1._http.call import Call
+from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1.exceptions import ProtocolException
 
 __all__ = ["MAX_REDIRECTS", "redirected"]

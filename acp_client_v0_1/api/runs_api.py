@@ -8,9 +8,9 @@ from typing import Any
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1 import models, streaming
+from acp_client_v0_1._operation import Operation, Parameter
 from acp_client_v0_1.api_client import Api, RequestTimeout
 from acp_client_v0_1.api_response import ApiResponse
-from acp_client_v0_1.operation import Operation, Parameter
 
 __all__ = ["RunsApi"]
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from acp_client_v0_1 import _schema as schema
-from acp_client_v0_1._one_of import OneOf
+from acp_client_v0_1._schema.one_of import OneOf
 from acp_client_v0_1.models.custom_run_result_update import CustomRunResultUpdate
 from acp_client_v0_1.models.run_result import RunResult
 

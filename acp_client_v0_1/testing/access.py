@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from acp_client_v0_1._headers import TOKEN
+from acp_client_v0_1._http.headers import TOKEN
 from acp_client_v0_1.testing.refusal import Refusal
 
 __all__ = ["KeyCheck", "base_path_of", "required_headers"]

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
-from acp_client_v0_1._headers import TOKEN
+from acp_client_v0_1._http.headers import TOKEN
 from acp_client_v0_1.testing.field_types import check_type
 from acp_client_v0_1.testing.json_values import json_object
 

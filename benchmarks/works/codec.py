@@ -13,9 +13,9 @@ from typing import Any
 from urllib3 import HTTPHeaderDict
 
 from acp_client_v0_1 import RunCreate
-from acp_client_v0_1._answers import decode
+from acp_client_v0_1._decoding import decode
+from acp_client_v0_1._operation import Operation
 from acp_client_v0_1.api.runs_api import _CREATE_RUN, _GET_RUN, _GET_RUN_OUTPUT, _SEARCH_RUNS
-from acp_client_v0_1.operation import Operation
 
 from .. import peers
 from ..measure import BY_HAND, OURS, STOCK, Budget, Contestants, Work, over

@@ -19,7 +19,7 @@ import pytest
 from support.socket_server import CLOSE, RESET, STALL, Gate, SocketServer, chunk, head, response
 
 from acp_client_v0_1 import ApiClient, Configuration, RunsApi
-from acp_client_v0_1._host import parse_target
+from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTimeoutError,
@@ -554,7 +554,7 @@ def test_an_unexpected_answer_without_an_end(
     error: type[ApiException],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("acp_client_v0_1._answers._BODY_SECONDS", 1)
+    monkeypatch.setattr("acp_client_v0_1._decoding._BODY_SECONDS", 1)
     with SocketServer(steps(status)) as server, client(server, retries=False) as runs:
         start = time.monotonic()
         with pytest.raises(error) as caught:

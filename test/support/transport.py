@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from acp_client_v0_1._host import parse_target
+from acp_client_v0_1._deadline import Deadline, Timeout
 from acp_client_v0_1._http.call import Call
+from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1.configuration import Configuration
-from acp_client_v0_1.deadline import Deadline, Timeout
 from acp_client_v0_1.rest import RESTClientObject
 
 

@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from acp_client_v0_1 import models
-from acp_client_v0_1._one_of import OneOf
+from acp_client_v0_1._schema.one_of import OneOf
 from acp_client_v0_1.models import (
     AgentCapabilities,
     AgentSearchRequest,

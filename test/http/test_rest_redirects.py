@@ -6,8 +6,8 @@ import pytest
 from support.socket_server import STALL, SocketServer, head, response
 from support.transport import a_call, eventually, rest_client
 
-from acp_client_v0_1._host import parse_target
 from acp_client_v0_1._http.redirect import redirected
+from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1.exceptions import ApiException, ProtocolException
 
 FINE = response(b'"fine"')

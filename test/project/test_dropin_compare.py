@@ -15,7 +15,7 @@ from dropin.compare import (
     reviewed_behaviour,
 )
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def parameter(

@@ -17,17 +17,17 @@ from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
 import acp_client_v0_1 as acp
-from acp_client_v0_1._answers import status_error, text_of, validate
-from acp_client_v0_1._headers import merge_headers, plain_text
-from acp_client_v0_1._request_auth import RequestAuth
+from acp_client_v0_1._deadline import RequestTimeout
+from acp_client_v0_1._decoding import status_error, text_of, validate
+from acp_client_v0_1._dropin.parameters import Parameters, items_of, to_pairs, to_query
+from acp_client_v0_1._dropin.types import resolve_type
+from acp_client_v0_1._http.auth import RequestAuth
+from acp_client_v0_1._http.headers import merge_headers, plain_text
+from acp_client_v0_1._operation import path_segment
 from acp_client_v0_1._schema import Conversions
-from acp_client_v0_1._stock_parameters import Parameters, items_of, to_pairs, to_query
-from acp_client_v0_1._stock_types import resolve_type
 from acp_client_v0_1.api_response import ApiResponse
 from acp_client_v0_1.configuration import Configuration
-from acp_client_v0_1.deadline import RequestTimeout
 from acp_client_v0_1.exceptions import ApiValueError, ResponseDecodeError, ResponseValidationError
-from acp_client_v0_1.operation import path_segment
 
 __all__ = ["RequestSerialized", "StockClient"]
 

@@ -187,7 +187,7 @@ class Held:
             raise ServiceException(504)
 
     def wait(self, monkeypatch, **arguments) -> None:
-        for module in ("acp_client_v0_1.waiting", "acp_client_v0_1.deadline"):
+        for module in ("acp_client_v0_1.waiting", "acp_client_v0_1._deadline"):
             monkeypatch.setattr(f"{module}.time", self)
         with pytest.raises(RunWaitTimeout):
             wait_for_run_output(self, "r1", timeout=self.end, **arguments)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from acp_client_v0_1._host import split_url
+from acp_client_v0_1._http.urls import split_url
 from acp_client_v0_1.exceptions import ApiValueError
 
 __all__ = ["Proxy", "parse_proxy"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from acp_client_v0_1._headers import TOKEN, plain_text
+from acp_client_v0_1._http.headers import TOKEN, plain_text
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 __all__ = ["RequestAuth"]

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from acp_client_v0_1 import models
 
-CONTRACT = yaml.safe_load((Path(__file__).parent.parent / "openapi.yaml").read_text("utf-8"))
+CONTRACT = yaml.safe_load((Path(__file__).parent.parent.parent / "openapi.yaml").read_text("utf-8"))
 
 OPERATIONS = """
 Runs    create_run               POST   /runs                           RunCreate           Run                  404 409 422

@@ -11,10 +11,10 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from acp_client_v0_1._headers import TOKEN
-from acp_client_v0_1._host import checked_host
-from acp_client_v0_1._proxy import parse_proxy
-from acp_client_v0_1.deadline import Timeout
+from acp_client_v0_1._deadline import Timeout
+from acp_client_v0_1._http.headers import TOKEN
+from acp_client_v0_1._http.proxy_settings import parse_proxy
+from acp_client_v0_1._http.urls import checked_host
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 __all__ = ["settings"]

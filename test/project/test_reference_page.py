@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from acp_client_v0_1 import ApiClient, Configuration, RunCreate, RunsApi
 from acp_client_v0_1.testing import LocalServer
 
-PAGE = Path(__file__).parent.parent / "docs" / "RunsApi.md"
+PAGE = Path(__file__).parent.parent.parent / "docs" / "RunsApi.md"
 ECHO = "11111111-1111-4111-8111-111111111111"
 APPROVAL = "33333333-3333-4333-8333-333333333333"
 

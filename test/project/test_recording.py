@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 from record_quickstart import FONT_SIZE, PICTURE, draw, quickstart_output, with_fixed_values
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 SVG = "{http://www.w3.org/2000/svg}"
 
 

@@ -25,9 +25,9 @@ from support.socket_server import (
 from support.transport import Stopwatch, causes, rest_client
 from urllib3.exceptions import InsecureRequestWarning
 
-from acp_client_v0_1._host import Origin
 from acp_client_v0_1._http import tls
 from acp_client_v0_1._http.proxy import proxy_for
+from acp_client_v0_1._http.urls import Origin
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import (
     ApiTimeoutError,

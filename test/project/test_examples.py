@@ -35,7 +35,7 @@ from acp_client_v0_1.testing import (
     RecordedRequest,
 )
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 EXAMPLES = sorted(
     path.name for path in (ROOT / "examples").glob("*.py") if not path.name.startswith("_")
 )

@@ -20,8 +20,8 @@ from urllib.parse import quote, urlencode
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
-from acp_client_v0_1._null_fields import any_null
 from acp_client_v0_1._schema import Conversions
+from acp_client_v0_1._schema.null_fields import any_null
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 __all__ = ["BoundArguments", "Operation", "Parameter", "path_segment"]

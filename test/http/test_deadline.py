@@ -10,7 +10,7 @@ import time
 import pytest
 from support.transport import Stopwatch
 
-from acp_client_v0_1.deadline import Deadline, Timeout, resolve_timeout
+from acp_client_v0_1._deadline import Deadline, Timeout, resolve_timeout
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 

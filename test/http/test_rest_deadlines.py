@@ -14,8 +14,8 @@ from support.proxies import SocksProxy
 from support.socket_server import CLOSE, STALL, SocketServer, chunk, drip, head, response
 from support.transport import Stopwatch, causes, eventually, rest_client
 
+from acp_client_v0_1._deadline import Deadline, Timeout, resolve_timeout
 from acp_client_v0_1._http import dial, retry
-from acp_client_v0_1.deadline import Deadline, Timeout, resolve_timeout
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTimeoutError,

@@ -40,7 +40,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, InitErrorDetails, core_schema, to_json
 from typing_extensions import Self
 
-from acp_client_v0_1._null_fields import any_null, with_nulls
+from acp_client_v0_1._schema.null_fields import any_null, with_nulls
 
 __all__ = [
     # base classes (that of a oneOf is in _one_of)

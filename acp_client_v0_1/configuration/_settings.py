@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import Self
 
-from acp_client_v0_1 import _environment
-from acp_client_v0_1._configuration_checks import checked, copied
-from acp_client_v0_1._configuration_report import ConfigurationReport
-from acp_client_v0_1._host import checked_host
-from acp_client_v0_1.deadline import RequestTimeout
+from acp_client_v0_1._deadline import RequestTimeout
+from acp_client_v0_1._http.urls import checked_host
+from acp_client_v0_1.configuration import _environment
+from acp_client_v0_1.configuration._checks import checked, copied
+from acp_client_v0_1.configuration._report import ConfigurationReport
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 if TYPE_CHECKING:

@@ -15,12 +15,12 @@ from typing import Any, cast
 from pydantic import TypeAdapter, ValidationError
 
 import acp_client_v0_1 as acp
+from acp_client_v0_1._operation import Operation
 from acp_client_v0_1.exceptions import (
     ApiException,
     ResponseDecodeError,
     ResponseValidationError,
 )
-from acp_client_v0_1.operation import Operation
 
 __all__ = ["check_event_stream", "decode", "status_error", "text_of", "validate"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGE = ROOT / "acp_client_v0_1"
 LISTED = {
     ROOT / line for line in (ROOT / ".openapi-generator" / "FILES").read_text("utf-8").splitlines()

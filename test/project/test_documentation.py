@@ -30,7 +30,7 @@ from pages import CodeBlock, anchors, blocks_to_follow, links
 
 from acp_client_v0_1.testing import LocalServer
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 RUNNABLE = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LINKED = [*RUNNABLE, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 HOST = re.compile(r"http://(?:localhost|127\.0\.0\.1)(?::8000)?(?![\w:.])")
