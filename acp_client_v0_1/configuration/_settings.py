@@ -248,6 +248,11 @@ class Configuration(ConfigurationReport):
         self._host = checked_host(value)
         self.server_index = None
 
+    @property
+    def host_is_default(self) -> bool:
+        """True if no host was set, so that requests go to ``http://localhost``."""
+        return self._host is None
+
     def get_host_settings(self) -> list[dict[str, Any]]:
         """List the servers that the contract names, as ``{"url", "description"}``."""
         return [{"url": _DEFAULT_HOST, "description": "The default server"}]

@@ -41,6 +41,17 @@ def test_hosts(host, kept):
     assert configuration.host == kept
 
 
+def test_a_configuration_knows_whether_its_host_was_set(monkeypatch):
+    monkeypatch.delenv("ACP_HOST", raising=False)
+    configuration = Configuration()
+    assert configuration.host_is_default and Configuration.from_env().host_is_default
+    configuration.host = "http://localhost"
+    assert not configuration.host_is_default
+    assert not Configuration(host="http://localhost").host_is_default
+    monkeypatch.setenv("ACP_HOST", "http://localhost")
+    assert not Configuration.from_env().host_is_default
+
+
 @pytest.mark.parametrize(
     "host",
     [
