@@ -205,11 +205,11 @@ class RESTClientObject:
 
     def _send(self, call: Call) -> RawResponse:
         """Send the request by urllib3, which is told to leave everything else to us."""
-        origin, stream = call.target.origin, call.stream
+        origin, unbounded = call.target.origin, call.stream or bool(call.timeout.window)
         if call.foreign:
-            route = self._pools.make(origin, stream=stream, foreign=True)
+            route = self._pools.make(origin, unbounded=unbounded, foreign=True)
         else:
-            route = self._pools.route(origin, stream=stream)
+            route = self._pools.route(origin, unbounded=unbounded)
         response = route.pool.urlopen(
             call.method,
             call.target.url if route.forwarding else call.target.path,

@@ -1,10 +1,10 @@
-"""urllib3's pools, one for calls and one for streams to each origin, with TLS and proxies set up.
+"""urllib3's pools, two for each origin, with TLS and proxies set up.
 
-Strategy: a call takes one of ``connection_pool_maxsize`` places for as long as it lasts, and waits
-for a place within its deadline. A stream, which may last for hours, comes from a pool of its own
-that never makes anybody wait: a few open streams must not block the calls between their events.
+Strategy: a quick call takes one of ``connection_pool_maxsize`` connections for as long as it lasts,
+and waits for one within its deadline. Streams and long polls, which may last for hours, use a pool
+of their own that makes nobody wait: a few of them must not keep quick calls from a connection.
 
-Invariants: with calls alone, never more than ``connection_pool_maxsize`` sockets are open; a
+Invariants: with quick calls alone, never more than ``connection_pool_maxsize`` sockets are open; a
 process never uses a connection of its parent; the client's certificate, ``tls_server_name`` and
 ``assert_hostname`` belong to the configured origins and are not used for those of a redirect.
 """
@@ -79,36 +79,36 @@ class Pools:
         self._own = _Routes()
         self._of_parents: list[_Routes] = []
 
-    def route(self, origin: Origin, *, stream: bool) -> Route:
+    def route(self, origin: Origin, *, unbounded: bool) -> Route:
         """Give the way to an origin.
 
         Args:
             origin: Where it leads.
-            stream: For a stream, not for a call.
+            unbounded: For a stream or a long poll, which take connections of their own.
 
         Raises:
             ApiValueError: A setting of TLS or the proxy cannot be used.
         """
         known = self._known()
-        route = known.get((origin, stream))
+        route = known.get((origin, unbounded))
         if route is None:
             # Of two threads that both come first, one wins, and the other uses its pool.
-            made = self.make(origin, stream=stream)
-            route = known.setdefault((origin, stream), made)
+            made = self.make(origin, unbounded=unbounded)
+            route = known.setdefault((origin, unbounded), made)
         return route
 
-    def make(self, origin: Origin, *, stream: bool, foreign: bool = False) -> Route:
+    def make(self, origin: Origin, *, unbounded: bool, foreign: bool = False) -> Route:
         """Make a way to an origin that is not kept.
 
         Args:
             origin: Where it leads.
-            stream: For a stream, not for a call.
+            unbounded: For a stream or a long poll, which take connections of their own.
             foreign: It is not an origin that was asked for, but one of a redirect.
         """
         proxy = proxy_for(self._configuration, origin)
         settings: dict[str, Any] = {
             "maxsize": self._maxsize,
-            "block": not stream,
+            "block": not unbounded,
             "socket_options": [
                 *HTTPConnection.default_socket_options,  # pyright: ignore[reportGeneralTypeIssues]
                 *(self._configuration.socket_options or ()),

@@ -59,7 +59,8 @@ class Configuration(ConfigurationReport):
         verify_ssl: False trusts any certificate, with a warning.
         assert_hostname: The name that the certificate must have; False for any.
         tls_server_name: The name to ask for (SNI) and to check, instead of the host's.
-        connection_pool_maxsize: How many connections calls may have open at once to one origin.
+        connection_pool_maxsize: How many connections quick calls may have open at once to one
+            origin; streams and long polls have their own.
         proxy: Proxy URL (http, https, socks5, socks5h, socks4, socks4a); "" for none, None for
             what the environment says.
         no_proxy: Hosts that are reached directly, with commas between them; None for what the

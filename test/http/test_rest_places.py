@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import urllib3
+from support.operations import CASES
 from support.socket_server import (
     CLOSE,
     RESET,
@@ -28,10 +29,11 @@ from support.socket_server import (
 )
 from support.transport import Stopwatch, eventually, rest_client
 
-from acp_client_v0_1 import Configuration, rest
+from acp_client_v0_1 import ApiClient, Configuration, RunCreate, RunsApi, rest
 from acp_client_v0_1.exceptions import ApiException, ApiTimeoutError
 
 FINE = response(b'"fine"')
+CREATED = next(case for case in CASES if case.name == "create_run")
 
 FAILURES = {
     "reset": [RESET],
@@ -255,6 +257,33 @@ def test_more_streams_than_places_are_no_mistake(caplog: pytest.LogCaptureFixtur
         assert [stream.read() for stream in streams] == [b"one"] * 3
         assert eventually(lambda: server.still_open == 1)
     assert not caplog.records
+
+
+def test_fifty_long_polls_keep_no_quick_call_from_a_connection() -> None:
+    release = threading.Event()
+    polls = 50
+
+    def answer(request: Any) -> Any:
+        if "block_timeout=" in request.path:
+            return [lambda _: release.wait(20), response(b"", 204)]
+        return response(CREATED.content)
+
+    with (
+        SocketServer(handler=serve_each(answer)) as server,
+        ApiClient(Configuration(host=server.url, connection_pool_maxsize=1)) as client,
+        ThreadPoolExecutor(polls) as threads,
+    ):
+        runs = RunsApi(client)
+        waiting = [threads.submit(runs.get_run_output, "r", 30) for _ in range(polls)]
+        try:
+            assert eventually(lambda: len(server.requests) == polls)
+            assert runs.create_run(RunCreate(agent_id="a"), _request_timeout=10).run_id
+        finally:
+            release.set()
+        assert [call.result() for call in waiting] == [None] * polls
+        for _ in range(3):  # an idle connection of a long poll is used again
+            runs.get_run_output("r", 30)
+        assert server.connections == polls + 1
 
 
 def test_a_wait_for_a_place_that_ends_leaves_the_pool_whole() -> None:

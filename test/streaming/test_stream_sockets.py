@@ -258,7 +258,7 @@ def test_leaving_early_closes_the_connection(leave: Callable[[Stream], None]) ->
 def waiting_in_the_pool(runs: RunsApi, server: SocketServer) -> int:
     """How many open connections for streams urllib3's pool holds."""
     pools = runs.api_client.rest_client._pools
-    pool = pools.route(parse_target(server.url + "/").origin, stream=True).pool
+    pool = pools.route(parse_target(server.url + "/").origin, unbounded=True).pool
     held = [connection for connection in pool.pool.queue if connection is not None]
     return sum(connection.sock is not None for connection in held)
 
