@@ -25,8 +25,7 @@ def lazy_exports(
     Args:
         package: the name of the package, its ``__name__``.
         exports: for each name, the module that defines it.
-        submodules: names of submodules that are reachable as attributes of the package, as they
-            would be had it imported them.
+        submodules: names of submodules that are attributes of the package, as if it imported them.
     """
 
     def load(name: str) -> Any:
@@ -40,6 +39,6 @@ def lazy_exports(
         return value
 
     def names() -> list[str]:
-        return sorted({*vars(sys.modules[package]), *exports, *submodules})
+        return sorted({*sys.modules[package].__all__, *submodules})
 
     return load, names

@@ -1,8 +1,8 @@
 """Writes the generated files: `make generate`, or compares them: `make generate-check`.
 
-The pinned generator reads openapi.yaml, openapi-generator-config.yaml and templates/, and runs on
-the Java that its package brings. What it writes is then formatted by the pinned ruff, and that is
-all that happens to a generated file.
+The pinned generator reads openapi.yaml, openapi-generator-config.yaml, templates/ and the table of
+public names in tools/exports.py, and runs on the Java that its package brings. The pinned ruff then
+sorts its imports and formats it, and that is all that happens to a generated file.
 
 The generator always writes into an empty folder, never into the checkout. So it cannot touch a
 hand-written file, a file that it no longer writes is known by its absence, and comparing is the
@@ -13,15 +13,19 @@ the two kinds of file.
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from exports import template_properties
+
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = Path(sys.executable).parent
-INPUTS = ("openapi.yaml", "openapi-generator-config.yaml", ".openapi-generator-ignore", "templates")
+CONFIG = "openapi-generator-config.yaml"
+INPUTS = ("openapi.yaml", CONFIG, ".openapi-generator-ignore", "templates")
 FILES = Path(".openapi-generator", "FILES")
 VERSION = Path(".openapi-generator", "VERSION")
 
@@ -38,18 +42,22 @@ def generate(folder: Path) -> set[Path]:
     """
     for name in INPUTS:
         _copy(ROOT / name, folder / name)
+    with (folder / CONFIG).open("a", encoding="utf-8") as options:  # JSON is YAML
+        options.write(f"additionalProperties: {json.dumps(template_properties())}\n")
     _run(
         "openapi-generator-cli",
         "generate",
         f"--input-spec={folder / 'openapi.yaml'}",
-        f"--config={folder / 'openapi-generator-config.yaml'}",
+        f"--config={folder / CONFIG}",
         f"--template-dir={folder / 'templates'}",
         f"--output={folder}",
         cwd=folder,
     )
     written = listed(folder)
     modules = sorted(str(path) for path in written if path.suffix == ".py")
-    _run("ruff", "format", f"--config={ROOT / 'pyproject.toml'}", *modules, cwd=folder)
+    config = f"--config={ROOT / 'pyproject.toml'}"
+    _run("ruff", "check", "--select=I", "--fix", config, *modules, cwd=folder)
+    _run("ruff", "format", config, *modules, cwd=folder)
     return {*written, FILES, VERSION}
 
 

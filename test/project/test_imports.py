@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import json
 import pkgutil
+import pydoc
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from exports import template_properties
 
 import acp_client_v0_1
 
@@ -139,6 +141,33 @@ else:
     raise SystemExit("no AttributeError")
 """
     loaded_by(script)
+
+
+@pytest.mark.parametrize("name", LAZY_PACKAGES)
+def test_dir_lists_public_names_only(name: str) -> None:
+    package = importlib.import_module(name)
+    submodules = {each.rpartition(".")[2] for each in MODULES if each.rpartition(".")[0] == name}
+    assert set(package.__all__) <= set(dir(package)) <= {*package.__all__, *submodules}
+    assert dir(package) == sorted(dir(package))
+
+
+def test_the_package_exports_what_the_table_and_the_contract_say() -> None:
+    listed = {
+        each["export"]: f"acp_client_v0_1.{each['module']}"
+        for group in template_properties()["exportGroups"]
+        for each in group["exports"]
+    }
+    decided = {*acp_client_v0_1.api.__all__, *acp_client_v0_1.models.__all__, "__version__"}
+    exported = set(acp_client_v0_1.__all__)
+    assert exported - decided == set(listed), "run `make generate` after a change of exports"
+    for name, module in listed.items():
+        home = importlib.import_module(module)
+        assert name in home.__all__ and getattr(home, name) is getattr(acp_client_v0_1, name)
+
+
+def test_help_begins_with_what_the_package_is_for() -> None:
+    shown = pydoc.plain(pydoc.render_doc(acp_client_v0_1))
+    assert "acp_client_v0_1 - Run AI agents on any server" in shown
 
 
 def test_submodules_are_reachable_without_importing_them() -> None:

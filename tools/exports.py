@@ -1,0 +1,67 @@
+"""The public names of the package, apart from operations and models, which the contract decides.
+
+`make generate` writes `acp_client_v0_1/__init__.py` from this table. A new public name is one line
+here. A new class of errors is none: all in `__all__` of `acp_client_v0_1/exceptions.py` are public.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).resolve().parent.parent / "acp_client_v0_1"
+
+# Group, as a comment in `__all__`: module inside the package: the names that it defines.
+GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
+    "the client": {
+        "api_client": ("ApiClient",),
+        "api_response": ("ApiResponse",),
+        "configuration": ("Configuration",),
+        "streaming": ("EventStream", "ServerSentEvent", "SSEParser"),
+        "waiting": ("wait_for_run_output",),
+    },
+}
+
+# Modules that are attributes of the package without being imported.
+SUBMODULES = (
+    "api",
+    "api_client",
+    "api_response",
+    "configuration",
+    "exceptions",
+    "models",
+    "rest",
+    "streaming",
+    "waiting",
+)
+
+
+def template_properties() -> dict[str, Any]:
+    """The table in the form that `templates/__init__package.mustache` reads."""
+    groups = {**GROUPS, "errors": {"exceptions": _errors()}}
+    return {
+        "exportGroups": [
+            {
+                "group": group,
+                "exports": [
+                    {"export": name, "module": module}
+                    for module, names in modules.items()
+                    for name in names
+                ],
+            }
+            for group, modules in groups.items()
+        ],
+        "submodules": [{"submodule": name} for name in SUBMODULES],
+    }
+
+
+def _errors() -> tuple[str, ...]:
+    """The classes among the public names of exceptions.py, read without importing it."""
+    tree = ast.parse((PACKAGE / "exceptions.py").read_text("utf-8"))
+    (names,) = (
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    )
+    return tuple(name for name in names if name[0].isupper())
