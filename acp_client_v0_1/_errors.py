@@ -1,42 +1,44 @@
-"""The base of the error tree: what all errors share, and the errors of arguments.
+"""The base classes of the error tree, and the functions that write an error's message.
 
-Strategy: `exceptions` is the public home of these classes and draws the tree; they are written
-apart from it so that either file stays short. A status error's class registers its status.
+`exceptions` is the public home of these classes and draws the tree. Classes that load later derive
+from these without loading `exceptions`. A class declares the status that it stands for:
+``class NotFoundException(ApiException, status=404)``.
 
-Invariants: errors pickle by their data, whatever arguments their constructors take; `str()` of a
-failed call is one bounded line.
+Invariants: an error pickles by its attributes, whatever its constructor takes; `str()` of a failed
+call is one bounded, printable line, whatever the server sent.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, cast
 
 from typing_extensions import TypedDict
 
 __all__ = [
-    "AnswerFields",
     "ApiAttributeError",
     "ApiException",
     "ApiKeyError",
     "ApiTypeError",
     "ApiValueError",
     "OpenApiException",
+    "ResponseFields",
     "bounded",
     "one_line",
-    "path_of",
     "render_path",
-    "server_words",
-    "without_userinfo",
 ]
 
 _PUBLIC_HOME = "acp_client_v0_1.exceptions"  # what a traceback shows
-_LONGEST_WORDS = 300  # characters of the server's words that an error shows
-_LONGEST_REASON = 1_000  # of a reason, which may list several faults
+_LONGEST_MESSAGE = 300  # characters of the server's message that an error shows
+_LONGEST_REASON = 1_000  # characters of a reason, which may list several faults
 _SEARCHED = 10_000  # characters of an HTML page, or any other text, that are looked at
-_JOINERS = "\u200c\u200d"  # which some scripts and emoji need
+_JOINERS = "\u200c\u200d"  # not printable, but some scripts and emoji need them
 _AMBIGUOUS = "the server may have carried out the request, so it was not sent again"
+_UNSERVED = (
+    "the response names no missing run, agent or thread, so the server may not serve this path: "
+    "is the base path of host right?"
+)
 
 
 def render_path(path_to_item: Sequence[int | str]) -> str:
@@ -74,7 +76,7 @@ class OpenApiException(Exception):
 
 
 class _ArgumentError(OpenApiException):
-    """What the errors of arguments share.
+    """An argument or setting cannot be used.
 
     Args:
         msg: What is wrong; names the parameter.
@@ -90,7 +92,7 @@ class _ArgumentError(OpenApiException):
 
 
 class ApiTypeError(_ArgumentError, TypeError):
-    """An argument or setting has the wrong type.
+    """An argument or setting has the wrong type; also a ``TypeError``.
 
     Args:
         msg: What is wrong; names the parameter.
@@ -112,19 +114,19 @@ class ApiTypeError(_ArgumentError, TypeError):
 
 
 class ApiValueError(_ArgumentError, ValueError):
-    """An argument or setting has a value that cannot be used."""
+    """An argument or setting has a value that cannot be used; also a ``ValueError``."""
 
 
 class ApiAttributeError(_ArgumentError, AttributeError):
-    """An attribute does not exist or cannot be used."""
+    """An attribute does not exist or cannot be used; also an ``AttributeError``."""
 
 
 class ApiKeyError(_ArgumentError, KeyError):
-    """A key is missing."""
+    """A key is missing; also a ``KeyError``."""
 
 
 class _HttpResponse(Protocol):
-    """What an error takes from an answer."""
+    """What an error takes from a response; what else it takes may be missing."""
 
     @property
     def status(self) -> int: ...
@@ -134,8 +136,8 @@ class _HttpResponse(Protocol):
     def headers(self) -> Any: ...
 
 
-class AnswerFields(TypedDict, total=False):
-    """What is known of the answer, for errors that have data of their own."""
+class ResponseFields(TypedDict, total=False):
+    """What is known of the response, for errors whose constructors take more than that."""
 
     status: int | None
     headers: Mapping[str, str] | None
@@ -145,16 +147,16 @@ class AnswerFields(TypedDict, total=False):
 
 
 class ApiException(OpenApiException):
-    """A call failed.
+    """A call failed; raised itself for a status that has no class of its own.
 
     Args:
-        status: HTTP status code, or None where no answer came.
+        status: HTTP status code, None if there was no response.
         reason: The status line's reason phrase, or what went wrong.
-        http_resp: The answer, from which status, reason, headers, method and URL are taken
+        http_resp: The response, from which status, reason, headers, method and URL are taken
             unless they are given.
-        body: The answer's body as text.
+        body: The response's body as text.
         data: The parsed body: JSON if it parses, else the text.
-        headers: The answer's headers.
+        headers: The response's headers.
         method: The request's method.
         url: The request's URL; user information in it is dropped.
     """
@@ -163,7 +165,11 @@ class ApiException(OpenApiException):
     _before_reason: ClassVar[str] = " "  # what stands between status and reason
 
     ambiguous: bool = False
-    """True if the request changes something and may have been carried out all the same."""
+    """True if the request changes something and the server may have carried it out."""
+    attempts: int = 1
+    """How often the request was sent."""
+    elapsed: float = 0.0
+    """Seconds from the beginning of the call to its failure, 0 if that is not known."""
 
     def __init__(
         self,
@@ -183,15 +189,16 @@ class ApiException(OpenApiException):
             headers = http_resp.headers if headers is None else headers
             method = getattr(http_resp, "method", None) if method is None else method
             url = getattr(http_resp, "url", None) if url is None else url
-            if getattr(http_resp, "ambiguous", False):
-                self.ambiguous = True
+            for name in ("ambiguous", "attempts", "elapsed"):
+                if hasattr(http_resp, name):
+                    setattr(self, name, getattr(http_resp, name))
         self.status = status
         self.reason = reason
         self.body = body
         self.data: Any = data
         self.headers = headers
         self.method = method
-        self.url: str | None = without_userinfo(url)
+        self.url: str | None = _without_userinfo(url)
         super().__init__(reason)
 
     def __init_subclass__(cls, *, status: int | None = None) -> None:
@@ -203,10 +210,10 @@ class ApiException(OpenApiException):
     def from_response(
         cls, *, http_resp: _HttpResponse, body: str | None, data: Any
     ) -> ApiException:
-        """Build the error of an answer's status, of the class that stands for it.
+        """Build the error for a response, of the class that stands for its status.
 
         Args:
-            http_resp: The answer.
+            http_resp: The response.
             body: Its body as text.
             data: Its body parsed.
 
@@ -218,37 +225,52 @@ class ApiException(OpenApiException):
         return kind(http_resp=http_resp, body=body, data=data)
 
     def __str__(self) -> str:
-        parts = [self._headline()]
-        words = self._words()
-        if words:
-            parts.append(words)
-        if self.ambiguous:
-            parts.append(_AMBIGUOUS)
-        return ": ".join(parts)
+        line = ": ".join(filter(None, (self._headline(), self._message())))
+        return "; ".join((line, *self._notes()))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self}>"
 
+    def _request(self) -> str:
+        """Name the request: its method and path, "" if neither is known."""
+        return " ".join(filter(None, (self.method, _path_of(self.url))))
+
     def _headline(self) -> str:
-        where = " ".join(filter(None, (self.method, path_of(self.url))))
+        request, outcome = self._request(), one_line(self.reason)
         if self.status is None:
-            return f"{where}: {one_line(self.reason)}" if where else one_line(self.reason)
-        answer = f"{self.status}{self._before_reason}{one_line(self.reason)}".rstrip()
-        return f"{where} answered {answer}" if where else answer
+            return f"{request}: {outcome}" if request else outcome
+        outcome = f"{self.status}{self._before_reason}{outcome}".rstrip(": ")
+        return f"{request} returned {outcome}" if request else outcome
 
-    def _words(self) -> str:
-        location = self.headers.get("location") if self.headers else None
+    def _message(self) -> str:
+        """Quote the server, "" if it says no more than the status does."""
+        message = bounded(_server_message(self.data if self.data is not None else self.body))
+        reason = one_line(self.reason)
+        known = (reason.lower(), f"{self.status} {reason}".lower())
+        return "" if message.lower() in known else message
+
+    def _notes(self) -> Iterator[str]:
+        """What the headers and the attempts add to the server's message."""
+        headers = self.headers or {}
+        location, pause = headers.get("location"), headers.get("retry-after")
         if location and self.status is not None and 300 <= self.status <= 399:
-            target = without_userinfo(location) or ""
-            return f"redirect to {one_line(target.partition('?')[0])} not followed"
-        return bounded(server_words(self.data if self.data is not None else self.body))
+            target = _without_userinfo(location) or ""
+            yield f"redirect to {one_line(target.partition('?')[0])} not followed"
+        if pause and self.status in (429, 503):
+            yield f"Retry-After: {one_line(pause, 100)}{' s' if pause.strip().isdigit() else ''}"
+        if self.attempts > 1:
+            yield f"after {self.attempts} attempts in {self.elapsed:.1f} s"
+        if self.ambiguous:
+            yield _AMBIGUOUS
+        if self.status == 404 and self._message().lower() in ("", "not found"):
+            yield _UNSERVED
 
 
-# The words of errors: pure functions from what a server sent to one bounded, printable line.
+# Messages: from what a server sent to one bounded, printable line.
 
 
 def one_line(text: object, limit: int = _LONGEST_REASON) -> str:
-    """Write a text in one line: white space collapsed, what cannot be printed as U+FFFD, cut."""
+    """Write a text in one line, bounded; whitespace collapses, what is not printable is U+FFFD."""
     if text is None:
         return ""
     line = " ".join(str(text)[:_SEARCHED].split())
@@ -257,12 +279,12 @@ def one_line(text: object, limit: int = _LONGEST_REASON) -> str:
     return bounded(line, limit)
 
 
-def bounded(text: str, limit: int = _LONGEST_WORDS) -> str:
-    """Cut a text to the length that an error shows."""
+def bounded(text: str, limit: int = _LONGEST_MESSAGE) -> str:
+    """Shorten a text to ``limit`` characters; an ellipsis takes the place of the rest."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def without_userinfo(url: str | None) -> str | None:
+def _without_userinfo(url: str | None) -> str | None:
     """Drop ``user:password@`` from a URL."""
     if url is None or "@" not in url:
         return url
@@ -270,13 +292,13 @@ def without_userinfo(url: str | None) -> str | None:
     return scheme + authority.rpartition("@")[2] + rest
 
 
-def path_of(url: str | None) -> str | None:
+def _path_of(url: str | None) -> str | None:
     """Give the path of a URL, without its query."""
     return None if url is None else one_line(re.split("[?#]", _split(url)[2])[0]) or "/"
 
 
 def _split(url: str) -> tuple[str, str, str]:
-    """Split a URL, a valid one or not, before and after its authority (RFC 3986, section 3.2)."""
+    """Split a URL, valid or not, before and after its authority (RFC 3986, section 3.2)."""
     scheme, mark, rest = url.partition("://")
     if not mark:
         return "", "", url
@@ -284,26 +306,26 @@ def _split(url: str) -> tuple[str, str, str]:
     return scheme + "://", rest[:end], rest[end:]
 
 
-def server_words(data: Any) -> str:
-    """Find what the server has to say in the error bodies that exist in the wild."""
+def _server_message(data: Any) -> str:
+    """Find the server's message in a body; servers put it into many forms."""
     try:
-        return _words(data)
+        return _message_in(data)
     except RecursionError:
-        return ""  # nested a thousand times, which says nothing to anybody
+        return ""  # nested a thousand times, which is no message
 
 
-def _words(data: Any) -> str:
+def _message_in(data: Any) -> str:
     if isinstance(data, Mapping):
         members = cast("Mapping[str, Any]", data)
         for key in ("detail", "message", "error", "title", "description"):
             if members.get(key):
-                return _words(members[key])
+                return _message_in(members[key])
         return one_line(dict(members)) if members else ""
     if isinstance(data, Sequence) and not isinstance(data, (str, bytes)):
         items = cast("Sequence[object]", data)
         return "; ".join(_field_error(item) for item in items[:5])
     if isinstance(data, str) and data.lstrip()[:1] == "<":
-        return _html_words(data[:_SEARCHED])
+        return _html_message(data[:_SEARCHED])
     return one_line(data)
 
 
@@ -315,10 +337,11 @@ def _field_error(item: Any) -> str:
         if isinstance(steps, Sequence):
             place = one_line(".".join(map(str, cast("Sequence[object]", steps))))
         return f"{place}: {one_line(entry['msg'])}" if place else one_line(entry["msg"])
-    return _words(item)
+    return _message_in(item)
 
 
-def _html_words(text: str) -> str:
+def _html_message(text: str) -> str:
+    """Give the title of an HTML page, or else its text."""
     title = re.search(r"<title[^>]*>([^<]*)", text, re.IGNORECASE)
     if title and title[1].strip():
         return one_line(title[1])

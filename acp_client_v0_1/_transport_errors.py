@@ -1,10 +1,8 @@
-"""The branch of the error tree below ``TransportException``: no usable answer came.
+"""The errors below ``TransportException``: no usable response came.
 
-Strategy: `exceptions` is the public home of these classes and draws the tree. They stand apart
-from it since their base class is urllib3's as well, and loading urllib3 takes longer than loading
-all the rest that a script imports; what only handles other errors goes without.
-
-Invariants: those of `exceptions`.
+`exceptions` is the public home of these classes and draws the tree. They are a file of their own
+because their base class is also urllib3's, and urllib3 takes longer to load than everything else
+that a script imports; a script that handles only other errors does not load it.
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ from __future__ import annotations
 from typing_extensions import Unpack
 from urllib3.exceptions import HTTPError
 
-from acp_client_v0_1._errors import AnswerFields, ApiException, one_line, path_of
+from acp_client_v0_1._errors import ApiException, ResponseFields, one_line
 
 __all__ = [
     "ApiTimeoutError",
@@ -27,23 +25,23 @@ __all__ = [
 
 
 class TransportException(ApiException, HTTPError):
-    """No usable answer came; also an ``urllib3.exceptions.HTTPError``."""
+    """No usable response came; also urllib3's ``HTTPError``."""
 
     sent: bool = False
     """True if the server may have received the request, or a part of it."""
 
     def _headline(self) -> str:
-        where = " ".join(filter(None, (self.method, path_of(self.url))))
+        request, reason = self._request(), one_line(self.reason)
         if self.status is not None:
-            where = f"{where} failed after status {self.status}".strip()
-        return f"{where}: {one_line(self.reason)}" if where else one_line(self.reason)
+            request = f"{request} failed after status {self.status}".strip()
+        return f"{request}: {reason}" if request else reason
 
-    def _words(self) -> str:
+    def _message(self) -> str:
         return ""
 
 
 class ConnectionException(TransportException):
-    """The connection could not be made, was reset, or ended too early."""
+    """The connection was refused, reset, or closed before the response was complete."""
 
 
 class NameResolutionException(TransportException):
@@ -51,7 +49,7 @@ class NameResolutionException(TransportException):
 
 
 class ProxyException(TransportException):
-    """The proxy could not be reached or refused to connect."""
+    """The proxy could not be reached, or refused to connect."""
 
 
 class TLSException(TransportException):
@@ -59,31 +57,29 @@ class TLSException(TransportException):
 
 
 class ProtocolException(TransportException):
-    """What the server sent is not valid HTTP, or its redirect must not be followed."""
+    """The server sent something that is not valid HTTP, or a redirect that is not followed."""
 
 
 class ApiTimeoutError(TransportException, TimeoutError):
-    """The call ran out of its time, or the connection was silent for too long."""
+    """The call ran out of time, or the connection was silent too long; also a ``TimeoutError``."""
 
 
 class StreamInterrupted(TransportException):
-    """A stream ended before HTTP says that it is complete.
+    """A stream ended before it was complete; ``last_event_id`` says where to resume.
 
     Args:
         last_event_id: The id to resume from, "" if there is none.
         reason: What happened.
-        answer: ``status``, ``headers``, ``method`` and ``url`` of the stream.
+        response: ``status``, ``headers``, ``method`` and ``url`` of the stream.
     """
 
-    def __init__(self, *, last_event_id: str, reason: str, **answer: Unpack[AnswerFields]) -> None:
-        super().__init__(reason=reason, **answer)
+    def __init__(
+        self, *, last_event_id: str, reason: str, **response: Unpack[ResponseFields]
+    ) -> None:
+        super().__init__(reason=reason, **response)
         self.last_event_id = last_event_id
 
     def _headline(self) -> str:
-        where = " ".join(filter(None, (self.method, path_of(self.url)))) or "the stream"
-        event = (
-            f"after event {one_line(self.last_event_id)!r}"
-            if self.last_event_id
-            else "before any event id"
-        )
-        return f"{where} was interrupted {event}: {one_line(self.reason)}"
+        request, last_id = self._request() or "the stream", one_line(self.last_event_id)
+        event = f"after event {last_id!r}" if last_id else "before any event id"
+        return f"{request} was interrupted {event}: {one_line(self.reason)}"

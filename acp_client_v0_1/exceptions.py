@@ -3,8 +3,10 @@
 ::
 
     OpenApiException
-    ├── ApiTypeError, ApiValueError,        a bad argument or setting, found before anything
-    │   ApiKeyError, ApiAttributeError      is sent (also TypeError, ValueError, ...)
+    ├── ApiTypeError                        before anything is sent: a wrong type
+    ├── ApiValueError                       before anything is sent: a wrong value
+    ├── ApiKeyError
+    ├── ApiAttributeError
     └── ApiException                        a call failed
         ├── BadRequestException             400
         ├── UnauthorizedException           401
@@ -14,23 +16,26 @@
         ├── UnprocessableEntityException    422
         ├── TooManyRequestsException        429
         ├── ServiceException                5xx
-        ├── TransportException              no usable answer (also urllib3's HTTPError)
-        │   ├── ConnectionException         refused, reset, closed, cut short
+        ├── TransportException              no usable response (also urllib3's HTTPError)
+        │   ├── ConnectionException         refused, reset, closed, truncated
         │   ├── NameResolutionException     the host's name has no address
         │   ├── ProxyException              the proxy failed or refused
         │   ├── TLSException                handshake or certificate
-        │   ├── ProtocolException           what came is not valid HTTP, or a refused redirect
+        │   ├── ProtocolException           not valid HTTP, or a refused redirect
         │   ├── ApiTimeoutError             out of time (also the builtin TimeoutError)
         │   └── StreamInterrupted           a stream died before its end
-        ├── ResponseDecodeError             the answer's bytes cannot be decoded
+        ├── ResponseDecodeError             the response's bytes cannot be decoded
         │   └── ResponseValidationError     decoded, but not what the contract says
         ├── StreamDecodeError               one event of a stream cannot be decoded
         ├── EventTooLarge                   one event of a stream exceeds the limit
         └── RunWaitTimeout                  waiting for a run ran out of time (also TimeoutError)
 
-Strategy: an error is plain data (status, reason, headers, body, parsed data, method, URL), never a
-live response, so that each of them pickles and copies. The branch of ``TransportException`` loads
-when one of its names is first used, urllib3 with it.
+An error is plain data (status, reason, headers, body, parsed data, method, URL), never a live
+response, so every error pickles and copies. `_errors` has the base classes. Classes in
+`_transport_errors` load when they are first used, and urllib3 with them.
+
+A new class stands in three places of this file (the tree, ``__all__``, the class itself) and in the
+table of docs/guides/errors.md, which repeats the first line of its docstring. Tests compare them.
 
 Invariants: ``str()`` is one bounded line; a URL is kept without user information and shown as its
 path; request headers are never kept, so credentials cannot appear.
@@ -43,13 +48,13 @@ from typing import TYPE_CHECKING, ClassVar
 from typing_extensions import Unpack
 
 from acp_client_v0_1._errors import (
-    AnswerFields,
     ApiAttributeError,
     ApiException,
     ApiKeyError,
     ApiTypeError,
     ApiValueError,
     OpenApiException,
+    ResponseFields,
     bounded,
     one_line,
     render_path,
@@ -57,31 +62,15 @@ from acp_client_v0_1._errors import (
 from acp_client_v0_1._lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from acp_client_v0_1._transport_errors import ApiTimeoutError as ApiTimeoutError
-    from acp_client_v0_1._transport_errors import ConnectionException as ConnectionException
-    from acp_client_v0_1._transport_errors import NameResolutionException as NameResolutionException
-    from acp_client_v0_1._transport_errors import ProtocolException as ProtocolException
-    from acp_client_v0_1._transport_errors import ProxyException as ProxyException
-    from acp_client_v0_1._transport_errors import StreamInterrupted as StreamInterrupted
-    from acp_client_v0_1._transport_errors import TLSException as TLSException
-    from acp_client_v0_1._transport_errors import TransportException as TransportException
-else:
-    # They have a base class of urllib3's, which takes long to load.
-    __getattr__, __dir__ = lazy_exports(
-        __name__,
-        dict.fromkeys(
-            (
-                "ApiTimeoutError",
-                "ConnectionException",
-                "NameResolutionException",
-                "ProtocolException",
-                "ProxyException",
-                "StreamInterrupted",
-                "TLSException",
-                "TransportException",
-            ),
-            "acp_client_v0_1._transport_errors",
-        ),
+    from acp_client_v0_1._transport_errors import (
+        ApiTimeoutError,
+        ConnectionException,
+        NameResolutionException,
+        ProtocolException,
+        ProxyException,
+        StreamInterrupted,
+        TLSException,
+        TransportException,
     )
 
 __all__ = [
@@ -117,48 +106,48 @@ __all__ = [
 
 
 class BadRequestException(ApiException, status=400):
-    """The server answered 400."""
+    """Status 400: the request is malformed."""
 
 
 class UnauthorizedException(ApiException, status=401):
-    """The server answered 401: credentials are missing or wrong."""
+    """Status 401: the credentials are missing or wrong."""
 
 
 class ForbiddenException(ApiException, status=403):
-    """The server answered 403: the credentials do not allow this."""
+    """Status 403: the credentials do not allow this."""
 
 
 class NotFoundException(ApiException, status=404):
-    """The server answered 404."""
+    """Status 404: no such run, agent or thread, or a path that is not served."""
 
 
 class ConflictException(ApiException, status=409):
-    """The server answered 409: the state of the resource does not allow this."""
+    """Status 409: the state of the run or thread does not allow this."""
 
 
 class UnprocessableEntityException(ApiException, status=422):
-    """The server answered 422: it understood the request and refuses its content."""
+    """Status 422: the server understood the request and refuses its content."""
 
 
 class TooManyRequestsException(ApiException, status=429):
-    """The server answered 429, and no time or no retry was left."""
+    """Status 429: too many requests, and no retry was left or would have come too late."""
 
 
 class ServiceException(ApiException, status=500):
-    """The server answered 5xx."""
+    """Status 5xx: the server failed."""
 
 
 class ResponseDecodeError(ApiException):
-    """The answer's bytes cannot be decoded: bad compression, bad JSON, a wrong content type."""
+    """The response cannot be decoded: its compression or its content type."""
 
     _before_reason: ClassVar[str] = ": "
 
-    def _words(self) -> str:
+    def _message(self) -> str:
         return bounded(one_line(self.body))
 
 
 class ResponseValidationError(ResponseDecodeError):
-    """The answer is JSON, but not what the contract says; ``body`` keeps all of it."""
+    """The response is not JSON, or does not fit the contract; ``body`` keeps all of it."""
 
 
 class StreamDecodeError(ApiException):
@@ -170,7 +159,7 @@ class StreamDecodeError(ApiException):
         offset: Bytes from the start of the stream to the event.
         excerpt: The beginning of the event's data, bounded.
         reason: What is wrong with it.
-        answer: ``status``, ``headers``, ``method`` and ``url`` of the stream; ``body`` is all
+        response: ``status``, ``headers``, ``method`` and ``url`` of the stream; ``body`` is all
             of the event's data.
     """
 
@@ -182,9 +171,9 @@ class StreamDecodeError(ApiException):
         offset: int,
         excerpt: str,
         reason: str,
-        **answer: Unpack[AnswerFields],
+        **response: Unpack[ResponseFields],
     ) -> None:
-        super().__init__(reason=reason, **answer)
+        super().__init__(reason=reason, **response)
         self.event_id = event_id
         self.event_name = event_name
         self.offset = offset
@@ -204,26 +193,34 @@ class EventTooLarge(ApiException):
 
     Args:
         limit: The limit in bytes.
-        answer: ``status``, ``headers``, ``method`` and ``url`` of the stream.
+        response: ``status``, ``headers``, ``method`` and ``url`` of the stream.
     """
 
     _before_reason: ClassVar[str] = ": "
 
-    def __init__(self, *, limit: int, **answer: Unpack[AnswerFields]) -> None:
-        super().__init__(reason=f"an event is larger than max_event_bytes={limit}", **answer)
+    def __init__(self, *, limit: int, **response: Unpack[ResponseFields]) -> None:
+        super().__init__(reason=f"an event is larger than max_event_bytes={limit}", **response)
         self.limit = limit
 
 
 class RunWaitTimeout(ApiException, TimeoutError):
-    """A run had no output when the time for waiting was over; the run itself goes on.
+    """Waiting for a run ran out of time, and the run goes on; also a ``TimeoutError``.
 
     Args:
         run_id: The run that was waited for.
         elapsed: Seconds spent waiting.
-        reason: What was waited for, if not just the output.
+        reason: The message, if it is not only that there is no output.
     """
 
     def __init__(self, *, run_id: str, elapsed: float, reason: str | None = None) -> None:
         super().__init__(reason=reason or f"run {run_id} has no output after {elapsed:.1f} s")
         self.run_id = run_id
         self.elapsed = elapsed
+
+
+if not TYPE_CHECKING:
+    # Last, when every other name is defined: the names that are missing load on first use.
+    _later = [name for name in __all__ if name not in globals()]
+    __getattr__, __dir__ = lazy_exports(
+        __name__, dict.fromkeys(_later, "acp_client_v0_1._transport_errors")
+    )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import builtins
 import copy
+import inspect
 import pickle
+import re
+from pathlib import Path
 
 import pytest
 import urllib3.exceptions
@@ -30,7 +33,7 @@ TREE = [getattr(exceptions, name) for name in exceptions.__all__ if name != "ren
 AT = {"method": "GET", "url": "http://h:1/runs/r1?x=1"}
 
 
-class Answer:
+class Response:
     def __init__(self, status, reason="Reason", headers=None):
         self.status, self.reason, self.headers = status, reason, HTTPHeaderDict(headers or {})
         self.method, self.url = "POST", "http://u:planted@h:1/runs"
@@ -90,9 +93,28 @@ def test_what_each_error_also_is():
     assert issubclass(ResponseValidationError, exceptions.ResponseDecodeError)
 
 
-def test_the_tree_at_the_top_of_the_file_names_every_error():
-    for kind in TREE:
-        assert kind.__name__ in exceptions.__doc__
+def test_the_tree_at_the_top_of_the_file_is_the_tree_of_the_classes():
+    drawn, path = {}, {}
+    for line in exceptions.__doc__.splitlines():
+        if found := re.match(r"    ([│ ]*[├└]── )?([A-Z]\w+)( {2,}|$)", line):
+            depth = len(found[1] or "") // 4
+            path[depth] = found[2]
+            drawn[found[2]] = path[depth - 1] if depth else None
+    assert set(drawn) == {kind.__name__ for kind in TREE}
+    for name, parent in drawn.items():
+        bases = [base for base in getattr(exceptions, name).__mro__[1:] if base in TREE]
+        assert parent == (bases[0].__name__ if bases else None), name
+
+
+def test_the_table_of_the_guide_says_of_each_error_what_its_docstring_says():
+    order = [name for name in re.findall(r"\w+", exceptions.__doc__) if name in exceptions.__all__]
+    rows = []
+    for name in dict.fromkeys(order):
+        summary = inspect.getdoc(getattr(exceptions, name)).partition("\n")[0]
+        rows.append(f"| `{name}` | {summary.removesuffix('.').replace('``', '`')} |")
+    page = Path(__file__).parents[2] / "docs" / "guides" / "errors.md"
+    table = page.read_text("utf-8").partition("| exception | when |\n|---|---|\n")[2]
+    assert table.partition("\n\n")[0] == "\n".join(rows)
 
 
 def test_rest_exports_the_status_errors():
@@ -120,7 +142,7 @@ def test_rest_exports_the_status_errors():
     ],
 )
 def test_each_status_has_its_class(status, name):
-    error = ApiException.from_response(http_resp=Answer(status), body='"no"', data="no")
+    error = ApiException.from_response(http_resp=Response(status), body='"no"', data="no")
     assert type(error).__name__ == name
     assert (error.status, error.reason, error.body, error.data) == (status, "Reason", '"no"', "no")
     assert (error.method, error.url) == ("POST", "http://h:1/runs")
@@ -146,8 +168,8 @@ def test_each_status_has_its_class(status, name):
     ],
 )
 def test_the_servers_own_words(data, words):
-    error = ApiException.from_response(http_resp=Answer(404, "Not Found"), body=None, data=data)
-    assert str(error) == f"POST /runs answered 404 Not Found: {words}"
+    error = ApiException.from_response(http_resp=Response(404, "Not Found"), body=None, data=data)
+    assert str(error) == f"POST /runs returned 404 Not Found: {words}"
 
 
 HOSTILE = "\ud83d \x1b[31m\0\x07\x85\u202e\u2028 and so on " * 40_000
@@ -181,15 +203,15 @@ def test_words_keep_what_scripts_and_emoji_need():
 
 @pytest.mark.parametrize("data", ["", None, {}, []])
 def test_no_words_from_the_server(data):
-    error = ApiException.from_response(http_resp=Answer(404, ""), body="", data=data)
-    assert str(error) == "POST /runs answered 404"
+    error = ApiException.from_response(http_resp=Response(409, ""), body="", data=data)
+    assert str(error) == "POST /runs returned 409"
 
 
 def test_words_of_this_package_are_set_apart_from_the_status():
     at = {"method": "GET", "url": "http://h/runs"}
     wrong = ResponseDecodeError(200, "expected this", body="got that", **at)
-    assert str(wrong) == "GET /runs answered 200: expected this: got that"
-    assert str(EventTooLarge(limit=9, status=200, **at)).startswith("GET /runs answered 200: an ")
+    assert str(wrong) == "GET /runs returned 200: expected this: got that"
+    assert str(EventTooLarge(limit=9, status=200, **at)).startswith("GET /runs returned 200: an ")
 
 
 @pytest.mark.parametrize(
@@ -211,8 +233,9 @@ def test_words_of_the_other_errors():
     assert str(ConnectionException(reason="refused", **AT)) == "GET /runs/r1: refused"
     cut = ConnectionException(200, "cut", **AT)
     assert str(cut) == "GET /runs/r1 failed after status 200: cut"
-    cut.ambiguous = True
-    assert str(cut).endswith(
+    cut.ambiguous, cut.attempts, cut.elapsed = True, 3, 1.25
+    assert str(cut) == (
+        "GET /runs/r1 failed after status 200: cut; after 3 attempts in 1.2 s; "
         "the server may have carried out the request, so it was not sent again"
     )
     stream = StreamInterrupted(last_event_id="7", reason="cut", **AT)
@@ -226,5 +249,5 @@ def test_words_of_the_other_errors():
 def test_the_stock_constructor():
     error = ApiException(status=0, reason="text")
     assert (error.status, error.reason, error.body, error.headers) == (0, "text", None, None)
-    error = ApiException(http_resp=Answer(404, headers={"A": "b"}), body="no")
+    error = ApiException(http_resp=Response(404, headers={"A": "b"}), body="no")
     assert (error.status, error.headers["a"], error.body) == (404, "b", "no")

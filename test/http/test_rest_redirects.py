@@ -74,7 +74,7 @@ def test_a_post_is_never_turned_into_a_get(status):
     assert len(server.requests) == 1
     error = ApiException.from_response(http_resp=answered, body="", data=None)
     assert (
-        str(error) == f"POST /runs answered {status} Scripted: redirect to /elsewhere not followed"
+        str(error) == f"POST /runs returned {status} Scripted; redirect to /elsewhere not followed"
     )
 
 

@@ -91,7 +91,7 @@ def test_a_coding_that_nobody_knows_is_no_interruption():
     with (
         SocketServer(answer) as server,
         client(server) as runs,
-        pytest.raises(ResponseDecodeError, match=r"answered 200: .*'snow'.* not known"),
+        pytest.raises(ResponseDecodeError, match=r"returned 200: .*'snow'.* not known"),
     ):
         runs.get_run_stream("r")
 

@@ -1,0 +1,83 @@
+"""Mistakes, and what their messages say: what happened, where, and what to do next.
+
+A row is a function that makes one mistake, with the class of the error that it raises and phrases
+that stand in the message once. A user who reads only the message must know what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from support.socket_server import SocketServer, response
+
+from acp_client_v0_1 import (
+    ApiClient,
+    Configuration,
+    NotFoundException,
+    RunsApi,
+    ServiceException,
+    TooManyRequestsException,
+)
+
+Mistake = Callable[[], object]
+MISTAKES: list[Any] = []
+
+
+def mistake(error: type[BaseException], *phrases: str) -> Callable[[Mistake], Mistake]:
+    """Add a row: a function that raises this error, and the phrases of its message."""
+
+    def add(make: Mistake) -> Mistake:
+        MISTAKES.append(pytest.param(make, error, phrases, id=make.__name__))
+        return make
+
+    return add
+
+
+def get_run(*answers: Any, **settings: Any) -> object:
+    """Call `get_run` on a server that sends these bytes."""
+    with SocketServer(*answers) as server:
+        settings = {"host": server.url, "retries": False, **settings}
+        with ApiClient(Configuration(**settings)) as client:
+            return RunsApi(client).get_run("r1")
+
+
+@mistake(NotFoundException, "GET /runs/r1 returned 404", "is the base path of host right?")
+def a_wrong_base_path() -> None:
+    get_run(response(b'{"detail":"Not Found"}', 404, "Not Found"))
+
+
+@mistake(NotFoundException, "404 Not Found", "is the base path of host right?")
+def a_path_that_a_web_server_does_not_know() -> None:
+    page = b"<html><head><title>404 Not Found</title></head></html>"
+    get_run(response(page, 404, "Not Found", "text/html"))
+
+
+@mistake(TooManyRequestsException, "429 Too Many Requests; Retry-After: 300 s")
+def too_many_requests() -> None:
+    said = {"status": 429, "reason": "Too Many Requests", "retry_after": "300"}
+    get_run(response(b'{"detail":"Too Many Requests"}', **said), retries=3)
+
+
+@mistake(ServiceException, "503 Service Unavailable: busy; Retry-After: Fri, 31 Dec 2100")
+def a_service_that_names_a_date() -> None:
+    when = "Fri, 31 Dec 2100 23:59:59 GMT"
+    get_run(response(b'"busy"', 503, "Service Unavailable", retry_after=when))
+
+
+@pytest.mark.parametrize("make, kind, phrases", MISTAKES)
+def test_a_message_says_what_to_do(
+    make: Mistake, kind: type[BaseException], phrases: tuple[str, ...]
+) -> None:
+    with pytest.raises(kind) as raised:
+        make()
+    message = str(raised.value)
+    for phrase in phrases:
+        assert message.count(phrase) == 1, message
+
+
+def test_an_unknown_id_is_not_taken_for_a_wrong_path() -> None:
+    with pytest.raises(NotFoundException) as raised:
+        get_run(response(b'"there is no run r1"', 404, "Not Found"))
+    assert str(raised.value) == "GET /runs/r1 returned 404 Not Found: there is no run r1"
