@@ -15,15 +15,16 @@ FUZZERS := $(sort $(wildcard fuzz/fuzz_*.py))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help quickstart test docs-test fuzz bench check lint types contract generate \
+.PHONY: help quickstart test docs-test site fuzz bench check lint types contract generate \
 	generate-check dropin pyright dist dist-check compat compat-lowest format clean
 
 help:
 	@echo 'make quickstart   run the main job against a local server'
 	@echo 'make test         run the tests, the documented examples among them'
-	@echo 'make check        lint, types, contract, generated files, drop-in surface, packages'
+	@echo 'make check        lint, types, contract, generated files, drop-in surface, site, packages'
 	@echo 'make generate     write the generated files from openapi.yaml and templates/'
 	@echo 'make docs-test    run every example of README.md and docs/'
+	@echo 'make site         build the site of the documentation: build/site/index.html'
 	@echo 'make fuzz         search longer for inputs that break the parser'
 	@echo 'make bench        measure this client beside its peers, in one run'
 	@echo 'make compat       the suite on each interpreter with the oldest and newest dependencies'
@@ -40,7 +41,11 @@ test: $(VENV)/.installed-dev
 docs-test: $(VENV)/.installed-dev
 	@$(BIN)/pytest test/project/test_documentation.py
 
-check: lint types pyright contract generate-check dropin dist-check compat-lowest
+# A dead link, or a page that the navigation lacks, ends it with an error.
+site: $(VENV)/.installed-site
+	$(BIN)/python tools/build_site.py
+
+check: lint types pyright contract generate-check dropin site dist-check compat-lowest
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
@@ -90,7 +95,7 @@ fuzz: $(VENV)/.installed-dev
 	@for script in $(FUZZERS); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .cache .hypothesis
 
 # One environment; a stamp for each set of packages in it. The quickstart's set is small, so that
 # a newcomer's first command is quick; the generator's brings a Java of its own.
@@ -119,6 +124,10 @@ $(VENV)/.installed-bench: $(VENV)/.installed-dev
 
 $(VENV)/.installed-generate: $(VENV)/.installed-dev
 	$(PIP_INSTALL) --editable '.[dev,generate]'
+	@touch $@
+
+$(VENV)/.installed-site: $(VENV)/.installed-dev
+	$(PIP_INSTALL) --editable '.[dev,site]'
 	@touch $@
 
 $(VENV)/.installed-pyright: $(VENV)/.installed-dev

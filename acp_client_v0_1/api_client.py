@@ -49,7 +49,7 @@ _CONTENT_TYPE = instance_of("a str", str)
 class ApiClient(StockClient):
     """Sends the operations of the API classes; safe to share between threads.
 
-    Use it as a context manager, or call :meth:`close`, so that its connections are closed.
+    Use it as a context manager, or call `close`, so that its connections are closed.
 
     Attributes:
         configuration: where to and how requests are sent.
@@ -168,7 +168,7 @@ class ApiClient(StockClient):
             options: timeout (seconds), credentials, content type, headers and host of this call.
 
         Raises:
-            OpenApiException: the same as :meth:`call`.
+            OpenApiException: the same as `call`.
         """
         response = self._send(operation, arguments, options, stream=operation.streaming)
         result = self._result(operation, response)

@@ -20,7 +20,7 @@ PACKAGE = "acp_client_v0_1"
 # What may lie in a checkout without being part of it; .gitignore names the same.
 LITTER = shutil.ignore_patterns(
     ".git", ".venv*", "__pycache__", "*.py[cod]", "*.egg-info", "build", "dist", ".*_cache",
-    ".hypothesis", ".schemathesis",
+    ".cache", ".hypothesis", ".schemathesis",
 )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Reads the project's pages: their code blocks, their links and the anchors of their headings.
 
 It understands the Markdown that this project writes, no more: fenced blocks, ATX headings, inline
-links. The tests of the documentation and the check of the packages share it.
+links. The tests of the documentation, the site and the check of the packages share it.
 
 An HTML comment on the line before a code block is an instruction about that block:
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ _FENCE = re.compile(r"^(`{3,}|~{3,})\s*([A-Za-z0-9_+-]*)")
 _HEADING = re.compile(r"^(#{1,6})\s+(.*?)\s*#*$")
 _INSTRUCTION = re.compile(r"^<!--\s*docs-test:\s*(.*?)\s*-->$")
 _LINK = re.compile(r"\[[^\]]*\]\(([^()\s]*(?:\([^()\s]*\)[^()\s]*)*)(?:\s+\"[^\"]*\")?\)")
+_TARGET = re.compile(r"\]\(([^()\s]*(?:\([^()\s]*\)[^()\s]*)*)((?:\s+\"[^\"]*\")?)\)")
 _NAMED_ANCHOR = re.compile(r"<a\s+(?:name|id)=\"([^\"]+)\"")
 _CODE_SPAN = re.compile(r"`[^`]*`")
 
@@ -97,6 +99,26 @@ def prose(page: Path) -> str:
 def links(page: Path) -> list[str]:
     """The targets of a page's inline links."""
     return [match[1] for match in _LINK.finditer(prose(page))]
+
+
+def outside_code(text: str, change: Callable[[str], str]) -> str:
+    """A page's text with each line outside its code blocks changed."""
+    changed: list[str] = []
+    lines = iter(text.splitlines())
+    for line in lines:
+        fence = _FENCE.match(line)
+        changed.append(change(line) if fence is None else line)
+        if fence is not None:
+            for inside in lines:
+                changed.append(inside)
+                if inside.startswith(fence[1]) and not inside.strip("`~ "):
+                    break
+    return "\n".join(changed) + "\n"
+
+
+def with_targets(line: str, change: Callable[[str], str]) -> str:
+    """A line of a page with the target of each inline link changed."""
+    return _TARGET.sub(lambda found: f"]({change(found[1])}{found[2]})", line)
 
 
 def anchors(page: Path) -> set[str]:

@@ -1,0 +1,169 @@
+"""Builds the site of the documentation into build/site: `make site`.
+
+The pages of the site are those of the checkout: README.md is its start, docs/ the rest. They are
+copied to build/site-pages, where what only GitHub shows well is changed: links to files that are no
+pages, and top-level headings after the first. Two kinds of page exist on the site only: the
+reference, which the generator fills from the docstrings, and the scripts of examples/.
+
+A dead link, a page that the navigation in mkdocs.yml lacks, or a name that has no docstring is an
+error.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from pages import outside_code, with_targets
+
+from acp_client_v0_1 import exceptions
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = "acp_client_v0_1"
+PAGES = ROOT / "build" / "site-pages"
+SITE = ROOT / "build" / "site"
+
+# Pages of the checkout that lie elsewhere on the site
+MOVED = {
+    "README.md": "index.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+}
+
+# Each page of the reference, and the modules whose public names it describes. Names of the package
+# that are in none of them are operations and models, which have generated pages.
+REFERENCE = {
+    "client": ("Client and settings", ("api_client", "api_response", "configuration")),
+    "streaming": ("Streams and waiting", ("streaming", "waiting")),
+    "errors": ("Errors", ("exceptions", "_errors", "_transport_errors")),
+    "testing": ("Testing", ("testing",)),
+}
+
+
+def collect() -> None:
+    """Write the pages that the generator reads."""
+    shutil.rmtree(PAGES, ignore_errors=True)
+    shutil.copytree(ROOT / "docs", PAGES, ignore=shutil.ignore_patterns("*.md"))
+    for page in [*map(ROOT.joinpath, MOVED), *(ROOT / "docs").rglob("*.md")]:
+        _write(_place(page), _for_the_site(page))
+    _write(PAGES / "examples.md", "\n".join(_examples()))
+    for name, (title, modules) in REFERENCE.items():
+        _write(PAGES / "reference" / f"{name}.md", _reference(title, modules))
+    _write(PAGES / "site.css", STYLE)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, "utf-8")
+
+
+def _place(path: Path) -> Path:
+    """Where a file of the checkout lies among the pages of the site."""
+    name = path.relative_to(ROOT).as_posix()
+    if name in MOVED:
+        return PAGES / MOVED[name]
+    if name.startswith("docs/"):
+        return PAGES / name.removeprefix("docs/")
+    return PAGES / "files" / (name if path.suffix else f"{name}.txt")
+
+
+def _for_the_site(page: Path) -> str:
+    """The text of a page, its links led to where their targets lie on the site."""
+    headings = 0
+
+    def moved(target: str) -> str:
+        path, hash_, fragment = target.partition("#")
+        if not path or re.match(r"[a-z]+:", target):
+            return target
+        there = (page.parent / path).resolve()
+        if there.parent == ROOT / "examples" and there.suffix == ".py":
+            lies, hash_, fragment = PAGES / "examples.md", "#", there.name.replace(".", "")
+        else:
+            lies = _place(there)
+            if lies.is_relative_to(PAGES / "files"):
+                _write(lies, there.read_text("utf-8"))
+        return os.path.relpath(lies, _place(page).parent) + hash_ + fragment
+
+    def changed(line: str) -> str:
+        nonlocal headings
+        if line.startswith("# "):
+            headings += 1
+            # A long name without a place to break it is too wide for a phone.
+            line = line.replace(f"{PACKAGE}.", "") if headings == 1 else f"#{line}"
+        # A pair of brackets after another would be a link by reference.
+        return with_targets(line, moved).replace("[default to", "\\[default to")
+
+    return outside_code(page.read_text("utf-8"), changed)
+
+
+def _examples() -> list[str]:
+    """The page of the examples: what each says of itself, and its text."""
+    page = ["# Examples", "", "Scripts to start from. Copy one: it needs nothing beside it.", ""]
+    for path in sorted((ROOT / "examples").glob("[!_]*.py")):
+        source = path.read_text("utf-8")
+        summary = (ast.get_docstring(ast.parse(source)) or "").partition("\n\n")[0]
+        page += [f"## {path.name}", "", summary, "", "```python", source, "```", ""]
+    return page
+
+
+def _reference(title: str, modules: tuple[str, ...]) -> str:
+    """A page of the reference: a directive for each name that is defined in some modules."""
+    names = [name for name in public_names() if _is_in(name, modules)]
+    options = ""
+    if "exceptions" in modules:
+        # As the tree is drawn. What an error is built from is of no interest, what it is, is.
+        names.sort(key=lambda name: str(exceptions.__doc__).find(name.rpartition(".")[2]))
+        options = "    options: {merge_init_into_class: false, show_bases: true}\n"
+    return f"# {title}\n\n" + "\n".join(f"::: {name}\n{options}" for name in names)
+
+
+def public_names() -> dict[str, Any]:
+    """What the package and its testing package export, by the names to import them by."""
+    found: dict[str, Any] = {}
+    for module in (PACKAGE, f"{PACKAGE}.testing"):
+        exporting = importlib.import_module(module)
+        found |= {f"{module}.{name}": getattr(exporting, name) for name in exporting.__all__}
+    return found
+
+
+def _is_in(name: str, modules: tuple[str, ...]) -> bool:
+    if name.startswith(f"{PACKAGE}.testing."):
+        return "testing" in modules
+    defined = getattr(public_names()[name], "__module__", "").removeprefix(f"{PACKAGE}.")
+    return defined.partition(".")[0] in modules
+
+
+def pages_in_navigation() -> set[str]:
+    """The pages that mkdocs.yml names."""
+    text = (ROOT / "mkdocs.yml").read_text("utf-8")
+    return set(re.findall(r"^ +- .*?(\S+\.md)$", text, re.MULTILINE))
+
+
+def build() -> None:
+    """Collect the pages and run the generator on them."""
+    collect()
+    collected = {str(page.relative_to(PAGES)) for page in PAGES.rglob("*.md")}
+    if collected != pages_in_navigation():
+        odd = sorted(collected ^ pages_in_navigation())
+        raise SystemExit(f"mkdocs.yml and the pages differ in: {', '.join(odd)}")
+    shutil.rmtree(SITE, ignore_errors=True)
+    command = [sys.executable, "-m", "zensical", "build", "--clean", "--strict"]
+    if subprocess.run(command, check=False, cwd=ROOT).returncode:
+        raise SystemExit("the site has mistakes")
+    print(f"open {SITE.relative_to(ROOT)}/index.html")
+
+
+STYLE = """\
+/* A name in a table is not broken: on a phone the table scrolls. */
+.md-typeset td:first-child code { word-break: normal; white-space: nowrap; }
+"""
+
+if __name__ == "__main__":
+    build()
