@@ -1,14 +1,15 @@
-"""The trust and the identity that a configuration asks for, as ssl has them.
+"""The TLS context that a configuration asks for: which certificates to trust, which one to show.
 
-Invariants: certificates are checked unless ``verify_ssl`` is false; a file that cannot be used is
-reported as a fault of the setting that names it.
+Invariants: certificates are checked unless ``verify_ssl`` is false; the error for a file that
+cannot be used names the file and its setting.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import ssl
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING
 
 from urllib3.util.ssl_ import create_urllib3_context
@@ -22,17 +23,17 @@ __all__ = ["check_identity", "tls_context"]
 
 
 def check_identity(configuration: Configuration) -> None:
-    """Refuse half of a client's identity.
+    """Refuse a client key without its certificate.
 
     Raises:
-        ApiValueError: There is a key without its certificate.
+        ApiValueError: ``key_file`` is set and ``cert_file`` is not.
     """
     if configuration.key_file is not None and configuration.cert_file is None:
         raise ApiValueError("key_file cannot be used without cert_file")
 
 
 def tls_context(configuration: Configuration, *, with_identity: bool) -> ssl.SSLContext:
-    """Make the settings of TLS.
+    """Make a TLS context.
 
     Args:
         configuration: ``verify_ssl``, the certificate authorities and the client's certificate.
@@ -43,32 +44,42 @@ def tls_context(configuration: Configuration, *, with_identity: bool) -> ssl.SSL
     """
     mode = ssl.CERT_REQUIRED if configuration.verify_ssl else ssl.CERT_NONE
     context = create_urllib3_context(cert_reqs=mode)
-    # Early versions of 3.10 and 3.11 set it, and so take any cut for an announced end.
+    # Early versions of 3.10 and 3.11 set it, and then take a truncated body for a complete one.
     context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     if configuration.verify_ssl:
         _load_trust(context, configuration)
     check_identity(configuration)
     if with_identity and configuration.cert_file is not None:
-        with _named("cert_file or key_file"):
+        files = {"cert_file": configuration.cert_file, "key_file": configuration.key_file}
+        with _named("a certificate and its key (PEM)", files):
             context.load_cert_chain(configuration.cert_file, configuration.key_file)
     return context
 
 
 def _load_trust(context: ssl.SSLContext, configuration: Configuration) -> None:
     if configuration.ssl_ca_cert is not None:
-        with _named("ssl_ca_cert"):
+        with _named("a file of certificates (PEM)", {"ssl_ca_cert": configuration.ssl_ca_cert}):
             context.load_verify_locations(cafile=configuration.ssl_ca_cert)
     if configuration.ca_cert_data is not None:
-        with _named("ca_cert_data"):
+        try:
             context.load_verify_locations(cadata=configuration.ca_cert_data)
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            raise ApiValueError(
+                f"ca_cert_data is not a certificate (PEM or DER): {error}"
+            ) from error
     if configuration.ssl_ca_cert is None and configuration.ca_cert_data is None:
         context.load_default_certs()
 
 
 @contextlib.contextmanager
-def _named(setting: str) -> Generator[None, None, None]:
-    """Turn an error of a file into one that names the setting."""
+def _named(expected: str, files: Mapping[str, str | None]) -> Generator[None, None, None]:
+    """Raise errors about files as one that names the files and their settings."""
     try:
         yield
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        raise ApiValueError(f"{setting} cannot be used: {error}") from error
+    except (OSError, ValueError) as error:
+        shown = {setting: os.fsdecode(path) for setting, path in files.items() if path is not None}
+        absent = {setting: path for setting, path in shown.items() if not os.path.exists(path)}
+        names = " and ".join(f"{setting}={path!r}" for setting, path in (absent or shown).items())
+        if absent:
+            raise ApiValueError(f"{names}: there is no such file") from error
+        raise ApiValueError(f"{names}: cannot be used as {expected}: {error}") from error

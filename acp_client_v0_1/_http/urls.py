@@ -1,7 +1,7 @@
-"""What a host may look like: an http(s) URL with an optional base path, and nothing hidden in it.
+"""URLs: the configured host, the URL of each request, and the targets of redirects.
 
-Strategy: one strict parser for the configured host, for each request's URL and for the targets of
-redirects, so that "the same origin" (RFC 6454, section 4) means the same everywhere.
+One strict parser for all of them, so that "the same origin" (RFC 6454, section 4) means the same
+everywhere.
 
 Invariants: a `Target` has a lower-case scheme and host, an explicit port and a path that starts
 with a slash; user information, control characters and backslashes never get through.
@@ -64,11 +64,11 @@ def checked_host(host: object) -> str:
         The host without a trailing slash.
 
     Raises:
-        ApiTypeError: It is no string.
-        ApiValueError: It is no such URL.
+        ApiTypeError: ``host`` is not a str.
+        ApiValueError: ``host`` is not such a URL; the message says which part is wrong.
     """
     if not isinstance(host, str):
-        raise ApiTypeError(f"host must be a string, not {type(host).__name__}")
+        raise ApiTypeError(f"host must be a str, not {type(host).__name__}")
     if "?" in host or "#" in host:
         raise ApiValueError("host must be a URL without query and fragment")
     parse_target(host, "host")
@@ -86,50 +86,64 @@ def parse_target(url: str, name: str = "url") -> Target:
         Where it leads.
 
     Raises:
-        ApiValueError: It is no absolute http(s) URL, or has user information.
+        ApiValueError: The URL is not an absolute http(s) URL, or has user information.
     """
     if _FORBIDDEN.search(url):
         raise ApiValueError(f"{name} contains a space, a backslash or a control character")
     split = _AUTHORITY.match(url)
     base, path = split.groups() if split else (url, "")
-    return Target(_parse_origin(base, name), path if path.startswith("/") else f"/{path}")
+    # After a slash in a password, the "@" of user information stands in the path.
+    origin = _parse_origin(base, name, "@" not in url)
+    return Target(origin, path if path.startswith("/") else f"/{path}")
 
 
-def split_url(url: str, name: str) -> tuple[SplitResult, int | None]:
+def split_url(url: str, name: str, *, quotable: bool = False) -> tuple[SplitResult, int | None]:
     """Split a URL into its parts, and its port into a number.
 
     Args:
         url: The URL.
-        name: What to call it in the error, which shows no part of it.
+        name: What to call it in the error.
+        quotable: The error may show parts of the URL, which has no user information.
 
     Returns:
-        The parts, and the port if it names one.
+        The parts, and the port if the URL has one.
 
     Raises:
-        ApiValueError: It cannot be split.
+        ApiValueError: The port is not a number from 1 to 65535, or the URL cannot be split.
     """
     try:
         parts = urlsplit(url)
-        return parts, parts.port
-    except ValueError:  # which may quote a part of a password
-        raise ApiValueError(f"{name} is not a URL that can be used") from None
+    except ValueError:  # its message may quote a part of a password, so it is not chained
+        raise ApiValueError(f"{name} is not a URL: its [IPv6] address is not valid") from None
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if port == 0:  # urllib3 would take it for the default
+        wrong = f": {parts.netloc.rpartition(':')[2]!r}" if quotable else ""
+        raise ApiValueError(f"{name} has a port that is not a number from 1 to 65535{wrong}")
+    return parts, port
 
 
 @functools.lru_cache(maxsize=256)
-def _parse_origin(base: str, name: str) -> Origin:
-    parts, port = split_url(base, name)
-    host = parts.hostname
+def _parse_origin(base: str, name: str, quotable: bool) -> Origin:
     if "@" in base:
         raise ApiValueError(
             f"{name} must not contain user information; set username and password instead"
         )
-    if parts.scheme not in _PORTS or not host:
-        raise ApiValueError(f"{name} must be a URL like http://host or https://host, not {base!r}")
-    if port is None:
-        port = _PORTS[parts.scheme]
-    elif port == 0:  # urllib3 would take it for the default
-        raise ApiValueError(f"{name} must not name port 0")
-    return Origin(parts.scheme, _ascii_host(host, name), port)
+    shown = repr(base) if quotable else "it"
+    if "://" not in base:
+        raise ApiValueError(
+            f"{name} must be a URL such as http://localhost:8000; {shown} lacks http:// or https://"
+        )
+    parts, port = split_url(base, name, quotable=quotable)
+    if parts.scheme not in _PORTS:
+        raise ApiValueError(f"{name} must begin with http:// or https://")
+    if not parts.hostname:
+        raise ApiValueError(
+            f"{name} must be a URL such as http://host; {shown} lacks the host name"
+        )
+    return Origin(parts.scheme, _ascii_host(parts.hostname, name), port or _PORTS[parts.scheme])
 
 
 def _ascii_host(host: str, name: str) -> str:
@@ -137,4 +151,4 @@ def _ascii_host(host: str, name: str) -> str:
         ascii_host = host.encode("idna").decode("ascii")  # refuses labels that DNS cannot have
         return host if host.isascii() else ascii_host
     except UnicodeError as error:
-        raise ApiValueError(f"{name} has a host name that is not valid: {host!r}") from error
+        raise ApiValueError(f"{name} has the host name {host!r}, which DNS cannot have") from error

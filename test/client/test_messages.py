@@ -14,6 +14,7 @@ from support.socket_server import SocketServer, response
 
 from acp_client_v0_1 import (
     ApiClient,
+    ApiValueError,
     Configuration,
     NotFoundException,
     RunsApi,
@@ -64,6 +65,86 @@ def too_many_requests() -> None:
 def a_service_that_names_a_date() -> None:
     when = "Fri, 31 Dec 2100 23:59:59 GMT"
     get_run(response(b'"busy"', 503, "Service Unavailable", retry_after=when))
+
+
+@mistake(
+    ApiValueError,
+    "host must be a URL",
+    "http://localhost:8000",
+    "'localhost' lacks http:// or https://",
+)
+def a_host_without_a_scheme() -> None:
+    Configuration(host="localhost")
+
+
+@mistake(ApiValueError, "'127.0.0.1:8000' lacks http:// or https://")
+def a_host_with_a_port_and_no_scheme() -> None:
+    Configuration(host="127.0.0.1:8000")
+
+
+@mistake(ApiValueError, "host must begin with http:// or https://")
+def a_host_with_another_scheme() -> None:
+    Configuration(host="ftp://acp.example")
+
+
+@mistake(ApiValueError, "'http://' lacks the host name")
+def a_host_without_a_name() -> None:
+    Configuration(host="http:///acp")
+
+
+@mistake(ApiValueError, "host has a port that is not a number from 1 to 65535: '80000'")
+def a_port_that_does_not_exist() -> None:
+    Configuration(host="http://acp.example:80000")
+
+
+@mistake(ApiValueError, "host has a port that is not", "'eighty'")
+def a_port_that_is_no_number() -> None:
+    Configuration().host = "http://acp.example:eighty"
+
+
+@mistake(ApiValueError, "[IPv6] address is not valid")
+def an_address_without_its_bracket() -> None:
+    Configuration(host="http://[::1")
+
+
+@mistake(ApiValueError, "host must not contain user information", "set username and password")
+def a_host_with_credentials() -> None:
+    Configuration(host="http://me:secret@acp.example")
+
+
+@mistake(ApiValueError, "ACP_HOST", "host has a port that is not a number")
+def a_port_of_the_environment() -> None:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("ACP_HOST", "http://acp.example:x")
+        Configuration.from_env()
+
+
+@mistake(ApiValueError, "proxy has a port that is not a number from 1 to 65535")
+def a_proxy_whose_password_may_be_its_port() -> None:
+    Configuration(proxy="http://me:secret@proxy:http")
+
+
+@mistake(ApiValueError, "ssl_ca_cert='/none/ca.pem': there is no such file")
+def a_ca_file_that_is_missing() -> None:
+    get_run(response(b""), ssl_ca_cert="/none/ca.pem", host="https://127.0.0.1:1")
+
+
+@mistake(ApiValueError, "key_file='/none/key.pem': there is no such file")
+def a_key_file_that_is_missing() -> None:
+    files = {"cert_file": __file__, "key_file": "/none/key.pem"}
+    get_run(response(b""), host="https://127.0.0.1:1", **files)
+
+
+@mistake(
+    ApiValueError, f"ssl_ca_cert={__file__!r}", "cannot be used as a file of certificates (PEM)"
+)
+def a_ca_file_that_is_something_else() -> None:
+    get_run(response(b""), ssl_ca_cert=__file__, host="https://127.0.0.1:1")
+
+
+@mistake(ApiValueError, "ca_cert_data is not a certificate (PEM or DER)")
+def certificates_that_are_none() -> None:
+    get_run(response(b""), ca_cert_data="/etc/ca.pem", host="https://127.0.0.1:1")
 
 
 @pytest.mark.parametrize("make, kind, phrases", MISTAKES)

@@ -117,6 +117,7 @@ def test_refused_connections_and_proxies_show_no_secret(caplog):
         lambda: Configuration(host=f"user:{SECRET}@host"),
         lambda: Configuration(host=f"http://user:{SECRET}@ho st"),
         lambda: Configuration(host=f"http://user:{SECRET}/word@host:80"),
+        lambda: Configuration(host=f"//user:{SECRET}/word@host:80"),
         lambda: Configuration(proxy=f"http://user:{SECRET}/word@host:80"),
     ],
 )
