@@ -8,6 +8,7 @@ An HTML comment on the line before a code block is an instruction about that blo
     <!-- docs-test: skip, and why -->          the block is not run
     <!-- docs-test: raises ApiValueError -->   running the block ends in this exception; a type
                                                checker may object to it as well
+    <!-- docs-test: mistakes -->               a type checker may object to the block
     <!-- docs-test: prints -->                 this ```text block is what the block above it prints;
                                                … stands for any characters, also none
 """

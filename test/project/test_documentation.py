@@ -79,7 +79,7 @@ class Reader:
             with pytest.raises(Exception) as caught:
                 self.run(block)
             assert rest in {kind.__name__ for kind in type(caught.value).__mro__}
-        elif verb == "":
+        elif verb in ("", "mistakes"):
             self.run(block)
             assert SWALLOWED not in self.printed, f"{where(block)}: {self.printed}"
         else:
@@ -141,7 +141,10 @@ def as_script(blocks: list[CodeBlock]) -> str:
     for block in blocks:
         if block.language == "python" and not block.instruction.startswith("raises "):
             lines += [""] * (block.line - 1 - len(lines))
-            lines += block.source.splitlines()
+            source = block.source.splitlines()
+            if block.instruction == "mistakes":  # its imports are for the blocks below as well
+                source = [line if line.startswith("from ") else "" for line in source]
+            lines += source
     return "\n".join(lines) + "\n"
 
 
