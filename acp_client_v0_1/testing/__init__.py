@@ -28,6 +28,7 @@ try:
     )
     from acp_client_v0_1.testing.context import AgentContext, RunCancelled
     from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest
+    from acp_client_v0_1.testing.quirks import Quirks
     from acp_client_v0_1.testing.server import LocalServer
     from acp_client_v0_1.testing.webhooks import WebhookDelivery
 except ModuleNotFoundError as _error:
@@ -59,9 +60,10 @@ __all__ = [
     "APPROVAL_AGENT_ID",
     "FAILING_AGENT_ID",
     "SLOW_AGENT_ID",
-    # faults and records
+    # faults, quirks and records
     "Fault",
     "Faults",
+    "Quirks",
     "RecordedRequest",
     "WebhookDelivery",
 ]

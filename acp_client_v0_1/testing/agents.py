@@ -138,7 +138,8 @@ class AgentDefinition:
         output: JSON Schema of the result.
         config: JSON Schema of `RunCreate.config`, checked like `input`.
         custom_streaming_update: JSON Schema of one update of mode `custom`.
-        thread_state: JSON Schema of the thread state.
+        thread_state: JSON Schema of the thread state. An agent with one declares threads: its runs
+            that name none get a new one each.
         interrupts: The questions that the agent may ask.
         timeout: Seconds that a run may be pending before it ends in status `timeout`.
 
@@ -183,9 +184,14 @@ class AgentDefinition:
 
     @property
     def yields_updates(self) -> bool:
-        """Whether the agent is a generator, which alone can stream in mode `custom`."""
+        """Whether the agent is a generator, which alone has more to stream than its result."""
         call = getattr(self.function, "__call__", None)  # noqa: B004 - an object may be the agent
         return inspect.isgeneratorfunction(self.function) or inspect.isgeneratorfunction(call)
+
+    @property
+    def has_threads(self) -> bool:
+        """Whether the descriptor declares threads, so that each run is on one."""
+        return self.thread_state is not None
 
     def to_wire(self) -> JsonObject:
         """Return the Agent of this definition."""
@@ -195,10 +201,10 @@ class AgentDefinition:
         """Return the AgentACPDescriptor of this definition."""
         specs: JsonObject = {
             "capabilities": {
-                "threads": True,
+                "threads": self.has_threads,
                 "interrupts": bool(self.interrupts),
                 "callbacks": True,
-                "streaming": {"result": True, "custom": self.yields_updates},
+                "streaming": {"result": self.yields_updates, "custom": self.yields_updates},
             },
             "input": self.input,
             "output": self.output,

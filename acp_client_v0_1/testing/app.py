@@ -28,9 +28,8 @@ from acp_client_v0_1.testing.answers import JsonResponse
 from acp_client_v0_1.testing.engine import Engine
 from acp_client_v0_1.testing.records import RunRecord, ThreadRecord
 from acp_client_v0_1.testing.refusal import Refusal
-from acp_client_v0_1.testing.search import page
 from acp_client_v0_1.testing.store import Store
-from acp_client_v0_1.testing.streams import run_events, settled
+from acp_client_v0_1.testing.streams import RunStream, settled
 from acp_client_v0_1.testing.validation import (
     block_seconds,
     check_against_schema,
@@ -134,13 +133,11 @@ class _Operations:
 
     async def get_run_stream(self, request: Request) -> Response:
         run = self._run(request)
-        after = _events_seen(request, run)
-        with self._store.lock:
-            over = run.status != "pending" and after >= len(run.events)
-        if run.streaming is None or over:
+        stream = RunStream(self._store, run, request.headers.get("last-event-id", ""))
+        if stream.empty:
             return Response(status_code=204)
         ping: Any = self._ping  # sse-starlette before 3.4.9 declares an int, and takes a float
-        return EventSourceResponse(run_events(self._store, run, after), ping=ping)
+        return EventSourceResponse(stream.events(), ping=ping)
 
     async def get_run_threadstate(self, request: Request) -> Response:
         run = self._run(request)
@@ -194,11 +191,14 @@ class _Operations:
         return JsonResponse(history)
 
     async def _found(
-        self, request: Request, model: type[_Search], find: Callable[[JsonObject], list[JsonObject]]
+        self,
+        request: Request,
+        model: type[_Search],
+        find: Callable[[JsonObject, int, int], list[JsonObject]],
     ) -> Response:
         """Answer a search: the page that the request asks for of all that fits it."""
         body, wanted = await _body(request, model)
-        return JsonResponse(page(find(body), wanted.limit, wanted.offset))
+        return JsonResponse(find(body, wanted.limit or 10, wanted.offset or 0))
 
     def _run(self, request: Request) -> RunRecord:
         return self._store.run(request.path_params["run_id"])
@@ -243,13 +243,6 @@ def _check_webhook(url: str | None) -> None:
         webhook_target(url)
     except ValueError as error:
         raise Refusal(422, f"webhook: {error}") from error
-
-
-def _events_seen(request: Request, run: RunRecord) -> int:
-    """Return how many events the client has, by `Last-Event-ID`; an id of no event counts as 0."""
-    last = request.headers.get("last-event-id", "")
-    known = last.isascii() and last.isdigit() and len(last) < 10
-    return int(last) if known and int(last) <= len(run.events) else 0
 
 
 async def _refused(request: Request, error: Exception) -> Response:

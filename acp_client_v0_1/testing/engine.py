@@ -62,7 +62,7 @@ class Engine:
         with self._store.lock:
             agent = self._store.agent(creation["agent_id"])
             thread = self._thread_for(creation.get("thread_id"), agent)
-            run = RunRecord(creation, agent, thread)
+            run = RunRecord(creation, agent, thread, self._store.quirks.updated_at)
             self._store.runs[run.run_id] = run
             if thread is not None:
                 thread.runs.append(run)
@@ -138,10 +138,11 @@ class Engine:
                 self.delete_run(run)
 
     def close(self) -> None:
-        """Cancel what still runs, and wait for it, two seconds at most."""
+        """Forget all runs and threads; cancel agents at work, and wait two seconds for them."""
         with self._store.lock:
             for run in list(self._store.runs.values()):
                 self.delete_run(run)
+            self._store.threads.clear()
             threads, self._threads = self._threads, []
         deadline = time.monotonic() + _CLOSE_SECONDS
         for thread in threads:
@@ -153,7 +154,11 @@ class Engine:
 
     def _thread_for(self, thread_id: str | None, agent: AgentDefinition) -> ThreadRecord | None:
         if thread_id is None:
-            return None
+            if not agent.has_threads:
+                return None
+            thread = ThreadRecord(agent.agent_id, None)
+            self._store.threads[thread.thread_id] = thread
+            return thread
         thread = self._store.thread(thread_id)
         if thread.agent_id != agent.agent_id:
             raise Refusal(409, f"the thread belongs to the agent {thread.agent_id}")

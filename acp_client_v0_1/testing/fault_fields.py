@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_fault"]
 
-_CHOICES = {"block": ("never", "forever"), "cut": ("close", "reset", "stall")}
+_CHOICES = {"block": ("never", "forever"), "cut": ("close", "reset", "stall", "end")}
 _LIMITS = ("after_wire_bytes", "after_body_bytes", "after_events")
 _OF_A_STATUS = ("status", "body", "headers", "retry_after", "redirect")
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -58,6 +58,11 @@ def _check_times(fault: Fault) -> None:
         raise ValueError("times: must be at least 1, or None")
     for name in ("delay", "drip"):
         _seconds(name, getattr(fault, name))
+    _seconds("share", fault.share)
+    if not 0 < fault.share <= 1:
+        raise ValueError(f"share: must be above 0, at most 1, not {fault.share!r}")
+    if fault.late is not None:
+        _seconds("late", fault.late)
     if fault.retry_after is not None and not isinstance(fault.retry_after, str):
         _seconds("retry_after", fault.retry_after)
     for name in _LIMITS:
@@ -111,6 +116,10 @@ def _check_together(fault: Fault) -> None:
             raise ValueError(f"{name}: belongs to a status")
     if fault.status in (204, 304) and "body" in given:
         raise ValueError(f"body: an answer with status {fault.status} has none")
+    if fault.cut == "end" and limits != ["after_events"]:
+        raise ValueError("cut: 'end' needs after_events: it is a stream that ends")
+    if "late" in given:
+        _idle(given, ("block", *_LIMITS), "late sends nothing of the response to what was asked")
     if "raw" in given:
         _idle(given, (*_OF_A_STATUS, "block", *_LIMITS, "close_after"), "raw is the whole answer")
     elif "cut" in given and not limits:
@@ -124,7 +133,9 @@ def _check_together(fault: Fault) -> None:
 
 def _given(fault: Fault) -> set[str]:
     """Return the names of the fields that ask for something."""
-    asked = {name: getattr(fault, name) for name in (*_OF_A_STATUS, "raw", *_CHOICES, *_LIMITS)}
+    asked = {
+        name: getattr(fault, name) for name in (*_OF_A_STATUS, "raw", *_CHOICES, *_LIMITS, "late")
+    }
     given = {name for name, value in asked.items() if value is not None and value != {}}
     return given | {name for name in ("drip", "close_after") if getattr(fault, name)}
 

@@ -39,6 +39,7 @@ class FaultInjection:
         self._base_path = base_path
         self._faults = faults
         self._log = log
+        self._late: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -52,6 +53,15 @@ class FaultInjection:
             await self._app(scope, receive, send)
             return
         await _Exchange(fault, scope, receive, send).answer(self._app)
+        if fault.late is not None:
+            task = asyncio.create_task(self._carry_out(fault.late, scope, body))
+            self._late.add(task)  # the loop itself holds tasks weakly
+            task.add_done_callback(self._late.discard)
+
+    async def _carry_out(self, late: float, scope: Scope, body: bytes) -> None:
+        """Do what was asked, for a client that has gone."""
+        await asyncio.sleep(late)
+        await self._app(scope, _Replay(body, _gone), _discard)
 
 
 class _Exchange:
@@ -72,7 +82,9 @@ class _Exchange:
         fault = self._fault
         await self._pause(fault.delay)
         limited = (fault.after_wire_bytes, fault.after_body_bytes, fault.after_events)
-        if fault.cut is not None and fault.raw is None and limited == (None, None, None):
+        other = (fault.status, fault.redirect, fault.raw)
+        silent = fault.cut is not None or fault.late is not None
+        if silent and {*limited, *other} == {None}:
             self._break()
         elif fault.raw is not None:
             await self._send_raw(fault.raw)
@@ -80,7 +92,7 @@ class _Exchange:
             await self._send_answer(app)
         if fault.close_after:
             self._wire.close()
-        if self._broken:
+        if self._broken and fault.cut != "end":
             await self._wire.lost.wait()
 
     async def _send_answer(self, app: ASGIApp) -> None:
@@ -115,8 +127,10 @@ class _Exchange:
             return
         if message["type"] != "http.response.body":
             await self._forward(message)
+            if self._fault.cut == "end" and not _is_stream(message):
+                self._events_left = None
             if self._body_left == 0 or self._events_left == 0:
-                self._break()
+                await self._break_off()
             return
         body = message.get("body", b"")
         for piece in self._pieces(body):
@@ -126,7 +140,7 @@ class _Exchange:
         if self._events_left is not None and b"data:" in body:
             self._events_left -= 1
             if self._events_left == 0:
-                self._break()
+                await self._break_off()
                 return
         if not message.get("more_body", False):
             await self._forward({"type": "http.response.body", "body": b"", "more_body": False})
@@ -152,6 +166,11 @@ class _Exchange:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._wire.lost.wait(), seconds)
 
+    async def _break_off(self) -> None:
+        if self._fault.cut == "end":
+            await self._forward({"type": "http.response.body", "body": b"", "more_body": False})
+        self._break()
+
     def _break(self) -> None:
         self._broken = True
         if self._fault.cut == "reset":
@@ -172,6 +191,18 @@ class _Replay:
             return await self._receive()
         body, self._body = self._body, None
         return {"type": "http.request", "body": body, "more_body": False}
+
+
+async def _gone() -> Message:
+    return {"type": "http.disconnect"}
+
+
+async def _discard(message: Message) -> None:
+    pass
+
+
+def _is_stream(start: Message) -> bool:
+    return any(value.startswith(b"text/event-stream") for _, value in start["headers"])
 
 
 async def _read(receive: Receive) -> bytes | None:

@@ -7,6 +7,7 @@ fault does on the wire is in fault_injection.py.
 
 from __future__ import annotations
 
+import random
 import re
 import threading
 import time
@@ -30,6 +31,9 @@ class Fault:
         path: Only for requests with this path, below the server's base path; each `*` stands for
             one segment: "/runs/*/output".
         times: For how many requests; None for all until it is removed.
+        share: Apply to about this share of those requests, such as 0.05 for one in twenty. Which
+            ones is random, but the same each time the same requests come; the others count
+            neither here nor in `times`.
         delay: Seconds from the request to the first byte of the answer.
         status: Answer with this status instead of doing what was asked.
         body: The body of such an answer: bytes as they are, anything else as JSON; by default
@@ -41,13 +45,17 @@ class Fault:
         block: Take the request's block_timeout as 0 ("never": a server that answers 204 at
             once) or as endless ("forever": a server that ignores it).
         drip: Seconds to wait before each byte of the body or of `raw`.
-        cut: How the answer breaks off: "close" ends the connection, "reset" resets it, "stall"
-            sends nothing more and keeps it open. Without any of the next three, nothing is
-            done of what was asked, and not a byte is sent.
+        cut: How the response breaks off: "close" ends the connection, "reset" resets it, "stall"
+            sends nothing more and keeps it open; "end", with `after_events` only, ends a stream
+            as if it were over. Without any of the next three, the request is not carried out,
+            and not a byte is sent.
         after_wire_bytes: Break off after this many bytes of the answer, status line and headers
             included; 0 does what was asked and sends nothing.
         after_body_bytes: Break off after this many bytes of the body; 0 sends the headers.
         after_events: Break off after this many server-sent events.
+        late: Carry the request out this many seconds after its client got another response
+            (`status`, `redirect` or `raw`), or none (`cut`); without any of these, nothing is
+            sent, and the seconds count from when the client closes the connection.
         close_after: Close the connection after the whole answer, without announcing it.
 
     Raises:
@@ -59,6 +67,7 @@ class Fault:
     method: str | None = None
     path: str | None = None
     times: int | None = 1
+    share: float = 1.0
     delay: float = 0.0
     status: int | None = None
     body: object = None
@@ -68,10 +77,11 @@ class Fault:
     raw: bytes | None = None
     block: Literal["never", "forever"] | None = None
     drip: float = 0.0
-    cut: Literal["close", "reset", "stall"] | None = None
+    cut: Literal["close", "reset", "stall", "end"] | None = None
     after_wire_bytes: int | None = None
     after_body_bytes: int | None = None
     after_events: int | None = None
+    late: float | None = None
     close_after: bool = False
 
     def __post_init__(self) -> None:
@@ -93,12 +103,29 @@ class Fault:
         return re.fullmatch(pattern, path) is not None
 
 
+class _Waiting:
+    """A fault, how many requests it is still for, and the dice that choose them."""
+
+    def __init__(self, fault: Fault) -> None:
+        self.fault = fault
+        self.left = fault.times
+        self._random = random.Random(0)
+
+    def strikes(self) -> bool:
+        """Tell whether the fault is for a request that it fits, and count it if so."""
+        if self.fault.share < 1 and self._random.random() >= self.fault.share:
+            return False
+        if self.left is not None:
+            self.left -= 1
+        return True
+
+
 class Faults:
     """The faults that wait for their requests; safe to use from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: list[tuple[Fault, int | None]] = []
+        self._waiting: list[_Waiting] = []
 
     def add(self, *faults: Fault) -> None:
         """Add faults after those that wait already.
@@ -107,7 +134,7 @@ class Faults:
             *faults: The faults.
         """
         with self._lock:
-            self._waiting.extend((fault, fault.times) for fault in faults)
+            self._waiting.extend(map(_Waiting, faults))
 
     def clear(self) -> None:
         """Remove all faults."""
@@ -126,14 +153,11 @@ class Faults:
             path: The request's path below the base path, decoded, without query.
         """
         with self._lock:
-            for place, (fault, left) in enumerate(self._waiting):
-                if not fault.fits(method, path):
-                    continue
-                if left == 1:
-                    del self._waiting[place]
-                elif left is not None:
-                    self._waiting[place] = (fault, left - 1)
-                return fault
+            for waiting in self._waiting:
+                if waiting.fault.fits(method, path) and waiting.strikes():
+                    if waiting.left == 0:
+                        self._waiting.remove(waiting)
+                    return waiting.fault
         return None
 
 

@@ -21,8 +21,8 @@ from acp_client_v0_1.testing.json_values import json_object
 __all__ = ["RunRecord", "ThreadRecord"]
 
 
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
+def _now(timespec: str) -> str:
+    return datetime.now(timezone.utc).isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
 def _new_id() -> str:
@@ -66,13 +66,15 @@ class RunRecord:
         creation: The RunCreate, as it was received.
         agent: What runs.
         thread: The thread that it is on, None for none.
+        timespec: How exact its times are, "microseconds" or "seconds".
         run_id: Its id, by default a new one.
         status: Its RunStatus.
         created_at: When it was created, in RFC 3339.
-        updated_at: When it last changed; by default when it was created.
+        updated_at: When it last changed.
         output: Its RunOutput, None while it is pending.
         final_state: The state of the thread as the run left it, None unless it ended in success.
-        events: The payload of every streamed event; an event's id is its place, from 1.
+        events: The payload of every streamed event.
+        streamed: Whether a stream of it was ever opened.
         stretch: How often the agent was set to work: what an agent says after its stretch is over
             (the run timed out, say) is for nobody.
         deleted: Whether it is gone from the store.
@@ -84,13 +86,15 @@ class RunRecord:
     creation: JsonObject
     agent: AgentDefinition
     thread: ThreadRecord | None
+    timespec: str = "microseconds"
     run_id: str = field(default_factory=_new_id)
     status: str = "pending"
-    created_at: str = field(default_factory=_now)
-    updated_at: str = ""
+    created_at: str = field(init=False)
+    updated_at: str = field(init=False)
     output: JsonObject | None = None
     final_state: JsonObject | None = None
     events: list[JsonObject] = field(default_factory=list[JsonObject])
+    streamed: bool = False
     stretch: int = 0
     deleted: bool = False
     cancelled: threading.Event = field(default_factory=threading.Event)
@@ -99,7 +103,7 @@ class RunRecord:
 
     def __post_init__(self) -> None:
         """A run was last changed when it was made."""
-        self.updated_at = self.created_at
+        self.updated_at = self.created_at = _now(self.timespec)
 
     @property
     def working(self) -> bool:
@@ -150,4 +154,4 @@ class RunRecord:
         """
         self.status = status
         self.output = output
-        self.updated_at = _now()
+        self.updated_at = _now(self.timespec)

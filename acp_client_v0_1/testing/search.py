@@ -1,17 +1,11 @@
-"""Filters and pages of the three searches, each of which matches a record against a wanted body.
-
-Results come oldest first: what is created meanwhile is appended, so that a caller who pages with
-`offset` meets no record twice.
-"""
+"""Compares JSON values, and metadata with what a search wants of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
-__all__ = ["fits", "has_metadata", "json_equal", "page"]
-
-T = TypeVar("T")
+__all__ = ["has_metadata", "json_equal"]
 
 
 def json_equal(one: Any, other: Any) -> bool:
@@ -41,30 +35,3 @@ def has_metadata(record: Mapping[str, Any] | None, wanted: Mapping[str, Any]) ->
     """
     present = record or {}
     return all(key in present and json_equal(present[key], wanted[key]) for key in wanted)
-
-
-def fits(wanted: Mapping[str, Any], **record: Any) -> bool:
-    """Tell whether a record has what the body of a search asks for.
-
-    Args:
-        wanted: The body; what it does not name, or has as null, does not count.
-        **record: What the record has, by the names of the body.
-    """
-    return all(
-        has_metadata(value, wanted.get(name) or {})
-        if name == "metadata"
-        else wanted.get(name) in (None, value)
-        for name, value in record.items()
-    )
-
-
-def page(items: list[T], limit: int | None, offset: int | None) -> list[T]:
-    """Return one page of a search.
-
-    Args:
-        items: All that was found.
-        limit: How many items to give at most, None for all.
-        offset: How many to leave out before them, None for none.
-    """
-    rest = items[offset or 0 :]
-    return rest if limit is None else rest[:limit]

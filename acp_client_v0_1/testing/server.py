@@ -19,18 +19,21 @@ from typing import Any
 from typing_extensions import Self
 
 from acp_client_v0_1.testing.access import base_path_of, required_headers
-from acp_client_v0_1.testing.agents import AgentDefinition, AgentFunction
+from acp_client_v0_1.testing.agents import AgentDefinition, AgentFunction, JsonObject
 from acp_client_v0_1.testing.app import create_app
 from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS
 from acp_client_v0_1.testing.engine import Engine
 from acp_client_v0_1.testing.fault_injection import FaultInjection
 from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest, RequestLog
+from acp_client_v0_1.testing.quirks import Quirks
 from acp_client_v0_1.testing.records import RunRecord
 from acp_client_v0_1.testing.runner import Runner
 from acp_client_v0_1.testing.store import Store
 from acp_client_v0_1.testing.webhooks import WebhookDelivery, Webhooks
 
 __all__ = ["LocalServer"]
+
+_TIDY = Quirks()
 
 
 class LocalServer:
@@ -48,6 +51,7 @@ class LocalServer:
         api_key: A header that each request must have, as a pair of name and value, or several as
             a mapping; a request without them is answered 401. None to answer everybody.
         base_path: The path that the server lives below, such as "/acp/v0".
+        quirks: How it departs from its tidy defaults.
 
     Attributes:
         faults: The faults that wait for their requests; `fail_next` adds the simplest of them.
@@ -68,6 +72,7 @@ class LocalServer:
         webhook_hosts: Collection[str] = (),
         api_key: Mapping[str, str] | tuple[str, str] | None = None,
         base_path: str = "",
+        quirks: Quirks = _TIDY,
     ) -> None:
         if not 0 <= port <= 65535:
             raise ValueError(f"port must be from 0 to 65535, not {port}")
@@ -77,7 +82,7 @@ class LocalServer:
         self._port = port
         self._tls = tls
         self._base_path = base_path_of(base_path)
-        self._store = Store(BUILTIN_AGENTS if agents is None else agents)
+        self._store = Store(BUILTIN_AGENTS if agents is None else agents, quirks)
         self._webhooks = Webhooks(webhook_hosts)
         self._engine = Engine(self._store, self._send_webhook)
         self._log = RequestLog()
@@ -115,13 +120,17 @@ class LocalServer:
             runner.stop()
             self._accepted_before += runner.accepted
 
-    def restart(self, pause: float = 0.0) -> None:
+    def restart(self, pause: float = 0.0, *, forget: bool = False) -> None:
         """Stop, wait, and start again at the same port.
 
         Args:
             pause: Seconds to be away.
+            forget: Cancel and forget all runs and threads, as a server does that keeps them in
+                memory; agents, faults and recorded requests stay.
         """
         self.stop()
+        if forget:
+            self._engine.close()
         time.sleep(pause)
         self.start()
 
@@ -211,6 +220,12 @@ class LocalServer:
     def clear_requests(self) -> None:
         """Forget the requests so far."""
         self._log.clear()
+
+    @property
+    def runs(self) -> tuple[JsonObject, ...]:
+        """The runs that the server has, each as `get_run` gives it, oldest first."""
+        with self._store.lock:
+            return tuple(run.to_wire() for run in self._store.runs.values())
 
     @property
     def webhooks(self) -> tuple[WebhookDelivery, ...]:

@@ -7,15 +7,18 @@ lock, none is called after `unwatch` has returned.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from itertools import islice
 from typing import TypeVar
 
 from acp_client_v0_1.testing.agents import AgentDefinition, JsonObject
+from acp_client_v0_1.testing.quirks import Quirks
 from acp_client_v0_1.testing.records import RunRecord, ThreadRecord
 from acp_client_v0_1.testing.refusal import Refusal
-from acp_client_v0_1.testing.search import fits
+from acp_client_v0_1.testing.search import has_metadata
 
 __all__ = ["Store"]
 
@@ -27,14 +30,17 @@ class Store:
 
     Args:
         agents: The agents to begin with.
+        quirks: How it searches and writes times.
 
     Attributes:
+        quirks: As given.
         lock: Guards all that is here, and the records themselves; re-entrant.
         runs: The runs by id.
         threads: The threads by id.
     """
 
-    def __init__(self, agents: Iterable[AgentDefinition]) -> None:
+    def __init__(self, agents: Iterable[AgentDefinition], quirks: Quirks) -> None:
+        self.quirks: Quirks = quirks
         self.lock: AbstractContextManager[bool] = threading.RLock()
         self.runs: dict[str, RunRecord] = {}
         self.threads: dict[str, ThreadRecord] = {}
@@ -99,48 +105,72 @@ class Store:
         with self.lock:
             return _found(self.threads, thread_id, "thread")
 
-    def find_agents(self, wanted: JsonObject) -> list[JsonObject]:
-        """Return the agents with exactly the wanted name and version.
+    def find_agents(self, wanted: JsonObject, limit: int, offset: int) -> list[JsonObject]:
+        """Return a page of the agents with exactly the wanted name and version.
 
         Args:
             wanted: A valid AgentSearchRequest, as it was received.
+            limit: How many agents to give at most.
+            offset: How many to leave out before them.
         """
-        return [
-            agent.to_wire()
-            for agent in self.agents()
-            if fits(wanted, name=agent.name, version=agent.version)
-        ]
+        name, version = wanted.get("name"), wanted.get("version")
+        with self.lock:
+            found = (
+                agent
+                for agent in self._in_order(self._agents)
+                if name in (None, agent.name) and version in (None, agent.version)
+            )
+            return [agent.to_wire() for agent in _page(found, limit, offset)]
 
-    def find_runs(self, wanted: JsonObject) -> list[JsonObject]:
-        """Return the runs that every filter lets through.
+    def find_runs(self, wanted: JsonObject, limit: int, offset: int) -> list[JsonObject]:
+        """Return a page of the runs that every filter lets through.
 
         Args:
             wanted: A valid RunSearchRequest, as it was received.
+            limit: How many runs to give at most.
+            offset: How many to leave out before them.
         """
+        agent_id, status = wanted.get("agent_id"), wanted.get("status")
+        metadata = self._wanted_metadata(wanted)
         with self.lock:
-            return [
-                run.to_wire()
-                for run in self.runs.values()
-                if fits(
-                    wanted,
-                    agent_id=run.agent.agent_id,
-                    status=run.status,
-                    metadata=run.creation.get("metadata"),
-                )
-            ]
+            # The cheapest and strictest filter first: thousands of runs are looked at.
+            found = (
+                run
+                for run in self._in_order(self.runs)
+                if (status is None or run.status == status)
+                and (agent_id is None or run.agent.agent_id == agent_id)
+                and (not metadata or has_metadata(run.creation.get("metadata"), metadata))
+            )
+            return [run.to_wire() for run in _page(found, limit, offset)]
 
-    def find_threads(self, wanted: JsonObject) -> list[JsonObject]:
-        """Return the threads that every filter lets through.
+    def find_threads(self, wanted: JsonObject, limit: int, offset: int) -> list[JsonObject]:
+        """Return a page of the threads that every filter lets through.
 
         Args:
             wanted: A valid ThreadSearchRequest, as it was received.
+            limit: How many threads to give at most.
+            offset: How many to leave out before them.
         """
+        agent_id, metadata = wanted.get("agent_id"), self._wanted_metadata(wanted)
         with self.lock:
-            return [
-                thread.to_wire()
-                for thread in self.threads.values()
-                if fits(wanted, agent_id=thread.agent_id, metadata=thread.metadata)
-            ]
+            found = (
+                thread
+                for thread in self._in_order(self.threads)
+                if agent_id in (None, thread.agent_id)
+                and (not metadata or has_metadata(thread.metadata, metadata))
+            )
+            return [thread.to_wire() for thread in _page(found, limit, offset)]
+
+    def _wanted_metadata(self, wanted: JsonObject) -> JsonObject:
+        """Return what a search wants of the metadata, as far as this server looks at it."""
+        metadata: JsonObject = wanted.get("metadata") or {}
+        if metadata and self.quirks.search_metadata == "fails":
+            raise Refusal(500, "the search by metadata failed")
+        return {} if self.quirks.search_metadata == "ignored" else metadata
+
+    def _in_order(self, records: dict[str, T]) -> Iterable[T]:
+        newest_first = self.quirks.search_order == "newest"
+        return reversed(records.values()) if newest_first else records.values()
 
     def watch(self, run: RunRecord, watcher: Callable[[], None]) -> None:
         """Have a callback called at every change of a run.
@@ -173,6 +203,11 @@ class Store:
             self.runs.pop(run.run_id, None)
             if run.thread is not None:
                 run.thread.runs.remove(run)
+
+
+def _page(found: Iterable[T], limit: int, offset: int) -> Iterable[T]:
+    first = min(offset, sys.maxsize - limit)  # islice takes no larger one
+    return islice(found, first, first + limit)
 
 
 def _found(records: dict[str, T], identifier: str, kind: str) -> T:

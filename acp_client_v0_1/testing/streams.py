@@ -7,6 +7,7 @@ bridge. It also notices when the client has gone, so that no answer waits for no
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from types import TracebackType
 
@@ -15,10 +16,11 @@ from sse_starlette import ServerSentEvent
 from starlette.types import Receive
 from typing_extensions import Self
 
+from acp_client_v0_1.testing.quirks import Quirks
 from acp_client_v0_1.testing.records import RunRecord
 from acp_client_v0_1.testing.store import Store
 
-__all__ = ["Watch", "run_events", "settled"]
+__all__ = ["RunStream", "Watch", "settled"]
 
 
 class Watch:
@@ -103,26 +105,73 @@ async def settled(store: Store, run: RunRecord, seconds: float, receive: Receive
                 return
 
 
-async def run_events(store: Store, run: RunRecord, after: int) -> AsyncIterator[ServerSentEvent]:
-    """Yield a run's events as they come, until the run is no longer pending.
+class RunStream:
+    """The events of one run on one connection.
 
     Args:
         store: The store that has the run.
         run: The run.
-        after: How many of its events to leave out.
+        last_event_id: The request's `Last-Event-ID`, "" if there was none.
 
-    Yields:
-        The events, numbered from 1.
+    Attributes:
+        empty: Whether nothing is to be sent, now or later.
     """
-    async with Watch(store, run) as watch:
-        while True:
-            with store.lock:
-                # Read together: an event that comes with the last change must not be lost.
-                events, over = run.events[after:], run.status != "pending" or run.deleted
-            for payload in events:
-                after += 1
-                data = to_json(payload).decode()
-                yield ServerSentEvent(data, id=str(after), event="agent_event")
-            if over:
-                return
-            await watch.change()
+
+    def __init__(self, store: Store, run: RunRecord, last_event_id: str) -> None:
+        self._store = store
+        self._run = run
+        self._endless = store.quirks.comments_after_end
+        with store.lock:
+            self._start = self._sent = _events_seen(run, last_event_id, store.quirks)
+            over = not run.working and self._sent >= len(run.events) and not self._endless
+            self.empty: bool = run.streaming is None or over
+            run.streamed = run.streamed or not self.empty
+
+    async def events(self) -> AsyncIterator[ServerSentEvent]:
+        """Yield the run's events as they come, until the run is no longer pending.
+
+        Yields:
+            The events, with ids as the server's quirks have them.
+        """
+        run = self._run
+        async with Watch(self._store, run) as watch:
+            while True:
+                with self._store.lock:
+                    # Read together: an event that comes with the last change must not be lost.
+                    events = run.events[self._sent :]
+                    over = run.deleted or (run.status != "pending" and not self._endless)
+                for payload in events:
+                    self._sent += 1
+                    data = to_json(payload).decode()
+                    yield ServerSentEvent(data, id=self._id(), event="agent_event")
+                if over:
+                    return
+                await watch.change()
+
+    def _id(self) -> str | None:
+        match self._store.quirks.event_ids:
+            case "run":
+                return str(self._sent)
+            case "connection":
+                return str(self._sent - self._start)
+            case "opaque":
+                return _opaque_id(self._run, self._sent)
+            case "none":
+                return None
+
+
+def _opaque_id(run: RunRecord, number: int) -> str:
+    return hashlib.blake2b(f"{run.run_id}/{number}".encode(), digest_size=8).hexdigest()
+
+
+def _events_seen(run: RunRecord, last_event_id: str, quirks: Quirks) -> int:
+    """Return how many events a new connection leaves out; an id of no event counts as 0."""
+    if not quirks.replay:
+        return len(run.events) if run.streamed else 0
+    if quirks.event_ids == "opaque":
+        numbers = range(1, len(run.events) + 1) if last_event_id else range(0)
+        return next((number for number in numbers if _opaque_id(run, number) == last_event_id), 0)
+    sound = last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) < 10
+    if quirks.event_ids != "run" or not sound or int(last_event_id) > len(run.events):
+        return 0
+    return int(last_event_id)

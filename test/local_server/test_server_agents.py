@@ -14,6 +14,7 @@ from acp_client_v0_1.testing import (
     APPROVAL_AGENT_ID,
     BUILTIN_AGENTS,
     COUNTER_AGENT_ID,
+    ECHO_AGENT_ID,
     AgentContext,
     AgentDefinition,
     AgentError,
@@ -46,11 +47,15 @@ def test_each_built_in_agent_describes_itself(call: Any, agent: AgentDefinition)
 def test_a_descriptor_tells_what_an_agent_can_do(call: Any) -> None:
     counter = call.ok("GET", f"/agents/{COUNTER_AGENT_ID}/descriptor")["specs"]
     assert counter["capabilities"] == {
-        "threads": True,
+        "threads": False,
         "interrupts": False,
         "callbacks": True,
         "streaming": {"result": True, "custom": True},
     }
+    # A plain function has nothing to stream; an agent with a state has threads.
+    echo = call.ok("GET", f"/agents/{ECHO_AGENT_ID}/descriptor")["specs"]
+    assert echo["capabilities"]["streaming"] == {"result": False, "custom": False}
+    assert echo["capabilities"]["threads"] is True
     assert counter["custom_streaming_update"]["required"] == ["count", "of"]
     approval = call.ok("GET", f"/agents/{APPROVAL_AGENT_ID}/descriptor")["specs"]
     assert approval["capabilities"]["interrupts"] is True

@@ -24,6 +24,7 @@ from acp_client_v0_1.testing import (
     RunCancelled,
 )
 from acp_client_v0_1.testing.engine import Engine
+from acp_client_v0_1.testing.quirks import Quirks
 from acp_client_v0_1.testing.store import Store
 
 Json = dict[str, Any]
@@ -378,7 +379,7 @@ def test_a_changed_status_is_never_seen_without_its_output() -> None:
 
     agent: Callable[..., Json] = lambda input, config, context: {}  # noqa: E731 - the shortest one
     definition = AgentDefinition(function=agent, name="nothing")
-    engine = Engine(Store([definition]), changed)
+    engine = Engine(Store([definition], Quirks()), changed)
     engine.create_run({"agent_id": definition.agent_id})
     assert ended.wait(5)
     engine.close()

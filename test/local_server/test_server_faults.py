@@ -207,6 +207,24 @@ class TestBreaks:
         assert received.count(b"data: ") <= 2 if cut == "reset" else received.count(b"data: ") == 2
         assert [event["id"] for event in call.events(run_id)] == ["1", "2", "3"]
 
+    @pytest.mark.parametrize("events", [0, 2])
+    def test_an_early_end_that_looks_like_the_end(
+        self, server: LocalServer, caller_for: Any, events: int
+    ) -> None:
+        call = caller_for(server)
+        run_id = call.run(COUNTER_AGENT_ID, input={"interval": 0.05}, streaming="custom")
+        fault = Fault(path="/runs/*/stream", cut="end", after_events=events)
+        server.faults.add(fault)
+        assert [event["id"] for event in call.events(run_id)] == ["1", "2"][:events]
+        # The run goes on, the connection is kept, and the rest is there for the next stream.
+        rest = call.events(run_id, Last_Event_ID=str(events))
+        assert [event["id"] for event in rest] == ["1", "2", "3"][events:]
+        assert server.connections_accepted == 1
+
+    def test_only_a_stream_ends_early(self, server: LocalServer, call: Any) -> None:
+        server.faults.add(Fault(cut="end", after_events=0))
+        assert call.ok("POST", "/runs/search", {}) == []
+
     @pytest.mark.parametrize(
         ("fault", "length"),
         [
@@ -266,6 +284,83 @@ def test_no_fault_holds_up_the_end(
     wire.until_closed()
     wire.socket.close()
     assert caplog.records == []
+
+
+class TestLate:
+    """A request that is carried out when its client has given up."""
+
+    CREATION = b'{"agent_id": "%s"}' % ECHO_AGENT_ID.encode()
+
+    def test_after_the_client_has_gone(self, server: LocalServer, wire: Wire) -> None:
+        server.faults.add(Fault(path="/runs", late=0.2))
+        wire.send("POST", "/runs", self.CREATION)
+        assert wire.until_silent(0, seconds=0.5) == b""
+        assert server.runs == ()
+        began = time.monotonic()
+        wire.socket.close()
+        assert eventually(lambda: server.runs, 5)
+        assert time.monotonic() - began >= 0.19
+        assert len(server.runs) == len(server.requests) == 1
+
+    @pytest.mark.parametrize(
+        ("fault", "response"),
+        [
+            (Fault(late=0.3, cut="close"), b""),
+            (Fault(late=0.3, status=504, close_after=True), b"HTTP/1.1 504"),
+            (Fault(late=0.3, raw=b"gone"), b"gone"),
+        ],
+    )
+    def test_after_another_response(
+        self, server: LocalServer, wire: Wire, fault: Fault, response: bytes
+    ) -> None:
+        server.faults.add(fault)
+        wire.send("POST", "/runs", self.CREATION)
+        began = time.monotonic()
+        received = wire.until_closed()
+        assert received.startswith(response) and len(received) >= len(response)
+        assert server.runs == () or time.monotonic() - began >= 0.29
+        assert eventually(lambda: server.runs, 5)
+        assert time.monotonic() - began >= 0.29
+        assert len(server.runs) == 1
+
+    def test_a_long_poll_does_not_wait_for_nobody(
+        self, server: LocalServer, wire: Wire, call: Any
+    ) -> None:
+        run_id = call.run(SLOW_AGENT_ID, input={"seconds": 60})
+        server.faults.add(Fault(late=0, cut="close"))
+        wire.send("GET", f"/runs/{run_id}/output?block_timeout=60")
+        assert wire.until_closed() == b""
+        assert eventually(lambda: not server._app._late, 5)
+
+    def test_a_server_that_stops_forgets_it(self, wire: Wire, server: LocalServer) -> None:
+        server.faults.add(Fault(late=60))
+        wire.send("POST", "/runs", self.CREATION)
+        assert eventually(lambda: server.requests, 5)
+        began = time.monotonic()
+        server.restart()
+        assert time.monotonic() - began < 4
+        assert (server.runs, server._app._late) == ((), set())
+
+
+class TestShare:
+    def test_of_the_requests_that_fit(self, server: LocalServer, call: Any) -> None:
+        fault = Fault(path="/runs/*", status=500, share=0.3, times=None)
+        server.faults.add(fault)
+        statuses = [call("GET", "/runs/x").status for _ in range(200)]
+        assert set(statuses) == {404, 500}
+        assert 35 <= statuses.count(500) <= 85
+        # The same requests meet the same faults.
+        server.faults.clear()
+        server.faults.add(fault)
+        assert [call("GET", "/runs/x").status for _ in range(200)] == statuses
+
+    def test_the_others_are_for_the_next_fault_and_not_counted(
+        self, server: LocalServer, call: Any
+    ) -> None:
+        server.faults.add(Fault(status=500, share=0.5, times=5), Fault(status=429, times=None))
+        statuses = [call("GET", "/runs/x").status for _ in range(60)]
+        assert statuses.count(500) == 5
+        assert statuses.count(429) == 55
 
 
 class TestChoice:
@@ -331,6 +426,13 @@ class TestChoice:
         ("after_body_bytes", {"after_body_bytes": 1}),
         ("after_body_bytes", {"cut": "close", "after_body_bytes": -1}),
         ("after_body_bytes", {"cut": "close", "after_body_bytes": 1, "after_events": 1}),
+        ("cut", {"cut": "end"}),
+        ("cut", {"cut": "end", "after_body_bytes": 1}),
+        ("late", {"late": -1}),
+        ("after_events", {"late": 1, "cut": "close", "after_events": 1}),
+        ("block", {"late": 1, "block": "never"}),
+        ("share", {"share": 0}),
+        ("share", {"share": 1.5}),
         ("status", {"cut": "close", "status": 500}),
         ("close_after", {"cut": "stall", "close_after": True}),
         ("close_after", {"cut": "stall", "after_events": 1, "close_after": True}),
@@ -360,6 +462,8 @@ def test_what_would_do_nothing_or_break_is_refused_by_name(name: str, fields: An
         ("retry_after", {"status": 503, "retry_after": True}),
         ("redirect", {"redirect": b"/x"}),
         ("raw", {"raw": "text"}),
+        ("late", {"late": "1"}),
+        ("share", {"share": "1"}),
         ("after_events", {"cut": "close", "after_events": 1.0}),
         ("close_after", {"close_after": 1}),
     ],

@@ -89,6 +89,24 @@ def test_a_restarted_server_has_its_port_and_its_runs(
     assert server.connections_accepted == 3
 
 
+def test_a_restarted_server_may_have_forgotten_its_runs(
+    server: LocalServer, caller_for: Callable[[LocalServer], Any]
+) -> None:
+    agent_id = server.register(lambda input, config, context: {}, name="mine")
+    call = caller_for(server)
+    run_id = call.run(SLOW_AGENT_ID, input={"seconds": 60})
+    thread_id = call.ok("POST", "/runs", {"agent_id": ECHO_AGENT_ID})["thread_id"]
+    url = server.url
+    server.restart(forget=True)
+    assert server.url == url and server.runs == ()
+    call = caller_for(server)
+    assert call("GET", f"/runs/{run_id}").status == 404
+    assert call("GET", f"/threads/{thread_id}").status == 404
+    assert not any(run_id in thread.name for thread in threading.enumerate())
+    # Its agents it still has, and new runs go well.
+    assert call.output(call.run(agent_id))["type"] == "result"
+
+
 @pytest.mark.parametrize(
     ("name", "fields"),
     [

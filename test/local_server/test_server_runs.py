@@ -26,7 +26,7 @@ def test_a_run_is_pending_at_first_and_carries_its_creation(call: Any) -> None:
     assert run["status"] == "pending"
     assert run["creation"] == creation
     assert run["agent_id"] == ECHO_AGENT_ID
-    assert "thread_id" not in run
+    assert call.ok("GET", f"/threads/{run['thread_id']}")["agent_id"] == ECHO_AGENT_ID
     assert datetime.fromisoformat(run["created_at"].replace("Z", "+00:00")).tzinfo is not None
     assert run["updated_at"] == run["created_at"]
 

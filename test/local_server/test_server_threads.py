@@ -49,10 +49,23 @@ def test_only_a_run_in_success_on_a_thread_has_a_thread_state(call: Any) -> None
     refused = call("GET", f"/runs/{interrupted}/threadstate")
     assert refused.status == 409
     assert "interrupted" in refused.json
-    alone = call.run(ECHO_AGENT_ID)
+    alone = call.run(SLOW_AGENT_ID, input={"seconds": 0})
     call.output(alone)
     refused = call("GET", f"/runs/{alone}/threadstate")
     assert (refused.status, refused.json) == (409, "the run has no thread")
+
+
+def test_a_run_without_thread_gets_a_new_one_if_its_agent_declares_threads(call: Any) -> None:
+    first, second = (call.ok("POST", "/runs", {"agent_id": ECHO_AGENT_ID}) for _ in range(2))
+    assert first["thread_id"] != second["thread_id"]
+    assert "thread_id" not in first["creation"]
+    for run in (first, second):
+        call.output(run["run_id"])
+        assert call.ok("GET", f"/threads/{run['thread_id']}/state")["turns"] == 1
+        (turn,) = call.ok("GET", f"/threads/{run['thread_id']}/history")
+        assert turn["run_id"] == run["run_id"]
+    # An agent without a state declares none.
+    assert "thread_id" not in call.ok("POST", "/runs", {"agent_id": APPROVAL_AGENT_ID})
 
 
 def test_a_pending_run_keeps_others_and_deletion_off_its_thread(call: Any) -> None:
