@@ -13,6 +13,8 @@ Invariants:
 
 from __future__ import annotations
 
+import copy
+import logging
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar, cast
@@ -24,6 +26,7 @@ from acp_client_v0_1 import streaming
 from acp_client_v0_1._deadline import RequestTimeout, resolve_timeout
 from acp_client_v0_1._decoding import check_event_stream, decode, status_error
 from acp_client_v0_1._dropin.client import RequestSerialized, StockClient
+from acp_client_v0_1._errors import path_of
 from acp_client_v0_1._http.auth import RequestAuth
 from acp_client_v0_1._http.headers import merge_headers
 from acp_client_v0_1._operation import Operation
@@ -42,6 +45,8 @@ CallOptions = tuple[
     RequestTimeout, dict[str, Any] | None, str | None, Mapping[str, str] | None, int
 ]
 
+_log = logging.getLogger(__name__)
+
 _HEADERS = instance_of("a dict", Mapping)
 _CONTENT_TYPE = instance_of("a str", str)
 
@@ -59,6 +64,7 @@ class ApiClient(StockClient):
     """
 
     _default: ApiClient | None = None
+    _retries: int | None = None  # instead of the configuration's, see `_with_retries`
 
     def __init__(
         self,
@@ -103,7 +109,21 @@ class ApiClient(StockClient):
 
     def close(self) -> None:
         """Close the connections that no call uses; the client can be used again afterwards."""
-        self.rest_client.close()
+        if self._retries is None:
+            self.rest_client.close()
+
+    def _with_retries(self, retries: int) -> Self:
+        """Give a view of this client whose calls have a retry policy of their own.
+
+        The view shares connection pools, configuration and default headers with this client, and
+        takes over its cookie as it is now. Closing it closes nothing.
+
+        Args:
+            retries: how often a call may be retried; with 0, each request is posted once.
+        """
+        view = copy.copy(self)
+        view._retries = retries
+        return view
 
     @property
     def user_agent(self) -> str:
@@ -223,7 +243,8 @@ class ApiClient(StockClient):
             own["Cookie"] = self.cookie
         override = RequestAuth.of(auth) if auth else None
         credentials = override.headers if override else configuration.auth_headers()
-        sent = merge_headers(own, self.default_headers, credentials, headers)
+        # A copy: another thread may set a default header meanwhile.
+        sent = merge_headers(own, dict(self.default_headers), credentials, headers)
         if override:
             override.add_cookie(sent)
         return self.rest_client.request(
@@ -235,6 +256,7 @@ class ApiClient(StockClient):
             safe=operation.safe,
             stream=stream,
             credential=override.query if override else "",
+            retries=self._retries,
         )
 
     def _result(self, operation: Operation[T], response: acp.rest.RESTResponse) -> T:
@@ -251,7 +273,14 @@ class ApiClient(StockClient):
     def _open_stream(
         self, operation: Operation[Any], response: acp.rest.RESTResponse
     ) -> streaming.EventStream[Any]:
-        if response.status != 204:
+        if response.status == 204:
+            _log.info(
+                "%s %s: 204, a stream without events: the run was created without `streaming`, or "
+                "Last-Event-ID is that of its last event",
+                response.method,
+                path_of(response.url),
+            )
+        else:
             check_event_stream(response)
         return streaming.EventStream(
             response,

@@ -114,6 +114,7 @@ class RESTClientObject:
         safe: bool = False,
         stream: bool = False,
         credential: str = "",
+        retries: int | Retry | None = None,
     ) -> RESTResponse:
         """Send a request, more than once where that is safe, and take in its answer.
 
@@ -129,6 +130,8 @@ class RESTClientObject:
             stream: Leave the answer's body to the caller.
             credential: A parameter of the query, percent-encoded, that no log, error or other
                 origin may see.
+            retries: The retries of this call, in the forms of ``Configuration.retries``, which it
+                replaces; None for those.
 
         Returns:
             The answer, whatever its status; its body is read unless ``stream`` is true.
@@ -146,7 +149,8 @@ class RESTClientObject:
         target = parse_target(url)
         how = (safe, stream, timeout, deadline)
         call = Call(method.upper(), target, sent_headers, content, *how, credential=credential)
-        return self._perform(call)
+        policy = self._policy if retries is None else RetryPolicy.of(retries)
+        return self._perform(call, policy)
 
     def _timeout(self, request_timeout: object, stream: bool) -> Timeout:
         if request_timeout is not None:
@@ -155,9 +159,9 @@ class RESTClientObject:
             return Timeout.of(self._configuration.stream_timeout, "Configuration.stream_timeout")
         return Timeout.of(self._configuration.timeout, "Configuration.timeout")
 
-    def _perform(self, call: Call) -> RESTResponse:
+    def _perform(self, call: Call, policy: RetryPolicy) -> RESTResponse:
         """Make attempts until one counts."""
-        attempts = Attempts(self._policy)
+        attempts = Attempts(policy)
         hops = 0
         while True:
             started = time.monotonic()

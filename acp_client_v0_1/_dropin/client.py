@@ -103,7 +103,7 @@ class StockClient:
         own_host = _host is None or self.configuration.ignore_operation_servers
         cookie = {"Cookie": self.cookie} if own_host and self.cookie is not None else None
         extra = self._plain_headers(header_params, collection_formats)
-        headers = merge_headers(cookie, self.default_headers, extra)
+        headers = merge_headers(cookie, dict(self.default_headers), extra)
         query = list(items_of(self.sanitize_for_serialization(query_params)))
         if own_host or _request_auth:
             unused = auth_settings, resource_path, method, body

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import logging
 import os
 import pickle
 import socket
+import sys
+import threading
 import traceback
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -378,3 +382,83 @@ def test_a_token_is_renewed_by_assigning_it() -> None:
                 with pytest.raises(acp_client_v0_1.NotFoundException):
                     RunsApi(client).get_run("r1")
     assert [r.headers["authorization"] for r in server.requests] == ["Bearer old", "Bearer new"]
+
+
+@pytest.mark.parametrize("failure", [response(b'"busy"', 429), response(b'"busy"', 503)])
+def test_a_view_has_a_retry_policy_of_its_own(failure: bytes) -> None:
+    fine = response(b"[]")
+    with (
+        SocketServer(failure, fine, failure, fine) as server,
+        ApiClient(Configuration(host=server.url, retries=QUICK)) as client,
+    ):
+        assert RunsApi(client).search_runs({}) == []
+        assert len(server.requests) == 2
+        with pytest.raises(acp_client_v0_1.ApiException):
+            RunsApi(client._with_retries(0)).search_runs({})
+        assert len(server.requests) == 3
+        assert RunsApi(client._with_retries(0)._with_retries(1)).search_runs({}) == []
+
+
+def test_a_view_posts_a_create_once_even_where_that_was_certainly_not_processed() -> None:
+    with (
+        SocketServer(response(b'"busy"', 429, retry_after="0")) as server,
+        ApiClient(Configuration(host=server.url, retries=QUICK)) as client,
+    ):
+        for api_client, requests in ((client, 3), (client._with_retries(0), 1)):
+            before = len(server.requests)
+            with pytest.raises(acp_client_v0_1.TooManyRequestsException):
+                RunsApi(api_client).create_run(RunCreate(agent_id="a"))
+            assert len(server.requests) - before == requests
+
+
+def test_a_view_shares_connections_and_headers_with_its_client() -> None:
+    with (
+        SocketServer(response(b"[]")) as server,
+        ApiClient(Configuration(host=server.url), cookie="a=1") as client,
+    ):
+        view = client._with_retries(0)
+        assert type(view) is ApiClient
+        client.set_default_header("X-Later", "yes")
+        RunsApi(client).search_runs({})
+        with view:
+            RunsApi(view).search_runs({})
+        RunsApi(client).search_runs({})
+    assert {request.connection for request in server.requests} == {0}
+    assert {request.headers.get("x-later") for request in server.requests} == {"yes"}
+    assert {request.headers.get("cookie") for request in server.requests} == {"a=1"}
+
+
+def test_default_headers_may_be_set_while_other_threads_call() -> None:
+    stop = threading.Event()
+    with ApiClient(Configuration()) as client:
+
+        def set_headers() -> None:
+            for number in itertools.cycle(range(2000)):
+                if stop.is_set():
+                    return
+                client.set_default_header(f"X-{number}", "x")
+                if number == 1999:
+                    client.default_headers.clear()
+
+        thread = threading.Thread(target=set_headers)
+        client.rest_client = _Nowhere()  # type: ignore[assignment]
+        switch = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        thread.start()
+        try:
+            for _ in range(300):
+                assert RunsApi(client).search_runs({}) == []
+        finally:
+            stop.set()
+            thread.join()
+            sys.setswitchinterval(switch)
+
+
+class _Nowhere:
+    """A transport that sends nothing."""
+
+    def request(self, method: str, url: str, **_: object) -> object:
+        return types.SimpleNamespace(status=200, headers={}, data=b"[]", method=method, url=url)
+
+    def close(self) -> None:
+        pass
