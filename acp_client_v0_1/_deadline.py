@@ -21,7 +21,14 @@ from typing import TypeGuard, cast
 
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
-__all__ = ["Deadline", "RequestTimeout", "Timeout", "checked_margin", "resolve_timeout"]
+__all__ = [
+    "Deadline",
+    "NothingYet",
+    "RequestTimeout",
+    "Timeout",
+    "checked_margin",
+    "resolve_timeout",
+]
 
 # What a user may pass: a total, a pair (connect, read), or no limit.
 RequestTimeout = float | tuple[float | None, float | None] | None
@@ -30,6 +37,13 @@ RequestTimeout = float | tuple[float | None, float | None] | None
 _LONGEST = 2_000_000.0
 
 _FORMS = "a number of seconds, a pair (connect, read), or None"
+
+
+class NothingYet(Exception):
+    """Nothing came within the time that the caller wanted to wait; asking again goes on.
+
+    No error of a call, and so none of the tree: it never leaves the package.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
 
 from typing_extensions import Self
 
@@ -26,7 +27,6 @@ from acp_client_v0_1 import streaming
 from acp_client_v0_1._deadline import RequestTimeout, resolve_timeout
 from acp_client_v0_1._decoding import check_event_stream, decode, status_error
 from acp_client_v0_1._dropin.client import RequestSerialized, StockClient
-from acp_client_v0_1._errors import path_of
 from acp_client_v0_1._http.auth import RequestAuth
 from acp_client_v0_1._http.headers import merge_headers
 from acp_client_v0_1._operation import Operation
@@ -278,7 +278,7 @@ class ApiClient(StockClient):
                 "%s %s: 204, a stream without events: the run was created without `streaming`, or "
                 "Last-Event-ID is that of its last event",
                 response.method,
-                path_of(response.url),
+                urlsplit(response.url).path,
             )
         else:
             check_event_stream(response)

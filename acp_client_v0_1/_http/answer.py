@@ -23,6 +23,8 @@ import ssl
 import threading
 from typing import TYPE_CHECKING, Any, cast
 
+from urllib3.util.wait import wait_for_read
+
 from acp_client_v0_1._http.attempt import Attempt
 from acp_client_v0_1._http.framing import BadFraming, content_length, read_size, skip_trailer
 from acp_client_v0_1._http.head import read_head
@@ -119,6 +121,11 @@ class _Source(io.RawIOBase):
 
     def hasten(self, seconds: float) -> None:
         self._attempt.deadline = self._attempt.deadline.earlier(seconds)
+
+    def ready(self, seconds: float) -> bool:
+        """Wait until bytes, or their end, can be read; False if none came within that time."""
+        held: int = getattr(self._sock, "pending", int)()  # by TLS
+        return bool(held) or wait_for_read(innermost(self._sock), seconds)
 
     def leave(self) -> None:
         """Close the socket in a forked process, where a lock may look held for ever."""
@@ -280,6 +287,17 @@ class Answer(http.client.HTTPResponse):
     def hasten(self, seconds: float) -> None:
         """Let what is left take no longer than so many seconds."""
         self._source.hasten(seconds)
+
+    def ready(self, seconds: float) -> bool:
+        """Wait until some of the body, or its end, can be read; False if nothing came in time."""
+        if self.isclosed() or self.fp.closed:
+            return True
+        self._source.sealed = True  # so that looking never waits
+        held = self.fp.peek(1)
+        self._source.sealed = False
+        if self.chunked and self.chunk_left == 0 and held in (b"\r", b"\r\n"):
+            held = b""  # only the end of the chunk before
+        return bool(held) or self._source.ready(seconds)
 
     def leave(self) -> None:
         """Let go of a parent's connection in a forked process; nothing is done to it."""

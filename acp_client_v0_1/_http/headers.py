@@ -32,6 +32,9 @@ def merge_headers(*sources: Mapping[str, str] | None) -> dict[str, str]:
 def checked_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
     """Copy headers, refusing what http.client would only refuse halfway, never showing a value.
 
+    http.client encodes values as ISO-8859-1. The value of ``Last-Event-ID`` is the UTF-8 of the id,
+    decoded as ISO-8859-1, so that the bytes that came with the event are the bytes that are sent.
+
     Raises:
         ApiTypeError: a value is neither a str nor a number.
         ApiValueError: a name or value cannot be part of a request.
@@ -45,6 +48,8 @@ def checked_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
             continue
         if value.isascii() and value.isprintable():
             continue
+        if name.lower() == "last-event-id":
+            checked[name] = value = _utf8(name, value)
         if _FORBIDDEN.search(value):
             raise ApiValueError(f"header {name!r} must not contain CR, LF or NUL")
         if not _is_latin(value):
@@ -74,6 +79,14 @@ def plain_text(value: object, name: str) -> str:
     if isinstance(value, int):
         raise ApiValueError(f"{name} must not be a number of more than {_MOST_BITS} bits")
     raise ApiTypeError(f"{name} must be a str, not {type(value).__name__}")
+
+
+def _utf8(name: str, value: str) -> str:
+    """Write an event id so that it is sent as UTF-8 (WHATWG HTML, 9.2.4), not as ISO-8859-1."""
+    try:
+        return value.encode().decode("latin-1")
+    except UnicodeEncodeError:
+        raise ApiValueError(f"header {name!r} must be valid Unicode") from None
 
 
 def _is_latin(value: str) -> bool:

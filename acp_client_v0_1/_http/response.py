@@ -11,6 +11,7 @@ a forked process nothing is read from, or done to, a connection of the parent.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import TypeAlias
@@ -18,6 +19,7 @@ from typing import TypeAlias
 from urllib3 import BaseHTTPResponse, HTTPHeaderDict
 from urllib3.exceptions import DecodeError
 
+from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1._http.answer import Answer, Closed
 from acp_client_v0_1._http.call import Call
 from acp_client_v0_1._http.coding import bounded, codings_of, is_unfinished
@@ -52,6 +54,8 @@ class RESTResponse:
         "_call",
         "_closed",
         "_complete",
+        "_give_up_at",
+        "_heard",
         "_pid",
         "_read_piece",
         "data",
@@ -73,6 +77,8 @@ class RESTResponse:
         self._complete = False
         self._closed = False
         self._pid = os.getpid()
+        self._heard = time.monotonic()  # when something came last
+        self._give_up_at: float | None = None  # of the read under way
         self._read_piece: Callable[[int], bytes] | None = None  # once some was read by pieces
 
     def __repr__(self) -> str:
@@ -128,8 +134,12 @@ class RESTResponse:
             self._complete = True
         return self.data
 
-    def read_available(self) -> bytes:
+    def read_available(self, limit: int = _PIECE, *, wait: float | None = None) -> bytes:
         """Read what has arrived of the body; waits only where nothing has.
+
+        Args:
+            limit: The most bytes to give at once.
+            wait: Seconds to wait for the first of them, None for the limits of the call alone.
 
         Returns:
             Decoded bytes; b"" only once HTTP says that the body is complete.
@@ -139,12 +149,35 @@ class RESTResponse:
             ProtocolException: The body's framing is broken.
             ApiTimeoutError: The call's time is over, or the server was silent for too long.
             ResponseDecodeError: The content coding is broken.
+            NothingYet: Nothing came within ``wait``; the next call goes on.
         """
         if self._complete:
             return b""
-        piece = self._read(_PIECE)
+        self._give_up_at = None if wait is None else time.monotonic() + wait
+        piece = self._read(limit)
         self._complete = not piece
         return piece
+
+    def _take(self, size: int, *, decode: bool) -> bytes:
+        """Read by urllib3, which would close the connection if it were interrupted."""
+        if self._give_up_at is not None:
+            self._await(max(0.0, self._give_up_at - time.monotonic()))
+        content = self.response.read1(size, decode_content=decode)
+        self._heard = time.monotonic()
+        return content
+
+    def _await(self, wait: float) -> None:
+        """Wait for bytes; a silence that takes several such waits is measured as one."""
+        answer, read, deadline = self._answer, self._call.timeout.read, self._call.deadline
+        if answer is None or self._closed or self._pid != os.getpid():
+            return  # reading says what is wrong
+        silence = time.monotonic() - self._heard
+        most = deadline.bound(None if read is None else max(0.0, read - silence))
+        if answer.ready(wait if most is None else min(wait, most)):
+            return
+        if most is None or wait < most:
+            raise NothingYet
+        raise TimeoutError("nothing came in time")
 
     def hasten(self, seconds: float) -> None:
         """Shorten the time for what is left of the body.
@@ -198,6 +231,8 @@ class RESTResponse:
             # No file any more, or a closed one: another thread has just closed the answer.
             self.close()
             raise self._failure(Closed("the answer was closed")) from error
+        except NothingYet:
+            raise
         except BaseException:
             self.close()
             raise
@@ -212,9 +247,10 @@ class RESTResponse:
     def _piece(self, size: int) -> bytes:
         """Read what has arrived, up to a size."""
         if self._read_piece is None:
-            coded = partial(self.response.read1, decode_content=False)
+            coded = partial(self._take, decode=False)
             # Codings that are not for zlib are left to urllib3 and the packages that it uses.
-            self._read_piece = bounded(self._codings(), coded) or self.response.read1
+            whole = partial(self._take, decode=True)
+            self._read_piece = bounded(self._codings(), coded) or whole
         return self._read_piece(size)
 
     def _codings(self) -> list[str]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from operator import length_hint
@@ -26,8 +27,10 @@ from typing import Any, Protocol, TypeVar
 from pydantic import ValidationError
 from typing_extensions import Self
 
+from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1.exceptions import (
     ApiTimeoutError,
+    ApiValueError,
     EventTooLarge,
     ResponseDecodeError,
     StreamDecodeError,
@@ -65,8 +68,11 @@ class StreamedResponse(Protocol):
         """The headers."""
         raise NotImplementedError
 
-    def read_available(self) -> bytes:
-        """Return what has arrived, ``b""`` only at the end of a complete body."""
+    def read_available(self, *, wait: float | None = None) -> bytes:
+        """Return what has arrived, ``b""`` only at the end of a complete body.
+
+        With ``wait``, raise `NothingYet` if nothing has arrived within so many seconds.
+        """
         raise NotImplementedError
 
     def abort(self) -> None:
@@ -84,6 +90,8 @@ class EventStream(Iterator[T]):
         StreamInterrupted: the connection ended before the body did.
         ApiTimeoutError: the call's time is over, or the server was silent for too long.
         EventTooLarge: an event exceeds the limit.
+        ApiValueError: the stream was over, or closed, before the iteration began. An iteration
+            under way ends without an error when the stream does, or is closed.
 
     Args:
         response: the response, its body unread.
@@ -98,8 +106,11 @@ class EventStream(Iterator[T]):
         "_closed",
         "_decode",
         "_finalizer",
+        "_give_up_at",
         "_id_before",
         "_in_read",
+        "_iterating",
+        "_looked",
         "_parser",
         "_pid",
         "_reading",
@@ -127,6 +138,9 @@ class EventStream(Iterator[T]):
         self._id_before = ""  # the last event id before the batch
         self._start_batch([])
         self._closed = False
+        self._iterating = False  # a typed iteration has begun, and has not been told the end
+        self._give_up_at: float | None = None  # monotonic seconds, during `_next_within`
+        self._looked = False  # in it, something was read already
 
     @property
     def status(self) -> int:
@@ -151,6 +165,11 @@ class EventStream(Iterator[T]):
         """Whether the stream is over: exhausted, failed or closed."""
         return self._closed
 
+    def __iter__(self) -> Self:
+        self._check_open()
+        self._iterating = True
+        return self
+
     def __next__(self) -> T:
         while True:
             try:
@@ -162,8 +181,36 @@ class EventStream(Iterator[T]):
                 # None of them is left if another thread has closed the stream meanwhile.
                 for event in batch[handed_out - 1 : handed_out]:
                     raise self._undecodable(event, handed_out - 1, error) from error
+            if not self._iterating:
+                self._check_open()
+                self._iterating = True
             if not self._advance():
+                self._iterating = False
                 raise StopIteration
+
+    def _next_within(self, seconds: float) -> T:
+        """Give the next event like ``next()``, but wait at most ``seconds`` for it.
+
+        Comments do not make the wait longer.
+
+        Raises:
+            NothingYet: no event came in time. The stream is alive, and the next call goes on where
+                this one stopped.
+            StopIteration: the stream has ended.
+        """
+        self._give_up_at = time.monotonic() + seconds
+        self._looked = False
+        try:
+            return next(self)
+        finally:
+            self._give_up_at = None
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ApiValueError(
+                "the stream is over or closed, and its events come out of it once only; "
+                "get_run_stream opens another, with Last-Event-ID to go on after an event"
+            )
 
     def raw_events(self) -> Iterator[ServerSentEvent]:
         """Iterate over the events undecoded, whatever their names.
@@ -177,7 +224,12 @@ class EventStream(Iterator[T]):
             StreamInterrupted: the connection ended before the body did.
             ApiTimeoutError: the call's time is over, or the server was silent for too long.
             EventTooLarge: an event exceeds the limit.
+            ApiValueError: the stream is over or closed.
         """
+        self._check_open()
+        return self._raw_events()
+
+    def _raw_events(self) -> Iterator[ServerSentEvent]:
         while True:
             # Looked at anew for each event: whoever else iterates may have begun a new batch.
             for event in self._batch[1]:
@@ -250,10 +302,14 @@ class EventStream(Iterator[T]):
                     if not self.closed:
                         return True
                     events.clear()  # `close` came first, and has not seen them
+        except NothingYet:
+            raise
         except EventTooLarge as error:
+            self._iterating = False
             self._release()
             raise EventTooLarge(limit=error.limit, **self._answer()) from error
         except BaseException:
+            self._iterating = False
             self._release()
             raise
         self._release()
@@ -265,7 +321,10 @@ class EventStream(Iterator[T]):
             with self._alone():
                 self._in_read = True
                 try:
-                    return b"" if self._closed else self._response.read_available()
+                    if self._closed:
+                        return b""
+                    wait = self._wait_left()
+                    return self._response.read_available(wait=wait)
                 finally:
                     self._in_read = False
         except ApiTimeoutError:
@@ -280,6 +339,16 @@ class EventStream(Iterator[T]):
                 reason=error.reason or str(error),
                 **self._answer(),
             ) from error
+
+    def _wait_left(self) -> float | None:
+        # Reads at least once, but does not go on for as long as comments come.
+        if self._give_up_at is None:
+            return None
+        left = self._give_up_at - time.monotonic()
+        if left <= 0 and self._looked:
+            raise NothingYet
+        self._looked = True
+        return max(0.0, left)
 
     def _release(self) -> None:
         # In the thread that iterates, which is the only one that may close while it reads.

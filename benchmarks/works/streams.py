@@ -43,7 +43,7 @@ class Chunks:
         self.headers: dict[str, str] = {}
         self._chunks = iter(chunks)
 
-    def read_available(self) -> bytes:
+    def read_available(self, *, wait: float | None = None) -> bytes:
         """The next chunk."""
         return next(self._chunks, b"")
 

@@ -121,7 +121,7 @@ class Response:
         self.headers: dict[str, str] = {}
         self.body = body
 
-    def read_available(self) -> bytes:
+    def read_available(self, *, wait: float | None = None) -> bytes:
         body, self.body = self.body, b""
         return body
 

@@ -7,7 +7,7 @@ import json
 import pickle
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytest
 
@@ -15,6 +15,7 @@ from acp_client_v0_1 import exceptions
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTimeoutError,
+    ApiValueError,
     ConnectionException,
     ProtocolException,
     ResponseDecodeError,
@@ -42,7 +43,7 @@ class FakeResponse:
         self.closes = 0
         self.aborts = 0
 
-    def read_available(self) -> bytes:
+    def read_available(self, *, wait: float | None = None) -> bytes:
         self.reads += 1
         if not self.pieces:
             return b""
@@ -66,7 +67,7 @@ class BlockingResponse(FakeResponse):
         self.blocked = threading.Event()
         self.woken = threading.Event()
 
-    def read_available(self) -> bytes:
+    def read_available(self, *, wait: float | None = None) -> bytes:
         self.reads += 1
         self.blocked.set()
         assert self.woken.wait(5)
@@ -103,7 +104,6 @@ def test_events_come_one_by_one_and_the_end_frees_the_connection() -> None:
     assert list(stream) == [1, 2, 3]
     assert stream.closed
     assert response_of(stream).closes == 1
-    assert list(stream) == []
 
 
 def test_it_reads_no_further_than_needed() -> None:
@@ -170,8 +170,6 @@ def test_leaving_the_with_early() -> None:
             break
     assert stream.closed
     assert response_of(stream).closes == 1
-    assert list(stream) == []
-    assert list(stream.raw_events()) == []
 
 
 def test_an_exception_in_the_with() -> None:
@@ -191,7 +189,7 @@ def test_close_drops_what_was_read_ahead() -> None:
     stream = stream_of(numbers(1, 2))
     assert next(stream) == 1
     stream.close()
-    assert list(stream) == []
+    assert next(stream, "the end") == "the end"
 
 
 def test_close_ends_an_iteration_over_raw_events() -> None:
@@ -255,10 +253,11 @@ class SlowToClose(FakeResponse):
 def test_two_threads_do_not_close_the_response_at_once() -> None:
     response = SlowToClose(numbers(1))
     stream = EventStream(response, as_json)
+    iteration = stream.raw_events()
     thread = threading.Thread(target=stream.close)
     thread.start()
     assert response.closing.wait(5)
-    assert list(stream) == []
+    assert list(iteration) == []
     thread.join()
     assert response.most_at_it == 1
 
@@ -269,6 +268,75 @@ def test_an_interrupt_from_the_keyboard() -> None:
     with pytest.raises(KeyboardInterrupt):
         next(stream)
     assert (stream.closed, response_of(stream).closes) == (True, 1)
+
+
+# --- Once only ----------------------------------------------------------------------------------
+
+
+def exhausted() -> EventStream[object]:
+    stream = stream_of(numbers(1))
+    assert list(stream) == [1]
+    return stream
+
+
+def exhausted_raw() -> EventStream[object]:
+    stream = stream_of(numbers(1))
+    assert len(list(stream.raw_events())) == 1
+    return stream
+
+
+def closed_unread() -> EventStream[object]:
+    stream = stream_of(numbers(1))
+    stream.close()
+    return stream
+
+
+def closed_in_the_middle() -> EventStream[object]:
+    with stream_of(numbers(1, 2)) as stream:
+        for _ in stream:
+            stream.close()  # the iteration under way ends
+    return stream
+
+
+def failed() -> EventStream[object]:
+    stream = stream_of(numbers(1), ConnectionException(reason="reset"))
+    with pytest.raises(StreamInterrupted):
+        list(stream)
+    return stream
+
+
+@pytest.mark.parametrize(
+    "over", [exhausted, exhausted_raw, closed_unread, closed_in_the_middle, failed]
+)
+def test_a_stream_that_is_over_does_not_look_like_an_empty_one(
+    over: Callable[[], EventStream[object]],
+) -> None:
+    stream = over()
+    again: list[Callable[[], object]] = [
+        lambda: list(stream),
+        lambda: next(stream),
+        lambda: stream._next_within(0.1),
+        lambda: list(stream.raw_events()),
+    ]
+    for attempt in again:
+        with pytest.raises(ApiValueError, match=r"the stream is over or closed.*get_run_stream"):
+            attempt()
+
+
+def test_an_empty_stream_ends_without_an_error_the_first_time() -> None:
+    stream = stream_of()
+    assert list(stream) == []
+    with pytest.raises(ApiValueError):
+        list(stream)
+
+
+def test_a_typed_iteration_under_way_is_told_of_the_end_that_a_raw_one_reached() -> None:
+    stream = stream_of(numbers(1, 2))
+    for value in stream:
+        assert value == 1
+        assert [event.data for event in stream.raw_events()] == ["2"]
+    with pytest.raises(ApiValueError):
+        next(stream)
 
 
 # --- Errors -------------------------------------------------------------------------------------
@@ -360,7 +428,6 @@ def test_a_dying_connection(cause: ApiException) -> None:
     assert (caught.value.status, caught.value.method) == (200, "GET")
     assert (stream.closed, response_of(stream).closes) == (True, 1)
     assert stream.last_event_id == "2"
-    assert list(stream) == []
 
 
 def test_out_of_time() -> None:
@@ -369,7 +436,6 @@ def test_out_of_time() -> None:
     with pytest.raises(ApiTimeoutError):
         next(stream)
     assert (stream.closed, stream.last_event_id) == (True, "1")
-    assert list(stream) == []
 
 
 def test_an_event_that_is_too_large() -> None:
@@ -380,7 +446,7 @@ def test_an_event_that_is_too_large() -> None:
     assert caught.value.limit == 100
     assert caught.value.method == "GET"
     assert response_of(stream).reads == 1  # nothing more was waited for
-    assert (stream.closed, list(stream)) == (True, [])
+    assert stream.closed
 
 
 def test_raw_events_raise_as_well() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import gzip
 import json
+import logging
 import threading
 import time
 import zlib
@@ -16,13 +17,25 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from support.socket_server import CLOSE, RESET, STALL, Gate, SocketServer, chunk, head, response
+from support.socket_server import (
+    CLOSE,
+    RESET,
+    STALL,
+    Connection,
+    Gate,
+    SocketServer,
+    chunk,
+    head,
+    response,
+)
 
 from acp_client_v0_1 import ApiClient, Configuration, RunsApi
+from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTimeoutError,
+    ApiValueError,
     ConnectionException,
     NotFoundException,
     ProtocolException,
@@ -179,7 +192,6 @@ def test_an_event_over_the_clients_limit() -> None:
             with pytest.raises(EventTooLarge) as caught:
                 next(stream)
             assert (caught.value.limit, stream.closed) == (2000, True)
-            assert list(stream) == []
 
 
 # --- Ways out: the connection is used again, or gone --------------------------------------------
@@ -331,7 +343,7 @@ def test_close_from_another_thread(begin: bytes) -> None:
 
         thread = threading.Thread(target=close)
         thread.start()
-        assert list(stream) == []
+        assert next(stream, None) is None
         assert time.monotonic() - seconds[0] < 4
         thread.join()
         assert stream.closed
@@ -376,7 +388,6 @@ def check_interruption(steps: list[Any], cause: type[Exception], gate: Gate | No
         assert caught.value.last_event_id == "1"
         assert isinstance(caught.value.__cause__, cause)
         assert stream.closed
-        assert list(stream) == []
         runs.search_runs({})
         assert connections(server) == 2
 
@@ -685,3 +696,119 @@ def test_a_host_with_a_base_path_and_a_trailing_slash() -> None:
         with ApiClient(configuration) as api_client:
             assert numbers(RunsApi(api_client).get_run_stream("a b")) == [1]
         assert server.requests[0].path == "/base/runs/a%20b/stream"
+
+
+# --- Waiting for an event for a time ------------------------------------------------------------
+
+COMMENT = b": still here\n\n"
+
+
+def comments(connection: Connection) -> None:
+    """Send comments until the peer has gone or the server stops."""
+    while not connection.server.stopping.wait(0.01):
+        connection.sock.sendall(chunk(COMMENT))
+
+
+def within(stream: Stream, seconds: float) -> int | None:
+    try:
+        return number_of(stream._next_within(seconds))
+    except NothingYet:
+        return None
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+def test_giving_up_a_wait_loses_nothing(packed: bool) -> None:
+    begin, end = (GZIPPED[0][:9], GZIPPED[0][9:]) if packed else (ONE[:20], ONE[20:])
+    coding = {"content_encoding": "gzip"} if packed else {}
+    opening = head(content_type=EVENT_STREAM, transfer_encoding="chunked", **coding)
+    last = GZIPPED[1] if packed else TWO
+    gate = Gate()
+    script = [opening + chunk(begin), gate, chunk(end), chunk(last) + chunk(b"")]
+    with SocketServer(script) as server, client(server) as runs:
+        stream = runs.get_run_stream("r")
+        assert [within(stream, 0.05) for _ in range(3)] == [None] * 3
+        assert not stream.closed
+        gate.open()
+        assert within(stream, 15) == 1
+        assert next(stream).id == "2"
+        with pytest.raises(StopIteration):
+            stream._next_within(15)
+
+
+def test_comments_alone_do_not_make_a_wait_longer() -> None:
+    with SocketServer([CHUNKED, comments]) as server, client(server) as runs:
+        stream = runs.get_run_stream("r")
+        for seconds in (0, 0.3, 0.1):
+            begun = time.monotonic()
+            assert within(stream, seconds) is None
+            assert seconds <= time.monotonic() - begun < seconds + 2
+        stream.close()
+
+
+def test_events_that_are_there_need_no_wait() -> None:
+    with SocketServer(chunked(ONE + TWO)) as server, client(server) as runs:
+        stream = runs.get_run_stream("r")
+        assert within(stream, 15) == 1
+        assert within(stream, 0) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "timeout"),
+    [({"stream_timeout": (5, 0.4)}, None), ({}, 0.4)],
+    ids=["silence", "total"],
+)
+def test_short_waits_add_up_to_the_limits_of_the_call(settings: Any, timeout: Any) -> None:
+    with SocketServer([CHUNKED + chunk(ONE), STALL]) as server, client(server, **settings) as runs:
+        stream = runs.get_run_stream("r", _request_timeout=timeout)
+        assert within(stream, 15) == 1
+        begun = time.monotonic()
+        with pytest.raises(ApiTimeoutError):
+            while time.monotonic() - begun < 15:
+                assert within(stream, 0.1) is None
+        assert stream.closed
+
+
+def test_a_cut_during_such_a_wait_is_an_interruption() -> None:
+    with SocketServer([CHUNKED + chunk(ONE), 0.2, RESET]) as server, client(server) as runs:
+        stream = runs.get_run_stream("r")
+        assert within(stream, 15) == 1
+        with pytest.raises(StreamInterrupted) as caught:
+            stream._next_within(15)
+    assert caught.value.last_event_id == "1"
+
+
+# --- Going on after an event --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("event_id", ["é-1", "✓", "1", "a b", "\x7f\x85x", "😀"])
+def test_last_event_id_goes_back_as_the_bytes_that_came(event_id: str) -> None:
+    events = b"id: " + event_id.encode() + b"\n" + ONE.split(b"\n", 1)[1]
+    with SocketServer(chunked(events)) as server, client(server) as runs:
+        with runs.get_run_stream("r") as stream:
+            assert next(stream).id == event_id
+        for name in ("Last-Event-ID", "last-event-id"):
+            with runs.get_run_stream("r", _headers={name: stream.last_event_id}) as again:
+                assert again.last_event_id == ""
+    for request in server.requests[1:]:
+        assert request.headers["last-event-id"].encode("latin-1") == event_id.encode()
+
+
+@pytest.mark.parametrize("bad", ["\ud800", "1\n2", "1\0"])
+def test_a_last_event_id_that_cannot_have_come(bad: str) -> None:
+    with SocketServer(chunked()) as server, client(server) as runs:
+        with pytest.raises(ApiValueError, match="Last-Event-ID"):
+            runs.get_run_stream("r", _headers={"Last-Event-ID": bad})
+        assert not server.requests
+
+
+def test_204_is_logged_with_its_likely_reason(caplog: pytest.LogCaptureFixture) -> None:
+    with (
+        SocketServer(head(204)) as server,
+        client(server) as runs,
+        caplog.at_level(logging.INFO, "acp_client_v0_1"),
+    ):
+        assert numbers(runs.get_run_stream("r")) == []
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message.startswith("GET /runs/r/stream: 204")
+    assert "without `streaming`" in message
+    assert "Last-Event-ID" in message
