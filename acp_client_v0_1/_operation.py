@@ -2,25 +2,29 @@
 
 The generated modules in ``api`` hold one :class:`Operation` per operation; ``ApiClient`` turns it
 and a call's arguments into a request. Strategy: a declaration is immutable and knows everything
-that distinguishes its operation, so that a generated method is a signature and a call.
+that distinguishes its operation, so that a generated method is a signature and a call. An argument
+is checked by the type that the contract gives its parameter, wherever the request carries it.
 
-Invariant: whatever is wrong with an argument raises ``ApiTypeError`` or ``ApiValueError`` that
-names the parameter, before anything is sent.
+Invariant: a bad argument raises ``ApiTypeError`` or ``ApiValueError`` that names the parameter,
+before anything is sent.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, NoReturn, TypeVar, cast
+from datetime import datetime
+from types import GenericAlias
+from typing import Any, Generic, Literal, TypeVar, cast, get_args
 from urllib.parse import quote, urlencode
+from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
-from acp_client_v0_1._schema import Conversions
+from acp_client_v0_1._schema import Conversions, OpenEnum
+from acp_client_v0_1._schema.free_json import not_json
 from acp_client_v0_1._schema.null_fields import any_null
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
@@ -40,18 +44,20 @@ class Parameter:
     Attributes:
         name: its name in Python and on the wire, which are the same in this protocol.
         place: where the request carries it.
-        type: ``str``, ``int``, ``dict`` for a free JSON object, or a function that gives a model,
-            so that the model loads when it is first used.
+        type: ``str``, ``int``, ``bool``, ``datetime``, or ``dict`` for a free JSON object; of an
+            enum, a model or a list, a function that gives it, so that it loads on first use.
         required: whether None is refused.
         minimum: the smallest integer that the contract allows.
+        maximum: the largest integer that the contract allows.
         block_window: whether it says for how many seconds the server may hold the request open.
     """
 
     name: str
     place: Literal["path", "query", "body"]
-    type: type[Any] | Callable[[], type[BaseModel]]
+    type: type[Any] | Callable[[], Any]
     required: bool = True
     minimum: int | None = None
+    maximum: int | None = None
     block_window: bool = False
 
 
@@ -80,12 +86,12 @@ class Operation(Generic[T_co]):
         method: the HTTP method.
         path: the path below the host, with ``{name}`` for each path parameter.
         parameters: in the order of the method's signature.
-        returns: gives the type of a 200 answer; for a stream, the type of one event.
-        accept: the media types of the answers.
+        returns: gives the type of a 200 response; for a stream, the type of one event.
+        accept: the media types of the responses.
         content_type: the media type of the request's content, None if it has none.
-        safe: whether the operation changes nothing, so that it may be sent again.
-        streaming: whether a 200 answer is a stream of server-sent events.
-        empty_on_204: whether 204 is an answer (None) rather than a fault.
+        safe: whether the operation changes nothing, so that it may be retried.
+        streaming: whether a 200 response is a stream of server-sent events.
+        empty_on_204: whether 204 means None rather than a fault.
     """
 
     name: str
@@ -114,25 +120,30 @@ class Operation(Generic[T_co]):
             ApiValueError: an argument has a value that the contract or a URL does not allow.
         """
         target = self.path
-        query: dict[str, int] = {}
+        query: dict[str, str | list[str]] = {}
         body: bytes | None = None
         window: int | None = None
         for parameter, value in zip(self.parameters, arguments, strict=True):
             if value is None and not parameter.required:
                 continue
             if parameter.place == "path":
-                segment = path_segment(parameter.name, value, safe_chars)
+                text = _text(parameter, parameter.type, value)
+                segment = path_segment(parameter.name, text, safe_chars)
                 target = target.replace("{" + parameter.name + "}", segment)
             elif parameter.place == "query":
-                query[parameter.name] = _integer(parameter, value)
+                query[parameter.name] = _query_value(parameter, value)
                 if parameter.block_window:
-                    window = query[parameter.name]
+                    window = value
             else:
                 body = _content(parameter, value)
-        return BoundArguments(f"{target}?{urlencode(query)}" if query else target, body, window)
+        # A list is its name once for each item: style form, exploded, which is OpenAPI's default.
+        suffix = f"?{urlencode(query, doseq=True)}" if query else ""
+        return BoundArguments(target + suffix, body, window)
 
 
 def _wrong_type(name: str, expected: str, value: object) -> ApiTypeError:
+    if isinstance(value, type):
+        return ApiTypeError(f"{name} must be {expected}: pass an instance, not the class itself")
     return ApiTypeError(f"{name} must be {expected}, not {type(value).__name__}")
 
 
@@ -148,8 +159,8 @@ def path_segment(name: str, value: object, safe_chars: str) -> str:
         The segment, percent-encoded.
 
     Raises:
-        ApiTypeError: the value is no str.
-        ApiValueError: the value is empty, a dot segment, or no valid Unicode.
+        ApiTypeError: the value is not a str.
+        ApiValueError: the value is empty, a dot segment, or not valid Unicode.
     """
     if not isinstance(value, str):
         raise _wrong_type(name, "a str", value)
@@ -165,13 +176,53 @@ def path_segment(name: str, value: object, safe_chars: str) -> str:
     return segment
 
 
+def _query_value(parameter: Parameter, value: object) -> str | list[str]:
+    kind = parameter.type if isinstance(parameter.type, type) else parameter.type()
+    if not isinstance(kind, GenericAlias):
+        return _text(parameter, kind, value)
+    if not isinstance(value, (list, tuple)):
+        raise _wrong_type(parameter.name, "a list", value)
+    (item_kind,) = get_args(kind)
+    return [_text(parameter, item_kind, item) for item in cast("Sequence[object]", value)]
+
+
+def _text(parameter: Parameter, kind: Any, value: object) -> str:
+    """Write a value of a path or a query, refusing one that is not of the parameter's type."""
+    if not isinstance(kind, type):
+        kind = kind()
+    name = parameter.name
+    if kind is int:
+        return str(_integer(parameter, value))
+    if kind is str and isinstance(value, UUID):
+        return str(value)  # identifiers are UUIDs by the public contract
+    if issubclass(kind, OpenEnum) and not isinstance(value, kind) and isinstance(value, str):
+        value = _member(name, kind, value)
+    if not isinstance(value, kind):
+        raise _wrong_type(name, _EXPECTED.get(kind) or f"a {kind.__name__}", value)
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    return ("true" if value else "false") if kind is bool else str(value)
+
+
+_EXPECTED = {str: "a str", bool: "a bool", datetime: "a datetime"}
+
+
+def _member(name: str, kind: type[OpenEnum], value: str) -> OpenEnum:
+    try:
+        return kind(value)
+    except ValueError as error:
+        listed = ", ".join(repr(member.value) for member in kind)
+        raise ApiValueError(f"{name} must be one of {listed}, not {value!r}") from error
+
+
 def _integer(parameter: Parameter, value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise _wrong_type(parameter.name, "an int", value)
     if parameter.minimum is not None and value < parameter.minimum:
         raise ApiValueError(f"{parameter.name} must be at least {parameter.minimum}, not {value}")
-    if value > _LARGEST:
-        raise ApiValueError(f"{parameter.name} must be at most {_LARGEST}")
+    largest = _LARGEST if parameter.maximum is None else parameter.maximum
+    if value > largest:
+        raise ApiValueError(f"{parameter.name} must be at most {largest}")
     return value
 
 
@@ -187,12 +238,13 @@ def _content(parameter: Parameter, value: object) -> bytes:
         raise _wrong_type(name, expected, value)
     try:
         content = _encoded(value)
-        # pydantic-core writes NaN and the infinities, which are no JSON (RFC 8259, section 6).
-        # The words may as well stand in a text, which only a reader can tell.
-        if b"NaN" in content or b"Infinity" in content:
-            json.loads(content, parse_constant=_refuse)
     except ValueError as error:
         raise ApiValueError(f"{name} cannot be written as JSON: {error}") from error
+    # pydantic-core writes NaN and the infinities, and has a text for whatever Python offers.
+    # Encoded first: a structure that contains itself is refused there.
+    words = b"NaN" in content or b"Infinity" in content
+    if fault := not_json(value, numbers=words):
+        raise ApiValueError(f"{name}{fault}")
     return content
 
 
@@ -202,11 +254,10 @@ def _encoded(value: object) -> bytes:
     return to_json(value, by_alias=True, exclude_none=True)
 
 
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON number")
-
-
 def _constructed(name: str, model: type[BaseModel], value: Mapping[Any, Any]) -> BaseModel:
+    for key in value:
+        if not isinstance(key, str):
+            raise ApiTypeError(f"{name} must have str keys, got {type(key).__name__} {key!r:.60}")
     try:
         return model(**value)
     except ValidationError as error:
@@ -215,5 +266,3 @@ def _constructed(name: str, model: type[BaseModel], value: Mapping[Any, Any]) ->
             for fault in error.errors(include_url=False, include_input=False)
         )
         raise ApiValueError(f"{faults} ({model.__name__})") from error
-    except TypeError as error:  # a key that is no str
-        raise ApiTypeError(f"{name} must have str keys: {error}") from error

@@ -2,7 +2,8 @@
 
 The pinned generator reads openapi.yaml, openapi-generator-config.yaml, templates/ and the table of
 public names in tools/exports.py, and runs on the Java that its package brings. The pinned ruff then
-sorts its imports and formats it, and that is all that happens to a generated file.
+drops unused imports, sorts the others and formats, and that is all that happens to a generated
+file.
 
 The generator always writes into an empty folder, never into the checkout. So it cannot touch a
 hand-written file, a file that it no longer writes is known by its absence, and comparing is the
@@ -56,7 +57,7 @@ def generate(folder: Path) -> set[Path]:
     written = listed(folder)
     modules = sorted(str(path) for path in written if path.suffix == ".py")
     config = f"--config={ROOT / 'pyproject.toml'}"
-    _run("ruff", "check", "--select=I", "--fix", config, *modules, cwd=folder)
+    _run("ruff", "check", "--select=I,F401", "--fix", config, *modules, cwd=folder)
     _run("ruff", "format", config, *modules, cwd=folder)
     return {*written, FILES, VERSION}
 

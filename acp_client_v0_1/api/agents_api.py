@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1 import models
 from acp_client_v0_1._operation import Operation, Parameter
-from acp_client_v0_1.api_client import Api, RequestTimeout
+from acp_client_v0_1.api_client import Api
 from acp_client_v0_1.api_response import ApiResponse
 
 __all__ = ["AgentsApi"]
@@ -64,8 +65,8 @@ class AgentsApi(Api):
 
     def get_acp_descriptor_by_id(
         self,
-        agent_id: str,
-        _request_timeout: RequestTimeout = None,
+        agent_id: str | UUID,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -91,8 +92,8 @@ class AgentsApi(Api):
 
     def get_acp_descriptor_by_id_with_http_info(
         self,
-        agent_id: str,
-        _request_timeout: RequestTimeout = None,
+        agent_id: str | UUID,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -104,8 +105,8 @@ class AgentsApi(Api):
 
     def get_acp_descriptor_by_id_without_preload_content(
         self,
-        agent_id: str,
-        _request_timeout: RequestTimeout = None,
+        agent_id: str | UUID,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -119,8 +120,8 @@ class AgentsApi(Api):
 
     def get_agent_by_id(
         self,
-        agent_id: str,
-        _request_timeout: RequestTimeout = None,
+        agent_id: str | UUID,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -146,8 +147,8 @@ class AgentsApi(Api):
 
     def get_agent_by_id_with_http_info(
         self,
-        agent_id: str,
-        _request_timeout: RequestTimeout = None,
+        agent_id: str | UUID,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -159,8 +160,8 @@ class AgentsApi(Api):
 
     def get_agent_by_id_without_preload_content(
         self,
-        agent_id: str,
-        _request_timeout: RequestTimeout = None,
+        agent_id: str | UUID,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -173,7 +174,7 @@ class AgentsApi(Api):
     def search_agents(
         self,
         agent_search_request: models.AgentSearchRequest | Mapping[str, Any],
-        _request_timeout: RequestTimeout = None,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -200,7 +201,7 @@ class AgentsApi(Api):
     def search_agents_with_http_info(
         self,
         agent_search_request: models.AgentSearchRequest | Mapping[str, Any],
-        _request_timeout: RequestTimeout = None,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -213,7 +214,7 @@ class AgentsApi(Api):
     def search_agents_without_preload_content(
         self,
         agent_search_request: models.AgentSearchRequest | Mapping[str, Any],
-        _request_timeout: RequestTimeout = None,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,

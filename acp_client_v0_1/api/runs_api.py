@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1 import models, streaming
 from acp_client_v0_1._operation import Operation, Parameter
-from acp_client_v0_1.api_client import Api, RequestTimeout
+from acp_client_v0_1.api_client import Api
 from acp_client_v0_1.api_response import ApiResponse
 
 __all__ = ["RunsApi"]
@@ -105,7 +106,7 @@ class RunsApi(Api):
     def create_run(
         self,
         run_create: models.RunCreate | Mapping[str, Any],
-        _request_timeout: RequestTimeout = None,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -132,7 +133,7 @@ class RunsApi(Api):
     def create_run_with_http_info(
         self,
         run_create: models.RunCreate | Mapping[str, Any],
-        _request_timeout: RequestTimeout = None,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -145,7 +146,7 @@ class RunsApi(Api):
     def create_run_without_preload_content(
         self,
         run_create: models.RunCreate | Mapping[str, Any],
-        _request_timeout: RequestTimeout = None,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -157,8 +158,8 @@ class RunsApi(Api):
 
     def delete_run(
         self,
-        run_id: str,
-        _request_timeout: RequestTimeout = None,
+        run_id: str | UUID,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -184,8 +185,8 @@ class RunsApi(Api):
 
     def delete_run_with_http_info(
         self,
-        run_id: str,
-        _request_timeout: RequestTimeout = None,
+        run_id: str | UUID,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -197,8 +198,8 @@ class RunsApi(Api):
 
     def delete_run_without_preload_content(
         self,
-        run_id: str,
-        _request_timeout: RequestTimeout = None,
+        run_id: str | UUID,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -210,8 +211,8 @@ class RunsApi(Api):
 
     def get_run(
         self,
-        run_id: str,
-        _request_timeout: RequestTimeout = None,
+        run_id: str | UUID,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -237,8 +238,8 @@ class RunsApi(Api):
 
     def get_run_with_http_info(
         self,
-        run_id: str,
-        _request_timeout: RequestTimeout = None,
+        run_id: str | UUID,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -250,8 +251,8 @@ class RunsApi(Api):
 
     def get_run_without_preload_content(
         self,
-        run_id: str,
-        _request_timeout: RequestTimeout = None,
+        run_id: str | UUID,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -263,9 +264,9 @@ class RunsApi(Api):
 
     def get_run_output(
         self,
-        run_id: str,
+        run_id: str | UUID,
         block_timeout: int | None = None,
-        _request_timeout: RequestTimeout = None,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -299,9 +300,9 @@ class RunsApi(Api):
 
     def get_run_output_with_http_info(
         self,
-        run_id: str,
+        run_id: str | UUID,
         block_timeout: int | None = None,
-        _request_timeout: RequestTimeout = None,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -315,9 +316,9 @@ class RunsApi(Api):
 
     def get_run_output_without_preload_content(
         self,
-        run_id: str,
+        run_id: str | UUID,
         block_timeout: int | None = None,
-        _request_timeout: RequestTimeout = None,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -331,8 +332,8 @@ class RunsApi(Api):
 
     def get_run_stream(
         self,
-        run_id: str,
-        _request_timeout: RequestTimeout = None,
+        run_id: str | UUID,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -360,8 +361,8 @@ class RunsApi(Api):
 
     def get_run_stream_with_http_info(
         self,
-        run_id: str,
-        _request_timeout: RequestTimeout = None,
+        run_id: str | UUID,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -373,8 +374,8 @@ class RunsApi(Api):
 
     def get_run_stream_without_preload_content(
         self,
-        run_id: str,
-        _request_timeout: RequestTimeout = None,
+        run_id: str | UUID,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -386,9 +387,9 @@ class RunsApi(Api):
 
     def resume_run(
         self,
-        run_id: str,
+        run_id: str | UUID,
         body: dict[str, Any],
-        _request_timeout: RequestTimeout = None,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -416,9 +417,9 @@ class RunsApi(Api):
 
     def resume_run_with_http_info(
         self,
-        run_id: str,
+        run_id: str | UUID,
         body: dict[str, Any],
-        _request_timeout: RequestTimeout = None,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -430,9 +431,9 @@ class RunsApi(Api):
 
     def resume_run_without_preload_content(
         self,
-        run_id: str,
+        run_id: str | UUID,
         body: dict[str, Any],
-        _request_timeout: RequestTimeout = None,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -445,7 +446,7 @@ class RunsApi(Api):
     def search_runs(
         self,
         run_search_request: models.RunSearchRequest | Mapping[str, Any],
-        _request_timeout: RequestTimeout = None,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -473,7 +474,7 @@ class RunsApi(Api):
     def search_runs_with_http_info(
         self,
         run_search_request: models.RunSearchRequest | Mapping[str, Any],
-        _request_timeout: RequestTimeout = None,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -486,7 +487,7 @@ class RunsApi(Api):
     def search_runs_without_preload_content(
         self,
         run_search_request: models.RunSearchRequest | Mapping[str, Any],
-        _request_timeout: RequestTimeout = None,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,

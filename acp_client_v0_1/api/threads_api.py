@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1 import models
 from acp_client_v0_1._operation import Operation, Parameter
-from acp_client_v0_1.api_client import Api, RequestTimeout
+from acp_client_v0_1.api_client import Api
 from acp_client_v0_1.api_response import ApiResponse
 
 __all__ = ["ThreadsApi"]
@@ -100,7 +101,7 @@ class ThreadsApi(Api):
     def create_thread(
         self,
         thread_create: models.ThreadCreate | Mapping[str, Any],
-        _request_timeout: RequestTimeout = None,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -127,7 +128,7 @@ class ThreadsApi(Api):
     def create_thread_with_http_info(
         self,
         thread_create: models.ThreadCreate | Mapping[str, Any],
-        _request_timeout: RequestTimeout = None,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -140,7 +141,7 @@ class ThreadsApi(Api):
     def create_thread_without_preload_content(
         self,
         thread_create: models.ThreadCreate | Mapping[str, Any],
-        _request_timeout: RequestTimeout = None,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -154,8 +155,8 @@ class ThreadsApi(Api):
 
     def delete_thread(
         self,
-        thread_id: str,
-        _request_timeout: RequestTimeout = None,
+        thread_id: str | UUID,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -182,8 +183,8 @@ class ThreadsApi(Api):
 
     def delete_thread_with_http_info(
         self,
-        thread_id: str,
-        _request_timeout: RequestTimeout = None,
+        thread_id: str | UUID,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -195,8 +196,8 @@ class ThreadsApi(Api):
 
     def delete_thread_without_preload_content(
         self,
-        thread_id: str,
-        _request_timeout: RequestTimeout = None,
+        thread_id: str | UUID,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -208,8 +209,8 @@ class ThreadsApi(Api):
 
     def get_run_threadstate(
         self,
-        run_id: str,
-        _request_timeout: RequestTimeout = None,
+        run_id: str | UUID,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -236,8 +237,8 @@ class ThreadsApi(Api):
 
     def get_run_threadstate_with_http_info(
         self,
-        run_id: str,
-        _request_timeout: RequestTimeout = None,
+        run_id: str | UUID,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -249,8 +250,8 @@ class ThreadsApi(Api):
 
     def get_run_threadstate_without_preload_content(
         self,
-        run_id: str,
-        _request_timeout: RequestTimeout = None,
+        run_id: str | UUID,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -264,8 +265,8 @@ class ThreadsApi(Api):
 
     def get_thread(
         self,
-        thread_id: str,
-        _request_timeout: RequestTimeout = None,
+        thread_id: str | UUID,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -291,8 +292,8 @@ class ThreadsApi(Api):
 
     def get_thread_with_http_info(
         self,
-        thread_id: str,
-        _request_timeout: RequestTimeout = None,
+        thread_id: str | UUID,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -304,8 +305,8 @@ class ThreadsApi(Api):
 
     def get_thread_without_preload_content(
         self,
-        thread_id: str,
-        _request_timeout: RequestTimeout = None,
+        thread_id: str | UUID,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -317,8 +318,8 @@ class ThreadsApi(Api):
 
     def get_thread_history(
         self,
-        thread_id: str,
-        _request_timeout: RequestTimeout = None,
+        thread_id: str | UUID,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -344,8 +345,8 @@ class ThreadsApi(Api):
 
     def get_thread_history_with_http_info(
         self,
-        thread_id: str,
-        _request_timeout: RequestTimeout = None,
+        thread_id: str | UUID,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -357,8 +358,8 @@ class ThreadsApi(Api):
 
     def get_thread_history_without_preload_content(
         self,
-        thread_id: str,
-        _request_timeout: RequestTimeout = None,
+        thread_id: str | UUID,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -372,8 +373,8 @@ class ThreadsApi(Api):
 
     def get_thread_state(
         self,
-        thread_id: str,
-        _request_timeout: RequestTimeout = None,
+        thread_id: str | UUID,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -399,8 +400,8 @@ class ThreadsApi(Api):
 
     def get_thread_state_with_http_info(
         self,
-        thread_id: str,
-        _request_timeout: RequestTimeout = None,
+        thread_id: str | UUID,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -412,8 +413,8 @@ class ThreadsApi(Api):
 
     def get_thread_state_without_preload_content(
         self,
-        thread_id: str,
-        _request_timeout: RequestTimeout = None,
+        thread_id: str | UUID,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -428,7 +429,7 @@ class ThreadsApi(Api):
     def search_threads(
         self,
         thread_search_request: models.ThreadSearchRequest | Mapping[str, Any],
-        _request_timeout: RequestTimeout = None,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -455,7 +456,7 @@ class ThreadsApi(Api):
     def search_threads_with_http_info(
         self,
         thread_search_request: models.ThreadSearchRequest | Mapping[str, Any],
-        _request_timeout: RequestTimeout = None,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,
@@ -470,7 +471,7 @@ class ThreadsApi(Api):
     def search_threads_without_preload_content(
         self,
         thread_search_request: models.ThreadSearchRequest | Mapping[str, Any],
-        _request_timeout: RequestTimeout = None,
+        _request_timeout: float | tuple[float | None, float | None] | None = None,
         _request_auth: dict[str, Any] | None = None,
         _content_type: str | None = None,
         _headers: dict[str, str] | None = None,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import date
 from typing import Any
+from uuid import UUID
 
 import pytest
 from pydantic import ValidationError
@@ -235,6 +237,23 @@ def test_content_is_sent_as_it_was_given() -> None:
         with ApiClient(Configuration(host=server.url)) as client:
             RunsApi(client).resume_run_without_preload_content("r", content).close()
         assert json.loads(server.requests[0].body) == content
+
+
+def test_values_with_one_text_are_sent() -> None:
+    """A UUID, a tuple and a model have one JSON each, as a date-time and an enum's member have."""
+    inner = RunCreate(agent_id="b", input={"x": 1})
+    value = {"id": UUID(int=5), "pair": (1, None), "inner": inner, "at": date(2026, 11, 24)}
+    with SocketServer(response(b"{}")) as server:
+        with ApiClient(Configuration(host=server.url)) as client:
+            RunsApi(client).resume_run_without_preload_content(UUID(int=7), value).close()
+        (request,) = server.requests
+    assert request.path == "/runs/00000000-0000-0000-0000-000000000007"
+    assert json.loads(request.body) == {
+        "id": "00000000-0000-0000-0000-000000000005",
+        "pair": [1, None],
+        "inner": {"agent_id": "b", "input": {"x": 1}},
+        "at": "2026-11-24",
+    }
 
 
 def test_safe_characters_never_let_a_path_escape() -> None:

@@ -6,7 +6,9 @@ that stand in the message once. A user who reads only the message must know what
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -14,9 +16,11 @@ from support.socket_server import SocketServer, response
 
 from acp_client_v0_1 import (
     ApiClient,
+    ApiTypeError,
     ApiValueError,
     Configuration,
     NotFoundException,
+    RunCreate,
     RunsApi,
     ServiceException,
     TooManyRequestsException,
@@ -145,6 +149,72 @@ def a_ca_file_that_is_something_else() -> None:
 @mistake(ApiValueError, "ca_cert_data is not a certificate (PEM or DER)")
 def certificates_that_are_none() -> None:
     get_run(response(b""), ca_cert_data="/etc/ca.pem", host="https://127.0.0.1:1")
+
+
+def send(body: Any) -> object:
+    """Call `create_run` with a body, on a server that accepts any."""
+    run = {"creation": {"agent_id": "a"}, "run_id": "r", "agent_id": "a", "status": "pending"}
+    times = dict.fromkeys(("created_at", "updated_at"), "2026-11-24T09:30:00Z")
+    with SocketServer(response(json.dumps({**run, **times}).encode())) as server:
+        configuration = Configuration(host=server.url)
+        with ApiClient(configuration) as client:
+            return RunsApi(client).create_run(body)
+
+
+def send_input(value: Any) -> object:
+    """Call `create_run` with a model that has this input."""
+    return send(RunCreate(agent_id="a", input=value))
+
+
+@mistake(ApiTypeError, "run_create must be a RunCreate or dict: pass an instance, not the class")
+def a_class_for_an_instance() -> None:
+    send(RunCreate)
+
+
+@mistake(ApiValueError, "run_create.input['x'][0]: bytes is not JSON; decode it to a str")
+def bytes_in_an_input() -> None:
+    send_input({"x": [b"x"]})
+
+
+@mistake(ApiValueError, "run_create.input['x']: set is not JSON; pass a list")
+def a_set_in_an_input() -> None:
+    send_input({"x": {1, 2}})
+
+
+@mistake(ApiValueError, "run_create.input['x']: Decimal is not JSON; pass a float or a str")
+def a_decimal_in_an_input() -> None:
+    send({"agent_id": "a", "input": {"x": Decimal("1.10")}})
+
+
+@mistake(ApiValueError, "run_create.input['x']: nan is not a JSON number")
+def not_a_number_in_an_input() -> None:
+    send_input({"x": float("nan"), "y": "NaN"})
+
+
+@mistake(ApiValueError, "run_create.input['x'][1]: -inf is not a JSON number")
+def an_infinity_in_a_list() -> None:
+    send({"agent_id": "a", "input": {"x": [1, float("-inf")]}})
+
+
+@mistake(ApiValueError, "run_create.input['x']: keys must be str, got int 1")
+def an_int_key_inside() -> None:
+    send_input({"x": {1: 2}})
+
+
+@mistake(ApiValueError, "run_create.input['inner'].input['x']: bytes is not JSON")
+def bytes_in_a_model_in_an_input() -> None:
+    send_input({"inner": RunCreate(agent_id="b", input={"x": b"x"})})
+
+
+@mistake(ApiTypeError, "run_create must have str keys, got int 1")
+def an_int_key_of_a_body() -> None:
+    send({1: 2})
+
+
+@mistake(ApiValueError, "body: keys must be str, got int 1")
+def an_int_key_of_a_free_body() -> None:
+    with ApiClient(Configuration(host="http://127.0.0.1:1")) as client:
+        RunsApi(client).resume_run("r", {1: 2})
 
 
 @pytest.mark.parametrize("make, kind, phrases", MISTAKES)

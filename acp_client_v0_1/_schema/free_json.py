@@ -1,0 +1,95 @@
+"""What a free JSON object may hold: the values of JSON (RFC 8259), and a few with one plain text.
+
+pydantic-core writes almost anything: bytes as text, a set as a list, a Decimal as text, the key 1
+as "1". What an agent then reads is not what its caller passed, so it is refused, by its place.
+
+Strategy: one flat loop over the containers, which is nearly all that a call pays. Only if it finds
+something that is not plain JSON, a second walk decides, and finds where it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import date, time
+from decimal import Decimal
+from enum import Enum
+from math import isfinite
+from typing import Any, cast
+from uuid import UUID
+
+from pydantic import BaseModel
+
+__all__ = ["not_json"]
+
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+# They have one text: RFC 3339 and RFC 9562 say which; an enum is its value, a model its JSON.
+_WRITTEN = (str, int, float, type(None), date, time, UUID, Enum)
+_ADVICE: tuple[tuple[type | tuple[type, ...], str], ...] = (
+    ((bytes, bytearray, memoryview), "decode it to a str"),
+    ((set, frozenset), "pass a list"),
+    (Decimal, "pass a float or a str"),
+)
+
+
+def not_json(value: object, numbers: bool = False) -> str | None:
+    """Find what JSON cannot hold in a value that is about to be written as JSON.
+
+    Args:
+        value: a mapping, or a model, of whose fields the mappings are looked at; without cycles.
+        numbers: whether to look for floats that are not finite as well.
+
+    Returns:
+        The place of the first fault and what is wrong with it, to follow the value's name; None if
+        there is none.
+    """
+    if not numbers and all(_is_plain(part) for _, part in _parts(value)):
+        return None
+    return _fault(value, "")
+
+
+def _parts(value: object) -> Iterable[tuple[str, object]]:
+    """The free objects of a model's fields, or the mapping itself, with their places."""
+    if not isinstance(value, BaseModel):
+        return (("", value),)
+    fields = {**value.__dict__, **(value.__pydantic_extra__ or {})}
+    return ((f".{name}", part) for name, part in fields.items() if type(part) not in _SCALARS)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Enum):
+        return True
+    containers = [value]
+    for container in containers:  # which grows meanwhile
+        if type(container) is dict:
+            for key, item in container.items():
+                if type(key) is not str:
+                    return False
+                if type(item) not in _SCALARS:
+                    containers.append(item)
+        elif type(container) is list:
+            containers += [item for item in container if type(item) not in _SCALARS]
+        else:
+            return False
+    return True
+
+
+def _fault(value: object, place: str) -> str | None:
+    """Say what is wrong with a value or with something inside it; None if it is fine."""
+    inside: Iterable[tuple[str, object]] = ()
+    if isinstance(value, BaseModel):
+        inside = _parts(value)
+    elif isinstance(value, Mapping):
+        members = cast("Mapping[object, object]", value)
+        for key in members:
+            if not isinstance(key, str):
+                return f"{place}: keys must be str, got {type(key).__name__} {key!r:.60}"
+        inside = ((f"[{key!r}]", item) for key, item in members.items())
+    elif isinstance(value, (list, tuple)):
+        items = enumerate(cast("list[object]", value))
+        inside = ((f"[{index}]", item) for index, item in items)
+    elif isinstance(value, float) and not isfinite(value):
+        return f"{place}: {value} is not a JSON number"
+    elif not isinstance(value, _WRITTEN):
+        advice = next((f"; {words}" for kind, words in _ADVICE if isinstance(value, kind)), "")
+        return f"{place}: {type(value).__name__} is not JSON{advice}"
+    return next((fault for step, item in inside if (fault := _fault(item, place + step))), None)
