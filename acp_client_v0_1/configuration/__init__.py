@@ -1,5 +1,348 @@
-"""The settings of a client: `Configuration`."""
+"""``Configuration``: the settings of a client.
 
-from acp_client_v0_1.configuration._settings import Configuration
+A plain object with the attributes that users of openapi-generator know, plus timeouts. A value that
+is wrong by itself is refused when it is set, by the constructor or later; a value that is wrong
+only together with others is refused when a client is made of the configuration.
+
+Invariants: no representation, report or log of a configuration shows a secret; nothing here opens
+a file or a connection.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from typing_extensions import Self
+
+from acp_client_v0_1._deadline import RequestTimeout
+from acp_client_v0_1._http.urls import checked_host
+from acp_client_v0_1.configuration import _environment
+from acp_client_v0_1.configuration._checks import checked, copied
+from acp_client_v0_1.configuration._report import ConfigurationReport
+from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
+
+if TYPE_CHECKING:
+    import ssl
+
+    from urllib3.util import Retry
 
 __all__ = ["Configuration"]
+
+_DEFAULT_HOST = "http://localhost"
+
+
+class Configuration(ConfigurationReport):
+    """Where the server is, how to reach it, and which credentials to send.
+
+    All times are in seconds. Every argument is also an attribute and can be assigned later.
+
+    Args:
+        host: The server's URL, with a base path if it has one; ``http://localhost`` if not set.
+        api_key: Header name to key, for example ``{"x-api-key": "..."}``; sent with each request.
+        api_key_prefix: Header name to a word that precedes the key, for example ``"Token"``.
+        username: User name for HTTP Basic authentication (RFC 7617).
+        password: Password for HTTP Basic authentication.
+        access_token: Bearer token (RFC 6750); takes precedence over username and password.
+        server_index: Index into `get_host_settings`, if no host is set.
+        server_variables: Values of the variables in that server's URL.
+        server_operation_index: Operation id to server index; no effect, all operations have one
+            server.
+        server_operation_variables: Operation id to variables of its server; no effect.
+        ignore_operation_servers: Use the host for every operation.
+        ssl_ca_cert: File of certificates (PEM) to trust instead of the system's.
+        retries: Most retries of a request: a number, ``False`` for none, a ``urllib3.Retry`` for
+            the details, None for 3.
+        ca_cert_data: Certificates to trust, as PEM text or DER bytes.
+        cert_file: File of the client's certificate (PEM), for mutual TLS.
+        key_file: File of the client's key (PEM), if it is not in ``cert_file``.
+        verify_ssl: False trusts any certificate, with a warning.
+        assert_hostname: Name that the server's certificate must have; False for any name.
+        tls_server_name: Name to ask for (SNI) and to verify, instead of the host's.
+        connection_pool_maxsize: Most connections that quick calls have open at once to one origin,
+            None for 5 per CPU; streams and long polls have connections of their own.
+        proxy: Proxy URL (http, https, socks5, socks5h, socks4, socks4a); "" for no proxy, None for
+            the proxy of the environment.
+        no_proxy: Hosts to reach without a proxy, separated by commas; None for ``no_proxy`` of the
+            environment, which applies to proxies of the environment only.
+        proxy_headers: Headers for the proxy only.
+        proxy_ssl_context: TLS context for the connection to an https proxy.
+        safe_chars_for_path_param: Characters that are not percent-encoded in a path parameter.
+        client_side_validation: No effect: arguments are always checked.
+        socket_options: Options ``(level, name, value)`` of each socket, besides TCP_NODELAY.
+        datetime_format: No effect: date-times are sent in the format of RFC 3339.
+        date_format: No effect: the contract has no dates.
+        debug: Log each attempt in detail to the logger ``acp_client_v0_1``.
+        timeout: Timeout of calls in seconds: a total, a pair (connect, read), None for no limit.
+        stream_timeout: Timeout of streams, in the same forms.
+        block_margin: Seconds that a long poll may take beyond its ``block_timeout``.
+        max_event_bytes: Largest event of a stream, in bytes.
+
+    Attributes:
+        refresh_api_key_hook: Function that is called with the configuration before a key of
+            ``api_key`` is read, so that it can renew the key; None for no function.
+        temp_folder_path: No effect: the protocol has no files.
+        logger: The loggers of this package and of urllib3, as ``package_logger`` and
+            ``urllib3_logger``.
+        logger_format: Format of log lines, for handlers that are added from now on.
+
+    Raises:
+        ApiTypeError: An argument has the wrong type.
+        ApiValueError: An argument has a value that cannot be used.
+    """
+
+    _default: ClassVar[Configuration | None] = None
+
+    def __init__(
+        self,
+        host: str | None = None,
+        api_key: Mapping[str, str] | None = None,
+        api_key_prefix: Mapping[str, str] | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        access_token: str | None = None,
+        server_index: int | None = None,
+        server_variables: Mapping[str, str] | None = None,
+        server_operation_index: Mapping[int, int] | None = None,
+        server_operation_variables: Mapping[int, Mapping[str, str]] | None = None,
+        ignore_operation_servers: bool = False,
+        ssl_ca_cert: str | None = None,
+        retries: int | Retry | None = None,
+        ca_cert_data: str | bytes | None = None,
+        cert_file: str | None = None,
+        key_file: str | None = None,
+        verify_ssl: bool = True,
+        assert_hostname: str | bool | None = None,
+        tls_server_name: str | None = None,
+        connection_pool_maxsize: int | None = None,
+        proxy: str | None = None,
+        no_proxy: str | None = None,
+        proxy_headers: Mapping[str, str] | None = None,
+        proxy_ssl_context: ssl.SSLContext | None = None,
+        safe_chars_for_path_param: str = "",
+        client_side_validation: bool = True,
+        socket_options: Sequence[tuple[int, int, int | bytes]] | None = None,
+        datetime_format: str = "%Y-%m-%dT%H:%M:%S.%f%z",
+        date_format: str = "%Y-%m-%d",
+        *,
+        debug: bool | None = None,
+        timeout: RequestTimeout = (10, 60),
+        stream_timeout: RequestTimeout = (10, 300),
+        block_margin: float = 10,
+        max_event_bytes: int = 64 * 1024 * 1024,
+    ) -> None:
+        super().__init__()
+        self.server_index = 0 if server_index is None and host is None else server_index
+        self.server_variables: dict[str, str] = copied(server_variables, "server_variables")
+        self.server_operation_index: dict[int, int] = copied(
+            server_operation_index, "server_operation_index"
+        )
+        self.server_operation_variables: dict[int, Mapping[str, str]] = copied(
+            server_operation_variables, "server_operation_variables"
+        )
+        self.ignore_operation_servers = ignore_operation_servers
+        self._host: str | None = None if host is None else checked_host(host)
+        # Credentials
+        self.api_key: dict[str, str] = copied(api_key, "api_key")
+        self.api_key_prefix: dict[str, str] = copied(api_key_prefix, "api_key_prefix")
+        self.refresh_api_key_hook: Callable[[Configuration], None] | None = None
+        self.username = username
+        self.password = password
+        self.access_token = access_token
+        # Time
+        self.timeout = timeout
+        self.stream_timeout = stream_timeout
+        self.block_margin = block_margin
+        self.max_event_bytes = max_event_bytes
+        self.retries = retries
+        # TLS
+        self.verify_ssl = verify_ssl
+        self.ssl_ca_cert = ssl_ca_cert
+        self.ca_cert_data = ca_cert_data
+        self.cert_file = cert_file
+        self.key_file = key_file
+        self.assert_hostname = assert_hostname
+        self.tls_server_name = tls_server_name
+        # Connections
+        if connection_pool_maxsize is None:
+            connection_pool_maxsize = (os.cpu_count() or 1) * 5
+        self.connection_pool_maxsize = connection_pool_maxsize
+        self.proxy = proxy
+        self.no_proxy = no_proxy
+        self.proxy_headers: dict[str, str] = copied(proxy_headers, "proxy_headers")
+        self.proxy_ssl_context = proxy_ssl_context
+        self.socket_options = socket_options
+        # Forms
+        self.safe_chars_for_path_param = safe_chars_for_path_param
+        self.client_side_validation = client_side_validation
+        self.temp_folder_path: str | None = None
+        self.datetime_format = datetime_format
+        self.date_format = date_format
+        if debug is not None:
+            self.debug = debug
+
+    if not TYPE_CHECKING:  # a checker would take any name for a setting
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, checked(name, value))
+
+    @classmethod
+    def from_env(cls, prefix: str = "ACP_", **overrides: Any) -> Self:
+        """Build a configuration from environment variables; those not set keep their defaults.
+
+        The names are the prefix and HOST, API_KEY, API_KEY_HEADER (default ``x-api-key``),
+        ACCESS_TOKEN (or TOKEN), USERNAME, PASSWORD, TIMEOUT and STREAM_TIMEOUT (``30``, ``10,60``
+        or ``none``), BLOCK_MARGIN, RETRIES, SSL_CA_CERT (or CA_CERT), CERT_FILE, KEY_FILE,
+        VERIFY_SSL, TLS_SERVER_NAME, CONNECTION_POOL_MAXSIZE, MAX_EVENT_BYTES, PROXY, NO_PROXY and
+        DEBUG.
+
+        Args:
+            prefix: Prefix of the names.
+            **overrides: Arguments of `Configuration` that take precedence over the environment;
+                their variables are not read.
+
+        Returns:
+            The configuration.
+
+        Raises:
+            ApiValueError: A value cannot be used; the message names the variable.
+            ApiTypeError: An override has the wrong type.
+        """
+        return cls(**_environment.settings(prefix, os.environ, overrides))
+
+    # The default configuration.
+
+    @classmethod
+    def set_default(cls, default: Configuration | None) -> None:
+        """Set the configuration of clients that are made without a configuration.
+
+        Args:
+            default: The configuration, which is copied; None for a new one on the next use.
+        """
+        cls._default = copy.deepcopy(default)
+
+    @classmethod
+    def get_default(cls) -> Configuration:
+        """Give the configuration of clients that are made without a configuration."""
+        if cls._default is None:
+            cls._default = cls()
+        return cls._default
+
+    @classmethod
+    def get_default_copy(cls) -> Configuration:
+        """Give a copy of the default configuration."""
+        return copy.deepcopy(cls.get_default())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        memo[id(self.proxy_ssl_context)] = self.proxy_ssl_context  # cannot be copied
+        other = copy.copy(self)
+        other.__dict__ = copy.deepcopy(self.__dict__, memo)
+        return other
+
+    # Hosts.
+
+    @property
+    def host(self) -> str:
+        """The server's URL, without a trailing slash."""
+        if self._host is not None:
+            return self._host
+        return self.get_host_from_settings(self.server_index, self.server_variables)
+
+    @host.setter
+    def host(self, value: str) -> None:
+        self._host = checked_host(value)
+        self.server_index = None
+
+    @property
+    def host_is_default(self) -> bool:
+        """True if no host was set, so that requests go to ``http://localhost``."""
+        return self._host is None
+
+    def get_host_settings(self) -> list[dict[str, Any]]:
+        """List the servers that the contract names, as ``{"url", "description"}``."""
+        return [{"url": _DEFAULT_HOST, "description": "The default server"}]
+
+    def get_host_from_settings(
+        self,
+        index: int | None,
+        variables: Mapping[str, str] | None = None,
+        servers: Sequence[Mapping[str, Any]] | None = None,
+    ) -> str:
+        """Give the URL of one server of the contract.
+
+        Args:
+            index: Index of the server in the list; None for the configured host.
+            variables: Values of the variables in its URL.
+            servers: The list of servers; None for `get_host_settings`.
+
+        Returns:
+            The URL.
+
+        Raises:
+            ApiValueError: No server has this index, or a variable has a value that is not allowed.
+        """
+        if index is None:
+            return self._host or _DEFAULT_HOST
+        known = self.get_host_settings() if servers is None else servers
+        if not 0 <= index < len(known):
+            raise ApiValueError(f"server index {index} is not in 0 to {len(known) - 1}")
+        url: str = known[index]["url"]
+        chosen = variables or {}
+        for name, variable in known[index].get("variables", {}).items():
+            value: str = chosen[name] if name in chosen else variable["default_value"]
+            allowed = variable.get("enum_values")
+            if allowed and value not in allowed:
+                raise ApiValueError(f"variable {name} must be one of {allowed}, not {value!r}")
+            url = url.replace(f"{{{name}}}", value)
+        return checked_host(url)
+
+    # Credentials.
+
+    def auth_headers(self) -> dict[str, str]:
+        """Build the headers that carry the credentials.
+
+        Returns:
+            Header name to value. ``Authorization`` is that of ``api_key``, if it has one; else the
+            ``access_token``; else ``username`` and ``password``.
+
+        Raises:
+            ApiTypeError: A key of ``api_key`` is None.
+        """
+        headers: dict[str, str] = {}
+        if self.access_token is not None:
+            headers["Authorization"] = f"Bearer {self.access_token}"
+        elif self.username is not None or self.password is not None:
+            headers["Authorization"] = self.get_basic_auth_token()
+        for name in list(self.api_key):  # the hook may change it
+            key = self.get_api_key_with_prefix(name)
+            if name in self.api_key and key is None:
+                raise ApiTypeError(f"api_key[{name!r}] must be a str, not NoneType")
+            if key is not None:
+                headers = {known: headers[known] for known in headers if known != name.title()}
+                headers[name] = key
+        return headers
+
+    def get_api_key_with_prefix(self, identifier: str, alias: str | None = None) -> str | None:
+        """Give the value of an API key header, None if the key is not set.
+
+        Args:
+            identifier: Name of the header.
+            alias: Another name of the key in ``api_key``.
+        """
+        if self.refresh_api_key_hook is not None:
+            self.refresh_api_key_hook(self)
+        key = self.api_key.get(identifier, self.api_key.get(alias) if alias else None)
+        prefix = self.api_key_prefix.get(identifier)
+        return f"{prefix} {key}" if key is not None and prefix else key
+
+    def get_basic_auth_token(self) -> str:
+        """Give the value of ``Authorization`` for username and password (RFC 7617)."""
+        pair = f"{self.username or ''}:{self.password or ''}".encode()
+        return "Basic " + base64.b64encode(pair).decode("ascii")
+
+    def auth_settings(self) -> dict[str, dict[str, Any]]:
+        """List the security schemes of the contract, which declares none."""
+        return {}

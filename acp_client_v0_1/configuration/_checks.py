@@ -1,8 +1,8 @@
-"""What the settings of a configuration may be.
+"""Checks of the values that are assigned to settings.
 
-Strategy: one table, from a setting to its check, that is asked whenever a setting is assigned, by
-the constructor or later; so whatever is wrong is named where it was written, not by a library far
-below. The host, which has a home of its own, is checked there.
+One table maps a setting to its check, which runs whenever the setting is assigned, by the
+constructor or later, so a wrong value is reported where it was written and not by a library far
+below. The host is checked by `checked_host`.
 
 Invariant: an error names the setting and shows no value, which may be a secret.
 """
@@ -20,7 +20,7 @@ from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 __all__ = ["checked", "copied", "instance_of"]
 
-_C_INT = 2**31  # what the integers of a socket's options are below
+_C_INT = 2**31  # the integers of a socket option are smaller
 
 
 def checked(name: str, value: Any) -> Any:
@@ -31,11 +31,11 @@ def checked(name: str, value: Any) -> Any:
         value: The value.
 
     Returns:
-        What to store.
+        The value to store.
 
     Raises:
-        ApiTypeError: It has the wrong type.
-        ApiValueError: It cannot be used.
+        ApiTypeError: The value has the wrong type.
+        ApiValueError: The value cannot be used.
     """
     check = _CHECKS.get(name)
     return value if check is None else check(name, value)
@@ -45,7 +45,7 @@ def copied(value: object, name: str) -> dict[Any, Any]:
     """Copy a setting that is a mapping; None becomes an empty one.
 
     Raises:
-        ApiTypeError: It is no mapping.
+        ApiTypeError: The value is not a mapping.
     """
     if value is None:
         return {}
@@ -55,14 +55,14 @@ def copied(value: object, name: str) -> dict[Any, Any]:
 
 
 def instance_of(expected: str, *kinds: type) -> Callable[[str, Any], Any]:
-    """Make the check that a value is of one of these types, or None.
+    """Make a check that a value has one of these types, or is None.
 
     Args:
-        expected: What the error says that it must be.
+        expected: The types in words, for the error.
         *kinds: The types.
 
     Returns:
-        A function of a name and a value, which it returns; raises `ApiTypeError`.
+        A function of a name and a value; returns the value, or raises `ApiTypeError`.
     """
 
     def check(name: str, value: Any) -> Any:
@@ -74,7 +74,7 @@ def instance_of(expected: str, *kinds: type) -> Callable[[str, Any], Any]:
 
 
 def _keys(name: str, value: Any) -> Any:
-    """Check header names to credentials; a dictionary stays the very same."""
+    """Check a mapping of header names to credentials; a dict is kept, not copied."""
     entries = copied(value, name)
     for header, key in entries.items():
         if not isinstance(header, str):
@@ -85,7 +85,7 @@ def _keys(name: str, value: Any) -> Any:
 
 
 def _headers(name: str, value: Any) -> dict[str, str]:
-    """Check headers, whose values may be numbers."""
+    """Check headers; their values may be numbers."""
     return {k: plain_text(v, f"{name}[{k!r}]") for k, v in copied(value, name).items()}
 
 
@@ -142,7 +142,7 @@ def _tls_context(name: str, value: Any) -> Any:
 
 
 def _proxy(name: str, value: Any) -> Any:
-    if _TEXT(name, value):  # an empty one is none
+    if _TEXT(name, value):  # "" is for no proxy
         parse_proxy(value, name)
     return value
 

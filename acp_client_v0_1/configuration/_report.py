@@ -1,8 +1,8 @@
-"""What a configuration shows of itself: its representation, the debug report, and logging.
+"""How a configuration is shown and logged: its representation, the debug report, log handlers.
 
-Strategy: the part of `Configuration` that has nothing to do with calls, as its base class.
+The base class of ``Configuration``, with everything that has nothing to do with calls.
 
-Invariant: no secret is shown, only that there is one.
+Invariant: a secret is never shown, only that there is one.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _SHOWN = (
 
 
 class _LogFile(logging.FileHandler):
-    """Told from handlers that others have added."""
+    """A handler that this package added, not its user."""
 
 
 class ConfigurationReport:
-    """Shows and logs; expects the attributes of `Configuration`."""
+    """Shows and logs the attributes of ``Configuration``."""
 
     def __init__(self) -> None:
         self.logger: dict[str, logging.Logger] = {
@@ -47,7 +47,7 @@ class ConfigurationReport:
         }
         self.logger_format = "%(asctime)s %(levelname)s %(message)s"
         self._logger_file: str | None = None
-        self._log_path: str | None = None  # the same, wherever the process goes
+        self._log_path: str | None = None  # absolute: the process may change its folder
         self._debug = False
 
     @property
@@ -65,9 +65,9 @@ class ConfigurationReport:
 
     @property
     def logger_file(self) -> str | None:
-        """A file that the package's log is written to as well; None, or another, ends that.
+        """A file to which the package's log is also written; None for no file.
 
-        The log is one for all configurations: so is a file that several of them name.
+        All configurations share one log, so the file gets the lines of all of them.
         """
         return self._logger_file
 
@@ -82,7 +82,7 @@ class ConfigurationReport:
             self._add_handler(file)
 
     def _end_file(self, path: str | None) -> None:
-        """Write the package's log no longer to a file."""
+        """Stop writing the package's log to a file."""
         package_logger = self.logger["package_logger"]
         for handler in list(package_logger.handlers):
             if isinstance(handler, _LogFile) and handler.baseFilename == path:
@@ -98,7 +98,7 @@ class ConfigurationReport:
         return f"Configuration({', '.join(f'{name}={text}' for name, text in shown if text)})"
 
     def _shown(self, name: str) -> str:
-        """Represent a setting; "" for none. What cannot be had is a reason to look, not to fail."""
+        """Represent a setting, "" if it is not set; an error while reading it is shown instead."""
         try:
             value = getattr(self, name)
         except (AttributeError, LookupError, TypeError, ValueError) as error:
@@ -106,8 +106,8 @@ class ConfigurationReport:
         return "" if value in (None, {}) else repr(_masked(name, value))
 
     def to_debug_report(self) -> str:
-        """Describe the system and the client, for a bug report; shows no secret."""
-        import platform  # slow to import, and needed for nothing else
+        """Describe the system and the client for a bug report; shows no secret."""
+        import platform  # slow to import, and only needed here
 
         return (
             "Python SDK Debug Report:\n"

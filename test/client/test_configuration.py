@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
+from pathlib import Path
 
 import pytest
 import urllib3
 
-from acp_client_v0_1.configuration import Configuration
+from acp_client_v0_1.configuration import Configuration, _environment
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 
@@ -228,6 +230,10 @@ ENVIRONMENT = {
     "ACP_VERIFY_SSL": "yes",
     "ACP_PROXY": "http://proxy:3128",
     "ACP_DEBUG": "true",
+    "ACP_BLOCK_MARGIN": "2.5",
+    "ACP_CONNECTION_POOL_MAXSIZE": "7",
+    "ACP_MAX_EVENT_BYTES": "1000",
+    "ACP_TLS_SERVER_NAME": "acp.internal",
 }
 
 
@@ -240,6 +246,32 @@ def test_settings_from_the_environment(monkeypatch):
     assert (c.timeout, c.stream_timeout, c.retries) == (30.0, (5.0, None), 2)
     assert (c.ssl_ca_cert, c.cert_file, c.key_file) == ("/ca.pem", "/cert.pem", "/key.pem")
     assert (c.verify_ssl, c.proxy, c.debug) == (True, "http://proxy:3128", True)
+    assert (c.block_margin, c.connection_pool_maxsize, c.max_event_bytes) == (2.5, 7, 1000)
+    assert c.tls_server_name == "acp.internal"
+
+
+def test_every_variable_is_in_the_guide_and_in_the_docstring():
+    page = Path(__file__).parents[2] / "docs" / "guides" / "configuration.md"
+    documented = set(re.findall(r"`ACP_(\w+)`", page.read_text("utf-8")))
+    assert documented == set(_environment._VARIABLES)
+    assert set(re.findall(r"\b[A-Z][A-Z_]+\b", Configuration.from_env.__doc__)) >= documented
+
+
+def test_arguments_take_precedence_over_the_environment(monkeypatch):
+    monkeypatch.setenv("ACP_HOST", "http://environment")
+    monkeypatch.setenv("ACP_TIMEOUT", "never mind")
+    monkeypatch.setenv("ACP_API_KEY", "old")
+    monkeypatch.setenv("ACP_RETRIES", "2")
+    c = Configuration.from_env(timeout=5, api_key={"x-other": "new"}, connection_pool_maxsize=3)
+    assert (c.host, c.timeout, c.retries) == ("http://environment", 5, 2)
+    assert (c.api_key, c.connection_pool_maxsize) == ({"x-other": "new"}, 3)
+    monkeypatch.setenv("ACP_KEY_FILE", "/key.pem")
+    assert Configuration.from_env(timeout=None, cert_file="/c.pem").key_file == "/key.pem"
+    monkeypatch.delenv("ACP_KEY_FILE")
+    with pytest.raises(ApiTypeError, match="retries"):
+        Configuration.from_env(timeout=5, retries="3")
+    with pytest.raises(TypeError, match="retry"):
+        Configuration.from_env(timeout=5, retry=3)
 
 
 def test_an_empty_environment_changes_nothing(monkeypatch):
@@ -262,6 +294,11 @@ def test_an_empty_environment_changes_nothing(monkeypatch):
         ("ACP_STREAM_TIMEOUT", "-1"),
         ("ACP_RETRIES", "-1"),
         ("ACP_RETRIES", "many"),
+        ("ACP_BLOCK_MARGIN", "none"),
+        ("ACP_BLOCK_MARGIN", "-1"),
+        ("ACP_CONNECTION_POOL_MAXSIZE", "0"),
+        ("ACP_CONNECTION_POOL_MAXSIZE", "1.5"),
+        ("ACP_MAX_EVENT_BYTES", "64M"),
         ("ACP_VERIFY_SSL", "perhaps"),
         ("ACP_DEBUG", "2"),
         ("ACP_API_KEY", "a\nb"),
