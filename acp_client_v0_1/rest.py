@@ -22,11 +22,10 @@ from urllib3 import Timeout as SocketTimeouts
 
 from acp_client_v0_1._deadline import Deadline, Timeout
 from acp_client_v0_1._http.attempt import Attempt, attempting
-from acp_client_v0_1._http.call import HARMLESS_HEADERS, Call, encode_body
-from acp_client_v0_1._http.failure import LOWER_ERRORS, failure_of
+from acp_client_v0_1._http.call import HARMLESS_HEADERS, Call, encode_body, redirected
+from acp_client_v0_1._http.errors import LOWER_ERRORS, failure_of
 from acp_client_v0_1._http.headers import checked_headers
 from acp_client_v0_1._http.pools import Pools
-from acp_client_v0_1._http.redirect import redirected
 from acp_client_v0_1._http.response import RawResponse, RESTResponse
 from acp_client_v0_1._http.retry import Attempts, RetryPolicy
 from acp_client_v0_1._http.urls import parse_target

@@ -1,6 +1,6 @@
 """The parts of `rest`: what happens between a prepared request and the bytes of its answer.
 
-``call``       a request on its way, and what it may cost in time
+``call``       one call: its request, and where a redirect leads it
 ``dial``       a name and a port become a connected socket, in time
 ``attempt``    the limits of one attempt, known by the thread that makes it
 ``connection`` urllib3's connections, with every wait bounded by the call's deadline
@@ -13,7 +13,6 @@
 ``pool``       a pool of urllib3 that may be closed while calls are under way
 ``pools``      the pools of a client, one for calls and one for streams to each origin
 ``response``   an answer, and its body as it arrives
-``failure``    what went wrong becomes an error of the tree
+``errors``     what went wrong becomes an error of the tree
 ``retry``      whether to send again, and when
-``redirect``   whether to follow, and with what
 """

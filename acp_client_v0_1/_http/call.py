@@ -1,20 +1,34 @@
-"""A request on its way: where it goes, what it carries, and what may follow a redirect."""
+"""One call: where its request goes, what it carries, where a redirect leads it (RFC 9110, 15.4).
+
+Redirects are followed here, one at a time and under the call's deadline, because the rules for what
+may come along are ours.
+
+Invariants: method and body never change, and a POST never becomes a GET: 307 and 308 are followed
+with method and body; 301, 302 and 303, for which the standard lets a client change the method, are
+followed by GET and HEAD only, and are returned to the caller otherwise. Another origin gets no
+credentials.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import unquote_plus, urlencode
+from urllib.parse import quote, unquote_plus, urlencode, urljoin
 
 from urllib3.filepost import encode_multipart_formdata
 
 from acp_client_v0_1._deadline import Deadline, Timeout
-from acp_client_v0_1._http.urls import Target
-from acp_client_v0_1.exceptions import ApiValueError
+from acp_client_v0_1._http.urls import Target, parse_target
+from acp_client_v0_1.exceptions import ApiValueError, ProtocolException
 
-__all__ = ["HARMLESS_HEADERS", "Call", "encode_body"]
+__all__ = ["HARMLESS_HEADERS", "Call", "encode_body", "redirected"]
+
+_MOST_REDIRECTS = 10
+
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 # What another origin may see. Anything else may be a credential, whatever its name.
 HARMLESS_HEADERS = frozenset(
@@ -67,6 +81,49 @@ def _without(target: Target, credential: str) -> Target:
     secret = unquote_plus(credential)
     kept = "&".join(part for part in query.split("&") if unquote_plus(part) != secret)
     return replace(target, path=path + mark + kept if kept else path)
+
+
+def redirected(call: Call, status: int, location: str | None, hops: int) -> Call | None:
+    """Decide where an answer leads.
+
+    Args:
+        call: The request that was answered.
+        status: The answer's status.
+        location: Its ``Location``.
+        hops: How many redirects were followed before.
+
+    Returns:
+        The request to send next, None where the answer is to be taken as it is.
+
+    Raises:
+        ProtocolException: The redirect must not be followed: from https to http, to something
+            that is no http(s) URL, or one too many.
+    """
+    if location is None or status not in (301, 302, 303, 307, 308):
+        return None
+    if status not in (307, 308) and call.method not in ("GET", "HEAD"):
+        return None
+    if hops >= _MOST_REDIRECTS:
+        raise _refused(call, status, f"more than {_MOST_REDIRECTS} redirects")
+    try:
+        url = urljoin(call.target.url, _ascii(location.strip()))
+        target = parse_target(url, "the redirect's target")
+    except ValueError as error:  # of both; it is an ApiValueError that says why
+        raise _refused(call, status, f"a redirect that cannot be followed: {error}") from error
+    if call.target.origin.scheme == "https" and target.origin.scheme == "http":
+        raise _refused(call, status, f"a redirect from https to {target.origin} is not followed")
+    return call.moved(target)
+
+
+def _ascii(location: str) -> str:
+    """Encode what a server should have encoded, byte by byte as it was sent."""
+    return _NOT_ASCII.sub(lambda found: quote(found[0].encode("latin-1", "replace")), location)
+
+
+def _refused(call: Call, status: int, reason: str) -> ProtocolException:
+    failure = ProtocolException(status, reason, method=call.method, url=call.target.url)
+    failure.sent = True
+    return failure
 
 
 def encode_body(

@@ -23,7 +23,7 @@ from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1._http.answer import Answer, Closed
 from acp_client_v0_1._http.call import Call
 from acp_client_v0_1._http.coding import bounded, codings_of, is_unfinished
-from acp_client_v0_1._http.failure import LOWER_ERRORS, failure_of
+from acp_client_v0_1._http.errors import LOWER_ERRORS, failure_of
 from acp_client_v0_1.exceptions import ResponseDecodeError, TransportException
 
 __all__ = ["RESTResponse", "RawResponse"]

@@ -22,7 +22,7 @@ from email.utils import parsedate_to_datetime
 from urllib3.util import Retry
 
 from acp_client_v0_1._http.call import Call
-from acp_client_v0_1._http.failure import is_transient
+from acp_client_v0_1._http.errors import is_transient
 from acp_client_v0_1.exceptions import ConnectionException, TransportException
 
 __all__ = ["Attempts", "RetryPolicy", "retry_after", "was_cut", "was_held"]

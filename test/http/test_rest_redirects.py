@@ -6,7 +6,7 @@ import pytest
 from support.socket_server import STALL, SocketServer, head, response
 from support.transport import a_call, eventually, rest_client
 
-from acp_client_v0_1._http.redirect import redirected
+from acp_client_v0_1._http.call import redirected
 from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1.exceptions import ApiException, ProtocolException
 
