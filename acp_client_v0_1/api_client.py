@@ -26,7 +26,7 @@ import acp_client_v0_1 as acp
 from acp_client_v0_1 import streaming
 from acp_client_v0_1._deadline import RequestTimeout, resolve_timeout
 from acp_client_v0_1._decoding import check_event_stream, decode, status_error
-from acp_client_v0_1._dropin.client import RequestSerialized, StockClient
+from acp_client_v0_1._dropin.client import DropInClient, RequestSerialized
 from acp_client_v0_1._http.auth import RequestAuth
 from acp_client_v0_1._http.headers import merge_headers
 from acp_client_v0_1._operation import Operation
@@ -34,6 +34,7 @@ from acp_client_v0_1._version import __version__
 from acp_client_v0_1.api_response import ApiResponse
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.configuration._checks import instance_of
+from acp_client_v0_1.configuration._report import represented
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 __all__ = ["Api", "ApiClient", "CallOptions", "RequestSerialized", "RequestTimeout"]
@@ -51,7 +52,7 @@ _HEADERS = instance_of("a dict", Mapping)
 _CONTENT_TYPE = instance_of("a str", str)
 
 
-class ApiClient(StockClient):
+class ApiClient(DropInClient):
     """Sends the operations of the API classes; safe to share between threads.
 
     Use it as a context manager, or call `close`, so that its connections are closed.
@@ -95,6 +96,9 @@ class ApiClient(StockClient):
             self.default_headers[header_name] = header_value
         self.cookie = cookie
         self.user_agent = f"acp_client_v0_1/{__version__}/python"
+
+    def __repr__(self) -> str:
+        return f"ApiClient(host={represented(getattr(self, 'configuration', None), 'host')})"
 
     def __enter__(self) -> Self:
         return self
@@ -310,3 +314,6 @@ class Api:
         elif not hasattr(api_client, "call"):  # a stand-in of a test has it
             raise ApiTypeError(f"api_client must be an ApiClient, not {type(api_client).__name__}")
         self.api_client: ApiClient = api_client
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({getattr(self, 'api_client', None)!r})"

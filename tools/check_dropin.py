@@ -1,13 +1,13 @@
-"""Proves that a script written for openapi-generator's stock client runs here: `make dropin`.
+"""Checks that a script written for openapi-generator's own client runs here: `make dropin`.
 
-The pinned generator makes its stock client from openapi.yaml, with its own templates and under this
-package's name, in a temporary folder. Then, each client in processes of its own:
+The pinned generator makes its own client, the stock client, from openapi.yaml in a temporary folder
+with its own templates, under this package's name. Then, each client in processes of its own:
 
-* `dropin/describe.py` describes what a caller can use of it, by introspection; each name of the
-  stock client has to be here, with a compatible signature, or in `dropin/differences.yaml`;
-* `dropin/evaluate.py` tries what that list says behaves otherwise here on purpose;
-* each of `dropin/scripts/` runs against a local server of its own; what the two runs print has to
-  be equal, and so has what the two servers received.
+* `dropin/describe.py` describes the public surface by introspection. Each name of the stock client
+  must be here, with a compatible signature, or be listed in `dropin/differences.yaml`.
+* `dropin/evaluate.py` evaluates the expressions which that list says give different results.
+* Each script of `dropin/scripts/` runs against a local server of its own. Both runs must print the
+  same, and both servers must receive the same requests.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PARTS = ROOT / "tools" / "dropin"
 REVIEWED = PARTS / "differences.yaml"
 SCRIPTS = sorted((PARTS / "scripts").glob("*.py"))
-# The headers that a caller sets; the others are the transport's.
+# The headers that a caller sets; the transport sets the others.
 COMPARED_HEADERS = ("content-type", "cookie", "x-first", "x-second", "x-third", "x-call")
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -50,7 +50,7 @@ def describe(client: Path) -> Surface:
 
 
 def compare_surfaces(stock: Path) -> list[str]:
-    """Compare each public name of the stock client with this one's; say what is wrong."""
+    """Compare the public names of both clients; return what is wrong."""
     theirs, ours = describe(stock), describe(ROOT)
     found, entries = differences(theirs, ours), reviewed(REVIEWED)
     print(
@@ -61,16 +61,16 @@ def compare_surfaces(stock: Path) -> list[str]:
 
 
 def compare_behaviour(stock: Path) -> list[str]:
-    """Try what the reviewed list says behaves otherwise here; say what does not."""
+    """Evaluate the expressions of the reviewed list; return those that give the same result."""
     expressions = list(reviewed_behaviour(REVIEWED))
     command = [sys.executable, "-W", "error", str(PARTS / "evaluate.py"), *expressions]
     theirs, ours = (json.loads(_output(command, client)) for client in (stock, ROOT))
-    print(f"{len(expressions)} expressions that give something else")
+    print(f"{len(expressions)} expressions with different results")
     return judge_behaviour(expressions, theirs, ours)
 
 
 def compare_scripts(stock: Path) -> Iterator[str]:
-    """Run each script on both clients; say where the outcomes differ."""
+    """Run each script on both clients; yield where the outcomes differ."""
     for script in SCRIPTS:
         theirs, ours = outcome(script, stock), outcome(script, ROOT)
         print(f"{script.name}: {len(theirs)} lines of outcome")
@@ -82,27 +82,31 @@ def compare_scripts(stock: Path) -> Iterator[str]:
 
 
 def outcome(script: Path, client: Path) -> list[str]:
-    """Run a script on a client: what it prints, what the server received of it, how it ends."""
+    """Run a script on a client: what it prints, what the server receives, how it ends.
+
+    Ids differ from run to run, so they are replaced.
+    """
     with LocalServer() as server:
         done = _run([sys.executable, "-W", "error", str(script), server.url], client)
         requests = received(server.requests)
     ending = f"exit code {done.returncode}"
-    return [*done.stdout.splitlines(), *requests, *done.stderr.splitlines(), ending]
+    lines = [*done.stdout.splitlines(), *requests, *done.stderr.splitlines(), ending]
+    return [_ID.sub("<id>", line) for line in lines]
 
 
 def received(requests: Sequence[RecordedRequest]) -> list[str]:
-    """Describe requests, one a line, without what differs from run to run."""
+    """Describe requests, one per line: method, target, the caller's headers, body."""
     lines: list[str] = []
     for request in requests:
         target = f"{request.path}?{request.query}" if request.query else request.path
         headers = {name: request.headers.get(name) for name in COMPARED_HEADERS}
         body = json.loads(request.body) if request.body else None
         lines.append(f"{request.method} {target} {headers} {json.dumps(body, sort_keys=True)}")
-    return [_ID.sub("<id>", line) for line in lines]
+    return lines
 
 
 def _run(command: list[str], client: Path | None) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, with a client first on its path."""
+    """Run a command to its end, with a client first on the import path."""
     environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     if client is not None:
         environ["PYTHONPATH"] = str(client)
@@ -112,7 +116,7 @@ def _run(command: list[str], client: Path | None) -> subprocess.CompletedProcess
 
 
 def _output(command: list[str], client: Path | None = None) -> str:
-    """Run a command that has to succeed, and return what it prints."""
+    """Run a command that must succeed, and return what it prints."""
     done = _run(command, client)
     if done.returncode:
         print(done.stdout, done.stderr, sep="\n", file=sys.stderr)
@@ -121,7 +125,7 @@ def _output(command: list[str], client: Path | None = None) -> str:
 
 
 def main() -> int:
-    """Generate, compare, and say what is wrong."""
+    """Generate, compare, and print what is wrong; return the exit code."""
     with tempfile.TemporaryDirectory(prefix="acp-dropin-") as folder:
         stock = Path(folder)
         generate_stock_client(stock)

@@ -1,1 +1,1 @@
-"""Drop-in compatibility: what scripts for openapi-generator's own Python client call."""
+"""Drop-in compatibility: what scripts for openapi-generator's Python clients call."""

@@ -1,11 +1,11 @@
-"""What scripts written for openapi-generator's clients call on a client directly.
+"""The steps of a request, for scripts written for openapi-generator's clients.
 
-There, an operation is three steps that a script can take itself, to send what no operation
-describes: ``param_serialize`` makes a request, ``call_api`` sends it, ``response_deserialize``
-decodes its answer. Strategy: the base class of ``ApiClient``, so that the client itself shows only
-how operations travel; each step leans on the same parts as an operation.
+In those clients an operation has three steps, which a script can take itself to send a request that
+no operation describes: ``param_serialize`` makes the request, ``call_api`` sends it,
+``response_deserialize`` decodes the response. ``ApiClient`` derives from this class, and its own
+file shows only how operations travel.
 
-Invariant: credentials and cookie are only added to a request for the configured host.
+Invariant: configured credentials and the cookie are added to requests for the configured host only.
 """
 
 from __future__ import annotations
@@ -19,8 +19,13 @@ from pydantic_core import to_jsonable_python
 import acp_client_v0_1 as acp
 from acp_client_v0_1._deadline import RequestTimeout
 from acp_client_v0_1._decoding import status_error, text_of, validate
-from acp_client_v0_1._dropin.parameters import Parameters, items_of, to_pairs, to_query
-from acp_client_v0_1._dropin.types import resolve_type
+from acp_client_v0_1._dropin.conversions import (
+    Parameters,
+    items_of,
+    resolve_type,
+    to_pairs,
+    to_query,
+)
 from acp_client_v0_1._http.auth import RequestAuth
 from acp_client_v0_1._http.headers import merge_headers, plain_text
 from acp_client_v0_1._operation import path_segment
@@ -29,20 +34,20 @@ from acp_client_v0_1.api_response import ApiResponse
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ApiValueError, ResponseDecodeError, ResponseValidationError
 
-__all__ = ["RequestSerialized", "StockClient"]
+__all__ = ["RequestSerialized", "DropInClient"]
 
 RequestSerialized = tuple[str, str, dict[str, str], Any, list[tuple[str, Any]]]
 """What ``param_serialize`` returns: method, URL, headers, body and form fields."""
 
 
-class StockClient:
-    """The steps of a request, and the conversions that they use.
+class DropInClient:
+    """The methods of openapi-generator's ``ApiClient`` that operations do not need.
 
     Attributes:
-        configuration: where to and how requests are sent.
-        rest_client: the transport.
-        default_headers: headers of every request.
-        cookie: the ``Cookie`` header of every request, None for none.
+        configuration: Host, credentials, timeouts and all other settings.
+        rest_client: The transport.
+        default_headers: Headers of every request.
+        cookie: The ``Cookie`` header of every request, None for no header.
     """
 
     configuration: Configuration
@@ -52,7 +57,7 @@ class StockClient:
 
     @property
     def client_side_validation(self) -> bool:
-        """The setting of the configuration; arguments are always checked."""
+        """The configuration's setting, without effect: arguments are always checked."""
         return self.configuration.client_side_validation
 
     # The three steps.
@@ -72,31 +77,31 @@ class StockClient:
         _host: str | None = None,
         _request_auth: Mapping[str, Any] | None = None,
     ) -> RequestSerialized:
-        """Make a request for :meth:`call_api`.
+        """Make a request for `call_api`.
 
         Args:
-            method: the HTTP method.
-            resource_path: the path below the host, with ``{name}`` for each path parameter.
-            path_params: values for the path.
-            query_params: values for the query.
-            header_params: headers; they win over the default headers and the credentials.
-            body: the content: a model, or what JSON can hold.
-            post_params: form fields, instead of a body.
-            files: not supported, has to be empty; the protocol has no uploads.
-            auth_settings: not used: the protocol names no security schemes.
-            collection_formats: for each name whose value is a list, how to write it: ``csv``,
-                ``ssv``, ``tsv``, ``pipes`` or ``multi``.
-            _host: another host's URL; it gets neither configured credentials nor the cookie.
-            _request_auth: instead of the configured credentials, a mapping
-                ``{"in": "header" | "cookie" | "query", "key": ..., "value": ...}``; one of the
-                query becomes a part of the URL, which errors hold.
+            method: The HTTP method.
+            resource_path: The path below the host, with ``{name}`` for each path parameter.
+            path_params: Values for the path.
+            query_params: Values for the query.
+            header_params: Headers; they take precedence over default headers and credentials.
+            body: The content: a model, or a value that JSON can hold.
+            post_params: Form fields, instead of a body.
+            files: Must be empty: the protocol has no uploads.
+            auth_settings: Not used: the protocol declares no security schemes.
+            collection_formats: The format of each parameter that is a list: ``csv``, ``ssv``,
+                ``tsv``, ``pipes`` or ``multi``.
+            _host: URL of another host; it gets neither the configured credentials nor the cookie.
+            _request_auth: Replaces the configured credentials: a mapping
+                ``{"in": "header" | "cookie" | "query", "key": ..., "value": ...}``. In the query
+                it becomes a part of the URL, which errors keep.
 
         Returns:
-            Method, URL, headers, content and form fields, as :meth:`call_api` takes them.
+            Method, URL, headers, content and form fields, as `call_api` takes them.
 
         Raises:
-            ApiValueError: a value cannot be part of a request, or there are files.
-            ApiTypeError: a path parameter is None, or a header neither a str nor a number.
+            ApiValueError: A value cannot be part of a request, or ``files`` is not empty.
+            ApiTypeError: A path parameter is None, or a header is neither a str nor a number.
         """
         if files:
             raise ApiValueError("files: the protocol has no uploads")
@@ -108,7 +113,7 @@ class StockClient:
         if own_host or _request_auth:
             unused = auth_settings, resource_path, method, body
             self.update_params_for_auth(headers, query, *unused, _request_auth)
-        if _request_auth:  # whose cookie has joined the others by now
+        if _request_auth:  # its cookie has joined the others by now
             extra = {name: value for name, value in extra.items() if name.lower() != "cookie"}
         headers = merge_headers(headers, extra)
         path = self._filled(resource_path, self._pairs(path_params, collection_formats))
@@ -127,7 +132,7 @@ class StockClient:
         }
 
     def _filled(self, path: str, values: Iterable[tuple[str, Any]]) -> str:
-        """Put the parameters of a path into it."""
+        """Fill in the parameters of a path."""
         safe_chars = self.configuration.safe_chars_for_path_param
         for name, value in values:
             segment = path_segment(name, None if value is None else str(value), safe_chars)
@@ -146,20 +151,20 @@ class StockClient:
         """Send a request that no operation describes; its status is not checked.
 
         Args:
-            method: the HTTP method.
-            url: the absolute URL.
-            header_params: the headers; neither default headers nor credentials are added.
-            body: the content: bytes, or a value that is sent as JSON.
-            post_params: form fields, instead of a body.
-            _request_timeout: seconds: a total, a pair (connect, read), or None for the default.
+            method: The HTTP method.
+            url: The absolute URL.
+            header_params: The headers; neither default headers nor credentials are added.
+            body: The content: bytes, or a value that is sent as JSON.
+            post_params: Form fields, instead of a body.
+            _request_timeout: Seconds: a total, a pair (connect, read), or None for the default.
 
         Returns:
-            The answer, its content read.
+            The response, with its body read.
 
         Raises:
-            TransportException: no usable answer came.
-            ApiValueError: the request cannot be written.
-            ApiTypeError: an argument has a wrong type.
+            TransportException: No usable response came.
+            ApiValueError: A header or the body cannot be sent.
+            ApiTypeError: An argument has the wrong type.
         """
         return self.rest_client.request(
             method,
@@ -175,20 +180,20 @@ class StockClient:
         response_data: acp.rest.RESTResponse,
         response_types_map: Mapping[str, str | type[Any] | None] | None = None,
     ) -> ApiResponse[Any]:
-        """Decode an answer.
+        """Decode a response.
 
         Args:
-            response_data: the answer.
-            response_types_map: status (``"200"``, ``"2XX"`` or ``"default"``) to a type or its
-                name; the data of another status is None.
+            response_data: The response.
+            response_types_map: Status (``"200"``, ``"2XX"`` or ``"default"``) to a type or its
+                name; the data of any other status is None.
 
         Returns:
-            The answer with its decoded data.
+            The response with its decoded data.
 
         Raises:
-            ApiException: the status is not 2xx.
-            ResponseDecodeError: the media type is neither JSON nor text.
-            ResponseValidationError: the content does not fit the type.
+            ApiException: The status is not 2xx.
+            ResponseDecodeError: The media type is neither JSON nor text.
+            ResponseValidationError: The content does not fit the type.
         """
         status = str(response_data.status)
         if not status.startswith("2"):
@@ -213,10 +218,10 @@ class StockClient:
     # Conversions.
 
     def sanitize_for_serialization(self, obj: Any) -> Any:
-        """Return a value as JSON has it: models as dictionaries, dates as text, enums as values.
+        """Return a value as JSON holds it: models as dicts, dates as text, enums as their values.
 
         Args:
-            obj: the value; None and bytes come back as they are.
+            obj: The value; None and bytes come back unchanged.
         """
         if obj is None or isinstance(obj, bytes):
             return obj
@@ -225,21 +230,21 @@ class StockClient:
     def deserialize(
         self, response_text: str | bytes, response_type: str | type[Any], content_type: str | None
     ) -> Any:
-        """Decode an answer's content.
+        """Decode the content of a response.
 
         Args:
-            response_text: the content.
-            response_type: a type, or its name, such as ``"List[Run]"``.
-            content_type: the media type of the content; None is taken as JSON.
+            response_text: The content.
+            response_type: A type, or its name, such as ``"List[Run]"``.
+            content_type: The media type of the content; None counts as JSON.
 
         Returns:
-            A value of the type; of a text type (``text/...``), the content as it is; None for
-            ``null``, whatever the type.
+            A value of the type; the unchanged content if the media type is text (``text/...``);
+            None for ``null``, whatever the type.
 
         Raises:
-            ApiValueError: no type has this name.
-            ResponseDecodeError: the media type is neither JSON nor text.
-            ResponseValidationError: the content does not fit the type.
+            ApiValueError: No type has this name.
+            ResponseDecodeError: The media type is neither JSON nor text.
+            ResponseValidationError: The content does not fit the type.
         """
         kind = resolve_type(response_type)
         media_type = (content_type or "application/json").partition(";")[0].strip().lower()
@@ -255,18 +260,18 @@ class StockClient:
             if isinstance(response_text, bytes):
                 response_text = response_text.decode("utf-8", "replace")
             if content_type is None and kind is str:
-                return response_text  # of an unknown type, and no JSON
+                return response_text  # text without a media type
             raise ResponseValidationError(reason=str(error), body=response_text) from error
 
     def parameters_to_tuples(
         self, params: Parameters | None, collection_formats: Mapping[str, str] | None
     ) -> list[tuple[str, Any]]:
-        """Return parameters as pairs, with their lists written as ``collection_formats`` says.
+        """Return parameters as pairs, with lists in their collection format.
 
         Args:
-            params: names to values, or pairs of them; None for none.
-            collection_formats: for each name whose value is a list, how to write it: ``csv``,
-                ``ssv``, ``tsv``, ``pipes`` or ``multi``.
+            params: Names to values, or pairs of both; None for no parameters.
+            collection_formats: The format of each parameter that is a list: ``csv``, ``ssv``,
+                ``tsv``, ``pipes`` or ``multi``.
         """
         return to_pairs(params, collection_formats)
 
@@ -278,11 +283,11 @@ class StockClient:
     def parameters_to_url_query(
         self, params: Parameters | None, collection_formats: Mapping[str, str] | None
     ) -> str:
-        """Return parameters as a query, such as ``a=Hello%20World&b=123``.
+        """Return parameters as a query string, such as ``a=Hello%20World&b=123``.
 
         Args:
-            params: names to values, or pairs of them; None for none.
-            collection_formats: see :meth:`parameters_to_tuples`.
+            params: Names to values, or pairs of both; None for no parameters.
+            collection_formats: As for `parameters_to_tuples`.
         """
         return to_query(params, collection_formats)
 
@@ -292,7 +297,7 @@ class StockClient:
         """Return the media type to ask for: the first that is JSON, else the first, if any.
 
         Args:
-            accepts: the media types that the server can send.
+            accepts: The media types that the server can send.
         """
         return next((name for name in accepts if "json" in name.lower()), next(iter(accepts), None))
 
@@ -300,7 +305,7 @@ class StockClient:
         """Return the media type to send: the first that is JSON, else the first, if any.
 
         Args:
-            content_types: the media types that the server can take.
+            content_types: The media types that the server accepts.
         """
         return self.select_header_accept(content_types)
 
@@ -317,18 +322,18 @@ class StockClient:
         """Add the credentials to the headers of a request.
 
         Args:
-            headers: the headers, which are changed.
-            queries: the parameters of the query, which are changed.
-            auth_settings: not used, as are the next three: the protocol names no security schemes.
-            resource_path: not used.
-            method: not used.
-            body: not used.
-            request_auth: instead of the configured credentials, a mapping
+            headers: The headers; they are changed.
+            queries: The parameters of the query; they are changed.
+            auth_settings: Not used, like the next three: the protocol declares no security schemes.
+            resource_path: Not used.
+            method: Not used.
+            body: Not used.
+            request_auth: Replaces the configured credentials: a mapping
                 ``{"in": "header" | "cookie" | "query", "key": ..., "value": ...}``.
 
         Raises:
-            ApiTypeError: ``request_auth`` has a value of a wrong type.
-            ApiValueError: ``request_auth`` lacks a key, or asks for another place.
+            ApiTypeError: A value of ``request_auth`` has the wrong type.
+            ApiValueError: ``request_auth`` lacks a key, or its ``in`` is another place.
         """
         override = RequestAuth.of(request_auth) if request_auth else None
         credentials = override.headers if override else self.configuration.auth_headers()
@@ -342,13 +347,13 @@ class StockClient:
 
 
 def _unwrapped(obj: Any) -> Any:
-    """Put dictionaries in the place of models, which know what of them is left out."""
+    """Replace models by dicts; a model knows which of its fields are sent."""
     if isinstance(obj, Conversions):
         return obj.to_dict()
     if isinstance(obj, dict):
         return {k: _unwrapped(v) for k, v in cast("dict[str, Any]", obj).items()}
     if isinstance(obj, (list, tuple)):
         return [_unwrapped(item) for item in cast("Sequence[Any]", obj)]
-    # pydantic's SecretStr, without loading all of its types for the few who have one.
+    # pydantic's SecretStr; importing its types would slow down every script.
     reveal = getattr(obj, "get_secret_value", None)
     return reveal() if callable(reveal) else obj

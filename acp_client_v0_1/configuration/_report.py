@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from acp_client_v0_1._version import __version__
 
-__all__ = ["ConfigurationReport"]
+__all__ = ["ConfigurationReport", "represented"]
 
 _API_VERSION = "0.1"
 _MASK = "***"
@@ -94,16 +94,8 @@ class ConfigurationReport:
         self.logger["package_logger"].addHandler(handler)
 
     def __repr__(self) -> str:
-        shown = ((name, self._shown(name)) for name in _SHOWN)
+        shown = ((name, represented(self, name)) for name in _SHOWN)
         return f"Configuration({', '.join(f'{name}={text}' for name, text in shown if text)})"
-
-    def _shown(self, name: str) -> str:
-        """Represent a setting, "" if it is not set; an error while reading it is shown instead."""
-        try:
-            value = getattr(self, name)
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
-            return f"<{error}>"
-        return "" if value in (None, {}) else repr(_masked(name, value))
 
     def to_debug_report(self) -> str:
         """Describe the system and the client for a bug report; shows no secret."""
@@ -117,6 +109,15 @@ class ConfigurationReport:
             f"SDK Package Version: {__version__}\n"
             f"Settings: {self!r}"
         )
+
+
+def represented(settings: object, name: str) -> str:
+    """Represent a setting, "" if it is not set; an error while reading it is shown instead."""
+    try:
+        value = getattr(settings, name)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        return f"<{error}>"
+    return "" if value in (None, {}) else repr(_masked(name, value))
 
 
 def _masked(name: str, value: Any) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
+from acp_client_v0_1 import ApiClient, RunsApi
 from acp_client_v0_1.configuration import Configuration, _environment
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
@@ -364,6 +365,18 @@ def test_a_representation_never_fails():
     del odd.timeout
     assert "timeout=<" in repr(odd)
     assert repr(Configuration.__new__(Configuration)).startswith("Configuration(host=<")
+
+
+def test_clients_and_apis_show_their_host_and_no_secret():
+    secrets = {"access_token": "secret", "api_key": {"x-api-key": "secret"}, "password": "secret"}
+    client = ApiClient(Configuration("http://acp.example/base", **secrets), "x-team", "secret")
+    assert repr(client) == "ApiClient(host='http://acp.example/base')"
+    assert repr(RunsApi(client)) == "RunsApi(ApiClient(host='http://acp.example/base'))"
+    client = ApiClient(Configuration())
+    client.configuration.server_index = 7
+    assert repr(client).startswith("ApiClient(host=<server index 7 is not")
+    for kind in (ApiClient, RunsApi):
+        assert kind.__name__ in repr(kind.__new__(kind))
 
 
 def test_the_constructor_of_the_stock_client():
