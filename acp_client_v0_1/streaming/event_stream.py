@@ -71,7 +71,11 @@ class StreamedResponse(Protocol):
     def read_available(self, *, wait: float | None = None) -> bytes:
         """Return what has arrived, ``b""`` only at the end of a complete body.
 
-        With ``wait``, raise `NothingYet` if nothing has arrived within so many seconds.
+        Args:
+            wait: seconds to wait for a first byte, None for no limit.
+
+        Raises:
+            NothingYet: nothing has arrived within that time.
         """
         raise NotImplementedError
 
