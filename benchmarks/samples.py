@@ -1,4 +1,4 @@
-"""What is sent, answered and decoded, and models as one writes them by hand.
+"""What is sent, returned and decoded, and models as one writes them by hand.
 
 The models by hand have none of this package's tolerance: closed enums, no unknown fields, no
 conversions.
@@ -48,7 +48,7 @@ OUTPUT_JSON = json.dumps(OUTPUT).encode()
 
 
 def runs_json(count: int) -> bytes:
-    """A list of runs, as a search answers it."""
+    """A list of runs, as a search returns it."""
     return json.dumps([RUN] * count).encode()
 
 
@@ -68,7 +68,7 @@ def result(number: int) -> bytes:
 
 
 def large_update(size: int) -> bytes:
-    """The data of an event with a text of so many bytes."""
+    """The data of an event whose text has this many bytes."""
     update = {"text": "x" * size}
     data = {"type": "custom", "run_id": RUN_ID, "status": "pending", "update": update}
     return json.dumps(data).encode()

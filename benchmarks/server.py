@@ -1,4 +1,4 @@
-"""A minimal server on raw sockets, in a process of its own: it answers prepared bytes.
+"""A minimal server on raw sockets, in a process of its own: it sends prepared bytes.
 
 So the CPU time that is counted is the client's alone.
 """
@@ -16,14 +16,14 @@ __all__ = ["json_answer", "serving", "stream_answer"]
 
 
 def json_answer(content: bytes) -> bytes:
-    """An answer with a JSON content."""
+    """A response with a JSON body."""
     head = "HTTP/1.1 200 OK\r\ndate: Wed, 01 Jan 2025 00:00:00 GMT\r\nserver: bench\r\n"
     head += f"content-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"
     return head.encode() + content
 
 
 def stream_answer(events: Iterator[bytes]) -> bytes:
-    """An answer that is an event stream, one event per chunk (RFC 9112, section 7.1)."""
+    """A response that is an event stream, one event per chunk (RFC 9112, section 7.1)."""
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
     chunks = b"".join(b"%x\r\n%b\r\n" % (len(event), event) for event in events)
     return head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
@@ -31,7 +31,7 @@ def stream_answer(events: Iterator[bytes]) -> bytes:
 
 @contextmanager
 def serving(answers: Mapping[str, bytes]) -> Iterator[str]:
-    """Serve an answer for each path, whatever the method; gives the host's URL."""
+    """Serve a response for each path, whatever the method; gives the host's URL."""
     here, there = multiprocessing.Pipe()
     context = multiprocessing.get_context("spawn")
     process = context.Process(target=_serve, args=(dict(answers), there), daemon=True)

@@ -1,7 +1,7 @@
 """Whole calls on loopback: get_run, create_run, search_runs, and many threads on one client.
 
 By hand is ``urllib3.PoolManager().request(...)`` with the same headers, and a ``TypeAdapter`` of
-plain models for the answer.
+plain models for the response.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SEARCH: dict[str, Any] = {"agent_id": AGENT_ID, "limit": 1000}
 HTTPX = "httpx + pydantic"
 
 Request = Callable[[str, str, Any], bytes]
-"""Sends method, path and JSON content by hand; gives the answer's content."""
+"""Sends method, path and JSON content by hand; gives the content of the response."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ def create_run(count: int) -> Iterator[Contestants]:
 
 @contextmanager
 def search_runs(runs: int, count: int) -> Iterator[Contestants]:
-    """A search that finds so many runs."""
+    """A search that finds this many runs."""
     answers = {"/runs/search": json_answer(runs_json(runs))}
     with serving(answers) as host, clients(host) as each:
         stock = peers.stock()

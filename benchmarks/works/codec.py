@@ -1,4 +1,4 @@
-"""Decoding and encoding alone: answers' bytes to models, and a model to a request's content.
+"""Decoding and encoding alone: a response's bytes to models, and a model to a request's content.
 
 By hand is pydantic's ``validate_json`` on plain models, and ``json.dumps`` of the same dictionary.
 """
@@ -33,7 +33,7 @@ from .calls import times
 
 
 class Answered:
-    """What `decode` needs of an answer."""
+    """What `decode` needs of a response."""
 
     status, reason, method, url = 200, "OK", "GET", "http://localhost/"
     headers = HTTPHeaderDict({"Content-Type": "application/json"})

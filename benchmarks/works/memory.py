@@ -68,7 +68,7 @@ def read_socket(port: int, name: str) -> None:
 
 
 def serve(listener: socket.socket) -> None:
-    """Answer each request with the stream that its path names, one at a time, for ever."""
+    """Send each request the stream that its path names, one at a time, until it is killed."""
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n"
     while True:
         connection, _ = listener.accept()
