@@ -210,11 +210,15 @@ class RunWaitTimeout(ApiException, TimeoutError):
         run_id: The run that was waited for.
         elapsed: Seconds spent waiting.
         reason: The message, if it is not only that there is no output.
+        token: What `RunHandle.from_token` takes; "" if it was not waited for by a `RunHandle`.
     """
 
-    def __init__(self, *, run_id: str, elapsed: float, reason: str | None = None) -> None:
+    def __init__(
+        self, *, run_id: str, elapsed: float, reason: str | None = None, token: str = ""
+    ) -> None:
         super().__init__(reason=reason or f"run {run_id} has no output after {elapsed:.1f} s")
         self.run_id = run_id
+        self.token = token
         self.elapsed = elapsed
 
 

@@ -21,6 +21,28 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "streaming": ("EventStream", "ServerSentEvent", "SSEParser"),
         "waiting": ("wait_for_run_output",),
     },
+    "agents and runs": {
+        "handles.agent": ("AgentHandle",),
+        "handles.run": ("RunHandle",),
+        "handles.events": ("RunEvent", "RunEvents"),
+        "handles.interrupts": ("PendingInterrupt",),
+        "handles.searching": ("iter_agents", "iter_runs", "iter_threads"),
+        "handles.errors": (
+            "AgentLookupError",
+            "InterruptLimit",
+            "ResumeAmbiguous",
+            "RunFailed",
+            "RunGone",
+            "RunInterrupted",
+            "RunStartAmbiguous",
+            "RunTimedOut",
+            "SchemaMismatch",
+            "SearchDrift",
+            "StaleInterrupt",
+            "StreamGap",
+            "TokenError",
+        ),
+    },
 }
 
 # Modules that are attributes of the package without being imported.
@@ -30,6 +52,7 @@ SUBMODULES = (
     "api_response",
     "configuration",
     "exceptions",
+    "handles",
     "models",
     "rest",
     "streaming",

@@ -1,0 +1,140 @@
+"""How long to go on asking a server that fails, and with which pauses.
+
+Strategy: one object for each wait. It is told of each failure, raises those that asking again
+cannot mend, and sleeps for the others: longer each time, and as long as ``Retry-After`` asks for.
+
+Invariants: no sleep passes the deadline; without one, five minutes of nothing but failures end it.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+
+from acp_client_v0_1._deadline import Deadline
+from acp_client_v0_1._http.retry import retry_after
+from acp_client_v0_1.exceptions import (
+    ApiException,
+    ApiTimeoutError,
+    ApiTypeError,
+    ApiValueError,
+    ConnectionException,
+    NameResolutionException,
+    ProtocolException,
+    ProxyException,
+    StreamInterrupted,
+)
+
+__all__ = ["Patience", "checked_seconds", "is_passing", "is_unsent"]
+
+_FIRST_PAUSE = 0.25  # seconds at most; doubles with each failure in a row
+_LONGEST_PAUSE = 4.0  # seconds, unless the server asks for more
+_LONGEST_ASKED = 120.0  # seconds; the most that Retry-After gets without a deadline
+_LONGEST_FAILING = 300.0  # seconds of nothing but failures, without a deadline
+_LOOK = 10.0  # seconds that one quick request may take
+_PASSING = (
+    ApiTimeoutError,
+    ConnectionException,
+    NameResolutionException,
+    ProtocolException,
+    ProxyException,
+    StreamInterrupted,
+)
+
+
+def is_passing(error: ApiException) -> bool:
+    """Say whether the same request may well succeed later."""
+    if error.status is None:
+        return isinstance(error, _PASSING)
+    return error.status in (408, 429) or error.status >= 500 or isinstance(error, _PASSING)
+
+
+def is_unsent(error: ApiException) -> bool:
+    """Say whether a request was certainly not carried out and may be sent again."""
+    if error.status == 429:
+        return True
+    return error.status is None and is_passing(error) and not getattr(error, "sent", True)
+
+
+def checked_seconds(timeout: float | None, name: str = "timeout") -> float | None:
+    """Check a timeout in seconds: None, or a number from 0.
+
+    Raises:
+        ApiTypeError: It is no number.
+        ApiValueError: It is below 0, or not a number of seconds.
+    """
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise ApiTypeError(f"{name} must be a number of seconds or None, not {timeout!r}")
+    if not timeout >= 0:
+        raise ApiValueError(f"{name} must be at least 0 seconds, not {timeout!r}")
+    return timeout
+
+
+class Patience:
+    """The pauses of one wait.
+
+    Args:
+        timeout: Seconds for all of it, None for no limit.
+        stop: Ends a pause when set.
+
+    Attributes:
+        deadline: When it is over.
+        started: When it began, in seconds of `time.monotonic()`.
+    """
+
+    def __init__(self, timeout: float | None, stop: threading.Event | None = None) -> None:
+        self.started = time.monotonic()
+        self.deadline = Deadline.after(timeout)
+        self._stop = stop
+        self._failing_since: float | None = None
+        self._failures = 0  # in a row
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it began."""
+        return time.monotonic() - self.started
+
+    def limit(self, longest: float = _LOOK) -> float:
+        """Seconds that the next quick request may take, above 0."""
+        return max(0.001, min(longest, self.deadline.remaining()))
+
+    def succeeded(self) -> None:
+        """Note that a request succeeded."""
+        self._failing_since = None
+        self._failures = 0
+
+    def survive(self, error: ApiException, *, passing: bool = False) -> bool:
+        """Pause after a failure.
+
+        Args:
+            error: The failure; raised if asking again cannot mend it, or if it went on too long.
+            passing: Asking again may mend it, whatever it looks like.
+
+        Returns:
+            False if the deadline is over.
+        """
+        if not (passing or is_passing(error)):
+            raise error
+        now = time.monotonic()
+        if self._failing_since is None:
+            self._failing_since = now
+        limited = self.deadline.at is not None
+        if not limited and now - self._failing_since > _LONGEST_FAILING:
+            raise error
+        self.pause(self.pause_after(error))
+        return not self.deadline.expired
+
+    def pause_after(self, error: ApiException) -> float:
+        """Give the seconds to pause after one more failure, as `survive` does."""
+        asked = retry_after(error.headers or {}) or 0.0
+        pause = _FIRST_PAUSE * 2.0 ** min(self._failures, 8)
+        self._failures += 1
+        pause = min(_LONGEST_PAUSE, pause) * (0.5 + random.random() / 2)
+        return max(pause, asked if self.deadline.at is not None else min(asked, _LONGEST_ASKED))
+
+    def pause(self, seconds: float) -> None:
+        """Sleep, but not beyond the deadline, and not once it is stopped."""
+        self.deadline.sleep(seconds, self._stop)

@@ -1,0 +1,341 @@
+"""An agent to call: found by its name, its runs started so that exactly one comes of each call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from typing_extensions import Self
+
+from acp_client_v0_1._operation import path_segment
+from acp_client_v0_1.api.agents_api import AgentsApi
+from acp_client_v0_1.api.runs_api import RunsApi
+from acp_client_v0_1.exceptions import ApiException, ApiValueError
+from acp_client_v0_1.handles._patience import checked_seconds
+from acp_client_v0_1.handles.errors import AgentLookupError
+from acp_client_v0_1.handles.run import RunHandle
+from acp_client_v0_1.handles.schemas import Descriptor, check_value
+from acp_client_v0_1.handles.searching import iter_agents
+from acp_client_v0_1.handles.starting import (
+    CLIENT_TOKEN_KEY,
+    create,
+    find_by_token,
+    new_client_token,
+)
+from acp_client_v0_1.models.run_create import RunCreate
+
+if TYPE_CHECKING:
+    from acp_client_v0_1.api_client import ApiClient
+    from acp_client_v0_1.handles.interrupts import PendingInterrupt
+    from acp_client_v0_1.models.agent import Agent
+    from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
+    from acp_client_v0_1.models.streaming_mode import StreamingMode
+
+__all__ = ["AgentHandle"]
+
+_KEPT = 300.0  # seconds
+_SHOWN = 10  # agents that an error names
+_CANCEL_SECONDS = 5.0  # the most that an exit waits for its run to be cancelled
+
+
+class AgentHandle:
+    """An agent to call. Making a handle does no I/O.
+
+    Args:
+        agent_id: The agent.
+        api_client: What sends the requests; the default client if None.
+
+    Attributes:
+        agent_id: The agent.
+        runs: The operations on runs that the handle uses.
+
+    Raises:
+        ApiTypeError: ``agent_id`` is not a str, or ``api_client`` not an ApiClient.
+        ApiValueError: ``agent_id`` is empty, or no segment of a path.
+    """
+
+    def __init__(self, agent_id: str, api_client: ApiClient | None = None) -> None:
+        path_segment("agent_id", agent_id, "")
+        self.agent_id = agent_id
+        self.runs = RunsApi(api_client)
+        self._descriptor = Descriptor(self.runs.api_client, agent_id)
+        self._agent: tuple[float, Agent] | None = None
+
+    @classmethod
+    def find(
+        cls, name: str, *, version: str | None = None, api_client: ApiClient | None = None
+    ) -> Self:
+        """Find an agent by its name.
+
+        Args:
+            name: The name, exactly.
+            version: The version, exactly; None for any, if there is only one.
+            api_client: What searches; the default client if None.
+
+        Returns:
+            The handle.
+
+        Raises:
+            AgentLookupError: No agent has the name and version, or several have; it names what
+                there is.
+            ApiException: The search failed, or the server does not search: use
+                ``AgentHandle(agent_id)`` there.
+        """
+        agents = AgentsApi(api_client)
+        request = {"name": name} if version is None else {"name": name, "version": version}
+        found = [
+            agent
+            for agent in iter_agents(agents, request, on_drift="continue")
+            if agent.metadata.ref.name == name  # some servers ignore what they are asked for
+            and version in (None, agent.metadata.ref.version)
+        ]
+        if len(found) == 1:
+            handle = cls(found[0].agent_id, agents.api_client)
+            handle._agent = time.monotonic(), found[0]
+            return handle
+        there = found or list(iter_agents(agents, on_drift="continue"))
+        raise _lookup_error(name, version, bool(found), there)
+
+    @property
+    def agent(self) -> Agent:
+        """What the server says of the agent; read on first use and kept for 300 seconds.
+
+        Raises:
+            ApiException: It cannot be read; `NotFoundException` if there is no such agent.
+        """
+        known = self._agent
+        if known is None or time.monotonic() - known[0] > _KEPT:
+            agents = AgentsApi(self.runs.api_client)
+            known = time.monotonic(), agents.get_agent_by_id(self.agent_id)
+            self._agent = known
+        return known[1]
+
+    def descriptor(self) -> AgentACPDescriptor:
+        """Give the agent's descriptor: capabilities and schemas; kept for 300 seconds.
+
+        Raises:
+            ApiException: It cannot be read; `NotFoundException` if there is no such agent.
+        """
+        return self._descriptor.get()
+
+    def check(
+        self, *, input: Mapping[str, Any] | None = None, config: Mapping[str, Any] | None = None
+    ) -> None:
+        """Check input and config against the schemas of the agent's descriptor.
+
+        A schema that cannot be used is a warning. Needs the extra ``validation``.
+
+        Args:
+            input: The input; None is not checked.
+            config: The configuration; None is not checked.
+
+        Raises:
+            SchemaMismatch: One does not fit; the error names the paths.
+            ApiValueError: The package ``jsonschema-rs`` is missing: ``pip install
+                'acp-client-v0-1[validation]'``.
+            ApiException: The descriptor cannot be read.
+        """
+        for what, value in (("input", input), ("config", config)):
+            if value is not None:
+                specs = self.descriptor().specs
+                check_value(what, value, specs.input if what == "input" else specs.config)
+
+    def start(
+        self,
+        input: Mapping[str, Any] | None = None,
+        *,
+        config: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        thread_id: str | None = None,
+        webhook: str | None = None,
+        streaming: StreamingMode | str | None = None,
+        client_token: str | None = None,
+        reuse: bool = False,
+        check: bool = False,
+        timeout: float | None = None,
+    ) -> RunHandle:
+        """Start exactly one run, without waiting for it.
+
+        The run's metadata gets a client token of its own. The create is sent at most once: if its
+        response is lost, the run is searched for by that token for up to 10 seconds.
+
+        Args:
+            input: The agent's input, in its own schema.
+            config: The agent's configuration, in its own schema.
+            metadata: Keys and values to find the run by.
+            thread_id: The thread to run on.
+            webhook: The URL that receives each change of the run's status.
+            streaming: "result" or "custom", to follow the run by `RunHandle.events`.
+            client_token: The mark of the run, None for a fresh one, "" for none.
+            reuse: Look for a run with ``client_token`` first, and give that. Look and create are
+                two requests, so two callers at once can still make two runs.
+            check: Check input and config by `check` first.
+            timeout: Seconds for all of it; None for the client's own limits.
+
+        Returns:
+            The run.
+
+        Raises:
+            RunStartAmbiguous: The response was lost and no run was found; the error has a token to
+                look for it later.
+            SchemaMismatch: ``check`` is true, and input or config does not fit.
+            ApiException: The server refused, or could not be reached.
+            ApiTypeError: An argument has the wrong type.
+            ApiValueError: An argument has a value that cannot be used; ``reuse`` needs a
+                ``client_token``.
+        """
+        marked = dict(metadata or {})
+        if client_token is None:
+            client_token = marked.get(CLIENT_TOKEN_KEY) or new_client_token()
+        if client_token:
+            marked[CLIENT_TOKEN_KEY] = client_token
+        creation = self._creation(input, config, marked, thread_id, webhook, streaming)
+        seconds = checked_seconds(timeout) or None
+        if reuse and not client_token:
+            raise ApiValueError("reuse needs a client_token to look for")
+        if check:
+            self.check(input={} if input is None else input, config=config)
+        client = self.runs.api_client
+        found = find_by_token(self.runs, client_token, self.agent_id) if reuse else []
+        if found:
+            return RunHandle.of_runs(found, client)
+        made = create(self.runs, creation, timeout=seconds)
+        return RunHandle.of_runs(made, client).note_started()
+
+    def run(
+        self,
+        input: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        on_interrupt: Callable[[PendingInterrupt], Mapping[str, Any] | None] | None = None,
+        cancel_on_exit: bool = False,
+        config: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        thread_id: str | None = None,
+        webhook: str | None = None,
+        client_token: str | None = None,
+        reuse: bool = False,
+        check: bool = False,
+    ) -> dict[str, Any]:
+        """Run the agent and wait for its result.
+
+        Args:
+            input: The agent's input, in its own schema.
+            timeout: Seconds to wait for the result, the start included, or with ``on_interrupt``
+                for each output; None for as long as it takes.
+            on_interrupt: Called with each question of the run; gives the answer, a JSON object, or
+                None to stop.
+            cancel_on_exit: Cancel the run if this call is left by an exception, Ctrl-C included.
+            config: The agent's configuration, in its own schema.
+            metadata: Keys and values to find the run by.
+            thread_id: The thread to run on.
+            webhook: The URL that receives each change of the run's status.
+            client_token: The mark of the run, None for a fresh one, "" for none.
+            reuse: Look for a run with ``client_token`` first, and wait for that.
+            check: Check input and config by `check` first.
+
+        Returns:
+            The result, in the agent's own schema.
+
+        Raises:
+            RunFailed: The run ended in error; `RunTimedOut` if in timeout.
+            RunInterrupted: The run asks something, and there is no ``on_interrupt``, or it gave
+                None.
+            RunStartAmbiguous: The create's response was lost, and no run was found.
+            RunGone: The run was deleted meanwhile.
+            RunWaitTimeout: There was no result in time; the run goes on, and the error's ``token``
+                attaches to it.
+            SchemaMismatch: ``check`` is true, and input or config does not fit.
+            ApiException: The server refused, or could not be reached.
+        """
+        seconds = checked_seconds(timeout)
+        patience_ends = None if seconds is None else time.monotonic() + seconds
+        token = client_token
+        if token is None:
+            token = (metadata or {}).get(CLIENT_TOKEN_KEY) or new_client_token()
+        handle: RunHandle | None = None
+        try:
+            handle = self.start(
+                input,
+                config=config,
+                metadata=metadata,
+                thread_id=thread_id,
+                webhook=webhook,
+                client_token=token,
+                reuse=reuse,
+                check=check,
+                timeout=seconds,
+            )
+            left = None if patience_ends is None else max(0.0, patience_ends - time.monotonic())
+            if on_interrupt is None:
+                return handle.result(left)
+            return handle.drive(on_interrupt, timeout=seconds)
+        except BaseException:
+            if cancel_on_exit:
+                self._cancel(handle, token)
+            raise
+
+    def _creation(
+        self,
+        input: Mapping[str, Any] | None,
+        config: Mapping[str, Any] | None,
+        metadata: dict[str, Any],
+        thread_id: str | None,
+        webhook: str | None,
+        streaming: StreamingMode | str | None,
+    ) -> RunCreate:
+        fields: dict[str, Any] = {
+            "agent_id": self.agent_id,
+            "thread_id": thread_id,
+            "input": None if input is None else dict(input),
+            "config": None if config is None else dict(config),
+            "metadata": metadata or None,
+            "webhook": webhook,
+            "streaming": streaming,
+        }
+        try:
+            return RunCreate(**{name: value for name, value in fields.items() if value is not None})
+        except ValidationError as error:
+            faults = error.errors(include_url=False, include_input=False)
+            words = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in faults)
+            raise ApiValueError(words) from error
+
+    def _cancel(self, handle: RunHandle | None, client_token: str) -> None:
+        """Cancel the run of a call that is being left, also one whose create was interrupted."""
+        try:
+            if handle is None and client_token:
+                found = find_by_token(
+                    self.runs, client_token, self.agent_id, timeout=_CANCEL_SECONDS
+                )
+                handle = RunHandle.of_runs(found, self.runs.api_client) if found else None
+            if handle is not None:
+                handle.cancel_within(_CANCEL_SECONDS)
+        except ApiException:
+            pass  # what is being raised says more
+
+    def __repr__(self) -> str:
+        known = self._agent
+        name = "" if known is None else f" {known[1].metadata.ref.name}"
+        return f"<AgentHandle{name} {self.agent_id}>"
+
+
+def _lookup_error(
+    name: str, version: str | None, several: bool, there: list[Agent]
+) -> AgentLookupError:
+    candidates = [
+        f"{agent.metadata.ref.name} {agent.metadata.ref.version} ({agent.agent_id})"
+        for agent in there
+    ]
+    wanted = repr(name) if version is None else f"{name!r} in version {version!r}"
+    shown = ", ".join(candidates[:_SHOWN]) or "no agent at all"
+    if len(candidates) > _SHOWN:
+        shown += f" and {len(candidates) - _SHOWN} more"
+    if several:
+        reason = (
+            f"several agents are called {wanted}: {shown}; pass version=, or use AgentHandle(id)"
+        )
+    else:
+        reason = f"no agent is called {wanted}; the server has {shown}"
+    return AgentLookupError(name=name, candidates=candidates, reason=reason)

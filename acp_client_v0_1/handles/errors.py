@@ -1,0 +1,295 @@
+"""What can go wrong with an agent or a run, beyond the failure of a single call.
+
+::
+
+    ApiException
+    ├── RunFailed               the run ended in status error
+    │   └── RunTimedOut         the run ended in status timeout: its own time, not yours
+    ├── RunInterrupted          the run asks something, and nobody answers
+    ├── RunGone                 the run was deleted, or its server forgot it
+    ├── RunStartAmbiguous       a create got no response, and no run was found
+    ├── ResumeAmbiguous         two resumes got no response, and the run has not moved
+    ├── StaleInterrupt          the question is not the open one any more
+    ├── InterruptLimit          the run asked more often than `max_interrupts`
+    ├── StreamGap               updates were lost between two connections
+    ├── SearchDrift             the records of a search moved while it was paged through
+    └── AgentLookupError        no agent has the name, or several (also LookupError)
+    ApiValueError
+    ├── TokenError              the text is not a token, or one of another server
+    └── SchemaMismatch          input or config does not fit the agent's schema
+
+Invariants: an error about a run has its `run_id` and its portable `token`, neither of which is a
+secret, and its message says what to do next. All of them pickle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from acp_client_v0_1.exceptions import ApiException, ApiValueError
+
+if TYPE_CHECKING:
+    from acp_client_v0_1.handles.interrupts import PendingInterrupt
+
+__all__ = [
+    "AgentLookupError",
+    "InterruptLimit",
+    "ResumeAmbiguous",
+    "RunFailed",
+    "RunGone",
+    "RunInterrupted",
+    "RunStartAmbiguous",
+    "RunTimedOut",
+    "SchemaMismatch",
+    "SearchDrift",
+    "StaleInterrupt",
+    "StreamGap",
+    "TokenError",
+]
+
+
+class _RunProblem(ApiException):
+    """What the errors of a run share.
+
+    Args:
+        reason: What happened, and what to do next.
+        run_id: The run, "" if it is not known.
+        token: What `RunHandle.from_token` takes, "" if there is none.
+    """
+
+    def __init__(self, reason: str, *, run_id: str, token: str = "") -> None:
+        super().__init__(reason=reason)
+        self.run_id = run_id
+        self.token = token
+
+
+class RunFailed(_RunProblem):
+    """The run ended in status ``error``; there will be no result.
+
+    Args:
+        run_id: The run.
+        token: The portable token of the run.
+        errcode: The agent's own code.
+        description: What the agent says went wrong.
+
+    Attributes:
+        status_name: The run's status.
+    """
+
+    status_name = "error"
+
+    def __init__(self, *, run_id: str, token: str, errcode: int, description: str) -> None:
+        reason = f"run {run_id} ended in {self.status_name} (errcode {errcode}): {description}"
+        super().__init__(reason, run_id=run_id, token=token)
+        self.errcode = errcode
+        self.description = description
+
+
+class RunTimedOut(RunFailed):
+    """The run ended in status ``timeout``: its server gave it no more time.
+
+    Not a ``TimeoutError``, as waiting again would not help; start a new run.
+    """
+
+    status_name = "timeout"
+
+
+class RunInterrupted(_RunProblem):
+    """The run asks something, and waits until it is answered.
+
+    Args:
+        run_id: The run.
+        token: The portable token of the run.
+        interrupt: The question. It can be answered by ``error.interrupt.answer(body)``; one that
+            was pickled has no connection to its run, so use `RunHandle.from_token` and `resume`.
+        hint: More to say of it.
+    """
+
+    def __init__(
+        self, *, run_id: str, token: str, interrupt: PendingInterrupt, hint: str = ""
+    ) -> None:
+        reason = (
+            f"run {run_id} is interrupted by {interrupt.type!r}{hint}: answer it by "
+            "error.interrupt.answer(body), or use RunHandle.drive or AgentHandle.run(on_interrupt=)"
+        )
+        super().__init__(reason, run_id=run_id, token=token)
+        self.interrupt = interrupt
+
+
+class RunGone(_RunProblem):
+    """The server does not know the run: it was deleted, or forgotten, which look the same.
+
+    Args:
+        run_id: The run.
+        token: The portable token of the run.
+    """
+
+    def __init__(self, *, run_id: str, token: str) -> None:
+        reason = (
+            f"run {run_id} is gone: it was deleted by somebody, or its server forgot it "
+            "(a 404 does not tell which); start a new run"
+        )
+        super().__init__(reason, run_id=run_id, token=token)
+
+
+class RunStartAmbiguous(_RunProblem):
+    """A create got no response, and no run with its client token was found; it may still appear.
+
+    Args:
+        client_token: What `RunHandle.find` takes; "" if the run was created without one.
+        token: What `RunHandle.from_token` takes, which looks for the run again; "" without one.
+        why: What happened to the create and to the search.
+        searched: Whether the search worked and found no run.
+    """
+
+    def __init__(self, *, client_token: str, token: str, why: str, searched: bool = False) -> None:
+        hint = (
+            "look for it later by RunHandle.from_token(error.token), before you start another"
+            if client_token
+            else 'it was created with client_token="", so it cannot be looked for'
+        )
+        super().__init__(f"the run may have been started or not: {why}; {hint}", run_id="")
+        self.token = token
+        self.client_token = client_token
+        self.searched = searched
+
+
+class ResumeAmbiguous(_RunProblem):
+    """An answer was sent without a response, and the run still asks the same.
+
+    Args:
+        run_id: The run.
+        token: The portable token of the run.
+        times: How often it was sent: twice, or once if there was no time for more.
+        why: What happened to the last resume.
+    """
+
+    def __init__(self, *, run_id: str, token: str, times: int, why: str) -> None:
+        often = "once" if times == 1 else "twice"
+        reason = (
+            f"run {run_id} may or may not have got the answer, which was sent {often}: {why}; "
+            "look at RunHandle.refresh() later, and answer again if it is still interrupted"
+        )
+        super().__init__(reason, run_id=run_id, token=token)
+
+
+class StaleInterrupt(_RunProblem):
+    """The question is not the run's open one any more; the answer was not used.
+
+    Args:
+        run_id: The run.
+        token: The portable token of the run.
+        now: What is the case instead.
+    """
+
+    def __init__(self, *, run_id: str, token: str, now: str) -> None:
+        reason = f"the answer to run {run_id} was not used: {now}; see RunHandle.interrupts()"
+        super().__init__(reason, run_id=run_id, token=token)
+
+
+class InterruptLimit(_RunProblem):
+    """A run asked more often than `max_interrupts` of `RunHandle.drive`; it stays interrupted.
+
+    Args:
+        run_id: The run.
+        token: The portable token of the run.
+        limit: How many answers it got.
+    """
+
+    def __init__(self, *, run_id: str, token: str, limit: int) -> None:
+        reason = (
+            f"run {run_id} asks again after {limit} answers; "
+            "go on by RunHandle.drive with a larger max_interrupts, or cancel() it"
+        )
+        super().__init__(reason, run_id=run_id, token=token)
+        self.limit = limit
+
+
+class StreamGap(_RunProblem):
+    """Updates of a run's stream are missing, or may be; iterating goes on after it.
+
+    Args:
+        run_id: The run.
+        token: The portable token of the run.
+        kind: "lost": the ids leave some out; "cursor-ignored": the server sent other updates under
+            ids that were used already, so some in between may be lost; "unknown": the ids do not
+            say whether some are.
+        missing: How many are lost, None if that is not known.
+        last_event_id: The id of the last event before the gap, "" if it had none.
+    """
+
+    def __init__(
+        self,
+        *,
+        run_id: str,
+        token: str,
+        kind: Literal["lost", "cursor-ignored", "unknown"],
+        missing: int | None,
+        last_event_id: str,
+    ) -> None:
+        what = {
+            "lost": f"{missing} updates are lost",
+            "cursor-ignored": "updates may be lost, as the server began its event ids anew",
+            "unknown": "whether updates are lost cannot be known from the event ids",
+        }[kind]
+        reason = (
+            f"the stream of run {run_id} was broken after event {last_event_id!r}: {what}; "
+            'iterate on, or pass on_gap="mark" to get event.gap instead'
+        )
+        super().__init__(reason, run_id=run_id, token=token)
+        self.kind = kind
+        self.missing = missing
+        self.last_event_id = last_event_id
+
+
+class SearchDrift(_RunProblem):
+    """The records of a search moved while it was paged through, so that some may be left out.
+
+    Args:
+        offset: Where in the search it was noticed.
+        why: What was noticed.
+    """
+
+    def __init__(self, *, offset: int, why: str) -> None:
+        reason = (
+            f"the search changed while it was read, at offset {offset}: {why}; "
+            'search again, or pass on_drift="continue" to take what there is'
+        )
+        super().__init__(reason, run_id="")
+        self.offset = offset
+
+
+class AgentLookupError(ApiException, LookupError):
+    """No agent has that name and version, or several have.
+
+    Args:
+        name: The name that was looked for.
+        candidates: What there is instead: "name version (agent id)".
+        reason: What happened, and what to do next.
+    """
+
+    def __init__(self, *, name: str, candidates: Sequence[str], reason: str) -> None:
+        super().__init__(reason=reason)
+        self.name = name
+        self.candidates = tuple(candidates)
+
+
+class TokenError(ApiValueError):
+    """The text is not a token of a run that can be used here; nothing was sent."""
+
+
+class SchemaMismatch(ApiValueError):
+    """Input or config does not fit the schema of the agent's descriptor; nothing was sent.
+
+    Args:
+        what: "input" or "config".
+        faults: Pairs of a path such as ``input.count`` and what is wrong there.
+    """
+
+    def __init__(self, what: str, faults: Sequence[tuple[str, str]]) -> None:
+        self.faults = tuple(faults)
+        shown = "; ".join(f"{path}: {words}" for path, words in self.faults[:5])
+        more = f" (and {len(self.faults) - 5} more)" if len(self.faults) > 5 else ""
+        super().__init__(f"{what} does not fit the agent's schema: {shown}{more}")
+        self.paths = tuple(path for path, _ in self.faults)

@@ -1,0 +1,445 @@
+"""The events of a run, followed over connections that break and servers that restart.
+
+Strategy: a loop around `EventStream`. Whatever ends a connection, the next one is asked to go on
+after the last event, and `Continuity` judges by the first event whether it does. What cannot be
+streamed is polled. The run's own status ends the iteration, never the stream alone.
+
+Invariants: an event is handed out once, or follows a gap that is marked or raised. Nothing is open
+while nobody iterates but the current connection, which `close` or the end frees.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic_core import to_json
+from typing_extensions import Self
+
+from acp_client_v0_1._deadline import NothingYet
+from acp_client_v0_1.exceptions import (
+    ApiException,
+    EventTooLarge,
+    ResponseDecodeError,
+    RunWaitTimeout,
+    StreamDecodeError,
+)
+from acp_client_v0_1.handles._patience import Patience, is_passing
+from acp_client_v0_1.handles.continuity import Continuity, Gap
+from acp_client_v0_1.handles.errors import RunGone, StreamGap
+from acp_client_v0_1.handles.starting import without_retries
+from acp_client_v0_1.models.custom_run_result_update import CustomRunResultUpdate
+from acp_client_v0_1.models.run_error import RunError
+from acp_client_v0_1.models.run_result import RunResult
+from acp_client_v0_1.models.run_status import RunStatus
+from acp_client_v0_1.models.streaming_mode import StreamingMode
+
+if TYPE_CHECKING:
+    from acp_client_v0_1.handles.run import RunHandle
+    from acp_client_v0_1.models.run_output_stream import RunOutputStream
+    from acp_client_v0_1.streaming import EventStream
+
+__all__ = ["RunEvent", "RunEvents"]
+
+_LOOK_EVERY = 15.0  # seconds without an event after which the run is asked for
+_ONE_LOOK = 5.0  # seconds that such a look may take
+_EMPTY_STREAMS = 5  # in a row, after which the run is polled
+_REFUSALS = 5  # 5xx in a row, after which the run is polled
+_EMPTY_PAUSE = 0.1  # seconds after the first empty stream; doubles
+_ANSWER_EVERY = 1.0  # seconds between two looks whether an interrupt was answered
+_CONNECT = 10.0  # seconds to connect, at most
+_REFUSES = frozenset((401, 403))  # what polling would be refused with as well
+
+
+class RunEvent(NamedTuple):
+    """One event of a run.
+
+    Attributes:
+        id: Its id, "" if it has none.
+        data: What it carries: an update of mode ``custom``, or a result so far.
+        gap: What may be missing before it; None if nothing is.
+    """
+
+    id: str
+    data: CustomRunResultUpdate | RunResult
+    gap: StreamGap | None = None
+
+    @property
+    def update(self) -> dict[str, Any] | None:
+        """The update, in the agent's own schema; None if the event is a result."""
+        data = self.data
+        return data.update if isinstance(data, CustomRunResultUpdate) else None
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """The result so far, or the final one; None if the event is an update."""
+        data = self.data
+        return data.result if isinstance(data, RunResult) else None
+
+
+class RunEvents(Iterator[RunEvent]):
+    """The events of a run, from `RunHandle.events`: an iterator and a context manager.
+
+    In mode ``custom`` each event is an update. In mode ``result`` each replaces the one before, and
+    the last one counts. A run that does not stream gives one event, its result. An iteration ends
+    when the run does, or is interrupted.
+
+    Iterating raises:
+        StreamGap: updates were lost; the next ``next()`` goes on.
+        StreamDecodeError: an event cannot be decoded; the next ``next()`` goes on.
+        RunGone: the server does not know the run.
+        RunWaitTimeout: no event came in time; the next ``next()`` waits again.
+        EventTooLarge: an event exceeds ``Configuration.max_event_bytes``; the iteration is over.
+        ApiException: the server refused.
+
+    Args:
+        handle: The run.
+        raise_gaps: Raise a gap, instead of marking the event after it.
+        through_interrupts: Go on after an interrupt.
+        timeout: Seconds to wait for each event, None for as long as it takes.
+        after: The id of the event to begin after, "" for the beginning.
+
+    Attributes:
+        last_event_id: The id of the last event that was handed out, "" if none.
+        gaps: The gaps so far, those that were only marked included.
+        ended_by: The status of the run that ended the iteration, or "gone"; None before its end.
+    """
+
+    def __init__(
+        self,
+        handle: RunHandle,
+        *,
+        raise_gaps: bool,
+        through_interrupts: bool,
+        timeout: float | None,
+        after: str,
+    ) -> None:
+        self.last_event_id = after
+        self.gaps: list[StreamGap] = []
+        self.ended_by: str | None = None
+        self._handle = handle
+        self._raise_gaps = raise_gaps
+        self._through_interrupts = through_interrupts
+        self._timeout = timeout
+        self._after = after
+        self._memory = Continuity(after)
+        self._closing = threading.Event()
+        self._stream: EventStream[RunOutputStream] | None = None
+        self._held: RunEvent | None = None  # what comes after a gap that was raised
+        self._over = False
+        self._polling = False
+        self._custom = False  # the last event was an update
+        self._empty = 0  # streams without an event, in a row
+        self._refusals = 0  # 5xx to opening it, in a row
+        self._last_look = 0.0
+
+    @property
+    def complete(self) -> bool | None:
+        """Whether every event was handed out, as far as the ids of the events say.
+
+        True or False; None if that cannot be known, as before the end.
+        """
+        if self._memory.complete is False:
+            return False
+        return None if self.ended_by in (None, "gone") else self._memory.complete
+
+    def __next__(self) -> RunEvent:
+        patience: Patience | None = None
+        if self._timeout is not None:
+            patience = Patience(self._timeout, self._closing)
+        while True:
+            if self._held is not None:
+                event, self._held = self._held, None
+                return self._handed_out(event)
+            if self._over or self._closing.is_set():
+                raise StopIteration
+            stream = self._stream
+            try:
+                if stream is None:
+                    patience = patience or Patience(None, self._closing)
+                    self._connect(patience)
+                    continue
+                wait = _LOOK_EVERY
+                if patience is not None:
+                    wait = min(wait, patience.deadline.remaining())
+                item = stream._next_within(wait)  # pyright: ignore[reportPrivateUsage]
+            except StopIteration:
+                self._stream = None
+                patience = patience or Patience(None, self._closing)
+                self._decide(patience, streams=True)
+            except NothingYet:
+                self._look_aside()
+                if patience is not None and patience.deadline.expired and not self._over:
+                    raise self._too_late(patience, "no event came") from None
+            except RunGone:
+                self._end("gone")
+                raise
+            except EventTooLarge:
+                self._over = True
+                raise
+            except StreamDecodeError as error:
+                if self._note_undecodable(error):
+                    raise
+            except ApiException as error:
+                if stream is None:
+                    raise
+                self._stream = None
+                patience = patience or Patience(None, self._closing)
+                self._survive(error, patience)
+            else:
+                taken = self._taken(item)
+                if taken is not None:
+                    return self._handed_out(taken)
+
+    def close(self) -> None:
+        """End the iteration; a ``next()`` that waits in another thread ends, too."""
+        self._closing.set()
+        stream = self._stream
+        if stream is not None:
+            stream.close()
+
+    def next_stretch(self) -> Iterator[RunEvent]:
+        """Iterate until the run ends or is interrupted; the next call goes on after the interrupt.
+
+        Returns:
+            The iterator itself.
+        """
+        if self.ended_by == RunStatus.INTERRUPTED.value:
+            self.ended_by = None
+            self._over = False
+        return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        ended = "" if self.ended_by is None else f", ended by {self.ended_by}"
+        return f"<RunEvents of {self._handle.run_id}, last id {self.last_event_id!r}{ended}>"
+
+    # Events
+
+    def _taken(self, item: RunOutputStream) -> RunEvent | None:
+        """Make the event of what came; None for a replay, and for one that waits for its gap."""
+        data = item.data.actual_instance
+        self._empty = 0
+        memory = self._memory
+        if isinstance(data, RunResult):
+            self._custom = False
+            memory.last_id = item.id
+            memory.delivered += 1
+            return RunEvent(item.id, data)
+        self._custom = True
+        verdict = memory.take(item.id, hash(to_json(data.update)))
+        if verdict is True:
+            return RunEvent(item.id, data)
+        if verdict is False:
+            return None
+        gap = self._note_gap(verdict)
+        event = RunEvent(item.id, data, gap)
+        if self._raise_gaps and gap.kind != "unknown":
+            self._held = event
+            raise gap
+        return event
+
+    def _handed_out(self, event: RunEvent) -> RunEvent:
+        if event.id:
+            self.last_event_id = self._handle.last_event_id = event.id
+        return event
+
+    def _note_gap(self, gap: Gap) -> StreamGap:
+        error = StreamGap(
+            run_id=self._handle.run_id,
+            token=self._handle.token(),
+            kind=gap.kind,
+            missing=gap.missing,
+            last_event_id=gap.last_event_id,
+        )
+        self.gaps.append(error)
+        return error
+
+    def _note_undecodable(self, error: StreamDecodeError) -> bool:
+        """Remember an event that cannot be decoded; False if it was met before."""
+        if not self._custom:
+            self._memory.last_id = error.event_id
+            return True
+        verdict = self._memory.take(error.event_id, 0)
+        if isinstance(verdict, Gap):
+            self._note_gap(verdict)
+        return verdict is not False
+
+    # Connections
+
+    def _connect(self, patience: Patience) -> None:
+        """Open a stream, or poll."""
+        if self._polling:
+            self._poll(patience)
+            return
+        try:
+            stream = self._open(patience)
+        except ApiException as error:
+            self._refused(error, patience)
+            return
+        self._refusals = 0
+        if stream.status == 204:
+            stream.close()
+            self._decide(patience, streams=False)
+            return
+        patience.succeeded()
+        self._memory.reconnect()
+        self._last_look = time.monotonic()
+        self._stream = stream
+        if self._closing.is_set():  # `close` has not seen it
+            stream.close()
+
+    def _open(self, patience: Patience) -> EventStream[RunOutputStream]:
+        limits = None
+        if self._timeout is not None:
+            limits = patience.limit(_CONNECT), patience.limit(self._timeout)
+        headers = None
+        if self._memory.last_id:
+            # As EventSource does: in UTF-8, each byte a character of the header.
+            headers = {"Last-Event-ID": self._memory.last_id.encode().decode("latin-1")}
+        once = without_retries(self._handle.runs)
+        return once.get_run_stream(self._handle.run_id, limits, _headers=headers)
+
+    def _refused(self, error: ApiException, patience: Patience) -> None:
+        """Decide what to do where there is no stream."""
+        status = error.status
+        if isinstance(error, ResponseDecodeError):
+            self._decide(patience, streams=False)
+        elif status is None or status in (408, 429):
+            self._survive(error, patience)
+        elif status >= 500:
+            self._refusals += 1
+            if self._refusals < _REFUSALS:
+                self._survive(error, patience)
+            else:
+                self._decide(patience, streams=False)
+        elif status == 404 and self._handle.young:
+            patience.pause(_EMPTY_PAUSE)
+        elif status in _REFUSES:
+            raise error
+        else:
+            self._decide(patience, streams=False)
+
+    def _survive(self, error: ApiException, patience: Patience) -> None:
+        if not is_passing(error):
+            raise error
+        if not patience.survive(error):
+            raise self._too_late(patience, f"no event came: {error}") from error
+
+    def _too_late(self, patience: Patience, what: str) -> RunWaitTimeout:
+        words = f"run {self._handle.run_id}: {what} within {patience.elapsed:.1f} s"
+        return self._handle.too_late(patience.elapsed, words)
+
+    # The run
+
+    def _decide(self, patience: Patience, *, streams: bool) -> None:
+        """Ask the run how to go on after a stream that ended, or that was not to be had."""
+        status = self._handle.look(patience).status
+        if self._closing.is_set():
+            return
+        if status in _FINAL:
+            self._finish(status, patience)
+        elif status == RunStatus.INTERRUPTED:
+            self._interrupted()
+        elif not streams:
+            self._begin_polling()
+        else:
+            self._empty += 1
+            if self._empty > _EMPTY_STREAMS:
+                self._begin_polling()
+            elif self._empty > 1:
+                patience.pause(_EMPTY_PAUSE * 2.0**self._empty)
+                if patience.deadline.expired:
+                    raise self._too_late(patience, "the stream was empty, and no event came")
+
+    def _look_aside(self) -> None:
+        """Ask the run, after a while without events, whether it is over."""
+        if time.monotonic() - self._last_look < _LOOK_EVERY * 0.99:
+            return
+        self._last_look = time.monotonic()
+        handle = self._handle
+        try:
+            status = handle.note(
+                handle.ask(lambda: handle.runs.get_run(handle.run_id, _ONE_LOOK))
+            ).status
+        except RunGone:
+            self._end("gone")
+            raise
+        except ApiException:
+            return  # the stream is alive, which is more than this says
+        if status in _FINAL:
+            self._finish(status, Patience(self._timeout, self._closing))
+        elif status == RunStatus.INTERRUPTED:
+            self._interrupted()
+
+    def _interrupted(self) -> None:
+        if not self._through_interrupts:
+            self._end(RunStatus.INTERRUPTED.value)
+            return
+        self._drop_stream()
+        # Nobody knows how long a human takes: no timeout bounds this.
+        while not self._closing.wait(_ANSWER_EVERY):
+            if self._handle.look(Patience(None, self._closing)).status != RunStatus.INTERRUPTED:
+                return
+
+    def _begin_polling(self) -> None:
+        self._polling = True
+        self._doubt()
+
+    def _poll(self, patience: Patience) -> None:
+        left = None if self._timeout is None else patience.deadline.remaining()
+        try:
+            output = self._handle.output(left, stop=self._closing).actual_instance
+        except RunWaitTimeout:
+            if self._closing.is_set():
+                return
+            raise
+        if isinstance(output, RunResult):
+            self._held = RunEvent("", output)
+            self._end(RunStatus.SUCCESS.value)
+        elif isinstance(output, RunError):
+            self._end(self._handle.failure_of(output).status_name)
+        else:
+            self._interrupted()
+
+    def _finish(self, status: RunStatus, patience: Patience) -> None:
+        """End the iteration with the run; one that gave nothing gives the result."""
+        self._drop_stream()
+        nothing = not self._memory.delivered and not self._after
+        if nothing and status == RunStatus.SUCCESS:
+            self._poll(patience)
+        if self._memory.unsettled:
+            self._doubt()
+        self._end(status.value)
+
+    def _doubt(self) -> None:
+        """Note that updates may be missing; a run in another mode has none."""
+        run = self._handle.run
+        if self._custom or run is None or run.creation.streaming == StreamingMode.CUSTOM:
+            self._memory.doubt()
+
+    def _end(self, how: str) -> None:
+        self._drop_stream()
+        self._over = True
+        self.ended_by = how
+
+    def _drop_stream(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+
+
+_FINAL = frozenset((RunStatus.SUCCESS, RunStatus.ERROR, RunStatus.TIMEOUT))

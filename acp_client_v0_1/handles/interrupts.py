@@ -1,0 +1,213 @@
+"""Questions of a run, and answers that reach the question they are meant for.
+
+ACP 0.1 gives an interrupt no id. What tells two questions apart is the run's ``updated_at``
+together with the question itself, so an answer is sent only after both were compared; what remains
+is a window of one round trip, in which another process may answer.
+
+Strategy: `answer_run` sends an answer once. If its response is lost, it looks at the run: no longer
+interrupted, or ``updated_at`` moved, means that the answer arrived, and it is never sent again.
+Unchanged for five seconds means that it did not, and it is sent once more.
+
+Invariant: an answer is not sent to a run that is known to have moved on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from acp_client_v0_1.exceptions import (
+    ApiException,
+    ApiValueError,
+    ConflictException,
+    NotFoundException,
+    ResponseDecodeError,
+    RunWaitTimeout,
+)
+from acp_client_v0_1.handles._patience import Patience, is_passing, is_unsent
+from acp_client_v0_1.handles.errors import ResumeAmbiguous, StaleInterrupt
+from acp_client_v0_1.handles.schemas import resume_schema
+from acp_client_v0_1.handles.starting import without_retries
+from acp_client_v0_1.models.run_status import RunStatus
+
+if TYPE_CHECKING:
+    import threading
+
+    from acp_client_v0_1.handles.run import RunHandle
+    from acp_client_v0_1.models.run import Run
+
+__all__ = ["PendingInterrupt", "answer_run"]
+
+_UNCHANGED = 5.0  # seconds after which a resume without response counts as lost
+_LOOK_EVERY = 0.25  # seconds between two looks at the run meanwhile
+_WHOLE_SECOND = 1.0  # seconds; the least age of a question whose time has no fraction
+
+
+@dataclass(frozen=True, slots=True)
+class PendingInterrupt:
+    """A question of a run that waits for its answer.
+
+    Attributes:
+        type: The agent's name for the kind of question, `interrupt_type`.
+        payload: The question, without its type.
+        run_id: The run that asks.
+        updated_at: When the run last changed, which tells two equal questions apart.
+    """
+
+    type: str
+    payload: dict[str, Any]
+    run_id: str
+    updated_at: datetime
+    _seen_at: float = field(default=0.0, repr=False, compare=False)
+    _handle: RunHandle | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def schema(self) -> dict[str, Any] | None:
+        """The JSON Schema of the answer, None if the agent declares none for this type.
+
+        Read from the agent's descriptor on first use, which is kept for 300 seconds.
+
+        Raises:
+            ApiException: The descriptor cannot be read.
+            ApiValueError: The question was pickled, and so lost its connection.
+        """
+        return resume_schema(self._connected().descriptor(), self.type)
+
+    def answer(self, body: Mapping[str, Any]) -> None:
+        """Answer the question, if it is still the open one.
+
+        Args:
+            body: The answer, a JSON object in the schema of the agent.
+
+        Raises:
+            StaleInterrupt: Another question is open, or none; nothing was sent.
+            ResumeAmbiguous: Two responses were lost, and the run has not moved.
+            ApiException: The server refused the answer, or could not be reached.
+            ApiValueError: The question was pickled, and so lost its connection.
+        """
+        self._connected().resume(body, to=self)
+
+    def _connected(self) -> RunHandle:
+        if self._handle is None:
+            raise ApiValueError(
+                "a question that was pickled has no connection to its run: use "
+                "RunHandle.from_token(error.token) or RunHandle(question.run_id), and resume"
+            )
+        return self._handle
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without the handle, whose client may hold credentials: a pickled error must not.
+        return PendingInterrupt, (self.type, self.payload, self.run_id, self.updated_at)
+
+
+def answer_run(
+    handle: RunHandle,
+    body: Mapping[str, Any],
+    to: PendingInterrupt | None,
+    timeout: float | None,
+    stop: threading.Event | None,
+) -> None:
+    """Answer a question of a run once, or say why not.
+
+    Args:
+        handle: The run.
+        body: The answer.
+        to: The question, None for the one that is open now.
+        timeout: Seconds of waiting for the server, None for five minutes of failures.
+        stop: Ends the waiting when set.
+
+    Raises:
+        StaleInterrupt: The run does not ask this any more.
+        ResumeAmbiguous: Two responses were lost, and the run has not moved.
+        RunGone: The server does not know the run.
+        RunWaitTimeout: The time is over, and the answer was certainly not used.
+        ApiException: The server refused the answer.
+    """
+    patience = Patience(timeout, stop)
+    question = handle.question(patience)
+    if question is None:
+        raise _stale(handle)
+    if to is not None and (question.updated_at, question.type, question.payload) != (
+        to.updated_at,
+        to.type,
+        to.payload,
+    ):
+        raise _stale(handle, asks=question)
+    # A server that writes whole seconds could give the next question the time of this one.
+    if not question.updated_at.microsecond:
+        seen = to._seen_at if to is not None and to._seen_at else question._seen_at
+        patience.pause(seen + _WHOLE_SECOND - time.monotonic())
+    once = without_retries(handle.runs)
+    lost: ApiException | None = None
+    while True:
+        try:
+            handle.note(once.resume_run(handle.run_id, dict(body), patience.limit(60.0)))
+            return
+        except NotFoundException as error:
+            raise handle.gone() from error
+        except ConflictException as error:
+            if lost is not None and _has_moved(handle, question, patience):
+                return  # the answer whose response was lost
+            if _has_moved(handle, question, patience):
+                raise _stale(handle) from error
+            failure: ApiException = error  # its thread is busy with another run
+        except ApiException as error:
+            if not is_unsent(error):
+                if not (is_passing(error) or isinstance(error, ResponseDecodeError)):
+                    raise
+                if _arrived(handle, question, patience):
+                    return
+                if lost is not None or patience.deadline.expired:
+                    raise ResumeAmbiguous(
+                        run_id=handle.run_id,
+                        token=handle.token(),
+                        times=1 if lost is None else 2,
+                        why=str(error),
+                    ) from error
+                lost = error
+                continue
+            failure = error
+        if not patience.survive(failure, passing=True) or (stop is not None and stop.is_set()):
+            raise RunWaitTimeout(
+                run_id=handle.run_id,
+                elapsed=patience.elapsed,
+                token=handle.token(),
+                reason=f"run {handle.run_id} could not be answered: {failure}; answer again later",
+            ) from failure
+
+
+def _has_moved(handle: RunHandle, question: PendingInterrupt, patience: Patience) -> bool:
+    """Look whether a run has gone on since it asked."""
+    run = handle.look(patience)
+    return run.status != RunStatus.INTERRUPTED or run.updated_at != question.updated_at
+
+
+def _arrived(handle: RunHandle, question: PendingInterrupt, patience: Patience) -> bool:
+    """Look for some seconds whether an answer without a response has reached its run."""
+    since: float | None = None  # the first successful look
+    while True:
+        try:
+            if _has_moved(handle, question, patience):
+                return True
+        except RunWaitTimeout:
+            return False
+        now = time.monotonic()
+        since = now if since is None else since
+        if now - since >= _UNCHANGED or patience.deadline.expired:
+            return False
+        patience.pause(_LOOK_EVERY)
+
+
+def _stale(handle: RunHandle, asks: PendingInterrupt | None = None) -> StaleInterrupt:
+    run: Run | None = handle.run
+    if asks is not None:
+        now = f"it asks something else by now ({asks.type!r})"
+    elif run is not None and run.status == RunStatus.INTERRUPTED:
+        now = "it asks something else by now"
+    else:
+        status = "not interrupted" if run is None else run.status.value
+        now = f"it is {status}, and asks nothing"
+    return StaleInterrupt(run_id=handle.run_id, token=handle.token(), now=now)

@@ -1,0 +1,138 @@
+"""What an agent's descriptor says, and whether a value fits its schemas.
+
+Strategy: ``jsonschema-rs`` stands behind one function, `faults_of`. Descriptors are foreign input:
+no reference is fetched, and patterns are matched in linear time. A schema that cannot be used is a
+warning, since only the server's own check counts.
+
+Invariant: nothing here loads ``jsonschema-rs`` before a value is checked.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from acp_client_v0_1.api.agents_api import AgentsApi
+from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
+from acp_client_v0_1.handles.errors import SchemaMismatch
+
+if TYPE_CHECKING:
+    from acp_client_v0_1.api_client import ApiClient
+    from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
+
+__all__ = ["Descriptor", "check_value", "faults_of", "resume_schema"]
+
+_KEPT = 300.0  # seconds
+_EXTRA = "pip install 'acp-client-v0-1[validation]'"
+
+
+class Descriptor:
+    """The descriptor of one agent, read when it is needed and kept for 300 seconds.
+
+    Args:
+        client: What reads it.
+        agent_id: The agent.
+    """
+
+    __slots__ = ("_agent_id", "_agents", "_known")
+
+    def __init__(self, client: ApiClient, agent_id: str) -> None:
+        self._agents = AgentsApi(client)
+        self._agent_id = agent_id
+        self._known: tuple[float, AgentACPDescriptor] | None = None
+
+    def get(self) -> AgentACPDescriptor:
+        """Give the descriptor.
+
+        Raises:
+            ApiException: It cannot be read.
+        """
+        known = self._known
+        if known is None or time.monotonic() - known[0] > _KEPT:
+            known = time.monotonic(), self._agents.get_acp_descriptor_by_id(self._agent_id)
+            self._known = known
+        return known[1]
+
+
+def resume_schema(descriptor: AgentACPDescriptor, interrupt_type: str) -> dict[str, Any] | None:
+    """Give the schema of the answer to one type of interrupt, None if none is declared.
+
+    Args:
+        descriptor: The agent's.
+        interrupt_type: The type.
+    """
+    for declared in descriptor.specs.interrupts or ():
+        if declared.interrupt_type == interrupt_type:
+            return declared.resume_payload
+    return None
+
+
+def check_value(what: str, value: Mapping[str, Any] | None, schema: Mapping[str, Any]) -> None:
+    """Check input or config against a schema of the agent's descriptor.
+
+    Args:
+        what: "input" or "config".
+        value: The value; None counts as an empty object.
+        schema: The JSON Schema.
+
+    Raises:
+        SchemaMismatch: It does not fit; the error has the paths.
+        ApiValueError: The package ``jsonschema-rs`` is missing; the message says how to get it.
+        ApiTypeError: The value holds what JSON cannot.
+    """
+    try:
+        faults = list(faults_of({} if value is None else value, schema))
+    except _UnusableSchema as error:
+        warnings.warn(
+            f"{what} was not checked: the agent's schema cannot be used: {error}", stacklevel=4
+        )
+        return
+    except TypeError as error:
+        raise ApiTypeError(f"{what} holds what JSON cannot: {error}") from error
+    if faults:
+        shown = [(_path(what, steps), words) for steps, words in faults]
+        raise SchemaMismatch(what, shown)
+
+
+class _UnusableSchema(ValueError):
+    """A schema is no schema, refers to other documents, or has a pattern that is refused."""
+
+
+def faults_of(value: object, schema: Mapping[str, Any]) -> Iterator[tuple[list[str | int], str]]:
+    """Find what in a value does not fit a JSON Schema; the only place that knows the validator.
+
+    Args:
+        value: The value.
+        schema: The schema, of draft 4 to 2020-12; without ``$schema``, of 2020-12.
+
+    Yields:
+        The path, as keys and indices, and what is wrong there.
+
+    Raises:
+        ApiValueError: The package is missing.
+    """
+    try:
+        import jsonschema_rs
+    except ImportError as error:
+        raise ApiValueError(f"check= needs the package jsonschema-rs: {_EXTRA}") from error
+    try:
+        validator = jsonschema_rs.validator_for(
+            dict(schema),
+            retriever=_refuse,
+            # The engine without backtracking: what needs it is refused, none is exponential.
+            pattern_options=jsonschema_rs.RegexOptions(),
+        )
+    except ValueError as error:  # what the package raises for a schema is one
+        raise _UnusableSchema(str(error).partition("\n")[0]) from error
+    for fault in validator.iter_errors(value):
+        yield list(fault.instance_path), fault.message
+
+
+def _refuse(uri: str) -> Any:
+    raise ValueError(f"it refers to {uri}, and no reference is fetched")
+
+
+def _path(what: str, steps: list[str | int]) -> str:
+    return what + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)

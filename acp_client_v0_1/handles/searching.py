@@ -1,0 +1,198 @@
+"""Every match of a search, once, in pages.
+
+Strategy: ACP 0.1 pages by offset and promises neither an order nor a snapshot, so what is created
+or deleted meanwhile moves the records between two pages. Pages overlap by one record, the anchor. A
+page that begins with the anchor follows the one before. If the anchor comes later in the page,
+records were inserted before it; if it is not there, records before it were deleted, and the page
+before is read again. What cannot be explained so is drift.
+
+Invariants: no record is given twice; drift is detected, not prevented. Collect ids before deleting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel
+
+from acp_client_v0_1.api.agents_api import AgentsApi
+from acp_client_v0_1.api.runs_api import RunsApi
+from acp_client_v0_1.api.threads_api import ThreadsApi
+from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
+from acp_client_v0_1.handles.errors import SearchDrift
+from acp_client_v0_1.models.agent import Agent
+from acp_client_v0_1.models.agent_search_request import AgentSearchRequest
+from acp_client_v0_1.models.run import Run
+from acp_client_v0_1.models.run_search_request import RunSearchRequest
+from acp_client_v0_1.models.thread import Thread
+from acp_client_v0_1.models.thread_search_request import ThreadSearchRequest
+
+__all__ = ["iter_agents", "iter_runs", "iter_threads"]
+
+T = TypeVar("T")
+R = TypeVar("R", bound=BaseModel)
+
+_PAGE = 1000  # records, the most that the contract allows
+OnDrift = Literal["raise", "continue"]
+
+
+def iter_runs(
+    runs_api: RunsApi,
+    request: RunSearchRequest | Mapping[str, Any] | None = None,
+    *,
+    on_drift: OnDrift = "raise",
+) -> Iterator[Run]:
+    """Iterate over every run that matches, once, a page at a time.
+
+    Args:
+        runs_api: What searches.
+        request: Which runs, all if None; its ``limit``, 1000 if not set, is the size of a page,
+            its ``offset`` the first record.
+        on_drift: "raise" a `SearchDrift` where records moved so that some may be left out, or
+            "continue" with those that there are.
+
+    Returns:
+        An iterator over the runs, in the order of the server. ``next()`` may raise `SearchDrift`,
+        and what `RunsApi.search_runs` raises.
+
+    Raises:
+        ApiTypeError: ``request`` is neither a RunSearchRequest nor a dict.
+        ApiValueError: ``request`` does not fit, or there is no such ``on_drift``.
+    """
+    wanted = _request(RunSearchRequest, request)
+    return _every(runs_api.search_runs, wanted, lambda run: run.run_id, on_drift)
+
+
+def iter_agents(
+    agents_api: AgentsApi,
+    request: AgentSearchRequest | Mapping[str, Any] | None = None,
+    *,
+    on_drift: OnDrift = "raise",
+) -> Iterator[Agent]:
+    """Iterate over every agent that matches, once, a page at a time.
+
+    Args:
+        agents_api: What searches.
+        request: Which agents, all if None; its ``limit``, 1000 if not set, is the size of a page.
+        on_drift: "raise" a `SearchDrift`, or "continue".
+
+    Returns:
+        An iterator over the agents. ``next()`` may raise `SearchDrift`, and what
+        `AgentsApi.search_agents` raises.
+
+    Raises:
+        ApiTypeError: ``request`` is neither an AgentSearchRequest nor a dict.
+        ApiValueError: ``request`` does not fit, or there is no such ``on_drift``.
+    """
+    wanted = _request(AgentSearchRequest, request)
+    return _every(agents_api.search_agents, wanted, lambda agent: agent.agent_id, on_drift)
+
+
+def iter_threads(
+    threads_api: ThreadsApi,
+    request: ThreadSearchRequest | Mapping[str, Any] | None = None,
+    *,
+    on_drift: OnDrift = "raise",
+) -> Iterator[Thread]:
+    """Iterate over every thread that matches, once, a page at a time.
+
+    Args:
+        threads_api: What searches.
+        request: Which threads, all if None; its ``limit``, 1000 if not set, is the size of a page.
+        on_drift: "raise" a `SearchDrift`, or "continue".
+
+    Returns:
+        An iterator over the threads. ``next()`` may raise `SearchDrift`, and what
+        `ThreadsApi.search_threads` raises.
+
+    Raises:
+        ApiTypeError: ``request`` is neither a ThreadSearchRequest nor a dict.
+        ApiValueError: ``request`` does not fit, or there is no such ``on_drift``.
+    """
+    wanted = _request(ThreadSearchRequest, request)
+    return _every(threads_api.search_threads, wanted, lambda thread: thread.thread_id, on_drift)
+
+
+def _request(model: type[R], request: R | Mapping[str, Any] | None) -> dict[str, Any]:
+    """Give the fields of a search that were set."""
+    if isinstance(request, model):
+        return {name: getattr(request, name) for name in request.model_fields_set}
+    if request is not None and not isinstance(request, Mapping):
+        raise ApiTypeError(
+            f"request must be a {model.__name__} or dict, not {type(request).__name__}"
+        )
+    fields = dict(request or {})
+    try:
+        model(**fields)
+    except ValueError as error:
+        raise ApiValueError(f"request does not fit {model.__name__}: {error}") from error
+    return fields
+
+
+def _every(
+    search: Callable[[Mapping[str, Any]], list[T]],
+    request: dict[str, Any],
+    id_of: Callable[[T], str],
+    on_drift: OnDrift,
+) -> Iterator[T]:
+    if on_drift not in ("raise", "continue"):
+        raise ApiValueError(f'on_drift must be "raise" or "continue", not {on_drift!r}')
+    return _Pages(search, request, id_of, on_drift == "raise").records()
+
+
+class _Pages:
+    """One iteration over the pages of a search."""
+
+    def __init__(
+        self,
+        search: Callable[[Mapping[str, Any]], list[Any]],
+        request: dict[str, Any],
+        id_of: Callable[[Any], str],
+        raises: bool,
+    ) -> None:
+        self._search = search
+        # One record of each page is that of the page before.
+        self._limit = max(2, request.get("limit") or _PAGE)
+        self._first = request.get("offset") or 0
+        self._request = request
+        self._id_of = id_of
+        self._raises = raises
+
+    def records(self) -> Iterator[Any]:
+        seen: set[str] = set()
+        offset = before = self._first
+        anchor, rewound, last = "", -1, list[str]()
+        while True:
+            page = self._page(offset)
+            if anchor and anchor not in page and offset > rewound:
+                # Records before the anchor are gone, so it stands in the page before.
+                rewound = offset
+                earlier = self._page(before)
+                if anchor in earlier:
+                    offset, page = before, earlier
+            ids = list(page)
+            place = ids.index(anchor) if anchor in page else -1
+            if anchor and place < 0:
+                self._drift(offset, f"the record {anchor} is not where it was")
+            again = next((name for name in ids[place + 1 :] if name in seen), None)
+            if again is not None:
+                self._drift(offset, f"the record {again} came again")
+            fresh = [name for name in ids if name not in seen]
+            seen.update(fresh)
+            yield from (page[name] for name in fresh)
+            if place <= 0 and place + 1 == len(ids):
+                return  # nothing comes after the anchor
+            if not fresh and ids == last:
+                self._drift(offset, "the server gives the same page at another offset")
+                return
+            before, offset, anchor, last = offset, offset + len(ids) - 1, ids[-1], ids
+
+    def _page(self, offset: int) -> dict[str, Any]:
+        """Get the records of a page by their ids, in the order of the server."""
+        page = self._search({**self._request, "limit": self._limit, "offset": offset})
+        return {self._id_of(record): record for record in page}
+
+    def _drift(self, offset: int, why: str) -> None:
+        if self._raises:
+            raise SearchDrift(offset=offset, why=why)

@@ -1,0 +1,121 @@
+"""The portable form of a run: a line of text from which another process attaches to it.
+
+``acprun1.``, the base64url of a JSON object, ``.``, and the CRC-32 of that JSON in hexadecimal. The
+number is the version. The checksum finds a token that was cut short or mistyped; it does not
+protect from forgery, and need not: a token holds no secret, and its server is only compared with
+that of the client, never connected to.
+
+Invariants: pure, no I/O; what `encode_token` writes, `decode_token` reads; unknown fields are
+ignored, a newer version is refused by name.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+import zlib
+from dataclasses import dataclass
+from typing import Any, cast
+
+from acp_client_v0_1.handles.errors import TokenError
+
+__all__ = ["RunToken", "decode_token", "encode_token"]
+
+_VERSION = 1
+_FORM = re.compile(r"acprun([0-9]{1,9})\.([A-Za-z0-9_-]*={0,2})\.([0-9a-f]{8})")
+_BEGINNING = re.compile(r"acprun([0-9]{1,9})\.")
+_LONGEST = 65_536  # characters
+_FIELDS = ("server", "run", "agent", "thread", "client_token", "last_event_id")
+
+
+@dataclass(frozen=True, slots=True)
+class RunToken:
+    """What a token says of a run; "" for what it does not say.
+
+    Args:
+        server: Origin and base path of the server.
+        run: The run's id, "" if only its client token is known.
+        agent: The agent's id.
+        thread: The thread's id.
+        client_token: The mark that the run was created with.
+        last_event_id: The id of the last event of its stream that was handed out.
+    """
+
+    server: str
+    run: str = ""
+    agent: str = ""
+    thread: str = ""
+    client_token: str = ""
+    last_event_id: str = ""
+
+
+def encode_token(token: RunToken) -> str:
+    """Write a token.
+
+    Args:
+        token: What it is to say.
+
+    Returns:
+        One line of letters, digits and ``.-_``.
+    """
+    values = {name: value for name in _FIELDS if (value := getattr(token, name))}
+    content = json.dumps(values, separators=(",", ":")).encode()
+    text = base64.urlsafe_b64encode(content).decode("ascii").rstrip("=")
+    return f"acprun{_VERSION}.{text}.{zlib.crc32(content):08x}"
+
+
+def decode_token(text: str) -> RunToken:
+    """Read a token.
+
+    Args:
+        text: What `RunHandle.token` gave; white space around it does not matter.
+
+    Returns:
+        What it says.
+
+    Raises:
+        TokenError: It is no token, was cut short or changed, or is of a newer version.
+    """
+    if not isinstance(text, str):
+        raise TokenError(f"a token must be a str, not {type(text).__name__}")
+    text = text.strip()
+    beginning = _BEGINNING.match(text)
+    if beginning is None:
+        raise TokenError("this is not the token of a run: it must begin with acprun1.")
+    if int(beginning[1]) != _VERSION:
+        raise TokenError(
+            f"the token is of version {int(beginning[1])}, and this package reads version "
+            f"{_VERSION}: upgrade acp-client-v0-1, or attach by RunHandle(run_id)"
+        )
+    form = _FORM.fullmatch(text) if len(text) <= _LONGEST else None
+    content = None if form is None else _bytes_of(form[2])
+    if form is None or content is None or f"{zlib.crc32(content):08x}" != form[3]:
+        raise TokenError("the token is damaged: it was cut short or changed; copy all of it")
+    return _read(content)
+
+
+def _bytes_of(text: str) -> bytes | None:
+    text = text.rstrip("=")
+    try:
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _read(content: bytes) -> RunToken:
+    try:
+        values: object = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise TokenError(f"the token holds no JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise TokenError("the token holds no JSON object")
+    known = cast("dict[str, Any]", values)
+    fields = {name: known.get(name, "") for name in _FIELDS}
+    if not all(isinstance(value, str) for value in fields.values()):
+        raise TokenError("a field of the token is no text")
+    token = RunToken(**fields)
+    if not token.server or not (token.run or token.client_token):
+        raise TokenError("the token names no server, or no run")
+    return token
