@@ -30,6 +30,28 @@ __all__ = [
     "ServerSentEvent",
     "SSEParser",
     "wait_for_run_output",
+    # agents and runs
+    "AgentHandle",
+    "RunHandle",
+    "RunEvent",
+    "RunEvents",
+    "PendingInterrupt",
+    "iter_agents",
+    "iter_runs",
+    "iter_threads",
+    "AgentLookupError",
+    "InterruptLimit",
+    "ResumeAmbiguous",
+    "RunFailed",
+    "RunGone",
+    "RunInterrupted",
+    "RunStartAmbiguous",
+    "RunTimedOut",
+    "SchemaMismatch",
+    "SearchDrift",
+    "StaleInterrupt",
+    "StreamGap",
+    "TokenError",
     # errors
     "ApiAttributeError",
     "ApiException",
@@ -91,6 +113,7 @@ if TYPE_CHECKING:
     from acp_client_v0_1 import api_response as api_response
     from acp_client_v0_1 import configuration as configuration
     from acp_client_v0_1 import exceptions as exceptions
+    from acp_client_v0_1 import handles as handles
     from acp_client_v0_1 import models as models
     from acp_client_v0_1 import rest as rest
     from acp_client_v0_1 import streaming as streaming
@@ -130,6 +153,27 @@ if TYPE_CHECKING:
     from acp_client_v0_1.exceptions import (
         UnprocessableEntityException as UnprocessableEntityException,
     )
+    from acp_client_v0_1.handles.agent import AgentHandle as AgentHandle
+    from acp_client_v0_1.handles.errors import AgentLookupError as AgentLookupError
+    from acp_client_v0_1.handles.errors import InterruptLimit as InterruptLimit
+    from acp_client_v0_1.handles.errors import ResumeAmbiguous as ResumeAmbiguous
+    from acp_client_v0_1.handles.errors import RunFailed as RunFailed
+    from acp_client_v0_1.handles.errors import RunGone as RunGone
+    from acp_client_v0_1.handles.errors import RunInterrupted as RunInterrupted
+    from acp_client_v0_1.handles.errors import RunStartAmbiguous as RunStartAmbiguous
+    from acp_client_v0_1.handles.errors import RunTimedOut as RunTimedOut
+    from acp_client_v0_1.handles.errors import SchemaMismatch as SchemaMismatch
+    from acp_client_v0_1.handles.errors import SearchDrift as SearchDrift
+    from acp_client_v0_1.handles.errors import StaleInterrupt as StaleInterrupt
+    from acp_client_v0_1.handles.errors import StreamGap as StreamGap
+    from acp_client_v0_1.handles.errors import TokenError as TokenError
+    from acp_client_v0_1.handles.events import RunEvent as RunEvent
+    from acp_client_v0_1.handles.events import RunEvents as RunEvents
+    from acp_client_v0_1.handles.interrupts import PendingInterrupt as PendingInterrupt
+    from acp_client_v0_1.handles.run import RunHandle as RunHandle
+    from acp_client_v0_1.handles.searching import iter_agents as iter_agents
+    from acp_client_v0_1.handles.searching import iter_runs as iter_runs
+    from acp_client_v0_1.handles.searching import iter_threads as iter_threads
     from acp_client_v0_1.models.agent import Agent as Agent
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor as AgentACPDescriptor
     from acp_client_v0_1.models.agent_acp_spec import AgentACPSpec as AgentACPSpec
@@ -178,6 +222,27 @@ else:
             "ServerSentEvent": "acp_client_v0_1.streaming",
             "SSEParser": "acp_client_v0_1.streaming",
             "wait_for_run_output": "acp_client_v0_1.waiting",
+            "AgentHandle": "acp_client_v0_1.handles.agent",
+            "RunHandle": "acp_client_v0_1.handles.run",
+            "RunEvent": "acp_client_v0_1.handles.events",
+            "RunEvents": "acp_client_v0_1.handles.events",
+            "PendingInterrupt": "acp_client_v0_1.handles.interrupts",
+            "iter_agents": "acp_client_v0_1.handles.searching",
+            "iter_runs": "acp_client_v0_1.handles.searching",
+            "iter_threads": "acp_client_v0_1.handles.searching",
+            "AgentLookupError": "acp_client_v0_1.handles.errors",
+            "InterruptLimit": "acp_client_v0_1.handles.errors",
+            "ResumeAmbiguous": "acp_client_v0_1.handles.errors",
+            "RunFailed": "acp_client_v0_1.handles.errors",
+            "RunGone": "acp_client_v0_1.handles.errors",
+            "RunInterrupted": "acp_client_v0_1.handles.errors",
+            "RunStartAmbiguous": "acp_client_v0_1.handles.errors",
+            "RunTimedOut": "acp_client_v0_1.handles.errors",
+            "SchemaMismatch": "acp_client_v0_1.handles.errors",
+            "SearchDrift": "acp_client_v0_1.handles.errors",
+            "StaleInterrupt": "acp_client_v0_1.handles.errors",
+            "StreamGap": "acp_client_v0_1.handles.errors",
+            "TokenError": "acp_client_v0_1.handles.errors",
             "ApiAttributeError": "acp_client_v0_1.exceptions",
             "ApiException": "acp_client_v0_1.exceptions",
             "ApiKeyError": "acp_client_v0_1.exceptions",
@@ -236,6 +301,7 @@ else:
             "api_response",
             "configuration",
             "exceptions",
+            "handles",
             "models",
             "rest",
             "streaming",
