@@ -114,7 +114,7 @@ class Patience:
             passing: Asking again may mend it, whatever it looks like.
 
         Returns:
-            False if the deadline is over.
+            False if the deadline is over, or it was stopped.
         """
         if not (passing or is_passing(error)):
             raise error
@@ -125,7 +125,12 @@ class Patience:
         if not limited and now - self._failing_since > _LONGEST_FAILING:
             raise error
         self.pause(self.pause_after(error))
-        return not self.deadline.expired
+        return not self.over
+
+    @property
+    def over(self) -> bool:
+        """Whether the deadline is over, or it was stopped."""
+        return self.deadline.expired or (self._stop is not None and self._stop.is_set())
 
     def pause_after(self, error: ApiException) -> float:
         """Give the seconds to pause after one more failure, as `survive` does."""

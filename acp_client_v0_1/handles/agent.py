@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiException, ApiValueError
 from acp_client_v0_1.handles._patience import checked_seconds
 from acp_client_v0_1.handles.errors import AgentLookupError
-from acp_client_v0_1.handles.run import RunHandle
+from acp_client_v0_1.handles.run import RunHandle, cancel_quietly, handle_of
 from acp_client_v0_1.handles.schemas import Descriptor, check_value
 from acp_client_v0_1.handles.searching import iter_agents
 from acp_client_v0_1.handles.starting import (
@@ -37,7 +38,7 @@ __all__ = ["AgentHandle"]
 
 _KEPT = 300.0  # seconds
 _SHOWN = 10  # agents that an error names
-_CANCEL_SECONDS = 5.0  # the most that an exit waits for its run to be cancelled
+_CANCEL = 5.0  # seconds; the most that an exit waits for its run to be cancelled
 
 
 class AgentHandle:
@@ -183,8 +184,7 @@ class AgentHandle:
             SchemaMismatch: ``check`` is true, and input or config does not fit.
             ApiException: The server refused, or could not be reached.
             ApiTypeError: An argument has the wrong type.
-            ApiValueError: An argument has a value that cannot be used; ``reuse`` needs a
-                ``client_token``.
+            ApiValueError: An argument cannot be used; ``reuse`` needs a ``client_token``.
         """
         marked = dict(metadata or {})
         if client_token is None:
@@ -200,9 +200,9 @@ class AgentHandle:
         client = self.runs.api_client
         found = find_by_token(self.runs, client_token, self.agent_id) if reuse else []
         if found:
-            return RunHandle.of_runs(found, client)
+            return handle_of(found, client)
         made = create(self.runs, creation, timeout=seconds)
-        return RunHandle.of_runs(made, client).note_started()
+        return handle_of(made, client, started=True)
 
     def run(
         self,
@@ -304,16 +304,12 @@ class AgentHandle:
 
     def _cancel(self, handle: RunHandle | None, client_token: str) -> None:
         """Cancel the run of a call that is being left, also one whose create was interrupted."""
-        try:
-            if handle is None and client_token:
-                found = find_by_token(
-                    self.runs, client_token, self.agent_id, timeout=_CANCEL_SECONDS
-                )
-                handle = RunHandle.of_runs(found, self.runs.api_client) if found else None
-            if handle is not None:
-                handle.cancel_within(_CANCEL_SECONDS)
-        except ApiException:
-            pass  # what is being raised says more
+        if handle is None and client_token:
+            with contextlib.suppress(ApiException):  # what is being raised says more
+                found = find_by_token(self.runs, client_token, self.agent_id, timeout=_CANCEL)
+                handle = handle_of(found, self.runs.api_client) if found else None
+        if handle is not None:
+            cancel_quietly(handle, _CANCEL)
 
     def __repr__(self) -> str:
         known = self._agent

@@ -48,7 +48,11 @@ class Gap(NamedTuple):
 
 
 def digest(update: object) -> int:
-    """Give 8 bytes that tell updates apart, as a number that only this process understands."""
+    """Give 8 bytes that tell updates apart, as a number that only this process understands.
+
+    Args:
+        update: The update, as JSON has it.
+    """
     return hash(to_json(update))
 
 

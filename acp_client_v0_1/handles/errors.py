@@ -285,6 +285,9 @@ class SchemaMismatch(ApiValueError):
     Args:
         what: "input" or "config".
         faults: Pairs of a path such as ``input.count`` and what is wrong there.
+
+    Attributes:
+        paths: The paths alone.
     """
 
     def __init__(self, what: str, faults: Sequence[tuple[str, str]]) -> None:

@@ -27,6 +27,7 @@ from acp_client_v0_1.exceptions import (
     RunWaitTimeout,
     StreamDecodeError,
 )
+from acp_client_v0_1.handles._link import FINAL
 from acp_client_v0_1.handles._patience import Patience, is_passing
 from acp_client_v0_1.handles.continuity import Continuity, Gap
 from acp_client_v0_1.handles.errors import RunGone, StreamGap
@@ -38,7 +39,7 @@ from acp_client_v0_1.models.run_status import RunStatus
 from acp_client_v0_1.models.streaming_mode import StreamingMode
 
 if TYPE_CHECKING:
-    from acp_client_v0_1.handles.run import RunHandle
+    from acp_client_v0_1.handles._link import RunLink
     from acp_client_v0_1.models.run_output_stream import RunOutputStream
     from acp_client_v0_1.streaming import EventStream
 
@@ -96,7 +97,7 @@ class RunEvents(Iterator[RunEvent]):
         ApiException: the server refused.
 
     Args:
-        handle: The run.
+        link: The run.
         raise_gaps: Raise a gap, instead of marking the event after it.
         through_interrupts: Go on after an interrupt.
         timeout: Seconds to wait for each event, None for as long as it takes.
@@ -110,7 +111,7 @@ class RunEvents(Iterator[RunEvent]):
 
     def __init__(
         self,
-        handle: RunHandle,
+        link: RunLink,
         *,
         raise_gaps: bool,
         through_interrupts: bool,
@@ -120,7 +121,7 @@ class RunEvents(Iterator[RunEvent]):
         self.last_event_id = after
         self.gaps: list[StreamGap] = []
         self.ended_by: str | None = None
-        self._handle = handle
+        self._link = link
         self._raise_gaps = raise_gaps
         self._through_interrupts = through_interrupts
         self._timeout = timeout
@@ -225,7 +226,7 @@ class RunEvents(Iterator[RunEvent]):
 
     def __repr__(self) -> str:
         ended = "" if self.ended_by is None else f", ended by {self.ended_by}"
-        return f"<RunEvents of {self._handle.run_id}, last id {self.last_event_id!r}{ended}>"
+        return f"<RunEvents of {self._link.run_id}, last id {self.last_event_id!r}{ended}>"
 
     # Events
 
@@ -254,13 +255,13 @@ class RunEvents(Iterator[RunEvent]):
 
     def _handed_out(self, event: RunEvent) -> RunEvent:
         if event.id:
-            self.last_event_id = self._handle.last_event_id = event.id
+            self.last_event_id = self._link.last_event_id = event.id
         return event
 
     def _note_gap(self, gap: Gap) -> StreamGap:
         error = StreamGap(
-            run_id=self._handle.run_id,
-            token=self._handle.token(),
+            run_id=self._link.run_id,
+            token=self._link.token(),
             kind=gap.kind,
             missing=gap.missing,
             last_event_id=gap.last_event_id,
@@ -310,8 +311,8 @@ class RunEvents(Iterator[RunEvent]):
         if self._memory.last_id:
             # As EventSource does: in UTF-8, each byte a character of the header.
             headers = {"Last-Event-ID": self._memory.last_id.encode().decode("latin-1")}
-        once = without_retries(self._handle.runs)
-        return once.get_run_stream(self._handle.run_id, limits, _headers=headers)
+        once = without_retries(self._link.runs)
+        return once.get_run_stream(self._link.run_id, limits, _headers=headers)
 
     def _refused(self, error: ApiException, patience: Patience) -> None:
         """Decide what to do where there is no stream."""
@@ -326,7 +327,7 @@ class RunEvents(Iterator[RunEvent]):
                 self._survive(error, patience)
             else:
                 self._decide(patience, streams=False)
-        elif status == 404 and self._handle.young:
+        elif status == 404 and self._link.young:
             patience.pause(_EMPTY_PAUSE)
         elif status in _REFUSES:
             raise error
@@ -340,17 +341,17 @@ class RunEvents(Iterator[RunEvent]):
             raise self._too_late(patience, f"no event came: {error}") from error
 
     def _too_late(self, patience: Patience, what: str) -> RunWaitTimeout:
-        words = f"run {self._handle.run_id}: {what} within {patience.elapsed:.1f} s"
-        return self._handle.too_late(patience.elapsed, words)
+        words = f"run {self._link.run_id}: {what} within {patience.elapsed:.1f} s"
+        return self._link.too_late(patience.elapsed, words)
 
     # The run
 
     def _decide(self, patience: Patience, *, streams: bool) -> None:
         """Ask the run how to go on after a stream that ended, or that was not to be had."""
-        status = self._handle.look(patience).status
+        status = self._link.look(patience).status
         if self._closing.is_set():
             return
-        if status in _FINAL:
+        if status in FINAL:
             self._finish(status, patience)
         elif status == RunStatus.INTERRUPTED:
             self._interrupted()
@@ -370,17 +371,15 @@ class RunEvents(Iterator[RunEvent]):
         if time.monotonic() - self._last_look < _LOOK_EVERY * 0.99:
             return
         self._last_look = time.monotonic()
-        handle = self._handle
+        link = self._link
         try:
-            status = handle.note(
-                handle.ask(lambda: handle.runs.get_run(handle.run_id, _ONE_LOOK))
-            ).status
+            status = link.note(link.ask(lambda: link.runs.get_run(link.run_id, _ONE_LOOK))).status
         except RunGone:
             self._end("gone")
             raise
         except ApiException:
             return  # the stream is alive, which is more than this says
-        if status in _FINAL:
+        if status in FINAL:
             self._finish(status, Patience(self._timeout, self._closing))
         elif status == RunStatus.INTERRUPTED:
             self._interrupted()
@@ -392,7 +391,7 @@ class RunEvents(Iterator[RunEvent]):
         self._drop_stream()
         # Nobody knows how long a human takes: no timeout bounds this.
         while not self._closing.wait(_ANSWER_EVERY):
-            if self._handle.look(Patience(None, self._closing)).status != RunStatus.INTERRUPTED:
+            if self._link.look(Patience(None, self._closing)).status != RunStatus.INTERRUPTED:
                 return
 
     def _begin_polling(self) -> None:
@@ -402,7 +401,7 @@ class RunEvents(Iterator[RunEvent]):
     def _poll(self, patience: Patience) -> None:
         left = None if self._timeout is None else patience.deadline.remaining()
         try:
-            output = self._handle.output(left, stop=self._closing).actual_instance
+            output = self._link.output(left, stop=self._closing).actual_instance
         except RunWaitTimeout:
             if self._closing.is_set():
                 return
@@ -411,7 +410,7 @@ class RunEvents(Iterator[RunEvent]):
             self._held = RunEvent("", output)
             self._end(RunStatus.SUCCESS.value)
         elif isinstance(output, RunError):
-            self._end(self._handle.failure_of(output).status_name)
+            self._end(self._link.failure_of(output).status_name)
         else:
             self._interrupted()
 
@@ -427,7 +426,7 @@ class RunEvents(Iterator[RunEvent]):
 
     def _doubt(self) -> None:
         """Note that updates may be missing; a run in another mode has none."""
-        run = self._handle.run
+        run = self._link.run
         if self._custom or run is None or run.creation.streaming == StreamingMode.CUSTOM:
             self._memory.doubt()
 
@@ -440,6 +439,3 @@ class RunEvents(Iterator[RunEvent]):
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.close()
-
-
-_FINAL = frozenset((RunStatus.SUCCESS, RunStatus.ERROR, RunStatus.TIMEOUT))

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from acp_client_v0_1.exceptions import (
     ApiException,
+    ApiTypeError,
     ApiValueError,
     ConflictException,
     NotFoundException,
@@ -34,15 +35,14 @@ from acp_client_v0_1.handles.starting import without_retries
 from acp_client_v0_1.models.run_status import RunStatus
 
 if TYPE_CHECKING:
-    import threading
-
-    from acp_client_v0_1.handles.run import RunHandle
+    from acp_client_v0_1.handles._link import RunLink
     from acp_client_v0_1.models.run import Run
 
 __all__ = ["PendingInterrupt", "answer_run"]
 
 _UNCHANGED = 5.0  # seconds after which a resume without response counts as lost
 _LOOK_EVERY = 0.25  # seconds between two looks at the run meanwhile
+_RESUME = 60.0  # seconds that one resume may take
 _WHOLE_SECOND = 1.0  # seconds; the least age of a question whose time has no fraction
 
 
@@ -55,6 +55,8 @@ class PendingInterrupt:
         payload: The question, without its type.
         run_id: The run that asks.
         updated_at: When the run last changed, which tells two equal questions apart.
+        _seen_at: When it was first seen, by this process's clock.
+        _link: What reaches the run.
     """
 
     type: str
@@ -62,7 +64,7 @@ class PendingInterrupt:
     run_id: str
     updated_at: datetime
     _seen_at: float = field(default=0.0, repr=False, compare=False)
-    _handle: RunHandle | None = field(default=None, repr=False, compare=False)
+    _link: RunLink | None = field(default=None, repr=False, compare=False)
 
     @property
     def schema(self) -> dict[str, Any] | None:
@@ -88,109 +90,101 @@ class PendingInterrupt:
             ApiException: The server refused the answer, or could not be reached.
             ApiValueError: The question was pickled, and so lost its connection.
         """
-        self._connected().resume(body, to=self)
+        answer_run(self._connected(), body, self, Patience(None))
 
-    def _connected(self) -> RunHandle:
-        if self._handle is None:
+    def _connected(self) -> RunLink:
+        if self._link is None:
             raise ApiValueError(
                 "a question that was pickled has no connection to its run: use "
                 "RunHandle.from_token(error.token) or RunHandle(question.run_id), and resume"
             )
-        return self._handle
+        return self._link
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Without the handle, whose client may hold credentials: a pickled error must not.
+        # Without the link, whose client may hold credentials: a pickled error must not.
         return PendingInterrupt, (self.type, self.payload, self.run_id, self.updated_at)
 
 
 def answer_run(
-    handle: RunHandle,
-    body: Mapping[str, Any],
-    to: PendingInterrupt | None,
-    timeout: float | None,
-    stop: threading.Event | None,
+    link: RunLink, body: Mapping[str, Any], to: PendingInterrupt | None, patience: Patience
 ) -> None:
     """Answer a question of a run once, or say why not.
 
     Args:
-        handle: The run.
+        link: The run.
         body: The answer.
         to: The question, None for the one that is open now.
-        timeout: Seconds of waiting for the server, None for five minutes of failures.
-        stop: Ends the waiting when set.
+        patience: How long to wait for the server.
 
     Raises:
         StaleInterrupt: The run does not ask this any more.
         ResumeAmbiguous: Two responses were lost, and the run has not moved.
         RunGone: The server does not know the run.
-        RunWaitTimeout: The time is over, and the answer was certainly not used.
+        RunWaitTimeout: The time is over, and the answer was not used.
         ApiException: The server refused the answer.
+        ApiTypeError: The answer is not a mapping.
     """
-    patience = Patience(timeout, stop)
-    question = handle.question(patience)
+    if not isinstance(body, Mapping):
+        raise ApiTypeError(f"body must be a JSON object (dict), not {type(body).__name__}")
+    question = link.question(patience)
     if question is None:
-        raise _stale(handle)
-    if to is not None and (question.updated_at, question.type, question.payload) != (
-        to.updated_at,
-        to.type,
-        to.payload,
-    ):
-        raise _stale(handle, asks=question)
+        raise _stale(link)
+    if to is not None and question != to:
+        raise _stale(link, asks=question)
     # A server that writes whole seconds could give the next question the time of this one.
     if not question.updated_at.microsecond:
         seen = to._seen_at if to is not None and to._seen_at else question._seen_at
         patience.pause(seen + _WHOLE_SECOND - time.monotonic())
-    once = without_retries(handle.runs)
-    lost: ApiException | None = None
+    _send(link, dict(body), question, patience)
+
+
+def _send(
+    link: RunLink, body: dict[str, Any], question: PendingInterrupt, patience: Patience
+) -> None:
+    once = without_retries(link.runs)
+    lost = 0
     while True:
         try:
-            handle.note(once.resume_run(handle.run_id, dict(body), patience.limit(60.0)))
+            link.note(once.resume_run(link.run_id, body, patience.limit(_RESUME)))
             return
         except NotFoundException as error:
-            raise handle.gone() from error
-        except ConflictException as error:
-            if lost is not None and _has_moved(handle, question, patience):
-                return  # the answer whose response was lost
-            if _has_moved(handle, question, patience):
-                raise _stale(handle) from error
-            failure: ApiException = error  # its thread is busy with another run
+            raise link.gone() from error
         except ApiException as error:
-            if not is_unsent(error):
-                if not (is_passing(error) or isinstance(error, ResponseDecodeError)):
-                    raise
-                if _arrived(handle, question, patience):
-                    return
-                if lost is not None or patience.deadline.expired:
-                    raise ResumeAmbiguous(
-                        run_id=handle.run_id,
-                        token=handle.token(),
-                        times=1 if lost is None else 2,
-                        why=str(error),
-                    ) from error
-                lost = error
-                continue
             failure = error
-        if not patience.survive(failure, passing=True) or (stop is not None and stop.is_set()):
-            raise RunWaitTimeout(
-                run_id=handle.run_id,
-                elapsed=patience.elapsed,
-                token=handle.token(),
-                reason=f"run {handle.run_id} could not be answered: {failure}; answer again later",
-            ) from failure
+        if isinstance(failure, ConflictException):
+            if _has_moved(link, question, patience):
+                if lost:
+                    return  # by the answer whose response was lost
+                raise _stale(link) from failure
+            # The thread is busy with another run, which ends.
+        elif not is_unsent(failure):
+            if not is_passing(failure) and not isinstance(failure, ResponseDecodeError):
+                raise failure
+            if _arrived(link, question, patience):
+                return
+            lost += 1
+            if lost == 2 or patience.deadline.expired:
+                raise ResumeAmbiguous(
+                    run_id=link.run_id, token=link.token(), times=lost, why=str(failure)
+                ) from failure
+            continue
+        if not patience.survive(failure, passing=True):
+            words = f"run {link.run_id} could not be answered: {failure}"
+            raise link.too_late(patience.elapsed, words) from failure
 
 
-def _has_moved(handle: RunHandle, question: PendingInterrupt, patience: Patience) -> bool:
+def _has_moved(link: RunLink, question: PendingInterrupt, patience: Patience) -> bool:
     """Look whether a run has gone on since it asked."""
-    run = handle.look(patience)
+    run = link.look(patience)
     return run.status != RunStatus.INTERRUPTED or run.updated_at != question.updated_at
 
 
-def _arrived(handle: RunHandle, question: PendingInterrupt, patience: Patience) -> bool:
+def _arrived(link: RunLink, question: PendingInterrupt, patience: Patience) -> bool:
     """Look for some seconds whether an answer without a response has reached its run."""
     since: float | None = None  # the first successful look
     while True:
         try:
-            if _has_moved(handle, question, patience):
+            if _has_moved(link, question, patience):
                 return True
         except RunWaitTimeout:
             return False
@@ -201,8 +195,8 @@ def _arrived(handle: RunHandle, question: PendingInterrupt, patience: Patience) 
         patience.pause(_LOOK_EVERY)
 
 
-def _stale(handle: RunHandle, asks: PendingInterrupt | None = None) -> StaleInterrupt:
-    run: Run | None = handle.run
+def _stale(link: RunLink, asks: PendingInterrupt | None = None) -> StaleInterrupt:
+    run: Run | None = link.run
     if asks is not None:
         now = f"it asks something else by now ({asks.type!r})"
     elif run is not None and run.status == RunStatus.INTERRUPTED:
@@ -210,4 +204,4 @@ def _stale(handle: RunHandle, asks: PendingInterrupt | None = None) -> StaleInte
     else:
         status = "not interrupted" if run is None else run.status.value
         now = f"it is {status}, and asks nothing"
-    return StaleInterrupt(run_id=handle.run_id, token=handle.token(), now=now)
+    return StaleInterrupt(run_id=link.run_id, token=link.token(), now=now)

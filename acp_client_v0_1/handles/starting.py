@@ -50,31 +50,47 @@ _PAGES = 10  # the most that is read where a server does not search by metadata
 
 
 def new_client_token() -> str:
-    """Make a client token, which no other run has."""
+    """Give a client token that no other run has."""
     return uuid.uuid4().hex
 
 
 def client_token_of(run: Run) -> str:
-    """Give the client token that a run was created with, "" if none."""
+    """Give the client token that a run was created with, "" if none.
+
+    Args:
+        run: The run.
+    """
     value = (run.creation.metadata or {}).get(CLIENT_TOKEN_KEY)
     return value if isinstance(value, str) else ""
 
 
 def age_of(run: Run) -> tuple[datetime, str]:
-    """Give what runs are sorted by, oldest first; a time without offset is taken as UTC."""
+    """Give what runs are sorted by, oldest first; a time without offset is taken as UTC.
+
+    Args:
+        run: The run.
+    """
     created = run.created_at
     return created if created.tzinfo else created.replace(tzinfo=timezone.utc), run.run_id
 
 
 def server_of(client: ApiClient) -> str:
-    """Give origin and base path of a client's server, as a token has them."""
+    """Give origin and base path of a client's server, as a token has them.
+
+    Args:
+        client: The client.
+    """
     from acp_client_v0_1._http.urls import parse_target
 
     return parse_target(client.configuration.host).url.rstrip("/")
 
 
 def without_retries(runs: RunsApi) -> RunsApi:
-    """Give the same operations on the same connections, each request sent once."""
+    """Give the same operations on the same connections, each request sent once.
+
+    Args:
+        runs: The operations.
+    """
     return RunsApi(runs.api_client._with_retries(0))  # pyright: ignore[reportPrivateUsage]
 
 
@@ -124,7 +140,7 @@ def create(
                 return _recover(runs, creation, error, remaining, stop)
             if error.status == 429 and on_limited is not None:
                 on_limited(patience.pause_after(error))
-            elif not patience.survive(error) or (stop is not None and stop.is_set()):
+            elif not patience.survive(error):
                 raise
 
 
@@ -199,7 +215,7 @@ def wait_for_token(
             failure = error
         patience.pause(pause)
         pause = min(2 * pause, _LONGEST_LOOK)
-        if patience.deadline.expired or (stop is not None and stop.is_set()):
+        if patience.over:
             if failure is not None:
                 raise failure
             return []

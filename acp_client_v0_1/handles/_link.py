@@ -1,0 +1,374 @@
+"""The link to one run: what the handle, its questions and its events share.
+
+Strategy: a link is the run's id, the operations that reach it, and what was last heard of it. It
+asks the server, survives what may pass, notes what it hears, and makes the errors of the run.
+
+Invariants: a link owns no thread and no socket, so it costs nothing at rest, is shared between
+threads without a lock, and pickles like its client.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from acp_client_v0_1._deadline import Deadline
+from acp_client_v0_1.exceptions import (
+    ApiException,
+    NotFoundException,
+    ResponseDecodeError,
+    RunWaitTimeout,
+)
+from acp_client_v0_1.handles._patience import Patience, checked_seconds
+from acp_client_v0_1.handles.errors import RunFailed, RunGone, RunInterrupted, RunTimedOut
+from acp_client_v0_1.handles.interrupts import PendingInterrupt
+from acp_client_v0_1.handles.schemas import Descriptor
+from acp_client_v0_1.handles.starting import client_token_of, server_of
+from acp_client_v0_1.handles.token import RunToken, encode_token
+from acp_client_v0_1.models.run_error import RunError
+from acp_client_v0_1.models.run_interrupt import RunInterrupt
+from acp_client_v0_1.models.run_result import RunResult
+from acp_client_v0_1.models.run_status import RunStatus
+from acp_client_v0_1.waiting import wait_for_run_output
+
+if TYPE_CHECKING:
+    from acp_client_v0_1.api.runs_api import RunsApi
+    from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
+    from acp_client_v0_1.models.run import Run
+    from acp_client_v0_1.models.run_output import RunOutput
+
+__all__ = ["FINAL", "RunLink"]
+
+T = TypeVar("T")
+
+FINAL = frozenset((RunStatus.SUCCESS, RunStatus.ERROR, RunStatus.TIMEOUT))
+"""The statuses of a run that has ended; an interrupted one has not."""
+
+_YOUNG = 2.0  # seconds after the create in which a 404 may come from a read replica
+_ONE_LOOK = 10.0  # seconds that the only request of timeout=0 may take
+_REPLICA_PAUSE = 0.1  # seconds until such a one is asked again
+
+
+class RunLink:
+    """One run, and the operations that reach it.
+
+    Args:
+        runs: The operations.
+        run_id: The run.
+
+    Attributes:
+        runs: The operations.
+        run_id: The run.
+        agent_id: Its agent, "" as long as it is not known.
+        thread_id: Its thread, "" if it has none or it is not known.
+        client_token: The mark that it was created with, "" if none or not known.
+        run: What the server last said of it, None if nothing yet.
+        last_event_id: The id of the last event that was handed out, "" if none.
+        after: Where the token that it was made from stopped, "" if nowhere.
+    """
+
+    def __init__(self, runs: RunsApi, run_id: str) -> None:
+        self.runs = runs
+        self.run_id = run_id
+        self.agent_id = ""
+        self.thread_id = ""
+        self.client_token = ""
+        self.run: Run | None = None
+        self.last_event_id = ""
+        self.after = ""
+        self._descriptor: Descriptor | None = None
+        self._young_until = 0.0
+        self._seen: tuple[datetime, float] | None = None  # updated_at, and when it was first seen
+
+    def token(self) -> str:
+        """Give the portable token of the run."""
+        return encode_token(
+            RunToken(
+                server=server_of(self.runs.api_client),
+                run=self.run_id,
+                agent=self.agent_id,
+                thread=self.thread_id,
+                client_token=self.client_token,
+                last_event_id=self.last_event_id,
+            )
+        )
+
+    def descriptor(self) -> AgentACPDescriptor:
+        """Give the descriptor of the run's agent, which is kept for 300 seconds."""
+        if self._descriptor is None:
+            agent_id = self.agent_id or self.refresh().agent_id
+            self._descriptor = Descriptor(self.runs.api_client, agent_id)
+        return self._descriptor.get()
+
+    # Asking
+
+    def refresh(self) -> Run:
+        """Ask for the run, once."""
+        return self.note(self.ask(lambda: self.runs.get_run(self.run_id)))
+
+    def ask(self, request: Callable[[], T]) -> T:
+        """Send a request; a 404 is `RunGone`, unless the run is new and a replica may not know it.
+
+        Args:
+            request: What sends it.
+
+        Returns:
+            What it gives.
+        """
+        while True:
+            try:
+                return request()
+            except NotFoundException as error:
+                self.await_replica(error)
+
+    def look(self, patience: Patience) -> Run:
+        """Ask for the run until there is a response.
+
+        Args:
+            patience: How long.
+
+        Returns:
+            The run.
+        """
+        return self.note(
+            self._patiently(lambda limit: self.runs.get_run(self.run_id, limit), patience)
+        )
+
+    def _patiently(self, request: Callable[[float], T], patience: Patience) -> T:
+        """Send a quick request, which gets its limit in seconds, until there is a response."""
+        while True:
+            try:
+                value = self.ask(lambda: request(patience.limit()))
+            except ApiException as error:
+                if not patience.survive(error):
+                    raise self.too_late(patience.elapsed, f"no response: {error}") from error
+            else:
+                patience.succeeded()
+                return value
+
+    def await_replica(self, error: NotFoundException) -> None:
+        """Pause after the 404 of a new run; that of any other is `RunGone`."""
+        if not self.young:
+            raise self.gone() from error
+        time.sleep(_REPLICA_PAUSE)
+
+    @property
+    def young(self) -> bool:
+        """Whether the run was created so recently that a read replica may not know it."""
+        return time.monotonic() < self._young_until
+
+    def note_started(self) -> None:
+        """Note that the run was created just now, so that a 404 may come from a read replica."""
+        self._young_until = time.monotonic() + _YOUNG
+
+    def note(self, run: Run) -> Run:
+        """Keep what the server has said of the run.
+
+        Args:
+            run: What it said.
+
+        Returns:
+            The same.
+        """
+        self.run = run
+        self.agent_id = run.agent_id
+        self.thread_id = run.thread_id or ""
+        self.client_token = client_token_of(run)
+        if self._seen is None or self._seen[0] != run.updated_at:
+            self._seen = run.updated_at, time.monotonic()
+        return run
+
+    def outcome(
+        self, output: RunOutput, patience: Patience
+    ) -> dict[str, Any] | PendingInterrupt | None:
+        """Tell what an output means.
+
+        Args:
+            output: The output.
+            patience: How long to ask for a question's time.
+
+        Returns:
+            The result; the question, if it asks; None if somebody has answered that meanwhile.
+
+        Raises:
+            RunFailed: The run ended in error; `RunTimedOut` if in timeout.
+        """
+        kind = output.actual_instance
+        if isinstance(kind, RunResult):
+            return kind.result
+        if isinstance(kind, RunError):
+            raise self.failure_of(kind)
+        return self.question(patience)
+
+    def question(self, patience: Patience) -> PendingInterrupt | None:
+        """Ask what the run asks.
+
+        The run is asked for before its output: if somebody answers in between, the question gets
+        the older time, and its answer is refused as stale instead of given to the wrong question.
+
+        Args:
+            patience: How long.
+
+        Returns:
+            The question, None if there is none.
+        """
+        run = self.look(patience)
+        if run.status in FINAL:
+            return None
+        output = self._patiently(self._ask_output, patience)
+        kind = None if output is None else output.actual_instance
+        if not isinstance(kind, RunInterrupt):
+            return None
+        payload = dict(kind.interrupt)
+        words = payload.pop("interrupt_type", "")
+        seen = self._seen
+        return PendingInterrupt(
+            words if isinstance(words, str) else str(words),
+            payload,
+            self.run_id,
+            run.updated_at,
+            time.monotonic() if seen is None or seen[0] != run.updated_at else seen[1],
+            self,
+        )
+
+    def _ask_output(self, limit: float) -> RunOutput | None:
+        # With a second to block, since some servers block without end if they are given none.
+        return self.runs.get_run_output(self.run_id, 1 if limit > 1.5 else None, limit)
+
+    def failure_of(self, output: RunError) -> RunFailed:
+        """Make the error of a run that failed; one request tells error from timeout.
+
+        Args:
+            output: Its output.
+
+        Returns:
+            The error, to be raised by the caller.
+        """
+        try:
+            status = self.refresh().status
+        except ApiException:
+            status = RunStatus.ERROR  # what counts is known all the same
+        kind = RunTimedOut if status == RunStatus.TIMEOUT else RunFailed
+        return kind(
+            run_id=self.run_id,
+            token=self.token(),
+            errcode=output.errcode,
+            description=output.description,
+        )
+
+    def interrupted(self, question: PendingInterrupt, hint: str = "") -> RunInterrupted:
+        """Make the error of a question that nobody answers.
+
+        Args:
+            question: The question.
+            hint: More to say of it.
+
+        Returns:
+            The error, to be raised by the caller.
+        """
+        return RunInterrupted(run_id=self.run_id, token=self.token(), interrupt=question, hint=hint)
+
+    def gone(self) -> RunGone:
+        """Make the error of a run that the server does not know.
+
+        Returns:
+            The error, to be raised by the caller.
+        """
+        return RunGone(run_id=self.run_id, token=self.token())
+
+    def too_late(self, elapsed: float, what: str) -> RunWaitTimeout:
+        """Make the error of a wait that is over.
+
+        Args:
+            elapsed: Seconds that it took.
+            what: What was waited for, and what happened.
+
+        Returns:
+            The error, to be raised by the caller.
+        """
+        return RunWaitTimeout(
+            run_id=self.run_id,
+            elapsed=elapsed,
+            token=self.token(),
+            reason=f"{what}; the run goes on: wait again, or RunHandle.from_token(error.token)",
+        )
+
+    # Waiting and ending
+
+    def output(
+        self,
+        timeout: float | None,
+        on_pending: Callable[[float, RunStatus], object] | None = None,
+        stop: threading.Event | None = None,
+    ) -> RunOutput:
+        """Wait for an output; see `RunHandle.output`."""
+        seconds = checked_seconds(timeout)
+        deadline = Deadline.after(seconds)
+        while True:
+            try:
+                if seconds == 0:
+                    return self._look_for_output()
+                remaining = None if seconds is None else max(0.001, deadline.remaining())
+                return wait_for_run_output(
+                    self.runs, self.run_id, timeout=remaining, on_pending=on_pending, stop=stop
+                )
+            except NotFoundException as error:
+                self.await_replica(error)
+            except RunWaitTimeout as error:
+                raise self.too_late(error.elapsed, error.reason or "") from error
+
+    def _look_for_output(self) -> RunOutput:
+        output = self.runs.get_run_output(self.run_id, None, _ONE_LOOK)
+        if output is None:
+            raise RunWaitTimeout(run_id=self.run_id, elapsed=0.0)
+        return output
+
+    def cancel(self, patience: Patience) -> bool:
+        """Delete the run if it has not ended.
+
+        Args:
+            patience: How long.
+
+        Returns:
+            Whether it had not.
+        """
+        if self.look(patience).status in FINAL:
+            return False
+        deleted = self.delete(patience)
+        return deleted is None or deleted.status not in FINAL
+
+    def delete(self, patience: Patience) -> Run | None:
+        """Delete the run, until there is a response or it is gone.
+
+        Args:
+            patience: How long.
+
+        Returns:
+            What it was, None if the server does not say or know.
+        """
+        self._young_until = 0.0  # a 404 means what it says from now on
+        lost = False
+        while True:
+            try:
+                return self.note(self.runs.delete_run(self.run_id, patience.limit(60.0)))
+            except NotFoundException:
+                return None
+            except ApiException as error:
+                if not error.ambiguous and not isinstance(error, ResponseDecodeError):
+                    if not patience.survive(error):
+                        raise self.too_late(patience.elapsed, str(error)) from error
+                    continue
+                try:
+                    self.look(patience)
+                except RunGone:
+                    return None
+                if lost:
+                    raise
+                lost = True
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What is measured by this process's clock means nothing to another.
+        return {**self.__dict__, "_young_until": 0.0, "_seen": None}

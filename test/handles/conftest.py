@@ -1,0 +1,86 @@
+"""A local server for each test, a client of it, and the counts of what reached it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, RunsApi
+from acp_client_v0_1.testing import LocalServer
+
+
+@pytest.fixture
+def server() -> Iterator[LocalServer]:
+    with LocalServer() as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: LocalServer) -> Iterator[ApiClient]:
+    with ApiClient(Configuration(host=server.url)) as client:
+        yield client
+
+
+@pytest.fixture
+def runs(client: ApiClient) -> RunsApi:
+    return RunsApi(client)
+
+
+@pytest.fixture
+def counter(client: ApiClient) -> AgentHandle:
+    return AgentHandle("22222222-2222-4222-8222-222222222222", client)
+
+
+@pytest.fixture
+def approval(client: ApiClient) -> AgentHandle:
+    return AgentHandle("33333333-3333-4333-8333-333333333333", client)
+
+
+@pytest.fixture
+def failing(client: ApiClient) -> AgentHandle:
+    return AgentHandle("44444444-4444-4444-8444-444444444444", client)
+
+
+@pytest.fixture
+def slow(client: ApiClient) -> AgentHandle:
+    return AgentHandle("55555555-5555-4555-8555-555555555555", client)
+
+
+class Counts:
+    """What reached a server."""
+
+    def __init__(self, server: LocalServer) -> None:
+        self.server = server
+
+    def of(self, method: str, ending: str) -> int:
+        """Requests with a method, whose path has this ending."""
+        return sum(
+            request.method == method and request.path.endswith(ending)
+            for request in self.server.requests
+        )
+
+    @property
+    def creates(self) -> int:
+        return self.of("POST", "/runs")
+
+    @property
+    def deletes(self) -> int:
+        return sum(request.method == "DELETE" for request in self.server.requests)
+
+    @property
+    def resumes(self) -> list[Any]:
+        """The bodies of the resumes that arrived."""
+        return [
+            json.loads(request.body)
+            for request in self.server.requests
+            if request.method == "POST" and request.path.startswith("/runs/")
+            if not request.path.endswith("/search")
+        ]
+
+
+@pytest.fixture
+def counts(server: LocalServer) -> Counts:
+    return Counts(server)

@@ -1,0 +1,204 @@
+"""An agent to call: found by name, checked, run, its one run started once."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from acp_client_v0_1 import (
+    AgentHandle,
+    AgentLookupError,
+    ApiClient,
+    ApiException,
+    ApiValueError,
+    RunFailed,
+    RunGone,
+    RunHandle,
+    RunsApi,
+    RunTimedOut,
+    RunWaitTimeout,
+    StreamingMode,
+    ThreadsApi,
+)
+from acp_client_v0_1.testing import LocalServer
+
+COUNTER = "22222222-2222-4222-8222-222222222222"
+
+
+def test_an_agent_is_found_by_its_name(client: ApiClient) -> None:
+    counter = AgentHandle.find("counter", api_client=client)
+    assert counter.agent_id == COUNTER
+    assert counter.agent.metadata.ref.version == "1.0.0"
+    assert AgentHandle.find("counter", version="1.0.0", api_client=client).agent_id == COUNTER
+    assert repr(counter) == f"<AgentHandle counter {COUNTER}>"
+
+
+def test_an_agent_without_io(server: LocalServer, client: ApiClient) -> None:
+    agent = AgentHandle(COUNTER, client)
+    assert server.requests == ()
+    assert agent.agent.metadata.ref.name == "counter"
+    assert agent.descriptor().specs.input["properties"].keys() == {"count", "interval"}
+    agent.descriptor()
+    assert agent.agent is agent.agent
+    assert len(server.requests) == 2  # both are kept
+
+
+def test_no_agent_of_that_name(client: ApiClient) -> None:
+    with pytest.raises(AgentLookupError) as caught:
+        AgentHandle.find("cuonter", api_client=client)
+    assert isinstance(caught.value, LookupError)
+    assert isinstance(caught.value, ApiException)
+    assert f"counter 1.0.0 ({COUNTER})" in str(caught.value)
+    assert "no agent is called 'cuonter'" in str(caught.value)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert again.candidates == caught.value.candidates
+    assert len(again.candidates) == 5
+    with pytest.raises(AgentLookupError, match="'counter' in version '9'"):
+        AgentHandle.find("counter", version="9.9.9", api_client=client)
+
+
+def test_several_agents_of_that_name(server: LocalServer, client: ApiClient) -> None:
+    server.register(lambda input, config, context: {}, name="counter", version="2.0.0")
+    with pytest.raises(AgentLookupError, match=r"several .*pass version=") as caught:
+        AgentHandle.find("counter", api_client=client)
+    assert [text.split(" (")[0] for text in caught.value.candidates] == [
+        "counter 1.0.0",
+        "counter 2.0.0",
+    ]
+    assert AgentHandle.find("counter", version="1.0.0", api_client=client).agent_id == COUNTER
+
+
+def test_the_default_client_is_taken(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACP_HOST", server.url)
+    from acp_client_v0_1 import Configuration
+
+    with ApiClient(Configuration(host=server.url)) as client:
+        ApiClient.set_default(client)
+        try:
+            assert AgentHandle.find("counter").run({"count": 1}, timeout=30) == {
+                "count": 1,
+                "of": 1,
+            }
+        finally:
+            ApiClient.set_default(None)
+
+
+def test_a_run_gives_its_result(counter: AgentHandle) -> None:
+    assert counter.run({"count": 2, "interval": 0}, timeout=30) == {"count": 2, "of": 2}
+
+
+def test_a_run_that_failed(failing: AgentHandle) -> None:
+    with pytest.raises(RunFailed) as caught:
+        failing.run({"errcode": 7, "description": "no luck"}, timeout=30)
+    error = caught.value
+    assert type(error) is RunFailed
+    assert (error.errcode, error.description) == (7, "no luck")
+    assert str(error) == f"run {error.run_id} ended in error (errcode 7): no luck"
+    again = pickle.loads(pickle.dumps(error))
+    assert (again.run_id, again.token, again.errcode) == (error.run_id, error.token, 7)
+    assert RunHandle.from_token(error.token, failing.runs.api_client).run_id == error.run_id
+
+
+def test_a_run_that_timed_out_is_no_timeout_of_the_caller(failing: AgentHandle) -> None:
+    with pytest.raises(RunTimedOut, match="ended in timeout") as caught:
+        failing.run({"timeout": True}, timeout=30)
+    assert not isinstance(caught.value, TimeoutError)
+
+
+def test_a_wait_that_ran_out(slow: AgentHandle) -> None:
+    began = time.monotonic()
+    with pytest.raises(RunWaitTimeout, match=r"goes on: wait again.*from_token") as caught:
+        slow.run({"seconds": 30}, timeout=0.4)
+    assert 0.35 < time.monotonic() - began < 5
+    handle = RunHandle.from_token(caught.value.token, slow.runs.api_client)
+    assert not handle.done()
+    assert handle.cancel()
+
+
+def test_a_run_is_cancelled_on_exit(slow: AgentHandle, counts: Any) -> None:
+    with pytest.raises(RunWaitTimeout) as caught:
+        slow.run({"seconds": 30}, timeout=0.3, cancel_on_exit=True)
+    assert counts.deletes == 1
+    with pytest.raises(RunGone):
+        RunHandle(caught.value.run_id, slow.runs.api_client).refresh()
+
+
+def test_a_run_is_cancelled_by_ctrl_c_only_if_asked_to(
+    slow: AgentHandle, counts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: object, **kwargs: object) -> object:
+        raise KeyboardInterrupt
+
+    for wanted in (False, True):
+        with monkeypatch.context() as patch:
+            patch.setattr(RunHandle, "result", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                slow.run({"seconds": 30}, cancel_on_exit=wanted)
+        assert counts.deletes == wanted
+
+
+def test_what_start_sends(counter: AgentHandle, runs: RunsApi) -> None:
+    run = counter.start(
+        {"count": 1}, config={"a": 1}, metadata={"team": "blue"}, streaming="custom"
+    )
+    creation = runs.get_run(run.run_id).creation
+    assert creation.streaming is StreamingMode.CUSTOM
+    assert creation.config == {"a": 1}
+    assert creation.metadata == {"team": "blue", "acp-client-token": run.client_token}
+    assert len(run.client_token) == 32
+    assert counter.start(streaming=StreamingMode.RESULT, client_token="").client_token == ""
+
+
+def test_bad_arguments_are_found_before_anything_is_sent(
+    server: LocalServer, counter: AgentHandle
+) -> None:
+    with pytest.raises(ApiValueError, match="streaming"):
+        counter.start(streaming="customm")
+    with pytest.raises(ApiValueError, match="reuse needs a client_token"):
+        counter.start(reuse=True, client_token="")
+    with pytest.raises(ApiValueError, match="timeout"):
+        counter.run({}, timeout=-1)
+    with pytest.raises(ApiValueError, match="agent_id"):
+        AgentHandle("")
+    with pytest.raises(ApiValueError, match="run_id"):
+        RunHandle("..")
+    assert server.requests == ()
+
+
+def test_reuse_finds_the_run_of_the_same_token(counter: AgentHandle, counts: Any) -> None:
+    first = counter.start({"count": 1}, client_token="order-7")
+    again = counter.start({"count": 1}, client_token="order-7", reuse=True)
+    assert again.run_id == first.run_id
+    assert counts.creates == 1
+    other = counter.start({"count": 1}, client_token="order-8", reuse=True)
+    assert other.run_id != first.run_id
+
+
+def test_two_runs_on_one_thread(client: ApiClient) -> None:
+    echo = AgentHandle.find("echo", api_client=client)
+    threads = ThreadsApi(client)
+    thread_id = threads.create_thread({"agent_id": echo.agent_id}).thread_id
+    echo.run({"say": "hello"}, thread_id=thread_id, timeout=30)
+    echo.run({"say": "again"}, thread_id=thread_id, timeout=30)
+    assert threads.get_thread_state(thread_id) == {"turns": 2, "last_input": {"say": "again"}}
+    history = threads.get_thread_history(thread_id)
+    assert [run.creation.input for run in history] == [{"say": "hello"}, {"say": "again"}]
+
+
+def test_threads_share_a_handle(counter: AgentHandle) -> None:
+    results: list[Any] = []
+    run = counter.start({"count": 3, "interval": 0.1})
+
+    def wait() -> None:
+        results.append(run.result(timeout=30))
+
+    threads = [threading.Thread(target=wait) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [{"count": 3, "of": 3}] * 16
