@@ -1,8 +1,8 @@
-# Every job of this checkout. It needs make and CPython 3.10 or newer, nothing else: each target
-# makes the environment it works in (.venv), and makes it again when pyproject.toml changes.
+# Every task of this checkout. It needs only make and CPython 3.10 or newer: each target creates the
+# environment that it works in (.venv), and updates it when pyproject.toml changes.
 #
-#   make quickstart PYTHON=python3.12    chooses the interpreter for a new .venv
-#   make bench BENCH=--publish           writes the figures into docs/ as well
+#   make quickstart PYTHON=python3.12    choose the interpreter for a new .venv
+#   make bench BENCH=--publish           also write the figures into docs/
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -19,29 +19,29 @@ FUZZERS := $(sort $(wildcard fuzz/fuzz_*.py))
 	generate-check dropin pyright dist dist-check compat compat-lowest format clean
 
 help:
-	@echo 'make quickstart   run the main job against a local server'
-	@echo 'make test         run the tests, the documented examples among them'
+	@echo 'make quickstart   run an agent on a local server: the first example'
+	@echo 'make test         run the tests and the documented examples'
 	@echo 'make check        lint, types, contract, generated files, drop-in surface, site, packages'
 	@echo 'make generate     write the generated files from openapi.yaml and templates/'
-	@echo 'make docs-test    run every example of README.md and docs/'
-	@echo 'make site         build the site of the documentation: build/site/index.html'
-	@echo 'make fuzz         search longer for inputs that break the parser'
-	@echo 'make bench        measure this client beside its peers, in one run'
-	@echo 'make compat       the suite on each interpreter with the oldest and newest dependencies'
+	@echo 'make docs-test    run only the examples of README.md and docs/'
+	@echo 'make site         build the documentation: build/site/index.html'
+	@echo 'make fuzz         search for inputs that break the parser'
+	@echo 'make bench        measure speed and memory, next to other clients'
+	@echo 'make compat       test on every installed Python, with the oldest and newest dependencies'
 	@echo 'make format       format the code'
-	@echo 'make clean        remove what these targets made'
+	@echo 'make clean        remove everything that these targets create'
 
 quickstart: $(VENV)/.installed-testing
 	@$(BIN)/python examples/quickstart.py
 
-# pytest's closing line is the last thing that `make test` prints.
+# The last line that `make test` prints is pytest's summary.
 test: $(VENV)/.installed-dev
 	@$(BIN)/pytest
 
 docs-test: $(VENV)/.installed-dev
 	@$(BIN)/pytest test/project/test_documentation.py
 
-# A dead link, or a page that the navigation lacks, ends it with an error.
+# Fails if a link is dead or a page is missing from the navigation.
 site: $(VENV)/.installed-site
 	$(BIN)/python tools/build_site.py
 
@@ -54,7 +54,7 @@ lint: $(VENV)/.installed-dev
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
-# pyright asks the first `python` on the path where packages are.
+# pyright finds the packages through the first `python` on the path.
 pyright: $(VENV)/.installed-pyright
 	PATH="$(BIN):$$PATH" $(BIN)/pyright
 	PATH="$(BIN):$$PATH" PYTHONPATH=. $(BIN)/pyright --verifytypes acp_client_v0_1 --ignoreexternal
@@ -65,11 +65,11 @@ contract: $(VENV)/.installed-dev
 generate: $(VENV)/.installed-generate
 	$(BIN)/python tools/generate.py
 
-# Generates elsewhere and compares, so that it judges uncommitted work as well.
+# Generates into another folder and compares, so that it also checks uncommitted work.
 generate-check: $(VENV)/.installed-generate
 	$(BIN)/python tools/generate.py --check
 
-# What users of openapi-generator's own Python client find here as well.
+# Compares with openapi-generator's own Python client, whose scripts must run here.
 dropin: $(VENV)/.installed-generate
 	$(BIN)/python tools/check_dropin.py
 
@@ -97,8 +97,8 @@ fuzz: $(VENV)/.installed-dev
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .cache .hypothesis
 
-# One environment; a stamp for each set of packages in it. The quickstart's set is small, so that
-# a newcomer's first command is quick; the generator's brings a Java of its own.
+# One environment, with a stamp file for each set of packages in it. The quickstart's set is small,
+# so that the first command is quick; the generator's set brings a Java of its own.
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
@@ -118,7 +118,7 @@ $(VENV)/.installed-dev: $(VENV)/.made pyproject.toml
 	$(PIP_INSTALL) --editable '.[dev]'
 	@touch $@ $(VENV)/.installed-testing
 
-# Each peer by itself, so that one that cannot be had leaves the others; next time it is tried again.
+# Installs each peer separately, so that the others remain if one fails; the next run tries again.
 $(VENV)/.installed-bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.peers && touch $@ || true
 

@@ -34,7 +34,7 @@ _LONGEST_MESSAGE = 300  # characters of the server's message that an error shows
 _LONGEST_REASON = 1_000  # characters of a reason, which may list several faults
 _SEARCHED = 10_000  # characters of an HTML page, or any other text, that are looked at
 _JOINERS = "\u200c\u200d"  # not printable, but some scripts and emoji need them
-_AMBIGUOUS = "the server may have carried out the request, so it was not sent again"
+_AMBIGUOUS = "the server may have carried out the request, so it was not retried"
 _UNSERVED = (
     "the response names no missing run, agent or thread, so the server may not serve this path: "
     "is the base path of host right?"
@@ -42,7 +42,7 @@ _UNSERVED = (
 
 
 def render_path(path_to_item: Sequence[int | str]) -> str:
-    """Write the place of a value inside a structure as Python indexing, ``['a'][0]``.
+    """Write the path to a value inside a structure as Python indexing, ``['a'][0]``.
 
     Args:
         path_to_item: Keys and indices that lead to the value, outermost first.
@@ -252,12 +252,13 @@ class ApiException(OpenApiException):
     def _notes(self) -> Iterator[str]:
         """What the headers and the attempts add to the server's message."""
         headers = self.headers or {}
-        location, pause = headers.get("location"), headers.get("retry-after")
+        location, retry_after = headers.get("location"), headers.get("retry-after")
         if location and self.status is not None and 300 <= self.status <= 399:
             target = _without_userinfo(location) or ""
             yield f"redirect to {one_line(target.partition('?')[0])} not followed"
-        if pause and self.status in (429, 503):
-            yield f"Retry-After: {one_line(pause, 100)}{' s' if pause.strip().isdigit() else ''}"
+        if retry_after and self.status in (429, 503):
+            unit = " s" if retry_after.strip().isdigit() else ""
+            yield f"Retry-After: {one_line(retry_after, 100)}{unit}"
         if self.attempts > 1:
             yield f"after {self.attempts} attempts in {self.elapsed:.1f} s"
         if self.ambiguous:
@@ -302,7 +303,7 @@ def _split(url: str) -> tuple[str, str, str]:
     scheme, mark, rest = url.partition("://")
     if not mark:
         return "", "", url
-    end = next((place for place, mark in enumerate(rest) if mark in "/?#"), len(rest))
+    end = next((index for index, mark in enumerate(rest) if mark in "/?#"), len(rest))
     return scheme + "://", rest[:end], rest[end:]
 
 
@@ -311,7 +312,7 @@ def _server_message(data: Any) -> str:
     try:
         return _message_in(data)
     except RecursionError:
-        return ""  # nested a thousand times, which is no message
+        return ""  # nested too deep to read, and no server writes its message like that
 
 
 def _message_in(data: Any) -> str:
@@ -333,10 +334,10 @@ def _field_error(item: Any) -> str:
     """Write one entry of a validation report, ``{"loc": [...], "msg": ...}``, as ``loc: msg``."""
     if isinstance(item, Mapping) and "msg" in item:
         entry = cast("Mapping[str, Any]", item)
-        steps, place = entry.get("loc"), ""
+        steps, field = entry.get("loc"), ""
         if isinstance(steps, Sequence):
-            place = one_line(".".join(map(str, cast("Sequence[object]", steps))))
-        return f"{place}: {one_line(entry['msg'])}" if place else one_line(entry["msg"])
+            field = one_line(".".join(map(str, cast("Sequence[object]", steps))))
+        return f"{field}: {one_line(entry['msg'])}" if field else one_line(entry["msg"])
     return _message_in(item)
 
 

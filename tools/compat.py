@@ -1,10 +1,10 @@
-"""Runs the suite against the built wheel with the oldest and newest dependencies: `make compat`.
+"""Runs the suite on the built wheel with the oldest and the newest dependencies: `make compat`.
 
-    python tools/compat.py                            each interpreter at hand, both ends
+    python tools/compat.py                            every installed interpreter, both ends
     python tools/compat.py --here --versions lowest   this interpreter, the oldest dependencies
 
-"Oldest" is each lower bound that pyproject.toml declares, taken at its word. The suite runs in a
-copy of the checkout that lacks the package, so that only the installed wheel can be imported.
+"Oldest" means exactly the lower bounds that pyproject.toml declares. The suite runs in a copy of
+the checkout without the package, so that only the installed wheel can be imported.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from packages import build
 
 INTERPRETERS = ("python3.10", "python3.11", "python3.12", "python3.13", "python3.14")
 
-# What looks at the checkout's own files, and so has no place beside an installed wheel.
+# Tests that read files of the checkout's package, which the copy lacks.
 CHECKOUT_TESTS = ("test/project/test_border.py",)
 
-# How the package's metadata marks what the extra brings.
+# Marks the dependencies of the extra in the metadata.
 _TESTING = 'extra == "testing"'
 
 
 def bounded_requirements() -> list[str]:
-    """What the package and its extra `testing` require, as pyproject.toml declares it."""
+    """The requirements of the package and of its extra `testing`, from pyproject.toml."""
     declared = requires("acp-client-v0-1") or []
     plain = [line for line in declared if ";" not in line]
     testing = [line.partition(";")[0].strip() for line in declared if _TESTING in line]
@@ -38,7 +38,7 @@ def bounded_requirements() -> list[str]:
 
 
 def run_suite(wheel: Path, interpreter: str, versions: str, work: Path) -> None:
-    """Install the wheel with one end of its dependencies' ranges and run the tests on it.
+    """Install the wheel with the oldest or the newest dependencies, and run the tests on it.
 
     Args:
         wheel: The built wheel.
@@ -57,7 +57,7 @@ def run_suite(wheel: Path, interpreter: str, versions: str, work: Path) -> None:
 
 
 def available(interpreter: str) -> bool:
-    """Whether an interpreter is there and starts."""
+    """Whether an interpreter is installed and starts."""
     try:
         command = [interpreter, "-c", "import ensurepip"]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
@@ -66,7 +66,7 @@ def available(interpreter: str) -> bool:
 
 
 def main() -> None:
-    """Build the wheel, then run the suite in each environment asked for."""
+    """Build the wheel, then run the suite in each environment."""
     parser = argparse.ArgumentParser(description="Run the suite on the built wheel.")
     parser.add_argument("--here", action="store_true", help="on this interpreter only")
     parser.add_argument("--versions", choices=["lowest", "newest"], help="only this end")
@@ -78,8 +78,8 @@ def main() -> None:
         for interpreter in interpreters:
             for versions in [options.versions] if options.versions else ["lowest", "newest"]:
                 print(f"== {interpreter}, {versions} dependencies", flush=True)
-                with tempfile.TemporaryDirectory(dir=work) as place:
-                    run_suite(wheel, interpreter, versions, Path(place))
+                with tempfile.TemporaryDirectory(dir=work) as inner:
+                    run_suite(wheel, interpreter, versions, Path(inner))
 
 
 if __name__ == "__main__":

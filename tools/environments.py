@@ -1,7 +1,7 @@
 """Fresh environments, copies of the checkout and the declared versions, for the packaging tools.
 
-Nothing here works in the checkout: a build or a test run in a copy cannot be helped by what
-happens to lie around in it, and leaves nothing behind.
+Nothing here works in the checkout itself: a build or a test run in a copy cannot depend on files
+that happen to lie in the checkout, and leaves none there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "acp_client_v0_1"
 
-# What may lie in a checkout without being part of it; .gitignore names the same.
+# Files that tools leave in a checkout; .gitignore lists the same.
 LITTER = shutil.ignore_patterns(
     ".git", ".venv*", "__pycache__", "*.py[cod]", "*.egg-info", "build", "dist", ".*_cache",
     ".cache", ".hypothesis", ".schemathesis",
@@ -26,18 +26,18 @@ LITTER = shutil.ignore_patterns(
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment of its own, which sees no settings of the one that made it."""
+    """A virtual environment, isolated from the environment that creates it."""
 
     folder: Path
 
     @classmethod
     def create(cls, folder: Path, interpreter: str = sys.executable) -> Environment:
-        """Make an empty environment in a folder with an interpreter."""
+        """Create an empty environment in a folder."""
         run([interpreter, "-m", "venv", str(folder)])
         return cls(folder)
 
     def program(self, name: str) -> str:
-        """The path of a program of this environment."""
+        """The path of a program in this environment."""
         return str(self.folder / "bin" / name)
 
     def install(self, *requirements: str) -> None:
@@ -46,12 +46,12 @@ class Environment:
 
 
 def run(command: list[str], *, cwd: Path | None = None, quiet: bool = False) -> None:
-    """Run a command to its end; a failure ends the tool with the command's own exit code.
+    """Run a command; if it fails, exit with its exit code.
 
     Args:
         command: The program and its arguments.
-        cwd: The folder to run it in, None for the present one.
-        quiet: Show what it says only if it fails.
+        cwd: The folder to run it in, None for the current one.
+        quiet: Show its output only if it fails.
     """
     outcome = subprocess.run(
         command,
@@ -69,13 +69,13 @@ def run(command: list[str], *, cwd: Path | None = None, quiet: bool = False) -> 
 
 
 def clean_environ() -> dict[str, str]:
-    """The environment's variables without those that change what Python imports."""
+    """The environment variables, without those that change what Python imports."""
     unwanted = {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__"}
     return {name: value for name, value in os.environ.items() if name not in unwanted}
 
 
 def copy_checkout(target: Path) -> Path:
-    """Copy the checkout without its litter, every file with the same plain mode."""
+    """Copy the checkout without left-over files, and with plain file modes."""
     shutil.copytree(ROOT, target, ignore=LITTER)
     for path in target.rglob("*"):
         executable = path.is_dir() or path.stat().st_mode & 0o100

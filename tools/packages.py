@@ -1,10 +1,10 @@
 """Builds the wheel and the source package, and checks them: `make dist`, `make dist-check`.
 
-Built is always a copy of the checkout, under one fixed time and one owner, so that the same source
-gives the same bytes anywhere. The check builds once from the checkout and once more from the
-source package: equal bytes prove both that the build is reproducible and that the source package
-is complete. It runs the quick tests inside the unpacked source package. Then it installs the wheel
-in a fresh environment and runs the README's first script there, as a new user would.
+A build works on a copy of the checkout, with a fixed time and owner, so that the same source gives
+the same bytes on every machine. The check builds once from the checkout and once from the source
+package: equal bytes show that the build is reproducible and that the source package is complete.
+The check runs the quick tests inside the unpacked source package. Then it installs the wheel in a
+fresh environment and runs the README's first script there, as a new user would.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from pages import code_blocks
 # The time stamp of every file in the packages: 1 January 2020, in seconds since 1970.
 EPOCH = 1_577_836_800
 
-# Parts of the checkout that serve its development only and are left out of the source package.
+# Parts of the checkout that are not in the source package: they serve development only.
 CHECKOUT_ONLY = (".ci/", ".github/", ".gitignore", ".pre-commit-config.yaml")
 
-# Tests that look at the files around them, which is what differs in a source package.
+# Tests that read the files around them, which differ in a source package.
 TESTS_OF_FILES = ("border", "contract", "docstrings", "packaging")
 
 
@@ -47,7 +47,7 @@ def build(source: Path, out: Path) -> tuple[Path, Path]:
 
 
 def _make_reproducible(sdist: Path) -> None:
-    """Write a source package again with sorted names, one time and no owner."""
+    """Rewrite a source package with sorted names, one time and no owner."""
     plain = io.BytesIO()
     with (
         tarfile.open(sdist) as before,
@@ -62,7 +62,7 @@ def _make_reproducible(sdist: Path) -> None:
 
 
 def check_contents(wheel: Path, sdist: Path, checkout: Path) -> None:
-    """Compare what the packages hold with the checkout: nothing is missing, nothing is extra."""
+    """Check that the packages hold the files of the checkout: none is missing, none is extra."""
     files = {str(path.relative_to(checkout)) for path in checkout.rglob("*") if path.is_file()}
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
@@ -75,13 +75,15 @@ def check_contents(wheel: Path, sdist: Path, checkout: Path) -> None:
 
 def _same(what: str, held: set[str], wanted: set[str]) -> None:
     if held != wanted:
-        print(f"the {what} lacks {sorted(wanted - held)}, and has besides {sorted(held - wanted)}")
+        print(
+            f"the {what} lacks {sorted(wanted - held)}; it should not have {sorted(held - wanted)}"
+        )
         raise SystemExit(1)
-    print(f"the {what} holds the {len(held)} files that it should")
+    print(f"the {what} has the {len(held)} files that it should have")
 
 
 def check_rebuild(wheel: Path, sdist: Path, work: Path) -> None:
-    """Build from the source package and compare the bytes with the packages at hand."""
+    """Build from the source package and compare the bytes with the first build."""
     source = _unpack(sdist, work / "unpacked")
     _remove_additions(source)
     for again, first in zip(build(source, work / "again"), (wheel, sdist), strict=True):
@@ -91,7 +93,7 @@ def check_rebuild(wheel: Path, sdist: Path, work: Path) -> None:
 
 
 def check_tests(sdist: Path, work: Path) -> None:
-    """Run the tests that look at files in the source package as it was made."""
+    """Run the tests that read files, in the unpacked source package."""
     source = _unpack(sdist, work / "tested")
     names = [f"test/project/test_{name}.py" for name in TESTS_OF_FILES]
     options = ["-q", "-p", "no:cacheprovider"]
@@ -100,7 +102,7 @@ def check_tests(sdist: Path, work: Path) -> None:
 
 
 def _unpack(sdist: Path, into: Path) -> Path:
-    """Unpack a source package; gives the folder with the sources."""
+    """Unpack a source package; return the folder with the sources."""
     with tarfile.open(sdist) as tar:
         # The filter exists in every supported patch release, and by default only from 3.14 on.
         tar.extractall(into, filter="data")
@@ -109,7 +111,7 @@ def _unpack(sdist: Path, into: Path) -> Path:
 
 
 def _remove_additions(source: Path) -> None:
-    """Leave only sources: setuptools lists what it put into the last package in the next one."""
+    """Remove setuptools' own files: the next build would list them as sources."""
     for name in ("PKG-INFO", "setup.cfg"):
         (source / name).unlink()
     for folder in source.glob("*.egg-info"):
@@ -136,7 +138,7 @@ for name in {PACKAGE}.__all__:
 assert {PACKAGE}.__version__ == importlib.metadata.version("acp-client-v0-1")
 """
 
-# The page names the port that the server takes by default; here a free one stands in for it.
+# The page uses the server's default port; a free port replaces it here.
 _WITH_SERVER = f"""
 import pathlib, sys
 from {PACKAGE}.testing import LocalServer
@@ -147,7 +149,7 @@ with LocalServer() as server:
 
 
 def check(work: Path) -> None:
-    """Build, and check everything that this file checks."""
+    """Build, and run every check."""
     checkout = copy_checkout(work / "checkout")
     wheel, sdist = build(copy_checkout(work / "source"), work / "dist")
     run([sys.executable, "-m", "twine", "check", "--strict", str(wheel), str(sdist)])

@@ -1,10 +1,10 @@
 """Records the quickstart as a picture of a terminal: docs/images/quickstart.svg.
 
-Runs examples/quickstart.py against a local server of its own, and draws what it prints below the
-prompt. The port and the ids, which differ from run to run, are replaced by fixed ones, so that the
-same output always gives the same bytes. The picture is plain SVG: no scripts, no fonts but those of
-the reader's machine, no other file. Only the beginning of a line has a place; the rest flows, since
-monospace fonts differ in width and renderers in how they stretch a text.
+Runs examples/quickstart.py against a local server and draws its output below a prompt. The port
+and the ids differ from run to run, so they are replaced by fixed ones: the same output always
+gives the same bytes. The picture is plain SVG without scripts or other files, in the fonts of the
+reader's machine. Only the start of each line has a fixed position, because monospace fonts differ
+in width.
 
     python tools/record_quickstart.py           write the picture
     python tools/record_quickstart.py --check   say whether it is up to date
@@ -53,7 +53,7 @@ def quickstart_output() -> str:
     """Run the quickstart on a local server, and return what it prints.
 
     Raises:
-        subprocess.CalledProcessError: It failed; what it says about that is on standard error.
+        subprocess.CalledProcessError: The script failed; its message is on standard error.
     """
     environment = {name: value for name, value in os.environ.items() if name[:4] != "ACP_"}
     environment["PYTHONPATH"] = str(ROOT)
@@ -64,7 +64,7 @@ def quickstart_output() -> str:
 
 
 def with_fixed_values(output: str) -> str:
-    """Replace the port by one, and each id by one of the same place in the output."""
+    """Replace the port and the ids by fixed ones; equal ids stay equal."""
     ids: dict[str, str] = {}
 
     def fixed(found: re.Match[str]) -> str:
@@ -74,13 +74,13 @@ def with_fixed_values(output: str) -> str:
 
 
 def _fixed_id(number: int) -> str:
-    """Return a UUID that looks like any other, the same on each machine."""
+    """Return a UUID that looks random and is the same on every machine."""
     bits = random.Random(f"quickstart {number}").getrandbits(128)
     return str(uuid.UUID(int=bits, version=4))
 
 
 def draw(lines: list[str]) -> str:
-    """Draw a terminal in which the command has printed some lines."""
+    """Draw a terminal in which the command has printed these lines."""
     shown = [PROMPT + COMMAND, *lines]
     width = round(max(map(len, shown)) * CELL_WIDTH) + 2 * PADDING
     height = TITLE_BAR + len(shown) * LINE_HEIGHT + PADDING
@@ -106,7 +106,7 @@ def _draw_line(line: str, row: int) -> str:
 
 
 def _coloured(line: str, row: int) -> str:
-    """Return a line as XML without its indent, with spans of colour; the text stays the line's."""
+    """Return a line as XML without its indent, with coloured spans."""
     if row == 0:
         return _span("prompt", PROMPT.rstrip()) + escape(line[len(PROMPT.rstrip()) :])
     label = _LABEL.match(line)
@@ -126,7 +126,7 @@ def record() -> str:
 
 
 def main() -> int:
-    """Write the picture, or check it; 1 if it is out of date."""
+    """Write the picture, or check it; the exit code is 1 if it is out of date."""
     parser = argparse.ArgumentParser(description="Record the quickstart as an SVG.")
     parser.add_argument("--check", action="store_true", help="compare instead of writing")
     check = parser.parse_args().check

@@ -1,4 +1,4 @@
-"""Settings: hosts, credentials, the environment, defaults and what is shown of them."""
+"""Settings: hosts, credentials, the environment, defaults, and how they are shown."""
 
 from __future__ import annotations
 
@@ -379,7 +379,7 @@ def test_clients_and_apis_show_their_host_and_no_secret():
         assert kind.__name__ in repr(kind.__new__(kind))
 
 
-def test_the_constructor_of_the_stock_client():
+def test_the_constructor_of_openapi_generators_client():
     c = Configuration(
         "http://h", {}, {}, "u", "p", "t", None, {}, {}, {}, False, "ca", 1, "data", "cert", "key",
         False, "asserted", "sni", 7, "http://proxy", "none", {"a": "b"}, None, "~", True,

@@ -1,7 +1,8 @@
 """The steps that scripts for openapi-generator's clients take themselves.
 
-`make dropin` compares their outcomes with the stock client's; here is what is stricter or has no
-counterpart there: where credentials go, what is refused, what an error says.
+`make dropin` compares their outcomes with those of openapi-generator's own client. The tests here
+are about what is stricter or missing there: where credentials go, what is refused, the messages of
+errors.
 """
 
 from __future__ import annotations
@@ -107,8 +108,8 @@ def test_what_cannot_be_sent_is_refused() -> None:
         a_client().param_serialize("POST", "/x", files={"f": b""})
 
 
-def test_an_answer_is_decoded_by_its_status() -> None:
-    answers = [
+def test_a_response_is_decoded_by_its_status() -> None:
+    responses = [
         response(b'"pending"'),
         response(b'"pending"', 201),
         response(b"\x00\x01", content_type=""),
@@ -118,9 +119,9 @@ def test_an_answer_is_decoded_by_its_status() -> None:
         response(b'{"detail": "none such"}', 404),
         response(b"", 302),
     ]
-    with SocketServer(*answers) as server, ApiClient(Configuration(host=server.url)) as client:
-        received = [client.call_api("GET", server.url + "/x") for _ in answers]
-        listed, other, raw, latin, broken, foreign, missing, moved = received
+    with SocketServer(*responses) as server, ApiClient(Configuration(host=server.url)) as client:
+        received = [client.call_api("GET", server.url + "/x") for _ in responses]
+        listed, other, raw, latin, broken, xml, missing, moved = received
         types = {"200": "RunStatus", "default": "str"}
         reply = client.response_deserialize(listed, types)
         assert (reply.data, reply.status_code) == (RunStatus.PENDING, 200)
@@ -132,14 +133,14 @@ def test_an_answer_is_decoded_by_its_status() -> None:
         with pytest.raises(ResponseValidationError):
             client.response_deserialize(broken, {"200": "Run"})
         with pytest.raises(ResponseDecodeError, match="application/xml"):
-            client.response_deserialize(foreign, {"200": "Run"})
+            client.response_deserialize(xml, {"200": "Run"})
         with pytest.raises(NotFoundException, match="none such"):
             client.response_deserialize(missing, {"404": "str"})
         with pytest.raises(ApiException, match="302"):
             client.response_deserialize(moved, {"302": "str"})
 
 
-def test_types_go_by_the_names_that_stock_clients_use() -> None:
+def test_types_have_the_names_of_openapi_generators_clients() -> None:
     client = a_client()
     for text, name, value in (
         ("null", "Optional[int]", None),
@@ -165,14 +166,14 @@ def test_null_is_none_whatever_the_type() -> None:
         a_client().deserialize("[null]", "List[Run]", "application/json")
 
 
-def test_text_of_an_unknown_type_is_taken_as_it_is() -> None:
+def test_text_without_a_media_type_is_returned_unchanged() -> None:
     assert a_client().deserialize(b"plain", "str", None) == "plain"
     for text, kind in (("plain", "str"), (b"\xff", "str")):
         with pytest.raises(ResponseValidationError):
             a_client().deserialize(text, kind, "application/json")
 
 
-def test_an_enum_reads_json_as_tolerantly_as_an_answer() -> None:
+def test_an_enum_reads_json_as_tolerantly_as_a_response() -> None:
     assert RunStatus.from_json('"success"') is RunStatus.SUCCESS
     lost = RunStatus.from_json('"lost"')
     assert (lost.value, lost.is_known) == ("lost", False)

@@ -236,7 +236,7 @@ def test_words_of_the_other_errors():
     cut.ambiguous, cut.attempts, cut.elapsed = True, 3, 1.25
     assert str(cut) == (
         "GET /runs/r1 failed after status 200: cut; after 3 attempts in 1.2 s; "
-        "the server may have carried out the request, so it was not sent again"
+        "the server may have carried out the request, so it was not retried"
     )
     stream = StreamInterrupted(last_event_id="7", reason="cut", **AT)
     assert str(stream) == "GET /runs/r1 was interrupted after event '7': cut"
@@ -246,7 +246,7 @@ def test_words_of_the_other_errors():
     assert str(ApiTypeError("limit must be an int", ["a", 0])) == "limit must be an int at ['a'][0]"
 
 
-def test_the_stock_constructor():
+def test_the_constructor_of_openapi_generators_client():
     error = ApiException(status=0, reason="text")
     assert (error.status, error.reason, error.body, error.headers) == (0, "text", None, None)
     error = ApiException(http_resp=Response(404, headers={"A": "b"}), body="no")

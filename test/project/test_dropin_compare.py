@@ -55,7 +55,7 @@ def test_compatible_signatures(stock: list[Any], ours: list[Any]) -> None:
         ([A, B], [B, A], "a is not parameter 0"),
         ([A, B], [A, parameter("b", "0")], "b defaults to 0, not None"),
         ([A, B], [A, parameter("b")], "b defaults to None, not None"),
-        ([A], [A, parameter("d")], "asks for d as well"),
+        ([A], [A, parameter("d")], "requires d as well"),
         ([A], [parameter("a", kind="KEYWORD_ONLY")], "a is KEYWORD_ONLY"),
         ([A, REST], [A], "does not take args (VAR_POSITIONAL)"),
     ],

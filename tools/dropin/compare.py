@@ -1,10 +1,10 @@
-"""What the stock client has and this one lacks, or has in a form that a caller would notice.
+"""Compares the public names of openapi-generator's own client (the stock client) with those here.
 
-Strategy: a difference is found for each name of the stock client by itself and is keyed by that
-name, so that the reviewed list in `differences.yaml` can speak of names. An entry of the list may
-be a pattern (`models.*.oneof_*`) and may allow one difference alone (`rest.A: is no IOBase`); each
-has to match something, or it is out of date. What behaves otherwise under the same name is listed
-as an expression, which has to give something else on either client.
+A difference has the name that it concerns, so that the reviewed list in `differences.yaml` can
+list names. An entry of the list may be a pattern (`models.*.oneof_*`), and may allow only one
+difference (`rest.A: is no IOBase`). Each entry must match a difference; otherwise the list is out
+of date. A name that behaves differently is listed as an expression, whose results on the two
+clients must differ.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class Difference:
 
     Attributes:
         name: Its path inside the package.
-        what: What a caller of the stock client would find.
+        what: What differs for a caller of the stock client.
     """
 
     name: str
     what: str
 
     def matches(self, pattern: str) -> bool:
-        """Whether an entry of the reviewed list speaks of this difference."""
+        """Whether an entry of the reviewed list allows this difference."""
         if ": " in pattern:
             return fnmatchcase(f"{self.name}: {self.what}", pattern)
         return fnmatchcase(self.name, pattern)
@@ -58,13 +58,13 @@ def _faults(stock: dict[str, Any], ours: dict[str, Any]) -> Iterator[str]:
         if base not in ours.get("bases", ()):
             yield f"is no {base.rpartition('.')[2]}"
     for key in ("wire", "schema", "default", "value"):
-        # A field that has to be given there may have a default here.
+        # A field that is required there may have a default here.
         if stock.get(key) is not None and key in ours and stock[key] != ours[key]:
             yield f"{key} is {ours[key]}, not {stock[key]}"
 
 
 def _parameter_faults(stock: list[dict[str, Any]], ours: list[dict[str, Any]]) -> Iterator[str]:
-    """Yield why a call that the stock signature takes would fail or mean something else here."""
+    """Yield why a call that fits the stock signature would fail or mean something else here."""
     by_name = {parameter["name"]: parameter for parameter in ours}
     kinds = {parameter["kind"] for parameter in ours}
     for place, parameter in enumerate(stock):
@@ -85,16 +85,16 @@ def _parameter_faults(stock: list[dict[str, Any]], ours: list[dict[str, Any]]) -
     for parameter in ours:
         needed = parameter["default"] is None and "VAR" not in parameter["kind"]
         if needed and parameter["name"] not in known:
-            yield f"asks for {parameter['name']} as well"
+            yield f"requires {parameter['name']} as well"
 
 
 def reviewed(path: Path) -> dict[str, str]:
-    """Read the reviewed list: the pattern of each entry and its reason."""
+    """Read the reviewed list: pattern to reason."""
     return _entries(path, "names")
 
 
 def reviewed_behaviour(path: Path) -> dict[str, str]:
-    """Read the reviewed list: each expression that gives something else, and its reason."""
+    """Read the reviewed list: expression with different results to reason."""
     return _entries(path, "expressions")
 
 
@@ -104,16 +104,16 @@ def _entries(path: Path, key: str) -> dict[str, str]:
 
 
 def judge(found: list[Difference], entries: dict[str, str]) -> list[str]:
-    """Say which differences are not in the reviewed list, and which entries nothing needs."""
+    """Return the differences that are not in the reviewed list, and the entries without one."""
     unlisted = [d for d in found if not any(d.matches(pattern) for pattern in entries)]
     unneeded = [pattern for pattern in entries if not any(d.matches(pattern) for d in found)]
     return [f"{d.name}: {d.what}" for d in unlisted] + [
-        f"the reviewed list has {pattern}, which is no difference any more" for pattern in unneeded
+        f"the reviewed list has {pattern}, which is no longer a difference" for pattern in unneeded
     ]
 
 
 def judge_behaviour(expressions: Iterable[str], stock: list[str], ours: list[str]) -> list[str]:
-    """Say which expressions of the reviewed list give the same on both clients."""
+    """Return the expressions of the reviewed list with the same result on both clients."""
     return [
         f"the reviewed list has {expression}, which is {there} on both clients"
         for expression, there, here in zip(expressions, stock, ours, strict=True)

@@ -1,13 +1,13 @@
-"""Prints, as JSON, what a caller of an openapi-generator client can use: its public surface.
+"""Prints the public surface of an openapi-generator client as JSON.
 
-Run in a process of its own, with the package to describe first on the path: the generator's stock
-client and this one have the same name, so that the very same scripts run on either.
+Runs in a process of its own, with the package to describe first on the import path: the stock
+client and this one have the same name, so that the same scripts run on both.
 
-Strategy: import each public module and look at the objects themselves, so that what is described is
-what a caller gets, however it came about. Only one thing is read from the source: which names a
-module has imported from elsewhere (`re`, `Optional`), which are nobody's surface.
+Imports each public module and inspects the objects themselves. The source is read for one purpose:
+to find the names that a module imports from other packages (`re`, `Optional`), which are not its
+surface.
 
-Invariant: the description is flat, one entry a name, so that comparing two is a loop.
+Invariant: the description is flat, one entry per name, so that comparing two is a loop.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from types import ModuleType
 from typing import Any
 
 PACKAGE = "acp_client_v0_1"
-# What a caller knows of a class besides the package's own part of it.
+# Bases outside the package on which a caller may rely.
 FOREIGN_BASES = ("builtins.", "pydantic.", "enum.", "io.")
 
 Entry = dict[str, Any]
@@ -67,7 +67,7 @@ def describe() -> dict[str, Entry]:
 
 
 def add_value(surface: dict[str, Entry], path: str, value: Any, module: ModuleType) -> None:
-    """Describe what a module defines, and name what it only imports."""
+    """Describe a value; of a class that the module only imports, record the name."""
     if inspect.isclass(value) and value.__module__.startswith(PACKAGE):
         surface[path] = {"kind": "class"}
         home = value.__module__
@@ -80,7 +80,7 @@ def add_value(surface: dict[str, Entry], path: str, value: Any, module: ModuleTy
 
 
 def add_class(surface: dict[str, Entry], path: str, cls: type[Any]) -> None:
-    """Describe a class: its bases, members, constructor and what an instance has."""
+    """Describe a class: its bases, members, constructor and the attributes of an instance."""
     surface[path]["bases"] = sorted(
         name
         for base in cls.__mro__[1:]
@@ -111,7 +111,7 @@ def add_class(surface: dict[str, Entry], path: str, cls: type[Any]) -> None:
 
 
 def field_schema(cls: type[Any], wire: str) -> Any:
-    """What JSON a field of a model takes, None for what is no model of the contract."""
+    """The JSON schema of a model's field, None if the class is not a model of the contract."""
     if not cls.__module__.startswith(f"{PACKAGE}.models.") or hasattr(cls, "one_of_schemas"):
         return None
     schema = cls.model_json_schema()
@@ -119,7 +119,7 @@ def field_schema(cls: type[Any], wire: str) -> Any:
 
 
 def plain_schema(schema: Any, definitions: dict[str, Any]) -> Any:
-    """A schema without its notes, enums written out in place."""
+    """A schema without descriptions, with its enums inlined."""
     if isinstance(schema, list):
         return [plain_schema(item, definitions) for item in schema]
     if not isinstance(schema, dict):
@@ -153,7 +153,7 @@ def parameters(function: Callable[..., Any]) -> list[Entry]:
 
 
 def instance_attributes(cls: type[Any]) -> set[str]:
-    """The public attributes of an instance, for classes that can be made from next to nothing."""
+    """The public attributes of an instance, if one can be made with few arguments."""
     made = instance(cls)
     if made is None:
         return set()

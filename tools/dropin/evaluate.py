@@ -1,7 +1,7 @@
-"""Prints, as JSON, what expressions give on an openapi-generator client: its behaviour.
+"""Prints the results of expressions on an openapi-generator client as JSON.
 
-Run in a process of its own, with the package first on the path and the expressions as arguments;
-they see the public names of the package.
+Runs in a process of its own, with the package first on the import path and the expressions as
+arguments; they can use the public names of the package.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ PACKAGE = "acp_client_v0_1"
 
 
 def outcome(expression: str, names: dict[str, Any]) -> str:
-    """What an expression gives; for an error, whose class differs anyway, that there is one."""
+    """The result of an expression; of an error only that there is one, as the classes differ."""
     try:
         return repr(eval(expression, dict(names)))
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):

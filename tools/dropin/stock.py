@@ -1,4 +1,4 @@
-"""The stock client of the contract, made by the pinned generator with its own templates."""
+"""Generates the stock client: the pinned generator's own, with its own templates."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def generate_stock_client(folder: Path, package: str = "acp_client_v0_1") -> None:
-    """Generate it.
+    """Generate the stock client.
 
     Args:
-        folder: where to.
-        package: the name of its package.
+        folder: The folder to write to.
+        package: The name of its package.
 
     Raises:
-        FileNotFoundError: the generator is not installed.
-        subprocess.CalledProcessError: it failed; its output is in the error.
+        FileNotFoundError: The generator is not installed.
+        subprocess.CalledProcessError: The generator failed; its output is in the error.
     """
     program = str(Path(sys.executable).with_name("openapi-generator-cli"))
     arguments = ["-g", "python", "--package-name", package]

@@ -1,4 +1,4 @@
-"""What fails, caught in the ways that openapi-generator's pages show."""
+"""Failing calls, caught in the ways that openapi-generator's pages show."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ unreachable = acp_client_v0_1.ApiClient(
 try:
     acp_client_v0_1.RunsApi(unreachable).get_run(NOWHERE)
 except urllib3.exceptions.HTTPError:
-    print("no answer")
+    print("no response")
 
 for kind in ("ApiTypeError", "ApiValueError", "ApiAttributeError", "ApiKeyError"):
     error = getattr(exceptions, kind)("wrong", path_to_item=["a", 0])

@@ -38,11 +38,13 @@ with acp_client_v0_1.ApiClient(configuration, "x-first", "1", cookie="a=b") as c
         print(runs.get_run(run_id=run.run_id).status.value)
 
     # With status and headers.
-    answer = runs.get_run_with_http_info(run.run_id, _request_timeout=(5, 10.5))
-    print(answer.status_code, answer.headers["content-type"], answer.data.run_id == run.run_id)
-    print(len(answer.raw_data) == int(answer.headers["content-length"]))
-    answer = runs.search_runs_with_http_info({"agent_id": ECHO, "status": "success"})
-    print(answer.status_code, len(answer.data), {type(item).__name__ for item in answer.data})
+    response = runs.get_run_with_http_info(run.run_id, _request_timeout=(5, 10.5))
+    print(
+        response.status_code, response.headers["content-type"], response.data.run_id == run.run_id
+    )
+    print(len(response.raw_data) == int(response.headers["content-length"]))
+    response = runs.search_runs_with_http_info({"agent_id": ECHO, "status": "success"})
+    print(response.status_code, len(response.data), {type(item).__name__ for item in response.data})
 
     # urllib3's response, unread.
     response = runs.get_run_without_preload_content(run.run_id, _headers={"x-call": "3"})

@@ -24,10 +24,10 @@ parts = client.param_serialize(
     body=RunCreate(agent_id=ECHO, input={"message": "Hello"}),
 )
 print(parts[0], parts[1].removeprefix(sys.argv[1]), parts[3], sorted(parts[2]))
-answer = client.call_api(*parts)
-print(answer.status, answer.getheader("Content-Type"), answer.getheader("x-none", "default"))
-answer.read()
-reply = client.response_deserialize(answer, {"200": "Run", "404": "str"})
+response = client.call_api(*parts)
+print(response.status, response.getheader("Content-Type"), response.getheader("x-none", "default"))
+response.read()
+reply = client.response_deserialize(response, {"200": "Run", "404": "str"})
 run = reply.data
 print(reply.status_code, type(run).__name__, run.agent_id, run.creation.input)
 
@@ -37,22 +37,22 @@ parts = client.param_serialize(
     path_params={"run_id": run.run_id},
     query_params=[("block_timeout", 10)],
 )
-answer = client.call_api(*parts, _request_timeout=20)
-answer.read()
-output = client.response_deserialize(answer, {"2XX": "RunOutput"}).data
+response = client.call_api(*parts, _request_timeout=20)
+response.read()
+output = client.response_deserialize(response, {"2XX": "RunOutput"}).data
 print(type(output.actual_instance).__name__)
 
 parts = client.param_serialize("GET", "/runs/{run_id}", {"run_id": "a b/c"}, [("x", True)])
 print(parts[1].removeprefix(sys.argv[1]))
-answer = client.call_api(*parts)
-answer.read()
+response = client.call_api(*parts)
+response.read()
 try:
-    client.response_deserialize(answer, {"404": "str", "422": "str"})
+    client.response_deserialize(response, {"404": "str", "422": "str"})
 except ApiException as error:
     print(error.status, type(error).__name__)
 
-answer = client.call_api("GET", sys.argv[1] + "/runs/" + run.run_id)
-print(client.deserialize(answer.read().decode(), "Run", "application/json").run_id == run.run_id)
+response = client.call_api("GET", sys.argv[1] + "/runs/" + run.run_id)
+print(client.deserialize(response.read().decode(), "Run", "application/json").run_id == run.run_id)
 created = client.deserialize('[{"agent_id": "a"}]', "List[RunCreate]", "application/json")
 print(created == [RunCreate(agent_id="a")])
 print(client.deserialize('{"a": 1}', "Dict[str, object]", None))
@@ -118,6 +118,6 @@ print(client.parameters_to_url_query([("o", {"a": 1}), ("n", 1.5)], None))
 print(client.select_header_accept([]), client.select_header_content_type(["text/a", "text/b"]))
 print(client.select_header_content_type(["text/a", "application/vnd+JSON"]))
 print(client.client_side_validation, client.default_headers["x-first"], client.cookie)
-answer = acp_client_v0_1.ApiResponse(status_code=200, data=1, raw_data=b"1")
-print(answer.status_code, answer.headers, answer.data, answer.raw_data)
+response = acp_client_v0_1.ApiResponse(status_code=200, data=1, raw_data=b"1")
+print(response.status_code, response.headers, response.data, response.raw_data)
 print(isinstance(run, Run), acp_client_v0_1.ApiResponse is type(reply) or type(reply).__name__)
