@@ -25,9 +25,8 @@ from typing import Any, TypeAlias
 
 from pydantic_core import from_json, to_json
 
+from acp_client_v0_1.testing._values import check_type, json_object
 from acp_client_v0_1.testing.context import AgentContext
-from acp_client_v0_1.testing.field_types import check_type
-from acp_client_v0_1.testing.json_values import json_object
 
 __all__ = [
     "AgentDefinition",

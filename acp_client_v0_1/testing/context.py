@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
-from acp_client_v0_1.testing.json_values import json_object
+from acp_client_v0_1.testing._values import json_object
 
 __all__ = ["AgentContext", "RunCancelled", "ThreadState"]
 

@@ -18,17 +18,17 @@ from typing import Any
 
 from typing_extensions import Self
 
-from acp_client_v0_1.testing.access import base_path_of, required_headers
+from acp_client_v0_1.testing._server.app import create_app
+from acp_client_v0_1.testing._server.engine import Engine
+from acp_client_v0_1.testing._server.gate import base_path_of, required_headers
+from acp_client_v0_1.testing._server.injection import FaultInjection
+from acp_client_v0_1.testing._server.records import RunRecord
+from acp_client_v0_1.testing._server.runner import Runner
+from acp_client_v0_1.testing._server.store import Store
 from acp_client_v0_1.testing.agents import AgentDefinition, AgentFunction, JsonObject
-from acp_client_v0_1.testing.app import create_app
 from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS
-from acp_client_v0_1.testing.engine import Engine
-from acp_client_v0_1.testing.fault_injection import FaultInjection
 from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest, RequestLog
 from acp_client_v0_1.testing.quirks import Quirks
-from acp_client_v0_1.testing.records import RunRecord
-from acp_client_v0_1.testing.runner import Runner
-from acp_client_v0_1.testing.store import Store
 from acp_client_v0_1.testing.webhooks import WebhookDelivery, Webhooks
 
 __all__ = ["LocalServer"]

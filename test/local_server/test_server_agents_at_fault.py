@@ -23,9 +23,9 @@ from acp_client_v0_1.testing import (
     LocalServer,
     RunCancelled,
 )
-from acp_client_v0_1.testing.engine import Engine
+from acp_client_v0_1.testing._server.engine import Engine
+from acp_client_v0_1.testing._server.store import Store
 from acp_client_v0_1.testing.quirks import Quirks
-from acp_client_v0_1.testing.store import Store
 
 Json = dict[str, Any]
 NAN = float("nan")

@@ -273,7 +273,7 @@ class TestBreaks:
 def test_no_fault_holds_up_the_end(
     fault: Fault, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("acp_client_v0_1.testing.runner._GRACE_SECONDS", 8)
+    monkeypatch.setattr("acp_client_v0_1.testing._server.runner._GRACE_SECONDS", 8)
     with LocalServer() as server:
         wire = Wire(server.url)
         server.faults.add(fault)

@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from acp_client_v0_1._http.headers import TOKEN
-from acp_client_v0_1.testing.refusal import Refusal
+from acp_client_v0_1.testing._server.responses import Refusal
 
 __all__ = ["KeyCheck", "base_path_of", "required_headers"]
 

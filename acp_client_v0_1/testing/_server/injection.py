@@ -15,9 +15,9 @@ from urllib.parse import parse_qsl, urlencode
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from acp_client_v0_1.testing.answers import JsonResponse
+from acp_client_v0_1.testing._server.responses import JsonResponse
+from acp_client_v0_1.testing._server.wire import WireTransport
 from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest, RequestLog
-from acp_client_v0_1.testing.wire import WireTransport
 
 __all__ = ["FaultInjection"]
 

@@ -16,7 +16,7 @@ import threading
 import uvicorn
 from starlette.types import ASGIApp
 
-from acp_client_v0_1.testing.wire import Meter, WireProtocol
+from acp_client_v0_1.testing._server.wire import Meter, WireProtocol
 
 __all__ = ["Runner"]
 

@@ -16,20 +16,24 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from typing import cast
 
-from acp_client_v0_1.testing.agents import AgentDefinition, Interrupt, JsonObject
+from acp_client_v0_1.testing._server.records import RunRecord, ThreadRecord
+from acp_client_v0_1.testing._server.responses import Refusal
+from acp_client_v0_1.testing._server.store import Store
+from acp_client_v0_1.testing._server.validation import check_against_schema, with_whole_numbers
+from acp_client_v0_1.testing._values import json_object
+from acp_client_v0_1.testing.agents import AgentDefinition, AgentError, Interrupt, JsonObject
 from acp_client_v0_1.testing.context import AgentContext, RunCancelled
-from acp_client_v0_1.testing.failures import Failure, failure_of, timed_out
-from acp_client_v0_1.testing.json_values import json_object
-from acp_client_v0_1.testing.records import RunRecord, ThreadRecord
-from acp_client_v0_1.testing.refusal import Refusal
-from acp_client_v0_1.testing.store import Store
-from acp_client_v0_1.testing.validation import check_against_schema, with_whole_numbers
 
 __all__ = ["Engine"]
 
 _CLOSE_SECONDS = 2.0
+
+# `errcode` of a RunError whose agent gave none.
+_EXCEPTION_ERRCODE = 1
+_TIMEOUT_ERRCODE = 2
 
 
 class Engine:
@@ -195,7 +199,7 @@ class Engine:
         try:
             self._finish(run, stretch, self._follow(run, stretch, step()))
         except BaseException as error:  # noqa: BLE001 - whatever an agent raises is the outcome
-            self._fail(run, stretch, failure_of(error))
+            self._fail(run, stretch, _failure_of(error))
         finally:
             if timer is not None:
                 timer.cancel()
@@ -259,7 +263,7 @@ class Engine:
                 return
         _close(generator)
 
-    def _fail(self, run: RunRecord, stretch: int, failure: Failure) -> None:
+    def _fail(self, run: RunRecord, stretch: int, failure: _Failure) -> None:
         with self._store.lock:
             if _overtaken(run, stretch):
                 return
@@ -274,7 +278,7 @@ class Engine:
     def _time_out(self, run: RunRecord, stretch: int) -> None:
         description = f"not done after {run.agent.timeout} s"
         with self._store.lock:
-            self._fail(run, stretch, timed_out(description))
+            self._fail(run, stretch, _timed_out(description))
             if run.status == "timeout":
                 run.cancelled.set()
 
@@ -338,3 +342,49 @@ def _wake(run: RunRecord) -> None:
 
 def _name(run: RunRecord) -> str:
     return f"the agent {run.agent.name} of run {run.run_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """The end of a run without a result: its RunStatus, and two fields of its RunError."""
+
+    status: str
+    errcode: int
+    description: str
+
+
+def _timed_out(description: str) -> _Failure:
+    return _Failure("timeout", _TIMEOUT_ERRCODE, description)
+
+
+def _failure_of(error: BaseException) -> _Failure:
+    """Return what an agent's exception makes of its run; `sys.exit()` is one as well.
+
+    It has to become words that JSON can carry: a run whose failure cannot be sent would stay
+    pending without end.
+    """
+    if isinstance(error, RunCancelled):
+        return _Failure("error", _EXCEPTION_ERRCODE, "the run was cancelled")
+    if isinstance(error, AgentError):
+        return _failure_of_agent_error(error)
+    if isinstance(error, TimeoutError):
+        return _timed_out(_text(error) or "timed out")
+    return _Failure("error", _EXCEPTION_ERRCODE, f"{type(error).__name__}: {_text(error)}")
+
+
+def _failure_of_agent_error(error: AgentError) -> _Failure:
+    try:
+        # A subclass may have skipped the constructor's checks, or changed what they saw.
+        sound = AgentError(error.errcode, error.description)
+    except (AttributeError, TypeError, ValueError) as fault:
+        return _failure_of(fault)
+    return _Failure("error", sound.errcode, sound.description)
+
+
+def _text(error: BaseException) -> str:
+    """Return an exception's text; what UTF-8 has no bytes for is escaped."""
+    try:
+        text = str(error)
+    except Exception as fault:  # noqa: BLE001 - it is the agent's own code that fails here
+        text = f"(its text raises {type(fault).__name__})"
+    return text.encode("utf-8", "backslashreplace").decode()

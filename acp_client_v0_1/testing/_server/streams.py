@@ -16,9 +16,9 @@ from sse_starlette import ServerSentEvent
 from starlette.types import Receive
 from typing_extensions import Self
 
+from acp_client_v0_1.testing._server.records import RunRecord
+from acp_client_v0_1.testing._server.store import Store
 from acp_client_v0_1.testing.quirks import Quirks
-from acp_client_v0_1.testing.records import RunRecord
-from acp_client_v0_1.testing.store import Store
 
 __all__ = ["RunStream", "Watch", "settled"]
 

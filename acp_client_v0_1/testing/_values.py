@@ -1,4 +1,4 @@
-"""What JSON can say: Python's values go out, and numbers come in, only as JSON has them.
+"""Checks of values that users of the local server give: their types, and what JSON can say.
 
 pydantic writes NaN and the infinities as bare words, which are no JSON (RFC 8259, 6), and reads a
 number that is too large for a float as infinity, which it would then write.
@@ -12,7 +12,24 @@ from typing import Any, cast
 
 from pydantic_core import from_json, to_json
 
-__all__ = ["json_object", "number_fault"]
+__all__ = ["check_type", "json_object", "number_fault"]
+
+
+def check_type(what: str, value: object, *kinds: type | None) -> None:
+    """Refuse a value of none of the types; True and False are no numbers here.
+
+    Args:
+        what: How the error begins.
+        value: The value.
+        *kinds: The types; None for None.
+
+    Raises:
+        TypeError: The value is of another type.
+    """
+    types = tuple(type(None) if kind is None else kind for kind in kinds)
+    if isinstance(value, bool) or not isinstance(value, types):
+        wanted = " or ".join("None" if kind is None else kind.__name__ for kind in kinds)
+        raise TypeError(f"{what} must be of type {wanted}, not {type(value).__name__}")
 
 
 def json_object(value: object, what: str) -> dict[str, Any]:

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
+from acp_client_v0_1.testing._server.records import RunRecord, ThreadRecord
+from acp_client_v0_1.testing._server.responses import Refusal
 from acp_client_v0_1.testing.agents import AgentDefinition, JsonObject
 from acp_client_v0_1.testing.quirks import Quirks
-from acp_client_v0_1.testing.records import RunRecord, ThreadRecord
-from acp_client_v0_1.testing.refusal import Refusal
-from acp_client_v0_1.testing.search import has_metadata
 
-__all__ = ["Store"]
+__all__ = ["Store", "json_equal"]
 
 T = TypeVar("T")
 
@@ -139,7 +138,7 @@ class Store:
                 for run in self._in_order(self.runs)
                 if (status is None or run.status == status)
                 and (agent_id is None or run.agent.agent_id == agent_id)
-                and (not metadata or has_metadata(run.creation.get("metadata"), metadata))
+                and (not metadata or _has_metadata(run.creation.get("metadata"), metadata))
             )
             return [run.to_wire() for run in _page(found, limit, offset)]
 
@@ -157,7 +156,7 @@ class Store:
                 thread
                 for thread in self._in_order(self.threads)
                 if agent_id in (None, thread.agent_id)
-                and (not metadata or has_metadata(thread.metadata, metadata))
+                and (not metadata or _has_metadata(thread.metadata, metadata))
             )
             return [thread.to_wire() for thread in _page(found, limit, offset)]
 
@@ -214,3 +213,27 @@ def _found(records: dict[str, T], identifier: str, kind: str) -> T:
     if identifier not in records:
         raise Refusal(404, f"no {kind} has the id {identifier!r}")
     return records[identifier]
+
+
+def json_equal(one: Any, other: Any) -> bool:
+    """Tell whether two JSON values are the same; unlike Python's, 1 and true differ.
+
+    Args:
+        one: A value as JSON has it.
+        other: Another one.
+    """
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, dict) and isinstance(other, dict):
+        left, right = cast("dict[str, Any]", one), cast("dict[str, Any]", other)
+        return left.keys() == right.keys() and all(json_equal(left[k], right[k]) for k in left)
+    if isinstance(one, list) and isinstance(other, list):
+        items, others = cast("list[object]", one), cast("list[object]", other)
+        return len(items) == len(others) and all(map(json_equal, items, others))
+    return bool(one == other)
+
+
+def _has_metadata(present: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> bool:
+    """Tell whether every wanted key is there with an equal value; nested ones equal as a whole."""
+    present = present or {}
+    return all(key in present and json_equal(present[key], wanted[key]) for key in wanted)

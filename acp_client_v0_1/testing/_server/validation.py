@@ -12,8 +12,8 @@ from typing import Any, TypeVar, cast
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
-from acp_client_v0_1.testing.json_values import number_fault
-from acp_client_v0_1.testing.refusal import Refusal
+from acp_client_v0_1.testing._server.responses import Refusal
+from acp_client_v0_1.testing._values import number_fault
 
 __all__ = ["block_seconds", "check_against_schema", "checked", "json_body", "with_whole_numbers"]
 

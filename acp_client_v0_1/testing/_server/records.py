@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
+from acp_client_v0_1.testing._values import json_object
 from acp_client_v0_1.testing.agents import AgentDefinition, JsonObject
 from acp_client_v0_1.testing.context import AgentContext, ThreadState
-from acp_client_v0_1.testing.json_values import json_object
 
 __all__ = ["RunRecord", "ThreadRecord"]
 

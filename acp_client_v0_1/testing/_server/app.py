@@ -22,20 +22,19 @@ from acp_client_v0_1.models.run_create import RunCreate
 from acp_client_v0_1.models.run_search_request import RunSearchRequest
 from acp_client_v0_1.models.thread_create import ThreadCreate
 from acp_client_v0_1.models.thread_search_request import ThreadSearchRequest
-from acp_client_v0_1.testing.access import KeyCheck
-from acp_client_v0_1.testing.agents import JsonObject
-from acp_client_v0_1.testing.answers import JsonResponse
-from acp_client_v0_1.testing.engine import Engine
-from acp_client_v0_1.testing.records import RunRecord, ThreadRecord
-from acp_client_v0_1.testing.refusal import Refusal
-from acp_client_v0_1.testing.store import Store
-from acp_client_v0_1.testing.streams import RunStream, settled
-from acp_client_v0_1.testing.validation import (
+from acp_client_v0_1.testing._server.engine import Engine
+from acp_client_v0_1.testing._server.gate import KeyCheck
+from acp_client_v0_1.testing._server.records import RunRecord, ThreadRecord
+from acp_client_v0_1.testing._server.responses import JsonResponse, Refusal
+from acp_client_v0_1.testing._server.store import Store
+from acp_client_v0_1.testing._server.streams import RunStream, settled
+from acp_client_v0_1.testing._server.validation import (
     block_seconds,
     check_against_schema,
     checked,
     json_body,
 )
+from acp_client_v0_1.testing.agents import JsonObject
 from acp_client_v0_1.testing.webhooks import webhook_target
 
 __all__ = ["create_app"]
