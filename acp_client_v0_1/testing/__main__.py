@@ -34,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
             port=options.port,
             api_key=dict(options.api_key),
             base_path=options.base_path,
+            allowed_hosts=options.allowed_host,
         )
     except ValueError as error:
         parser.error(str(error))
@@ -72,6 +73,13 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME=VALUE",
         help="header that each request must have, such as x-api-key=secret; may be repeated",
+    )
+    parser.add_argument(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="name of this machine that clients use, beside localhost; may be repeated",
     )
     return parser
 

@@ -1,7 +1,7 @@
-"""The opt-in pytest fixture `acp_server`.
+"""The opt-in pytest fixtures `acp_server` and `acp_client`.
 
-The top-level conftest.py asks for it, `pytest_plugins = ["acp_client_v0_1.testing.pytest_plugin"]`,
-since pytest allows `pytest_plugins` in no other; or the command line, with `-p` and that name.
+`pytest_plugins = ["acp_client_v0_1.testing.pytest_plugin"]` in the top-level conftest.py enables
+them (pytest allows it in no other), or `-p` with that name on the command line.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from acp_client_v0_1.api_client import ApiClient
+from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.testing.server import LocalServer
 
-__all__ = ["acp_server"]
+__all__ = ["acp_client", "acp_server"]
 
 
 @pytest.fixture
@@ -20,3 +22,10 @@ def acp_server() -> Iterator[LocalServer]:
     """A local ACP 0.1 server, fresh for the test."""
     with LocalServer() as server:
         yield server
+
+
+@pytest.fixture
+def acp_client(acp_server: LocalServer) -> Iterator[ApiClient]:
+    """An ApiClient of the test's local server, with default settings; closed after the test."""
+    with ApiClient(Configuration(host=acp_server.url)) as client:
+        yield client

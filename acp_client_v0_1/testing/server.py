@@ -18,9 +18,9 @@ from typing import Any
 
 from typing_extensions import Self
 
-from acp_client_v0_1.testing._server.app import create_app
+from acp_client_v0_1.testing._server.app import Application
 from acp_client_v0_1.testing._server.engine import Engine
-from acp_client_v0_1.testing._server.gate import base_path_of, required_headers
+from acp_client_v0_1.testing._server.gate import Gate, base_path_of, required_headers
 from acp_client_v0_1.testing._server.injection import FaultInjection
 from acp_client_v0_1.testing._server.records import RunRecord
 from acp_client_v0_1.testing._server.runner import Runner
@@ -51,6 +51,9 @@ class LocalServer:
         api_key: A header that each request must have, as a pair of name and value, or several as
             a mapping; a request without them is answered 401. None to answer everybody.
         base_path: The path that the server lives below, such as "/acp/v0".
+        allowed_hosts: Names, without port, that a request's `Host` may have besides those of the
+            loopback interface and the address it reached; any other is answered 421, since a page
+            whose name resolves to this machine could send it.
         quirks: How it departs from its tidy defaults.
 
     Attributes:
@@ -58,7 +61,7 @@ class LocalServer:
 
     Raises:
         ValueError: `port` or `ping` cannot be, `api_key` cannot be a header, `base_path` is no
-            plain path, or two agents have the same id.
+            plain path, `allowed_hosts` has what is no name, or two agents have the same id.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class LocalServer:
         webhook_hosts: Collection[str] = (),
         api_key: Mapping[str, str] | tuple[str, str] | None = None,
         base_path: str = "",
+        allowed_hosts: Collection[str] = (),
         quirks: Quirks = _TIDY,
     ) -> None:
         if not 0 <= port <= 65535:
@@ -88,8 +92,9 @@ class LocalServer:
         self._log = RequestLog()
         self.faults: Faults = Faults()
         keys = required_headers(api_key)
-        app = create_app(self._store, self._engine, ping, self._base_path, keys)
-        self._app = FaultInjection(app, self.faults, self._log, self._base_path)
+        operations = Application(self._store, self._engine, ping, self._base_path, keys)
+        faulty = FaultInjection(operations, self.faults, self._log, self._base_path)
+        self._app = Gate(faulty, {host, *allowed_hosts})
         self._runner: Runner | None = None
         self._accepted_before = 0
 

@@ -1,14 +1,18 @@
-"""A server that wants a key, below a base path."""
+"""Who and what is let in: keys, the base path, hosts, and the size of bodies."""
 
 from __future__ import annotations
 
+import json
 import re
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import urllib3
@@ -108,6 +112,116 @@ def test_the_client_finds_its_way() -> None:
                 ThreadsApi(client).get_thread("x")
 
 
+def status_line_and_body(server: LocalServer, request: bytes) -> tuple[int, str]:
+    """Send bytes, and read the one response that closes the connection."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(request)
+        received = b"".join(iter(lambda: connection.recv(65536), b""))
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert b"connection: close" in head.lower()
+    return int(head[9:12]), json.loads(body)
+
+
+CREATION = json.dumps({"agent_id": ECHO_AGENT_ID}).encode()
+
+
+def creation_for(host: str) -> bytes:
+    head = f"POST /runs HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(CREATION)}\r\n\r\n".encode() + CREATION
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:{port}",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        "evil.example:127.0.0.1",
+        "192.0.2.1",
+        "128.0.0.1",
+        "[::2]:{port}",
+        "localhost@evil.example",
+        "",
+    ],
+)
+def test_a_request_for_another_host_is_refused(host: str) -> None:
+    with LocalServer() as server:
+        name = host.format(port=server.port)
+        status, message = status_line_and_body(server, creation_for(name))
+        assert status == 421
+        assert message.startswith(f"Host: {name!r} is not this server")
+        # It is not recorded, a fault does not see it, and nothing was done.
+        assert (server.runs, server.requests) == ((), ())
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "LocalHost.:{port}",
+        "acp.localhost:{port}",
+        "127.0.0.1",
+        "127.1.2.3:1",
+        "[::1]:{port}",
+        "acp.example",
+        "ACP.example:443",
+        "[2001:db8::1]",
+    ],
+)
+def test_a_request_for_this_host_is_let_in(host: str, caller_for: CallerFor) -> None:
+    with LocalServer(allowed_hosts=["acp.Example", "2001:db8::1"]) as server:
+        call = caller_for(server)
+        assert call("GET", AGENT, Host=host.format(port=server.port)).status == 200
+
+
+def test_the_address_that_a_server_on_all_addresses_was_reached_at_is_its_own() -> None:
+    with LocalServer(host="0.0.0.0") as server, urllib3.PoolManager(retries=False) as pool:
+        url = f"http://127.0.0.1:{server.port}{AGENT}"
+        statuses = [
+            pool.request("GET", url, headers={"Host": host}, timeout=5).status
+            for host in ("127.0.0.1", "0.0.0.0", "192.0.2.1")
+        ]
+        assert statuses == [200, 200, 421]
+
+
+def test_a_body_of_any_size_that_is_only_declared_is_refused_at_once() -> None:
+    head = b"POST /runs HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n{"
+    with LocalServer() as server:
+        began = time.monotonic()
+        status, message = status_line_and_body(server, head % 10**19)
+        assert (status, message) == (413, "the body is larger than 67108864 bytes")
+        assert time.monotonic() - began < 8
+        assert server.requests == ()
+
+
+def test_a_body_that_grows_too_large_is_refused_and_not_kept(
+    monkeypatch: pytest.MonkeyPatch, caller_for: CallerFor
+) -> None:
+    monkeypatch.setattr("acp_client_v0_1.testing._server.gate._LARGEST_BODY", 100_000)
+    with LocalServer() as server:
+        call = caller_for(server)
+        # All of it is read, so that the response is not lost in a reset.
+        pieces = (b"x" * 10_000 for _ in range(300))
+        headers = {"Content-Type": "application/json"}
+        answer = call.pool.request("POST", call.url + "/runs", body=pieces, headers=headers)
+        assert answer.status == 413
+        assert server.requests == ()
+        largest = json.dumps({"agent_id": "x", "input": {"text": ""}}).encode()
+        largest = largest.replace(b'""', b'"%s"' % (b"x" * (100_000 - len(largest))))
+        assert call("POST", "/runs", largest).status == 404
+        assert call("POST", "/runs", largest + b" ").status == 413
+        assert [len(request.body) for request in server.requests] == [100_000]
+
+
+def test_an_id_may_hold_whatever_a_path_can_carry(caller_for: CallerFor) -> None:
+    with LocalServer([]) as server:
+        for agent_id in ("a/b", "a b?c", "search/x", "é"):
+            server.register(lambda input, config, context: {}, agent_id=agent_id)
+            path = f"/agents/{quote(agent_id, safe='')}"
+            assert caller_for(server).ok("GET", path)["agent_id"] == agent_id
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -123,6 +237,10 @@ def test_the_client_finds_its_way() -> None:
         {"api_key": ("x-api-key", "a\n")},
         {"api_key": {"x-api-key": " a"}},
         {"api_key": "secret"},
+        {"allowed_hosts": ["acp.example:80"]},
+        {"allowed_hosts": [""]},
+        {"allowed_hosts": ["http://acp.example"]},
+        {"allowed_hosts": ["[::1]"]},
     ],
 )
 def test_what_no_request_could_have_is_refused(wrong: dict[str, Any]) -> None:
@@ -133,6 +251,7 @@ def test_what_no_request_could_have_is_refused(wrong: dict[str, Any]) -> None:
 def test_both_are_options_of_the_shell_command() -> None:
     command = [sys.executable, "-m", "acp_client_v0_1.testing", "--port", "0"]
     options = ["--base-path", "/acp/v0", "--api-key", "x-api-key=a=b", "--api-key", "x-tenant=c"]
+    options += ["--allowed-host", "acp.example"]
     with subprocess.Popen(
         [*command, *options], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -145,7 +264,7 @@ def test_both_are_options_of_the_shell_command() -> None:
                 "Each request needs the header x-api-key.\n",
                 "Each request needs the header x-tenant.\n",
             ]
-            headers = {"x-api-key": "a=b", "x-tenant": "c"}
+            headers = {"x-api-key": "a=b", "x-tenant": "c", "Host": "acp.example"}
             with urllib3.PoolManager(retries=False) as pool:
                 assert pool.request("GET", url[1] + AGENT, timeout=5).status == 401
                 assert pool.request("GET", url[1] + AGENT, headers=headers, timeout=5).status == 200
@@ -161,6 +280,7 @@ def test_both_are_options_of_the_shell_command() -> None:
     [
         (["--api-key", "secret"], "argument --api-key: write it as NAME=VALUE"),
         (["--api-key", "x-api-key="], "api_key: the value of x-api-key cannot be"),
+        (["--allowed-host", "a:1"], "allowed_hosts: 'a:1' is not"),
         (["--base-path", "acp"], 'base_path must be a path such as "/acp/v0"'),
     ],
 )

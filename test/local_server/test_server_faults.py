@@ -30,7 +30,7 @@ class Wire:
         self.socket = socket.create_connection((parts.hostname, parts.port), timeout=5)
 
     def send(self, method: str, path: str, body: bytes = b"") -> None:
-        head = f"{method} {path} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
+        head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         self.socket.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
 
     def until_closed(self) -> bytes:
@@ -330,7 +330,7 @@ class TestLate:
         server.faults.add(Fault(late=0, cut="close"))
         wire.send("GET", f"/runs/{run_id}/output?block_timeout=60")
         assert wire.until_closed() == b""
-        assert eventually(lambda: not server._app._late, 5)
+        assert eventually(lambda: not server._app._app._late, 5)
 
     def test_a_server_that_stops_forgets_it(self, wire: Wire, server: LocalServer) -> None:
         server.faults.add(Fault(late=60))
@@ -339,7 +339,7 @@ class TestLate:
         began = time.monotonic()
         server.restart()
         assert time.monotonic() - began < 4
-        assert (server.runs, server._app._late) == ((), set())
+        assert (server.runs, server._app._app._late) == ((), set())
 
 
 class TestShare:

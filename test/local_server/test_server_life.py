@@ -221,19 +221,29 @@ def test_the_shell_command_says_when_the_port_is_taken(server: LocalServer) -> N
     assert "cannot listen" in ended.stderr
 
 
-def test_the_fixture_is_there_for_who_asks(
+def test_the_fixtures_are_there_for_those_who_ask(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     pytester.makeconftest('pytest_plugins = ["acp_client_v0_1.testing.pytest_plugin"]')
     pytester.makepyfile(
         """
+        from acp_client_v0_1 import RunsApi
+
         def test_it(acp_server):
             assert acp_server.url.startswith("http://127.0.0.1:")
             assert acp_server.connections_open == 0
+
+        def test_a_client(acp_client, acp_server):
+            assert acp_client.configuration.host == acp_server.url
+            assert RunsApi(acp_client).search_runs({}) == []
+            assert acp_server.connections_open == 1
+
+        def test_a_client_alone(acp_client):
+            assert RunsApi(acp_client).search_runs({}) == []
         """
     )
-    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=3)
 
 
 def test_the_fixture_is_there_without_a_conftest_at_the_top(

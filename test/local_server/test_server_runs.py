@@ -176,7 +176,13 @@ def test_an_unknown_id_is_404_and_named(call: Any, method: str, path: str, body:
         ("GET", "/runs/x/", 404),
         ("PUT", "/runs", 405),
         ("DELETE", "/runs/x/output", 405),
-        ("GET", "/agents/search", 404),
+        ("GET", "/agents/search", 405),
+        ("GET", "/runs/search", 405),
+        ("DELETE", "/runs/search", 405),
+        ("GET", "/threads", 405),
+        ("DELETE", "/threads/search", 405),
+        ("GET", "/runs//output", 404),
+        ("OPTIONS", "/runs", 405),
     ],
 )
 def test_unknown_routes_answer_with_a_json_string_too(

@@ -1,21 +1,20 @@
-"""The routes of ACP 0.1: from a request to the engine and back.
+"""The operations of ACP 0.1: from a request to the engine and back.
 
-A handler is one operation of the contract and bears its name. Everything it asks of the engine is
+A handler is one operation of the contract and bears its name. Whatever it wants of the engine is
 quick, so all of them run in the event loop; only the two that wait, wait in streams.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
+from urllib.parse import unquote
 
 from pydantic import BaseModel
 from sse_starlette import EventSourceResponse
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route, Router
+from starlette.types import Receive, Scope, Send
 
 from acp_client_v0_1.models.agent_search_request import AgentSearchRequest
 from acp_client_v0_1.models.run_create import RunCreate
@@ -23,7 +22,7 @@ from acp_client_v0_1.models.run_search_request import RunSearchRequest
 from acp_client_v0_1.models.thread_create import ThreadCreate
 from acp_client_v0_1.models.thread_search_request import ThreadSearchRequest
 from acp_client_v0_1.testing._server.engine import Engine
-from acp_client_v0_1.testing._server.gate import KeyCheck
+from acp_client_v0_1.testing._server.gate import BODY, check_keys
 from acp_client_v0_1.testing._server.records import RunRecord, ThreadRecord
 from acp_client_v0_1.testing._server.responses import JsonResponse, Refusal
 from acp_client_v0_1.testing._server.store import Store
@@ -37,17 +36,15 @@ from acp_client_v0_1.testing._server.validation import (
 from acp_client_v0_1.testing.agents import JsonObject
 from acp_client_v0_1.testing.webhooks import webhook_target
 
-__all__ = ["create_app"]
+__all__ = ["Application"]
 
 M = TypeVar("M", bound=BaseModel)
-_Handler = Callable[[Request], Awaitable[Response]]
-_Search = AgentSearchRequest | RunSearchRequest | ThreadSearchRequest
+_Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+_Search: TypeAlias = AgentSearchRequest | RunSearchRequest | ThreadSearchRequest
 
 
-def create_app(
-    store: Store, engine: Engine, ping: float, base_path: str, required_headers: Mapping[str, str]
-) -> Starlette:
-    """Return the ASGI application.
+class Application:
+    """The ASGI application, without faults.
 
     Args:
         store: What the server knows.
@@ -56,33 +53,52 @@ def create_app(
         base_path: The path that those of the operations begin with, "" for none.
         required_headers: Name and value of each header that a request must have.
     """
-    operations = _Operations(store, engine, ping)
-    routes = (
-        ("POST", "/runs", operations.create_run),
-        ("POST", "/runs/search", operations.search_runs),
-        ("GET", "/runs/{run_id}", operations.get_run),
-        ("POST", "/runs/{run_id}", operations.resume_run),
-        ("DELETE", "/runs/{run_id}", operations.delete_run),
-        ("GET", "/runs/{run_id}/output", operations.get_run_output),
-        ("GET", "/runs/{run_id}/stream", operations.get_run_stream),
-        ("GET", "/runs/{run_id}/threadstate", operations.get_run_threadstate),
-        ("POST", "/agents/search", operations.search_agents),
-        ("GET", "/agents/{agent_id}", operations.get_agent_by_id),
-        ("GET", "/agents/{agent_id}/descriptor", operations.get_acp_descriptor_by_id),
-        ("POST", "/threads", operations.create_thread),
-        ("POST", "/threads/search", operations.search_threads),
-        ("GET", "/threads/{thread_id}", operations.get_thread),
-        ("DELETE", "/threads/{thread_id}", operations.delete_thread),
-        ("GET", "/threads/{thread_id}/state", operations.get_thread_state),
-        ("GET", "/threads/{thread_id}/history", operations.get_thread_history),
-    )
-    operations_app = KeyCheck(Router(_merged(routes), redirect_slashes=False), required_headers)
-    app = Starlette(
-        routes=[Mount(base_path, app=operations_app)],
-        exception_handlers={Refusal: _refused, HTTPException: _no_such_route},
-    )
-    app.router.redirect_slashes = False
-    return app
+
+    def __init__(
+        self,
+        store: Store,
+        engine: Engine,
+        ping: float,
+        base_path: str,
+        required_headers: Mapping[str, str],
+    ) -> None:
+        self._operations = _Operations(store, engine, ping).by_path()
+        self._base_path = base_path
+        self._required_headers = required_headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Respond to one request."""
+        request = Request(scope, receive)
+        try:
+            response = await self._handler(request)(request)
+        except Refusal as refusal:
+            response = JsonResponse(refusal.message, refusal.status, refusal.headers)
+        await response(scope, receive, send)
+
+    def _handler(self, request: Request) -> _Handler:
+        """Return the operation of a request, and note the id in its path.
+
+        Raises:
+            Refusal: 401 without the keys, 404 for a path and 405 for a method that is not served.
+        """
+        method, path = request.method, request.url.path
+        # Still percent-encoded, so that an id may hold a slash.
+        raw_path: str = request.scope["raw_path"].decode("latin-1")
+        if not raw_path.startswith(self._base_path + "/"):
+            raise Refusal(404, f"{method} {path}: Not Found")
+        check_keys(request.headers, self._required_headers)
+        kind, *rest = raw_path[len(self._base_path) + 1 :].split("/")
+        handlers = self._operations.get((kind, *rest))
+        if handlers is None and rest and rest[0]:
+            request.scope["path_params"] = {"id": unquote(rest[0])}
+            handlers = self._operations.get((kind, "*", *rest[1:]))
+        if handlers is None:
+            raise Refusal(404, f"{method} {path}: Not Found")
+        handler = handlers.get("GET" if method == "HEAD" else method)
+        if handler is None:
+            allowed = ", ".join([*handlers, "HEAD"] if "GET" in handlers else handlers)
+            raise Refusal(405, f"{method} {path}: Method Not Allowed", {"Allow": allowed})
+        return handler
 
 
 class _Operations:
@@ -91,10 +107,33 @@ class _Operations:
         self._engine = engine
         self._ping = ping
 
+    def by_path(self) -> dict[tuple[str, ...], dict[str, _Handler]]:
+        """Return the operations by the segments of their path, "*" for an id, and by method."""
+        return {
+            ("runs",): {"POST": self.create_run},
+            ("runs", "search"): {"POST": self.search_runs},
+            ("runs", "*"): {
+                "GET": self.get_run,
+                "POST": self.resume_run,
+                "DELETE": self.delete_run,
+            },
+            ("runs", "*", "output"): {"GET": self.get_run_output},
+            ("runs", "*", "stream"): {"GET": self.get_run_stream},
+            ("runs", "*", "threadstate"): {"GET": self.get_run_threadstate},
+            ("agents", "search"): {"POST": self.search_agents},
+            ("agents", "*"): {"GET": self.get_agent_by_id},
+            ("agents", "*", "descriptor"): {"GET": self.get_acp_descriptor_by_id},
+            ("threads",): {"POST": self.create_thread},
+            ("threads", "search"): {"POST": self.search_threads},
+            ("threads", "*"): {"GET": self.get_thread, "DELETE": self.delete_thread},
+            ("threads", "*", "state"): {"GET": self.get_thread_state},
+            ("threads", "*", "history"): {"GET": self.get_thread_history},
+        }
+
     # Runs
 
     async def create_run(self, request: Request) -> Response:
-        creation, _ = await _body(request, RunCreate)
+        creation, _ = _body(request, RunCreate)
         _check_webhook(creation.get("webhook"))
         agent = self._store.agent(creation["agent_id"])
         check_against_schema(creation.get("input", {}), agent.input, "input")
@@ -112,7 +151,7 @@ class _Operations:
 
     async def resume_run(self, request: Request) -> Response:
         run = self._run(request)
-        answer = await _object(request)
+        answer = _object(request)
         return JsonResponse(self._engine.resume_run(run, answer))
 
     async def delete_run(self, request: Request) -> Response:
@@ -154,15 +193,15 @@ class _Operations:
         return await self._found(request, AgentSearchRequest, self._store.find_agents)
 
     async def get_agent_by_id(self, request: Request) -> Response:
-        return JsonResponse(self._store.agent(request.path_params["agent_id"]).to_wire())
+        return JsonResponse(self._store.agent(request.path_params["id"]).to_wire())
 
     async def get_acp_descriptor_by_id(self, request: Request) -> Response:
-        return JsonResponse(self._store.agent(request.path_params["agent_id"]).descriptor())
+        return JsonResponse(self._store.agent(request.path_params["id"]).descriptor())
 
     # Threads
 
     async def create_thread(self, request: Request) -> Response:
-        body, _ = await _body(request, ThreadCreate)
+        body, _ = _body(request, ThreadCreate)
         thread = ThreadRecord(body["agent_id"], body.get("metadata"))
         with self._store.lock:
             self._store.agent(thread.agent_id)
@@ -196,42 +235,23 @@ class _Operations:
         find: Callable[[JsonObject, int, int], list[JsonObject]],
     ) -> Response:
         """Answer a search: the page that the request asks for of all that fits it."""
-        body, wanted = await _body(request, model)
+        body, wanted = _body(request, model)
         return JsonResponse(find(body, wanted.limit or 10, wanted.offset or 0))
 
     def _run(self, request: Request) -> RunRecord:
-        return self._store.run(request.path_params["run_id"])
+        return self._store.run(request.path_params["id"])
 
     def _thread(self, request: Request) -> ThreadRecord:
-        return self._store.thread(request.path_params["thread_id"])
+        return self._store.thread(request.path_params["id"])
 
 
-def _merged(routes: tuple[tuple[str, str, _Handler], ...]) -> list[Route]:
-    """Return one route per path, so that an unknown method is answered 405 with all that exist."""
-    by_path: dict[str, dict[str, _Handler]] = {}
-    for method, path, handler in routes:
-        by_path.setdefault(path, {})[method] = handler
-    return [
-        Route(path, _by_method(handlers), methods=list(handlers))
-        for path, handlers in by_path.items()
-    ]
+def _object(request: Request) -> JsonObject:
+    return json_body(request.headers.get("content-type", ""), request.scope[BODY])
 
 
-def _by_method(handlers: dict[str, _Handler]) -> _Handler:
-    async def handle(request: Request) -> Response:
-        method = "GET" if request.method == "HEAD" else request.method
-        return await handlers[method](request)
-
-    return handle
-
-
-async def _object(request: Request) -> JsonObject:
-    return json_body(request.headers.get("content-type", ""), await request.body())
-
-
-async def _body(request: Request, model: type[M]) -> tuple[JsonObject, M]:
+def _body(request: Request, model: type[M]) -> tuple[JsonObject, M]:
     """Return a request's body as it came, and as the model that it is valid for."""
-    body = await _object(request)
+    body = _object(request)
     return body, checked(model, body)
 
 
@@ -242,16 +262,3 @@ def _check_webhook(url: str | None) -> None:
         webhook_target(url)
     except ValueError as error:
         raise Refusal(422, f"webhook: {error}") from error
-
-
-async def _refused(request: Request, error: Exception) -> Response:
-    if not isinstance(error, Refusal):
-        raise error
-    return JsonResponse(error.message, error.status)
-
-
-async def _no_such_route(request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        raise error
-    message: Any = f"{request.method} {request.url.path}: {error.detail}"
-    return JsonResponse(message, error.status_code, dict(error.headers or {}))

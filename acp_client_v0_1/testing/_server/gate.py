@@ -1,24 +1,37 @@
-"""What a request must have to reach the operations: the base path of the server, and its keys.
+"""What a request must have before anything else looks at it: a host, a bounded body, the keys.
 
-A server without a key answers everybody. The checks come after the faults and before the routes,
-as those of a gateway do: a request without the key is recorded, and learns nothing but that.
+A page in a browser can have its own name resolve to 127.0.0.1 and so reach a server on this machine
+(DNS rebinding); its requests carry that name in `Host`, and are refused. What is refused here is
+neither recorded nor kept. Only the keys are checked later, after the faults and before the routes,
+as a gateway of the real server would.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from acp_client_v0_1._http.headers import TOKEN
-from acp_client_v0_1.testing._server.responses import Refusal
+from acp_client_v0_1.testing._server.responses import JsonResponse, Refusal
 
-__all__ = ["KeyCheck", "base_path_of", "required_headers"]
+__all__ = ["BODY", "Gate", "base_path_of", "check_keys", "required_headers"]
+
+# Where the scope of a request that was let in has its body.
+BODY = "acp_client_v0_1.body"
+
+_LARGEST_BODY = 64 * 1024 * 1024  # bytes
+_LINGER_SECONDS = 2.0
 
 # Characters that stand for themselves in a path (RFC 3986, 2.3), so that it has one spelling.
 _BASE_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)*")
+_NAME = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?")
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::[0-9]*)?")
 
 
 def base_path_of(text: str) -> str:
@@ -60,24 +73,113 @@ def required_headers(api_key: Mapping[str, str] | tuple[str, str] | None) -> dic
     return headers
 
 
-class KeyCheck:
-    """ASGI middleware that refuses, with 401, requests without the right keys.
+def check_keys(given: Headers, required: Mapping[str, str]) -> None:
+    """Refuse a request without the right keys.
 
     Args:
-        app: The application behind it.
-        headers: Name and value of each header that a request must have.
+        given: The request's headers.
+        required: Name and value of each header that it must have.
+
+    Raises:
+        Refusal: 401, naming the header.
+    """
+    for name, value in required.items():
+        if name not in given:
+            raise Refusal(401, f"the header {name} is missing")
+        if given.getlist(name) != [value]:
+            raise Refusal(401, f"the header {name} has a wrong value")
+
+
+class Gate:
+    """ASGI middleware that reads each request whole, or refuses it by its host or its size.
+
+    Args:
+        app: The application behind it, which finds the body in the scope, as `BODY`.
+        allowed_hosts: Names of this server beside those of this machine's loopback and the
+            address at which a connection came in.
+
+    Raises:
+        ValueError: A name has a port, or is none.
     """
 
-    def __init__(self, app: ASGIApp, headers: Mapping[str, str]) -> None:
+    def __init__(self, app: ASGIApp, allowed_hosts: Collection[str]) -> None:
         self._app = app
-        self._headers = headers
+        self._allowed = {name.lower() for name in allowed_hosts}
+        for name in self._allowed:
+            if not _NAME.fullmatch(name) and not _is_address(name):
+                raise ValueError(f"allowed_hosts: {name!r} is not a host name without port")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through, or raise the Refusal that answers it."""
-        given = Headers(scope=scope)
-        for name, value in self._headers.items():
-            if name not in given:
-                raise Refusal(401, f"the header {name} is missing")
-            if given.getlist(name) != [value]:
-                raise Refusal(401, f"the header {name} has a wrong value")
-        await self._app(scope, receive, send)
+        """Let one request in, or turn it away."""
+        try:
+            headers = Headers(scope=scope)
+            self._check_host(headers.get("host", ""), scope)
+            body = await _read(headers.get("content-length", ""), receive)
+        except Refusal as refusal:
+            await _turn_away(refusal, scope, receive, send)
+            return
+        if body is not None:
+            scope[BODY] = body
+            await self._app(scope, receive, send)
+
+    def _check_host(self, text: str, scope: Scope) -> None:
+        name = _host_name(text)
+        server: tuple[str, int] = scope["server"]
+        if name == server[0] or name in self._allowed:
+            return
+        if name == "localhost" or name.endswith(".localhost"):
+            return
+        if _is_address(name) and ipaddress.ip_address(name).is_loopback:
+            return
+        raise Refusal(421, f"Host: {text!r} is not this server; see allowed_hosts of LocalServer")
+
+
+def _host_name(text: str) -> str:
+    """Return what a `Host` header names, without port and brackets; "" for nothing."""
+    parts = _HOST.fullmatch(text)
+    return parts[1].strip("[]").removesuffix(".").lower() if parts else ""
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+async def _read(declared: str, receive: Receive) -> bytes | None:
+    """Return a request's body, or None if the client left before its end."""
+    # h11 takes no length of more than 20 digits.
+    body = bytearray()
+    more = True
+    while more:
+        if len(body) > _LARGEST_BODY or (declared and int(declared) > _LARGEST_BODY):
+            raise Refusal(413, f"the body is larger than {_LARGEST_BODY} bytes")
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return bytes(body)
+
+
+async def _turn_away(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuse a request of which a part may be on its way, and close the connection.
+
+    Closed with bytes unread, a connection is reset, which could cost the client the response.
+    """
+    response = JsonResponse(refusal.message, refusal.status, {"Connection": "close"})
+    head, body = response.raw_headers, bytes(response.body)
+    await send({"type": "http.response.start", "status": refusal.status, "headers": head})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(_drain(receive), _LINGER_SECONDS)
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _drain(receive: Receive) -> None:
+    more = True
+    while more:
+        message = await receive()
+        more = message["type"] == "http.request" and message.get("more_body", False)

@@ -1,8 +1,7 @@
-"""The layer between the connection and the application that records requests and breaks answers.
+"""The layer between the gate and the application that records requests and breaks responses.
 
-It reads each request to its end before anything else, so that a recorded request is one that the
-server had in full. After a break, the application's remaining messages are swallowed, and the
-request stays open until its connection is gone: the break is all that the client sees.
+After a break, the application's remaining messages are swallowed, and the request stays open until
+its connection is gone: the break is all that the client sees.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from urllib.parse import parse_qsl, urlencode
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from acp_client_v0_1.testing._server.gate import BODY
 from acp_client_v0_1.testing._server.responses import JsonResponse
 from acp_client_v0_1.testing._server.wire import WireTransport
 from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest, RequestLog
@@ -43,25 +43,21 @@ class FaultInjection:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        body = await _read(receive)
-        if body is None:
-            return
         fault = self._faults.take(scope["method"], scope["path"].removeprefix(self._base_path))
-        self._log.append(_recorded(scope, body, fault))
-        receive = _Replay(body, receive)
+        self._log.append(_recorded(scope, fault))
         if fault is None:
             await self._app(scope, receive, send)
             return
         await _Exchange(fault, scope, receive, send).answer(self._app)
         if fault.late is not None:
-            task = asyncio.create_task(self._carry_out(fault.late, scope, body))
+            task = asyncio.create_task(self._carry_out(fault.late, scope))
             self._late.add(task)  # the loop itself holds tasks weakly
             task.add_done_callback(self._late.discard)
 
-    async def _carry_out(self, late: float, scope: Scope, body: bytes) -> None:
+    async def _carry_out(self, late: float, scope: Scope) -> None:
         """Do what was asked, for a client that has gone."""
         await asyncio.sleep(late)
-        await self._app(scope, _Replay(body, _gone), _discard)
+        await self._app(scope, _gone, _discard)
 
 
 class _Exchange:
@@ -179,20 +175,6 @@ class _Exchange:
             self._wire.close()
 
 
-class _Replay:
-    """Gives the application a body that was read already, then what the connection has."""
-
-    def __init__(self, body: bytes, receive: Receive) -> None:
-        self._body: bytes | None = body
-        self._receive = receive
-
-    async def __call__(self) -> Message:
-        if self._body is None:
-            return await self._receive()
-        body, self._body = self._body, None
-        return {"type": "http.request", "body": body, "more_body": False}
-
-
 async def _gone() -> Message:
     return {"type": "http.disconnect"}
 
@@ -205,25 +187,13 @@ def _is_stream(start: Message) -> bool:
     return any(value.startswith(b"text/event-stream") for _, value in start["headers"])
 
 
-async def _read(receive: Receive) -> bytes | None:
-    """Return a request's body, or None if the client left before its end."""
-    body = b""
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        body += bytes(message.get("body", b""))
-        if not message.get("more_body", False):
-            return body
-
-
-def _recorded(scope: Scope, body: bytes, fault: Fault | None) -> RecordedRequest:
+def _recorded(scope: Scope, fault: Fault | None) -> RecordedRequest:
     return RecordedRequest(
         method=scope["method"],
         path=scope["raw_path"].decode("latin-1"),
         query=scope["query_string"].decode("latin-1"),
         headers={name.decode("latin-1"): text.decode("latin-1") for name, text in scope["headers"]},
-        body=body,
+        body=scope[BODY],
         client=scope["client"],
         fault=fault,
     )

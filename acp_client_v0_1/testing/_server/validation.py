@@ -69,6 +69,8 @@ def checked(model: type[M], body: dict[str, Any]) -> M:
     for name, value in known.items():
         if value is None:
             raise Refusal(422, f"{name}: must not be null")
+        if value == "" and name.endswith("_id"):
+            raise Refusal(422, f"{name}: must not be empty")
         if isinstance(value, float) and value.is_integer():
             # To JSON Schema 10.0 is an integer (2020-12 validation, 6.1.1).
             known[name] = int(value)
