@@ -1,21 +1,26 @@
-"""From the bytes of an answer to Python values, or to the error that says what is wrong with it.
+"""From the bytes of a response to Python values, or to the error that says what is wrong with them.
 
-Strategy: pydantic-core reads the bytes themselves, through one adapter per type. Whatever does not
-fit raises an ``ApiException`` that keeps the raw body.
+Strategy: pydantic-core reads the bytes themselves, through one adapter per type. A list is read
+until its first item that does not fit, so an error costs no more than the response did.
+
+Invariant: whatever a server sends, only an ``ApiException`` leaves this module, and it keeps the
+raw body.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterable
 from functools import cache
-from typing import Any, cast
+from typing import Annotated, Any, TypeVar, cast, get_args, get_origin
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import FailFast, TypeAdapter, ValidationError
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1._operation import Operation
+from acp_client_v0_1._schema.surrogates import read_again
 from acp_client_v0_1.exceptions import (
     ApiException,
     ResponseDecodeError,
@@ -24,57 +29,86 @@ from acp_client_v0_1.exceptions import (
 
 __all__ = ["check_event_stream", "decode", "status_error", "text_of", "validate"]
 
-# How much of an answer that is no event stream is waited for and kept, for the error. It may be
-# endless, and the limits of a stream, which are not meant for it, would let it come for ever.
+E = TypeVar("E", bound=ResponseDecodeError)
+
+# Limits for quoting a response that is not an event stream. It may be endless, and the limits of a
+# stream, which are not meant for it, would let it run on.
 _BODY_LIMIT = 65_536  # bytes
 _BODY_SECONDS = 3.0
 
 _DEEPEST = 100  # levels of JSON in an error's data
+_SEARCHED = 10_000  # characters of a page that are searched for its title
+_TITLE = re.compile(r"<title[^<>]*>([^<]*)", re.IGNORECASE)
+
+# The labels of the WHATWG Encoding Standard (section 4.2) that servers use, by Python's codec. Any
+# other name means UTF-8. Python's own list has codecs that are no charsets (punycode takes 25 s for
+# a megabyte, unicode_escape warns), and it keeps each unknown name that it was ever asked for.
+_LABELS = {
+    "cp1252": "us-ascii ascii iso-8859-1 iso8859-1 iso_8859-1 latin1 windows-1252 cp1252",
+    "utf-16-le": "utf-16 utf-16le",
+    "utf-16-be": "utf-16be",
+    "cp932": "shift_jis shift-jis sjis x-sjis windows-31j",
+    "euc_jp": "euc-jp",
+    "iso2022_jp": "iso-2022-jp",
+    "cp949": "euc-kr ks_c_5601-1987 windows-949",
+    "gb18030": "gb18030 gbk gb2312",
+    "big5hkscs": "big5 big5-hkscs",
+    "cp1250": "windows-1250",
+    "cp1251": "windows-1251",
+    "iso8859_2": "iso-8859-2 latin2",
+    "iso8859_15": "iso-8859-15",
+    "koi8_r": "koi8-r",
+}
+_CODECS = {label: codec for codec, labels in _LABELS.items() for label in labels.split()}
 
 
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+    return TypeAdapter(Annotated[kind, FailFast()] if get_origin(kind) is list else kind)
 
 
 @cache
-def _answer_of(operation: Operation[Any]) -> TypeAdapter[Any]:
-    return _adapter(operation.returns())
+def _type_of(operation: Operation[Any]) -> Any:
+    return operation.returns()
+
+
+@cache
+def _adapter_of(operation: Operation[Any]) -> TypeAdapter[Any]:
+    return _adapter(_type_of(operation))
 
 
 def validate(content: bytes | str, kind: Any) -> Any:
     """Decode JSON text (RFC 8259) as a type.
 
     Raises:
-        pydantic.ValidationError: it is no JSON, or does not fit the type.
+        pydantic.ValidationError: the text is not JSON, or does not fit the type.
     """
-    return _adapter(kind).validate_json(content)
+    return _validated(_adapter(kind), content)
 
 
 def decode(response: acp.rest.RESTResponse, operation: Operation[Any]) -> Any:
-    """Decode the content of a successful answer of an operation.
+    """Decode the content of a successful response of an operation.
 
     Raises:
-        ResponseValidationError: the content is missing, no JSON, or does not fit the type.
+        ResponseValidationError: the content is missing, not JSON, or does not fit the type.
     """
     content = response.data or b""
     try:
-        return _answer_of(operation).validate_json(content)
+        return _validated(_adapter_of(operation), content)
     except ValidationError as error:
-        body = text_of(content, response)
-        raise ResponseValidationError(
-            status=response.status,
-            reason=_explanation(response, error),
-            body=body,
-            data=_data(content, body),
-            headers=response.headers,
-            method=response.method,
-            url=response.url,
-        ) from error
+        reason = _explanation(response, content, _type_of(operation), error)
+        raise _with_body(ResponseValidationError, response, content, reason) from error
+
+
+def _validated(adapter: TypeAdapter[Any], content: bytes | str) -> Any:
+    try:
+        return adapter.validate_json(content)
+    except ValidationError as error:
+        return read_again(error, adapter.validate_json, content)
 
 
 def status_error(response: acp.rest.RESTResponse) -> ApiException:
-    """Return the error for an answer whose status is not 2xx, its content read."""
+    """Return the error for a response whose status is not 2xx, its content read."""
     content, failure = response.data, None
     if content is None:
         content, failure = _beginning(response)
@@ -85,11 +119,11 @@ def status_error(response: acp.rest.RESTResponse) -> ApiException:
 
 
 def check_event_stream(response: acp.rest.RESTResponse) -> None:
-    """Refuse a 200 answer that is no event stream (HTML Living Standard, section 9.2.2).
+    """Refuse a 200 response that is not an event stream (HTML Living Standard, section 9.2.2).
 
     Raises:
         ResponseDecodeError: the media type is another one, there is content without any, or the
-            content coding is not known.
+            content coding is not supported.
     """
     media_type = (response.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
     if media_type == "text/event-stream":
@@ -97,21 +131,19 @@ def check_event_stream(response: acp.rest.RESTResponse) -> None:
         return
     content, failure = _beginning(response)
     if not content and not media_type and failure is None:
-        return  # nothing was said, and of nothing: a stream without events
+        return  # no type, and nothing that has one: a stream without events
+    reason = f"expected text/event-stream, got {media_type or 'no content type'}"
+    raise _with_body(ResponseDecodeError, response, content, reason) from failure
+
+
+def _with_body(kind: type[E], response: acp.rest.RESTResponse, content: bytes, reason: str) -> E:
+    """Build the error for a response whose content is not what its status promises."""
     body = text_of(content, response)
-    raise ResponseDecodeError(
-        status=response.status,
-        reason=f"expected text/event-stream, got {media_type or 'no content type'}",
-        body=body,
-        data=_data(content, body),
-        headers=response.headers,
-        method=response.method,
-        url=response.url,
-    ) from failure
+    return kind(reason=reason, http_resp=response, body=body, data=_data(content, body))
 
 
 def _beginning(response: acp.rest.RESTResponse) -> tuple[bytes, ApiException | None]:
-    """Read an unexpected answer, up to some limits, and give its connection back.
+    """Read an unexpected response, up to some limits, and give its connection back.
 
     Returns:
         What came, and what ended it too early, None where nothing did.
@@ -125,32 +157,55 @@ def _beginning(response: acp.rest.RESTResponse) -> tuple[bytes, ApiException | N
             pieces.append(piece)
             size += len(piece)
     except ApiException as error:
-        failure = error  # which matters less than the answer itself
+        failure = error  # which matters less than the response itself
     finally:
         response.close()
     return b"".join(pieces), failure
 
 
-def _explanation(response: acp.rest.RESTResponse, error: ValidationError) -> str:
-    faults = [
-        f"{'.'.join(map(str, fault['loc'])) or 'content'}: {fault['msg']}"
-        for fault in error.errors(include_url=False, include_input=False)[:3]
-    ]
+def _explanation(
+    response: acp.rest.RESTResponse, content: bytes, kind: Any, error: ValidationError
+) -> str:
+    """Say what a response is instead of what was expected."""
+    expected = f"expected {_named(kind)}"
+    if not content.strip():
+        held = f"holds {len(content)} bytes of white space" if content else "is empty (0 bytes)"
+        return f"the response {held}, {expected} as JSON"
     media_type = response.headers.get("Content-Type") or "no content type"
-    return f"the answer ({media_type}) does not fit the contract: {'; '.join(faults)}"
+    beginning = text_of(content[:_SEARCHED], response).lstrip()
+    if beginning[:1] == "<":
+        title = _TITLE.search(beginning)
+        named = f' titled "{title[1].strip()}"' if title and title[1].strip() else ""
+        return f"HTML, not JSON, {expected}: is this page{named} that of a proxy or a login?"
+    first, *others = error.errors(include_url=False, include_input=False)[:3]
+    if first["type"] == "json_invalid" and "recursion" in first["msg"]:
+        return f"the JSON is nested deeper than can be read, which is about 200 levels, {expected}"
+    faults = "; ".join(
+        f"{'.'.join(map(str, fault['loc'])) or 'content'}: {fault['msg']}"
+        for fault in (first, *others)
+    )
+    looked_at = ""
+    if get_origin(kind) is list and first["loc"] and isinstance(first["loc"][0], int):
+        count = first["loc"][0] + 1
+        looked_at = f" ({count} {'item was' if count == 1 else 'items were'} looked at)"
+    return f"the response ({media_type}) does not fit the contract, {expected}: {faults}{looked_at}"
+
+
+def _named(kind: Any) -> str:
+    if get_origin(kind) is list:
+        return f"a list of {get_args(kind)[0].__name__}"
+    return f"a {kind.__name__}" if get_origin(kind) is None else "a JSON object"
 
 
 def text_of(content: bytes, response: acp.rest.RESTResponse) -> str:
-    """Return the content of an answer as text, in the charset that its content type names."""
+    """Return the content of a response as text, in the charset that its content type names."""
     charset = (response.headers.get("Content-Type") or "").lower().partition("charset=")[2]
-    try:
-        return content.decode(charset.partition(";")[0].strip(' "') or "utf-8", "replace")
-    except (LookupError, ValueError):  # a charset that Python does not know, or cannot use here
-        return content.decode("utf-8", "replace")
+    codec = _CODECS.get(charset.partition(";")[0].strip(" \"'"), "utf-8")
+    return content.decode(codec, "replace")
 
 
 def _data(content: bytes, text: str) -> Any:
-    """Return the content as JSON, as text where it is none, and None where there is nothing."""
+    """Return the content as JSON, as text if it is not JSON, None if there is none."""
     if not content:
         return None
     readings: tuple[str | bytes, ...] = (text, content)  # of bytes, json finds UTF-16 by itself

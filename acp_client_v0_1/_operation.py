@@ -250,7 +250,7 @@ def _content(parameter: Parameter, value: object) -> bytes:
 
 def _encoded(value: object) -> bytes:
     if isinstance(value, Conversions) and any_null(value):
-        return value.to_json().encode()
+        return to_json(value.to_dict())
     return to_json(value, by_alias=True, exclude_none=True)
 
 

@@ -19,6 +19,7 @@ Invariants:
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta, timezone, tzinfo
@@ -37,10 +38,18 @@ from pydantic import (
     ValidationError,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, InitErrorDetails, core_schema, to_json
+from pydantic_core import (
+    CoreSchema,
+    InitErrorDetails,
+    PydanticSerializationError,
+    core_schema,
+    to_json,
+    to_jsonable_python,
+)
 from typing_extensions import Self
 
 from acp_client_v0_1._schema.null_fields import any_null, with_nulls
+from acp_client_v0_1._schema.surrogates import read_again
 
 __all__ = [
     # base classes (that of a oneOf is in _one_of)
@@ -70,36 +79,38 @@ class Conversions(BaseModel):
         validate_assignment=True,
     )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the model as a dictionary of Python values, without fields that are None.
+    def to_dict(self, mode: Literal["python", "json"] = "python") -> dict[str, Any]:
+        """Return the model as a dictionary, without fields that are None.
+
+        Args:
+            mode: ``"python"`` keeps dates as ``datetime`` and enums as members; ``"json"`` writes
+                both as text, so that ``json.dumps`` takes the dictionary.
 
         Returns:
-            A new dictionary, keyed by the names on the wire. Dates stay ``datetime``, enums stay
-            members, unknown fields are included, also those that are null.
+            A new dictionary, keyed by the names on the wire. Unknown fields are included, also
+            those that are null.
         """
-        dumped: dict[str, Any] = self.model_dump(by_alias=True, exclude_none=True)
+        dumped: dict[str, Any] = self.model_dump(mode=mode, by_alias=True, exclude_none=True)
         return with_nulls(self, dumped) if any_null(self) else dumped
 
     def to_json(self) -> str:
         """Return the model as compact JSON text, without fields that are None."""
-        if any_null(self):
-            return to_json(self._plain(), inf_nan_mode="constants").decode()
-        return self.model_dump_json(by_alias=True, exclude_none=True)
+        try:
+            if any_null(self):
+                return to_json(self.to_dict(), inf_nan_mode="constants").decode()
+            return self.model_dump_json(by_alias=True, exclude_none=True)
+        except PydanticSerializationError:  # half a surrogate pair, unless this fails too
+            return _escaped(self.to_dict())
 
     def to_str(self) -> str:
         """Return the model for a person to read: its dictionary, one field a line."""
-        from pprint import pformat  # loaded only for who looks at a model
+        from pprint import pformat  # only a caller that prints a model pays for the import
 
-        return pformat(self._plain())
-
-    def _plain(self) -> Any:
-        """The model as JSON has it."""
-        plain = self.model_dump(mode="json", by_alias=True, exclude_none=True)
-        return with_nulls(self, plain) if any_null(self) else plain
+        return pformat(self.to_dict("json"))
 
     @classmethod
     def from_json(cls, json_str: str | bytes | bytearray) -> Self:
-        """Read a model from JSON, as tolerantly as an answer of a server.
+        """Read a model from JSON, as tolerantly as the response of a server.
 
         Args:
             json_str: one JSON object, as text or as UTF-8 bytes.
@@ -108,9 +119,13 @@ class Conversions(BaseModel):
             The model.
 
         Raises:
-            pydantic.ValidationError: (a ``ValueError``) it is no JSON, or does not fit the model.
+            pydantic.ValidationError: (a ``ValueError``) the text is not JSON, or does not fit the
+                model.
         """
-        return cls.model_validate_json(json_str)
+        try:
+            return cls.model_validate_json(json_str)
+        except ValidationError as error:
+            return read_again(error, cls.model_validate_json, json_str)
 
     @classmethod
     def from_dict(cls, obj: Mapping[str, Any] | Conversions) -> Self:
@@ -128,7 +143,11 @@ class Conversions(BaseModel):
         """
         if isinstance(obj, cls):
             return obj
-        return cls.model_validate_json(to_json(obj, by_alias=True, inf_nan_mode="constants"))
+        try:
+            text: str | bytes = to_json(obj, by_alias=True, inf_nan_mode="constants")
+        except PydanticSerializationError:  # half a surrogate pair, unless this fails too
+            text = _escaped(obj)
+        return cls.from_json(text)
 
     def __str__(self) -> str:
         """Return :meth:`to_str`."""
@@ -161,20 +180,7 @@ class Model(Conversions):
     # `from_dict(json.loads(text))` means, and would know nothing of the result.
     @classmethod
     def from_dict(cls, obj: Mapping[str, Any] | Conversions) -> Self:
-        """Read a model from a dictionary that holds received data, as tolerantly as JSON.
-
-        None, which the types rule out, comes back as it is, as from the models that
-        openapi-generator's own templates make.
-
-        Args:
-            obj: a mapping keyed by the names on the wire, or an instance of the model.
-
-        Returns:
-            The model; an instance comes back as it is.
-
-        Raises:
-            pydantic.ValidationError: (a ``ValueError``) it does not fit the model.
-        """
+        """Read a model from a dictionary of received data; None comes back, as in stock models."""
         given: Any = obj
         return cast("Self", given) if given is None else super().from_dict(obj)
 
@@ -206,7 +212,7 @@ class OpenEnum(str, Enum):
 
     @classmethod
     def from_json(cls, json_str: str | bytes | bytearray) -> Self:
-        """Read a member from JSON, as tolerantly as an answer of a server.
+        """Read a member from JSON, as tolerantly as the response of a server.
 
         Args:
             json_str: one JSON string, as text or as UTF-8 bytes.
@@ -215,11 +221,15 @@ class OpenEnum(str, Enum):
             The member; one of its own for a value that the contract does not list.
 
         Raises:
-            pydantic.ValidationError: (a ``ValueError``) it is no JSON string.
+            pydantic.ValidationError: (a ``ValueError``) the text is not a JSON string.
         """
-        from pydantic import TypeAdapter  # loaded only for who reads a lone value
+        from pydantic import TypeAdapter  # only a caller that reads a lone value pays for it
 
-        return TypeAdapter(cls).validate_json(json_str)
+        validate = TypeAdapter(cls).validate_json
+        try:
+            return validate(json_str)
+        except ValidationError as error:
+            return read_again(error, validate, json_str)
 
     def __str__(self) -> str:
         """Return the value as it goes over the wire."""
@@ -255,6 +265,15 @@ class OpenEnum(str, Enum):
         return member
 
 
+def _escaped(value: object) -> str:
+    """Write JSON whose text is all ASCII, which half a surrogate pair needs; slower, and rare."""
+
+    def plain(inner: object) -> Any:
+        return inner.to_dict() if isinstance(inner, Conversions) else to_jsonable_python(inner)
+
+    return json.dumps(value, default=plain, separators=(",", ":"))
+
+
 def _either(first: CoreSchema, second: CoreSchema, otherwise: str) -> CoreSchema:
     """Try one reading, then the other; one error if both fail, instead of each one's own."""
     return core_schema.union_schema(
@@ -286,7 +305,7 @@ class _OddTimestamps:
     ) -> core_schema.CoreSchema:
         regular = handler(source)
         odd = core_schema.no_info_after_validator_function(
-            _read_timestamp, core_schema.str_schema(strict=True)
+            _read_timestamp, core_schema.str_schema(strict=True, max_length=_LONGEST_TIMESTAMP)
         )
         either = _either(regular, odd, "Input should be a complete date and time")
         return core_schema.json_or_python_schema(either, regular)
@@ -298,6 +317,8 @@ class _OddTimestamps:
         return {"type": "string", "format": "date-time"}
 
 
+_LONGEST_TIMESTAMP = 64  # characters; dateutil's time grows with the square of a number's length
+
 # What a clock says in "GMT+0100": that it is ahead. dateutil reads it as POSIX does, the other way.
 _PREFIXED_OFFSET = re.compile(r"(?:GMT|UTC)\s*(?=[+-]\d)")
 
@@ -306,7 +327,8 @@ def _read_timestamp(text: str) -> datetime:
     """Read a date-time that is not RFC 3339, refusing one that lacks a part of its date.
 
     dateutil fills what a text lacks from a default, so a text is complete only if two different
-    defaults give the same answer.
+    defaults give the same result. For some texts it raises what it does not document, such as
+    decimal.InvalidOperation.
     """
     from dateutil import parser  # loaded only for a server that needs it
 
@@ -316,7 +338,7 @@ def _read_timestamp(text: str) -> datetime:
             parser.parse(plain, default=datetime(year, month, day), tzinfos=_zone)
             for year, month, day in ((2000, 1, 1), (2004, 2, 2))
         )
-    except (ValueError, OverflowError):
+    except (ValueError, ArithmeticError, LookupError, TypeError, AttributeError):
         first, second = datetime.min, datetime.max
     if first != second:
         raise ValueError("an incomplete date")

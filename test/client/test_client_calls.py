@@ -269,11 +269,15 @@ def test_a_credential_of_one_call_is_shown_nowhere(
 @pytest.mark.parametrize(
     ("content", "content_type", "body", "data"),
     [
-        (b"\xe9", "text/plain; charset=latin-1", "é", "é"),
-        (b'{"detail": "\xe9"}', "application/json; charset=latin-1", '{"detail": "é"}', "é"),
+        (b"\xe9", "text/plain; charset=iso-8859-1", "é", "é"),
+        (b'{"detail": "\xe9"}', "application/json; charset=iso-8859-1", '{"detail": "é"}', "é"),
         (b"\xe9", "text/plain", "\ufffd", "\ufffd"),
         (b"\xe9", "text/plain; charset=none-such", "\ufffd", "\ufffd"),
-        ('"é"'.encode("utf-16-le"), "text/plain; charset=utf-16-le", '"é"', "é"),
+        (b"\xe9", 'text/plain; charset="Windows-1252" ; x=y', "é", "é"),
+        ("日本".encode("cp932"), "text/plain; charset=Shift_JIS", "日本", "日本"),
+        (b"a-b", "text/plain; charset=punycode", "a-b", "a-b"),
+        (b"\\q", "text/plain; charset=unicode_escape", "\\q", "\\q"),
+        ('"é"'.encode("utf-16-le"), "text/plain; charset=utf-16le", '"é"', "é"),
     ],
 )
 def test_body_and_data_of_an_error_have_one_charset(

@@ -113,7 +113,7 @@ def test_a_response_is_decoded_by_its_status() -> None:
         response(b'"pending"'),
         response(b'"pending"', 201),
         response(b"\x00\x01", content_type=""),
-        response(b'"\xe9"', content_type="application/json; charset=latin-1"),
+        response(b'"\xe9"', content_type="application/json; charset=iso-8859-1"),
         response(b"no JSON"),
         response(b"<a/>", content_type="application/xml"),
         response(b'{"detail": "none such"}', 404),

@@ -20,6 +20,7 @@ from acp_client_v0_1 import (
     ApiValueError,
     Configuration,
     NotFoundException,
+    ResponseValidationError,
     RunCreate,
     RunsApi,
     ServiceException,
@@ -215,6 +216,39 @@ def an_int_key_of_a_body() -> None:
 def an_int_key_of_a_free_body() -> None:
     with ApiClient(Configuration(host="http://127.0.0.1:1")) as client:
         RunsApi(client).resume_run("r", {1: 2})
+
+
+@mistake(ResponseValidationError, "the response is empty (0 bytes), expected a Run as JSON")
+def an_empty_response() -> None:
+    get_run(response(b""))
+
+
+@mistake(ResponseValidationError, "the response holds 3 bytes of white space, expected a Run")
+def a_blank_response() -> None:
+    get_run(response(b" \r\n"))
+
+
+@mistake(
+    ResponseValidationError,
+    "HTML, not JSON, expected a Run",
+    'is this page titled "Please sign in" that of a proxy or a login?',
+)
+def a_page_for_a_run() -> None:
+    page = b"<!doctype html><html><head><TITLE>\n Please sign in</TITLE></head></html>"
+    get_run(response(page, content_type="text/html; charset=utf-8"))
+
+
+@mistake(ResponseValidationError, "the JSON is nested deeper than can be read", "expected a Run")
+def a_response_that_is_nested_too_deep() -> None:
+    get_run(response(b"[" * 1000 + b"]" * 1000))
+
+
+@mistake(
+    ResponseValidationError,
+    "the response (application/json) does not fit the contract, expected a Run: creation: Field",
+)
+def a_response_that_lacks_fields() -> None:
+    get_run(response(b"{}"))
 
 
 @pytest.mark.parametrize("make, kind, phrases", MISTAKES)

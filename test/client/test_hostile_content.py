@@ -1,0 +1,262 @@
+"""Whatever a server puts into a response, a call returns a value or raises an ``ApiException``.
+
+One rule, and one test that puts anything into each field of each model; below it, the contents that
+have cost most: in time, in memory, or in an event that was lost.
+"""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.socket_server import SocketServer, response
+
+from acp_client_v0_1 import (
+    AgentsApi,
+    ApiClient,
+    ApiException,
+    Configuration,
+    ResponseValidationError,
+    Run,
+    RunError,
+    RunOutputStream,
+    RunsApi,
+    RunStatus,
+    ThreadsApi,
+)
+from acp_client_v0_1.streaming import ServerSentEvent, event_decoder
+
+TIME = "2026-11-24T09:30:00Z"
+ALL: dict[str, Any] = {"agent_id": "a", "thread_id": "t"}
+RUN = {
+    "creation": {
+        **ALL,
+        **{key: {"x": [1]} for key in ("input", "metadata", "config")},
+        "webhook": "http://w",
+        "streaming": "custom",
+    },
+    **ALL,
+    "run_id": "r",
+    "created_at": TIME,
+    "updated_at": TIME,
+    "status": "success",
+}
+RESULT = {"type": "result", "run_id": "r", "status": "success", "result": {"x": 1}}
+UPDATE = {"type": "custom", "run_id": "r", "status": "pending", "update": {"x": 1}}
+INTERRUPT = {"type": "interrupt", "interrupt": {"interrupt_type": "i"}}
+ERROR = {"type": "error", "run_id": "r", "errcode": 3, "description": "d"}
+METADATA = {"ref": {"name": "n", "version": "1", "url": "u"}, "description": "d"}
+SPECS = {
+    "capabilities": {
+        **dict.fromkeys(("threads", "interrupts", "callbacks"), True),
+        "streaming": {"result": True, "custom": True},
+    },
+    **{key: {} for key in ("input", "output", "config", "custom_streaming_update", "thread_state")},
+    "interrupts": [{"interrupt_type": "i", "interrupt_payload": {}, "resume_payload": {}}],
+}
+CONTENTS: list[tuple[str, Any]] = [
+    ("get_run", RUN),
+    ("search_runs", [RUN]),
+    ("get_run_output", RESULT),
+    ("get_run_output", INTERRUPT),
+    ("get_run_output", ERROR),
+    ("get_run_stream", RESULT),
+    ("get_run_stream", UPDATE),
+    ("get_acp_descriptor_by_id", {"metadata": METADATA, "specs": SPECS}),
+    ("search_agents", [{"agent_id": "a", "metadata": METADATA}]),
+    ("get_thread", {**ALL, "metadata": {}}),
+    ("get_thread_state", {"x": 1}),
+]
+
+
+def places(content: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where a value stands in a JSON document: everywhere."""
+    yield place
+    inside = content.items() if isinstance(content, dict) else enumerate(content)
+    for key, item in inside:
+        if isinstance(item, (dict, list)):
+            yield from places(item, (*place, key))
+        else:
+            yield (*place, key)
+
+
+def replaced(content: Any, place: tuple[Any, ...], value: object) -> Any:
+    """A document with another value in one place."""
+    if not place:
+        return value
+    key, *rest = place
+    changed = dict(content) if isinstance(content, dict) else list(content)
+    changed[key] = replaced(content[key], tuple(rest), value)
+    return changed
+
+
+EVERYWHERE = [
+    pytest.param(name, content, place, id=f"{name}-{'.'.join(map(str, place))}")
+    for name, content in CONTENTS
+    for place in places(content)
+]
+TIMES = st.text("0123456789-+:.,/ TZWGMUCEShmsdampJanFebOct()", max_size=80)
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(10**15, 10**400)
+    | st.floats()
+    | st.text(st.characters(categories=["L", "N", "P", "S", "Z", "C"]))  # half pairs as well
+    | TIMES
+    | st.datetimes().map(str)
+)
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=5
+)
+
+
+@dataclass
+class Canned:
+    """What the transport gives for every request, and a response as far as it is looked at."""
+
+    data: bytes
+    status: int = 200
+    reason: str = "OK"
+    method: str = "GET"
+    url: str = "http://localhost/runs"
+    headers: dict[str, str] = field(default_factory=lambda: {"Content-Type": "application/json"})
+
+    def request(self, *args: Any, **options: Any) -> Canned:
+        return self
+
+
+def called(name: str, content: Any) -> Any:
+    """Call an operation whose response has this content."""
+    if name == "get_run_stream":
+        event = ServerSentEvent("agent_event", json.dumps(content), "1")
+        try:
+            return event_decoder(RunOutputStream)(event)
+        except ValueError as error:  # which a stream raises as StreamDecodeError
+            raise ApiException(reason=str(error)) from error
+    client = ApiClient(Configuration())
+    client.rest_client = Canned(json.dumps(content).encode())  # type: ignore[assignment]
+    api = next(api for api in (RunsApi, AgentsApi, ThreadsApi) if hasattr(api, name))
+    return getattr(api(client), name)({} if name.startswith("search") else "x")
+
+
+@pytest.mark.parametrize(("name", "content", "place"), EVERYWHERE)
+@settings(max_examples=12, deadline=None, database=None)
+@given(value=VALUES)
+def test_anything_in_any_field_gives_a_value_or_an_api_exception(
+    name: str, content: Any, place: tuple[Any, ...], value: object
+) -> None:
+    try:
+        got = called(name, replaced(content, place, value))
+    except ApiException as error:
+        assert str(error) and "\n" not in str(error)
+        return
+    for one in got if isinstance(got, list) else [got]:
+        if hasattr(one, "to_json"):  # what is returned can be looked at, sent back and read again
+            assert repr(one) and str(one)
+            assert type(one).from_json(one.to_json()) is not None
+            assert json.loads(json.dumps(one.to_dict(mode="json"))) is not None
+
+
+# --- On real sockets ----------------------------------------------------------------------------
+
+
+def get(content: bytes, operation: str = "get_run", media_type: str = "application/json") -> Any:
+    """Call an operation on a server that sends this content."""
+    with SocketServer(response(content, content_type=media_type)) as server:
+        configuration = Configuration(host=server.url, retries=False)
+        with ApiClient(configuration) as client:
+            argument: Any = {} if operation.startswith("search") else "r"
+            got = getattr(RunsApi(client), operation)(argument)
+            return list(got) if operation.endswith("stream") else got
+
+
+@pytest.mark.parametrize("created_at", ["9" * 250_000, "9" * 29 + " h", "1" * 64, "1." * 32])
+def test_a_time_that_is_none(created_at: str) -> None:
+    content = json.dumps({**RUN, "created_at": created_at}).encode()
+    with pytest.raises(ResponseValidationError, match="created_at: Input should be a complete"):
+        get(content)
+    with pytest.raises(ResponseValidationError, match=r"0\.created_at: .* \(1 item was looked at"):
+        get(b"[%b]" % content, "search_runs")
+
+
+def test_a_list_of_wrong_items_costs_no_more_than_it_is_long() -> None:
+    """One error for each field of each item would take a thousand times as much memory."""
+    content = b"[" + b"{}," * 40_000 + b"{}]"
+    good = json.dumps(RUN).encode()
+    with pytest.raises(ResponseValidationError, match=r"2\.creation: .* \(3 items were looked at"):
+        get(b"[%b,%b,{},{},{}]" % (good, good), "search_runs")
+    tracemalloc.start()
+    try:
+        with pytest.raises(ResponseValidationError) as caught:
+            get(content, "search_runs")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert caught.value.body == content.decode()
+    assert len(caught.value.data) == 40_001  # which is most of what is taken
+    assert peak < 100 * len(content)
+
+
+def test_json_that_is_nested_too_deep_keeps_its_body() -> None:
+    content = b"[" * 5000 + b"]" * 5000
+    with pytest.raises(ResponseValidationError, match="nested deeper than can be read") as caught:
+        get(b'{"run_id":%b}' % content)
+    assert caught.value.body == '{"run_id":' + content.decode() + "}"
+
+
+HALF = "a\ud83d"
+
+
+def test_half_a_surrogate_pair_costs_no_response() -> None:
+    content = {**RUN, "run_id": HALF, "creation": {"agent_id": "a", "input": {"x": [HALF, "😀"]}}}
+    run = get(json.dumps({**content, "new": HALF, HALF: 1, "status": HALF}).encode())
+    assert (run.run_id, run.creation.input) == (HALF, {"x": [HALF, "😀"]})
+    assert (run.status.value, run.status.is_known) == (HALF, False)
+    assert (run.new, getattr(run, "a\ufffd")) == (HALF, 1)  # a key cannot keep it
+    assert run.status == RunStatus.from_json(json.dumps(HALF))
+    assert Run.from_json(run.to_json()) == run == Run.from_dict(run.to_dict())
+    assert json.loads(run.to_json())["run_id"] == HALF
+    assert "\\ud83d" in repr(run) and "\\ud83d" in str(run)
+
+
+def test_half_a_surrogate_pair_costs_no_event() -> None:
+    """A server that sends UTF-16 units, one by one."""
+    halves = ["\ud83d", "\ude00", "\\ud83d"]
+    lines = [json.dumps({**UPDATE, "update": {"token": half}}) for half in halves]
+    stream = "".join(f"id: {n}\nevent: agent_event\ndata: {x}\n\n" for n, x in enumerate(lines))
+    events = get(stream.encode(), "get_run_stream", "text/event-stream")
+    updates = [event.data.actual_instance.update["token"] for event in events]
+    assert updates == halves
+    assert "".join(updates[:2]).encode("utf-16", "surrogatepass").decode("utf-16") == "😀"
+    assert json.loads(events[0].to_json())["data"]["update"]["token"] == halves[0]
+
+
+def test_characters_of_the_private_planes_are_not_taken_for_surrogates() -> None:
+    private = "".join(map(chr, range(0xF0000, 0x10F800, 1024)))
+    escaped = json.dumps({**ERROR, "description": private + HALF})
+    raw = json.dumps({**ERROR, "description": private}, ensure_ascii=False)
+    assert RunError.from_json(escaped).description == private + HALF
+    again = raw.replace('"r"', r'"\ud83d"')
+    assert RunError.from_json(again).description == private
+    assert RunError.from_json(again.encode()).run_id == "\ud83d"
+
+
+def test_where_every_private_character_is_used_nothing_is_guessed() -> None:
+    text = json.dumps({**ERROR, "description": "".join(map(chr, range(0xF0000, 0x110000, 2048)))})
+    with pytest.raises(ValueError, match=r"Invalid JSON: .* hex escape"):
+        RunError.from_json(text.replace('"r"', r'"\ud83d "'))
+
+
+@pytest.mark.parametrize("text", ["{", '"\\ud83d', '{"run_id": "\\ud83d", "x": }', "\\ud83d"])
+def test_what_is_no_json_stays_none(text: str) -> None:
+    with pytest.raises(ValueError, match="Invalid JSON"):
+        RunError.from_json(text)
+    with pytest.raises(ValueError, match="Invalid JSON"):
+        RunError.from_json(text.encode() + b"\xff")
