@@ -1,4 +1,4 @@
-"""Every error that this package raises, in one tree.
+"""The errors of calls and of their arguments, in one tree.
 
 ::
 
@@ -33,6 +33,8 @@
 An error is plain data (status, reason, headers, body, parsed data, method, URL), never a live
 response, so every error pickles and copies. `_errors` has the base classes. Classes in
 `_transport_errors` load when they are first used, and urllib3 with them.
+
+Errors that only agents and runs as objects raise are in `handles.errors` and derive from these.
 
 A new class stands in three places of this file (the tree, ``__all__``, the class itself) and in the
 table of docs/guides/errors.md, which repeats the first line of its docstring. Tests compare them.

@@ -1,7 +1,7 @@
 """The public names of the package, apart from operations and models, which the contract decides.
 
 `make generate` writes `acp_client_v0_1/__init__.py` from this table. A new public name is one line
-here. A new class of errors is none: all in `__all__` of `acp_client_v0_1/exceptions.py` are public.
+here. A new error class needs none: all classes in `__all__` of the modules of `ERRORS` are public.
 """
 
 from __future__ import annotations
@@ -27,23 +27,11 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "handles.events": ("RunEvent", "RunEvents"),
         "handles.interrupts": ("PendingInterrupt",),
         "handles.searching": ("iter_agents", "iter_runs", "iter_threads"),
-        "handles.errors": (
-            "AgentLookupError",
-            "InterruptLimit",
-            "ResumeAmbiguous",
-            "RunFailed",
-            "RunGone",
-            "RunInterrupted",
-            "RunStartAmbiguous",
-            "RunTimedOut",
-            "SchemaMismatch",
-            "SearchDrift",
-            "StaleInterrupt",
-            "StreamGap",
-            "TokenError",
-        ),
     },
 }
+
+# The modules whose public classes are all errors.
+ERRORS = ("exceptions", "handles.errors")
 
 # Modules that are attributes of the package without being imported.
 SUBMODULES = (
@@ -62,7 +50,7 @@ SUBMODULES = (
 
 def template_properties() -> dict[str, Any]:
     """The table in the form that `templates/__init__package.mustache` reads."""
-    groups = {**GROUPS, "errors": {"exceptions": _errors()}}
+    groups = {**GROUPS, "errors": {module: _errors(module) for module in ERRORS}}
     return {
         "exportGroups": [
             {
@@ -79,9 +67,10 @@ def template_properties() -> dict[str, Any]:
     }
 
 
-def _errors() -> tuple[str, ...]:
-    """The classes among the public names of exceptions.py, read without importing it."""
-    tree = ast.parse((PACKAGE / "exceptions.py").read_text("utf-8"))
+def _errors(module: str) -> tuple[str, ...]:
+    """The classes among the public names of a module, read without importing it."""
+    path = PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
+    tree = ast.parse(path.read_text("utf-8"))
     (names,) = (
         ast.literal_eval(node.value)
         for node in tree.body

@@ -13,6 +13,7 @@ import pytest
 import urllib3.exceptions
 from urllib3 import HTTPHeaderDict
 
+import acp_client_v0_1 as acp
 from acp_client_v0_1 import exceptions, rest
 from acp_client_v0_1.exceptions import (
     ApiException,
@@ -31,6 +32,10 @@ from acp_client_v0_1.exceptions import (
 
 TREE = [getattr(exceptions, name) for name in exceptions.__all__ if name != "render_path"]
 AT = {"method": "GET", "url": "http://h:1/runs/r1?x=1"}
+
+
+def is_error(value):
+    return isinstance(value, type) and issubclass(value, exceptions.OpenApiException)
 
 
 class Response:
@@ -106,15 +111,19 @@ def test_the_tree_at_the_top_of_the_file_is_the_tree_of_the_classes():
         assert parent == (bases[0].__name__ if bases else None), name
 
 
-def test_the_table_of_the_guide_says_of_each_error_what_its_docstring_says():
-    order = [name for name in re.findall(r"\w+", exceptions.__doc__) if name in exceptions.__all__]
-    rows = []
-    for name in dict.fromkeys(order):
-        summary = inspect.getdoc(getattr(exceptions, name)).partition("\n")[0]
-        rows.append(f"| `{name}` | {summary.removesuffix('.').replace('``', '`')} |")
-    page = Path(__file__).parents[2] / "docs" / "guides" / "errors.md"
-    table = page.read_text("utf-8").partition("| exception | when |\n|---|---|\n")[2]
-    assert table.partition("\n\n")[0] == "\n".join(rows)
+def test_the_tables_of_the_guide_say_of_each_error_what_its_docstring_says():
+    words = dict.fromkeys(re.findall(r"\w+", exceptions.__doc__))
+    tree = [name for name in words if name in exceptions.__all__]
+    others = [name for name in acp.__all__ if is_error(getattr(acp, name)) and name not in tree]
+    for heading, listed in ("## The tree", tree), ("## Agents and runs", others):
+        rows = []
+        for name in listed:
+            summary = inspect.getdoc(getattr(acp, name)).partition("\n")[0]
+            rows.append(f"| `{name}` | {summary.removesuffix('.').replace('``', '`')} |")
+        page = Path(__file__).parents[2] / "docs" / "guides" / "errors.md"
+        section = page.read_text("utf-8").partition(f"{heading}\n")[2]
+        table = section.partition("| exception | when |\n|---|---|\n")[2].partition("\n\n")[0]
+        assert table == "\n".join(rows)
 
 
 def test_rest_exports_the_status_errors():
