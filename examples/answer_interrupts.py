@@ -1,140 +1,97 @@
-"""Run an agent and answer its questions from the keyboard, until it needs no more.
+"""Run an agent and answer its questions from the keyboard.
 
-What an answer looks like is in the agent's descriptor: each property that it names is asked for
-alone. Without such a description the answer is one line of JSON. The end of the input (Ctrl-D)
-leaves the run as it is; `--run` takes it up again.
+The agent's descriptor says what an answer looks like: the script asks for each property alone.
+Without a description, an answer is one line of JSON. Ctrl-D leaves the run as it is, and prints a
+token; `--token` takes it up again, on any machine.
 
     python examples/answer_interrupts.py --input '{"action": "deploy"}'
-    ACP_HOST=http://localhost:8000 python examples/answer_interrupts.py --run RUN_ID
+    ACP_HOST=http://localhost:8000 python examples/answer_interrupts.py --token TOKEN
+
+Without --host and ACP_HOST it starts a local server of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import sys
-from collections.abc import Callable
 from typing import Any
 
-from _server import UNFINISHED, command_line, configured, exit_code, find_agent, json_object, show
-
 from acp_client_v0_1 import (
-    AgentsApi,
+    AgentHandle,
     ApiClient,
-    NotFoundException,
-    Run,
-    RunCreate,
-    RunInterrupt,
-    RunsApi,
-    wait_for_run_output,
+    Configuration,
+    OpenApiException,
+    PendingInterrupt,
+    RunHandle,
 )
 
 
-def main() -> int:
-    """Find or create the run, and answer until it asks no more."""
-    options = parse_arguments()
-    with configured() as configuration, ApiClient(configuration) as client:
-        run = find_run(client, options)
+def main() -> None:
+    """Start the run, or attach to it, and answer until it has its result."""
+    parser = argparse.ArgumentParser(description="Run an agent and answer its questions.")
+    parser.add_argument("--host", default=os.environ.get("ACP_HOST"), help="server (ACP_HOST)")
+    parser.add_argument("--agent", default="approval", help="name of the agent (%(default)s)")
+    parser.add_argument("--agent-id", help="its id, where names cannot be searched")
+    parser.add_argument(
+        "--input", type=json.loads, default='{"action": "deploy"}', help="JSON (%(default)s)"
+    )
+    parser.add_argument("--token", help="answer this run instead of a new one")
+    options = parser.parse_args()
+
+    with contextlib.ExitStack() as stack:
+        if not options.host:
+            from acp_client_v0_1.testing import LocalServer
+
+            options.host = stack.enter_context(LocalServer()).url
+        client = stack.enter_context(ApiClient(Configuration.from_env(host=options.host)))
+        if options.token:
+            run = RunHandle.from_token(options.token, client)
+        elif options.agent_id:
+            run = AgentHandle(options.agent_id, client).start(options.input)
+        else:
+            run = AgentHandle.find(options.agent, api_client=client).start(options.input)
+
         try:
-            return answer_all(client, run, options.timeout)
+            print("result:", json.dumps(run.drive(ask, timeout=300), ensure_ascii=False))
         except EOFError:
-            print(f"\nno answer: run {run.run_id} stays as it is", file=sys.stderr)
-            return UNFINISHED
+            sys.exit(f"\nno answer: the run waits; go on with --token {run.token()}")
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Read the command line."""
-    parser = command_line("Run an agent and answer its questions from the keyboard.")
-    parser.add_argument("--agent", default="approval", help="agent to run (%(default)s)")
-    parser.add_argument(
-        "--input",
-        type=json_object,
-        default='{"action": "deploy"}',
-        help="its input, JSON (%(default)s)",
-    )
-    parser.add_argument("--run", metavar="ID", help="answer this run instead of a new one")
-    parser.add_argument(
-        "--timeout", type=float, default=60, help="seconds to wait each time (%(default)s)"
-    )
-    return parser.parse_args()
-
-
-def find_run(client: ApiClient, options: argparse.Namespace) -> Run:
-    """Give the run that the command line names, or a new one."""
-    if options.run:
-        return RunsApi(client).get_run(options.run)
-    agent = find_agent(AgentsApi(client), options.agent)
-    return RunsApi(client).create_run(RunCreate(agent_id=agent.agent_id, input=options.input))
-
-
-def answer_all(client: ApiClient, run: Run, timeout: float) -> int:
-    """Answer each question of a run; at its end print the output and give the exit code."""
-    runs = RunsApi(client)
-    while True:
-        output = wait_for_run_output(runs, run.run_id, timeout=timeout)
-        code = show(output)
-        if not isinstance(output.actual_instance, RunInterrupt):
-            return code
-        schema = answer_schema(client, run.agent_id, output.actual_instance)
-        runs.resume_run(run.run_id, ask_for(schema))
-
-
-def answer_schema(client: ApiClient, agent_id: str, asked: RunInterrupt) -> dict[str, Any]:
-    """Give the JSON Schema of the answer to an interrupt, empty if the agent declares none."""
-    try:
-        descriptor = AgentsApi(client).get_acp_descriptor_by_id(agent_id)
-    except NotFoundException:
-        return {}
-    for declared in descriptor.specs.interrupts or ():
-        if declared.interrupt_type == asked.interrupt.get("interrupt_type"):
-            return declared.resume_payload
-    return {}
-
-
-def ask_for(schema: dict[str, Any]) -> dict[str, Any]:
-    """Ask for an object of a JSON Schema, one property after the other."""
-    properties: dict[str, dict[str, Any]] = schema.get("properties") or {}
+def ask(question: PendingInterrupt) -> dict[str, Any]:
+    """Show a question, and read its answer."""
+    print(f"question: {question.payload.get('question', question.payload)}")
+    schema = question.schema or {}
+    properties: dict[str, dict[str, Any]] = schema.get("properties", {})
     if not properties:
-        whole: dict[str, Any] = ask("answer, a JSON object", json_object)
+        whole: dict[str, Any] = read("answer, a JSON object", "object")
         return whole
-    answers: dict[str, Any] = {}
-    for name, described in properties.items():
-        kind = described.get("type", "JSON")
-        optional = name not in schema.get("required", ())
-        answer = ask(f"{name}, {kind}", READERS.get(kind, json.loads), optional=optional)
-        if answer is not None:
-            answers[name] = answer
-    return answers
+    required = schema.get("required", ())
+    answer = {
+        name: read(f"{name}, {described.get('type')}", described.get("type"), name in required)
+        for name, described in properties.items()
+    }
+    return {name: value for name, value in answer.items() if value is not None}
 
 
-def ask(what: str, read: Callable[[str], Any], *, optional: bool = False) -> Any:
-    """Ask until there is an answer that can be read; None for an empty one, if it is optional."""
+def read(prompt: str, kind: str | None, required: bool = True) -> Any:
+    """Read a value until it can be used: text for a string, JSON for the rest, None for nothing."""
     while True:
-        text = input(f"  {what}{' (may be empty)' if optional else ''}: ").strip()
-        if optional and not text:
+        text = input(f"  {prompt}{'' if required else ' (may be empty)'}: ")
+        if not required and not text:
             return None
         try:
-            return read(text)
-        except (ValueError, argparse.ArgumentTypeError) as error:
-            print(f"  that does not fit: {error}")
-
-
-def yes_or_no(text: str) -> bool:
-    """Read a boolean as people write it."""
-    known = {"yes": True, "y": True, "true": True, "no": False, "n": False, "false": False}
-    if text.lower() not in known:
-        raise ValueError("please answer yes or no")
-    return known[text.lower()]
-
-
-# By the type in a JSON Schema; any other is read as JSON.
-READERS: dict[str, Callable[[str], Any]] = {
-    "boolean": yes_or_no,
-    "integer": int,
-    "number": float,
-    "string": str,
-}
+            return text if kind == "string" else json.loads(text)
+        except ValueError as error:
+            print(f"  that is not JSON: {error}")
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    try:
+        main()
+    except OpenApiException as error:
+        sys.exit(f"failed: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,158 +1,107 @@
-"""Run an agent and hear of each change of the run's status by webhook, without asking.
+"""Run an agent and hear of each change of the run's status by webhook, without waiting for it.
 
-The receiver is the standard library's HTTP server, on a path that nobody can guess; a body is read
-with `Run.from_json`. It ends when the run has. A server on another machine needs `--listen` with an
-address it can reach, or `--url` if a proxy stands between.
+The receiver is the standard library's HTTP server, on a path that nobody can guess. A server on
+another machine needs `--listen` with an address that it can reach.
 
     python examples/receive_webhooks.py
     ACP_HOST=http://acp.example python examples/receive_webhooks.py --listen 192.0.2.7 --port 8080
+
+Without --host and ACP_HOST it starts a local server of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
+import os
 import queue
 import secrets
 import sys
 import threading
-import time
-from collections.abc import Generator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import cast
 
-from _server import UNFINISHED, command_line, configured, exit_code, find_agent, json_object, show
+from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, OpenApiException, Run
 
-from acp_client_v0_1 import (
-    AgentsApi,
-    ApiClient,
-    Run,
-    RunCreate,
-    RunsApi,
-    RunStatus,
-    wait_for_run_output,
-)
-
+SECRET = f"/{secrets.token_urlsafe(16)}"  # a webhook carries no proof of who sent it
 LARGEST_BODY = 1024 * 1024  # bytes
-ENDED = {RunStatus.SUCCESS, RunStatus.ERROR, RunStatus.TIMEOUT}
+
+changes: queue.Queue[Run] = queue.Queue()
 
 
-class Receiver(ThreadingHTTPServer):
-    """Takes POSTs to one path and queues the runs that they tell of.
-
-    Args:
-        host: Address to listen at.
-        port: Port, 0 for a free one.
-    """
-
-    def __init__(self, host: str, port: int) -> None:
-        super().__init__((host, port), Handler)
-        # A webhook carries no proof of who sent it. Only the ACP server is told this path.
-        self.path = f"/{secrets.token_urlsafe(16)}"
-        self.url = f"http://{host}:{self.server_port}"
-        self.runs: queue.SimpleQueue[Run] = queue.SimpleQueue()
-
-    @contextlib.contextmanager
-    def serving(self) -> Generator[None, None, None]:
-        """Serve from a thread of its own."""
-        thread = threading.Thread(target=self.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield
-        finally:
-            self.shutdown()
-            thread.join()
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Answers one request: 200 if it was a run."""
+class Receiver(BaseHTTPRequestHandler):
+    """Takes POSTs to the secret path, and queues the runs that they tell of."""
 
     timeout = 10  # seconds of silence that a sender may keep
 
     def do_POST(self) -> None:
-        """Take a run."""
-        status, reason = self.take()
+        """Take a run: 200 if it was one."""
+        length = self.headers.get("Content-Length", "")
+        # Its digits first: int() refuses thousands of them.
+        if not length.isdecimal() or len(length) > 10 or int(length) > LARGEST_BODY:
+            return self.answer(413)
+        body = self.rfile.read(int(length))
+        if self.path != SECRET:
+            return self.answer(404)
+        try:
+            changes.put(Run.from_json(body))
+        except ValueError:  # pydantic's ValidationError is one
+            return self.answer(400)
+        return self.answer(200)
+
+    def answer(self, status: int) -> None:
+        """Send a response without a body."""
         self.send_response(status)
         self.send_header("Content-Length", "0")
         self.end_headers()
-        if status != 200:
-            print(f"refused a request with {status}: {reason}", file=sys.stderr, flush=True)
-
-    def take(self) -> tuple[int, str]:
-        """Queue the run of this request, and give the status to answer with and why."""
-        receiver = cast("Receiver", self.server)  # no other server has this handler
-        length = self.headers.get("Content-Length", "")
-        if not (length.isascii() and length.isdigit()):
-            return 411, "no Content-Length"
-        # Its digits first: int() refuses thousands of them.
-        if len(length) > 10 or int(length) > LARGEST_BODY:
-            return 413, f"more than {LARGEST_BODY} bytes"
-        # Read in any case: closing a connection with bytes unread could cost the sender the answer.
-        body = self.rfile.read(int(length))
-        if self.path != receiver.path:
-            return 404, "not the path of this receiver"
-        try:
-            # pydantic's ValidationError is a ValueError.
-            run = Run.from_json(body)
-        except ValueError as error:
-            return 400, str(error).splitlines()[0]
-        receiver.runs.put(run)
-        return 200, ""
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing of what went well: the main thread tells of it."""
 
 
-def main() -> int:
-    """Listen, create a run that tells of itself, and print what it tells."""
-    options = parse_arguments()
-    with Receiver(options.listen, options.port) as receiver, receiver.serving():
-        webhook = (options.url or receiver.url).rstrip("/") + receiver.path
-        print(f"listening at {webhook}", flush=True)
-        with configured() as configuration, ApiClient(configuration) as client:
-            runs = RunsApi(client)
-            agent = find_agent(AgentsApi(client), options.agent)
-            run = runs.create_run(
-                RunCreate(agent_id=agent.agent_id, input=options.input, webhook=webhook)
-            )
-            print(f"run {run.run_id} is {run.status}", flush=True)
-            if not print_changes(receiver, run.run_id, options.timeout):
-                print(f"run {run.run_id} has not ended", file=sys.stderr)
-                return UNFINISHED
-            # A webhook tells that something happened; what, the server itself says.
-            return show(wait_for_run_output(runs, run.run_id, timeout=10))
-
-
-def parse_arguments() -> argparse.Namespace:
-    """Read the command line."""
-    parser = command_line("Run an agent and hear of each change of its status by webhook.")
-    parser.add_argument("--agent", default="slow", help="agent to run (%(default)s)")
+def main() -> None:
+    """Listen, start a run that tells of itself, and print what it tells."""
+    parser = argparse.ArgumentParser(description="Hear of a run's changes by webhook.")
+    parser.add_argument("--host", default=os.environ.get("ACP_HOST"), help="server (ACP_HOST)")
+    parser.add_argument("--agent", default="slow", help="name of the agent (%(default)s)")
+    parser.add_argument("--agent-id", help="its id, where names cannot be searched")
     parser.add_argument(
-        "--input", type=json_object, default='{"seconds": 1}', help="its input, JSON (%(default)s)"
+        "--input", type=json.loads, default='{"seconds": 1}', help="JSON (%(default)s)"
     )
     parser.add_argument("--listen", default="127.0.0.1", help="address (%(default)s)")
     parser.add_argument("--port", type=int, default=0, help="port (a free one)")
-    parser.add_argument("--url", help="how the ACP server reaches it, without path (the address)")
-    parser.add_argument(
-        "--timeout", type=float, default=60, help="seconds to listen at most (%(default)s)"
-    )
-    return parser.parse_args()
+    parser.add_argument("--timeout", type=float, default=60, help="seconds (%(default)s)")
+    options = parser.parse_args()
 
+    with contextlib.ExitStack() as stack:
+        receiver = stack.enter_context(
+            ThreadingHTTPServer((options.listen, options.port), Receiver)
+        )
+        threading.Thread(target=receiver.serve_forever, daemon=True).start()
+        stack.callback(receiver.shutdown)
+        if not options.host:
+            from acp_client_v0_1.testing import LocalServer
 
-def print_changes(receiver: Receiver, run_id: str, timeout: float) -> bool:
-    """Print each change of a run as it is told; True once the run has ended."""
-    deadline = time.monotonic() + timeout
-    while (remaining := deadline - time.monotonic()) > 0:
+            options.host = stack.enter_context(LocalServer()).url
+        client = stack.enter_context(ApiClient(Configuration.from_env(host=options.host)))
+        if options.agent_id:
+            agent = AgentHandle(options.agent_id, client)
+        else:
+            agent = AgentHandle.find(options.agent, api_client=client)
+
+        webhook = f"http://{options.listen}:{receiver.server_port}{SECRET}"
+        run = agent.start(options.input, webhook=webhook)
+        print(f"run {run.run_id}, which tells {webhook}", flush=True)
         try:
-            told = receiver.runs.get(timeout=remaining)
+            told = changes.get(timeout=options.timeout)
         except queue.Empty:
-            break
-        if told.run_id == run_id:
-            print(f"run {run_id} is {told.status}, by webhook", flush=True)
-            if told.status in ENDED:
-                return True
-    return False
+            sys.exit("no webhook came")
+        print(f"by webhook: {told.run_id} is {told.status.value}")
+        # A webhook tells that something happened; the server itself says what.
+        print("result:", json.dumps(run.result(timeout=10), ensure_ascii=False))
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    try:
+        main()
+    except (OpenApiException, OSError) as error:
+        sys.exit(f"failed: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

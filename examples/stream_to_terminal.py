@@ -1,106 +1,67 @@
-"""Run an agent and print what it streams, as it comes.
+"""Run an agent and print what it streams, as it comes, also over connections that break.
 
 In mode `custom` each event is an update and gets a line. In mode `result` each event is the whole
-result so far: on a terminal it takes the place of the one before. A connection that breaks is made
-again, and goes on after the last event that arrived.
+result so far, and on a terminal it takes the place of the one before.
 
     python examples/stream_to_terminal.py
-    python examples/stream_to_terminal.py --mode result --input '{"count": 30}'
+    ACP_HOST=http://localhost:8000 python examples/stream_to_terminal.py --mode result
+
+Without --host and ACP_HOST it starts a local server of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import shutil
 import sys
-from collections.abc import Iterator
 
-from _server import command_line, configured, exit_code, find_agent, json_object, show
-
-from acp_client_v0_1 import (
-    AgentsApi,
-    ApiClient,
-    CustomRunResultUpdate,
-    RunCreate,
-    RunOutputStream,
-    RunResult,
-    RunsApi,
-    StreamInterrupted,
-    wait_for_run_output,
-)
+from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, OpenApiException
 
 TO_LINE_START_AND_ERASE = "\r\x1b[2K"
 
 
-def main() -> int:
-    """Create a run, print its events, then its output."""
-    options = parse_arguments()
-    with configured() as configuration, ApiClient(configuration) as client:
-        runs = RunsApi(client)
-        agent = find_agent(AgentsApi(client), options.agent)
-        run = runs.create_run(
-            RunCreate(agent_id=agent.agent_id, input=options.input, streaming=options.mode)
-        )
-        replacing = sys.stdout.isatty()
-        for event in events_of(runs, run.run_id, options.reconnects):
-            print_event(event, replacing)
-        if replacing and options.mode == "result":
+def main() -> None:
+    """Start a run, print its events, then its result."""
+    parser = argparse.ArgumentParser(description="Run an agent and print what it streams.")
+    parser.add_argument("--host", default=os.environ.get("ACP_HOST"), help="server (ACP_HOST)")
+    parser.add_argument("--agent", default="counter", help="name of the agent (%(default)s)")
+    parser.add_argument("--agent-id", help="its id, where names cannot be searched")
+    parser.add_argument(
+        "--input", type=json.loads, default='{"count": 5}', help="JSON (%(default)s)"
+    )
+    parser.add_argument("--mode", choices=["custom", "result"], default="custom")
+    options = parser.parse_args()
+
+    with contextlib.ExitStack() as stack:
+        if not options.host:
+            from acp_client_v0_1.testing import LocalServer
+
+            options.host = stack.enter_context(LocalServer()).url
+        client = stack.enter_context(ApiClient(Configuration.from_env(host=options.host)))
+        if options.agent_id:
+            agent = AgentHandle(options.agent_id, client)
+        else:
+            agent = AgentHandle.find(options.agent, api_client=client)
+
+        run = agent.start(options.input, streaming=options.mode)
+        replacing = options.mode == "result" and sys.stdout.isatty()
+        for event in run.events(timeout=300):
+            text = json.dumps(event.update or event.result, ensure_ascii=False)
+            if replacing:  # a line that wraps could not be erased as one
+                text = TO_LINE_START_AND_ERASE + text[: shutil.get_terminal_size().columns - 1]
+            print(text, end="" if replacing else "\n", flush=True)
+        if replacing:
             print()
-        # The events do not say how the run ended; its output does.
-        return show(wait_for_run_output(runs, run.run_id, timeout=options.timeout))
-
-
-def parse_arguments() -> argparse.Namespace:
-    """Read the command line."""
-    parser = command_line("Run an agent and print what it streams, as it comes.")
-    parser.add_argument("--agent", default="counter", help="agent to run (%(default)s)")
-    parser.add_argument(
-        "--input", type=json_object, default='{"count": 5}', help="its input, JSON (%(default)s)"
-    )
-    parser.add_argument(
-        "--mode", choices=["custom", "result"], default="custom", help="of streaming (%(default)s)"
-    )
-    parser.add_argument(
-        "--reconnects", type=int, default=5, help="connections that may break (%(default)s)"
-    )
-    parser.add_argument(
-        "--timeout", type=float, default=60, help="seconds for the output (%(default)s)"
-    )
-    return parser.parse_args()
-
-
-def events_of(runs: RunsApi, run_id: str, reconnects: int) -> Iterator[RunOutputStream]:
-    """Give the events of a run, over as many connections as it takes."""
-    last_event_id = ""
-    while True:
-        headers = {"Last-Event-ID": last_event_id} if last_event_id else None
-        with runs.get_run_stream(run_id, _headers=headers) as stream:
-            try:
-                yield from stream
-                return
-            except StreamInterrupted as error:
-                if reconnects <= 0:
-                    raise
-                print(f"connecting again: {error}", file=sys.stderr)
-                last_event_id = error.last_event_id or last_event_id
-                reconnects -= 1
-
-
-def print_event(event: RunOutputStream, replacing: bool) -> None:
-    """Print an event; a result so far takes the place of the one before if `replacing`."""
-    match event.data.actual_instance:
-        case CustomRunResultUpdate(update=update):
-            print(json.dumps(update, ensure_ascii=False), flush=True)
-        case RunResult(result=result):
-            text = json.dumps(result, ensure_ascii=False)
-            if replacing:
-                # A line that wraps could not be erased as one. Some terminals say they are 0 wide.
-                text = text[: (shutil.get_terminal_size().columns or 80) - 1]
-                print(TO_LINE_START_AND_ERASE + text, end="", flush=True)
-            else:
-                print(text, flush=True)
+        print("result:", json.dumps(run.result(timeout=60), ensure_ascii=False))
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    try:
+        main()
+    except OpenApiException as error:
+        sys.exit(f"failed: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
