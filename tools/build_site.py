@@ -37,12 +37,13 @@ MOVED = {
     "CONTRIBUTING.md": "contributing.md",
 }
 
-# Each page of the reference, and the modules whose public names it describes. Names of the package
-# that are in none of them are operations and models, which have generated pages.
+# Each page of the reference, and the modules whose public names it describes; errors have a page of
+# their own. Names of other modules are operations and models, which have generated pages.
 REFERENCE = {
-    "client": ("Client and settings", ("api_client", "api_response", "configuration")),
+    "client": ("Client and settings", ("api_client", "api_response", "configuration", "telemetry")),
+    "handles": ("Agents, runs and batches", ("handles", "batch")),
     "streaming": ("Streams and waiting", ("streaming", "waiting")),
-    "errors": ("Errors", ("exceptions", "_errors", "_transport_errors")),
+    "errors": ("Errors", ("errors",)),
     "testing": ("Testing", ("testing",)),
 }
 
@@ -115,11 +116,12 @@ def _examples() -> list[str]:
 
 def _reference(title: str, modules: tuple[str, ...]) -> str:
     """A page of the reference: a directive for each name that is defined in some modules."""
-    names = [name for name in public_names() if _is_in(name, modules)]
+    names = [name for name, value in public_names().items() if _room(name, value) in modules]
     options = ""
-    if "exceptions" in modules:
-        # As the tree is drawn. What an error is built from is of no interest, what it is, is.
-        names.sort(key=lambda name: str(exceptions.__doc__).find(name.rpartition(".")[2]))
+    if "errors" in modules:
+        # As the tree is drawn. How an error is built is of no interest, what it is, is.
+        tree = str(exceptions.__doc__)
+        names.sort(key=lambda name: tree.find(name.rpartition(".")[2]) % len(tree))
         options = "    options: {merge_init_into_class: false, show_bases: true}\n"
     return f"# {title}\n\n" + "\n".join(f"::: {name}\n{options}" for name in names)
 
@@ -133,11 +135,14 @@ def public_names() -> dict[str, Any]:
     return found
 
 
-def _is_in(name: str, modules: tuple[str, ...]) -> bool:
+def _room(name: str, value: Any) -> str:
+    """The first part of the module that defines a name; for errors, "errors"."""
     if name.startswith(f"{PACKAGE}.testing."):
-        return "testing" in modules
-    defined = getattr(public_names()[name], "__module__", "").removeprefix(f"{PACKAGE}.")
-    return defined.partition(".")[0] in modules
+        return "testing"
+    if isinstance(value, type) and issubclass(value, BaseException):
+        return "errors"
+    defined: str = getattr(value, "__module__", "")
+    return defined.removeprefix(f"{PACKAGE}.").partition(".")[0]
 
 
 def pages_in_navigation() -> set[str]:

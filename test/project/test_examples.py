@@ -36,7 +36,7 @@ from acp_client_v0_1.testing import (
 )
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("[!_]*.py"))
+EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("[!_b]*.py"))
 UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 QUICKSTART = rf"""server: http://127\.0\.0\.1:\d+
 
@@ -76,7 +76,6 @@ def copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     for script in EXAMPLES:
         (folder / script[:-3]).mkdir()
         shutil.copy(ROOT / "examples" / script, folder / script[:-3])
-    shutil.copy(ROOT / "examples" / "_server.py", folder / "batch_runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EXAMPLES", str(folder))
         patch.delenv("ACP_HOST", raising=False)
@@ -388,72 +387,6 @@ def test_export_makes_some_runs_to_try_it() -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
     lines = [json.loads(line) for line in ended.stdout.splitlines()]
     assert sorted(line["creation"]["input"]["number"] for line in lines) == [0, 1, 2, 3]
-
-
-# batch_runs.py
-
-
-def test_batch_runs_many_inputs_at_a_time(tmp_path: Path) -> None:
-    inputs, outputs = tmp_path / "inputs.jsonl", tmp_path / "outputs.jsonl"
-    inputs.write_text("".join(f'{{"count": 2, "interval": 0.2, "n": {n}}}\n' for n in range(20)))
-    ended = run("batch_runs.py", str(inputs), "--workers", "20", "--output", str(outputs))
-    assert (ended.returncode, ended.stdout) == (0, "")
-    assert "20/20" in ended.stderr and ended.stderr.endswith("20 inputs, 0 without a result\n")
-    lines = [json.loads(line) for line in outputs.read_text().splitlines()]
-    assert sorted(line["line"] for line in lines) == list(range(1, 21))
-    assert all(line["output"]["result"] == {"count": 2, "of": 2} for line in lines)
-
-
-def test_batch_shares_connections_and_goes_on_after_failures(server: LocalServer) -> None:
-    typed = '{"count": 1}\n\n{"count": "many"}\n{"count": 2, "interval": 0}\n'
-    ended = run("batch_runs.py", "--workers", "2", stdin=typed, ACP_HOST=server.url)
-    assert ended.returncode == 1
-    assert ended.stderr.endswith("3 inputs, 1 without a result\n")
-    lines = {line["line"]: line for line in map(json.loads, ended.stdout.splitlines())}
-    assert set(lines) == {1, 3, 4}
-    assert lines[1]["output"]["result"] == {"count": 1, "of": 1}
-    assert " 422 " in lines[3]["failure"]
-    assert lines[4]["output"]["result"] == {"count": 2, "of": 2}
-    assert server.connections_accepted <= 2
-
-
-@pytest.mark.parametrize(
-    ("typed", "complaint"),
-    [('{"count": 1}\n{', "line 2 of the inputs: not JSON"), ("[1]\n", "line 1 of the inputs: ")],
-)
-def test_batch_begins_nothing_with_inputs_that_cannot_be_read(
-    typed: str, complaint: str, server: LocalServer
-) -> None:
-    ended = run("batch_runs.py", stdin=typed, ACP_HOST=server.url)
-    assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr.startswith(complaint)
-    assert server.requests == ()
-
-
-def test_ctrl_c_ends_a_batch_and_begins_no_more(server: LocalServer, tmp_path: Path) -> None:
-    inputs, errors = tmp_path / "inputs.jsonl", tmp_path / "errors.txt"
-    inputs.write_text('{"seconds": 60}\n' * 5)
-    arguments = (str(inputs), "--agent", "slow", "--workers", "2")
-    with (
-        errors.open("w") as file,
-        started("batch_runs.py", *arguments, stderr=file, ACP_HOST=server.url) as process,
-    ):
-        until(lambda: "0/5" in errors.read_text() and len(outputs_asked_for(server)) == 2)
-        process.send_signal(signal.SIGINT)
-        printed, _ = process.communicate(timeout=60)
-    complaints = errors.read_text()
-    assert (process.returncode, printed) == (130, "")
-    assert complaints.endswith("stopped\n") and "Traceback" not in complaints
-    assert len(posts_to(server, "/runs")) == 2
-
-
-def outputs_asked_for(server: LocalServer) -> set[str]:
-    """The runs whose output somebody waits for."""
-    return {one.path for one in server.requests if one.path.endswith("/output")}
-
-
-def posts_to(server: LocalServer, path: str) -> list[RecordedRequest]:
-    return [one for one in server.requests if (one.method, one.path) == ("POST", path)]
 
 
 # receive_webhooks.py
