@@ -161,13 +161,20 @@ class Deadline:
 
 
 def resolve_timeout(
-    request_timeout: object, default: object, *, block_window: float | None, margin: float
+    request_timeout: object,
+    default: object,
+    *,
+    total: float | None = None,
+    block_window: float | None = None,
+    margin: float = 0,
 ) -> Timeout:
-    """Decide the time limits of a call.
+    """Decide the timeouts of a call.
 
     Args:
         request_timeout: What the caller passed; None for the default.
         default: The configured default.
+        total: Seconds for the whole call if the default is a pair (connect, read), None for no
+            limit.
         block_window: Seconds for which the server is asked to hold the request, None if the
             operation has no such window or it is not used.
         margin: Seconds that a read may take beyond the window.
@@ -181,6 +188,8 @@ def resolve_timeout(
     """
     if request_timeout is None:
         timeout = Timeout.of(default, "Configuration.timeout")
+        if isinstance(default, (tuple, list)):
+            timeout = Timeout(total, timeout.connect, timeout.read)
         return timeout if block_window is None else _widened(timeout, block_window, margin)
     timeout = Timeout.of(request_timeout)
     if block_window is None:

@@ -35,6 +35,7 @@ _LONGEST_REASON = 1_000  # characters of a reason, which may list several faults
 _SEARCHED = 10_000  # characters of an HTML page, or any other text, that are looked at
 _JOINERS = "\u200c\u200d"  # not printable, but some scripts and emoji need them
 _AMBIGUOUS = "the server may have carried out the request, so it was not retried"
+_REQUEST_ID = ("x-request-id", "request-id", "x-correlation-id", "x-amzn-requestid", "cf-ray")
 _UNSERVED = (
     "the response names no missing run, agent or thread, so the server may not serve this path: "
     "is the base path of host right?"
@@ -224,6 +225,12 @@ class ApiException(OpenApiException):
         kind = cls._by_status.get(500 if 500 <= status <= 599 else status, cls)
         return kind(http_resp=http_resp, body=body, data=data)
 
+    @property
+    def request_id(self) -> str | None:
+        """What the server calls the request in its logs (``x-request-id``), None if it says not."""
+        headers = self.headers or {}
+        return next((headers[name] for name in _REQUEST_ID if headers.get(name)), None)
+
     def __str__(self) -> str:
         line = ": ".join(filter(None, (self._headline(), self._message())))
         return "; ".join((line, *self._notes()))
@@ -259,6 +266,8 @@ class ApiException(OpenApiException):
         if retry_after and self.status in (429, 503):
             unit = " s" if retry_after.strip().isdigit() else ""
             yield f"Retry-After: {one_line(retry_after, 100)}{unit}"
+        if self.request_id is not None:
+            yield f"request id {one_line(self.request_id, 100)}"
         if self.attempts > 1:
             yield f"after {self.attempts} attempts in {self.elapsed:.1f} s"
         if self.ambiguous:

@@ -237,6 +237,7 @@ class ApiClient(DropInClient):
         timeout = resolve_timeout(
             request_timeout,
             configuration.stream_timeout if operation.streaming else configuration.timeout,
+            total=None if operation.streaming else configuration.total_timeout,
             block_window=bound.block_window,
             margin=configuration.block_margin,
         )
@@ -261,6 +262,7 @@ class ApiClient(DropInClient):
             stream=stream,
             credential=override.query if override else "",
             retries=self._retries,
+            route=operation.path,
         )
 
     def _result(self, operation: Operation[T], response: acp.rest.RESTResponse) -> T:

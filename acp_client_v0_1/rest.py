@@ -1,26 +1,26 @@
-"""The transport: requests out and answers in, under one deadline, with retries and redirects.
+"""The transport: requests out and responses in, under one deadline, with retries and redirects.
 
-Strategy: with its helpers in ``_http``, the only file that sends by urllib3, which keeps the
-connections and speaks HTTP; each attempt is one call of its pool's ``urlopen``. Redirects and
-retries are done here, because their rules are the contract's (what is safe to repeat) and the
-call's (what time remains). Attempts are independent of each other; the loop in `RESTClientObject`
-is all that connects them.
+Strategy: `RESTClientObject` makes attempts in a loop. Each sends the request once; between them,
+the rules of `call` (redirects) and `retry` decide what comes next. They are ours and not urllib3's,
+because they are the contract's (what is safe to repeat) and the call's (what time remains).
 
 Invariants: a client holds no state of a call, so threads share it. A process never uses a
-connection of its parent. Statuses are not judged here: the last answer is returned as it is.
+connection of its parent. Statuses are not judged here: the last response is returned as it is. A
+log record shows no query, no credential, and no control character of a server's words.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from urllib3 import Retry
 from urllib3 import Timeout as SocketTimeouts
 
-from acp_client_v0_1._deadline import Deadline, Timeout
+from acp_client_v0_1._deadline import Deadline, Timeout, resolve_timeout
+from acp_client_v0_1._errors import one_line
 from acp_client_v0_1._http.attempt import Attempt, attempting
 from acp_client_v0_1._http.call import HARMLESS_HEADERS, Call, encode_body, redirected
 from acp_client_v0_1._http.errors import LOWER_ERRORS, failure_of
@@ -68,7 +68,24 @@ __all__ = [
 RESTResponseType = RawResponse
 """The name that openapi-generator's clients have for urllib3's response."""
 
+Observer = Callable[["Call", int, "Callable[[Call], RESTResponse]"], "RESTResponse"]
+"""What may stand around each attempt, for telemetry.
+
+It is called with the call, the number of retries before, and the function that sends the call once.
+It may give that function the call with further headers, and returns or raises what it returns or
+raises.
+"""
+
 _log = logging.getLogger(__name__)
+
+# Beside those that another origin may see, what a log shows of the headers.
+_SHOWN_HEADERS = HARMLESS_HEADERS | {
+    "last-event-id",
+    "request-id",
+    "traceparent",
+    "x-correlation-id",
+    "x-request-id",
+}
 
 # What urllib3 is told; the attempt has its own limits.
 _ONCE = Retry(total=False, redirect=False)
@@ -78,8 +95,13 @@ _UNLIMITED = SocketTimeouts(connect=None, read=None)
 class RESTClientObject:
     """Sends requests; safe to share between threads, safe after a fork, and picklable.
 
+    A pickle holds the configuration, credentials included, and no connection.
+
     Args:
-        configuration: Hosts, TLS, proxy, time limits, retries and the size of the pool.
+        configuration: Hosts, TLS, proxy, timeouts, retries and the number of connections.
+
+    Attributes:
+        observer: Called around each attempt, None for nothing; see `Observer`.
 
     Raises:
         ApiTypeError: A setting has the wrong type.
@@ -90,6 +112,7 @@ class RESTClientObject:
         self._configuration = configuration
         self._policy = RetryPolicy.of(configuration.retries)
         self._pools = Pools(configuration)
+        self.observer: Observer | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {"configuration": self._configuration}
@@ -114,8 +137,9 @@ class RESTClientObject:
         stream: bool = False,
         credential: str = "",
         retries: int | Retry | None = None,
+        route: str = "",
     ) -> RESTResponse:
-        """Send a request, more than once where that is safe, and take in its answer.
+        """Send a request, more than once where that is safe, and receive the response.
 
         Args:
             method: The HTTP method.
@@ -126,82 +150,123 @@ class RESTClientObject:
             _request_timeout: Seconds: a total, a pair (connect, read), or a `Timeout`; None for
                 the configured default.
             safe: Sending it again changes nothing.
-            stream: Leave the answer's body to the caller.
+            stream: Leave the body of the response to the caller.
             credential: A parameter of the query, percent-encoded, that no log, error or other
                 origin may see.
             retries: The retries of this call, in the forms of ``Configuration.retries``, which it
                 replaces; None for those.
+            route: The path of the operation, with its parameters as ``{name}``, for the observer.
 
         Returns:
-            The answer, whatever its status; its body is read unless ``stream`` is true.
+            The response, whatever its status; its body is read unless ``stream`` is true.
 
         Raises:
-            TransportException: No usable answer came; `ApiTimeoutError` if time ran out.
+            TransportException: No usable response came; `ApiTimeoutError` if time ran out.
             ResponseDecodeError: The body's content coding is broken.
             ApiValueError: The request cannot be written.
             ApiTypeError: An argument has the wrong type.
         """
         timeout = self._timeout(_request_timeout, stream)
         sent_headers = checked_headers(headers or {})
-        content = encode_body(sent_headers, body, post_params)
-        deadline = Deadline.after(timeout.total)
-        target = parse_target(url)
-        how = (safe, stream, timeout, deadline)
-        call = Call(method.upper(), target, sent_headers, content, *how, credential=credential)
+        call = Call(
+            method=method.upper(),
+            target=parse_target(url),
+            headers=sent_headers,
+            body=encode_body(sent_headers, body, post_params),
+            safe=safe,
+            stream=stream,
+            timeout=timeout,
+            deadline=Deadline.after(timeout.total),
+            credential=credential,
+            route=route,
+        )
         policy = self._policy if retries is None else RetryPolicy.of(retries)
         return self._perform(call, policy)
 
     def _timeout(self, request_timeout: object, stream: bool) -> Timeout:
-        if request_timeout is not None:
-            return Timeout.of(request_timeout)
-        if stream:
-            return Timeout.of(self._configuration.stream_timeout, "Configuration.stream_timeout")
-        return Timeout.of(self._configuration.timeout, "Configuration.timeout")
+        if isinstance(request_timeout, Timeout):
+            return request_timeout
+        settings = self._configuration
+        default = settings.stream_timeout if stream else settings.timeout
+        total = None if stream else settings.total_timeout
+        return resolve_timeout(request_timeout, default, total=total)
 
     def _perform(self, call: Call, policy: RetryPolicy) -> RESTResponse:
         """Make attempts until one counts."""
+        began = time.monotonic()
         attempts = Attempts(policy)
         hops = 0
         while True:
+            number = attempts.retries + 1
             started = time.monotonic()
+            status = None
             try:
-                response = self._attempt(call)
+                response = self._observed(call, attempts.retries)
             except TransportException as failure:
                 took = time.monotonic() - started
-                _note(call, f"failed: {failure.reason}", took)
+                outcome = f"failed: {one_line(failure.reason)}"
+                _note(call, number, took, outcome)
                 wait = attempts.after_failure(call, failure, took)
                 if wait is None:
+                    self._explain(failure, call)
+                    failure.attempts, failure.elapsed = number, time.monotonic() - began
                     raise
-                outcome = str(failure.reason)
             else:
                 took = time.monotonic() - started
-                _note(call, f"answered {response.status}", took)
-                if response.status < 300:
+                status = response.status
+                outcome = f"returned {status}"
+                _note(call, number, took, outcome, status)
+                response.attempts, response.elapsed = number, time.monotonic() - began
+                if status < 300:
                     return response
                 moved = _moved(call, response, hops)
                 if moved is not None:
                     hops += 1
                     call = moved
                     continue
-                wait = attempts.after_answer(call, response.status, response.headers, took)
+                wait = attempts.after_response(call, status, response.headers, took)
                 if wait is None:
                     return response
                 response.close()
-                outcome = f"status {response.status}"
-            _log.info("%s %s: %s; retry %d in %.2f s", *_place(call), outcome, attempts.made, wait)
+            _log.info(
+                "%s %s: %s; retry %d in %.2f s",
+                *(call.method, call.path, outcome, number, wait),
+                extra=_facts(call, number, took, status),
+            )
             call.deadline.sleep(wait)
+
+    def _explain(self, failure: TransportException, call: Call) -> None:
+        """Add to a failure what only the configuration knows."""
+        settings = self._configuration
+        if failure.sent or not settings.host_is_default:
+            return
+        if call.target.origin == parse_target(settings.host).origin:
+            failure.reason = (
+                f"{failure.reason}; no host was set (Configuration(host=…) or ACP_HOST)"
+            )
+
+    def _observed(self, call: Call, retries: int) -> RESTResponse:
+        observer = self.observer
+        return self._attempt(call) if observer is None else observer(call, retries, self._attempt)
 
     def _attempt(self, call: Call) -> RESTResponse:
         """Send the request once."""
         if _log.isEnabledFor(logging.DEBUG):
-            _log.debug("%s %s with %s", *_place(call), _masked(call.headers))
+            _log.debug(
+                "%s %s with %s",
+                *(call.method, call.path, _masked(call.headers)),
+                extra=_facts(call, None, None, None),
+            )
         attempt = Attempt(call.deadline, call.timeout, not call.safe, call.credential)
         with attempting(attempt):
             try:
                 raw = self._send(call)
             except LOWER_ERRORS as error:
-                raise failure_of(error, call, sent=attempt.sent) from error
+                sent, connected = attempt.sent, attempt.connected
+                raise failure_of(error, call, sent=sent, connected=connected) from error
             response = RESTResponse(call, raw)
+            if call.credential:
+                call.hide_credential(response.headers)
             if not call.stream:
                 response.read()
             return response
@@ -231,7 +296,7 @@ class RESTClientObject:
 
 
 def _moved(call: Call, response: RESTResponse, hops: int) -> Call | None:
-    """Follow a redirect; gives None where the answer is no redirect to follow."""
+    """Follow a redirect; None if the response is not one to follow."""
     try:
         moved = redirected(call, response.status, response.getheader("location"), hops)
     except TransportException:
@@ -239,20 +304,38 @@ def _moved(call: Call, response: RESTResponse, hops: int) -> Call | None:
         raise
     if moved is not None:
         response.close()
-        _log.info("%s %s: redirected to %s", *_place(call), moved.target.origin)
+        _log.info(
+            "%s %s: redirected to %s",
+            *(call.method, call.path, moved.target.origin),
+            extra=_facts(call, None, None, response.status),
+        )
     return moved
 
 
-def _note(call: Call, outcome: object, took: float) -> None:
+def _note(
+    call: Call, attempt: int, seconds: float, outcome: str, status: int | None = None
+) -> None:
     """Log how an attempt ended."""
     if _log.isEnabledFor(logging.DEBUG):
-        _log.debug("%s %s: %s in %.3f s", *_place(call), outcome, took)
+        _log.debug(
+            "%s %s: %s in %.3f s",
+            *(call.method, call.path, outcome, seconds),
+            extra=_facts(call, attempt, seconds, status),
+        )
 
 
-def _place(call: Call) -> tuple[str, str]:
-    # Without the query, which may hold what a log must not.
-    return call.method, call.target.path.partition("?")[0]
+def _facts(
+    call: Call, attempt: int | None, seconds: float | None, status: int | None
+) -> dict[str, object]:
+    """Give the attributes of a log record; None where there is no such fact yet."""
+    return {
+        "method": call.method,
+        "path": call.path,
+        "status": status,
+        "attempt": attempt,
+        "seconds": seconds,
+    }
 
 
 def _masked(headers: Mapping[str, str]) -> dict[str, str]:
-    return {k: v if k.lower() in HARMLESS_HEADERS else "***" for k, v in headers.items()}
+    return {k: v if k.lower() in _SHOWN_HEADERS else "***" for k, v in headers.items()}

@@ -21,17 +21,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from acp_client_v0_1._deadline import Deadline, Timeout
-from acp_client_v0_1._http.retry import retry_after, was_cut, was_held
+from acp_client_v0_1._http.retry import backoff, is_cut, is_passing, retry_after, was_held
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import (
     ApiException,
-    ApiTimeoutError,
     ApiTypeError,
     ApiValueError,
-    ConnectionException,
-    NameResolutionException,
-    ProtocolException,
-    ProxyException,
     RunWaitTimeout,
 )
 from acp_client_v0_1.models.run_status import RunStatus
@@ -46,7 +41,6 @@ _log = logging.getLogger(__name__)
 
 _FIRST_PAUSE = 0.5  # seconds; doubles with each early end in a row
 _LONGEST_PAUSE = 2.0  # seconds, unless the server asks for more
-_LONGEST_ASKED = 120.0  # seconds; the most that Retry-After gets where no timeout bounds it
 _LOOK = 10.0  # seconds that a look at the run's status may take
 _ROUND_TRIP = 0.1  # seconds; the least that a request may take beyond its window
 _STOP_MARGIN = 10.0  # seconds; the most of that where an event may ask to stop
@@ -54,13 +48,6 @@ _PATIENCE = 300.0  # seconds of nothing but failures, where no timeout says when
 _STATUS_EVERY = 5.0  # seconds between two looks at the run's status, for the callback
 _STOP_WINDOW = 1  # seconds; the longest window where an event may ask to stop
 _FULL_WINDOWS = 4  # before a longer one is tried than what was cut; to the power of the cuts
-_TRANSIENT = (
-    ApiTimeoutError,
-    ConnectionException,
-    NameResolutionException,
-    ProtocolException,
-    ProxyException,
-)
 
 
 def wait_for_run_output(
@@ -75,7 +62,7 @@ def wait_for_run_output(
     """Wait until a run has an output: a result, an interrupt or an error.
 
     Failures that may pass (a connection that breaks, 408, 429, 5xx) are survived, with pauses as
-    long as ``Retry-After`` asks for; two minutes are the longest if there is no ``timeout``.
+    long as ``Retry-After`` asks for.
 
     Args:
         runs_api: What asks the server.
@@ -97,8 +84,15 @@ def wait_for_run_output(
         RunWaitTimeout: There was no output in time, or ``stop`` was set.
         ApiException: The server refused, for example with 404, or see ``timeout``.
         ApiValueError: ``timeout`` or ``block_timeout`` is not above 0.
-        ApiTypeError: One of them is no number.
+        ApiTypeError: One of them is no number, ``runs_api`` is not a `RunsApi`, or ``stop`` is not
+            a `threading.Event`.
     """
+    if not hasattr(runs_api, "get_run_output"):  # a stand-in of a test has it
+        raise ApiTypeError(
+            f"runs_api must be a RunsApi, not {type(runs_api).__name__}; RunsApi(api_client) is one"
+        )
+    if stop is not None and not hasattr(stop, "is_set"):
+        raise ApiTypeError(f"stop must be a threading.Event or None, not {type(stop).__name__}")
     if isinstance(block_timeout, bool) or not isinstance(block_timeout, int):
         raise ApiTypeError(f"block_timeout must be an int, not {type(block_timeout).__name__}")
     if block_timeout < 1:
@@ -224,18 +218,18 @@ class _Wait:
 
     def _survive(self, error: ApiException, window: int, took: float) -> float:
         """Adapt to a failure that may pass, and give the pause after it; raise any other."""
-        if not _may_pass(error):
+        if not is_passing(error):
             raise error
-        unlimited = self._deadline.at is None
+        now = time.monotonic()
         if self._failing_since is None:
-            self._failing_since = time.monotonic()
-        if unlimited and time.monotonic() - self._failing_since > _PATIENCE:
+            self._failing_since = now
+        asked = retry_after(error.headers) or 0.0
+        if self._deadline.at is None and now + asked - self._failing_since > _PATIENCE:
             raise error
         _log.info("run %s: %s", self._run_id, error)
-        if was_held(window, took) and _is_cut(error):
+        if was_held(window, took) and is_cut(error):
             self._window.note_cut(window, took)
-        wanted = _asked_pause(error)
-        return max(self._pause(), min(wanted, _LONGEST_ASKED) if unlimited else wanted)
+        return max(self._pause(), asked)
 
     def _after_none(self, window: int, took: float) -> float:
         """Give the pause after an answer without an output; none follows a full window."""
@@ -246,7 +240,7 @@ class _Wait:
         return 0.0
 
     def _pause(self) -> float:
-        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self._early_ends, 8))
+        pause = backoff(self._early_ends, _FIRST_PAUSE, _LONGEST_PAUSE)
         self._early_ends += 1
         return pause
 
@@ -267,7 +261,7 @@ class _Wait:
         except ApiException as error:
             # Whether the wait has to end, the next request for the output says.
             _log.info("run %s: its status is not known: %s", self._run_id, error)
-            pause = max(pause, _asked_pause(error))
+            pause = max(pause, retry_after(error.headers) or 0.0)
         self._next_look = time.monotonic() + pause
 
 
@@ -278,21 +272,3 @@ def _margin_of(runs_api: RunsApi) -> float:
     if not isinstance(configuration, Configuration):
         configuration = Configuration.get_default()
     return configuration.block_margin
-
-
-def _asked_pause(error: ApiException) -> float:
-    asked = retry_after(error.headers or {})
-    return 0.0 if asked is None else asked
-
-
-def _may_pass(error: ApiException) -> bool:
-    if isinstance(error, _TRANSIENT):
-        return True
-    return error.status is not None and (error.status in (408, 429) or error.status >= 500)
-
-
-def _is_cut(error: ApiException) -> bool:
-    """Say whether the held request may have been ended from outside."""
-    if isinstance(error, (ConnectionException, ApiTimeoutError)):
-        return error.sent
-    return error.status is not None and was_cut(error.status)

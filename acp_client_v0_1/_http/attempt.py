@@ -28,6 +28,7 @@ class Attempt:
         deadline: The call's.
         timeout: The call's limits for single waits.
         fresh: It must not use a connection that has been idle for long.
+        connected: A new connection was made for it.
         sent: Some of the request may have reached the server.
         wanted: The queue that it is about to take a place from.
         places: The queue that it has taken a place in a pool from, None while it has none.
@@ -36,6 +37,7 @@ class Attempt:
     """
 
     __slots__ = (
+        "connected",
         "connection",
         "credential",
         "deadline",
@@ -54,6 +56,7 @@ class Attempt:
         self.fresh = fresh
         self.credential = credential
         self.sent = False
+        self.connected = False
         self.wanted: queue.Queue[Any] | None = None
         self.places: queue.Queue[Any] | None = None
         self.connection: Any = None

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, unquote_plus, urlencode, urljoin
@@ -27,6 +27,8 @@ from acp_client_v0_1.exceptions import ApiValueError, ProtocolException
 __all__ = ["HARMLESS_HEADERS", "Call", "encode_body", "redirected"]
 
 _MOST_REDIRECTS = 10
+
+_SHORTEST_SECRET = 8  # characters; a shorter value would be found in anything
 
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
@@ -50,6 +52,7 @@ class Call:
         timeout: Limits for single waits.
         deadline: When all of it has to be done.
         foreign: The target is not an origin that was asked for, but one of a redirect.
+        route: The path of the operation, with its parameters as ``{name}``; "" if it has none.
         credential: A parameter of the query, percent-encoded, that only the origin which was asked
             for may see; kept apart from the target, which errors and logs show.
     """
@@ -64,23 +67,34 @@ class Call:
     deadline: Deadline
     foreign: bool = False
     credential: str = field(default="", repr=False)
+    route: str = ""
+
+    @property
+    def path(self) -> str:
+        """The path without the query, for logs: the query may hold what a log must not."""
+        return self.target.path.partition("?")[0]
+
+    def hide_credential(self, headers: MutableMapping[str, str]) -> None:
+        """Take the credential out of the URLs among a response's headers."""
+        for name in ("location", "content-location"):
+            if name in headers:
+                headers[name] = self._without_credential(headers[name])
+
+    def _without_credential(self, url: str) -> str:
+        secret = unquote_plus(self.credential)
+        place, mark, query = url.partition("?")
+        kept = "&".join(part for part in query.split("&") if unquote_plus(part) != secret)
+        value = secret.partition("=")[2]
+        if len(value) >= _SHORTEST_SECRET and value in unquote_plus(unquote_plus(kept)):
+            kept = ""  # a part of another parameter
+        return place + mark + kept if kept else place
 
     def moved(self, target: Target) -> Call:
         """Give the same call for another place, without credentials if that is another origin."""
-        if self.credential:
-            target = _without(target, self.credential)
         if target.origin == self.target.origin:
             return replace(self, target=target)
         kept = {k: v for k, v in self.headers.items() if k.lower() in HARMLESS_HEADERS}
         return replace(self, target=target, headers=kept, foreign=True, credential="")
-
-
-def _without(target: Target, credential: str) -> Target:
-    """Leave out of a redirect's target what the server has repeated of the credential."""
-    path, mark, query = target.path.partition("?")
-    secret = unquote_plus(credential)
-    kept = "&".join(part for part in query.split("&") if unquote_plus(part) != secret)
-    return replace(target, path=path + mark + kept if kept else path)
 
 
 def redirected(call: Call, status: int, location: str | None, hops: int) -> Call | None:

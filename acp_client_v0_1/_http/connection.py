@@ -70,6 +70,7 @@ class BoundedConnection(HTTPConnection):
             super().connect()
         finally:
             self._connecting = None
+        self._attempt.connected = True
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         """Send a request, connecting first if need be."""

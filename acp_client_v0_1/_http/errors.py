@@ -1,9 +1,9 @@
-"""What went wrong on the way becomes an error of the tree.
+"""What went wrong below becomes an error of the tree, in words that say what to do.
 
-Strategy: one function looks at the exception of a lower layer, and at whether the request may have
-left, and gives the error to raise; another says whether that kind of error passes by itself.
+Strategy: one function looks at the exception of a lower layer and at how far the attempt came, and
+builds the error to raise.
 
-Invariant: the original exception is chained by the caller, ``raise failure_of(...) from error``.
+Invariant: the caller chains the original exception, ``raise failure_of(...) from error``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from acp_client_v0_1.exceptions import (
     TransportException,
 )
 
-__all__ = ["LOWER_ERRORS", "failure_of", "is_transient"]
+__all__ = ["LOWER_ERRORS", "failure_of", "refused_tunnel"]
 
 # What the layers below raise. ssl.CertificateError is a ValueError in no supported version.
 LOWER_ERRORS = (OSError, http.client.HTTPException, HTTPError)
@@ -49,14 +49,22 @@ _ENDED = (
 )
 _REFUSED_TUNNEL = re.compile(r"Tunnel connection failed: (\d+)")
 
+# What OpenSSL calls the first bytes of a server that does not speak TLS; it depends on its version.
+_NOT_TLS = re.compile("WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|PACKET_LENGTH_TOO_LONG")
+_WRONG_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 
-def failure_of(error: BaseException, call: Call, *, sent: bool) -> TransportException:
+
+def failure_of(
+    error: BaseException, call: Call, *, sent: bool, reading: bool = False, connected: bool = False
+) -> TransportException:
     """Translate an exception of a lower layer.
 
     Args:
         error: The exception.
-        call: The request.
-        sent: The server may have received it, or a part of it.
+        call: The call.
+        sent: The server may have received the request, or a part of it.
+        reading: The head of the response has come.
+        connected: A new connection was made for this attempt.
 
     Returns:
         The error to raise.
@@ -65,34 +73,30 @@ def failure_of(error: BaseException, call: Call, *, sent: bool) -> TransportExce
         return error
     cause = _innermost(error)
     kind = _kind_of(cause)
-    if isinstance(cause, EmptyPoolError):
-        reason = "all connections (connection_pool_maxsize) are in use"
-    elif kind is ApiTimeoutError:
-        reason = _reason_of_timeout(call, sent)
+    if kind is ApiTimeoutError:
+        reason = _reason_of_timeout(cause, call, sent=sent, reading=reading)
     elif isinstance(cause, http.client.IncompleteRead):
         reason = "the body is incomplete"
     elif sent:
         reason = _text(cause)
+        plain = connected and call.target.origin.scheme == "http"
+        if plain and not reading and issubclass(kind, (ConnectionException, ProtocolException)):
+            reason = f"{reason}; if the server expects TLS, its URL begins with https://"
+    elif isinstance(error, ProxyError) or refused_tunnel(cause) is not None:
+        kind = ProxyException if kind is ConnectionException else kind
+        reason = f"the proxy does not connect: {_text(cause)}"
     else:
         reason = f"cannot connect to {call.target.origin}: {_text(cause)}"
-        by_proxy = isinstance(error, ProxyError) or _REFUSED_TUNNEL.search(str(cause))
-        if kind is ConnectionException and by_proxy:
-            kind, reason = ProxyException, f"the proxy does not connect: {_text(cause)}"
     failure = kind(reason=reason, method=call.method, url=call.target.url)
     failure.sent = sent
     failure.ambiguous = sent and not call.safe
     return failure
 
 
-def is_transient(failure: TransportException) -> bool:
-    """Say whether the same request may well succeed a moment later."""
-    if isinstance(failure, ProxyException):
-        refused = _REFUSED_TUNNEL.search(str(failure.reason))
-        return refused is None or refused[1].startswith("5")
-    if isinstance(failure, ApiTimeoutError):
-        # A silent server may still be at work on it, and a full pool was waited for already.
-        return not failure.sent and not isinstance(failure.__cause__, EmptyPoolError)
-    return isinstance(failure, (ConnectionException, NameResolutionException))
+def refused_tunnel(words: object) -> int | None:
+    """Give the status with which a proxy refused a tunnel, None if the words are not of that."""
+    refused = _REFUSED_TUNNEL.search(str(words))
+    return None if refused is None else int(refused[1][:3])
 
 
 def _innermost(error: BaseException) -> BaseException:
@@ -124,16 +128,31 @@ def _kind_of(error: BaseException) -> type[TransportException]:
 
 
 def _text(error: BaseException) -> str:
+    """Say what an exception of a lower layer means."""
     if isinstance(error, NewConnectionError) and isinstance(error.__cause__, ConnectionError):
         error = error.__cause__  # urllib3's own words begin with the connection's representation
-    text = getattr(error, "strerror", None) or str(error)
-    return str(text).rpartition("Failed to establish a new connection: ")[2] or type(error).__name__
+    if isinstance(error, ssl.SSLCertVerificationError):
+        text = f"its certificate is refused: {error.verify_message}"
+        known = error.verify_code in _WRONG_NAME
+        return text if known else f"{text}; ssl_ca_cert names the file of the CA to trust"
+    text = str(getattr(error, "strerror", None) or error)
+    if isinstance(error, ssl.SSLError) and _NOT_TLS.search(text):
+        return "it does not speak TLS on this port; try http://"
+    return text.rpartition("Failed to establish a new connection: ")[2] or type(error).__name__
 
 
-def _reason_of_timeout(call: Call, sent: bool) -> str:
+def _reason_of_timeout(cause: BaseException, call: Call, *, sent: bool, reading: bool) -> str:
+    """Say in which phase a call ran out of time, and by which limit."""
+    limit = call.timeout.read if sent or isinstance(cause, EmptyPoolError) else call.timeout.connect
+    within = "" if limit is None else f" within {limit:g} s"
     if call.deadline.expired:
         total = call.timeout.total
-        return "the call's time is over" if total is None else f"the call's {total:g} s are over"
-    limit = call.timeout.read if sent else call.timeout.connect
-    within = "" if limit is None else f" within {limit:g} s"
-    return f"no answer{within}" if sent else f"no connection to {call.target.origin}{within}"
+        within = " in time" if total is None else f" within the call's {total:g} s"
+    if isinstance(cause, EmptyPoolError):
+        return f"no free connection{within}: all connection_pool_maxsize connections are in use"
+    if not sent:
+        return f"no connection to {call.target.origin}{within}"
+    if not reading:
+        return f"no response{within}"
+    rest = "the response was not complete" if call.deadline.expired else "nothing more of the body"
+    return f"{rest}{within}"

@@ -19,6 +19,22 @@ _MOST_BITS = 1024  # of an integer; Python refuses to write much larger ones
 _FORBIDDEN = re.compile(r"[\r\n\0]")  # RFC 9110, section 5.5
 
 
+# They frame the message or belong to one connection (RFC 9110, 7.6.1; RFC 9112, 6), which are the
+# transport's.
+_OF_THE_TRANSPORT = frozenset(
+    (
+        "connection",
+        "content-length",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    )
+)
+
+
 def merge_headers(*sources: Mapping[str, str] | None) -> dict[str, str]:
     """Merge headers; of two with the same name, in any case, the later one stays."""
     merged: dict[str, tuple[str, str]] = {}
@@ -43,6 +59,8 @@ def checked_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
     for name, value in headers.items():
         if not isinstance(name, str) or not TOKEN.fullmatch(name):
             raise ApiValueError(f"{name!r} is not the name of a header")
+        if name.lower() in _OF_THE_TRANSPORT:
+            raise ApiValueError(f"header {name!r} cannot be set: it is the transport's own")
         if not isinstance(value, str):
             checked[name] = plain_text(value, f"header {name!r}")
             continue

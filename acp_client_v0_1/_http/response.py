@@ -24,6 +24,7 @@ from acp_client_v0_1._http.answer import Answer, Closed
 from acp_client_v0_1._http.call import Call
 from acp_client_v0_1._http.coding import bounded, codings_of, is_unfinished
 from acp_client_v0_1._http.errors import LOWER_ERRORS, failure_of
+from acp_client_v0_1._http.retry import is_ambiguous
 from acp_client_v0_1.exceptions import ResponseDecodeError, TransportException
 
 __all__ = ["RESTResponse", "RawResponse"]
@@ -47,6 +48,8 @@ class RESTResponse:
         headers: The headers; their names are not case-sensitive.
         method: The request's method.
         data: The decoded body, None while it is unread.
+        attempts: How often the request was sent for it.
+        elapsed: Seconds from the beginning of the call to the response.
         response: The answer as urllib3 gives it; reading from it goes past what is done here.
     """
 
@@ -58,7 +61,9 @@ class RESTResponse:
         "_heard",
         "_pid",
         "_read_piece",
+        "attempts",
         "data",
+        "elapsed",
         "headers",
         "method",
         "reason",
@@ -72,6 +77,8 @@ class RESTResponse:
         self.headers: HTTPHeaderDict = response.headers
         self.method: str = call.method
         self.data: bytes | None = None
+        self.attempts = 1
+        self.elapsed = 0.0
         self.response: RawResponse = response
         self._call = call
         self._complete = False
@@ -92,7 +99,7 @@ class RESTResponse:
     @property
     def ambiguous(self) -> bool:
         """True if the status leaves open whether a change was carried out."""
-        return not self._call.safe and self.status in (408, 500, 502, 503, 504)
+        return not self._call.safe and is_ambiguous(self.status)
 
     def getheaders(self) -> HTTPHeaderDict:
         """Give all headers."""
@@ -276,7 +283,7 @@ class RESTResponse:
         return self._closed or (answer is not None and answer.aborted)
 
     def _failure(self, error: BaseException) -> TransportException:
-        failure = failure_of(error, self._call, sent=True)
+        failure = failure_of(error, self._call, sent=True, reading=True)
         failure.status, failure.headers = self.status, self.headers
         return failure
 

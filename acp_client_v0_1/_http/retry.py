@@ -1,12 +1,15 @@
-"""Whether to send a request again, and when.
+"""The retry rules: what may be sent again, after what, how often, and after which pause.
 
-Strategy: a policy is made once of ``Configuration.retries``; each call keeps its own `Attempts`,
-which says after each failure how long to wait, or that it was the last. Waits grow exponentially
-with full jitter: a random part of the whole wait, so that clients which failed together do not
-come back together. ``Retry-After`` (RFC 9110, section 10.2.3) takes the place of such a wait.
+Strategy: a `RetryPolicy` is read once from ``Configuration.retries``. Each call has its own
+`Attempts`, which decides after each attempt how long to pause before the next, or that it was the
+last. Pauses back off exponentially with full jitter (a random part of the whole pause), so that
+clients which failed together do not come back together; ``Retry-After`` (RFC 9110, section 10.2.3)
+replaces such a pause. Loops above single calls, such as a wait for a run, have their own pace, and
+ask the functions below for the rules.
 
-Invariants: what changes something is sent again only if it certainly was not processed: no
-connection was made, or the answer is 429. A wait that would pass the deadline is not begun.
+Invariants: what changes something is sent again only if the server certainly did not process it: no
+connection was made, or the response is 429. A pause is never shortened: one that does not fit, into
+the deadline or into `RETRY_AFTER_MAX`, ends the call at once.
 """
 
 from __future__ import annotations
@@ -14,40 +17,68 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 
+from urllib3.exceptions import EmptyPoolError
 from urllib3.util import Retry
 
 from acp_client_v0_1._http.call import Call
-from acp_client_v0_1._http.errors import is_transient
-from acp_client_v0_1.exceptions import ConnectionException, TransportException
+from acp_client_v0_1._http.errors import refused_tunnel
+from acp_client_v0_1.exceptions import (
+    ApiException,
+    ApiTimeoutError,
+    ConnectionException,
+    NameResolutionException,
+    ProtocolException,
+    ProxyException,
+    TransportException,
+)
 
-__all__ = ["Attempts", "RetryPolicy", "retry_after", "was_cut", "was_held"]
+__all__ = [
+    "RETRY_AFTER_MAX",
+    "Attempts",
+    "RetryPolicy",
+    "backoff",
+    "is_ambiguous",
+    "is_cut",
+    "is_passing",
+    "retry_after",
+    "was_held",
+]
+
+RETRY_AFTER_MAX = 120.0
+"""Seconds; a call does not wait for a server that asks for a longer pause."""
 
 _DEFAULT_RETRIES = 3
 _BACKOFF = 0.5  # seconds; doubles with each retry
 _BACKOFF_MAX = 8.0  # seconds
-_RETRY_AFTER_MAX = 120.0  # seconds; a server that asks for more is not waited for
-_HELD = 1.0  # seconds after which a blocking call was being held by the server
+_HELD = 1.0  # seconds; a long poll that fails later than that was being held by the server
 _CUTS = frozenset((408, 502, 503, 504))
+_PASSING = (
+    ApiTimeoutError,
+    ConnectionException,
+    NameResolutionException,
+    ProtocolException,
+    ProxyException,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RetryPolicy:
-    """How often to send again, after what, and how long to wait.
+    """How often to retry, after what, and with which backoff.
 
     Attributes:
         total: Retries in all.
         connect: Retries after the connection could not be made.
-        read: Retries after it failed later.
-        status: Retries after an answer.
+        read: Retries after the connection failed later.
+        status: Retries after a response.
         statuses: The statuses to retry, None for 408, 429 and 5xx.
-        backoff: The first wait at most, in seconds.
-        backoff_max: The longest wait, in seconds.
-        respect_retry_after: Let the server decide how long to wait.
+        backoff: The first pause at most, in seconds.
+        backoff_max: The longest pause, in seconds.
+        respect_retry_after: Let the server decide how long to pause.
     """
 
     total: float = _DEFAULT_RETRIES
@@ -83,10 +114,8 @@ class RetryPolicy:
         )
 
     def covers(self, status: int) -> bool:
-        """Say whether an answer with this status may be retried at all."""
-        if self.statuses is not None:
-            return status in self.statuses
-        return status in (408, 429) or status >= 500
+        """Say whether a response with this status may be retried at all."""
+        return status in self.statuses if self.statuses is not None else _is_retryable(status)
 
 
 def _limit(count: int | bool | None) -> float:
@@ -94,114 +123,102 @@ def _limit(count: int | bool | None) -> float:
 
 
 class Attempts:
-    """The retries of one call so far.
+    """The attempts of one call so far.
 
     Args:
         policy: What is allowed.
 
     Attributes:
-        made: How many retries were made.
+        retries: How many retries were decided on.
     """
 
-    __slots__ = ("_by_kind", "_policy", "made")
+    __slots__ = ("_by_kind", "_policy", "retries")
 
     def __init__(self, policy: RetryPolicy) -> None:
         self._policy = policy
-        self.made = 0
+        self.retries = 0
         self._by_kind: dict[str, int] = {}
 
     def after_failure(self, call: Call, failure: TransportException, took: float) -> float | None:
-        """Decide after an attempt without an answer.
+        """Decide after an attempt that brought no response.
 
         Args:
-            call: The request.
+            call: The call.
             failure: What happened.
             took: Seconds that the attempt took.
 
         Returns:
-            Seconds to wait before the next attempt, None to give up.
+            Seconds to pause before the next attempt, None to give up.
         """
-        if not is_transient(failure) or (failure.sent and not call.safe):
+        if not _is_transient(failure) or (failure.sent and not call.safe):
             return None
-        if isinstance(failure, ConnectionException) and failure.sent and _held(call, took):
+        cut = isinstance(failure, ConnectionException) and failure.sent
+        if cut and was_held(call.timeout.window, took):
             return None
         kind = "read" if failure.sent else "connect"
         limit = self._policy.read if failure.sent else self._policy.connect
         return self._next(call, kind, limit, None)
 
-    def after_answer(
+    def after_response(
         self, call: Call, status: int, headers: Mapping[str, str], took: float
     ) -> float | None:
-        """Decide after an answer.
+        """Decide after a response.
 
         Args:
-            call: The request.
-            status: The answer's status.
+            call: The call.
+            status: The response's status.
             headers: Its headers.
             took: Seconds that the attempt took.
 
         Returns:
-            Seconds to wait before the next attempt, None to take the answer as it is.
+            Seconds to pause before the next attempt, None to take the response as it is.
         """
         if not self._policy.covers(status) or not (call.safe or status == 429):
             return None
-        if was_cut(status) and _held(call, took):
+        if _is_cut_status(status) and was_held(call.timeout.window, took):
             return None
         asked = retry_after(headers) if self._policy.respect_retry_after else None
-        if asked is not None and asked > _RETRY_AFTER_MAX:
+        if asked is not None and asked > RETRY_AFTER_MAX:
             return None
         return self._next(call, "status", self._policy.status, asked)
 
     def _next(self, call: Call, kind: str, limit: float, asked: float | None) -> float | None:
-        used = self._by_kind.get(kind, 0)
-        if self.made >= self._policy.total or used >= limit:
+        policy, used = self._policy, self._by_kind.get(kind, 0)
+        if self.retries >= policy.total or used >= limit:
             return None
-        wait = self._backoff() if asked is None else asked
-        if wait >= call.deadline.remaining():
+        pause = asked
+        if pause is None:
+            pause = random.random() * backoff(self.retries, policy.backoff, policy.backoff_max)
+        if pause >= call.deadline.remaining():
             return None
-        self.made += 1
+        self.retries += 1
         self._by_kind[kind] = used + 1
-        return wait
-
-    def _backoff(self, jitter: Callable[[], float] = random.random) -> float:
-        # The exponent is bounded because a float is.
-        longest = min(self._policy.backoff_max, self._policy.backoff * 2.0 ** min(self.made, 64))
-        return jitter() * longest
+        return pause
 
 
-def was_cut(status: int) -> bool:
-    """Say whether a status may be that of a proxy, or a server, that would not hold a request.
+def backoff(retries: int, first: float, longest: float) -> float:
+    """Give the longest pause before the next attempt: it doubles with each retry.
 
     Args:
-        status: 408, 502, 503 and 504 are; so are those from 520 on, which proxies have made up.
+        retries: How many retries there were before.
+        first: The pause after the first attempt, in seconds.
+        longest: The longest pause, in seconds.
     """
-    return status in _CUTS or 520 <= status <= 599
+    return min(longest, first * 2.0 ** min(retries, 64))  # bounded because a float is
 
 
-def was_held(window: float | None, took: float) -> bool:
-    """Say whether the server had begun to hold a request when it failed.
-
-    Args:
-        window: Seconds for which it was asked to, None for not at all.
-        took: Seconds until the failure.
-    """
-    return window is not None and window > 0 and took >= min(_HELD, window)
-
-
-def _held(call: Call, took: float) -> bool:
-    return was_held(call.timeout.window, took)
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
+def retry_after(headers: Mapping[str, str] | None) -> float | None:
     """Read ``Retry-After``: seconds or a date (RFC 9110, section 10.2.3).
 
     Args:
-        headers: The answer's headers. A date is measured against its ``Date``, if it has one, so
-            that a server whose clock is wrong is understood all the same.
+        headers: The response's headers, None if there was no response. A date is measured against
+            the response's ``Date``, if it has one, so that a wrong clock does not matter.
 
     Returns:
-        Seconds to wait, None where there is no such header or it makes no sense.
+        Seconds to pause, None if there is no such header or it makes no sense.
     """
+    if headers is None:
+        return None
     text = (headers.get("retry-after") or "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:10])
@@ -209,8 +226,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     if moment is None:
         return None
     now = _date(headers.get("date"))
-    start = time.time() if now is None else now
-    return max(0.0, moment - start)
+    return max(0.0, moment - (time.time() if now is None else now))
 
 
 def _date(text: str | None) -> float | None:
@@ -223,3 +239,55 @@ def _date(text: str | None) -> float | None:
     if moment.tzinfo is None:  # "-0000": the time is UTC, the place is not said
         moment = moment.replace(tzinfo=timezone.utc)
     return moment.timestamp()
+
+
+def is_passing(error: ApiException) -> bool:
+    """Say whether a loop that may ask for as long as it likes can go on after a failure.
+
+    More passes than a single call retries: such a loop asks what changes nothing, and a timeout or
+    a broken response may be the work of a proxy that is restarted.
+    """
+    status = error.status
+    return isinstance(error, _PASSING) or (status is not None and _is_retryable(status))
+
+
+def _is_retryable(status: int) -> bool:
+    return status in (408, 429) or status >= 500
+
+
+def _is_transient(failure: TransportException) -> bool:
+    """Say whether the same request may well succeed a moment later."""
+    if isinstance(failure, ProxyException):
+        status = refused_tunnel(failure.reason)
+        return status is None or status >= 500
+    if isinstance(failure, ApiTimeoutError):
+        # A silent server may still be working on it, and a full pool was waited for already.
+        return not failure.sent and not isinstance(failure.__cause__, EmptyPoolError)
+    return isinstance(failure, (ConnectionException, NameResolutionException))
+
+
+def is_ambiguous(status: int) -> bool:
+    """Say whether a status leaves open that the server carried out the request."""
+    return status in (408, 500, 502, 503, 504)
+
+
+def is_cut(error: ApiException) -> bool:
+    """Say whether a long poll may have been ended from outside, by a proxy for example."""
+    if isinstance(error, (ConnectionException, ApiTimeoutError)):
+        return error.sent
+    return error.status is not None and _is_cut_status(error.status)
+
+
+def _is_cut_status(status: int) -> bool:
+    # Those from 520 on are inventions of proxies.
+    return status in _CUTS or 520 <= status <= 599
+
+
+def was_held(window: float | None, took: float) -> bool:
+    """Say whether the server was holding a long poll when it failed.
+
+    Args:
+        window: Seconds for which the server was asked to hold it, None for not at all.
+        took: Seconds until the failure.
+    """
+    return window is not None and window > 0 and took >= min(_HELD, window)

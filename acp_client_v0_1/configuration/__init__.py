@@ -78,6 +78,8 @@ class Configuration(ConfigurationReport):
         debug: Log each attempt in detail to the logger ``acp_client_v0_1``.
         timeout: Timeout of calls in seconds: a total, a pair (connect, read), None for no limit.
         stream_timeout: Timeout of streams, in the same forms.
+        total_timeout: Seconds that a unary call may take in all, its retries included, if
+            ``timeout`` is a pair; None for no limit.
         block_margin: Seconds that a long poll may take beyond its ``block_timeout``.
         max_event_bytes: Largest event of a stream, in bytes.
 
@@ -131,6 +133,7 @@ class Configuration(ConfigurationReport):
         debug: bool | None = None,
         timeout: RequestTimeout = (10, 60),
         stream_timeout: RequestTimeout = (10, 300),
+        total_timeout: float | None = 600,
         block_margin: float = 10,
         max_event_bytes: int = 64 * 1024 * 1024,
     ) -> None:
@@ -155,6 +158,7 @@ class Configuration(ConfigurationReport):
         # Time
         self.timeout = timeout
         self.stream_timeout = stream_timeout
+        self.total_timeout = total_timeout
         self.block_margin = block_margin
         self.max_event_bytes = max_event_bytes
         self.retries = retries
@@ -195,9 +199,9 @@ class Configuration(ConfigurationReport):
 
         The names are the prefix and HOST, API_KEY, API_KEY_HEADER (default ``x-api-key``),
         ACCESS_TOKEN (or TOKEN), USERNAME, PASSWORD, TIMEOUT and STREAM_TIMEOUT (``30``, ``10,60``
-        or ``none``), BLOCK_MARGIN, RETRIES, SSL_CA_CERT (or CA_CERT), CERT_FILE, KEY_FILE,
-        VERIFY_SSL, TLS_SERVER_NAME, CONNECTION_POOL_MAXSIZE, MAX_EVENT_BYTES, PROXY, NO_PROXY and
-        DEBUG.
+        or ``none``), TOTAL_TIMEOUT, BLOCK_MARGIN, RETRIES, SSL_CA_CERT (or CA_CERT), CERT_FILE,
+        KEY_FILE, VERIFY_SSL, TLS_SERVER_NAME, CONNECTION_POOL_MAXSIZE, MAX_EVENT_BYTES, PROXY,
+        NO_PROXY and DEBUG.
 
         Args:
             prefix: Prefix of the names.

@@ -168,6 +168,13 @@ def _time(name: str, value: Any) -> Any:
     return value
 
 
+def _total(name: str, value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        raise ApiTypeError(f"{name} must be a number of seconds or None, not a pair")
+    Timeout.of(value, name)
+    return value
+
+
 _TEXT = instance_of("a str", str)
 _PATH = instance_of("the path of a file", str, bytes, os.PathLike)
 
@@ -196,6 +203,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "stream_timeout": _time,
     "timeout": _time,
     "tls_server_name": _TEXT,
+    "total_timeout": _total,
     "username": _TEXT,
     "verify_ssl": _switch,
 }

@@ -121,6 +121,12 @@ def _at_least_1(text: str) -> int:
     return number
 
 
+def _total(text: str) -> float | None:
+    value = _seconds(text)
+    Timeout.of(value, "the timeout")
+    return value
+
+
 def _retries(text: str) -> int:
     return False if text.lower() in _FALSE else _count(text)
 
@@ -141,6 +147,7 @@ _VARIABLES: dict[str, tuple[str, Callable[[str], Any]]] = {
     "PASSWORD": ("password", _line),
     "TIMEOUT": ("timeout", _timeout),
     "STREAM_TIMEOUT": ("stream_timeout", _timeout),
+    "TOTAL_TIMEOUT": ("total_timeout", _total),
     "BLOCK_MARGIN": ("block_margin", _margin),
     "RETRIES": ("retries", _retries),
     "CA_CERT": ("ssl_ca_cert", _line),

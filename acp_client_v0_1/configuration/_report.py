@@ -25,6 +25,7 @@ _SHOWN = (
     "access_token",
     "timeout",
     "stream_timeout",
+    "total_timeout",
     "retries",
     "verify_ssl",
     "ssl_ca_cert",

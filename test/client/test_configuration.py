@@ -105,6 +105,9 @@ def test_hosts_of_a_wrong_type(host):
         ({"max_event_bytes": "1"}, ApiTypeError, "max_event_bytes"),
         ({"api_key": "secret"}, ApiTypeError, "api_key"),
         ({"block_margin": "1"}, ApiTypeError, "block_margin"),
+        ({"total_timeout": (1, 2)}, ApiTypeError, "total_timeout"),
+        ({"total_timeout": 0}, ApiValueError, "total_timeout"),
+        ({"total_timeout": "1"}, ApiTypeError, "total_timeout"),
         ({"block_margin": -1}, ApiValueError, "block_margin"),
         ({"block_margin": 1e10}, ApiValueError, "block_margin"),
         ({"block_margin": float("nan")}, ApiValueError, "block_margin"),
@@ -231,6 +234,7 @@ ENVIRONMENT = {
     "ACP_VERIFY_SSL": "yes",
     "ACP_PROXY": "http://proxy:3128",
     "ACP_DEBUG": "true",
+    "ACP_TOTAL_TIMEOUT": "90",
     "ACP_BLOCK_MARGIN": "2.5",
     "ACP_CONNECTION_POOL_MAXSIZE": "7",
     "ACP_MAX_EVENT_BYTES": "1000",
@@ -248,7 +252,7 @@ def test_settings_from_the_environment(monkeypatch):
     assert (c.ssl_ca_cert, c.cert_file, c.key_file) == ("/ca.pem", "/cert.pem", "/key.pem")
     assert (c.verify_ssl, c.proxy, c.debug) == (True, "http://proxy:3128", True)
     assert (c.block_margin, c.connection_pool_maxsize, c.max_event_bytes) == (2.5, 7, 1000)
-    assert c.tls_server_name == "acp.internal"
+    assert (c.tls_server_name, c.total_timeout) == ("acp.internal", 90.0)
 
 
 def test_every_variable_is_in_the_guide_and_in_the_docstring():

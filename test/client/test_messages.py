@@ -6,25 +6,35 @@ that stand in the message once. A user who reads only the message must know what
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from support.socket_server import SocketServer, response
+import trustme
+from support.socket_server import STALL, Connection, SocketServer, head, response
 
 from acp_client_v0_1 import (
     ApiClient,
+    ApiTimeoutError,
     ApiTypeError,
     ApiValueError,
     Configuration,
+    ConnectionException,
     NotFoundException,
     ResponseValidationError,
     RunCreate,
     RunsApi,
     ServiceException,
+    TLSException,
     TooManyRequestsException,
+    wait_for_run_output,
 )
 
 Mistake = Callable[[], object]
@@ -249,6 +259,164 @@ def a_response_that_is_nested_too_deep() -> None:
 )
 def a_response_that_lacks_fields() -> None:
     get_run(response(b"{}"))
+
+
+def authority() -> tuple[ssl.SSLContext, str]:
+    """Make the TLS of a server for 127.0.0.1, and the PEM of its authority."""
+    ca = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("127.0.0.1").configure_cert(context)
+    return context, ca.cert_pem.bytes().decode()
+
+
+@mistake(TLSException, "cannot connect to https://127.0.0.1:", "not speak TLS", "try http://")
+def https_to_an_http_server() -> None:
+    def refuse(connection: Connection) -> None:
+        connection.sock.recv(100)
+        connection.sock.sendall(response(b"", 400))
+
+    with SocketServer(handler=refuse) as server:
+        get_run(response(b""), host=server.url.replace("http://", "https://"))
+
+
+@mistake(ConnectionException, "GET /runs/r1: ", "if the server expects TLS", "https://")
+def http_to_an_https_server() -> None:
+    with SocketServer(response(b""), ssl_context=authority()[0]) as server:
+        get_run(response(b""), host=server.url.replace("https://", "http://"))
+
+
+@mistake(TLSException, "its certificate is refused: ", "; ssl_ca_cert names the file of the CA")
+def a_private_ca() -> None:
+    with SocketServer(response(b""), ssl_context=authority()[0]) as server:
+        get_run(response(b""), host=server.url)
+
+
+@mistake(TLSException, "its certificate is refused: Hostname mismatch")
+def a_name_that_the_certificate_lacks() -> None:
+    context, pem = authority()
+    with SocketServer(response(b""), ssl_context=context) as server:
+        host = server.url.replace("127.0.0.1", "localhost")
+        get_run(response(b""), host=host, ca_cert_data=pem)
+
+
+@mistake(ServiceException, "503 Busy; Retry-After: 0 s; request id r-17; after 3 attempts in ")
+def a_busy_service_after_retries() -> None:
+    get_run(response(b"", 503, "Busy", retry_after="0", x_request_id="r-17"), retries=2)
+
+
+@mistake(ApiTimeoutError, "GET /runs/r1: no response within the call's 0.2 s")
+def a_server_that_is_silent() -> None:
+    get_run([STALL], timeout=0.2)
+
+
+@mistake(ApiTimeoutError, "GET /runs/r1: no response within 0.2 s")
+def a_server_that_is_silent_for_longer_than_a_read_may_be() -> None:
+    get_run([STALL], timeout=(5, 0.2))
+
+
+@mistake(
+    ApiTimeoutError,
+    "failed after status 200: the response was not complete within the call's 0.2 s",
+)
+def a_body_that_takes_too_long() -> None:
+    get_run([head(content_length="9"), STALL], timeout=0.2)
+
+
+@mistake(ApiTimeoutError, "failed after status 200: nothing more of the body within 0.2 s")
+def a_body_that_stops() -> None:
+    get_run([head(content_length="9"), b"{", STALL], timeout=(5, 0.2))
+
+
+@mistake(ApiTimeoutError, "no connection to http://127.0.0.1:", " within 0.2 s")
+def a_port_that_accepts_nobody() -> None:
+    with full_listener() as host:
+        get_run(response(b""), host=host, timeout=(0.2, 5))
+
+
+@mistake(ApiTimeoutError, "no free connection within the call's 0.2 s", "connection_pool_maxsize")
+def one_connection_for_two_calls() -> None:
+    settings: dict[str, Any] = {"connection_pool_maxsize": 1, "retries": False}
+    held = threading.Event()
+
+    def hold(connection: Connection) -> None:
+        connection.read_request()
+        held.set()
+        connection.stall()
+
+    with (
+        SocketServer(handler=hold) as server,
+        ApiClient(Configuration(host=server.url, **settings)) as client,
+        ThreadPoolExecutor(1) as executor,
+    ):
+        runs = RunsApi(client)
+        first = executor.submit(runs.get_run, "r0", _request_timeout=3)
+        assert held.wait(10)
+        try:
+            runs.get_run("r1", _request_timeout=0.2)
+        finally:
+            server.stop()
+            first.exception(10)
+
+
+@mistake(
+    ConnectionException,
+    "cannot connect to http://localhost",
+    "no host was set (Configuration(host=…) or ACP_HOST)",
+)
+def no_host_at_all() -> None:
+    # Nothing listens on port 80 here; if something does, no request of this test is for it.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "acp_client_v0_1.configuration._DEFAULT_HOST", f"http://localhost:{free_port()}"
+        )
+        with ApiClient(Configuration(retries=False)) as client:
+            RunsApi(client).get_run("r1")
+
+
+@mistake(ApiTypeError, "runs_api must be a RunsApi, not ApiClient", "RunsApi(api_client)")
+def waiting_by_a_client() -> None:
+    with ApiClient(Configuration(host="http://127.0.0.1:1")) as client:
+        wait_for_run_output(client, "r1")  # type: ignore[arg-type]
+
+
+@mistake(ApiTypeError, "stop must be a threading.Event or None, not bool")
+def stopping_by_a_bool() -> None:
+    with ApiClient(Configuration(host="http://127.0.0.1:1")) as client:
+        wait_for_run_output(RunsApi(client), "r1", stop=True)  # type: ignore[arg-type]
+
+
+@mistake(ApiValueError, "header 'Content-Length' cannot be set")
+def a_header_of_the_transport() -> None:
+    with ApiClient(Configuration(host="http://127.0.0.1:1")) as client:
+        RunsApi(client).get_run("r1", _headers={"Content-Length": "0"})
+
+
+@mistake(ApiValueError, "the stream is over or closed", "get_run_stream opens another")
+def a_stream_read_twice() -> None:
+    with SocketServer(head(204)) as server, ApiClient(Configuration(host=server.url)) as client:
+        stream = RunsApi(client).get_run_stream("r1")
+        assert list(stream) == []
+        list(stream)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def full_listener() -> Iterator[str]:
+    """A port whose queue is full, so that it accepts no connection."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        address = listener.getsockname()
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                waiting.connect(address)
+        yield f"http://127.0.0.1:{address[1]}"
 
 
 @pytest.mark.parametrize("make, kind, phrases", MISTAKES)

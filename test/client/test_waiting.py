@@ -33,6 +33,7 @@ from acp_client_v0_1 import (
     RunStatus,
     RunWaitTimeout,
     ServiceException,
+    TooManyRequestsException,
     wait_for_run_output,
 )
 
@@ -284,14 +285,17 @@ def test_retry_after_is_waited_for_no_longer_than_the_wait_lasts():
     assert len(server.requests) == 1
 
 
-def test_retry_after_is_bounded_where_the_wait_is_not(monkeypatch):
-    monkeypatch.setattr("acp_client_v0_1.waiting._LONGEST_ASKED", 0.8)
+def test_a_pause_longer_than_failures_may_last_ends_a_wait_without_timeout(monkeypatch):
+    monkeypatch.setattr("acp_client_v0_1.waiting._PATIENCE", 1.5)
+    busy = [response(b"", 429, retry_after=asked) for asked in ("1", "9999")]
     with (
-        SocketServer(response(b"", 429, retry_after="9999"), OUTPUT) as server,
+        SocketServer(*busy, OUTPUT) as server,
         Stopwatch() as clock,
+        pytest.raises(TooManyRequestsException, match="Retry-After: 9999 s"),
     ):
         wait(server)
-    assert 0.8 <= clock.seconds < 5
+    assert 1 <= clock.seconds < 5  # the first pause fits, and is not shortened
+    assert len(server.requests) == 2
 
 
 def test_an_event_ends_a_pause_that_the_server_asked_for():

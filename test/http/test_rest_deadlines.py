@@ -16,6 +16,7 @@ from support.transport import Stopwatch, causes, eventually, rest_client
 
 from acp_client_v0_1._deadline import Deadline, Timeout, resolve_timeout
 from acp_client_v0_1._http import dial, retry
+from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTimeoutError,
@@ -71,7 +72,7 @@ def test_a_silent_connection_ends_by_the_read_limit():
         SocketServer([STALL]) as server,
         rest_client(retries=3) as client,
         Stopwatch() as call,
-        pytest.raises(ApiTimeoutError, match=r"no answer within 0\.3 s"),
+        pytest.raises(ApiTimeoutError, match=r"no response within 0\.3 s"),
     ):
         client.request("GET", server.url + "/", _request_timeout=(5, 0.3), safe=True)
     assert 0.25 < call.seconds < 3
@@ -366,3 +367,30 @@ def test_timeouts_of_a_wrong_type_are_refused(value):
 def test_impossible_timeouts_are_refused(value):
     with rest_client() as client, pytest.raises(ApiValueError, match="_request_timeout"):
         client.request("GET", "http://127.0.0.1:1/", _request_timeout=value)
+
+
+@pytest.mark.parametrize(("timeout", "outcome"), [((5, 5), ApiTimeoutError), (None, 200), (3, 200)])
+def test_a_call_whose_timeout_is_a_pair_has_a_total_as_well(timeout, outcome):
+    slow = [head(content_length="12"), *drip(b'"0123456789"', 0.1)]
+    with (
+        SocketServer(slow) as server,
+        rest_client(timeout=timeout, total_timeout=0.5) as client,
+        Stopwatch() as clock,
+    ):
+        if isinstance(outcome, int):
+            assert client.request("GET", server.url).status == outcome
+            return
+        with pytest.raises(outcome, match=r"not complete within the call's 0\.5 s"):
+            client.request("GET", server.url)
+        assert clock.stop() < 5
+        # A timeout of this call is all that bounds it, and streams have none.
+        assert client.request("GET", server.url, _request_timeout=(5, 5)).status == 200
+        assert client.request("GET", server.url, stream=True).read() == b'"0123456789"'
+
+
+def test_a_long_poll_outlasts_the_total_of_other_calls():
+    configuration = Configuration(total_timeout=0.5, block_margin=5)
+    timeout = resolve_timeout(
+        None, configuration.timeout, total=0.5, block_window=2, margin=configuration.block_margin
+    )
+    assert (timeout.total, timeout.read) == (7, 60)

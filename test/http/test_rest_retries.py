@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import email.utils
 import logging
 import math
@@ -9,12 +10,13 @@ import re
 import time
 
 import pytest
+from support.proxies import HttpProxy
 from support.socket_server import RESET, SocketServer, response
 from support.transport import Stopwatch, a_call, rest_client
 from urllib3.util import Retry
 
 from acp_client_v0_1._http.retry import Attempts, RetryPolicy, retry_after
-from acp_client_v0_1.exceptions import ConnectionException
+from acp_client_v0_1.exceptions import ApiException, ConnectionException
 
 BUSY = response(b'"busy"', 503)
 FINE = response(b'"fine"')
@@ -106,7 +108,7 @@ def test_waits_grow_with_full_jitter():
     for _ in range(200):
         attempts = Attempts(policy)
         for number in range(8):
-            waits[number].append(attempts.after_answer(a_call(), 503, {}, 0.1))
+            waits[number].append(attempts.after_response(a_call(), 503, {}, 0.1))
     for number, seen in enumerate(waits):
         longest = min(8, 0.5 * 2**number)
         assert 0 <= min(seen) < 0.2 * longest
@@ -115,7 +117,7 @@ def test_waits_grow_with_full_jitter():
 
 def test_no_wait_is_begun_that_would_pass_the_deadline():
     policy = RetryPolicy(total=math.inf, backoff=100, backoff_max=100)
-    waits = [Attempts(policy).after_answer(a_call(1.0), 503, {}, 0.1) for _ in range(300)]
+    waits = [Attempts(policy).after_response(a_call(1.0), 503, {}, 0.1) for _ in range(300)]
     assert {type(wait) for wait in waits} <= {float, type(None)}
     assert all(wait is None or wait < 1 for wait in waits)
 
@@ -125,6 +127,69 @@ def test_each_attempt_is_logged(caplog):
         assert requests_for(quick(2), BUSY, [RESET], FINE) == (3, 200)
     retries = [r.getMessage() for r in caplog.records if r.levelno == logging.INFO]
     assert len(retries) == 2
-    assert retries[0].startswith("GET /: status 503; retry 1 in 0.0")
-    attempts = [r for r in caplog.records if re.search("answered|failed", r.getMessage())]
-    assert len(attempts) == 3
+    assert retries[0].startswith("GET /: returned 503; retry 1 in 0.0")
+    attempts = [r for r in caplog.records if re.search(r"(returned|failed).* s$", r.getMessage())]
+    ends = [r for r in attempts if r.levelno == logging.DEBUG]
+    assert [(r.method, r.path, r.attempt, r.status) for r in ends] == [
+        ("GET", "/", 1, 503),
+        ("GET", "/", 2, None),
+        ("GET", "/", 3, 200),
+    ]
+    assert all(0 < r.seconds < 15 for r in ends)
+    assert all(
+        {"method", "path", "status", "attempt", "seconds"} <= vars(r).keys() for r in caplog.records
+    )
+
+
+def test_what_follows_a_request_through_logs_is_not_masked(caplog):
+    shown = {"traceparent": "00-1-2-01", "X-Request-ID": "r-17", "Last-Event-ID": "9"}
+    with (
+        SocketServer(FINE) as server,
+        rest_client() as client,
+        caplog.at_level(logging.DEBUG, "acp_client_v0_1"),
+    ):
+        client.request("GET", server.url, headers={**shown, "baggage": "planted"})
+    assert all(value in caplog.text for value in shown.values())
+    assert "planted" not in caplog.text
+
+
+def test_the_words_of_a_server_bring_no_control_character_into_a_log(caplog):
+    refusal = b"HTTP/1.1 502 \x1b[31mno\r\nContent-Length: 0\r\n\r\n"
+    with (
+        HttpProxy(refuse=refusal) as proxy,
+        rest_client(proxy=proxy.url, retries=quick(1)) as client,
+        caplog.at_level(logging.DEBUG, "acp_client_v0_1"),
+        pytest.raises(ApiException) as refused,
+    ):
+        client.request("GET", "https://acp.example", safe=True)
+    assert "502" in caplog.text
+    for text in (caplog.text, str(refused.value)):
+        assert "\x1b" not in text
+
+
+def test_an_observer_stands_around_each_attempt():
+    seen = []
+
+    def observer(call, retries, send):
+        seen.append((call.method, call.route, retries))
+        headers = {**call.headers, "traceparent": f"00-{retries}"}
+        return send(dataclasses.replace(call, headers=headers))
+
+    with SocketServer(BUSY, [RESET], FINE) as server, rest_client(retries=quick(2)) as client:
+        client.observer = observer
+        response = client.request("GET", server.url, safe=True, route="/runs/{run_id}")
+    assert (response.attempts, response.status) == (3, 200)
+    assert seen == [("GET", "/runs/{run_id}", number) for number in range(3)]
+    assert [r.headers["traceparent"] for r in server.requests] == ["00-0", "00-1", "00-2"]
+
+
+def test_a_failure_tells_how_often_it_was_tried():
+    with (
+        SocketServer(response(b'"busy"', 503, x_request_id="r-17"), [RESET]) as server,
+        rest_client(retries=quick(1)) as client,
+        pytest.raises(ConnectionException) as failure,
+    ):
+        client.request("GET", server.url, safe=True)
+    assert failure.value.attempts == 2
+    assert 0 < failure.value.elapsed < 15
+    assert "after 2 attempts in " in str(failure.value)

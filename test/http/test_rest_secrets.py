@@ -166,3 +166,42 @@ def test_a_configuration_shows_no_secret():
     for text in (repr(configuration), str(configuration), configuration.to_debug_report()):
         assert SECRET not in text
         assert "x-api-key" in text
+
+
+@pytest.mark.parametrize("status", [200, 302, 404, 503])
+@pytest.mark.parametrize("name", ["location", "content_location"])
+def test_a_query_credential_that_a_server_echoes_is_in_no_header(status, name, caplog):
+    credential = f"key={SECRET}%2B"
+    echoes = [
+        f"/x?a=1&key={SECRET}%2b&b=2",
+        f"/x?next=%2Fy%3Fkey%3D{SECRET}%252B",
+        f"//other.example/x?key={SECRET}%2B",
+    ]
+    with (
+        SocketServer(*(head(status, content_length="0", **{name: echo}) for echo in echoes)) as s,
+        rest_client(retries=False) as client,
+        caplog.at_level(logging.DEBUG),
+    ):
+        answers = [
+            client.request("POST", s.url, credential=credential, stream=stream)
+            for stream in (False, True, False)
+        ]
+        headers = [answer.headers[name.replace("_", "-")] for answer in answers]
+        for answer in answers:
+            answer.close()
+    assert headers == ["/x?a=1&b=2", "/x", "//other.example/x"]
+    assert all(request.path == f"/?{credential}" for request in s.requests)
+    assert SECRET not in caplog.text
+    for answer in answers:
+        assert SECRET not in texts_of(ApiException(http_resp=answer))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Content-Length", "transfer-encoding", "Connection", "TE", "Trailer", "Upgrade", "Keep-Alive"],
+)
+def test_headers_of_the_transport_are_refused_by_name(name):
+    with SocketServer(response(b'"a"')) as server, rest_client() as client:
+        with pytest.raises(ApiValueError, match=f"'{name}' cannot be set"):
+            client.request("POST", server.url, headers={name: "0"}, body=b"x" * 52)
+        assert not server.connections
