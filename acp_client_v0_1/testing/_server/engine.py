@@ -48,7 +48,7 @@ class Engine:
     def __init__(self, store: Store, on_status_change: Callable[[RunRecord], None]) -> None:
         self._store = store
         self._on_status_change = on_status_change
-        self._threads: list[threading.Thread] = []
+        self._threads: set[threading.Thread] = set()
 
     def create_run(self, creation: JsonObject) -> JsonObject:
         """Start a run.
@@ -119,10 +119,7 @@ class Engine:
             _wake(run)
             if suspended is not None:
                 # The agent's own clean-up may take its time.
-                end = threading.Thread(
-                    target=_close, args=(suspended,), name=_name(run), daemon=True
-                )
-                self._spawn(end)
+                self._spawn(run, _close, suspended)
             return run.to_wire()
 
     def delete_thread(self, thread: ThreadRecord) -> None:
@@ -147,7 +144,7 @@ class Engine:
             for run in list(self._store.runs.values()):
                 self.delete_run(run)
             self._store.threads.clear()
-            threads, self._threads = self._threads, []
+            threads = list(self._threads)
         deadline = time.monotonic() + _CLOSE_SECONDS
         for thread in threads:
             if isinstance(thread, threading.Timer):
@@ -170,23 +167,27 @@ class Engine:
             raise Refusal(409, "another run of the thread is pending")
         return thread
 
-    def _spawn(self, thread: threading.Thread) -> None:
-        self._threads = [known for known in self._threads if known.is_alive()]
-        # Started before it is listed: an unstarted thread counts as dead.
-        thread.start()
-        self._threads.append(thread)
+    def _spawn(self, run: RunRecord, target: Callable[..., None], *arguments: object) -> None:
+        """Do something in a thread of its own; called under the store's lock, as `close` needs."""
+        self._start(_Worker(self._threads, target, arguments, _name(run)))
+
+    def _start(self, thread: _Worker | _Timer) -> None:
+        self._threads.add(thread)
+        try:
+            thread.start()
+        except RuntimeError:
+            self._threads.discard(thread)
+            raise
 
     def _begin(self, run: RunRecord, step: Callable[[], object]) -> None:
         """Start the next stretch of a run, in a thread of its own."""
         run.stretch += 1
-        timer: threading.Timer | None = None
+        timer: _Timer | None = None
         if run.agent.timeout is not None:
             seconds = min(run.agent.timeout, threading.TIMEOUT_MAX)
-            timer = threading.Timer(seconds, self._time_out, (run, run.stretch))
-            timer.daemon = True
-            self._spawn(timer)
-        work = (run, run.stretch, step, timer)
-        self._spawn(threading.Thread(target=self._work, args=work, name=_name(run), daemon=True))
+            timer = _Timer(self._threads, seconds, self._time_out, (run, run.stretch))
+            self._start(timer)
+        self._spawn(run, self._work, run, run.stretch, step, timer)
 
     def _work(
         self,
@@ -286,6 +287,47 @@ class Engine:
         run.become(status, output)
         _wake(run)
         self._on_status_change(run)
+
+
+class _Worker(threading.Thread):
+    """A thread that takes itself off a list, so that nothing has to look for those that ended."""
+
+    def __init__(
+        self,
+        listed: set[threading.Thread],
+        target: Callable[..., None],
+        arguments: tuple[object, ...],
+        name: str,
+    ) -> None:
+        super().__init__(target=target, args=arguments, name=name, daemon=True)
+        self._listed = listed
+
+    def run(self) -> None:
+        try:
+            super().run()
+        finally:
+            self._listed.discard(self)
+
+
+class _Timer(threading.Timer):
+    """A timer that takes itself off a list when it has fired or was cancelled."""
+
+    def __init__(
+        self,
+        listed: set[threading.Thread],
+        seconds: float,
+        function: Callable[..., None],
+        arguments: tuple[object, ...],
+    ) -> None:
+        super().__init__(seconds, function, arguments)
+        self.daemon = True
+        self._listed = listed
+
+    def run(self) -> None:
+        try:
+            super().run()
+        finally:
+            self._listed.discard(self)
 
 
 class _Yielded:

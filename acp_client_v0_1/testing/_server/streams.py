@@ -62,21 +62,14 @@ class Watch:
         if self._listener is not None:
             self._listener.cancel()
 
-    async def change(self, timeout: float | None = None) -> bool:
-        """Wait for a change since the last call, or for the client to go.
-
-        Args:
-            timeout: Seconds to wait, None without limit.
-
-        Returns:
-            False when the time was over first.
-        """
-        try:
-            await asyncio.wait_for(self._changed.wait(), timeout)
-        except asyncio.TimeoutError:
-            return False
+    async def change(self) -> None:
+        """Wait for a change since the last call, for `wake`, or for the client to go."""
+        await self._changed.wait()
         self._changed.clear()
-        return True
+
+    def wake(self) -> None:
+        """End a wait; to be called in the event loop."""
+        self._changed.set()
 
     def _notify(self) -> None:
         self._loop.call_soon_threadsafe(self._changed.set)
@@ -100,9 +93,13 @@ async def settled(store: Store, run: RunRecord, seconds: float, receive: Receive
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     async with Watch(store, run, receive) as watch:
-        while run.status == "pending" and not run.deleted and not watch.client_gone:
-            if not await watch.change(deadline - loop.time()):
-                return
+        # Cheaper than asyncio.wait_for, which makes a task: thousands of requests wait here.
+        timer = loop.call_at(deadline, watch.wake)
+        try:
+            while run.working and not watch.client_gone and loop.time() < deadline:
+                await watch.change()
+        finally:
+            timer.cancel()
 
 
 class RunStream:

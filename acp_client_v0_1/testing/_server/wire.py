@@ -39,6 +39,8 @@ class WireTransport(asyncio.Transport):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.lost: asyncio.Event = asyncio.Event()
         self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._unsent = bytearray()
         self._left: int | None = None
         self._on_limit: Callable[[], None] | None = None
 
@@ -58,11 +60,11 @@ class WireTransport(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         """Send what the limit allows."""
         if self._left is None:
-            self._transport.write(data)
+            self._put(data)
         elif self._on_limit is not None and data:
             part = bytes(data)[: self._left]
             self._left -= len(part)
-            self._transport.write(part)
+            self._put(part)
             if self._left == 0:
                 on_limit, self._on_limit = self._on_limit, None
                 on_limit()
@@ -73,10 +75,23 @@ class WireTransport(asyncio.Transport):
         Args:
             data: The bytes.
         """
-        self._transport.write(data)
+        self._put(data)
+
+    def _put(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        # uvicorn writes the head and the body of a response apart, without a pause between them:
+        # one call of the system for both is a good part of the cost of a small response.
+        if data and not self._unsent:
+            self._loop.call_soon(self._flush)
+        self._unsent += data
+
+    def _flush(self) -> None:
+        if self._unsent:
+            unsent, self._unsent = self._unsent, bytearray()
+            self._transport.write(unsent)
 
     def reset(self) -> None:
         """Close with a TCP reset, and lose what was not sent."""
+        self._flush()
         connection: socket.socket | None = self._transport.get_extra_info("socket")
         if connection is not None:
             linger = struct.pack("ii", 1, 0)
@@ -95,6 +110,7 @@ class WireTransport(asyncio.Transport):
 
     def close(self) -> None:
         """Close, after what was written is sent."""
+        self._flush()
         self._transport.close()
 
     def abort(self) -> None:
