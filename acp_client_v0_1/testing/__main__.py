@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"cannot listen at {options.host}:{options.port}: {error}\n")
         return 1
     with server:
-        # Who has read the greeting may send a signal at once.
+        # A reader of the greeting may send a signal at once.
         ended = _signalled()
         sys.stdout.write(_greeting(server, dict(options.api_key)))
         sys.stdout.flush()

@@ -1,6 +1,6 @@
-"""Checks of values that users of the local server give: their types, and what JSON can say.
+"""Checks of values that users of the local server give: their types, and what JSON can carry.
 
-pydantic writes NaN and the infinities as bare words, which are no JSON (RFC 8259, 6), and reads a
+pydantic writes NaN and the infinities as bare words, which are not JSON (RFC 8259, 6), and reads a
 number that is too large for a float as infinity, which it would then write.
 """
 
@@ -43,7 +43,7 @@ def json_object(value: object, what: str) -> dict[str, Any]:
         A deep copy that holds nothing but JSON types.
 
     Raises:
-        TypeError: The value is no dict, or holds something that JSON cannot say, such as NaN.
+        TypeError: The value is not a dict, or holds something that JSON cannot carry, such as NaN.
     """
     if value is None:
         return {}
@@ -52,15 +52,15 @@ def json_object(value: object, what: str) -> dict[str, Any]:
     try:
         copy: dict[str, Any] = from_json(to_json(value))
     except ValueError as error:
-        raise TypeError(f"{what} is no JSON object: {error}") from error
+        raise TypeError(f"{what} is not a JSON object: {error}") from error
     fault = number_fault(copy)
     if fault is not None:
-        raise TypeError(f"{what} is no JSON object: {fault}")
+        raise TypeError(f"{what} is not a JSON object: {fault}")
     return copy
 
 
 def number_fault(value: object) -> str | None:
-    """Tell which number of a value JSON has no word for: "total.mean is nan", None for none.
+    """Tell which number of a value JSON cannot carry: "total.mean is nan", None for none.
 
     Args:
         value: A value of JSON types.

@@ -1,4 +1,4 @@
-"""What an agent of the local server is: a plain callable, and the words that describe it.
+"""What an agent of the local server is: a plain callable, and its description.
 
 An agent is `function(input, config, context)` and takes one of two shapes:
 
@@ -12,7 +12,7 @@ An agent is `function(input, config, context)` and takes one of two shapes:
           return {"approved": answer["approved"]}
 
 Asking is a `yield` because a suspended generator costs no thread: an interrupted run is an object
-at rest, however long nobody resumes it, and nothing that ran before the question runs twice.
+at rest until it is resumed, and nothing that ran before the question runs twice.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class AgentError(Exception):
         description: One line for a person, `description` of RunError.
 
     Raises:
-        TypeError: `errcode` is no int, or `description` no str.
-        ValueError: `errcode` or `description` is nothing that JSON can carry.
+        TypeError: `errcode` is not an int, or `description` not a str.
+        ValueError: `errcode` or `description` cannot be written as JSON.
     """
 
     def __init__(self, errcode: int, description: str) -> None:
@@ -77,7 +77,7 @@ class Interrupt:
             `interrupt_type`.
 
     Raises:
-        TypeError: `interrupt_type` is no str.
+        TypeError: `interrupt_type` is not a str.
     """
 
     interrupt_type: str
@@ -98,7 +98,7 @@ class InterruptSpec:
         resume_payload: JSON Schema of the body that `resume_run` takes.
 
     Raises:
-        TypeError: `interrupt_type` is no str, or a schema no JSON Schema.
+        TypeError: `interrupt_type` is not a str, or a schema not a JSON Schema.
     """
 
     interrupt_type: str
@@ -143,8 +143,8 @@ class AgentDefinition:
         timeout: Seconds that a run may be pending before it ends in status `timeout`.
 
     Raises:
-        TypeError: `function` cannot be called, or is async; `timeout` is no number; the descriptor
-            would be no JSON, or a schema no JSON Schema.
+        TypeError: `function` cannot be called, or is async; `timeout` is not a number; the
+            descriptor would not be JSON, or a schema is not a JSON Schema.
         ValueError: `timeout` is not above 0.
     """
 
@@ -236,11 +236,11 @@ class AgentDefinition:
 
 
 def _check_words(name: str, value: object) -> None:
-    """Refuse what JSON has no words for: half a surrogate pair, an int of thousands of digits."""
+    """Refuse what JSON cannot carry: half a surrogate pair, an int of thousands of digits."""
     try:
         from_json(to_json(value))
     except ValueError as error:
-        raise ValueError(f"{name} is nothing that JSON can carry: {error}") from error
+        raise ValueError(f"{name} cannot be written as JSON: {error}") from error
 
 
 def _check_schema(name: str, schema: JsonObject) -> None:

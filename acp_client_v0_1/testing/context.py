@@ -43,7 +43,7 @@ class ThreadState:
             value: The new state, a JSON object.
 
         Raises:
-            TypeError: The value is no JSON object.
+            TypeError: The value is not a JSON object.
         """
         self._value = json_object(value, "the thread state")
 
@@ -58,7 +58,7 @@ class AgentContext:
         metadata: `RunCreate.metadata`, empty if the caller gave none.
         state: The state of the thread; a run without thread has one of its own.
         lock: What guards the run and the state.
-        working: Tells, under the lock, whether the agent's work is still for somebody.
+        working: Tells, under the lock, whether the agent's work still counts.
         cancelled: Set when the run is cancelled.
     """
 
@@ -101,7 +101,7 @@ class AgentContext:
         Raises:
             RunCancelled: On assigning, when the run is not pending any more: the state may be
                 another run's by then.
-            TypeError: On assigning what is no JSON object.
+            TypeError: On assigning a value that is not a JSON object.
         """
         return self._state.get()
 
@@ -115,7 +115,7 @@ class AgentContext:
 
     @property
     def cancelled(self) -> bool:
-        """Whether the run was cancelled, so that the agent's work is for nobody."""
+        """Whether the run was cancelled, so that the agent's work is in vain."""
         return self._cancelled.is_set()
 
     def check(self) -> None:

@@ -1,8 +1,11 @@
 """Faults that a test asks the local server for, and the requests that reached it.
 
-A fault is a value: which requests it is for, and what goes wrong with their answer. Of the faults
+A fault is a value: which requests it is for, and what goes wrong with the response. Of the faults
 that fit a request, the one added first applies, alone; it is spent after `times` requests. What a
-fault does on the wire is in fault_injection.py.
+fault does on the wire is in _server/injection.py.
+
+A fault that does nothing makes a test that proves nothing, so fields are checked where the fault is
+written, each alone and together, and the error names the field.
 """
 
 from __future__ import annotations
@@ -30,9 +33,9 @@ _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """What goes wrong with an answer. Everything given applies, in this order.
+    """What goes wrong with a response. Everything given applies, in this order.
 
-    One that only says which requests it is for lets them through, before the next one applies.
+    One that only says which requests it is for lets them through: the next one applies after them.
 
     Args:
         method: Only for requests with this method.
@@ -42,29 +45,29 @@ class Fault:
         share: Apply to about this share of those requests, such as 0.05 for one in twenty. Which
             ones is random, but the same each time the same requests come; the others count
             neither here nor in `times`.
-        delay: Seconds from the request to the first byte of the answer.
-        status: Answer with this status instead of doing what was asked.
-        body: The body of such an answer: bytes as they are, anything else as JSON; by default
+        delay: Seconds from the request to the first byte of the response.
+        status: Respond with this status instead of carrying the request out.
+        body: The body of such a response: bytes as they are, anything else as JSON; by default
             the JSON string that the contract has for errors.
-        headers: Headers of such an answer.
+        headers: Headers of such a response.
         retry_after: Its `Retry-After`: seconds, or an HTTP date.
         redirect: Its `Location`; the status is 307 unless given.
-        raw: Answer with these bytes, which need not be HTTP, and close the connection.
-        block: Take the request's block_timeout as 0 ("never": a server that answers 204 at
+        raw: Respond with these bytes, which need not be HTTP, and close the connection.
+        block: Take the request's block_timeout as 0 ("never": a server that responds 204 at
             once) or as endless ("forever": a server that ignores it).
         drip: Seconds to wait before each byte of the body or of `raw`.
         cut: How the response breaks off: "close" ends the connection, "reset" resets it, "stall"
             sends nothing more and keeps it open; "end", with `after_events` only, ends a stream
             as if it were over. Without any of the next three, the request is not carried out,
             and not a byte is sent.
-        after_wire_bytes: Break off after this many bytes of the answer, status line and headers
-            included; 0 does what was asked and sends nothing.
+        after_wire_bytes: Break off after this many bytes of the response, status line and headers
+            included; 0 carries the request out and sends nothing.
         after_body_bytes: Break off after this many bytes of the body; 0 sends the headers.
         after_events: Break off after this many server-sent events.
         late: Carry the request out this many seconds after its client got another response
             (`status`, `redirect` or `raw`), or none (`cut`); without any of these, nothing is
             sent, and the seconds count from when the client closes the connection.
-        close_after: Close the connection after the whole answer, without announcing it.
+        close_after: Close the connection after the whole response, without announcing it.
 
     Raises:
         TypeError: A field has the wrong type; the message names it.
@@ -181,7 +184,7 @@ class RecordedRequest:
         body: Its body.
         client: Address and port at the other end of its connection.
         time: When it had arrived, in seconds of `time.monotonic()`.
-        fault: What was done to its answer.
+        fault: The fault of its response, None for none.
     """
 
     method: str
@@ -225,7 +228,7 @@ def _check_fault(fault: Fault) -> None:
     """Raise a TypeError or ValueError that names the field that is wrong, or would do nothing."""
     _check_choice_of_requests(fault)
     _check_times(fault)
-    _check_answer(fault)
+    _check_response(fault)
     _check_together(fault)
 
 
@@ -264,12 +267,12 @@ def _check_times(fault: Fault) -> None:
         raise TypeError(f"close_after: must be a bool, not {type(fault.close_after).__name__}")
 
 
-def _check_answer(fault: Fault) -> None:
+def _check_response(fault: Fault) -> None:
     check_type("status:", fault.status, int, None)
     if fault.status is not None and (
         fault.status < 200 or fault.status not in (each.value for each in HTTPStatus)
     ):
-        raise ValueError(f"status: {fault.status} is none that ends a request")
+        raise ValueError(f"status: {fault.status} is not a final status")
     check_type("raw:", fault.raw, bytes, None)
     check_type("redirect:", fault.redirect, str, None)
     if not isinstance(cast("object", fault.headers), Mapping):
@@ -278,7 +281,7 @@ def _check_answer(fault: Fault) -> None:
         check_type("headers: a name:", name, str)
         check_type(f"headers: {name}:", text, str)
         if not TOKEN.fullmatch(name):
-            raise ValueError(f"headers: {name!r} is no name of a header")
+            raise ValueError(f"headers: {name!r} is not a header name")
         if name.lower() == "content-length":
             raise ValueError("headers: Content-Length is the body's; raw can tell a wrong one")
         _header_value(f"headers: {name}", text)
@@ -294,20 +297,20 @@ def _check_together(fault: Fault) -> None:
     given = _given(fault)
     limits = [name for name in _LIMITS if name in given]
     if len(limits) > 1:
-        raise ValueError(f"{' and '.join(limits)}: an answer breaks off once")
+        raise ValueError(f"{' and '.join(limits)}: a response breaks off once")
     if limits and "cut" not in given:
-        raise ValueError(f"{limits[0]}: needs cut, which says how the answer breaks off")
+        raise ValueError(f"{limits[0]}: needs cut, which says how the response breaks off")
     for name in ("body", "headers", "retry_after"):
         if name in given and "status" not in given and "redirect" not in given:
             raise ValueError(f"{name}: belongs to a status")
     if fault.status in (204, 304) and "body" in given:
-        raise ValueError(f"body: an answer with status {fault.status} has none")
+        raise ValueError(f"body: a response with status {fault.status} has none")
     if fault.cut == "end" and limits != ["after_events"]:
         raise ValueError("cut: 'end' needs after_events: it is a stream that ends")
     if "late" in given:
-        _idle(given, ("block", *_LIMITS), "late sends nothing of the response to what was asked")
+        _idle(given, ("block", *_LIMITS), "with late, nothing of that response is sent")
     if "raw" in given:
-        _idle(given, (*_OF_A_STATUS, "block", *_LIMITS, "close_after"), "raw is the whole answer")
+        _idle(given, (*_OF_A_STATUS, "block", *_LIMITS, "close_after"), "raw is the whole response")
     elif "cut" in given and not limits:
         idle = (*_OF_A_STATUS, "block", "drip", "close_after")
         _idle(given, idle, "cut alone sends nothing; say after what with after_…")

@@ -1,4 +1,4 @@
-"""How the local server departs from its tidy defaults, as real servers are seen to do.
+"""How the local server departs from its defaults, as real servers were seen to do.
 
 A quirk holds for the whole life of a server; what goes wrong with single responses is a Fault.
 """
@@ -24,20 +24,20 @@ class Quirks:
 
     Args:
         event_ids: The ids of streamed events: "run" counts from 1 within the run, "connection"
-            from 1 on each connection, "none" sends none, and "opaque" sends words without order.
-            `Last-Event-ID` means something to "run" and "opaque" only.
+            from 1 on each connection, "none" sends none, and "opaque" hex strings without order.
+            `Last-Event-ID` is honoured with "run" and "opaque" only.
         replay: Whether a stream begins with the events that the client has not seen. If False,
             only the first connection to a run gets past events; a later one gets what happens
             after it was made, and `Last-Event-ID` is ignored.
         search_metadata: What searches do with `metadata`: "matched" filters by it, "ignored" does
-            not, "fails" answers such a search with status 500.
+            not, "fails" responds to such a search with status 500.
         search_order: Whether searches give the oldest or the newest record first.
         updated_at: Write the times of a run with "microseconds", or as whole "seconds".
         comments_after_end: Keep the stream of a run that is over open, sending only keep-alive
             comments, instead of ending it, or of responding 204.
 
     Raises:
-        TypeError: `replay` or `comments_after_end` is no bool.
+        TypeError: `replay` or `comments_after_end` is not a bool.
         ValueError: Another field has a value that is not listed above.
     """
 
@@ -49,7 +49,7 @@ class Quirks:
     comments_after_end: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what would silently be another server than the one that was asked for."""
+        """Refuse a value that would silently do nothing."""
         for field in fields(self):
             value: object = getattr(self, field.name)
             choices = _CHOICES.get(field.name)

@@ -1,8 +1,8 @@
-"""Lets the `responses` library answer this client, whose transport it does not know.
+"""Lets the `responses` library respond to this client, whose transport it does not know.
 
 `responses` takes the place of `requests.adapters.HTTPAdapter.send`; this client sends by
 `urllib3.HTTPConnectionPool.urlopen`. Inside `responses_bridge()` the one asks the other: with the
-request as it would have gone over the wire, and for an answer that is urllib3's on both sides. So
+request as it would have gone over the wire, and gets a response that is urllib3's on both sides. So
 all above it is the real transport: retries, redirects, decompression, errors. Which mock is active,
 what it matches and what it records is left to `responses`.
 
@@ -42,7 +42,7 @@ _UNMATCHED = "Connection refused by Responses"
 
 @contextlib.contextmanager
 def responses_bridge() -> Generator[None, None, None]:
-    """Have the active `responses` mock answer all clients of this process.
+    """Have the active `responses` mock respond to all clients of this process.
 
     Without an active mock, requests go to their servers as usual. An exception declared as a
     response's body looks to the client like a failure of its connection.
@@ -79,12 +79,12 @@ def _absolute(pool: HTTPConnectionPool, url: str) -> str:
 def _ask_responses(
     method: str, url: str, headers: Mapping[str, str], body: bytes | None
 ) -> BaseHTTPResponse:
-    """Return the answer that was declared for a request."""
+    """Return the response that was declared for a request."""
     request = requests.Request(method, url, dict(headers)).prepare()
     request.prepare_body(body, None)
     attempt = current_attempt()
     try:
-        answer = HTTPAdapter(max_retries=0).send(request, stream=True)
+        response = HTTPAdapter(max_retries=0).send(request, stream=True)
     except requests.ConnectTimeout as error:
         raise ConnectTimeoutError(str(error)) from error
     except requests.Timeout as error:
@@ -96,5 +96,5 @@ def _ask_responses(
         attempt.sent = True
         raise
     attempt.sent = True
-    declared: BaseHTTPResponse = answer.raw
+    declared: BaseHTTPResponse = response.raw
     return declared

@@ -49,19 +49,20 @@ class LocalServer:
         ping: Seconds between the keep-alive comments of a stream.
         webhook_hosts: Hosts beside this machine that may get webhooks.
         api_key: A header that each request must have, as a pair of name and value, or several as
-            a mapping; a request without them is answered 401. None to answer everybody.
+            a mapping; a request without them gets 401. None to require no key.
         base_path: The path that the server lives below, such as "/acp/v0".
         allowed_hosts: Names, without port, that a request's `Host` may have besides those of the
-            loopback interface and the address it reached; any other is answered 421, since a page
-            whose name resolves to this machine could send it.
-        quirks: How it departs from its tidy defaults.
+            loopback interface and the address it reached; any other gets 421, since a web
+            page whose name resolves to this machine could send it.
+        quirks: How it departs from the habits of a tidy server.
 
     Attributes:
         faults: The faults that wait for their requests; `fail_next` adds the simplest of them.
 
     Raises:
-        ValueError: `port` or `ping` cannot be, `api_key` cannot be a header, `base_path` is no
-            plain path, `allowed_hosts` has what is no name, or two agents have the same id.
+        ValueError: `port` or `ping` is out of range, `api_key` cannot be a header, `base_path` is
+            not a plain path, a name in `allowed_hosts` is not a host name, or two agents have the
+            same id.
     """
 
     def __init__(
@@ -205,7 +206,7 @@ class LocalServer:
     # What tests ask for, and what they see
 
     def fail_next(self, status: int, **fields: Any) -> None:
-        """Answer the next request with a status instead of doing what it asks.
+        """Respond to the next request with a status instead of carrying it out.
 
         Args:
             status: The status.
@@ -219,7 +220,7 @@ class LocalServer:
 
     @property
     def requests(self) -> tuple[RecordedRequest, ...]:
-        """The requests that arrived whole, oldest first."""
+        """The requests that arrived whole and were let in, oldest first."""
         return self._log.snapshot()
 
     def clear_requests(self) -> None:
@@ -234,7 +235,7 @@ class LocalServer:
 
     @property
     def webhooks(self) -> tuple[WebhookDelivery, ...]:
-        """What was sent to webhooks, oldest first."""
+        """The deliveries to webhooks, oldest first."""
         return self._webhooks.deliveries()
 
     @property

@@ -1,4 +1,4 @@
-"""Sends the runs whose status changed to the webhooks that asked for them.
+"""Posts runs whose status changed to their webhooks.
 
 One thread sends one after the other, in the order of the changes; each gets a few seconds. It
 starts with the first delivery and ends with the server; a server that starts again begins a new
@@ -28,13 +28,13 @@ _URI_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
 
 @dataclass(frozen=True, slots=True)
 class WebhookDelivery:
-    """What came of telling a webhook about a change.
+    """One POST to a webhook, and its outcome.
 
     Args:
         url: The webhook.
         run: The Run that was sent.
-        status: The status of its answer, None if there was none; 200 is acceptance.
-        error: Why there was no answer.
+        status: The status of its response, None if there was none; 200 is acceptance.
+        error: Why there was no response, None if there was one.
     """
 
     url: str
@@ -50,7 +50,7 @@ def webhook_target(url: str) -> SplitResult:
         url: The URL.
 
     Raises:
-        ValueError: It is no http or https URL.
+        ValueError: It is not an http or https URL.
     """
     if not _URI_CHARACTERS.fullmatch(url):
         raise ValueError("must be a URI: no spaces, and nothing but ASCII")
@@ -115,7 +115,7 @@ class Webhooks:
             self._worker.queue.put((url, copy))
 
     def deliveries(self) -> tuple[WebhookDelivery, ...]:
-        """Return what was delivered, or failed to be, so far."""
+        """Return the deliveries so far, failed ones too."""
         with self._lock:
             return tuple(self._deliveries)
 
@@ -125,7 +125,7 @@ class Webhooks:
             self._closed = False
 
     def close(self) -> None:
-        """Drop what is queued and what comes, and wait for the delivery under way."""
+        """Drop queued and later deliveries, and wait for the one under way."""
         with self._lock:
             self._closed = True
             worker, self._worker = self._worker, None

@@ -193,7 +193,7 @@ def test_what_an_agent_does_wrong_becomes_its_runs_error(
 def test_a_result_that_json_cannot_say_is_an_error(server: LocalServer, call: Any) -> None:
     output = call.output(call.run(server.register(gives_no_json)))
     assert output["type"] == "error"
-    assert "an agent's result is no JSON object" in output["description"]
+    assert "an agent's result is not a JSON object" in output["description"]
 
 
 def test_no_result_is_an_empty_one(server: LocalServer, call: Any) -> None:

@@ -199,11 +199,11 @@ def keeps_nan(input: Json, config: Json, context: AgentContext) -> Json:
 @pytest.mark.parametrize(
     ("agent", "description"),
     [
-        (returns_nan, "an agent's result is no JSON object: mean.of.1 is nan"),
-        (returns_infinity, "an agent's result is no JSON object: x is -inf"),
-        (yields_nan, "an update is no JSON object: x is nan"),
-        (asks_nan, "an interrupt's payload is no JSON object: x is nan"),
-        (keeps_nan, "the thread state is no JSON object: x is nan"),
+        (returns_nan, "an agent's result is not a JSON object: mean.of.1 is nan"),
+        (returns_infinity, "an agent's result is not a JSON object: x is -inf"),
+        (yields_nan, "an update is not a JSON object: x is nan"),
+        (asks_nan, "an interrupt's payload is not a JSON object: x is nan"),
+        (keeps_nan, "the thread state is not a JSON object: x is nan"),
     ],
 )
 def test_a_number_that_json_does_not_have_is_an_error(
@@ -345,11 +345,11 @@ async def coroutine(input: Json, config: Json, context: AgentContext) -> Json:
         ({"timeout": "1"}, TypeError, "timeout must be of type int or float"),
         ({"timeout": 0}, ValueError, "timeout must be above 0 seconds"),
         ({"timeout": NAN}, ValueError, "timeout must be above 0 seconds"),
-        ({"input": {"default": NAN}}, TypeError, "input is no JSON object: default is nan"),
+        ({"input": {"default": NAN}}, TypeError, "input is not a JSON object: default is nan"),
         ({"config": []}, TypeError, "config must be a dict"),
         ({"input": {"required": True}}, TypeError, "input: required must be a list"),
         ({"config": {"properties": []}}, TypeError, "config: properties must be a dict"),
-        ({"description": "\ud83d"}, TypeError, "the agent's descriptor is no JSON object"),
+        ({"description": "\ud83d"}, TypeError, "the agent's descriptor is not a JSON object"),
     ],
 )
 def test_an_agent_that_could_not_be_served_is_refused(

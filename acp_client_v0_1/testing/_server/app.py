@@ -81,7 +81,7 @@ class Application:
         Raises:
             Refusal: 401 without the keys, 404 for a path and 405 for a method that is not served.
         """
-        method, path = request.method, request.url.path
+        method, path = request.method, request.scope["path"]
         # Still percent-encoded, so that an id may hold a slash.
         raw_path: str = request.scope["raw_path"].decode("latin-1")
         if not raw_path.startswith(self._base_path + "/"):

@@ -74,7 +74,7 @@ class Engine:
             return run.to_wire()
 
     def resume_run(self, run: RunRecord, answer: JsonObject) -> JsonObject:
-        """Give an interrupted run what it asked for.
+        """Give an interrupted run the answer to its question.
 
         Args:
             run: The run.
@@ -196,7 +196,7 @@ class Engine:
         step: Callable[[], object],
         timer: threading.Timer | None,
     ) -> None:
-        """Do one stretch: whatever an agent returns or raises becomes its run's status."""
+        """Do one stretch: what the agent returns or raises becomes its run's status."""
         try:
             self._finish(run, stretch, self._follow(run, stretch, step()))
         except BaseException as error:  # noqa: BLE001 - whatever an agent raises is the outcome
@@ -342,7 +342,7 @@ class _Yielded:
 
 def _call(run: RunRecord, context: AgentContext) -> object:
     """Call an agent: its result, or its generator's first word."""
-    # Copies: what the agent does to them is not what its caller asked for.
+    # Copies: what the agent does to them must not change the run's creation.
     given = json_object(run.creation.get("input"), "the input")
     config = json_object(run.creation.get("config"), "the config")
     value = run.agent.function(
@@ -364,7 +364,7 @@ def _advance(generator: Generator[object, object, object], answer: JsonObject | 
 
 
 def _close(generator: Generator[object, object, object]) -> None:
-    """Let a generator that nobody will resume clean up."""
+    """Let a generator that will not be resumed clean up."""
     with contextlib.suppress(RunCancelled):
         generator.close()
 

@@ -41,7 +41,7 @@ def base_path_of(text: str) -> str:
         text: A path such as "/acp/v0", with or without a slash at its end; "" and "/" for none.
 
     Raises:
-        ValueError: It is no path of letters, digits, dots, hyphens, underscores and tildes.
+        ValueError: It is not a path of letters, digits, dots, hyphens, underscores and tildes.
     """
     path = text.removesuffix("/")
     if not _BASE_PATH.fullmatch(path) or not {".", ".."}.isdisjoint(path.split("/")):
@@ -56,8 +56,8 @@ def required_headers(api_key: Mapping[str, str] | tuple[str, str] | None) -> dic
         api_key: A header's name and its value, or a mapping of several; None for none.
 
     Raises:
-        ValueError: It is neither; a name is no header's name; a value is empty, begins or ends with
-            a space, or is not printable ASCII.
+        ValueError: It is neither; a name is not a header name; a value is empty, begins or ends
+            with a space, or is not printable ASCII.
     """
     if api_key is None:
         return {}
@@ -67,7 +67,7 @@ def required_headers(api_key: Mapping[str, str] | tuple[str, str] | None) -> dic
         raise ValueError("api_key must be a header's name and value, or a mapping") from error
     for name, value in headers.items():
         if not TOKEN.fullmatch(name):
-            raise ValueError(f"api_key: {name!r} is no name of a header")
+            raise ValueError(f"api_key: {name!r} is not a header name")
         if not (value.isascii() and value.isprintable() and value.strip() == value != ""):
             raise ValueError(f"api_key: the value of {name} cannot be that of a header")
     return headers
@@ -99,7 +99,7 @@ class Gate:
             address at which a connection came in.
 
     Raises:
-        ValueError: A name has a port, or is none.
+        ValueError: A name has a port, or is not a host name.
     """
 
     def __init__(self, app: ASGIApp, allowed_hosts: Collection[str]) -> None:

@@ -42,26 +42,26 @@ class FaultInjection:
         self._late: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Respond to one request."""
         fault = self._faults.take(scope["method"], scope["path"].removeprefix(self._base_path))
         self._log.append(_recorded(scope, fault))
         if fault is None:
             await self._app(scope, receive, send)
             return
-        await _Exchange(fault, scope, receive, send).answer(self._app)
+        await _Exchange(fault, scope, receive, send).respond(self._app)
         if fault.late is not None:
             task = asyncio.create_task(self._carry_out(fault.late, scope))
             self._late.add(task)  # the loop itself holds tasks weakly
             task.add_done_callback(self._late.discard)
 
     async def _carry_out(self, late: float, scope: Scope) -> None:
-        """Do what was asked, for a client that has gone."""
+        """Carry a request out whose client expects no response any more."""
         await asyncio.sleep(late)
         await self._app(scope, _gone, _discard)
 
 
 class _Exchange:
-    """One request whose answer has a fault."""
+    """One request whose response has a fault."""
 
     def __init__(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
         self._fault = fault
@@ -73,8 +73,8 @@ class _Exchange:
         self._events_left = fault.after_events
         self._broken = False
 
-    async def answer(self, app: ASGIApp) -> None:
-        """Answer the request, and leave the connection as the fault wants it."""
+    async def respond(self, app: ASGIApp) -> None:
+        """Respond to the request, and leave the connection as the fault wants it."""
         fault = self._fault
         await self._pause(fault.delay)
         limited = (fault.after_wire_bytes, fault.after_body_bytes, fault.after_events)
@@ -85,13 +85,13 @@ class _Exchange:
         elif fault.raw is not None:
             await self._send_raw(fault.raw)
         else:
-            await self._send_answer(app)
+            await self._send_response(app)
         if fault.close_after:
             self._wire.close()
         if self._broken and fault.cut != "end":
             await self._wire.lost.wait()
 
-    async def _send_answer(self, app: ASGIApp) -> None:
+    async def _send_response(self, app: ASGIApp) -> None:
         fault = self._fault
         if fault.after_wire_bytes is not None:
             self._wire.limit(fault.after_wire_bytes, self._break)
@@ -104,7 +104,7 @@ class _Exchange:
         else:
             await app(self._scope, self._receive, self._send)
         if not self._broken:
-            # The connection is kept, and the next answer on it is not this fault's.
+            # The connection is kept, and the next response on it is not this fault's.
             self._wire.unlimit()
 
     async def _send_raw(self, raw: bytes) -> None:
@@ -142,7 +142,7 @@ class _Exchange:
             await self._forward({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_piece(self, piece: bytes) -> bool:
-        """Send some of the body; tell whether the answer may go on."""
+        """Send some of the body; tell whether the response may go on."""
         if self._body_left is not None:
             piece = piece[: self._body_left]
             self._body_left -= len(piece)
@@ -200,7 +200,7 @@ def _recorded(scope: Scope, fault: Fault | None) -> RecordedRequest:
 
 
 def _fault_response(fault: Fault) -> Response:
-    """Return the answer that a fault gives in place of the application's."""
+    """Return the response that a fault gives in place of the application's."""
     status = fault.status if fault.status is not None else 307
     headers = dict(fault.headers)
     if fault.retry_after is not None:

@@ -60,7 +60,7 @@ class ThreadRecord:
 
 @dataclass(slots=True, eq=False)
 class RunRecord:
-    """A run: how it was asked for, how it stands, and what came of it.
+    """A run: its creation, its status, its output and its events.
 
     Args:
         creation: The RunCreate, as it was received.
@@ -76,7 +76,7 @@ class RunRecord:
         events: The payload of every streamed event.
         streamed: Whether a stream of it was ever opened.
         stretch: How often the agent was set to work: what an agent says after its stretch is over
-            (the run timed out, say) is for nobody.
+            (the run timed out, say) is dropped.
         deleted: Whether it is gone from the store.
         cancelled: Set when its agent shall end.
         suspended: The agent's generator, at rest after a question.
@@ -107,12 +107,12 @@ class RunRecord:
 
     @property
     def working(self) -> bool:
-        """Whether its agent's work is still for somebody; to be asked under the store's lock."""
+        """Whether its agent's work still counts; read it under the store's lock."""
         return self.status == "pending" and not self.deleted
 
     @property
     def streaming(self) -> str | None:
-        """The mode that the caller asked to stream in."""
+        """The mode to stream in, None for none."""
         mode: str | None = self.creation.get("streaming")
         return mode
 

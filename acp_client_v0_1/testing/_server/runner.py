@@ -1,6 +1,6 @@
-"""uvicorn in a thread: starts at once, and stops at once, whatever its clients are doing.
+"""uvicorn in a thread: starts at once, and stops at once, even while clients wait for responses.
 
-uvicorn's own shutdown waits for answers to end, which a blocked output or an open stream may not
+uvicorn's own shutdown waits for responses to end, which a long poll or an open stream may not
 do for minutes. Here stopping cuts every connection first, as the end of a server process does.
 """
 
@@ -107,7 +107,7 @@ class _Server(uvicorn.Server):
         for connection in list(self.meter.connections):
             connection.transport.abort()
         if self.meter.tasks:
-            # Each answer hears that its client is gone; one that does not is cancelled.
+            # Each response learns that its client is gone; one that does not is cancelled.
             _, deaf = await asyncio.wait(self.meter.tasks, timeout=_GRACE_SECONDS)
             for task in deaf:
                 task.cancel()

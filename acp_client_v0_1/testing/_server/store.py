@@ -1,4 +1,4 @@
-"""What the server knows: agents, threads, runs, and who waits for a run to change.
+"""What the server knows: agents, threads, runs, and callbacks that wait for a run to change.
 
 One lock guards everything. A watcher is a callback that is called, under the lock, whenever its
 run changes, gets an event or goes away; it must not block. Since removing a watcher takes the same
@@ -75,7 +75,7 @@ class Store:
             agent_id: Its id.
 
         Raises:
-            Refusal: 404 if there is none with this id.
+            Refusal: 404 if the id is not known.
         """
         with self.lock:
             return _found(self._agents, agent_id, "agent")
@@ -87,7 +87,7 @@ class Store:
             run_id: Its id.
 
         Raises:
-            Refusal: 404 if there is none with this id.
+            Refusal: 404 if the id is not known.
         """
         with self.lock:
             return _found(self.runs, run_id, "run")
@@ -99,7 +99,7 @@ class Store:
             thread_id: Its id.
 
         Raises:
-            Refusal: 404 if there is none with this id.
+            Refusal: 404 if the id is not known.
         """
         with self.lock:
             return _found(self.threads, thread_id, "thread")

@@ -1,7 +1,7 @@
-"""How an answer waits for a run: for its next change, or for its next event.
+"""How a response waits for a run: for its next change, or for its next event.
 
-Agents change runs from their threads, answers wait in the server's event loop: a `Watch` is the
-bridge. It also notices when the client has gone, so that no answer waits for nobody.
+Agents change runs from their threads, responses wait in the server's event loop: a `Watch` is the
+bridge. It also notices when the client has gone, so that the wait ends then.
 """
 
 from __future__ import annotations

@@ -39,14 +39,14 @@ def json_body(content_type: str, body: bytes) -> dict[str, Any]:
         body: The body as it came.
 
     Raises:
-        Refusal: 422, saying what is wrong.
+        Refusal: 422; the body is not a JSON object, or not declared as JSON.
     """
     if content_type.partition(";")[0].strip().lower() != "application/json":
         raise Refusal(422, "the body's Content-Type must be application/json")
     try:
         value = from_json(body, allow_inf_nan=False)
     except ValueError as error:
-        raise Refusal(422, f"the body is no JSON: {error}") from error
+        raise Refusal(422, f"the body is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise Refusal(422, "the body must be a JSON object")
     fault = number_fault(cast("object", value))
@@ -124,7 +124,7 @@ def block_seconds(text: str | None) -> int:
         text: The parameter as it was sent, None where it is not given.
 
     Raises:
-        Refusal: 422, if it is no integer of at least 0.
+        Refusal: 422, if it is not an integer of at least 0.
     """
     if text is None:
         return 0

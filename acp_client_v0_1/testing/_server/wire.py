@@ -1,7 +1,7 @@
 """One connection of the local server, down to the bytes that a fault wants to touch.
 
-uvicorn answers through the transport that asyncio gave it. `WireTransport` stands in between, so
-that an answer can break off at any byte of the wire, headers included, and a connection can be
+uvicorn responds through the transport that asyncio gave it. `WireTransport` stands in between, so
+that a response can break off at any byte of the wire, headers included, and a connection can be
 closed or reset behind uvicorn's back, as a real server's fault would. `WireProtocol` puts it
 there and hands it to the application as `scope["state"]["wire"]`.
 """
@@ -35,7 +35,7 @@ class WireTransport(asyncio.Transport):
         connection = transport.get_extra_info("socket")
         if connection is not None:
             # asyncio does this only for sockets that were made with the protocol's number; without
-            # it the body of an answer waits 40 ms for the client to acknowledge the headers.
+            # it the body of a response waits 40 ms for the client to acknowledge the headers.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.lost: asyncio.Event = asyncio.Event()
         self._transport = transport
@@ -45,7 +45,7 @@ class WireTransport(asyncio.Transport):
         self._on_limit: Callable[[], None] | None = None
 
     def limit(self, left: int, on_limit: Callable[[], None]) -> None:
-        """Let so many more bytes through, then call back, and let nothing through any more.
+        """Send `left` more bytes, then call back, and drop the rest.
 
         Args:
             left: The number of bytes.
@@ -54,7 +54,7 @@ class WireTransport(asyncio.Transport):
         self._left, self._on_limit = left, on_limit
 
     def unlimit(self) -> None:
-        """Let everything through again: the answer that the limit was for has ended."""
+        """Send everything again: the response that the limit was for has ended."""
         self._left = self._on_limit = None
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
@@ -90,7 +90,7 @@ class WireTransport(asyncio.Transport):
             self._transport.write(unsent)
 
     def reset(self) -> None:
-        """Close with a TCP reset, and lose what was not sent."""
+        """Close with a TCP reset; bytes that the kernel has not sent are lost."""
         self._flush()
         connection: socket.socket | None = self._transport.get_extra_info("socket")
         if connection is not None:
@@ -109,7 +109,7 @@ class WireTransport(asyncio.Transport):
         return self._transport.is_closing()
 
     def close(self) -> None:
-        """Close, after what was written is sent."""
+        """Close after sending what was written."""
         self._flush()
         self._transport.close()
 

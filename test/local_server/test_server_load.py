@@ -1,0 +1,87 @@
+"""Many runs at once: what a batch of thousands asks of the server."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from support.transport import eventually
+
+from acp_client_v0_1.testing import LocalServer
+from acp_client_v0_1.testing._server.engine import Engine
+from acp_client_v0_1.testing._server.store import Store
+from acp_client_v0_1.testing.agents import AgentDefinition
+from acp_client_v0_1.testing.quirks import Quirks
+
+MANY = 1000
+POLLS = 250
+
+
+def waiting(input: Any, config: Any, context: Any) -> Any:
+    """Works until it is cancelled."""
+    context.sleep(600)
+
+
+def test_a_thousand_runs_in_flight_are_found_polled_and_ended(
+    server: LocalServer, call: Any
+) -> None:
+    released = [False]
+
+    def worker(input: Any, config: Any, context: Any) -> Any:
+        while not released[0]:
+            context.sleep(1)
+        return input
+
+    agent_id = server.register(worker)
+    metadata = {"batch": "b"}
+    ids = [call.run(agent_id, input={"n": n}, metadata=metadata) for n in range(MANY)]
+    wanted = {"metadata": metadata, "status": "pending", "limit": 1000}
+    assert [run["run_id"] for run in call.ok("POST", "/runs/search", wanted)] == ids
+
+    polls = [socket.create_connection(("127.0.0.1", server.port), timeout=60) for _ in ids[:POLLS]]
+    for connection, run_id in zip(polls, ids, strict=False):
+        target = f"/runs/{run_id}/output?block_timeout=600"
+        connection.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    assert eventually(lambda: len(server.requests) == MANY + 1 + POLLS, 30)
+    # All of them wait, and the server still has time for others.
+    assert call.ok("GET", f"/runs/{ids[-1]}")["status"] == "pending"
+    released[0] = True
+    for number, connection in enumerate(polls):
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        assert response.status == 200
+        assert json.loads(response.read())["result"] == {"n": number}
+        response.close()
+        connection.close()
+    assert eventually(lambda: call.ok("POST", "/runs/search", wanted) == [], 30)
+    assert eventually(lambda: not server._engine._threads, 10)
+
+
+@pytest.fixture
+def engine() -> Iterator[Callable[..., Any]]:
+    definition = AgentDefinition(function=waiting)
+    engine = Engine(Store([definition], Quirks()), lambda run: None)
+
+    def create(count: int) -> float:
+        """Create runs; give the seconds of CPU time that this process took for it."""
+        began = time.process_time()
+        for number in range(count):
+            creation = {"agent_id": definition.agent_id, "metadata": {"n": number}}
+            engine.create_run(creation)
+        return time.process_time() - began
+
+    yield create
+    engine.close()
+
+
+def test_a_run_costs_the_same_with_thousands_in_flight(engine: Callable[[int], float]) -> None:
+    engine(50)
+    first = min(engine(100) for _ in range(2))
+    engine(1250)
+    last = min(engine(100) for _ in range(2))
+    assert last <= 2.5 * first
