@@ -15,6 +15,7 @@ http://localhost:8000 and http://localhost, and ACP_HOST names it.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import os
 import re
@@ -161,6 +162,24 @@ def test_the_readme_leads_to_every_page_and_operation() -> None:
     for name in ("RunsApi", "AgentsApi", "ThreadsApi"):
         operations = {link for link in links(ROOT / "docs" / f"{name}.md") if f"{name}.md#" in link}
         assert operations and {f"docs/{operation}" for operation in operations} <= targets
+
+
+def test_a_reader_finds_each_message_on_the_page_of_troubles() -> None:
+    page = (ROOT / "docs" / "guides" / "troubleshooting.md").read_text("utf-8")
+    shown = [row.split(" | ")[0] for row in page.splitlines() if row.startswith("| `")]
+    symptoms = [symptom for first in shown for symptom in re.findall(r"`([^`]{8,})`", first)]
+    patterns = [".*".join(map(re.escape, symptom.split("…"))) for symptom in symptoms]
+    path = ROOT / "test" / "client" / "test_messages.py"
+    spec = importlib.util.spec_from_file_location("messages", path)
+    assert spec is not None and spec.loader is not None and len(patterns) > 30
+    messages = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(messages)
+    for mistake in messages.MISTAKES:
+        make, kind, _ = mistake.values
+        with pytest.raises(kind) as raised:
+            make()
+        message = str(raised.value)
+        assert any(re.search(pattern, message) for pattern in patterns), message
 
 
 @pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))
