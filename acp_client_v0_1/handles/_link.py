@@ -134,7 +134,9 @@ class RunLink:
             The run.
         """
         return self.note(
-            self._patiently(lambda limit: self.runs.get_run(self.run_id, limit), patience)
+            self._patiently(
+                lambda limit: self.runs.get_run(self.run_id, _request_timeout=limit), patience
+            )
         )
 
     def _patiently(self, request: Callable[[float], T], patience: Patience) -> T:
@@ -236,7 +238,9 @@ class RunLink:
 
     def _ask_output(self, limit: float) -> RunOutput | None:
         # With a second to block, since some servers block without end if they are given none.
-        return self.runs.get_run_output(self.run_id, 1 if limit > 1.5 else None, limit)
+        return self.runs.get_run_output(
+            self.run_id, 1 if limit > 1.5 else None, _request_timeout=limit
+        )
 
     def failure_of(self, output: RunError) -> RunFailed:
         """Make the error of a run that failed; one request tells error from timeout.
@@ -321,7 +325,7 @@ class RunLink:
                 raise self.too_late(error.elapsed, error.reason or "") from error
 
     def _look_for_output(self) -> RunOutput:
-        output = self.runs.get_run_output(self.run_id, None, _ONE_LOOK)
+        output = self.runs.get_run_output(self.run_id, _request_timeout=_ONE_LOOK)
         if output is None:
             raise RunWaitTimeout(run_id=self.run_id, elapsed=0.0)
         return output
@@ -353,7 +357,9 @@ class RunLink:
         lost = False
         while True:
             try:
-                return self.note(self.runs.delete_run(self.run_id, patience.limit(60.0)))
+                return self.note(
+                    self.runs.delete_run(self.run_id, _request_timeout=patience.limit(60.0))
+                )
             except NotFoundException:
                 return None
             except ApiException as error:

@@ -312,7 +312,7 @@ class RunEvents(Iterator[RunEvent]):
             # As EventSource does: in UTF-8, each byte a character of the header.
             headers = {"Last-Event-ID": self._memory.last_id.encode().decode("latin-1")}
         once = without_retries(self._link.runs)
-        return once.get_run_stream(self._link.run_id, limits, _headers=headers)
+        return once.get_run_stream(self._link.run_id, _request_timeout=limits, _headers=headers)
 
     def _refused(self, error: ApiException, patience: Patience) -> None:
         """Decide what to do where there is no stream."""
@@ -373,7 +373,9 @@ class RunEvents(Iterator[RunEvent]):
         self._last_look = time.monotonic()
         link = self._link
         try:
-            status = link.note(link.ask(lambda: link.runs.get_run(link.run_id, _ONE_LOOK))).status
+            status = link.note(
+                link.ask(lambda: link.runs.get_run(link.run_id, _request_timeout=_ONE_LOOK))
+            ).status
         except RunGone:
             self._end("gone")
             raise

@@ -145,7 +145,7 @@ def _send(
     lost = 0
     while True:
         try:
-            link.note(once.resume_run(link.run_id, body, patience.limit(_RESUME)))
+            link.note(once.resume_run(link.run_id, body, _request_timeout=patience.limit(_RESUME)))
             return
         except NotFoundException as error:
             raise link.gone() from error

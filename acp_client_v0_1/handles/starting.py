@@ -131,7 +131,7 @@ def create(
             wait_turn()
         try:
             limit = None if timeout is None else patience.limit(timeout)
-            return [once.create_run(creation, limit)]
+            return [once.create_run(creation, _request_timeout=limit)]
         except ApiException as error:
             if not is_unsent(error):
                 if not error.ambiguous and not _is_unreadable(error):
@@ -260,7 +260,7 @@ def _matching(
     offset = 0
     for _ in range(_PAGES):
         request = RunSearchRequest(agent_id=agent_id, metadata=metadata, limit=_PAGE, offset=offset)
-        page = runs.search_runs(request, timeout)
+        page = runs.search_runs(request, _request_timeout=timeout)
         matching = [run for run in page if client_token_of(run) == client_token]
         found.update((run.run_id, run) for run in matching)
         offset += len(page)
