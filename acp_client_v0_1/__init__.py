@@ -39,6 +39,10 @@ __all__ = [
     "iter_agents",
     "iter_runs",
     "iter_threads",
+    # batches
+    "Batch",
+    "BatchCounts",
+    "BatchItem",
     # errors
     "ApiAttributeError",
     "ApiException",
@@ -51,6 +55,10 @@ __all__ = [
     "ConnectionException",
     "EventTooLarge",
     "ForbiddenException",
+    "JournalDamaged",
+    "JournalError",
+    "JournalLocked",
+    "JournalMismatch",
     "NameResolutionException",
     "NotFoundException",
     "OpenApiException",
@@ -111,6 +119,7 @@ if TYPE_CHECKING:
     from acp_client_v0_1 import api as api
     from acp_client_v0_1 import api_client as api_client
     from acp_client_v0_1 import api_response as api_response
+    from acp_client_v0_1 import batch as batch
     from acp_client_v0_1 import configuration as configuration
     from acp_client_v0_1 import exceptions as exceptions
     from acp_client_v0_1 import handles as handles
@@ -123,6 +132,9 @@ if TYPE_CHECKING:
     from acp_client_v0_1.api.threads_api import ThreadsApi as ThreadsApi
     from acp_client_v0_1.api_client import ApiClient as ApiClient
     from acp_client_v0_1.api_response import ApiResponse as ApiResponse
+    from acp_client_v0_1.batch import Batch as Batch
+    from acp_client_v0_1.batch import BatchCounts as BatchCounts
+    from acp_client_v0_1.batch import BatchItem as BatchItem
     from acp_client_v0_1.configuration import Configuration as Configuration
     from acp_client_v0_1.exceptions import ApiAttributeError as ApiAttributeError
     from acp_client_v0_1.exceptions import ApiException as ApiException
@@ -135,6 +147,10 @@ if TYPE_CHECKING:
     from acp_client_v0_1.exceptions import ConnectionException as ConnectionException
     from acp_client_v0_1.exceptions import EventTooLarge as EventTooLarge
     from acp_client_v0_1.exceptions import ForbiddenException as ForbiddenException
+    from acp_client_v0_1.exceptions import JournalDamaged as JournalDamaged
+    from acp_client_v0_1.exceptions import JournalError as JournalError
+    from acp_client_v0_1.exceptions import JournalLocked as JournalLocked
+    from acp_client_v0_1.exceptions import JournalMismatch as JournalMismatch
     from acp_client_v0_1.exceptions import NameResolutionException as NameResolutionException
     from acp_client_v0_1.exceptions import NotFoundException as NotFoundException
     from acp_client_v0_1.exceptions import OpenApiException as OpenApiException
@@ -230,6 +246,9 @@ else:
             "iter_agents": "acp_client_v0_1.handles.searching",
             "iter_runs": "acp_client_v0_1.handles.searching",
             "iter_threads": "acp_client_v0_1.handles.searching",
+            "Batch": "acp_client_v0_1.batch",
+            "BatchCounts": "acp_client_v0_1.batch",
+            "BatchItem": "acp_client_v0_1.batch",
             "ApiAttributeError": "acp_client_v0_1.exceptions",
             "ApiException": "acp_client_v0_1.exceptions",
             "ApiKeyError": "acp_client_v0_1.exceptions",
@@ -241,6 +260,10 @@ else:
             "ConnectionException": "acp_client_v0_1.exceptions",
             "EventTooLarge": "acp_client_v0_1.exceptions",
             "ForbiddenException": "acp_client_v0_1.exceptions",
+            "JournalDamaged": "acp_client_v0_1.exceptions",
+            "JournalError": "acp_client_v0_1.exceptions",
+            "JournalLocked": "acp_client_v0_1.exceptions",
+            "JournalMismatch": "acp_client_v0_1.exceptions",
             "NameResolutionException": "acp_client_v0_1.exceptions",
             "NotFoundException": "acp_client_v0_1.exceptions",
             "OpenApiException": "acp_client_v0_1.exceptions",
@@ -299,6 +322,7 @@ else:
             "api",
             "api_client",
             "api_response",
+            "batch",
             "configuration",
             "exceptions",
             "handles",

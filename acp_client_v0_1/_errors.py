@@ -26,6 +26,7 @@ __all__ = [
     "ResponseFields",
     "bounded",
     "one_line",
+    "rebuild_error",
     "render_path",
 ]
 
@@ -54,7 +55,10 @@ def render_path(path_to_item: Sequence[int | str]) -> str:
     return "".join(f"[{step}]" if isinstance(step, int) else f"['{step}']" for step in path_to_item)
 
 
-def _rebuild(kind: type[OpenApiException], args: tuple[Any, ...], state: dict[str, Any]) -> Any:
+def rebuild_error(
+    kind: type[OpenApiException], args: tuple[Any, ...], state: Mapping[str, Any]
+) -> Any:
+    """Make an error of its data, whatever arguments its constructor takes."""
     error = kind.__new__(kind)
     error.args = args
     error.__dict__.update(state)
@@ -73,7 +77,7 @@ class OpenApiException(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The default would call the constructor with `args`, which fits no constructor here.
-        return _rebuild, (type(self), self.args, dict(self.__dict__))
+        return rebuild_error, (type(self), self.args, dict(self.__dict__))
 
 
 class _ArgumentError(OpenApiException):

@@ -5,6 +5,10 @@
     OpenApiException
     ├── ApiTypeError                        before anything is sent: a wrong type
     ├── ApiValueError                       before anything is sent: a wrong value
+    │   └── JournalError                    a batch cannot use the file of its journal
+    │       ├── JournalLocked               another batch has it
+    │       ├── JournalDamaged              one of its lines is damaged
+    │       └── JournalMismatch             it is of other inputs, or of another agent
     ├── ApiKeyError
     ├── ApiAttributeError
     └── ApiException                        a call failed
@@ -87,6 +91,10 @@ __all__ = [
     "ConnectionException",
     "EventTooLarge",
     "ForbiddenException",
+    "JournalDamaged",
+    "JournalError",
+    "JournalLocked",
+    "JournalMismatch",
     "NameResolutionException",
     "NotFoundException",
     "OpenApiException",
@@ -137,6 +145,40 @@ class TooManyRequestsException(ApiException, status=429):
 
 class ServiceException(ApiException, status=500):
     """Status 5xx: the server failed."""
+
+
+class JournalError(ApiValueError):
+    """A batch cannot use the file of its journal."""
+
+
+class JournalLocked(JournalError):
+    """Another batch, in this process or another, has the journal open."""
+
+
+class JournalDamaged(JournalError):
+    """A line of a journal is damaged, and not just torn off at the end; nothing was changed.
+
+    Args:
+        msg: What is wrong.
+        line: The number of the line, from 1.
+    """
+
+    def __init__(self, msg: str, *, line: int) -> None:
+        super().__init__(msg)
+        self.line = line
+
+
+class JournalMismatch(JournalError):
+    """A journal belongs to another agent, server, config or input than those of the call.
+
+    Args:
+        msg: What does not fit.
+        index: The place of the input that differs, from 0; None if it is not an input that does.
+    """
+
+    def __init__(self, msg: str, *, index: int | None = None) -> None:
+        super().__init__(msg)
+        self.index = index
 
 
 class ResponseDecodeError(ApiException):

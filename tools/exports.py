@@ -28,6 +28,9 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "handles.interrupts": ("PendingInterrupt",),
         "handles.searching": ("iter_agents", "iter_runs", "iter_threads"),
     },
+    "batches": {
+        "batch": ("Batch", "BatchCounts", "BatchItem"),
+    },
 }
 
 # The modules whose public classes are all errors.
@@ -38,6 +41,7 @@ SUBMODULES = (
     "api",
     "api_client",
     "api_response",
+    "batch",
     "configuration",
     "exceptions",
     "handles",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 from typing_extensions import Self
@@ -28,7 +28,11 @@ from acp_client_v0_1.handles.starting import (
 from acp_client_v0_1.models.run_create import RunCreate
 
 if TYPE_CHECKING:
+    import os
+    from concurrent.futures import Executor
+
     from acp_client_v0_1.api_client import ApiClient
+    from acp_client_v0_1.batch import Batch, BatchCounts
     from acp_client_v0_1.handles.interrupts import PendingInterrupt
     from acp_client_v0_1.models.agent import Agent
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
@@ -276,6 +280,82 @@ class AgentHandle:
             if cancel_on_exit:
                 self._cancel(handle, token)
             raise
+
+    def map(
+        self,
+        inputs: Iterable[Mapping[str, Any] | None],
+        *,
+        config: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        key: Callable[[Any], str] | None = None,
+        concurrency: int = 8,
+        ordered: bool = False,
+        timeout: float | None = None,
+        on_interrupt: Callable[[PendingInterrupt], Mapping[str, Any] | None] | None = None,
+        check: bool = False,
+        journal: str | os.PathLike[str] | None = None,
+        retry_failed: bool = False,
+        on_stop: Literal["leave", "cancel"] = "leave",
+        durable: bool = False,
+        progress: Callable[[BatchCounts], object] | bool | None = None,
+        total: int | None = None,
+        executor: Executor | None = None,
+        connect: Callable[[], ApiClient] | None = None,
+    ) -> Batch:
+        """Run the agent on many inputs, many at a time.
+
+        An item comes for each as soon as it has an outcome, which may be an error. A batch with a
+        ``journal`` that was stopped, or killed, goes on if it is called again with the same inputs.
+
+        Args:
+            inputs: The inputs, drawn as they are needed, in the thread that iterates.
+            config: The agent's configuration, in its own schema.
+            metadata: Keys and values to find the runs by.
+            key: Gives the name of an input, for `BatchItem.key`; by default its index.
+            concurrency: How many runs may be under way; not a number of threads.
+            ordered: Give the items in the order of the inputs.
+            timeout: Seconds to wait for each output of a run, None for as long as it takes.
+            on_interrupt: Answers questions as in `run`; called from several threads.
+            check: Check each input by `check` first.
+            journal: The file that keeps what was started and what came of it.
+            retry_failed: Run those again that the journal says have failed.
+            on_stop: "leave" the runs that are under way at an early end, or "cancel" them.
+            durable: Have each line of the journal on the disk before going on (fsync).
+            progress: Called with the counts as they change; True for a bar on standard error.
+            total: How many inputs there are; by default their ``len``.
+            executor: Runs the tasks, which pickle, instead of threads.
+            connect: Makes the client of a worker process; by default from its environment.
+
+        Returns:
+            The batch. Its ``next()`` raises what the inputs raise, `JournalMismatch` for another
+            input than the journal's, and on Ctrl-C a `KeyboardInterrupt` that counts what is left.
+
+        Raises:
+            JournalLocked, JournalDamaged, JournalMismatch: The journal cannot be used.
+            ApiTypeError, ApiValueError: An argument has the wrong type, or an impossible value.
+        """
+        from acp_client_v0_1.batch._batch import start_batch
+
+        return start_batch(
+            self,
+            inputs,
+            config=config,
+            metadata=metadata,
+            key=key,
+            concurrency=concurrency,
+            ordered=ordered,
+            timeout=timeout,
+            on_interrupt=on_interrupt,
+            check=check,
+            journal=journal,
+            retry_failed=retry_failed,
+            on_stop=on_stop,
+            durable=durable,
+            progress=progress,
+            total=total,
+            executor=executor,
+            connect=connect,
+        )
 
     def _creation(
         self,

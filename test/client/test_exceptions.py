@@ -21,6 +21,8 @@ from acp_client_v0_1.exceptions import (
     ApiTypeError,
     ConnectionException,
     EventTooLarge,
+    JournalDamaged,
+    JournalMismatch,
     ResponseDecodeError,
     ResponseValidationError,
     RunWaitTimeout,
@@ -58,6 +60,10 @@ def examples():
             yield kind(
                 404, "Not Found", body='"no"', data="no", headers=HTTPHeaderDict(a="b"), **AT
             )
+        elif issubclass(kind, JournalDamaged):
+            yield kind("message", line=7)
+        elif issubclass(kind, JournalMismatch):
+            yield kind("message", index=7)
         elif kind is exceptions.OpenApiException:
             yield kind("message")
         else:

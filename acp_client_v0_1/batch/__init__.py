@@ -1,0 +1,8 @@
+"""Many runs of one agent: `AgentHandle.map`, its journal, and other processes to do the work."""
+
+from __future__ import annotations
+
+from acp_client_v0_1.batch._batch import Batch, BatchItem
+from acp_client_v0_1.batch._progress import BatchCounts
+
+__all__ = ["Batch", "BatchCounts", "BatchItem"]

@@ -1,0 +1,355 @@
+"""Many inputs of one agent: drawn as they are needed, their outcomes given as they come.
+
+Strategy: the caller's thread, inside ``next()``, draws inputs, compares them with the journal, and
+hands them on as tasks; threads (`_workers`) or an executor (`_executors`) carry them to an outcome.
+So the inputs need not be thread-safe, and what they raise is raised here.
+
+Invariants: an input is drawn only if fewer than ``concurrency`` runs are in flight and about as
+many items wait for the caller; an item is in the journal before the caller has it; whatever ends
+the iteration, the threads are gone and the journal is whole and closed.
+"""
+
+from __future__ import annotations
+
+import uuid
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sized
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+from typing_extensions import Self
+
+from acp_client_v0_1.batch._executors import Connect, Remote, connect_from_environment
+from acp_client_v0_1.batch._journal import Header, Journal, digest
+from acp_client_v0_1.batch._progress import BatchCounts, OnProgress, Progress
+from acp_client_v0_1.batch._tasks import OnInterrupt, Plan, Recorder, Settings, Task
+from acp_client_v0_1.batch._workers import Workers
+from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError, JournalMismatch
+from acp_client_v0_1.handles._patience import checked_seconds
+from acp_client_v0_1.handles.starting import new_client_token, server_of
+
+if TYPE_CHECKING:
+    import os
+
+    from acp_client_v0_1.handles.agent import AgentHandle
+
+__all__ = ["Batch", "BatchItem", "start_batch"]
+
+_TICK = 0.5  # seconds of a wait, as not every system interrupts one by Ctrl-C
+
+
+@dataclass(frozen=True, slots=True)
+class BatchItem:
+    """One input's outcome.
+
+    Attributes:
+        index: The place of the input, from 0.
+        key: Its name: what ``key`` gave, or the index as text.
+        run_id: Its run, "" if there is none.
+        outcome: The result, or the error that took its place.
+    """
+
+    index: int
+    key: str
+    run_id: str
+    outcome: dict[str, Any] | Exception
+
+    def result(self) -> dict[str, Any]:
+        """Give the result.
+
+        Returns:
+            The result, in the agent's own schema.
+
+        Raises:
+            ApiException: The error that took its place: `RunFailed`, `RunInterrupted`, `RunGone`,
+                `RunWaitTimeout`, or what the server refused.
+            ApiValueError: The input could not be sent; `SchemaMismatch` if it does not fit.
+            Exception: What ``on_interrupt`` or the executor raised.
+        """
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+class Batch:
+    """The items of many inputs: an iterator and context manager. `AgentHandle.map` makes it.
+
+    Use it from one thread. An iteration that ends early, by `close`, an exception or Ctrl-C, draws
+    no more inputs, and ends its threads within 3 seconds; the runs on the server go on, unless
+    ``on_stop`` is "cancel". With a journal, the same call goes on where it stopped.
+
+    Args:
+        inputs: The inputs of the runs.
+        runners: What carries a task to its outcome.
+        journal: What is known of earlier calls, None for nothing.
+        settings: How to iterate.
+        progress: What is told the counts.
+    """
+
+    def __init__(
+        self,
+        inputs: Iterable[Any],
+        runners: Workers | Remote,
+        journal: Journal | None,
+        settings: Settings,
+        progress: Progress,
+    ) -> None:
+        self._inputs = enumerate(inputs)
+        self._runners = runners
+        self._journal = journal
+        self._settings = settings
+        self._progress = progress
+        self._drawn = self._done = self._failed = self._duplicates = 0
+        self._in_flight = self._delivered = 0
+        self._exhausted = self._closed = False
+        self._ready: deque[BatchItem] = deque()
+        self._by_index: dict[int, BatchItem] = {}  # those that wait for the ones before them
+        # For a batch that is dropped without having been closed.
+        self._abandon = weakref.finalize(self, _end, runners, journal, settings.cancel, progress)
+
+    # Iterating
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> BatchItem:
+        """Give the next item that has an outcome; with ``ordered``, in the order of the inputs."""
+        try:
+            item = None if self._closed else self._next()
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt(self._stop()) from error
+        except BaseException:
+            self._stop()
+            raise
+        if item is None:
+            raise StopIteration
+        return item
+
+    def _next(self) -> BatchItem | None:
+        while True:
+            self._take()
+            self._draw()
+            item = self._deliverable()
+            if item is not None:
+                self._delivered += 1
+                self._progress.tell(self.counts)
+                return item
+            if self._exhausted and not self._in_flight:
+                self._finish()
+                return None
+            self._progress.tell(self.counts)
+            self._take(_TICK)
+
+    def _draw(self) -> None:
+        """Draw inputs until there are enough, or an item is ready."""
+        most = self._settings.concurrency
+        at_once = most
+        if self._settings.ordered:
+            most *= 2  # one slow run must not keep all others from starting
+        while (
+            not self._exhausted
+            and self._in_flight < at_once
+            and self._drawn - self._delivered < most
+        ):
+            try:
+                index, value = next(self._inputs)
+            except StopIteration:
+                self._exhausted = True
+                return
+            self._drawn += 1
+            task = self._task_of(index, value)
+            if task.outcome is not None:
+                self._note(task)
+                return
+            self._in_flight += 1
+            self._runners.submit(task)
+            if self._take():
+                return
+
+    def _task_of(self, index: int, value: Any) -> Task:
+        """Make the task of an input; it has its outcome if the journal has it."""
+        name = self._settings.key
+        key = str(index) if name is None else name(value)
+        if not isinstance(key, str):
+            raise ApiTypeError(f"key must give a str, not {type(key).__name__}")
+        task = Task(index, key, value, "", new_client_token())
+        if self._journal is None:
+            return task
+        try:
+            task.digest = digest(value)
+        except (TypeError, ValueError) as error:
+            problem = ApiValueError(f"input {index} cannot be written as JSON: {error}")
+            problem.__cause__ = error
+            task.outcome = problem
+            return task
+        known = self._journal.entry(index)
+        if known is None:
+            return task
+        if known.input != task.digest:
+            raise JournalMismatch(
+                f"input {index} differs from the one in the journal {self._journal.path}: "
+                "pass the same inputs in the same order, or use another file",
+                index=index,
+            )
+        if known.outcome is None or (known.state == "failed" and not self._settings.retry_failed):
+            task.token, task.run_id, task.outcome = known.token, known.run_id, known.outcome
+            task.started_before = True
+        elif known.state == "done":
+            task.run_id, task.outcome = known.run_id, known.outcome
+        return task
+
+    def _take(self, timeout: float | None = None) -> bool:
+        """Take in a task that has ended, if there is one within the timeout."""
+        task = self._runners.take(timeout)
+        if task is None:
+            return False
+        self._in_flight -= 1
+        self._note(task)
+        return True
+
+    def _note(self, task: Task) -> None:
+        """Count an outcome, and keep its item for the caller."""
+        outcome = task.outcome
+        if outcome is None:
+            raise RuntimeError(f"the task {task.index} has no outcome")
+        if isinstance(outcome, dict):
+            self._done += 1
+        else:
+            self._failed += 1
+        self._duplicates += task.duplicates
+        item = BatchItem(task.index, task.key, task.run_id, outcome)
+        if self._settings.ordered:
+            self._by_index[task.index] = item
+        else:
+            self._ready.append(item)
+
+    def _deliverable(self) -> BatchItem | None:
+        if self._settings.ordered:
+            return self._by_index.pop(self._delivered, None)
+        return self._ready.popleft() if self._ready else None
+
+    # Progress
+
+    @property
+    def counts(self) -> BatchCounts:
+        """How far the batch is."""
+        return BatchCounts(
+            total=self._drawn if self._exhausted else self._settings.total,
+            drawn=self._drawn,
+            in_flight=self._in_flight,
+            done=self._done,
+            failed=self._failed,
+            duplicates=self._duplicates,
+        )
+
+    # Ending
+
+    def _finish(self) -> None:
+        self._duplicates = self._runners.duplicates(self._duplicates)
+        self._progress.tell(self.counts)
+        self._stop()
+
+    def _stop(self) -> str:
+        """End everything; gives what to say of it."""
+        if self._closed:
+            return "the batch was closed"
+        self._closed = True
+        return self._farewell(self._abandon() or 0)
+
+    def _farewell(self, left: int) -> str:
+        runs = "1 run is" if left == 1 else f"{left} runs are"
+        ended = self._done + self._failed
+        said = f"stopped after {ended} of {self._drawn} drawn inputs; {runs} still under way"
+        if self._journal is not None:
+            said += f": the same call goes on with the journal {self._journal.path}"
+        elif left:
+            said += " on the server, which nobody waits for: pass journal= to go on with them"
+        return said
+
+    def close(self) -> None:
+        """End the batch: draw no more, end the threads, close the journal; safe to repeat.
+
+        Runs that are under way go on, unless ``on_stop`` is "cancel".
+        """
+        self._stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if not self._closed and isinstance(error, KeyboardInterrupt) and not error.args:
+            error.args = (self._stop(),)
+        self._stop()
+
+
+def _end(
+    runners: Workers | Remote, journal: Journal | None, cancel: bool, progress: Progress
+) -> int:
+    """End what a batch has made; gives how many runs are still under way."""
+    try:
+        return runners.close(cancel=cancel)
+    finally:
+        if journal is not None:
+            journal.close()
+        progress.close()
+
+
+def start_batch(
+    agent: AgentHandle,
+    inputs: Iterable[Any],
+    *,
+    concurrency: int,
+    timeout: float | None,
+    config: Mapping[str, Any] | None,
+    metadata: Mapping[str, Any] | None,
+    key: Callable[[Any], str] | None,
+    ordered: bool,
+    on_interrupt: OnInterrupt | None,
+    check: bool,
+    journal: str | os.PathLike[str] | None,
+    durable: bool,
+    retry_failed: bool,
+    on_stop: Literal["leave", "cancel"],
+    progress: OnProgress | bool | None,
+    total: int | None,
+    executor: Executor | None,
+    connect: Connect | None,
+) -> Batch:
+    """Make the batch of `AgentHandle.map`, which describes the arguments; nothing is drawn yet."""
+    _check(concurrency, on_stop, executor, connect)
+    seconds = checked_seconds(timeout) or None
+    shown = Progress(progress)
+    client = agent.runs.api_client
+    header = Header(agent.agent_id, server_of(client), digest(config), uuid.uuid4().hex)
+    file = None if journal is None else Journal(journal, header, durable)
+    mark = header.batch if file is None else file.header.batch
+    plan = Plan(agent.agent_id, header.server, mark, config, metadata, seconds, on_interrupt, check)
+    recorder = Recorder(file)
+    runners: Workers | Remote
+    if executor is None:
+        runners = Workers(plan, agent, concurrency, recorder)
+    else:
+        runners = Remote(plan, client, executor, connect or connect_from_environment, recorder)
+    if total is None and isinstance(inputs, Sized):
+        total = len(inputs)
+    settings = Settings(key, concurrency, ordered, retry_failed, on_stop == "cancel", total)
+    return Batch(inputs, runners, file, settings, shown)
+
+
+def _check(concurrency: int, on_stop: str, executor: object, connect: object) -> None:
+    if isinstance(concurrency, bool) or not isinstance(concurrency, int):
+        raise ApiTypeError(f"concurrency must be an int, not {type(concurrency).__name__}")
+    if concurrency < 1:
+        raise ApiValueError(f"concurrency must be at least 1, not {concurrency}")
+    if on_stop not in ("leave", "cancel"):
+        raise ApiValueError(f'on_stop must be "leave" or "cancel", not {on_stop!r}')
+    if executor is None and connect is not None:
+        raise ApiValueError("connect is for the worker processes of an executor: pass executor=")

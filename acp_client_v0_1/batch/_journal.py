@@ -1,0 +1,426 @@
+"""The journal of a batch: what was started and what came of it, in a file that survives a crash.
+
+Format: JSON Lines. The first line is the header; each other line says one thing of one input, by
+its index, and ends in the CRC-32 of what stands before it::
+
+    {"acp-journal":1,"agent":"…","server":"…","config":"…","batch":"…","crc":"…"}
+    {"starting":0,"input":"…","token":"…","key":"0","crc":"…"}    before the create is posted
+    {"started":0,"run":"…","crc":"…"}
+    {"done":0,"run":"…","result":{…},"crc":"…"}                    or "failed", with an "error"
+
+Strategy: a line is appended by one write, so that a crash can only tear the last one, which is cut
+off when the file is opened again. Results stay in the file: the index in memory is two offsets for
+each input, 16 bytes. The first half of this module is pure.
+
+Invariants: one process, and one batch in it, has the file at a time; nothing but a torn last line
+is ever removed; a line that is damaged in any other way is named, and the file left as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import sys
+import threading
+import weakref
+import zlib
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from pydantic_core import to_jsonable_python
+
+from acp_client_v0_1 import exceptions
+from acp_client_v0_1._errors import rebuild_error
+from acp_client_v0_1.exceptions import (
+    ApiException,
+    JournalDamaged,
+    JournalError,
+    JournalLocked,
+    JournalMismatch,
+    OpenApiException,
+)
+from acp_client_v0_1.handles import errors
+
+__all__ = [
+    "Entry",
+    "Header",
+    "Journal",
+    "State",
+    "decode_failure",
+    "decode_line",
+    "digest",
+    "encode_failure",
+    "encode_line",
+    "scan_line",
+]
+
+State = Literal["starting", "started", "done", "failed"]
+
+_VERSION = 1
+_HEADER_START = b'{"acp-journal":'
+_SUBJECT = re.compile(rb'\{"(starting|started|done|failed)":(\d{1,15})[,}]')
+_CRC = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
+_CRC_LENGTH = len(b',"crc":"01234567"}')
+_AHEAD = 1_000_000  # how far ahead of all others an index may be; concurrency is far less
+
+
+# The format ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a journal belongs to.
+
+    Attributes:
+        agent: The id of the agent.
+        server: Origin and base path of its server.
+        config: The digest of the runs' config.
+        batch: The mark that all runs of the batch have in their metadata.
+    """
+
+    agent: str
+    server: str
+    config: str
+    batch: str
+
+    def record(self) -> dict[str, Any]:
+        """Give the header's line, undecoded."""
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        return {"acp-journal": _VERSION, **fields}
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Header:
+        """Read a header's line.
+
+        Raises:
+            ValueError: It is none, or of a later version of this format.
+        """
+        version = record.get("acp-journal")
+        if version != _VERSION:
+            raise ValueError(f"a journal of version {version!r} cannot be read by this release")
+        fields = {name: record.get(name) for name in cls.__slots__}
+        if not all(isinstance(value, str) for value in fields.values()):
+            raise ValueError("the header is incomplete")
+        return cls(**cast("dict[str, str]", fields))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a journal knows of one input.
+
+    Attributes:
+        state: How far it came.
+        input: The digest of the input.
+        token: The client token of its create.
+        key: Its key.
+        run_id: Its run, "" before it was started.
+        outcome: The result, or the error that it failed with; None before.
+    """
+
+    state: State
+    input: str
+    token: str
+    key: str
+    run_id: str
+    outcome: dict[str, Any] | OpenApiException | None
+
+
+def digest(value: object) -> str:
+    """Give 32 hexadecimal digits that tell one JSON value from another.
+
+    Args:
+        value: A JSON value; models and dates count as what they are in JSON.
+
+    Raises:
+        ValueError, TypeError: It cannot be written as JSON.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=to_jsonable_python)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def encode_line(record: Mapping[str, Any]) -> bytes:
+    """Write a record as one line, with its checksum.
+
+    Raises:
+        ValueError, TypeError: It cannot be written as JSON.
+    """
+    body = json.dumps(record, separators=(",", ":"), default=to_jsonable_python).encode()[:-1]
+    return b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
+
+
+def _checked(line: bytes) -> None:
+    ending = _CRC.fullmatch(line, len(line) - _CRC_LENGTH) if len(line) > _CRC_LENGTH else None
+    if ending is None:
+        raise ValueError("the line has no checksum")
+    if int(ending[1], 16) != zlib.crc32(line[:-_CRC_LENGTH]):
+        raise ValueError("the line does not fit its checksum")
+
+
+def scan_line(line: bytes) -> tuple[State, int]:
+    """Tell what a line says of which index, without parsing all of it.
+
+    Args:
+        line: The line, without its end.
+
+    Raises:
+        ValueError: The line is damaged.
+    """
+    _checked(line)
+    subject = _SUBJECT.match(line)
+    if subject is None:
+        raise ValueError("the line says nothing of an input")
+    return cast(State, subject[1].decode()), int(subject[2])
+
+
+def decode_line(line: bytes) -> dict[str, Any]:
+    """Read a line.
+
+    Args:
+        line: The line, without its end.
+
+    Raises:
+        ValueError: The line is damaged.
+    """
+    _checked(line)
+    record: Any = json.loads(line)
+    return cast("dict[str, Any]", record)
+
+
+def encode_failure(error: OpenApiException) -> dict[str, Any]:
+    """Write an error as JSON: its class, and its data as far as JSON has it."""
+
+    def plain(value: Any) -> Any:
+        try:
+            return json.loads(json.dumps(value, default=dict))
+        except (TypeError, ValueError):
+            return None  # not worth losing the rest
+
+    state = {name: plain(value) for name, value in vars(error).items()}
+    words = plain(list(error.args)) or [str(error)]
+    return {"class": type(error).__name__, "message": str(error), "args": words, "state": state}
+
+
+def decode_failure(record: Mapping[str, Any]) -> OpenApiException:
+    """Read an error; one of an unknown class becomes an `ApiException` with its message."""
+    name = record["class"]
+    for module in (errors, exceptions):
+        kind = getattr(module, name) if name in module.__all__ else None
+        if isinstance(kind, type) and issubclass(kind, OpenApiException):
+            error: OpenApiException = rebuild_error(kind, tuple(record["args"]), record["state"])
+            return error
+    return ApiException(reason=record["message"])
+
+
+# The file --------------------------------------------------------------------------------------
+
+_open_files: weakref.WeakSet[Journal] = weakref.WeakSet()
+
+
+def _leave_to_parent() -> None:
+    for journal in list(_open_files):
+        journal.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    # A forked worker would hold the lock for as long as it lives, whatever became of its parent.
+    os.register_at_fork(after_in_child=_leave_to_parent)
+
+
+class Journal:
+    """An open journal; its writes are safe from any thread.
+
+    Args:
+        path: The file, which is made if it does not exist.
+        header: What it has to belong to; the batch's mark is that of the file, if it exists.
+        durable: Have each line on the disk before going on (fsync), for the loss of power.
+
+    Attributes:
+        header: The header of the file.
+
+    Raises:
+        JournalLocked: Another process, or another batch of this one, has the file.
+        JournalDamaged: A line is damaged, and it is not just a torn last one.
+        JournalMismatch: It is the journal of another agent, server or config.
+        OSError: The file cannot be opened or read.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], header: Header, durable: bool) -> None:
+        self.path = Path(path)
+        self.header = header
+        self._durable = durable
+        self._lock = threading.Lock()
+        self._starting = array("q")  # by index, the offset of the line; -1 for none
+        self._latest = array("q")  # of the last line since then that says more
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        self._fd = os.open(self.path, flags, 0o666)
+        self._closed = weakref.finalize(self, os.close, self._fd)
+        try:
+            _lock_file(self._fd, self.path)
+            self._reader = self.path.open("rb")
+            self._load()
+        except BaseException:
+            self.close()
+            raise
+        _open_files.add(self)
+
+    def entry(self, index: int) -> Entry | None:
+        """Give what the journal knows of an input, None if it is not in it.
+
+        Args:
+            index: The place of the input, from 0.
+        """
+        with self._lock:
+            if index >= len(self._starting) or self._starting[index] < 0:
+                return None
+            first = self._record_at(self._starting[index])
+            latest = self._latest[index]
+            last = first if latest < 0 else self._record_at(latest)
+        state: State = next(
+            name for name in ("starting", "started", "done", "failed") if name in last
+        )
+        outcome = last.get("result")
+        if state == "failed":
+            outcome = decode_failure(last["error"])
+        run_id = last.get("run") or ""
+        return Entry(state, first["input"], first["token"], first["key"], run_id, outcome)
+
+    def starting(self, index: int, input_digest: str, token: str, key: str) -> None:
+        """Note that a run is about to be created."""
+        self._append({"starting": index, "input": input_digest, "token": token, "key": key})
+
+    def started(self, index: int, run_id: str) -> None:
+        """Note the run of an input."""
+        self._append({"started": index, "run": run_id})
+
+    def done(self, index: int, run_id: str, result: Mapping[str, Any]) -> None:
+        """Note the result of an input."""
+        self._append({"done": index, "run": run_id, "result": result})
+
+    def failed(self, index: int, run_id: str, error: OpenApiException) -> None:
+        """Note that there will be no result of an input."""
+        self._append({"failed": index, "run": run_id, "error": encode_failure(error)})
+
+    def close(self) -> None:
+        """Close the file, and so let others have it."""
+        _open_files.discard(self)
+        if hasattr(self, "_reader"):
+            self._reader.close()
+        self._closed()
+
+    def forget(self) -> None:
+        """Close the file in a forked process, where its parent still has it."""
+        self._closed()
+
+    # Writing
+
+    def _append(self, record: Mapping[str, Any]) -> None:
+        line = encode_line(record)
+        with self._lock:
+            if not self._closed.alive:
+                raise JournalError(f"the journal {self.path} is closed")
+            self._write(line)
+
+    def _write(self, line: bytes) -> None:
+        written = os.write(self._fd, line)
+        if written < len(line):
+            # The disk is full; a piece of a line must not be followed by another line.
+            os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
+            raise OSError(f"only {written} of {len(line)} bytes could be written to {self.path}")
+        if self._durable:
+            os.fsync(self._fd)
+
+    # Reading
+
+    def _load(self) -> None:
+        """Read the file, cut a torn last line, and write the header of a new file."""
+        offset = 0
+        for number, line in enumerate(self._reader, start=1):
+            whole = line.endswith(b"\n")
+            try:
+                if number == 1:
+                    self._note_header(line)
+                else:
+                    self._note(*scan_line(line.rstrip(b"\n")), offset)
+            except ValueError as error:
+                if isinstance(error, JournalError):
+                    raise
+                if whole or (number == 1 and not _HEADER_START.startswith(line[:15])):
+                    raise JournalDamaged(
+                        f"line {number} of the journal {self.path} is damaged: {error}; "
+                        "repair or remove the file, whose other lines are as they were",
+                        line=number,
+                    ) from error
+                os.ftruncate(self._fd, offset)
+                break
+            offset += len(line)
+            if not whole:
+                self._write(b"\n")
+                break
+        if offset == 0:
+            self._write(encode_line(self.header.record()))
+            if self._durable:
+                _sync_folder(self.path.parent)
+
+    def _note_header(self, line: bytes) -> None:
+        found = Header.of(decode_line(line.rstrip(b"\n")))
+        wanted = self.header
+        for name in ("agent", "server", "config"):
+            ours, theirs = getattr(wanted, name), getattr(found, name)
+            if ours != theirs:
+                raise JournalMismatch(
+                    f"the journal {self.path} is of the {name} {theirs}, not {ours}; "
+                    "use another file for another batch"
+                )
+        self.header = found
+
+    def _note(self, state: State, index: int, offset: int) -> None:
+        """Take a line into the index."""
+        missing = index + 1 - len(self._starting)
+        if missing > _AHEAD:
+            raise ValueError(f"the index {index} is far beyond all others")
+        if missing > 0:
+            self._starting.extend([-1] * missing)
+            self._latest.extend([-1] * missing)
+        if state == "starting":
+            self._starting[index], self._latest[index] = offset, -1
+        elif self._starting[index] < 0:
+            raise ValueError(f"the input {index} was never about to start")
+        else:
+            self._latest[index] = offset
+
+    def _record_at(self, offset: int) -> dict[str, Any]:
+        self._reader.seek(offset)
+        return decode_line(self._reader.readline().rstrip(b"\n"))
+
+
+def _lock_file(fd: int, path: Path) -> None:
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            os.lseek(fd, 1 << 40, os.SEEK_SET)  # a byte that is never written or read
+            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise JournalLocked(
+            f"the journal {path} is in use by another batch, here or in another process"
+        ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have a new file's name on the disk as well; not every system can."""
+    with contextlib.suppress(OSError):
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

@@ -1,0 +1,539 @@
+"""Threads that start the runs of a batch and notice their ends: many runs, few threads.
+
+Strategy: a run that is under way needs no thread. Workers (32 at most, as many as runs if there are
+fewer) take tasks from one queue. Who has started a run goes on to hold a long poll for it, which
+shows its end at once; so small batches are exact. Of a batch with more runs than workers, only half
+of the workers hold long polls; the other runs are parked, and one more thread searches for those
+with the mark of the batch that are still pending, a page of 1,000 at a time. A parked run that is
+not among them goes back into the queue, to have its output fetched. The pause between two searches
+grows while they find nothing, up to a tenth of the time that the oldest run has been parked: a
+batch of short runs is looked at often, one of long runs seldom.
+
+A search is a hint only: the output decides. The workers that hold long polls take the parked runs
+in turn, for short windows, so that every run ends also where a server does not search, ignores the
+metadata, or calls a run pending that is over.
+
+Invariants: no worker sleeps for one run while others wait for it, except for those that hold long
+polls; a 429, or any response with ``Retry-After``, stops all requests, not just its own; what the
+journal says is written before the caller hears of it; what is no outcome of a run (the journal
+cannot be written) reaches the caller as an exception.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from acp_client_v0_1._http.retry import retry_after
+from acp_client_v0_1.batch._tasks import BATCH_KEY, MOST_POSTS, Plan, Recorder, Task
+from acp_client_v0_1.exceptions import (
+    ApiException,
+    ApiValueError,
+    NotFoundException,
+    OpenApiException,
+)
+from acp_client_v0_1.handles._link import RunLink
+from acp_client_v0_1.handles._patience import Patience, is_passing
+from acp_client_v0_1.handles.errors import (
+    InterruptLimit,
+    RunStartAmbiguous,
+    StaleInterrupt,
+)
+from acp_client_v0_1.handles.interrupts import PendingInterrupt, answer_run
+from acp_client_v0_1.handles.starting import create, find_by_token, without_retries
+from acp_client_v0_1.models.run_create import RunCreate
+from acp_client_v0_1.models.run_search_request import RunSearchRequest
+from acp_client_v0_1.models.run_status import RunStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from acp_client_v0_1.handles.agent import AgentHandle
+    from acp_client_v0_1.models.run import Run
+    from acp_client_v0_1.models.run_output import RunOutput
+
+__all__ = ["Gate", "Stopped", "Workers"]
+
+MOST_WORKERS = 32  # for batches of at most so many runs at a time
+_CROWD = 24  # workers of larger batches
+_LONG = 2  # seconds of a long poll
+_SHORT = 2  # seconds of one while other runs wait for their turn
+_MARGIN = 10.0  # seconds that a response may take beyond that
+_FIRST_PAUSE = 0.25  # seconds; doubles with each failure in a row
+_LONGEST_PAUSE = 4.0
+_LONGEST_ASKED = 120.0  # seconds; the most that Retry-After gets
+_PATIENCE = 300.0  # seconds of nothing but failures, for one run without a timeout
+_MOST_ANSWERS = 1000  # to the questions of one run
+_STARTERS = 4  # workers that hold no long polls, where a server does not search
+_MOST_MISTAKES = 100  # until a search is not believed that is wrong more often than right
+_PAGE = 1000  # runs; the most that a search gives
+_OVERLAP = 100  # runs by which the pages of a search may move while it is read
+_SPARE_PAGES = 10  # that a search may have beyond those that the runs in flight fill
+_QUICKEST, _SLOWEST = 0.2, 10.0  # seconds between two searches
+_DOUBT = 2.0  # seconds for which a search is not believed after it was wrong of a run
+_GRACE = 1.5  # seconds at the end for requests that are under way, creates above all
+_LAST = 2.5  # seconds until threads that do not end are left behind
+
+
+class Stopped(Exception):
+    """The batch has ended, and its tasks are left as they are."""
+
+
+class Gate:
+    """Lets all requests of a batch wait where the server asks one of them to.
+
+    Args:
+        stop: Set when the batch ends.
+    """
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+        self._opens_at = 0.0
+
+    def wait(self) -> None:
+        """Wait until it is open.
+
+        Raises:
+            Stopped: The batch has ended.
+        """
+        while (left := self._opens_at - time.monotonic()) > 0:
+            if self._stop.wait(left):
+                break
+        if self._stop.is_set():
+            raise Stopped
+
+    def close_for(self, seconds: float) -> None:
+        """Close it for some seconds, or let it be closed for longer."""
+        self._opens_at = max(self._opens_at, time.monotonic() + min(seconds, _LONGEST_ASKED))
+
+
+class Workers:
+    """The threads of one batch.
+
+    Args:
+        plan: What its runs share.
+        agent: Their agent.
+        concurrency: How many runs may be under way.
+        recorder: What writes the journal.
+    """
+
+    def __init__(
+        self, plan: Plan, agent: AgentHandle, concurrency: int, recorder: Recorder
+    ) -> None:
+        self._plan = plan
+        self._agent = agent
+        self._runs = without_retries(agent.runs)
+        self._recorder = recorder
+        self._stop = threading.Event()
+        self._gate = Gate(self._stop)
+        self._crowded = concurrency > MOST_WORKERS
+        self._most_workers = _CROWD if self._crowded else concurrency
+        self._most_holding = _CROWD // 2 if self._crowded else concurrency
+        self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+        self._outcomes: queue.SimpleQueue[Task | BaseException] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._in_flight: dict[int, Task] = {}  # by index; touched by the caller's thread only
+        self._lock = threading.Lock()  # for the next ones
+        self._parked: OrderedDict[str, Task] = OrderedDict()  # by run id, the oldest first
+        self._holding = 0
+        self._searcher: threading.Thread | None = None
+        self._searches = True  # the server does, by metadata and status
+        self._hits = self._mistakes = 0  # of its searches
+
+    # For the caller, from one thread
+
+    def submit(self, task: Task) -> None:
+        """Carry a task to its outcome."""
+        self._in_flight[task.index] = task
+        self._tasks.put(task)
+        if len(self._threads) < min(self._most_workers, len(self._in_flight)):
+            self._threads.append(_spawn(self._work, f"worker {len(self._threads) + 1}"))
+
+    def take(self, timeout: float | None) -> Task | None:
+        """Give a task that has its outcome.
+
+        Args:
+            timeout: Seconds to wait for one.
+
+        Returns:
+            The task, None if there is none in time.
+
+        Raises:
+            OSError, JournalError: The journal could not be written.
+        """
+        try:
+            outcome = self._outcomes.get(timeout=timeout) if timeout else self._outcomes.get(False)
+        except queue.Empty:
+            return None
+        if isinstance(outcome, BaseException):
+            raise outcome
+        del self._in_flight[outcome.index]
+        return outcome
+
+    def stop(self) -> None:
+        """Let the threads end, without waiting for them."""
+        self._stop.set()
+        for _ in self._threads:
+            self._tasks.put(None)
+
+    def close(self, *, cancel: bool) -> int:
+        """Let the threads end, and wait for it a little.
+
+        Args:
+            cancel: Delete the runs that are under way.
+
+        Returns:
+            How many runs are still under way.
+        """
+        self.stop()
+        deadline = time.monotonic() + _LAST
+        threads = [*self._threads, *([self._searcher] if self._searcher else [])]
+        for thread in threads:
+            if thread is not threading.current_thread():  # which may be collecting garbage
+                thread.join(max(0.0, deadline - time.monotonic()))
+        left = [task for task in self._in_flight.values() if task.outcome is None]
+        if cancel:
+            left = self._cancel(left)
+        return sum(1 for task in left if task.run_id)
+
+    def duplicates(self, known: int) -> int:
+        """Give how many runs are one too many for their input: those that were met."""
+        return known
+
+    def _cancel(self, tasks: list[Task]) -> list[Task]:
+        """Delete the runs of tasks; gives those whose runs may still be there."""
+        waiting = queue.SimpleQueue[Task]()
+        for task in tasks:
+            waiting.put(task)
+        left: list[Task] = []
+
+        def work() -> None:
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    task = waiting.get(False)
+                    try:
+                        if task.link is not None:
+                            task.link.cancel(Patience(_MARGIN))
+                    except ApiException:
+                        left.append(task)
+
+        threads = [_spawn(work, f"end {n}") for n in range(min(len(tasks), self._most_workers))]
+        for thread in threads:
+            thread.join()
+        return left
+
+    # In the threads
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None and not self._stop.is_set():
+            try:
+                self._carry(task)
+            except Stopped:
+                return
+            except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
+                self._outcomes.put(error)
+
+    def _carry(self, task: Task) -> None:
+        """Do the next step of a task, and hold long polls as long as few do."""
+        if task.link is None and not self._start(task):
+            return
+        if task.ended:
+            if self._poll(task, 1):
+                self._hits += 1
+                return
+            self._mistakes += 1
+            task.ended, task.doubt_until = False, time.monotonic() + _DOUBT
+        held: Task | None = task
+        with self._lock:
+            if self._holding >= self._most_holding:
+                self._park(task)
+                return
+            self._holding += 1
+        try:
+            while held is not None:
+                held = self._next_to_hold(None if self._poll(held, self._window()) else held)
+        except BaseException:
+            with self._lock:
+                self._holding -= 1
+            raise
+
+    def _next_to_hold(self, task: Task | None) -> Task | None:
+        """Park a task and give the oldest of the parked ones; None if there is nothing to hold."""
+        with self._lock:
+            if self._parked:
+                if task is not None:
+                    self._park(task)
+                return self._parked.popitem(last=False)[1]
+            if task is None:
+                self._holding -= 1
+        return task
+
+    def _park(self, task: Task) -> None:
+        task.parked_at = time.monotonic()
+        self._parked[task.run_id] = task
+        if self._searcher is None and not self._stop.is_set():
+            self._searcher = _spawn(self._search, "searcher")
+
+    def _window(self) -> int:
+        if len(self._in_flight) <= self._most_holding:
+            return _LONG
+        return _SHORT if self._searches else 1
+
+    # Starting
+
+    def _start(self, task: Task) -> bool:
+        """Get the run of a task; False if there is none, and the task has its outcome."""
+        try:
+            if task.run_id:
+                task.link = RunLink(self._agent.runs, task.run_id)
+            else:
+                self._create(task)
+        except OpenApiException as error:
+            return not self._end(task, error)
+        task.wait_from_now(self._plan.timeout)
+        return True
+
+    def _create(self, task: Task) -> None:
+        if self._plan.check:
+            self._agent.check(input=task.input, config=self._plan.config)
+        plan = self._plan
+        try:
+            creation = RunCreate(
+                agent_id=plan.agent_id,
+                input=task.input,
+                config=plan.config,  # type: ignore[arg-type]
+                metadata=plan.marks(task.token),
+            )
+        except ValidationError as error:
+            raise ApiValueError(f"input {task.index} cannot be sent: {error}") from error
+        self._recorder.starting(task)
+        found = self._post(task, creation)
+        task.run_id, task.duplicates = found[0].run_id, len(found) - 1
+        task.link = RunLink(self._agent.runs, task.run_id)
+        task.link.note(found[0])
+        task.link.note_started()
+        self._recorder.started(task)
+
+    def _post(self, task: Task, creation: RunCreate) -> list[Run]:
+        """Create the run, or find the one that an earlier call has created."""
+        if task.started_before and (found := self._find(task)):
+            return found
+        posts = 0
+        while True:
+            posts += 1
+            try:
+                return create(
+                    self._runs,
+                    creation,
+                    stop=self._stop,
+                    wait_turn=self._gate.wait,
+                    on_limited=self._gate.close_for,
+                )
+            except RunStartAmbiguous as error:
+                # A search that works and finds nothing is what the next call would go by, too.
+                if self._stop.is_set():
+                    raise Stopped from error
+                if not error.searched or posts == MOST_POSTS:
+                    raise
+            except ApiException as error:
+                if self._stop.is_set() and is_passing(error):
+                    raise Stopped from error
+                raise
+
+    def _find(self, task: Task) -> list[Run]:
+        patience = Patience(None, self._stop)
+        while True:
+            self._gate.wait()
+            try:
+                return find_by_token(self._runs, task.token, self._plan.agent_id, timeout=_MARGIN)
+            except ApiException as error:
+                if is_passing(error) and patience.elapsed < _PATIENCE:
+                    self._pause_all(error)
+                    patience.pause(patience.pause_after(error))
+                else:
+                    raise RunStartAmbiguous(
+                        client_token=task.token, token="", why=f"an earlier call: {error}"
+                    ) from error
+
+    # Waiting
+
+    def _poll(self, task: Task, window: int) -> bool:
+        """Ask once for the output of a task; True if the task has its outcome."""
+        self._gate.wait()
+        asked = time.monotonic()
+        remaining = task.deadline - asked
+        window = int(min(window, max(0.0, remaining)))
+        try:
+            output = self._runs.get_run_output(task.run_id, window or None, window + _MARGIN)
+        except NotFoundException as error:
+            link = _link(task)
+            return self._pause(task, error) if link.young else self._end(task, link.gone())
+        except ApiException as error:
+            return self._fail(task, error)
+        if output is not None:
+            task.failures = 0
+            return self._take(task, output)
+        if time.monotonic() >= task.deadline:
+            return self._give_up(task, "there is no output")
+        if not window or time.monotonic() - asked < 0.9 * window:
+            task.early += 1
+            self._sleep(task, min(_LONGEST_PAUSE / 2, 0.05 * 2.0 ** min(task.early, 8)))
+        return False
+
+    def _fail(self, task: Task, error: ApiException) -> bool:
+        """Survive a failed request for an output, or take it for the outcome."""
+        if self._stop.is_set():
+            raise Stopped from error
+        now = time.monotonic()
+        if not task.failures:
+            task.failing_since = now
+        if now >= task.deadline:
+            return self._give_up(task, f"the last request failed: {error}")
+        if not is_passing(error) or now - task.failing_since > _PATIENCE:
+            return self._end(task, error)
+        return self._pause(task, error)
+
+    def _pause(self, task: Task, error: ApiException) -> bool:
+        self._pause_all(error)
+        task.failures += 1
+        self._sleep(task, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(task.failures, 8)))
+        return False
+
+    def _pause_all(self, error: ApiException) -> None:
+        """Close the gate for as long as the server asks."""
+        asked = retry_after(error.headers or {})
+        if asked is not None or error.status == 429:
+            self._gate.close_for(_FIRST_PAUSE if asked is None else asked)
+
+    def _sleep(self, task: Task, seconds: float) -> None:
+        if not task.ended:  # else it is parked instead, so that its worker can go on
+            self._stop.wait(min(seconds, max(0.0, task.deadline - time.monotonic())))
+
+    def _give_up(self, task: Task, why: str) -> bool:
+        elapsed = self._plan.timeout or 0.0
+        return self._end(task, _link(task).too_late(elapsed, why))
+
+    def _take(self, task: Task, output: RunOutput) -> bool:
+        """Take an output: it ends the task, unless it is a question that is answered."""
+        try:
+            outcome = _link(task).outcome(output, Patience(self._plan.timeout, self._stop))
+            if isinstance(outcome, PendingInterrupt):
+                return self._answer(task, outcome)
+        except OpenApiException as error:
+            return self._end(task, error)
+        return outcome is not None and self._end(task, outcome)
+
+    def _answer(self, task: Task, question: PendingInterrupt) -> bool:
+        link, ask = _link(task), self._plan.on_interrupt
+        if ask is None:
+            return self._end(task, link.interrupted(question))
+        if task.answered >= _MOST_ANSWERS:
+            raise InterruptLimit(run_id=task.run_id, token=link.token(), limit=_MOST_ANSWERS)
+        try:
+            answer = ask(question)
+        except Exception as error:  # noqa: BLE001 - what the callback raises is the outcome
+            return self._end(task, error)
+        if answer is None:
+            return self._end(task, link.interrupted(question, ", and on_interrupt gave None"))
+        with contextlib.suppress(StaleInterrupt):  # somebody was quicker: ask anew
+            answer_run(link, answer, question, Patience(self._plan.timeout, self._stop))
+            task.answered += 1
+        task.wait_from_now(self._plan.timeout)
+        return False
+
+    def _end(self, task: Task, outcome: dict[str, Any] | Exception) -> bool:
+        """Give a task its outcome; True."""
+        task.outcome = outcome
+        self._recorder.ended(task)
+        self._outcomes.put(task)
+        return True
+
+    # Searching
+
+    def _search(self) -> None:
+        """Put parked tasks that may have ended back into the queue, until the batch ends."""
+        pause = _QUICKEST
+        while not self._stop.wait(pause):
+            began = time.monotonic()
+            with self._lock:
+                parked = [task for task in self._parked.values() if task.parked_at < began]
+            if not parked:
+                pause = _QUICKEST
+                continue
+            try:
+                found = self._put_back(parked, self._pending(len(parked)), began)
+            except Stopped:
+                return
+            except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
+                self._outcomes.put(error)
+                return
+            now = time.monotonic()
+            pause = pause / 2 if found else pause * 1.5
+            pause = min(pause, 0.1 * (now - parked[0].parked_at), _SLOWEST)
+            pause = max(pause, 4 * (now - began), _QUICKEST)
+
+    def _put_back(self, parked: list[Task], pending: set[str] | None, now: float) -> int:
+        """Put back what is not pending, as far as is known, or out of time; how many there were."""
+        found = 0
+        for task in parked:
+            ended = pending is not None and task.run_id not in pending and task.doubt_until < now
+            if not ended and task.deadline > now:
+                continue
+            with self._lock:
+                if self._parked.pop(task.run_id, None) is None:
+                    continue  # a worker holds a long poll for it
+            task.ended = True
+            self._tasks.put(task)
+            found += 1
+        return found
+
+    def _pending(self, expected: int) -> set[str] | None:
+        """Search for the runs of the batch that are pending; None if that is not to be had.
+
+        The pages overlap, as each run that ends moves those after it.
+        """
+        if not self._searches:
+            return None
+        wanted: dict[str, Any] = {
+            "agent_id": self._plan.agent_id,
+            "status": RunStatus.PENDING,
+            "metadata": {BATCH_KEY: self._plan.batch},
+            "limit": _PAGE,
+        }
+        pending: set[str] = set()
+        try:
+            for number in range(expected // (_PAGE - _OVERLAP) + _SPARE_PAGES):
+                self._gate.wait()
+                request = RunSearchRequest(**wanted, offset=number * (_PAGE - _OVERLAP))
+                page = self._runs.search_runs(request, _MARGIN)
+                pending.update(run.run_id for run in page if run.status == RunStatus.PENDING)
+                if len(page) < _PAGE:
+                    if self._mistakes > max(_MOST_MISTAKES, self._hits):
+                        break
+                    return pending
+        except ApiException as error:
+            if is_passing(error):
+                self._pause_all(error)
+                return None
+        # It fails, finds what is not of this batch, or does not find what is.
+        self._searches = False
+        self._most_holding = _CROWD - _STARTERS
+        return None
+
+
+def _link(task: Task) -> RunLink:
+    if task.link is None:
+        raise RuntimeError(f"the task {task.index} has no run")
+    return task.link
+
+
+def _spawn(target: Callable[[], object], name: str) -> threading.Thread:
+    thread = threading.Thread(target=target, name=f"acp batch {name}", daemon=True)
+    thread.start()
+    return thread

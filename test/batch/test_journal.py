@@ -1,0 +1,329 @@
+"""The journal's format, and the file: locked, appended to, resumed, torn and damaged."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from urllib3 import HTTPHeaderDict
+
+from acp_client_v0_1.batch._journal import (
+    Entry,
+    Header,
+    Journal,
+    decode_failure,
+    decode_line,
+    digest,
+    encode_failure,
+    encode_line,
+    scan_line,
+)
+from acp_client_v0_1.exceptions import (
+    ApiException,
+    ApiTypeError,
+    JournalDamaged,
+    JournalError,
+    JournalLocked,
+    JournalMismatch,
+    NotFoundException,
+)
+from acp_client_v0_1.handles.errors import RunFailed, RunGone, SchemaMismatch
+
+HEADER = Header(agent="a", server="http://h", config=digest(None), batch="b1")
+RESULT = {"text": "naïve \u2028 \ud800", "list": [1, 2.5, None, True]}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.jsonl"
+
+
+def opened(path: Path, header: Header = HEADER, durable: bool = False) -> Journal:
+    return Journal(path, header, durable)
+
+
+def written(path: Path) -> bytes:
+    """A journal with an input in each state."""
+    journal = opened(path)
+    for index in range(4):
+        journal.starting(index, digest({"n": index}), f"token{index}", f"key{index}")
+    for index in range(1, 4):
+        journal.started(index, f"run{index}")
+    journal.done(2, "run2", RESULT)
+    journal.failed(3, "run3", failure())
+    journal.close()
+    return path.read_bytes()
+
+
+def failure() -> RunFailed:
+    return RunFailed(run_id="run3", token="t", errcode=7, description="no\nluck")
+
+
+# The format
+
+
+def test_a_line_is_json_with_a_checksum() -> None:
+    line = encode_line({"done": 5, "run": "r", "result": RESULT})
+    assert line.endswith(b"}\n") and line.count(b"\n") == 1 and line.isascii()
+    assert json.loads(line)["result"] == RESULT
+    assert decode_line(line.rstrip(b"\n"))["result"] == RESULT
+    assert scan_line(line.rstrip(b"\n")) == ("done", 5)
+
+
+def test_every_changed_byte_of_a_line_is_noticed() -> None:
+    line = encode_line({"started": 12, "run": "r"}).rstrip(b"\n")
+    for place in range(len(line)):
+        for other in (line[place] ^ 1, line[place] ^ 0x20, 0):
+            damaged = line[:place] + bytes([other]) + line[place + 1 :]
+            with pytest.raises(ValueError, match="line"):
+                scan_line(damaged)
+    for length in range(len(line)):
+        with pytest.raises(ValueError, match="line"):
+            scan_line(line[:length])
+
+
+def test_a_line_that_says_nothing_of_an_input_is_damage() -> None:
+    for record in ({"other": 1}, {"done": -1}, {"done": "x"}, {"x": 1, "done": 1}):
+        with pytest.raises(ValueError, match="says nothing of an input"):
+            scan_line(encode_line(record).rstrip(b"\n"))
+
+
+def test_a_digest_tells_values_apart_and_not_orders_of_keys() -> None:
+    assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1})
+    values = [None, 1, 1.5, True, "1", [], {}, {"a": 1}, {"a": "1"}, {"a": [1]}, {"a": {"b": 1}}]
+    assert len({digest(value) for value in values}) == len(values)
+    with pytest.raises(ValueError):
+        digest({1: {1, object()}})
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        failure(),
+        RunGone(run_id="r", token="t"),
+        SchemaMismatch("input", [("input.count", "is not an integer")]),
+        NotFoundException(404, "Not Found", body="{}", data={}, headers=HTTPHeaderDict(a="b")),
+        ApiTypeError("input must be a dict", ["a", 0]),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_survives_the_journal(error: ApiException) -> None:
+    again = decode_failure(json.loads(json.dumps(encode_failure(error))))
+    assert type(again) is type(error)
+    assert str(again) == str(error)
+    assert vars(again).keys() == vars(error).keys()
+    for name in ("run_id", "errcode", "description", "status", "body"):
+        assert getattr(again, name, None) == getattr(error, name, None)
+
+
+def test_an_error_of_a_class_that_is_not_known_keeps_its_words() -> None:
+    record = {**encode_failure(failure()), "class": "OfTheFuture"}
+    assert str(decode_failure(record)) == str(failure())
+    for name in ("render_path", "Sequence", "__name__"):
+        assert type(decode_failure({**record, "class": name})) is ApiException
+
+
+# The file
+
+
+def test_what_was_written_is_read_again(path: Path) -> None:
+    written(path)
+    journal = opened(path)
+    assert journal.entry(0) == Entry("starting", digest({"n": 0}), "token0", "key0", "", None)
+    assert journal.entry(1) == Entry("started", digest({"n": 1}), "token1", "key1", "run1", None)
+    assert journal.entry(2) == Entry("done", digest({"n": 2}), "token2", "key2", "run2", RESULT)
+    failed = journal.entry(3)
+    assert failed is not None and failed.state == "failed" and failed.run_id == "run3"
+    assert str(failed.outcome) == str(failure())
+    assert journal.entry(4) is None and journal.entry(10**9) is None
+    journal.close()
+
+
+def test_a_failed_input_can_begin_again(path: Path) -> None:
+    written(path)
+    journal = opened(path)
+    journal.starting(3, digest({"n": 3}), "token3b", "key3")
+    journal.close()
+    journal = opened(path)
+    assert journal.entry(3) == Entry("starting", digest({"n": 3}), "token3b", "key3", "", None)
+    journal.close()
+
+
+def test_the_mark_of_the_batch_is_that_of_the_file(path: Path) -> None:
+    opened(path).close()
+    journal = opened(path, Header("a", "http://h", digest(None), "another"))
+    assert journal.header.batch == "b1"
+    journal.close()
+
+
+@pytest.mark.parametrize("field", ["agent", "server", "config"])
+def test_another_agent_server_or_config_is_a_mismatch(path: Path, field: str) -> None:
+    before = written(path)
+    other = {name: getattr(HEADER, name) for name in ("agent", "server", "config", "batch")}
+    with pytest.raises(JournalMismatch, match=f"{field}.*other.*use another file") as caught:
+        opened(path, Header(**{**other, field: "other"}))
+    assert caught.value.index is None
+    assert path.read_bytes() == before
+    opened(path).close()  # the lock was given back
+
+
+def test_a_torn_last_line_is_cut_wherever_it_is_torn(path: Path) -> None:
+    whole = written(path)
+    lines = whole.splitlines(keepends=True)
+    head, last = b"".join(lines[:-1]), lines[-1]
+    for length in range(len(last)):
+        path.write_bytes(head + last[:length])
+        journal = opened(path)
+        entry = journal.entry(3)
+        journal.close()
+        if length == len(last) - 1:  # only the end of the line was missing, which costs nothing
+            assert path.read_bytes() == whole
+            assert entry is not None and entry.state == "failed"
+        else:
+            assert path.read_bytes() == head
+            assert entry is not None and entry.state == "started"
+
+
+def test_a_torn_header_begins_anew(path: Path) -> None:
+    opened(path).close()
+    header = path.read_bytes()
+    for length in range(len(header)):
+        path.write_bytes(header[:length])
+        opened(path).close()
+        assert path.read_bytes() == header
+
+
+def test_zeros_at_the_end_are_a_torn_line(path: Path) -> None:
+    whole = written(path)
+    path.write_bytes(whole + bytes(4096))
+    opened(path).close()
+    assert path.read_bytes() == whole
+
+
+def test_a_damaged_line_is_named_and_nothing_is_changed(path: Path) -> None:
+    lines = written(path).splitlines(keepends=True)
+    for number in range(1, len(lines) + 1):
+        line = lines[number - 1]
+        changed = line[:9] + bytes([line[9] ^ 1]) + line[10:]
+        for damage in (b"\n", b"{}\n", line[5:], changed):
+            damaged = b"".join([*lines[: number - 1], damage, *lines[number:]])
+            path.write_bytes(damaged)
+            with pytest.raises(JournalDamaged, match=f"line {number} of the journal") as caught:
+                opened(path)
+            assert caught.value.line == number
+            assert path.read_bytes() == damaged
+
+
+def test_a_line_out_of_place_is_damage(path: Path) -> None:
+    header = written(path).splitlines(keepends=True)[0]
+    for record in ({"started": 0, "run": "r"}, {"starting": 10**9, "input": "", "token": "t"}):
+        path.write_bytes(header + encode_line(record))
+        with pytest.raises(JournalDamaged, match="line 2"):
+            opened(path)
+
+
+@pytest.mark.parametrize("content", [b"no newline", b"{}", b"text\n", b'{"acp-journal": 1}\n'])
+def test_a_file_that_is_no_journal_is_left_alone(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with pytest.raises(JournalDamaged, match="line 1"):
+        opened(path)
+    assert path.read_bytes() == content
+
+
+def test_a_journal_of_a_later_version_is_refused(path: Path) -> None:
+    path.write_bytes(encode_line({**HEADER.record(), "acp-journal": 2}))
+    with pytest.raises(JournalDamaged, match="version 2 cannot be read by this release"):
+        opened(path)
+
+
+def test_one_batch_at_a_time_has_a_journal(path: Path) -> None:
+    journal = opened(path)
+    with pytest.raises(JournalLocked, match="in use by another batch"):
+        opened(path)
+    script = (
+        "import sys; from acp_client_v0_1.batch._journal import *\n"
+        "Journal(sys.argv[1], Header('a', 'http://h', digest(None), 'b'), False)\n"
+    )
+    command = [sys.executable, "-c", script, str(path)]
+    other = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "JournalLocked" in other.stderr
+    journal.close()
+    assert subprocess.run(command, capture_output=True, text=True, check=False).returncode == 0
+
+
+def test_a_forked_process_keeps_no_lock(path: Path) -> None:
+    journal = opened(path)
+    (go_on, hold), (forked, ready) = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(hold)
+        os.write(ready, b"x")
+        os.read(go_on, 1)  # until the parent is done
+        os._exit(0)
+    os.read(forked, 1)
+    journal.close()
+    opened(path).close()
+    os.close(hold)
+    for fd in (go_on, forked, ready):
+        os.close(fd)
+    os.waitpid(child, 0)
+
+
+def test_a_closed_journal_takes_no_line(path: Path) -> None:
+    journal = opened(path)
+    journal.close()
+    journal.close()
+    with pytest.raises(JournalError, match="is closed"):
+        journal.started(0, "r")
+
+
+def test_lines_of_many_threads_do_not_mix(path: Path) -> None:
+    journal = opened(path)
+
+    def write(first: int) -> None:
+        for index in range(first, first + 50):
+            journal.starting(index, "d" * random.randrange(1, 2000), "t", "k")
+
+    threads = [threading.Thread(target=write, args=[50 * n]) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    journal.close()
+    journal = opened(path)
+    assert all(journal.entry(index) is not None for index in range(400))
+    journal.close()
+
+
+def test_a_full_disk_leaves_whole_lines(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = opened(path)
+    whole = path.read_bytes()
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[: len(data) // 2]))
+    with pytest.raises(OSError, match=r"only \d+ of \d+ bytes could be written"):
+        journal.started(0, "r")
+    assert path.read_bytes() == whole
+    journal.close()
+
+
+def test_durable_syncs_every_line(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(fd), sync(fd)))
+    journal = opened(path, durable=True)
+    before = len(synced)
+    assert before >= 1  # the header, and the name in its folder
+    journal.starting(0, "d", "t", "k")
+    journal.started(0, "r")
+    assert len(synced) == before + 2
+    journal.close()
+    journal = opened(path.with_name("other"), durable=False)
+    journal.starting(0, "d", "t", "k")
+    assert len(synced) == before + 2
+    journal.close()

@@ -1,0 +1,339 @@
+"""A batch without a journal: items, order, drawing, questions, time, progress, arguments."""
+
+from __future__ import annotations
+
+import gc
+import pickle
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from support.batches import creates
+
+from acp_client_v0_1 import (
+    AgentHandle,
+    ApiTypeError,
+    ApiValueError,
+    BatchCounts,
+    BatchItem,
+    PendingInterrupt,
+    RunFailed,
+    RunGone,
+    RunInterrupted,
+    RunsApi,
+    RunTimedOut,
+    RunWaitTimeout,
+    UnprocessableEntityException,
+)
+from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer
+
+
+def threads_of_batches() -> list[str]:
+    return [one.name for one in threading.enumerate() if one.name.startswith("acp batch")]
+
+
+def numbers(count: int, **more: Any) -> list[dict[str, Any]]:
+    return [{"n": n, **more} for n in range(count)]
+
+
+def test_each_input_has_one_item(agent: AgentHandle, server: LocalServer) -> None:
+    items = list(agent.map(numbers(50), config={"c": 1}, metadata={"m": 2}))
+    assert sorted(item.index for item in items) == list(range(50))
+    for item in items:
+        assert item.result() == {"n": item.index, "answers": [], "c": 1}
+        assert (item.key, item.outcome) == (str(item.index), item.result())
+    assert len({item.run_id for item in items}) == 50
+    sent = creates(server)
+    assert len(sent) == 50 and len(server.requests) == 100
+    assert len({body["metadata"]["acp-client-token"] for body in sent}) == 50
+    assert len({body["metadata"]["acp-batch"] for body in sent}) == 1
+    assert all(body["metadata"]["m"] == 2 for body in sent)
+    assert threads_of_batches() == []
+
+
+def test_no_input_is_no_item(agent: AgentHandle, server: LocalServer) -> None:
+    assert list(agent.map([])) == []
+    assert server.requests == ()
+
+
+def test_an_input_may_be_none(agent: AgentHandle) -> None:
+    assert [item.result()["n"] for item in agent.map([None])] == [None]
+
+
+def test_failures_are_values(agent: AgentHandle, server: LocalServer) -> None:
+    inputs: list[Any] = [{"n": 0}, {"n": 1, "fail": True}, {"n": 2, "ask": 1}, "text", {1: {2}}]
+    items = list(agent.map(inputs, ordered=True))
+    assert items[0].result()["n"] == 0
+    kinds = [RunFailed, RunInterrupted, ApiValueError, ApiValueError]
+    for item, kind in zip(items[1:], kinds, strict=True):
+        assert isinstance(item.outcome, kind)
+        with pytest.raises(kind) as caught:
+            item.result()
+        assert caught.value is item.outcome
+    failed = items[1].outcome
+    assert isinstance(failed, RunFailed) and failed.errcode == 7
+    assert failed.run_id == items[1].run_id
+    assert len(creates(server)) == 3 and items[3].run_id == ""
+
+
+def test_an_item_pickles(agent: AgentHandle) -> None:
+    for item in agent.map([{"n": 1}, {"n": 2, "fail": True}]):
+        again = pickle.loads(pickle.dumps(item))
+        assert isinstance(again, BatchItem)
+        assert (again.index, str(again.outcome)) == (item.index, str(item.outcome))
+
+
+def test_what_the_server_refuses_is_the_outcome(agent: AgentHandle, server: LocalServer) -> None:
+    server.fail_next(422, method="POST", path="/runs")
+    (item,) = agent.map([{"n": 0}])
+    assert isinstance(item.outcome, UnprocessableEntityException)
+    assert item.run_id == ""
+
+
+def test_items_come_as_they_end_or_in_order(agent: AgentHandle) -> None:
+    inputs = [{"n": 0, "seconds": 0.5}, {"n": 1}, {"n": 2}]
+    assert [item.index for item in agent.map(inputs)][-1] == 0
+    assert [item.index for item in agent.map(inputs, ordered=True)] == [0, 1, 2]
+
+
+def test_ordered_goes_on_while_the_first_is_slow(agent: AgentHandle) -> None:
+    drawn = 0
+
+    def inputs() -> Iterator[dict[str, Any]]:
+        nonlocal drawn
+        yield {"n": 0, "seconds": 0.5}
+        for n in range(1, 100):
+            drawn = n
+            yield {"n": n}
+
+    with agent.map(inputs(), ordered=True, concurrency=4) as batch:
+        assert next(batch).index == 0
+        assert drawn == 7  # twice the concurrency, and no more
+        assert [item.index for item in batch] == list(range(1, 100))
+
+
+@pytest.mark.parametrize("concurrency", [1, 3, 40])
+def test_no_input_is_drawn_before_it_is_needed(agent: AgentHandle, concurrency: int) -> None:
+    drawn = delivered = 0
+
+    def inputs() -> Iterator[dict[str, Any]]:
+        nonlocal drawn
+        for n in range(120):
+            drawn += 1
+            assert drawn - delivered <= concurrency
+            yield {"n": n}
+
+    batch = agent.map(inputs(), concurrency=concurrency)
+    assert drawn == 0
+    for _ in batch:
+        delivered += 1
+    assert (drawn, delivered) == (120, 120)
+
+
+def test_a_slow_caller_is_not_overrun(agent: AgentHandle, server: LocalServer) -> None:
+    with agent.map(iter(numbers(100)), concurrency=4) as batch:
+        next(batch)
+        time.sleep(0.3)
+        assert len(creates(server)) <= 5
+        assert batch.counts.drawn <= 5
+
+
+def test_at_most_concurrency_runs_are_under_way(agent: AgentHandle, server: LocalServer) -> None:
+    most = 0
+
+    def count(counts: BatchCounts) -> None:
+        nonlocal most
+        most = max(most, counts.in_flight)
+
+    list(agent.map(numbers(20, seconds=0.02), concurrency=3, progress=count))
+    assert most == 3
+
+
+def test_a_small_batch_is_told_of_each_end_at_once(agent: AgentHandle) -> None:
+    inputs = [{"n": n, "seconds": 0.3 + 0.1 * n} for n in range(8)]
+    start = time.monotonic()
+    for item in agent.map(inputs):
+        late = time.monotonic() - start - inputs[item.index]["seconds"]
+        assert late < 1.0  # 0.1 on a machine that does nothing else
+
+
+def test_key_names_an_item(agent: AgentHandle) -> None:
+    items = list(agent.map(numbers(3), key=lambda value: f"number {value['n']}", ordered=True))
+    assert [item.key for item in items] == ["number 0", "number 1", "number 2"]
+    with pytest.raises(ApiTypeError, match="key must give a str, not int"):
+        list(agent.map(numbers(3), key=lambda value: value["n"]))
+
+
+def test_what_the_inputs_raise_is_raised_and_ends_the_batch(agent: AgentHandle) -> None:
+    def inputs() -> Iterator[dict[str, Any]]:
+        yield {"n": 0, "seconds": 5}
+        raise LookupError("no more")
+
+    batch = agent.map(inputs())
+    with pytest.raises(LookupError, match="no more"):
+        next(batch)
+    assert threads_of_batches() == []
+    assert list(batch) == []
+
+
+# Questions
+
+
+def answer(question: PendingInterrupt) -> dict[str, Any]:
+    return {"to": question.payload["number"]}
+
+
+def test_questions_are_answered(agent: AgentHandle) -> None:
+    for item in agent.map(numbers(10, ask=3), on_interrupt=answer):
+        assert item.result()["answers"] == [{"to": 0}, {"to": 1}, {"to": 2}]
+
+
+def test_what_a_callback_raises_is_the_outcome(agent: AgentHandle) -> None:
+    def refuse(question: PendingInterrupt) -> None:
+        raise LookupError(question.type)
+
+    (item,) = agent.map([{"n": 0, "ask": 1}], on_interrupt=refuse)
+    with pytest.raises(LookupError, match="number"):
+        item.result()
+    (item,) = agent.map([{"n": 0, "ask": 1}], on_interrupt=lambda question: None)
+    with pytest.raises(RunInterrupted, match="gave None"):
+        item.result()
+
+
+# Time
+
+
+def test_an_item_may_run_out_of_time(agent: AgentHandle) -> None:
+    inputs = [{"n": 0, "seconds": 30}, {"n": 1}]
+    start = time.monotonic()
+    slow, quick = agent.map(inputs, timeout=0.4, ordered=True)
+    assert time.monotonic() - start < 10
+    assert isinstance(slow.outcome, RunWaitTimeout) and slow.run_id
+    assert quick.result()["n"] == 1
+    assert RunsApi(agent.runs.api_client).get_run(slow.run_id).status == "pending"
+
+
+def test_a_run_out_of_its_own_time_or_deleted(server: LocalServer, agent: AgentHandle) -> None:
+    function = server.agents[0].function
+    server.register(AgentDefinition(function=function, name="brief", timeout=0.2))
+    brief = AgentHandle(server.agents[1].agent_id, agent.runs.api_client)
+    (item,) = brief.map([{"n": 0, "seconds": 30}])
+    assert isinstance(item.outcome, RunTimedOut)
+
+    def delete(counts: BatchCounts) -> None:
+        for run in agent.runs.search_runs({"agent_id": agent.agent_id, "status": "pending"}):
+            agent.runs.delete_run(run.run_id)
+
+    (item,) = agent.map([{"n": 0, "seconds": 30}], progress=delete)
+    assert isinstance(item.outcome, RunGone)
+
+
+def test_early_responses_are_no_hot_loop(agent: AgentHandle, server: LocalServer) -> None:
+    server.faults.add(Fault(path="/runs/*/output", block="never", times=None))
+    (item,) = agent.map([{"n": 0, "seconds": 2}])
+    assert item.result()["n"] == 0
+    assert len(server.requests) < 12
+
+
+# Progress
+
+
+def test_progress_is_told_every_change(agent: AgentHandle) -> None:
+    told: list[BatchCounts] = []
+    inputs = [{"n": 0}, {"n": 1, "fail": True}, {"n": 2}]
+    batch = agent.map(inputs, progress=told.append)
+    list(batch)
+    assert told[-1] == batch.counts
+    assert told[-1] == BatchCounts(3, 3, 0, done=2, failed=1, duplicates=0)
+    assert all(counts.drawn - counts.in_flight == counts.done + counts.failed for counts in told)
+    assert {counts.total for counts in told} == {3}
+    assert len(set(told)) == len(told)
+
+
+def test_the_total_may_be_unknown_or_given(agent: AgentHandle) -> None:
+    assert agent.map(iter([])).counts.total is None
+    assert agent.map(iter([]), total=5).counts.total == 5
+    assert agent.map([{}, {}]).counts.total == 2
+    batch = agent.map(iter([{"n": 1}]))
+    list(batch)
+    assert batch.counts.total == 1
+
+
+def test_progress_true_draws_a_bar(agent: AgentHandle, capsys: pytest.CaptureFixture[str]) -> None:
+    list(agent.map(numbers(3), progress=True))
+    drawn = capsys.readouterr()
+    assert drawn.out == "" and "3/3" in drawn.err and "in flight=0, failed=0" in drawn.err
+    list(agent.map(numbers(3), progress=False))
+    assert capsys.readouterr().err == ""
+
+
+def test_a_missing_tqdm_is_named(
+    agent: AgentHandle, monkeypatch: pytest.MonkeyPatch, server: LocalServer
+) -> None:
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    with pytest.raises(ImportError, match=r"acp-client-v0-1\[cli\]"):
+        agent.map(numbers(3), progress=True)
+    assert server.requests == ()
+
+
+# Ending
+
+
+def test_leaving_early_ends_the_threads_and_leaves_the_runs(
+    agent: AgentHandle, server: LocalServer
+) -> None:
+    with agent.map([*numbers(20, seconds=30), {"n": 20}], concurrency=40) as batch:
+        assert next(batch).index == 20
+        wait_for(lambda: len(creates(server)) == 21)
+    assert threads_of_batches() == []
+    assert batch.counts.in_flight == 20
+    assert len(pending(agent)) == 20
+    batch.close()
+    assert list(batch) == []
+
+
+def test_on_stop_cancel_deletes_the_runs(agent: AgentHandle, server: LocalServer) -> None:
+    inputs = [*numbers(20, seconds=30), {"n": 20}]
+    with agent.map(inputs, concurrency=40, on_stop="cancel") as batch:
+        assert next(batch).index == 20
+        wait_for(lambda: len(creates(server)) == 21)
+    assert pending(agent) == []
+
+
+def test_a_batch_that_is_dropped_ends_its_threads(agent: AgentHandle, server: LocalServer) -> None:
+    for _ in agent.map([{"n": 0}, {"n": 1, "seconds": 30}]):
+        break
+    gc.collect()
+    assert threads_of_batches() == []
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert condition()
+
+
+def pending(agent: AgentHandle) -> list[Any]:
+    return agent.runs.search_runs({"status": "pending", "limit": 1000})
+
+
+# Arguments
+
+
+def test_what_cannot_be_is_refused_at_once(agent: AgentHandle, server: LocalServer) -> None:
+    for arguments, kind, words in (
+        ({"concurrency": 0}, ApiValueError, "concurrency must be at least 1, not 0"),
+        ({"concurrency": 1.5}, ApiTypeError, "concurrency must be an int, not float"),
+        ({"concurrency": True}, ApiTypeError, "concurrency must be an int, not bool"),
+        ({"timeout": "1"}, ApiTypeError, "timeout"),
+        ({"timeout": -1}, ApiValueError, "timeout"),
+        ({"on_stop": "wait"}, ApiValueError, "on_stop must be"),
+        ({"connect": lambda: None}, ApiValueError, "pass executor="),
+    ):
+        with pytest.raises(kind, match=words):
+            agent.map([], **arguments)  # type: ignore[arg-type]
+    assert server.requests == ()

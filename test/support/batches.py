@@ -1,0 +1,40 @@
+"""An agent that does what its input says, and what a batch of its runs leaves at a server."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Generator
+from typing import Any
+
+from acp_client_v0_1.testing import AgentContext, AgentError, Interrupt, LocalServer
+
+JsonObject = dict[str, Any]
+
+
+def obedient(
+    input: JsonObject, config: JsonObject, context: AgentContext
+) -> Generator[Interrupt, JsonObject, JsonObject]:
+    """Sleep for `seconds`, ask `ask` questions, fail if it is to `fail`."""
+    if input.get("seconds"):
+        context.sleep(input["seconds"])
+    answers = []
+    for number in range(input.get("ask", 0)):
+        answers.append((yield Interrupt("number", {"number": number})))
+    if input.get("fail"):
+        raise AgentError(7, "as it was told")
+    return {"n": input.get("n"), "answers": answers, **config}
+
+
+def creates(server: LocalServer) -> list[JsonObject]:
+    """The bodies of the creates that arrived."""
+    return [
+        json.loads(request.body)
+        for request in server.requests
+        if request.method == "POST" and request.path == "/runs"
+    ]
+
+
+def runs_by_input(server: LocalServer) -> Counter[int]:
+    """How many runs the server has for each input, by its `n`."""
+    return Counter(run["creation"]["input"]["n"] for run in server.runs)
