@@ -1,7 +1,7 @@
 """One server-sent event, as the stream dispatched it.
 
-Strategy: a named tuple, because a parser makes hundreds of thousands of them and a tuple is the
-cheapest immutable value that Python has.
+A named tuple, because a parser makes hundreds of thousands of them and a tuple is the cheapest
+immutable value that Python has. In a file of its own, because decoding needs it and no parser.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ class ServerSentEvent(NamedTuple):
     """One event of a stream, undecoded (WHATWG HTML, 9.2.6).
 
     Attributes:
-        event: the event's type, ``"message"`` where the stream named none.
-        data: the text of its ``data`` fields, joined by line feeds.
-        id: the last event id of the stream when the event was dispatched, ``""`` where there
-            was none yet.
+        event: The event's type, ``"message"`` if the stream named none.
+        data: The text of its ``data`` fields, joined by line feeds.
+        id: The last event id of the stream when the event was dispatched, ``""`` if there was
+            none.
     """
 
     event: str = "message"

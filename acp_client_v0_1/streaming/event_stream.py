@@ -1,15 +1,15 @@
-"""A response whose body is a stream of events: an iterator over what its bytes say.
+"""An iterator over the events of a response whose body is an event stream.
 
-Strategy: read what has arrived, feed the parser, hand the events out one by one, and read again
-only when all of them are gone. Nothing is ever waited for while an event is there to be had.
+Strategy: read what has arrived, feed the parser, hand out the events one by one, and read again
+only when all of them are handed out. It never waits while there is an event to hand out.
 
 Invariants:
-  - The connection is given back on every way out: at the end of the body, by `close`, by leaving
-    the ``with``, after an error, and when the stream is forgotten.
+  - The connection is released on every way out: at the end of the body, by `close`, by leaving the
+    ``with``, after an error, and when the stream is garbage.
   - An iteration ends without an error only if HTTP says that the body is complete, or after
     `close`.
-  - `last_event_id` belongs to what has been handed out, not to what has been read ahead.
-  - One thread iterates; `close` may come from any, and from a signal's handler in that thread.
+  - `last_event_id` is that of the last event handed out, not of one that was only read ahead.
+  - One thread iterates; `close` may be called by any thread, and by a signal handler in that one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from operator import length_hint
-from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
 from pydantic import ValidationError
@@ -60,7 +59,7 @@ class StreamedResponse(Protocol):
 
     @property
     def url(self) -> str:
-        """The URL that answered."""
+        """The URL of the response, after redirects."""
         raise NotImplementedError
 
     @property
@@ -72,10 +71,10 @@ class StreamedResponse(Protocol):
         """Return what has arrived, ``b""`` only at the end of a complete body.
 
         Args:
-            wait: seconds to wait for a first byte, None for no limit.
+            wait: Seconds to wait for a first byte, None for no limit but the call's.
 
         Raises:
-            NothingYet: nothing has arrived within that time.
+            NothingYet: Nothing has arrived within that time.
         """
         raise NotImplementedError
 
@@ -83,25 +82,25 @@ class StreamedResponse(Protocol):
         """Wake a blocked `read_available`; called from any thread."""
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Release the connection."""
 
 
 class EventStream(Iterator[T]):
     """The events of a response, decoded, as they arrive; an iterator and a context manager.
 
     Iterating raises:
-        StreamDecodeError: an event cannot be decoded. The next ``next()`` goes on after it.
-        StreamInterrupted: the connection ended before the body did.
-        ApiTimeoutError: the call's time is over, or the server was silent for too long.
-        EventTooLarge: an event exceeds the limit.
-        ApiValueError: the stream was over, or closed, before the iteration began. An iteration
-            under way ends without an error when the stream does, or is closed.
+        StreamDecodeError: An event cannot be decoded. The next ``next()`` goes on after it.
+        StreamInterrupted: The connection ended before the body was complete.
+        ApiTimeoutError: The call's deadline passed, or the server was silent for too long.
+        EventTooLarge: An event exceeds the limit.
+        ApiValueError: The stream was over or closed before the iteration began. An iteration
+            under way ends without an error when the stream ends or is closed.
 
     Args:
-        response: the response, its body unread.
-        decode: turns an event into a value, or into ``None`` where iteration is to skip it;
-            raises ``ValueError`` for an event that is not as it should be.
-        max_event_bytes: the most bytes that one event may have.
+        response: The response, its body unread.
+        decode: Turns an event into a value, or into ``None`` to skip it; raises ``ValueError`` if
+            it cannot be decoded.
+        max_event_bytes: The most bytes that one event may have.
     """
 
     __slots__ = (
@@ -130,21 +129,21 @@ class EventStream(Iterator[T]):
         max_event_bytes: int = DEFAULT_MAX_EVENT_BYTES,
     ) -> None:
         self._response = response
-        # Not `__del__`: of a reference cycle, the socket may be finalized before the stream is.
-        # What stands here stays alive until it was called; an exiting process closes its sockets.
+        # finalize(), not `__del__`: in a reference cycle the socket may be finalized first, but
+        # what finalize() refers to stays alive. At exit the system closes the sockets.
         self._finalizer = weakref.finalize(self, response.close)
         self._finalizer.atexit = False
         self._decode = decode
         self._parser = SSEParser(max_event_bytes)
-        self._reading = threading.RLock()  # re-entrant, for a signal's handler that closes
-        self._in_read = False  # while the response is being read, under the lock
+        self._reading = threading.RLock()  # re-entrant, for a signal handler that closes
+        self._in_read = False  # True while the response is being read, under the lock
         self._pid = os.getpid()
         self._id_before = ""  # the last event id before the batch
         self._start_batch([])
         self._closed = False
-        self._iterating = False  # a typed iteration has begun, and has not been told the end
-        self._give_up_at: float | None = None  # monotonic seconds, during `_next_within`
-        self._looked = False  # in it, something was read already
+        self._iterating = False  # a typed iteration is under way
+        self._give_up_at: float | None = None  # monotonic seconds, within `_next_within`
+        self._looked = False  # `_next_within` has read once
 
     @property
     def status(self) -> int:
@@ -166,7 +165,7 @@ class EventStream(Iterator[T]):
 
     @property
     def closed(self) -> bool:
-        """Whether the stream is over: exhausted, failed or closed."""
+        """True if the stream is over: exhausted, failed or closed."""
         return self._closed
 
     def __iter__(self) -> Self:
@@ -182,7 +181,7 @@ class EventStream(Iterator[T]):
                         return value
             except ValueError as error:
                 batch, handed_out = self._position()
-                # None of them is left if another thread has closed the stream meanwhile.
+                # The slice is empty if another thread has just closed the stream.
                 for event in batch[handed_out - 1 : handed_out]:
                     raise self._undecodable(event, handed_out - 1, error) from error
             if not self._iterating:
@@ -193,14 +192,14 @@ class EventStream(Iterator[T]):
                 raise StopIteration
 
     def _next_within(self, seconds: float) -> T:
-        """Give the next event like ``next()``, but wait at most ``seconds`` for it.
+        """Return the next event like ``next()``, but wait at most ``seconds`` for it.
 
         Comments do not make the wait longer.
 
         Raises:
-            NothingYet: no event came in time. The stream is alive, and the next call goes on where
+            NothingYet: No event came in time. The stream is open, and the next call goes on where
                 this one stopped.
-            StopIteration: the stream has ended.
+            StopIteration: The stream has ended.
         """
         self._give_up_at = time.monotonic() + seconds
         self._looked = False
@@ -212,30 +211,30 @@ class EventStream(Iterator[T]):
     def _check_open(self) -> None:
         if self._closed:
             raise ApiValueError(
-                "the stream is over or closed, and its events come out of it once only; "
+                "the stream is over or closed, and can be iterated only once; "
                 "get_run_stream opens another, with Last-Event-ID to go on after an event"
             )
 
     def raw_events(self) -> Iterator[ServerSentEvent]:
-        """Iterate over the events undecoded, whatever their names.
+        """Iterate over the undecoded events, whatever their names.
 
-        Both iterations take from the same stream: an event comes out of one of them, once.
+        Both iterations take from the same stream: each event comes out of one of them.
 
         Yields:
             The events that are left.
 
         Raises:
-            StreamInterrupted: the connection ended before the body did.
-            ApiTimeoutError: the call's time is over, or the server was silent for too long.
-            EventTooLarge: an event exceeds the limit.
-            ApiValueError: the stream is over or closed.
+            StreamInterrupted: The connection ended before the body was complete.
+            ApiTimeoutError: The call's deadline passed, or the server was silent for too long.
+            EventTooLarge: An event exceeds the limit.
+            ApiValueError: The stream is over or closed.
         """
         self._check_open()
         return self._raw_events()
 
     def _raw_events(self) -> Iterator[ServerSentEvent]:
         while True:
-            # Looked at anew for each event: whoever else iterates may have begun a new batch.
+            # Looked up for each event: the typed iteration may have begun a new batch.
             for event in self._batch[1]:
                 yield event
                 break
@@ -244,7 +243,7 @@ class EventStream(Iterator[T]):
                     return
 
     def close(self) -> None:
-        """End the stream and free its connection; a blocked ``next()`` elsewhere ends at once."""
+        """End the stream and release its connection; a blocked ``next()`` of any thread ends."""
         if self._closed:
             return
         self._closed = True
@@ -257,17 +256,12 @@ class EventStream(Iterator[T]):
             finally:
                 self._reading.release()
         else:
-            self._response.abort()  # the thread that reads wakes up, and closes
+            self._response.abort()  # wakes the thread that reads, which closes
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -275,28 +269,28 @@ class EventStream(Iterator[T]):
         return f"<EventStream {state}, status {self.status}, last id {self.last_event_id!r}>"
 
     def _start_batch(self, events: list[ServerSentEvent]) -> None:
-        # The events that came together and what is left of them, in one, so that another thread
-        # sees both of the same batch; and what is left, decoded on demand: one iterator under
-        # both, so that its position says how many are handed out.
+        # One tuple of the events and the iterator over them, so that another thread sees both of
+        # the same batch. `_values` decodes from the same iterator, so that its position says how
+        # many events are handed out.
         left = iter(events)
         self._values = map(self._decode, left)
         self._batch = (events, left)
 
     def _end_batch(self, last_event_id: str) -> None:
         self._id_before = last_event_id
-        self._batch[0].clear()  # which ends the iterators as well, wherever they are in use
+        self._batch[0].clear()  # ends the iterators of any thread as well
 
     def _position(self) -> tuple[list[ServerSentEvent], int]:
-        # The batch, and how many of it are handed out.
+        # The batch, and how many of its events are handed out.
         events, left = self._batch
         return events, len(events) - length_hint(left)
 
     def _advance(self) -> bool:
-        # Gets the next events; False at the end.
+        # Read until there are events; False at the end.
         try:
             while not self._closed:
                 self._end_batch(self._parser.last_event_id)
-                # An event that is too large may have come behind good ones: then nothing is read.
+                # An event that is too large may have come behind good ones: feed() then raises.
                 data = b"" if self._parser.too_large else self._read()
                 if not data and not self._parser.too_large:
                     break
@@ -305,13 +299,13 @@ class EventStream(Iterator[T]):
                     self._start_batch(events)
                     if not self.closed:
                         return True
-                    events.clear()  # `close` came first, and has not seen them
+                    events.clear()  # `close` came first and did not see them
         except NothingYet:
             raise
         except EventTooLarge as error:
             self._iterating = False
             self._release()
-            raise EventTooLarge(limit=error.limit, **self._answer()) from error
+            raise EventTooLarge(limit=error.limit, **self._fields()) from error
         except BaseException:
             self._iterating = False
             self._release()
@@ -341,11 +335,11 @@ class EventStream(Iterator[T]):
             raise StreamInterrupted(
                 last_event_id=self._id_before,
                 reason=error.reason or str(error),
-                **self._answer(),
+                **self._fields(),
             ) from error
 
     def _wait_left(self) -> float | None:
-        # Reads at least once, but does not go on for as long as comments come.
+        # Read at least once, but do not go on as long as comments come.
         if self._give_up_at is None:
             return None
         left = self._give_up_at - time.monotonic()
@@ -355,23 +349,23 @@ class EventStream(Iterator[T]):
         return max(0.0, left)
 
     def _release(self) -> None:
-        # In the thread that iterates, which is the only one that may close while it reads.
+        # Called by the thread that iterates, the only one that may close while it reads.
         self._closed = True
-        with self._alone():  # `close` in another thread may be at it
+        with self._alone():  # another thread may be in `close`
             self._let_go()
 
     def _let_go(self) -> None:
         if self._in_read and os.getpid() == self._pid:
-            # A signal's handler has interrupted the read of this very thread, which cannot be
-            # closed under itself: it ends when it goes on, and closes.
+            # A signal handler has interrupted the read of its own thread. The response cannot be
+            # closed within its read: abort it, and the read ends when it goes on, and closes.
             self._response.abort()
         else:
             self._response.close()
             self._finalizer.detach()
 
     def _alone(self) -> contextlib.AbstractContextManager[object]:
-        # A fork may have copied the lock while a thread held it that only the parent has; in the
-        # child, the response refuses to be read.
+        # A fork may have copied the lock while a thread of the parent held it. In the child, the
+        # response refuses to be read anyway.
         return self._reading if os.getpid() == self._pid else contextlib.nullcontext()
 
     def _undecodable(
@@ -384,10 +378,10 @@ class EventStream(Iterator[T]):
             excerpt=event.data[:_EXCERPT_CHARACTERS],
             reason=_explanation(error),
             body=event.data,
-            **self._answer(),
+            **self._fields(),
         )
 
-    def _answer(self) -> dict[str, Any]:
+    def _fields(self) -> dict[str, Any]:
         response = self._response
         return {
             "status": response.status,

@@ -2,17 +2,16 @@
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 
-Strategy: no input or output here; the caller feeds bytes in pieces of any size. CR, LF and their
-pair never occur inside a UTF-8 sequence, so the bytes are cut at line ends and decoded after that.
-This module finds the lines and blocks; `event_buffers` says what they mean. The value of an
-unfinished data line is gathered apart from its name, so that an event of any size is copied a
-fixed number of times.
+Strategy: no I/O here; the caller feeds bytes in pieces of any size. CR and LF never occur inside a
+UTF-8 sequence, so the bytes are cut at line ends first and decoded then. This module finds the
+lines and blocks; `blocks` says what they mean. The value of an unfinished data line is gathered
+apart from its name, so that an event of any size is copied a fixed number of times.
 
 Invariants:
   - Events and errors do not depend on how the stream is cut into pieces.
-  - An event is out as soon as its blank line is in, also when that is a lone CR.
-  - What is held, the lines of the open block, never exceeds the limit by more than the byte that
-    shows it. Comments are not held, and do not count.
+  - An event is out as soon as its blank line is in, even if that is a lone CR.
+  - Only the lines of the open block are held, and never exceed the limit by more than the byte that
+    shows the excess. Comments are not held, and do not count.
   - Time is linear in the bytes fed.
 """
 
@@ -21,10 +20,8 @@ from __future__ import annotations
 from typing import NoReturn
 
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError, EventTooLarge
+from acp_client_v0_1.streaming.blocks import EventBuffers, Mark, OpenLine, event_offsets
 from acp_client_v0_1.streaming.event import ServerSentEvent
-from acp_client_v0_1.streaming.event_buffers import EventBuffers
-from acp_client_v0_1.streaming.offsets import Mark, event_offsets
-from acp_client_v0_1.streaming.open_line import OpenLine
 
 __all__ = ["DEFAULT_MAX_EVENT_BYTES", "SSEParser"]
 
@@ -38,9 +35,9 @@ _CR = 0x0D
 _LF = 0x0A
 _COLON = 0x3A
 
-# The beginning of a block, up to this size, is not interpreted but fed again together with the
-# next piece, so that most blocks are read whole. Once only, so that time stays linear; and not if
-# it may have a `retry` field, which works at once.
+# The beginning of a block, up to this size, is not interpreted but fed again with the next piece,
+# so that most blocks are read whole. This is done once for a block, so that time stays linear, and
+# not if the block may have a `retry` field, which takes effect at once.
 _MAX_CARRY = 4096
 
 
@@ -48,15 +45,15 @@ class SSEParser:
     """Turns the bytes of a ``text/event-stream`` into events, whatever the pieces they come in.
 
     Args:
-        max_event_bytes: the most bytes that the lines of one event may have, comments left out
-            and each line end counted as one byte.
+        max_event_bytes: The most bytes that the lines of one event may have, without comments and
+            with each line end counted as one byte.
 
     Attributes:
-        too_large: whether an event has exceeded the limit, so that the next `feed` raises.
+        too_large: True if an event has exceeded the limit, so that the next `feed` raises.
 
     Raises:
-        ApiTypeError: the limit is not an integer.
-        ApiValueError: the limit is not positive.
+        ApiTypeError: The limit is not an integer.
+        ApiValueError: The limit is not positive.
     """
 
     def __init__(self, max_event_bytes: int = DEFAULT_MAX_EVENT_BYTES) -> None:
@@ -67,9 +64,9 @@ class SSEParser:
         self._limit = max_event_bytes
         self._buffers = EventBuffers()
         self._line = OpenLine()
-        self._block_open = False  # a byte or more has come since the last blank line
+        self._block_open = False  # something has come since the last blank line
         self._block_bytes = 0  # the whole lines of the open block
-        self._room = min(max_event_bytes, _SLICE)  # how many bytes may be taken at once
+        self._room = min(max_event_bytes, _SLICE)  # bytes that may be taken at once
         self._carry = b""
         self._after_cr = False  # an LF now belongs to the line end before
         # Where an error would be, see `event_offset`.
@@ -78,9 +75,9 @@ class SSEParser:
         self._mark: Mark = (0, 0, False, False, b"")
         self._fed = b""
         self._offsets: list[int] | None = None
-        # What is not so in the middle of a stream, under one flag for `feed` to ask.
+        # One flag for `feed` to check: something below is not as in the middle of a stream.
         self._unready = True
-        self._bom: bytes | None = b""  # what has come of it, None once its place is passed
+        self._bom: bytes | None = b""  # the part of it that has come, None after its place
         self._closed = False
         self.too_large: bool = False
         self._unsaid = False  # too large, but no call has raised yet
@@ -92,10 +89,10 @@ class SSEParser:
 
     @property
     def retry(self) -> int | None:
-        """The reconnection time in milliseconds that the stream asks for, if it does.
+        """The reconnection time in milliseconds that the stream asks for, ``None`` if it does not.
 
-        A number of more digits than Python converts, which are 4300 unless it is told otherwise
-        (``sys.set_int_max_str_digits``), changes nothing.
+        A number with more digits than Python converts (4300, see ``sys.set_int_max_str_digits``)
+        is ignored.
         """
         return self._buffers.retry
 
@@ -103,15 +100,15 @@ class SSEParser:
         """Take the next bytes of the stream.
 
         Args:
-            chunk: any number of bytes.
+            chunk: Any number of bytes.
 
         Returns:
             The events that these bytes complete.
 
         Raises:
-            EventTooLarge: an event exceeds the limit. If the same bytes complete other events
-                before it, those are returned, and the next call raises. There is no way on.
-            ApiValueError: the parser is closed.
+            EventTooLarge: An event exceeds the limit. If the same bytes complete other events
+                before it, those are returned, and the next call raises. The parser cannot go on.
+            ApiValueError: The parser is closed.
         """
         if self._unready:
             chunk = self._prepared(chunk)
@@ -128,7 +125,7 @@ class SSEParser:
         """End the stream; an unfinished event is dropped, as the standard says.
 
         Raises:
-            EventTooLarge: an event exceeded the limit, and no call has said so yet.
+            EventTooLarge: An event exceeded the limit, and no call has raised yet.
         """
         self._closed = self._unready = True
         self._drop()
@@ -139,7 +136,7 @@ class SSEParser:
         """Say where an event begins.
 
         Args:
-            index: the event's place in what the latest `feed` returned.
+            index: The event's index in what the latest `feed` returned.
 
         Returns:
             Bytes from the start of the stream to the first byte of the event's block.

@@ -1,0 +1,371 @@
+r"""What the lines and blocks of a stream mean (WHATWG HTML, 9.2.6), and a fast way to read them.
+
+A server writes every event with the same lines in the same order, so two blocks differ only in
+their id and their data::
+
+    id: 17                      prefix "id: ", then the id
+    event: agent_event          middle "\nevent: agent_event\ndata: "
+    data: {"type": "custom"}    then the data
+
+Strategy: `EventBuffers` learns the constant parts of a block, a `BlockShape`, and reads each later
+block that has exactly these parts with one partition; any other block goes line by line, as the
+standard's "process the field" and "dispatch the event" say. `OpenLine` gathers a line that comes in
+several pieces: as soon as its bytes tell the field, a data line keeps only its value, so that the
+value of a large event is gathered in one buffer and decoded once, and a comment keeps nothing.
+
+Invariants: a shape has each field at most once, one space after each colon or none after any, and
+one data line at the end, so `BlockShape.read` takes a block only if it reads it as the standard's
+algorithm would (NUL in an id is left to the caller). A block has data exactly if it had a data
+field, even an empty one. `last_event_id` changes only at a blank line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias, cast
+
+from acp_client_v0_1.streaming.event import ServerSentEvent
+
+__all__ = ["BlockShape", "EventBuffers", "Mark", "OpenLine", "event_offsets"]
+
+# `(?(id)\n)`: only an id leaves a line end to be matched.
+_COMMON_BLOCK = (
+    r"(?P<before>(?:event{colon}(?P<early>[^\n]*)\n)?)"
+    r"(?:(?P<id>id{colon})[^\n]*)?"
+    r"(?P<after>(?(id)\n)(?:event{colon}(?P<late>[^\n]*)\n)?data{colon})[^\n]*"
+)
+_SPACED = re.compile(_COMMON_BLOCK.format(colon=": "))
+_TIGHT = re.compile(_COMMON_BLOCK.format(colon=":(?! )"))
+
+# Data lines are joined whenever there are this many; a short string is mostly overhead.
+_LINES_TO_JOIN = 4096
+
+# What Python converts unless it is told otherwise. To convert more takes quadratic time, and no
+# clock counts that many milliseconds.
+_MAX_RETRY_DIGITS = 4300
+
+_DATA = b"data:"
+_COLON = 0x3A
+_SPACE = 0x20
+
+# What the class's own `__new__` does, in half the time.
+_new = cast("Callable[..., ServerSentEvent]", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockShape:
+    """The constant parts of a block.
+
+    Attributes:
+        prefix: The text before the id, ``""`` in a shape without id.
+        middle: The text between id and data.
+        event: The event's type.
+        has_id: True if the block has an id.
+        tight: True if no space follows the colons; then no value may begin with one, either.
+    """
+
+    prefix: str
+    middle: str
+    event: str
+    has_id: bool
+    tight: bool = False
+
+    def read(
+        self, blocks: Iterator[str], last_event_id: str, events: list[ServerSentEvent]
+    ) -> str | None:
+        """Read blocks as long as they have this shape.
+
+        Args:
+            blocks: Blocks with LF between their lines, without the blank line.
+            last_event_id: The id of events whose block has none.
+            events: Receives the events.
+
+        Returns:
+            The first block of another shape, or ``None`` if none was left.
+        """
+        if self.has_id:
+            return self._read_with_id(blocks, events)
+        middle, name, append, tight = self.middle, self.event, events.append, self.tight
+        for block in blocks:
+            head, found, data = block.partition(middle)
+            if not found or head or "\n" in data or (tight and data[:1] == " "):
+                return block
+            append(_new(ServerSentEvent, (name, data, last_event_id)))
+        return None
+
+    def _read_with_id(self, blocks: Iterator[str], events: list[ServerSentEvent]) -> str | None:
+        prefix, middle, name, append = self.prefix, self.middle, self.event, events.append
+        width, tight = len(prefix), self.tight
+        for block in blocks:
+            head, found, data = block.partition(middle)
+            if not found or head[:width] != prefix or "\n" in data:
+                return block
+            event_id = head[width:]
+            if "\n" in event_id or (tight and " " in (data[:1], event_id[:1])):
+                return block
+            append(_new(ServerSentEvent, (name, data, event_id)))
+        return None
+
+
+# The first guess for every stream.
+_ACP_SHAPE = BlockShape("id: ", "\nevent: agent_event\ndata: ", "agent_event", has_id=True)
+
+
+def _learn_shape(block: str) -> BlockShape | None:
+    """Find the constant parts of a block; ``None`` if the block is not of the common kind."""
+    found = _SPACED.fullmatch(block) or _TIGHT.fullmatch(block)
+    if found is None or (found["early"] is not None and found["late"] is not None):
+        return None
+    event = found["early"] or found["late"] or "message"
+    tight = found.re is _TIGHT
+    before, after, id_name = found["before"], found["after"], found["id"]
+    if id_name is None:
+        return BlockShape("", before + after, event, has_id=False, tight=tight)
+    return BlockShape(before + id_name, after, event, has_id=True, tight=tight)
+
+
+class EventBuffers:
+    """The buffers of the standard: what the open block has said so far.
+
+    The data of an open block is a list of lines, joined now and then, so that many short lines need
+    little more memory than one long line.
+
+    Attributes:
+        last_event_id: The id that the latest blank line confirmed.
+        retry: The reconnection time in milliseconds, ``None`` until the stream names one. A
+            number with more digits than Python converts (4300, or what it is told) is ignored.
+    """
+
+    __slots__ = (
+        "_event",
+        "_id",
+        "_joined",
+        "_lines",
+        "_misfits",
+        "_shape",
+        "last_event_id",
+        "retry",
+    )
+
+    def __init__(self) -> None:
+        self.last_event_id: str = ""
+        self.retry: int | None = None
+        self._joined: list[str] = []  # data: many lines each, without the last line feed
+        self._lines: list[str] = []  # the data lines after those
+        self._event = ""
+        self._id = ""
+        self._shape = _ACP_SHAPE
+        self._misfits = 0  # blocks of other shapes since the last one that had it
+
+    @property
+    def has_data(self) -> bool:
+        """True if the open block has had a data field."""
+        return bool(self._lines or self._joined)
+
+    def add_lines(self, lines: Iterable[str]) -> None:
+        """Process fields and comments.
+
+        Args:
+            lines: Complete lines without their ends; empty ones are ignored.
+        """
+        for line in lines:
+            name, _, value = line.partition(":")
+            if value[:1] == " ":
+                value = value[1:]
+            if name == "data":
+                self._lines.append(value)
+            elif name == "event":
+                self._event = value
+            elif name == "id":
+                if "\0" not in value:
+                    self._id = value
+            elif name == "retry":
+                self._set_retry(value)
+        self._join()
+
+    def add_data(self, value: str) -> None:
+        """Process a data field.
+
+        Args:
+            value: The field's value.
+        """
+        self._lines.append(value)
+        self._join()
+
+    def _join(self) -> None:
+        if len(self._lines) > _LINES_TO_JOIN:
+            self._joined.append("\n".join(self._lines))
+            self._lines.clear()
+
+    def _set_retry(self, value: str) -> None:
+        # str.isdigit is false for an empty value, and true for digits of any script.
+        if value.isascii() and value.isdigit():
+            digits = value.lstrip("0") or "0"
+            if len(digits) <= _MAX_RETRY_DIGITS:
+                with contextlib.suppress(ValueError):  # Python may be told to convert less
+                    self.retry = int(digits)
+
+    def dispatch(self, events: list[ServerSentEvent]) -> None:
+        """End the block, as a blank line does.
+
+        Args:
+            events: Receives the event, if the block has data.
+        """
+        self.last_event_id = self._id
+        lines = self._lines
+        if self._joined:
+            lines = [*self._joined, *lines]
+            self._joined.clear()
+        if lines:
+            data = lines[0] if len(lines) == 1 else "\n".join(lines)
+            events.append(_new(ServerSentEvent, (self._event or "message", data, self._id)))
+            self._lines.clear()
+        self._event = ""
+
+    def drop(self) -> None:
+        """Forget what the block has said, except its id, which persists."""
+        self._joined.clear()
+        self._lines.clear()
+        self._event = ""
+
+    def add_blocks(self, text: str, events: list[ServerSentEvent]) -> None:
+        """Interpret whole blocks, at a point where no block is open.
+
+        Args:
+            text: Blocks with LF as the line end and a blank line between each two; the blank line
+                of the last one is left out.
+            events: Receives the events of the blocks that have data.
+        """
+        rest = iter(text.split("\n\n"))
+        if "\0" in text:  # perhaps in an id, which is then to be ignored
+            for block in rest:
+                self._add_block(block, events)
+            return
+        while True:
+            before = len(events)
+            misfit = self._shape.read(rest, self._id, events)
+            if len(events) > before:
+                self._id = self.last_event_id = events[-1].id
+                self._misfits = 0
+            if misfit is None:
+                return
+            self._add_block(misfit, events)
+            self._misfits += 1
+            if self._misfits == 2 or self._misfits % 64 == 0:  # so that a mixture costs little
+                self._shape = _learn_shape(misfit) or self._shape
+
+    def _add_block(self, block: str, events: list[ServerSentEvent]) -> None:
+        self.add_lines(block.split("\n"))
+        self.dispatch(events)
+
+
+class OpenLine:
+    """Gathers the bytes of one line that comes in several pieces.
+
+    Attributes:
+        size: The bytes of the line so far; 0 for a comment, which is not held.
+    """
+
+    __slots__ = ("_bytes", "_is_comment", "_is_data", "size")
+
+    def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self.size: int = 0
+        self._bytes = bytearray()
+        self._is_comment = False
+        self._is_data = False  # then `_bytes` is the value so far
+
+    @property
+    def begun(self) -> bool:
+        """True if a byte of the line has come."""
+        return self.size > 0 or self._is_comment
+
+    @property
+    def beginning(self) -> bytes:
+        """The first bytes of the line, enough to tell whether it is a data field."""
+        if self._is_data:
+            return _DATA
+        return b":" if self._is_comment else bytes(self._bytes[: len(_DATA) + 1])
+
+    def add(self, part: bytes) -> None:
+        """Add the next bytes of the line, which contain no line end.
+
+        Args:
+            part: At least one byte.
+        """
+        if self._is_comment:
+            return
+        self.size += len(part)
+        self._bytes += part
+        if not self._is_data:
+            self._tell_field()
+
+    def _tell_field(self) -> None:
+        if self._bytes[0] == _COLON:
+            self._reset()
+            self._is_comment = True
+        elif len(self._bytes) > len(_DATA) and self._bytes.startswith(_DATA):
+            self._is_data = True
+            del self._bytes[: len(_DATA) + (self._bytes[len(_DATA)] == _SPACE)]
+
+    def end(self, last: bytes, buffers: EventBuffers) -> None:
+        """Complete the line, and begin anew.
+
+        Args:
+            last: The bytes up to the line end.
+            buffers: Receives the line.
+        """
+        if self._is_data:
+            self._bytes += last
+            buffers.add_data(self._bytes.decode("utf-8", "replace"))
+        elif not self._is_comment:
+            buffers.add_lines([(self._bytes + last).decode("utf-8", "replace")])
+        self._reset()
+
+
+# The parser's position before a piece of the stream, a plain tuple because each feed makes one:
+#   bytes from the stream's start to the piece,
+#   bytes from the stream's start to the first byte of the open block,
+#   whether the byte before was a CR,
+#   whether the open block has a data field already,
+#   the beginning of the unfinished line: six bytes tell whether it is a data field.
+Mark: TypeAlias = tuple[int, int, bool, bool, bytes]
+
+
+def event_offsets(mark: Mark, piece: bytes) -> list[int]:
+    """Find where the events begin that a piece of the stream completes.
+
+    Only an error has to say so; the parser then reads the bytes of its latest feed again.
+
+    Args:
+        mark: The position before the piece.
+        piece: The bytes.
+
+    Returns:
+        For each event, the bytes from the stream's start to the first byte of its block.
+    """
+    position, start, after_cr, has_data, line = mark
+    lines = piece.splitlines(keepends=True)  # of bytes: at CR, LF and CRLF only
+    if after_cr and piece[:1] == b"\n":
+        del lines[0]
+        start += start == position  # if nothing of the block has come
+        position += 1
+    offsets: list[int] = []
+    for ended in lines:
+        position += len(ended)
+        line += ended
+        if not line.endswith((b"\n", b"\r")):
+            break
+        if line in (b"\n", b"\r", b"\r\n"):
+            if has_data:
+                offsets.append(start)
+            has_data, start = False, position
+        else:
+            has_data = has_data or line[:5] == b"data:" or line.strip(b"\r\n") == b"data"
+        line = b""
+    return offsets
