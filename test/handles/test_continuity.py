@@ -1,0 +1,193 @@
+"""Whether a stream goes on, decided from ids and digests alone: no server, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from acp_client_v0_1.handles.continuity import Continuity, Gap, digest
+
+Event = tuple[str, object]
+
+
+def numbered(first: int, last: int, shift: int = 0) -> list[Event]:
+    """Events whose id is their number, plus a shift."""
+    return [(str(number + shift), {"n": number}) for number in range(first, last + 1)]
+
+
+def connection(memory: Continuity, events: Iterable[Event]) -> list[Event | Gap]:
+    """What one connection gives out."""
+    memory.reconnect()
+    given_out: list[Event | Gap] = []
+    for event_id, update in events:
+        verdict = memory.take(event_id, digest(update))
+        if isinstance(verdict, Gap):
+            given_out.append(verdict)
+        if verdict is not False:
+            given_out.append((event_id, update))
+    return given_out
+
+
+def test_one_connection_is_complete() -> None:
+    memory = Continuity()
+    assert connection(memory, numbered(1, 3)) == numbered(1, 3)
+    assert (memory.complete, memory.delivered, memory.last_id) == (True, 3, "3")
+
+
+def test_the_successor_goes_on() -> None:
+    memory = Continuity()
+    connection(memory, numbered(1, 3))
+    assert connection(memory, numbered(4, 6)) == numbered(4, 6)
+    assert memory.complete is True
+
+
+@pytest.mark.parametrize("replay_from", [1, 2, 3, 10, 16])
+def test_a_replay_is_dropped_up_to_the_last_that_was_delivered(replay_from: int) -> None:
+    memory = Continuity()
+    connection(memory, numbered(1, 20))
+    assert connection(memory, numbered(replay_from, 22)) == numbered(21, 22)
+    assert memory.complete is True
+
+
+@pytest.mark.parametrize("replay_from", [1, 16, 17, 500, 743, 744, 745, 999, 1000])
+def test_a_replay_of_what_is_not_remembered(replay_from: int) -> None:
+    memory = Continuity()
+    connection(memory, numbered(1, 1000))
+    assert connection(memory, numbered(replay_from, 1003)) == numbered(1001, 1003)
+    assert memory.complete is True
+
+
+def test_a_jump_of_consecutive_ids_is_a_loss() -> None:
+    memory = Continuity()
+    connection(memory, numbered(1, 3))
+    assert connection(memory, numbered(6, 7)) == [Gap("lost", 2, "3"), *numbered(6, 7)]
+    assert memory.complete is False
+    assert connection(memory, numbered(8, 8)) == numbered(8, 8)
+
+
+def test_a_jump_of_other_ids_says_nothing() -> None:
+    memory = Continuity()
+    tens = [(f"{10 * n}", {"n": n}) for n in (1, 2, 3)]
+    connection(memory, tens)
+    assert connection(memory, [("40", {"n": 4})]) == [Gap("unknown", None, "30"), ("40", {"n": 4})]
+    assert memory.complete is None
+
+
+def test_ids_that_restart_without_replay() -> None:
+    memory = Continuity()
+    connection(memory, numbered(1, 3))
+    new = numbered(4, 6, shift=-3)  # ids 1, 2, 3 again
+    assert connection(memory, new) == [Gap("cursor-ignored", None, "3"), *new]
+    assert memory.complete is False
+    newer = numbered(7, 8, shift=-6)
+    assert connection(memory, newer) == [Gap("cursor-ignored", None, "3"), *newer]
+
+
+def test_ids_that_restart_with_replay() -> None:
+    memory = Continuity()
+    connection(memory, numbered(1, 3))
+    assert connection(memory, numbered(1, 5)) == numbered(4, 5)
+    assert memory.complete is True
+
+
+def test_a_replay_that_is_cut_goes_on_by_the_next_connection() -> None:
+    memory = Continuity()
+    connection(memory, numbered(1, 10))
+    assert connection(memory, numbered(1, 4)) == []
+    assert memory.unsettled
+    assert connection(memory, numbered(1, 11)) == numbered(11, 11)
+    assert memory.complete is True
+    assert not memory.unsettled
+
+
+def test_the_status_does_not_count_but_the_content_does() -> None:
+    memory = Continuity()
+    connection(memory, [("a", {"n": 1}), ("b", {"n": 2})])
+    given_out = connection(memory, [("a", {"n": 1}), ("b", {"n": 2}), ("c", {"n": 3})])
+    assert given_out == [("c", {"n": 3})]
+    assert memory.complete is None  # words do not count
+    other = connection(memory, [("c", {"n": "other"})])
+    assert other == [Gap("cursor-ignored", None, "c"), ("c", {"n": "other"})]
+
+
+def test_no_ids_with_replay_and_without() -> None:
+    memory = Continuity()
+    events: list[Event] = [("", {"n": n}) for n in range(5)]
+    assert connection(memory, events[:3]) == events[:3]
+    assert memory.complete is True
+    assert connection(memory, events) == events[3:]
+    assert memory.complete is None
+    more: list[Event] = [("", {"n": 9})]
+    assert connection(memory, more) == [Gap("unknown", None, ""), *more]
+
+
+def test_a_replay_that_turns_out_to_be_none() -> None:
+    memory = Continuity()
+    connection(memory, [("", {"tick": 1}), ("", {"tick": 2})])
+    given_out = connection(memory, [("", {"tick": 1}), ("", {"tick": 7})])
+    assert given_out == [Gap("unknown", None, ""), ("", {"tick": 7})]
+    assert memory.complete is None
+
+
+def test_equal_updates_under_ids_that_restart_look_like_a_replay() -> None:
+    """The blind spot, as documented."""
+    memory = Continuity()
+    same: list[Event] = [("1", "tick"), ("2", "tick")]
+    connection(memory, same)
+    assert connection(memory, same) == []
+    assert memory.complete is True
+
+
+def test_beginning_after_an_event() -> None:
+    memory = Continuity("3")
+    assert connection(memory, numbered(4, 5)) == numbered(4, 5)
+    assert memory.complete is True
+    for first in (1, 3, 7):
+        memory = Continuity("3")
+        assert connection(memory, numbered(first, first)) == [
+            Gap("unknown", None, "3"),
+            *numbered(first, first),
+        ]
+        assert memory.complete is None
+
+
+def test_a_first_id_above_one_leaves_it_open_what_was_before() -> None:
+    memory = Continuity()
+    assert connection(memory, numbered(7, 8)) == numbered(7, 8)
+    assert memory.complete is None
+
+
+def test_memory_is_bounded() -> None:
+    memory = Continuity()
+    connection(memory, numbered(1, 5000))
+    assert len(memory._first) + len(memory._last) == 16 + 256
+
+
+@given(
+    total=st.integers(1, 700),
+    cuts=st.lists(st.integers(0, 700), max_size=6),
+    manner=st.sampled_from(["cursor", "replay", "overlap"]),
+)
+def test_every_update_once_however_it_is_cut(total: int, cuts: list[int], manner: str) -> None:
+    memory = Continuity()
+    events = numbered(1, total)
+    given_out: list[Event | Gap] = []
+    for cut in [*cuts, total]:
+        cursor = int(memory.last_id or 0)
+        start = {"cursor": cursor, "replay": 0, "overlap": max(0, cursor - 5)}[manner]
+        given_out += connection(memory, events[start : start + cut])
+    given_out += connection(memory, events[int(memory.last_id or 0) :])
+    assert given_out == events
+    assert memory.complete is True
+
+
+@given(st.lists(st.tuples(st.text("0123x", max_size=2), st.integers(0, 3)), max_size=60))
+def test_nothing_that_comes_breaks_it(events: list[Event]) -> None:
+    memory = Continuity()
+    for place in range(0, len(events), 7):
+        connection(memory, events[place : place + 7])
+    assert memory.complete in (True, False, None)
+    assert memory.delivered <= len(events)

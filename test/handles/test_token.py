@@ -1,0 +1,97 @@
+"""The portable token: what it says, and what is refused by name before anything is sent."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from acp_client_v0_1 import ApiClient, ApiValueError, Configuration, RunHandle, TokenError
+from acp_client_v0_1.handles.token import RunToken, decode_token, encode_token
+
+TOKEN = RunToken("https://acp.example/v0", "run-1", "agent-1", "thread-1", "mark", "17")
+
+
+def written(content: bytes, version: str = "1") -> str:
+    text = base64.urlsafe_b64encode(content).decode().rstrip("=")
+    return f"acprun{version}.{text}.{zlib.crc32(content):08x}"
+
+
+def test_the_form_is_as_documented() -> None:
+    text = encode_token(RunToken("http://h", "r"))
+    assert text == written(b'{"server":"http://h","run":"r"}')
+    assert text.startswith("acprun1.")
+
+
+@given(st.builds(RunToken, st.text(min_size=1), st.text(min_size=1), *[st.text()] * 4))
+def test_what_is_written_can_be_read(token: RunToken) -> None:
+    assert decode_token(encode_token(token)) == token
+    assert decode_token(f" {encode_token(token)}\n") == token
+
+
+def test_unknown_fields_are_ignored() -> None:
+    content = {"server": "http://h", "run": "r", "colour": ["blue"]}
+    assert decode_token(written(json.dumps(content).encode())) == RunToken("http://h", "r")
+
+
+@pytest.mark.parametrize("length", [10, 50, -9, -1])
+def test_a_token_that_was_cut_short(length: int) -> None:
+    with pytest.raises(TokenError, match="damaged: it was cut short or changed; copy all of it"):
+        decode_token(encode_token(TOKEN)[:length])
+
+
+def test_a_token_that_was_changed() -> None:
+    text = encode_token(TOKEN)
+    for place in range(8, len(text)):
+        changed = text[:place] + ("A" if text[place] != "A" else "B") + text[place + 1 :]
+        with pytest.raises(TokenError, match="damaged"):
+            decode_token(changed)
+
+
+def test_a_newer_version_is_refused_by_name() -> None:
+    with pytest.raises(TokenError, match=r"version 2.*reads version 1: upgrade"):
+        decode_token(written(b"{}", version="2"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "must begin with acprun1"),
+        ("run-1", "must begin with acprun1"),
+        (written(b"[]"), "no JSON object"),
+        (written(b"{"), "no JSON"),
+        (written(b'{"server":"http://h","run":7}'), "no text"),
+        (written(b'{"server":"http://h"}'), "no run"),
+        (written(b'{"run":"r"}'), "no server"),
+        ("acprun1." + "A" * 100_000 + ".00000000", "damaged"),
+    ],
+)
+def test_what_is_no_token(text: str, words: str) -> None:
+    with pytest.raises(TokenError, match=words) as caught:
+        decode_token(text)
+    assert isinstance(caught.value, ApiValueError)
+
+
+def test_a_token_is_a_str() -> None:
+    with pytest.raises(TokenError, match="must be a str, not NoneType"):
+        RunHandle.from_token(None)  # type: ignore[arg-type]
+
+
+def test_the_server_is_compared_and_never_connected_to() -> None:
+    """Nobody listens at either; attaching does no I/O."""
+    token = encode_token(RunToken("http://127.0.0.1:1/base", "r", last_event_id="9"))
+    with ApiClient(Configuration(host="http://127.0.0.1:1/base/")) as client:
+        handle = RunHandle.from_token(token, client)
+        assert handle.run_id == "r"
+        assert handle.token() == token
+    with ApiClient(Configuration(host="http://127.0.0.1:1")) as client:
+        with pytest.raises(TokenError, match="pass an ApiClient of the token's server") as caught:
+            RunHandle.from_token(token, client)
+        assert "http://127.0.0.1:1/base" in str(caught.value)
+    with ApiClient(Configuration(host="HTTPS://Acp.Example:443")) as client:
+        same = encode_token(RunToken("https://acp.example", "r"))
+        assert RunHandle.from_token(same, client).run_id == "r"
