@@ -1,0 +1,289 @@
+"""One create makes one run, whatever happens to its response; counted on the server."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+import time
+from typing import Any
+
+import pytest
+from support.socket_server import CLOSE, SocketServer, response, serve_each
+
+from acp_client_v0_1 import (
+    AgentHandle,
+    ApiClient,
+    ApiException,
+    ApiValueError,
+    Configuration,
+    RunHandle,
+    RunsApi,
+    RunStartAmbiguous,
+    ServiceException,
+    TooManyRequestsException,
+    UnprocessableEntityException,
+)
+from acp_client_v0_1.handles import starting
+from acp_client_v0_1.models.run_create import RunCreate
+from acp_client_v0_1.testing import Fault, LocalServer, Quirks
+
+COUNTER = "22222222-2222-4222-8222-222222222222"
+LOST = Fault(method="POST", path="/runs", cut="close", after_wire_bytes=0)
+
+
+def how_many(server: LocalServer) -> int:
+    with ApiClient(Configuration(host=server.url)) as client:
+        return len(RunsApi(client).search_runs({"limit": 1000}))
+
+
+def test_a_lost_response_makes_one_run(
+    server: LocalServer, counter: AgentHandle, counts: Any
+) -> None:
+    server.faults.add(LOST)
+    run = counter.start({"count": 1})
+    assert run.result(timeout=30) == {"count": 1, "of": 1}
+    assert run.duplicates == ()
+    assert counts.creates == 1
+    assert how_many(server) == 1
+
+
+def test_a_500_after_the_run_was_made(server: LocalServer, counter: AgentHandle) -> None:
+    server.faults.add(Fault(method="POST", path="/runs", status=500, late=0.01))
+    assert counter.run({"count": 1}, timeout=30) == {"count": 1, "of": 1}
+    assert how_many(server) == 1
+
+
+def test_a_create_that_is_carried_out_late_is_found(
+    server: LocalServer, counter: AgentHandle, counts: Any
+) -> None:
+    server.faults.add(Fault(method="POST", path="/runs", cut="close", late=2.0))
+    began = time.monotonic()
+    run = counter.start({"count": 1})
+    assert time.monotonic() - began > 1.9
+    assert run.result(timeout=30) == {"count": 1, "of": 1}
+    assert counts.creates == 1
+
+
+@pytest.mark.parametrize("habit", ["ignored", "fails"])
+def test_servers_that_cannot_search_by_metadata(habit: Any) -> None:
+    with (
+        LocalServer(quirks=Quirks(search_metadata=habit)) as server,
+        ApiClient(Configuration(host=server.url, retries=0)) as client,
+    ):
+        counter = AgentHandle(COUNTER, client)
+        for _ in range(3):
+            counter.start({"count": 1})
+        server.faults.add(LOST)
+        run = counter.start({"count": 2, "interval": 0})
+        assert run.result(timeout=30) == {"count": 2, "of": 2}
+        found = RunHandle.find(run.client_token, agent_id=COUNTER, api_client=client)
+        assert found is not None
+        assert found.run_id == run.run_id
+        assert found.duplicates == ()
+        assert RunHandle.find("nobody's", api_client=client) is None
+
+
+def test_a_create_that_was_never_carried_out(
+    server: LocalServer, counter: AgentHandle, monkeypatch: pytest.MonkeyPatch, counts: Any
+) -> None:
+    monkeypatch.setattr(starting, "_SEARCH_SECONDS", 0.5)
+    server.faults.add(Fault(method="POST", path="/runs", cut="reset"))
+    with pytest.raises(RunStartAmbiguous) as caught:
+        counter.start({"count": 1})
+    error = caught.value
+    assert counts.creates == 1
+    assert error.searched
+    assert error.run_id == ""
+    assert "may have been started or not" in str(error)
+    assert "RunHandle.from_token(error.token), before you start another" in str(error)
+    again = pickle.loads(pickle.dumps(error))
+    assert (again.client_token, again.token) == (error.client_token, error.token)
+    assert RunHandle.find(error.client_token, api_client=counter.runs.api_client) is None
+
+
+def test_the_token_of_an_ambiguous_start_looks_again(
+    server: LocalServer, counter: AgentHandle
+) -> None:
+    client = counter.runs.api_client
+    server.faults.add(Fault(method="POST", path="/runs", cut="close", late=1.5))
+    began = time.monotonic()
+    with pytest.raises(RunStartAmbiguous) as caught:
+        counter.start({"count": 1}, timeout=0.8)
+    assert time.monotonic() - began < 0.8 + 0.5
+    run = RunHandle.from_token(caught.value.token, client)  # by now, or within ten seconds
+    assert run.result(timeout=30) == {"count": 1, "of": 1}
+    assert run.agent_id == COUNTER
+    assert run.client_token == caught.value.client_token
+
+
+def test_the_token_of_a_run_that_never_was(
+    server: LocalServer, counter: AgentHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.faults.add(Fault(method="POST", path="/runs", cut="close"))
+    with pytest.raises(RunStartAmbiguous) as first:
+        counter.start({"count": 1}, timeout=0.6)
+    monkeypatch.setattr(starting.wait_for_token, "__defaults__", (0.3, None))
+    with pytest.raises(RunStartAmbiguous, match="no run with its client token is there") as caught:
+        RunHandle.from_token(first.value.token, counter.runs.api_client)
+    assert caught.value.token == first.value.token
+
+
+def test_without_a_client_token_nothing_can_be_looked_for(
+    server: LocalServer, counter: AgentHandle, counts: Any
+) -> None:
+    server.faults.add(LOST)
+    with pytest.raises(RunStartAmbiguous, match="it cannot be looked for") as caught:
+        counter.start({"count": 1}, client_token="")
+    assert caught.value.token == ""
+    assert counts.of("POST", "/search") == 0
+
+
+@pytest.mark.parametrize("failure", [Fault(path="/runs", status=429, retry_after=0.1, times=2)])
+def test_what_was_certainly_not_carried_out_is_posted_again(
+    server: LocalServer, counter: AgentHandle, counts: Any, failure: Fault
+) -> None:
+    server.faults.add(failure)
+    assert counter.run({"count": 1}, timeout=30) == {"count": 1, "of": 1}
+    assert counts.creates == 3
+    assert how_many(server) == 1
+
+
+def test_429_without_end(server: LocalServer, counter: AgentHandle) -> None:
+    server.faults.add(Fault(path="/runs", status=429, times=None))
+    began = time.monotonic()
+    with pytest.raises(TooManyRequestsException):
+        counter.start({"count": 1}, timeout=1)
+    assert time.monotonic() - began < 1.5
+
+
+def test_a_server_that_comes_up_later(server: LocalServer, counter: AgentHandle) -> None:
+    server.stop()
+    threading.Timer(0.8, server.start).start()
+    assert counter.run({"count": 1}, timeout=30) == {"count": 1, "of": 1}
+    assert how_many(server) == 1
+
+
+def test_a_refusal_is_raised_as_it_is(server: LocalServer, counter: AgentHandle) -> None:
+    with pytest.raises(UnprocessableEntityException):
+        counter.start({"count": "three"})
+    server.faults.add(Fault(path="/runs", status=501))
+    server.clear_requests()
+    with pytest.raises(ServiceException):
+        counter.start({"count": 1})
+    assert len(server.requests) == 1
+
+
+def test_duplicates_are_counted_and_the_oldest_wins(
+    server: LocalServer, counter: AgentHandle
+) -> None:
+    runs = [counter.start({"count": 1}, client_token="mine") for _ in range(3)]
+    found = RunHandle.find("mine", api_client=counter.runs.api_client)
+    assert found is not None
+    assert found.run_id == runs[0].run_id
+    assert found.duplicates == tuple(run.run_id for run in runs[1:])
+    with pytest.raises(ApiValueError, match="client_token must not be empty"):
+        RunHandle.find("")
+
+
+def test_a_response_that_cannot_be_read_still_made_a_run(
+    server: LocalServer, counter: AgentHandle
+) -> None:
+    server.faults.add(Fault(method="POST", path="/runs", raw=b"HTTP/1.1 200 OK\r\n\r\n", late=0.01))
+    assert counter.run({"count": 1}, timeout=30) == {"count": 1, "of": 1}
+    assert how_many(server) == 1
+
+
+def test_a_server_that_does_not_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(request: Any) -> Any:
+        return [CLOSE] if request.path == "/runs" else response(b'"no"', status=405)
+
+    with (
+        SocketServer(handler=serve_each(answer)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        with pytest.raises(RunStartAmbiguous, match="the search for it failed: .*405") as caught:
+            AgentHandle("a", client).start()
+        assert not caught.value.searched
+        assert [request.path for request in server.requests].count("/runs") == 1
+
+
+def test_the_seam_of_batches(server: LocalServer, runs: RunsApi) -> None:
+    """Each POST waits for its turn, and a 429 is told instead of slept on."""
+    turns: list[float] = []
+    limited: list[float] = []
+    server.faults.add(Fault(path="/runs", status=429, retry_after=7))
+    creation = RunCreate(agent_id=COUNTER, metadata={starting.CLIENT_TOKEN_KEY: "t"})
+    (run,) = starting.create(
+        runs, creation, wait_turn=lambda: turns.append(0), on_limited=limited.append
+    )
+    assert (len(turns), limited) == (2, [7.0])
+    assert starting.client_token_of(run) == "t"
+
+    def stopped() -> None:
+        raise KeyboardInterrupt
+
+    server.clear_requests()
+    with pytest.raises(KeyboardInterrupt):
+        starting.create(runs, creation, wait_turn=stopped)
+    assert server.requests == ()
+
+
+def test_a_cancelled_call_finds_the_run_of_an_interrupted_create(
+    counter: AgentHandle, counts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C strikes after the server has made the run, before anybody knows its id."""
+    from acp_client_v0_1.handles import agent
+
+    make = agent.create
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        make(*args, **kwargs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(agent, "create", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        counter.run({"count": 100, "interval": 1}, cancel_on_exit=True)
+    assert (counts.creates, counts.deletes) == (1, 1)
+
+
+def test_no_credential_is_in_an_error_a_token_or_a_representation(
+    server: LocalServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    configuration = Configuration(
+        host=server.url, api_key={"x-api-key": "s3cret-key"}, access_token="s3cret-token"
+    )
+    shown: list[str] = []
+    with ApiClient(configuration) as client:
+        counter = AgentHandle(COUNTER, client)
+        run = counter.start({"count": 1}, streaming="custom")
+        events = run.events()
+        list(events)
+        question = next(AgentHandle.find("approval", api_client=client).start().interrupts())
+        shown += [repr(each) for each in (counter, run, events, question)]
+        shown += [run.token(), repr(pickle.dumps(question))]
+        server.faults.add(Fault(method="POST", path="/runs", cut="close"))
+        errors: list[ApiException] = []
+        for attempt in (
+            lambda: counter.start(timeout=0.3),
+            lambda: AgentHandle.find("failing", api_client=client).run(timeout=30),
+            lambda: RunHandle("nobody", client).refresh(),
+            lambda: AgentHandle.find("approval", api_client=client).run(timeout=30),
+            lambda: AgentHandle.find("nobody", api_client=client),
+        ):
+            with pytest.raises(ApiException) as caught:
+                attempt()
+            errors.append(caught.value)
+        for error in errors:
+            shown += [str(error), repr(error), repr(pickle.dumps(error))]
+    shown.append(caplog.text)
+    assert "s3cret" not in "".join(shown)
+    assert all("s3cret" not in word for error in errors for word in decoded(error))
+
+
+def decoded(error: ApiException) -> list[str]:
+    """What the error's token says, in the clear."""
+    import base64
+
+    token = getattr(error, "token", "")
+    return [base64.urlsafe_b64decode(token.split(".")[1] + "==").decode()] if token else []
