@@ -22,6 +22,7 @@ from typing_extensions import Self
 from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1.exceptions import (
     ApiException,
+    ApiValueError,
     EventTooLarge,
     ResponseDecodeError,
     RunWaitTimeout,
@@ -51,6 +52,7 @@ _EMPTY_STREAMS = 5  # in a row, after which the run is polled
 _REFUSALS = 5  # 5xx in a row, after which the run is polled
 _EMPTY_PAUSE = 0.1  # seconds after the first empty stream; doubles
 _ANSWER_EVERY = 1.0  # seconds between two looks whether an interrupt was answered
+_BEYOND = 0.2  # seconds that a silent stream outlives the wait for an event
 _CONNECT = 10.0  # seconds to connect, at most
 _REFUSES = frozenset((401, 403))  # what polling would be refused with as well
 
@@ -148,6 +150,13 @@ class RunEvents(Iterator[RunEvent]):
         return None if self.ended_by in (None, "gone") else self._memory.complete
 
     def __next__(self) -> RunEvent:
+        try:
+            return self._next()
+        except RunGone:
+            self._end("gone")
+            raise
+
+    def _next(self) -> RunEvent:
         patience: Patience | None = None
         if self._timeout is not None:
             patience = Patience(self._timeout, self._closing)
@@ -175,9 +184,9 @@ class RunEvents(Iterator[RunEvent]):
                 self._look_aside()
                 if patience is not None and patience.deadline.expired and not self._over:
                     raise self._too_late(patience, "no event came") from None
-            except RunGone:
-                self._end("gone")
-                raise
+            except ApiValueError:
+                if not self._closing.is_set():
+                    raise  # else `close` was quicker than the first look at the stream
             except EventTooLarge:
                 self._over = True
                 raise
@@ -306,7 +315,8 @@ class RunEvents(Iterator[RunEvent]):
     def _open(self, patience: Patience) -> EventStream[RunOutputStream]:
         limits = None
         if self._timeout is not None:
-            limits = patience.limit(_CONNECT), patience.limit(self._timeout)
+            # A little more than there is, so that a wait for an event leaves the stream alive.
+            limits = patience.limit(_CONNECT), patience.limit(self._timeout) + _BEYOND
         headers = None
         if self._memory.last_id:
             # As EventSource does: in UTF-8, each byte a character of the header.
@@ -337,7 +347,7 @@ class RunEvents(Iterator[RunEvent]):
     def _survive(self, error: ApiException, patience: Patience) -> None:
         if not is_passing(error):
             raise error
-        if not patience.survive(error):
+        if not patience.survive(error) and not self._closing.is_set():
             raise self._too_late(patience, f"no event came: {error}") from error
 
     def _too_late(self, patience: Patience, what: str) -> RunWaitTimeout:
@@ -377,7 +387,6 @@ class RunEvents(Iterator[RunEvent]):
                 link.ask(lambda: link.runs.get_run(link.run_id, _request_timeout=_ONE_LOOK))
             ).status
         except RunGone:
-            self._end("gone")
             raise
         except ApiException:
             return  # the stream is alive, which is more than this says

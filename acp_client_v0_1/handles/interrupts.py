@@ -151,26 +151,28 @@ def _send(
             raise link.gone() from error
         except ApiException as error:
             failure = error
-        if isinstance(failure, ConflictException):
-            if _has_moved(link, question, patience):
-                if lost:
-                    return  # by the answer whose response was lost
-                raise _stale(link) from failure
-            # The thread is busy with another run, which ends.
-        elif not is_unsent(failure):
-            if not is_passing(failure) and not isinstance(failure, ResponseDecodeError):
-                raise failure
-            if _arrived(link, question, patience):
-                return
-            lost += 1
-            if lost == 2 or patience.deadline.expired:
-                raise ResumeAmbiguous(
-                    run_id=link.run_id, token=link.token(), times=lost, why=str(failure)
-                ) from failure
-            continue
-        if not patience.survive(failure, passing=True):
-            words = f"run {link.run_id} could not be answered: {failure}"
-            raise link.too_late(patience.elapsed, words) from failure
+        conflict = isinstance(failure, ConflictException)
+        if conflict or is_unsent(failure):
+            moved = conflict and _has_moved(link, question, patience)
+            if not moved:  # after a 409: its thread is busy with another run, which ends
+                if not patience.survive(failure, passing=True):
+                    words = f"run {link.run_id} could not be answered: {failure}"
+                    raise link.too_late(patience.elapsed, words) from failure
+                moved = _has_moved(link, question, patience)
+            if not moved:
+                continue
+            if lost:
+                return  # by the answer whose response was lost
+            raise _stale(link) from failure
+        if not is_passing(failure) and not isinstance(failure, ResponseDecodeError):
+            raise failure
+        if _arrived(link, question, patience):
+            return
+        lost += 1
+        if lost == 2 or patience.deadline.expired:
+            raise ResumeAmbiguous(
+                run_id=link.run_id, token=link.token(), times=lost, why=str(failure)
+            ) from failure
 
 
 def _has_moved(link: RunLink, question: PendingInterrupt, patience: Patience) -> bool:

@@ -201,7 +201,7 @@ def test_a_server_that_does_not_search(monkeypatch: pytest.MonkeyPatch) -> None:
         SocketServer(handler=serve_each(answer)) as server,
         ApiClient(Configuration(host=server.url)) as client,
     ):
-        with pytest.raises(RunStartAmbiguous, match="the search for it failed: .*405") as caught:
+        with pytest.raises(RunStartAmbiguous, match=r"the search for it failed: .*405") as caught:
             AgentHandle("a", client).start()
         assert not caught.value.searched
         assert [request.path for request in server.requests].count("/runs") == 1

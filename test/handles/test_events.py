@@ -1,0 +1,550 @@
+"""A run followed over everything that breaks; updates, requests and gaps are counted."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from support.socket_server import CLOSE, STALL, SocketServer, chunk, head, response, serve_each
+
+from acp_client_v0_1 import (
+    AgentHandle,
+    ApiClient,
+    ApiTypeError,
+    ApiValueError,
+    Configuration,
+    EventTooLarge,
+    RunEvent,
+    RunEvents,
+    RunGone,
+    RunHandle,
+    RunsApi,
+    RunWaitTimeout,
+    StreamDecodeError,
+    StreamGap,
+)
+from acp_client_v0_1.handles import events as events_module
+from acp_client_v0_1.testing import Fault, Interrupt, LocalServer, Quirks
+
+STREAM = "/runs/*/stream"
+
+
+def numbers(events: RunEvents) -> list[int | None]:
+    """The numbers of the counter's updates; None for an event that is no update."""
+    return [event.update["count"] if event.update else None for event in events]
+
+
+def cut(after: int, how: Any = "close") -> Fault:
+    return Fault(path=STREAM, cut=how, after_events=after)
+
+
+def streams(server: LocalServer) -> list[str]:
+    """The cursors of the streams that were asked for."""
+    return [
+        request.headers.get("last-event-id", "")
+        for request in server.requests
+        if request.path.endswith("/stream")
+    ]
+
+
+def test_updates_and_then_the_end(server: LocalServer, counter: AgentHandle) -> None:
+    run = counter.start({"count": 3, "interval": 0.05}, streaming="custom")
+    with run.events() as events:
+        first = next(events)
+        assert isinstance(first, RunEvent)
+        assert (first.id, first.update, first.result, first.gap) == (
+            "1",
+            {"count": 1, "of": 3},
+            None,
+            None,
+        )
+        assert events.complete is None
+        assert numbers(events) == [2, 3]
+    assert (events.complete, events.gaps, events.ended_by) == (True, [], "success")
+    assert events.last_event_id == "3"
+    assert repr(events) == f"<RunEvents of {run.run_id}, last id '3', ended by success>"
+    assert list(events) == []
+    assert len(streams(server)) == 1
+
+
+def test_mode_result(counter: AgentHandle) -> None:
+    run = counter.start({"count": 3, "interval": 0.05}, streaming="result")
+    events = run.events()
+    results = [event.result for event in events]
+    assert results[-1] == {"count": 3, "of": 3} == run.result(timeout=30)
+    assert all(result is not None for result in results)
+    assert (events.complete, events.gaps) == (True, [])
+
+
+def test_mode_result_over_cuts_has_no_gaps(server: LocalServer, counter: AgentHandle) -> None:
+    server.faults.add(cut(1), cut(1))
+    run = counter.start({"count": 4, "interval": 0.2}, streaming="result")
+    events = run.events()
+    *_, last = events
+    assert last.result == {"count": 4, "of": 4}
+    assert (events.complete, events.gaps) == (True, [])
+
+
+def test_five_cuts_and_every_update_once(server: LocalServer, counter: AgentHandle) -> None:
+    server.faults.add(cut(2, "end"), cut(1, "reset"), cut(1), cut(3), cut(1))
+    run = counter.start({"count": 10, "interval": 0.1}, streaming="custom")
+    events = run.events()
+    assert numbers(events) == list(range(1, 11))
+    assert (events.complete, events.gaps) == (True, [])
+    assert streams(server) == ["", "2", "3", "4", "7", "8"]
+
+
+@pytest.mark.parametrize("ids", ["connection", "none", "opaque"])
+def test_cuts_at_servers_with_other_ids(ids: Any) -> None:
+    """They replay, so every update comes once; words and missing ids leave it open if all did."""
+    with (
+        LocalServer(quirks=Quirks(event_ids=ids)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        server.faults.add(cut(2), cut(3 if ids == "opaque" else 5))
+        counter = AgentHandle.find("counter", api_client=client)
+        run = counter.start({"count": 8, "interval": 0.05}, streaming="custom")
+        events = run.events()
+        assert numbers(events) == list(range(1, 9))
+        assert events.complete is (True if ids == "connection" else None)
+
+
+def test_ids_that_restart_without_replay_are_a_gap_and_it_goes_on() -> None:
+    quirks = Quirks(event_ids="connection", replay=False)
+    with (
+        LocalServer(quirks=quirks) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        server.faults.add(cut(2))
+        counter = AgentHandle.find("counter", api_client=client)
+        run = counter.start({"count": 20, "interval": 0.1}, streaming="custom")
+        events = run.events()
+        assert [next(events).id, next(events).id] == ["1", "2"]
+        with pytest.raises(StreamGap) as caught:
+            next(events)
+        gap = caught.value
+        assert (gap.kind, gap.missing, gap.last_event_id) == ("cursor-ignored", None, "2")
+        assert "the server began its event ids anew" in str(gap)
+        assert 'on_gap="mark"' in str(gap)
+        rest = list(events)
+        assert rest[0].gap is gap
+        assert rest[-1].update == {"count": 20, "of": 20}
+        assert events.complete is False
+        assert events.gaps == [gap]
+        again = pickle.loads(pickle.dumps(gap))
+        assert (again.kind, again.run_id, again.token) == (gap.kind, run.run_id, gap.token)
+
+
+def sse(*updates: tuple[str, Any], run_id: str = "r") -> bytes:
+    """Events of mode custom, each in a chunk."""
+    return b"".join(
+        chunk(
+            f"id: {event_id}\nevent: agent_event\ndata: ".encode()
+            + json.dumps(
+                {"type": "custom", "run_id": run_id, "status": "pending", "update": update}
+            ).encode()
+            + b"\n\n"
+        )
+        for event_id, update in updates
+    )
+
+
+STREAMING = head(content_type="text/event-stream", transfer_encoding="chunked")
+
+
+def run_json(status: str) -> bytes:
+    times = {"created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:01Z"}
+    creation = {"agent_id": "a", "streaming": "custom"}
+    run = {"run_id": "r", "agent_id": "a", "creation": creation, "status": status, **times}
+    return response(json.dumps(run).encode())
+
+
+class Scripted:
+    """A server whose n-th stream is scripted, and whose run is pending until they are over."""
+
+    def __init__(self, *answers: Any, at_the_end: str = "success") -> None:
+        self.answers = list(answers)
+        self.at_the_end = at_the_end
+        self.opened = 0
+        self.server = SocketServer(handler=serve_each(self.answer))
+
+    def answer(self, request: Any) -> Any:
+        if request.path.endswith("/stream"):
+            self.opened += 1
+            return self.answers[min(self.opened, len(self.answers)) - 1]
+        if request.path.endswith("/output"):
+            if self.at_the_end == "pending":
+                return [0.2, response(status=204, content_type="")]
+            result = {"type": "result", "run_id": "r", "status": "success", "result": {"ok": 1}}
+            return response(json.dumps(result).encode())
+        return run_json(self.at_the_end if self.opened >= len(self.answers) else "pending")
+
+    def __enter__(self) -> Scripted:
+        self.server.__enter__()
+        self.client = ApiClient(Configuration(host=self.server.url))
+        self.run = RunHandle("r", self.client)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.client.close()
+        self.server.__exit__(*exc_info)
+
+
+def test_a_jump_is_a_loss_with_its_number() -> None:
+    first = [STREAMING + sse(("1", 1), ("2", 2)), CLOSE]
+    second = STREAMING + sse(("6", 6)) + chunk(b"")
+    updates = [{"n": n} for n in (1, 2, 6)]
+    first = [STREAMING + sse(("1", updates[0]), ("2", updates[1])), CLOSE]
+    second = STREAMING + sse(("6", updates[2])) + chunk(b"")
+    with Scripted(first, second) as scripted:
+        events = scripted.run.events()
+        assert [next(events).update, next(events).update] == updates[:2]
+        with pytest.raises(StreamGap, match=r"after event '2': 3 updates are lost; iterate on"):
+            next(events)
+        # What was not handed out yet is not what a token goes on after.
+        assert scripted.run._link.last_event_id == "2"
+        assert [event.update for event in events] == updates[2:]
+        assert (events.complete, events.last_event_id) == (False, "6")
+    with Scripted(first, second) as scripted:
+        events = scripted.run.events(on_gap="mark")
+        marked = list(events)
+        assert [event.update for event in marked] == updates
+        gap = marked[2].gap
+        assert gap is not None
+        assert (gap.kind, gap.missing, marked[1].gap) == ("lost", 3, None)
+
+
+def test_a_gap_that_is_not_known_is_marked_and_not_raised() -> None:
+    first = [STREAMING + sse(("a", {"n": 1})), CLOSE]
+    second = STREAMING + sse(("b", {"n": 2})) + chunk(b"")
+    with Scripted(first, second) as scripted:
+        events = scripted.run.events()
+        _, after = events
+        assert after.gap is not None
+        assert after.gap.kind == "unknown"
+        assert "cannot be known from the event ids" in str(after.gap)
+        assert events.complete is None
+
+
+def test_an_empty_end_after_a_cut_leaves_it_open() -> None:
+    first = [STREAMING + sse(("1", {"n": 1})), CLOSE]
+    with Scripted(first, STREAMING + chunk(b"")) as scripted:
+        events = scripted.run.events()
+        assert [event.id for event in events] == ["1"]
+        assert (events.complete, events.ended_by) == (None, "success")
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
+def test_a_stream_that_is_refused_is_opened_again(
+    server: LocalServer, counter: AgentHandle, status: int
+) -> None:
+    server.faults.add(Fault(path=STREAM, status=status, times=2, retry_after=0))
+    run = counter.start({"count": 2, "interval": 0.3}, streaming="custom")
+    events = run.events()
+    assert numbers(events) == [1, 2]
+    assert events.complete is True
+    assert len(streams(server)) == 3
+
+
+def test_retry_after_is_honoured(server: LocalServer, counter: AgentHandle) -> None:
+    server.faults.add(Fault(path=STREAM, status=503, retry_after=1))
+    run = counter.start({"count": 1}, streaming="custom")
+    assert numbers(run.events()) == [1]
+    first, second = (r.time for r in server.requests if r.path.endswith("/stream"))
+    assert second - first >= 1
+
+
+def test_a_permanent_5xx_is_polled_after_five_tries(
+    server: LocalServer, counter: AgentHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from acp_client_v0_1.handles import _patience
+
+    monkeypatch.setattr(_patience, "_FIRST_PAUSE", 0.01)
+    server.faults.add(Fault(path=STREAM, status=500, times=None))
+    run = counter.start({"count": 8, "interval": 0.1}, streaming="custom")
+    events = run.events()
+    (only,) = events
+    assert only.result == {"count": 8, "of": 8}
+    assert only.update is None
+    assert (events.complete, events.ended_by) == (None, "success")
+    assert len(streams(server)) == 5
+
+
+@pytest.mark.parametrize("status", [204, 404, 405, 422])
+def test_a_run_that_cannot_be_streamed_is_polled(
+    server: LocalServer, counter: AgentHandle, status: int
+) -> None:
+    server.faults.add(Fault(path=STREAM, status=status, times=None))
+    run = counter.start({"count": 3, "interval": 0.2}, streaming="custom")
+    run._link._young_until = 0.0  # a 404 is no read replica's
+    events = run.events()
+    (only,) = events
+    assert only.result == {"count": 3, "of": 3}
+    assert (events.complete, events.ended_by) == (None, "success")
+    assert len(streams(server)) == 1
+
+
+def test_a_404_of_a_read_replica_is_asked_again(server: LocalServer, counter: AgentHandle) -> None:
+    run = counter.start({"count": 2, "interval": 0.1}, streaming="custom")
+    server.faults.add(Fault(path=STREAM, status=404, times=2))
+    assert numbers(run.events()) == [1, 2]
+
+
+def test_what_is_no_event_stream_is_polled(server: LocalServer, counter: AgentHandle) -> None:
+    server.faults.add(Fault(path=STREAM, status=200, body={"no": "stream"}, times=None))
+    run = counter.start({"count": 2, "interval": 0.2}, streaming="custom")
+    assert [event.result for event in run.events()] == [{"count": 2, "of": 2}]
+
+
+def test_a_run_without_streaming_ends_with_its_result(slow: AgentHandle) -> None:
+    events = slow.start({"seconds": 0.2}).events()
+    assert [event.result for event in events] == [{"slept": 0.2}]
+    assert (events.complete, events.ended_by) == (True, "success")
+
+
+@pytest.mark.parametrize("streaming", [None, "custom"])
+def test_a_run_that_fails_ends_the_iteration(failing: AgentHandle, streaming: Any) -> None:
+    for given, status in (({}, "error"), ({"timeout": True}, "timeout")):
+        run = failing.start(given, streaming=streaming)
+        events = run.events()
+        assert list(events) == []
+        assert events.ended_by == status
+
+
+def test_a_stream_that_ends_cleanly_is_opened_again_and_then_polled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(events_module, "_EMPTY_PAUSE", 0.001)
+    empty = STREAMING + chunk(b"")
+    with Scripted(*[empty] * 6, at_the_end="pending") as scripted:
+        events = scripted.run.events(timeout=1)
+        with pytest.raises(RunWaitTimeout, match="the run goes on"):
+            next(events)
+        assert scripted.opened == 6  # once, and five times again
+        scripted.at_the_end = "success"
+        assert [event.result for event in events] == [{"ok": 1}]
+        assert events.complete is None
+
+
+def test_a_clean_end_with_events_is_no_reason_to_poll(
+    server: LocalServer, counter: AgentHandle
+) -> None:
+    server.faults.add(*[cut(1, "end") for _ in range(8)])
+    run = counter.start({"count": 9, "interval": 0.05}, streaming="custom")
+    events = run.events()
+    assert numbers(events) == list(range(1, 10))
+    assert events.complete is True
+
+
+def test_comments_alone_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every 15 s by default, which a test cannot wait for."""
+    assert events_module._LOOK_EVERY == 15.0
+    monkeypatch.setattr(events_module, "_LOOK_EVERY", 0.6)
+    with (
+        LocalServer(quirks=Quirks(comments_after_end=True), ping=0.1) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        counter = AgentHandle.find("counter", api_client=client)
+        run = counter.start({"count": 2, "interval": 0.05}, streaming="custom")
+        began = time.monotonic()
+        events = run.events()
+        assert numbers(events) == [1, 2]
+        assert time.monotonic() - began < 10
+        assert events.ended_by == "success"
+        assert events.complete is True
+        # A caller whose patience for each event is shorter gets there as well.
+        events = run.events(timeout=0.25)
+        seen: list[Any] = []
+        for _ in range(50):
+            try:
+                seen.append(next(events).update)
+            except RunWaitTimeout:
+                continue
+            except StopIteration:
+                break
+        assert len(seen) == 2
+        assert events.ended_by == "success"
+
+
+def test_a_look_that_fails_does_not_end_a_stream(
+    server: LocalServer, counter: AgentHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events_module, "_LOOK_EVERY", 0.1)
+    server.faults.add(Fault(method="GET", path="/runs/*", status=400, times=None))
+    run = counter.start({"count": 2, "interval": 0.6}, streaming="custom")
+    events = run.events()
+    assert [next(events).id, next(events).id] == ["1", "2"]
+
+
+def test_deleted_by_another_while_streaming(counter: AgentHandle, runs: RunsApi) -> None:
+    run = counter.start({"count": 3, "interval": 30}, streaming="custom")
+    events = run.events()
+    next(events)
+    threading.Timer(0.2, runs.delete_run, [run.run_id]).start()
+    run._link._young_until = 0.0
+    with pytest.raises(RunGone, match="it was deleted by somebody, or its server forgot it"):
+        next(events)
+    assert events.ended_by == "gone"
+    assert events.complete is None
+    assert list(events) == []
+
+
+def test_deleted_while_only_comments_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events_module, "_LOOK_EVERY", 0.3)
+
+    def answer(request: Any) -> Any:
+        if request.path.endswith("/stream"):
+            return [STREAMING, *[chunk(b": ping\n\n"), 0.1] * 100, STALL]
+        return response(b'"gone"', status=404)
+
+    with (
+        SocketServer(handler=serve_each(answer)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+        RunHandle("r", client).events() as events,
+    ):
+        with pytest.raises(RunGone):
+            next(events)
+        assert events.ended_by == "gone"
+        assert [request.path for request in server.requests] == ["/runs/r/stream", "/runs/r"]
+
+
+def test_a_server_that_is_away_for_a_while(server: LocalServer, counter: AgentHandle) -> None:
+    run = counter.start({"count": 8, "interval": 0.2}, streaming="custom")
+    events = run.events()
+    assert next(events).id == "1"
+    server.stop()
+    threading.Timer(1.0, server.start).start()
+    assert numbers(events) == list(range(2, 9))
+    assert events.complete is True
+
+
+def test_the_timeout_is_for_each_event(counter: AgentHandle) -> None:
+    run = counter.start({"count": 3, "interval": 0.5}, streaming="custom")
+    events = run.events(timeout=5)
+    assert numbers(events) == [1, 2, 3]
+    run = counter.start({"count": 2, "interval": 1.5}, streaming="custom")
+    events = run.events(timeout=0.6)
+    assert next(events).id == "1"
+    began = time.monotonic()
+    with pytest.raises(RunWaitTimeout, match=r"no event came within 0\.6 s; the run goes on"):
+        next(events)
+    assert time.monotonic() - began < 0.6 + 0.5
+    with pytest.raises(RunWaitTimeout):
+        next(events)
+    assert next(events).id == "2"
+
+
+def test_each_iteration_is_its_own(server: LocalServer, counter: AgentHandle) -> None:
+    run = counter.start({"count": 3, "interval": 0}, streaming="custom")
+    assert numbers(run.events()) == [1, 2, 3]
+    assert numbers(run.events()) == [1, 2, 3]
+    assert numbers(run.events(after="2")) == [3]
+    client = counter.runs.api_client
+    attached = RunHandle.from_token(run.token(), client)
+    assert numbers(attached.events()) == []
+    assert numbers(attached.events(after="")) == [1, 2, 3]
+    server.clear_requests()
+    assert numbers(attached.events(after="1")) == [2, 3]
+    assert streams(server) == ["1"]
+
+
+def test_after_that_the_last_event_gives_nothing_more(counter: AgentHandle) -> None:
+    run = counter.start({"count": 2, "interval": 0}, streaming="custom")
+    run.result(timeout=30)
+    events = run.events(after="2")
+    assert list(events) == []
+    assert events.ended_by == "success"
+
+
+def test_an_interrupt_ends_the_iteration_or_not(server: LocalServer, client: ApiClient) -> None:
+    def agent(input: Any, config: Any, context: Any) -> Any:
+        yield {"count": 1}
+        yield Interrupt("more", {})
+        yield {"count": 2}
+        return {"ok": True}
+
+    handle = AgentHandle(server.register(agent), client)
+    run = handle.start(streaming="custom")
+    events = run.events()
+    assert numbers(events) == [1]
+    assert events.ended_by == "interrupted"
+    through = run.events(through_interrupts=True, timeout=5)
+    assert next(through).id == "1"
+    threading.Timer(0.3, run.resume, [{}]).start()
+    assert numbers(through) == [2]
+    assert (through.ended_by, through.complete) == ("success", True)
+
+
+def test_an_undecodable_event_and_what_comes_after_it() -> None:
+    broken = chunk(b"id: 2\nevent: agent_event\ndata: {no json}\n\n")
+    first = [STREAMING + sse(("1", {"n": 1})) + broken, CLOSE]
+    replay = STREAMING + sse(("1", {"n": 1})) + broken + sse(("3", {"n": 3})) + chunk(b"")
+    with Scripted(first, replay) as scripted:
+        events = scripted.run.events()
+        assert next(events).id == "1"
+        with pytest.raises(StreamDecodeError):
+            next(events)
+        assert [event.id for event in events] == ["3"]  # it was replayed, and is told of once
+        assert events.complete is True
+
+
+def test_an_event_that_is_too_large_ends_the_iteration() -> None:
+    with Scripted(STREAMING + sse(("1", {"n": "x" * 5000})) + chunk(b"")) as scripted:
+        scripted.client.configuration.max_event_bytes = 1000
+        events = scripted.run.events()
+        with pytest.raises(EventTooLarge):
+            next(events)
+        assert list(events) == []
+        assert events.complete is None
+
+
+@pytest.mark.parametrize("what", ["stream", "poll", "pause"])
+def test_close_from_another_thread(server: LocalServer, counter: AgentHandle, what: str) -> None:
+    run = counter.start({"count": 2, "interval": 60}, streaming="custom")
+    events = run.events()
+    next(events)
+    if what == "poll":
+        server.faults.add(Fault(path=STREAM, status=204, times=None))
+    if what == "pause":
+        server.faults.add(Fault(path=STREAM, status=503, retry_after=60, times=None))
+    if what != "stream":
+        events._stream.close()  # type: ignore[union-attr]
+        events._stream = None
+    threading.Timer(0.4, events.close).start()
+    began = time.monotonic()
+    assert list(events) == []
+    assert time.monotonic() - began < 10
+    assert events.ended_by is None
+    assert list(events) == []
+
+
+def test_leaving_early_frees_the_connection(server: LocalServer, counter: AgentHandle) -> None:
+    run = counter.start({"count": 2, "interval": 60}, streaming="custom")
+    with run.events() as events:
+        next(events)
+    counter.runs.api_client.close()
+    deadline = time.monotonic() + 10
+    while server.connections_open and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert server.connections_open == 0
+
+
+def test_bad_arguments(server: LocalServer, client: ApiClient) -> None:
+    run = RunHandle("r", client)
+    with pytest.raises(ApiValueError, match='on_gap must be "raise" or "mark"'):
+        run.events(on_gap="ignore")  # type: ignore[arg-type]
+    with pytest.raises(ApiTypeError, match="after must be a str or None"):
+        run.events(after=7)  # type: ignore[arg-type]
+    assert server.requests == ()
+
+
+def test_an_iterator_like_any_other(counter: AgentHandle) -> None:
+    events = counter.start({"count": 3, "interval": 0}, streaming="custom").events()
+    assert isinstance(events, Iterator)
+    assert iter(events) is events
+    assert len(list(zip(range(2), events, strict=False))) == 2

@@ -1,0 +1,379 @@
+"""Questions of a run: each answered once, whatever happens to the responses; counted."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from acp_client_v0_1 import (
+    AgentHandle,
+    ApiClient,
+    ApiTypeError,
+    ApiValueError,
+    Configuration,
+    InterruptLimit,
+    PendingInterrupt,
+    ResumeAmbiguous,
+    RunGone,
+    RunHandle,
+    RunInterrupted,
+    RunWaitTimeout,
+    StaleInterrupt,
+    ThreadsApi,
+    UnprocessableEntityException,
+)
+from acp_client_v0_1.handles import interrupts
+from acp_client_v0_1.testing import Fault, Interrupt, InterruptSpec, LocalServer, Quirks
+
+Make = Callable[[LocalServer, ApiClient], AgentHandle]
+
+
+def quiz(times: int, same: bool = False, work: float = 0) -> Any:
+    """An agent that asks some times, the same question if asked to, after seconds of work."""
+
+    def agent(input: Any, config: Any, context: Any) -> Iterator[Interrupt]:
+        answers = []
+        for number in range(times):
+            words = "again?" if same else f"question {number}"
+            answer = yield Interrupt("quiz", {"words": words})
+            answers.append(answer["value"])
+            context.sleep(work)
+        return {"answers": answers}  # type: ignore[return-value]
+
+    return agent
+
+
+@pytest.fixture
+def three(server: LocalServer, client: ApiClient) -> AgentHandle:
+    return AgentHandle(server.register(quiz(3), name="three"), client)
+
+
+@pytest.fixture
+def twice(server: LocalServer, client: ApiClient) -> AgentHandle:
+    """Asks the same question twice."""
+    return AgentHandle(server.register(quiz(2, same=True), name="twice"), client)
+
+
+def counting() -> Callable[[PendingInterrupt], dict[str, Any]]:
+    """Answers 0, 1, 2, so that no answer is like another."""
+    given = iter(range(1000))
+    return lambda question: {"value": next(given)}
+
+
+def test_run_answers_each_question(three: AgentHandle, counts: Any) -> None:
+    assert three.run(timeout=30, on_interrupt=counting()) == {"answers": [0, 1, 2]}
+    assert counts.resumes == [{"value": 0}, {"value": 1}, {"value": 2}]
+
+
+def test_a_question_is_what_the_agent_asks(server: LocalServer, client: ApiClient) -> None:
+    schema = {"type": "object", "required": ["value"]}
+    specs = [InterruptSpec("quiz", resume_payload=schema)]
+    agent_id = server.register(quiz(1), name="declared", interrupts=specs)
+    question = next(AgentHandle(agent_id, client).start().interrupts(timeout=30))
+    assert question.type == "quiz"
+    assert question.payload == {"words": "question 0"}
+    assert question.schema == schema
+    server.clear_requests()
+    assert question.schema == schema
+    assert server.requests == ()
+
+
+def test_a_question_without_schema(three: AgentHandle) -> None:
+    assert next(three.start().interrupts()).schema is None
+
+
+def test_iterating_over_the_questions(three: AgentHandle) -> None:
+    run = three.start()
+    for number, question in enumerate(run.interrupts(timeout=30)):
+        assert question.payload == {"words": f"question {number}"}
+        question.answer({"value": -number})
+    assert run.result(timeout=30) == {"answers": [0, -1, -2]}
+
+
+def test_a_question_that_is_not_answered_is_no_loop_without_end(three: AgentHandle) -> None:
+    questions = three.start().interrupts()
+    next(questions)
+    with pytest.raises(RunInterrupted, match="was not answered before the next question"):
+        next(questions)
+
+
+def test_interrupted_while_waiting_for_the_result(approval: AgentHandle) -> None:
+    run = approval.start({"action": "go"})
+    with pytest.raises(RunInterrupted) as caught:
+        run.result(timeout=30)
+    error = caught.value
+    assert error.interrupt.type == "approval"
+    assert "answer it by error.interrupt.answer(body)" in str(error)
+    assert "AgentHandle.run(on_interrupt=)" in str(error)
+    again = pickle.loads(pickle.dumps(error))
+    assert again.interrupt == error.interrupt
+    for use in (lambda: again.interrupt.answer({}), lambda: again.interrupt.schema):
+        with pytest.raises(ApiValueError, match="has no connection to its run: use RunHandle"):
+            use()
+    later = RunHandle.from_token(again.token, approval.runs.api_client)
+    later.resume({"approved": True}, to=again.interrupt)
+    assert run.result(timeout=30)["approved"] is True
+
+
+def test_an_answer_may_be_refused(approval: AgentHandle) -> None:
+    run = approval.start()
+    question = next(run.interrupts())
+    with pytest.raises(UnprocessableEntityException):
+        question.answer({"approved": "perhaps"})
+    with pytest.raises(ApiTypeError, match="body must be a JSON object"):
+        question.answer("yes")  # type: ignore[arg-type]
+    question.answer({"approved": False})
+    assert run.result(timeout=30)["approved"] is False
+
+
+def test_what_the_callback_raises_propagates(three: AgentHandle) -> None:
+    run = three.start()
+
+    def refuse(question: PendingInterrupt) -> dict[str, Any]:
+        raise KeyError("no")
+
+    with pytest.raises(KeyError):
+        run.drive(refuse)
+    assert run.drive(counting(), timeout=30) == {"answers": [0, 1, 2]}  # it stayed interrupted
+
+
+def test_none_from_the_callback_stops(three: AgentHandle, counts: Any) -> None:
+    with pytest.raises(RunInterrupted, match="on_interrupt gave None"):
+        three.run(on_interrupt=lambda question: None)
+    assert counts.resumes == []
+
+
+def test_a_limit_of_questions(three: AgentHandle, counts: Any) -> None:
+    run = three.start()
+    with pytest.raises(InterruptLimit, match=r"asks again after 2 answers.*max_interrupts") as e:
+        run.drive(counting(), max_interrupts=2)
+    assert len(counts.resumes) == 2
+    again = pickle.loads(pickle.dumps(e.value))
+    assert (again.limit, again.run_id, again.token) == (2, run.run_id, run.token())
+
+
+def test_drive_with_events(server: LocalServer, client: ApiClient) -> None:
+    def agent(input: Any, config: Any, context: Any) -> Any:
+        yield {"n": 1}
+        yield {"n": 2}
+        answer = yield Interrupt("more", {})
+        yield {"n": answer["value"]}
+        return {"ok": True}
+
+    run = AgentHandle(server.register(agent), client).start(streaming="custom")
+    updates: list[Any] = []
+    result = run.drive(
+        lambda question: {"value": 3}, on_event=lambda event: updates.append(event.update)
+    )
+    assert result == {"ok": True}
+    assert updates == [{"n": 1}, {"n": 2}, {"n": 3}]
+
+
+def test_the_question_changed_while_the_human_thought(three: AgentHandle, counts: Any) -> None:
+    run = three.start()
+    question = next(run.interrupts())
+    RunHandle(run.run_id, three.runs.api_client).resume({"value": "by another"})
+    while not run.refresh().updated_at > question.updated_at:
+        time.sleep(0.02)
+    with pytest.raises(StaleInterrupt, match=r"asks something else by now.*see RunHandle") as e:
+        question.answer({"value": "late"})
+    assert pickle.loads(pickle.dumps(e.value)).token == e.value.token
+    assert counts.resumes == [{"value": "by another"}]
+
+
+def test_the_same_question_again_is_another_question(twice: AgentHandle, counts: Any) -> None:
+    run = twice.start()
+    question = next(run.interrupts())
+    question.answer({"value": 1})
+    next(run.interrupts(timeout=30))
+    with pytest.raises(StaleInterrupt):
+        question.answer({"value": 2})
+    assert counts.resumes == [{"value": 1}]
+
+
+def test_no_question_is_open(counter: AgentHandle, counts: Any) -> None:
+    run = counter.start({"count": 2, "interval": 0.3})
+    with pytest.raises(StaleInterrupt, match=r"it is pending, and asks nothing"):
+        run.resume({})
+    run.result(timeout=30)
+    with pytest.raises(StaleInterrupt, match=r"it is success, and asks nothing"):
+        run.resume({})
+    assert counts.resumes == []
+    with pytest.raises(RunGone):
+        RunHandle("nobody", counter.runs.api_client).resume({})
+
+
+def test_drive_asks_anew_when_another_was_quicker(three: AgentHandle, counts: Any) -> None:
+    run = three.start()
+    other = RunHandle(run.run_id, three.runs.api_client)
+    asked: list[str] = []
+
+    def slowly(question: PendingInterrupt) -> dict[str, Any]:
+        asked.append(question.payload["words"])
+        if len(asked) == 1:
+            other.resume({"value": "by another"})
+            while other.refresh().updated_at == question.updated_at:
+                time.sleep(0.02)
+        return {"value": len(asked)}
+
+    assert run.drive(slowly, timeout=30) == {"answers": ["by another", 2, 3]}
+    assert asked == ["question 0", "question 1", "question 2"]
+    assert len(counts.resumes) == 3
+
+
+def test_two_drive_one_run_and_each_question_is_answered_once(
+    server: LocalServer, client: ApiClient
+) -> None:
+    # What is answered at once by both, the server tells apart as long as the agent works: ACP 0.1
+    # leaves a window of one round trip for an agent that asks again at once.
+    agent_id = server.register(quiz(6, work=0.2), name="six")
+    run = AgentHandle(agent_id, client).start()
+    results: list[Any] = []
+
+    def drive(name: str) -> None:
+        with ApiClient(Configuration(host=server.url)) as own:
+            handle = RunHandle(run.run_id, own)
+            results.append(
+                handle.drive(
+                    lambda question: {"value": (name, question.payload["words"])}, timeout=30
+                )
+            )
+
+    threads = [threading.Thread(target=drive, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results[0] == results[1]
+    answered = [words for _, words in results[0]["answers"]]
+    assert answered == [f"question {number}" for number in range(6)]
+
+
+@pytest.mark.parametrize("same", [False, True])
+def test_a_resume_whose_response_was_lost(
+    server: LocalServer, client: ApiClient, counts: Any, same: bool
+) -> None:
+    """The next question, even the same again, gets the next answer, and each is used once."""
+    agent = AgentHandle(server.register(quiz(2, same=same), name="two"), client)
+    server.faults.add(
+        Fault(method="POST", path="/runs/*", cut="close", after_wire_bytes=0),
+        Fault(method="POST", path="/runs/*", status=502, late=0.01),
+    )
+    assert agent.run(timeout=30, on_interrupt=counting()) == {"answers": [0, 1]}
+    assert counts.resumes == [{"value": 0}, {"value": 1}]
+
+
+def test_whole_seconds_do_not_mix_up_two_questions() -> None:
+    """Two equal questions within a second would look like one, and get one answer twice."""
+    with (
+        LocalServer(quirks=Quirks(updated_at="seconds")) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        agent = AgentHandle(server.register(quiz(2, same=True), name="two"), client)
+        lost = Fault(method="POST", path="/runs/*", cut="close", after_wire_bytes=0)
+        server.faults.add(lost, lost)
+        began = time.monotonic()
+        assert agent.run(timeout=30, on_interrupt=counting()) == {"answers": [0, 1]}
+        assert time.monotonic() - began > 1.0
+        resumes = [r for r in server.requests if r.method == "POST" and r.path.count("/") == 2]
+        assert len([r for r in resumes if not r.path.endswith("search")]) == 2
+
+
+def test_a_resume_that_did_not_arrive_is_sent_once_more(
+    server: LocalServer, three: AgentHandle, counts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interrupts, "_UNCHANGED", 0.5)
+    server.faults.add(Fault(method="POST", path="/runs/*", cut="close"))
+    assert three.run(timeout=30, on_interrupt=counting()) == {"answers": [0, 1, 2]}
+    assert counts.resumes == [{"value": 0}, {"value": 0}, {"value": 1}, {"value": 2}]
+
+
+def test_a_resume_that_is_lost_twice(
+    server: LocalServer, three: AgentHandle, counts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interrupts, "_UNCHANGED", 0.3)
+    server.faults.add(Fault(method="POST", path="/runs/*", cut="close", times=2))
+    run = three.start()
+    with pytest.raises(ResumeAmbiguous, match=r"which was sent twice.*refresh.* later") as caught:
+        run.drive(counting())
+    assert len(counts.resumes) == 2
+    assert pickle.loads(pickle.dumps(caught.value)).token == run.token()
+    assert run.drive(counting(), timeout=30) == {"answers": [0, 1, 2]}
+
+
+def test_a_resume_without_response_at_the_deadline(server: LocalServer, three: AgentHandle) -> None:
+    server.faults.add(Fault(method="POST", path="/runs/*", cut="stall"))
+    run = three.start()
+    run.output(timeout=30)
+    began = time.monotonic()
+    with pytest.raises(ResumeAmbiguous, match="which was sent once"):
+        run.resume({"value": 1}, timeout=1)
+    assert time.monotonic() - began < 1.5
+
+
+def test_a_resume_is_posted_again_after_429(
+    server: LocalServer, three: AgentHandle, counts: Any
+) -> None:
+    server.faults.add(Fault(method="POST", path="/runs/*", status=429, retry_after=0.2, times=2))
+    assert three.run(timeout=30, on_interrupt=counting()) == {"answers": [0, 1, 2]}
+    assert len(counts.resumes) == 5
+
+
+def test_a_resume_survives_a_server_that_is_away(server: LocalServer, three: AgentHandle) -> None:
+    run = three.start()
+
+    def away(question: PendingInterrupt) -> dict[str, Any]:
+        if question.payload["words"] == "question 1":
+            server.stop()
+            threading.Timer(1.0, server.start).start()
+        return {"value": 1}
+
+    assert run.drive(away, timeout=60) == {"answers": [1, 1, 1]}
+
+
+def test_a_busy_thread_is_waited_for(server: LocalServer, client: ApiClient, counts: Any) -> None:
+    def agent(input: Any, config: Any, context: Any) -> Any:
+        if "seconds" in input:
+            context.sleep(input["seconds"])
+            return {"slept": True}
+        answer = yield Interrupt("quiz", {})
+        return {"answer": answer["value"]}
+
+    handle = AgentHandle(server.register(agent, name="both", thread_state={}), client)
+    thread_id = ThreadsApi(client).create_thread({"agent_id": handle.agent_id}).thread_id
+    run = handle.start(thread_id=thread_id)
+    question = next(run.interrupts())
+    handle.start({"seconds": 0.8}, thread_id=thread_id)
+    question.answer({"value": "in time"})
+    assert run.result(timeout=30) == {"answer": "in time"}
+    assert len(counts.resumes) > 1
+
+
+def test_a_thread_that_stays_busy(server: LocalServer, three: AgentHandle) -> None:
+    run = three.start()
+    run.output(timeout=30)
+    server.faults.add(Fault(method="POST", path="/runs/*", status=409, times=None))
+    began = time.monotonic()
+    with pytest.raises(RunWaitTimeout, match=r"could not be answered.*409"):
+        run.resume({"value": 1}, timeout=0.8)
+    assert time.monotonic() - began < 0.8 + 0.5
+
+
+@pytest.mark.parametrize("same", [False, True])
+def test_409_because_another_has_answered(
+    server: LocalServer, client: ApiClient, counts: Any, same: bool
+) -> None:
+    """Another answers in the round trip between the comparison and the POST."""
+    run = AgentHandle(server.register(quiz(2, same=same), name="two"), client).start()
+    question = next(run.interrupts())
+    # Carried out a moment later, as if it had come from another process.
+    server.faults.add(Fault(method="POST", path="/runs/*", status=409, late=0.05))
+    with pytest.raises(StaleInterrupt, match="was not used"):
+        question.answer({"value": 1})
+    assert counts.resumes == [{"value": 1}]
+    assert run.drive(lambda question: {"value": 2}, timeout=30) == {"answers": [1, 2]}

@@ -1,0 +1,414 @@
+"""A run to hold: waiting, looking, ending, pickling, over whatever a server does."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from typing import Any
+
+import pytest
+from support.socket_server import CLOSE, SocketServer, response, serve_each
+
+from acp_client_v0_1 import (
+    AgentHandle,
+    ApiClient,
+    ApiTypeError,
+    ApiValueError,
+    Configuration,
+    NotFoundException,
+    RunError,
+    RunFailed,
+    RunGone,
+    RunHandle,
+    RunResult,
+    RunsApi,
+    RunStatus,
+    RunWaitTimeout,
+    ServiceException,
+    UnauthorizedException,
+)
+from acp_client_v0_1.testing import AgentError, Fault, LocalServer
+
+GONE = r"is gone: it was deleted by somebody, or its server forgot it .*start a new run"
+
+
+def test_attaching_does_no_io(server: LocalServer, client: ApiClient) -> None:
+    run = RunHandle("run-1", client)
+    assert (run.run_id, run.agent_id, run.thread_id, run.client_token) == ("run-1", "", "", "")
+    assert run.run is None
+    assert repr(run) == "<RunHandle run-1: not asked yet>"
+    assert server.requests == ()
+
+
+def test_looking(server: LocalServer, counter: AgentHandle) -> None:
+    run = counter.start({"count": 2, "interval": 0.3})
+    assert not run.done()
+    assert run.result(timeout=30) == {"count": 2, "of": 2}
+    server.clear_requests()
+    assert run.done()
+    assert len(server.requests) == 1
+    assert run.refresh().status is RunStatus.SUCCESS
+    assert run.agent_id == counter.agent_id
+    assert repr(run) == f"<RunHandle {run.run_id} of agent {counter.agent_id}: success>"
+    assert isinstance(run.output(timeout=0).actual_instance, RunResult)
+
+
+def test_a_handle_of_a_run_that_is_known(
+    server: LocalServer, counter: AgentHandle, runs: RunsApi
+) -> None:
+    run = runs.get_run(counter.start({"count": 1}).run_id)
+    server.clear_requests()
+    handle = RunHandle.of(run, runs.api_client)
+    assert handle.run is run
+    assert handle.agent_id == counter.agent_id
+    assert server.requests == ()
+
+
+def test_a_timeout_of_zero_looks_once(server: LocalServer, slow: AgentHandle) -> None:
+    run = slow.start({"seconds": 30})
+    server.clear_requests()
+    with pytest.raises(RunWaitTimeout):
+        run.result(timeout=0)
+    assert len(server.requests) == 1
+    server.fail_next(503)
+    with pytest.raises(ServiceException):
+        RunHandle(run.run_id, ApiClient(Configuration(host=server.url, retries=0))).result(0)
+
+
+@pytest.mark.parametrize("timeout", [-1, float("nan")])
+def test_a_timeout_below_zero(client: ApiClient, timeout: float) -> None:
+    run = RunHandle("r", client)
+    for call in (run.output, run.result, run.interrupts, lambda t: run.events(timeout=t)):
+        with pytest.raises(ApiValueError, match="timeout must be at least 0 seconds"):
+            call(timeout)
+    with pytest.raises(ApiValueError, match="timeout"):
+        run.drive(lambda question: {}, timeout=timeout)
+    with pytest.raises(ApiTypeError, match="timeout must be a number of seconds"):
+        run.result("60")  # type: ignore[arg-type]
+
+
+def test_progress_and_stop(slow: AgentHandle) -> None:
+    run = slow.start({"seconds": 30})
+    seen: list[RunStatus] = []
+    stop = threading.Event()
+
+    def progress(elapsed: float, status: RunStatus) -> None:
+        seen.append(status)
+        stop.set()
+
+    with pytest.raises(RunWaitTimeout, match=r"was stopped.*the run goes on"):
+        run.result(on_pending=progress, stop=stop)
+    assert seen == [RunStatus.PENDING]
+
+
+def test_a_404_soon_after_its_own_start_is_asked_again(
+    server: LocalServer, counter: AgentHandle
+) -> None:
+    run = counter.start({"count": 1})
+    server.faults.add(Fault(path="/runs/*", method="GET", status=404, times=2))
+    assert run.refresh().run_id == run.run_id
+    server.faults.add(Fault(path="/runs/*/output", status=404, times=2))
+    assert run.result(timeout=30) == {"count": 1, "of": 1}
+
+
+def test_a_404_two_seconds_after_its_own_start_is_the_end(
+    server: LocalServer, counter: AgentHandle
+) -> None:
+    run = counter.start({"count": 1})
+    server.faults.add(Fault(path="/runs/*", method="GET", status=404, times=None))
+    began = time.monotonic()
+    with pytest.raises(RunGone, match=GONE):
+        run.refresh()
+    assert 1.5 < time.monotonic() - began < 6
+
+
+def test_a_404_otherwise_is_the_end_at_once(server: LocalServer, client: ApiClient) -> None:
+    run = RunHandle("nobody", client)
+    for call in (run.refresh, run.done, run.result, run.output, run.cancel):
+        server.clear_requests()
+        with pytest.raises(RunGone, match=GONE) as caught:
+            call()
+        assert len(server.requests) == 1
+        assert isinstance(caught.value.__cause__, NotFoundException)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert RunHandle.from_token(again.token, client).run_id == again.run_id == "nobody"
+    with pytest.raises(RunGone):
+        next(run.interrupts())
+
+
+def test_deleted_by_another_while_blocked(slow: AgentHandle, runs: RunsApi) -> None:
+    run = slow.start({"seconds": 60})
+    threading.Timer(0.5, runs.delete_run, [run.run_id]).start()
+    began = time.monotonic()
+    run._link._young_until = 0.0  # as if it had been started some time ago
+    with pytest.raises(RunGone, match=GONE):
+        run.result(timeout=60)
+    assert time.monotonic() - began < 20
+
+
+def test_forgotten_by_a_server_that_was_restarted(server: LocalServer, slow: AgentHandle) -> None:
+    run = RunHandle(slow.start({"seconds": 60}).run_id, slow.runs.api_client)
+    threading.Timer(0.3, lambda: server.restart(forget=True)).start()
+    with pytest.raises(RunGone, match=GONE):
+        run.result(timeout=60)
+
+
+def test_a_500_while_blocked_and_the_error_afterwards(
+    server: LocalServer, client: ApiClient
+) -> None:
+    def agent(input: Any, config: Any, context: Any) -> Any:
+        context.sleep(0.3)
+        raise AgentError(3, "no luck")
+
+    run = AgentHandle(server.register(agent), client).start()
+    server.faults.add(Fault(path="/runs/*/output", delay=0.4, status=500))
+    with pytest.raises(RunFailed, match="no luck"):
+        run.result(timeout=30)
+
+
+def test_the_status_of_a_failed_run_may_be_unknown(
+    server: LocalServer, failing: AgentHandle
+) -> None:
+    run = failing.start()
+    assert isinstance(run.output(timeout=30).actual_instance, RunError)
+    server.faults.add(Fault(method="GET", path="/runs/*", status=400))
+    with pytest.raises(RunFailed, match="always fails"):
+        run.result()
+
+
+def test_a_server_that_is_away_for_a_while(server: LocalServer, counter: AgentHandle) -> None:
+    run = counter.start({"count": 3, "interval": 0.1})
+    server.stop()
+    threading.Timer(1.5, server.start).start()
+    assert run.result(timeout=60) == {"count": 3, "of": 3}
+
+
+def test_the_deadline_holds_while_the_server_is_away(
+    server: LocalServer, slow: AgentHandle
+) -> None:
+    run = slow.start({"seconds": 60})
+    server.stop()
+    for call in (
+        lambda: run.result(timeout=0.7),
+        lambda: next(run.events(timeout=0.7)),
+        lambda: run.drive(lambda question: {}, timeout=0.7),
+        lambda: next(run.interrupts(timeout=0.7)),
+        lambda: run.resume({}, timeout=0.7),
+    ):
+        began = time.monotonic()
+        with pytest.raises(RunWaitTimeout):
+            call()
+        assert time.monotonic() - began < 0.7 + 0.5
+
+
+def test_the_deadline_holds_while_the_server_says_nothing() -> None:
+    with (
+        SocketServer(["stall"]) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        run = RunHandle("r", client)
+        for call in (
+            lambda: AgentHandle("a", client).run(timeout=0.7),
+            lambda: run.result(timeout=0.7),
+            lambda: next(run.events(timeout=0.7)),
+            lambda: run.drive(lambda question: {}, timeout=0.7),
+            lambda: run.drive(lambda question: {}, on_event=print, timeout=0.7),
+        ):
+            began = time.monotonic()
+            with pytest.raises(Exception, match=r"may have been started|the run goes on"):
+                call()
+            assert time.monotonic() - began < 0.7 + 0.5
+
+
+def test_credentials_that_are_refused_end_it(server: LocalServer, slow: AgentHandle) -> None:
+    run = slow.start({"seconds": 60})
+    for call in (run.refresh, run.result, lambda: next(run.events()), run.cancel):
+        server.fail_next(401)
+        with pytest.raises(UnauthorizedException):
+            call()
+
+
+def test_cancel(slow: AgentHandle, counter: AgentHandle, counts: Any) -> None:
+    run = slow.start({"seconds": 60})
+    assert run.cancel()
+    with pytest.raises(RunGone):
+        run.refresh()
+    done = counter.start({"count": 1})
+    done.result(timeout=30)
+    assert not done.cancel()
+    assert done.result(timeout=30) == {"count": 1, "of": 1}  # which stays
+    assert counts.deletes == 1
+
+
+def test_an_interrupted_run_can_be_cancelled(approval: AgentHandle) -> None:
+    run = approval.start()
+    next(run.interrupts())
+    assert run.cancel()
+
+
+def test_a_cancel_whose_response_was_lost(
+    server: LocalServer, slow: AgentHandle, counts: Any
+) -> None:
+    run = slow.start({"seconds": 60})
+    server.faults.add(Fault(method="DELETE", cut="close", after_wire_bytes=0))
+    assert run.cancel()
+    assert counts.deletes == 1
+
+
+def test_a_cancel_that_was_not_carried_out(
+    server: LocalServer, slow: AgentHandle, counts: Any
+) -> None:
+    run = slow.start({"seconds": 60})
+    server.faults.add(Fault(method="DELETE", cut="close"))
+    assert run.cancel()
+    assert counts.deletes == 2
+    run = slow.start({"seconds": 60})
+    server.faults.add(Fault(method="DELETE", status=500, times=None))
+    with pytest.raises(ServiceException):
+        run.cancel()
+    assert counts.deletes == 4
+
+
+def test_a_run_that_ends_while_it_is_cancelled(server: LocalServer, counter: AgentHandle) -> None:
+    """The look says pending, the response to the DELETE says success; the output is lost."""
+    run = counter.start({"count": 2, "interval": 0.3})
+    server.faults.add(Fault(method="DELETE", delay=0.8))
+    assert not run.cancel()
+
+
+def test_a_delete_without_content() -> None:
+    def answer(request: Any) -> Any:
+        deleted = any(each.method == "DELETE" for each in server.requests)
+        if request.method == "DELETE":
+            return response(status=204, content_type="")
+        return response(b'"no"', status=404) if deleted else response(PENDING)
+
+    with (
+        SocketServer(handler=serve_each(answer)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        assert RunHandle("r", client).cancel()
+
+
+PENDING = (
+    b'{"run_id":"r","agent_id":"a","creation":{"agent_id":"a"},"status":"pending",'
+    b'"created_at":"2026-01-01T00:00:00Z","updated_at":"2026-01-01T00:00:00Z"}'
+)
+
+
+def test_delete(server: LocalServer, counter: AgentHandle, counts: Any) -> None:
+    run = counter.start({"count": 1})
+    run.result(timeout=30)
+    run.delete()
+    with pytest.raises(RunGone):
+        run.result()
+    run.delete()  # it is gone, which was wanted
+    assert counts.deletes == 2
+
+
+def test_a_handle_pickles(server: LocalServer, counter: AgentHandle) -> None:
+    run = counter.start({"count": 2, "interval": 0.2}, client_token="mark")
+    again = pickle.loads(pickle.dumps(run))
+    assert (again.run_id, again.agent_id, again.client_token) == (
+        run.run_id,
+        counter.agent_id,
+        "mark",
+    )
+    assert again.result(timeout=30) == {"count": 2, "of": 2}
+    assert pickle.loads(pickle.dumps(counter)).run({"count": 1}, timeout=30)["count"] == 1
+
+
+def test_a_second_process_attaches_by_token(server: LocalServer, counter: AgentHandle) -> None:
+    run = counter.start({"count": 3, "interval": 0.05}, streaming="custom")
+    with run.events() as events:
+        assert next(events).id == "1"
+    script = (
+        "from acp_client_v0_1 import ApiClient, Configuration, RunHandle\n"
+        "import sys\n"
+        "with ApiClient(Configuration.from_env()) as client:\n"
+        "    run = RunHandle.from_token(sys.argv[1], client)\n"
+        "    print([event.id for event in run.events()], run.result(timeout=30))\n"
+    )
+    outcome = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script, run.token()],
+        env={**os.environ, "ACP_HOST": server.url},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert outcome.stdout.strip() == f"['2', '3'] {run.result(timeout=30)}"
+
+
+def test_nothing_is_owned_at_rest(
+    server: LocalServer, counter: AgentHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No thread, and no connection but those that the client keeps for the next call."""
+    start = threading.Thread.start
+    started_by: list[str] = []
+
+    def noted(thread: threading.Thread) -> None:
+        started_by.extend(frame.filename for frame in traceback.extract_stack())
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", noted)
+    handles = [counter.start({"count": 1}, streaming="custom") for _ in range(5)]
+    followed = [list(handle.events()) for handle in handles]
+    assert [len(events) for events in followed] == [1] * 5
+    assert handles[0].result(timeout=30) == {"count": 1, "of": 1}
+    assert started_by  # by the server's engine
+    assert not [name for name in started_by if "/handles/" in name and "test" not in name]
+    counter.runs.api_client.close()
+    deadline = time.monotonic() + 10
+    while server.connections_open and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert server.connections_open == 0
+
+
+def test_fifty_threads_run_an_agent_at_once(server: LocalServer) -> None:
+    """With the default configuration, whose pool is smaller than that."""
+    together = threading.Barrier(50)
+
+    def agent(input: Any, config: Any, context: Any) -> Any:
+        together.wait(timeout=60)  # no one ends before all have begun
+        return {"ok": True}
+
+    agent_id = server.register(agent, name="together")
+    results: list[Any] = []
+    with ApiClient(Configuration(host=server.url)) as client:
+        handle = AgentHandle(agent_id, client)
+        threads = [
+            threading.Thread(target=lambda: results.append(handle.run(timeout=100)))
+            for _ in range(50)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert results == [{"ok": True}] * 50
+    outputs = [r for r in server.requests if r.path.endswith("/output")]
+    assert len(outputs) == 50  # one long poll each, none of which was refused a connection
+
+
+def test_a_proxy_that_cuts_long_polls(server: LocalServer, counter: AgentHandle) -> None:
+    server.faults.add(Fault(path="/runs/*/output", status=504, times=2))
+    assert counter.run({"count": 1}, timeout=30) == {"count": 1, "of": 1}
+
+
+def test_a_connection_that_breaks(server: LocalServer, counter: AgentHandle) -> None:
+    server.faults.add(Fault(path="/runs/*/output", cut="reset", times=2))
+    assert counter.run({"count": 1}, timeout=30) == {"count": 1, "of": 1}
+
+
+def test_close_is_not_mistaken_for_an_output() -> None:
+    with (
+        SocketServer([CLOSE]) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+        pytest.raises(RunWaitTimeout, match="the last request failed"),
+    ):
+        RunHandle("r", client).result(timeout=0.5)
