@@ -433,7 +433,7 @@ def test_the_timeout_is_for_each_event(counter: AgentHandle) -> None:
     began = time.monotonic()
     with pytest.raises(RunWaitTimeout, match=r"no event came within 0\.6 s; the run goes on"):
         next(events)
-    assert time.monotonic() - began < 0.6 + 0.5
+    assert time.monotonic() - began < 0.6 + 1.5
     with pytest.raises(RunWaitTimeout):
         next(events)
     assert next(events).id == "2"

@@ -313,7 +313,7 @@ def test_a_resume_without_response_at_the_deadline(server: LocalServer, three: A
     began = time.monotonic()
     with pytest.raises(ResumeAmbiguous, match="which was sent once"):
         run.resume({"value": 1}, timeout=1)
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 2.5
 
 
 def test_a_resume_is_posted_again_after_429(
@@ -361,7 +361,7 @@ def test_a_thread_that_stays_busy(server: LocalServer, three: AgentHandle) -> No
     began = time.monotonic()
     with pytest.raises(RunWaitTimeout, match=r"could not be answered.*409"):
         run.resume({"value": 1}, timeout=0.8)
-    assert time.monotonic() - began < 0.8 + 0.5
+    assert time.monotonic() - began < 0.8 + 1.5
 
 
 @pytest.mark.parametrize("same", [False, True])

@@ -203,7 +203,7 @@ def test_the_deadline_holds_while_the_server_is_away(
         began = time.monotonic()
         with pytest.raises(RunWaitTimeout):
             call()
-        assert time.monotonic() - began < 0.7 + 0.5
+        assert time.monotonic() - began < 0.7 + 1.5
 
 
 def test_the_deadline_holds_while_the_server_says_nothing() -> None:
@@ -222,7 +222,7 @@ def test_the_deadline_holds_while_the_server_says_nothing() -> None:
             began = time.monotonic()
             with pytest.raises(Exception, match=r"may have been started|the run goes on"):
                 call()
-            assert time.monotonic() - began < 0.7 + 0.5
+            assert time.monotonic() - began < 0.7 + 1.5
 
 
 def test_credentials_that_are_refused_end_it(server: LocalServer, slow: AgentHandle) -> None:
