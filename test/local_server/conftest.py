@@ -14,7 +14,7 @@ from acp_client_v0_1.testing import LocalServer
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     status: int
     headers: urllib3.HTTPHeaderDict
     body: bytes
@@ -31,19 +31,19 @@ class Caller:
         self.url = url
         self.pool = urllib3.PoolManager(retries=False)
 
-    def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+    def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> Response:
         fields: dict[str, Any] = {"headers": {n.replace("_", "-"): v for n, v in headers.items()}}
         if body is not None:
             fields["body"] = body if isinstance(body, bytes) else json.dumps(body)
             fields["headers"].setdefault("Content-Type", "application/json")
-        answer = self.pool.request(method, self.url + path, redirect=False, timeout=10, **fields)
-        return Answer(answer.status, answer.headers, answer.data)
+        response = self.pool.request(method, self.url + path, redirect=False, timeout=10, **fields)
+        return Response(response.status, response.headers, response.data)
 
     def ok(self, method: str, path: str, body: Any = None) -> Any:
-        answer = self(method, path, body)
-        assert answer.status == 200, (answer.status, answer.body)
-        assert answer.headers["content-type"] == "application/json"
-        return answer.json
+        response = self(method, path, body)
+        assert response.status == 200, (response.status, response.body)
+        assert response.headers["content-type"] == "application/json"
+        return response.json
 
     def run(self, agent_id: str, **creation: Any) -> str:
         run_id: str = self.ok("POST", "/runs", {"agent_id": agent_id, **creation})["run_id"]
@@ -53,9 +53,9 @@ class Caller:
         return self.ok("GET", f"/runs/{run_id}/output?block_timeout=5")
 
     def events(self, run_id: str, **headers: str) -> list[dict[str, Any]]:
-        answer = self("GET", f"/runs/{run_id}/stream", **headers)
-        assert answer.status == 200
-        return [event_fields(block) for block in answer.body.decode().split("\r\n\r\n") if block]
+        response = self("GET", f"/runs/{run_id}/stream", **headers)
+        assert response.status == 200
+        return [event_fields(block) for block in response.body.decode().split("\r\n\r\n") if block]
 
 
 def event_fields(block: str) -> dict[str, Any]:

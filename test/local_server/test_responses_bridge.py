@@ -1,4 +1,4 @@
-"""`responses` answers this client through the bridge."""
+"""`responses` responds to this client through the bridge."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def runs() -> Any:
 
 
 @responses.activate
-def test_a_declared_response_answers(runs: acp.RunsApi) -> None:
+def test_a_declared_response_arrives(runs: acp.RunsApi) -> None:
     responses.get(f"{HOST}/runs/r1", json=RUN, headers={"X-Test": "yes"})
-    answer = runs.get_run_with_http_info("r1")
-    assert answer.data.status == "success"
-    assert answer.headers["X-Test"] == "yes"
+    response = runs.get_run_with_http_info("r1")
+    assert response.data.status == "success"
+    assert response.headers["X-Test"] == "yes"
 
 
 @responses.activate
@@ -68,7 +68,7 @@ def test_no_output_and_errors(runs: acp.RunsApi) -> None:
 
 
 @responses.activate
-def test_the_clients_own_retries_see_each_answer(runs: acp.RunsApi) -> None:
+def test_the_clients_own_retries_see_each_response(runs: acp.RunsApi) -> None:
     responses.get(f"{HOST}/runs/r1", status=503, headers={"Retry-After": "0"})
     responses.get(f"{HOST}/runs/r1", json=RUN)
     assert runs.get_run("r1").run_id == "r1"
@@ -142,6 +142,6 @@ def test_a_mock_of_its_own_works_too(runs: acp.RunsApi) -> None:
         assert runs.delete_run("r1").run_id == "r1"
 
 
-def test_without_an_active_mock_the_server_answers(server: LocalServer) -> None:
+def test_without_an_active_mock_the_server_responds(server: LocalServer) -> None:
     with acp.ApiClient(acp.Configuration(host=server.url)) as client, responses_bridge():
         assert acp.AgentsApi(client).get_agent_by_id(ECHO_AGENT_ID).agent_id == ECHO_AGENT_ID

@@ -52,8 +52,8 @@ def test_without_the_key_nothing_is_done(caller_for: CallerFor) -> None:
 def test_a_header_that_comes_twice_is_no_key(caller_for: CallerFor) -> None:
     with LocalServer(api_key=KEY) as server:
         twice = urllib3.HTTPHeaderDict([KEY, ("x-api-key", "another")])
-        answer = caller_for(server).pool.request("GET", server.url + AGENT, headers=twice)
-        assert answer.status == 401
+        response = caller_for(server).pool.request("GET", server.url + AGENT, headers=twice)
+        assert response.status == 401
 
 
 def test_a_mapping_asks_for_each_of_its_headers(caller_for: CallerFor) -> None:
@@ -90,8 +90,8 @@ def test_everything_is_below_the_base_path(caller_for: CallerFor) -> None:
             "/",
             "/acp/v0",
         ):
-            answer = call("GET", outside)
-            assert (answer.status, answer.json) == (404, f"GET {outside}: Not Found")
+            response = call("GET", outside)
+            assert (response.status, response.json) == (404, f"GET {outside}: Not Found")
 
 
 def test_paths_of_faults_are_those_below_the_base_path(caller_for: CallerFor) -> None:
@@ -204,8 +204,8 @@ def test_a_body_that_grows_too_large_is_refused_and_not_kept(
         # All of it is read, so that the response is not lost in a reset.
         pieces = (b"x" * 10_000 for _ in range(300))
         headers = {"Content-Type": "application/json"}
-        answer = call.pool.request("POST", call.url + "/runs", body=pieces, headers=headers)
-        assert answer.status == 413
+        response = call.pool.request("POST", call.url + "/runs", body=pieces, headers=headers)
+        assert response.status == 413
         assert server.requests == ()
         largest = json.dumps({"agent_id": "x", "input": {"text": ""}}).encode()
         largest = largest.replace(b'""', b'"%s"' % (b"x" * (100_000 - len(largest))))

@@ -96,7 +96,7 @@ def led_to_what_exists(case: Any, known: dict[str, list[str]], turn: int) -> Non
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def test_every_answer_fits_the_contract(
+def test_every_response_fits_the_contract(
     case: Any, server: LocalServer, known: dict[str, list[str]]
 ) -> None:
     led_to_what_exists(case, known, len(server.requests))

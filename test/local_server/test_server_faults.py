@@ -58,13 +58,13 @@ def wire(server: LocalServer) -> Iterator[Wire]:
     connection.socket.close()
 
 
-class TestAnswers:
-    def test_a_status_instead_of_the_answer(self, server: LocalServer, call: Any) -> None:
+class TestResponses:
+    def test_a_status_instead_of_the_response(self, server: LocalServer, call: Any) -> None:
         server.fail_next(503, retry_after=2)
-        answer = call("POST", "/runs", {"agent_id": ECHO_AGENT_ID})
-        assert (answer.status, answer.json) == (503, "Service Unavailable")
-        assert answer.headers["retry-after"] == "2"
-        # Nothing was done, and the next answer is the server's own.
+        response = call("POST", "/runs", {"agent_id": ECHO_AGENT_ID})
+        assert (response.status, response.json) == (503, "Service Unavailable")
+        assert response.headers["retry-after"] == "2"
+        # Nothing was done, and the next response is the server's own.
         assert call.ok("POST", "/runs/search", {}) == []
 
     @pytest.mark.parametrize(
@@ -85,16 +85,16 @@ class TestAnswers:
         self, server: LocalServer, call: Any, fault: Fault, body: bytes, content_type: str | None
     ) -> None:
         server.faults.add(fault)
-        answer = call("GET", "/runs/x")
-        assert (answer.status, answer.body) == (fault.status, body)
-        assert answer.headers.get("content-type") == content_type
+        response = call("GET", "/runs/x")
+        assert (response.status, response.body) == (fault.status, body)
+        assert response.headers.get("content-type") == content_type
 
     @pytest.mark.parametrize("status", [204, 304])
     def test_a_status_that_has_no_body(self, server: LocalServer, call: Any, status: int) -> None:
         server.fail_next(status)
-        answer = call("GET", "/runs/x")
-        assert (answer.status, answer.body) == (status, b"")
-        assert "content-length" not in answer.headers
+        response = call("GET", "/runs/x")
+        assert (response.status, response.body) == (status, b"")
+        assert "content-length" not in response.headers
 
     def test_a_redirect(self, server: LocalServer, call: Any) -> None:
         server.faults.add(Fault(redirect="/elsewhere"), Fault(redirect="/x", status=303))
@@ -171,7 +171,7 @@ class TestBreaks:
         assert b"content-length: " in head
         assert body == b'"no run has'[:count]
 
-    def test_in_the_middle_of_a_static_answer(self, server: LocalServer, wire: Wire) -> None:
+    def test_in_the_middle_of_a_static_response(self, server: LocalServer, wire: Wire) -> None:
         fault = Fault(status=500, body=b"x" * 100, cut="close", after_body_bytes=7)
         server.faults.add(fault)
         wire.send("GET", "/runs/x")
@@ -179,14 +179,14 @@ class TestBreaks:
         assert b"content-length: 100" in head
         assert body == b"x" * 7
 
-    def test_the_bytes_of_the_next_answer_are_not_counted(self, server: LocalServer) -> None:
+    def test_the_bytes_of_the_next_response_are_not_counted(self, server: LocalServer) -> None:
         parts = urlsplit(server.url)
         connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=5)
         server.faults.add(Fault(cut="close", after_wire_bytes=500))
         for _ in range(6):
             connection.request("GET", "/runs/x")
-            answer = connection.getresponse()
-            assert (answer.status, answer.read()[:7]) == (404, b'"no run')
+            response = connection.getresponse()
+            assert (response.status, response.read()[:7]) == (404, b'"no run')
         connection.close()
         assert server.connections_accepted == 1
 
@@ -199,10 +199,12 @@ class TestBreaks:
         run_id = call.run(COUNTER_AGENT_ID, input={"interval": 0}, streaming="custom")
         call.output(run_id)
         server.faults.add(Fault(cut=cut, after_events=2))
-        answer = call.pool.request("GET", f"{call.url}/runs/{run_id}/stream", preload_content=False)
+        response = call.pool.request(
+            "GET", f"{call.url}/runs/{run_id}/stream", preload_content=False
+        )
         received = b""
         with pytest.raises(urllib3.exceptions.ProtocolError):
-            while piece := answer.read1():
+            while piece := response.read1():
                 received += piece
         assert received.count(b"data: ") <= 2 if cut == "reset" else received.count(b"data: ") == 2
         assert [event["id"] for event in call.events(run_id)] == ["1", "2", "3"]
@@ -259,9 +261,9 @@ class TestBreaks:
         server.fail_next(500, times=2)
         for status in (500, 500, 404):
             connection.request("GET", "/runs/x")
-            answer = connection.getresponse()
-            answer.read()
-            assert answer.status == status
+            response = connection.getresponse()
+            response.read()
+            assert response.status == status
         connection.close()
         assert server.connections_accepted == 1
 

@@ -143,8 +143,8 @@ def test_it_speaks_tls() -> None:
     authority.configure_trust(trusting)
     with LocalServer(tls=context) as server, urllib3.PoolManager(ssl_context=trusting) as pool:
         assert server.url.startswith("https://127.0.0.1:")
-        answer = pool.request("POST", f"{server.url}/runs/search", json={}, timeout=5)
-        assert answer.json() == []
+        response = pool.request("POST", f"{server.url}/runs/search", json={}, timeout=5)
+        assert response.json() == []
 
 
 def test_it_listens_at_ipv6(caller_for: Callable[[LocalServer], Any]) -> None:
@@ -204,8 +204,8 @@ def test_the_shell_command_serves_until_ctrl_c() -> None:
         for agent in BUILTIN_AGENTS:
             assert any(agent.agent_id in line and agent.name in line for line in listed)
         with urllib3.PoolManager() as pool:
-            answer = pool.request("GET", f"{url[1]}/agents/{ECHO_AGENT_ID}", timeout=5)
-        assert answer.status == 200
+            response = pool.request("GET", f"{url[1]}/agents/{ECHO_AGENT_ID}", timeout=5)
+        assert response.status == 200
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     finally:

@@ -179,19 +179,19 @@ def test_a_stream_that_sends_comments_after_its_run_is_over(serve: Any) -> None:
     with serve(comments_after_end=True) as call:
         run_id = finished(call)
         for last_event_id, events in (("", 3), ("3", 0)):
-            answer = call.pool.request(
+            response = call.pool.request(
                 "GET",
                 f"{call.url}/runs/{run_id}/stream",
                 headers={"Last-Event-ID": last_event_id},
                 preload_content=False,
                 timeout=5,
             )
-            assert answer.status == 200
+            assert response.status == 200
             body = b""
             while body.count(b": ping") < 3:
-                body += answer.read1()
+                body += response.read1()
             assert body.count(b"data: ") == events
-            answer.close()
+            response.close()
         unstreamed = call.run(ECHO_AGENT_ID)
         assert call("GET", f"/runs/{unstreamed}/stream").status == 204
 
@@ -200,10 +200,10 @@ def test_deletion_ends_even_a_stream_of_comments(serve: Any) -> None:
     with serve(comments_after_end=True) as call:
         run_id = finished(call)
         url = f"{call.url}/runs/{run_id}/stream"
-        answer = call.pool.request("GET", url, preload_content=False, timeout=5)
-        answer.read1()
+        response = call.pool.request("GET", url, preload_content=False, timeout=5)
+        response.read1()
         call.ok("DELETE", f"/runs/{run_id}")
-        answer.read()
+        response.read()
 
 
 def test_the_defaults_are_no_quirks(server: LocalServer, call: Any) -> None:

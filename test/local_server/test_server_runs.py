@@ -95,23 +95,23 @@ def test_only_an_interrupted_run_is_resumed_and_only_with_what_it_asked_for(call
 def test_without_block_timeout_a_pending_run_has_no_output(call: Any) -> None:
     run_id = call.run(SLOW_AGENT_ID, input={"seconds": 30})
     for query in ("", "?block_timeout=0"):
-        answer = call("GET", f"/runs/{run_id}/output{query}")
-        assert (answer.status, answer.body) == (204, b"")
+        response = call("GET", f"/runs/{run_id}/output{query}")
+        assert (response.status, response.body) == (204, b"")
 
 
 def test_a_blocked_output_ends_empty_after_its_time(call: Any) -> None:
     run_id = call.run(SLOW_AGENT_ID, input={"seconds": 30})
     began = time.monotonic()
-    answer = call("GET", f"/runs/{run_id}/output?block_timeout=1")
-    assert (answer.status, answer.body) == (204, b"")
+    response = call("GET", f"/runs/{run_id}/output?block_timeout=1")
+    assert (response.status, response.body) == (204, b"")
     assert 0.95 <= time.monotonic() - began < 5
 
 
 def test_a_blocked_output_ends_when_the_run_does(call: Any) -> None:
     began = time.monotonic()
     run_id = call.run(SLOW_AGENT_ID, input={"seconds": 0.3})
-    answer = call.ok("GET", f"/runs/{run_id}/output?block_timeout=99999999999999999999")
-    assert answer["result"] == {"slept": 0.3}
+    response = call.ok("GET", f"/runs/{run_id}/output?block_timeout=99999999999999999999")
+    assert response["result"] == {"slept": 0.3}
     assert 0.3 <= time.monotonic() - began < 5
 
 
@@ -119,14 +119,14 @@ def test_deleting_a_running_run_cancels_it_and_ends_who_waits(
     server: LocalServer, call: Any
 ) -> None:
     run_id = call.run(SLOW_AGENT_ID, input={"seconds": 30})
-    answers: list[Any] = []
+    responses: list[Any] = []
     path = f"/runs/{run_id}/output?block_timeout=20"
-    waiter = threading.Thread(target=lambda: answers.append(call("GET", path)))
+    waiter = threading.Thread(target=lambda: responses.append(call("GET", path)))
     waiter.start()
     assert eventually(lambda: len(server.requests) == 2, 5)
     assert call.ok("DELETE", f"/runs/{run_id}")["status"] == "pending"
     waiter.join(5)
-    assert answers[0].status == 404
+    assert responses[0].status == 404
     assert call("GET", f"/runs/{run_id}").status == 404
     assert eventually(lambda: not any(run_id in thread.name for thread in threading.enumerate()), 5)
 
@@ -160,11 +160,11 @@ def test_deleting_an_interrupted_run_forgets_it(call: Any) -> None:
     ],
 )
 def test_an_unknown_id_is_404_and_named(call: Any, method: str, path: str, body: Any) -> None:
-    answer = call(method, path.replace("{id}", "no-such-id"), body)
-    assert answer.status == 404
-    assert answer.headers["content-type"] == "application/json"
-    assert isinstance(answer.json, str)
-    assert ("{id}" if body else "no-such-id") in answer.json
+    response = call(method, path.replace("{id}", "no-such-id"), body)
+    assert response.status == 404
+    assert response.headers["content-type"] == "application/json"
+    assert isinstance(response.json, str)
+    assert ("{id}" if body else "no-such-id") in response.json
 
 
 @pytest.mark.parametrize(
@@ -185,12 +185,12 @@ def test_an_unknown_id_is_404_and_named(call: Any, method: str, path: str, body:
         ("OPTIONS", "/runs", 405),
     ],
 )
-def test_unknown_routes_answer_with_a_json_string_too(
+def test_unknown_routes_respond_with_a_json_string_too(
     call: Any, method: str, path: str, status: int
 ) -> None:
-    answer = call(method, path)
-    assert answer.status == status
-    assert isinstance(answer.json, str)
+    response = call(method, path)
+    assert response.status == status
+    assert isinstance(response.json, str)
 
 
 def test_405_names_what_is_allowed(call: Any) -> None:

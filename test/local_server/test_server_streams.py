@@ -46,12 +46,12 @@ def test_mode_result_sends_partial_results_and_the_final_one(call: Any) -> None:
     assert payloads[-1] == call.output(run_id)
 
 
-def test_the_answer_is_an_event_stream(call: Any) -> None:
+def test_the_response_is_an_event_stream(call: Any) -> None:
     run_id = call.run(ECHO_AGENT_ID, streaming="result")
     call.output(run_id)
-    answer = call("GET", f"/runs/{run_id}/stream")
-    assert answer.headers["content-type"].startswith("text/event-stream")
-    assert answer.headers["cache-control"] == "no-store"
+    response = call("GET", f"/runs/{run_id}/stream")
+    assert response.headers["content-type"].startswith("text/event-stream")
+    assert response.headers["cache-control"] == "no-store"
 
 
 def test_replay_starts_after_the_last_event_id(call: Any) -> None:
@@ -62,11 +62,11 @@ def test_replay_starts_after_the_last_event_id(call: Any) -> None:
     # No event of this run has such an id: nothing is known to have arrived.
     for unknown in ("99", "-1", "x", "1" * 30, ""):
         assert call.events(run_id, Last_Event_ID=unknown) == everything
-    answer = call("GET", f"/runs/{run_id}/stream", Last_Event_ID="3")
-    assert (answer.status, answer.body) == (204, b"")
+    response = call("GET", f"/runs/{run_id}/stream", Last_Event_ID="3")
+    assert (response.status, response.body) == (204, b"")
 
 
-def test_where_there_is_nothing_to_stream_the_answer_is_204(call: Any) -> None:
+def test_where_there_is_nothing_to_stream_the_response_is_204(call: Any) -> None:
     unstreamed = call.run(SLOW_AGENT_ID, input={"seconds": 30})
     failed = call.run(FAILING_AGENT_ID, streaming="result")
     asking = call.run(APPROVAL_AGENT_ID, streaming="result")
@@ -101,22 +101,22 @@ def test_events_leave_when_they_happen_and_the_end_follows(
     call = caller_for(server)
     run_id = call.run(server.register(stepwise), streaming="custom")
     url = f"{server.url}/runs/{run_id}/stream"
-    answer = call.pool.request("GET", url, preload_content=False, timeout=5)
+    response = call.pool.request("GET", url, preload_content=False, timeout=5)
     for number in range(3):
         step.release()
-        event = answer.read1().decode()
+        event = response.read1().decode()
         assert f'"step":{number}' in event and event.endswith("\r\n\r\n")
     step.release()
-    assert answer.read() == b""
+    assert response.read() == b""
 
 
 def test_a_deleted_run_ends_its_stream(server: LocalServer, call: Any) -> None:
     run_id = call.run(COUNTER_AGENT_ID, input={"interval": 30}, streaming="custom")
     url = f"{server.url}/runs/{run_id}/stream"
-    answer = call.pool.request("GET", url, preload_content=False, timeout=5)
-    assert b'"count":1' in answer.read1()
+    response = call.pool.request("GET", url, preload_content=False, timeout=5)
+    assert b'"count":1' in response.read1()
     call.ok("DELETE", f"/runs/{run_id}")
-    assert answer.read() == b""
+    assert response.read() == b""
 
 
 def test_pings_are_comments(caller_for: Callable[[LocalServer], Any]) -> None:
@@ -131,21 +131,21 @@ def test_pings_are_comments(caller_for: Callable[[LocalServer], Any]) -> None:
         call = caller_for(server)
         run_id = call.run(server.register(waiting), streaming="custom")
         url = f"{server.url}/runs/{run_id}/stream"
-        answer = call.pool.request("GET", url, preload_content=False, timeout=5)
+        response = call.pool.request("GET", url, preload_content=False, timeout=5)
         body = b""
         while b": ping" not in body:
-            body += answer.read1()
+            body += response.read1()
         pinged.set()
-        body += answer.read()
+        body += response.read()
     assert body.count(b"data: ") == 2 and b'"pinged":true' in body
 
 
 def test_a_client_that_leaves_is_noticed(server: LocalServer, call: Any) -> None:
     run_id = call.run(COUNTER_AGENT_ID, input={"interval": 30}, streaming="custom")
     url = f"{server.url}/runs/{run_id}/stream"
-    answer = call.pool.request("GET", url, preload_content=False, timeout=5)
-    answer.read1()
-    answer.close()
+    response = call.pool.request("GET", url, preload_content=False, timeout=5)
+    response.read1()
+    response.close()
     assert eventually(lambda: server.connections_open <= 1, 5)
 
 

@@ -1,4 +1,4 @@
-"""What does not fit the contract is answered 422, with a string that names what is wrong."""
+"""What does not fit the contract gets a 422, with a string that names what is wrong."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ BAD_BODIES = [
 
 @pytest.mark.parametrize(("path", "body", "name"), BAD_BODIES)
 def test_a_bad_property_is_refused_by_name(call: Any, path: str, body: Any, name: str) -> None:
-    answer = call("POST", path, body)
-    assert answer.status == 422
-    assert answer.headers["content-type"] == "application/json"
-    assert answer.json.startswith(f"{name}: ")
+    response = call("POST", path, body)
+    assert response.status == 422
+    assert response.headers["content-type"] == "application/json"
+    assert response.json.startswith(f"{name}: ")
 
 
 @pytest.mark.parametrize("path", ["/runs", "/threads", *SEARCHES])
@@ -77,14 +77,14 @@ def test_a_bad_property_is_refused_by_name(call: Any, path: str, body: Any, name
 def test_a_body_that_is_no_json_object_is_refused(
     call: Any, path: str, body: bytes, content_type: str
 ) -> None:
-    answer = call("POST", path, body, Content_Type=content_type)
-    assert answer.status == 422
-    assert "body" in answer.json
+    response = call("POST", path, body, Content_Type=content_type)
+    assert response.status == 422
+    assert "body" in response.json
 
 
 def test_a_body_without_type_is_refused(call: Any) -> None:
-    answer = call.pool.request("POST", call.url + "/runs", body=b"{}", timeout=5)
-    assert (answer.status, answer.json()) == (
+    response = call.pool.request("POST", call.url + "/runs", body=b"{}", timeout=5)
+    assert (response.status, response.json()) == (
         422,
         "the body's Content-Type must be application/json",
     )
@@ -99,11 +99,11 @@ def test_unknown_properties_pass(call: Any) -> None:
 @pytest.mark.parametrize("value", ["-1", "1.5", "x", "", "1e3", "٣", "+1", " 1"])
 def test_a_bad_block_timeout_is_refused(call: Any, value: str) -> None:
     run_id = call.run(ECHO_AGENT_ID)
-    answer = call.pool.request(
+    response = call.pool.request(
         "GET", f"{call.url}/runs/{run_id}/output", fields={"block_timeout": value}, timeout=5
     )
-    assert answer.status == 422
-    assert "block_timeout" in answer.json()
+    assert response.status == 422
+    assert "block_timeout" in response.json()
 
 
 def test_a_block_timeout_is_never_longer_than_a_day() -> None:

@@ -11,29 +11,31 @@ its context nor looks at `cancelled`; that is reported by a ResourceWarning.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 import warnings
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
-from typing import cast
 
+from acp_client_v0_1.testing._server.calling import (
+    Failure,
+    Yielded,
+    advance,
+    call,
+    close_generator,
+    failure_of,
+    timed_out,
+)
 from acp_client_v0_1.testing._server.records import RunRecord, ThreadRecord
 from acp_client_v0_1.testing._server.responses import Refusal
 from acp_client_v0_1.testing._server.store import Store
 from acp_client_v0_1.testing._server.validation import check_against_schema, with_whole_numbers
 from acp_client_v0_1.testing._values import json_object
-from acp_client_v0_1.testing.agents import AgentDefinition, AgentError, Interrupt, JsonObject
-from acp_client_v0_1.testing.context import AgentContext, RunCancelled
+from acp_client_v0_1.testing.agents import AgentDefinition, Interrupt, JsonObject
+from acp_client_v0_1.testing.context import RunCancelled
 
 __all__ = ["Engine"]
 
 _CLOSE_SECONDS = 2.0
-
-# `errcode` of a RunError whose agent gave none.
-_EXCEPTION_ERRCODE = 1
-_TIMEOUT_ERRCODE = 2
 
 
 class Engine:
@@ -70,7 +72,7 @@ class Engine:
             self._store.runs[run.run_id] = run
             if thread is not None:
                 thread.runs.append(run)
-            self._begin(run, lambda: _call(run, run.context(self._store.lock)))
+            self._begin(run, lambda: call(run, run.context(self._store.lock)))
             return run.to_wire()
 
     def resume_run(self, run: RunRecord, answer: JsonObject) -> JsonObject:
@@ -100,7 +102,7 @@ class Engine:
             fitted = with_whole_numbers(answer, schema)
             run.suspended = None
             self._change(run, "pending", None)
-            self._begin(run, lambda: _advance(suspended, fitted))
+            self._begin(run, lambda: advance(suspended, fitted))
             return run.to_wire()
 
     def delete_run(self, run: RunRecord) -> JsonObject:
@@ -119,7 +121,7 @@ class Engine:
             _wake(run)
             if suspended is not None:
                 # The agent's own clean-up may take its time.
-                self._spawn(run, _close, suspended)
+                self._spawn(run, close_generator, suspended)
             return run.to_wire()
 
     def delete_thread(self, thread: ThreadRecord) -> None:
@@ -200,21 +202,21 @@ class Engine:
         try:
             self._finish(run, stretch, self._follow(run, stretch, step()))
         except BaseException as error:  # noqa: BLE001 - whatever an agent raises is the outcome
-            self._fail(run, stretch, _failure_of(error))
+            self._fail(run, stretch, failure_of(error))
         finally:
             if timer is not None:
                 timer.cancel()
 
     def _follow(self, run: RunRecord, stretch: int, value: object) -> object:
         """Take a generator's updates until it ends or asks; give back its result or itself."""
-        while isinstance(value, _Yielded):
+        while isinstance(value, Yielded):
             if isinstance(value.value, Interrupt):
                 return value
             self._publish(run, stretch, json_object(value.value, "an update"))
             if run.cancelled.is_set():
-                _close(value.generator)
+                close_generator(value.generator)
                 raise RunCancelled(run.run_id)
-            value = _advance(value.generator, None)
+            value = advance(value.generator, None)
         return value
 
     def _publish(self, run: RunRecord, stretch: int, update: JsonObject) -> None:
@@ -228,7 +230,7 @@ class Engine:
             _wake(run)
 
     def _finish(self, run: RunRecord, stretch: int, value: object) -> None:
-        if isinstance(value, _Yielded):
+        if isinstance(value, Yielded):
             self._suspend(run, stretch, value.generator, value.value)
             return
         if isinstance(value, Interrupt):
@@ -262,9 +264,9 @@ class Engine:
                 run.suspended = generator
                 self._change(run, "interrupted", output)
                 return
-        _close(generator)
+        close_generator(generator)
 
-    def _fail(self, run: RunRecord, stretch: int, failure: _Failure) -> None:
+    def _fail(self, run: RunRecord, stretch: int, failure: Failure) -> None:
         with self._store.lock:
             if _overtaken(run, stretch):
                 return
@@ -279,7 +281,7 @@ class Engine:
     def _time_out(self, run: RunRecord, stretch: int) -> None:
         description = f"not done after {run.agent.timeout} s"
         with self._store.lock:
-            self._fail(run, stretch, _timed_out(description))
+            self._fail(run, stretch, timed_out(description))
             if run.status == "timeout":
                 run.cancelled.set()
 
@@ -330,45 +332,6 @@ class _Timer(threading.Timer):
             self._listed.discard(self)
 
 
-class _Yielded:
-    """What a generator yielded, and the generator, which waits to go on."""
-
-    __slots__ = ("generator", "value")
-
-    def __init__(self, generator: Generator[object, object, object], value: object) -> None:
-        self.generator = generator
-        self.value = value
-
-
-def _call(run: RunRecord, context: AgentContext) -> object:
-    """Call an agent: its result, or its generator's first word."""
-    # Copies: what the agent does to them must not change the run's creation.
-    given = json_object(run.creation.get("input"), "the input")
-    config = json_object(run.creation.get("config"), "the config")
-    value = run.agent.function(
-        with_whole_numbers(given, run.agent.input),
-        with_whole_numbers(config, run.agent.config),
-        context,
-    )
-    if isinstance(value, Generator):
-        return _advance(cast("Generator[object, object, object]", value), None)
-    return value
-
-
-def _advance(generator: Generator[object, object, object], answer: JsonObject | None) -> object:
-    """Let a generator go on to its next word, or to its result."""
-    try:
-        return _Yielded(generator, generator.send(answer))
-    except StopIteration as stop:
-        return stop.value
-
-
-def _close(generator: Generator[object, object, object]) -> None:
-    """Let a generator that will not be resumed clean up."""
-    with contextlib.suppress(RunCancelled):
-        generator.close()
-
-
 def _event(run: RunRecord, kind: str, status: str, **content: JsonObject) -> JsonObject:
     return {"type": kind, "run_id": run.run_id, "status": status, **content}
 
@@ -384,49 +347,3 @@ def _wake(run: RunRecord) -> None:
 
 def _name(run: RunRecord) -> str:
     return f"the agent {run.agent.name} of run {run.run_id}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """The end of a run without a result: its RunStatus, and two fields of its RunError."""
-
-    status: str
-    errcode: int
-    description: str
-
-
-def _timed_out(description: str) -> _Failure:
-    return _Failure("timeout", _TIMEOUT_ERRCODE, description)
-
-
-def _failure_of(error: BaseException) -> _Failure:
-    """Return what an agent's exception makes of its run; `sys.exit()` is one as well.
-
-    It has to become words that JSON can carry: a run whose failure cannot be sent would stay
-    pending without end.
-    """
-    if isinstance(error, RunCancelled):
-        return _Failure("error", _EXCEPTION_ERRCODE, "the run was cancelled")
-    if isinstance(error, AgentError):
-        return _failure_of_agent_error(error)
-    if isinstance(error, TimeoutError):
-        return _timed_out(_text(error) or "timed out")
-    return _Failure("error", _EXCEPTION_ERRCODE, f"{type(error).__name__}: {_text(error)}")
-
-
-def _failure_of_agent_error(error: AgentError) -> _Failure:
-    try:
-        # A subclass may have skipped the constructor's checks, or changed what they saw.
-        sound = AgentError(error.errcode, error.description)
-    except (AttributeError, TypeError, ValueError) as fault:
-        return _failure_of(fault)
-    return _Failure("error", sound.errcode, sound.description)
-
-
-def _text(error: BaseException) -> str:
-    """Return an exception's text; what UTF-8 has no bytes for is escaped."""
-    try:
-        text = str(error)
-    except Exception as fault:  # noqa: BLE001 - it is the agent's own code that fails here
-        text = f"(its text raises {type(fault).__name__})"
-    return text.encode("utf-8", "backslashreplace").decode()
