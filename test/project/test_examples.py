@@ -36,7 +36,7 @@ from acp_client_v0_1.testing import (
 )
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("[!_b]*.py"))
+EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
 UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 QUICKSTART = rf"""server: http://127\.0\.0\.1:\d+
 
@@ -61,6 +61,7 @@ found 2 runs
 # What each script is run with where it shall call this agent by its id.
 BY_ID = {
     "answer_interrupts.py": ["--agent-id", APPROVAL_AGENT_ID],
+    "batch_runs.py": ["--agent-id", COUNTER_AGENT_ID],
     "export_runs.py": ["--agent-id", ECHO_AGENT_ID, "--sample", "1"],
     "quickstart.py": ["--agent-id", COUNTER_AGENT_ID, "--asking-agent-id", APPROVAL_AGENT_ID],
     "receive_webhooks.py": ["--agent-id", SLOW_AGENT_ID, "--input", '{"seconds": 0.1}'],
@@ -166,7 +167,8 @@ def test_each_takes_an_agent_by_its_id_where_names_cannot_be_searched(
     script: str, server: LocalServer
 ) -> None:
     server.faults.add(Fault(path="/agents/search", status=404, times=None))
-    ended = run(script, *BY_ID[script], "--host", server.url, stdin="true\n\n")
+    typed = '{"count": 1}\n' if script == "batch_runs.py" else "true\n\n"
+    ended = run(script, *BY_ID[script], "--host", server.url, stdin=typed)
     assert ended.returncode == 0, ended.stderr
 
 
@@ -387,6 +389,55 @@ def test_export_makes_some_runs_to_try_it() -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
     lines = [json.loads(line) for line in ended.stdout.splitlines()]
     assert sorted(line["creation"]["input"]["number"] for line in lines) == [0, 1, 2, 3]
+
+
+# batch_runs.py
+
+
+def test_batch_runs_many_inputs_at_a_time(tmp_path: Path) -> None:
+    inputs = tmp_path / "inputs.jsonl"
+    inputs.write_text("".join(f'{{"count": 2, "interval": 0.2, "n": {n}}}\n' for n in range(20)))
+    ended = run("batch_runs.py", str(inputs), "--concurrency", "20", "--progress")
+    assert ended.returncode == 0 and "20/20" in ended.stderr
+    lines = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert sorted(line["line"] for line in lines) == list(range(1, 21))
+    assert all(line["result"] == {"count": 2, "of": 2} for line in lines)
+
+
+def test_batch_goes_on_after_failures(server: LocalServer) -> None:
+    typed = '{"count": 1}\n{"count": "many"}\n{"count": 2, "interval": 0}\n'
+    ended = run("batch_runs.py", stdin=typed, ACP_HOST=server.url)
+    assert (ended.returncode, ended.stderr) == (1, "inputs without a result: 1\n")
+    lines = {line["line"]: line for line in map(json.loads, ended.stdout.splitlines())}
+    assert lines[1]["result"] == {"count": 1, "of": 1}
+    assert " 422 " in lines[2]["error"]
+    assert lines[3]["result"] == {"count": 2, "of": 2}
+
+
+def test_ctrl_c_ends_a_batch_and_the_same_command_goes_on(
+    server: LocalServer, tmp_path: Path
+) -> None:
+    release = threading.Event()
+
+    def patient(input: Any, config: Any, context: Any) -> dict[str, Any]:
+        release.wait(60)
+        return {"n": input["n"]}
+
+    inputs, journal = tmp_path / "inputs.jsonl", tmp_path / "journal.jsonl"
+    inputs.write_text("".join(f'{{"n": {n}}}\n' for n in range(5)))
+    options = ("--agent-id", server.register(patient), "--journal", str(journal))
+    script = ("batch_runs.py", str(inputs), "--concurrency", "2", *options)
+    with started(*script, ACP_HOST=server.url) as process:
+        until(lambda: len(server.runs) == 2)
+        process.send_signal(signal.SIGINT)
+        printed, complaints = process.communicate(timeout=60)
+    assert (process.returncode, printed) == (130, "") and "Traceback" not in complaints
+    assert len(server.runs) == 2
+    release.set()
+    again = run(*script, ACP_HOST=server.url)
+    assert again.returncode == 0, again.stderr
+    results = [json.loads(line)["result"]["n"] for line in again.stdout.splitlines()]
+    assert sorted(results) == [0, 1, 2, 3, 4] and len(server.runs) == 5
 
 
 # receive_webhooks.py
