@@ -164,6 +164,14 @@ def test_the_readme_leads_to_every_page_and_operation() -> None:
         assert operations and {f"docs/{operation}" for operation in operations} <= targets
 
 
+def test_the_page_on_compatibility_names_what_the_package_admits() -> None:
+    page = (ROOT / "docs" / "guides" / "compatibility.md").read_text("utf-8")
+    declared = (ROOT / "pyproject.toml").read_text("utf-8").partition("\ndependencies = [")[2]
+    rows = re.findall(r"^\| ([\w-]+) \| `(\S+)` \|$", page, re.MULTILINE)
+    wanted = [name + versions for name, versions in rows]
+    assert wanted == re.findall(r'"(\S+)",', declared.partition("]")[0]) != []
+
+
 def test_a_reader_finds_each_message_on_the_page_of_troubles() -> None:
     page = (ROOT / "docs" / "guides" / "troubleshooting.md").read_text("utf-8")
     shown = [row.split(" | ")[0] for row in page.splitlines() if row.startswith("| `")]
