@@ -17,15 +17,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from urllib3 import Retry
-from urllib3 import Timeout as SocketTimeouts
 
 from acp_client_v0_1._deadline import Deadline, Timeout, resolve_timeout
 from acp_client_v0_1._errors import one_line
-from acp_client_v0_1._http.attempt import Attempt, attempting
+from acp_client_v0_1._http.attempt import Attempt
 from acp_client_v0_1._http.call import HARMLESS_HEADERS, Call, encode_body, redirected
 from acp_client_v0_1._http.errors import LOWER_ERRORS, failure_of
 from acp_client_v0_1._http.headers import checked_headers
-from acp_client_v0_1._http.pools import Pools
+from acp_client_v0_1._http.pool import Pools
 from acp_client_v0_1._http.response import RawResponse, RESTResponse
 from acp_client_v0_1._http.retry import Attempts, RetryPolicy
 from acp_client_v0_1._http.urls import parse_target
@@ -86,10 +85,6 @@ _SHOWN_HEADERS = HARMLESS_HEADERS | {
     "x-correlation-id",
     "x-request-id",
 }
-
-# What urllib3 is told; the attempt has its own limits.
-_ONCE = Retry(total=False, redirect=False)
-_UNLIMITED = SocketTimeouts(connect=None, read=None)
 
 
 class RESTClientObject:
@@ -257,42 +252,18 @@ class RESTClientObject:
                 *(call.method, call.path, _masked(call.headers)),
                 extra=_facts(call, None, None, None),
             )
-        attempt = Attempt(call.deadline, call.timeout, not call.safe, call.credential)
-        with attempting(attempt):
+        with Attempt(call.deadline, call.timeout, not call.safe) as attempt:
             try:
-                raw = self._send(call)
+                incoming = self._pools.send(call, attempt)
             except LOWER_ERRORS as error:
                 sent, connected = attempt.sent, attempt.connected
                 raise failure_of(error, call, sent=sent, connected=connected) from error
-            response = RESTResponse(call, raw)
+            response = RESTResponse(call, incoming)
             if call.credential:
                 call.hide_credential(response.headers)
             if not call.stream:
                 response.read()
             return response
-
-    def _send(self, call: Call) -> RawResponse:
-        """Send the request by urllib3, which is told to leave everything else to us."""
-        origin, unbounded = call.target.origin, call.stream or bool(call.timeout.window)
-        if call.foreign:
-            route = self._pools.make(origin, unbounded=unbounded, foreign=True)
-        else:
-            route = self._pools.route(origin, unbounded=unbounded)
-        response = route.pool.urlopen(
-            call.method,
-            call.target.url if route.forwarding else call.target.path,
-            body=call.body,
-            headers=call.headers,
-            retries=_ONCE,
-            redirect=False,
-            assert_same_host=False,
-            timeout=_UNLIMITED,
-            pool_timeout=call.deadline.bound(call.timeout.read),  # type: ignore[arg-type]  # seconds
-            preload_content=False,
-        )
-        if call.foreign:
-            route.pool.close()  # and so the connection, when the answer gives it back
-        return response
 
 
 def _moved(call: Call, response: RESTResponse, hops: int) -> Call | None:

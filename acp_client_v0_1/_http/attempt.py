@@ -1,65 +1,65 @@
-"""One attempt of a call: what bounds its waits, and which thread makes it.
+"""One attempt of a call: what bounds its waits, and what it holds meanwhile.
 
-Strategy: urllib3's pool lends a connection inside one call of ``urlopen``, in one thread. So the
-connection learns from that thread which attempt it serves (`attempting`, `current_attempt`), and
-the answer keeps it.
-
-Invariant: a socket never gets a timeout of 0, which would mean "do not wait": where nothing
-remains, that is a `TimeoutError`.
+Invariants: a socket never gets a timeout of 0, which would mean "do not wait": where nothing
+remains, that is a `TimeoutError`. Whatever ends the attempt, its slot is free afterwards; an error
+closes its connection as well.
 """
 
 from __future__ import annotations
 
-import contextlib
-import queue
 import socket
-import threading
-from typing import Any
+from typing import TYPE_CHECKING
 
 from acp_client_v0_1._deadline import Deadline, Timeout
+from acp_client_v0_1._http.slots import Slot, Slots
 
-__all__ = ["Attempt", "attempting", "current_attempt", "set_limit"]
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from acp_client_v0_1._http.connection import Connection
+
+__all__ = ["Attempt", "set_limit"]
 
 
 class Attempt:
-    """One attempt of a call: what bounds its waits, and how far it came.
+    """One attempt of a call, in a ``with``: its limits, and how far it came.
 
-    Attributes:
+    Args:
         deadline: The call's.
         timeout: The call's limits for single waits.
         fresh: It must not use a connection that has been idle for long.
+
+    Attributes:
         connected: A new connection was made for it.
         sent: Some of the request may have reached the server.
-        wanted: The queue that it is about to take a place from.
-        places: The queue that it has taken a place in a pool from, None while it has none.
-        connection: The connection that it was lent.
-        credential: What the connection adds to the query, unseen by the logs of urllib3.
+        patience: Seconds that the reader of the response waits for now, None for no limit.
+        connection: The connection that it uses, None while it has none.
+        slot: What makes it count among the quick calls, None if it does not.
+        slots: Where its slot is from.
     """
 
     __slots__ = (
         "connected",
         "connection",
-        "credential",
         "deadline",
         "fresh",
-        "places",
+        "patience",
         "sent",
+        "slot",
+        "slots",
         "timeout",
-        "wanted",
     )
 
-    def __init__(
-        self, deadline: Deadline, timeout: Timeout, fresh: bool = False, credential: str = ""
-    ) -> None:
+    def __init__(self, deadline: Deadline, timeout: Timeout, fresh: bool = False) -> None:
         self.deadline = deadline
         self.timeout = timeout
         self.fresh = fresh
-        self.credential = credential
-        self.sent = False
         self.connected = False
-        self.wanted: queue.Queue[Any] | None = None
-        self.places: queue.Queue[Any] | None = None
-        self.connection: Any = None
+        self.sent = False
+        self.patience: float | None = None
+        self.connection: Connection | None = None
+        self.slot: Slot | None = None
+        self.slots: Slots | None = None
 
     def limit(self, sock: socket.socket) -> None:
         """Set how long the next wait for a socket may take.
@@ -67,7 +67,28 @@ class Attempt:
         Raises:
             TimeoutError: Nothing remains.
         """
-        set_limit(sock, self.deadline.bound(self.timeout.read))
+        seconds = self.deadline.bound(self.timeout.read)
+        if self.patience is not None and (seconds is None or seconds > self.patience):
+            seconds = self.patience
+        set_limit(sock, seconds)
+
+    def __enter__(self) -> Attempt:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is not None and self.connection is not None:
+                self.connection.close()
+        finally:
+            if self.slot is not None and self.slots is not None:
+                self.slots.leave(self.slot)
+            # The frames of a traceback may keep this object, but shall not keep these.
+            self.slot = self.connection = None
 
 
 def set_limit(sock: socket.socket, seconds: float | None) -> None:
@@ -80,41 +101,3 @@ def set_limit(sock: socket.socket, seconds: float | None) -> None:
         raise TimeoutError("the deadline has passed")
     if seconds != sock.gettimeout():  # setting it is a system call
         sock.settimeout(seconds)
-
-
-class _Thread(threading.local):
-    attempt = Attempt(Deadline(None), Timeout())
-
-
-_thread = _Thread()
-
-
-class attempting:
-    """Lets the connections that this thread uses obey the limits of an attempt, in a ``with``.
-
-    An exception, of whatever kind and wherever it struck, gives the place in the pool back.
-    """
-
-    __slots__ = ("_attempt", "_before")
-
-    def __init__(self, attempt: Attempt) -> None:
-        self._attempt = attempt
-
-    def __enter__(self) -> None:
-        self._before, _thread.attempt = _thread.attempt, self._attempt
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        _thread.attempt = self._before
-        attempt = self._attempt
-        connection, attempt.connection = attempt.connection, None
-        if kind is not None and attempt.places is not None:
-            if connection is not None:
-                connection.close()
-            with contextlib.suppress(queue.Full):
-                attempt.places.put(None, block=False)
-        attempt.places = None
-
-
-def current_attempt() -> Attempt:
-    """Give the attempt that this thread is making."""
-    return _thread.attempt

@@ -1,8 +1,16 @@
-"""urllib3's connections, with every wait bounded by the deadline of the call that uses them.
+"""A connection to an origin, made by urllib3 (addresses, tunnels, TLS), used by us.
 
-Strategy: the methods of urllib3's connection that wait (connecting, the tunnel, sending, reading)
-first set the time limit of the attempt that the thread is making; see `attempt`. Connecting has
-one limit from the look-up of the name to the end of the last handshake.
+Strategy: urllib3 connects; from then on requests are written to its socket here, and responses are
+read from it by `response`. Connecting has one limit from the look-up of the name to the end of the
+last handshake; after that, every wait is bounded by the limits of the attempt.
+
+What of urllib3 and http.client is overridden, and why:
+
+``connect``            one deadline for all of it; errors of a proxy are told from those of a server
+``_new_conn``          `dial` bounds the look-up too; a SOCKS proxy is asked by PySocks in a thread
+``_tunnel``            http.client reads the proxy's response without a deadline; this uses
+                       ``_tunnel_host``, ``_tunnel_port`` and ``_tunnel_headers``
+``_connect_tls_proxy`` each read of TLS within TLS gets a limit; see `OuterSocket`
 
 Invariants: no wait goes beyond the attempt's limits; an attempt is marked as sent before its first
 byte may leave; what must be sent once only does not use a connection that was idle for long.
@@ -15,105 +23,134 @@ import socket
 import ssl
 import sys
 import time
+import warnings
+from collections.abc import Mapping
+from http.client import HTTPException
 from typing import Any, cast
+from urllib.parse import quote
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import NewConnectionError
-from urllib3.util import SKIP_HEADER
+from urllib3.exceptions import HTTPError, InsecureRequestWarning, ProxyError
 
-from acp_client_v0_1._deadline import Deadline, Timeout
-from acp_client_v0_1._http.answer import Answer
-from acp_client_v0_1._http.attempt import Attempt, current_attempt, set_limit
-from acp_client_v0_1._http.dial import dial
-from acp_client_v0_1._http.headers import TOKEN
-from acp_client_v0_1._http.nested import OuterSocket
-from acp_client_v0_1._http.raw import ChunkedResponse
+from acp_client_v0_1._deadline import Deadline
+from acp_client_v0_1._http.attempt import Attempt, set_limit
+from acp_client_v0_1._http.dial import dial, in_time
+from acp_client_v0_1._http.parse import Head, HeadParser
+from acp_client_v0_1._http.proxies import Proxy
+from acp_client_v0_1._http.tls import OuterSocket, decrypted
 
-__all__ = ["BoundedConnection", "BoundedHTTPS"]
+__all__ = ["Connection", "SecureConnection", "request_head"]
 
 # Servers close idle connections after as little as a few seconds, and a request that crosses
 # that close is lost with its outcome unknown. What changes something does not take the risk.
 _STALE = 2.0
 
-# A header that nobody could take for anything else (RFC 9110, section 5).
-_HEADER = re.compile(TOKEN.pattern + r": [\t\x20-\x7e\xa0-\xff]*")
-
 _PIECE = 65_536  # bytes that are sent within one time limit
 
+# What a path or query must not have as it is (RFC 3986, section 3.3); "%" begins what is encoded.
+_NOT_IN_TARGET = re.compile(r"[^!$%&'()*+,\-./0-9:;=?@A-Z_a-z~]+")
+_BODILESS = ("GET", "HEAD", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 
-class BoundedConnection(HTTPConnection):
-    """A connection that obeys the attempt of the thread which uses it.
 
-    Attributes:
-        spoilt: The last answer was followed by bytes that nobody asked for.
+def request_head(
+    method: str, target: str, host: str, headers: Mapping[str, str], body: bytes | None
+) -> bytes:
+    """Write the head of a request (RFC 9112, sections 3 and 5).
+
+    Args:
+        method: The method.
+        target: The path with its query, or the absolute URL for a proxy.
+        host: The value of ``Host``.
+        headers: The headers, checked; those among them that are written here come from there.
+        body: The body, None for none.
+    """
+    target = _NOT_IN_TARGET.sub(lambda found: quote(found[0]), target)
+    names = {name.lower() for name in headers}
+    lines = [f"{method} {target} HTTP/1.1"]
+    if "host" not in names:
+        lines.append(f"Host: {host}")
+    if "accept-encoding" not in names:
+        lines.append("Accept-Encoding: identity")
+    if "content-length" not in names and (body is not None or method not in _BODILESS):
+        lines.append(f"Content-Length: {len(body or b'')}")
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join((*lines, "", "")).encode("latin-1")
+
+
+class Connection(HTTPConnection):
+    """A connection to an origin or a proxy.
+
+    Args:
+        proxy: The proxy that leads to the origin, None for none.
+        arguments: Those of urllib3's connection.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.spoilt = False
-        self._attempt = current_attempt()
+    def __init__(self, host: str, port: int, *, via: Proxy | None = None, **arguments: Any) -> None:
+        super().__init__(host, port, **arguments)
+        self._address = (host, port)
+        self._via = via
+        self._attempt: Attempt | None = None  # the one that uses it
         self._connecting: Deadline | None = None  # while it is
+        self._idle_since = 0.0
+
+    def rest(self) -> None:
+        """Note that it is idle from now on."""
+        self._attempt = None
         self._idle_since = time.monotonic()
-        self.response_class = self._answer  # type: ignore[assignment]
 
-    @property
-    def is_connected(self) -> bool:
-        """Whether it can carry the attempt's request; the pool asks before it lends it."""
-        stale = current_attempt().fresh and time.monotonic() - self._idle_since > _STALE
-        return not (stale or self.spoilt) and super().is_connected
+    def is_usable(self, fresh: bool) -> bool:
+        """Say whether it can carry another request.
 
-    def connect(self) -> None:
-        """Connect, through the proxy's tunnel if there is one."""
-        self._attempt = current_attempt()
-        self._connecting = self._attempt.deadline.earlier(self._attempt.timeout.connect)
+        Args:
+            fresh: It must not have been idle for long.
+        """
+        stale = fresh and time.monotonic() - self._idle_since > _STALE
+        return not stale and self.is_connected
+
+    def open(self, attempt: Attempt) -> None:
+        """Serve an attempt; connects first if need be.
+
+        Raises:
+            OSError, HTTPException, HTTPError: It cannot be connected; urllib3's ``ProxyError`` if
+                the proxy cannot.
+        """
+        self._attempt = attempt
+        if self.sock is not None:
+            return
+        self._connecting = attempt.deadline.earlier(attempt.timeout.connect)
         try:
-            super().connect()
+            self.connect()
+        except (OSError, HTTPException, HTTPError) as error:
+            by_proxy = self.proxy is not None and not self.has_connected_to_proxy
+            self.close()
+            if by_proxy:
+                raise ProxyError("cannot connect to the proxy", error) from error
+            raise
         finally:
             self._connecting = None
         self._attempt.connected = True
 
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        """Send a request, connecting first if need be."""
-        self._attempt = current_attempt()
-        if self.is_closed:
-            self._connect_first()
-        self.limit(self.sock)
-        self.timeout = self.sock.gettimeout()  # which urllib3 sets again
-        self._attempt.sent = True
-        super().request(*args, **kwargs)
+    def send_request(self, head: bytes, body: bytes | None) -> None:
+        """Send a request within the attempt's limits.
 
-    def putrequest(
-        self, method: str, url: str, skip_host: bool = False, skip_accept_encoding: bool = False
-    ) -> None:
-        """Write the request line; here a credential in the query joins the URL."""
-        if credential := self._attempt.credential:
-            url += ("&" if "?" in url else "?") + credential
-        super().putrequest(method, url, skip_host, skip_accept_encoding)
-
-    def putheader(self, header: Any, *values: Any) -> None:
-        """Write a header; one of the usual form at once, any other as http.client does it."""
-        value = values[0] if len(values) == 1 else None
-        if isinstance(header, str) and isinstance(value, str) and value != SKIP_HEADER:
-            line = f"{header}: {value}"
-            if _HEADER.fullmatch(line):
-                self._output(line.encode("latin-1"))  # type: ignore[attr-defined]
+        Raises:
+            OSError: The connection failed, or time ran out.
+        """
+        attempt = cast(Attempt, self._attempt)
+        attempt.limit(self.sock)
+        attempt.sent = True
+        data = head if body is None else head + body
+        try:
+            if len(data) <= _PIECE:
+                self.sock.sendall(data)
                 return
-        super().putheader(header, *values)
-
-    def send(self, data: Any) -> None:
-        """Send bytes within the attempt's limits."""
-        if self.sock is None or not isinstance(data, bytes) or len(data) <= _PIECE:
-            self._send_piece(data)
-            return
-        # The limit is for silence, which a slow way for a large body is not.
-        view = memoryview(data)
-        for start in range(0, len(view), _PIECE):
-            self._send_piece(view[start : start + _PIECE])
-
-    def _send_piece(self, data: Any) -> None:
-        if self.sock is not None:
-            self.limit(self.sock)
-        super().send(data)
+            # The limit is for silence, which a slow way for a large body is not.
+            view = memoryview(data)
+            for start in range(0, len(view), _PIECE):
+                attempt.limit(self.sock)
+                self.sock.sendall(view[start : start + _PIECE])
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the server may have responded before it closed; if not, reading says so
 
     def limit(self, sock: socket.socket) -> None:
         """Set how long the next wait for a socket may take.
@@ -121,75 +158,101 @@ class BoundedConnection(HTTPConnection):
         Raises:
             TimeoutError: Nothing remains.
         """
-        if self._connecting is None:
-            self._attempt.limit(sock)
-        else:
+        if self._connecting is not None:
             set_limit(sock, self._connecting.bound())
-
-    def _connect_first(self) -> None:
-        """Connect; a reset is made known, which urllib3 ignores where it may be one of sending."""
-        try:
-            self.connect()
-        except ConnectionError as error:
-            raise NewConnectionError(self, str(error)) from error
-
-    def _tunnel(self) -> None:
-        """Ask the proxy for a tunnel; the method of http.client that urllib3 calls."""
-        super()._tunnel()
-        self.limit(self.sock)  # for the handshake of TLS
-
-    def getresponse(self) -> Any:
-        """Read an answer's head; gives urllib3's response."""
-        self.timeout = self.sock.gettimeout()  # which urllib3 sets again
-        response = super().getresponse()
-        if response.chunked:
-            response.__class__ = ChunkedResponse
-        self._idle_since = time.monotonic()
-        return response
-
-    def connecting_deadline(self) -> Deadline:
-        """Give the deadline of the connection that is being made."""
-        return self._connecting or Deadline(None)
-
-    def _answer(self, sock: socket.socket, method: str | None = None, **_: Any) -> Answer:
-        # A proxy's answer to the wish for a tunnel is a part of connecting.
-        connecting = self._connecting
-        attempt = self._attempt if connecting is None else Attempt(connecting, Timeout())
-        return Answer(sock, attempt, self, method)
+        elif self._attempt is not None:
+            self._attempt.limit(sock)
 
     def _new_conn(self) -> socket.socket:
-        """Connect a socket; the method of urllib3 that its SOCKS support replaces as well."""
-        deadline = self.connecting_deadline()
-        sock = dial(self._dns_host, self.port, deadline, self.socket_options or ())
+        """Connect a socket."""
+        deadline = self._connecting or Deadline(None)
+        if self._via is not None and self._via.is_socks:
+            sock = _socks_socket(self._via, self._address, self.socket_options or (), deadline)
+        else:
+            sock = dial(*self._address, deadline, self.socket_options or ())
         sys.audit("http.client.connect", self, self.host, self.port)
         return sock
 
+    def _tunnel(self) -> None:
+        """Ask the proxy for a tunnel."""
+        tunnel = cast(Any, self)
+        host, port = tunnel._tunnel_host, tunnel._tunnel_port
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.limit(self.sock)
+        self.sock.sendall(request_head("CONNECT", address, address, tunnel._tunnel_headers, None))
+        head = self._head_of_tunnel()
+        if not 200 <= head.status < 300:
+            self.close()
+            raise OSError(f"Tunnel connection failed: {head.status} {head.reason}".rstrip())
+        self.limit(self.sock)  # for the handshake of TLS
 
-class BoundedHTTPS(BoundedConnection, HTTPSConnection):
+    def _head_of_tunnel(self) -> Head:
+        parser, received = HeadParser(), b""
+        while True:
+            head = parser.feed(received)
+            if head is None:
+                self.limit(self.sock)
+                received = self.sock.recv(_PIECE)
+                if not received:
+                    raise ConnectionError("the proxy closed the connection")
+            elif head.status >= 200:
+                return head
+            else:
+                parser, received = HeadParser(), parser.rest
+
+
+class SecureConnection(Connection, HTTPSConnection):
     """The same over TLS."""
 
     @property
     def is_connected(self) -> bool:
-        """Whether it can carry the attempt's request; the pool asks before it lends it."""
+        """Whether the connection is open, with nothing to read."""
         # Bytes that TLS has decrypted already are not seen by a look at the socket.
-        return not _decrypted(self.sock) and super().is_connected
+        return not decrypted(self.sock) and super().is_connected
 
     def connect(self) -> None:
         """Connect, and speak TLS; an end that TLS did not announce is an error from here on."""
         super().connect()
-        # Python's default takes it for the end of the input, as whoever cuts the connection wants.
+        # By default Python takes it for EOF, which is what somebody who cuts the connection wants.
         cast(Any, self.sock).suppress_ragged_eofs = False
+        if not self.is_verified and not self.proxy_is_verified:
+            message = f"Unverified HTTPS request to {self.host!r}: verify_ssl is False"
+            warnings.warn(message, InsecureRequestWarning, stacklevel=2)
 
     def _connect_tls_proxy(self, hostname: str, sock: socket.socket) -> Any:
-        """Speak TLS with the proxy itself; the method of urllib3 for that."""
+        """Speak TLS with the proxy itself."""
         outer = cast(ssl.SSLSocket, cast(Any, super())._connect_tls_proxy(hostname, sock))
         return OuterSocket(outer, self.limit) if self.proxy_is_tunneling else outer
 
 
-def _decrypted(sock: Any) -> int:
-    """Count the bytes that TLS holds, those of TLS within TLS included."""
-    held: int = getattr(sock, "pending", int)()
-    incoming = getattr(sock, "incoming", None)
-    if incoming is not None:
-        held += incoming.pending + sock.sslobj.pending()
-    return held
+def _socks_socket(
+    proxy: Proxy, address: tuple[str, int], options: Any, deadline: Deadline
+) -> socket.socket:
+    import socks  # type: ignore[import-untyped]  # only those with a SOCKS proxy have PySocks
+
+    def connect() -> socket.socket:
+        sock: socket.socket = socks.create_connection(
+            address,
+            proxy_type=socks.SOCKS5 if proxy.scheme.startswith("socks5") else socks.SOCKS4,
+            proxy_addr=proxy.host,
+            proxy_port=proxy.port,
+            proxy_rdns=proxy.scheme in ("socks5h", "socks4a"),
+            proxy_username=proxy.username,
+            proxy_password=proxy.password,
+            timeout=deadline.bound(),  # PySocks takes it for each single wait
+            socket_options=options,
+        )
+        return sock
+
+    try:
+        sock = in_time(connect, deadline, socket.socket.close)
+    except socks.ProxyError as error:
+        if isinstance(error.socket_err, TimeoutError):
+            raise TimeoutError("the SOCKS proxy is silent") from error
+        raise ProxyError("the SOCKS proxy does not connect", error) from error
+    try:
+        set_limit(sock, deadline.bound())  # for the handshake of TLS
+    except BaseException:
+        sock.close()
+        raise
+    return sock

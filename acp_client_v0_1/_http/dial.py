@@ -11,15 +11,17 @@ connect is closed.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
 import socket
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, wait
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from acp_client_v0_1._deadline import Deadline
 from acp_client_v0_1._http.attempt import set_limit
+from acp_client_v0_1._http.slots import Slot, Slots
 
 __all__ = ["dial", "in_time"]
 
@@ -30,18 +32,11 @@ _Address = tuple[Any, ...]  # what socket.connect takes
 _MOST_THREADS = 64
 
 
-class _Threads:
-    """The places for threads that may be left behind."""
-
-    def __init__(self) -> None:
-        self.free = threading.Semaphore(_MOST_THREADS)
-
-
-_threads = _Threads()
+_threads = Slots(_MOST_THREADS)
 
 if hasattr(os, "register_at_fork"):
     # A forked process has none of these threads.
-    os.register_at_fork(after_in_child=_threads.__init__)  # type: ignore[misc]
+    os.register_at_fork(after_in_child=lambda: _threads.__init__(_MOST_THREADS))  # type: ignore[misc]
 
 
 def dial(host: str, port: int, deadline: Deadline, options: SocketOptions) -> socket.socket:
@@ -89,49 +84,81 @@ def in_time(work: Callable[[], T], deadline: Deadline, discard: Callable[[T], ob
     """
     if deadline.at is None:
         return work()
-    free = _threads.free
-    if not free.acquire(timeout=deadline.remaining()):
-        raise TimeoutError(f"{_MOST_THREADS} look-ups or connections are under way")
-    outcome: Future[T] = Future()
-    _start(lambda: _run(work, outcome, discard), free)
+    job = _Job(work, discard)
     try:
-        wait((outcome,), deadline.bound())
+        slot = cast(Slot, job.slot)
+        if not (_threads.join(slot) or _threads.wait(slot, deadline)):
+            raise TimeoutError(f"{_MOST_THREADS} look-ups or connections are under way")
+        job.start()
+        return job.result(deadline)
     except BaseException:
-        if not outcome.cancel():
-            outcome.add_done_callback(lambda done: done.exception() or discard(done.result()))
+        job.leave()
         raise
-    if outcome.cancel():
-        raise TimeoutError("timed out")
-    return outcome.result()
 
 
-def _start(work: Callable[[], None], free: threading.Semaphore) -> None:
-    """Start a thread that gives its place back at its end."""
+class _Job(Generic[T]):
+    """Work in a thread of its own, which may be left behind.
 
-    def run() -> None:
+    Invariant: a result is taken from the queue once, by the caller or by what discards it.
+    """
+
+    def __init__(self, work: Callable[[], T], discard: Callable[[T], object]) -> None:
+        self._work = work
+        self._discard = discard
+        self._results: queue.SimpleQueue[tuple[T] | BaseException] = queue.SimpleQueue()
+        self._left = False
+        self._thread: threading.Thread | None = None
+        self.slot: Slot | None = Slot()
+
+    def start(self) -> None:
         try:
-            work()
+            self._thread = threading.Thread(
+                target=self._run, name="acp_client_v0_1 connects", daemon=True
+            )
+            self._thread.start()
+        except RuntimeError as error:  # there are too many threads
+            raise OSError(str(error)) from error
+
+    def result(self, deadline: Deadline) -> T:
+        try:
+            outcome = self._results.get(timeout=deadline.remaining())
+        except queue.Empty:
+            raise TimeoutError("timed out") from None
+        if not isinstance(outcome, BaseException):
+            return outcome[0]
+        try:
+            raise outcome
         finally:
-            free.release()
+            del outcome  # which refers to this frame by its traceback
 
-    try:
-        threading.Thread(target=run, name="acp_client_v0_1 connects", daemon=True).start()
-    except RuntimeError as error:  # where an interrupt strikes, the thread may have started
-        free.release()
-        raise OSError(str(error)) from error
+    def leave(self) -> None:
+        """Wait for the result no longer."""
+        self._left = True
+        self._drop()
+        if self._thread is None or self._thread.ident is None:  # it never ran
+            self._end()
 
+    def _run(self) -> None:
+        try:
+            outcome: tuple[T] | BaseException = (self._work(),)
+        except BaseException as error:  # noqa: BLE001 - raised in the thread that asked
+            outcome = error
+        self._end()
+        self._results.put(outcome)
+        del outcome  # as above
+        if self._left:
+            self._drop()
 
-def _run(work: Callable[[], T], outcome: Future[T], discard: Callable[[T], object]) -> None:
-    try:
-        result = work()
-    except BaseException as error:  # noqa: BLE001 - raised in the thread that asked
-        if outcome.set_running_or_notify_cancel():
-            outcome.set_exception(error)
-        return
-    if outcome.set_running_or_notify_cancel():
-        outcome.set_result(result)
-    else:
-        discard(result)
+    def _drop(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            outcome = self._results.get_nowait()
+            if not isinstance(outcome, BaseException):
+                self._discard(outcome[0])
+
+    def _end(self) -> None:
+        if self.slot is not None:
+            _threads.leave(self.slot)
+            self.slot = None
 
 
 def _connect(

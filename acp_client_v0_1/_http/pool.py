@@ -1,113 +1,279 @@
-"""A pool of urllib3 that may be closed while calls are under way.
+"""The connections of a client: a pool for each origin, with TLS and proxies set up.
 
-Strategy: urllib3's own ``close`` takes the queue of places away, and whoever waits for a place
-there waits for ever. This one keeps the queue, and has each place empty from then on.
+Strategy: quick calls to an origin take one of ``connection_pool_maxsize`` slots for as long as they
+last, and wait for one within their deadline. Streams and long polls, which may last for hours, take
+none and wait for none: a few of them must not keep quick calls from a connection. All of them leave
+their connections to the calls that follow.
 
-Invariants: a pool that blocks has as many places as when it was made, whatever happens to the
-calls, even an interrupt between any two of their steps; a forked process never waits for a lock
-of its parent's pool, which a thread may hold that only the parent has.
+urllib3's own pools are not used: an interrupt inside their queue leaves its lock held, and later
+calls of every thread hang. Nothing of urllib3 is overridden here.
+
+Invariants: there is no lock, and a slot is in use only while an attempt holds it; see `slots`. A
+connection is idle, or one attempt or response has it, or it is closed. With quick calls alone,
+never more than ``connection_pool_maxsize`` sockets are open. A process never uses a connection of
+its parent. The client's certificate, ``tls_server_name`` and ``assert_hostname`` belong to the
+configured origins and are not used for those of a redirect.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import queue
-import threading
+import ssl
 import weakref
-from typing import Any
+from collections import deque
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
-from urllib3 import HTTPConnectionPool
+from urllib3.connection import HTTPConnection, ProxyConfig
+from urllib3.exceptions import EmptyPoolError
+from urllib3.util import parse_url
 
-from acp_client_v0_1._http.attempt import current_attempt
+from acp_client_v0_1._http.attempt import Attempt
+from acp_client_v0_1._http.call import Call
+from acp_client_v0_1._http.connection import Connection, SecureConnection, request_head
+from acp_client_v0_1._http.headers import checked_headers
+from acp_client_v0_1._http.proxies import Proxy, proxy_for
+from acp_client_v0_1._http.response import Incoming
+from acp_client_v0_1._http.slots import Slot, Slots
+from acp_client_v0_1._http.tls import check_identity, tls_context
+from acp_client_v0_1._http.urls import Origin
+from acp_client_v0_1.exceptions import ApiValueError
 
-__all__ = ["RetiringPool"]
+if TYPE_CHECKING:
+    from acp_client_v0_1.configuration import Configuration
 
+__all__ = ["Pool", "Pools"]
 
-_all_places: weakref.WeakSet[_Places] = weakref.WeakSet()
-
-
-def _renew_locks() -> None:
-    for places in list(_all_places):
-        places.renew_locks()
-
-
-if hasattr(os, "register_at_fork"):
-    # A child uses no pool of its parent, but urllib3 empties all of them when the child ends.
-    os.register_at_fork(after_in_child=_renew_locks)
-
-
-class _Places(queue.LifoQueue[Any]):
-    """The places of a pool; the attempt that takes one knows of it from that moment."""
-
-    def __init__(self, maxsize: int = 0) -> None:
-        super().__init__(maxsize)
-        _all_places.add(self)
-
-    def renew_locks(self) -> None:
-        """Forget who holds the lock; in a forked process, that may be a thread of the parent."""
-        self.mutex = threading.Lock()
-        self.not_empty = threading.Condition(self.mutex)
-        self.not_full = threading.Condition(self.mutex)
-        self.all_tasks_done = threading.Condition(self.mutex)
-
-    def _get(self) -> Any:
-        attempt = current_attempt()  # before, so that an interrupt finds no step in between
-        place = super()._get()
-        # Any line may have the garbage collected, and urllib3 then empties a pool that is garbage.
-        if attempt.wanted is self:
-            attempt.places = self
-        return place
-
-    def _put(self, item: Any) -> None:
-        attempt = current_attempt()
-        super()._put(item)
-        if attempt.places is self:
-            attempt.places = None
+_MOST_IDLE = 64  # connections that are kept, if ``connection_pool_maxsize`` is not larger
 
 
-class RetiringPool(HTTPConnectionPool):
-    """A pool that outlives its end, for the calls that still use it."""
+class Pool:
+    """The connections to one origin; safe to share between threads.
 
-    QueueCls = _Places
-    retired = False
+    Args:
+        make: Makes a connection, which is not yet connected.
+        maxsize: How many quick calls may be under way at once.
+        forwarded: Headers for the proxy that passes requests on, None if there is none. Requests
+            name the whole URL then.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], Connection],
+        maxsize: int,
+        forwarded: dict[str, str] | None = None,
+    ) -> None:
+        self._make = make
+        self.slots = Slots(maxsize)
+        self.idle: deque[Connection] = deque()
+        self._most_idle = max(maxsize, _MOST_IDLE)
+        self.forwarded = forwarded
+        self.retired = False
+        weakref.finalize(self, _close_all, self.idle)  # of a client that nobody has closed
+
+    def take(self, attempt: Attempt, *, quick: bool) -> Connection:
+        """Lend a connection to an attempt.
+
+        Args:
+            attempt: The attempt, which holds the connection, and the slot of a quick call.
+            quick: It is a quick call, which may have to wait.
+
+        Raises:
+            EmptyPoolError: Quick calls use all slots, and time ran out.
+        """
+        if quick:
+            attempt.slots, attempt.slot = self.slots, Slot()
+            if not self.slots.join(attempt.slot):
+                limit = attempt.deadline.earlier(attempt.timeout.read)
+                if not self.slots.wait(attempt.slot, limit):
+                    raise EmptyPoolError(self, "no slot is free")  # type: ignore[arg-type]
+        while True:
+            try:
+                attempt.connection = connection = self.idle.pop()
+            except IndexError:
+                attempt.connection = connection = self._make()
+                return connection
+            if connection.is_usable(attempt.fresh):
+                return connection
+            connection.close()
+
+    def put(self, connection: Connection) -> None:
+        """Take a connection back that can be used again."""
+        connection.rest()
+        if len(self.idle) >= self._most_idle:
+            connection.close()
+            return
+        self.idle.append(connection)
+        if self.retired:
+            _close_all(self.idle)
 
     def close(self) -> None:
-        """Close the connections that no call uses, and each of the others when it comes back."""
+        """Close the idle connections, and each of the others when it comes back."""
         self.retired = True
-        self._close_idle()
+        _close_all(self.idle)
 
-    def _get_conn(self, timeout: float | None = None) -> Any:
-        attempt = current_attempt()
-        attempt.wanted = self.pool
+
+def _close_all(idle: deque[Connection]) -> None:
+    while idle:
         try:
-            attempt.connection = super()._get_conn(timeout)
-        finally:
-            attempt.wanted = None
-        return attempt.connection
-
-    def _put_conn(self, conn: Any) -> None:
-        if conn is None and current_attempt().places is None:
-            return  # urllib3 gives back what it never got: its wait for a place was interrupted
-        if self.block or self.pool is None or not self.pool.full():
-            super()._put_conn(conn)
-        elif conn is not None:
-            conn.close()  # more streams were open than there are places; that is no mistake
-        if self.retired:
-            self._close_idle()
-
-    def _close_idle(self) -> None:
-        places = self.pool
-        taken: list[Any] = []
-        if places is None:
+            idle.pop().close()
+        except IndexError:  # another thread has taken it
             return
-        while len(taken) < places.maxsize:
-            try:
-                taken.append(places.get(block=False))
-            except queue.Empty:
-                break
-        for connection in taken:
-            if connection is not None:
-                connection.close()
-            with contextlib.suppress(queue.Full):
-                places.put(None, block=False)
+
+
+class _Process:
+    """The pools that one process has made."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.pools: dict[Origin, Pool] = {}
+
+
+class Pools:
+    """The pools of one client.
+
+    Args:
+        configuration: Sizes, TLS and proxies.
+
+    Raises:
+        ApiValueError: Two settings cannot be used together.
+    """
+
+    def __init__(self, configuration: Configuration) -> None:
+        check_identity(configuration)
+        self._configuration = configuration
+        self._maxsize = configuration.connection_pool_maxsize
+        self._contexts: dict[bool, ssl.SSLContext] = {}
+        self._process = _Process()
+        self._parents: list[_Process] = []
+
+    def send(self, call: Call, attempt: Attempt) -> Incoming:
+        """Send a request, and read the head of its response.
+
+        Args:
+            call: The request.
+            attempt: Its limits; holds the connection until the body is read.
+
+        Raises:
+            ApiValueError: A setting of TLS or the proxy cannot be used.
+            OSError, HTTPException, HTTPError: The request cannot be sent, or no response came.
+        """
+        target, headers = call.target, call.headers
+        if call.foreign:
+            pool = self._new_pool(target.origin, foreign=True)
+            pool.close()  # its one connection is closed when it comes back
+        else:
+            pool = self.pool(target.origin)
+        connection = pool.take(attempt, quick=not (call.stream or call.timeout.window))
+        path = target.path
+        if call.credential:
+            path += ("&" if "?" in path else "?") + call.credential
+        if pool.forwarded is not None:
+            path, headers = f"{target.origin}{path}", {**headers, **pool.forwarded}
+        head = request_head(call.method, path, target.origin.authority, headers, call.body)
+        connection.open(attempt)
+        connection.send_request(head, call.body)
+        return Incoming(connection, attempt, call.method, pool.put)
+
+    def pool(self, origin: Origin) -> Pool:
+        """Give the pool of an origin.
+
+        Raises:
+            ApiValueError: A setting of TLS or the proxy cannot be used.
+        """
+        process = self._process
+        if process.pid != os.getpid():
+            process = self._leave(process)
+        pool = process.pools.get(origin)
+        if pool is None:
+            # Of two threads that both come first, one wins, and the other uses its pool.
+            pool = process.pools.setdefault(origin, self._new_pool(origin))
+        return pool
+
+    def close(self) -> None:
+        """Close the connections that no call uses, and the others when they come back."""
+        process = self._process
+        if process.pid != os.getpid():
+            process = self._leave(process)
+        self._process = _Process()
+        for pool in list(process.pools.values()):
+            pool.close()
+
+    def _leave(self, parents: _Process) -> _Process:
+        """Start anew in a forked process.
+
+        The parent's idle connections are closed, which sends nothing and ends nothing for the
+        parent. Those in use are kept from the garbage collector.
+        """
+        self._parents.append(parents)
+        self._process = own = _Process()
+        for pool in parents.pools.values():
+            _close_all(pool.idle)
+        return own
+
+    def _new_pool(self, origin: Origin, *, foreign: bool = False) -> Pool:
+        """Make the pool of an origin.
+
+        Args:
+            origin: Where it leads.
+            foreign: Reached by a cross-origin redirect.
+        """
+        configuration = self._configuration
+        proxy = proxy_for(configuration, origin)
+        if proxy is not None and proxy.is_socks and find_spec("socks") is None:
+            raise ApiValueError("a SOCKS proxy needs PySocks: pip install PySocks")
+        settings: dict[str, Any] = {
+            "via": proxy,
+            "socket_options": [
+                *HTTPConnection.default_socket_options,  # pyright: ignore[reportGeneralTypeIssues]
+                *(configuration.socket_options or ()),
+            ],
+        }
+        if origin.scheme == "https":
+            settings.update(self._tls(foreign))
+        if proxy is None or proxy.is_socks:
+            kind = SecureConnection if origin.scheme == "https" else Connection
+            return Pool(lambda: kind(origin.host, origin.port, **settings), self._maxsize)
+        return self._proxied_pool(origin, proxy, settings)
+
+    def _proxied_pool(self, origin: Origin, proxy: Proxy, settings: dict[str, Any]) -> Pool:
+        context = self._proxy_context(proxy)
+        headers = checked_headers(proxy.headers)
+        settings["proxy"] = parse_url(proxy.url)
+        settings["proxy_config"] = ProxyConfig(context, False, None, None)
+        if origin.scheme == "http":
+            kind = SecureConnection if proxy.scheme == "https" else Connection
+            if proxy.scheme == "https":
+                settings["ssl_context"] = context
+            return Pool(lambda: kind(proxy.host, proxy.port, **settings), self._maxsize, headers)
+
+        def make() -> Connection:
+            connection = SecureConnection(proxy.host, proxy.port, **settings)
+            connection.set_tunnel(origin.host, origin.port, headers, proxy.scheme)
+            return connection
+
+        return Pool(make, self._maxsize)
+
+    def _proxy_context(self, proxy: Proxy) -> ssl.SSLContext | None:
+        context = self._configuration.proxy_ssl_context
+        if context is None and proxy.scheme == "https":
+            context = self._context(with_identity=False)
+        return context
+
+    def _tls(self, foreign: bool) -> dict[str, Any]:
+        configuration = self._configuration
+        settings: dict[str, Any] = {"ssl_context": self._context(with_identity=not foreign)}
+        if not foreign and configuration.tls_server_name is not None:
+            settings["server_hostname"] = configuration.tls_server_name
+        asserted = configuration.assert_hostname
+        if not foreign and configuration.verify_ssl and asserted not in (None, True):
+            settings["assert_hostname"] = asserted
+        return settings
+
+    def _context(self, *, with_identity: bool) -> ssl.SSLContext:
+        context = self._contexts.get(with_identity)
+        if context is None:
+            context = tls_context(self._configuration, with_identity=with_identity)
+            self._contexts[with_identity] = context
+        return context

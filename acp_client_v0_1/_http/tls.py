@@ -1,4 +1,8 @@
-"""The TLS context that a configuration asks for: which certificates to trust, which one to show.
+"""The TLS context that a configuration asks for; TLS in TLS.
+
+To an https proxy, TLS to the origin runs within TLS to the proxy. urllib3 makes as many reads of
+the outer connection as it takes until the inner one has something to give, under one timeout that
+starts anew with each read. So each gets a limit of its own, by `OuterSocket`.
 
 Invariants: certificates are checked unless ``verify_ssl`` is false; the error for a file that
 cannot be used names the file and its setting.
@@ -8,9 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import ssl
-from collections.abc import Generator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Generator, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from urllib3.util.ssl_ import create_urllib3_context
 
@@ -19,7 +24,7 @@ from acp_client_v0_1.exceptions import ApiValueError
 if TYPE_CHECKING:
     from acp_client_v0_1.configuration import Configuration
 
-__all__ = ["check_identity", "tls_context"]
+__all__ = ["OuterSocket", "check_identity", "decrypted", "innermost", "tls_context"]
 
 
 def check_identity(configuration: Configuration) -> None:
@@ -83,3 +88,59 @@ def _named(expected: str, files: Mapping[str, str | None]) -> Generator[None, No
         if absent:
             raise ApiValueError(f"{names}: there is no such file") from error
         raise ApiValueError(f"{names}: cannot be used as {expected}: {error}") from error
+
+
+class OuterSocket:
+    """A TLS connection whose every wait is bounded; what `ssl.SSLSocket` has, this has.
+
+    Args:
+        sock: The connection.
+        limit: Sets the time that its next wait may take.
+
+    Attributes:
+        socket: The connection.
+    """
+
+    def __init__(self, sock: ssl.SSLSocket, limit: Callable[[socket.socket], None]) -> None:
+        self.socket = sock
+        self._limit = limit
+
+    def recv(self, size: int) -> bytes:
+        """Receive what there is, in time."""
+        self._limit(self.socket)
+        return self.socket.recv(size)
+
+    def sendall(self, data: bytes) -> None:
+        """Send all of it, in time."""
+        if data:
+            self._limit(self.socket)
+            self.socket.sendall(data)
+
+    @property
+    def _io_refs(self) -> int:
+        # The files that keep the socket open; urllib3 counts them here.
+        count: int = cast(Any, self.socket)._io_refs
+        return count
+
+    @_io_refs.setter
+    def _io_refs(self, count: int) -> None:
+        cast(Any, self.socket)._io_refs = count
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.socket, name)
+
+
+def innermost(sock: Any) -> Any:
+    """Give the socket that the operating system knows, from within all layers of TLS."""
+    while hasattr(sock, "socket"):
+        sock = sock.socket
+    return sock
+
+
+def decrypted(sock: Any) -> int:
+    """Count the bytes that TLS holds, those of TLS within TLS included."""
+    held: int = getattr(sock, "pending", int)()
+    incoming = getattr(sock, "incoming", None)
+    if incoming is not None:
+        held += incoming.pending + sock.sslobj.pending()
+    return held

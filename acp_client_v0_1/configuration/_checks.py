@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from acp_client_v0_1._deadline import Timeout, checked_margin
 from acp_client_v0_1._http.headers import plain_text
-from acp_client_v0_1._http.proxy_settings import parse_proxy
+from acp_client_v0_1._http.proxies import parse_proxy
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 __all__ = ["checked", "copied", "instance_of"]

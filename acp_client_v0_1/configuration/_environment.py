@@ -14,7 +14,7 @@ from typing import Any
 
 from acp_client_v0_1._deadline import Timeout, checked_margin
 from acp_client_v0_1._http.headers import TOKEN
-from acp_client_v0_1._http.proxy_settings import parse_proxy
+from acp_client_v0_1._http.proxies import parse_proxy
 from acp_client_v0_1._http.urls import checked_host
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 

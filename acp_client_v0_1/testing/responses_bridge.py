@@ -1,10 +1,9 @@
-"""Lets the `responses` library respond to this client, whose transport it does not know.
+"""Lets the `responses` library answer this client, whose transport it does not know.
 
-`responses` takes the place of `requests.adapters.HTTPAdapter.send`; this client sends by
-`urllib3.HTTPConnectionPool.urlopen`. Inside `responses_bridge()` the one asks the other: with the
-request as it would have gone over the wire, and gets a response that is urllib3's on both sides. So
-all above it is the real transport: retries, redirects, decompression, errors. Which mock is active,
-what it matches and what it records is left to `responses`.
+`responses` takes the place of `requests.adapters.HTTPAdapter.send`; this client sends by its pools
+of connections. Inside `responses_bridge()` the one asks the other, with the request as it would
+have gone over the wire. All above it is the real transport: retries, redirects, decompression,
+errors. Which mock is active, what it matches and what it records is left to `responses`.
 
 Needs `responses`, which the extra `testing` does not bring.
 """
@@ -12,15 +11,18 @@ Needs `responses`, which the extra `testing` does not bring.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Mapping
-from typing import Any
+from collections.abc import Generator
+from typing import cast
 from unittest import mock
 
-from urllib3 import BaseHTTPResponse, HTTPConnectionPool
+from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import ConnectTimeoutError
 
-from acp_client_v0_1._http.attempt import current_attempt
-from acp_client_v0_1._http.connection import BoundedConnection
+from acp_client_v0_1._http.attempt import Attempt
+from acp_client_v0_1._http.call import Call
+from acp_client_v0_1._http.parse import Head
+from acp_client_v0_1._http.pool import Pools
+from acp_client_v0_1._http.response import Incoming
 
 try:
     import requests
@@ -34,15 +36,13 @@ except ModuleNotFoundError as _error:
 
 __all__ = ["responses_bridge"]
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-
 # How `responses` words it that nothing was declared for a request; it has no class for that.
 _UNMATCHED = "Connection refused by Responses"
 
 
 @contextlib.contextmanager
 def responses_bridge() -> Generator[None, None, None]:
-    """Have the active `responses` mock respond to all clients of this process.
+    """Have the active `responses` mock answer all clients of this process.
 
     Without an active mock, requests go to their servers as usual. An exception declared as a
     response's body looks to the client like a failure of its connection.
@@ -50,41 +50,48 @@ def responses_bridge() -> Generator[None, None, None]:
     Raises:
         AssertionError: (by the call) no declared response matches a request.
     """
-    real = HTTPConnectionPool.urlopen
+    real = Pools.send
 
-    def urlopen(
-        pool: HTTPConnectionPool,
-        method: str,
-        url: str,
-        body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-        **options: Any,
-    ) -> BaseHTTPResponse:
+    def send(pools: Pools, call: Call, attempt: Attempt) -> Incoming:
         mocked = HTTPAdapter.send.__module__ != HTTPAdapter.__module__
-        if mocked and issubclass(pool.ConnectionCls, BoundedConnection):
-            return _ask_responses(method, _absolute(pool, url), headers or {}, body)
-        return real(pool, method, url, body, headers, **options)
+        return _ask_responses(call, attempt) if mocked else real(pools, call, attempt)
 
-    with mock.patch.object(HTTPConnectionPool, "urlopen", urlopen):
+    with mock.patch.object(Pools, "send", send):
         yield
 
 
-def _absolute(pool: HTTPConnectionPool, url: str) -> str:
-    if not url.startswith("/"):
-        return url  # for a proxy
-    port = "" if pool.port in (None, _DEFAULT_PORTS[pool.scheme or ""]) else f":{pool.port}"
-    return f"{pool.scheme}://{pool.host}{port}{url}"
+class _Declared(Incoming):
+    """A declared response in the place of one that a connection brings."""
+
+    def __init__(self, response: BaseHTTPResponse, attempt: Attempt) -> None:
+        self._response = response
+        self._attempt = attempt
+        self._fate = {}
+        reason = response.reason or ""
+        self.head = Head(response.version, response.status, reason, response.headers)
+
+    def read(self, wait: float | None = None) -> bytes:
+        """Read some of the body, coded as it is."""
+        return self._response.read(65_536, decode_content=False)
+
+    def abort(self) -> None:
+        """Nobody waits for a body that is there."""
+
+    def close(self) -> None:
+        """Let go of the body."""
+        self._fate.setdefault(None, "closed")
+        self._response.close()
 
 
-def _ask_responses(
-    method: str, url: str, headers: Mapping[str, str], body: bytes | None
-) -> BaseHTTPResponse:
+def _ask_responses(call: Call, attempt: Attempt) -> Incoming:
     """Return the response that was declared for a request."""
-    request = requests.Request(method, url, dict(headers)).prepare()
-    request.prepare_body(body, None)
-    attempt = current_attempt()
+    url = call.target.url
+    if call.credential:
+        url += ("&" if "?" in url else "?") + call.credential
+    request = requests.Request(call.method, url, dict(call.headers)).prepare()
+    request.prepare_body(call.body, None)
     try:
-        response = HTTPAdapter(max_retries=0).send(request, stream=True)
+        answer = HTTPAdapter(max_retries=0).send(request, stream=True)
     except requests.ConnectTimeout as error:
         raise ConnectTimeoutError(str(error)) from error
     except requests.Timeout as error:
@@ -96,5 +103,4 @@ def _ask_responses(
         attempt.sent = True
         raise
     attempt.sent = True
-    declared: BaseHTTPResponse = response.raw
-    return declared
+    return _Declared(cast(BaseHTTPResponse, answer.raw), attempt)

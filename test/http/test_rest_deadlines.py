@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.proxies import SocksProxy
@@ -16,6 +16,7 @@ from support.transport import Stopwatch, causes, eventually, rest_client
 
 from acp_client_v0_1._deadline import Deadline, Timeout, resolve_timeout
 from acp_client_v0_1._http import dial, retry
+from acp_client_v0_1._http.slots import Slot
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import (
     ApiException,
@@ -173,7 +174,7 @@ def test_look_ups_that_hang_do_not_pile_up(monkeypatch):
         return sum("acp_client_v0_1" in thread.name for thread in threading.enumerate())
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
-    monkeypatch.setattr(dial._threads, "free", threading.Semaphore(3))
+    monkeypatch.setattr(dial._threads, "most", 3)
     with SocketServer(response(b'"a"')) as server, rest_client() as client:
         url = f"http://localhost:{server.port}/"
         for _ in range(6):
@@ -190,7 +191,8 @@ def test_look_ups_that_hang_do_not_pile_up(monkeypatch):
 
 
 def test_a_look_up_that_hangs_in_the_parent_counts_for_nothing_in_a_child(monkeypatch):
-    monkeypatch.setattr(dial._threads, "free", threading.Semaphore(0))
+    slots = [Slot() for _ in range(64)]
+    assert all(map(dial._threads.join, slots))
     with SocketServer(response(b'"a"')) as server, rest_client() as client:
         url = f"http://localhost:{server.port}/"
         child = os.fork()
@@ -211,7 +213,7 @@ def test_where_no_thread_can_be_started_there_is_no_connection(monkeypatch):
         with monkeypatch.context() as patched, pytest.raises(ConnectionException, match="thread"):
             patched.setattr(threading.Thread, "start", start)
             client.request("GET", "http://localhost:1/", _request_timeout=1)
-        assert eventually(lambda: dial._threads.free._value == 64)
+        assert eventually(lambda: dial._threads.in_use == 0)
 
 
 def test_a_proxy_that_takes_its_time_leaves_less_for_tls():
@@ -263,7 +265,7 @@ def test_a_socks_connection_that_comes_too_late_is_closed(monkeypatch):
             time.sleep(0.01)
         return sock
 
-    monkeypatch.setattr("acp_client_v0_1._http.proxy.in_time", late)
+    monkeypatch.setattr("acp_client_v0_1._http.connection.in_time", late)
     with (
         SocksProxy() as proxy,
         SocketServer(response(b'"a"')) as server,
@@ -284,13 +286,13 @@ def test_what_an_interrupted_thread_connected_is_discarded(monkeypatch, when):
         assert go_on.wait(10)
         return "made"
 
-    def interrupted(futures, timeout):
+    def interrupted(job, deadline):
         if when == "after":
             go_on.set()
-            wait(futures)
+            assert eventually(lambda: not job._results.empty())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(dial, "wait", interrupted)
+    monkeypatch.setattr(dial._Job, "result", interrupted)
     with pytest.raises(KeyboardInterrupt):
         dial.in_time(work, Deadline.after(30), discarded.append)
     go_on.set()

@@ -30,6 +30,7 @@ from support.socket_server import (
 from support.transport import Stopwatch, eventually, rest_client
 
 from acp_client_v0_1 import ApiClient, Configuration, RunCreate, RunsApi, rest
+from acp_client_v0_1._http.slots import Slots
 from acp_client_v0_1.exceptions import ApiException, ApiTimeoutError
 
 FINE = response(b'"fine"')
@@ -166,8 +167,8 @@ def test_an_interrupt_anywhere_gives_the_place_back() -> None:
             else:
                 break
             assert client.request("GET", server.url, _request_timeout=8).status == 200
-        (route,) = client._pools._own.known.values()
-        assert route.pool.pool.qsize() == 1
+        (pool,) = client._pools._process.pools.values()
+        assert pool.slots.in_use == 0
     assert steps > 50
     gc.collect()
 
@@ -180,9 +181,8 @@ def test_an_interrupted_wait_for_a_place_makes_none(monkeypatch: pytest.MonkeyPa
     ):
         first = threads.submit(client.request, "GET", server.url)
         assert eventually(lambda: server.requests)
-        (route,) = client._pools._own.known.values()
         with monkeypatch.context() as patched, pytest.raises(Interrupt):
-            patched.setattr(route.pool.pool.not_empty, "wait", _interrupt)
+            patched.setattr(Slots, "wait", _interrupt)
             client.request("GET", server.url, _request_timeout=2)
         others = [threads.submit(client.request, "GET", server.url) for _ in range(3)]
         assert [call.result().status for call in (first, *others)] == [200] * 4
@@ -255,7 +255,9 @@ def test_more_streams_than_places_are_no_mistake(caplog: pytest.LogCaptureFixtur
         streams = [client.request("GET", server.url, stream=True) for _ in range(3)]
         release.set()
         assert [stream.read() for stream in streams] == [b"one"] * 3
-        assert eventually(lambda: server.still_open == 1)
+        assert server.connections == 3
+        assert client.request("GET", server.url, stream=True).status == 200
+        assert server.connections == 3  # those that are idle are used again
     assert not caplog.records
 
 

@@ -154,7 +154,7 @@ def test_a_value_has_no_line_of_its_own():
 
 @pytest.mark.parametrize("line", [b"no colon", b": no name", b"a b: c", b"\x00: c"])
 def test_lines_that_are_no_headers(line):
-    with pytest.raises(ProtocolException, match="no header"):
+    with pytest.raises(ProtocolException, match="not a header"):
         headers_of(line + b"\r\n")
 
 
@@ -240,7 +240,6 @@ CODINGS = {
     "gzip": gzip.compress(b"x" * 5000),
     "x-gzip": gzip.compress(b"x" * 2500) + gzip.compress(b"x" * 2500),
     "deflate": zlib.compress(b"x" * 5000),
-    "deflate, gzip": gzip.compress(zlib.compress(b"x" * 5000)),
     "identity": b"x" * 5000,
 }
 
@@ -306,7 +305,6 @@ STREAMED = {
     **CODINGS,
     "GZIP": CODINGS["gzip"],
     "gzip, identity": CODINGS["gzip"],
-    "gzip, gzip": gzip.compress(gzip.compress(b"x" * 2500) + gzip.compress(b"x" * 2500)),
 }
 
 
@@ -350,12 +348,10 @@ def test_unusual_codings_in_pieces_as_in_whole(coding, body, size):
         assert b"".join(iter(answered.read_available, b"")) == b"x" * 5000
 
 
-@pytest.mark.parametrize("coding", ["gzip", "deflate", "gzip, gzip"])
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
 def test_little_that_decodes_to_much_is_given_in_pieces(coding):
     comments = b":\n" * 16_000_000
     body = gzip.compress(comments, 6) if "gzip" in coding else zlib.compress(comments, 6)
-    if coding == "gzip, gzip":
-        body = gzip.compress(body, 6)
     answer = response(body, content_encoding=coding)
     with SocketServer(answer) as server, rest_client() as client:
         answered = client.request("GET", server.url + "/", stream=True)

@@ -77,10 +77,7 @@ def test_no_logger_at_all_shows_a_credential(caplog, capfd):
         headers = {**HEADERS, **client._configuration.auth_headers()}
         assert client.request("GET", server.url, headers=headers, safe=True).status == 200
     assert len(server.requests) == 4
-    assert {record.name.partition(".")[0] for record in caplog.records} >= {
-        "acp_client_v0_1",
-        "urllib3",
-    }
+    assert "acp_client_v0_1" in {record.name.partition(".")[0] for record in caplog.records}
     output = capfd.readouterr()
     assert SECRET not in caplog.text + output.out + output.err
 

@@ -134,7 +134,7 @@ class Connection:
                 self.pause(step)
             elif callable(step):
                 step(self)
-            else:
+            elif step:
                 {CLOSE: self.close, RESET: self.reset, STALL: self.stall}[step]()
 
     def pause(self, seconds: float) -> None:

@@ -1,32 +1,89 @@
-"""Which proxy to use for an origin, and what to tell it.
+"""Which proxy leads to an origin, what its URL says, and what to tell it.
 
 Strategy: an explicit proxy comes before those of the environment (``http_proxy``, ``https_proxy``,
 ``all_proxy``). ``Configuration.no_proxy`` holds for both, ``no_proxy`` of the environment for the
 environment's own: who names a proxy in code wants it to be used.
+
+Invariants: user information in the URL becomes a header for that proxy and appears nowhere else;
+errors do not repeat the URL, not even those that they were raised from.
 """
 
 from __future__ import annotations
 
-import socket
-from importlib.util import find_spec
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
-from urllib3 import PoolManager
-from urllib3.exceptions import NewConnectionError, ProxyError
-
-from acp_client_v0_1._http.attempt import set_limit
-from acp_client_v0_1._http.connection import BoundedConnection, BoundedHTTPS
-from acp_client_v0_1._http.dial import in_time
-from acp_client_v0_1._http.pool import RetiringPool
-from acp_client_v0_1._http.proxy_settings import Proxy, parse_proxy
-from acp_client_v0_1._http.urls import Origin
+from acp_client_v0_1._http.urls import Origin, split_url
 from acp_client_v0_1.exceptions import ApiValueError
 
 if TYPE_CHECKING:
     from acp_client_v0_1.configuration import Configuration
 
-__all__ = ["proxy_for", "socks_manager"]
+__all__ = ["Proxy", "parse_proxy", "proxy_for"]
+
+_PORTS = {
+    "http": 80,
+    "https": 443,
+    "socks4": 1080,
+    "socks4a": 1080,
+    "socks5": 1080,
+    "socks5h": 1080,
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Proxy:
+    """A proxy, with what only it may know."""
+
+    scheme: str
+    host: str
+    port: int
+    headers: dict[str, str] = field(repr=False)
+    username: str | None = field(repr=False)
+    password: str | None = field(repr=False)
+
+    @property
+    def url(self) -> str:
+        """Where it is, without user information."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+    @property
+    def is_socks(self) -> bool:
+        """True for a SOCKS proxy, False for an HTTP proxy."""
+        return self.scheme.startswith("socks")
+
+
+def parse_proxy(url: str, name: str, headers: Mapping[str, str] | None = None) -> Proxy:
+    """Read the URL of a proxy.
+
+    Args:
+        url: The URL.
+        name: What to call the URL in the error, which does not repeat it.
+        headers: What to tell the proxy besides.
+
+    Returns:
+        The proxy.
+
+    Raises:
+        ApiValueError: It cannot be used.
+    """
+    parts, port = split_url(url, name)
+    host = parts.hostname
+    if parts.scheme not in _PORTS or not host:
+        schemes = ", ".join(_PORTS)
+        raise ApiValueError(f"{name} must be a URL like http://host:port; schemes are {schemes}")
+    username = None if parts.username is None else unquote(parts.username)
+    password = None if parts.password is None else unquote(parts.password)
+    told = dict(headers or {})
+    if username is not None and "proxy-authorization" not in {k.lower() for k in told}:
+        pair = f"{username}:{password or ''}".encode()
+        told["Proxy-Authorization"] = "Basic " + base64.b64encode(pair).decode("ascii")
+    return Proxy(parts.scheme, host, port or _PORTS[parts.scheme], told, username, password)
 
 
 def proxy_for(configuration: Configuration, origin: Origin) -> Proxy | None:
@@ -77,48 +134,3 @@ def _in_network(host: str, network: str) -> bool:
         return ip_address(host) in ip_network(network, strict=False)
     except ValueError:
         return False  # one of them is a name
-
-
-def socks_manager(proxy: Proxy) -> PoolManager:
-    """Make urllib3's manager for a SOCKS proxy, with connections that keep the deadline.
-
-    Raises:
-        ApiValueError: PySocks is not installed.
-    """
-    if find_spec("socks") is None:
-        raise ApiValueError("a SOCKS proxy needs PySocks: pip install PySocks")
-    from urllib3.contrib import socks
-
-    # `_new_conn` is where urllib3 lets SOCKS in; the rest is as for any other connection.
-    class BoundedSOCKS(socks.SOCKSConnection, BoundedConnection):
-        def _new_conn(  # pyright: ignore[reportIncompatibleMethodOverride]
-            self,
-        ) -> socket.socket:
-            deadline = self.connecting_deadline()
-            self.timeout = deadline.bound()  # PySocks takes it for each single wait
-            try:
-                sock: socket.socket = in_time(super()._new_conn, deadline, socket.socket.close)
-            except NewConnectionError as error:
-                raise ProxyError("the SOCKS proxy does not connect", error) from error
-            try:
-                set_limit(sock, deadline.bound())  # for the handshake of TLS
-            except BaseException:
-                sock.close()
-                raise
-            return sock
-
-    class BoundedSOCKSHTTPS(  # pyright: ignore[reportIncompatibleMethodOverride]
-        BoundedSOCKS, socks.SOCKSHTTPSConnection, BoundedHTTPS
-    ):
-        pass
-
-    class HTTPPool(RetiringPool, socks.SOCKSHTTPConnectionPool):
-        ConnectionCls = BoundedSOCKS
-
-    class HTTPSPool(RetiringPool, socks.SOCKSHTTPSConnectionPool):
-        ConnectionCls = BoundedSOCKSHTTPS
-
-    manager = socks.SOCKSProxyManager(proxy.url, proxy.username, proxy.password)
-    classes: dict[str, Any] = {"http": HTTPPool, "https": HTTPSPool}
-    manager.pool_classes_by_scheme = classes
-    return manager

@@ -1,0 +1,356 @@
+"""The head of a response, and where its body ends (RFC 9112), from bytes as they come.
+
+Strategy: no I/O here, so that every split of the bytes can be tested. A head is collected by
+`HeadParser`; `framing_of` reads from it which of three ways of framing its body has, each an object
+that takes the bytes received and gives the content among them.
+
+http.client is more lenient than is safe: it takes the end of the input for the end of the headers,
+whatever ``int`` takes for the size of a chunk (``+3``, ``0x3``, ``1_0``, ``-5``), and throws the
+two bytes behind a chunk away unseen, so that a body which was cut in the wrong place is read as
+another one.
+
+Invariants: a head is complete, with its empty line, or it is an error. The size of a chunk is one
+or more hexadecimal digits, then spaces or tabs (old servers pad it with them), then an extension or
+nothing, then CR LF. What is read ahead of its use is bounded: lines, their number, the size of a
+body. The cost of any bytes is linear in their number, however they are split.
+"""
+
+from __future__ import annotations
+
+import http.client
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from urllib3 import HTTPHeaderDict
+
+from acp_client_v0_1._http.headers import TOKEN
+
+__all__ = ["BadFraming", "Framing", "Head", "HeadParser", "framing_of"]
+
+_MOST_LINES = 100  # of headers, and in the trailer of a chunked body
+_LONGEST_LINE = 65_536  # bytes, of a head
+_LONGEST_CHUNK_LINE = 8_192
+
+_HEAD_END = re.compile(rb"\n\r?\n")
+_STATUS_LINE = re.compile(r"HTTP/1\.([0-9])[ \t]+([1-9][0-9]{2})(?:[ \t](.*))?", re.DOTALL)
+_CHUNK_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
+_LENGTH = re.compile(r"0*([0-9]{1,18})")
+
+_SPACE = " \t\r\n"
+# Control characters, which neither a log nor a terminal should get. A header's value may be UTF-8,
+# whose bytes look like those from 0x80 on.
+_CONTROL = dict.fromkeys((*range(9), *range(10, 32), 127), " ")
+_CONTROL_OF_REASON = _CONTROL | dict.fromkeys(range(0x80, 0xA0), " ")
+
+
+class BadFraming(http.client.HTTPException):
+    """The response does not say in a valid way where its body ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A status line and headers.
+
+    Attributes:
+        version: 10 or 11, as http.client has it.
+        status: The status code.
+        reason: The reason phrase.
+        headers: The headers.
+    """
+
+    version: int
+    status: int
+    reason: str
+    headers: HTTPHeaderDict
+
+
+class HeadParser:
+    """Collects one head.
+
+    Attributes:
+        begun: Some of it has come.
+        rest: What came behind it, once it is complete.
+    """
+
+    __slots__ = ("_checked", "_lines", "_received", "rest")
+
+    def __init__(self) -> None:
+        self._received = bytearray()
+        self._lines = 0  # complete ones that were checked
+        self._checked = 0  # where the first line begins that was not
+        self.rest = b""
+
+    @property
+    def begun(self) -> bool:
+        return bool(self._received)
+
+    def feed(self, data: bytes) -> Head | None:
+        """Take bytes; gives the head once it is complete.
+
+        Raises:
+            HTTPException: This is not HTTP/1, or more of it than is sensible.
+        """
+        start = len(self._received)
+        self._received += data
+        end = _HEAD_END.search(self._received, max(0, start - 2))
+        if end is None or self._lines or end.start() > _LONGEST_LINE:
+            self._check_lines(start, len(self._received) if end is None else end.start() + 1)
+        if end is None:
+            return None
+        text = self._received[: end.start()].decode("latin-1")
+        self.rest = bytes(self._received[end.end() :])
+        return _parse_head(text)
+
+    def _check_lines(self, start: int, end: int) -> None:
+        """Check what of the head is there, so that nothing endless is waited for."""
+        while (newline := self._received.find(b"\n", max(start, self._checked), end)) >= 0:
+            if not self._lines:
+                _parse_status_line(self._received[:newline].decode("latin-1"))
+            self._check_length(newline)
+            self._lines += 1
+            self._checked = newline + 1
+            _check_count(self._lines - 1)
+        self._check_length(end)
+
+    def _check_length(self, end: int) -> None:
+        if end - self._checked > _LONGEST_LINE:
+            raise http.client.LineTooLong("the head of the response")
+
+
+def _check_count(lines: int) -> None:
+    if lines > _MOST_LINES:
+        raise http.client.HTTPException(f"more than {_MOST_LINES} lines of headers")
+
+
+def _parse_head(text: str) -> Head:
+    first, *lines = text.split("\n")
+    _check_count(len(lines))
+    version, status, reason = _parse_status_line(first)
+    fields: list[tuple[str, str]] = []
+    for line in lines:
+        if line[0] in " \t" and fields:  # folded (RFC 9112, section 5.2)
+            name, before = fields[-1]
+            fields[-1] = name, f"{before} {line.strip(_SPACE)}"
+            continue
+        name, colon, value = line.partition(":")
+        name = name.rstrip(_SPACE)
+        if not colon or not TOKEN.fullmatch(name):
+            raise http.client.HTTPException(f"not a header: {line.rstrip(_SPACE)[:60]!r}")
+        fields.append((name, value.strip(_SPACE)))
+    headers = HTTPHeaderDict()
+    for name, value in fields:
+        headers.add(name, value if value.isprintable() else value.translate(_CONTROL))
+    return Head(version, status, reason, headers)
+
+
+def _parse_status_line(line: str) -> tuple[int, int, str]:
+    match = _STATUS_LINE.fullmatch(line.rstrip(_SPACE))
+    if match is None:
+        raise http.client.BadStatusLine(
+            f"not a status line of HTTP/1: {line.rstrip(_SPACE)[:60]!r}"
+        )
+    reason = (match[3] or "").translate(_CONTROL_OF_REASON).strip()
+    return 10 if match[1] == "0" else 11, int(match[2]), reason
+
+
+class Framing(Protocol):
+    """Tells the content of a body from what is around it.
+
+    Attributes:
+        complete: The body has ended.
+        rest: What came behind its end.
+        delimited: The body says itself where it ends.
+    """
+
+    complete: bool
+    rest: bytes
+    delimited: bool
+
+    def take(self, data: bytes) -> bytes:
+        """Take bytes that were received; gives the content among them.
+
+        Raises:
+            BadFraming: They are not as they should be. Content before the fault is given first,
+                and the fault is raised by the next call.
+        """
+        raise NotImplementedError
+
+    def may_end(self) -> bool:
+        """Say whether the body is complete if nothing more comes."""
+        raise NotImplementedError
+
+
+class _Sized:
+    """A body of a known length."""
+
+    delimited = True
+
+    def __init__(self, length: int) -> None:
+        self._left = length
+        self.complete = length == 0
+        self.rest = b""
+
+    def take(self, data: bytes) -> bytes:
+        if len(data) > self._left:
+            data, self.rest = data[: self._left], data[self._left :]
+        self._left -= len(data)
+        self.complete = not self._left
+        return data
+
+    def may_end(self) -> bool:
+        return False
+
+
+class _CloseDelimited:
+    """A body that goes on until EOF."""
+
+    delimited = False
+
+    def __init__(self) -> None:
+        self.complete = False
+        self.rest = b""
+
+    def take(self, data: bytes) -> bytes:
+        return data
+
+    def may_end(self) -> bool:
+        return True
+
+
+class _Chunked:
+    """A body in chunks (RFC 9112, section 7.1)."""
+
+    delimited = True
+
+    def __init__(self) -> None:
+        self.complete = False
+        self.rest = b""
+        self._next: Callable[[_Chunked, bytes, int, int], int] = _Chunked._size
+        self._left = 0  # bytes of the chunk's data
+        self._waiting = b""  # the begin of a line
+        self._trailer_lines = 0
+        self._fault: BadFraming | None = None
+
+    def take(self, data: bytes) -> bytes:
+        if self._fault is not None:
+            raise self._fault
+        searched = len(self._waiting)
+        if searched:
+            data, self._waiting = self._waiting + data, b""
+        pieces: list[bytes] = []
+        position = 0
+        try:
+            while position < len(data) and not self.complete:
+                if self._left:
+                    piece = data[position : position + self._left]
+                    pieces.append(piece)
+                    position += len(piece)
+                    self._left -= len(piece)
+                    continue
+                taken = self._next(self, data, position, max(position, searched))
+                if not taken:
+                    self._waiting = data[position:]
+                    break
+                position += taken
+        except BadFraming as fault:
+            if not pieces:
+                raise
+            self._fault = fault
+        if self.complete:
+            self.rest = data[position:]
+        return b"".join(pieces) if len(pieces) != 1 else pieces[0]
+
+    def may_end(self) -> bool:
+        # The empty line behind the last chunk may be missing (RFC 9112, section 8).
+        begun = self._trailer_lines or self._waiting
+        return self._next is _Chunked._trailer and not begun
+
+    # Each of these takes one line's worth of bytes and gives their number, 0 if more must come.
+
+    def _size(self, data: bytes, position: int, searched: int) -> int:
+        match = None
+        if searched <= position or data.find(b"\n", searched) >= 0:
+            match = _CHUNK_SIZE.match(data, position)
+        if match is None or match.end() - position > _LONGEST_CHUNK_LINE:
+            self._line_end(data, position, searched, "the size of a chunk")
+            if match is None and data.find(b"\n", searched) < 0:
+                return 0
+            raise BadFraming(f"not the size of a chunk: {data[position : position + 40]!r}")
+        self._left = int(match[1], 16)
+        self._next = _Chunked._data_end if self._left else _Chunked._trailer
+        return match.end() - position
+
+    def _data_end(self, data: bytes, position: int, searched: int) -> int:
+        if data.startswith(b"\r\n", position):
+            self._next = _Chunked._size
+            return 2
+        if data[position:] == b"\r":
+            return 0
+        end = data[position : position + 2]
+        raise BadFraming(f"the data of a chunk is followed by {end!r}, not by CR LF")
+
+    def _trailer(self, data: bytes, position: int, searched: int) -> int:
+        end = self._line_end(data, position, searched, "a line of the trailer")
+        if not end:
+            return 0
+        self.complete = data[position:end] in (b"\r\n", b"\n")
+        self._trailer_lines += 1
+        if self._trailer_lines > _MOST_LINES:
+            raise BadFraming(f"more than {_MOST_LINES} lines in the trailer")
+        return end - position
+
+    def _line_end(self, data: bytes, position: int, searched: int, name: str) -> int:
+        """Find where a line ends, 0 if its end has not come."""
+        end = data.find(b"\n", searched) + 1
+        if (end or len(data)) - position > _LONGEST_CHUNK_LINE:
+            raise BadFraming(f"{name} is too long: {data[position : position + 40]!r}…")
+        return end
+
+
+def framing_of(head: Head, method: str) -> tuple[Framing, bool]:
+    """Decide where a body ends (RFC 9112, section 6.3).
+
+    Args:
+        head: The head of the response.
+        method: The method of the request.
+
+    Returns:
+        The framing, and whether the connection may be used again after the body. It may not after
+        408 and 5xx: servers close it then, whether they say so or not.
+
+    Raises:
+        BadFraming: That is not said in a valid way.
+    """
+    status, headers = head.status, head.headers
+    coding = headers.get("transfer-encoding")
+    if coding is not None and coding.lower() == "identity":
+        coding = None  # of older HTTP/1.1 (RFC 2616, section 3.6), where it meant none
+    length = headers.get("content-length")
+    framing: Framing
+    if status in (204, 304) or method == "HEAD":
+        framing = _Sized(0)
+    elif coding is not None and coding.lower() == "chunked":
+        framing = _Chunked()
+    elif coding is not None:
+        raise BadFraming(f"a response with transfer-encoding: {coding[:40]!r} cannot be read")
+    elif length is not None:
+        framing = _Sized(_content_length(length))
+    else:
+        return _CloseDelimited(), False
+    options = headers.get("connection", "").lower()
+    says_close = "close" in options or (head.version == 10 and "keep-alive" not in options)
+    # Who sends both, or chunks in HTTP/1.0, and whoever stands between, may not agree where
+    # the body ends (RFC 9112, sections 6.1 and 6.3).
+    doubtful = coding is not None and (length is not None or head.version == 10)
+    return framing, not (says_close or doubtful or status >= 500 or status == 408)
+
+
+def _content_length(text: str) -> int:
+    """Read a content length; equal ones may come in a list (RFC 9110, section 8.6)."""
+    values = {part.strip(" \t") for part in text.split(",")}
+    match = _LENGTH.fullmatch(values.pop()) if len(values) == 1 else None
+    if match is None:
+        raise BadFraming(f"a response with content-length: {text[:40]!r} cannot be read")
+    return int(match[1])

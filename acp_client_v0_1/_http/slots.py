@@ -1,0 +1,107 @@
+"""How many may do something at once: threads that connect, quick calls to an origin.
+
+Strategy: who wants to begin joins a line, and may begin once fewer than ``most`` are ahead. The
+line holds weak references only: a `Slot` is in use for as long as its one owner keeps it. So a
+slot that an interrupt orphaned, at whatever step, is free as soon as its owner is gone; nothing
+has to be given back for the count to be right. `Slots.leave` only makes it right at once.
+
+Invariants: there is no lock that an interrupt could leave held: each step is one call into C that
+other threads see done or not done. First come, first served. A wait looks again every so often,
+so that a wake-up which an interrupt swallowed costs a moment and not the whole wait.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import weakref
+
+from acp_client_v0_1._deadline import Deadline
+
+__all__ = ["Slot", "Slots"]
+
+_LOOK_AGAIN = 0.2  # seconds
+
+
+class Slot:
+    """The right to do something; in use while somebody holds it."""
+
+    __slots__ = ("__weakref__", "wake")
+
+    def __init__(self) -> None:
+        self.wake: queue.SimpleQueue[None] | None = None  # while its owner waits
+
+
+class Slots:
+    """A bounded number of slots.
+
+    Args:
+        most: How many may be in use at once.
+    """
+
+    __slots__ = ("_line", "most")
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._line: list[weakref.ref[Slot]] = []
+
+    @property
+    def in_use(self) -> int:
+        """How many are held or waited for."""
+        return sum(place() is not None for place in list(self._line))
+
+    def join(self, slot: Slot) -> bool:
+        """Get in line.
+
+        Args:
+            slot: A new one, which the caller alone keeps, and where it will find it to `leave`.
+
+        Returns:
+            True if it may be used at once; otherwise the caller has to `wait`.
+        """
+        self._line.append(weakref.ref(slot))
+        return len(self._line) <= self.most
+
+    def wait(self, slot: Slot, deadline: Deadline) -> bool:
+        """Wait until a slot may be used.
+
+        Args:
+            slot: One that has joined.
+            deadline: When to give up.
+
+        Returns:
+            False if the deadline passed; the caller leaves then.
+        """
+        place = weakref.ref(slot)
+        slot.wake = queue.SimpleQueue()
+        while not self._is_due(place):
+            remaining = deadline.remaining()
+            if not remaining:
+                return False
+            with contextlib.suppress(queue.Empty):
+                slot.wake.get(timeout=min(remaining, _LOOK_AGAIN))
+        slot.wake = None
+        return True
+
+    def leave(self, slot: Slot) -> None:
+        """Free a slot, and wake who is due next; a slot that never joined is no mistake."""
+        with contextlib.suppress(ValueError):
+            self._line.remove(weakref.ref(slot))
+        if len(self._line) >= self.most:
+            for place in self._line[: self.most]:
+                waiting = place()
+                wake = None if waiting is None else waiting.wake
+                if wake is not None:
+                    wake.put(None)
+
+    def _is_due(self, place: weakref.ref[Slot]) -> bool:
+        ahead = 0
+        for other in list(self._line):
+            if other is place:
+                break
+            if other() is not None:
+                ahead += 1
+            else:  # orphaned
+                with contextlib.suppress(ValueError):
+                    self._line.remove(other)
+        return ahead < self.most
