@@ -262,7 +262,7 @@ def test_a_credential_of_one_call_is_shown_nowhere(
     client.configuration.debug = False
     assert len(server.requests) == 5
     assert all(SECRET.encode() in request.raw_head for request in server.requests)
-    assert "urllib3" in {record.name.partition(".")[0] for record in caplog.records}
+    assert "acp_client_v0_1" in {record.name.partition(".")[0] for record in caplog.records}
     assert SECRET not in caplog.text
 
 
