@@ -1,12 +1,12 @@
-"""Every rule of time in this package, in seconds, on the monotonic clock.
+"""The rules of time, in seconds, on the monotonic clock.
 
-Strategy: a user's timeout (a number, a pair, None) is parsed once into a `Timeout`; when the call
-starts, its total becomes one `Deadline`, a point in time that every attempt, wait, read and event
-of the call is measured against. Limits that hold per wait (connect, read) are bounded by what
-remains: ``deadline.bound(limit)``.
+Strategy: a user's timeout (a number, a pair, None) is parsed into a `Timeout`, a set of durations;
+when the call starts, its total becomes one `Deadline`, a point in time that bounds every attempt,
+backoff, read and event of the call. The timeouts of single waits (connect, read) are bounded by the
+time that remains: ``deadline.bound(limit)``.
 
-Invariants: a deadline never moves; None means no limit, in every place; no wait is longer than
-what remains.
+Invariants: a deadline never moves; None always means no limit; no wait is longer than the time that
+remains.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeGuard, cast
+from typing import TypeAlias, TypeGuard, cast
 
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
@@ -30,32 +30,33 @@ __all__ = [
     "resolve_timeout",
 ]
 
-# What a user may pass: a total, a pair (connect, read), or no limit.
-RequestTimeout = float | tuple[float | None, float | None] | None
+RequestTimeout: TypeAlias = float | tuple[float | None, float | None] | None
+"""Seconds: a total for the whole call, or a pair (connect, read) for each attempt; None, alone or
+in the pair, for no limit (as ``_request_timeout`` of one call: for the configured default)."""
 
-# A longer wait than this does not fit into the milliseconds of poll(); it is no limit at all.
+# A longer wait than this does not fit into the milliseconds of poll(), so it counts as no limit.
 _LONGEST = 2_000_000.0
 
 _FORMS = "a number of seconds, a pair (connect, read), or None"
 
 
 class NothingYet(Exception):
-    """Nothing came within the time that the caller wanted to wait; asking again goes on.
+    """Nothing came within the time that the caller wanted to wait; reading again goes on.
 
-    No error of a call, and so none of the tree: it never leaves the package.
+    The call has not failed, so this is not in the error tree, and it never leaves the package.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Timeout:
-    """The time limits of one call, in seconds; None is no limit.
+    """The timeouts of one call, in seconds; None is no limit.
 
     Attributes:
-        total: For the whole call: attempts, waits between them, body, stream.
+        total: For the whole call: attempts, backoff, body, stream.
         connect: For making a connection, in each attempt.
-        read: The longest silence on the connection.
-        window: How long the server was asked to hold the request; its end is no failure that
-            may be answered by sending the request again.
+        read: For the longest silence on the connection.
+        window: How long the server was asked to hold a long poll, None if this is none. A long
+            poll that the server was holding is not retried.
     """
 
     total: float | None = None
@@ -76,7 +77,7 @@ class Timeout:
 
         Raises:
             ApiTypeError: It is something else.
-            ApiValueError: A number is not above 0, or the pair is no pair.
+            ApiValueError: A number is not above 0, or there are not two of them.
         """
         if isinstance(value, Timeout):
             return value
@@ -92,7 +93,7 @@ class Timeout:
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """The point in time at which a call is over.
+    """The point in time at which a call has to be done.
 
     Attributes:
         at: Monotonic time in seconds, None for never.
@@ -114,7 +115,7 @@ class Deadline:
 
     @property
     def expired(self) -> bool:
-        """True once nothing remains."""
+        """True if no time remains."""
         return self.at is not None and time.monotonic() >= self.at
 
     def remaining(self) -> float:
@@ -125,7 +126,7 @@ class Deadline:
         """Shorten a limit to what remains.
 
         Args:
-            limit: Seconds that a single wait may take, None for no limit of its own.
+            limit: Seconds that a single wait may take, None for no limit.
 
         Returns:
             Seconds, None for no limit.
@@ -175,12 +176,12 @@ def resolve_timeout(
         default: The configured default.
         total: Seconds for the whole call if the default is a pair (connect, read), None for no
             limit.
-        block_window: Seconds for which the server is asked to hold the request, None if the
-            operation has no such window or it is not used.
-        margin: Seconds that a read may take beyond the window.
+        block_window: Seconds for which the server is asked to hold the request, None if this is
+            not a long poll.
+        margin: Seconds that a long poll may take beyond its window.
 
     Returns:
-        The limits, wide enough for the window.
+        The timeouts, long enough for the window.
 
     Raises:
         ApiValueError: An explicit timeout is too short for the window.
@@ -204,7 +205,7 @@ def resolve_timeout(
 
 
 def checked_margin(value: object, name: str) -> float:
-    """Check how long a wait may take beyond the block window that it is for.
+    """Check how long a long poll may take beyond its window.
 
     Args:
         value: Seconds.
@@ -248,7 +249,7 @@ def _longer(limit: float | None, enough: float) -> float | None:
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    # bool is an int to Python, but True is no number of seconds to anybody.
+    # bool is an int to Python, but nobody means True as a number of seconds.
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 

@@ -1,14 +1,12 @@
-"""From an operation and its arguments to a request, and from the answer to Python values.
+"""From an operation and its arguments to a request, and from the response to Python values.
 
-Strategy: the three variants of each method share one path. :meth:`ApiClient._send` checks the
-arguments, settles headers and time limits and hands the request to ``rest``; the answer's bytes go
-straight into pydantic-core through an adapter that is built once per type.
+Strategy: the three variants of each method share one path. `ApiClient._send` checks the arguments,
+decides on headers and timeout, and passes the request to ``rest``; the response's bytes go straight
+into pydantic-core through an adapter that is built once per type.
 
-Invariants:
-
-* Nothing is sent before every argument and header has passed its check.
-* A client holds no state of a call, so threads can share it.
-* Whatever is wrong with an answer raises an ``ApiException`` that keeps the raw body.
+Invariants: nothing is sent before every argument and header has passed its check. A client holds no
+state of a call, so threads can share it. Whatever is wrong with a response raises an
+`ApiException` that keeps the raw body.
 """
 
 from __future__ import annotations
@@ -55,13 +53,15 @@ _CONTENT_TYPE = instance_of("a str", str)
 class ApiClient(DropInClient):
     """Sends the operations of the API classes; safe to share between threads.
 
-    Use it as a context manager, or call `close`, so that its connections are closed.
+    Use it as a context manager, or call `close`, so that its connections are closed. A pickle of it
+    holds its configuration and headers **with the credentials** in plain text, and no connection.
 
     Attributes:
-        configuration: where to and how requests are sent.
-        default_headers: headers of every request; credentials and the headers of a call win.
-        cookie: the ``Cookie`` header of every request, None for none.
-        rest_client: the transport.
+        configuration: Where and how requests are sent.
+        default_headers: Headers of every request; credentials and the headers of a call override
+            them.
+        cookie: The ``Cookie`` header of every request, None for none.
+        rest_client: The transport.
     """
 
     _default: ApiClient | None = None
@@ -77,14 +77,14 @@ class ApiClient(DropInClient):
         """Make a client.
 
         Args:
-            configuration: where to and how to send; the default configuration if None.
-            header_name: the name of a header to send with every request.
-            header_value: the value of that header.
-            cookie: the ``Cookie`` header to send with every request.
+            configuration: Where and how to send; the default configuration if None.
+            header_name: The name of a header to send with every request.
+            header_value: The value of that header.
+            cookie: The ``Cookie`` header to send with every request.
 
         Raises:
-            ApiTypeError: ``configuration`` is none, but a host, for example.
-            ApiValueError: settings cannot be used together.
+            ApiTypeError: ``configuration`` is something else, for example a host.
+            ApiValueError: Settings cannot be used together.
         """
         if configuration is not None and not hasattr(configuration, "host"):
             kind = type(configuration).__name__
@@ -117,13 +117,13 @@ class ApiClient(DropInClient):
             self.rest_client.close()
 
     def _with_retries(self, retries: int) -> Self:
-        """Give a view of this client whose calls have a retry policy of their own.
+        """Return a view of this client whose calls have a retry policy of their own.
 
         The view shares connection pools, configuration and default headers with this client, and
-        takes over its cookie as it is now. Closing it closes nothing.
+        has its present cookie. Closing the view closes nothing.
 
         Args:
-            retries: how often a call may be retried; with 0, each request is posted once.
+            retries: How often a call may be retried; with 0, each request is sent once.
         """
         view = copy.copy(self)
         view._retries = retries
@@ -142,8 +142,8 @@ class ApiClient(DropInClient):
         """Send a header with every request from now on.
 
         Args:
-            header_name: its name.
-            header_value: its value.
+            header_name: Its name.
+            header_value: Its value.
         """
         self.default_headers[header_name] = header_value
 
@@ -159,24 +159,24 @@ class ApiClient(DropInClient):
         """Set the client that API classes use when they are given none.
 
         Args:
-            default: the client; None for a new one on next use.
+            default: The client; None for a new one on next use.
         """
         ApiClient._default = default
 
     # The three variants of every operation.
 
     def call(self, operation: Operation[T], arguments: Sequence[Any], options: CallOptions) -> T:
-        """Send an operation and return what it answers.
+        """Send an operation and return the decoded response.
 
         Args:
-            operation: what the contract says of it.
-            arguments: one value per parameter, in the order of the operation's.
-            options: timeout (seconds), credentials, content type, headers and host of this call.
+            operation: The operation.
+            arguments: One value for each parameter of the operation, in order.
+            options: Timeout (seconds), credentials, content type, headers and host of this call.
 
         Raises:
-            ApiException: the call failed, see ``acp_client_v0_1.exceptions``.
-            ApiTypeError: an argument is missing or has a wrong type; nothing was sent.
-            ApiValueError: an argument has an impossible value; nothing was sent.
+            ApiException: The call failed, see ``acp_client_v0_1.exceptions``.
+            ApiTypeError: An argument is missing or has a wrong type; nothing was sent.
+            ApiValueError: An argument has an impossible value; nothing was sent.
         """
         response = self._send(operation, arguments, options, stream=operation.streaming)
         return self._result(operation, response)
@@ -184,15 +184,15 @@ class ApiClient(DropInClient):
     def call_with_http_info(
         self, operation: Operation[T], arguments: Sequence[Any], options: CallOptions
     ) -> ApiResponse[T]:
-        """Send an operation and return what it answers, with status and headers.
+        """Send an operation and return the decoded response with its status and headers.
 
         Args:
-            operation: what the contract says of it.
-            arguments: one value per parameter, in the order of the operation's.
-            options: timeout (seconds), credentials, content type, headers and host of this call.
+            operation: The operation.
+            arguments: One value for each parameter of the operation, in order.
+            options: Timeout (seconds), credentials, content type, headers and host of this call.
 
         Raises:
-            OpenApiException: the same as `call`.
+            OpenApiException: As `call`.
         """
         response = self._send(operation, arguments, options, stream=operation.streaming)
         result = self._result(operation, response)
@@ -209,14 +209,14 @@ class ApiClient(DropInClient):
         """Send an operation and return urllib3's response, unread and its status unchecked.
 
         Args:
-            operation: what the contract says of it.
-            arguments: one value per parameter, in the order of the operation's.
-            options: timeout (seconds), credentials, content type, headers and host of this call.
+            operation: The operation.
+            arguments: One value for each parameter of the operation, in order.
+            options: Timeout (seconds), credentials, content type, headers and host of this call.
 
         Raises:
-            TransportException: no answer came, see ``acp_client_v0_1.exceptions``.
-            ApiTypeError: an argument is missing or has a wrong type; nothing was sent.
-            ApiValueError: an argument has an impossible value; nothing was sent.
+            TransportException: No response came, see ``acp_client_v0_1.exceptions``.
+            ApiTypeError: An argument is missing or has a wrong type; nothing was sent.
+            ApiValueError: An argument has an impossible value; nothing was sent.
         """
         return self._send(operation, arguments, options, stream=True).response
 
@@ -266,7 +266,7 @@ class ApiClient(DropInClient):
         )
 
     def _result(self, operation: Operation[T], response: acp.rest.RESTResponse) -> T:
-        """Return what an answer holds, or raise the error for its status."""
+        """Decode a response, or raise the error for its status."""
         if not 200 <= response.status < 300:
             raise status_error(response)
         result: Any = None
@@ -299,17 +299,17 @@ class Api:
     """Base of the generated API classes: operations of one tag, sent by one client.
 
     Attributes:
-        api_client: what sends them.
+        api_client: The client that sends them.
     """
 
     def __init__(self, api_client: ApiClient | None = None) -> None:
         """Make the operations available.
 
         Args:
-            api_client: what sends them; the default client if None.
+            api_client: The client that sends them; the default client if None.
 
         Raises:
-            ApiTypeError: it is something else, such as a configuration.
+            ApiTypeError: It is something else, for example a configuration.
         """
         if api_client is None:
             api_client = ApiClient.get_default()

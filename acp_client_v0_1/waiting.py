@@ -1,14 +1,18 @@
-"""Waiting for the output of a run, for as long as it takes or as long as one likes.
+"""Waiting for the output of a run, with or without a deadline.
 
-Strategy: a loop of blocking calls under one deadline. Each asks the server to hold the request for
-a window that fits into what remains. What ends such a call without an output decides about the
-next: a full window is followed by another at once; an early 204 by a pause that grows, so that a
-server which ignores the window is not asked in a hot loop; a failure that may pass by a pause, as
-long as the server asks for, and by a smaller window where the server, or a proxy before it, has cut
-the one before (see `_Window`).
+Strategy: a loop of long polls under one deadline. A *long poll* is a request that the server holds
+until there is an output, for a *window* of at most so many seconds. The loop sizes each window by
+the time that remains. If a poll brings no output, the next one depends on how it ended:
 
-Invariants: the end is an output, an error that waiting cannot mend, or `RunWaitTimeout`, at the
-deadline plus scheduling noise; all state is in one object per wait, so that threads do not meet.
+- after its full window: at once;
+- by an early 204: after a growing pause, so that a server which ignores the window is not polled
+  in a hot loop;
+- by a failure that may pass: after a pause, as long as ``Retry-After`` if there is one;
+- by a proxy or server that cut it: with a shorter window as well (see `_Window`).
+
+Invariants: a wait ends with an output, with an error that waiting cannot mend, or with
+`RunWaitTimeout` at the deadline plus scheduling noise. Each wait has its state in one object of its
+own, so that threads share none.
 """
 
 from __future__ import annotations
@@ -41,13 +45,13 @@ _log = logging.getLogger(__name__)
 
 _FIRST_PAUSE = 0.5  # seconds; doubles with each early end in a row
 _LONGEST_PAUSE = 2.0  # seconds, unless the server asks for more
-_LOOK = 10.0  # seconds that a look at the run's status may take
-_ROUND_TRIP = 0.1  # seconds; the least that a request may take beyond its window
-_STOP_MARGIN = 10.0  # seconds; the most of that where an event may ask to stop
-_PATIENCE = 300.0  # seconds of nothing but failures, where no timeout says when to stop
-_STATUS_EVERY = 5.0  # seconds between two looks at the run's status, for the callback
-_STOP_WINDOW = 1  # seconds; the longest window where an event may ask to stop
-_FULL_WINDOWS = 4  # before a longer one is tried than what was cut; to the power of the cuts
+_LOOK = 10.0  # seconds that looking up the run's status may take
+_ROUND_TRIP = 0.1  # seconds; a poll may take at least this much longer than its window
+_STOP_MARGIN = 10.0  # seconds; with `stop`, a poll may take at most this much longer
+_PATIENCE = 300.0  # seconds of nothing but failures that end a wait without deadline
+_STATUS_EVERY = 5.0  # seconds between two look-ups of the run's status, for the callback
+_STOP_WINDOW = 1  # seconds; the longest window with `stop`
+_FULL_WINDOWS = 4  # full windows before growing again: 4 ** cuts
 
 
 def wait_for_run_output(
@@ -61,28 +65,28 @@ def wait_for_run_output(
 ) -> RunOutput:
     """Wait until a run has an output: a result, an interrupt or an error.
 
-    Failures that may pass (a connection that breaks, 408, 429, 5xx) are survived, with pauses as
-    long as ``Retry-After`` asks for.
+    The wait goes on after failures that may pass (a broken connection, 408, 429, 5xx), with a
+    backoff or after ``Retry-After``.
 
     Args:
-        runs_api: What asks the server.
+        runs_api: The operations to call.
         run_id: The run.
         timeout: Seconds to wait at most, None for no limit. Without a limit, five minutes of
             nothing but failures end the wait with the last of them.
         block_timeout: Seconds for which the server is asked to hold each request.
-        on_pending: Called with the seconds elapsed and the run's status, after each request that
-            brought no output, those that failed included. The status is looked up every few
-            seconds while requests succeed; if it cannot be, it is the last that was known, at
-            first ``pending``. What this raises ends the wait.
-        stop: Ends the wait when set, within about a second; later, but within 11 seconds, where
-            the server does not answer.
+        on_pending: Called with the seconds elapsed and the run's status after each request that
+            brought no output, failed ones included. The status is looked up every few seconds
+            while requests succeed; if that fails, it is the last one known, at first ``pending``.
+            An exception of this function ends the wait.
+        stop: Ends the wait when set: within about a second, or within 11 seconds if the server
+            does not respond.
 
     Returns:
         The output.
 
     Raises:
         RunWaitTimeout: There was no output in time, or ``stop`` was set.
-        ApiException: The server refused, for example with 404, or see ``timeout``.
+        ApiException: The server refused, for example with 404, or kept failing without ``timeout``.
         ApiValueError: ``timeout`` or ``block_timeout`` is not above 0.
         ApiTypeError: One of them is no number, ``runs_api`` is not a `RunsApi`, or ``stop`` is not
             a `threading.Event`.
@@ -104,38 +108,38 @@ def wait_for_run_output(
 
 
 class _Window:
-    """For how long the server is asked to hold a request.
+    """The window of the next long poll.
 
-    A cut makes it shorter. That may have been the limit of a proxy, or an accident such as a
-    restart, after which short windows would only cost requests. To tell the two apart, a longer
-    window than the one that was cut is tried after some full ones, and after four times as many
-    each time that it is cut as well.
+    A cut makes it shorter. The cause may be the limit of a proxy, or an accident such as a restart,
+    after which short windows would only cost requests. To tell the two apart, a longer window than
+    the one that was cut is tried after four full ones, and after four times as many each time that
+    it is cut again.
 
     Attributes:
-        seconds: How long, at least 1.
+        seconds: Its length, at least 1.
     """
 
     def __init__(self, seconds: int) -> None:
         self.seconds = seconds
         self._longest = seconds
         self._cut_at = math.inf  # seconds
-        self._cuts = 0  # since a window as long as what was cut was full
+        self._cuts = 0  # since a window as long as the one that was cut was full
         self._full = 0  # since the last cut
 
     def note_cut(self, asked: int, took: float) -> None:
-        """Learn that a window of ``asked`` seconds was cut after ``took`` seconds."""
+        """Note that a window of ``asked`` seconds was cut after ``took`` seconds."""
         self.seconds = max(1, int(0.75 * took) if took < asked else asked // 2)
         self._cut_at = min(took, asked)
         self._cuts += 1
         self._full = 0
 
     def note_full(self, asked: int) -> None:
-        """Learn that the server has held a request for all of ``asked`` seconds."""
+        """Note that the server held a poll for all of ``asked`` seconds."""
         self._full += 1
         if asked >= self._cut_at:
             self._cut_at, self._cuts = math.inf, 0
         longer = min(2 * self.seconds, self._longest)
-        # The exponent is bounded because nobody waits for more.
+        # The exponent is bounded: 4 ** 16 windows are never reached.
         if longer < self._cut_at or self._full >= _FULL_WINDOWS ** min(self._cuts, 16):
             self.seconds = longer
 
@@ -203,11 +207,11 @@ class _Wait:
         raise RunWaitTimeout(run_id=self._run_id, elapsed=elapsed, reason=reason) from failure
 
     def _next_limits(self) -> tuple[int, float]:
-        """Give the next window in whole seconds, 0 for no time to block, and the call's limit."""
-        # Of one look at the clock, so that the limit is never shorter than the window; and a
-        # limit of 0 would be refused as a mistake.
+        """Give the next window in whole seconds, 0 for no long poll, and the call's timeout."""
+        # One reading of the clock for both, so that the timeout is never shorter than the window.
+        # A timeout of 0 would be refused as a mistake.
         remaining = max(0.001, self._deadline.remaining())
-        # What is asked for must be less than what remains, if only by the time of a round trip.
+        # Leave time for the round trip.
         window = int(min(self._window.seconds, max(0.0, remaining - _ROUND_TRIP)))
         return window, min(remaining, window + self._margin)
 
@@ -217,7 +221,7 @@ class _Wait:
         )
 
     def _survive(self, error: ApiException, window: int, took: float) -> float:
-        """Adapt to a failure that may pass, and give the pause after it; raise any other."""
+        """Give the pause after a failure that may pass; raise any other failure."""
         if not is_passing(error):
             raise error
         now = time.monotonic()
@@ -232,7 +236,7 @@ class _Wait:
         return max(self._pause(), asked)
 
     def _after_none(self, window: int, took: float) -> float:
-        """Give the pause after an answer without an output; none follows a full window."""
+        """Give the pause after a response without output: none after a full window."""
         if not window or took < 0.9 * window:
             return self._pause()
         self._early_ends = 0
@@ -259,14 +263,14 @@ class _Wait:
         try:
             self._status = self._api.get_run(self._run_id, _request_timeout=limit).status
         except ApiException as error:
-            # Whether the wait has to end, the next request for the output says.
+            # The next poll tells whether the wait has to end.
             _log.info("run %s: its status is not known: %s", self._run_id, error)
             pause = max(pause, retry_after(error.headers) or 0.0)
         self._next_look = time.monotonic() + pause
 
 
 def _margin_of(runs_api: RunsApi) -> float:
-    """How many seconds a call may take beyond its window; stand-ins need no configuration."""
+    """Seconds that a poll may take beyond its window; a stand-in has no configuration."""
     client = getattr(runs_api, "api_client", None)
     configuration = getattr(client, "configuration", None)
     if not isinstance(configuration, Configuration):

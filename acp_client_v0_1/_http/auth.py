@@ -1,8 +1,6 @@
-"""The credentials of one request, ``_request_auth``, as openapi-generator's clients take them.
+"""The credentials of one call, ``_request_auth``, in the form of openapi-generator's clients.
 
-Strategy: the mapping is checked once, into a value that knows what it adds to a request.
-
-Invariant: nothing here shows the value of a credential, neither an error nor a representation.
+Invariant: no error and no repr shows the value of a credential.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ __all__ = ["RequestAuth"]
 
 _PLACES = ("header", "cookie", "query")
 
-# What a cookie's value may hold as it is; space, comma, semicolon and others are encoded.
+# Characters of a cookie's value that are not encoded; space, comma, semicolon and others are.
 _SAFE_IN_COOKIE = "!#$%&'()*+-./:<=>?@[]^_`{|}~"
 
 
@@ -29,8 +27,8 @@ class RequestAuth:
 
     Attributes:
         place: ``header``, ``cookie`` or ``query``.
-        key: its name.
-        value: its value.
+        key: Its name.
+        value: Its value.
     """
 
     place: str
@@ -39,14 +37,14 @@ class RequestAuth:
 
     @classmethod
     def of(cls, auth: Mapping[str, Any]) -> RequestAuth:
-        """Check what ``_request_auth`` asks for.
+        """Check the argument ``_request_auth``.
 
         Args:
             auth: ``{"in": "header" | "cookie" | "query", "key": name, "value": value}``.
 
         Raises:
-            ApiTypeError: it is no mapping, or its key or value is neither a str nor a number.
-            ApiValueError: it lacks a key, or asks for what cannot be part of a request.
+            ApiTypeError: It is not a mapping, or its key or value is neither a str nor a number.
+            ApiValueError: It lacks a key, or cannot be part of a request.
         """
         given: object = auth
         if not isinstance(given, Mapping):
@@ -64,26 +62,26 @@ class RequestAuth:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The header that it is, if it is one."""
+        """The header to send; empty for a cookie or a parameter of the query."""
         return {self.key: self.value} if self.place == "header" else {}
 
     @property
     def query(self) -> str:
-        """The parameter of the query that it is, percent-encoded; empty if it is none.
+        """The parameter of the query to send, percent-encoded; "" for a header or a cookie.
 
         Raises:
-            ApiValueError: it is no valid Unicode.
+            ApiValueError: It is not valid Unicode.
         """
         return f"{_quoted(self.key)}={_quoted(self.value)}" if self.place == "query" else ""
 
     def add_cookie(self, headers: dict[str, str]) -> None:
-        """Add it to the cookies among the headers of a request, if it is one.
+        """Add it to the cookies of a request, if it is a cookie.
 
         Args:
-            headers: the headers, which are changed.
+            headers: The request's headers, which are changed.
 
         Raises:
-            ApiValueError: it is no valid Unicode.
+            ApiValueError: It is not valid Unicode.
         """
         if self.place != "cookie":
             return

@@ -32,7 +32,7 @@ _SHORTEST_SECRET = 8  # characters; a shorter value would be found in anything
 
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
-# What another origin may see. Anything else may be a credential, whatever its name.
+# Headers that another origin may get. Any other may be a credential, whatever its name.
 HARMLESS_HEADERS = frozenset(
     ("accept", "accept-encoding", "accept-language", "cache-control", "content-type", "user-agent")
 )
@@ -40,21 +40,21 @@ HARMLESS_HEADERS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request on its way, and what it may cost in time.
+    """One call: its request, and its timeouts.
 
     Attributes:
-        method: The method.
-        target: Where it goes.
-        headers: Its headers.
-        body: Its body, None for none.
-        safe: It may be sent again without changing anything.
-        stream: Its answer's body is left to the caller.
-        timeout: Limits for single waits.
-        deadline: When all of it has to be done.
-        foreign: The target is not an origin that was asked for, but one of a redirect.
+        method: The HTTP method.
+        target: Where the request goes.
+        headers: The request's headers.
+        body: The request's body, None for none.
+        safe: Sending the request again changes nothing.
+        stream: The caller reads the body of the response.
+        timeout: The timeouts of single waits.
+        deadline: When the call has to be done.
+        foreign: The target was reached by a cross-origin redirect.
         route: The path of the operation, with its parameters as ``{name}``; "" if it has none.
-        credential: A parameter of the query, percent-encoded, that only the origin which was asked
-            for may see; kept apart from the target, which errors and logs show.
+        credential: A parameter of the query, percent-encoded, that only the configured origin may
+            see. It is not in the target, which errors and logs show.
     """
 
     method: str
@@ -71,11 +71,11 @@ class Call:
 
     @property
     def path(self) -> str:
-        """The path without the query, for logs: the query may hold what a log must not."""
+        """The path without the query, for logs: the query may hold a secret."""
         return self.target.path.partition("?")[0]
 
     def hide_credential(self, headers: MutableMapping[str, str]) -> None:
-        """Take the credential out of the URLs among a response's headers."""
+        """Remove the credential from the URLs in a response's headers, if the server echoes it."""
         for name in ("location", "content-location"):
             if name in headers:
                 headers[name] = self._without_credential(headers[name])
@@ -90,7 +90,7 @@ class Call:
         return place + mark + kept if kept else place
 
     def moved(self, target: Target) -> Call:
-        """Give the same call for another place, without credentials if that is another origin."""
+        """Give the same call for another target, without credentials if the origin differs."""
         if target.origin == self.target.origin:
             return replace(self, target=target)
         kept = {k: v for k, v in self.headers.items() if k.lower() in HARMLESS_HEADERS}
@@ -98,20 +98,20 @@ class Call:
 
 
 def redirected(call: Call, status: int, location: str | None, hops: int) -> Call | None:
-    """Decide where an answer leads.
+    """Decide whether to follow a redirect.
 
     Args:
-        call: The request that was answered.
-        status: The answer's status.
-        location: Its ``Location``.
+        call: The call.
+        status: The response's status.
+        location: The response's ``Location``.
         hops: How many redirects were followed before.
 
     Returns:
-        The request to send next, None where the answer is to be taken as it is.
+        The call to send next, None if the response is returned as it is.
 
     Raises:
-        ProtocolException: The redirect must not be followed: from https to http, to something
-            that is no http(s) URL, or one too many.
+        ProtocolException: The redirect must not be followed: from https to http, to something that
+            is not an http(s) URL, or one too many.
     """
     if location is None or status not in (301, 302, 303, 307, 308):
         return None
@@ -122,7 +122,7 @@ def redirected(call: Call, status: int, location: str | None, hops: int) -> Call
     try:
         url = urljoin(call.target.url, _ascii(location.strip()))
         target = parse_target(url, "the redirect's target")
-    except ValueError as error:  # of both; it is an ApiValueError that says why
+    except ValueError as error:  # of urljoin; or the ApiValueError of parse_target
         raise _refused(call, status, f"a redirect that cannot be followed: {error}") from error
     if call.target.origin.scheme == "https" and target.origin.scheme == "http":
         raise _refused(call, status, f"a redirect from https to {target.origin} is not followed")
@@ -130,7 +130,7 @@ def redirected(call: Call, status: int, location: str | None, hops: int) -> Call
 
 
 def _ascii(location: str) -> str:
-    """Encode what a server should have encoded, byte by byte as it was sent."""
+    """Percent-encode the bytes that the server should have encoded."""
     return _NOT_ASCII.sub(lambda found: quote(found[0].encode("latin-1", "replace")), location)
 
 
@@ -143,10 +143,10 @@ def _refused(call: Call, status: int, reason: str) -> ProtocolException:
 def encode_body(
     headers: dict[str, str], body: Any, post_params: Sequence[tuple[str, Any]] | None
 ) -> bytes | None:
-    """Encode what the caller wants to send, as the content type among the headers says.
+    """Encode a request's body.
 
     Args:
-        headers: The request's headers; a content type is added where it is missing.
+        headers: The request's headers, which decide on the form; a missing content type is added.
         body: Bytes or text to send as they are, or an object to send as JSON.
         post_params: Form fields, instead of a body.
 
@@ -154,7 +154,7 @@ def encode_body(
         The body, None for none.
 
     Raises:
-        ApiValueError: Both were given, or the object is no JSON.
+        ApiValueError: Both were given, or the object cannot be written as JSON.
     """
     if post_params:
         if body is not None:

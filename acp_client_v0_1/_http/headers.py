@@ -1,7 +1,7 @@
-"""The headers of a request: merged without regard to case, checked before anything is sent.
+"""The headers of a request: merged without regard to case, and checked before anything is sent.
 
-Numbers and booleans are written as text, for scripts that set them; what has no one form in a
-header (None, bytes, a list) is refused.
+Numbers and booleans are written as text. A value that has no obvious form in a header (None, bytes,
+a list) is refused.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ _MOST_BITS = 1024  # of an integer; Python refuses to write much larger ones
 _FORBIDDEN = re.compile(r"[\r\n\0]")  # RFC 9110, section 5.5
 
 
-# They frame the message or belong to one connection (RFC 9110, 7.6.1; RFC 9112, 6), which are the
-# transport's.
+# They frame the message or belong to one connection (RFC 9110, 7.6.1; RFC 9112, 6).
 _OF_THE_TRANSPORT = frozenset(
     (
         "connection",
@@ -36,7 +35,7 @@ _OF_THE_TRANSPORT = frozenset(
 
 
 def merge_headers(*sources: Mapping[str, str] | None) -> dict[str, str]:
-    """Merge headers; of two with the same name, in any case, the later one stays."""
+    """Merge headers; the later one of two with the same name, in any case, is kept."""
     merged: dict[str, tuple[str, str]] = {}
     for source in sources:
         if source:
@@ -46,14 +45,14 @@ def merge_headers(*sources: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def checked_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
-    """Copy headers, refusing what http.client would only refuse halfway, never showing a value.
+    """Copy and check headers; an error shows no value.
 
-    http.client encodes values as ISO-8859-1. The value of ``Last-Event-ID`` is the UTF-8 of the id,
-    decoded as ISO-8859-1, so that the bytes that came with the event are the bytes that are sent.
+    Values are sent as ISO-8859-1. The value of ``Last-Event-ID`` becomes the UTF-8 of the id,
+    decoded as ISO-8859-1, so that the bytes that came with the event are sent.
 
     Raises:
-        ApiTypeError: a value is neither a str nor a number.
-        ApiValueError: a name or value cannot be part of a request.
+        ApiTypeError: A value is neither a str nor a number.
+        ApiValueError: A name or value cannot be part of a request, or is the transport's own.
     """
     checked = dict(headers)
     for name, value in headers.items():
@@ -79,12 +78,12 @@ def plain_text(value: object, name: str) -> str:
     """Write a str, a number or a bool as text, a bool as JSON has it.
 
     Args:
-        value: the value.
-        name: what to call it in the error, which does not repeat it.
+        value: The value.
+        name: Its name in an error, which does not show the value.
 
     Raises:
-        ApiTypeError: it is something else.
-        ApiValueError: it is an integer of hundreds of digits.
+        ApiTypeError: It is something else.
+        ApiValueError: It is an integer of hundreds of digits.
     """
     if isinstance(value, str):
         return value
