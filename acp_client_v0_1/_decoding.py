@@ -64,7 +64,8 @@ _CODECS = {label: codec for codec, labels in _LABELS.items() for label in labels
 
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(Annotated[kind, FailFast()] if get_origin(kind) is list else kind)
+    bounded: Any = Annotated[kind, FailFast()] if get_origin(kind) is list else kind
+    return TypeAdapter[Any](bounded)
 
 
 @cache

@@ -186,10 +186,9 @@ def _query_value(parameter: Parameter, value: object) -> str | list[str]:
     return [_text(parameter, item_kind, item) for item in cast("Sequence[object]", value)]
 
 
-def _text(parameter: Parameter, kind: Any, value: object) -> str:
+def _text(parameter: Parameter, given: type[Any] | Callable[[], Any], value: object) -> str:
     """Write a value of a path or a query, refusing one that is not of the parameter's type."""
-    if not isinstance(kind, type):
-        kind = kind()
+    kind: type[Any] = given if isinstance(given, type) else given()
     name = parameter.name
     if kind is int:
         return str(_integer(parameter, value))
@@ -198,13 +197,10 @@ def _text(parameter: Parameter, kind: Any, value: object) -> str:
     if issubclass(kind, OpenEnum) and not isinstance(value, kind) and isinstance(value, str):
         value = _member(name, kind, value)
     if not isinstance(value, kind):
-        raise _wrong_type(name, _EXPECTED.get(kind) or f"a {kind.__name__}", value)
+        raise _wrong_type(name, f"a {kind.__name__}", value)
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     return ("true" if value else "false") if kind is bool else str(value)
-
-
-_EXPECTED = {str: "a str", bool: "a bool", datetime: "a datetime"}
 
 
 def _member(name: str, kind: type[OpenEnum], value: str) -> OpenEnum:

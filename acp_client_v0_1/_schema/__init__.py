@@ -21,10 +21,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta, timezone, tzinfo
 from enum import Enum
+from inspect import Signature
 from typing import Annotated, Any, ClassVar, Literal, cast
+from uuid import UUID
 
 from pydantic import (
     BaseModel,
@@ -41,6 +43,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import (
     CoreSchema,
     InitErrorDetails,
+    PydanticCustomError,
     PydanticSerializationError,
     core_schema,
     to_json,
@@ -60,13 +63,25 @@ __all__ = [
     "Boolean",
     "DateTime",
     "FreeObject",
+    "Identifier",
     "Integer",
     "String",
     # what a field's declaration may say besides
     "Annotated",
     "Field",
-    "Literal",
+    "UP_TO_FIRST_FAULT",
 ]
+
+
+class _Signature:
+    """The signature of a model that pydantic has not built yet: builds it, and gives its own."""
+
+    def __get__(self, instance: object, owner: type[BaseModel]) -> Signature:
+        if instance is not None:
+            raise AttributeError("__signature__")  # of an instance, as pydantic has it
+        owner.model_rebuild()
+        signature: Signature = vars(owner)["__signature__"].__get__(None, owner)
+        return signature
 
 
 class Conversions(BaseModel):
@@ -78,6 +93,8 @@ class Conversions(BaseModel):
         ser_json_inf_nan="constants",
         validate_assignment=True,
     )
+
+    __signature__: ClassVar[Any] = _Signature()
 
     def to_dict(self, mode: Literal["python", "json"] = "python") -> dict[str, Any]:
         """Return the model as a dictionary, without fields that are None.
@@ -160,16 +177,12 @@ class Model(Conversions):
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
 
     def __init__(self, /, **data: Any) -> None:
-        """Create an instance from keywords, refusing those that the model does not have.
-
-        Raises:
-            pydantic.ValidationError: (a ``ValueError``) names each keyword that is unknown,
-                missing or of a wrong type.
-        """
+        # No docstring, so that an editor shows the model's own. pydantic.ValidationError, a
+        # ValueError, names each keyword that is unknown, missing or of a wrong type.
         fields = type(self).model_fields
         unknown = [name for name in data if name not in fields]
         if unknown:
-            raise _unknown_keywords(type(self).__name__, unknown, data)
+            raise _unknown_keywords(type(self), unknown, data)
         super().__init__(**data)
 
     # pydantic-core then builds instances from JSON without calling __init__, which is what keeps
@@ -291,9 +304,72 @@ def _member(cls: type[OpenEnum], value: str) -> OpenEnum:
         return cls._unlisted(value)  # pyright: ignore[reportPrivateUsage]
 
 
-def _unknown_keywords(title: str, names: list[str], data: dict[str, Any]) -> ValidationError:
-    errors = [InitErrorDetails(type="extra_forbidden", loc=(n,), input=data[n]) for n in names]
-    return ValidationError.from_exception_data(title, errors)
+def _unknown_keywords(
+    model: type[BaseModel], names: list[str], data: dict[str, Any]
+) -> ValidationError:
+    from difflib import get_close_matches  # only a mistake pays for the import
+
+    errors: list[InitErrorDetails] = []
+    for name in names:
+        close = get_close_matches(name, model.model_fields, 1)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        about = {"name": name, "model": model.__name__, "hint": hint}
+        fault = PydanticCustomError(
+            "extra_forbidden", "unknown field '{name}' of {model}{hint}", about
+        )
+        errors.append(InitErrorDetails(type=fault, loc=(name,), input=data[name]))
+    return ValidationError.from_exception_data(model.__name__, errors)
+
+
+def _before(check: Callable[[Any], Any], regular: CoreSchema) -> CoreSchema:
+    """Let a check see what a constructor is given; what JSON brings goes to pydantic-core alone."""
+    checked = core_schema.no_info_before_validator_function(check, regular)
+    return core_schema.json_or_python_schema(regular, checked)
+
+
+class _UuidAsText:
+    """Accepts a UUID, as the public contract has identifiers, and keeps its text."""
+
+    @staticmethod
+    def __get_pydantic_core_schema__(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return _before(_identifier, core_schema.str_schema(strict=True))
+
+
+def _identifier(value: object) -> object:
+    return str(value) if isinstance(value, UUID) else value
+
+
+class _Object:
+    """Says what would be a JSON object instead of what is none."""
+
+    @staticmethod
+    def __get_pydantic_core_schema__(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return _before(_json_object, handler(source))
+
+
+def _json_object(value: object) -> object:
+    if not isinstance(value, Mapping):
+        kind = type(value).__name__
+        hint = ": is it JSON text? Then pass json.loads(…)" if isinstance(value, str) else ""
+        about = {"kind": kind, "hint": hint}
+        raise PydanticCustomError("dict_type", "Input should be a dict, not {kind}{hint}", about)
+    for key in cast("Mapping[object, object]", value):
+        if not isinstance(key, str):
+            about = {"kind": type(key).__name__, "key": f"{key!r:.60}"}
+            raise PydanticCustomError("string_type", "keys must be str, got {kind} {key}", about)
+    return cast("object", value)
+
+
+class _FailFast:
+    """Lets a list be read until its first wrong item, as pydantic's FailFast, which cannot hash."""
+
+    @staticmethod
+    def __get_pydantic_core_schema__(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        schema: Any = {**handler(source), "fail_fast": True}
+        return cast("CoreSchema", schema)
+
+
+UP_TO_FIRST_FAULT = _FailFast()
 
 
 class _OddTimestamps:
@@ -358,9 +434,14 @@ def _zone(name: str | None, offset: int | None) -> tzinfo | None:
 
 
 String = StrictStr
+"""A str."""
+Identifier = Annotated[str, _UuidAsText()]
+"""A str that identifies something; a constructor takes a uuid.UUID, too, and keeps its text."""
 Integer = StrictInt
+"""An int, and no bool."""
 Boolean = StrictBool
-FreeObject = dict[str, Any]
-"""A JSON object whose properties the contract leaves to the agent."""
+"""A bool."""
+FreeObject = Annotated[dict[str, Any], _Object()]
+"""A dict with str keys: a JSON object whose properties the contract leaves to the agent."""
 DateTime = Annotated[datetime, _OddTimestamps()]
-"""A date-time: RFC 3339 by contract, with or without an offset, other complete forms tolerated."""
+"""A datetime: RFC 3339 by contract, naive if it came without an offset; other forms tolerated."""

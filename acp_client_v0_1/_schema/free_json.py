@@ -58,15 +58,16 @@ def _parts(value: object) -> Iterable[tuple[str, object]]:
 def _is_plain(value: Any) -> bool:
     if isinstance(value, Enum):
         return True
-    containers = [value]
+    containers: list[Any] = [value]
     for container in containers:  # which grows meanwhile
-        if type(container) is dict:
+        kind: object = type(container)
+        if kind is dict:
             for key, item in container.items():
                 if type(key) is not str:
                     return False
                 if type(item) not in _SCALARS:
                     containers.append(item)
-        elif type(container) is list:
+        elif kind is list:
             containers += [item for item in container if type(item) not in _SCALARS]
         else:
             return False

@@ -8,7 +8,7 @@ takes pydantic a while to load, and what is only sent needs none.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from pydantic import RootModel
 
@@ -54,6 +54,22 @@ class OneOf(  # pyright: ignore[reportIncompatibleMethodOverride]  # of RootMode
     @actual_instance.setter
     def actual_instance(self, value: T) -> None:
         self.root = value
+
+    if not TYPE_CHECKING:  # to which a missing attribute is an error, not Any
+
+        def __getattr__(self, name: str) -> Any:
+            """Say where the attribute may be, instead of only that it is not here."""
+            try:
+                return super().__getattr__(name)
+            except AttributeError as error:
+                held = self.__dict__.get("root")
+                if name.startswith("_") or held is None:
+                    raise
+                where = f".actual_instance.{name}" if hasattr(held, name) else ".actual_instance"
+                raise AttributeError(
+                    f"{type(self).__name__!r} object has no attribute {name!r}: "
+                    f"it is a {type(held).__name__}, which is in {where}"
+                ) from error
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         """Yield what ``repr`` shows: the instance alone."""

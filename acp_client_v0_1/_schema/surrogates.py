@@ -90,6 +90,7 @@ def _replaced(text: str, base: int) -> tuple[str, int]:
 def _restored(value: Any, back: dict[int, int]) -> Any:
     """Put the surrogates into a value that was just read, and that nobody else holds yet."""
     if isinstance(value, BaseModel):
+        fields: Any
         for fields in (value.__dict__, value.__pydantic_extra__):
             if fields:
                 restored = _restored(fields, back)
@@ -102,7 +103,8 @@ def _restored(value: Any, back: dict[int, int]) -> Any:
         lost = dict.fromkeys(back, "\ufffd")
         return {key.translate(lost): _restored(item, back) for key, item in members.items()}
     if isinstance(value, list):
-        return [_restored(item, back) for item in value]
+        items = cast("list[object]", value)
+        return [_restored(item, back) for item in items]
     if isinstance(value, Enum):  # which has its class's own way to carry a value
         text = str(value.value).translate(back)
         kind: Any = type(value)

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+from uuid import UUID
+
 from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1.models.agent_metadata import AgentMetadata
 
@@ -12,7 +15,16 @@ __all__ = ["Agent"]
 class Agent(schema.Model):
     """An agent that the server can run."""
 
-    agent_id: schema.String
+    agent_id: schema.Identifier = schema.Field(description="The ID of the agent.")
     """The ID of the agent."""
-    metadata: AgentMetadata
+    metadata: AgentMetadata = schema.Field(description="What the agent is called and does.")
     """What the agent is called and does."""
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            agent_id: str | UUID,
+            metadata: AgentMetadata,
+        ) -> None: ...

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1.models.agent_acp_spec_interrupts_inner import AgentACPSpecInterruptsInner
 from acp_client_v0_1.models.agent_capabilities import AgentCapabilities
@@ -13,17 +15,42 @@ __all__ = ["AgentACPSpec"]
 class AgentACPSpec(schema.Model):
     """What an agent can do, and the JSON Schemas of what it takes and gives."""
 
-    capabilities: AgentCapabilities
+    capabilities: AgentCapabilities = schema.Field(
+        description="Which parts of the protocol the agent supports."
+    )
     """Which parts of the protocol the agent supports."""
-    input: schema.FreeObject
+    input: schema.FreeObject = schema.Field(description="The JSON Schema of the agent's input.")
     """The JSON Schema of the agent's input."""
-    output: schema.FreeObject
+    output: schema.FreeObject = schema.Field(description="The JSON Schema of the agent's output.")
     """The JSON Schema of the agent's output."""
-    config: schema.FreeObject
+    config: schema.FreeObject = schema.Field(
+        description="The JSON Schema of the agent's configuration."
+    )
     """The JSON Schema of the agent's configuration."""
-    custom_streaming_update: schema.FreeObject | None = None
+    custom_streaming_update: schema.FreeObject | None = schema.Field(
+        default=None,
+        description="The JSON Schema of the agent's updates in streaming mode `custom`.",
+    )
     """The JSON Schema of the agent's updates in streaming mode `custom`."""
-    thread_state: schema.FreeObject | None = None
+    thread_state: schema.FreeObject | None = schema.Field(
+        default=None, description="The JSON Schema of the state of the agent's threads."
+    )
     """The JSON Schema of the state of the agent's threads."""
-    interrupts: list[AgentACPSpecInterruptsInner] | None = None
+    interrupts: (
+        schema.Annotated[list[AgentACPSpecInterruptsInner], schema.UP_TO_FIRST_FAULT] | None
+    ) = schema.Field(default=None, description="The types of interrupt that the agent can raise.")
     """The types of interrupt that the agent can raise."""
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            capabilities: AgentCapabilities,
+            input: dict[str, Any],
+            output: dict[str, Any],
+            config: dict[str, Any],
+            custom_streaming_update: dict[str, Any] | None = None,
+            thread_state: dict[str, Any] | None = None,
+            interrupts: list[AgentACPSpecInterruptsInner] | None = None,
+        ) -> None: ...

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from acp_client_v0_1 import _schema as schema
 
 __all__ = ["AgentACPSpecInterruptsInner"]
@@ -11,9 +13,23 @@ __all__ = ["AgentACPSpecInterruptsInner"]
 class AgentACPSpecInterruptsInner(schema.Model):
     """A type of interrupt that an agent can raise."""
 
-    interrupt_type: schema.String
+    interrupt_type: schema.String = schema.Field(description="The name of the type.")
     """The name of the type."""
-    interrupt_payload: schema.FreeObject
+    interrupt_payload: schema.FreeObject = schema.Field(
+        description="The JSON Schema of what the agent asks."
+    )
     """The JSON Schema of what the agent asks."""
-    resume_payload: schema.FreeObject
+    resume_payload: schema.FreeObject = schema.Field(
+        description="The JSON Schema of the answer, the body of resume_run."
+    )
     """The JSON Schema of the answer, the body of resume_run."""
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            interrupt_type: str,
+            interrupt_payload: dict[str, Any],
+            resume_payload: dict[str, Any],
+        ) -> None: ...

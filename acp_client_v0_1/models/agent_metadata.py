@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1.models.agent_ref import AgentRef
 
@@ -12,7 +14,16 @@ __all__ = ["AgentMetadata"]
 class AgentMetadata(schema.Model):
     """What an agent is called and does."""
 
-    ref: AgentRef
+    ref: AgentRef = schema.Field(description="The name and version of the agent.")
     """The name and version of the agent."""
-    description: schema.String
+    description: schema.String = schema.Field(description="What the agent does.")
     """What the agent does."""
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            ref: AgentRef,
+            description: str,
+        ) -> None: ...

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from acp_client_v0_1 import _schema as schema
 
 __all__ = ["AgentRef"]
@@ -11,9 +13,23 @@ __all__ = ["AgentRef"]
 class AgentRef(schema.Model):
     """The name and version of an agent."""
 
-    name: schema.String
+    name: schema.String = schema.Field(description="The name of the agent.")
     """The name of the agent."""
-    version: schema.String
+    version: schema.String = schema.Field(
+        description="The version of the agent, a semantic version."
+    )
     """The version of the agent, a semantic version."""
-    url: schema.String | None = None
+    url: schema.String | None = schema.Field(
+        default=None, description="The URL of the agent's record."
+    )
     """The URL of the agent's record."""
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            name: str,
+            version: str,
+            url: str | None = None,
+        ) -> None: ...

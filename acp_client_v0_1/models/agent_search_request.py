@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from acp_client_v0_1 import _schema as schema
 
 __all__ = ["AgentSearchRequest"]
@@ -11,11 +13,28 @@ __all__ = ["AgentSearchRequest"]
 class AgentSearchRequest(schema.Model):
     """Which agents to search for."""
 
-    name: schema.String | None = None
+    name: schema.String | None = schema.Field(default=None, description="Only agents of this name.")
     """Only agents of this name."""
-    version: schema.String | None = None
+    version: schema.String | None = schema.Field(
+        default=None, description="Only agents of this version."
+    )
     """Only agents of this version."""
-    limit: schema.Integer | None = schema.Field(default=10, ge=1, le=1000)
+    limit: schema.Integer | None = schema.Field(
+        default=10, ge=1, le=1000, description="The largest number of entries to return."
+    )
     """The largest number of entries to return."""
-    offset: schema.Integer | None = schema.Field(default=0, ge=0)
+    offset: schema.Integer | None = schema.Field(
+        default=0, ge=0, description="How many matching entries to skip."
+    )
     """How many matching entries to skip."""
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            name: str | None = None,
+            version: str | None = None,
+            limit: int | None = 10,
+            offset: int | None = 0,
+        ) -> None: ...

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID
+
 from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1.models.run_status import RunStatus
 
@@ -12,11 +15,24 @@ __all__ = ["CustomRunResultUpdate"]
 class CustomRunResultUpdate(schema.Model):
     """An update of a run's output in the agent's own schema."""
 
-    type: schema.Literal["custom"] = "custom"
+    type: Literal["custom"] = schema.Field(
+        default="custom", description="Tells an update from a result."
+    )
     """Tells an update from a result."""
-    run_id: schema.String
+    run_id: schema.Identifier = schema.Field(description="The ID of the run.")
     """The ID of the run."""
-    status: RunStatus
+    status: RunStatus = schema.Field(description="The status of the run.")
     """The status of the run."""
-    update: schema.FreeObject
+    update: schema.FreeObject = schema.Field(description="The update, in the agent's own schema.")
     """The update, in the agent's own schema."""
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            type: Literal["custom"] = "custom",
+            run_id: str | UUID,
+            status: RunStatus | Literal["pending", "error", "success", "timeout", "interrupted"],
+            update: dict[str, Any],
+        ) -> None: ...

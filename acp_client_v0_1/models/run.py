@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
+from uuid import UUID
+
 from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1.models.run_create import RunCreate
 from acp_client_v0_1.models.run_status import RunStatus
@@ -13,17 +17,33 @@ __all__ = ["Run"]
 class Run(schema.Model):
     """A run of an agent."""
 
-    creation: RunCreate
+    creation: RunCreate = schema.Field(description="What the run was created from.")
     """What the run was created from."""
-    run_id: schema.String
+    run_id: schema.Identifier = schema.Field(description="The ID of the run.")
     """The ID of the run."""
-    agent_id: schema.String
+    agent_id: schema.Identifier = schema.Field(description="The ID of the agent.")
     """The ID of the agent."""
-    thread_id: schema.String | None = None
+    thread_id: schema.Identifier | None = schema.Field(
+        default=None, description="The ID of the run's thread, if it has one."
+    )
     """The ID of the run's thread, if it has one."""
-    created_at: schema.DateTime
+    created_at: schema.DateTime = schema.Field(description="When the run was created.")
     """When the run was created."""
-    updated_at: schema.DateTime
+    updated_at: schema.DateTime = schema.Field(description="When the run last changed.")
     """When the run last changed."""
-    status: RunStatus
+    status: RunStatus = schema.Field(description="The status of the run.")
     """The status of the run."""
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            creation: RunCreate,
+            run_id: str | UUID,
+            agent_id: str | UUID,
+            thread_id: str | UUID | None = None,
+            created_at: datetime,
+            updated_at: datetime,
+            status: RunStatus | Literal["pending", "error", "success", "timeout", "interrupted"],
+        ) -> None: ...

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Literal
+from uuid import UUID
+
 from acp_client_v0_1 import _schema as schema
 
 __all__ = ["RunError"]
@@ -11,11 +14,24 @@ __all__ = ["RunError"]
 class RunError(schema.Model):
     """The failure of a run."""
 
-    type: schema.Literal["error"] = "error"
+    type: Literal["error"] = schema.Field(
+        default="error", description="Tells an error from the other outputs."
+    )
     """Tells an error from the other outputs."""
-    run_id: schema.String
+    run_id: schema.Identifier = schema.Field(description="The ID of the run.")
     """The ID of the run."""
-    errcode: schema.Integer
+    errcode: schema.Integer = schema.Field(description="The code of the error, the agent's own.")
     """The code of the error, the agent's own."""
-    description: schema.String
+    description: schema.String = schema.Field(description="What went wrong.")
     """What went wrong."""
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            type: Literal["error"] = "error",
+            run_id: str | UUID,
+            errcode: int,
+            description: str,
+        ) -> None: ...

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, Literal
+
 from acp_client_v0_1 import _schema as schema
 
 __all__ = ["RunInterrupt"]
@@ -11,7 +13,20 @@ __all__ = ["RunInterrupt"]
 class RunInterrupt(schema.Model):
     """A question of the agent, which waits for resume_run to answer it."""
 
-    type: schema.Literal["interrupt"] = "interrupt"
+    type: Literal["interrupt"] = schema.Field(
+        default="interrupt", description="Tells an interrupt from the other outputs."
+    )
     """Tells an interrupt from the other outputs."""
-    interrupt: schema.FreeObject
+    interrupt: schema.FreeObject = schema.Field(
+        description="What the agent asks. The key `interrupt_type` names the type of interrupt."
+    )
     """What the agent asks. The key `interrupt_type` names the type of interrupt."""
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            type: Literal["interrupt"] = "interrupt",
+            interrupt: dict[str, Any],
+        ) -> None: ...

@@ -22,6 +22,9 @@ class RunOutput(
         ]
     ]
 ):
-    """The output of a run, a result, an interrupt or an error."""
+    """The output of a run, a result, an interrupt or an error.
+
+    Its ``actual_instance`` is the RunError or RunInterrupt or RunResult itself.
+    """
 
     one_of_schemas: ClassVar[frozenset[str]] = frozenset({"RunError", "RunInterrupt", "RunResult"})

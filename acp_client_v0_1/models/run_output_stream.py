@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Literal
+
 from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1.models.stream_event_payload import StreamEventPayload
 
@@ -12,9 +14,21 @@ __all__ = ["RunOutputStream"]
 class RunOutputStream(schema.Model):
     """One server-sent event of a run's stream."""
 
-    id: schema.String
+    id: schema.String = schema.Field(description="The ID of the event.")
     """The ID of the event."""
-    event: schema.Literal["agent_event"] = "agent_event"
+    event: Literal["agent_event"] = schema.Field(
+        default="agent_event", description="The name of the event."
+    )
     """The name of the event."""
-    data: StreamEventPayload
+    data: StreamEventPayload = schema.Field(description="What the event carries.")
     """What the event carries."""
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            id: str,
+            event: Literal["agent_event"] = "agent_event",
+            data: StreamEventPayload,
+        ) -> None: ...

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID
+
 from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1.models.run_status import RunStatus
 
@@ -12,11 +15,24 @@ __all__ = ["RunResult"]
 class RunResult(schema.Model):
     """The result of a run, final or, in a stream, so far."""
 
-    type: schema.Literal["result"] = "result"
+    type: Literal["result"] = schema.Field(
+        default="result", description="Tells a result from the other outputs."
+    )
     """Tells a result from the other outputs."""
-    run_id: schema.String
+    run_id: schema.Identifier = schema.Field(description="The ID of the run.")
     """The ID of the run."""
-    status: RunStatus
+    status: RunStatus = schema.Field(description="The status of the run.")
     """The status of the run."""
-    result: schema.FreeObject
+    result: schema.FreeObject = schema.Field(description="The result, in the agent's own schema.")
     """The result, in the agent's own schema."""
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            type: Literal["result"] = "result",
+            run_id: str | UUID,
+            status: RunStatus | Literal["pending", "error", "success", "timeout", "interrupted"],
+            result: dict[str, Any],
+        ) -> None: ...

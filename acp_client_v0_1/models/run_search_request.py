@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID
+
 from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1.models.run_status import RunStatus
 
@@ -12,13 +15,35 @@ __all__ = ["RunSearchRequest"]
 class RunSearchRequest(schema.Model):
     """Which runs to search for."""
 
-    agent_id: schema.String | None = None
+    agent_id: schema.Identifier | None = schema.Field(
+        default=None, description="Only runs of this agent."
+    )
     """Only runs of this agent."""
-    status: RunStatus | None = None
+    status: RunStatus | None = schema.Field(default=None, description="Only runs in this status.")
     """Only runs in this status."""
-    metadata: schema.FreeObject | None = None
+    metadata: schema.FreeObject | None = schema.Field(
+        default=None, description="Only runs that have all of these keys and values."
+    )
     """Only runs that have all of these keys and values."""
-    limit: schema.Integer | None = schema.Field(default=10, ge=1, le=1000)
+    limit: schema.Integer | None = schema.Field(
+        default=10, ge=1, le=1000, description="The largest number of entries to return."
+    )
     """The largest number of entries to return."""
-    offset: schema.Integer | None = schema.Field(default=0, ge=0)
+    offset: schema.Integer | None = schema.Field(
+        default=0, ge=0, description="How many matching entries to skip."
+    )
     """How many matching entries to skip."""
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            agent_id: str | UUID | None = None,
+            status: RunStatus
+            | Literal["pending", "error", "success", "timeout", "interrupted"]
+            | None = None,
+            metadata: dict[str, Any] | None = None,
+            limit: int | None = 10,
+            offset: int | None = 0,
+        ) -> None: ...

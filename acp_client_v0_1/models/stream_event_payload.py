@@ -21,6 +21,9 @@ class StreamEventPayload(
         ]
     ]
 ):
-    """What an event of a stream carries, a result so far or a custom update."""
+    """What an event of a stream carries, a result so far or a custom update.
+
+    Its ``actual_instance`` is the CustomRunResultUpdate or RunResult itself.
+    """
 
     one_of_schemas: ClassVar[frozenset[str]] = frozenset({"CustomRunResultUpdate", "RunResult"})

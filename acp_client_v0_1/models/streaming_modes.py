@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from acp_client_v0_1 import _schema as schema
 
 __all__ = ["StreamingModes"]
@@ -11,7 +13,20 @@ __all__ = ["StreamingModes"]
 class StreamingModes(schema.Model):
     """The streaming modes that an agent supports."""
 
-    result: schema.Boolean | None = None
+    result: schema.Boolean | None = schema.Field(
+        default=None, description="Whether the agent streams whole results."
+    )
     """Whether the agent streams whole results."""
-    custom: schema.Boolean | None = None
+    custom: schema.Boolean | None = schema.Field(
+        default=None, description="Whether the agent streams updates in its own schema."
+    )
     """Whether the agent streams updates in its own schema."""
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            result: bool | None = None,
+            custom: bool | None = None,
+        ) -> None: ...

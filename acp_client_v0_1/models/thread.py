@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
 from acp_client_v0_1 import _schema as schema
 
 __all__ = ["Thread"]
@@ -11,9 +14,21 @@ __all__ = ["Thread"]
 class Thread(schema.Model):
     """What the runs of one conversation share."""
 
-    thread_id: schema.String
+    thread_id: schema.Identifier = schema.Field(description="The ID of the thread.")
     """The ID of the thread."""
-    agent_id: schema.String
+    agent_id: schema.Identifier = schema.Field(description="The ID of the agent.")
     """The ID of the agent."""
-    metadata: schema.FreeObject | None = None
+    metadata: schema.FreeObject | None = schema.Field(
+        default=None, description="Keys and values to find the thread by."
+    )
     """Keys and values to find the thread by."""
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            thread_id: str | UUID,
+            agent_id: str | UUID,
+            metadata: dict[str, Any] | None = None,
+        ) -> None: ...

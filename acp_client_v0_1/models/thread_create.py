@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
 from acp_client_v0_1 import _schema as schema
 
 __all__ = ["ThreadCreate"]
@@ -11,7 +14,20 @@ __all__ = ["ThreadCreate"]
 class ThreadCreate(schema.Model):
     """What a new thread is made from."""
 
-    agent_id: schema.String
+    agent_id: schema.Identifier = schema.Field(
+        description="The ID of the agent that the thread is for."
+    )
     """The ID of the agent that the thread is for."""
-    metadata: schema.FreeObject | None = None
+    metadata: schema.FreeObject | None = schema.Field(
+        default=None, description="Keys and values to find the thread by."
+    )
     """Keys and values to find the thread by."""
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            agent_id: str | UUID,
+            metadata: dict[str, Any] | None = None,
+        ) -> None: ...

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
 from acp_client_v0_1 import _schema as schema
 
 __all__ = ["ThreadSearchRequest"]
@@ -11,11 +14,30 @@ __all__ = ["ThreadSearchRequest"]
 class ThreadSearchRequest(schema.Model):
     """Which threads to search for."""
 
-    agent_id: schema.String | None = None
+    agent_id: schema.Identifier | None = schema.Field(
+        default=None, description="Only threads of this agent."
+    )
     """Only threads of this agent."""
-    metadata: schema.FreeObject | None = None
+    metadata: schema.FreeObject | None = schema.Field(
+        default=None, description="Only threads that have all of these keys and values."
+    )
     """Only threads that have all of these keys and values."""
-    limit: schema.Integer | None = schema.Field(default=10, ge=1, le=1000)
+    limit: schema.Integer | None = schema.Field(
+        default=10, ge=1, le=1000, description="The largest number of entries to return."
+    )
     """The largest number of entries to return."""
-    offset: schema.Integer | None = schema.Field(default=0, ge=0)
+    offset: schema.Integer | None = schema.Field(
+        default=0, ge=0, description="How many matching entries to skip."
+    )
     """How many matching entries to skip."""
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            agent_id: str | UUID | None = None,
+            metadata: dict[str, Any] | None = None,
+            limit: int | None = 10,
+            offset: int | None = 0,
+        ) -> None: ...

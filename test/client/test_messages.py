@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import trustme
+from pydantic import ValidationError
 from support.socket_server import STALL, Connection, SocketServer, head, response
 
 from acp_client_v0_1 import (
@@ -30,6 +31,7 @@ from acp_client_v0_1 import (
     NotFoundException,
     ResponseValidationError,
     RunCreate,
+    RunOutput,
     RunsApi,
     ServiceException,
     TLSException,
@@ -226,6 +228,49 @@ def an_int_key_of_a_body() -> None:
 def an_int_key_of_a_free_body() -> None:
     with ApiClient(Configuration(host="http://127.0.0.1:1")) as client:
         RunsApi(client).resume_run("r", {1: 2})
+
+
+@mistake(ValidationError, "unknown field 'inputs' of RunCreate; did you mean 'input'?")
+def a_field_that_is_misspelt() -> None:
+    RunCreate(agent_id="a", inputs={})
+
+
+@mistake(ValidationError, "unknown field 'zzz' of RunCreate [")
+def a_field_that_is_like_no_other() -> None:
+    RunCreate(agent_id="a", zzz={})
+
+
+@mistake(
+    ApiValueError, "run_create.inputs: unknown field 'inputs' of RunCreate; did you mean 'input'?"
+)
+def a_key_that_is_misspelt() -> None:
+    send({"agent_id": "a", "inputs": {}})
+
+
+@mistake(ValidationError, "should be a dict, not str: is it JSON text? Then pass json.loads(…)")
+def a_text_for_an_input() -> None:
+    RunCreate(agent_id="a", input='{"message": "Hello"}')
+
+
+@mistake(ValidationError, "Input should be a dict, not list [")
+def a_list_for_an_input() -> None:
+    RunCreate(agent_id="a", input=[1])
+
+
+@mistake(ApiValueError, "run_create.input: Input should be a dict, not str: is it JSON text?")
+def a_text_for_an_input_in_a_dict() -> None:
+    send({"agent_id": "a", "input": "{}"})
+
+
+@mistake(ValidationError, "keys must be str, got int 1")
+def an_int_key_of_an_input() -> None:
+    RunCreate(agent_id="a", input={1: 2})
+
+
+@mistake(AttributeError, "'RunOutput' object has no attribute 'result': it is a RunInterrupt")
+def a_result_of_an_interrupt() -> None:
+    output = RunOutput.from_dict({"type": "interrupt", "interrupt": {}})
+    output.result  # noqa: B018
 
 
 @mistake(ResponseValidationError, "the response is empty (0 bytes), expected a Run as JSON")

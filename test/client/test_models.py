@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
+import yaml
 from pydantic import BaseModel, ValidationError
 
 from acp_client_v0_1 import models
+from acp_client_v0_1._schema import Model
 from acp_client_v0_1._schema.one_of import OneOf
 from acp_client_v0_1.models import (
     AgentCapabilities,
@@ -236,6 +243,73 @@ def test_an_assignment_is_as_strict() -> None:
 def test_a_constructor_takes_text_for_an_enum_and_members_alike() -> None:
     assert RunSearchRequest(status="success") == RunSearchRequest(status=RunStatus.SUCCESS)
     assert RunCreate(agent_id="a", streaming=StreamingMode.RESULT).streaming == "result"
+
+
+def test_a_uuid_is_taken_for_an_identifier() -> None:
+    uuid = UUID("3f2b8c1e-7d4a-4c55-9a3e-0d5f6b7a8c9d")
+    create = RunCreate(agent_id=uuid, thread_id=uuid)
+    assert (create.agent_id, create.thread_id) == (str(uuid), str(uuid))
+    create.agent_id = UUID(int=0)
+    assert create.to_json().startswith('{"agent_id":"00000000-0000-0000-0000-000000000000"')
+    assert type(run_with(run_id=str(uuid)).run_id) is str
+    with pytest.raises(ValidationError):
+        RunCreate(agent_id="a", webhook=uuid)
+
+
+ANYWHERE = pytest.mark.parametrize(
+    "script",
+    [
+        "from acp_client_v0_1 import {0} as model",
+        "from acp_client_v0_1 import {0} as model; model.model_rebuild()",
+    ],
+    ids=["before first use", "after"],
+)
+
+
+@ANYWHERE
+@pytest.mark.parametrize("name", ["RunCreate", "Run", "AgentACPSpec", "RunSearchRequest"])
+def test_a_signature_lists_the_fields(script: str, name: str) -> None:
+    script = script.format(name) + "; import inspect; print(*inspect.signature(model).parameters)"
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    fields = list(getattr(models, name).model_fields)
+    assert sorted(shown.stdout.split()) == sorted([*fields, "extra_data"]), shown.stderr
+
+
+def test_the_text_of_the_contract_reaches_pydantic_and_editors() -> None:
+    contract = yaml.safe_load((Path(__file__).parents[2] / "openapi.yaml").read_text("utf-8"))
+    for name, schema in contract["components"]["schemas"].items():
+        model = getattr(models, name, None)
+        if model is None or issubclass(model, OneOf):
+            continue
+        purpose = schema["description"]
+        assert inspect.getdoc(model) == purpose
+        assert "__init__" not in vars(model) and vars(Model)["__init__"].__doc__ is None
+        for field, declared in schema.get("properties", {}).items():
+            assert model.model_fields[field].description == declared["description"]
+            assert declared["description"] in json.dumps(
+                model.model_json_schema()["properties"][field], ensure_ascii=False
+            )
+
+
+@EACH
+def test_to_dict_for_json(model: type[Any], answer: dict[str, Any]) -> None:
+    value = read(model, answer)
+    plain = value.to_dict(mode="json")
+    assert json.loads(json.dumps(plain)) == as_json(value) == plain
+    assert model.from_dict(plain) == value
+
+
+def test_an_output_says_where_its_attributes_are() -> None:
+    output = RunOutput.from_dict(INTERRUPT)
+    with pytest.raises(AttributeError) as caught:
+        output.result  # noqa: B018
+    assert str(caught.value) == (
+        "'RunOutput' object has no attribute 'result': it is a RunInterrupt, "
+        "which is in .actual_instance"
+    )
+    with pytest.raises(AttributeError, match=r"is a RunResult, which is in .actual_instance.re"):
+        RunOutput.from_dict(RESULT).result  # noqa: B018
+    assert not hasattr(output, "_private") and not hasattr(RunOutput.__new__(RunOutput), "result")
 
 
 # --- A server is not ----------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import json
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 from typing_extensions import assert_type
 
@@ -55,6 +56,9 @@ def runs(api: RunsApi) -> None:
         webhook="http://localhost/changed",
         streaming=StreamingMode.CUSTOM,
     )
+    RunCreate(agent_id=UUID(int=1), streaming="custom")  # the public contract's own types, and text
+    RunSearchRequest(status="success")
+    api.get_run(UUID(int=1))
     run = api.create_run(creation)
     assert_type(run, Run)
     assert_type(run.run_id, str)
