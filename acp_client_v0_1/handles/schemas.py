@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from acp_client_v0_1.api.agents_api import AgentsApi
-from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
+from acp_client_v0_1.exceptions import ApiValueError
 from acp_client_v0_1.handles.errors import SchemaMismatch
 
 if TYPE_CHECKING:
@@ -79,18 +79,20 @@ def check_value(what: str, value: Mapping[str, Any] | None, schema: Mapping[str,
 
     Raises:
         SchemaMismatch: It does not fit; the error has the paths.
-        ApiValueError: The package ``jsonschema-rs`` is missing; the message says how to get it.
-        ApiTypeError: The value holds what JSON cannot.
+        ApiValueError: The value holds what JSON cannot, or the package ``jsonschema-rs`` is
+            missing; the message says how to get it.
     """
     try:
         faults = list(faults_of({} if value is None else value, schema))
+    except ApiValueError:
+        raise
     except _UnusableSchema as error:
         warnings.warn(
             f"{what} was not checked: the agent's schema cannot be used: {error}", stacklevel=4
         )
         return
-    except TypeError as error:
-        raise ApiTypeError(f"{what} holds what JSON cannot: {error}") from error
+    except (TypeError, ValueError) as error:  # of the package, for what JSON cannot hold
+        raise ApiValueError(f"{what} cannot be checked: {error}") from error
     if faults:
         shown = [(_path(what, steps), words) for steps, words in faults]
         raise SchemaMismatch(what, shown)

@@ -1,0 +1,134 @@
+"""Input and config against the agent's schemas, before anything is sent."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+import time
+import warnings
+from typing import Any
+
+import pytest
+from support.socket_server import SocketServer, response
+
+from acp_client_v0_1 import AgentHandle, ApiClient, ApiValueError, SchemaMismatch
+from acp_client_v0_1.handles.schemas import check_value
+from acp_client_v0_1.testing import LocalServer
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "count": {"type": "integer", "minimum": 1},
+        "tags": {"type": "array", "items": {"type": "string"}},
+    },
+    "required": ["count"],
+}
+
+
+def test_what_does_not_fit_is_named_by_its_path() -> None:
+    with pytest.raises(SchemaMismatch) as caught:
+        check_value("input", {"count": 0, "tags": ["a", 7]}, SCHEMA)
+    error = caught.value
+    assert isinstance(error, ApiValueError)
+    assert set(error.paths) == {"input.count", "input.tags[1]"}
+    assert "input does not fit the agent's schema" in str(error)
+    assert "input.tags[1]: " in str(error)
+    assert pickle.loads(pickle.dumps(error)).faults == error.faults
+    check_value("input", {"count": 1}, SCHEMA)
+    with pytest.raises(SchemaMismatch, match='"count" is a required property'):
+        check_value("config", None, SCHEMA)
+
+
+def test_nothing_is_sent_that_does_not_fit(server: LocalServer, counter: AgentHandle) -> None:
+    for call in (counter.start, counter.run):
+        server.clear_requests()
+        with pytest.raises(SchemaMismatch) as caught:
+            call({"count": "three"}, check=True)
+        assert caught.value.paths == ("input.count",)
+        assert [r.path.split("/")[1] for r in server.requests if r.method == "POST"] == []
+    assert counter.run({"count": 1}, check=True, timeout=30) == {"count": 1, "of": 1}
+
+
+def test_config_is_checked_too(server: LocalServer, client: ApiClient) -> None:
+    agent_id = server.register(lambda input, config, context: {}, name="strict", config=SCHEMA)
+    agent = AgentHandle(agent_id, client)
+    with pytest.raises(SchemaMismatch, match="config does not fit"):
+        agent.check(config={"count": 0})
+    agent.check(config={"count": 1}, input={"anything": True})
+    agent.check()
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": 7},
+        {"$ref": "#/definitions/nowhere"},
+        {"properties": {"a": {"pattern": "(?=lookahead)"}}},  # which could be exponential
+        {"$ref": "file:///etc/hostname"},
+    ],
+)
+def test_an_unusable_schema_is_a_warning(schema: Any) -> None:
+    with pytest.warns(UserWarning, match="input was not checked: the agent's schema cannot be"):
+        check_value("input", {"a": 1}, schema)
+
+
+def test_no_reference_is_fetched() -> None:
+    with SocketServer(response(b"{}")) as server:
+        for schema in (
+            {"$ref": f"{server.url}/schema"},
+            {"$schema": f"{server.url}/dialect"},
+            {"$id": f"{server.url}/id", "properties": {"a": {"$ref": "other"}}},
+        ):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                check_value("input", {"a": 1}, schema)
+        assert server.connections == 0
+
+
+def test_no_pattern_is_exponential() -> None:
+    began = time.monotonic()
+    with pytest.raises(SchemaMismatch):
+        check_value(
+            "input", {"a": "a" * 50_000 + "b"}, {"properties": {"a": {"pattern": "^(a+)+$"}}}
+        )
+    assert time.monotonic() - began < 5
+
+
+def test_a_schema_that_nests_deeply() -> None:
+    schema: Any = {}
+    for _ in range(5000):
+        schema = {"properties": {"a": schema}}
+    with pytest.warns(UserWarning, match="was not checked"):
+        check_value("input", {"a": 1}, schema)
+
+
+def test_without_the_package_the_error_names_the_extra() -> None:
+    script = (
+        "import sys\n"
+        "sys.modules['jsonschema_rs'] = None\n"
+        "from acp_client_v0_1.handles.schemas import check_value\n"
+        "try:\n"
+        "    check_value('input', {}, {})\n"
+        "except ValueError as error:\n"
+        "    print(type(error).__name__, error)\n"
+    )
+    outcome = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert outcome.stdout.strip() == (
+        "ApiValueError check= needs the package jsonschema-rs: "
+        "pip install 'acp-client-v0-1[validation]'"
+    )
+
+
+def test_the_package_is_not_loaded_before_it_is_needed() -> None:
+    script = (
+        "import acp_client_v0_1 as acp, sys\n"
+        "acp.AgentHandle('a', acp.ApiClient(acp.Configuration()))\n"
+        "print('jsonschema_rs' in sys.modules)\n"
+    )
+    outcome = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert outcome.stdout.strip() == "False"

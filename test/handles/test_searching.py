@@ -1,0 +1,177 @@
+"""Every match of a search, once, while others create and delete."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from acp_client_v0_1 import (
+    AgentHandle,
+    AgentsApi,
+    ApiClient,
+    ApiTypeError,
+    ApiValueError,
+    Configuration,
+    RunsApi,
+    RunSearchRequest,
+    SearchDrift,
+    ThreadsApi,
+    iter_agents,
+    iter_runs,
+    iter_threads,
+)
+from acp_client_v0_1.models.run import Run
+from acp_client_v0_1.testing import LocalServer, Quirks
+
+
+class Shelf:
+    """A search over a list that changes between two pages."""
+
+    def __init__(self, ids: str, *changes: Callable[[list[str]], object]) -> None:
+        self.ids = list(ids)
+        self.changes = iter(changes)
+        self.asked: list[tuple[int, int]] = []
+
+    def search_runs(self, request: Any) -> list[Run]:
+        offset, limit = request["offset"], request["limit"]
+        self.asked.append((offset, limit))
+        page = self.page(offset, limit)
+        next(self.changes, lambda ids: None)(self.ids)
+        return page
+
+    def page(self, offset: int, limit: int) -> list[Run]:
+        return [Run.model_construct(run_id=name) for name in self.ids[offset : offset + limit]]
+
+    def read(self, on_drift: Any = "raise", limit: int = 3) -> str:
+        found = iter_runs(self, {"limit": limit}, on_drift=on_drift)  # type: ignore[arg-type]
+        return "".join(run.run_id for run in found)
+
+
+def nothing(ids: list[str]) -> None:
+    pass
+
+
+@pytest.mark.parametrize("ids", ["", "a", "ab", "abc", "abcd", "abcde", "abcdefghij"])
+@pytest.mark.parametrize("limit", [1, 2, 3, 100])
+def test_every_match_once(ids: str, limit: int) -> None:
+    shelf = Shelf(ids)
+    assert shelf.read(limit=limit) == ids
+    assert {asked for _, asked in shelf.asked} == {max(2, limit)}
+
+
+def test_what_is_inserted_before_moves_the_anchor() -> None:
+    shelf = Shelf("abcdef", lambda ids: ids.insert(0, "n"))
+    assert shelf.read() == "abcdef"  # the new one may be left out, no old one is
+
+
+def test_more_is_inserted_than_a_page_has() -> None:
+    shelf = Shelf("abcdef", lambda ids: ids.__setitem__(slice(0, 0), "xyz"))
+    with pytest.raises(SearchDrift):
+        shelf.read()
+    shelf = Shelf("abcdef", lambda ids: ids.__setitem__(slice(0, 0), "xyz"))
+    assert set(shelf.read("continue")) >= set("abcdef")
+
+
+def test_what_is_deleted_before_moves_the_anchor() -> None:
+    shelf = Shelf("abcdefgh", lambda ids: ids.remove("a"))
+    assert shelf.read() == "abcdefgh"
+    assert shelf.asked[:3] == [(0, 3), (2, 3), (0, 3)]  # one page was read again
+
+
+def test_what_is_appended_is_found() -> None:
+    shelf = Shelf("abc", lambda ids: ids.append("d"))
+    assert shelf.read() == "abcd"
+
+
+def test_an_anchor_that_is_gone_is_drift() -> None:
+    shelf = Shelf("abcdef", lambda ids: ids.remove("c"))
+    with pytest.raises(SearchDrift) as caught:
+        shelf.read()
+    error = caught.value
+    assert "the record c is not where it was" in str(error)
+    assert 'pass on_drift="continue"' in str(error)
+    assert pickle.loads(pickle.dumps(error)).offset == error.offset == 2
+    assert Shelf("abcdef", lambda ids: ids.remove("c")).read("continue") == "abcdef"
+
+
+def test_more_is_deleted_than_a_page_has() -> None:
+    shelf = Shelf("abcdefghij", nothing, lambda ids: ids.__delitem__(slice(0, 4)))
+    with pytest.raises(SearchDrift):
+        shelf.read()
+    shelf = Shelf("abcdefghij", nothing, lambda ids: ids.__delitem__(slice(0, 4)))
+    assert set(shelf.read("continue")) >= set("abcdeij")
+
+
+def test_a_record_that_comes_again_is_drift() -> None:
+    with pytest.raises(SearchDrift, match="the record a came again"):
+        Shelf("abcdef", lambda ids: ids.insert(3, ids.pop(0)) or ids.insert(2, ids.pop(1))).read()
+    shelf = Shelf("abcdef", lambda ids: ids.append("a"))
+    assert shelf.read("continue") == "abcdef"
+
+
+def test_a_server_that_ignores_the_offset() -> None:
+    shelf = Shelf("abcdef")
+    shelf.page = lambda offset, limit: Shelf("abcdef").page(0, limit)  # type: ignore[method-assign]
+    with pytest.raises(SearchDrift, match="gives the same page at another offset"):
+        shelf.read()
+    assert len(shelf.asked) <= 4
+    assert shelf.read("continue") == "abc"
+
+
+def test_a_server_whose_pages_are_smaller_than_asked() -> None:
+    shelf = Shelf("abcdefgh")
+    shelf.page = lambda offset, limit: Shelf("abcdefgh").page(offset, 2)  # type: ignore[method-assign]
+    assert shelf.read(limit=100) == "abcdefgh"
+
+
+def test_an_order_that_is_random_ends_all_the_same() -> None:
+    import random
+
+    shuffled = random.Random(7)
+    shelf = Shelf("abcdefghijklmnop", *[shuffled.shuffle] * 100)
+    found = shelf.read("continue")
+    assert len(found) == len(set(found))
+
+
+@pytest.mark.parametrize("order", ["oldest", "newest"])
+def test_a_real_search(order: Any) -> None:
+    with (
+        LocalServer(quirks=Quirks(search_order=order)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        counter = AgentHandle.find("counter", api_client=client)
+        ids = [counter.start({"count": 1}, metadata={"batch": 1}).run_id for _ in range(7)]
+        counter.start({"count": 1}, metadata={"batch": 2})
+        runs = RunsApi(client)
+        request = RunSearchRequest(metadata={"batch": 1}, limit=3)
+        found = [run.run_id for run in iter_runs(runs, request)]
+        assert sorted(found) == sorted(ids)
+        assert len(list(iter_runs(runs))) == 8
+        iterator = iter_runs(runs, request)
+        seen = [next(iterator).run_id]
+        counter.start({"count": 1}, metadata={"batch": 1})
+        seen += [run.run_id for run in iterator]
+        assert set(seen) >= set(ids)
+        assert len(seen) == len(set(seen))
+
+
+def test_agents_and_threads(client: ApiClient) -> None:
+    names = [agent.metadata.ref.name for agent in iter_agents(AgentsApi(client), {"limit": 2})]
+    assert names == ["echo", "counter", "approval", "failing", "slow"]
+    echo = AgentHandle.find("echo", api_client=client)
+    threads = ThreadsApi(client)
+    ids = [threads.create_thread({"agent_id": echo.agent_id}).thread_id for _ in range(3)]
+    assert [thread.thread_id for thread in iter_threads(threads)] == ids
+
+
+def test_bad_arguments(server: LocalServer, runs: RunsApi) -> None:
+    with pytest.raises(ApiTypeError, match="request must be a RunSearchRequest or dict"):
+        iter_runs(runs, "all")  # type: ignore[arg-type]
+    with pytest.raises(ApiValueError, match="request does not fit RunSearchRequest"):
+        iter_runs(runs, {"limit": 0})
+    with pytest.raises(ApiValueError, match='on_drift must be "raise" or "continue"'):
+        iter_runs(runs, on_drift="stop")  # type: ignore[arg-type]
+    assert server.requests == ()
