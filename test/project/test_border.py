@@ -7,6 +7,7 @@ that list and carries the banner, or is hand-written and carries none.
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,24 @@ def test_a_generated_method_is_a_signature_a_docstring_and_a_call(module: Path) 
         own = [each.arg for each in method.args.args if not each.arg.startswith("_")][1:]
         assert arguments == ast.unparse(ast.Tuple([ast.Name(name) for name in own]))
         assert last == "options"
+
+
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+
+
+def test_the_map_of_contributing_names_every_room() -> None:
+    rooms, recipes = CONTRIBUTING.partition("## Recipes\n")[::2]
+    inside = {path for path in PACKAGE.iterdir() if path.suffix == ".py" or is_package(path)}
+    for path in inside:
+        assert f"`{path.name}{'/' * path.is_dir()}`" in rooms, path
+    for path in (ROOT / "test").iterdir():
+        if path.is_dir() and not path.name.startswith(("_", ".")):
+            assert f"`test/{path.name}/`" in rooms, path
+    for name in re.findall(r"`([\w.]+/[\w./]+)`", recipes):
+        assert (ROOT / name).exists() or name == "dist/", name
+    assert len([path for path in inside if path.is_file()]) <= 14 + 1  # and __init__.py
+    assert len([path for path in inside if path.is_dir()]) <= 12
+
+
+def is_package(path: Path) -> bool:
+    return (path / "__init__.py").is_file()

@@ -13,6 +13,7 @@ import importlib.util
 import json
 import pkgutil
 import pydoc
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -234,6 +235,23 @@ def test_no_module_imports_itself_through_others() -> None:
     graph = {name: set(imported_at_once(name, names)) for name in names}
     order = list(TopologicalSorter(graph).static_order())  # raises CycleError
     assert set(order) >= names
+
+
+def test_a_room_imports_only_from_rooms_below_it() -> None:
+    """The order is that of the map in CONTRIBUTING.md; the local server stands apart."""
+    page = Path(__file__).parents[2] / "CONTRIBUTING.md"
+    table = page.read_text("utf-8").partition("| in `acp_client_v0_1/` |")[2].partition("\n\n")[0]
+    rows = [re.findall(r"`(\w+)(?:\.py|/)`", line) for line in table.splitlines()]
+    level = {room: number for number, row in enumerate(rows) for room in row}
+    names = {
+        module.name
+        for module in pkgutil.walk_packages(acp_client_v0_1.__path__, "acp_client_v0_1.")
+        if module.name.split(".")[1] not in ("testing", "__main__")
+    }
+    for name in sorted(names):
+        for imported in imported_at_once(name, names):
+            upper, lower = name.split(".")[1], imported.split(".")[1:2]
+            assert not lower or level[upper] <= level[lower[0]], f"{name} imports {imported}"
 
 
 def imported_at_once(name: str, names: set[str]) -> Iterator[str]:
