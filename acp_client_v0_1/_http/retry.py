@@ -34,6 +34,7 @@ from acp_client_v0_1.exceptions import (
     NameResolutionException,
     ProtocolException,
     ProxyException,
+    StreamInterrupted,
     TransportException,
 )
 
@@ -63,6 +64,7 @@ _PASSING = (
     NameResolutionException,
     ProtocolException,
     ProxyException,
+    StreamInterrupted,
 )
 
 

@@ -13,41 +13,19 @@ import threading
 import time
 
 from acp_client_v0_1._deadline import Deadline
-from acp_client_v0_1._http.retry import retry_after
+from acp_client_v0_1._http.retry import RETRY_AFTER_MAX, is_passing, retry_after
 from acp_client_v0_1.exceptions import (
     ApiException,
-    ApiTimeoutError,
     ApiTypeError,
     ApiValueError,
-    ConnectionException,
-    NameResolutionException,
-    ProtocolException,
-    ProxyException,
-    StreamInterrupted,
 )
 
 __all__ = ["Patience", "checked_seconds", "is_passing", "is_unsent"]
 
 _FIRST_PAUSE = 0.25  # seconds at most; doubles with each failure in a row
 _LONGEST_PAUSE = 4.0  # seconds, unless the server asks for more
-_LONGEST_ASKED = 120.0  # seconds; the most that Retry-After gets without a deadline
 _LONGEST_FAILING = 300.0  # seconds of nothing but failures, without a deadline
 _LOOK = 10.0  # seconds that one quick request may take
-_PASSING = (
-    ApiTimeoutError,
-    ConnectionException,
-    NameResolutionException,
-    ProtocolException,
-    ProxyException,
-    StreamInterrupted,
-)
-
-
-def is_passing(error: ApiException) -> bool:
-    """Say whether the same request may well succeed later."""
-    if error.status is None:
-        return isinstance(error, _PASSING)
-    return error.status in (408, 429) or error.status >= 500 or isinstance(error, _PASSING)
 
 
 def is_unsent(error: ApiException) -> bool:
@@ -138,7 +116,7 @@ class Patience:
         pause = _FIRST_PAUSE * 2.0 ** min(self._failures, 8)
         self._failures += 1
         pause = min(_LONGEST_PAUSE, pause) * (0.5 + random.random() / 2)
-        return max(pause, asked if self.deadline.at is not None else min(asked, _LONGEST_ASKED))
+        return max(pause, asked if self.deadline.at is not None else min(asked, RETRY_AFTER_MAX))
 
     def pause(self, seconds: float) -> None:
         """Sleep, but not beyond the deadline, and not once it is stopped."""
