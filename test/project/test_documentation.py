@@ -29,6 +29,7 @@ from pathlib import Path
 import pytest
 from pages import CodeBlock, anchors, blocks_to_follow, links
 
+from acp_client_v0_1 import __version__
 from acp_client_v0_1.testing import LocalServer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -162,6 +163,12 @@ def test_the_readme_leads_to_every_page_and_operation() -> None:
     for name in ("RunsApi", "AgentsApi", "ThreadsApi"):
         operations = {link for link in links(ROOT / "docs" / f"{name}.md") if f"{name}.md#" in link}
         assert operations and {f"docs/{operation}" for operation in operations} <= targets
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/guides/compatibility.md"])
+def test_the_version_to_pin_is_this_one(page: str) -> None:
+    pinned = re.findall(r"acp-client-v0-1\S*~=([\d.]+)", (ROOT / page).read_text("utf-8"))
+    assert set(pinned) == {".".join(__version__.split(".")[:2]) + ".0"}
 
 
 def test_the_page_on_compatibility_names_what_the_package_admits() -> None:
