@@ -41,8 +41,8 @@ _SEARCHED = 10_000  # characters of a page that are searched for its title
 _TITLE = re.compile(r"<title[^<>]*>([^<]*)", re.IGNORECASE)
 
 # The labels of the WHATWG Encoding Standard (section 4.2) that servers use, by Python's codec. Any
-# other name means UTF-8. Python's own list has codecs that are no charsets (punycode takes 25 s for
-# a megabyte, unicode_escape warns), and it keeps each unknown name that it was ever asked for.
+# other name means UTF-8. Python's own list has codecs that are not charsets (punycode takes 25 s
+# for a megabyte, unicode_escape warns), and it keeps each unknown name that it was ever given.
 _LABELS = {
     "cp1252": "us-ascii ascii iso-8859-1 iso8859-1 iso_8859-1 latin1 windows-1252 cp1252",
     "utf-16-le": "utf-16 utf-16le",

@@ -13,11 +13,11 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiResponse(Generic[T_co]):
-    """An answer with its HTTP status and headers.
+    """A response with its HTTP status and headers.
 
     Attributes:
         status_code: the HTTP status.
-        headers: the headers of the answer, names in any case; None if they are not known.
+        headers: the headers of the response, names in any case; None if they are not known.
         data: what the plain method returns.
         raw_data: the content as it came, content coding undone; empty for a stream, which is
             read through ``data``.

@@ -55,7 +55,7 @@ from acp_client_v0_1._schema.null_fields import any_null, with_nulls
 from acp_client_v0_1._schema.surrogates import read_again
 
 __all__ = [
-    # base classes (that of a oneOf is in _one_of)
+    # base classes (that of a oneOf is in one_of)
     "Conversions",
     "Model",
     "OpenEnum",
@@ -211,7 +211,7 @@ class Model(Conversions):
 
 
 class OpenEnum(str, Enum):
-    """Base of the enums: closed for what is sent, open for what a server answers.
+    """Base of the enums: closed for what is sent, open for what a server sends.
 
     A value that the contract does not list, received in JSON, becomes a member that carries it:
     ``member.value`` is what came, and :attr:`is_known` is false. Such a member can be sent back;
@@ -340,7 +340,7 @@ def _identifier(value: object) -> object:
 
 
 class _Object:
-    """Says what would be a JSON object instead of what is none."""
+    """Says what to pass instead of what is not a JSON object."""
 
     @staticmethod
     def __get_pydantic_core_schema__(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

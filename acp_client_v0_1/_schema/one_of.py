@@ -37,7 +37,7 @@ class OneOf(  # pyright: ignore[reportIncompatibleMethodOverride]  # of RootMode
             **data: the instance, as the keyword ``actual_instance``.
 
         Raises:
-            pydantic.ValidationError: (a ``ValueError``) it is none of them.
+            pydantic.ValidationError: (a ``ValueError``) it fits none of the models.
             TypeError: not exactly one instance was given.
         """
         if len(args) + len(data) != 1 or not data.keys() <= {"actual_instance", "root"}:

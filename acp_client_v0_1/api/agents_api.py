@@ -48,7 +48,7 @@ _SEARCH_AGENTS: Operation[list[models.Agent]] = Operation(
 class AgentsApi(Api):
     """Find agents and read what they can do.
 
-    An operation returns the decoded answer, its variant ``…_with_http_info`` an ``ApiResponse``,
+    An operation returns the decoded response, its variant ``…_with_http_info`` an ``ApiResponse``,
     and ``…_without_preload_content`` urllib3's response, unread, whatever its status.
 
     All take these arguments besides their own:

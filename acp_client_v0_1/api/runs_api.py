@@ -88,7 +88,7 @@ _SEARCH_RUNS: Operation[list[models.Run]] = Operation(
 class RunsApi(Api):
     """Create runs of agents, follow them and read their output.
 
-    An operation returns the decoded answer, its variant ``…_with_http_info`` an ``ApiResponse``,
+    An operation returns the decoded response, its variant ``…_with_http_info`` an ``ApiResponse``,
     and ``…_without_preload_content`` urllib3's response, unread, whatever its status.
 
     All take these arguments besides their own:
@@ -281,7 +281,7 @@ class RunsApi(Api):
 
         If the block timeout is given and the status is `pending`, the call blocks until the status
         changes or the timeout expires. If no timeout is given, or it has expired, and the status is
-        `pending`, the answer is `204` with no content, and the method returns `None`.
+        `pending`, the response is `204` with no content, and the method returns `None`.
 
         Args:
             run_id: The ID of the run.
@@ -289,7 +289,7 @@ class RunsApi(Api):
             _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
 
         Returns:
-            The RunOutput; None if the answer is 204.
+            The RunOutput; None for a 204.
 
         Raises:
             NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
@@ -350,7 +350,7 @@ class RunsApi(Api):
             _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
 
         Returns:
-            An EventStream of RunOutputStream, without events if the answer is 204.
+            An EventStream of RunOutputStream, without events for a 204.
 
         Raises:
             NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
@@ -455,7 +455,7 @@ class RunsApi(Api):
         """Search Runs (``POST /runs/search``).
 
         Search for runs. Without any criterion it lists all of them.
-        Only runs that meet every given criterion are returned, oldest first.
+        Only runs that meet every given criterion are returned. Their order is up to the server.
 
         Args:
             run_search_request: Which runs to return. A dict of its fields will do.

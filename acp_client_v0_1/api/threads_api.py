@@ -83,7 +83,7 @@ _SEARCH_THREADS: Operation[list[models.Thread]] = Operation(
 class ThreadsApi(Api):
     """Keep state between the runs of one conversation.
 
-    An operation returns the decoded answer, its variant ``…_with_http_info`` an ``ApiResponse``,
+    An operation returns the decoded response, its variant ``…_with_http_info`` an ``ApiResponse``,
     and ``…_without_preload_content`` urllib3's response, unread, whatever its status.
 
     All take these arguments besides their own:

@@ -20,9 +20,9 @@ class AgentACPSpecInterruptsInner(schema.Model):
     )
     """The JSON Schema of what the agent asks."""
     resume_payload: schema.FreeObject = schema.Field(
-        description="The JSON Schema of the answer, the body of resume_run."
+        description="The JSON Schema of the answer that a person gives, the body of resume_run."
     )
-    """The JSON Schema of the answer, the body of resume_run."""
+    """The JSON Schema of the answer that a person gives, the body of resume_run."""
 
     if TYPE_CHECKING:
 

@@ -62,8 +62,8 @@ SPEC = {
 }
 METADATA = {"ref": {"name": "n", "version": "1.0.0"}, "description": "d"}
 
-# One answer for each model that is an object or a oneOf.
-ANSWERS: list[tuple[type[Any], dict[str, Any]]] = [
+# One response for each model that is an object or a oneOf.
+RESPONSES: list[tuple[type[Any], dict[str, Any]]] = [
     (Run, RUN),
     (RunCreate, RUN["creation"]),
     (RunSearchRequest, {"status": "error", "metadata": {"k": 1}, "limit": 3, "offset": 4}),
@@ -90,11 +90,11 @@ ANSWERS: list[tuple[type[Any], dict[str, Any]]] = [
     (models.ThreadCreate, {"agent_id": "a"}),
     (models.ThreadSearchRequest, {"agent_id": "a", "limit": 1000, "offset": 0}),
 ]
-EACH = pytest.mark.parametrize(("model", "answer"), ANSWERS, ids=lambda value: str(value)[:60])
+EACH = pytest.mark.parametrize(("model", "content"), RESPONSES, ids=lambda value: str(value)[:60])
 
 
-def read(model: type[Any], answer: object) -> Any:
-    return model.from_json(json.dumps(answer))
+def read(model: type[Any], content: object) -> Any:
+    return model.from_json(json.dumps(content))
 
 
 def as_json(model: Any) -> Any:
@@ -108,40 +108,40 @@ def run_with(**changes: object) -> Run:
 # --- To and fro ---------------------------------------------------------------------------------
 
 
-def test_the_answers_are_of_every_model() -> None:
+def test_there_is_a_response_of_every_model() -> None:
     enums = {"RunStatus", "StreamingMode"}
-    assert {model.__name__ for model, _ in ANSWERS} == set(models.__all__) - enums
+    assert {model.__name__ for model, _ in RESPONSES} == set(models.__all__) - enums
 
 
 @EACH
-def test_what_came_goes_back(model: type[Any], answer: dict[str, Any]) -> None:
-    value = read(model, answer)
+def test_what_came_goes_back(model: type[Any], content: dict[str, Any]) -> None:
+    value = read(model, content)
     assert isinstance(value, model)
-    assert value == read(model, answer)
+    assert value == read(model, content)
     again = as_json(value)
-    assert {key: entry for key, entry in again.items() if key in answer} == {
-        **answer,
-        **({"specs": again["specs"]} if "specs" in answer else {}),  # with its defaults
-        **({"capabilities": again["capabilities"]} if "capabilities" in answer else {}),
+    assert {key: entry for key, entry in again.items() if key in content} == {
+        **content,
+        **({"specs": again["specs"]} if "specs" in content else {}),  # with its defaults
+        **({"capabilities": again["capabilities"]} if "capabilities" in content else {}),
     }
     assert read(model, again) == value
     assert model.from_json(value.to_json().encode()) == value
     assert model.from_dict(value.to_dict()) == value
-    assert model.from_dict(answer) == value
+    assert model.from_dict(content) == value
     assert model.from_dict(value) is value
-    assert model.model_validate_json(json.dumps(answer)) == value
+    assert model.model_validate_json(json.dumps(content)) == value
 
 
-@pytest.mark.parametrize("model", [model for model, _ in ANSWERS if not issubclass(model, OneOf)])
-def test_no_dictionary_is_no_model(model: Any) -> None:
+@pytest.mark.parametrize("model", [model for model, _ in RESPONSES if not issubclass(model, OneOf)])
+def test_none_is_not_a_model(model: Any) -> None:
     assert model.from_dict(None) is None
     with pytest.raises(ValidationError):
         model.from_json("null")
 
 
 @EACH
-def test_copies_are_equal_and_independent(model: type[Any], answer: dict[str, Any]) -> None:
-    value = read(model, answer)
+def test_copies_are_equal_and_independent(model: type[Any], content: dict[str, Any]) -> None:
+    value = read(model, content)
     copies = [
         pickle.loads(pickle.dumps(value)),
         copy.copy(value),
@@ -156,8 +156,8 @@ def test_copies_are_equal_and_independent(model: type[Any], answer: dict[str, An
 
 
 @EACH
-def test_a_person_can_read_it(model: type[Any], answer: dict[str, Any]) -> None:
-    value = read(model, answer)
+def test_a_person_can_read_it(model: type[Any], content: dict[str, Any]) -> None:
+    value = read(model, content)
     assert repr(value).startswith(f"{model.__name__}(")
     assert "None" not in repr(value).replace("{'q': None}", "").replace("{'n': None}", "")
     assert str(value) == value.to_str()
@@ -292,8 +292,8 @@ def test_the_text_of_the_contract_reaches_pydantic_and_editors() -> None:
 
 
 @EACH
-def test_to_dict_for_json(model: type[Any], answer: dict[str, Any]) -> None:
-    value = read(model, answer)
+def test_to_dict_for_json(model: type[Any], content: dict[str, Any]) -> None:
+    value = read(model, content)
     plain = value.to_dict(mode="json")
     assert json.loads(json.dumps(plain)) == as_json(value) == plain
     assert model.from_dict(plain) == value
@@ -316,8 +316,8 @@ def test_an_output_says_where_its_attributes_are() -> None:
 
 
 @EACH
-def test_unknown_fields_are_kept(model: type[Any], answer: dict[str, Any]) -> None:
-    value = read(model, {**answer, "new_in_0_2": {"x": [1, None]}})
+def test_unknown_fields_are_kept(model: type[Any], content: dict[str, Any]) -> None:
+    value = read(model, {**content, "new_in_0_2": {"x": [1, None]}})
     inner = value if not isinstance(value, (RunOutput, StreamEventPayload)) else value.root
     assert inner.new_in_0_2 == {"x": [1, None]}
     assert as_json(value)["new_in_0_2"] == {"x": [1, None]}
@@ -326,7 +326,7 @@ def test_unknown_fields_are_kept(model: type[Any], answer: dict[str, Any]) -> No
 
 
 @EACH
-def test_unknown_fields_that_are_null_are_kept(model: type[Any], answer: dict[str, Any]) -> None:
+def test_unknown_fields_that_are_null_are_kept(model: type[Any], content: dict[str, Any]) -> None:
     """Also inside: a null of the contract was not set, one outside it is news from a server."""
 
     def with_news(value: Any) -> Any:
@@ -334,8 +334,8 @@ def test_unknown_fields_that_are_null_are_kept(model: type[Any], answer: dict[st
             return {key: with_news(item) for key, item in value.items()} | {"news": None}
         return [with_news(item) for item in value] if isinstance(value, list) else value
 
-    kept = read(model, with_news(answer))
-    assert as_json(kept) == with_news(as_json(read(model, answer)))  # which has defaults as well
+    kept = read(model, with_news(content))
+    assert as_json(kept) == with_news(as_json(read(model, content)))  # which has defaults as well
     assert read(model, as_json(kept)) == kept
     assert model.from_dict(kept.to_dict()) == kept
     assert "'news': None" in str(kept)
@@ -355,11 +355,11 @@ def test_unknown_fields_do_not_disturb_a_model() -> None:
 
 
 @EACH
-def test_nulls_for_optional_fields_are_nothing(model: type[Any], answer: dict[str, Any]) -> None:
+def test_nulls_for_optional_fields_are_nothing(model: type[Any], content: dict[str, Any]) -> None:
     if not issubclass(model, models.RunOutput | StreamEventPayload):
         optional = [name for name, field in model.model_fields.items() if not field.is_required()]
         nulls = {name: None for name in optional if name not in ("type", "event")}
-        value = read(model, {**answer, **nulls})
+        value = read(model, {**content, **nulls})
         assert not nulls.keys() & as_json(value).keys()
 
 
@@ -480,16 +480,16 @@ OUTPUTS: list[tuple[type[BaseModel], dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("model", "answer"), OUTPUTS, ids=lambda value: str(value)[:40])
-def test_a_one_of_in_each_style(model: type[BaseModel], answer: dict[str, Any]) -> None:
-    instance = model(**answer)
+@pytest.mark.parametrize(("model", "content"), OUTPUTS, ids=lambda value: str(value)[:40])
+def test_a_one_of_in_each_style(model: type[BaseModel], content: dict[str, Any]) -> None:
+    instance = model(**content)
     styles = [
         RunOutput(instance),
         RunOutput(actual_instance=instance),
-        RunOutput(answer),
-        RunOutput.from_dict(answer),
-        RunOutput.from_json(json.dumps(answer)),
-        RunOutput.model_validate(answer),
+        RunOutput(content),
+        RunOutput.from_dict(content),
+        RunOutput.from_json(json.dumps(content)),
+        RunOutput.model_validate(content),
     ]
     for output in styles:
         assert type(output.actual_instance) is model
