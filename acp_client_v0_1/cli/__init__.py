@@ -1,0 +1,78 @@
+"""The command ``acp-client``: agents and runs for shells, cron and CI.
+
+`main` is the border to the shell: every way a command can end becomes one exit status and, if it
+is no success, one line on stderr that says what to do next.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+from types import TracebackType
+
+from acp_client_v0_1.cli.arguments import PROGRAM, parser
+from acp_client_v0_1.cli.output import Output, notice
+
+__all__ = ["main"]
+
+_READER_GONE = 141  # 128 + SIGPIPE, as a shell reports it
+_CTRL_C = 130  # 128 + SIGINT
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Carry out one command.
+
+    Args:
+        arguments: The command line without the program's name; None for that of the process.
+
+    Returns:
+        The exit status, as ``acp-client --help`` lists it.
+
+    Raises:
+        SystemExit: The command line is wrong (status 2), or asks for help or the version.
+    """
+    options = parser().parse_args(arguments)
+    if options.debug:
+        _log_to_stderr()
+    else:
+        sys.excepthook = _one_line
+    try:
+        status = _perform(options)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # The reader has all it wanted. Python must not fail at exit for what it could not flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _READER_GONE
+    except KeyboardInterrupt as interrupt:
+        notice(f"{PROGRAM}: {interrupt}" if str(interrupt) else f"{PROGRAM}: stopped by Ctrl-C")
+        return _CTRL_C
+
+
+def _perform(options: Namespace) -> int:
+    # They load pydantic and urllib3, which --help and a mistyped option need not wait for.
+    from acp_client_v0_1.cli import commands, outcomes
+
+    output = Output(options.format)
+    try:
+        status: int | None = getattr(commands, options.command)(options, output)
+        return status or 0
+    except outcomes.EXPECTED as error:
+        if options.debug:
+            import traceback
+
+            traceback.print_exception(error)
+        return outcomes.report(error, output)
+
+
+def _log_to_stderr() -> None:
+    import logging
+
+    logging.basicConfig(stream=sys.stderr, level=logging.DEBUG, format="%(name)s: %(message)s")
+
+
+def _one_line(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    notice(f"{PROGRAM}: {kind.__name__}: {error} (--debug shows where)")

@@ -1,0 +1,499 @@
+"""The command through real processes: what stdout, stderr and the exit status say.
+
+Each command runs against a local server, whose agents go each way that a run can go.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from acp_client_v0_1 import ApiClient, Configuration, RunsApi
+from acp_client_v0_1.testing import Fault, LocalServer, Quirks
+
+ECHO = {"message": "Hello"}
+KEY = "a-secret-key"
+SECONDS = 60  # for each process, on a machine that is busy
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LocalServer]:
+    with LocalServer(api_key={"x-api-key": KEY}) as running:
+        yield running
+
+
+@pytest.fixture
+def runs(server: LocalServer) -> Iterator[RunsApi]:
+    with ApiClient(Configuration(server.url, api_key={"x-api-key": KEY})) as client:
+        yield RunsApi(client)
+
+
+def environment(host: str) -> dict[str, str]:
+    return {**os.environ, "ACP_HOST": host, "ACP_API_KEY": KEY}
+
+
+def acp(
+    server: LocalServer,
+    *arguments: str,
+    stdin: str | None = None,
+    cwd: Path | None = None,
+    more: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "acp_client_v0_1", *arguments],
+        env={**environment(server.url), **(more or {})},
+        input=stdin,
+        stdin=subprocess.DEVNULL if stdin is None else None,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+        cwd=cwd,
+    )
+    assert "Traceback" not in done.stderr
+    assert KEY not in done.stdout + done.stderr
+    return done
+
+
+def data(done: subprocess.CompletedProcess[str], status: int = 0) -> Any:
+    assert done.returncode == status, done.stderr
+    return json.loads(done.stdout)
+
+
+def lines(done: subprocess.CompletedProcess[str], status: int = 0) -> list[Any]:
+    assert done.returncode == status, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def started(server: LocalServer, agent: str, input: object, *more: str) -> str:
+    done = acp(server, "start", agent, json.dumps(input), *more)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+# Agents
+
+
+def test_agents_are_listed(server: LocalServer) -> None:
+    names = {agent["metadata"]["ref"]["name"] for agent in data(acp(server, "agents"))}
+    assert names == {agent.name for agent in server.agents}
+    assert len(data(acp(server, "agents", "--name", "echo"))) == 1
+    ids = acp(server, "agents", "--name", "echo", "--format", "id").stdout
+    assert ids == f"{server.agent('echo').agent_id}\n" if hasattr(server, "agent") else ids
+
+
+def test_none_found_is_an_empty_list(server: LocalServer) -> None:
+    assert data(acp(server, "agents", "--name", "nobody")) == []
+
+
+def test_an_agent_is_described_by_name_and_by_id(server: LocalServer) -> None:
+    by_name = data(acp(server, "describe", "counter"))
+    agent_id = next(a["agent_id"] for a in data(acp(server, "agents", "--name", "counter")))
+    assert by_name["specs"]["capabilities"]["streaming"] == {"result": True, "custom": True}
+    assert data(acp(server, "describe", agent_id)) == by_name
+
+
+def test_an_unknown_agent(server: LocalServer) -> None:
+    done = acp(server, "run", "nobody")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "nobody" in done.stderr and "echo" in done.stderr
+
+
+# One run
+
+
+def test_run_prints_the_result(server: LocalServer) -> None:
+    assert data(acp(server, "run", "echo", json.dumps(ECHO))) == ECHO
+    assert acp(server, "run", "echo", json.dumps(ECHO), "--format", "text").stdout == (
+        "message: Hello\n"
+    )
+
+
+def test_run_prints_events_and_then_the_result(server: LocalServer) -> None:
+    done = acp(
+        server, "run", "counter", '{"count": 3, "interval": 0}', "--stream", "custom",
+        "--format", "jsonl",
+    )  # fmt: skip
+    *events, result = lines(done)
+    assert [event["update"]["count"] for event in events] == [1, 2, 3]
+    assert result == {"count": 3, "of": 3}
+
+
+def test_input_from_a_file_and_from_stdin(server: LocalServer, tmp_path: Path) -> None:
+    (tmp_path / "input.json").write_text(json.dumps(ECHO), "utf-8")
+    assert data(acp(server, "run", "echo", "@input.json", cwd=tmp_path)) == ECHO
+    assert data(acp(server, "run", "echo", "-", stdin=json.dumps(ECHO))) == ECHO
+
+
+def test_stdin_is_left_alone_without_a_dash(server: LocalServer) -> None:
+    script = (
+        f"{sys.executable} -m acp_client_v0_1 run echo '{{}}' > /dev/null"
+        f" && {sys.executable} -m acp_client_v0_1 agents > /dev/null && cat"
+    )
+    done = subprocess.run(
+        ["sh", "-c", script], env=environment(server.url), input="kept", capture_output=True,
+        text=True, timeout=SECONDS, check=False,
+    )  # fmt: skip
+    assert done.stdout == "kept"
+
+
+def test_start_prints_a_token_that_another_process_waits_with(server: LocalServer) -> None:
+    token = started(server, "slow", {"seconds": 0.5})
+    assert token.startswith("acprun1.") and KEY not in token
+    assert data(acp(server, "wait", token)) == {"slept": 0.5}
+    assert data(acp(server, "show", token))["status"] == "success"
+
+
+def test_start_says_more_as_json(server: LocalServer) -> None:
+    known = data(acp(server, "start", "echo", "{}", "--format", "json"))
+    assert sorted(known) == ["agent_id", "run_id", "status", "thread_id", "token"]
+    ran = acp(server, "start", "echo", "{}", "--format", "id").stdout.strip()
+    assert data(acp(server, "wait", ran)) == {}
+
+
+def test_a_token_from_a_file(server: LocalServer, tmp_path: Path) -> None:
+    (tmp_path / "run.token").write_text(started(server, "echo", ECHO) + "\n", "utf-8")
+    assert data(acp(server, "wait", "@run.token", cwd=tmp_path)) == ECHO
+
+
+def test_waiting_for_several_ends_with_the_largest_status(server: LocalServer) -> None:
+    good = started(server, "echo", ECHO)
+    bad = started(server, "failing", {"errcode": 7})
+    first, second = data(acp(server, "wait", good, bad), 5)
+    assert (first["status"], first["result"]) == ("success", ECHO)
+    assert (second["status"], second["errcode"]) == ("error", 7)
+
+
+def test_reuse_takes_the_run_that_is_there(server: LocalServer) -> None:
+    marks = ("--client-token", "nightly-2026", "--reuse", "--format", "id")
+    first = acp(server, "start", "echo", "{}", *marks).stdout
+    assert first.strip() and acp(server, "start", "echo", "{}", *marks).stdout == first
+
+
+# How runs end
+
+
+def test_3_not_finished_in_time(server: LocalServer, runs: RunsApi) -> None:
+    token = started(server, "slow", {"seconds": 30})
+    done = acp(server, "wait", token, "--timeout", "0")
+    assert data(done, 3)["status"] == "pending"
+    assert "acp-client wait acprun1." in done.stderr
+    assert data(acp(server, "wait", token, "--timeout", "0.3"), 3)["status"] == "pending"
+    runs.delete_run(data(acp(server, "show", token))["run_id"])
+
+
+def test_4_a_question_and_nobody_answers(server: LocalServer) -> None:
+    done = acp(server, "run", "approval", '{"action": "deploy"}')
+    asked = data(done, 4)
+    assert asked["status"] == "interrupted"
+    assert asked["interrupt"]["payload"]["action"] == "deploy"
+    assert "--ask" in done.stderr
+    assert acp(server, "run", "approval", "{}", "--ask").returncode == 4  # no terminal
+    assert data(acp(server, "resume", asked["run_id"], '{"approved": true}'))
+    assert data(acp(server, "wait", asked["run_id"]))["approved"] is True
+
+
+def test_a_command_answers(server: LocalServer, tmp_path: Path) -> None:
+    (tmp_path / "answer.py").write_text(
+        "import json, sys\n"
+        "asked = json.load(sys.stdin)\n"
+        "print(json.dumps({'approved': asked['payload']['action'] == 'deploy'}))\n",
+        "utf-8",
+    )
+    command = f"{sys.executable} answer.py"
+    done = acp(
+        server, "run", "approval", '{"action": "deploy"}', "--answer-command", command,
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert data(done)["approved"] is True
+    assert acp(server, "run", "approval", "{}", "--answer-command", "false").returncode == 4
+    wrong = acp(server, "run", "approval", "{}", "--answer-command", "echo no")
+    assert wrong.returncode == 2 and "JSON" in wrong.stderr
+
+
+def test_a_person_answers_at_a_terminal(server: LocalServer) -> None:
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "acp_client_v0_1", "run", "approval", "{}", "--ask"],
+        env=environment(server.url), stdin=follower, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    os.close(follower)
+    os.write(leader, b"maybe\n[1]\n" + b'{"approved": true}\n')
+    out, err = process.communicate(timeout=SECONDS)
+    os.close(leader)
+    assert process.returncode == 0, err
+    assert json.loads(out)["approved"] is True
+    assert "not JSON" in err and "not a JSON object" in err
+
+
+def test_5_and_6_a_run_that_failed(server: LocalServer) -> None:
+    failed = data(acp(server, "run", "failing", '{"errcode": 9, "description": "out of paper"}'), 5)
+    assert (failed["errcode"], failed["description"]) == (9, "out of paper")
+    assert data(acp(server, "run", "failing", '{"timeout": true}'), 6)["status"] == "timeout"
+
+
+def test_7_a_run_that_is_gone(server: LocalServer) -> None:
+    token = started(server, "slow", {"seconds": 30})
+    assert data(acp(server, "cancel", token))["cancelled"] is True
+    assert data(acp(server, "wait", token), 7)["status"] == "gone"
+
+
+def test_cancelling_a_run_that_is_final_keeps_it(server: LocalServer) -> None:
+    ran = acp(server, "start", "echo", json.dumps(ECHO), "--format", "id").stdout.strip()
+    assert data(acp(server, "wait", ran)) == ECHO
+    assert data(acp(server, "cancel", ran)) == {"run_id": ran, "cancelled": False}
+    assert data(acp(server, "wait", ran)) == ECHO
+    assert data(acp(server, "delete", ran)) == {"run_id": ran, "deleted": True}
+    assert acp(server, "show", ran).returncode == 7
+
+
+def test_8_a_start_without_a_response(tmp_path: Path) -> None:
+    with LocalServer(api_key={"x-api-key": KEY}) as server:
+        server.inject(Fault(operation="create_run", drop=True, times=None))
+        done = acp(server, "start", "echo", "{}")
+        assert done.returncode == 8, done.stderr
+        token = done.stdout.strip()
+        assert token.startswith("acprun1.") and "acp-client show acprun1." in done.stderr
+
+
+def test_9_events_are_missing() -> None:
+    quirks = Quirks(event_ids="connection", replay=False)
+    with LocalServer(api_key={"x-api-key": KEY}, quirks=quirks) as server:
+        token = started(server, "counter", {"count": 6, "interval": 0.2}, "--stream", "custom")
+        server.inject(Fault(operation="get_run_stream", cut_after_events=2, times=1))
+        done = acp(server, "stream", token)
+        assert done.returncode == 9, done.stderr
+        assert "--on-gap mark" in done.stderr
+
+
+# Streaming
+
+
+def test_stream_prints_events_as_they_come(server: LocalServer) -> None:
+    token = started(server, "counter", {"count": 3, "interval": 0}, "--stream", "custom")
+    events = lines(acp(server, "stream", token))
+    assert [event["update"]["count"] for event in events if "update" in event] == [1, 2, 3]
+    rest = lines(acp(server, "stream", token, "--from", events[0]["id"]))
+    assert rest == events[1:]
+
+
+def test_a_reader_that_goes_away_is_quiet(server: LocalServer) -> None:
+    token = started(server, "counter", {"count": 200, "interval": 0.01}, "--stream", "custom")
+    script = f"{sys.executable} -m acp_client_v0_1 stream {token} | head -n 1"
+    done = subprocess.run(
+        ["bash", "-c", script + "; echo ${PIPESTATUS[0]}"], env=environment(server.url),
+        capture_output=True, text=True, timeout=SECONDS, check=False,
+    )  # fmt: skip
+    first, status = done.stdout.splitlines()
+    assert json.loads(first)["update"]["count"] == 1
+    assert (status, done.stderr) == ("141", "")
+
+
+def test_ctrl_c_says_where_to_go_on(server: LocalServer) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "acp_client_v0_1", "run", "counter",
+         '{"count": 100, "interval": 0.3}', "--stream", "custom", "--format", "jsonl"],
+        env=environment(server.url), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline())
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == 130
+    assert all(json.loads(line) for line in out.splitlines())
+    token = err.strip().split()[-1]
+    assert "acp-client wait" in err and "Traceback" not in err
+    assert data(acp(server, "cancel", token))["cancelled"] is True
+
+
+def test_ctrl_c_cancels_if_asked_to(server: LocalServer, runs: RunsApi) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "acp_client_v0_1", "run", "counter",
+         '{"count": 100, "interval": 0.3}', "--stream", "custom", "--cancel-on-exit",
+         "--metadata", '{"test": "cancelled"}'],
+        env=environment(server.url), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None and process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == 130 and "cancelled" in err
+    assert runs.search_runs({"metadata": {"test": "cancelled"}}) == []
+
+
+# Searching
+
+
+def test_search_pages_through_all_that_match(server: LocalServer) -> None:
+    marked = ("--metadata", '{"test": "search"}')
+    for _ in range(3):
+        started(server, "echo", {}, *marked)
+    assert len(data(acp(server, "search", *marked, "--agent", "echo"))) == 3
+    assert len(lines(acp(server, "search", *marked, "--format", "jsonl", "--limit", "2"))) == 2
+    assert data(acp(server, "search", *marked, "--status", "error")) == []
+
+
+# Batches
+
+
+def test_a_batch_prints_an_outcome_for_each_line(server: LocalServer, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"n": 1}\n\n{"n": 2}\n', "utf-8")
+    items = lines(acp(server, "batch", "echo", "in.jsonl", "--ordered", cwd=tmp_path))
+    assert [(item["index"], item["result"]) for item in items] == [(0, {"n": 1}), (1, {"n": 2})]
+    done = acp(server, "batch", "echo", "-", "--results", "out.jsonl", stdin='{"n": 3}\n',
+               cwd=tmp_path)  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "")
+    assert json.loads((tmp_path / "out.jsonl").read_text("utf-8"))["result"] == {"n": 3}
+
+
+def test_a_batch_with_a_failure_ends_with_5_and_counts(server: LocalServer) -> None:
+    done = acp(server, "batch", "failing", "-", stdin='{"errcode": 4}\n{"errcode": 4}\n')
+    assert [item["errcode"] for item in lines(done, 5)] == [4, 4]
+    assert "2 of 2" in done.stderr
+
+
+def test_a_batch_names_a_bad_line(server: LocalServer) -> None:
+    done = acp(server, "batch", "echo", "-", stdin='{"n": 1}\nnot json\n')
+    assert done.returncode == 2 and "line 2" in done.stderr
+
+
+def test_a_batch_goes_on_after_ctrl_c(server: LocalServer, tmp_path: Path) -> None:
+    inputs = "".join(f'{{"seconds": 0.2, "n": {n}}}\n' for n in range(20))
+    (tmp_path / "in.jsonl").write_text(inputs, "utf-8")
+    command = ["batch", "slow", "in.jsonl", "--journal", "batch.journal", "--concurrency", "2",
+               "--metadata", '{"test": "batch"}']  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "acp_client_v0_1", *command],
+        env=environment(server.url), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert process.stdout is not None and process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    asked = time.monotonic()
+    _, err = process.communicate(timeout=SECONDS)
+    assert time.monotonic() - asked < 10
+    assert process.returncode == 130 and "Traceback" not in err
+    items = lines(acp(server, *command, cwd=tmp_path))
+    assert sorted(item["index"] for item in items) == list(range(20))
+    made = data(acp(server, "search", "--metadata", '{"test": "batch"}'))
+    assert len(made) == 20
+
+
+# Usage
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "COMMAND"),
+        (["run"], "AGENT"),
+        (["run", "echo", "{"], "INPUT: not JSON"),
+        (["run", "echo", "[1]"], "JSON object"),
+        (["run", "echo", '{"a": NaN}'], "NaN is not JSON"),
+        (["run", "echo", "@nowhere.json"], "cannot read nowhere.json"),
+        (["wait", "acprun1.damaged"], "token"),
+        (["wait", "acprun9.e30.00000000"], "newer"),
+        (["wait", ""], "run_id"),
+        (["run", "echo", "--timeout", "-1"], "--timeout: a number of seconds"),
+        (["run", "echo", "--api-key", "x"], "unrecognized arguments: --api-key"),
+        (["agents", "--host", "nonsense"], "host"),
+    ],
+)
+def test_2_wrong_usage(server: LocalServer, arguments: list[str], words: str) -> None:
+    done = acp(server, *arguments)
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr and done.stdout == ""
+
+
+def test_1_a_server_that_is_not_there() -> None:
+    class Nowhere:
+        url = "http://127.0.0.1:9"
+
+    done = acp(Nowhere(), "agents")  # type: ignore[arg-type]
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert json.loads(done.stdout) == []
+
+
+def test_help_and_version(server: LocalServer) -> None:
+    help_ = acp(server, "--help").stdout
+    assert "exit status" in help_
+    commands = ["agents", "batch", "cancel", "completion", "delete", "describe", "resume", "run"]
+    for command in [*commands, "search", "serve", "show", "start", "stream", "wait"]:
+        assert f"\n    {command}" in help_
+        assert f"example:\n  acp-client {command}" in acp(server, command, "--help").stdout
+    assert acp(server, "--version").stdout.startswith("acp-client ")
+
+
+def test_help_loads_nothing_that_it_does_not_use() -> None:
+    script = (
+        "import sys\nsys.argv = ['acp-client', '--help']\n"
+        "from acp_client_v0_1.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print([m for m in ('pydantic', 'urllib3', 'ssl', 'logging', 'subprocess') "
+        "if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=SECONDS, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(server: LocalServer, shell: str) -> None:
+    assert "acp-client" in acp(server, "completion", shell).stdout
+
+
+def test_completion_without_shtab(server: LocalServer, tmp_path: Path) -> None:
+    (tmp_path / "shtab.py").write_text("raise ImportError('not here')", "utf-8")
+    done = acp(server, "completion", "bash", more={"PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 2 and "acp-client-v0-1[cli]" in done.stderr
+
+
+def test_serve_runs_a_server(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "acp_client_v0_1", "serve", "--port", "0"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    address = process.stdout.readline().split()[-1]
+    assert address.startswith("http://127.0.0.1:")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=SECONDS)
+    assert process.returncode == 0
+
+
+def test_debug_shows_requests_and_tracebacks_without_credentials(server: LocalServer) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "acp_client_v0_1", "show", "nothing", "--debug"],
+        env=environment(server.url), capture_output=True, text=True, timeout=SECONDS, check=False,
+    )  # fmt: skip
+    assert done.returncode == 7
+    assert "Traceback" in done.stderr and "GET /runs/nothing" in done.stderr
+    assert KEY not in done.stderr
+
+
+def test_control_characters_do_not_reach_a_terminal(server: LocalServer) -> None:
+    leader, follower = pty.openpty()
+    text = json.dumps({"text": "\x1b[31mred\x9b1m\u202e"})
+    for form in ("json", "text"):
+        done = subprocess.run(
+            [sys.executable, "-m", "acp_client_v0_1", "run", "echo", text, "--format", form],
+            env=environment(server.url), stdout=follower, stdin=subprocess.DEVNULL,
+            timeout=SECONDS, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0
+        shown = os.read(leader, 10_000)
+        assert b"red" in shown and b"\x1b" not in shown
+        assert not {"\x9b", "\u202e"} & set(shown.decode("utf-8"))
+    os.close(leader)
+    os.close(follower)
