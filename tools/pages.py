@@ -48,19 +48,20 @@ class CodeBlock:
 
 def code_blocks(page: Path, language: str = "python") -> list[CodeBlock]:
     """The fenced blocks of a page in one language, in their order."""
-    return [block for block in _all_blocks(page) if block.language == language]
+    return [block for block in all_blocks(page) if block.language == language]
 
 
 def blocks_to_follow(page: Path) -> list[CodeBlock]:
     """The blocks of a page that a test has to look at: Python, and what it prints."""
     return [
         block
-        for block in _all_blocks(page)
+        for block in all_blocks(page)
         if block.language == "python" or block.instruction == "prints"
     ]
 
 
-def _all_blocks(page: Path) -> list[CodeBlock]:
+def all_blocks(page: Path) -> list[CodeBlock]:
+    """The fenced blocks of a page, in their order."""
     blocks: list[CodeBlock] = []
     part, instruction = 0, ""
     lines = iter(enumerate(page.read_text("utf-8").splitlines(), start=1))

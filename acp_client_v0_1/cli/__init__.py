@@ -58,6 +58,8 @@ def _perform(options: Namespace) -> int:
     try:
         status: int | None = getattr(commands, options.command)(options, output)
         return status or 0
+    except BrokenPipeError:
+        raise  # of stdout: those of connections are errors of their calls
     except outcomes.EXPECTED as error:
         if options.debug:
             import traceback

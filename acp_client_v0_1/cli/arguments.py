@@ -258,7 +258,9 @@ def _creating(command: argparse.ArgumentParser, *, one: bool = True) -> None:
             "--client-token", metavar="TEXT", help="what marks this run, for --reuse"
         )
         command.add_argument(
-            "--reuse", action="store_true", help="take the run with this client token if there is one"
+            "--reuse",
+            action="store_true",
+            help="use the run with this client token if there is one",
         )
 
 

@@ -11,9 +11,9 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -22,7 +22,6 @@ from acp_client_v0_1 import (
     ApiClient,
     ApiException,
     ApiValueError,
-    BatchItem,
     Configuration,
     OpenApiException,
     PendingInterrupt,
@@ -36,6 +35,9 @@ from acp_client_v0_1 import (
 from acp_client_v0_1.cli.arguments import PROGRAM, parser
 from acp_client_v0_1.cli.outcomes import document, status_of
 from acp_client_v0_1.cli.output import Output, notice
+
+if TYPE_CHECKING:
+    from acp_client_v0_1 import BatchItem
 
 __all__ = [
     "agents",
@@ -56,6 +58,7 @@ __all__ = [
 
 
 def agents(options: argparse.Namespace, output: Output) -> None:
+    """List agents."""
     with _client(options) as client:
         wanted = AgentSearchRequest(name=options.name, version=options.version)
         found = iter_agents(AgentsApi(client), wanted)
@@ -63,30 +66,36 @@ def agents(options: argparse.Namespace, output: Output) -> None:
 
 
 def describe(options: argparse.Namespace, output: Output) -> None:
+    """Print an agent's descriptor."""
     with _client(options) as client:
         agent = _agent(options.agent, client)
         output.one(agent.descriptor().to_dict(mode="json"), agent.agent_id)
 
 
 def start(options: argparse.Namespace, output: Output) -> None:
+    """Start a run and print its token."""
     with _client(options) as client:
         run = _start(options, client)
         output.one(run.token() if output.is_text else _started(run), run.run_id)
 
 
 def run(options: argparse.Namespace, output: Output) -> None:
+    """Start a run, follow it, and print its result."""
     with _client(options) as client:
         handle = _start(options, client)
         with _followed(handle, cancel=options.cancel_on_exit):
             result = handle.drive(
                 _answerer(options),
-                on_event=_printer(output) if options.stream else None,
+                on_event=(lambda event: output.one(_event(event), event.id))
+                if options.stream
+                else None,
                 timeout=options.timeout,
             )
             output.one(result, handle.run_id)
 
 
 def wait(options: argparse.Namespace, output: Output) -> int:
+    """Wait for runs and print their results; the status is the largest of theirs."""
     with _client(options) as client:
         handles = [_run(text, client) for text in options.run]
         if len(handles) == 1:
@@ -99,6 +108,7 @@ def wait(options: argparse.Namespace, output: Output) -> int:
 
 
 def stream(options: argparse.Namespace, output: Output) -> None:
+    """Print the events of a run as they come."""
     with _client(options) as client:
         handle = _run(options.run, client)
         after = {} if options.after is None else {"after": options.after}
@@ -110,11 +120,13 @@ def stream(options: argparse.Namespace, output: Output) -> None:
 
 
 def show(options: argparse.Namespace, output: Output) -> None:
+    """Print a run."""
     with _client(options) as client:
         output.one(_run(options.run, client).refresh().to_dict(mode="json"))
 
 
 def resume(options: argparse.Namespace, output: Output) -> None:
+    """Answer a run's question."""
     with _client(options) as client:
         handle = _run(options.run, client)
         handle.resume(options.body)
@@ -122,12 +134,14 @@ def resume(options: argparse.Namespace, output: Output) -> None:
 
 
 def cancel(options: argparse.Namespace, output: Output) -> None:
+    """End a run that is not final."""
     with _client(options) as client:
         handle = _run(options.run, client)
         output.one({"run_id": handle.run_id, "cancelled": handle.cancel()}, handle.run_id)
 
 
 def delete(options: argparse.Namespace, output: Output) -> None:
+    """Make the server forget a run."""
     with _client(options) as client:
         handle = _run(options.run, client)
         handle.delete()
@@ -135,6 +149,7 @@ def delete(options: argparse.Namespace, output: Output) -> None:
 
 
 def search(options: argparse.Namespace, output: Output) -> None:
+    """List the runs that match."""
     with _client(options) as client:
         agent_id = _agent(options.agent, client).agent_id if options.agent else None
         wanted = RunSearchRequest(
@@ -145,6 +160,7 @@ def search(options: argparse.Namespace, output: Output) -> None:
 
 
 def batch(options: argparse.Namespace, output: Output) -> int:
+    """Run an agent on each line of a file; the status is 5 if an item failed."""
     with _client(options) as client, contextlib.ExitStack() as files:
         agent = _agent(options.agent, client)
         if options.results:
@@ -174,18 +190,18 @@ def batch(options: argparse.Namespace, output: Output) -> int:
 
 
 def serve(options: argparse.Namespace, output: Output) -> int:
+    """Run the local server until Ctrl-C."""
     from acp_client_v0_1.testing.__main__ import main as serve_until_signal
 
     return serve_until_signal(["--host", options.bind, "--port", str(options.port)])
 
 
 def completion(options: argparse.Namespace, output: Output) -> None:
+    """Print what completes the command in a shell."""
     try:
         import shtab
     except ImportError as error:
-        raise ApiValueError(
-            "completion needs shtab: pip install 'acp-client-v0-1[cli]'"
-        ) from error
+        raise ApiValueError("completion needs shtab: pip install 'acp-client-v0-1[cli]'") from error
     sys.stdout.write(shtab.complete(parser(), shell=options.shell))
 
 
@@ -200,7 +216,7 @@ def _client(options: argparse.Namespace) -> Iterator[ApiClient]:
 
 
 def _agent(text: str, client: ApiClient) -> AgentHandle:
-    return AgentHandle.get(text, api_client=client)
+    return AgentHandle.find(text, api_client=client)
 
 
 def _run(text: str, client: ApiClient) -> RunHandle:
@@ -258,19 +274,29 @@ def _result(run: RunHandle, options: argparse.Namespace) -> dict[str, Any]:
 def _outcomes(
     runs: list[RunHandle], options: argparse.Namespace, statuses: list[int]
 ) -> Iterator[tuple[Any, str]]:
-    """Wait for several runs in turn; what befalls one is its outcome, and the next is waited for."""
+    """Wait for several runs in turn; an error is an outcome, and the next run is waited for."""
     for run in runs:
         with _followed(run):
             try:
-                outcome = {"run_id": run.run_id, "status": "success", "result": _result(run, options)}
+                outcome = {
+                    "run_id": run.run_id,
+                    "status": "success",
+                    "result": _result(run, options),
+                }
             except ApiException as error:
                 statuses.append(status_of(error))
                 outcome = document(error) | {"run_id": run.run_id}
         yield outcome, run.run_id
 
 
+def _print_event(output: Output, event: RunEvent) -> None:
+    output.one(_event(event), event.id)
+
+
 def _event(event: RunEvent) -> dict[str, Any]:
-    gap = {} if event.gap is None else {"gap": {"kind": event.gap.kind, "missing": event.gap.missing}}
+    gap = (
+        {} if event.gap is None else {"gap": {"kind": event.gap.kind, "missing": event.gap.missing}}
+    )
     kind = "result" if event.update is None else "update"
     return {"id": event.id, kind: event.result if event.update is None else event.update, **gap}
 

@@ -83,11 +83,12 @@ def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, dict):
-        return "\n".join(
-            f"{name}: {member if isinstance(member, str) else json.dumps(member, ensure_ascii=False)}"
-            for name, member in value.items()
-        )
-    return json.dumps(value, ensure_ascii=False)
+        return "\n".join(f"{name}: {_member(member)}" for name, member in value.items())
+    return _member(value)
+
+
+def _member(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _printable(text: str, keep: str) -> str:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from pages import CodeBlock, all_blocks
 
 from acp_client_v0_1.testing import LocalServer
