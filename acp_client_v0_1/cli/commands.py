@@ -216,7 +216,7 @@ def _client(options: argparse.Namespace) -> Iterator[ApiClient]:
 
 
 def _agent(text: str, client: ApiClient) -> AgentHandle:
-    return AgentHandle.find(text, api_client=client)
+    return AgentHandle.get(text, api_client=client)
 
 
 def _run(text: str, client: ApiClient) -> RunHandle:

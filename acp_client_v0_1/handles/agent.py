@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AgentHandle"]
 
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _KEPT = 300.0  # seconds
 _SHOWN = 10  # agents that an error names
 _CANCEL = 5.0  # seconds; the most that an exit waits for its run to be cancelled
@@ -102,6 +104,37 @@ class AgentHandle:
             return handle
         there = found or list(iter_agents(agents, on_drift="continue"))
         raise _lookup_error(name, version, bool(found), there)
+
+    @classmethod
+    def get(cls, id_or_name: str, *, api_client: ApiClient | None = None) -> Self:
+        """Take an agent by its id or by its name, whichever a script was given.
+
+        A UUID is taken as an id, without I/O. Anything else is looked for as a name; where no agent
+        has it, or the server does not search, it is asked for as an id.
+
+        Args:
+            id_or_name: The id, or the exact name.
+            api_client: What sends the requests; the default client if None.
+
+        Returns:
+            The handle.
+
+        Raises:
+            AgentLookupError: No agent has that name or id, or several have the name.
+            ApiException: The server could not be reached, or refused.
+        """
+        handle = cls(id_or_name, api_client)
+        if _UUID.fullmatch(id_or_name):
+            return handle
+        try:
+            return cls.find(id_or_name, api_client=api_client)
+        except ApiException as error:
+            if not isinstance(error, AgentLookupError) and error.status in (None, 401, 403):
+                raise
+            with contextlib.suppress(ApiException):
+                if handle.agent.agent_id:
+                    return handle
+            raise
 
     @property
     def agent(self) -> Agent:

@@ -270,7 +270,7 @@ def test_8_a_start_without_a_response(tmp_path: Path) -> None:
 def test_9_events_are_missing() -> None:
     quirks = Quirks(event_ids="connection", replay=False)
     with LocalServer(api_key={"x-api-key": KEY}, quirks=quirks) as server:
-        token = started(server, "counter", {"count": 6, "interval": 0.2}, "--stream", "custom")
+        token = started(server, "counter", {"count": 300, "interval": 0.1}, "--stream", "custom")
         server.faults.add(Fault(path="/runs/*/stream", cut="close", after_events=2))
         done = acp(server, "stream", token)
         assert done.returncode == 9, done.stderr

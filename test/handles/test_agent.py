@@ -15,6 +15,9 @@ from acp_client_v0_1 import (
     ApiClient,
     ApiException,
     ApiValueError,
+    Configuration,
+    ConnectionException,
+    NotFoundException,
     RunFailed,
     RunGone,
     RunHandle,
@@ -24,7 +27,7 @@ from acp_client_v0_1 import (
     StreamingMode,
     ThreadsApi,
 )
-from acp_client_v0_1.testing import LocalServer
+from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer
 
 COUNTER = "22222222-2222-4222-8222-222222222222"
 
@@ -35,6 +38,32 @@ def test_an_agent_is_found_by_its_name(client: ApiClient) -> None:
     assert counter.agent.metadata.ref.version == "1.0.0"
     assert AgentHandle.find("counter", version="1.0.0", api_client=client).agent_id == COUNTER
     assert repr(counter) == f"<AgentHandle counter {COUNTER}>"
+
+
+def test_an_agent_by_id_or_by_name(server: LocalServer, client: ApiClient) -> None:
+    assert AgentHandle.get(COUNTER, api_client=client).agent_id == COUNTER
+    assert server.requests == ()  # a UUID needs no look-up
+    assert AgentHandle.get("counter", api_client=client).agent_id == COUNTER
+    with pytest.raises(AgentLookupError, match="no agent is called 'cuonter'"):
+        AgentHandle.get("cuonter", api_client=client)
+
+
+def test_an_id_that_is_no_uuid_at_a_server_that_does_not_search() -> None:
+    agent = AgentDefinition(
+        function=lambda input, config, context: input, name="my-agent", agent_id="my-agent-7"
+    )
+    with (
+        LocalServer([agent]) as server,
+        ApiClient(Configuration(server.url, retries=0)) as client,
+    ):
+        assert AgentHandle.get("my-agent-7", api_client=client).run({"a": 1}) == {"a": 1}
+        server.faults.add(Fault(path="/agents/search", status=404, times=None))
+        assert AgentHandle.get("my-agent-7", api_client=client).agent_id == "my-agent-7"
+        with pytest.raises(NotFoundException):
+            AgentHandle.get("my-agent", api_client=client)
+        server.stop()
+        with pytest.raises(ConnectionException):
+            AgentHandle.get("my-agent-7", api_client=client)
 
 
 def test_an_agent_without_io(server: LocalServer, client: ApiClient) -> None:
