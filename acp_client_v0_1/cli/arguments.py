@@ -12,7 +12,7 @@ import argparse
 import json
 import math
 import sys
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from acp_client_v0_1._version import __version__
 
@@ -285,7 +285,7 @@ def _object(argument: str) -> dict[str, Any]:
         raise argparse.ArgumentTypeError(f"not JSON: {error}") from None
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f"a JSON object is needed, not {json.dumps(value)[:60]}")
-    return value
+    return cast("dict[str, Any]", value)
 
 
 def _refuse(constant: str) -> NoReturn:

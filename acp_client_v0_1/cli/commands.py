@@ -11,9 +11,9 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -86,9 +86,7 @@ def run(options: argparse.Namespace, output: Output) -> None:
         with _followed(handle, cancel=options.cancel_on_exit):
             result = handle.drive(
                 _answerer(options),
-                on_event=(lambda event: output.one(_event(event), event.id))
-                if options.stream
-                else None,
+                on_event=_writer(output) if options.stream else None,
                 timeout=options.timeout,
             )
             output.one(result, handle.run_id)
@@ -117,6 +115,8 @@ def stream(options: argparse.Namespace, output: Output) -> None:
             handle.events(on_gap=options.on_gap, timeout=options.timeout, **after) as events,
         ):
             output.many((_event(event), event.id) for event in events)
+            if events.complete is None:
+                notice("the stream was broken, and whether events are missing cannot be known")
 
 
 def show(options: argparse.Namespace, output: Output) -> None:
@@ -209,7 +209,7 @@ def completion(options: argparse.Namespace, output: Output) -> None:
 
 
 @contextlib.contextmanager
-def _client(options: argparse.Namespace) -> Iterator[ApiClient]:
+def _client(options: argparse.Namespace) -> Generator[ApiClient, None, None]:
     chosen = {} if options.host is None else {"host": options.host}
     with ApiClient(Configuration.from_env(**chosen)) as client:
         yield client
@@ -252,7 +252,7 @@ def _started(run: RunHandle) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _followed(run: RunHandle, *, cancel: bool = False) -> Iterator[None]:
+def _followed(run: RunHandle, *, cancel: bool = False) -> Generator[None, None, None]:
     """Say where a run can be picked up if Ctrl-C ends the command; or cancel it, if asked to."""
     try:
         yield
@@ -278,27 +278,27 @@ def _outcomes(
     for run in runs:
         with _followed(run):
             try:
-                outcome = {
-                    "run_id": run.run_id,
-                    "status": "success",
-                    "result": _result(run, options),
-                }
+                result = _result(run, options)
+                outcome = {"run_id": run.run_id, "status": "success", "result": result}
             except ApiException as error:
                 statuses.append(status_of(error))
                 outcome = document(error) | {"run_id": run.run_id}
         yield outcome, run.run_id
 
 
-def _print_event(output: Output, event: RunEvent) -> None:
-    output.one(_event(event), event.id)
+def _writer(output: Output) -> Callable[[RunEvent], None]:
+    return lambda event: output.one(_event(event), event.id)
 
 
 def _event(event: RunEvent) -> dict[str, Any]:
-    gap = (
-        {} if event.gap is None else {"gap": {"kind": event.gap.kind, "missing": event.gap.missing}}
-    )
-    kind = "result" if event.update is None else "update"
-    return {"id": event.id, kind: event.result if event.update is None else event.update, **gap}
+    known: dict[str, Any] = {"id": event.id}
+    if event.update is None:
+        known["result"] = event.result
+    else:
+        known["update"] = event.update
+    if event.gap is not None:
+        known["gap"] = {"kind": event.gap.kind, "missing": event.gap.missing}
+    return known
 
 
 def _item(item: BatchItem) -> dict[str, Any]:
@@ -320,7 +320,7 @@ def _inputs(lines: Iterable[str], name: str) -> Iterator[dict[str, Any]]:
             raise ApiValueError(f"line {number} of {name} is not JSON: {error}") from error
         if not isinstance(value, dict):
             raise ApiValueError(f"line {number} of {name} must be a JSON object")
-        yield value
+        yield cast("dict[str, Any]", value)
 
 
 def _answerer(
@@ -351,7 +351,7 @@ def _ask(question: PendingInterrupt) -> dict[str, Any] | None:
             notice(f"not JSON: {error}")
             continue
         if isinstance(answer, dict):
-            return answer
+            return cast("dict[str, Any]", answer)
         notice("not a JSON object")
 
 
@@ -370,4 +370,4 @@ def _answer_of(command: str, question: PendingInterrupt) -> dict[str, Any] | Non
         raise ApiValueError(f"the answer command printed no JSON: {error}") from error
     if not isinstance(answer, dict):
         raise ApiValueError("the answer command must print a JSON object")
-    return answer
+    return cast("dict[str, Any]", answer)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 __all__ = ["Output", "notice"]
 
@@ -83,7 +83,9 @@ def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, dict):
-        return "\n".join(f"{name}: {_member(member)}" for name, member in value.items())
+        return "\n".join(
+            f"{name}: {_member(member)}" for name, member in cast("dict[str, Any]", value).items()
+        )
     return _member(value)
 
 

@@ -1,4 +1,4 @@
-"""The picture of the quickstart is a picture of what the quickstart prints today."""
+"""The pictures of terminals show what the commands in them print today."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from record_quickstart import FONT_SIZE, PICTURE, draw, quickstart_output, with_fixed_values
+from record_terminal import FONT_SIZE, IMAGES, RECORDINGS, draw, with_fixed_values
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SVG = "{http://www.w3.org/2000/svg}"
@@ -19,30 +19,26 @@ def lines_of(picture: str) -> list[str]:
     return ["".join(text.itertext()) for text in texts]
 
 
-@pytest.fixture(scope="module")
-def printed() -> list[str]:
-    return with_fixed_values(quickstart_output()).splitlines()
+@pytest.fixture(scope="module", params=RECORDINGS)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
-def test_it_is_well_formed_and_shows_what_a_run_prints(printed: list[str]) -> None:
-    shown = lines_of(PICTURE.read_text("utf-8"))
-    assert shown[0] == "$ make quickstart"
-    assert shown[1:] == [line.strip() for line in printed if line]
+@pytest.fixture
+def picture(name: str) -> str:
+    return (IMAGES / name).read_text("utf-8")
+
+
+def test_it_is_what_the_recorder_draws_to_the_byte(name: str, picture: str) -> None:
+    shown = RECORDINGS[name]()
     assert len(shown) > 15
+    assert lines_of(picture) == [line.strip() for line in shown if line]
+    assert picture == draw(shown), "out of date: python tools/record_terminal.py"
 
 
-def test_it_is_what_the_recorder_draws_to_the_byte(printed: list[str]) -> None:
-    assert PICTURE.read_bytes() == draw(printed).encode("utf-8"), (
-        "out of date: python tools/record_quickstart.py"
-    )
-
-
-def test_it_needs_nothing_from_elsewhere() -> None:
-    picture = PICTURE.read_text("utf-8")
-    assert re.findall(r"https?://[^\"'<\s]+", picture) == [
-        "http://www.w3.org/2000/svg",
-        "http://127.0.0.1:8000",
-    ]
+def test_it_needs_nothing_from_elsewhere(picture: str) -> None:
+    named = set(re.findall(r"https?://[^\"'<\s]+", picture))
+    assert named <= {"http://www.w3.org/2000/svg", "http://127.0.0.1:8000"}
     tags = {element.tag for element in ElementTree.fromstring(picture).iter()}
     assert tags == {
         SVG + tag for tag in ("svg", "title", "style", "rect", "circle", "text", "tspan")
@@ -50,8 +46,8 @@ def test_it_needs_nothing_from_elsewhere() -> None:
     assert "@import" not in picture and "url(" not in picture
 
 
-def test_every_line_fits_into_the_window() -> None:
-    root = ElementTree.fromstring(PICTURE.read_text("utf-8"))
+def test_every_line_fits_into_the_window(picture: str) -> None:
+    root = ElementTree.fromstring(picture)
     width, height = float(root.attrib["width"]), float(root.attrib["height"])
     for text in root.iter(f"{SVG}text"):
         # No common monospace font is wider than 0.62 of its size.
@@ -63,7 +59,7 @@ def test_every_line_fits_into_the_window() -> None:
 def test_the_readme_shows_it_below_the_two_commands() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     section = readme.partition("## Two commands")[2].partition("\n## ")[0]
-    assert f"]({PICTURE.relative_to(ROOT)})" in section
+    assert "](docs/images/quickstart.svg)" in section
 
 
 def test_ids_stay_apart_and_ports_do_not_matter() -> None:
@@ -79,4 +75,4 @@ def test_ids_stay_apart_and_ports_do_not_matter() -> None:
     "line", ["a < b & c > d", "quoted \"double\" and 'single'", "label: x & y"]
 )
 def test_any_text_is_drawn_as_it_is(line: str) -> None:
-    assert lines_of(draw([line, "", "  " + line]))[1:] == [line, line]
+    assert lines_of(draw(["$ x", line, "", "  " + line]))[1:] == [line, line]
