@@ -166,8 +166,8 @@ def build() -> None:
 
 
 STYLE = """\
-/* A name in a table is not broken: on a phone the table scrolls. */
-.md-typeset td:first-child code { word-break: normal; white-space: nowrap; }
+/* A name in a table breaks at spaces only: on a phone the table scrolls. */
+.md-typeset td:first-child code { word-break: normal; overflow-wrap: normal; }
 """
 
 if __name__ == "__main__":
