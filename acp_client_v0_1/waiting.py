@@ -25,7 +25,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from acp_client_v0_1._deadline import Deadline, Timeout
-from acp_client_v0_1._http.retry import backoff, is_cut, is_passing, retry_after, was_held
+from acp_client_v0_1._http.retry import (
+    PATIENCE,
+    backoff,
+    is_cut,
+    is_passing,
+    retry_after,
+    was_held,
+)
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import (
     ApiException,
@@ -48,7 +55,6 @@ _LONGEST_PAUSE = 2.0  # seconds, unless the server asks for more
 _LOOK = 10.0  # seconds that looking up the run's status may take
 _ROUND_TRIP = 0.1  # seconds; a poll may take at least this much longer than its window
 _STOP_MARGIN = 10.0  # seconds; with `stop`, a poll may take at most this much longer
-_PATIENCE = 300.0  # seconds of nothing but failures that end a wait without deadline
 _STATUS_EVERY = 5.0  # seconds between two look-ups of the run's status, for the callback
 _STOP_WINDOW = 1  # seconds; the longest window with `stop`
 _FULL_WINDOWS = 4  # full windows before growing again: 4 ** cuts
@@ -228,7 +234,7 @@ class _Wait:
         if self._failing_since is None:
             self._failing_since = now
         asked = retry_after(error.headers) or 0.0
-        if self._deadline.at is None and now + asked - self._failing_since > _PATIENCE:
+        if self._deadline.at is None and now + asked - self._failing_since > PATIENCE:
             raise error
         _log.info("run %s: %s", self._run_id, error)
         if was_held(window, took) and is_cut(error):

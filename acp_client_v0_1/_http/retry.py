@@ -8,8 +8,8 @@ replaces such a pause. Loops above single calls, such as a wait for a run, have 
 ask the functions below for the rules.
 
 Invariants: what changes something is sent again only if the server certainly did not process it: no
-connection was made, or the response is 429. A pause is never shortened: one that does not fit, into
-the deadline or into `RETRY_AFTER_MAX`, ends the call at once.
+connection was made, or the response is 429. ``Retry-After`` is never shortened: a pause that does
+not fit into the deadline and `RETRY_AFTER_MAX`, or into `PATIENCE`, ends the call or the loop.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from acp_client_v0_1.exceptions import (
 )
 
 __all__ = [
+    "PATIENCE",
     "RETRY_AFTER_MAX",
     "Attempts",
     "RetryPolicy",
@@ -46,12 +47,16 @@ __all__ = [
     "is_ambiguous",
     "is_cut",
     "is_passing",
+    "is_unsent",
     "retry_after",
     "was_held",
 ]
 
 RETRY_AFTER_MAX = 120.0
 """Seconds; a call does not wait for a server that asks for a longer pause."""
+
+PATIENCE = 300.0
+"""Seconds of nothing but failures, pauses included, that end a loop without a deadline."""
 
 _DEFAULT_RETRIES = 3
 _BACKOFF = 0.5  # seconds; doubles with each retry
@@ -251,6 +256,13 @@ def is_passing(error: ApiException) -> bool:
     """
     status = error.status
     return isinstance(error, _PASSING) or (status is not None and _is_retryable(status))
+
+
+def is_unsent(error: ApiException) -> bool:
+    """Say whether the server certainly did not process a request, so that it may be sent again."""
+    if isinstance(error, TransportException):
+        return not error.sent and is_passing(error)
+    return error.status == 429
 
 
 def _is_retryable(status: int) -> bool:

@@ -13,26 +13,14 @@ import threading
 import time
 
 from acp_client_v0_1._deadline import Deadline
-from acp_client_v0_1._http.retry import RETRY_AFTER_MAX, is_passing, retry_after
-from acp_client_v0_1.exceptions import (
-    ApiException,
-    ApiTypeError,
-    ApiValueError,
-)
+from acp_client_v0_1._http.retry import PATIENCE, backoff, is_passing, is_unsent, retry_after
+from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError
 
 __all__ = ["Patience", "checked_seconds", "is_passing", "is_unsent"]
 
 _FIRST_PAUSE = 0.25  # seconds at most; doubles with each failure in a row
 _LONGEST_PAUSE = 4.0  # seconds, unless the server asks for more
-_LONGEST_FAILING = 300.0  # seconds of nothing but failures, without a deadline
 _LOOK = 10.0  # seconds that one quick request may take
-
-
-def is_unsent(error: ApiException) -> bool:
-    """Say whether a request was certainly not carried out and may be sent again."""
-    if error.status == 429:
-        return True
-    return error.status is None and is_passing(error) and not getattr(error, "sent", True)
 
 
 def checked_seconds(timeout: float | None, name: str = "timeout") -> float | None:
@@ -99,8 +87,8 @@ class Patience:
         now = time.monotonic()
         if self._failing_since is None:
             self._failing_since = now
-        limited = self.deadline.at is not None
-        if not limited and now - self._failing_since > _LONGEST_FAILING:
+        asked = retry_after(error.headers) or 0.0
+        if self.deadline.at is None and now + asked - self._failing_since > PATIENCE:
             raise error
         self.pause(self.pause_after(error))
         return not self.over
@@ -112,11 +100,9 @@ class Patience:
 
     def pause_after(self, error: ApiException) -> float:
         """Give the seconds to pause after one more failure, as `survive` does."""
-        asked = retry_after(error.headers or {}) or 0.0
-        pause = _FIRST_PAUSE * 2.0 ** min(self._failures, 8)
+        longest = backoff(self._failures, _FIRST_PAUSE, _LONGEST_PAUSE)
         self._failures += 1
-        pause = min(_LONGEST_PAUSE, pause) * (0.5 + random.random() / 2)
-        return max(pause, asked if self.deadline.at is not None else min(asked, RETRY_AFTER_MAX))
+        return max(longest * (0.5 + random.random() / 2), retry_after(error.headers) or 0.0)
 
     def pause(self, seconds: float) -> None:
         """Sleep, but not beyond the deadline, and not once it is stopped."""

@@ -735,6 +735,19 @@ def test_giving_up_a_wait_loses_nothing(packed: bool) -> None:
             stream._next_within(15)
 
 
+def test_giving_up_within_the_size_of_a_chunk_loses_nothing() -> None:
+    size, gate = b"%x\r\n" % len(TWO), Gate()
+    script = [CHUNKED + chunk(ONE) + size[:1], gate, size[1:] + TWO + b"\r\n" + chunk(b"")]
+    with SocketServer(script) as server, client(server) as runs:
+        stream = runs.get_run_stream("r")
+        assert within(stream, 15) == 1
+        begun = time.monotonic()
+        assert within(stream, 0.1) is None
+        assert time.monotonic() - begun < 5
+        gate.open()
+        assert numbers(stream) == [2]
+
+
 def test_comments_alone_do_not_make_a_wait_longer() -> None:
     with SocketServer([CHUNKED, comments]) as server, client(server) as runs:
         stream = runs.get_run_stream("r")
