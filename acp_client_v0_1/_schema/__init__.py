@@ -1,6 +1,7 @@
 """The vocabulary of the generated models: their base classes and the types of their fields.
 
-A model reads like its schema in OpenAPI: ``class Run(schema.Model)``, ``run_id: schema.String``.
+A model reads like its schema in OpenAPI. Its fields have Python's own types, which is what an
+editor shows, and a mark for what is special: ``run_id: Annotated[str, schema.IDENTIFIER]``.
 
 Strategy: the two directions are told apart by how data comes in, so that no call needs a flag.
 
@@ -34,9 +35,7 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
-    StrictBool,
-    StrictInt,
-    StrictStr,
+    Strict,
     ValidationError,
 )
 from pydantic.json_schema import JsonSchemaValue
@@ -59,17 +58,14 @@ __all__ = [
     "Conversions",
     "Model",
     "OpenEnum",
-    # types of fields
-    "Boolean",
-    "DateTime",
-    "FreeObject",
-    "Identifier",
-    "Integer",
-    "String",
-    # what a field's declaration may say besides
+    # what a field's declaration says besides its type
+    "IDENTIFIER",
+    "JSON_OBJECT",
+    "STRICT",
+    "TIMESTAMP",
+    "UP_TO_FIRST_FAULT",
     "Annotated",
     "Field",
-    "UP_TO_FIRST_FAULT",
 ]
 
 
@@ -369,9 +365,6 @@ class _FailFast:
         return cast("CoreSchema", schema)
 
 
-UP_TO_FIRST_FAULT = _FailFast()
-
-
 class _OddTimestamps:
     """Gives date-times that pydantic refuses a second reading, in JSON only."""
 
@@ -433,15 +426,14 @@ def _zone(name: str | None, offset: int | None) -> tzinfo | None:
     return None
 
 
-String = StrictStr
-"""A str."""
-Identifier = Annotated[str, _UuidAsText()]
+# What a field of a model says besides its type, which an editor shows: `Annotated[str, STRICT]`.
+STRICT = Strict()
+"""No conversion: neither an int for a str, nor a bool for an int."""
+IDENTIFIER = _UuidAsText()
 """A str that identifies something; a constructor takes a uuid.UUID, too, and keeps its text."""
-Integer = StrictInt
-"""An int, and no bool."""
-Boolean = StrictBool
-"""A bool."""
-FreeObject = Annotated[dict[str, Any], _Object()]
+JSON_OBJECT = _Object()
 """A dict with str keys: a JSON object whose properties the contract leaves to the agent."""
-DateTime = Annotated[datetime, _OddTimestamps()]
-"""A datetime: RFC 3339 by contract, naive if it came without an offset; other forms tolerated."""
+TIMESTAMP = _OddTimestamps()
+"""RFC 3339 by contract, naive if it came without an offset; other complete forms are tolerated."""
+UP_TO_FIRST_FAULT = _FailFast()
+"""A list, read until its first wrong item."""

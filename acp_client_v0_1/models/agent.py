@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 from acp_client_v0_1 import _schema as schema
@@ -15,7 +15,7 @@ __all__ = ["Agent"]
 class Agent(schema.Model):
     """An agent that the server can run."""
 
-    agent_id: schema.Identifier = schema.Field(description="The ID of the agent.")
+    agent_id: Annotated[str, schema.IDENTIFIER] = schema.Field(description="The ID of the agent.")
     """The ID of the agent."""
     metadata: AgentMetadata = schema.Field(description="What the agent is called and does.")
     """What the agent is called and does."""
@@ -27,4 +27,5 @@ class Agent(schema.Model):
             *,
             agent_id: str | UUID,
             metadata: AgentMetadata,
-        ) -> None: ...
+        ) -> None:
+            """An agent that the server can run."""

@@ -27,4 +27,5 @@ class AgentACPDescriptor(schema.Model):
             *,
             metadata: AgentMetadata,
             specs: AgentACPSpec,
-        ) -> None: ...
+        ) -> None:
+            """All that a program has to know to use an agent."""

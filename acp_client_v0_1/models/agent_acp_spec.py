@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1.models.agent_acp_spec_interrupts_inner import AgentACPSpecInterruptsInner
@@ -19,26 +19,30 @@ class AgentACPSpec(schema.Model):
         description="Which parts of the protocol the agent supports."
     )
     """Which parts of the protocol the agent supports."""
-    input: schema.FreeObject = schema.Field(description="The JSON Schema of the agent's input.")
+    input: Annotated[dict[str, Any], schema.JSON_OBJECT] = schema.Field(
+        description="The JSON Schema of the agent's input."
+    )
     """The JSON Schema of the agent's input."""
-    output: schema.FreeObject = schema.Field(description="The JSON Schema of the agent's output.")
+    output: Annotated[dict[str, Any], schema.JSON_OBJECT] = schema.Field(
+        description="The JSON Schema of the agent's output."
+    )
     """The JSON Schema of the agent's output."""
-    config: schema.FreeObject = schema.Field(
+    config: Annotated[dict[str, Any], schema.JSON_OBJECT] = schema.Field(
         description="The JSON Schema of the agent's configuration."
     )
     """The JSON Schema of the agent's configuration."""
-    custom_streaming_update: schema.FreeObject | None = schema.Field(
+    custom_streaming_update: Annotated[dict[str, Any], schema.JSON_OBJECT] | None = schema.Field(
         default=None,
         description="The JSON Schema of the agent's updates in streaming mode `custom`.",
     )
     """The JSON Schema of the agent's updates in streaming mode `custom`."""
-    thread_state: schema.FreeObject | None = schema.Field(
+    thread_state: Annotated[dict[str, Any], schema.JSON_OBJECT] | None = schema.Field(
         default=None, description="The JSON Schema of the state of the agent's threads."
     )
     """The JSON Schema of the state of the agent's threads."""
-    interrupts: (
-        schema.Annotated[list[AgentACPSpecInterruptsInner], schema.UP_TO_FIRST_FAULT] | None
-    ) = schema.Field(default=None, description="The types of interrupt that the agent can raise.")
+    interrupts: Annotated[list[AgentACPSpecInterruptsInner], schema.UP_TO_FIRST_FAULT] | None = (
+        schema.Field(default=None, description="The types of interrupt that the agent can raise.")
+    )
     """The types of interrupt that the agent can raise."""
 
     if TYPE_CHECKING:
@@ -53,4 +57,5 @@ class AgentACPSpec(schema.Model):
             custom_streaming_update: dict[str, Any] | None = None,
             thread_state: dict[str, Any] | None = None,
             interrupts: list[AgentACPSpecInterruptsInner] | None = None,
-        ) -> None: ...
+        ) -> None:
+            """What an agent can do, and the JSON Schemas of what it takes and gives."""

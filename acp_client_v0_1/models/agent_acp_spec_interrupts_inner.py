@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from acp_client_v0_1 import _schema as schema
 
@@ -13,13 +13,15 @@ __all__ = ["AgentACPSpecInterruptsInner"]
 class AgentACPSpecInterruptsInner(schema.Model):
     """A type of interrupt that an agent can raise."""
 
-    interrupt_type: schema.String = schema.Field(description="The name of the type.")
+    interrupt_type: Annotated[str, schema.STRICT] = schema.Field(
+        description="The name of the type."
+    )
     """The name of the type."""
-    interrupt_payload: schema.FreeObject = schema.Field(
+    interrupt_payload: Annotated[dict[str, Any], schema.JSON_OBJECT] = schema.Field(
         description="The JSON Schema of what the agent asks."
     )
     """The JSON Schema of what the agent asks."""
-    resume_payload: schema.FreeObject = schema.Field(
+    resume_payload: Annotated[dict[str, Any], schema.JSON_OBJECT] = schema.Field(
         description="The JSON Schema of the answer that a person gives, the body of resume_run."
     )
     """The JSON Schema of the answer that a person gives, the body of resume_run."""
@@ -32,4 +34,5 @@ class AgentACPSpecInterruptsInner(schema.Model):
             interrupt_type: str,
             interrupt_payload: dict[str, Any],
             resume_payload: dict[str, Any],
-        ) -> None: ...
+        ) -> None:
+            """A type of interrupt that an agent can raise."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1.models.streaming_modes import StreamingModes
@@ -14,15 +14,15 @@ __all__ = ["AgentCapabilities"]
 class AgentCapabilities(schema.Model):
     """Which parts of the protocol an agent supports."""
 
-    threads: schema.Boolean | None = schema.Field(
+    threads: Annotated[bool, schema.STRICT] | None = schema.Field(
         default=False, description="Whether the agent's runs can share a thread."
     )
     """Whether the agent's runs can share a thread."""
-    interrupts: schema.Boolean | None = schema.Field(
+    interrupts: Annotated[bool, schema.STRICT] | None = schema.Field(
         default=False, description="Whether the agent's runs can be interrupted and resumed."
     )
     """Whether the agent's runs can be interrupted and resumed."""
-    callbacks: schema.Boolean | None = schema.Field(
+    callbacks: Annotated[bool, schema.STRICT] | None = schema.Field(
         default=False, description="Whether changes of status are sent to a webhook."
     )
     """Whether changes of status are sent to a webhook."""
@@ -40,4 +40,5 @@ class AgentCapabilities(schema.Model):
             interrupts: bool | None = False,
             callbacks: bool | None = False,
             streaming: StreamingModes | None = None,
-        ) -> None: ...
+        ) -> None:
+            """Which parts of the protocol an agent supports."""

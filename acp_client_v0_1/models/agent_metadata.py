@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1.models.agent_ref import AgentRef
@@ -16,7 +16,7 @@ class AgentMetadata(schema.Model):
 
     ref: AgentRef = schema.Field(description="The name and version of the agent.")
     """The name and version of the agent."""
-    description: schema.String = schema.Field(description="What the agent does.")
+    description: Annotated[str, schema.STRICT] = schema.Field(description="What the agent does.")
     """What the agent does."""
 
     if TYPE_CHECKING:
@@ -26,4 +26,5 @@ class AgentMetadata(schema.Model):
             *,
             ref: AgentRef,
             description: str,
-        ) -> None: ...
+        ) -> None:
+            """What an agent is called and does."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from acp_client_v0_1 import _schema as schema
 
@@ -13,13 +13,13 @@ __all__ = ["AgentRef"]
 class AgentRef(schema.Model):
     """The name and version of an agent."""
 
-    name: schema.String = schema.Field(description="The name of the agent.")
+    name: Annotated[str, schema.STRICT] = schema.Field(description="The name of the agent.")
     """The name of the agent."""
-    version: schema.String = schema.Field(
+    version: Annotated[str, schema.STRICT] = schema.Field(
         description="The version of the agent, a semantic version."
     )
     """The version of the agent, a semantic version."""
-    url: schema.String | None = schema.Field(
+    url: Annotated[str, schema.STRICT] | None = schema.Field(
         default=None, description="The URL of the agent's record."
     )
     """The URL of the agent's record."""
@@ -32,4 +32,5 @@ class AgentRef(schema.Model):
             name: str,
             version: str,
             url: str | None = None,
-        ) -> None: ...
+        ) -> None:
+            """The name and version of an agent."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from acp_client_v0_1 import _schema as schema
 
@@ -13,17 +13,19 @@ __all__ = ["AgentSearchRequest"]
 class AgentSearchRequest(schema.Model):
     """Which agents to search for."""
 
-    name: schema.String | None = schema.Field(default=None, description="Only agents of this name.")
+    name: Annotated[str, schema.STRICT] | None = schema.Field(
+        default=None, description="Only agents of this name."
+    )
     """Only agents of this name."""
-    version: schema.String | None = schema.Field(
+    version: Annotated[str, schema.STRICT] | None = schema.Field(
         default=None, description="Only agents of this version."
     )
     """Only agents of this version."""
-    limit: schema.Integer | None = schema.Field(
+    limit: Annotated[int, schema.STRICT] | None = schema.Field(
         default=10, ge=1, le=1000, description="The largest number of entries to return."
     )
     """The largest number of entries to return."""
-    offset: schema.Integer | None = schema.Field(
+    offset: Annotated[int, schema.STRICT] | None = schema.Field(
         default=0, ge=0, description="How many matching entries to skip."
     )
     """How many matching entries to skip."""
@@ -37,4 +39,5 @@ class AgentSearchRequest(schema.Model):
             version: str | None = None,
             limit: int | None = 10,
             offset: int | None = 0,
-        ) -> None: ...
+        ) -> None:
+            """Which agents to search for."""

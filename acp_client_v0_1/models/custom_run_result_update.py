@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
 
 from acp_client_v0_1 import _schema as schema
@@ -19,11 +19,13 @@ class CustomRunResultUpdate(schema.Model):
         default="custom", description="Tells an update from a result."
     )
     """Tells an update from a result."""
-    run_id: schema.Identifier = schema.Field(description="The ID of the run.")
+    run_id: Annotated[str, schema.IDENTIFIER] = schema.Field(description="The ID of the run.")
     """The ID of the run."""
     status: RunStatus = schema.Field(description="The status of the run.")
     """The status of the run."""
-    update: schema.FreeObject = schema.Field(description="The update, in the agent's own schema.")
+    update: Annotated[dict[str, Any], schema.JSON_OBJECT] = schema.Field(
+        description="The update, in the agent's own schema."
+    )
     """The update, in the agent's own schema."""
 
     if TYPE_CHECKING:
@@ -35,4 +37,5 @@ class CustomRunResultUpdate(schema.Model):
             run_id: str | UUID,
             status: RunStatus | Literal["pending", "error", "success", "timeout", "interrupted"],
             update: dict[str, Any],
-        ) -> None: ...
+        ) -> None:
+            """An update of a run's output in the agent's own schema."""

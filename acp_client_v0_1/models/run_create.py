@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
 
 from acp_client_v0_1 import _schema as schema
@@ -15,25 +15,27 @@ __all__ = ["RunCreate"]
 class RunCreate(schema.Model):
     """What a new run is made from."""
 
-    agent_id: schema.Identifier = schema.Field(description="The ID of the agent to run.")
+    agent_id: Annotated[str, schema.IDENTIFIER] = schema.Field(
+        description="The ID of the agent to run."
+    )
     """The ID of the agent to run."""
-    thread_id: schema.Identifier | None = schema.Field(
+    thread_id: Annotated[str, schema.IDENTIFIER] | None = schema.Field(
         default=None, description="The ID of the thread to run on."
     )
     """The ID of the thread to run on."""
-    input: schema.FreeObject | None = schema.Field(
+    input: Annotated[dict[str, Any], schema.JSON_OBJECT] | None = schema.Field(
         default=None, description="The input of the agent, in the agent's own schema."
     )
     """The input of the agent, in the agent's own schema."""
-    metadata: schema.FreeObject | None = schema.Field(
+    metadata: Annotated[dict[str, Any], schema.JSON_OBJECT] | None = schema.Field(
         default=None, description="Keys and values to find the run by."
     )
     """Keys and values to find the run by."""
-    config: schema.FreeObject | None = schema.Field(
+    config: Annotated[dict[str, Any], schema.JSON_OBJECT] | None = schema.Field(
         default=None, description="The configuration of the agent, in the agent's own schema."
     )
     """The configuration of the agent, in the agent's own schema."""
-    webhook: schema.String | None = schema.Field(
+    webhook: Annotated[str, schema.STRICT] | None = schema.Field(
         default=None, description="The URL that receives each change of the run's status."
     )
     """The URL that receives each change of the run's status."""
@@ -54,4 +56,5 @@ class RunCreate(schema.Model):
             config: dict[str, Any] | None = None,
             webhook: str | None = None,
             streaming: StreamingMode | Literal["result", "custom"] | None = None,
-        ) -> None: ...
+        ) -> None:
+            """What a new run is made from."""

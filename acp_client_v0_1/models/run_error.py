@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from uuid import UUID
 
 from acp_client_v0_1 import _schema as schema
@@ -18,11 +18,13 @@ class RunError(schema.Model):
         default="error", description="Tells an error from the other outputs."
     )
     """Tells an error from the other outputs."""
-    run_id: schema.Identifier = schema.Field(description="The ID of the run.")
+    run_id: Annotated[str, schema.IDENTIFIER] = schema.Field(description="The ID of the run.")
     """The ID of the run."""
-    errcode: schema.Integer = schema.Field(description="The code of the error, the agent's own.")
+    errcode: Annotated[int, schema.STRICT] = schema.Field(
+        description="The code of the error, the agent's own."
+    )
     """The code of the error, the agent's own."""
-    description: schema.String = schema.Field(description="What went wrong.")
+    description: Annotated[str, schema.STRICT] = schema.Field(description="What went wrong.")
     """What went wrong."""
 
     if TYPE_CHECKING:
@@ -34,4 +36,5 @@ class RunError(schema.Model):
             run_id: str | UUID,
             errcode: int,
             description: str,
-        ) -> None: ...
+        ) -> None:
+            """The failure of a run."""

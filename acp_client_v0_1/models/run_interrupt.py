@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from acp_client_v0_1 import _schema as schema
 
@@ -17,7 +17,7 @@ class RunInterrupt(schema.Model):
         default="interrupt", description="Tells an interrupt from the other outputs."
     )
     """Tells an interrupt from the other outputs."""
-    interrupt: schema.FreeObject = schema.Field(
+    interrupt: Annotated[dict[str, Any], schema.JSON_OBJECT] = schema.Field(
         description="What the agent asks. The key `interrupt_type` names the type of interrupt."
     )
     """What the agent asks. The key `interrupt_type` names the type of interrupt."""
@@ -29,4 +29,5 @@ class RunInterrupt(schema.Model):
             *,
             type: Literal["interrupt"] = "interrupt",
             interrupt: dict[str, Any],
-        ) -> None: ...
+        ) -> None:
+            """A question of the agent, which waits for resume_run to answer it."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1.models.stream_event_payload import StreamEventPayload
@@ -14,7 +14,7 @@ __all__ = ["RunOutputStream"]
 class RunOutputStream(schema.Model):
     """One server-sent event of a run's stream."""
 
-    id: schema.String = schema.Field(description="The ID of the event.")
+    id: Annotated[str, schema.STRICT] = schema.Field(description="The ID of the event.")
     """The ID of the event."""
     event: Literal["agent_event"] = schema.Field(
         default="agent_event", description="The name of the event."
@@ -31,4 +31,5 @@ class RunOutputStream(schema.Model):
             id: str,
             event: Literal["agent_event"] = "agent_event",
             data: StreamEventPayload,
-        ) -> None: ...
+        ) -> None:
+            """One server-sent event of a run's stream."""

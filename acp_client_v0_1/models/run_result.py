@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
 
 from acp_client_v0_1 import _schema as schema
@@ -19,11 +19,13 @@ class RunResult(schema.Model):
         default="result", description="Tells a result from the other outputs."
     )
     """Tells a result from the other outputs."""
-    run_id: schema.Identifier = schema.Field(description="The ID of the run.")
+    run_id: Annotated[str, schema.IDENTIFIER] = schema.Field(description="The ID of the run.")
     """The ID of the run."""
     status: RunStatus = schema.Field(description="The status of the run.")
     """The status of the run."""
-    result: schema.FreeObject = schema.Field(description="The result, in the agent's own schema.")
+    result: Annotated[dict[str, Any], schema.JSON_OBJECT] = schema.Field(
+        description="The result, in the agent's own schema."
+    )
     """The result, in the agent's own schema."""
 
     if TYPE_CHECKING:
@@ -35,4 +37,5 @@ class RunResult(schema.Model):
             run_id: str | UUID,
             status: RunStatus | Literal["pending", "error", "success", "timeout", "interrupted"],
             result: dict[str, Any],
-        ) -> None: ...
+        ) -> None:
+            """The result of a run, final or, in a stream, so far."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
 
 from acp_client_v0_1 import _schema as schema
@@ -15,21 +15,21 @@ __all__ = ["RunSearchRequest"]
 class RunSearchRequest(schema.Model):
     """Which runs to search for."""
 
-    agent_id: schema.Identifier | None = schema.Field(
+    agent_id: Annotated[str, schema.IDENTIFIER] | None = schema.Field(
         default=None, description="Only runs of this agent."
     )
     """Only runs of this agent."""
     status: RunStatus | None = schema.Field(default=None, description="Only runs in this status.")
     """Only runs in this status."""
-    metadata: schema.FreeObject | None = schema.Field(
+    metadata: Annotated[dict[str, Any], schema.JSON_OBJECT] | None = schema.Field(
         default=None, description="Only runs that have all of these keys and values."
     )
     """Only runs that have all of these keys and values."""
-    limit: schema.Integer | None = schema.Field(
+    limit: Annotated[int, schema.STRICT] | None = schema.Field(
         default=10, ge=1, le=1000, description="The largest number of entries to return."
     )
     """The largest number of entries to return."""
-    offset: schema.Integer | None = schema.Field(
+    offset: Annotated[int, schema.STRICT] | None = schema.Field(
         default=0, ge=0, description="How many matching entries to skip."
     )
     """How many matching entries to skip."""
@@ -46,4 +46,5 @@ class RunSearchRequest(schema.Model):
             metadata: dict[str, Any] | None = None,
             limit: int | None = 10,
             offset: int | None = 0,
-        ) -> None: ...
+        ) -> None:
+            """Which runs to search for."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from acp_client_v0_1 import _schema as schema
 
@@ -13,11 +13,11 @@ __all__ = ["StreamingModes"]
 class StreamingModes(schema.Model):
     """The streaming modes that an agent supports."""
 
-    result: schema.Boolean | None = schema.Field(
+    result: Annotated[bool, schema.STRICT] | None = schema.Field(
         default=None, description="Whether the agent streams whole results."
     )
     """Whether the agent streams whole results."""
-    custom: schema.Boolean | None = schema.Field(
+    custom: Annotated[bool, schema.STRICT] | None = schema.Field(
         default=None, description="Whether the agent streams updates in its own schema."
     )
     """Whether the agent streams updates in its own schema."""
@@ -29,4 +29,5 @@ class StreamingModes(schema.Model):
             *,
             result: bool | None = None,
             custom: bool | None = None,
-        ) -> None: ...
+        ) -> None:
+            """The streaming modes that an agent supports."""

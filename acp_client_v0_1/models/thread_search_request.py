@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 from acp_client_v0_1 import _schema as schema
@@ -14,19 +14,19 @@ __all__ = ["ThreadSearchRequest"]
 class ThreadSearchRequest(schema.Model):
     """Which threads to search for."""
 
-    agent_id: schema.Identifier | None = schema.Field(
+    agent_id: Annotated[str, schema.IDENTIFIER] | None = schema.Field(
         default=None, description="Only threads of this agent."
     )
     """Only threads of this agent."""
-    metadata: schema.FreeObject | None = schema.Field(
+    metadata: Annotated[dict[str, Any], schema.JSON_OBJECT] | None = schema.Field(
         default=None, description="Only threads that have all of these keys and values."
     )
     """Only threads that have all of these keys and values."""
-    limit: schema.Integer | None = schema.Field(
+    limit: Annotated[int, schema.STRICT] | None = schema.Field(
         default=10, ge=1, le=1000, description="The largest number of entries to return."
     )
     """The largest number of entries to return."""
-    offset: schema.Integer | None = schema.Field(
+    offset: Annotated[int, schema.STRICT] | None = schema.Field(
         default=0, ge=0, description="How many matching entries to skip."
     )
     """How many matching entries to skip."""
@@ -40,4 +40,5 @@ class ThreadSearchRequest(schema.Model):
             metadata: dict[str, Any] | None = None,
             limit: int | None = 10,
             offset: int | None = 0,
-        ) -> None: ...
+        ) -> None:
+            """Which threads to search for."""
