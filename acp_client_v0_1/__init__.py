@@ -65,6 +65,7 @@ __all__ = [
     "ProtocolException",
     "ProxyException",
     "ResponseDecodeError",
+    "ResponseTooLarge",
     "ResponseValidationError",
     "RunWaitTimeout",
     "ServiceException",
@@ -157,6 +158,7 @@ if TYPE_CHECKING:
     from acp_client_v0_1.exceptions import ProtocolException as ProtocolException
     from acp_client_v0_1.exceptions import ProxyException as ProxyException
     from acp_client_v0_1.exceptions import ResponseDecodeError as ResponseDecodeError
+    from acp_client_v0_1.exceptions import ResponseTooLarge as ResponseTooLarge
     from acp_client_v0_1.exceptions import ResponseValidationError as ResponseValidationError
     from acp_client_v0_1.exceptions import RunWaitTimeout as RunWaitTimeout
     from acp_client_v0_1.exceptions import ServiceException as ServiceException
@@ -270,6 +272,7 @@ else:
             "ProtocolException": "acp_client_v0_1.exceptions",
             "ProxyException": "acp_client_v0_1.exceptions",
             "ResponseDecodeError": "acp_client_v0_1.exceptions",
+            "ResponseTooLarge": "acp_client_v0_1.exceptions",
             "ResponseValidationError": "acp_client_v0_1.exceptions",
             "RunWaitTimeout": "acp_client_v0_1.exceptions",
             "ServiceException": "acp_client_v0_1.exceptions",

@@ -31,6 +31,7 @@
         ├── ResponseDecodeError             the response's bytes cannot be decoded
         │   └── ResponseValidationError     decoded, but not what the contract says
         ├── StreamDecodeError               one event of a stream cannot be decoded
+        ├── ResponseTooLarge                the body of a response exceeds the limit
         ├── EventTooLarge                   one event of a stream exceeds the limit
         └── RunWaitTimeout                  waiting for a run ran out of time (also TimeoutError)
 
@@ -101,6 +102,7 @@ __all__ = [
     "ProtocolException",
     "ProxyException",
     "ResponseDecodeError",
+    "ResponseTooLarge",
     "ResponseValidationError",
     "RunWaitTimeout",
     "ServiceException",
@@ -230,6 +232,24 @@ class StreamDecodeError(ApiException):
             f"{event} at byte {self.offset} of the stream cannot be decoded: "
             f"{bounded(one_line(self.reason))}: {bounded(one_line(self.excerpt))}"
         )
+
+
+class ResponseTooLarge(ApiException):
+    """The response is larger than ``max_response_bytes``; ``body`` keeps what was read of it.
+
+    Args:
+        limit: The limit in bytes.
+        response: ``status``, ``headers``, ``body``, ``method`` and ``url``.
+    """
+
+    _before_reason: ClassVar[str] = ": "
+
+    def __init__(self, *, limit: int, **response: Unpack[ResponseFields]) -> None:
+        super().__init__(reason=f"the body is larger than max_response_bytes={limit}", **response)
+        self.limit = limit
+
+    def _message(self) -> str:
+        return ""  # the beginning of so large a body says nothing
 
 
 class EventTooLarge(ApiException):

@@ -258,7 +258,7 @@ class RESTClientObject:
             except LOWER_ERRORS as error:
                 sent, connected = attempt.sent, attempt.connected
                 raise failure_of(error, call, sent=sent, connected=connected) from error
-            response = RESTResponse(call, incoming)
+            response = RESTResponse(call, incoming, self._configuration.max_response_bytes)
             if call.credential:
                 call.hide_credential(response.headers)
             if not call.stream:

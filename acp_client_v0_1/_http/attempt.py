@@ -8,6 +8,7 @@ closes its connection as well.
 from __future__ import annotations
 
 import socket
+import weakref
 from typing import TYPE_CHECKING
 
 from acp_client_v0_1._deadline import Deadline, Timeout
@@ -81,14 +82,16 @@ class Attempt:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        # The frames of a traceback may keep this object, but shall not keep what it holds.
         try:
             if kind is not None and self.connection is not None:
                 self.connection.close()
         finally:
+            self.connection = None
             if self.slot is not None and self.slots is not None:
-                self.slots.leave(self.slot)
-            # The frames of a traceback may keep this object, but shall not keep these.
-            self.slot = self.connection = None
+                place = weakref.ref(self.slot)
+                self.slot = None
+                self.slots.leave(place)
 
 
 def set_limit(sock: socket.socket, seconds: float | None) -> None:

@@ -16,6 +16,7 @@ import os
 import queue
 import socket
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar, cast
 
@@ -157,8 +158,9 @@ class _Job(Generic[T]):
 
     def _end(self) -> None:
         if self.slot is not None:
-            _threads.leave(self.slot)
+            place = weakref.ref(self.slot)
             self.slot = None
+            _threads.leave(place)
 
 
 def _connect(

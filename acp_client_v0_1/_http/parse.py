@@ -36,7 +36,7 @@ _LONGEST_CHUNK_LINE = 8_192
 _HEAD_END = re.compile(rb"\n\r?\n")
 _STATUS_LINE = re.compile(r"HTTP/1\.([0-9])[ \t]+([1-9][0-9]{2})(?:[ \t](.*))?", re.DOTALL)
 _CHUNK_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
-_LENGTH = re.compile(r"0*([0-9]{1,18})")
+_MOST_DIGITS = 18
 
 _SPACE = " \t\r\n"
 # Control characters, which neither a log nor a terminal should get. A header's value may be UTF-8,
@@ -270,13 +270,11 @@ class _Chunked:
     # Each of these takes one line's worth of bytes and gives their number, 0 if more must come.
 
     def _size(self, data: bytes, position: int, searched: int) -> int:
-        match = None
-        if searched <= position or data.find(b"\n", searched) >= 0:
-            match = _CHUNK_SIZE.match(data, position)
-        if match is None or match.end() - position > _LONGEST_CHUNK_LINE:
-            self._line_end(data, position, searched, "the size of a chunk")
-            if match is None and data.find(b"\n", searched) < 0:
-                return 0
+        end = self._line_end(data, position, searched, "the size of a chunk")
+        if not end:
+            return 0
+        match = _CHUNK_SIZE.fullmatch(data, position, end)
+        if match is None:
             raise BadFraming(f"not the size of a chunk: {data[position : position + 40]!r}")
         self._left = int(match[1], 16)
         self._next = _Chunked._data_end if self._left else _Chunked._trailer
@@ -350,7 +348,7 @@ def framing_of(head: Head, method: str) -> tuple[Framing, bool]:
 def _content_length(text: str) -> int:
     """Read a content length; equal ones may come in a list (RFC 9110, section 8.6)."""
     values = {part.strip(" \t") for part in text.split(",")}
-    match = _LENGTH.fullmatch(values.pop()) if len(values) == 1 else None
-    if match is None:
+    value = values.pop() if len(values) == 1 else ""
+    if not (value.isascii() and value.isdigit() and len(value.lstrip("0")) <= _MOST_DIGITS):
         raise BadFraming(f"a response with content-length: {text[:40]!r} cannot be read")
-    return int(match[1])
+    return int(value.lstrip("0") or 0)

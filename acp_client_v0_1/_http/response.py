@@ -37,7 +37,7 @@ from acp_client_v0_1._http.errors import LOWER_ERRORS, failure_of
 from acp_client_v0_1._http.parse import Head, HeadParser, framing_of
 from acp_client_v0_1._http.retry import is_ambiguous
 from acp_client_v0_1._http.tls import innermost
-from acp_client_v0_1.exceptions import ResponseDecodeError, TransportException
+from acp_client_v0_1.exceptions import ResponseDecodeError, ResponseTooLarge, TransportException
 
 if TYPE_CHECKING:
     from acp_client_v0_1._http.connection import Connection
@@ -475,6 +475,7 @@ class RESTResponse:
         Raises:
             TransportException: The connection failed, or time ran out.
             ResponseDecodeError: The content coding is broken.
+            ResponseTooLarge: The body is larger than the limit.
         """
         if self.data is None:
             self.data = self._whole()
@@ -522,10 +523,30 @@ class RESTResponse:
 
     def _whole(self) -> bytes:
         """Read what is left of the body."""
+        most = self._limit
+        if self.status >= 300:
+            most = _MOST_OF_AN_ERROR if most is None else min(most, _MOST_OF_AN_ERROR)
         pieces: list[bytes] = []
+        size = 0
         while piece := self._read(_PIECE, None):
             pieces.append(piece)
+            size += len(piece)
+            if most is not None and size > most:
+                self.close()
+                return self._cut(b"".join(pieces)[:most], most)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _cut(self, begin: bytes, most: int) -> bytes:
+        if self.status >= 300:
+            return begin
+        raise ResponseTooLarge(
+            limit=most,
+            status=self.status,
+            headers=self.headers,
+            body=begin.decode("utf-8", "replace"),
+            method=self.method,
+            url=self.url,
+        )
 
     def _read(self, limit: int, wait: float | None) -> bytes:
         try:

@@ -83,10 +83,15 @@ class Slots:
         slot.wake = None
         return True
 
-    def leave(self, slot: Slot) -> None:
-        """Free a slot, and wake who is due next; a slot that never joined is no mistake."""
+    def leave(self, place: weakref.ref[Slot]) -> None:
+        """Free a slot, and wake who is due next; a slot that never joined is no mistake.
+
+        Args:
+            place: Refers to the slot, which its owner no longer holds: then it is free, even if an
+                interrupt strikes here and somebody keeps the traceback with this frame.
+        """
         with contextlib.suppress(ValueError):
-            self._line.remove(weakref.ref(slot))
+            self._line.remove(place)
         if len(self._line) >= self.most:
             for place in self._line[: self.most]:
                 waiting = place()

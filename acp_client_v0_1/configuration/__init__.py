@@ -82,6 +82,8 @@ class Configuration(ConfigurationReport):
             ``timeout`` is a pair; None for no limit.
         block_margin: Seconds that a long poll may take beyond its ``block_timeout``.
         max_event_bytes: Largest event of a stream, in bytes.
+        max_response_bytes: Largest body of a unary response, in bytes after its content coding is
+            undone; None for no limit.
 
     Attributes:
         refresh_api_key_hook: Function that is called with the configuration before a key of
@@ -136,6 +138,7 @@ class Configuration(ConfigurationReport):
         total_timeout: float | None = 600,
         block_margin: float = 10,
         max_event_bytes: int = 64 * 1024 * 1024,
+        max_response_bytes: int | None = 256 * 1024 * 1024,
     ) -> None:
         super().__init__()
         self.server_index = 0 if server_index is None and host is None else server_index
@@ -161,6 +164,7 @@ class Configuration(ConfigurationReport):
         self.total_timeout = total_timeout
         self.block_margin = block_margin
         self.max_event_bytes = max_event_bytes
+        self.max_response_bytes = max_response_bytes
         self.retries = retries
         # TLS
         self.verify_ssl = verify_ssl
@@ -200,8 +204,8 @@ class Configuration(ConfigurationReport):
         The names are the prefix and HOST, API_KEY, API_KEY_HEADER (default ``x-api-key``),
         ACCESS_TOKEN (or TOKEN), USERNAME, PASSWORD, TIMEOUT and STREAM_TIMEOUT (``30``, ``10,60``
         or ``none``), TOTAL_TIMEOUT, BLOCK_MARGIN, RETRIES, SSL_CA_CERT (or CA_CERT), CERT_FILE,
-        KEY_FILE, VERIFY_SSL, TLS_SERVER_NAME, CONNECTION_POOL_MAXSIZE, MAX_EVENT_BYTES, PROXY,
-        NO_PROXY and DEBUG.
+        KEY_FILE, VERIFY_SSL, TLS_SERVER_NAME, CONNECTION_POOL_MAXSIZE, MAX_EVENT_BYTES,
+        MAX_RESPONSE_BYTES (or ``none``), PROXY, NO_PROXY and DEBUG.
 
         Args:
             prefix: Prefix of the names.

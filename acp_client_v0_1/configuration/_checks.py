@@ -189,6 +189,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "connection_pool_maxsize": _positive,
     "key_file": _PATH,
     "max_event_bytes": _positive,
+    "max_response_bytes": lambda name, value: None if value is None else _positive(name, value),
     "no_proxy": _TEXT,
     "password": _TEXT,
     "proxy": _proxy,

@@ -121,6 +121,10 @@ def _at_least_1(text: str) -> int:
     return number
 
 
+def _most(text: str) -> int | None:
+    return None if text.lower() == "none" else _at_least_1(text)
+
+
 def _total(text: str) -> float | None:
     value = _seconds(text)
     Timeout.of(value, "the timeout")
@@ -158,6 +162,7 @@ _VARIABLES: dict[str, tuple[str, Callable[[str], Any]]] = {
     "TLS_SERVER_NAME": ("tls_server_name", _line),
     "CONNECTION_POOL_MAXSIZE": ("connection_pool_maxsize", _at_least_1),
     "MAX_EVENT_BYTES": ("max_event_bytes", _at_least_1),
+    "MAX_RESPONSE_BYTES": ("max_response_bytes", _most),
     "PROXY": ("proxy", _proxy),
     "NO_PROXY": ("no_proxy", _line),
     "DEBUG": ("debug", _flag),

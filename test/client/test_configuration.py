@@ -103,6 +103,8 @@ def test_hosts_of_a_wrong_type(host):
         ({"stream_timeout": (1, 2, 3)}, ApiValueError, "stream_timeout"),
         ({"max_event_bytes": 0}, ApiValueError, "max_event_bytes"),
         ({"max_event_bytes": "1"}, ApiTypeError, "max_event_bytes"),
+        ({"max_response_bytes": 0}, ApiValueError, "max_response_bytes"),
+        ({"max_response_bytes": 1.5}, ApiTypeError, "max_response_bytes"),
         ({"api_key": "secret"}, ApiTypeError, "api_key"),
         ({"block_margin": "1"}, ApiTypeError, "block_margin"),
         ({"total_timeout": (1, 2)}, ApiTypeError, "total_timeout"),
@@ -238,6 +240,7 @@ ENVIRONMENT = {
     "ACP_BLOCK_MARGIN": "2.5",
     "ACP_CONNECTION_POOL_MAXSIZE": "7",
     "ACP_MAX_EVENT_BYTES": "1000",
+    "ACP_MAX_RESPONSE_BYTES": "2000",
     "ACP_TLS_SERVER_NAME": "acp.internal",
 }
 
@@ -253,6 +256,9 @@ def test_settings_from_the_environment(monkeypatch):
     assert (c.verify_ssl, c.proxy, c.debug) == (True, "http://proxy:3128", True)
     assert (c.block_margin, c.connection_pool_maxsize, c.max_event_bytes) == (2.5, 7, 1000)
     assert (c.tls_server_name, c.total_timeout) == ("acp.internal", 90.0)
+    assert c.max_response_bytes == 2000
+    monkeypatch.setenv("ACP_MAX_RESPONSE_BYTES", "none")
+    assert Configuration.from_env().max_response_bytes is None
 
 
 def test_every_variable_is_in_the_guide_and_in_the_docstring():
@@ -304,6 +310,7 @@ def test_an_empty_environment_changes_nothing(monkeypatch):
         ("ACP_CONNECTION_POOL_MAXSIZE", "0"),
         ("ACP_CONNECTION_POOL_MAXSIZE", "1.5"),
         ("ACP_MAX_EVENT_BYTES", "64M"),
+        ("ACP_MAX_RESPONSE_BYTES", "0"),
         ("ACP_VERIFY_SSL", "perhaps"),
         ("ACP_DEBUG", "2"),
         ("ACP_API_KEY", "a\nb"),

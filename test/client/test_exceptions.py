@@ -24,6 +24,7 @@ from acp_client_v0_1.exceptions import (
     JournalDamaged,
     JournalMismatch,
     ResponseDecodeError,
+    ResponseTooLarge,
     ResponseValidationError,
     RunWaitTimeout,
     ServiceException,
@@ -52,7 +53,7 @@ def examples():
             yield kind(event_id="7", event_name="agent_event", offset=9, excerpt="{", reason="bad")
         elif issubclass(kind, StreamInterrupted):
             yield kind(last_event_id="7", reason="cut", status=200, headers={"a": "b"}, **AT)
-        elif issubclass(kind, EventTooLarge):
+        elif issubclass(kind, (EventTooLarge, ResponseTooLarge)):
             yield kind(limit=64, **AT)
         elif issubclass(kind, RunWaitTimeout):
             yield kind(run_id="r1", elapsed=2.5)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import gc
 import gzip
-import linecache
 import logging
-import os
 import signal
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -116,61 +113,6 @@ def test_a_place_is_given_back_although_another_client_becomes_garbage(
 
 class Interrupt(BaseException):
     pass
-
-
-class InterruptAt:
-    """Raises `Interrupt` at the n-th line that the transport runs, as a signal might."""
-
-    FOLDERS = (os.path.dirname(rest.__file__), os.path.dirname(urllib3.__file__))
-
-    def __init__(self, number: int) -> None:
-        self.left = number
-
-    def __enter__(self) -> InterruptAt:
-        self.before = sys.gettrace()
-        sys.settrace(self.enter)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        sys.settrace(self.before)
-
-    def enter(self, frame: Any, event: str, argument: object) -> Any:
-        return self.step if frame.f_code.co_filename.startswith(self.FOLDERS) else None
-
-    def step(self, frame: Any, event: str, argument: object) -> Any:
-        line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip()
-        # Python itself looks for signals neither at the end of a `with` nor inside a mutex' hook.
-        if event == "line" and not line.startswith("with ") and frame.f_code.co_name != "_get":
-            self.left -= 1
-            if not self.left:
-                sys.settrace(None)
-                raise Interrupt
-        return self.step
-
-
-# Where closing a socket is what was interrupted, the garbage collector does it, and says so.
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_an_interrupt_anywhere_gives_the_place_back() -> None:
-    steps = 0
-    with (
-        SocketServer(handler=serve_each(lambda _: FINE)) as server,
-        rest_client(connection_pool_maxsize=1) as client,
-    ):
-        client.request("GET", server.url)
-        for number in range(1, 5000, 3):
-            try:
-                with InterruptAt(number):
-                    client.request("GET", server.url, _request_timeout=5)
-            except Interrupt:
-                steps += 1
-            else:
-                break
-            assert client.request("GET", server.url, _request_timeout=8).status == 200
-        (pool,) = client._pools._process.pools.values()
-        assert pool.slots.in_use == 0
-    assert steps > 50
-    gc.collect()
 
 
 def test_an_interrupted_wait_for_a_place_makes_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,236 @@
+"""An interrupt at whatever moment costs no slot and no lock: a call that follows works."""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import signal
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from support.socket_server import SocketServer, response, serve_each
+from support.transport import eventually, rest_client
+
+from acp_client_v0_1._deadline import Deadline
+from acp_client_v0_1._http import attempt, connection, dial, pool, slots
+from acp_client_v0_1._http import response as responses
+from acp_client_v0_1._http.pool import Pool
+from acp_client_v0_1._http.slots import Slot, Slots
+
+# Where closing a socket is what was interrupted, the garbage collector does it, and says so.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+FINE = response(b'"fine"')
+THE_POOL = [module.__file__ for module in (attempt, pool, slots)]
+THE_CONNECTION = [module.__file__ for module in (connection, responses)]
+
+
+class Interrupt(BaseException):
+    pass
+
+
+class InterruptAt:
+    """Raises `Interrupt` at the n-th line or opcode of some files, as a signal's handler might."""
+
+    def __init__(self, number: int, files: list[str]) -> None:
+        self.left = number
+        self.files = files
+
+    def __enter__(self) -> InterruptAt:
+        self.before = sys.gettrace()
+        sys.settrace(self.enter)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(self.before)
+
+    def enter(self, frame: Any, event: str, argument: object) -> Any:
+        if frame.f_code.co_filename not in self.files:
+            return None
+        frame.f_trace_opcodes = True
+        return self.step
+
+    def step(self, frame: Any, event: str, argument: object) -> Any:
+        if event in ("line", "opcode"):
+            self.left -= 1
+            if not self.left:
+                sys.settrace(None)
+                raise Interrupt
+        return self.step
+
+
+def interrupt_everywhere(
+    work: Callable[[], object], files: list[str], check: Callable[[], object], step: int = 1
+) -> int:
+    """Do some work again and again, interrupted at another point each time; gives their number."""
+    for number in range(1, 20_000, step):
+        try:
+            with InterruptAt(number, files):
+                work()
+        except Interrupt:
+            pass
+        else:
+            return number
+        check()
+    raise AssertionError("this has no end")
+
+
+def pool_of(client: Any) -> Pool:
+    (only,) = client._pools._process.pools.values()
+    assert isinstance(only, Pool)
+    return only
+
+
+@pytest.mark.parametrize(("files", "step"), [(THE_POOL, 1), (THE_CONNECTION, 5)])
+def test_an_interrupt_anywhere_in_a_call(files: list[str], step: int) -> None:
+    with (
+        SocketServer(handler=serve_each(lambda _: FINE)) as server,
+        rest_client(connection_pool_maxsize=1) as client,
+    ):
+
+        def call() -> None:
+            assert client.request("GET", server.url, _request_timeout=8).status == 200
+
+        def check() -> None:
+            assert pool_of(client).slots.in_use == 0
+            call()
+
+        call()
+        assert interrupt_everywhere(call, files, check, step) > 200
+        assert len(pool_of(client).idle) == 1
+    gc.collect()
+
+
+def test_an_interrupt_anywhere_in_a_wait_for_a_slot() -> None:
+    few = Slots(1)
+
+    def wait() -> None:
+        holder, held = Slot(), Slot()
+        few.join(holder)
+        timer = threading.Timer(0.002, few.leave, (weakref.ref(holder),))
+        timer.start()
+        try:
+            if not few.join(held):
+                assert few.wait(held, Deadline.after(8))
+            few.leave(weakref.ref(held))
+        finally:
+            timer.join()
+
+    def check() -> None:
+        assert few.in_use == 0
+        slot = Slot()
+        assert few.join(slot) or few.wait(slot, Deadline.after(8))
+        few.leave(weakref.ref(slot))
+
+    files = [str(slots.__file__)]
+    assert interrupt_everywhere(wait, files, check) > 100
+
+
+def test_an_interrupt_whose_traceback_is_kept_costs_no_slot() -> None:
+    kept: list[BaseException] = []
+    with (
+        SocketServer(handler=serve_each(lambda _: FINE)) as server,
+        rest_client(connection_pool_maxsize=1) as client,
+    ):
+        client.request("GET", server.url)
+        for number in range(1, 2000, 7):
+            try:
+                with InterruptAt(number, [pool.__file__, slots.__file__, responses.__file__]):
+                    client.request("GET", server.url)
+            except Interrupt as error:
+                kept.append(error)
+            else:
+                break
+            assert client.request("GET", server.url, _request_timeout=8).status == 200
+        assert pool_of(client).slots.in_use == 0
+        assert len(kept) > 20
+        kept.clear()
+    gc.collect()
+
+
+def test_an_interrupt_anywhere_in_a_look_up() -> None:
+    def look_up() -> None:
+        assert dial.in_time(lambda: 7, Deadline.after(8), lambda _: None) == 7
+
+    def check() -> None:
+        assert eventually(lambda: dial._threads.in_use == 0)
+        look_up()
+
+    files = [str(dial.__file__), str(slots.__file__)]
+    assert interrupt_everywhere(look_up, files, check) > 100
+    assert eventually(lambda: dial._threads.in_use == 0)
+
+
+def test_waiters_are_served_in_their_order() -> None:
+    few = Slots(1)
+    first = Slot()
+    few.join(first)
+    order: list[int] = []
+
+    def wait(number: int) -> None:
+        slot = Slot()
+        assert few.join(slot) or few.wait(slot, Deadline.after(15))
+        order.append(number)
+        few.leave(weakref.ref(slot))
+
+    with ThreadPoolExecutor(5) as threads:
+        for number in range(5):
+            threads.submit(wait, number)
+            assert eventually(lambda: few.in_use == number + 2)  # noqa: B023
+        few.leave(weakref.ref(first))
+    assert order == [0, 1, 2, 3, 4]
+    assert few.in_use == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_five_thousand_real_signals() -> None:
+    struck, done = 0, threading.Event()
+    most, end = 5_000, time.monotonic() + 60
+
+    def strike(*_: object) -> None:
+        nonlocal struck
+        struck += 1
+        raise Interrupt
+
+    with (
+        SocketServer(handler=serve_each(lambda _: FINE)) as server,
+        rest_client(connection_pool_maxsize=2) as client,
+        ThreadPoolExecutor(2) as threads,
+    ):
+
+        def calls() -> int:
+            made = 0
+            while not done.wait(0.001):
+                assert client.request("GET", server.url, _request_timeout=15).status == 200
+                made += 1
+            return made
+
+        others = [threads.submit(calls) for _ in range(2)]
+        before = signal.signal(signal.SIGALRM, strike)
+        try:
+            while struck < most and time.monotonic() < end:
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, random.uniform(0.00005, 0.0015))
+                    client.request("GET", server.url, _request_timeout=15)
+                    time.sleep(0.002)
+                except Interrupt:
+                    pass
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+            done.set()
+        assert all(other.result(30) for other in others)
+        assert struck == most
+        assert client.request("GET", server.url, _request_timeout=8).status == 200
+        assert pool_of(client).slots.in_use == 0
+    gc.collect()

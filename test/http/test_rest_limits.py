@@ -1,0 +1,270 @@
+"""What foreign bytes cost is bounded: by their number, by the deadline, and by the settings."""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import inspect
+import logging
+import os
+import re
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import brotli
+import pytest
+import urllib3
+from support.socket_server import STALL, SocketServer, chunk, head, response
+from support.transport import eventually, rest_client
+from urllib3.util import Retry
+
+import acp_client_v0_1
+from acp_client_v0_1._http.coding import DecodedBody
+from acp_client_v0_1._http.parse import HeadParser, framing_of
+from acp_client_v0_1.exceptions import (
+    ApiTimeoutError,
+    ProtocolException,
+    ProxyException,
+    ResponseDecodeError,
+    ResponseTooLarge,
+)
+
+CHUNKED = head(transfer_encoding="chunked")
+MIB = 1_048_576
+
+
+def parse(data: bytes, size: int = 65_536) -> None:
+    """Read a head and a body as they come in pieces, whatever is wrong with them."""
+    parser = HeadParser()
+    framing = None
+    try:
+        for begin in range(0, len(data), size):
+            piece = data[begin : begin + size]
+            if framing is None:
+                found = parser.feed(piece)
+                if found is None:
+                    continue
+                framing, _ = framing_of(found, "GET")
+                piece = parser.rest
+            framing.take(piece)
+    except http.client.HTTPException:
+        pass
+
+
+# What a number makes of it, and in pieces of which size it comes.
+FOREIGN: dict[str, tuple[Callable[[int], bytes], int]] = {
+    "spaces before the end of a status line": (
+        lambda n: b"HTTP/1.1 103 a" + b" " * n + b"b\r\n",
+        65_536,
+    ),
+    "a status line of spaces": (lambda n: b"HTTP/1.1" + b" " * n + b"x\r\n", 65_536),
+    "a status line byte by byte": (lambda n: b"HTTP/1.1 200 " + b"a " * (n // 2), 1),
+    "spaces in a header": (lambda n: b"HTTP/1.1 200 A\r\na:" + b" " * n + b"b\r\n\r\n", 65_536),
+    "spaces before a colon": (lambda n: b"HTTP/1.1 200 A\r\na" + b" " * n + b":\r\n\r\n", 65_536),
+    "a length of zeros": (
+        lambda n: b"HTTP/1.1 200 A\r\ncontent-length: " + b"0" * n + b"x\r\n\r\n",
+        65_536,
+    ),
+    "a list of lengths": (
+        lambda n: b"HTTP/1.1 200 A\r\ncontent-length: " + b"1," * (n // 2) + b"2\r\n\r\n",
+        65_536,
+    ),
+    "a size of zeros": (lambda n: CHUNKED + b"0" * n + b"x\r\n", 65_536),
+    "a size and spaces": (lambda n: CHUNKED + b"0005" + b" " * n + b"x\r\n", 65_536),
+    "sizes byte by byte": (lambda n: CHUNKED + b"1;abcdef\r\nx\r\n" * (n // 13), 1),
+    "many chunks": (lambda n: CHUNKED + b"1\r\nx\r\n" * (n // 6), 65_536),
+    "lines of a trailer": (lambda n: CHUNKED + b"0\r\n" + b"a:" + b" " * (n // 9) + b"\r\n", 7),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_twice_the_bytes_cost_twice_the_time(name: str) -> None:
+    make, size = FOREIGN[name]
+
+    def cost(number: int, times: int) -> float:
+        data = make(number)
+        began = time.thread_time()
+        for _ in range(times):
+            parse(data, size)
+        return time.thread_time() - began
+
+    times = 1
+    while cost(30_000, times) < 0.003:
+        times *= 2
+    ratios = []
+    for _ in range(5):
+        once = min(cost(30_000, times) for _ in range(5))
+        twice = min(cost(60_000, times) for _ in range(5))
+        ratios.append(twice / once)
+        if ratios[-1] <= 2.2:
+            return
+    raise AssertionError(ratios)
+
+
+def test_a_status_line_of_spaces_ends_in_time() -> None:
+    line = b"HTTP/1.1 103 a" + b" " * 65_000 + b"b\r\n\r\n"
+    with SocketServer(line + response(b'"a"')) as server, rest_client() as client:
+        began = time.thread_time()
+        assert client.request("GET", server.url, _request_timeout=10).data == b'"a"'
+        assert time.thread_time() - began < 2
+
+
+def test_two_codings_are_refused() -> None:
+    twice = gzip.compress(gzip.compress(b"x" * 50 * MIB))
+    answer = response(twice, content_encoding="gzip, gzip")
+    with SocketServer(answer) as server, rest_client() as client:
+        tracemalloc.start()
+        with pytest.raises(ResponseDecodeError, match="more than one coding"):
+            client.request("GET", server.url)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert most < 2 * MIB
+
+
+def test_a_comment_without_an_end_ends_at_the_deadline() -> None:
+    # 2 GiB, as many members of gzip, since one cannot be had for so few bytes.
+    bomb = gzip.compress(b":" * 64 * MIB) * 32
+    answer = response(bomb, content_type="text/event-stream", content_encoding="gzip")
+    with SocketServer(answer) as server, rest_client() as client:
+        streamed = client.request("GET", server.url, stream=True, _request_timeout=0.3)
+        began = time.monotonic()
+        with pytest.raises(ApiTimeoutError):
+            for piece in iter(streamed.read_available, b""):
+                assert len(piece) <= 65_536
+        assert time.monotonic() - began < 8
+
+
+FRAMINGS = {
+    "sized": lambda body: response(body),
+    "chunked": lambda body: CHUNKED + chunk(body) + chunk(b""),
+    "close-delimited": lambda body: [head(connection="close") + body, "close"],
+    "gzip": lambda body: response(gzip.compress(body), content_encoding="gzip"),
+}
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_a_response_larger_than_its_limit(framing: str) -> None:
+    body = b"x" * 300_000
+    with (
+        SocketServer(FRAMINGS[framing](body), FRAMINGS[framing](body[:200_000])) as server,
+        rest_client(max_response_bytes=200_000) as client,
+    ):
+        with pytest.raises(ResponseTooLarge, match="max_response_bytes=200000") as caught:
+            client.request("GET", server.url)
+        assert caught.value.limit == 200_000
+        assert caught.value.body == "x" * 200_000
+        assert client.request("GET", server.url).data == body[:200_000]
+
+
+def test_a_response_without_a_limit() -> None:
+    body = b"x" * 300_000
+    with SocketServer(response(body)) as server, rest_client(max_response_bytes=None) as client:
+        assert client.request("GET", server.url).data == body
+
+
+@pytest.mark.parametrize("coded", [False, True], ids=["plain", "gzip"])
+def test_the_body_of_an_error_is_cut(coded: bool) -> None:
+    if coded:
+        bomb = gzip.compress(b"x" * 64 * MIB) * 20
+        answer: Any = response(bomb, 404, content_encoding="gzip")
+    else:  # what it would wait for never comes
+        answer = [head(404, content_length="9000000000") + b"x" * 2 * MIB, STALL]
+    with SocketServer(answer) as server, rest_client() as client:
+        tracemalloc.start()
+        answered = client.request("GET", server.url, _request_timeout=30)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert (answered.status, answered.data) == (404, b"x" * MIB)
+        assert eventually(lambda: not server.still_open)
+    assert most < 12 * MIB
+
+
+def test_memory_is_in_proportion_to_the_bytes_that_came() -> None:
+    body = os.urandom(8 * MIB)
+    with SocketServer(response(body)) as server, rest_client() as client:
+        tracemalloc.start()
+        assert len(client.request("GET", server.url).data or b"") == len(body)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert most < 2.5 * len(body)
+
+
+def test_a_truncated_brotli_body_is_damage() -> None:
+    body = brotli.compress(os.urandom(50_000))
+    answers = (response(part, content_encoding="br") for part in (body, body[:-5], body[:30_000]))
+    with SocketServer(*answers) as server, rest_client() as client:
+        assert len(client.request("GET", server.url).data or b"") == 50_000
+        for _ in range(2):
+            with pytest.raises(ResponseDecodeError, match="too early"):
+                client.request("GET", server.url)
+
+
+def test_control_characters_of_a_status_line_reach_nobody(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rude = b"HTTP/1.1 502 \x1b[31mRed\x07\x9b2J\x00\r\ncontent-length: 0\r\nx-a: \x1b[0m\r\n\r\n"
+    with SocketServer(rude) as server, caplog.at_level(logging.DEBUG):
+        with rest_client() as client:
+            answered = client.request("GET", server.url)
+            assert answered.reason.isprintable()
+            assert answered.headers["x-a"].isprintable()
+        with rest_client(Retry(1, backoff_factor=0), proxy=server.url) as client:
+            with pytest.raises(ProxyException) as caught:
+                client.request("GET", "https://acp.invalid/", safe=True)
+            assert "Red" in str(caught.value.reason)
+            assert str(caught.value.reason).isprintable()
+    assert "Red" in caplog.text
+    assert all(line.isprintable() for line in caplog.text.splitlines())
+
+
+def test_bytes_behind_the_head_of_a_tunnel_or_none_at_all() -> None:
+    for steps in (["close"], [b"HTTP/1.1 200 OK\r\n", "close"], [b"no HTTP\r\n\r\n"]):
+        with (
+            SocketServer(steps) as server,
+            rest_client(proxy=server.url) as client,
+            pytest.raises((ProxyException, ProtocolException, acp_client_v0_1.ConnectionException)),
+        ):
+            client.request("GET", "https://acp.invalid/", _request_timeout=5)
+
+
+# --- What is used of urllib3 and http.client -----------------------------------------------------
+
+
+def test_urllib3_has_what_is_overridden_and_looked_into() -> None:
+    version = f"urllib3 {urllib3.__version__} lacks"
+    plain, secure = urllib3.connection.HTTPConnection, urllib3.connection.HTTPSConnection
+    for owner, names in {
+        plain: ("connect", "_new_conn", "_tunnel", "is_connected", "has_connected_to_proxy"),
+        secure: ("connect", "_connect_tls_proxy", "proxy_is_tunneling"),
+    }.items():
+        for name in names:
+            assert hasattr(owner, name), f"{version} {owner.__name__}.{name}"
+    assert "self._new_conn()" in inspect.getsource(plain.connect), f"{version} the call"
+    for call in ("self._new_conn()", "self._tunnel()", "self._connect_tls_proxy("):
+        assert call in inspect.getsource(secure.connect), f"{version} {call} in connect"
+    tunnelled = secure("127.0.0.1", 1)
+    tunnelled.set_tunnel("host", 443, {"a": "b"}, "http")
+    for name in ("_tunnel_host", "_tunnel_port", "_tunnel_headers"):
+        assert hasattr(tunnelled, name), f"http.client lacks {name}"
+    coded = DecodedBody("gzip", __import__("io").BytesIO(gzip.compress(b"x")))
+    assert coded.read(9) == b"x"
+    assert hasattr(coded._coded, "_decoder"), f"{version} HTTPResponse._decoder"
+    for name in ("_obj", "_state"):
+        assert hasattr(coded._coded._decoder, name), f"{version} GzipDecoder.{name}"
+
+
+def test_no_private_name_of_http_client_is_used_but_those_of_a_tunnel() -> None:
+    private = re.compile(
+        r"\b_get_chunk_left\b|\b_safe_read\b|\b_close_conn\b|\b_output\b|\.fp\b|\bchunk_left\b"
+        r"|_HTTPConnection__|\b_read_status\b|\b_method\b|\b_tunnel(?:_\w+)?\b|client\.HTTPResponse"
+    )
+    package = Path(acp_client_v0_1.__file__).parent
+    files = [*package.glob("*.py"), *(package / "_http").glob("*.py")]
+    found = {
+        (path.name, name) for path in files for name in private.findall(path.read_text("utf-8"))
+    }
+    names = ("_tunnel", "_tunnel_host", "_tunnel_port", "_tunnel_headers")
+    assert found == {("connection.py", name) for name in names}
