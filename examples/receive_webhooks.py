@@ -39,17 +39,17 @@ class Receiver(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         # Its digits first: int() refuses thousands of them.
         if not length.isdecimal() or len(length) > 10 or int(length) > LARGEST_BODY:
-            return self.answer(413)
+            return self.respond(413)
         body = self.rfile.read(int(length))
         if self.path != SECRET:
-            return self.answer(404)
+            return self.respond(404)
         try:
             changes.put(Run.from_json(body))
         except ValueError:  # pydantic's ValidationError is one
-            return self.answer(400)
-        return self.answer(200)
+            return self.respond(400)
+        return self.respond(200)
 
-    def answer(self, status: int) -> None:
+    def respond(self, status: int) -> None:
         """Send a response without a body."""
         self.send_response(status)
         self.send_header("Content-Length", "0")

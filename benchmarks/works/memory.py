@@ -35,7 +35,7 @@ Read = Callable[[Iterable[bytes]], object]
 
 
 def small_chunks(mib: int) -> Iterator[bytes]:
-    """So many MiB of small events."""
+    """This many MiB of small events."""
     events = b"".join(event(number, small_update(number)) for number in range(CHUNK // 150))
     for _ in range(mib * MIB // len(events)):
         yield events
