@@ -48,6 +48,15 @@ REFERENCE = {
 }
 
 
+# What a page must not have, as a browser would load it from another host; the generator's diagrams
+# are drawn by a script from there.
+_FETCHED = re.compile(
+    r"<(?:script|img|iframe|source)\b[^>]*\bsrc=\"(?:https?:)?//[^>]*>"
+    r"|<link\b(?=[^>]*\brel=\"(?:stylesheet|preconnect|preload|icon))[^>]*\bhref=\"(?:https?:)?//[^>]*>"
+    r"|<pre class=\"mermaid\">"
+)
+
+
 def collect() -> None:
     """Write the pages that the generator reads."""
     shutil.rmtree(PAGES, ignore_errors=True)
@@ -162,6 +171,9 @@ def build() -> None:
     command = [sys.executable, "-m", "zensical", "build", "--clean", "--strict"]
     if subprocess.run(command, check=False, cwd=ROOT).returncode:
         raise SystemExit("the site has mistakes")
+    for page in SITE.rglob("*.html"):
+        if (found := _FETCHED.search(page.read_text("utf-8"))) is not None:
+            raise SystemExit(f"{page.relative_to(SITE)} would fetch from elsewhere: {found[0]}")
     print(f"open {SITE.relative_to(ROOT)}/index.html")
 
 
