@@ -1,4 +1,4 @@
-"""What is overridden of urllib3 and http.client is still there, in whatever version is installed."""
+"""What is overridden of urllib3 and http.client is still there, in any installed version."""
 
 from __future__ import annotations
 
