@@ -15,14 +15,13 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from acp_client_v0_1._deadline import Deadline
 from acp_client_v0_1.exceptions import (
     ApiException,
     NotFoundException,
     ResponseDecodeError,
     RunWaitTimeout,
 )
-from acp_client_v0_1.handles._patience import Patience, checked_seconds
+from acp_client_v0_1.handles._patience import Patience, checked_seconds, is_passing
 from acp_client_v0_1.handles.errors import RunFailed, RunGone, RunInterrupted, RunTimedOut
 from acp_client_v0_1.handles.interrupts import PendingInterrupt
 from acp_client_v0_1.handles.schemas import Descriptor
@@ -49,6 +48,7 @@ FINAL = frozenset((RunStatus.SUCCESS, RunStatus.ERROR, RunStatus.TIMEOUT))
 
 _YOUNG = 2.0  # seconds after the create in which a 404 may come from a read replica
 _ONE_LOOK = 10.0  # seconds that the only request of timeout=0 may take
+_WINDOW = 30  # seconds of a long poll
 _REPLICA_PAUSE = 0.1  # seconds until such a one is asked again
 
 
@@ -58,30 +58,51 @@ class RunLink:
     Args:
         runs: The operations.
         run_id: The run.
+        known: What a token has said of it.
 
     Attributes:
         runs: The operations.
         run_id: The run.
-        agent_id: Its agent, "" as long as it is not known.
-        thread_id: Its thread, "" if it has none or it is not known.
-        client_token: The mark that it was created with, "" if none or not known.
+        known: What a token has said of it.
         run: What the server last said of it, None if nothing yet.
         last_event_id: The id of the last event that was handed out, "" if none.
-        after: Where the token that it was made from stopped, "" if nowhere.
     """
 
-    def __init__(self, runs: RunsApi, run_id: str) -> None:
+    # Most runs need none of these, and are made without them.
+    known: RunToken | None = None
+    run: Run | None = None
+    last_event_id: str = ""
+    _descriptor: Descriptor | None = None
+    _young_until: float = 0.0
+    _seen: tuple[datetime, float] | None = None  # updated_at of a question, and when it was seen
+
+    def __init__(self, runs: RunsApi, run_id: str, known: RunToken | None = None) -> None:
         self.runs = runs
         self.run_id = run_id
-        self.agent_id = ""
-        self.thread_id = ""
-        self.client_token = ""
-        self.run: Run | None = None
-        self.last_event_id = ""
-        self.after = ""
-        self._descriptor: Descriptor | None = None
-        self._young_until = 0.0
-        self._seen: tuple[datetime, float] | None = None  # updated_at, and when it was first seen
+        if known is not None:
+            self.known = known
+            self.last_event_id = known.last_event_id
+
+    @property
+    def agent_id(self) -> str:
+        """The run's agent, "" as long as it is not known."""
+        if self.run is not None:
+            return self.run.agent_id
+        return "" if self.known is None else self.known.agent
+
+    @property
+    def thread_id(self) -> str:
+        """The run's thread, "" if it has none or it is not known."""
+        if self.run is not None:
+            return self.run.thread_id or ""
+        return "" if self.known is None else self.known.thread
+
+    @property
+    def client_token(self) -> str:
+        """The mark that the run was created with, "" if none or not known."""
+        if self.run is not None:
+            return client_token_of(self.run)
+        return "" if self.known is None else self.known.client_token
 
     def token(self) -> str:
         """Give the portable token of the run."""
@@ -176,10 +197,9 @@ class RunLink:
             The same.
         """
         self.run = run
-        self.agent_id = run.agent_id
-        self.thread_id = run.thread_id or ""
-        self.client_token = client_token_of(run)
-        if self._seen is None or self._seen[0] != run.updated_at:
+        if run.status == RunStatus.INTERRUPTED and (
+            self._seen is None or self._seen[0] != run.updated_at
+        ):
             self._seen = run.updated_at, time.monotonic()
         return run
 
@@ -310,12 +330,16 @@ class RunLink:
     ) -> RunOutput:
         """Wait for an output; see `RunHandle.output`."""
         seconds = checked_seconds(timeout)
-        deadline = Deadline.after(seconds)
+        ends = None if seconds is None else time.monotonic() + seconds
         while True:
             try:
                 if seconds == 0:
                     return self._look_for_output()
-                remaining = None if seconds is None else max(0.001, deadline.remaining())
+                if timeout is None and on_pending is None and stop is None:
+                    output = self._first_poll()
+                    if output is not None:
+                        return output
+                remaining = None if ends is None else max(0.001, ends - time.monotonic())
                 return wait_for_run_output(
                     self.runs, self.run_id, timeout=remaining, on_pending=on_pending, stop=stop
                 )
@@ -323,6 +347,16 @@ class RunLink:
                 self.await_replica(error)
             except RunWaitTimeout as error:
                 raise self.too_late(error.elapsed, error.reason or "") from error
+
+    def _first_poll(self) -> RunOutput | None:
+        """Send the one long poll that most waits without a timeout need."""
+        try:
+            return self.runs.get_run_output(self.run_id, block_timeout=_WINDOW)
+        except ApiException as error:
+            if not is_passing(error):
+                raise
+            Patience(_WINDOW).survive(error)
+            return None
 
     def _look_for_output(self) -> RunOutput:
         output = self.runs.get_run_output(self.run_id, _request_timeout=_ONE_LOOK)

@@ -399,17 +399,21 @@ class AgentHandle:
         webhook: str | None,
         streaming: StreamingMode | str | None,
     ) -> RunCreate:
-        fields: dict[str, Any] = {
-            "agent_id": self.agent_id,
-            "thread_id": thread_id,
-            "input": None if input is None else dict(input),
-            "config": None if config is None else dict(config),
-            "metadata": metadata or None,
-            "webhook": webhook,
-            "streaming": streaming,
-        }
+        fields: dict[str, Any] = {"agent_id": self.agent_id}
+        if metadata:
+            fields["metadata"] = metadata
+        if input is not None:
+            fields["input"] = dict(input)
+        if config is not None:
+            fields["config"] = dict(config)
+        if thread_id is not None:
+            fields["thread_id"] = thread_id
+        if webhook is not None:
+            fields["webhook"] = webhook
+        if streaming is not None:
+            fields["streaming"] = streaming
         try:
-            return RunCreate(**{name: value for name, value in fields.items() if value is not None})
+            return RunCreate(**fields)
         except ValidationError as error:
             faults = error.errors(include_url=False, include_input=False)
             words = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in faults)

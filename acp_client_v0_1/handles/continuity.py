@@ -22,12 +22,13 @@ from __future__ import annotations
 from collections import deque
 from typing import Literal, NamedTuple
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 __all__ = ["Continuity", "Gap", "digest"]
 
 _FIRST = 16  # events
 _LAST = 256  # events
+_KEPT_TEXT = 4096  # characters of an event that is kept as it came, until its digest is needed
 _LARGEST_ID = 18  # digits of an id that counts as a number
 
 GapKind = Literal["lost", "cursor-ignored", "unknown"]
@@ -53,7 +54,15 @@ def digest(update: object) -> int:
     Args:
         update: The update, as JSON has it.
     """
-    return hash(to_json(update))
+    try:
+        return hash(to_json(update))
+    except ValueError:  # half a surrogate pair, which JSON can hold and UTF-8 cannot
+        return hash(repr(update))
+
+
+def _digest_of(content: int | str) -> int:
+    """Give the digest of an event that was kept as the JSON that came."""
+    return content if isinstance(content, int) else digest(from_json(content).get("update"))
 
 
 class Continuity:
@@ -83,8 +92,8 @@ class Continuity:
         self.last_id = after
         self.delivered = 0
         self.complete: bool | None = True
-        self._first: list[tuple[str, int]] = []
-        self._last: deque[tuple[str, int]] = deque(maxlen=_LAST)
+        self._first: list[tuple[str, int | str]] = []
+        self._last: deque[tuple[str, int | str]] = deque(maxlen=_LAST)
         self._count = 0  # of what is remembered: delivered since the server began its ids anew
         self._expected: int | None = None  # place of the next event of a replay
         self._judging = True  # the next event is to be compared
@@ -98,23 +107,28 @@ class Continuity:
         """Note that the next event comes by another connection."""
         self._expected = None
         self._judging = True
+        self._first = [(event_id, _digest_of(each)) for event_id, each in self._first]
+        digests = ((event_id, _digest_of(each)) for event_id, each in self._last)
+        self._last = deque(digests, maxlen=_LAST)
 
     def doubt(self) -> None:
         """Note that events may be missing that nothing tells of."""
         if self.complete:
             self.complete = None
 
-    def take(self, event_id: str, content: int) -> Gap | bool:
+    def take(self, event_id: str, content: int | str) -> Gap | bool:
         """Judge one event.
 
         Args:
             event_id: Its id, "" if it has none.
-            content: The `digest` of its update.
+            content: Its JSON text, whose ``update`` counts, or the `digest` of that.
 
         Returns:
             True: deliver it; False: it was delivered before; a `Gap`: deliver it, after the gap.
         """
         verdict: Gap | bool = True
+        if self._judging or (isinstance(content, str) and len(content) > _KEPT_TEXT):
+            content = _digest_of(content)
         pair = (event_id, content)
         if self._judging:
             verdict = self._judge(pair)
@@ -128,7 +142,7 @@ class Continuity:
             self._first.append(pair)
         return verdict
 
-    def _judge(self, pair: tuple[str, int]) -> Gap | bool:
+    def _judge(self, pair: tuple[str, int | str]) -> Gap | bool:
         """Compare an event with those before the connection."""
         place = self._expected
         if place is None or self._at(place) not in (None, pair):
@@ -142,7 +156,7 @@ class Continuity:
             self._judging, self._expected = False, None
         return False
 
-    def _judge_first(self, pair: tuple[str, int]) -> Gap | bool:
+    def _judge_first(self, pair: tuple[str, int | str]) -> Gap | bool:
         """Judge the first event of a connection; a replay begins at the place `_expected`."""
         event_id, _ = pair
         number, last = _number(event_id), _number(self.last_id)
@@ -180,14 +194,14 @@ class Continuity:
             return True
         return self._gap("unknown")
 
-    def _place_of(self, pair: tuple[str, int]) -> int | None:
+    def _place_of(self, pair: tuple[str, int | str]) -> int | None:
         if pair in self._first:
             return self._first.index(pair)
         if pair in self._last:
             return self._count - len(self._last) + self._last.index(pair)
         return None
 
-    def _at(self, place: int) -> tuple[str, int] | None:
+    def _at(self, place: int) -> tuple[str, int | str] | None:
         """Give the event of a place, None if it is not remembered."""
         if place < len(self._first):
             return self._first[place]

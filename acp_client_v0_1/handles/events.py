@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pydantic_core import to_json
+from pydantic import TypeAdapter
 from typing_extensions import Self
 
 from acp_client_v0_1._deadline import NothingYet
@@ -37,12 +38,12 @@ from acp_client_v0_1.models.custom_run_result_update import CustomRunResultUpdat
 from acp_client_v0_1.models.run_error import RunError
 from acp_client_v0_1.models.run_result import RunResult
 from acp_client_v0_1.models.run_status import RunStatus
+from acp_client_v0_1.models.stream_event_payload import StreamEventPayload
 from acp_client_v0_1.models.streaming_mode import StreamingMode
 
 if TYPE_CHECKING:
     from acp_client_v0_1.handles._link import RunLink
-    from acp_client_v0_1.models.run_output_stream import RunOutputStream
-    from acp_client_v0_1.streaming import EventStream
+    from acp_client_v0_1.streaming import EventStream, ServerSentEvent
 
 __all__ = ["RunEvent", "RunEvents"]
 
@@ -55,6 +56,17 @@ _ANSWER_EVERY = 1.0  # seconds between two looks whether an interrupt was answer
 _BEYOND = 0.2  # seconds that a silent stream outlives the wait for an event
 _CONNECT = 10.0  # seconds to connect, at most
 _REFUSES = frozenset((401, 403))  # what polling would be refused with as well
+
+
+_NAMES = frozenset(("agent_event", "message"))  # of the contract's events, and of unnamed ones
+_new_tuple = tuple.__new__  # NamedTuple's own takes twice as long
+
+
+@cache
+def _payload_validator() -> Callable[[str], StreamEventPayload]:
+    adapter = TypeAdapter(StreamEventPayload)
+    adapter.rebuild()  # the models are built on first use
+    return adapter.validator.validate_json
 
 
 class RunEvent(NamedTuple):
@@ -129,13 +141,15 @@ class RunEvents(Iterator[RunEvent]):
         self._timeout = timeout
         self._after = after
         self._memory = Continuity(after)
+        self._validate = _payload_validator()
         self._closing = threading.Event()
-        self._stream: EventStream[RunOutputStream] | None = None
+        self._stream: EventStream[RunEvent] | None = None
         self._held: RunEvent | None = None  # what comes after a gap that was raised
         self._over = False
         self._polling = False
         self._custom = False  # the last event was an update
         self._empty = 0  # streams without an event, in a row
+        self._delivered = 0  # when the last stream ended
         self._refusals = 0  # 5xx to opening it, in a row
         self._last_look = 0.0
 
@@ -150,6 +164,19 @@ class RunEvents(Iterator[RunEvent]):
         return None if self.ended_by in (None, "gone") else self._memory.complete
 
     def __next__(self) -> RunEvent:
+        stream = self._stream
+        if stream is not None and self._held is None:
+            # What has arrived is handed out at once; all else is for `_next`.
+            try:
+                event = stream._ready()  # pyright: ignore[reportPrivateUsage]
+            except StreamDecodeError as error:
+                event = None
+                if self._note_undecodable(error):
+                    raise
+            if event is not None:
+                if event.id:
+                    self.last_event_id = self._link.last_event_id = event.id
+                return event
         try:
             return self._next()
         except RunGone:
@@ -175,7 +202,7 @@ class RunEvents(Iterator[RunEvent]):
                 wait = _LOOK_EVERY
                 if patience is not None:
                     wait = min(wait, patience.deadline.remaining())
-                item = stream._next_within(wait)  # pyright: ignore[reportPrivateUsage]
+                event = stream._next_within(wait)  # pyright: ignore[reportPrivateUsage]
             except StopIteration:
                 self._stream = None
                 patience = patience or Patience(None, self._closing)
@@ -200,9 +227,7 @@ class RunEvents(Iterator[RunEvent]):
                 patience = patience or Patience(None, self._closing)
                 self._survive(error, patience)
             else:
-                taken = self._taken(item)
-                if taken is not None:
-                    return self._handed_out(taken)
+                return self._handed_out(event)
 
     def close(self) -> None:
         """End the iteration; a ``next()`` that waits in another thread ends, too."""
@@ -239,24 +264,30 @@ class RunEvents(Iterator[RunEvent]):
 
     # Events
 
-    def _taken(self, item: RunOutputStream) -> RunEvent | None:
-        """Make the event of what came; None for a replay, and for one that waits for its gap."""
-        data = item.data.actual_instance
-        self._empty = 0
+    def _decode(self, raw: ServerSentEvent) -> RunEvent | None:
+        """Make the event of what came; None for a replay, and for other names than the contract's.
+
+        Called by the stream when the event is handed out; decoding and judging it in one step is
+        what makes following a run as quick as reading its stream.
+        """
+        name, text, event_id = raw
+        if name not in _NAMES:
+            return None
+        data = self._validate(text).actual_instance
         memory = self._memory
         if isinstance(data, RunResult):
             self._custom = False
-            memory.last_id = item.id
+            memory.last_id = event_id
             memory.delivered += 1
-            return RunEvent(item.id, data)
+            return RunEvent(event_id, data)
         self._custom = True
-        verdict = memory.take(item.id, hash(to_json(data.update)))
+        verdict = memory.take(event_id, text)
         if verdict is True:
-            return RunEvent(item.id, data)
+            return _new_tuple(RunEvent, (event_id, data, None))
         if verdict is False:
             return None
         gap = self._note_gap(verdict)
-        event = RunEvent(item.id, data, gap)
+        event = RunEvent(event_id, data, gap)
         if self._raise_gaps and gap.kind != "unknown":
             self._held = event
             raise gap
@@ -312,7 +343,7 @@ class RunEvents(Iterator[RunEvent]):
         if self._closing.is_set():  # `close` has not seen it
             stream.close()
 
-    def _open(self, patience: Patience) -> EventStream[RunOutputStream]:
+    def _open(self, patience: Patience) -> EventStream[RunEvent]:
         limits = None
         if self._timeout is not None:
             # A little more than there is, so that a wait for an event leaves the stream alive.
@@ -322,7 +353,8 @@ class RunEvents(Iterator[RunEvent]):
             # As EventSource does: in UTF-8, each byte a character of the header.
             headers = {"Last-Event-ID": self._memory.last_id.encode().decode("latin-1")}
         once = without_retries(self._link.runs)
-        return once.get_run_stream(self._link.run_id, _request_timeout=limits, _headers=headers)
+        stream = once.get_run_stream(self._link.run_id, _request_timeout=limits, _headers=headers)
+        return stream._decoded_by(self._decode)  # pyright: ignore[reportPrivateUsage]
 
     def _refused(self, error: ApiException, patience: Patience) -> None:
         """Decide what to do where there is no stream."""
@@ -368,7 +400,8 @@ class RunEvents(Iterator[RunEvent]):
         elif not streams:
             self._begin_polling()
         else:
-            self._empty += 1
+            self._empty = 1 if self._memory.delivered > self._delivered else self._empty + 1
+            self._delivered = self._memory.delivered
             if self._empty > _EMPTY_STREAMS:
                 self._begin_polling()
             elif self._empty > 1:

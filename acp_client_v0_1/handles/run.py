@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,6 +34,7 @@ from acp_client_v0_1.handles.starting import (
 )
 from acp_client_v0_1.handles.token import decode_token
 from acp_client_v0_1.models.run_interrupt import RunInterrupt
+from acp_client_v0_1.models.run_result import RunResult
 from acp_client_v0_1.models.run_status import RunStatus
 
 if TYPE_CHECKING:
@@ -144,10 +146,7 @@ class RunHandle:
             )
         if known.run:
             handle = cls(known.run, runs.api_client)
-            link = handle._link
-            link.agent_id, link.thread_id = known.agent, known.thread
-            link.client_token = known.client_token
-            link.last_event_id = link.after = known.last_event_id
+            handle._link = RunLink(runs, known.run, known)
             return handle
         try:
             found = wait_for_token(runs, known.client_token, known.agent or None)
@@ -204,7 +203,8 @@ class RunHandle:
     @classmethod
     def _of_all(cls, runs: list[Run], api_client: ApiClient) -> Self:
         handle = cls.of(runs[0], api_client)
-        handle._duplicates = tuple(run.run_id for run in runs[1:])
+        if len(runs) > 1:
+            handle._duplicates = tuple(run.run_id for run in runs[1:])
         return handle
 
     # Looking
@@ -292,17 +292,18 @@ class RunHandle:
             RunWaitTimeout: There was no output in time, or ``stop`` was set; the run goes on.
             ApiException: The server refused.
         """
-        patience = Patience(checked_seconds(timeout) or None)
-        link, remaining = self._link, timeout
+        link, remaining, began = self._link, timeout, time.monotonic()
         while True:
             output = link.output(remaining, on_pending, stop)
-            outcome = link.outcome(output, patience)
-            if isinstance(outcome, PendingInterrupt):
-                raise link.interrupted(outcome)
-            if outcome is not None:
-                return outcome
-            if timeout:  # somebody has answered the question meanwhile
-                remaining = patience.deadline.remaining()
+            outcome = output.actual_instance
+            if isinstance(outcome, RunResult):
+                return outcome.result
+            if timeout:
+                remaining = max(0.001, timeout - (time.monotonic() - began))
+            question = link.outcome(output, Patience(remaining or None))
+            if isinstance(question, PendingInterrupt):
+                raise link.interrupted(question)
+            # Somebody has answered it meanwhile.
 
     def events(
         self,
@@ -334,12 +335,15 @@ class RunHandle:
             raise ApiValueError(f'on_gap must be "raise" or "mark", not {on_gap!r}')
         if after is not None and not isinstance(after, str):
             raise ApiTypeError(f"after must be a str or None, not {type(after).__name__}")
+        if after is None:
+            known = self._link.known
+            after = "" if known is None else known.last_event_id
         return RunEvents(
             self._link,
             raise_gaps=on_gap == "raise",
             through_interrupts=through_interrupts,
             timeout=checked_seconds(timeout),
-            after=self._link.after if after is None else after,
+            after=after,
         )
 
     # Answering

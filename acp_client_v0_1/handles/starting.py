@@ -11,12 +11,12 @@ Invariant: of one call, the server carries out at most one create.
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 
-from acp_client_v0_1._deadline import Deadline
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.api_client import ApiClient
 from acp_client_v0_1.exceptions import ApiException, ResponseDecodeError
@@ -123,21 +123,23 @@ def create(
     """
     # A part of the time is kept for the search, so that all of it ends in time.
     posting = None if timeout is None else max(timeout - _SEARCH_SECONDS, timeout / 2)
-    whole = Deadline.after(timeout)
-    patience = Patience(posting, stop)
+    began = time.monotonic()
+    patience: Patience | None = None  # made when it is needed, which is seldom
     once = without_retries(runs)
     while True:
         if wait_turn is not None:
             wait_turn()
         try:
-            limit = None if timeout is None else patience.limit(timeout)
+            limit = posting if patience is None or posting is None else patience.limit(posting)
             return [once.create_run(creation, _request_timeout=limit)]
         except ApiException as error:
             if not is_unsent(error):
                 if not error.ambiguous and not _is_unreadable(error):
                     raise
-                remaining = _SEARCH_SECONDS if timeout is None else whole.remaining()
-                return _recover(runs, creation, error, remaining, stop)
+                left = _SEARCH_SECONDS if timeout is None else timeout + began - time.monotonic()
+                return _recover(runs, creation, error, max(0.0, left), stop)
+            if patience is None:
+                patience = Patience(posting, stop)
             if error.status == 429 and on_limited is not None:
                 on_limited(patience.pause_after(error))
             elif not patience.survive(error):

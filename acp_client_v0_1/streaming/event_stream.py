@@ -21,7 +21,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from operator import length_hint
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from pydantic import ValidationError
 from typing_extensions import Self
@@ -42,6 +42,7 @@ from acp_client_v0_1.streaming.parser import DEFAULT_MAX_EVENT_BYTES, SSEParser
 __all__ = ["EventStream", "StreamedResponse"]
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 _EXCERPT_CHARACTERS = 200
 
@@ -180,16 +181,23 @@ class EventStream(Iterator[T]):
                     if value is not None:
                         return value
             except ValueError as error:
-                batch, handed_out = self._position()
-                # The slice is empty if another thread has just closed the stream.
-                for event in batch[handed_out - 1 : handed_out]:
-                    raise self._undecodable(event, handed_out - 1, error) from error
+                self._raise_undecodable(error)
             if not self._iterating:
                 self._check_open()
                 self._iterating = True
             if not self._advance():
                 self._iterating = False
                 raise StopIteration
+
+    def _ready(self) -> T | None:
+        """Return the next event if it has arrived and been parsed, without waiting; else None."""
+        try:
+            for value in self._values:
+                if value is not None:
+                    return value
+        except ValueError as error:
+            self._raise_undecodable(error)
+        return None
 
     def _next_within(self, seconds: float) -> T:
         """Return the next event like ``next()``, but wait at most ``seconds`` for it.
@@ -207,6 +215,12 @@ class EventStream(Iterator[T]):
             return next(self)
         finally:
             self._give_up_at = None
+
+    def _decoded_by(self, decode: Callable[[ServerSentEvent], U | None]) -> EventStream[U]:
+        """Return this stream, its events decoded by another function from now on."""
+        stream = cast("EventStream[U]", self)
+        stream._decode = decode
+        return stream
 
     def _check_open(self) -> None:
         if self._closed:
@@ -367,6 +381,12 @@ class EventStream(Iterator[T]):
         # A fork may have copied the lock while a thread of the parent held it. In the child, the
         # response refuses to be read anyway.
         return self._reading if os.getpid() == self._pid else contextlib.nullcontext()
+
+    def _raise_undecodable(self, error: ValueError) -> None:
+        batch, handed_out = self._position()
+        # The slice is empty if another thread has just closed the stream.
+        for event in batch[handed_out - 1 : handed_out]:
+            raise self._undecodable(event, handed_out - 1, error) from error
 
     def _undecodable(
         self, event: ServerSentEvent, index: int, error: ValueError

@@ -191,3 +191,26 @@ def test_nothing_that_comes_breaks_it(events: list[Event]) -> None:
         connection(memory, events[place : place + 7])
     assert memory.complete in (True, False, None)
     assert memory.delivered <= len(events)
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=40), st.booleans())
+def test_events_are_compared_by_their_update_alone(updates: list[int], long: bool) -> None:
+    """As JSON text, whose status changes when it is replayed, whose length does not matter."""
+
+    def text(number: int, status: str) -> str:
+        padding = " " * (5000 if long else 0)
+        return f'{{"status":"{status}",{padding}"update":{{"n":{number}}}}}'
+
+    memory = Continuity()
+    for place, number in enumerate(updates, start=1):
+        assert memory.take(str(place), text(number, "pending")) is True
+    memory.reconnect()
+    for place, number in enumerate(updates, start=1):
+        assert memory.take(str(place), text(number, "success")) is False
+    memory.reconnect()
+    gap = memory.take(str(len(updates)), text(updates[-1] + 1, "success"))
+    assert gap == Gap("cursor-ignored", None, str(len(updates)))
+
+
+def test_half_a_surrogate_pair_has_a_digest_as_well() -> None:
+    assert digest({"a": "\ud800"}) == digest({"a": "\ud800"}) != digest({"a": "\ud801"})

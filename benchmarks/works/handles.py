@@ -1,0 +1,85 @@
+"""The layer of agents and runs, over the operations that it is made of.
+
+Bare is ``create_run`` and one ``get_run_output``, or ``get_run_stream``, by the same client.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, RunCreate, RunHandle, RunsApi
+from acp_client_v0_1.handles.starting import CLIENT_TOKEN_KEY
+
+from ..measure import OURS, Budget, Contestants, Work, over
+from ..samples import AGENT_ID, OUTPUT_JSON, RUN_ID, RUN_JSON, event, small_update
+from ..server import json_answer, serving, stream_answer
+from .calls import times
+
+BARE = "bare operations"
+CALLS = 100
+EVENTS = 20_000
+INPUT = {"question": "why?"}
+
+
+@contextmanager
+def results() -> Iterator[Contestants]:
+    """Start a run and wait for its result."""
+    answers = {
+        "/runs": json_answer(RUN_JSON),
+        f"/runs/{RUN_ID}/output?block_timeout=30": json_answer(OUTPUT_JSON),
+    }
+    with serving(answers) as host, ApiClient(Configuration(host=host)) as client:
+        agent, runs = AgentHandle(AGENT_ID, client), RunsApi(client)
+
+        def bare() -> None:
+            mark = {CLIENT_TOKEN_KEY: uuid.uuid4().hex}  # the same requests
+            run = runs.create_run(RunCreate(agent_id=AGENT_ID, input=INPUT, metadata=mark))
+            runs.get_run_output(run.run_id, block_timeout=30)
+
+        yield times(CALLS, {OURS: lambda: agent.start(INPUT).result(), BARE: bare})
+
+
+@contextmanager
+def followed() -> Iterator[Contestants]:
+    """Read a stream of updates to its end, one event per chunk."""
+    events = (event(number, small_update(number)) for number in range(1, EVENTS + 1))
+    answers = {
+        f"/runs/{RUN_ID}": json_answer(RUN_JSON),
+        f"/runs/{RUN_ID}/stream": stream_answer(events),
+    }
+    with serving(answers) as host, ApiClient(Configuration(host=host)) as client:
+        runs = RunsApi(client)
+
+        def ours() -> None:
+            for _ in RunHandle(RUN_ID, client).events():
+                pass
+
+        def bare() -> None:
+            for _ in runs.get_run_stream(RUN_ID):
+                pass
+
+        yield {OURS: ours, BARE: bare}
+
+
+WORKS = [
+    Work(
+        name="handle_result",
+        title="a run's result by AgentHandle; bare: create_run and get_run_output",
+        unit="µs per run",
+        scale=1e6 / CALLS,
+        rounds=40,
+        make=results,
+        budgets=(Budget("a run's result, over bare operations", over(OURS, BARE), 1.05),),
+    ),
+    Work(
+        name="handle_events",
+        title="a run's updates by RunHandle.events; bare: get_run_stream",
+        unit="µs per event",
+        scale=1e6 / EVENTS,
+        rounds=9,
+        make=followed,
+        budgets=(Budget("a run's updates, over a bare stream", over(OURS, BARE), 1.15),),
+    ),
+]
