@@ -214,6 +214,8 @@ class RunEvents(Iterator[RunEvent]):
             except ApiValueError:
                 if not self._closing.is_set():
                     raise  # else `close` was quicker than the first look at the stream
+            except StreamGap:
+                raise  # by `_decode`; the stream goes on
             except EventTooLarge:
                 self._over = True
                 raise

@@ -136,6 +136,7 @@ def test_ids_that_restart_without_replay_are_a_gap_and_it_goes_on() -> None:
         assert rest[-1].update == {"count": 20, "of": 20}
         assert events.complete is False
         assert events.gaps == [gap]
+        assert len(streams(server)) == 2  # a gap is no reason to leave the connection
         again = pickle.loads(pickle.dumps(gap))
         assert (again.kind, again.run_id, again.token) == (gap.kind, run.run_id, gap.token)
 
