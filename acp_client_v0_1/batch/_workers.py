@@ -376,8 +376,8 @@ class Workers:
             return self._pause(task, error) if link.young else self._end(task, link.gone())
         except ApiException as error:
             return self._fail(task, error)
+        task.failures = 0
         if output is not None:
-            task.failures = 0
             return self._take(task, output)
         if time.monotonic() >= task.deadline:
             return self._give_up(task, "there is no output")
@@ -391,16 +391,17 @@ class Workers:
         if self._stop.is_set():
             raise Stopped from error
         now = time.monotonic()
-        if not task.failures:
-            task.failing_since = now
         if now >= task.deadline:
             return self._give_up(task, f"the last request failed: {error}")
-        if not is_passing(error) or now - task.failing_since > _PATIENCE:
+        too_long = task.failures and now - task.failing_since > _PATIENCE
+        if too_long or not is_passing(error):
             return self._end(task, error)
         return self._pause(task, error)
 
     def _pause(self, task: Task, error: ApiException) -> bool:
         self._pause_all(error)
+        if not task.failures:
+            task.failing_since = time.monotonic()
         task.failures += 1
         self._sleep(task, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(task.failures, 8)))
         return False

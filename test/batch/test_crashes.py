@@ -1,0 +1,272 @@
+"""Batches that are killed, and called again: each input has one result and one run."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from support.batches import creates, obedient, runs_by_input
+
+from acp_client_v0_1 import (
+    AgentHandle,
+    ApiClient,
+    BatchItem,
+    Configuration,
+    JournalDamaged,
+    JournalLocked,
+    JournalMismatch,
+    RunFailed,
+    RunInterrupted,
+    RunWaitTimeout,
+)
+from acp_client_v0_1.testing import Fault, LocalServer
+
+INPUTS = 200
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.jsonl"
+
+
+def numbers(count: int, **more: Any) -> list[dict[str, Any]]:
+    return [{"n": n, **more} for n in range(count)]
+
+
+def in_a_child(work: Callable[[], object]) -> int:
+    """Begin some work in a forked process; gives its id."""
+    child = os.fork()
+    if child == 0:
+        _work_and_exit(work)
+    return child
+
+
+def _work_and_exit(work: Callable[[], object]) -> NoReturn:
+    status = 1
+    try:
+        work()
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def batch(url: str, agent_id: str, path: Path, **more: Any) -> list[BatchItem]:
+    """The call that is killed, and the one after it."""
+    with ApiClient(Configuration(host=url)) as client:
+        agent = AgentHandle(agent_id, client)
+        return list(agent.map(numbers(INPUTS, **more), concurrency=16, journal=path))
+
+
+def test_a_batch_that_is_killed_at_any_moment_loses_nothing(path: Path) -> None:
+    seed = random.randrange(1_000_000)
+    chance = random.Random(seed)
+    for attempt in range(20):
+        path.unlink(missing_ok=True)
+        with LocalServer([]) as server:
+            agent_id = server.register(obedient, name="obedient")
+            enough = chance.randrange(1, 2 * INPUTS)  # of the two requests of each input
+            child = in_a_child(lambda: batch(server.url, agent_id, path))  # noqa: B023
+            while len(server.requests) < enough:
+                time.sleep(chance.uniform(0, 0.002))
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            told = f"seed {seed}, attempt {attempt}, killed after {len(server.requests)} requests"
+            items = batch(server.url, agent_id, path)
+            assert sorted(item.index for item in items) == list(range(INPUTS)), told
+            assert all(item.result()["n"] == item.index for item in items), told
+            counted = runs_by_input(server)
+            assert (len(counted), counted.total()) == (INPUTS, INPUTS), told
+
+
+def test_a_second_crash_and_a_third(path: Path) -> None:
+    with LocalServer([]) as server:
+        agent_id = server.register(obedient, name="obedient")
+        for _ in range(3):
+            child = in_a_child(lambda: batch(server.url, agent_id, path, seconds=0.02))
+            time.sleep(0.3)
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        items = batch(server.url, agent_id, path, seconds=0.02)
+        assert sorted(item.result()["n"] for item in items) == list(range(INPUTS))
+        assert runs_by_input(server).total() == INPUTS
+
+
+def test_what_is_done_costs_no_request(agent: AgentHandle, server: LocalServer, path: Path) -> None:
+    first = list(agent.map(numbers(10), journal=path, ordered=True))
+    server.clear_requests()
+    again = agent.map(numbers(10), journal=path, ordered=True)
+    assert list(again) == first
+    assert again.counts.done == 10 and server.requests == ()
+
+
+def test_more_inputs_than_before_go_on(agent: AgentHandle, server: LocalServer, path: Path) -> None:
+    list(agent.map(numbers(5), journal=path))
+    items = list(agent.map(numbers(8), journal=path, ordered=True))
+    assert [item.result()["n"] for item in items] == list(range(8))
+    assert len(creates(server)) == 8
+    assert len({body["metadata"]["acp-batch"] for body in creates(server)}) == 1
+
+
+def test_a_failure_is_kept_until_it_is_to_be_tried_again(
+    agent: AgentHandle, server: LocalServer, path: Path
+) -> None:
+    inputs = [{"n": 0}, {"n": 1, "fail": True}]
+    list(agent.map(inputs, journal=path))
+    _, failed = agent.map(inputs, journal=path, ordered=True)
+    assert isinstance(failed.outcome, RunFailed) and failed.outcome.errcode == 7
+    assert len(creates(server)) == 2
+    _, again = agent.map(inputs, journal=path, ordered=True, retry_failed=True)
+    assert again.run_id != failed.run_id
+    assert len(creates(server)) == 3
+    tokens = {body["metadata"]["acp-client-token"] for body in creates(server)}
+    assert len(tokens) == 3
+
+
+def test_what_ran_out_of_time_is_attached_to(
+    agent: AgentHandle, server: LocalServer, path: Path
+) -> None:
+    inputs = [{"n": 0, "seconds": 1.0}]
+    (late,) = agent.map(inputs, journal=path, timeout=0.2)
+    assert isinstance(late.outcome, RunWaitTimeout)
+    (item,) = agent.map(inputs, journal=path)
+    assert item.result()["n"] == 0 and item.run_id == late.run_id
+    assert len(creates(server)) == 1
+
+
+def test_a_question_can_be_answered_by_the_next_call(
+    agent: AgentHandle, server: LocalServer, path: Path
+) -> None:
+    inputs = [{"n": 0, "ask": 1}]
+    (asked,) = agent.map(inputs, journal=path)
+    assert isinstance(asked.outcome, RunInterrupted)
+    (item,) = agent.map(inputs, journal=path, on_interrupt=lambda question: {"yes": True})
+    assert item.result()["answers"] == [{"yes": True}]
+    assert len(creates(server)) == 1
+
+
+def test_a_create_that_did_not_arrive_is_sent_by_the_next_call(
+    agent: AgentHandle, server: LocalServer, path: Path
+) -> None:
+    (item,) = agent.map([{"n": 0}], journal=path)
+    agent.runs.delete_run(item.run_id)  # as if it had never been there
+    lines = _keep_lines(path, 2)
+    server.clear_requests()
+    (item,) = agent.map([{"n": 0}], journal=path)
+    assert item.result()["n"] == 0
+    (body,) = creates(server)
+    assert body["metadata"]["acp-client-token"] in lines[1]
+
+
+def test_a_create_that_arrived_is_found_by_the_next_call(
+    agent: AgentHandle, server: LocalServer, path: Path
+) -> None:
+    list(agent.map([{"n": 0}], journal=path))
+    _keep_lines(path, 2)
+    server.clear_requests()
+    (item,) = agent.map([{"n": 0}], journal=path)
+    assert item.result()["n"] == 0
+    assert creates(server) == [] and len(server.runs) == 1
+
+
+def test_a_server_that_cannot_search_is_not_made_to_run_twice(
+    agent: AgentHandle, server: LocalServer, path: Path
+) -> None:
+    list(agent.map([{"n": 0}], journal=path))
+    _keep_lines(path, 2)
+    server.clear_requests()
+    server.faults.add(Fault(path="/runs/search", status=405, times=None))
+    (item,) = agent.map([{"n": 0}], journal=path)
+    assert type(item.outcome).__name__ == "RunStartAmbiguous"
+    assert creates(server) == []
+    server.faults.clear()
+    (item,) = agent.map([{"n": 0}], journal=path)
+    assert item.result()["n"] == 0 and len(server.runs) == 1
+
+
+def test_a_run_whose_end_was_not_written_is_asked_again(
+    agent: AgentHandle, server: LocalServer, path: Path
+) -> None:
+    first = list(agent.map(numbers(3), journal=path, concurrency=1))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-7])  # torn
+    assert list(agent.map(numbers(3), journal=path, ordered=True)) == first
+    assert len(creates(server)) == 3
+    assert path.read_bytes() == whole
+
+
+def test_another_input_is_a_mismatch_with_its_index(
+    agent: AgentHandle, server: LocalServer, path: Path
+) -> None:
+    list(agent.map(numbers(5), journal=path))
+    before = path.read_bytes()
+    other = [*numbers(3), {"n": 33}, {"n": 4}]
+    batch = agent.map(other, journal=path)
+    with pytest.raises(JournalMismatch, match="input 3 differs") as caught:
+        list(batch)
+    assert caught.value.index == 3
+    assert path.read_bytes() == before and len(creates(server)) == 5
+    assert len(list(agent.map(numbers(5), journal=path))) == 5
+
+
+def test_another_agent_is_a_mismatch(agent: AgentHandle, server: LocalServer, path: Path) -> None:
+    list(agent.map(numbers(2), journal=path))
+    other = AgentHandle(server.register(obedient, name="another"), agent.runs.api_client)
+    with pytest.raises(JournalMismatch, match="agent"):
+        other.map(numbers(2), journal=path)
+    with pytest.raises(JournalMismatch, match="config"):
+        agent.map(numbers(2), journal=path, config={"x": 1})
+    assert len(list(agent.map(numbers(2), journal=path))) == 2
+    assert len(creates(server)) == 2
+
+
+def test_two_batches_on_one_journal(agent: AgentHandle, path: Path) -> None:
+    with agent.map(numbers(5), journal=path) as batch:
+        next(batch)
+        with pytest.raises(JournalLocked):
+            agent.map(numbers(5), journal=path)
+        child = in_a_child(lambda: agent.map(numbers(5), journal=path))
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+        assert len(list(batch)) == 4
+
+
+def test_a_damaged_journal_begins_nothing(
+    agent: AgentHandle, server: LocalServer, path: Path
+) -> None:
+    list(agent.map(numbers(3), journal=path))
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:4], b"{}\n", *lines[5:]]))
+    server.clear_requests()
+    with pytest.raises(JournalDamaged) as caught:
+        agent.map(numbers(3), journal=path)
+    assert caught.value.line == 5 and server.requests == ()
+
+
+def test_a_full_disk_is_raised_and_what_was_written_stays(
+    agent: AgentHandle, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+    left = [2000]
+
+    def full(fd: int, data: bytes) -> int:
+        left[0] -= len(data)
+        return write(fd, data if left[0] > 0 else data[:10])
+
+    with monkeypatch.context() as patch:
+        batch = agent.map(numbers(50), journal=path)
+        patch.setattr(os, "write", full)
+        with pytest.raises(OSError, match="could be written"):
+            list(batch)
+    items = list(agent.map(numbers(50), journal=path))
+    assert sorted(item.result()["n"] for item in items) == list(range(50))
+
+
+def _keep_lines(path: Path, count: int) -> list[str]:
+    lines = path.read_text().splitlines(keepends=True)[:count]
+    path.write_text("".join(lines))
+    return lines
