@@ -72,7 +72,8 @@ def test_a_batch_that_is_killed_at_any_moment_loses_nothing(path: Path) -> None:
             agent_id = server.register(obedient, name="obedient")
             enough = chance.randrange(1, 2 * INPUTS)  # of the two requests of each input
             child = in_a_child(lambda: batch(server.url, agent_id, path))  # noqa: B023
-            while len(server.requests) < enough:
+            deadline = time.monotonic() + 20
+            while len(server.requests) < enough and time.monotonic() < deadline:
                 time.sleep(chance.uniform(0, 0.002))
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)

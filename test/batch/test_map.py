@@ -5,13 +5,12 @@ from __future__ import annotations
 import gc
 import pickle
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.batches import creates
+from support.batches import creates, threads_of_batches, wait_for
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -29,10 +28,6 @@ from acp_client_v0_1 import (
     UnprocessableEntityException,
 )
 from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer
-
-
-def threads_of_batches() -> list[str]:
-    return [one.name for one in threading.enumerate() if one.name.startswith("acp batch")]
 
 
 def numbers(count: int, **more: Any) -> list[dict[str, Any]]:
@@ -308,13 +303,6 @@ def test_a_batch_that_is_dropped_ends_its_threads(agent: AgentHandle, server: Lo
         break
     gc.collect()
     assert threads_of_batches() == []
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert condition()
 
 
 def pending(agent: AgentHandle) -> list[Any]:

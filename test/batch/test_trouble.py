@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.batches import creates, obedient, runs_by_input
+from support.batches import creates, obedient, runs_by_input, threads_of_batches, wait_for
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -162,8 +162,7 @@ def test_many_runs_on_few_threads_and_connections(quirky: LocalServer) -> None:
         agent = AgentHandle(quirky.agents[0].agent_id, client)
         for item in agent.map(inputs, concurrency=CROWD):
             assert item.result()["n"] == item.index
-            ours = [one for one in threading.enumerate() if one.name.startswith("acp batch")]
-            most = max(most, len(ours))
+            most = max(most, len(threads_of_batches()))
             assert quirky.connections_open <= 64
     assert 2 <= most <= 32 and threading.active_count() >= before
     assert runs_by_input(quirky).total() == len(creates(quirky)) == CROWD
@@ -201,8 +200,7 @@ def test_ctrl_c_ends_a_batch_at_once(
     pressed: list[float] = []
 
     def press() -> None:
-        while len(creates(server)) < 5 + concurrency // 2:
-            time.sleep(0.01)
+        wait_for(lambda: len(creates(server)) >= 5 + concurrency // 2)
         pressed.append(time.monotonic())
         signal.raise_signal(signal.SIGINT)
 
@@ -213,7 +211,7 @@ def test_ctrl_c_ends_a_batch_at_once(
     took = time.monotonic() - pressed[0]
     presser.join()
     assert took < 3
-    assert [one.name for one in threading.enumerate() if one.name.startswith("acp batch")] == []
+    assert threads_of_batches() == []
     told = re.search(r"(\d+) runs are still under way.*goes on with the journal", str(caught.value))
     assert told is not None
     pending = [run for run in server.runs if run["status"] == "pending"]

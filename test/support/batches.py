@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from acp_client_v0_1.testing import AgentContext, AgentError, Interrupt, LocalServer
@@ -38,3 +40,16 @@ def creates(server: LocalServer) -> list[JsonObject]:
 def runs_by_input(server: LocalServer) -> Counter[int]:
     """How many runs the server has for each input, by its `n`."""
     return Counter(run["creation"]["input"]["n"] for run in server.runs)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until something is the case, twenty seconds at most."""
+    deadline = time.monotonic() + 20
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert condition()
+
+
+def threads_of_batches() -> list[str]:
+    """The names of the threads that batches have left."""
+    return [one.name for one in threading.enumerate() if one.name.startswith("acp batch")]

@@ -1,0 +1,247 @@
+"""Batches in other processes: pools, and Dask's LocalCluster, whose workers may die."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import threading
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.batches import creates, runs_by_input, wait_for
+
+from acp_client_v0_1 import (
+    AgentHandle,
+    ApiClient,
+    ApiTypeError,
+    ApiValueError,
+    Configuration,
+    PendingInterrupt,
+    RunFailed,
+    RunInterrupted,
+)
+from acp_client_v0_1.batch import _executors
+from acp_client_v0_1.testing import Fault, LocalServer
+
+
+def numbers(count: int, **more: Any) -> list[dict[str, Any]]:
+    return [{"n": n, **more} for n in range(count)]
+
+
+def answer(question: PendingInterrupt) -> dict[str, Any]:
+    return {"to": question.payload["number"]}
+
+
+def connect_elsewhere() -> ApiClient:
+    return ApiClient(Configuration(host="http://elsewhere.invalid"))
+
+
+def connect_to_nothing() -> Any:
+    return "a client"
+
+
+@pytest.fixture
+def _in_environment(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("ACP_HOST", server.url)
+    yield
+    for client in _executors._clients.values():
+        client.close()
+    _executors._clients.clear()
+
+
+@pytest.fixture
+def processes(_in_environment: None) -> Iterator[Executor]:
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        yield pool
+
+
+@pytest.fixture
+def threads(_in_environment: None) -> Iterator[Executor]:
+    with ThreadPoolExecutor(4) as pool:
+        yield pool
+
+
+def test_worker_processes_have_clients_of_their_own(
+    server: LocalServer, agent: AgentHandle, processes: Executor, tmp_path: Path
+) -> None:
+    path = tmp_path / "journal.jsonl"
+    inputs = [*numbers(20), {"n": 20, "fail": True}, {"n": 21, "ask": 2}]
+    batch = agent.map(inputs, executor=processes, on_interrupt=answer, journal=path, ordered=True)
+    items = list(batch)
+    assert [item.result()["n"] for item in items[:20]] == list(range(20))
+    assert isinstance(items[20].outcome, RunFailed) and items[20].run_id
+    assert items[21].result()["answers"] == [{"to": 0}, {"to": 1}]
+    assert runs_by_input(server).total() == 22 and batch.counts.duplicates == 0
+    server.clear_requests()
+    again = list(agent.map(inputs, journal=path, ordered=True))
+    assert [item.run_id for item in again] == [item.run_id for item in items]
+    assert server.requests == ()
+
+
+def test_threads_are_an_executor_too(agent: AgentHandle, threads: Executor) -> None:
+    items = list(agent.map(numbers(20, ask=1), executor=threads, concurrency=4))
+    assert {type(item.outcome) for item in items} == {RunInterrupted}
+
+
+def test_no_more_tasks_than_concurrency_are_handed_on(
+    agent: AgentHandle, threads: Executor
+) -> None:
+    drawn = delivered = 0
+
+    def inputs() -> Iterator[dict[str, Any]]:
+        nonlocal drawn
+        for n in range(30):
+            drawn += 1
+            assert drawn - delivered <= 3
+            yield {"n": n}
+
+    for _ in agent.map(inputs(), executor=threads, concurrency=3):
+        delivered += 1
+    assert delivered == 30
+
+
+def test_no_credential_travels(server: LocalServer, _in_environment: None) -> None:
+    secret = "planted-secret"
+    configuration = Configuration(
+        host=server.url, api_key={"x-api-key": secret}, access_token=secret, password=secret
+    )
+    tasks: list[bytes] = []
+
+    class Recording(ThreadPoolExecutor):
+        def submit(self, *task: Any) -> Any:  # type: ignore[override]
+            tasks.append(pickle.dumps(task))
+            return super().submit(*task)
+
+    with ApiClient(configuration) as client, Recording(1) as pool:
+        list(AgentHandle(server.agents[0].agent_id, client).map(numbers(1), executor=pool))
+    (task,) = tasks
+    assert secret.encode() not in task and server.url.encode() in task
+
+
+@pytest.mark.parametrize(
+    "connect, kind, words",
+    [
+        (connect_elsewhere, ApiValueError, "elsewhere.invalid.*nothing was sent"),
+        (connect_to_nothing, ApiTypeError, "connect must give an ApiClient, not str"),
+    ],
+)
+def test_a_client_of_another_server_is_refused(
+    server: LocalServer,
+    agent: AgentHandle,
+    threads: Executor,
+    tmp_path: Path,
+    connect: Any,
+    kind: type[Exception],
+    words: str,
+) -> None:
+    path = tmp_path / "journal.jsonl"
+    batch = agent.map(numbers(1), executor=threads, connect=connect, journal=path)
+    outcome = next(batch).outcome
+    assert creates(server) == []
+    with pytest.raises(kind, match=words):
+        raise outcome  # type: ignore[misc]
+    batch.close()
+    (item,) = agent.map(numbers(1), executor=threads, journal=path)  # it was not a failure
+    assert item.result()["n"] == 0
+
+
+def test_a_pool_that_breaks(agent: AgentHandle, server: LocalServer, processes: Executor) -> None:
+    batch = agent.map(numbers(3, seconds=30), executor=processes)
+    killer = threading.Thread(target=_kill_a_worker, args=[server, processes])
+    killer.start()
+    assert [type(item.outcome) for item in batch] == [BrokenProcessPool] * 3
+    killer.join()
+
+
+def _kill_a_worker(server: LocalServer, pool: Any) -> None:
+    wait_for(lambda: bool(creates(server)))
+    for process in list(pool._processes):
+        os.kill(process, signal.SIGKILL)
+
+
+def test_closing_cancels_what_has_not_begun(
+    server: LocalServer, agent: AgentHandle, threads: Executor
+) -> None:
+    def inputs() -> Iterator[dict[str, Any]]:
+        yield from numbers(10, seconds=0.5)
+        wait_for(lambda: len(creates(server)) == 4)
+        raise LookupError("no more")
+
+    batch = agent.map(inputs(), executor=threads, concurrency=20, on_stop="cancel")
+    with pytest.raises(LookupError, match="no more"):
+        next(batch)
+    assert [run for run in server.runs if run["status"] == "pending"] == []
+
+
+# Dask
+
+
+@pytest.fixture
+def dask(_in_environment: None) -> Iterator[Any]:
+    with warnings.catch_warnings():
+        # The packages that Dask is made of, on a Python that is newer or older than they are.
+        warnings.simplefilter("ignore")
+        from distributed import Client, LocalCluster
+
+        with (
+            LocalCluster(
+                n_workers=2,
+                threads_per_worker=4,
+                processes=True,
+                dashboard_address=None,
+                memory_limit=0,
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            yield client
+
+
+def test_a_batch_on_dask_that_loses_a_worker(
+    server: LocalServer, agent: AgentHandle, dask: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "journal.jsonl"
+    inputs = numbers(60, seconds=0.1)
+    with agent.map(
+        inputs, executor=dask.get_executor(pure=False), concurrency=16, journal=path
+    ) as batch:
+        items = [next(batch) for _ in range(10)]
+        (victim,) = dask.run(
+            os.getpid, workers=[next(iter(dask.scheduler_info()["workers"]))]
+        ).values()
+        os.kill(victim, signal.SIGKILL)
+        items += batch
+    assert sorted(item.result()["n"] for item in items) == list(range(60))
+    counted = runs_by_input(server)
+    assert set(counted) == set(range(60))
+    assert batch.counts.duplicates == counted.total() - 60
+    again = list(agent.map(inputs, journal=path))
+    assert sorted(item.run_id for item in again) == sorted(item.run_id for item in items)
+
+
+def test_duplicates_are_counted(
+    server: LocalServer, agent: AgentHandle, threads: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker dies between its create and what another one can see of that."""
+    server.faults.add(Fault(path="/runs/search", status=200, body=[], times=1))
+    order = _executors.Order
+    repeated = []
+
+    def repeat(*fields: Any) -> Any:
+        made = order(*fields)
+        repeated.append(threading.Thread(target=_executors.carry, args=[made]))
+        repeated[-1].start()
+        return made
+
+    monkeypatch.setattr(_executors, "Order", repeat)
+    batch = agent.map(numbers(1), executor=threads)
+    (item,) = batch
+    repeated[0].join()
+    assert item.result()["n"] == 0
+    assert batch.counts.duplicates == runs_by_input(server).total() - 1
