@@ -8,6 +8,7 @@ closes its connection as well.
 from __future__ import annotations
 
 import socket
+import threading
 import weakref
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,17 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from acp_client_v0_1._http.connection import Connection
+    from acp_client_v0_1._http.interrupt import Interruptible
 
-__all__ = ["Attempt", "set_limit"]
+__all__ = ["Attempt", "set_limit", "watching"]
+
+
+class _Watching(threading.local):
+    calls: Interruptible | None = None
+
+
+watching = _Watching()
+"""Who wants to know of the attempts that a thread makes."""
 
 
 class Attempt:
@@ -74,6 +84,8 @@ class Attempt:
         set_limit(sock, seconds)
 
     def __enter__(self) -> Attempt:
+        if watching.calls is not None:
+            watching.calls.attempt = self
         return self
 
     def __exit__(

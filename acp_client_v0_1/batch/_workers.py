@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from acp_client_v0_1._http.interrupt import Interruptible
 from acp_client_v0_1._http.retry import retry_after
 from acp_client_v0_1.batch._tasks import BATCH_KEY, MOST_POSTS, Plan, Recorder, Task
 from acp_client_v0_1.exceptions import (
@@ -62,7 +63,7 @@ __all__ = ["Gate", "Stopped", "Workers"]
 
 MOST_WORKERS = 32  # for batches of at most so many runs at a time
 _CROWD = 24  # workers of larger batches
-_LONG = 2  # seconds of a long poll
+_LONG = 30  # seconds of a long poll
 _SHORT = 2  # seconds of one while other runs wait for their turn
 _MARGIN = 10.0  # seconds that a response may take beyond that
 _FIRST_PAUSE = 0.25  # seconds; doubles with each failure in a row
@@ -113,6 +114,22 @@ class Gate:
         self._opens_at = max(self._opens_at, time.monotonic() + min(seconds, _LONGEST_ASKED))
 
 
+class _Calls(Interruptible):
+    """The calls of a worker.
+
+    Attributes:
+        polling: It holds a long poll, which may be broken.
+    """
+
+    polling = False
+
+
+class _Own(threading.local):
+    """What belongs to the thread that asks."""
+
+    calls: _Calls
+
+
 class Workers:
     """The threads of one batch.
 
@@ -138,6 +155,8 @@ class Workers:
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._outcomes: queue.SimpleQueue[Task | BaseException] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
+        self._calls: list[_Calls] = []  # of each thread
+        self._own = _Own()
         self._in_flight: dict[int, Task] = {}  # by index; touched by the caller's thread only
         self._lock = threading.Lock()  # for the next ones
         self._parked: OrderedDict[str, Task] = OrderedDict()  # by run id, the oldest first
@@ -192,15 +211,25 @@ class Workers:
             How many runs are still under way.
         """
         self.stop()
-        deadline = time.monotonic() + _LAST
-        threads = [*self._threads, *([self._searcher] if self._searcher else [])]
-        for thread in threads:
-            if thread is not threading.current_thread():  # which may be collecting garbage
-                thread.join(max(0.0, deadline - time.monotonic()))
+        self._end_threads()
         left = [task for task in self._in_flight.values() if task.outcome is None]
         if cancel:
             left = self._cancel(left)
         return sum(1 for task in left if task.run_id)
+
+    def _end_threads(self) -> None:
+        """Break long polls at once, and other calls after a moment, until all threads are gone."""
+        began = time.monotonic()
+        # Who drops a batch may be a thread of it that collects garbage.
+        here = threading.current_thread()
+        threads = [*self._threads, *([self._searcher] if self._searcher else [])]
+        left = [thread for thread in threads if thread is not here]
+        while left and (past := time.monotonic() - began) < _LAST:
+            for calls in list(self._calls):
+                if calls.polling or past > _GRACE:
+                    calls.interrupt()
+            left[0].join(0.05)
+            left = [thread for thread in left if thread.is_alive()]
 
     def duplicates(self, known: int) -> int:
         """Give how many runs are one too many for their input: those that were met."""
@@ -231,13 +260,16 @@ class Workers:
     # In the threads
 
     def _work(self) -> None:
-        while (task := self._tasks.get()) is not None and not self._stop.is_set():
-            try:
-                self._carry(task)
-            except Stopped:
-                return
-            except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
-                self._outcomes.put(error)
+        with _Calls() as calls:
+            self._calls.append(calls)
+            self._own.calls = calls
+            while (task := self._tasks.get()) is not None and not self._stop.is_set():
+                try:
+                    self._carry(task)
+                except Stopped:
+                    return
+                except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
+                    self._outcomes.put(error)
 
     def _carry(self, task: Task) -> None:
         """Do the next step of a task, and hold long polls as long as few do."""
@@ -369,13 +401,17 @@ class Workers:
         asked = time.monotonic()
         remaining = task.deadline - asked
         window = int(min(window, max(0.0, remaining)))
+        calls = self._own.calls
         try:
+            calls.polling = True
             output = self._runs.get_run_output(task.run_id, window or None, window + _MARGIN)
         except NotFoundException as error:
             link = _link(task)
             return self._pause(task, error) if link.young else self._end(task, link.gone())
         except ApiException as error:
             return self._fail(task, error)
+        finally:
+            calls.polling = False
         task.failures = 0
         if output is not None:
             return self._take(task, output)

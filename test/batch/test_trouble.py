@@ -196,7 +196,7 @@ def test_ctrl_c_ends_a_batch_at_once(
     server: LocalServer, agent: AgentHandle, tmp_path: Path, concurrency: int
 ) -> None:
     path = tmp_path / "journal.jsonl"
-    inputs = [*numbers(5), *({"n": n, "seconds": 2} for n in range(5, 60))]
+    inputs = [*numbers(5), *({"n": n, "seconds": 3} for n in range(5, 60))]
     pressed: list[float] = []
 
     def press() -> None:
@@ -219,3 +219,21 @@ def test_ctrl_c_ends_a_batch_at_once(
     items = list(agent.map(inputs, concurrency=60, journal=path))
     assert sorted(item.result()["n"] for item in items) == list(range(60))
     assert runs_by_input(server).total() == 60
+
+
+def test_ctrl_c_while_the_server_says_nothing(server: LocalServer, agent: AgentHandle) -> None:
+    server.faults.add(Fault(cut="stall", times=None))
+    pressed: list[float] = []
+
+    def press() -> None:
+        wait_for(lambda: len(creates(server)) == 8)
+        pressed.append(time.monotonic())
+        signal.raise_signal(signal.SIGINT)
+
+    presser = threading.Thread(target=press)
+    presser.start()
+    with pytest.raises(KeyboardInterrupt, match="nobody waits for|still under way"):
+        list(agent.map(numbers(20)))
+    assert time.monotonic() - pressed[0] < 3
+    presser.join()
+    assert threads_of_batches() == []
