@@ -232,7 +232,7 @@ def test_ctrl_c_while_the_server_says_nothing(server: LocalServer, agent: AgentH
 
     presser = threading.Thread(target=press)
     presser.start()
-    with pytest.raises(KeyboardInterrupt, match="nobody waits for|still under way"):
+    with pytest.raises(KeyboardInterrupt, match="under way"):
         list(agent.map(numbers(20)))
     assert time.monotonic() - pressed[0] < 3
     presser.join()
