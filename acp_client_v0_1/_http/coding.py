@@ -56,7 +56,11 @@ class DecodedBody:
             DecodeError: The coding is broken, or ends too early.
         """
         piece = self._coded.read1(size)
-        if not piece and self._coded.tell() and _is_unfinished(self._coded._decoder):
+        if (
+            not piece
+            and self._coded.tell()
+            and _is_unfinished(getattr(self._coded, "_decoder", None))
+        ):
             raise DecodeError("it ends too early")
         return piece
 

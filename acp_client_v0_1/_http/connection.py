@@ -239,7 +239,8 @@ def _socks_socket(
             proxy_rdns=proxy.scheme in ("socks5h", "socks4a"),
             proxy_username=proxy.username,
             proxy_password=proxy.password,
-            timeout=deadline.bound(),  # PySocks takes it for each single wait
+            # PySocks takes it for each single wait.
+            timeout=cast(Any, deadline.bound()),
             socket_options=options,
         )
         return sock

@@ -36,6 +36,8 @@ _LONGEST_CHUNK_LINE = 8_192
 _HEAD_END = re.compile(rb"\n\r?\n")
 _STATUS_LINE = re.compile(r"HTTP/1\.([0-9])[ \t]+([1-9][0-9]{2})(?:[ \t](.*))?", re.DOTALL)
 _CHUNK_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
+_NEXT_CHUNK = re.compile(rb"\r\n" + _CHUNK_SIZE.pattern)
+_SHORT_LINE = 64  # bytes of a line that is worth to look for as a whole
 _MOST_DIGITS = 18
 
 _SPACE = " \t\r\n"
@@ -248,6 +250,8 @@ class _Chunked:
                     pieces.append(piece)
                     position += len(piece)
                     self._left -= len(piece)
+                    if not self._left:
+                        position = self._whole_chunks(data, position, pieces)
                     continue
                 taken = self._next(self, data, position, max(position, searched))
                 if not taken:
@@ -261,6 +265,20 @@ class _Chunked:
         if self.complete:
             self.rest = data[position:]
         return b"".join(pieces) if len(pieces) != 1 else pieces[0]
+
+    def _whole_chunks(self, data: bytes, position: int, pieces: list[bytes]) -> int:
+        """Take the chunks that are there as a whole, at once; gives where they end.
+
+        Before and after, what is due is the line end behind a chunk's data.
+        """
+        while match := _NEXT_CHUNK.match(data, position, position + _SHORT_LINE):
+            start = match.end()
+            end = start + int(match[1], 16)
+            if not start < end <= len(data):
+                break
+            pieces.append(data[start:end])
+            position = end
+        return position
 
     def may_end(self) -> bool:
         # The empty line behind the last chunk may be missing (RFC 9112, section 8).
