@@ -15,5 +15,6 @@
 ``pool``       the connections of a client, a pool for each origin
 ``parse``      the head of a response, and where its body ends
 ``coding``     content codings, undone a bounded piece at a time
+``incoming``   a response as a connection brings it
 ``response``   a response, and its body as it arrives
 """

@@ -33,8 +33,8 @@ from acp_client_v0_1._http.attempt import Attempt
 from acp_client_v0_1._http.call import Call
 from acp_client_v0_1._http.connection import Connection, SecureConnection, request_head
 from acp_client_v0_1._http.headers import checked_headers
+from acp_client_v0_1._http.incoming import Incoming
 from acp_client_v0_1._http.proxies import Proxy, proxy_for
-from acp_client_v0_1._http.response import Incoming
 from acp_client_v0_1._http.slots import Slot, Slots
 from acp_client_v0_1._http.tls import check_identity, tls_context
 from acp_client_v0_1._http.urls import Origin

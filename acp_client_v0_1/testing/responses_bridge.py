@@ -20,9 +20,9 @@ from urllib3.exceptions import ConnectTimeoutError
 
 from acp_client_v0_1._http.attempt import Attempt
 from acp_client_v0_1._http.call import Call
+from acp_client_v0_1._http.incoming import Incoming
 from acp_client_v0_1._http.parse import Head
 from acp_client_v0_1._http.pool import Pools
-from acp_client_v0_1._http.response import Incoming
 
 try:
     import requests

@@ -19,8 +19,7 @@ from support.socket_server import SocketServer, response, serve_each
 from support.transport import eventually, rest_client
 
 from acp_client_v0_1._deadline import Deadline
-from acp_client_v0_1._http import attempt, connection, dial, pool, slots
-from acp_client_v0_1._http import response as responses
+from acp_client_v0_1._http import attempt, connection, dial, incoming, pool, slots
 from acp_client_v0_1._http.pool import Pool
 from acp_client_v0_1._http.slots import Slot, Slots
 
@@ -32,7 +31,7 @@ pytestmark = [
 
 FINE = response(b'"fine"')
 THE_POOL = [module.__file__ for module in (attempt, pool, slots)]
-THE_CONNECTION = [module.__file__ for module in (connection, responses)]
+THE_CONNECTION = [module.__file__ for module in (connection, incoming)]
 
 
 class Interrupt(BaseException):
@@ -145,7 +144,7 @@ def test_an_interrupt_whose_traceback_is_kept_costs_no_slot() -> None:
         client.request("GET", server.url)
         for number in range(1, 2000, 7):
             try:
-                with InterruptAt(number, [pool.__file__, slots.__file__, responses.__file__]):
+                with InterruptAt(number, [pool.__file__, slots.__file__, incoming.__file__]):
                     client.request("GET", server.url)
             except Interrupt as error:
                 kept.append(error)
