@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from acp_client_v0_1._http.interrupt import Interruptible
-from acp_client_v0_1._http.retry import retry_after
+from acp_client_v0_1._http.retry import RETRY_AFTER_MAX, retry_after
 from acp_client_v0_1.batch._tasks import BATCH_KEY, MOST_POSTS, Plan, Recorder, Task
 from acp_client_v0_1.exceptions import (
     ApiException,
@@ -68,7 +68,6 @@ _SHORT = 2  # seconds of one while other runs wait for their turn
 _MARGIN = 10.0  # seconds that a response may take beyond that
 _FIRST_PAUSE = 0.25  # seconds; doubles with each failure in a row
 _LONGEST_PAUSE = 4.0
-_LONGEST_ASKED = 120.0  # seconds; the most that Retry-After gets
 _PATIENCE = 300.0  # seconds of nothing but failures, for one run without a timeout
 _MOST_ANSWERS = 1000  # to the questions of one run
 _STARTERS = 4  # workers that hold no long polls, where a server does not search
@@ -111,7 +110,7 @@ class Gate:
 
     def close_for(self, seconds: float) -> None:
         """Close it for some seconds, or let it be closed for longer."""
-        self._opens_at = max(self._opens_at, time.monotonic() + min(seconds, _LONGEST_ASKED))
+        self._opens_at = max(self._opens_at, time.monotonic() + min(seconds, RETRY_AFTER_MAX))
 
 
 class _Calls(Interruptible):
