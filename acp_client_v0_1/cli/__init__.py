@@ -11,8 +11,8 @@ import sys
 from argparse import Namespace
 from types import TracebackType
 
-from acp_client_v0_1.cli.arguments import PROGRAM, parser
-from acp_client_v0_1.cli.output import Output, notice
+from acp_client_v0_1.cli._arguments import PROGRAM, parser
+from acp_client_v0_1.cli._output import Output, notice
 
 __all__ = ["main"]
 
@@ -52,20 +52,20 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _perform(options: Namespace) -> int:
     # They load pydantic and urllib3, which --help and a mistyped option need not wait for.
-    from acp_client_v0_1.cli import commands, outcomes
+    from acp_client_v0_1.cli import _commands, _outcomes
 
     output = Output(options.format)
     try:
-        status: int | None = getattr(commands, options.command)(options, output)
+        status: int | None = getattr(_commands, options.command)(options, output)
         return status or 0
     except BrokenPipeError:
         raise  # of stdout: those of connections are errors of their calls
-    except outcomes.EXPECTED as error:
+    except _outcomes.EXPECTED as error:
         if options.debug:
             import traceback
 
             traceback.print_exception(error)
-        return outcomes.report(error, output)
+        return _outcomes.report(error, output)
 
 
 def _log_to_stderr() -> None:

@@ -32,9 +32,9 @@ from acp_client_v0_1 import (
     iter_agents,
     iter_runs,
 )
-from acp_client_v0_1.cli.arguments import PROGRAM, parser
-from acp_client_v0_1.cli.outcomes import document, status_of
-from acp_client_v0_1.cli.output import Output, notice
+from acp_client_v0_1.cli._arguments import PROGRAM, parser
+from acp_client_v0_1.cli._outcomes import document, status_of
+from acp_client_v0_1.cli._output import Output, notice
 
 if TYPE_CHECKING:
     from acp_client_v0_1 import BatchItem

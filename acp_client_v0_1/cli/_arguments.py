@@ -191,7 +191,7 @@ def _command(
 
     Args:
         commands: The subparsers.
-        name: The command's name, also that of its function in `commands`.
+        name: The command's name, also that of its function in `_commands`.
         what: What it does, for the list of commands and its own help.
         example: Arguments of an example.
         form: The output format if none is chosen.

@@ -18,8 +18,8 @@ from acp_client_v0_1 import (
     RunWaitTimeout,
     StreamGap,
 )
-from acp_client_v0_1.cli.arguments import PROGRAM
-from acp_client_v0_1.cli.output import Output, notice
+from acp_client_v0_1.cli._arguments import PROGRAM
+from acp_client_v0_1.cli._output import Output, notice
 
 __all__ = ["EXPECTED", "document", "report", "status_of"]
 
