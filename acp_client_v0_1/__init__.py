@@ -29,6 +29,7 @@ __all__ = [
     "EventStream",
     "ServerSentEvent",
     "SSEParser",
+    "instrument",
     "wait_for_run_output",
     # agents and runs
     "AgentHandle",
@@ -127,6 +128,7 @@ if TYPE_CHECKING:
     from acp_client_v0_1 import models as models
     from acp_client_v0_1 import rest as rest
     from acp_client_v0_1 import streaming as streaming
+    from acp_client_v0_1 import telemetry as telemetry
     from acp_client_v0_1 import waiting as waiting
     from acp_client_v0_1.api.agents_api import AgentsApi as AgentsApi
     from acp_client_v0_1.api.runs_api import RunsApi as RunsApi
@@ -225,6 +227,7 @@ if TYPE_CHECKING:
     from acp_client_v0_1.streaming import EventStream as EventStream
     from acp_client_v0_1.streaming import ServerSentEvent as ServerSentEvent
     from acp_client_v0_1.streaming import SSEParser as SSEParser
+    from acp_client_v0_1.telemetry import instrument as instrument
     from acp_client_v0_1.waiting import wait_for_run_output as wait_for_run_output
 else:
     __getattr__, __dir__ = lazy_exports(
@@ -239,6 +242,7 @@ else:
             "EventStream": "acp_client_v0_1.streaming",
             "ServerSentEvent": "acp_client_v0_1.streaming",
             "SSEParser": "acp_client_v0_1.streaming",
+            "instrument": "acp_client_v0_1.telemetry",
             "wait_for_run_output": "acp_client_v0_1.waiting",
             "AgentHandle": "acp_client_v0_1.handles.agent",
             "RunHandle": "acp_client_v0_1.handles.run",
@@ -332,6 +336,7 @@ else:
             "models",
             "rest",
             "streaming",
+            "telemetry",
             "waiting",
         ),
     )

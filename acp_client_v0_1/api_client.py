@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from typing_extensions import Self
@@ -33,6 +33,9 @@ from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.configuration._checks import instance_of
 from acp_client_v0_1.configuration._report import represented
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
+
+if TYPE_CHECKING:
+    from acp_client_v0_1.streaming.event_stream import StreamedResponse
 
 __all__ = ["Api", "ApiClient", "CallOptions", "RequestSerialized", "RequestTimeout"]
 
@@ -278,6 +281,7 @@ class ApiClient(DropInClient):
     def _open_stream(
         self, operation: Operation[Any], response: acp.rest.RESTResponse
     ) -> streaming.EventStream[Any]:
+        body: StreamedResponse = response
         if response.status == 204:
             _log.info(
                 "%s %s: 204, a stream without events: the run was created without `streaming`, or "
@@ -287,8 +291,10 @@ class ApiClient(DropInClient):
             )
         else:
             check_event_stream(response)
+            if (observer := self.rest_client.observer) is not None:
+                body = observer.reading(response)
         return streaming.EventStream(
-            response,
+            body,
             streaming.event_decoder(operation.returns()),
             max_event_bytes=self.configuration.max_event_bytes,
         )

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from urllib3 import Retry
@@ -44,6 +44,7 @@ from acp_client_v0_1.exceptions import (
 )
 
 if TYPE_CHECKING:
+    from acp_client_v0_1._http.observer import Observer
     from acp_client_v0_1.configuration import Configuration
 
 __all__ = [
@@ -67,14 +68,6 @@ __all__ = [
 RESTResponseType = RawResponse
 """The name that openapi-generator's clients have for urllib3's response."""
 
-Observer = Callable[["Call", int, "Callable[[Call], RESTResponse]"], "RESTResponse"]
-"""What may stand around each attempt, for telemetry.
-
-It is called with the call, the number of retries before, and the function that sends the call once.
-It may give that function the call with further headers, and returns or raises what it returns or
-raises.
-"""
-
 _log = logging.getLogger(__name__)
 
 # Beside those that another origin may see, what a log shows of the headers.
@@ -96,7 +89,7 @@ class RESTClientObject:
         configuration: Hosts, TLS, proxy, timeouts, retries and the number of connections.
 
     Attributes:
-        observer: Called around each attempt, None for nothing; see `Observer`.
+        observer: Told of each attempt, for telemetry; None for nobody.
 
     Raises:
         ApiTypeError: A setting has the wrong type.
@@ -196,7 +189,7 @@ class RESTClientObject:
             started = time.monotonic()
             status = None
             try:
-                response = self._observed(call, attempts.retries)
+                response = self._observed(call, attempts.retries + hops)
             except TransportException as failure:
                 took = time.monotonic() - started
                 outcome = f"failed: {one_line(failure.reason)}"
@@ -240,9 +233,11 @@ class RESTClientObject:
                 f"{failure.reason}; no host was set (Configuration(host=…) or ACP_HOST)"
             )
 
-    def _observed(self, call: Call, retries: int) -> RESTResponse:
+    def _observed(self, call: Call, resends: int) -> RESTResponse:
         observer = self.observer
-        return self._attempt(call) if observer is None else observer(call, retries, self._attempt)
+        if observer is None:
+            return self._attempt(call)
+        return observer.attempt(call, resends, self._attempt)
 
     def _attempt(self, call: Call) -> RESTResponse:
         """Send the request once."""

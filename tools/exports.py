@@ -19,6 +19,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "api_response": ("ApiResponse",),
         "configuration": ("Configuration",),
         "streaming": ("EventStream", "ServerSentEvent", "SSEParser"),
+        "telemetry": ("instrument",),
         "waiting": ("wait_for_run_output",),
     },
     "agents and runs": {
@@ -48,6 +49,7 @@ SUBMODULES = (
     "models",
     "rest",
     "streaming",
+    "telemetry",
     "waiting",
 )
 

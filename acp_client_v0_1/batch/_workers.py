@@ -22,6 +22,7 @@ cannot be written) reaches the caller as an exception.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import queue
 import threading
 import time
@@ -41,6 +42,7 @@ from acp_client_v0_1.exceptions import (
 )
 from acp_client_v0_1.handles._link import RunLink
 from acp_client_v0_1.handles._patience import Patience, is_passing
+from acp_client_v0_1.handles._tracing import end_run, in_run, keep_span, new_run
 from acp_client_v0_1.handles.errors import (
     InterruptLimit,
     RunStartAmbiguous,
@@ -214,6 +216,9 @@ class Workers:
         left = [task for task in self._in_flight.values() if task.outcome is None]
         if cancel:
             left = self._cancel(left)
+        for task in left:
+            if task.link is not None:
+                end_run(task.link, "")
         return sum(1 for task in left if task.run_id)
 
     def _end_threads(self) -> None:
@@ -344,9 +349,11 @@ class Workers:
         except ValidationError as error:
             raise ApiValueError(f"input {task.index} cannot be sent: {error}") from error
         self._recorder.starting(task)
-        found = self._post(task, creation)
+        with new_run(self._agent) as span:
+            found = self._post(task, creation)
         task.run_id, task.duplicates = found[0].run_id, len(found) - 1
         task.link = RunLink(self._agent.runs, task.run_id)
+        keep_span(task.link, span)
         task.link.note(found[0])
         task.link.note_started()
         self._recorder.started(task)
@@ -403,7 +410,8 @@ class Workers:
         calls = self._own.calls
         try:
             calls.polling = True
-            output = self._runs.get_run_output(task.run_id, window or None, window + _MARGIN)
+            with in_run(_link(task), waits=True):
+                output = self._runs.get_run_output(task.run_id, window or None, window + _MARGIN)
         except NotFoundException as error:
             link = _link(task)
             return self._pause(task, error) if link.young else self._end(task, link.gone())
@@ -486,6 +494,8 @@ class Workers:
     def _end(self, task: Task, outcome: dict[str, Any] | Exception) -> bool:
         """Give a task its outcome; True."""
         task.outcome = outcome
+        if task.link is not None:
+            end_run(task.link, outcome)
         self._recorder.ended(task)
         self._outcomes.put(task)
         return True
@@ -570,6 +580,9 @@ def _link(task: Task) -> RunLink:
 
 
 def _spawn(target: Callable[[], object], name: str) -> threading.Thread:
-    thread = threading.Thread(target=target, name=f"acp batch {name}", daemon=True)
+    # The context of the caller, so that its span is the parent of what the thread does.
+    context = contextvars.copy_context()
+    name = f"acp batch {name}"
+    thread = threading.Thread(target=context.run, args=(target,), name=name, daemon=True)
     thread.start()
     return thread

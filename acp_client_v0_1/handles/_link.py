@@ -22,6 +22,7 @@ from acp_client_v0_1.exceptions import (
     RunWaitTimeout,
 )
 from acp_client_v0_1.handles._patience import Patience, checked_seconds, is_passing
+from acp_client_v0_1.handles._tracing import end_run, in_run
 from acp_client_v0_1.handles.errors import RunFailed, RunGone, RunInterrupted, RunTimedOut
 from acp_client_v0_1.handles.interrupts import PendingInterrupt
 from acp_client_v0_1.handles.schemas import Descriptor
@@ -34,6 +35,7 @@ from acp_client_v0_1.models.run_status import RunStatus
 from acp_client_v0_1.waiting import wait_for_run_output
 
 if TYPE_CHECKING:
+    from acp_client_v0_1._http.observer import RunSpan
     from acp_client_v0_1.api.runs_api import RunsApi
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
     from acp_client_v0_1.models.run import Run
@@ -66,12 +68,16 @@ class RunLink:
         known: What a token has said of it.
         run: What the server last said of it, None if nothing yet.
         last_event_id: The id of the last event that was handed out, "" if none.
+        span: The run's span, None if it has none.
+        traceparent: The last span of the run, also of another process, "" if none.
     """
 
     # Most runs need none of these, and are made without them.
     known: RunToken | None = None
     run: Run | None = None
     last_event_id: str = ""
+    span: RunSpan | None = None
+    traceparent: str = ""
     _descriptor: Descriptor | None = None
     _young_until: float = 0.0
     _seen: tuple[datetime, float] | None = None  # updated_at of a question, and when it was seen
@@ -82,6 +88,7 @@ class RunLink:
         if known is not None:
             self.known = known
             self.last_event_id = known.last_event_id
+            self.traceparent = known.traceparent
 
     @property
     def agent_id(self) -> str:
@@ -114,6 +121,7 @@ class RunLink:
                 thread=self.thread_id,
                 client_token=self.client_token,
                 last_event_id=self.last_event_id,
+                traceparent=self.traceparent,
             )
         )
 
@@ -141,7 +149,8 @@ class RunLink:
         """
         while True:
             try:
-                return request()
+                with in_run(self):
+                    return request()
             except NotFoundException as error:
                 self.await_replica(error)
 
@@ -335,14 +344,15 @@ class RunLink:
             try:
                 if seconds == 0:
                     return self._look_for_output()
-                if timeout is None and on_pending is None and stop is None:
-                    output = self._first_poll()
-                    if output is not None:
-                        return output
-                remaining = None if ends is None else max(0.001, ends - time.monotonic())
-                return wait_for_run_output(
-                    self.runs, self.run_id, timeout=remaining, on_pending=on_pending, stop=stop
-                )
+                with in_run(self, waits=True):
+                    if timeout is None and on_pending is None and stop is None:
+                        output = self._first_poll()
+                        if output is not None:
+                            return output
+                    remaining = None if ends is None else max(0.001, ends - time.monotonic())
+                    return wait_for_run_output(
+                        self.runs, self.run_id, timeout=remaining, on_pending=on_pending, stop=stop
+                    )
             except NotFoundException as error:
                 self.await_replica(error)
             except RunWaitTimeout as error:
@@ -376,7 +386,10 @@ class RunLink:
         if self.look(patience).status in FINAL:
             return False
         deleted = self.delete(patience)
-        return deleted is None or deleted.status not in FINAL
+        cancelled = deleted is None or deleted.status not in FINAL
+        if cancelled:
+            end_run(self, "cancelled")
+        return cancelled
 
     def delete(self, patience: Patience) -> Run | None:
         """Delete the run, until there is a response or it is gone.
@@ -391,9 +404,10 @@ class RunLink:
         lost = False
         while True:
             try:
-                return self.note(
-                    self.runs.delete_run(self.run_id, _request_timeout=patience.limit(60.0))
-                )
+                with in_run(self):
+                    return self.note(
+                        self.runs.delete_run(self.run_id, _request_timeout=patience.limit(60.0))
+                    )
             except NotFoundException:
                 return None
             except ApiException as error:
@@ -411,4 +425,4 @@ class RunLink:
 
     def __getstate__(self) -> dict[str, Any]:
         # What is measured by this process's clock means nothing to another.
-        return {**self.__dict__, "_young_until": 0.0, "_seen": None}
+        return {**self.__dict__, "_young_until": 0.0, "_seen": None, "span": None}

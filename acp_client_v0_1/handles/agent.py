@@ -16,6 +16,7 @@ from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiException, ApiValueError
 from acp_client_v0_1.handles._patience import checked_seconds
+from acp_client_v0_1.handles._tracing import new_run
 from acp_client_v0_1.handles.errors import AgentLookupError
 from acp_client_v0_1.handles.run import RunHandle, cancel_quietly, handle_of
 from acp_client_v0_1.handles.schemas import Descriptor, check_value
@@ -235,11 +236,10 @@ class AgentHandle:
         if check:
             self.check(input={} if input is None else input, config=config)
         client = self.runs.api_client
-        found = find_by_token(self.runs, client_token, self.agent_id) if reuse else []
-        if found:
-            return handle_of(found, client)
-        made = create(self.runs, creation, timeout=seconds)
-        return handle_of(made, client, started=True)
+        with new_run(self, thread_id) as span:
+            found = find_by_token(self.runs, client_token, self.agent_id) if reuse else []
+            made = found or create(self.runs, creation, timeout=seconds)
+            return handle_of(made, client, started=not found, span=span)
 
     def run(
         self,

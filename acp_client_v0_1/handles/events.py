@@ -31,6 +31,7 @@ from acp_client_v0_1.exceptions import (
 )
 from acp_client_v0_1.handles._link import FINAL
 from acp_client_v0_1.handles._patience import Patience, is_passing
+from acp_client_v0_1.handles._tracing import end_run, in_run
 from acp_client_v0_1.handles.continuity import Continuity, Gap
 from acp_client_v0_1.handles.errors import RunGone, StreamGap
 from acp_client_v0_1.handles.starting import without_retries
@@ -355,7 +356,10 @@ class RunEvents(Iterator[RunEvent]):
             # As EventSource does: in UTF-8, each byte a character of the header.
             headers = {"Last-Event-ID": self._memory.last_id.encode().decode("latin-1")}
         once = without_retries(self._link.runs)
-        stream = once.get_run_stream(self._link.run_id, _request_timeout=limits, _headers=headers)
+        with in_run(self._link, waits=True):
+            stream = once.get_run_stream(
+                self._link.run_id, _request_timeout=limits, _headers=headers
+            )
         return stream._decoded_by(self._decode)  # pyright: ignore[reportPrivateUsage]
 
     def _refused(self, error: ApiException, patience: Patience) -> None:
@@ -480,6 +484,8 @@ class RunEvents(Iterator[RunEvent]):
         self._drop_stream()
         self._over = True
         self.ended_by = how
+        if how != RunStatus.INTERRUPTED.value:
+            end_run(self._link, how)
 
     def _drop_stream(self) -> None:
         stream, self._stream = self._stream, None

@@ -29,6 +29,7 @@ from acp_client_v0_1.exceptions import (
     RunWaitTimeout,
 )
 from acp_client_v0_1.handles._patience import Patience, is_passing, is_unsent
+from acp_client_v0_1.handles._tracing import in_run
 from acp_client_v0_1.handles.errors import ResumeAmbiguous, StaleInterrupt
 from acp_client_v0_1.handles.schemas import resume_schema
 from acp_client_v0_1.handles.starting import without_retries
@@ -145,7 +146,9 @@ def _send(
     lost = 0
     while True:
         try:
-            link.note(once.resume_run(link.run_id, body, _request_timeout=patience.limit(_RESUME)))
+            with in_run(link):
+                run = once.resume_run(link.run_id, body, _request_timeout=patience.limit(_RESUME))
+            link.note(run)
             return
         except NotFoundException as error:
             raise link.gone() from error

@@ -19,6 +19,7 @@ from acp_client_v0_1.exceptions import (
 )
 from acp_client_v0_1.handles._link import FINAL, RunLink
 from acp_client_v0_1.handles._patience import Patience, checked_seconds
+from acp_client_v0_1.handles._tracing import awaited, keep_span
 from acp_client_v0_1.handles.errors import (
     InterruptLimit,
     RunStartAmbiguous,
@@ -38,6 +39,7 @@ from acp_client_v0_1.models.run_result import RunResult
 from acp_client_v0_1.models.run_status import RunStatus
 
 if TYPE_CHECKING:
+    from acp_client_v0_1._http.observer import RunSpan
     from acp_client_v0_1.api_client import ApiClient
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
     from acp_client_v0_1.models.run import Run
@@ -241,6 +243,7 @@ class RunHandle:
 
     # Waiting
 
+    @awaited
     def output(
         self,
         timeout: float | None = None,
@@ -267,6 +270,7 @@ class RunHandle:
         """
         return self._link.output(timeout, on_pending, stop)
 
+    @awaited
     def result(
         self,
         timeout: float | None = None,
@@ -380,6 +384,7 @@ class RunHandle:
             last = question
             yield question
 
+    @awaited
     def drive(
         self,
         on_interrupt: Callable[[PendingInterrupt], Mapping[str, Any] | None],
@@ -502,18 +507,22 @@ class RunHandle:
         return f"<RunHandle {link.run_id}{agent}: {status}>"
 
 
-def handle_of(runs: list[Run], api_client: ApiClient, *, started: bool = False) -> RunHandle:
+def handle_of(
+    runs: list[Run], api_client: ApiClient, *, started: bool = False, span: RunSpan | None = None
+) -> RunHandle:
     """Make a handle of the runs that one create has made.
 
     Args:
         runs: The runs, oldest first, at least one.
         api_client: What sends the requests.
         started: They were created just now, so that a 404 may come from a read replica.
+        span: The span of the run, None for none.
 
     Returns:
         The handle of the oldest; the others are its `duplicates`.
     """
     handle = RunHandle._of_all(runs, api_client)
+    keep_span(handle._link, span)
     if started:
         handle._link.note_started()
     return handle

@@ -27,7 +27,7 @@ _VERSION = 1
 _FORM = re.compile(r"acprun([0-9]{1,9})\.([A-Za-z0-9_-]*={0,2})\.([0-9a-f]{8})")
 _BEGINNING = re.compile(r"acprun([0-9]{1,9})\.")
 _LONGEST = 65_536  # characters
-_FIELDS = ("server", "run", "agent", "thread", "client_token", "last_event_id")
+_FIELDS = ("server", "run", "agent", "thread", "client_token", "last_event_id", "traceparent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class RunToken:
         thread: The thread's id.
         client_token: The mark that the run was created with.
         last_event_id: The id of the last event of its stream that was handed out.
+        traceparent: The last span of the run, in the form of W3C Trace Context.
     """
 
     server: str
@@ -49,6 +50,7 @@ class RunToken:
     thread: str = ""
     client_token: str = ""
     last_event_id: str = ""
+    traceparent: str = ""
 
 
 def encode_token(token: RunToken) -> str:

@@ -170,13 +170,14 @@ def test_the_words_of_a_server_bring_no_control_character_into_a_log(caplog):
 def test_an_observer_stands_around_each_attempt():
     seen = []
 
-    def observer(call, retries, send):
-        seen.append((call.method, call.route, retries))
-        headers = {**call.headers, "traceparent": f"00-{retries}"}
-        return send(dataclasses.replace(call, headers=headers))
+    class Observer:
+        def attempt(self, call, resends, send):
+            seen.append((call.method, call.route, resends))
+            headers = {**call.headers, "traceparent": f"00-{resends}"}
+            return send(dataclasses.replace(call, headers=headers))
 
     with SocketServer(BUSY, [RESET], FINE) as server, rest_client(retries=quick(2)) as client:
-        client.observer = observer
+        client.observer = Observer()
         response = client.request("GET", server.url, safe=True, route="/runs/{run_id}")
     assert (response.attempts, response.status) == (3, 200)
     assert seen == [("GET", "/runs/{run_id}", number) for number in range(3)]

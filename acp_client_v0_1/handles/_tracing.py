@@ -1,0 +1,126 @@
+"""The span of a run: begun by its start or by the first wait, ended with the awaited outcome.
+
+Invariant: without an observer, none of this does more than look for one.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from acp_client_v0_1._http.observer import Observer, RunSpan
+    from acp_client_v0_1.api.runs_api import RunsApi
+    from acp_client_v0_1.handles._link import RunLink
+    from acp_client_v0_1.handles.agent import AgentHandle
+
+__all__ = ["awaited", "end_run", "in_run", "keep_span", "new_run"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_NOTHING: AbstractContextManager[None] = nullcontext()
+
+
+class _Holder(Protocol):
+    _link: RunLink
+
+
+H = TypeVar("H", bound=_Holder)
+
+
+def _observer_of(runs: RunsApi) -> Observer | None:
+    return runs.api_client.rest_client.observer
+
+
+def new_run(
+    agent: AgentHandle, thread_id: str | None = None
+) -> AbstractContextManager[RunSpan | None]:
+    """Begin the span of a run around its create, which ends the span if it fails.
+
+    Args:
+        agent: The agent.
+        thread_id: The thread, None for none.
+
+    Returns:
+        A context manager that gives the span, None without an observer.
+    """
+    observer = _observer_of(agent.runs)
+    if observer is None:
+        return _NOTHING
+    known = None if agent._agent is None else agent._agent[1]
+    return _creating(observer.run(agent.agent_id, thread_id or "", agent=known))
+
+
+@contextmanager
+def _creating(span: RunSpan) -> Iterator[RunSpan]:
+    with span.active():
+        try:
+            yield span
+        except BaseException as error:
+            span.end(error)
+            raise
+
+
+def in_run(link: RunLink, *, waits: bool = False) -> AbstractContextManager[object]:
+    """Let requests inside the ``with`` block be children of a run's span.
+
+    Args:
+        link: The run.
+        waits: They wait for the run, so that it gets a span if it has none.
+    """
+    observer = _observer_of(link.runs)
+    if observer is None:
+        return _NOTHING
+    if link.span is None and waits:
+        linked = link.traceparent
+        keep_span(link, observer.run(link.agent_id, link.thread_id, linked=linked))
+    return _NOTHING if link.span is None else link.span.active()
+
+
+def keep_span(link: RunLink, span: RunSpan | None) -> None:
+    """Make a span that of a run.
+
+    Args:
+        link: The run.
+        span: Its span, None for none.
+    """
+    if span is not None:
+        span.started(link.run_id)
+        link.span, link.traceparent = span, span.traceparent
+
+
+def end_run(link: RunLink, outcome: object) -> None:
+    """End the span of a run, if it has one.
+
+    Args:
+        link: The run.
+        outcome: A result, a `RunOutput`, an exception, or the name of a status, "" for none.
+    """
+    span = link.span
+    if span is not None and not span.end(outcome):
+        link.span = None
+
+
+def awaited(
+    method: Callable[Concatenate[H, P], T],
+) -> Callable[Concatenate[H, P], T]:
+    """Make the outcome of a handle's method that of its run's span."""
+
+    @functools.wraps(method)
+    def wait(self: H, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        link = self._link
+        if _observer_of(link.runs) is None:
+            return method(self, *args, **kwargs)
+        with in_run(link, waits=True):
+            try:
+                outcome = method(self, *args, **kwargs)
+            except BaseException as error:
+                end_run(link, error)
+                raise
+        end_run(link, outcome)
+        return outcome
+
+    return wait

@@ -1,0 +1,317 @@
+"""Spans of OpenTelemetry for runs, requests and streams.
+
+Strategy: `instrument` gives a client an observer (`_http.observer`), which the transport calls
+around each attempt and each stream, and the handles for each run. Nothing else knows of
+OpenTelemetry, and a client that is not instrumented imports nothing of it.
+
+Invariants: no input, output, header, query or message of an error is recorded. Trace headers go to
+the configured origin only. The names of all attributes stand here, at the top; they follow the
+semantic conventions for HTTP clients (stable) and for GenAI agents (in development).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from acp_client_v0_1._deadline import NothingYet
+from acp_client_v0_1._http.urls import parse_target
+from acp_client_v0_1._version import __version__
+from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError, RunWaitTimeout
+from acp_client_v0_1.handles.errors import RunFailed, RunGone, RunInterrupted
+from acp_client_v0_1.models.run_error import RunError
+from acp_client_v0_1.models.run_interrupt import RunInterrupt
+from acp_client_v0_1.models.run_output import RunOutput
+
+try:
+    from opentelemetry import propagate, trace
+    from opentelemetry.trace import Link, Span, SpanKind, StatusCode, Tracer
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+except ImportError:
+    _installed = False
+else:
+    _installed = True
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
+
+    from acp_client_v0_1._http.call import Call
+    from acp_client_v0_1._http.response import RESTResponse
+    from acp_client_v0_1.api_client import ApiClient
+    from acp_client_v0_1.configuration import Configuration
+    from acp_client_v0_1.models.agent import Agent
+    from acp_client_v0_1.streaming.event_stream import StreamedResponse
+
+__all__ = ["instrument"]
+
+# Of all spans
+_SERVER_ADDRESS = "server.address"
+_SERVER_PORT = "server.port"
+_ERROR_TYPE = "error.type"
+
+# Of an attempt
+_METHOD = "http.request.method"
+_STATUS_CODE = "http.response.status_code"
+_RESEND_COUNT = "http.request.resend_count"
+_URL_FULL = "url.full"
+_URL_TEMPLATE = "url.template"
+
+# Of a run
+_OPERATION = "gen_ai.operation.name"
+_PROVIDER = "gen_ai.provider.name"
+_AGENT_ID = "gen_ai.agent.id"
+_AGENT_NAME = "gen_ai.agent.name"
+_AGENT_VERSION = "gen_ai.agent.version"
+_AGENT_DESCRIPTION = "gen_ai.agent.description"
+_CONVERSATION = "gen_ai.conversation.id"
+_RUN_ID = "acp.run.id"
+_RUN_STATUS = "acp.run.status"
+
+# Of a stream
+_STREAM_END = "acp.stream.end"
+
+_INVOKE = "invoke_agent"
+_FINAL = frozenset(("success", "error", "timeout", "gone", "cancelled"))
+_FAILURES = {"error": "RunFailed", "timeout": "RunTimedOut", "gone": "RunGone"}
+
+
+def instrument(api_client: ApiClient, tracer_provider: TracerProvider | None = None) -> None:
+    """Record spans of what a client does: its runs, its requests and its streams.
+
+    A second call replaces the first. A pickle of the client is not instrumented.
+
+    Args:
+        api_client: The client. Handles and API classes that use it already are included.
+        tracer_provider: Where the spans go; the global provider if None.
+
+    Raises:
+        ApiTypeError: ``api_client`` is not an ApiClient.
+        ApiValueError: The package ``opentelemetry-api`` is missing: ``pip install
+            'acp-client-v0-1[telemetry]'``.
+    """
+    if not hasattr(api_client, "rest_client"):
+        raise ApiTypeError(f"api_client must be an ApiClient, not {type(api_client).__name__}")
+    if not _installed:
+        raise ApiValueError(
+            "instrument() needs the package opentelemetry-api: "
+            "pip install 'acp-client-v0-1[telemetry]'"
+        )
+    tracer = trace.get_tracer("acp_client_v0_1", __version__, tracer_provider)
+    api_client.rest_client.observer = _Observer(api_client.configuration, tracer)
+
+
+class _Observer:
+    """Makes the spans of one client; see `acp_client_v0_1._http.observer.Observer`."""
+
+    def __init__(self, configuration: Configuration, tracer: Tracer) -> None:
+        self._configuration = configuration
+        self._tracer = tracer
+
+    def attempt(
+        self, call: Call, resends: int, send: Callable[[Call], RESTResponse]
+    ) -> RESTResponse:
+        origin = call.target.origin
+        attributes: dict[str, str | int] = {
+            _METHOD: call.method,
+            _SERVER_ADDRESS: origin.host,
+            _SERVER_PORT: origin.port,
+            _URL_FULL: f"{origin}{call.path}",
+        }
+        name = call.method
+        if call.route and not call.foreign:
+            attributes[_URL_TEMPLATE] = call.route
+            name = f"{call.method} {call.route}"
+        if resends:
+            attributes[_RESEND_COUNT] = resends
+        span = self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes)
+        with _current(span):
+            try:
+                response = send(self._with_trace_headers(call))
+            except BaseException as error:
+                status = getattr(error, "status", None)
+                if isinstance(status, int):
+                    span.set_attribute(_STATUS_CODE, status)
+                _fail(span, type(error).__name__)
+                raise
+            else:
+                span.set_attribute(_STATUS_CODE, response.status)
+                if response.status >= 400:
+                    _fail(span, str(response.status))
+                return response
+            finally:
+                span.end()
+
+    def _with_trace_headers(self, call: Call) -> Call:
+        """Add the headers of the current span, if the call has none of its own."""
+        if call.target.origin != parse_target(self._configuration.host).origin:
+            return call
+        added: dict[str, str] = {}
+        propagate.inject(added)
+        names = {name.lower() for name in call.headers}
+        if any(name.lower() in names for name in added):
+            return call
+        return replace(call, headers={**call.headers, **added})
+
+    def reading(self, response: StreamedResponse) -> StreamedResponse:
+        return _Reading(response, self._tracer.start_span("read stream"))
+
+    def run(
+        self,
+        agent_id: str,
+        thread_id: str,
+        *,
+        agent: Agent | None = None,
+        linked: str = "",
+    ) -> _RunSpan:
+        origin = parse_target(self._configuration.host).origin
+        named = {_AGENT_ID: agent_id, _CONVERSATION: thread_id}
+        name = _INVOKE
+        if agent is not None:
+            about = agent.metadata
+            name = f"{_INVOKE} {about.ref.name}"
+            named[_AGENT_NAME] = about.ref.name
+            named[_AGENT_VERSION] = about.ref.version
+            named[_AGENT_DESCRIPTION] = about.description
+        attributes: dict[str, str | int] = {
+            _OPERATION: _INVOKE,
+            _PROVIDER: "acp",
+            _SERVER_ADDRESS: origin.host,
+            _SERVER_PORT: origin.port,
+            **{key: value for key, value in named.items() if value},
+        }
+        span = self._tracer.start_span(
+            name, kind=SpanKind.CLIENT, attributes=attributes, links=_links(linked)
+        )
+        return _RunSpan(span)
+
+
+class _RunSpan:
+    """The span of one run; see `acp_client_v0_1._http.observer.RunSpan`."""
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+        self._ended = False
+        self._last = time.time_ns()
+        carrier: dict[str, str] = {}
+        TraceContextTextMapPropagator().inject(carrier, trace.set_span_in_context(span))
+        self.traceparent = carrier.get("traceparent", "")
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        try:
+            with _current(self._span):
+                yield
+        finally:
+            self._last = time.time_ns()
+
+    def started(self, run_id: str) -> None:
+        self._span.set_attribute(_RUN_ID, run_id)
+
+    def end(self, outcome: object) -> bool:
+        if isinstance(outcome, RunWaitTimeout) and not outcome.elapsed:
+            return True  # a look, timeout=0
+        status = _status_of(outcome)
+        if not self._ended:
+            self._ended = True
+            if status:
+                self._span.set_attribute(_RUN_STATUS, status)
+            if status in _FAILURES:
+                _fail(self._span, _FAILURES[status])
+            elif isinstance(outcome, BaseException) and not isinstance(outcome, RunInterrupted):
+                _fail(self._span, type(outcome).__name__)
+            self._span.end()
+        return status in _FINAL
+
+    def __del__(self) -> None:
+        # Nobody has waited for the run: what is known ends with the last request.
+        if not self._ended:
+            self._ended = True
+            self._span.end(self._last)
+
+
+class _Reading:
+    """A response whose reading is a span."""
+
+    def __init__(self, response: StreamedResponse, span: Span) -> None:
+        self.status = response.status
+        self.method = response.method
+        self._response = response
+        self._span = span
+        self._left = self._ended = False
+
+    @property
+    def url(self) -> str:
+        return self._response.url
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self._response.headers
+
+    def read_available(self, *, wait: float | None = None) -> bytes:
+        try:
+            data = self._response.read_available(wait=wait)
+        except NothingYet:
+            raise
+        except BaseException as error:
+            self._end("failed", type(error).__name__)
+            raise
+        if not data:
+            self._end("complete")
+        return data
+
+    def abort(self) -> None:
+        self._left = True
+        self._response.abort()
+
+    def close(self) -> None:
+        self._response.close()
+        self._end("left")
+
+    def _end(self, how: str, error_type: str = "") -> None:
+        if self._ended:
+            return
+        self._ended = True
+        self._span.set_attribute(_STREAM_END, "left" if self._left else how)
+        if error_type and not self._left:
+            _fail(self._span, error_type)
+        self._span.end()
+
+
+def _current(span: Span) -> AbstractContextManager[Span]:
+    """Make a span the current one; no words of an exception get into it."""
+    return trace.use_span(span, record_exception=False, set_status_on_exception=False)
+
+
+def _fail(span: Span, error_type: str) -> None:
+    span.set_attribute(_ERROR_TYPE, error_type)
+    span.set_status(StatusCode.ERROR)
+
+
+def _links(traceparent: str) -> list[Link]:
+    if not traceparent:
+        return []
+    context = TraceContextTextMapPropagator().extract({"traceparent": traceparent})
+    earlier = trace.get_current_span(context).get_span_context()
+    return [Link(earlier)] if earlier.is_valid else []
+
+
+def _status_of(outcome: object) -> str:
+    """Give the status of a run by what its wait brought, "" if that does not say."""
+    if isinstance(outcome, str):
+        return outcome
+    if isinstance(outcome, RunFailed):
+        return outcome.status_name
+    if isinstance(outcome, RunOutput):
+        outcome = outcome.actual_instance
+        if isinstance(outcome, RunError):
+            return "error"
+    if isinstance(outcome, (RunInterrupt, RunInterrupted)):
+        return "interrupted"
+    if isinstance(outcome, RunGone):
+        return "gone"
+    if isinstance(outcome, RunWaitTimeout):
+        return "pending"
+    return "" if isinstance(outcome, BaseException) else "success"

@@ -1,0 +1,102 @@
+"""The runs of a batch are children of the span that is current where the batch is iterated over."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import Tracer
+from support.batches import obedient
+from support.spans import Spans
+
+from acp_client_v0_1 import AgentHandle, ApiClient
+from acp_client_v0_1.testing import LocalServer
+
+CREATE = "POST /runs"
+
+
+@pytest.fixture
+def server() -> Iterator[LocalServer]:
+    with LocalServer([]) as running:
+        running.register(obedient, name="obedient")
+        yield running
+
+
+@pytest.fixture
+def agent(client: ApiClient) -> AgentHandle:
+    return AgentHandle.find("obedient", api_client=client)
+
+
+def told(span: ReadableSpan) -> dict[str, Any]:
+    return dict(span.attributes or {})
+
+
+@pytest.mark.parametrize("concurrency", [4, 40])
+def test_each_item_is_a_child_of_the_callers_span(
+    agent: AgentHandle, spans: Spans, tracer: Tracer, concurrency: int
+) -> None:
+    with tracer.start_as_current_span("caller") as caller:
+        inputs = ({"n": n, "seconds": 0.5} for n in range(50))
+        items = list(agent.map(inputs, concurrency=concurrency, timeout=60))
+    assert len(items) == 50 and all(isinstance(item.outcome, dict) for item in items)
+    runs = spans.named("invoke_agent obedient")
+    assert {told(run)["acp.run.id"] for run in runs} == {item.run_id for item in items}
+    for run in runs:
+        assert run.parent == caller.get_span_context()
+        assert told(run)["acp.run.status"] == "success"
+        below = spans.children(run)
+        assert below[0] == CREATE and below.count(CREATE) == 1
+        assert set(below[1:]) == {"GET /runs/{run_id}/output"}
+    for search in spans.named("POST /runs/search"):
+        assert search.parent == caller.get_span_context()
+
+
+def test_the_outcomes_of_items_are_those_of_their_spans(agent: AgentHandle, spans: Spans) -> None:
+    inputs = [{"n": 0}, {"n": 1, "fail": True}, {"n": 2, "ask": 1}]
+    items = list(agent.map(inputs, timeout=60))
+    assert len(items) == 3
+    runs = spans.named("invoke_agent")
+    by_run = {told(run)["acp.run.id"]: told(run) for run in runs}
+    ends = [by_run[item.run_id] for item in sorted(items, key=lambda item: item.index)]
+    assert [end["acp.run.status"] for end in ends] == ["success", "error", "interrupted"]
+    assert [end.get("error.type") for end in ends] == [None, "RunFailed", None]
+    assert "as it was told" not in spans.text
+
+
+def test_questions_are_answered_inside_the_span_of_their_run(
+    agent: AgentHandle, spans: Spans
+) -> None:
+    items = list(agent.map([{"n": 0, "ask": 2}], on_interrupt=lambda asked: {"a": 1}, timeout=60))
+    assert isinstance(items[0].outcome, dict)
+    below = Counter(spans.children(spans.one("invoke_agent")))
+    assert below["POST /runs/{run_id}"] == 2 and below[CREATE] == 1
+
+
+def test_a_batch_that_goes_on_has_a_span_for_each_run_that_it_waits_for(
+    agent: AgentHandle, spans: Spans, tmp_path: Path
+) -> None:
+    inputs = [{"n": n, "seconds": 1.5 * n} for n in range(2)]
+    journal = tmp_path / "journal"
+    with agent.map(inputs, journal=journal, timeout=60) as batch:
+        next(batch)
+    list(agent.map(inputs, journal=journal, timeout=60))
+    waited = [run for run in spans.named("invoke_agent") if told(run).get("acp.run.status")]
+    assert [told(run)["acp.run.status"] for run in waited] == ["success", "success"]
+    assert CREATE not in spans.children(waited[1])
+    assert (
+        Counter(told(run)["acp.run.id"] for run in spans.named("invoke_agent"))[
+            told(waited[1])["acp.run.id"]
+        ]
+        == 2
+    )
+
+
+def test_the_caller_may_be_the_root(agent: AgentHandle, spans: Spans) -> None:
+    list(agent.map([{"n": 0}, {"n": 1}], timeout=60))
+    runs = spans.named("invoke_agent")
+    assert [run.parent for run in runs] == [None, None]
+    assert len({run.get_span_context().trace_id for run in runs}) == 2

@@ -1,0 +1,331 @@
+"""A run is one span, from its start to the outcome that is waited for."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import SpanKind, StatusCode, Tracer
+from support.spans import Spans, traceparent_of
+
+from acp_client_v0_1 import (
+    AgentHandle,
+    ApiClient,
+    BadRequestException,
+    Configuration,
+    RunFailed,
+    RunGone,
+    RunHandle,
+    RunInterrupted,
+    RunsApi,
+    RunWaitTimeout,
+    ThreadsApi,
+)
+from acp_client_v0_1.handles.token import decode_token
+from acp_client_v0_1.testing import (
+    APPROVAL_AGENT_ID,
+    ECHO_AGENT_ID,
+    FAILING_AGENT_ID,
+    SLOW_AGENT_ID,
+    Fault,
+    LocalServer,
+)
+
+CREATE, WAIT = "POST /runs", "GET /runs/{run_id}/output"
+SECRET = {"message": "planted"}
+
+
+def told(span: ReadableSpan) -> dict[str, Any]:
+    return dict(span.attributes or {})
+
+
+def links(span: ReadableSpan) -> list[int]:
+    return [link.context.span_id for link in span.links]
+
+
+def id_of(span: ReadableSpan) -> int:
+    context = span.get_span_context()
+    assert context is not None
+    return context.span_id
+
+
+def test_run_is_a_span_around_start_and_wait(
+    client: ApiClient, spans: Spans, tracer: Tracer
+) -> None:
+    agent = AgentHandle.find("echo", api_client=client)
+    with tracer.start_as_current_span("caller") as caller:
+        agent.run(SECRET, config={"c": "planted"}, metadata={"m": "planted"}, timeout=30)
+    run = spans.one("invoke_agent")
+    known = agent.agent.metadata
+    host, _, port = client.configuration.host.rpartition("//")[2].partition(":")
+    (run_id,) = (run.run_id for run in RunsApi(client).search_runs({}))
+    assert run.name == "invoke_agent echo"
+    assert run.kind is SpanKind.CLIENT
+    assert run.parent == caller.get_span_context()
+    assert run.status.status_code is StatusCode.UNSET
+    assert told(run) == {
+        "gen_ai.operation.name": "invoke_agent",
+        "gen_ai.provider.name": "acp",
+        "gen_ai.agent.id": ECHO_AGENT_ID,
+        "gen_ai.agent.name": "echo",
+        "gen_ai.agent.version": known.ref.version,
+        "gen_ai.agent.description": known.description,
+        "server.address": host,
+        "server.port": int(port),
+        "acp.run.id": run_id,
+        "acp.run.status": "success",
+    }
+    assert spans.children(run) == [CREATE, WAIT]
+    assert "planted" not in spans.text
+
+
+def test_an_agent_that_is_known_by_its_id_only(client: ApiClient, spans: Spans) -> None:
+    AgentHandle(ECHO_AGENT_ID, client).run({}, timeout=30)
+    run = spans.one("invoke_agent")
+    assert run.name == "invoke_agent"
+    assert "gen_ai.agent.name" not in told(run)
+    assert told(run)["gen_ai.agent.id"] == ECHO_AGENT_ID
+
+
+def test_start_and_result_are_one_span(client: ApiClient, spans: Spans, tracer: Tracer) -> None:
+    handle = AgentHandle(ECHO_AGENT_ID, client).start({})
+    assert not spans.named("invoke_agent")
+    with tracer.start_as_current_span("elsewhere"):
+        handle.result(timeout=30)
+        handle.result(timeout=30)
+        handle.refresh()
+    run = spans.one("invoke_agent")
+    assert spans.children(run) == [CREATE, WAIT, WAIT, "GET /runs/{run_id}"]
+    assert run.parent is None
+
+
+def test_a_thread_is_a_conversation(client: ApiClient, spans: Spans) -> None:
+    thread = ThreadsApi(client).create_thread({"agent_id": ECHO_AGENT_ID})
+    AgentHandle(ECHO_AGENT_ID, client).run({}, thread_id=thread.thread_id, timeout=30)
+    assert told(spans.one("invoke_agent"))["gen_ai.conversation.id"] == thread.thread_id
+
+
+def test_a_run_that_fails(client: ApiClient, spans: Spans) -> None:
+    agent = AgentHandle(FAILING_AGENT_ID, client)
+    with pytest.raises(RunFailed) as failure:
+        agent.run({"description": "planted", "message": "planted"}, timeout=30)
+    run = spans.one("invoke_agent")
+    assert run.status.status_code is StatusCode.ERROR
+    assert run.status.description is None and not run.events
+    assert told(run)["acp.run.status"] == "error"
+    assert told(run)["error.type"] == "RunFailed"
+    assert failure.value.description not in spans.text
+
+
+def test_output_tells_an_error_from_a_result(client: ApiClient, spans: Spans) -> None:
+    AgentHandle(FAILING_AGENT_ID, client).start({}).output(timeout=30)
+    AgentHandle(ECHO_AGENT_ID, client).start({}).output(timeout=30)
+    AgentHandle(APPROVAL_AGENT_ID, client).start({}).output(timeout=30)
+    ends = [told(span)["acp.run.status"] for span in spans.named("invoke_agent")]
+    assert ends == ["error", "success", "interrupted"]
+    failed, fine, asks = spans.named("invoke_agent")
+    assert told(failed)["error.type"] == "RunFailed"
+    for span in (fine, asks):
+        assert span.status.status_code is StatusCode.UNSET and "error.type" not in told(span)
+
+
+def test_a_create_that_is_refused(client: ApiClient, spans: Spans, server: LocalServer) -> None:
+    server.faults.add(Fault(status=400, method="POST"))
+    with pytest.raises(BadRequestException):
+        AgentHandle(ECHO_AGENT_ID, client).start({})
+    run = spans.one("invoke_agent")
+    assert told(run)["error.type"] == "BadRequestException"
+    assert "acp.run.status" not in told(run) and "acp.run.id" not in told(run)
+    assert spans.children(run) == [CREATE]
+
+
+def test_a_lost_create_is_looked_for_inside_the_span(
+    client: ApiClient, spans: Spans, server: LocalServer
+) -> None:
+    server.faults.add(Fault(cut="close", after_wire_bytes=0, method="POST", path="/runs"))
+    AgentHandle(ECHO_AGENT_ID, client).run({}, timeout=30)
+    run = spans.one("invoke_agent")
+    assert spans.children(run)[:2] == [CREATE, "POST /runs/search"]
+    assert told(run)["acp.run.status"] == "success"
+
+
+def test_a_run_that_asks_ends_the_span_and_goes_on_in_a_linked_one(
+    client: ApiClient, spans: Spans
+) -> None:
+    handle = AgentHandle(APPROVAL_AGENT_ID, client).start({})
+    with pytest.raises(RunInterrupted) as asked:
+        handle.result(timeout=30)
+    first = spans.one("invoke_agent")
+    assert told(first)["acp.run.status"] == "interrupted"
+    assert first.status.status_code is StatusCode.UNSET and "error.type" not in told(first)
+    asked.value.interrupt.answer({"approved": True, "note": "planted"})
+    handle.result(timeout=30)
+    _, second = spans.named("invoke_agent")
+    assert links(second) == [id_of(first)]
+    assert told(second)["acp.run.status"] == "success"
+    assert told(second)["acp.run.id"] == told(first)["acp.run.id"] == handle.run_id
+    assert "planted" not in spans.text
+
+
+def test_driving_through_questions_is_one_span(
+    client: ApiClient, spans: Spans, tracer: Tracer
+) -> None:
+    def answer(question: Any) -> dict[str, Any]:
+        with tracer.start_as_current_span("thinking"):
+            return {"approved": True}
+
+    AgentHandle(APPROVAL_AGENT_ID, client).run({}, on_interrupt=answer, timeout=30)
+    run = spans.one("invoke_agent")
+    below = spans.children(run)
+    assert below[0] == CREATE and "thinking" in below and "POST /runs/{run_id}" in below
+    assert told(run)["acp.run.status"] == "success"
+
+
+def test_the_time_of_a_wait_is_over(client: ApiClient, spans: Spans) -> None:
+    handle = AgentHandle(SLOW_AGENT_ID, client).start({"seconds": 30})
+    with pytest.raises(RunWaitTimeout):
+        handle.result(timeout=0)
+    assert not spans.named("invoke_agent")  # that was a look
+    with pytest.raises(RunWaitTimeout):
+        handle.result(timeout=0.3)
+    run = spans.one("invoke_agent")
+    assert told(run)["acp.run.status"] == "pending"
+    assert told(run)["error.type"] == "RunWaitTimeout"
+    handle.cancel()
+
+
+def test_a_cancelled_run(client: ApiClient, spans: Spans) -> None:
+    handle = AgentHandle(SLOW_AGENT_ID, client).start({"seconds": 30})
+    assert handle.cancel()
+    run = spans.one("invoke_agent")
+    assert told(run)["acp.run.status"] == "cancelled"
+    assert spans.children(run) == [CREATE, "GET /runs/{run_id}", "DELETE /runs/{run_id}"]
+
+
+def test_a_run_that_is_gone(client: ApiClient, spans: Spans) -> None:
+    with pytest.raises(RunGone):
+        RunHandle("nobody", client).result(timeout=30)
+    run = spans.one("invoke_agent")
+    assert told(run)["acp.run.status"] == "gone" and told(run)["error.type"] == "RunGone"
+
+
+def test_ctrl_c_ends_the_span(client: ApiClient, spans: Spans, server: LocalServer) -> None:
+    server.faults.add(Fault(path="/runs/*/output", block="never", times=None))
+    handle = AgentHandle(SLOW_AGENT_ID, client).start({"seconds": 30})
+
+    def press(elapsed: float, status: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        handle.result(timeout=30, on_pending=press)
+    assert told(spans.one("invoke_agent"))["error.type"] == "KeyboardInterrupt"
+    handle.delete()
+
+
+def test_a_run_that_nobody_waits_for_ends_with_its_last_request(
+    client: ApiClient, spans: Spans
+) -> None:
+    handle = AgentHandle(ECHO_AGENT_ID, client).start({})
+    create = spans.one(CREATE)
+    threading.Event().wait(0.3)
+    del handle
+    run = spans.one("invoke_agent")
+    assert "acp.run.status" not in told(run) and run.status.status_code is StatusCode.UNSET
+    assert create.end_time and run.end_time
+    assert 0 <= run.end_time - create.end_time < 200_000_000
+
+
+def test_a_handle_that_threads_share_has_one_span(client: ApiClient, spans: Spans) -> None:
+    handle = AgentHandle(SLOW_AGENT_ID, client).start({"seconds": 0.5})
+    waiting = [threading.Thread(target=handle.result, args=(30,)) for _ in range(4)]
+    for thread in waiting:
+        thread.start()
+    for thread in waiting:
+        thread.join()
+    run = spans.one("invoke_agent")
+    assert spans.children(run).count(WAIT) >= 4
+
+
+def test_a_pickled_handle_starts_a_linked_span(client: ApiClient, spans: Spans) -> None:
+    handle = AgentHandle(ECHO_AGENT_ID, client).start({})
+    copy: RunHandle = pickle.loads(pickle.dumps(handle))
+    with copy._link.runs.api_client as other:
+        assert other.rest_client.observer is None  # a pickle of a client is not instrumented
+        copy.result(timeout=30)
+        assert not spans.named("invoke_agent")
+        other.rest_client.observer = client.rest_client.observer
+        copy.result(timeout=30)
+    handle.result(timeout=30)
+    started, attached = spans.named("invoke_agent")
+    assert links(attached) == [id_of(started)]
+
+
+ATTACHING = """
+import sys
+from acp_client_v0_1 import ApiClient, Configuration, RunHandle, instrument
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+
+host, token = sys.argv[1:]
+provider = TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter(formatter=
+    lambda span: f"{span.name} {[link.context.span_id for link in span.links]} "
+                 f"{span.attributes.get('acp.run.status')}\\n")))
+with ApiClient(Configuration(host=host)) as client:
+    instrument(client, provider)
+    RunHandle.from_token(token, client).result(timeout=30)
+"""
+
+
+def test_attaching_by_token_in_another_process_starts_a_linked_span(
+    client: ApiClient, spans: Spans
+) -> None:
+    handle = AgentHandle(ECHO_AGENT_ID, client).start({})
+    token = handle.token()
+    handle.result(timeout=30)
+    outcome = subprocess.run(
+        [sys.executable, "-c", ATTACHING, client.configuration.host, token],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    assert not outcome.stderr
+    wait, run = outcome.stdout.splitlines()
+    assert wait == f"{WAIT} [] None"
+    assert run == f"invoke_agent [{id_of(spans.one('invoke_agent'))}] success"
+
+
+def test_a_token_tells_the_span_and_passes_it_on(client: ApiClient, spans: Spans) -> None:
+    handle = AgentHandle(APPROVAL_AGENT_ID, client).start({})
+    with pytest.raises(RunInterrupted) as asked:
+        handle.result(timeout=30)
+    (first,) = spans.named("invoke_agent")
+    for token in (handle.token(), asked.value.token):
+        attached = RunHandle.from_token(token, client)
+        assert attached._link.traceparent == traceparent_of(first)
+        assert RunHandle.from_token(attached.token(), client)._link.traceparent
+    del attached
+
+
+@pytest.mark.parametrize("traceparent", ["", "nonsense", "00-" + "0" * 32 + "-" + "0" * 16 + "-01"])
+def test_a_token_with_a_useless_span_is_attached_to_without_a_link(
+    client: ApiClient, spans: Spans, traceparent: str
+) -> None:
+    handle = AgentHandle(ECHO_AGENT_ID, client).start({})
+    handle.result(timeout=30)
+    attached = RunHandle(handle.run_id, client)
+    attached._link.traceparent = traceparent
+    attached.result(timeout=30)
+    assert not spans.named("invoke_agent")[1].links
+
+
+def test_a_client_without_telemetry_puts_no_span_into_a_token(server: LocalServer) -> None:
+    with ApiClient(Configuration(host=server.url)) as plain:
+        handle = AgentHandle(ECHO_AGENT_ID, plain).start({})
+        assert decode_token(handle.token()).traceparent == ""

@@ -1,0 +1,198 @@
+"""The reading of a stream is a span beside the attempt that opened it."""
+
+from __future__ import annotations
+
+import gc
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import SpanKind, StatusCode, Tracer
+from support.socket_server import CLOSE, RESET, STALL, SocketServer, chunk, head, response
+from support.spans import Spans
+
+from acp_client_v0_1 import (
+    AgentHandle,
+    ApiClient,
+    ApiException,
+    Configuration,
+    RunHandle,
+    RunsApi,
+    StreamInterrupted,
+    instrument,
+)
+from acp_client_v0_1._deadline import NothingYet
+from acp_client_v0_1.testing import COUNTER_AGENT_ID, Fault, LocalServer
+
+OPEN = "GET /runs/{run_id}/stream"
+HEAD = head(content_type="text/event-stream", transfer_encoding="chunked")
+
+
+def event(number: int) -> bytes:
+    data = {"type": "custom", "run_id": "r1", "status": "pending", "update": {"planted": number}}
+    return chunk(f"id: {number}\ndata: {json.dumps(data)}\n\n".encode())
+
+
+WHOLE = [HEAD, event(1), event(2), chunk(b"")]
+
+
+@contextmanager
+def runs_of(spans: Spans, server: SocketServer) -> Iterator[RunsApi]:
+    with ApiClient(Configuration(host=server.url, retries=False)) as client:
+        instrument(client, spans.provider)
+        yield RunsApi(client)
+
+
+def told(span: ReadableSpan) -> dict[str, Any]:
+    return dict(span.attributes or {})
+
+
+def test_a_stream_that_is_read_to_its_end(spans: Spans, tracer: Tracer) -> None:
+    with (
+        SocketServer(WHOLE) as server,
+        runs_of(spans, server) as runs,
+        tracer.start_as_current_span("caller") as caller,
+    ):
+        stream = runs.get_run_stream("r1")
+        assert spans.one("GET").name == OPEN and not spans.named("read")
+        assert len(list(stream)) == 2
+    reading = spans.one("read stream")
+    assert reading.kind is SpanKind.INTERNAL
+    assert reading.parent == spans.one("GET").parent == caller.get_span_context()
+    assert told(reading) == {"acp.stream.end": "complete"}
+    assert reading.status.status_code is StatusCode.UNSET
+    assert "planted" not in spans.text
+
+
+def test_a_stream_without_events_is_not_read(spans: Spans) -> None:
+    with (
+        SocketServer(response(b"", 204, content_type="")) as server,
+        runs_of(spans, server) as runs,
+    ):
+        assert list(runs.get_run_stream("r1")) == []
+    assert [span.name for span in spans.all] == [OPEN]
+
+
+def test_a_stream_that_is_refused_is_not_read(spans: Spans) -> None:
+    with (
+        SocketServer(response(b'"no"', 404)) as server,
+        runs_of(spans, server) as runs,
+        pytest.raises(ApiException),
+    ):
+        runs.get_run_stream("r1")
+    assert [span.name for span in spans.all] == [OPEN]
+
+
+def test_a_stream_that_is_left_early(spans: Spans) -> None:
+    with (
+        SocketServer([HEAD, event(1), STALL]) as server,
+        runs_of(spans, server) as runs,
+        runs.get_run_stream("r1") as stream,
+    ):
+        next(stream)
+    assert told(spans.one("read")) == {"acp.stream.end": "left"}
+    assert spans.one("read").status.status_code is StatusCode.UNSET
+
+
+def test_a_stream_that_is_forgotten(spans: Spans) -> None:
+    with SocketServer([HEAD, event(1), STALL]) as server, runs_of(spans, server) as runs:
+        stream = runs.get_run_stream("r1")
+        next(stream)
+        del stream
+        gc.collect()
+        assert told(spans.one("read")) == {"acp.stream.end": "left"}
+
+
+def test_a_stream_that_another_thread_closes(spans: Spans) -> None:
+    with SocketServer([HEAD, event(1), STALL]) as server, runs_of(spans, server) as runs:
+        stream = runs.get_run_stream("r1")
+        next(stream)
+        threading.Timer(0.2, stream.close).start()
+        assert list(stream) == []
+    assert told(spans.one("read")) == {"acp.stream.end": "left"}
+
+
+@pytest.mark.parametrize("end", [CLOSE, RESET])
+def test_a_stream_that_breaks(spans: Spans, end: str) -> None:
+    with SocketServer([HEAD, event(1), 0.1, end]) as server, runs_of(spans, server) as runs:
+        stream = runs.get_run_stream("r1")
+        next(stream)
+        with pytest.raises(StreamInterrupted) as broken:
+            next(stream)
+    reading = spans.one("read")
+    cause = broken.value.__cause__
+    assert told(reading) == {"acp.stream.end": "failed", "error.type": type(cause).__name__}
+    assert reading.status.status_code is StatusCode.ERROR
+    assert reading.status.description is None and not reading.events
+
+
+def test_a_wait_for_an_event_that_is_given_up_ends_nothing(spans: Spans) -> None:
+    with (
+        SocketServer([HEAD, event(1), 0.5, event(2), chunk(b"")]) as server,
+        runs_of(spans, server) as runs,
+        runs.get_run_stream("r1") as stream,
+    ):
+        next(stream)
+        with pytest.raises(NothingYet):
+            stream._next_within(0.05)
+        assert not spans.named("read")
+        assert len(list(stream)) == 1
+    assert told(spans.one("read")) == {"acp.stream.end": "complete"}
+
+
+def test_a_response_without_preload_content_is_an_attempt_only(spans: Spans) -> None:
+    with SocketServer(WHOLE) as server, runs_of(spans, server) as runs:
+        unread = runs.get_run_stream_without_preload_content("r1")
+        unread.read()
+        unread.close()
+    assert [span.name for span in spans.all] == [OPEN]
+
+
+def test_events_of_a_run_are_read_inside_its_span_over_connections_that_break(
+    client: ApiClient, spans: Spans, server: LocalServer
+) -> None:
+    server.faults.add(Fault(path="/runs/*/stream", cut="reset", after_events=1))
+    run = AgentHandle(COUNTER_AGENT_ID, client).start({"count": 3}, streaming="custom")
+    assert len(list(run.events(timeout=30))) == 3
+    span = spans.one("invoke_agent")
+    below = spans.children(span)
+    assert below[0] == "POST /runs"
+    assert below.count(OPEN) == below.count("read stream") == 2
+    assert [told(each)["acp.stream.end"] for each in spans.named("read")] == ["failed", "complete"]
+    assert told(span)["acp.run.status"] == "success"
+
+
+def test_the_end_of_the_events_is_that_of_the_span(client: ApiClient, spans: Spans) -> None:
+    run = AgentHandle(COUNTER_AGENT_ID, client).start({"count": 2}, streaming="custom")
+    with run.events(timeout=30) as events:
+        for _ in events:
+            pass
+    assert told(spans.one("invoke_agent"))["acp.run.status"] == "success"
+    run.result(timeout=30)
+    assert "GET /runs/{run_id}/output" in spans.children(spans.one("invoke_agent"))
+
+
+def test_events_that_are_left_early_leave_the_run_to_its_result(
+    client: ApiClient, spans: Spans
+) -> None:
+    run = AgentHandle(COUNTER_AGENT_ID, client).start({"count": 3}, streaming="custom")
+    with run.events(timeout=30) as events:
+        next(events)
+    assert told(spans.one("read")) == {"acp.stream.end": "left"}
+    assert not spans.named("invoke_agent")
+    run.result(timeout=30)
+    assert told(spans.one("invoke_agent"))["acp.run.status"] == "success"
+
+
+def test_following_a_run_of_another_process_is_a_span(client: ApiClient, spans: Spans) -> None:
+    run = AgentHandle(COUNTER_AGENT_ID, client).start({"count": 2}, streaming="custom")
+    token = run.token()
+    list(RunHandle.from_token(token, client).events(timeout=30))
+    del run
+    started, followed = spans.named("invoke_agent")
+    assert [link.context.span_id for link in followed.links] == [started.get_span_context().span_id]
+    assert "read stream" in spans.children(followed)
