@@ -70,6 +70,7 @@ class RunLink:
         last_event_id: The id of the last event that was handed out, "" if none.
         span: The run's span, None if it has none.
         traceparent: The last span of the run, also of another process, "" if none.
+        answered: The question that was answered last, None if none was.
     """
 
     # Most runs need none of these, and are made without them.
@@ -78,6 +79,7 @@ class RunLink:
     last_event_id: str = ""
     span: RunSpan | None = None
     traceparent: str = ""
+    answered: PendingInterrupt | None = None
     _descriptor: Descriptor | None = None
     _young_until: float = 0.0
     _seen: tuple[datetime, float] | None = None  # updated_at of a question, and when it was seen

@@ -353,8 +353,7 @@ class RunEvents(Iterator[RunEvent]):
             limits = patience.limit(_CONNECT), patience.limit(self._timeout) + _BEYOND
         headers = None
         if self._memory.last_id:
-            # As EventSource does: in UTF-8, each byte a character of the header.
-            headers = {"Last-Event-ID": self._memory.last_id.encode().decode("latin-1")}
+            headers = {"Last-Event-ID": self._memory.last_id}
         once = without_retries(self._link.runs)
         with in_run(self._link, waits=True):
             stream = once.get_run_stream(

@@ -137,6 +137,7 @@ def answer_run(
         seen = to._seen_at if to is not None and to._seen_at else question._seen_at
         patience.pause(seen + _WHOLE_SECOND - time.monotonic())
     _send(link, dict(body), question, patience)
+    link.answered = question
 
 
 def _send(

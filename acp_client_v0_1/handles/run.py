@@ -62,8 +62,6 @@ class RunHandle:
         ApiValueError: ``run_id`` is empty, or no segment of a path.
     """
 
-    __slots__ = ("_duplicates", "_link")
-
     def __init__(self, run_id: str, api_client: ApiClient | None = None) -> None:
         path_segment("run_id", run_id, "")
         self._link = RunLink(RunsApi(api_client), run_id)
@@ -379,7 +377,7 @@ class RunHandle:
             question = link.question(Patience(timeout or None))
             if question is None:
                 continue  # somebody has answered it meanwhile
-            if question == last:
+            if question == last and link.answered != last:
                 raise link.interrupted(question, " and was not answered before the next question")
             last = question
             yield question

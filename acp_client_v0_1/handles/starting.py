@@ -205,10 +205,11 @@ def wait_for_token(
     """
     patience = Patience(seconds, stop)
     pause = _FIRST_LOOK
+    once = without_retries(runs)
     while True:
         failure: ApiException | None = None
         try:
-            found = find_by_token(runs, client_token, agent_id, timeout=patience.limit())
+            found = find_by_token(once, client_token, agent_id, timeout=patience.limit())
             if found:
                 return found
         except ApiException as error:

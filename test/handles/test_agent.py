@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 import threading
 import time
 from typing import Any
@@ -231,3 +233,16 @@ def test_threads_share_a_handle(counter: AgentHandle) -> None:
     for thread in threads:
         thread.join()
     assert results == [{"count": 3, "of": 3}] * 16
+
+
+def test_importing_the_operations_loads_no_handles() -> None:
+    script = (
+        "import sys\n"
+        "from acp_client_v0_1 import ApiClient, Configuration, RunsApi\n"
+        "RunsApi(ApiClient(Configuration()))\n"
+        "print([name for name in sys.modules if 'handles' in name])\n"
+    )
+    outcome = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert outcome.stdout.strip() == "[]"

@@ -232,6 +232,14 @@ def test_a_gap_that_is_not_known_is_marked_and_not_raised() -> None:
         assert events.complete is None
 
 
+def test_an_id_goes_back_as_the_bytes_that_came() -> None:
+    first = [STREAMING + sse(("\u00e9 \U0001f600", {"n": 1})), CLOSE]
+    with Scripted(first, STREAMING + chunk(b"")) as scripted:
+        assert len(list(scripted.run.events())) == 1
+        heads = [r.raw_head for r in scripted.server.requests if r.path.endswith("/stream")]
+        assert "last-event-id: \u00e9 \U0001f600".encode() in heads[1].lower()
+
+
 def test_an_empty_end_after_a_cut_leaves_it_open() -> None:
     first = [STREAMING + sse(("1", {"n": 1})), CLOSE]
     with Scripted(first, STREAMING + chunk(b"")) as scripted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import threading
 import time
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from support.socket_server import SocketServer, response, serve_each
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -100,6 +102,38 @@ def test_a_question_that_is_not_answered_is_no_loop_without_end(three: AgentHand
     next(questions)
     with pytest.raises(RunInterrupted, match="was not answered before the next question"):
         next(questions)
+
+
+def test_a_server_whose_times_stand_still() -> None:
+    """The same question again, at the same time, is another one if the first was answered."""
+    asked: list[bytes] = []
+    run = json.dumps(
+        {
+            "run_id": "r",
+            "agent_id": "a",
+            "creation": {"agent_id": "a"},
+            "status": "interrupted",
+            "created_at": "2026-01-01T00:00:00.5Z",
+            "updated_at": "2026-01-01T00:00:00.5Z",
+        }
+    )
+    question = {"type": "interrupt", "interrupt": {"interrupt_type": "quiz"}}
+    result = {"type": "result", "run_id": "r", "status": "success", "result": {}}
+
+    def answer(request: Any) -> Any:
+        if request.path.partition("?")[0].endswith("/output"):
+            return response(json.dumps(result if len(asked) == 2 else question).encode())
+        if request.method == "POST":
+            asked.append(request.body)
+        return response(run.encode())
+
+    with (
+        SocketServer(handler=serve_each(answer)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        for number, each in enumerate(RunHandle("r", client).interrupts(timeout=30)):
+            each.answer({"value": number})
+    assert asked == [b'{"value":0}', b'{"value":1}']
 
 
 def test_interrupted_while_waiting_for_the_result(approval: AgentHandle) -> None:
