@@ -225,19 +225,18 @@ class AgentHandle:
             ApiValueError: An argument cannot be used; ``reuse`` needs a ``client_token``.
         """
         marked = dict(metadata or {})
-        if client_token is None:
-            client_token = marked.get(CLIENT_TOKEN_KEY) or new_client_token()
-        if client_token:
-            marked[CLIENT_TOKEN_KEY] = client_token
+        token: str = _token_of(marked) if client_token is None else client_token
+        if token:
+            marked[CLIENT_TOKEN_KEY] = token
         creation = self._creation(input, config, marked, thread_id, webhook, streaming)
         seconds = checked_seconds(timeout) or None
-        if reuse and not client_token:
+        if reuse and not token:
             raise ApiValueError("reuse needs a client_token to look for")
         if check:
             self.check(input={} if input is None else input, config=config)
         client = self.runs.api_client
         with new_run(self, thread_id) as span:
-            found = find_by_token(self.runs, client_token, self.agent_id) if reuse else []
+            found = find_by_token(self.runs, token, self.agent_id) if reuse else []
             made = found or create(self.runs, creation, timeout=seconds)
             return handle_of(made, client, started=not found, span=span)
 
@@ -289,9 +288,7 @@ class AgentHandle:
         """
         seconds = checked_seconds(timeout)
         patience_ends = None if seconds is None else time.monotonic() + seconds
-        token = client_token
-        if token is None:
-            token = (metadata or {}).get(CLIENT_TOKEN_KEY) or new_client_token()
+        token = _token_of(metadata or {}) if client_token is None else client_token
         handle: RunHandle | None = None
         try:
             handle = self.start(
@@ -432,6 +429,11 @@ class AgentHandle:
         known = self._agent
         name = "" if known is None else f" {known[1].metadata.ref.name}"
         return f"<AgentHandle{name} {self.agent_id}>"
+
+
+def _token_of(metadata: Mapping[str, Any]) -> str:
+    """Give the client token that somebody has put into a run's metadata, or a new one."""
+    return str(metadata.get(CLIENT_TOKEN_KEY) or new_client_token())
 
 
 def _lookup_error(

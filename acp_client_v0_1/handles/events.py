@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from pydantic import TypeAdapter
 from typing_extensions import Self
@@ -60,7 +60,6 @@ _REFUSES = frozenset((401, 403))  # what polling would be refused with as well
 
 
 _NAMES = frozenset(("agent_event", "message"))  # of the contract's events, and of unnamed ones
-_new_tuple = tuple.__new__  # NamedTuple's own takes twice as long
 
 
 @cache
@@ -94,6 +93,13 @@ class RunEvent(NamedTuple):
         """The result so far, or the final one; None if the event is an update."""
         data = self.data
         return data.result if isinstance(data, RunResult) else None
+
+
+# NamedTuple's own takes twice as long.
+_new_event = cast(
+    "Callable[[type[RunEvent], tuple[str, CustomRunResultUpdate, None]], RunEvent]",
+    tuple.__new__,  # pyright: ignore[reportUnknownMemberType]
+)
 
 
 class RunEvents(Iterator[RunEvent]):
@@ -286,7 +292,7 @@ class RunEvents(Iterator[RunEvent]):
         self._custom = True
         verdict = memory.take(event_id, text)
         if verdict is True:
-            return _new_tuple(RunEvent, (event_id, data, None))
+            return _new_event(RunEvent, (event_id, data, None))
         if verdict is False:
             return None
         gap = self._note_gap(verdict)

@@ -56,7 +56,7 @@ class PendingInterrupt:
         payload: The question, without its type.
         run_id: The run that asks.
         updated_at: When the run last changed, which tells two equal questions apart.
-        _seen_at: When it was first seen, by this process's clock.
+        seen_at: When it was first seen, in seconds of `time.monotonic()`; 0 after pickling.
         _link: What reaches the run.
     """
 
@@ -64,7 +64,7 @@ class PendingInterrupt:
     payload: dict[str, Any]
     run_id: str
     updated_at: datetime
-    _seen_at: float = field(default=0.0, repr=False, compare=False)
+    seen_at: float = field(default=0.0, repr=False, compare=False)
     _link: RunLink | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -134,7 +134,7 @@ def answer_run(
         raise _stale(link, asks=question)
     # A server that writes whole seconds could give the next question the time of this one.
     if not question.updated_at.microsecond:
-        seen = to._seen_at if to is not None and to._seen_at else question._seen_at
+        seen = to.seen_at if to is not None and to.seen_at else question.seen_at
         patience.pause(seen + _WHOLE_SECOND - time.monotonic())
     _send(link, dict(body), question, patience)
     link.answered = question

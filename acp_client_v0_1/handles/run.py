@@ -519,10 +519,10 @@ def handle_of(
     Returns:
         The handle of the oldest; the others are its `duplicates`.
     """
-    handle = RunHandle._of_all(runs, api_client)
-    keep_span(handle._link, span)
+    handle = RunHandle._of_all(runs, api_client)  # pyright: ignore[reportPrivateUsage]
+    keep_span(handle._link, span)  # pyright: ignore[reportPrivateUsage]
     if started:
-        handle._link.note_started()
+        handle._link.note_started()  # pyright: ignore[reportPrivateUsage]
     return handle
 
 
@@ -534,4 +534,4 @@ def cancel_quietly(handle: RunHandle, seconds: float) -> None:
         seconds: How long to try.
     """
     with contextlib.suppress(ApiException):
-        handle._link.cancel(Patience(seconds))
+        handle._link.cancel(Patience(seconds))  # pyright: ignore[reportPrivateUsage]
