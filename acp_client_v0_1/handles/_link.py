@@ -68,6 +68,7 @@ class RunLink:
         known: What a token has said of it.
         run: What the server last said of it, None if nothing yet.
         last_event_id: The id of the last event that was handed out, "" if none.
+        agent_descriptor: That of its agent, None as long as nobody asked for it.
         span: The run's span, None if it has none.
         traceparent: The last span of the run, also of another process, "" if none.
         answered: The question that was answered last, None if none was.
@@ -80,7 +81,7 @@ class RunLink:
     span: RunSpan | None = None
     traceparent: str = ""
     answered: PendingInterrupt | None = None
-    _descriptor: Descriptor | None = None
+    agent_descriptor: Descriptor | None = None
     _young_until: float = 0.0
     _seen: tuple[datetime, float] | None = None  # updated_at of a question, and when it was seen
 
@@ -129,10 +130,10 @@ class RunLink:
 
     def descriptor(self) -> AgentACPDescriptor:
         """Give the descriptor of the run's agent, which is kept for 300 seconds."""
-        if self._descriptor is None:
+        if self.agent_descriptor is None:
             agent_id = self.agent_id or self.refresh().agent_id
-            self._descriptor = Descriptor(self.runs.api_client, agent_id)
-        return self._descriptor.get()
+            self.agent_descriptor = Descriptor(self.runs.api_client, agent_id)
+        return self.agent_descriptor.get()
 
     # Asking
 

@@ -238,7 +238,9 @@ class AgentHandle:
         with new_run(self, thread_id) as span:
             found = find_by_token(self.runs, token, self.agent_id) if reuse else []
             made = found or create(self.runs, creation, timeout=seconds)
-            return handle_of(made, client, started=not found, span=span)
+            return handle_of(
+                made, client, started=not found, span=span, descriptor=self._descriptor
+            )
 
     def run(
         self,
@@ -424,6 +426,10 @@ class AgentHandle:
                 handle = handle_of(found, self.runs.api_client) if found else None
         if handle is not None:
             cancel_quietly(handle, _CANCEL)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The time at which it was read means nothing to another process.
+        return {**self.__dict__, "_agent": None}
 
     def __repr__(self) -> str:
         known = self._agent

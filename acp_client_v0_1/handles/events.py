@@ -219,8 +219,9 @@ class RunEvents(Iterator[RunEvent]):
                 if patience is not None and patience.deadline.expired and not self._over:
                     raise self._too_late(patience, "no event came") from None
             except ApiValueError:
-                if not self._closing.is_set():
-                    raise  # else `close` was quicker than the first look at the stream
+                if stream is None or not stream.closed:
+                    raise
+                self._stream = None  # by `close`, or by Ctrl-C in the last call
             except StreamGap:
                 raise  # by `_decode`; the stream goes on
             except EventTooLarge:
@@ -401,9 +402,9 @@ class RunEvents(Iterator[RunEvent]):
 
     def _decide(self, patience: Patience, *, streams: bool) -> None:
         """Ask the run how to go on after a stream that ended, or that was not to be had."""
-        status = self._link.look(patience).status
         if self._closing.is_set():
             return
+        status = self._link.look(patience).status
         if status in FINAL:
             self._finish(status, patience)
         elif status == RunStatus.INTERRUPTED:

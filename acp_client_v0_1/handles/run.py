@@ -41,6 +41,7 @@ from acp_client_v0_1.models.run_status import RunStatus
 if TYPE_CHECKING:
     from acp_client_v0_1._http.observer import RunSpan
     from acp_client_v0_1.api_client import ApiClient
+    from acp_client_v0_1.handles.schemas import Descriptor
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
     from acp_client_v0_1.models.run import Run
     from acp_client_v0_1.models.run_output import RunOutput
@@ -506,7 +507,12 @@ class RunHandle:
 
 
 def handle_of(
-    runs: list[Run], api_client: ApiClient, *, started: bool = False, span: RunSpan | None = None
+    runs: list[Run],
+    api_client: ApiClient,
+    *,
+    started: bool = False,
+    span: RunSpan | None = None,
+    descriptor: Descriptor | None = None,
 ) -> RunHandle:
     """Make a handle of the runs that one create has made.
 
@@ -515,12 +521,14 @@ def handle_of(
         api_client: What sends the requests.
         started: They were created just now, so that a 404 may come from a read replica.
         span: The span of the run, None for none.
+        descriptor: That of its agent, to be shared; None if it is to be read.
 
     Returns:
         The handle of the oldest; the others are its `duplicates`.
     """
     handle = RunHandle._of_all(runs, api_client)  # pyright: ignore[reportPrivateUsage]
     keep_span(handle._link, span)  # pyright: ignore[reportPrivateUsage]
+    handle._link.agent_descriptor = descriptor  # pyright: ignore[reportPrivateUsage]
     if started:
         handle._link.note_started()  # pyright: ignore[reportPrivateUsage]
     return handle

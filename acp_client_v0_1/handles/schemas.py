@@ -43,6 +43,10 @@ class Descriptor:
         self._agent_id = agent_id
         self._known: tuple[float, AgentACPDescriptor] | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The time at which it was read means nothing to another process.
+        return Descriptor, (self._agents.api_client, self._agent_id)
+
     def get(self) -> AgentACPDescriptor:
         """Give the descriptor.
 

@@ -532,6 +532,24 @@ def test_close_from_another_thread(server: LocalServer, counter: AgentHandle, wh
     assert list(events) == []
 
 
+def test_ctrl_c_while_waiting_and_then_on(
+    counter: AgentHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = counter.start({"count": 3, "interval": 0.3}, streaming="custom")
+    events = run.events()
+    assert next(events).id == "1"
+    with monkeypatch.context() as patch:
+
+        def interrupted(*args: object, **kwargs: object) -> bytes:
+            raise KeyboardInterrupt
+
+        patch.setattr(type(events._stream._response), "read_available", interrupted)  # type: ignore[union-attr]
+        with pytest.raises(KeyboardInterrupt):
+            next(events)
+    assert numbers(events) == [2, 3]
+    assert events.complete is True
+
+
 def test_leaving_early_frees_the_connection(server: LocalServer, counter: AgentHandle) -> None:
     run = counter.start({"count": 2, "interval": 60}, streaming="custom")
     with run.events() as events:

@@ -85,6 +85,18 @@ def test_a_question_is_what_the_agent_asks(server: LocalServer, client: ApiClien
     assert server.requests == ()
 
 
+def test_the_runs_of_an_agent_share_its_descriptor(
+    server: LocalServer, approval: AgentHandle, counts: Any
+) -> None:
+    questions = [next(approval.start().interrupts(timeout=30)) for _ in range(3)]
+    schemas = [question.schema for question in questions]
+    assert schemas[0] is not None
+    assert counts.of("GET", "/descriptor") == 1
+    again = pickle.loads(pickle.dumps(approval))  # whose clock may be another
+    assert next(again.start().interrupts(timeout=30)).schema == schemas[0]
+    assert counts.of("GET", "/descriptor") == 2
+
+
 def test_a_question_without_schema(three: AgentHandle) -> None:
     assert next(three.start().interrupts()).schema is None
 
