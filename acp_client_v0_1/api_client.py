@@ -24,8 +24,7 @@ from acp_client_v0_1 import streaming
 from acp_client_v0_1._deadline import RequestTimeout, resolve_timeout
 from acp_client_v0_1._decoding import check_event_stream, decode, status_error
 from acp_client_v0_1._dropin.client import DropInClient, RequestSerialized
-from acp_client_v0_1._http.auth import RequestAuth
-from acp_client_v0_1._http.headers import merge_headers
+from acp_client_v0_1._http.headers import RequestAuth, merge_headers
 from acp_client_v0_1._operation import Operation
 from acp_client_v0_1._version import __version__
 from acp_client_v0_1.api_response import ApiResponse

@@ -26,8 +26,7 @@ from acp_client_v0_1._dropin.conversions import (
     to_pairs,
     to_query,
 )
-from acp_client_v0_1._http.auth import RequestAuth
-from acp_client_v0_1._http.headers import merge_headers, plain_text
+from acp_client_v0_1._http.headers import RequestAuth, merge_headers, plain_text
 from acp_client_v0_1._operation import path_segment
 from acp_client_v0_1._schema import Conversions
 from acp_client_v0_1.api_response import ApiResponse

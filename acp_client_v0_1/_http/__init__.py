@@ -1,13 +1,12 @@
-"""The parts of `rest`: what happens between a prepared request and the bytes of its response.
+"""The parts of `rest`: from a prepared request to the bytes of its response.
 
 ``urls``       one strict parser for hosts, URLs and the targets of redirects
-``headers``    the headers of a request: merged, checked
-``auth``       what a call's own credentials become
+``headers``    the headers of a request: merged, checked; the credentials of one call
 ``call``       one call: its request, and where a redirect leads it
 ``retry``      whether to send again, and when
 ``errors``     what went wrong becomes an error of the tree
-``attempt``    the limits of one attempt, and what it holds meanwhile
-``slots``      how many may do something at once
+``attempt``    the limits of one attempt, what it holds meanwhile, how to interrupt it
+``slots``      a bounded number of threads or calls at once
 ``dial``       a name and a port become a connected socket, in time
 ``proxies``    which proxy leads to an origin
 ``tls``        the TLS context that a configuration asks for; TLS in TLS
@@ -16,5 +15,6 @@
 ``parse``      the head of a response, and where its body ends
 ``coding``     content codings, undone a bounded piece at a time
 ``incoming``   a response as a connection brings it
-``response``   a response, and its body as it arrives
+``response``   a response as callers see it, and its body as it arrives
+``observer``   what telemetry sees of a client
 """

@@ -1,8 +1,11 @@
-"""One attempt of a call: what bounds its waits, and what it holds meanwhile.
+"""One attempt of a call: what bounds its waits, what it holds meanwhile, how it is interrupted.
 
-Invariants: a socket never gets a timeout of 0, which would mean "do not wait": where nothing
-remains, that is a `TimeoutError`. Whatever ends the attempt, its slot is free afterwards; an error
-closes its connection as well.
+A call that waits for its response can only be woken through its socket. So a thread whose calls
+others may interrupt says so (`Interruptible`), and each attempt of its calls registers there.
+
+Invariants: a socket never gets a timeout of 0, which would mean "do not wait": if no time remains,
+that is a `TimeoutError`. Whatever ends the attempt, its slot is free afterwards; an error closes
+its connection as well.
 """
 
 from __future__ import annotations
@@ -10,26 +13,51 @@ from __future__ import annotations
 import socket
 import threading
 import weakref
-from typing import TYPE_CHECKING
+from types import TracebackType
+
+from typing_extensions import Self
+from urllib3.connection import HTTPConnection
 
 from acp_client_v0_1._deadline import Deadline, Timeout
 from acp_client_v0_1._http.slots import Slot, Slots
+from acp_client_v0_1._http.tls import shut_down
 
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    from acp_client_v0_1._http.connection import Connection
-    from acp_client_v0_1._http.interrupt import Interruptible
-
-__all__ = ["Attempt", "set_limit", "watching"]
+__all__ = ["Attempt", "Interruptible", "set_limit"]
 
 
-class _Watching(threading.local):
+class _Thread(threading.local):
     calls: Interruptible | None = None
 
 
-watching = _Watching()
-"""Who wants to know of the attempts that a thread makes."""
+_this_thread = _Thread()
+
+
+class Interruptible:
+    """The calls of one thread, in a ``with`` of that thread.
+
+    Attributes:
+        attempt: The last attempt of these calls; it has a connection as long as it lasts.
+    """
+
+    def __init__(self) -> None:
+        self.attempt: Attempt | None = None
+
+    def interrupt(self) -> None:
+        """Let the call under way fail, as if its server had closed the connection.
+
+        A call that is still connecting goes on, within its timeout for that. At the very end of a
+        call, the connection may be idle already, or that of another call, which fails instead.
+        """
+        connection = None if self.attempt is None else self.attempt.connection
+        if connection is not None and connection.sock is not None:
+            shut_down(connection.sock)
+
+    def __enter__(self) -> Self:
+        _this_thread.calls = self
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        _this_thread.calls = None
 
 
 class Attempt:
@@ -49,18 +77,6 @@ class Attempt:
         slots: Where its slot is from.
     """
 
-    __slots__ = (
-        "connected",
-        "connection",
-        "deadline",
-        "fresh",
-        "patience",
-        "sent",
-        "slot",
-        "slots",
-        "timeout",
-    )
-
     def __init__(self, deadline: Deadline, timeout: Timeout, fresh: bool = False) -> None:
         self.deadline = deadline
         self.timeout = timeout
@@ -68,24 +84,20 @@ class Attempt:
         self.connected = False
         self.sent = False
         self.patience: float | None = None
-        self.connection: Connection | None = None
+        self.connection: HTTPConnection | None = None
         self.slot: Slot | None = None
         self.slots: Slots | None = None
 
     def limit(self, sock: socket.socket) -> None:
-        """Set how long the next wait for a socket may take.
-
-        Raises:
-            TimeoutError: Nothing remains.
-        """
+        """Set how long the next wait for a socket may take; `TimeoutError` if no time remains."""
         seconds = self.deadline.bound(self.timeout.read)
         if self.patience is not None and (seconds is None or seconds > self.patience):
             seconds = self.patience
         set_limit(sock, seconds)
 
-    def __enter__(self) -> Attempt:
-        if watching.calls is not None:
-            watching.calls.attempt = self
+    def __enter__(self) -> Self:
+        if _this_thread.calls is not None:
+            _this_thread.calls.attempt = self
         return self
 
     def __exit__(
@@ -94,7 +106,7 @@ class Attempt:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # The frames of a traceback may keep this object, but shall not keep what it holds.
+        # The frames of a traceback may keep this object, but must not keep what it holds.
         try:
             if kind is not None and self.connection is not None:
                 self.connection.close()
@@ -107,11 +119,7 @@ class Attempt:
 
 
 def set_limit(sock: socket.socket, seconds: float | None) -> None:
-    """Set a socket's timeout, in seconds; None for no limit.
-
-    Raises:
-        TimeoutError: Nothing remains.
-    """
+    """Set a socket's timeout, None for no limit; `TimeoutError` if no time remains."""
     if seconds is not None and seconds <= 0:
         raise TimeoutError("the deadline has passed")
     if seconds != sock.gettimeout():  # setting it is a system call

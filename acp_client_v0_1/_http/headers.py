@@ -1,36 +1,33 @@
-"""The headers of a request: merged without regard to case, and checked before anything is sent.
+"""The headers of a request, and the credentials of one call, which may become one of them.
 
-Numbers and booleans are written as text. A value that has no obvious form in a header (None, bytes,
-a list) is refused.
+Headers are merged without regard to case, and checked before anything is sent. Numbers and booleans
+are written as text. A value that has no obvious form in a header (None, bytes, a list) is refused.
+
+Invariant: no error and no repr shows the value of a header or credential.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
-__all__ = ["TOKEN", "checked_headers", "merge_headers", "plain_text"]
+__all__ = ["TOKEN", "RequestAuth", "checked_headers", "merge_headers", "plain_text"]
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _MOST_BITS = 1024  # of an integer; Python refuses to write much larger ones
 _FORBIDDEN = re.compile(r"[\r\n\0]")  # RFC 9110, section 5.5
-
-
+_PLACES = ("header", "cookie", "query")
+# Characters of a cookie's value that are not encoded; space, comma, semicolon and others are.
+_SAFE_IN_COOKIE = "!#$%&'()*+-./:<=>?@[]^_`{|}~"
 # They frame the message or belong to one connection (RFC 9110, 7.6.1; RFC 9112, 6).
-_OF_THE_TRANSPORT = frozenset(
-    (
-        "connection",
-        "content-length",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    )
+_OF_THE_TRANSPORT = (
+    *("connection", "content-length", "keep-alive", "proxy-connection"),
+    *("te", "trailer", "transfer-encoding", "upgrade"),
 )
 
 
@@ -52,7 +49,7 @@ def checked_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
 
     Raises:
         ApiTypeError: A value is neither a str nor a number.
-        ApiValueError: A name or value cannot be part of a request, or is the transport's own.
+        ApiValueError: A name or value cannot be part of a request, or the transport sets it.
     """
     checked = dict(headers)
     for name, value in headers.items():
@@ -69,7 +66,7 @@ def checked_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
             checked[name] = value = _utf8(name, value)
         if _FORBIDDEN.search(value):
             raise ApiValueError(f"header {name!r} must not contain CR, LF or NUL")
-        if not _is_latin(value):
+        if any(ord(character) > 255 for character in value):
             raise ApiValueError(f"header {name!r} must be encodable as ISO-8859-1")
     return checked
 
@@ -77,12 +74,8 @@ def checked_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
 def plain_text(value: object, name: str) -> str:
     """Write a str, a number or a bool as text, a bool as JSON has it.
 
-    Args:
-        value: The value.
-        name: Its name in an error, which does not show the value.
-
     Raises:
-        ApiTypeError: It is something else.
+        ApiTypeError: It is something else; the error shows ``name`` and not the value.
         ApiValueError: It is an integer of hundreds of digits.
     """
     if isinstance(value, str):
@@ -106,5 +99,66 @@ def _utf8(name: str, value: str) -> str:
         raise ApiValueError(f"header {name!r} must be valid Unicode") from None
 
 
-def _is_latin(value: str) -> bool:
-    return all(ord(character) < 256 for character in value)
+@dataclass(frozen=True, slots=True)
+class RequestAuth:
+    """The credentials of one call, ``_request_auth``: a header, a cookie or a query parameter."""
+
+    place: str
+    key: str
+    value: str = field(repr=False)
+
+    @classmethod
+    def of(cls, auth: Mapping[str, Any]) -> RequestAuth:
+        """Check ``{"in": "header" | "cookie" | "query", "key": name, "value": value}``.
+
+        Raises:
+            ApiTypeError: It is not a mapping, or its key or value is neither a str nor a number.
+            ApiValueError: It lacks a key, or cannot be part of a request.
+        """
+        given: object = auth
+        if not isinstance(given, Mapping):
+            raise ApiTypeError(f"_request_auth must be a dict, not {type(given).__name__}")
+        try:
+            place, key, value = auth["in"], auth["key"], auth["value"]
+        except KeyError as error:
+            raise ApiValueError(f"_request_auth lacks the key {error}") from error
+        if place not in _PLACES:
+            raise ApiValueError(f"_request_auth['in'] must be one of {_PLACES}, not {place!r}")
+        key = plain_text(key, "_request_auth['key']")
+        if place == "cookie" and not TOKEN.fullmatch(key):  # RFC 6265, section 4.1.1
+            raise ApiValueError(f"_request_auth: {key!r} is not the name of a cookie")
+        return cls(place, key, plain_text(value, "_request_auth['value']"))
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The header to send; empty for a cookie or a parameter of the query."""
+        return {self.key: self.value} if self.place == "header" else {}
+
+    @property
+    def query(self) -> str:
+        """The parameter of the query to send, percent-encoded; "" for a header or a cookie.
+
+        Raises:
+            ApiValueError: It is not valid Unicode.
+        """
+        return f"{_quoted(self.key)}={_quoted(self.value)}" if self.place == "query" else ""
+
+    def add_cookie(self, headers: dict[str, str]) -> None:
+        """Add it to the ``Cookie`` of a request's headers, if it is a cookie.
+
+        Raises:
+            ApiValueError: It is not valid Unicode.
+        """
+        if self.place != "cookie":
+            return
+        name = next((name for name in headers if name.lower() == "cookie"), "Cookie")
+        others = headers.get(name)
+        cookie = f"{self.key}={_quoted(self.value, _SAFE_IN_COOKIE)}"
+        headers[name] = f"{others}; {cookie}" if others else cookie
+
+
+def _quoted(text: str, safe: str = "/") -> str:
+    try:
+        return quote(text, safe=safe)
+    except UnicodeEncodeError:  # which would repeat the value
+        raise ApiValueError("_request_auth must be valid Unicode") from None

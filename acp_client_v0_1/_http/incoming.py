@@ -12,11 +12,9 @@ have come, not for those that a length promises.
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import io
 import os
-import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -25,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1._http.attempt import Attempt
 from acp_client_v0_1._http.parse import Head, HeadParser, framing_of
-from acp_client_v0_1._http.tls import innermost
+from acp_client_v0_1._http.tls import shut_down
 
 if TYPE_CHECKING:
     from acp_client_v0_1._http.connection import Connection
@@ -210,9 +208,7 @@ class Incoming:
     def abort(self) -> None:
         """Wake a read of another thread, which then fails; the connection is lost."""
         if os.getpid() == self._pid and self._fate.setdefault(None, "aborted") == "aborted":
-            with contextlib.suppress(OSError, TypeError):
-                # ssl's own method would disturb a reader.
-                socket.socket.shutdown(innermost(self._sock), socket.SHUT_RDWR)
+            shut_down(self._sock)
 
     def close(self) -> None:
         """Close the connection, unless the body is complete.

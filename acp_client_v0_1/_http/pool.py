@@ -220,7 +220,12 @@ class Pools:
             foreign: Reached by a cross-origin redirect.
         """
         configuration = self._configuration
-        proxy = proxy_for(configuration, origin)
+        proxy = proxy_for(
+            origin,
+            configuration.proxy,
+            configuration.no_proxy,
+            configuration.proxy_headers,
+        )
         if proxy is not None and proxy.is_socks and find_spec("socks") is None:
             raise ApiValueError("a SOCKS proxy needs PySocks: pip install PySocks")
         settings: dict[str, Any] = {

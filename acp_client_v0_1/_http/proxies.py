@@ -1,11 +1,11 @@
-"""Which proxy leads to an origin, what its URL says, and what to tell it.
+"""Which proxy leads to an origin, what its URL says, and which headers it gets.
 
 Strategy: an explicit proxy comes before those of the environment (``http_proxy``, ``https_proxy``,
 ``all_proxy``). ``Configuration.no_proxy`` holds for both, ``no_proxy`` of the environment for the
-environment's own: who names a proxy in code wants it to be used.
+environment's own: a proxy that is named in code is meant to be used.
 
 Invariants: user information in the URL becomes a header for that proxy and appears nowhere else;
-errors do not repeat the URL, not even those that they were raised from.
+neither errors nor their causes repeat the URL.
 """
 
 from __future__ import annotations
@@ -14,30 +14,20 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from acp_client_v0_1._http.urls import Origin, split_url
 from acp_client_v0_1.exceptions import ApiValueError
 
-if TYPE_CHECKING:
-    from acp_client_v0_1.configuration import Configuration
-
 __all__ = ["Proxy", "parse_proxy", "proxy_for"]
 
-_PORTS = {
-    "http": 80,
-    "https": 443,
-    "socks4": 1080,
-    "socks4a": 1080,
-    "socks5": 1080,
-    "socks5h": 1080,
-}
+_SOCKS = ("socks4", "socks4a", "socks5", "socks5h")
+_PORTS = {"http": 80, "https": 443, **dict.fromkeys(_SOCKS, 1080)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Proxy:
-    """A proxy, with what only it may know."""
+    """A proxy, with its credentials and headers."""
 
     scheme: str
     host: str
@@ -55,7 +45,7 @@ class Proxy:
     @property
     def is_socks(self) -> bool:
         """True for a SOCKS proxy, False for an HTTP proxy."""
-        return self.scheme.startswith("socks")
+        return self.scheme in _SOCKS
 
 
 def parse_proxy(url: str, name: str, headers: Mapping[str, str] | None = None) -> Proxy:
@@ -63,11 +53,8 @@ def parse_proxy(url: str, name: str, headers: Mapping[str, str] | None = None) -
 
     Args:
         url: The URL.
-        name: What to call the URL in the error, which does not repeat it.
-        headers: What to tell the proxy besides.
-
-    Returns:
-        The proxy.
+        name: What to call the URL in errors, which do not repeat it.
+        headers: Headers for the proxy, besides those that the URL's user information becomes.
 
     Raises:
         ApiValueError: It cannot be used.
@@ -79,25 +66,28 @@ def parse_proxy(url: str, name: str, headers: Mapping[str, str] | None = None) -
         raise ApiValueError(f"{name} must be a URL like http://host:port; schemes are {schemes}")
     username = None if parts.username is None else unquote(parts.username)
     password = None if parts.password is None else unquote(parts.password)
-    told = dict(headers or {})
-    if username is not None and "proxy-authorization" not in {k.lower() for k in told}:
+    own = dict(headers or {})
+    if username is not None and "proxy-authorization" not in {k.lower() for k in own}:
         pair = f"{username}:{password or ''}".encode()
-        told["Proxy-Authorization"] = "Basic " + base64.b64encode(pair).decode("ascii")
-    return Proxy(parts.scheme, host, port or _PORTS[parts.scheme], told, username, password)
+        own["Proxy-Authorization"] = "Basic " + base64.b64encode(pair).decode("ascii")
+    return Proxy(parts.scheme, host, port or _PORTS[parts.scheme], own, username, password)
 
 
-def proxy_for(configuration: Configuration, origin: Origin) -> Proxy | None:
+def proxy_for(
+    origin: Origin, proxy: str | None, no_proxy: str | None, headers: Mapping[str, str]
+) -> Proxy | None:
     """Find the proxy for an origin, None for a direct connection.
+
+    The last three arguments are the settings of these names; see `Configuration`.
 
     Raises:
         ApiValueError: The proxy's URL cannot be used.
     """
-    headers = configuration.proxy_headers or {}
-    if configuration.no_proxy is not None and _excludes(configuration.no_proxy, origin):
+    if no_proxy is not None and _excludes(no_proxy, origin):
         return None
-    if configuration.proxy is not None:
-        return parse_proxy(configuration.proxy, "proxy", headers) if configuration.proxy else None
-    url = _from_environment(origin, configuration.no_proxy is None)
+    if proxy is not None:
+        return parse_proxy(proxy, "proxy", headers) if proxy else None
+    url = _from_environment(origin, no_proxy is None)
     return parse_proxy(url, f"{origin.scheme}_proxy", headers) if url else None
 
 

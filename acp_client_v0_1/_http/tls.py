@@ -24,7 +24,7 @@ from acp_client_v0_1.exceptions import ApiValueError
 if TYPE_CHECKING:
     from acp_client_v0_1.configuration import Configuration
 
-__all__ = ["OuterSocket", "check_identity", "decrypted", "innermost", "tls_context"]
+__all__ = ["OuterSocket", "check_identity", "decrypted", "shut_down", "tls_context"]
 
 
 def check_identity(configuration: Configuration) -> None:
@@ -130,11 +130,13 @@ class OuterSocket:
         return getattr(self.socket, name)
 
 
-def innermost(sock: Any) -> Any:
-    """Give the socket that the operating system knows, from within all layers of TLS."""
+def shut_down(sock: Any) -> None:
+    """End a connection, so that a thread that reads it wakes; it may be closed already."""
     while hasattr(sock, "socket"):
-        sock = sock.socket
-    return sock
+        sock = sock.socket  # down to that of the operating system, below all layers of TLS
+    with contextlib.suppress(OSError, TypeError):
+        # ssl's own method would disturb a reader.
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 def decrypted(sock: Any) -> int:

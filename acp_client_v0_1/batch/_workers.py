@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from acp_client_v0_1._http.interrupt import Interruptible
+from acp_client_v0_1._http.attempt import Interruptible
 from acp_client_v0_1._http.retry import RETRY_AFTER_MAX, retry_after
 from acp_client_v0_1.batch._tasks import BATCH_KEY, MOST_POSTS, Plan, Recorder, Task
 from acp_client_v0_1.exceptions import (

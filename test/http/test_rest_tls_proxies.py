@@ -288,14 +288,13 @@ def test_a_key_without_its_certificate_is_refused():
 )
 def test_exceptions_from_the_proxy(monkeypatch, no_proxy, host, direct):
     origin = Origin("http", host, 8000)
-    explicit = Configuration(proxy="http://proxy:3128", no_proxy=no_proxy)
-    assert (proxy_for(explicit, origin) is None) is direct
+    assert (proxy_for(origin, "http://proxy:3128", no_proxy, {}) is None) is direct
     monkeypatch.setenv("http_proxy", "http://proxy:3128")
-    assert (proxy_for(Configuration(no_proxy=no_proxy), origin) is None) is direct
+    assert (proxy_for(origin, None, no_proxy, {}) is None) is direct
     monkeypatch.setenv("no_proxy", no_proxy)
-    assert (proxy_for(Configuration(), origin) is None) is direct
-    assert proxy_for(Configuration(proxy="http://proxy:3128"), origin).host == "proxy"
-    assert proxy_for(Configuration(no_proxy=""), origin).host == "proxy"
+    assert (proxy_for(origin, None, None, {}) is None) is direct
+    assert proxy_for(origin, "http://proxy:3128", None, {}).host == "proxy"
+    assert proxy_for(origin, None, "", {}).host == "proxy"
 
 
 def test_the_end_of_tls_is_needed_whatever_the_versions_of_python_say(certificates, monkeypatch):
