@@ -183,13 +183,17 @@ class RESTClientObject:
         """Make attempts until one counts."""
         began = time.monotonic()
         attempts = Attempts(policy)
+        observer = self.observer
         hops = 0
         while True:
             number = attempts.retries + 1
             started = time.monotonic()
             status = None
             try:
-                response = self._observed(call, attempts.retries + hops)
+                if observer is None:
+                    response = self._attempt(call)
+                else:
+                    response = observer.attempt(call, attempts.retries + hops, self._attempt)
             except TransportException as failure:
                 took = time.monotonic() - started
                 outcome = f"failed: {one_line(failure.reason)}"
@@ -232,12 +236,6 @@ class RESTClientObject:
             failure.reason = (
                 f"{failure.reason}; no host was set (Configuration(host=…) or ACP_HOST)"
             )
-
-    def _observed(self, call: Call, resends: int) -> RESTResponse:
-        observer = self.observer
-        if observer is None:
-            return self._attempt(call)
-        return observer.attempt(call, resends, self._attempt)
 
     def _attempt(self, call: Call) -> RESTResponse:
         """Send the request once."""

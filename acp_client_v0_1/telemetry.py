@@ -12,7 +12,7 @@ semantic conventions for HTTP clients (stable) and for GenAI agents (in developm
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -26,17 +26,12 @@ from acp_client_v0_1.models.run_error import RunError
 from acp_client_v0_1.models.run_interrupt import RunInterrupt
 from acp_client_v0_1.models.run_output import RunOutput
 
-try:
-    from opentelemetry import propagate, trace
-    from opentelemetry.trace import Link, Span, SpanKind, StatusCode, Tracer
-    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-except ImportError:
-    _installed = False
-else:
-    _installed = True
+_installed = True
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import TracerProvider
+    from opentelemetry import propagate, trace
+    from opentelemetry.trace import Link, Span, SpanKind, StatusCode, Tracer, TracerProvider
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     from acp_client_v0_1._http.call import Call
     from acp_client_v0_1._http.response import RESTResponse
@@ -44,6 +39,13 @@ if TYPE_CHECKING:
     from acp_client_v0_1.configuration import Configuration
     from acp_client_v0_1.models.agent import Agent
     from acp_client_v0_1.streaming.event_stream import StreamedResponse
+else:
+    try:
+        from opentelemetry import propagate, trace
+        from opentelemetry.trace import Link, SpanKind, StatusCode
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+    except ImportError:
+        _installed = False
 
 __all__ = ["instrument"]
 
@@ -200,7 +202,7 @@ class _RunSpan:
         self.traceparent = carrier.get("traceparent", "")
 
     @contextmanager
-    def active(self) -> Iterator[None]:
+    def active(self) -> Generator[None]:
         try:
             with _current(self._span):
                 yield

@@ -25,16 +25,20 @@ INTERPRETERS = ("python3.10", "python3.11", "python3.12", "python3.13", "python3
 # Tests that read files of the checkout's package, which the copy lacks.
 CHECKOUT_TESTS = ("test/project/test_border.py",)
 
-# Marks the dependencies of the extra in the metadata.
-_TESTING = 'extra == "testing"'
+# Mark the dependencies of the extras in the metadata.
+_EXTRAS = ('extra == "testing"', 'extra == "telemetry"')
 
 
 def bounded_requirements() -> list[str]:
-    """The requirements of the package and of its extra `testing`, from pyproject.toml."""
+    """The requirements of the package and of its extras `testing` and `telemetry`."""
     declared = requires("acp-client-v0-1") or []
     plain = [line for line in declared if ";" not in line]
-    testing = [line.partition(";")[0].strip() for line in declared if _TESTING in line]
-    return plain + testing
+    extras = [
+        line.partition(";")[0].strip()
+        for line in declared
+        if any(extra in line for extra in _EXTRAS)
+    ]
+    return plain + extras
 
 
 def run_suite(wheel: Path, interpreter: str, versions: str, work: Path) -> None:

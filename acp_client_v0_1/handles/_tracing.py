@@ -6,7 +6,7 @@ Invariant: without an observer, none of this does more than look for one.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -50,12 +50,13 @@ def new_run(
     observer = _observer_of(agent.runs)
     if observer is None:
         return _NOTHING
-    known = None if agent._agent is None else agent._agent[1]
-    return _creating(observer.run(agent.agent_id, thread_id or "", agent=known))
+    known = agent._agent  # pyright: ignore[reportPrivateUsage]
+    about = None if known is None else known[1]
+    return _creating(observer.run(agent.agent_id, thread_id or "", agent=about))
 
 
 @contextmanager
-def _creating(span: RunSpan) -> Iterator[RunSpan]:
+def _creating(span: RunSpan) -> Generator[RunSpan]:
     with span.active():
         try:
             yield span
@@ -111,7 +112,7 @@ def awaited(
 
     @functools.wraps(method)
     def wait(self: H, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        link = self._link
+        link = self._link  # pyright: ignore[reportPrivateUsage]
         if _observer_of(link.runs) is None:
             return method(self, *args, **kwargs)
         with in_run(link, waits=True):

@@ -11,11 +11,19 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import urllib3
 
-from acp_client_v0_1 import ApiClient, Configuration, RunCreate, RunsApi, RunSearchRequest
+from acp_client_v0_1 import (
+    ApiClient,
+    Configuration,
+    RunCreate,
+    RunsApi,
+    RunSearchRequest,
+    instrument,
+)
 
 from .. import peers
 from ..measure import BY_HAND, OURS, STOCK, Budget, Contestants, Job, Work, over
@@ -186,6 +194,23 @@ def threads(count: int) -> Iterator[Contestants]:
         yield {name: shared(job) for name, job in jobs.items()}
 
 
+@contextmanager
+def telemetry(count: int) -> Iterator[Contestants]:
+    """One run, by its id, with and without spans."""
+    with serving({f"/runs/{RUN_ID}": json_answer(RUN_JSON)}) as host, clients(host) as each:
+        jobs: Contestants = {OURS: lambda: each.ours.get_run(RUN_ID)}
+        if (found := peers.find("opentelemetry.sdk.trace", "opentelemetry.trace")) is not None:
+            sdk, api = found
+            for name, provider in (
+                ("with instrument(), spans recorded", sdk.TracerProvider()),
+                ("with instrument(), no provider", api.NoOpTracerProvider()),
+            ):
+                client = ApiClient(each.ours.api_client.configuration)
+                instrument(client, provider)
+                jobs[name] = partial(RunsApi(client).get_run, RUN_ID)
+        yield times(count, jobs)
+
+
 def call_work(
     name: str,
     title: str,
@@ -209,6 +234,7 @@ def call_work(
 
 WORKS = [
     call_work("get_run", "get_run", 200, 40, lambda: get_run(200), 1.0),
+    call_work("telemetry", "get_run, its spans", 200, 20, lambda: telemetry(200)),
     call_work("create_run", "create_run", 200, 20, lambda: create_run(200)),
     call_work("search_10", "search_runs, 10 runs", 100, 20, lambda: search_runs(10, 100)),
     call_work(

@@ -1,0 +1,132 @@
+"""What telemetry costs who does not use it, and what is said where its package is missing."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.examples import RUN
+from support.socket_server import SocketServer, response
+from support.spans import Spans
+
+from acp_client_v0_1 import ApiClient, ApiTypeError, Configuration, RunsApi, instrument, telemetry
+from acp_client_v0_1.testing import LocalServer
+
+UNUSED = """
+import sys
+from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, RunHandle
+with ApiClient(Configuration(host=sys.argv[1])) as client:
+    agent = AgentHandle.find("counter", api_client=client)
+    run = agent.start({"count": 2}, streaming="custom")
+    assert len(list(run.events(timeout=30))) == 2
+    assert RunHandle.from_token(run.token(), client).result(timeout=30)
+    assert len(list(agent.map([{"count": 1}] * 3, timeout=30))) == 3
+names = ("opentelemetry", "acp_client_v0_1.telemetry", "acp_client_v0_1._http.observer")
+print([name for name in sys.modules if name.startswith(names)])
+"""
+
+MISSING = """
+import sys
+sys.modules["opentelemetry"] = None
+from acp_client_v0_1 import *
+with ApiClient(Configuration(host="http://localhost:1")) as client:
+    try:
+        instrument(client)
+    except ValueError as error:
+        print(type(error).__name__, error)
+"""
+
+
+def script(source: str, *arguments: str) -> str:
+    command = [sys.executable, "-c", source, *arguments]
+    outcome = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert outcome.returncode == 0, outcome.stderr
+    return outcome.stdout.strip()
+
+
+def test_nothing_is_imported_by_a_client_that_is_not_instrumented(server: LocalServer) -> None:
+    assert script(UNUSED, server.url) == "[]"
+
+
+def test_without_the_package_the_error_names_the_extra() -> None:
+    assert script(MISSING) == (
+        "ApiValueError instrument() needs the package opentelemetry-api: "
+        "pip install 'acp-client-v0-1[telemetry]'"
+    )
+
+
+def files_of(job: Callable[[], object]) -> list[str]:
+    """The files of the functions that a job calls, one for each call."""
+    called: list[str] = []
+
+    def notice(frame: object, event: str, argument: object) -> None:
+        if event == "call":
+            called.append(Path(frame.f_code.co_filename).name)  # type: ignore[attr-defined]
+
+    sys.setprofile(notice)
+    try:
+        job()
+    finally:
+        sys.setprofile(None)
+    return called
+
+
+def test_a_call_that_is_not_observed_calls_no_function_more(spans: Spans) -> None:
+    with (
+        SocketServer(response(json.dumps(RUN).encode())) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        runs = RunsApi(client)
+        runs.get_run("r1")
+        without = files_of(lambda: runs.get_run("r1"))
+        instrument(client, spans.provider)
+        runs.get_run("r1")
+        observed = files_of(lambda: runs.get_run("r1"))
+    assert "telemetry.py" in observed and "rest.py" in without
+    assert not {"telemetry.py", "observer.py", "_tracing.py"} & set(without)
+    # The seam itself is no call: what rest.py calls is the same with an observer.
+    assert without.count("rest.py") == observed.count("rest.py")
+
+
+def test_views_share_the_observer_and_copies_by_pickle_do_not(
+    client: ApiClient, spans: Spans
+) -> None:
+    view = client._with_retries(0)
+    RunsApi(view).search_runs({})
+    RunsApi(copy.copy(client)).search_runs({})
+    assert len(spans.all) == 2
+    with pickle.loads(pickle.dumps(client)) as other:
+        RunsApi(other).search_runs({})
+    assert len(spans.all) == 2
+
+
+def test_a_view_that_was_made_before_is_observed_as_well(server: LocalServer, spans: Spans) -> None:
+    with ApiClient(Configuration(host=server.url)) as client:
+        view = RunsApi(client._with_retries(0))
+        instrument(client, spans.provider)
+        view.search_runs({})
+    assert len(spans.all) == 1
+
+
+def test_what_is_no_client_is_refused() -> None:
+    with pytest.raises(ApiTypeError, match="api_client must be an ApiClient, not Configuration"):
+        instrument(Configuration())  # type: ignore[arg-type]
+
+
+def test_each_attribute_is_named_once_in_one_file() -> None:
+    source = Path(telemetry.__file__).read_text("utf-8")
+    names = [
+        value for name, value in vars(telemetry).items() if name.isupper() and "." in str(value)
+    ]
+    assert len(names) >= 17
+    for name in names:
+        assert source.count(f'"{name}"') == 1
+    for path in Path(telemetry.__file__).parent.rglob("*.py"):
+        if path.name != "telemetry.py":
+            assert "gen_ai." not in path.read_text("utf-8"), path
