@@ -135,12 +135,12 @@ class Batch:
             item = self._deliverable()
             if item is not None:
                 self._delivered += 1
-                self._progress.tell(self.counts)
+                self._tell()
                 return item
             if self._exhausted and not self._in_flight:
                 self._finish()
                 return None
-            self._progress.tell(self.counts)
+            self._tell()
             self._take(_TICK)
 
     def _draw(self) -> None:
@@ -245,11 +245,15 @@ class Batch:
             duplicates=self._duplicates,
         )
 
+    def _tell(self) -> None:
+        if self._progress.shown:
+            self._progress.tell(self.counts)
+
     # Ending
 
     def _finish(self) -> None:
         self._duplicates = self._runners.duplicates(self._duplicates)
-        self._progress.tell(self.counts)
+        self._tell()
         self._stop()
 
     def _stop(self) -> str:

@@ -200,7 +200,7 @@ class Remote:
             The task, None if there is none in time.
         """
         try:
-            task, future = self._ended.get(timeout=timeout) if timeout else self._ended.get(False)
+            task, future = self._ended.get(bool(timeout), timeout)
         except queue.Empty:
             return None
         del self._futures[task.index]

@@ -40,6 +40,9 @@ class Progress:
     Args:
         shown: The function, True for the bar, False or None for neither.
 
+    Attributes:
+        shown: Whether anybody is told.
+
     Raises:
         ModuleNotFoundError: tqdm is not installed; the message names the extra.
     """
@@ -59,6 +62,7 @@ class Progress:
             self._bar = tqdm(unit="run", file=sys.stderr)
             shown = self._draw
         self._tell = shown or None
+        self.shown = self._tell is not None
 
     def tell(self, counts: BatchCounts) -> None:
         """Tell the counts, if they have changed."""

@@ -51,6 +51,7 @@ from acp_client_v0_1.handles.errors import (
 from acp_client_v0_1.handles.interrupts import PendingInterrupt, answer_run
 from acp_client_v0_1.handles.starting import create, find_by_token, without_retries
 from acp_client_v0_1.models.run_create import RunCreate
+from acp_client_v0_1.models.run_result import RunResult
 from acp_client_v0_1.models.run_search_request import RunSearchRequest
 from acp_client_v0_1.models.run_status import RunStatus
 
@@ -187,8 +188,10 @@ class Workers:
         Raises:
             OSError, JournalError: The journal could not be written.
         """
+        if not timeout and self._outcomes.empty():
+            return None  # quicker than an exception
         try:
-            outcome = self._outcomes.get(timeout=timeout) if timeout else self._outcomes.get(False)
+            outcome = self._outcomes.get(timeout=timeout)
         except queue.Empty:
             return None
         if isinstance(outcome, BaseException):
@@ -407,11 +410,11 @@ class Workers:
         asked = time.monotonic()
         remaining = task.deadline - asked
         window = int(min(window, max(0.0, remaining)))
-        calls = self._own.calls
+        calls, limits = self._own.calls, (_MARGIN, window + _MARGIN)
         try:
             calls.polling = True
             with in_run(_link(task), waits=True):
-                output = self._runs.get_run_output(task.run_id, window or None, window + _MARGIN)
+                output = self._runs.get_run_output(task.run_id, window or None, limits)
         except NotFoundException as error:
             link = _link(task)
             return self._pause(task, error) if link.young else self._end(task, link.gone())
@@ -465,6 +468,8 @@ class Workers:
 
     def _take(self, task: Task, output: RunOutput) -> bool:
         """Take an output: it ends the task, unless it is a question that is answered."""
+        if isinstance(output.actual_instance, RunResult):
+            return self._end(task, output.actual_instance.result)
         try:
             outcome = _link(task).outcome(output, Patience(self._plan.timeout, self._stop))
             if isinstance(outcome, PendingInterrupt):

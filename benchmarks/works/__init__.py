@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ..measure import Work
-from . import calls, codec, handles, imports, memory, parser, streams
+from . import batches, calls, codec, handles, imports, memory, parser, streams
 
 __all__ = ["WORKS"]
 
 WORKS: dict[str, Work] = {
     work.name: work
-    for module in (imports, calls, handles, codec, parser, streams, memory)
+    for module in (imports, calls, handles, codec, parser, streams, batches, memory)
     for work in module.WORKS
 }

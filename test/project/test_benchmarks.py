@@ -18,7 +18,15 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 pytestmark = pytest.mark.usefixtures("_importable")
 
 # One round of these takes long, or a process of its own that has to find the package.
-LONG = ("memory_small", "memory_large", "linear_size", "linear_events")
+LONG = (
+    "memory_small",
+    "memory_large",
+    "linear_size",
+    "linear_events",
+    "batch_instant",
+    "batch_slow",
+    "batch_million",
+)
 
 
 @pytest.fixture

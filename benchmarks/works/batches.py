@@ -1,0 +1,280 @@
+"""Batches: runs that end at once, 2,000 runs of ten seconds at a time, and a million inputs.
+
+By hand is a pool of as many threads on the bare operations: ``create_run``, then
+``get_run_output``. The server of the first two is the local ACP server, in a process of its own; a
+stand-in that makes no request takes its place for the million. What counts memory, or runs long,
+does so in a fresh process, which prints what it measured as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing.connection import Connection
+from typing import Any
+
+from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, Run, RunOutput, RunsApi
+from acp_client_v0_1.testing import AgentContext, LocalServer
+
+from ..measure import (
+    BY_HAND,
+    OURS,
+    Budget,
+    Contestants,
+    Job,
+    Samples,
+    Work,
+    cpu_seconds,
+    over,
+    returned,
+)
+from ..peak import growth_mib
+from ..samples import RUN_JSON
+
+RUNS = 2_000
+THREADS = 32
+SECONDS = 10.0
+MILLION = 1_000_000
+PART = 100_000
+
+WALL, WALL_BY_HAND = f"{OURS}: wall", f"{BY_HAND}: wall"
+REQUESTS, CONNECTIONS = "requests per run", "connections at a time"
+MEMORY, RATIO = "growth of peak memory, MiB", "the last 100,000 over the first"
+
+
+def sleeper(input: dict[str, Any], config: dict[str, Any], context: AgentContext) -> dict[str, Any]:
+    """Sleep for as long as the input says."""
+    if input["seconds"]:
+        context.sleep(input["seconds"])
+    return {"n": input["n"]}
+
+
+def serve(there: Connection) -> None:
+    """Serve the agent until the other end is closed; tell the counts to whoever asks."""
+    with LocalServer([]) as server:
+        agent_id = server.register(sleeper, name="sleeper")
+        there.send((server.url, agent_id))
+        while there.recv() == "counts":
+            there.send((len(server.requests), server.connections_accepted))
+
+
+@contextmanager
+def serving() -> Iterator[tuple[Connection, str, str]]:
+    """Serve in a process of its own; gives the way to it, the server's URL and the agent's id."""
+    here, there = multiprocessing.Pipe()
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=serve, args=(there,), daemon=True)
+    process.start()
+    try:
+        yield (here, *here.recv())
+    finally:
+        here.send("end")
+        process.join(10)
+
+
+def inputs(count: int, seconds: float) -> Iterator[dict[str, Any]]:
+    """So many inputs, one at a time."""
+    return ({"n": n, "seconds": seconds} for n in range(count))
+
+
+def by_hand(runs: RunsApi, agent_id: str, count: int) -> None:
+    """What one writes without `map`."""
+
+    def run(given: dict[str, Any]) -> Any:
+        made = runs.create_run({"agent_id": agent_id, "input": given})
+        return runs.get_run_output(made.run_id, block_timeout=30)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        for _ in pool.map(run, inputs(count, 0)):
+            pass
+
+
+def timed(job: Job, walls: dict[str, float], name: str) -> Callable[[], float]:
+    """A job that gives its CPU seconds, and leaves its wall seconds for another."""
+
+    def work() -> float:
+        start = time.perf_counter()
+        cpu = cpu_seconds(job)
+        walls[name] = time.perf_counter() - start
+        return cpu
+
+    return work
+
+
+@contextmanager
+def instant(count: int) -> Iterator[Contestants]:
+    """Runs that end at once."""
+    walls: dict[str, float] = {}
+    with serving() as (_, url, agent_id), ApiClient(Configuration(host=url)) as client:
+        agent = AgentHandle(agent_id, client)
+
+        def ours() -> None:
+            for item in agent.map(inputs(count, 0), concurrency=THREADS):
+                item.result()
+
+        yield {
+            OURS: timed(ours, walls, OURS),
+            WALL: lambda: walls[OURS],
+            BY_HAND: timed(lambda: by_hand(agent.runs, agent_id, count), walls, BY_HAND),
+            WALL_BY_HAND: lambda: walls[BY_HAND],
+        }
+
+
+def slow_here(url: str, agent_id: str) -> dict[str, float]:
+    """Have all runs under way at once, with the default client."""
+    with ApiClient(Configuration(host=url)) as client:
+        agent = AgentHandle(agent_id, client)
+        list(agent.map(inputs(2, 0)))  # what is loaded and cached for good
+
+        def work() -> None:
+            for item in agent.map(inputs(RUNS, SECONDS), concurrency=RUNS):
+                item.result()
+
+        start = time.perf_counter()
+        growth = growth_mib(work)
+        return {OURS: time.perf_counter() - start, MEMORY: growth}
+
+
+class StandIn(ApiClient):
+    """Answers at once, without a server."""
+
+    run = Run.from_json(RUN_JSON.decode())
+    output = RunOutput.from_json(
+        json.dumps({"type": "result", "run_id": "r", "status": "success", "result": {}})
+    )
+
+    def call(self, operation: Any, arguments: Any, options: Any) -> Any:
+        """Give what the operation would give."""
+        return self.run if operation.name == "create_run" else self.output
+
+
+def million_here() -> dict[str, float]:
+    """Run a million inputs against the stand-in."""
+    agent = AgentHandle("a", StandIn(Configuration(host="http://stand-in")))
+    list(agent.map(inputs(1000, 0)))
+    parts: list[float] = []
+
+    def work() -> None:
+        start = time.process_time()
+        for number, _ in enumerate(agent.map(inputs(MILLION, 0)), start=1):
+            if number % PART == 0:
+                parts.append(time.process_time() - start)
+                start = time.process_time()
+
+    growth = growth_mib(work)
+    return {OURS: sum(parts) * 1e6 / MILLION, MEMORY: growth, RATIO: parts[-1] / parts[0]}
+
+
+def elsewhere(*arguments: str) -> dict[str, float]:
+    """Measure in a fresh process."""
+    command = [sys.executable, "-m", __name__, *arguments]
+    figures: dict[str, float] = json.loads(
+        subprocess.run(command, check=True, capture_output=True).stdout
+    )
+    return figures
+
+
+def as_jobs(figures: Callable[[], dict[str, float]], names: tuple[str, ...]) -> Contestants:
+    """Jobs of which the first measures, and each gives one of the figures."""
+    known: dict[str, float] = {}
+
+    def measure() -> float:
+        known.update(figures())
+        return known[names[0]]
+
+    jobs: Contestants = {names[0]: measure}
+    for name in names[1:]:
+        jobs[name] = partial(known.__getitem__, name)
+    return jobs
+
+
+@contextmanager
+def slow() -> Iterator[Contestants]:
+    """2,000 runs of ten seconds."""
+    with serving() as (server, url, agent_id):
+
+        def figures() -> dict[str, float]:
+            measured = elsewhere("slow", url, agent_id)
+            server.send("counts")
+            requests, connections = map(float, server.recv())
+            return {**measured, REQUESTS: requests / RUNS, CONNECTIONS: connections}
+
+        yield as_jobs(figures, (OURS, REQUESTS, CONNECTIONS, MEMORY))
+
+
+@contextmanager
+def million() -> Iterator[Contestants]:
+    """A million inputs."""
+    yield as_jobs(lambda: elsewhere("million"), (OURS, MEMORY, RATIO))
+
+
+def of(name: str) -> Callable[[Samples], list[float]]:
+    """The samples of one contestant."""
+    return lambda samples: list(samples[name])
+
+
+def batch_work(
+    key: str, title: str, unit: str, rounds: int, make: Any, *budgets: Budget, warm_up: bool = False
+) -> Work:
+    """A work whose jobs measure themselves."""
+    return Work(
+        name=key,
+        title=title,
+        unit=unit,
+        scale=1,
+        rounds=rounds,
+        make=make,
+        budgets=budgets,
+        sample=returned,
+        warm_up=warm_up,
+        has_peak=False,
+        charted=False,
+    )
+
+
+_INSTANT = f"a batch of {RUNS:,} runs that end at once"
+_SLOW = f"a batch of {RUNS:,} runs of {SECONDS:g} s"
+_MILLION = "a batch of a million inputs"
+
+WORKS = [
+    batch_work(
+        "batch_instant",
+        f"{_INSTANT}; by hand: {THREADS} threads on create_run and get_run_output",
+        "s",
+        5,
+        lambda: instant(RUNS),
+        Budget(f"{_INSTANT}: CPU over by hand", over(OURS, BY_HAND), 1.10),
+        Budget(f"{_INSTANT}: wall over by hand", over(WALL, WALL_BY_HAND), 1.10),
+        warm_up=True,
+    ),
+    batch_work(
+        "batch_slow",
+        f"{_SLOW}, all at a time, with the default client",
+        "s, or as named",
+        1,
+        slow,
+        Budget(f"{_SLOW}: wall", of(OURS), 20, unit="s"),
+        Budget(f"{_SLOW}: requests per run", of(REQUESTS), 3.0),
+        Budget(f"{_SLOW}: connections", of(CONNECTIONS), 64),
+        Budget(f"{_SLOW}: growth of peak memory", of(MEMORY), 150, unit="MiB"),
+    ),
+    batch_work(
+        "batch_million",
+        f"{_MILLION} from a generator, against a stand-in",
+        "µs per input, or as named",
+        1,
+        million,
+        Budget(f"{_MILLION}: growth of peak memory", of(MEMORY), 60, unit="MiB"),
+        Budget(f"{_MILLION}: the last 100,000 over the first", of(RATIO), 1.1),
+    ),
+]
+
+if __name__ == "__main__":
+    print(json.dumps(slow_here(*sys.argv[2:]) if sys.argv[1] == "slow" else million_here()))
