@@ -14,6 +14,7 @@ not fit into the deadline and `RETRY_AFTER_MAX`, or into `PATIENCE`, ends the ca
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 import time
@@ -104,7 +105,7 @@ class RetryPolicy:
             return cls()
         if isinstance(retries, Retry):
             return cls._of_urllib3(retries)
-        return cls(total=int(retries))
+        return _of_number(int(retries))
 
     @classmethod
     def _of_urllib3(cls, retry: Retry) -> RetryPolicy:
@@ -123,6 +124,11 @@ class RetryPolicy:
     def covers(self, status: int) -> bool:
         """Say whether a response with this status may be retried at all."""
         return status in self.statuses if self.statuses is not None else _is_retryable(status)
+
+
+@functools.lru_cache(maxsize=16)
+def _of_number(retries: int) -> RetryPolicy:
+    return RetryPolicy(total=retries)
 
 
 def _limit(count: int | bool | None) -> float:

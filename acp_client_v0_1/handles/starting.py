@@ -91,7 +91,10 @@ def without_retries(runs: RunsApi) -> RunsApi:
     Args:
         runs: The operations.
     """
-    return RunsApi(runs.api_client._with_retries(0))  # pyright: ignore[reportPrivateUsage]
+    client = runs.api_client
+    if client._retries == 0:  # pyright: ignore[reportPrivateUsage]
+        return runs
+    return RunsApi(client._with_retries(0))  # pyright: ignore[reportPrivateUsage]
 
 
 def create(
