@@ -215,7 +215,8 @@ def test_ctrl_c_ends_a_batch_at_once(
     told = re.search(r"(\d+) runs are still under way.*goes on with the journal", str(caught.value))
     assert told is not None
     pending = [run for run in server.runs if run["status"] == "pending"]
-    assert int(told[1]) == len(pending)
+    # A run that has just ended, and whose output was not fetched yet, is among those told of.
+    assert 1 <= len(pending) <= int(told[1]) <= concurrency
     items = list(agent.map(inputs, concurrency=60, journal=path))
     assert sorted(item.result()["n"] for item in items) == list(range(60))
     assert runs_by_input(server).total() == 60
