@@ -11,7 +11,9 @@ semantic conventions for HTTP clients (stable) and for GenAI agents (in developm
 
 from __future__ import annotations
 
+import atexit
 import time
+import weakref
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -103,6 +105,9 @@ def instrument(api_client: ApiClient, tracer_provider: TracerProvider | None = N
         )
     tracer = trace.get_tracer("acp_client_v0_1", __version__, tracer_provider)
     api_client.rest_client.observer = _Observer(api_client.configuration, tracer)
+    # After the provider has registered its own, so that it is called before.
+    atexit.unregister(_end_at_exit)
+    atexit.register(_end_at_exit)
 
 
 class _Observer:
@@ -200,6 +205,7 @@ class _RunSpan:
         carrier: dict[str, str] = {}
         TraceContextTextMapPropagator().inject(carrier, trace.set_span_in_context(span))
         self.traceparent = carrier.get("traceparent", "")
+        _run_spans.add(self)
 
     @contextmanager
     def active(self) -> Generator[None]:
@@ -227,11 +233,21 @@ class _RunSpan:
             self._span.end()
         return status in _FINAL
 
-    def __del__(self) -> None:
-        # Nobody has waited for the run: what is known ends with the last request.
+    def drop(self) -> None:
+        """End the span of a run that nobody waits for, with its last request."""
         if not self._ended:
             self._ended = True
             self._span.end(self._last)
+
+    __del__ = drop
+
+
+_run_spans = weakref.WeakSet[_RunSpan]()
+
+
+def _end_at_exit() -> None:
+    for span in list(_run_spans):
+        span.drop()
 
 
 class _Reading:

@@ -149,6 +149,16 @@ def test_the_trace_headers_of_a_caller_are_left_alone(spans: Spans, name: str) -
     assert server.requests[0].raw_head.lower().count(b"traceparent:") == 1
 
 
+def test_the_trace_headers_of_a_caller_stay_at_the_configured_origin(spans: Spans) -> None:
+    own = "00-11111111111111111111111111111111-2222222222222222-01"
+    with SocketServer(OK) as other:
+        moved = response(b"", 307, location=other.url)
+        with SocketServer(moved) as server, runs_of(spans, server) as runs:
+            runs.get_run("r1", _headers={"traceparent": own})
+    assert server.requests[0].headers["traceparent"] == own
+    assert "traceparent" not in other.requests[0].headers
+
+
 def test_the_propagators_that_are_set_decide_on_the_headers(spans: Spans) -> None:
     token = context.attach(baggage.set_baggage("tenant", "t1"))
     try:

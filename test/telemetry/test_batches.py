@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from opentelemetry.trace import Tracer
 from support.batches import obedient
 from support.spans import Spans
 
-from acp_client_v0_1 import AgentHandle, ApiClient
+from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, instrument
 from acp_client_v0_1.testing import LocalServer
 
 CREATE = "POST /runs"
@@ -93,6 +94,36 @@ def test_a_batch_that_goes_on_has_a_span_for_each_run_that_it_waits_for(
         ]
         == 2
     )
+
+
+def test_in_an_executor_the_runs_are_traces_of_their_own(
+    agent: AgentHandle, client: ApiClient, spans: Spans, tracer: Tracer
+) -> None:
+    def connect() -> ApiClient:
+        worker = ApiClient(Configuration(host=client.configuration.host))
+        instrument(worker, spans.provider)
+        return worker
+
+    with ThreadPoolExecutor(2) as pool, tracer.start_as_current_span("caller"):
+        inputs = [{"n": n} for n in range(3)]
+        items = list(agent.map(inputs, executor=pool, connect=connect, timeout=60))
+    runs = spans.named("invoke_agent")
+    assert [told(run)["acp.run.status"] for run in runs] == ["success"] * 3
+    assert {told(run)["acp.run.id"] for run in runs} == {item.run_id for item in items}
+    assert [run.parent for run in runs] == [None] * 3
+
+
+def test_a_batch_that_is_closed_ends_the_spans_of_its_runs(
+    agent: AgentHandle, spans: Spans
+) -> None:
+    with agent.map([{"n": n, "seconds": 3 * n} for n in range(3)], on_stop="cancel") as batch:
+        next(batch)
+    runs = spans.named("invoke_agent")
+    assert sorted(told(run)["acp.run.status"] for run in runs) == [
+        "cancelled",
+        "cancelled",
+        "success",
+    ]
 
 
 def test_the_caller_may_be_the_root(agent: AgentHandle, spans: Spans) -> None:

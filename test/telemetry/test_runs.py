@@ -240,6 +240,28 @@ def test_a_run_that_nobody_waits_for_ends_with_its_last_request(
     assert 0 <= run.end_time - create.end_time < 200_000_000
 
 
+LEAVING = """
+import sys
+from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, instrument
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
+
+provider = TracerProvider()
+exporter = ConsoleSpanExporter(formatter=lambda span: span.name + "\\n")
+provider.add_span_processor(BatchSpanProcessor(exporter))
+client = ApiClient(Configuration(host=sys.argv[1]))
+instrument(client, provider)
+handle = AgentHandle(sys.argv[2], client).start({})
+"""
+
+
+def test_a_script_that_only_starts_a_run_leaves_its_span(server: LocalServer) -> None:
+    command = [sys.executable, "-c", LEAVING, server.url, ECHO_AGENT_ID]
+    outcome = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    assert outcome.stdout.split("\n") == [CREATE, "invoke_agent", ""]
+
+
 def test_a_handle_that_threads_share_has_one_span(client: ApiClient, spans: Spans) -> None:
     handle = AgentHandle(SLOW_AGENT_ID, client).start({"seconds": 0.5})
     waiting = [threading.Thread(target=handle.result, args=(30,)) for _ in range(4)]
