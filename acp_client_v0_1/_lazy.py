@@ -18,14 +18,18 @@ __all__ = ["lazy_exports"]
 
 
 def lazy_exports(
-    package: str, exports: Mapping[str, str], submodules: tuple[str, ...] = ()
+    package: str,
+    exports: Mapping[str, str],
+    submodules: tuple[str, ...] = (),
+    rooms: tuple[str, ...] = (),
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Make the functions ``__getattr__`` and ``__dir__`` of a package.
 
     Args:
-        package: the name of the package, its ``__name__``.
-        exports: for each name, the module that defines it.
-        submodules: names of submodules that are attributes of the package, as if it imported them.
+        package: The ``__name__`` of the package.
+        exports: For each name, the module that defines it.
+        submodules: Names of submodules that are attributes of the package, as if it imported them.
+        rooms: Submodules whose own ``__all__`` says which other names of the package they define.
     """
 
     def load(name: str) -> Any:
@@ -33,6 +37,9 @@ def lazy_exports(
             value = getattr(import_module(exports[name]), name)
         elif name in submodules:
             value = import_module(f"{package}.{name}")
+        elif name in sys.modules[package].__all__:
+            loaded = (import_module(f"{package}.{room}") for room in rooms)
+            value = getattr(next(room for room in loaded if name in room.__all__), name)
         else:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         setattr(sys.modules[package], name, value)

@@ -57,18 +57,18 @@ SUBMODULES = (
 def template_properties() -> dict[str, Any]:
     """The table in the form that `templates/__init__package.mustache` reads."""
     groups = {**GROUPS, "errors": {module: _errors(module) for module in ERRORS}}
+    exports = {
+        group: [
+            {"export": name, "module": module}
+            for module, names in modules.items()
+            for name in names
+        ]
+        for group, modules in groups.items()
+    }
     return {
-        "exportGroups": [
-            {
-                "group": group,
-                "exports": [
-                    {"export": name, "module": module}
-                    for module, names in modules.items()
-                    for name in names
-                ],
-            }
-            for group, modules in groups.items()
-        ],
+        "exportGroups": [{"group": group, "exports": some} for group, some in exports.items()],
+        "lazyExports": [one for group in GROUPS for one in exports[group]],
+        "rooms": [{"room": room} for room in ("api", "models", *ERRORS)],
         "submodules": [{"submodule": name} for name in SUBMODULES],
     }
 
