@@ -23,30 +23,19 @@ __all__ = ["checked", "copied", "instance_of"]
 _C_INT = 2**31  # the integers of a socket option are smaller
 
 
-def checked(name: str, value: Any) -> Any:
-    """Check a value that is assigned to a setting.
-
-    Args:
-        name: The setting.
-        value: The value.
-
-    Returns:
-        The value to store.
+def checked(setting: str, value: Any, name: str = "") -> Any:
+    """Check a value for a setting, which errors call ``name``, and give the value to store.
 
     Raises:
         ApiTypeError: The value has the wrong type.
         ApiValueError: The value cannot be used.
     """
-    check = _CHECKS.get(name)
-    return value if check is None else check(name, value)
+    check = _CHECKS.get(setting)
+    return value if check is None else check(name or setting, value)
 
 
 def copied(value: object, name: str) -> dict[Any, Any]:
-    """Copy a setting that is a mapping; None becomes an empty one.
-
-    Raises:
-        ApiTypeError: The value is not a mapping.
-    """
+    """Copy a setting that is a mapping; None becomes an empty one; `ApiTypeError` for others."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -54,19 +43,11 @@ def copied(value: object, name: str) -> dict[Any, Any]:
     return dict(cast("Mapping[str, Any]", value))
 
 
-def instance_of(expected: str, *kinds: type) -> Callable[[str, Any], Any]:
-    """Make a check that a value has one of these types, or is None.
-
-    Args:
-        expected: The types in words, for the error.
-        *kinds: The types.
-
-    Returns:
-        A function of a name and a value; returns the value, or raises `ApiTypeError`.
-    """
+def instance_of(expected: str, *kinds: Any, or_none: bool = True) -> Callable[[str, Any], Any]:
+    """Make a check that a value is None or has one of these types, which ``expected`` describes."""
 
     def check(name: str, value: Any) -> Any:
-        if value is None or isinstance(value, kinds):
+        if isinstance(value, kinds) or (value is None and or_none):
             return value
         raise ApiTypeError(f"{name} must be {expected}, not {type(value).__name__}")
 
@@ -87,24 +68,6 @@ def _keys(name: str, value: Any) -> Any:
 def _headers(name: str, value: Any) -> dict[str, str]:
     """Check headers; their values may be numbers."""
     return {k: plain_text(v, f"{name}[{k!r}]") for k, v in copied(value, name).items()}
-
-
-def _characters(name: str, value: Any) -> Any:
-    if not isinstance(value, str):
-        raise ApiTypeError(f"{name} must be a str, not {type(value).__name__}")
-    return value
-
-
-def _hook(name: str, value: Any) -> Any:
-    if value is not None and not callable(value):
-        raise ApiTypeError(f"{name} must be a function, not {type(value).__name__}")
-    return value
-
-
-def _switch(name: str, value: Any) -> Any:
-    if not isinstance(value, int):
-        raise ApiTypeError(f"{name} must be True or False, not {type(value).__name__}")
-    return value
 
 
 def _positive(name: str, value: Any) -> Any:
@@ -195,9 +158,9 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "proxy": _proxy,
     "proxy_headers": _headers,
     "proxy_ssl_context": _tls_context,
-    "refresh_api_key_hook": _hook,
+    "refresh_api_key_hook": instance_of("a function", Callable),
     "retries": _retries,
-    "safe_chars_for_path_param": _characters,
+    "safe_chars_for_path_param": instance_of("a str", str, or_none=False),
     "server_index": instance_of("an integer", int),
     "socket_options": _socket_options,
     "ssl_ca_cert": _PATH,
@@ -206,5 +169,5 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "tls_server_name": _TEXT,
     "total_timeout": _total,
     "username": _TEXT,
-    "verify_ssl": _switch,
+    "verify_ssl": instance_of("True or False", int, or_none=False),
 }
