@@ -66,14 +66,7 @@ class Timeout:
 
     @classmethod
     def of(cls, value: object, name: str = "_request_timeout") -> Timeout:
-        """Parse what a user passed.
-
-        Args:
-            value: A total, a pair (connect, read), None, or a Timeout.
-            name: The parameter's name, for errors.
-
-        Returns:
-            The limits.
+        """Parse a total, a pair (connect, read), a `Timeout` or None; errors call it ``name``.
 
         Raises:
             ApiTypeError: It is something else.
@@ -103,14 +96,7 @@ class Deadline:
 
     @classmethod
     def after(cls, seconds: float | None) -> Deadline:
-        """Start the clock.
-
-        Args:
-            seconds: How far ahead the deadline lies, None for never.
-
-        Returns:
-            The deadline.
-        """
+        """Give the deadline that many seconds ahead, None for never."""
         return cls(None if seconds is None else time.monotonic() + seconds)
 
     @property
@@ -123,37 +109,18 @@ class Deadline:
         return math.inf if self.at is None else max(0.0, self.at - time.monotonic())
 
     def bound(self, limit: float | None = None) -> float | None:
-        """Shorten a limit to what remains.
-
-        Args:
-            limit: Seconds that a single wait may take, None for no limit.
-
-        Returns:
-            Seconds, None for no limit.
-        """
+        """Shorten a limit in seconds, None for no limit, to the time that remains."""
         if self.at is None:
             return limit
         remaining = max(0.0, self.at - time.monotonic())
         return remaining if limit is None or remaining < limit else limit
 
     def earlier(self, seconds: float | None) -> Deadline:
-        """Give the deadline that many seconds ahead, or this one if it comes first.
-
-        Args:
-            seconds: How far ahead, None for this deadline.
-        """
+        """Give this deadline, or the one that many seconds ahead if it comes first."""
         return Deadline.after(self.bound(seconds))
 
     def sleep(self, seconds: float, stop: threading.Event | None = None) -> bool:
-        """Sleep, but not beyond the deadline, and not once ``stop`` is set.
-
-        Args:
-            seconds: How long to sleep at most.
-            stop: Ends the sleep when set.
-
-        Returns:
-            True if ``stop`` ended the sleep or was set before.
-        """
+        """Sleep, but not beyond the deadline; True if ``stop`` was set before or meanwhile."""
         wait = min(seconds, self.remaining())
         if stop is not None:
             return stop.wait(wait)
@@ -169,19 +136,15 @@ def resolve_timeout(
     block_window: float | None = None,
     margin: float = 0,
 ) -> Timeout:
-    """Decide the timeouts of a call.
+    """Decide the timeouts of a call: those that the caller passed, else the configured default.
 
     Args:
         request_timeout: What the caller passed; None for the default.
         default: The configured default.
-        total: Seconds for the whole call if the default is a pair (connect, read), None for no
-            limit.
+        total: Seconds for the whole call if the default is a pair, None for no limit.
         block_window: Seconds for which the server is asked to hold the request, None if this is
-            not a long poll.
+            not a long poll; a default is made long enough for it.
         margin: Seconds that a long poll may take beyond its window.
-
-    Returns:
-        The timeouts, long enough for the window.
 
     Raises:
         ApiValueError: An explicit timeout is too short for the window.
@@ -205,14 +168,7 @@ def resolve_timeout(
 
 
 def checked_margin(value: object, name: str) -> float:
-    """Check how long a long poll may take beyond its window.
-
-    Args:
-        value: Seconds.
-        name: The setting's name, for errors.
-
-    Returns:
-        The seconds.
+    """Check the setting ``name``: how many seconds a long poll may take beyond its window.
 
     Raises:
         ApiTypeError: It is no number.

@@ -79,11 +79,7 @@ def _adapter_of(operation: Operation[Any]) -> TypeAdapter[Any]:
 
 
 def validate(content: bytes | str, kind: Any) -> Any:
-    """Decode JSON text (RFC 8259) as a type.
-
-    Raises:
-        pydantic.ValidationError: the text is not JSON, or does not fit the type.
-    """
+    """Decode JSON text (RFC 8259) as a type, or raise `pydantic.ValidationError`."""
     return _validated(_adapter(kind), content)
 
 
@@ -91,7 +87,7 @@ def decode(response: acp.rest.RESTResponse, operation: Operation[Any]) -> Any:
     """Decode the content of a successful response of an operation.
 
     Raises:
-        ResponseValidationError: the content is missing, not JSON, or does not fit the type.
+        ResponseValidationError: The content is missing, not JSON, or does not fit the type.
     """
     content = response.data or b""
     try:
@@ -123,7 +119,7 @@ def check_event_stream(response: acp.rest.RESTResponse) -> None:
     """Refuse a 200 response that is not an event stream (HTML Living Standard, section 9.2.2).
 
     Raises:
-        ResponseDecodeError: the media type is another one, there is content without any, or the
+        ResponseDecodeError: The media type is another one, there is content without any, or the
             content coding is not supported.
     """
     media_type = (response.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
@@ -144,11 +140,7 @@ def _with_body(kind: type[E], response: acp.rest.RESTResponse, content: bytes, r
 
 
 def _beginning(response: acp.rest.RESTResponse) -> tuple[bytes, ApiException | None]:
-    """Read an unexpected response, up to some limits, and give its connection back.
-
-    Returns:
-        What came, and what ended it too early, None where nothing did.
-    """
+    """Read an unexpected response, up to some limits; gives also what ended it early."""
     pieces: list[bytes] = []
     size = 0
     failure: ApiException | None = None

@@ -42,14 +42,14 @@ class Parameter:
     """One parameter of an operation.
 
     Attributes:
-        name: its name in Python and on the wire, which are the same in this protocol.
-        place: where the request carries it.
+        name: Its name in Python and on the wire, which are the same in this protocol.
+        place: Where the request carries it.
         type: ``str``, ``int``, ``bool``, ``datetime``, or ``dict`` for a free JSON object; of an
             enum, a model or a list, a function that gives it, so that it loads on first use.
-        required: whether None is refused.
-        minimum: the smallest integer that the contract allows.
-        maximum: the largest integer that the contract allows.
-        block_window: whether it says for how many seconds the server may hold the request open.
+        required: Whether None is refused.
+        minimum: The smallest integer that the contract allows.
+        maximum: The largest integer that the contract allows.
+        block_window: Whether it says for how many seconds the server may hold the request open.
     """
 
     name: str
@@ -66,10 +66,9 @@ class BoundArguments:
     """The arguments of one call, checked and in the form in which the request carries them.
 
     Attributes:
-        target: path and query, relative to the host.
-        body: the request's content, None if it has none.
-        block_window: for how many seconds the server may hold the request open, None if the call
-            asks for no such thing.
+        target: Path and query, relative to the host.
+        body: The request's content, None if it has none.
+        block_window: Seconds for which the server may hold a long poll, None if it is none.
     """
 
     target: str
@@ -106,18 +105,11 @@ class Operation(Generic[T_co]):
     empty_on_204: bool = False
 
     def bind(self, arguments: Sequence[Any], safe_chars: str = "") -> BoundArguments:
-        """Check the arguments of a call and bring them into the form of the request.
-
-        Args:
-            arguments: one value per parameter, in the order of :attr:`parameters`.
-            safe_chars: characters that a path segment may carry unescaped.
-
-        Returns:
-            The target, the content and the block window.
+        """Check the arguments of a call, one for each parameter, and write them for the request.
 
         Raises:
-            ApiTypeError: an argument is missing or has a wrong type.
-            ApiValueError: an argument has a value that the contract or a URL does not allow.
+            ApiTypeError: An argument is missing or has a wrong type.
+            ApiValueError: An argument has a value that the contract or a URL does not allow.
         """
         target = self.path
         query: dict[str, str | list[str]] = {}
@@ -150,17 +142,9 @@ def _wrong_type(name: str, expected: str, value: object) -> ApiTypeError:
 def path_segment(name: str, value: object, safe_chars: str) -> str:
     """Encode one path segment (RFC 3986, section 3.3), refusing what would change the path.
 
-    Args:
-        name: the parameter's name, for the error.
-        value: the segment.
-        safe_chars: characters that stay unescaped.
-
-    Returns:
-        The segment, percent-encoded.
-
     Raises:
-        ApiTypeError: the value is not a str.
-        ApiValueError: the value is empty, a dot segment, or not valid Unicode.
+        ApiTypeError: The value is not a str.
+        ApiValueError: The value is empty, a dot segment, or not valid Unicode.
     """
     if not isinstance(value, str):
         raise _wrong_type(name, "a str", value)

@@ -118,13 +118,10 @@ class ApiClient(DropInClient):
             self.rest_client.close()
 
     def _with_retries(self, retries: int) -> Self:
-        """Return a view of this client whose calls have a retry policy of their own.
+        """Return a view of this client whose calls are retried up to ``retries`` times.
 
         The view shares connection pools, configuration and default headers with this client, and
         has its present cookie. Closing the view closes nothing.
-
-        Args:
-            retries: How often a call may be retried; with 0, each request is sent once.
         """
         view = object.__new__(type(self))  # as copy.copy, in a tenth of its time
         view.__dict__.update(self.__dict__, _retries=retries)

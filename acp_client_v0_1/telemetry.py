@@ -128,7 +128,7 @@ class _Observer:
             _URL_FULL: f"{origin}{call.path}",
         }
         name = call.method
-        if call.route and not call.foreign:
+        if call.route and not call.cross_origin:
             attributes[_URL_TEMPLATE] = call.route
             name = f"{call.method} {call.route}"
         if resends:

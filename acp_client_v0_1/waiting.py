@@ -114,15 +114,12 @@ def wait_for_run_output(
 
 
 class _Window:
-    """The window of the next long poll.
+    """The window of the next long poll, at least 1 second.
 
     A cut makes it shorter. The cause may be the limit of a proxy, or an accident such as a restart,
     after which short windows would only cost requests. To tell the two apart, a longer window than
     the one that was cut is tried after four full ones, and after four times as many each time that
     it is cut again.
-
-    Attributes:
-        seconds: Its length, at least 1.
     """
 
     def __init__(self, seconds: int) -> None:

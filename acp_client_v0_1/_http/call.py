@@ -51,7 +51,7 @@ class Call:
         stream: The caller reads the body of the response.
         timeout: The timeouts of single waits.
         deadline: When the call has to be done.
-        foreign: The target was reached by a cross-origin redirect.
+        cross_origin: The target was reached by a cross-origin redirect.
         route: The path of the operation, with its parameters as ``{name}``; "" if it has none.
         credential: A parameter of the query, percent-encoded, that only the configured origin may
             see. It is not in the target, which errors and logs show.
@@ -65,7 +65,7 @@ class Call:
     stream: bool
     timeout: Timeout
     deadline: Deadline
-    foreign: bool = False
+    cross_origin: bool = False
     credential: str = field(default="", repr=False)
     route: str = ""
 
@@ -75,7 +75,7 @@ class Call:
         return self.target.path.partition("?")[0]
 
     def hide_credential(self, headers: MutableMapping[str, str]) -> None:
-        """Remove the credential from the URLs in a response's headers, if the server echoes it."""
+        """Remove the credential from URLs in a response's headers, in case the server echoes it."""
         for name in ("location", "content-location"):
             if name in headers:
                 headers[name] = self._without_credential(headers[name])
@@ -94,17 +94,11 @@ class Call:
         if target.origin == self.target.origin:
             return replace(self, target=target)
         kept = {k: v for k, v in self.headers.items() if k.lower() in HARMLESS_HEADERS}
-        return replace(self, target=target, headers=kept, foreign=True, credential="")
+        return replace(self, target=target, headers=kept, cross_origin=True, credential="")
 
 
 def redirected(call: Call, status: int, location: str | None, hops: int) -> Call | None:
-    """Decide whether to follow a redirect.
-
-    Args:
-        call: The call.
-        status: The response's status.
-        location: The response's ``Location``.
-        hops: How many redirects were followed before.
+    """Decide whether to follow a redirect, after ``hops`` others.
 
     Returns:
         The call to send next, None if the response is returned as it is.
@@ -143,18 +137,12 @@ def _refused(call: Call, status: int, reason: str) -> ProtocolException:
 def encode_body(
     headers: dict[str, str], body: Any, post_params: Sequence[tuple[str, Any]] | None
 ) -> bytes | None:
-    """Encode a request's body.
+    """Encode a request's body, None for none; bytes and text as they are, anything else as JSON.
 
-    Args:
-        headers: The request's headers, which decide on the form; a missing content type is added.
-        body: Bytes or text to send as they are, or an object to send as JSON.
-        post_params: Form fields, instead of a body.
-
-    Returns:
-        The body, None for none.
+    The headers decide on the form; a missing ``Content-Type`` is added to them.
 
     Raises:
-        ApiValueError: Both were given, or the object cannot be written as JSON.
+        ApiValueError: ``body`` and form fields were given, or the body cannot be written as JSON.
     """
     if post_params:
         if body is not None:

@@ -23,10 +23,10 @@ _MAGIC = b"\x1f\x8b"  # what gzip begins with (RFC 1952, section 2.3.1)
 
 
 def coding_of(headers: Mapping[str, str]) -> str:
-    """Give the coding of a body, "" for none.
+    """Give the content coding of a body, "" for none.
 
     Raises:
-        DecodeError: It is not supported, or not the only one.
+        DecodeError: It is not supported, or there is more than one.
     """
     names = [name.strip() for name in headers.get("content-encoding", "").lower().split(",")]
     names = [name for name in names if name not in ("", "identity")]
@@ -38,22 +38,17 @@ def coding_of(headers: Mapping[str, str]) -> str:
 
 
 class DecodedBody:
-    """The content of a coded body.
-
-    Args:
-        coding: Its coding.
-        file: Reads the coded bytes, by ``read1``.
-    """
+    """The content of a coded body, whose coded bytes ``file.read1`` gives."""
 
     def __init__(self, coding: str, file: Any) -> None:
         headers = {"content-encoding": coding}
         self._coded = HTTPResponse(file, headers, preload_content=False)
 
     def read(self, size: int) -> bytes:
-        """Give up to so many bytes, at least one; b"" at the end.
+        """Give up to ``size`` bytes, at least one; b"" at the end.
 
         Raises:
-            DecodeError: The coding is broken, or ends too early.
+            DecodeError: The coding is broken, or the bytes end before it does.
         """
         piece = self._coded.read1(size)
         if (
@@ -66,7 +61,7 @@ class DecodedBody:
 
 
 def _is_unfinished(decoder: Any) -> bool:
-    """Say whether urllib3's decoder waits for more."""
+    """Tell whether urllib3's decoder expects more bytes."""
     inner: Any = getattr(decoder, "_obj", None)
     state = getattr(decoder, "_state", None)
     if hasattr(inner, "is_finished"):  # brotli
@@ -78,7 +73,7 @@ def _is_unfinished(decoder: Any) -> bool:
 
 
 def _is_stray(inflater: Any) -> bool:
-    """Say whether all that came is a byte that begins no gzip; zlib wants two to tell."""
+    """Tell whether the only byte after a gzip member begins no other; zlib needs two to tell."""
     try:
         inflater.copy().decompress(_MAGIC[1:])
     except zlib.error as error:

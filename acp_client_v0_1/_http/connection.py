@@ -61,7 +61,7 @@ def request_head(
         method: The method.
         target: The path with its query, or the absolute URL for a proxy.
         host: The value of ``Host``.
-        headers: The headers, checked; those among them that are written here come from there.
+        headers: The headers, checked; they replace those that are written here.
         body: The body, None for none.
     """
     target = _NOT_IN_TARGET.sub(lambda found: quote(found[0]), target)
@@ -78,12 +78,7 @@ def request_head(
 
 
 class Connection(HTTPConnection):
-    """A connection to an origin or a proxy.
-
-    Args:
-        proxy: The proxy that leads to the origin, None for none.
-        arguments: Those of urllib3's connection.
-    """
+    """A connection to an origin or a proxy; ``via`` is the proxy that leads to the origin."""
 
     def __init__(self, host: str, port: int, *, via: Proxy | None = None, **arguments: Any) -> None:
         super().__init__(host, port, **arguments)
@@ -99,11 +94,7 @@ class Connection(HTTPConnection):
         self._idle_since = time.monotonic()
 
     def is_usable(self, fresh: bool) -> bool:
-        """Say whether it can carry another request.
-
-        Args:
-            fresh: It must not have been idle for long.
-        """
+        """Tell whether it can carry another request; a ``fresh`` one was not idle for long."""
         stale = fresh and time.monotonic() - self._idle_since > _STALE
         return not stale and self.is_connected
 
@@ -131,11 +122,7 @@ class Connection(HTTPConnection):
         self._attempt.connected = True
 
     def send_request(self, head: bytes, body: bytes | None) -> None:
-        """Send a request within the attempt's limits.
-
-        Raises:
-            OSError: The connection failed, or time ran out.
-        """
+        """Send a request within the attempt's limits; `OSError` if the connection fails."""
         attempt = cast(Attempt, self._attempt)
         attempt.limit(self.sock)
         attempt.sent = True
@@ -153,11 +140,7 @@ class Connection(HTTPConnection):
             pass  # the server may have responded before it closed; if not, reading says so
 
     def limit(self, sock: socket.socket) -> None:
-        """Set how long the next wait for a socket may take.
-
-        Raises:
-            TimeoutError: Nothing remains.
-        """
+        """Set how long the next wait for a socket may take; `TimeoutError` if no time remains."""
         if self._connecting is not None:
             set_limit(sock, self._connecting.bound())
         elif self._attempt is not None:
@@ -202,7 +185,7 @@ class Connection(HTTPConnection):
 
 
 class SecureConnection(Connection, HTTPSConnection):
-    """The same over TLS."""
+    """A connection over TLS."""
 
     @property
     def is_connected(self) -> bool:
@@ -211,7 +194,7 @@ class SecureConnection(Connection, HTTPSConnection):
         return not decrypted(self.sock) and super().is_connected
 
     def connect(self) -> None:
-        """Connect, and speak TLS; an end that TLS did not announce is an error from here on."""
+        """Connect, and speak TLS; EOF without a close_notify is an error from here on."""
         super().connect()
         # By default Python takes it for EOF, which is what somebody who cuts the connection wants.
         cast(Any, self.sock).suppress_ragged_eofs = False

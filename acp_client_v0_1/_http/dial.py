@@ -41,16 +41,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def dial(host: str, port: int, deadline: Deadline, options: SocketOptions) -> socket.socket:
-    """Connect to the first address of a host that answers.
-
-    Args:
-        host: A name or an address.
-        port: The port.
-        deadline: When to give up.
-        options: Socket options, set before connecting.
+    """Connect to the first address of a host that accepts, with the socket options set before.
 
     Returns:
-        The connected socket; its timeout is what remained.
+        The connected socket; its timeout is the time that remained.
 
     Raises:
         TimeoutError: The deadline passed.
@@ -69,19 +63,12 @@ def dial(host: str, port: int, deadline: Deadline, options: SocketOptions) -> so
 
 
 def in_time(work: Callable[[], T], deadline: Deadline, discard: Callable[[T], object]) -> T:
-    """Do what cannot be given a time limit, nor be interrupted, in a thread that can be left.
+    """Run what can neither be given a timeout nor interrupted, in a thread that can be abandoned.
 
     Args:
-        work: What to do.
-        deadline: When to leave it behind.
+        work: What to run; its exceptions are raised here.
+        deadline: When to abandon it with a `TimeoutError`.
         discard: Called with a result that comes too late, or to a thread that was interrupted.
-
-    Returns:
-        What ``work`` returns.
-
-    Raises:
-        TimeoutError: The deadline passed.
-        BaseException: What ``work`` raises.
     """
     if deadline.at is None:
         return work()

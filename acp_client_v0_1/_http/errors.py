@@ -57,17 +57,14 @@ _WRONG_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MI
 def failure_of(
     error: BaseException, call: Call, *, sent: bool, reading: bool = False, connected: bool = False
 ) -> TransportException:
-    """Translate an exception of a lower layer.
+    """Translate an exception of a lower layer into the error to raise.
 
     Args:
         error: The exception.
         call: The call.
         sent: The server may have received the request, or a part of it.
-        reading: The head of the response has come.
+        reading: The head of the response has arrived.
         connected: A new connection was made for this attempt.
-
-    Returns:
-        The error to raise.
     """
     if isinstance(error, TransportException):
         return error
@@ -94,13 +91,13 @@ def failure_of(
 
 
 def refused_tunnel(words: object) -> int | None:
-    """Give the status with which a proxy refused a tunnel, None if the words are not of that."""
+    """Give the status with which a proxy refused a tunnel, None if the text is not about that."""
     refused = _REFUSED_TUNNEL.search(str(words))
     return None if refused is None else int(refused[1][:3])
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """Look through urllib3's wrappers, and the proxy's, for what happened."""
+    """Unwrap urllib3's exceptions, and those about a proxy, down to the cause."""
     while isinstance(error, (HTTPError, http.client.HTTPException)):
         inner = error.__cause__ or next(
             (arg for arg in error.args if isinstance(arg, BaseException)), None
@@ -142,7 +139,7 @@ def _text(error: BaseException) -> str:
 
 
 def _reason_of_timeout(cause: BaseException, call: Call, *, sent: bool, reading: bool) -> str:
-    """Say in which phase a call ran out of time, and by which limit."""
+    """Name the phase in which a call ran out of time, and the limit that ended it."""
     limit = call.timeout.read if sent or isinstance(cause, EmptyPoolError) else call.timeout.connect
     within = "" if limit is None else f" within {limit:g} s"
     if call.deadline.expired:

@@ -40,10 +40,10 @@ class Closed(ConnectionError):
 
 
 class Incoming:
-    """A response that a connection brings.
+    """A response that a connection receives, after the request is sent.
 
     Args:
-        connection: The connection; the request is sent.
+        connection: The connection.
         attempt: The limits of its waits.
         method: The request's method.
         done: Called with the connection if it can be used again after the body.
@@ -235,14 +235,7 @@ class Incoming:
 
 
 class BodyFile:
-    """The body as a file, which is what urllib3's response reads.
-
-    Args:
-        incoming: The response.
-
-    Attributes:
-        wait: How long the next read may wait for the first byte, in seconds.
-    """
+    """The body as a file, for urllib3's response; ``wait`` is an argument of `Incoming.read`."""
 
     def __init__(self, incoming: Incoming) -> None:
         self._incoming = incoming

@@ -53,14 +53,7 @@ class BadFraming(http.client.HTTPException):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A status line and headers.
-
-    Attributes:
-        version: 10 or 11, as http.client has it.
-        status: The status code.
-        reason: The reason phrase.
-        headers: The headers.
-    """
+    """A status line and headers; the version is 10 or 11, as in http.client."""
 
     version: int
     status: int
@@ -69,12 +62,7 @@ class Head:
 
 
 class HeadParser:
-    """Collects one head.
-
-    Attributes:
-        begun: Some of it has come.
-        rest: What came behind it, once it is complete.
-    """
+    """Collects one head; ``rest`` is what follows it, once it is complete."""
 
     __slots__ = ("_checked", "_lines", "_received", "rest")
 
@@ -106,7 +94,7 @@ class HeadParser:
         return _parse_head(text)
 
     def _check_lines(self, start: int, end: int) -> None:
-        """Check what of the head is there, so that nothing endless is waited for."""
+        """Check the lines that have arrived, so that no endless head is waited for."""
         while (newline := self._received.find(b"\n", max(start, self._checked), end)) >= 0:
             if not self._lines:
                 _parse_status_line(self._received[:newline].decode("latin-1"))
@@ -158,11 +146,11 @@ def _parse_status_line(line: str) -> tuple[int, int, str]:
 
 
 class Framing(Protocol):
-    """Tells the content of a body from what is around it.
+    """Tells the content of a body from its framing.
 
     Attributes:
         complete: The body has ended.
-        rest: What came behind its end.
+        rest: Bytes that follow its end.
         delimited: The body says itself where it ends.
     """
 
@@ -171,16 +159,16 @@ class Framing(Protocol):
     delimited: bool
 
     def take(self, data: bytes) -> bytes:
-        """Take bytes that were received; gives the content among them.
+        """Take received bytes; gives the content among them.
 
         Raises:
-            BadFraming: They are not as they should be. Content before the fault is given first,
-                and the fault is raised by the next call.
+            BadFraming: They are not valid. Content before the fault is given first, and the next
+                call raises.
         """
         raise NotImplementedError
 
     def may_end(self) -> bool:
-        """Say whether the body is complete if nothing more comes."""
+        """Tell whether EOF completes the body."""
         raise NotImplementedError
 
 
@@ -267,9 +255,9 @@ class _Chunked:
         return b"".join(pieces) if len(pieces) != 1 else pieces[0]
 
     def _whole_chunks(self, data: bytes, position: int, pieces: list[bytes]) -> int:
-        """Take the chunks that are there as a whole, at once; gives where they end.
+        """Take all complete chunks at once; gives where they end.
 
-        Before and after, what is due is the line end behind a chunk's data.
+        Before and after, the line end behind a chunk's data is next.
         """
         while match := _NEXT_CHUNK.match(data, position, position + _SHORT_LINE):
             start = match.end()
@@ -318,7 +306,7 @@ class _Chunked:
         return end - position
 
     def _line_end(self, data: bytes, position: int, searched: int, name: str) -> int:
-        """Find where a line ends, 0 if its end has not come."""
+        """Find where a line ends, 0 if its end has not arrived."""
         end = data.find(b"\n", searched) + 1
         if (end or len(data)) - position > _LONGEST_CHUNK_LINE:
             raise BadFraming(f"{name} is too long: {data[position : position + 40]!r}…")
@@ -328,16 +316,12 @@ class _Chunked:
 def framing_of(head: Head, method: str) -> tuple[Framing, bool]:
     """Decide where a body ends (RFC 9112, section 6.3).
 
-    Args:
-        head: The head of the response.
-        method: The method of the request.
-
     Returns:
         The framing, and whether the connection may be used again after the body. It may not after
         408 and 5xx: servers close it then, whether they say so or not.
 
     Raises:
-        BadFraming: That is not said in a valid way.
+        BadFraming: The head does not say so in a valid way.
     """
     status, headers = head.status, head.headers
     coding = headers.get("transfer-encoding")

@@ -54,7 +54,7 @@ class Pool:
     Args:
         make: Makes a connection, which is not yet connected.
         maxsize: How many quick calls may be under way at once.
-        forwarded: Headers for the proxy that passes requests on, None if there is none. Requests
+        forwarded: Headers for a proxy that forwards requests, None if there is none. The requests
             name the whole URL then.
     """
 
@@ -73,11 +73,7 @@ class Pool:
         weakref.finalize(self, _close_all, self.idle)  # of a client that nobody has closed
 
     def take(self, attempt: Attempt, *, quick: bool) -> Connection:
-        """Lend a connection to an attempt.
-
-        Args:
-            attempt: The attempt, which holds the connection, and the slot of a quick call.
-            quick: It is a quick call, which may have to wait.
+        """Lend a connection to an attempt, which also holds the slot of a quick call.
 
         Raises:
             EmptyPoolError: Quick calls use all slots, and time ran out.
@@ -99,7 +95,7 @@ class Pool:
             connection.close()
 
     def put(self, connection: Connection) -> None:
-        """Take a connection back that can be used again."""
+        """Take back a connection that can be used again."""
         connection.rest()
         if len(self.idle) >= self._most_idle:
             connection.close()
@@ -133,9 +129,6 @@ class _Process:
 class Pools:
     """The pools of one client.
 
-    Args:
-        configuration: Sizes, TLS and proxies.
-
     Raises:
         ApiValueError: Two settings cannot be used together.
     """
@@ -149,19 +142,15 @@ class Pools:
         self._parents: list[_Process] = []
 
     def send(self, call: Call, attempt: Attempt) -> Incoming:
-        """Send a request, and read the head of its response.
-
-        Args:
-            call: The request.
-            attempt: Its limits; holds the connection until the body is read.
+        """Send a request, and read the head of its response; the attempt holds the connection.
 
         Raises:
             ApiValueError: A setting of TLS or the proxy cannot be used.
             OSError, HTTPException, HTTPError: The request cannot be sent, or no response came.
         """
         target, headers = call.target, call.headers
-        if call.foreign:
-            pool = self._new_pool(target.origin, foreign=True)
+        if call.cross_origin:
+            pool = self._new_pool(target.origin, cross_origin=True)
             pool.close()  # its one connection is closed when it comes back
         else:
             pool = self.pool(target.origin)
@@ -177,11 +166,7 @@ class Pools:
         return Incoming(connection, attempt, call.method, pool.put)
 
     def pool(self, origin: Origin) -> Pool:
-        """Give the pool of an origin.
-
-        Raises:
-            ApiValueError: A setting of TLS or the proxy cannot be used.
-        """
+        """Give the pool of an origin."""
         process = self._process
         if process.pid != os.getpid():
             process = self._leave(process)
@@ -212,13 +197,8 @@ class Pools:
             _close_all(pool.idle)
         return own
 
-    def _new_pool(self, origin: Origin, *, foreign: bool = False) -> Pool:
-        """Make the pool of an origin.
-
-        Args:
-            origin: Where it leads.
-            foreign: Reached by a cross-origin redirect.
-        """
+    def _new_pool(self, origin: Origin, *, cross_origin: bool = False) -> Pool:
+        """Make the pool of an origin, which may be ``cross_origin``: reached by such a redirect."""
         configuration = self._configuration
         proxy = proxy_for(
             origin,
@@ -236,7 +216,7 @@ class Pools:
             ],
         }
         if origin.scheme == "https":
-            settings.update(self._tls(foreign))
+            settings.update(self._tls(cross_origin))
         if proxy is None or proxy.is_socks:
             kind = SecureConnection if origin.scheme == "https" else Connection
             return Pool(lambda: kind(origin.host, origin.port, **settings), self._maxsize)
@@ -266,13 +246,13 @@ class Pools:
             context = self._context(with_identity=False)
         return context
 
-    def _tls(self, foreign: bool) -> dict[str, Any]:
+    def _tls(self, cross_origin: bool) -> dict[str, Any]:
         configuration = self._configuration
-        settings: dict[str, Any] = {"ssl_context": self._context(with_identity=not foreign)}
-        if not foreign and configuration.tls_server_name is not None:
+        settings: dict[str, Any] = {"ssl_context": self._context(with_identity=not cross_origin)}
+        if not cross_origin and configuration.tls_server_name is not None:
             settings["server_hostname"] = configuration.tls_server_name
         asserted = configuration.assert_hostname
-        if not foreign and configuration.verify_ssl and asserted not in (None, True):
+        if not cross_origin and configuration.verify_ssl and asserted not in (None, True):
             settings["assert_hostname"] = asserted
         return settings
 

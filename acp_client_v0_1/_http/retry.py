@@ -136,14 +136,7 @@ def _limit(count: int | bool | None) -> float:
 
 
 class Attempts:
-    """The attempts of one call so far.
-
-    Args:
-        policy: What is allowed.
-
-    Attributes:
-        retries: How many retries were decided on.
-    """
+    """The attempts of one call so far; ``retries`` counts those that were decided on."""
 
     __slots__ = ("_by_kind", "_policy", "retries")
 
@@ -153,15 +146,12 @@ class Attempts:
         self._by_kind: dict[str, int] = {}
 
     def after_failure(self, call: Call, failure: TransportException, took: float) -> float | None:
-        """Decide after an attempt that brought no response.
+        """Give the pause in seconds after an attempt without a response, None to give up.
 
         Args:
             call: The call.
             failure: What happened.
             took: Seconds that the attempt took.
-
-        Returns:
-            Seconds to pause before the next attempt, None to give up.
         """
         if not _is_transient(failure) or (failure.sent and not call.safe):
             return None
@@ -175,17 +165,7 @@ class Attempts:
     def after_response(
         self, call: Call, status: int, headers: Mapping[str, str], took: float
     ) -> float | None:
-        """Decide after a response.
-
-        Args:
-            call: The call.
-            status: The response's status.
-            headers: Its headers.
-            took: Seconds that the attempt took.
-
-        Returns:
-            Seconds to pause before the next attempt, None to take the response as it is.
-        """
+        """Give the pause in seconds after a response, None to return it as it is."""
         if not self._policy.covers(status) or not (call.safe or status == 429):
             return None
         if _is_cut_status(status) and was_held(call.timeout.window, took):
@@ -210,25 +190,15 @@ class Attempts:
 
 
 def backoff(retries: int, first: float, longest: float) -> float:
-    """Give the longest pause before the next attempt: it doubles with each retry.
-
-    Args:
-        retries: How many retries there were before.
-        first: The pause after the first attempt, in seconds.
-        longest: The longest pause, in seconds.
-    """
+    """Give the longest pause after some retries: it doubles with each, from ``first`` seconds."""
     return min(longest, first * 2.0 ** min(retries, 64))  # bounded because a float is
 
 
 def retry_after(headers: Mapping[str, str] | None) -> float | None:
-    """Read ``Retry-After``: seconds or a date (RFC 9110, section 10.2.3).
+    """Read the seconds of ``Retry-After`` (RFC 9110, section 10.2.3), None if it makes no sense.
 
-    Args:
-        headers: The response's headers, None if there was no response. A date is measured against
-            the response's ``Date``, if it has one, so that a wrong clock does not matter.
-
-    Returns:
-        Seconds to pause, None if there is no such header or it makes no sense.
+    A date is measured against the response's ``Date``, if any, so that a wrong clock does not
+    matter. ``headers`` are None if there was no response.
     """
     if headers is None:
         return None
@@ -255,17 +225,17 @@ def _date(text: str | None) -> float | None:
 
 
 def is_passing(error: ApiException) -> bool:
-    """Say whether a loop that may ask for as long as it likes can go on after a failure.
+    """Tell whether a loop that may poll without end can go on after a failure.
 
-    More passes than a single call retries: such a loop asks what changes nothing, and a timeout or
-    a broken response may be the work of a proxy that is restarted.
+    It goes on after more failures than a single call retries: such a loop changes nothing, and a
+    timeout or a broken response may come from a proxy that is restarted.
     """
     status = error.status
     return isinstance(error, _PASSING) or (status is not None and _is_retryable(status))
 
 
 def is_unsent(error: ApiException) -> bool:
-    """Say whether the server certainly did not process a request, so that it may be sent again."""
+    """Tell whether the server certainly did not process a request, so that it may be sent again."""
     if isinstance(error, TransportException):
         return not error.sent and is_passing(error)
     return error.status == 429
@@ -276,7 +246,7 @@ def _is_retryable(status: int) -> bool:
 
 
 def _is_transient(failure: TransportException) -> bool:
-    """Say whether the same request may well succeed a moment later."""
+    """Tell whether the same request may well succeed a moment later."""
     if isinstance(failure, ProxyException):
         status = refused_tunnel(failure.reason)
         return status is None or status >= 500
@@ -287,12 +257,12 @@ def _is_transient(failure: TransportException) -> bool:
 
 
 def is_ambiguous(status: int) -> bool:
-    """Say whether a status leaves open that the server carried out the request."""
+    """Tell whether a status leaves open that the server carried out the request."""
     return status in (408, 500, 502, 503, 504)
 
 
 def is_cut(error: ApiException) -> bool:
-    """Say whether a long poll may have been ended from outside, by a proxy for example."""
+    """Tell whether a long poll may have been ended from outside, by a proxy for example."""
     if isinstance(error, (ConnectionException, ApiTimeoutError)):
         return error.sent
     return error.status is not None and _is_cut_status(error.status)
@@ -304,10 +274,8 @@ def _is_cut_status(status: int) -> bool:
 
 
 def was_held(window: float | None, took: float) -> bool:
-    """Say whether the server was holding a long poll when it failed.
+    """Tell whether the server was holding a long poll of ``window`` seconds when it failed.
 
-    Args:
-        window: Seconds for which the server was asked to hold it, None for not at all.
-        took: Seconds until the failure.
+    ``window`` is None for no long poll; ``took`` are the seconds until the failure.
     """
     return window is not None and window > 0 and took >= min(_HELD, window)

@@ -24,7 +24,7 @@ _LOOK_AGAIN = 0.2  # seconds
 
 
 class Slot:
-    """The right to do something; in use while somebody holds it."""
+    """The right to do something, in use while its owner holds it."""
 
     __slots__ = ("__weakref__", "wake")
 
@@ -33,11 +33,7 @@ class Slot:
 
 
 class Slots:
-    """A bounded number of slots.
-
-    Args:
-        most: How many may be in use at once.
-    """
+    """At most ``most`` slots in use at once."""
 
     __slots__ = ("_line", "most")
 
@@ -51,10 +47,7 @@ class Slots:
         return sum(place() is not None for place in list(self._line))
 
     def join(self, slot: Slot) -> bool:
-        """Get in line.
-
-        Args:
-            slot: A new one, which the caller alone keeps, and where it will find it to `leave`.
+        """Get in line with a new slot, which the caller alone keeps, in order to `leave` later.
 
         Returns:
             True if it may be used at once; otherwise the caller has to `wait`.
@@ -63,15 +56,7 @@ class Slots:
         return len(self._line) <= self.most
 
     def wait(self, slot: Slot, deadline: Deadline) -> bool:
-        """Wait until a slot may be used.
-
-        Args:
-            slot: One that has joined.
-            deadline: When to give up.
-
-        Returns:
-            False if the deadline passed; the caller leaves then.
-        """
+        """Wait until a slot that has joined may be used; False if the deadline passed."""
         place = weakref.ref(slot)
         slot.wake = queue.SimpleQueue()
         while not self._is_due(place):
@@ -84,11 +69,11 @@ class Slots:
         return True
 
     def leave(self, place: weakref.ref[Slot]) -> None:
-        """Free a slot, and wake who is due next; a slot that never joined is no mistake.
+        """Free a slot, and wake the next ones; a slot that never joined is no mistake.
 
         Args:
-            place: Refers to the slot, which its owner no longer holds: then it is free, even if an
-                interrupt strikes here and somebody keeps the traceback with this frame.
+            place: Refers to the slot, which its owner no longer holds: so it is free even if an
+                interrupt strikes here and a traceback keeps this frame.
         """
         with contextlib.suppress(ValueError):
             self._line.remove(place)

@@ -28,21 +28,13 @@ __all__ = ["OuterSocket", "check_identity", "decrypted", "shut_down", "tls_conte
 
 
 def check_identity(configuration: Configuration) -> None:
-    """Refuse a client key without its certificate.
-
-    Raises:
-        ApiValueError: ``key_file`` is set and ``cert_file`` is not.
-    """
+    """Refuse a client key without its certificate, with an `ApiValueError`."""
     if configuration.key_file is not None and configuration.cert_file is None:
         raise ApiValueError("key_file cannot be used without cert_file")
 
 
 def tls_context(configuration: Configuration, *, with_identity: bool) -> ssl.SSLContext:
-    """Make a TLS context.
-
-    Args:
-        configuration: ``verify_ssl``, the certificate authorities and the client's certificate.
-        with_identity: Show the client's certificate.
+    """Make a TLS context, which shows the client's certificate only ``with_identity``.
 
     Raises:
         ApiValueError: A certificate or key cannot be used.
@@ -91,22 +83,14 @@ def _named(expected: str, files: Mapping[str, str | None]) -> Generator[None, No
 
 
 class OuterSocket:
-    """A TLS connection whose every wait is bounded; what `ssl.SSLSocket` has, this has.
-
-    Args:
-        sock: The connection.
-        limit: Sets the time that its next wait may take.
-
-    Attributes:
-        socket: The connection.
-    """
+    """A TLS connection whose every wait is bounded by ``limit``; has what `ssl.SSLSocket` has."""
 
     def __init__(self, sock: ssl.SSLSocket, limit: Callable[[socket.socket], None]) -> None:
         self.socket = sock
         self._limit = limit
 
     def recv(self, size: int) -> bytes:
-        """Receive what there is, in time."""
+        """Receive what has arrived, in time."""
         self._limit(self.socket)
         return self.socket.recv(size)
 

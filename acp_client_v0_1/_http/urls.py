@@ -55,17 +55,11 @@ class Target:
 
 
 def checked_host(host: object) -> str:
-    """Check a configured host.
-
-    Args:
-        host: An http(s) URL; a base path is fine, a trailing slash is dropped.
-
-    Returns:
-        The host without a trailing slash.
+    """Check a configured host, and drop a trailing slash.
 
     Raises:
         ApiTypeError: ``host`` is not a str.
-        ApiValueError: ``host`` is not such a URL; the message says which part is wrong.
+        ApiValueError: ``host`` is not an http(s) URL; the message says which part is wrong.
     """
     if not isinstance(host, str):
         raise ApiTypeError(f"host must be a str, not {type(host).__name__}")
@@ -78,12 +72,7 @@ def checked_host(host: object) -> str:
 def parse_target(url: str, name: str = "url") -> Target:
     """Split an absolute URL into its origin and path; a fragment is dropped.
 
-    Args:
-        url: The URL.
-        name: What to call it in errors, which never repeat its user information.
-
-    Returns:
-        Where it leads.
+    Errors call the URL ``name``, and never repeat its user information.
 
     Raises:
         ApiValueError: The URL is not an absolute http(s) URL, or has user information.
@@ -98,15 +87,9 @@ def parse_target(url: str, name: str = "url") -> Target:
 
 
 def split_url(url: str, name: str, *, quotable: bool = False) -> tuple[SplitResult, int | None]:
-    """Split a URL into its parts, and its port into a number.
+    """Split a URL into its parts, and its port into a number, None if it has none.
 
-    Args:
-        url: The URL.
-        name: What to call it in the error.
-        quotable: The error may show parts of the URL, which has no user information.
-
-    Returns:
-        The parts, and the port if the URL has one.
+    Errors call the URL ``name``; they may quote it only if it is ``quotable``.
 
     Raises:
         ApiValueError: The port is not a number from 1 to 65535, or the URL cannot be split.

@@ -35,8 +35,8 @@ def not_json(value: object, numbers: bool = False) -> str | None:
     """Find what JSON cannot hold in a value that is about to be written as JSON.
 
     Args:
-        value: a mapping, or a model, of whose fields the mappings are looked at; without cycles.
-        numbers: whether to look for floats that are not finite as well.
+        value: A mapping, or a model, of whose fields the mappings are looked at; without cycles.
+        numbers: Whether to look for floats that are not finite as well.
 
     Returns:
         The place of the first fault and what is wrong with it, to follow the value's name; None if

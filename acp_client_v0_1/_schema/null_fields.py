@@ -24,15 +24,7 @@ def any_null(model: BaseModel) -> bool:
 
 
 def with_nulls(model: BaseModel, dumped: Any) -> Any:
-    """Put the unknown fields that are null into what pydantic made of a model.
-
-    Args:
-        model: the model.
-        dumped: the dictionary that it was dumped to, by the names on the wire; it is changed.
-
-    Returns:
-        The dictionary.
-    """
+    """Put a model's unknown fields that are null into the dictionary that it was dumped to."""
     for name, value in (model.__pydantic_extra__ or {}).items():
         if value is None:
             dumped[name] = None

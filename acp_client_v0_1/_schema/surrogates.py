@@ -34,15 +34,7 @@ _SURROGATES = range(0xD800, 0xE000)
 def read_again(
     error: ValidationError, validate: Callable[[Any], T], text: str | bytes | bytearray
 ) -> T:
-    """Read JSON text that was refused, if that was for its lone surrogates.
-
-    Args:
-        error: why it was refused.
-        validate: reads JSON text.
-        text: the text.
-
-    Returns:
-        What `validate` returns, with the surrogates in it.
+    """Read JSON text again, if it was refused with ``error`` for its lone surrogates.
 
     Raises:
         pydantic.ValidationError: (a ``ValueError``) the given error, if the text has no lone

@@ -76,12 +76,7 @@ class BlockShape:
     def read(
         self, blocks: Iterator[str], last_event_id: str, events: list[ServerSentEvent]
     ) -> str | None:
-        """Read blocks as long as they have this shape.
-
-        Args:
-            blocks: Blocks with LF between their lines, without the blank line.
-            last_event_id: The id of events whose block has none.
-            events: Receives the events.
+        """Read blocks with LF line ends as long as they have this shape, into ``events``.
 
         Returns:
             The first block of another shape, or ``None`` if none was left.
@@ -166,11 +161,7 @@ class EventBuffers:
         return bool(self._lines or self._joined)
 
     def add_lines(self, lines: Iterable[str]) -> None:
-        """Process fields and comments.
-
-        Args:
-            lines: Complete lines without their ends; empty ones are ignored.
-        """
+        """Process fields and comments, from complete lines without their ends."""
         for line in lines:
             name, _, value = line.partition(":")
             if value[:1] == " ":
@@ -187,11 +178,7 @@ class EventBuffers:
         self._join()
 
     def add_data(self, value: str) -> None:
-        """Process a data field.
-
-        Args:
-            value: The field's value.
-        """
+        """Process the value of a data field."""
         self._lines.append(value)
         self._join()
 
@@ -209,11 +196,7 @@ class EventBuffers:
                     self.retry = int(digits)
 
     def dispatch(self, events: list[ServerSentEvent]) -> None:
-        """End the block, as a blank line does.
-
-        Args:
-            events: Receives the event, if the block has data.
-        """
+        """End the block, as a blank line does; its event, if it has data, goes to ``events``."""
         self.last_event_id = self._id
         lines = self._lines
         if self._joined:
@@ -282,7 +265,7 @@ class OpenLine:
 
     @property
     def begun(self) -> bool:
-        """True if a byte of the line has come."""
+        """True if a byte of the line has arrived."""
         return self.size > 0 or self._is_comment
 
     @property
@@ -293,11 +276,7 @@ class OpenLine:
         return b":" if self._is_comment else bytes(self._bytes[: len(_DATA) + 1])
 
     def add(self, part: bytes) -> None:
-        """Add the next bytes of the line, which contain no line end.
-
-        Args:
-            part: At least one byte.
-        """
+        """Add the next bytes of the line, at least one, without a line end."""
         if self._is_comment:
             return
         self.size += len(part)
@@ -314,12 +293,7 @@ class OpenLine:
             del self._bytes[: len(_DATA) + (self._bytes[len(_DATA)] == _SPACE)]
 
     def end(self, last: bytes, buffers: EventBuffers) -> None:
-        """Complete the line, and begin anew.
-
-        Args:
-            last: The bytes up to the line end.
-            buffers: Receives the line.
-        """
+        """Complete the line with its last bytes, hand it to the buffers, and begin anew."""
         if self._is_data:
             self._bytes += last
             buffers.add_data(self._bytes.decode("utf-8", "replace"))
@@ -340,7 +314,7 @@ Mark: TypeAlias = tuple[int, int, bool, bool, bytes]
 def event_offsets(mark: Mark, piece: bytes) -> list[int]:
     """Find where the events begin that a piece of the stream completes.
 
-    Only an error has to say so; the parser then reads the bytes of its latest feed again.
+    Only an error needs this; the parser then reads the bytes of its latest feed again.
 
     Args:
         mark: The position before the piece.

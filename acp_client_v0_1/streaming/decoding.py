@@ -33,7 +33,7 @@ def event_decoder(model: type[M]) -> Callable[[ServerSentEvent], M | None]:
     """Make the function that decodes the events of a stream.
 
     Args:
-        model: a model with the fields ``id``, ``event`` (a literal, the name of the events) and
+        model: A model with the fields ``id``, ``event`` (a literal, the name of the events) and
             ``data``.
 
     Returns:

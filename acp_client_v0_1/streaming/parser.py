@@ -4,7 +4,7 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-inte
 
 Strategy: no I/O here; the caller feeds bytes in pieces of any size. CR and LF never occur inside a
 UTF-8 sequence, so the bytes are cut at line ends first and decoded then. This module finds the
-lines and blocks; `blocks` says what they mean. The value of an unfinished data line is gathered
+lines and blocks; `_blocks` says what they mean. The value of an unfinished data line is gathered
 apart from its name, so that an event of any size is copied a fixed number of times.
 
 Invariants:
@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError, EventTooLarge
-from acp_client_v0_1.streaming.blocks import EventBuffers, Mark, OpenLine, event_offsets
+from acp_client_v0_1.streaming._blocks import EventBuffers, Mark, OpenLine, event_offsets
 from acp_client_v0_1.streaming.event import ServerSentEvent
 
 __all__ = ["DEFAULT_MAX_EVENT_BYTES", "SSEParser"]
