@@ -197,7 +197,8 @@ class RunHandle:
         """Give the portable token of the run: a line of text that holds no secret.
 
         It says which server, run, agent, thread and client token, and which event of `events` was
-        the last to be handed out. `from_token` takes it, in any process.
+        the last to be handed out; of an instrumented client, also the run's span. `from_token`
+        takes it, in any process.
         """
         return self._link.token()
 

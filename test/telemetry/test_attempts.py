@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -169,18 +170,23 @@ def test_the_propagators_that_are_set_decide_on_the_headers(spans: Spans) -> Non
     assert server.requests[0].headers["baggage"] == "tenant=t1"
 
 
-def test_no_credential_and_no_query_is_recorded(spans: Spans) -> None:
+def test_no_credential_and_no_query_is_recorded(
+    spans: Spans, caplog: pytest.LogCaptureFixture
+) -> None:
     secrets = {"access_token": "planted-token", "api_key": {"apiKey": "planted-key"}}
     auth = {"in": "query", "key": "key", "value": "planted-query", "type": "apiKey"}
     with (
         SocketServer(BUSY, OK) as server,
         runs_of(spans, server, **secrets) as runs,
+        caplog.at_level(logging.DEBUG, "acp_client_v0_1"),
     ):
         runs.api_client.cookie = "planted-cookie"
         runs.get_run("r1", _headers={"x-private": "planted-header"}, _request_auth=auth)
     assert b"planted-query" in server.requests[0].raw_head
     assert len(spans.all) == 2
     assert "planted" not in spans.text
+    assert traceparent_of(spans.all[0]) in caplog.text
+    assert "planted" not in caplog.text
 
 
 def test_instrumenting_again_replaces(spans: Spans) -> None:

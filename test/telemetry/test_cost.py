@@ -1,4 +1,4 @@
-"""What telemetry costs who does not use it, and what is said where its package is missing."""
+"""What telemetry costs a client that does not use it, and what an environment without it says."""
 
 from __future__ import annotations
 
