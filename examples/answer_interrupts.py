@@ -33,8 +33,7 @@ def main() -> None:
     """Start the run, or attach to it, and answer until it has its result."""
     parser = argparse.ArgumentParser(description="Run an agent and answer its questions.")
     parser.add_argument("--host", default=os.environ.get("ACP_HOST"), help="server (ACP_HOST)")
-    parser.add_argument("--agent", default="approval", help="name of the agent (%(default)s)")
-    parser.add_argument("--agent-id", help="its id, where names cannot be searched")
+    parser.add_argument("--agent", default="approval", help="its name or id (%(default)s)")
     parser.add_argument(
         "--input", type=json.loads, default='{"action": "deploy"}', help="JSON (%(default)s)"
     )
@@ -49,10 +48,8 @@ def main() -> None:
         client = stack.enter_context(ApiClient(Configuration.from_env(host=options.host)))
         if options.token:
             run = RunHandle.from_token(options.token, client)
-        elif options.agent_id:
-            run = AgentHandle(options.agent_id, client).start(options.input)
         else:
-            run = AgentHandle.find(options.agent, api_client=client).start(options.input)
+            run = AgentHandle.get(options.agent, api_client=client).start(options.input)
 
         try:
             print("result:", json.dumps(run.drive(ask, timeout=300), ensure_ascii=False))

@@ -26,8 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Run an agent on many inputs, many at a time.")
     parser.add_argument("inputs", nargs="?", help="a file of JSON Lines (standard input)")
     parser.add_argument("--host", default=os.environ.get("ACP_HOST"), help="server (ACP_HOST)")
-    parser.add_argument("--agent", default="counter", help="name of the agent (%(default)s)")
-    parser.add_argument("--agent-id", help="its id, where names cannot be searched")
+    parser.add_argument("--agent", default="counter", help="its name or id (%(default)s)")
     parser.add_argument("--concurrency", type=int, default=8, help="runs at a time (%(default)s)")
     parser.add_argument("--journal", help="file that keeps what was started and done")
     parser.add_argument("--progress", action="store_true", help="show a bar")
@@ -39,10 +38,7 @@ def main() -> None:
 
             options.host = stack.enter_context(LocalServer()).url
         client = stack.enter_context(ApiClient(Configuration.from_env(host=options.host)))
-        if options.agent_id:
-            agent = AgentHandle(options.agent_id, client)
-        else:
-            agent = AgentHandle.find(options.agent, api_client=client)
+        agent = AgentHandle.get(options.agent, api_client=client)
 
         lines = stack.enter_context(open(options.inputs)) if options.inputs else sys.stdin
         batch = agent.map(

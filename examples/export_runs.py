@@ -30,8 +30,7 @@ def main() -> None:
     """Find the agent, and write its runs."""
     parser = argparse.ArgumentParser(description="Write all runs of an agent as JSON Lines.")
     parser.add_argument("--host", default=os.environ.get("ACP_HOST"), help="server (ACP_HOST)")
-    parser.add_argument("agent", nargs="?", default="echo", help="name of the agent (%(default)s)")
-    parser.add_argument("--agent-id", help="its id, where names cannot be searched")
+    parser.add_argument("agent", nargs="?", default="echo", help="its name or id (%(default)s)")
     parser.add_argument("--status", type=RunStatus, help="only runs in it, for example success")
     parser.add_argument(
         "--sample", type=int, default=0, help="make this many runs first, to try it"
@@ -44,10 +43,7 @@ def main() -> None:
 
             options.host = stack.enter_context(LocalServer()).url
         client = stack.enter_context(ApiClient(Configuration.from_env(host=options.host)))
-        if options.agent_id:
-            agent = AgentHandle(options.agent_id, client)
-        else:
-            agent = AgentHandle.find(options.agent, api_client=client)
+        agent = AgentHandle.get(options.agent, api_client=client)
         for number in range(options.sample):
             agent.run({"number": number}, timeout=60)
 

@@ -32,8 +32,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Find agents, run, follow and answer them.")
     parser.add_argument("--host", default=os.environ.get("ACP_HOST"), help="server (ACP_HOST)")
     parser.add_argument("--count", type=int, default=3, help="how far to count (%(default)s)")
-    parser.add_argument("--agent-id", help="agent that counts, where names cannot be searched")
-    parser.add_argument("--asking-agent-id", help="agent that asks, likewise")
+    parser.add_argument("--agent", default="counter", help="name or id (%(default)s)")
+    parser.add_argument("--asking-agent", default="approval", help="likewise (%(default)s)")
     options = parser.parse_args()
 
     with contextlib.ExitStack() as stack:
@@ -46,14 +46,14 @@ def main() -> None:
         # Runs can be found by their metadata: only runs of this script have this mark.
         mark = {"quickstart": uuid.uuid4().hex}
 
-        counter = agent("counter", options.agent_id, client)
+        counter = introduced(options.agent, client)
         run = counter.start({"count": options.count}, metadata=mark, streaming="custom")
         print(f"run {run.run_id}")
         for event in run.events():
             print(f"  event {event.id}: {event.update or event.result}", flush=True)
         print(f"result: {run.result(timeout=60)}")
 
-        approval = agent("approval", options.asking_agent_id, client)
+        approval = introduced(options.asking_agent, client)
         result = approval.run({"action": "deploy"}, metadata=mark, on_interrupt=say_yes, timeout=60)
         print(f"result: {result}")
 
@@ -65,12 +65,12 @@ def main() -> None:
             print(f"  deleted {found.run_id}, which was {found.status.value}")
 
 
-def agent(name: str, agent_id: str | None, client: ApiClient) -> AgentHandle:
-    """Give an agent by its id, or else by its name, and say what it does."""
-    found = AgentHandle(agent_id, client) if agent_id else AgentHandle.find(name, api_client=client)
-    metadata = found.agent.metadata
-    print(f"\nagent: {metadata.ref.name} {metadata.ref.version}\n       {metadata.description}")
-    return found
+def introduced(id_or_name: str, client: ApiClient) -> AgentHandle:
+    """Give an agent, and print what it says of itself."""
+    agent = AgentHandle.get(id_or_name, api_client=client)
+    about = agent.agent.metadata
+    print(f"\nagent: {about.ref.name} {about.ref.version}\n       {about.description}")
+    return agent
 
 
 def say_yes(question: PendingInterrupt) -> dict[str, bool]:

@@ -60,8 +60,7 @@ def main() -> None:
     """Listen, start a run that tells of itself, and print what it tells."""
     parser = argparse.ArgumentParser(description="Hear of a run's changes by webhook.")
     parser.add_argument("--host", default=os.environ.get("ACP_HOST"), help="server (ACP_HOST)")
-    parser.add_argument("--agent", default="slow", help="name of the agent (%(default)s)")
-    parser.add_argument("--agent-id", help="its id, where names cannot be searched")
+    parser.add_argument("--agent", default="slow", help="its name or id (%(default)s)")
     parser.add_argument(
         "--input", type=json.loads, default='{"seconds": 1}', help="JSON (%(default)s)"
     )
@@ -81,10 +80,7 @@ def main() -> None:
 
             options.host = stack.enter_context(LocalServer()).url
         client = stack.enter_context(ApiClient(Configuration.from_env(host=options.host)))
-        if options.agent_id:
-            agent = AgentHandle(options.agent_id, client)
-        else:
-            agent = AgentHandle.find(options.agent, api_client=client)
+        agent = AgentHandle.get(options.agent, api_client=client)
 
         webhook = f"http://{options.listen}:{receiver.server_port}{SECRET}"
         run = agent.start(options.input, webhook=webhook)

@@ -27,8 +27,7 @@ def main() -> None:
     """Start a run, print its events, then its result."""
     parser = argparse.ArgumentParser(description="Run an agent and print what it streams.")
     parser.add_argument("--host", default=os.environ.get("ACP_HOST"), help="server (ACP_HOST)")
-    parser.add_argument("--agent", default="counter", help="name of the agent (%(default)s)")
-    parser.add_argument("--agent-id", help="its id, where names cannot be searched")
+    parser.add_argument("--agent", default="counter", help="its name or id (%(default)s)")
     parser.add_argument(
         "--input", type=json.loads, default='{"count": 5}', help="JSON (%(default)s)"
     )
@@ -41,10 +40,7 @@ def main() -> None:
 
             options.host = stack.enter_context(LocalServer()).url
         client = stack.enter_context(ApiClient(Configuration.from_env(host=options.host)))
-        if options.agent_id:
-            agent = AgentHandle(options.agent_id, client)
-        else:
-            agent = AgentHandle.find(options.agent, api_client=client)
+        agent = AgentHandle.get(options.agent, api_client=client)
 
         run = agent.start(options.input, streaming=options.mode)
         replacing = options.mode == "result" and sys.stdout.isatty()

@@ -60,13 +60,13 @@ found 2 runs
 """
 # What each script is run with where it shall call this agent by its id.
 BY_ID = {
-    "answer_interrupts.py": ["--agent-id", APPROVAL_AGENT_ID],
-    "batch_runs.py": ["--agent-id", COUNTER_AGENT_ID],
-    "export_runs.py": ["--agent-id", ECHO_AGENT_ID, "--sample", "1"],
-    "quickstart.py": ["--agent-id", COUNTER_AGENT_ID, "--asking-agent-id", APPROVAL_AGENT_ID],
-    "receive_webhooks.py": ["--agent-id", SLOW_AGENT_ID, "--input", '{"seconds": 0.1}'],
-    "stream_to_terminal.py": ["--agent-id", COUNTER_AGENT_ID],
-    "wait_with_progress.py": ["--agent-id", SLOW_AGENT_ID, "--input", '{"seconds": 0.1}'],
+    "answer_interrupts.py": ["--agent", APPROVAL_AGENT_ID],
+    "batch_runs.py": ["--agent", COUNTER_AGENT_ID],
+    "export_runs.py": [ECHO_AGENT_ID, "--sample", "1"],
+    "quickstart.py": ["--agent", COUNTER_AGENT_ID, "--asking-agent", APPROVAL_AGENT_ID],
+    "receive_webhooks.py": ["--agent", SLOW_AGENT_ID, "--input", '{"seconds": 0.1}'],
+    "stream_to_terminal.py": ["--agent", COUNTER_AGENT_ID],
+    "wait_with_progress.py": ["--agent", SLOW_AGENT_ID, "--input", '{"seconds": 0.1}'],
 }
 
 
@@ -303,7 +303,7 @@ def test_wait_goes_on_another_time_by_the_token(server: LocalServer) -> None:
     def patient(input: Any, config: Any, context: Any) -> dict[str, Any]:
         return {"released": release.wait(60)}
 
-    script = ("wait_with_progress.py", "--agent-id", server.register(patient), "--input", "{}")
+    script = ("wait_with_progress.py", "--agent", server.register(patient), "--input", "{}")
     too_short = run(*script, "--timeout", "0.2", ACP_HOST=server.url)
     assert (too_short.returncode, too_short.stdout) == (1, "")
     (token,) = re.findall(r"--token (\S+)", too_short.stderr)
@@ -425,7 +425,7 @@ def test_ctrl_c_ends_a_batch_and_the_same_command_goes_on(
 
     inputs, journal = tmp_path / "inputs.jsonl", tmp_path / "journal.jsonl"
     inputs.write_text("".join(f'{{"n": {n}}}\n' for n in range(5)))
-    options = ("--agent-id", server.register(patient), "--journal", str(journal))
+    options = ("--agent", server.register(patient), "--journal", str(journal))
     script = ("batch_runs.py", str(inputs), "--concurrency", "2", *options)
     with started(*script, ACP_HOST=server.url) as process:
         until(lambda: len(server.runs) == 2)
