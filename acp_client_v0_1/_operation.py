@@ -23,9 +23,8 @@ from uuid import UUID
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
-from acp_client_v0_1._schema import Conversions, OpenEnum
+from acp_client_v0_1._schema import Conversions, OpenEnum, any_null
 from acp_client_v0_1._schema.free_json import not_json
-from acp_client_v0_1._schema.null_fields import any_null
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 __all__ = ["BoundArguments", "Operation", "Parameter", "path_segment"]

@@ -3,7 +3,7 @@
 A model reads like its schema in OpenAPI. Its fields have Python's own types, which is what an
 editor shows, and a mark for what is special: ``run_id: Annotated[str, schema.IDENTIFIER]``.
 
-Strategy: the two directions are told apart by how data comes in, so that no call needs a flag.
+Strategy: how data comes in tells the two directions apart, so that no call needs a flag.
 
 * A **constructor** (and an assignment) is what a caller writes, and is strict: an unknown keyword,
   an unknown enum value and a wrong type raise ``pydantic.ValidationError``.
@@ -21,13 +21,10 @@ Invariants:
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timedelta, timezone, tzinfo
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from inspect import Signature
 from typing import Annotated, Any, ClassVar, Literal, cast
-from uuid import UUID
 
 from pydantic import (
     BaseModel,
@@ -35,7 +32,6 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
-    Strict,
     ValidationError,
 )
 from pydantic.json_schema import JsonSchemaValue
@@ -50,7 +46,14 @@ from pydantic_core import (
 )
 from typing_extensions import Self
 
-from acp_client_v0_1._schema.null_fields import any_null, with_nulls
+from acp_client_v0_1._schema.fields import (
+    IDENTIFIER,
+    JSON_OBJECT,
+    STRICT,
+    TIMESTAMP,
+    UP_TO_FIRST_FAULT,
+    either,
+)
 from acp_client_v0_1._schema.surrogates import read_again
 
 __all__ = [
@@ -66,6 +69,7 @@ __all__ = [
     "UP_TO_FIRST_FAULT",
     "Annotated",
     "Field",
+    "any_null",
 ]
 
 
@@ -104,7 +108,7 @@ class Conversions(BaseModel):
             those that are null.
         """
         dumped: dict[str, Any] = self.model_dump(mode=mode, by_alias=True, exclude_none=True)
-        return with_nulls(self, dumped) if any_null(self) else dumped
+        return _with_nulls(self, dumped) if any_null(self) else dumped
 
     def to_json(self) -> str:
         """Return the model as compact JSON text, without fields that are None."""
@@ -257,7 +261,7 @@ class OpenEnum(str, Enum):
         unlisted = core_schema.no_info_after_validator_function(
             cls._unlisted, core_schema.str_schema(strict=True)
         )
-        opened = _either(closed, unlisted, "Input should be a string")
+        opened = either(closed, unlisted, "Input should be a string")
         return core_schema.json_or_python_schema(opened, closed)
 
     @classmethod
@@ -281,16 +285,6 @@ def _escaped(value: object) -> str:
         return inner.to_dict() if isinstance(inner, Conversions) else to_jsonable_python(inner)
 
     return json.dumps(value, default=plain, separators=(",", ":"))
-
-
-def _either(first: CoreSchema, second: CoreSchema, otherwise: str) -> CoreSchema:
-    """Try one reading, then the other; one error if both fail, instead of each one's own."""
-    return core_schema.union_schema(
-        [first, second],
-        mode="left_to_right",
-        custom_error_type="unreadable",
-        custom_error_message=otherwise,
-    )
 
 
 def _member(cls: type[OpenEnum], value: str) -> OpenEnum:
@@ -317,123 +311,42 @@ def _unknown_keywords(
     return ValidationError.from_exception_data(model.__name__, errors)
 
 
-def _before(check: Callable[[Any], Any], regular: CoreSchema) -> CoreSchema:
-    """Let a check see what a constructor is given; what JSON brings goes to pydantic-core alone."""
-    checked = core_schema.no_info_before_validator_function(check, regular)
-    return core_schema.json_or_python_schema(regular, checked)
+# pydantic-core cannot tell an unknown field that came as null, which is given back, from a declared
+# one that is not set, when it leaves out what is None. So its output is mended after it.
 
 
-class _UuidAsText:
-    """Accepts a UUID, as the public contract has identifiers, and keeps its text."""
-
-    @staticmethod
-    def __get_pydantic_core_schema__(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return _before(_identifier, core_schema.str_schema(strict=True))
-
-
-def _identifier(value: object) -> object:
-    return str(value) if isinstance(value, UUID) else value
+def any_null(model: BaseModel) -> bool:
+    """Whether a model, or one inside it, has an unknown field that is null."""
+    extra = model.__pydantic_extra__
+    if extra and None in extra.values():
+        return True
+    return any(any_null(inner) for _, inner in _inside(model))
 
 
-class _Object:
-    """Says what to pass instead of what is not a JSON object."""
-
-    @staticmethod
-    def __get_pydantic_core_schema__(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return _before(_json_object, handler(source))
-
-
-def _json_object(value: object) -> object:
-    if not isinstance(value, Mapping):
-        kind = type(value).__name__
-        hint = ": is it JSON text? Then pass json.loads(…)" if isinstance(value, str) else ""
-        about = {"kind": kind, "hint": hint}
-        raise PydanticCustomError("dict_type", "Input should be a dict, not {kind}{hint}", about)
-    for key in cast("Mapping[object, object]", value):
-        if not isinstance(key, str):
-            about = {"kind": type(key).__name__, "key": f"{key!r:.60}"}
-            raise PydanticCustomError("string_type", "keys must be str, got {kind} {key}", about)
-    return cast("object", value)
+def _with_nulls(model: BaseModel, dumped: Any) -> Any:
+    """Put a model's unknown fields that are null into the dictionary that it was dumped to."""
+    for name, value in (model.__pydantic_extra__ or {}).items():
+        if value is None:
+            dumped[name] = None
+    for step, inner in _inside(model):
+        place = dumped
+        for key in step:
+            place = place[key]
+        _with_nulls(inner, place)
+    return dumped
 
 
-class _FailFast:
-    """Lets a list be read until its first wrong item, as pydantic's FailFast, which cannot hash."""
-
-    @staticmethod
-    def __get_pydantic_core_schema__(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        schema: Any = {**handler(source), "fail_fast": True}
-        return cast("CoreSchema", schema)
-
-
-class _OddTimestamps:
-    """Gives date-times that pydantic refuses a second reading, in JSON only."""
-
-    @staticmethod
-    def __get_pydantic_core_schema__(
-        source: Any, handler: GetCoreSchemaHandler
-    ) -> core_schema.CoreSchema:
-        regular = handler(source)
-        odd = core_schema.no_info_after_validator_function(
-            _read_timestamp, core_schema.str_schema(strict=True, max_length=_LONGEST_TIMESTAMP)
-        )
-        either = _either(regular, odd, "Input should be a complete date and time")
-        return core_schema.json_or_python_schema(either, regular)
-
-    @staticmethod
-    def __get_pydantic_json_schema__(
-        schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        return {"type": "string", "format": "date-time"}
+def _inside(model: BaseModel) -> Iterator[tuple[tuple[Any, ...], BaseModel]]:
+    """The models that are values of declared fields, or in lists there, with where they are."""
+    for name, value in model.__dict__.items():
+        if isinstance(value, BaseModel):
+            # What is one of several models stands where its instance does.
+            yield (() if name == "root" else (_alias(model, name),)), value
+        elif isinstance(value, list):
+            for index, item in enumerate(cast("list[object]", value)):
+                if isinstance(item, BaseModel):
+                    yield (_alias(model, name), index), item
 
 
-_LONGEST_TIMESTAMP = 64  # characters; dateutil's time grows with the square of a number's length
-
-# What a clock says in "GMT+0100": that it is ahead. dateutil reads it as POSIX does, the other way.
-_PREFIXED_OFFSET = re.compile(r"(?:GMT|UTC)\s*(?=[+-]\d)")
-
-
-def _read_timestamp(text: str) -> datetime:
-    """Read a date-time that is not RFC 3339, refusing one that lacks a part of its date.
-
-    dateutil fills what a text lacks from a default, so a text is complete only if two different
-    defaults give the same result. For some texts it raises what it does not document, such as
-    decimal.InvalidOperation.
-    """
-    from dateutil import parser  # loaded only for a server that needs it
-
-    plain = _PREFIXED_OFFSET.sub("", text)
-    try:
-        first, second = (
-            parser.parse(plain, default=datetime(year, month, day), tzinfos=_zone)
-            for year, month, day in ((2000, 1, 1), (2004, 2, 2))
-        )
-    except (ValueError, ArithmeticError, LookupError, TypeError, AttributeError):
-        first, second = datetime.min, datetime.max
-    if first != second:
-        raise ValueError("an incomplete date")
-    return first
-
-
-def _zone(name: str | None, offset: int | None) -> tzinfo | None:
-    """Return the zone of a timestamp, None where it names none.
-
-    A name that has no one meaning is refused, never dropped.
-    """
-    if offset is not None:
-        return timezone(timedelta(seconds=offset))
-    if name is not None:
-        raise ValueError(f"unknown time zone {name!r}")
-    return None
-
-
-# What a field of a model says besides its type, which an editor shows: `Annotated[str, STRICT]`.
-STRICT = Strict()
-"""No conversion: neither an int for a str, nor a bool for an int."""
-IDENTIFIER = _UuidAsText()
-"""A str that identifies something; a constructor takes a uuid.UUID, too, and keeps its text."""
-JSON_OBJECT = _Object()
-"""A dict with str keys: a JSON object whose properties the contract leaves to the agent."""
-TIMESTAMP = _OddTimestamps()
-"""RFC 3339 by contract, naive if it came without an offset; other complete forms are tolerated."""
-UP_TO_FIRST_FAULT = _FailFast()
-"""A list, read until its first wrong item."""
+def _alias(model: BaseModel, name: str) -> str:
+    return type(model).model_fields[name].alias or name

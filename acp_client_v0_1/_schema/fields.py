@@ -1,0 +1,118 @@
+"""What a field of a model says besides its type, which an editor shows: ``Annotated[str, STRICT]``.
+
+A constructor is checked by these; what JSON brings is read by pydantic-core alone, except for
+date-times that it refuses.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta, timezone, tzinfo
+from typing import Any, cast
+from uuid import UUID
+
+from pydantic import GetPydanticSchema, Strict
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+__all__ = ["IDENTIFIER", "JSON_OBJECT", "STRICT", "TIMESTAMP", "UP_TO_FIRST_FAULT", "either"]
+
+_LONGEST_TIMESTAMP = 64  # characters; dateutil's time grows with the square of a number's length
+
+# What a clock says in "GMT+0100": that it is ahead. dateutil reads it as POSIX does, the other way.
+_PREFIXED_OFFSET = re.compile(r"(?:GMT|UTC)\s*(?=[+-]\d)")
+
+
+def either(first: CoreSchema, second: CoreSchema, otherwise: str) -> CoreSchema:
+    """Try one reading, then the other; one error if both fail, instead of each one's own."""
+    return core_schema.union_schema(
+        [first, second],
+        mode="left_to_right",
+        custom_error_type="unreadable",
+        custom_error_message=otherwise,
+    )
+
+
+def _before(check: Callable[[Any], Any], regular: CoreSchema) -> CoreSchema:
+    """Let a check see what a constructor is given; what JSON brings goes to pydantic-core alone."""
+    checked = core_schema.no_info_before_validator_function(check, regular)
+    return core_schema.json_or_python_schema(regular, checked)
+
+
+def _identifier(value: object) -> object:
+    return str(value) if isinstance(value, UUID) else value
+
+
+def _json_object(value: object) -> object:
+    if not isinstance(value, Mapping):
+        kind = type(value).__name__
+        hint = ": is it JSON text? Then pass json.loads(…)" if isinstance(value, str) else ""
+        about = {"kind": kind, "hint": hint}
+        raise PydanticCustomError("dict_type", "Input should be a dict, not {kind}{hint}", about)
+    for key in cast("Mapping[object, object]", value):
+        if not isinstance(key, str):
+            about = {"kind": type(key).__name__, "key": f"{key!r:.60}"}
+            raise PydanticCustomError("string_type", "keys must be str, got {kind} {key}", about)
+    return cast("object", value)
+
+
+def _timestamp_schema(source: Any, handler: Callable[[Any], CoreSchema]) -> CoreSchema:
+    """Give date-times that pydantic refuses a second reading, in JSON only."""
+    regular = handler(source)
+    odd = core_schema.no_info_after_validator_function(
+        _read_timestamp, core_schema.str_schema(strict=True, max_length=_LONGEST_TIMESTAMP)
+    )
+    readings = either(regular, odd, "Input should be a complete date and time")
+    return core_schema.json_or_python_schema(readings, regular)
+
+
+def _read_timestamp(text: str) -> datetime:
+    """Read a date-time that is not RFC 3339, refusing one that lacks a part of its date.
+
+    dateutil fills what a text lacks from a default, so a text is complete only if two different
+    defaults give the same result. For some texts it raises what it does not document, such as
+    decimal.InvalidOperation.
+    """
+    from dateutil import parser  # loaded only for a server that needs it
+
+    plain = _PREFIXED_OFFSET.sub("", text)
+    try:
+        first, second = (
+            parser.parse(plain, default=datetime(year, month, day), tzinfos=_zone)
+            for year, month, day in ((2000, 1, 1), (2004, 2, 2))
+        )
+    except (ValueError, ArithmeticError, LookupError, TypeError, AttributeError):
+        first, second = datetime.min, datetime.max
+    if first != second:
+        raise ValueError("an incomplete date")
+    return first
+
+
+def _zone(name: str | None, offset: int | None) -> tzinfo | None:
+    """Return the zone of a timestamp, None where it names none.
+
+    A name that has no one meaning is refused, never dropped.
+    """
+    if offset is not None:
+        return timezone(timedelta(seconds=offset))
+    if name is not None:
+        raise ValueError(f"unknown time zone {name!r}")
+    return None
+
+
+STRICT = Strict()
+"""No conversion: neither an int for a str, nor a bool for an int."""
+IDENTIFIER = GetPydanticSchema(
+    lambda _, __: _before(_identifier, core_schema.str_schema(strict=True))
+)
+"""A str that identifies something; a constructor takes a uuid.UUID, too, and keeps its text."""
+JSON_OBJECT = GetPydanticSchema(lambda source, handler: _before(_json_object, handler(source)))
+"""A dict with str keys: a JSON object whose properties the contract leaves to the agent."""
+TIMESTAMP = GetPydanticSchema(
+    _timestamp_schema, lambda _, __: {"type": "string", "format": "date-time"}
+)
+"""RFC 3339 by contract, naive if it came without an offset; other complete forms are tolerated."""
+UP_TO_FIRST_FAULT = GetPydanticSchema(
+    lambda source, handler: cast("CoreSchema", {**handler(source), "fail_fast": True})
+)
+"""A list, read until its first wrong item; pydantic's own FailFast cannot be hashed."""
