@@ -25,7 +25,7 @@ Run the agents of an ACP 0.1 server: start a run, wait for its result or stream 
 answer its questions, pick it up from another shell, run a whole file of inputs.
 
 The server and the credentials come from the environment: ACP_HOST, ACP_API_KEY,
-ACP_ACCESS_TOKEN and the other ACP_* variables."""
+ACP_TOKEN and the other ACP_* variables."""
 
 _NOTES = """\
 AGENT is an id or a name; RUN is an id or a token (as `start` prints it).
