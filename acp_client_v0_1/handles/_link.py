@@ -347,15 +347,14 @@ class RunLink:
             try:
                 if seconds == 0:
                     return self._look_for_output()
-                with in_run(self, waits=True):
-                    if timeout is None and on_pending is None and stop is None:
-                        output = self._first_poll()
-                        if output is not None:
-                            return output
-                    remaining = None if ends is None else max(0.001, ends - time.monotonic())
-                    return wait_for_run_output(
-                        self.runs, self.run_id, timeout=remaining, on_pending=on_pending, stop=stop
-                    )
+                if timeout is None and on_pending is None and stop is None:
+                    output = self._first_poll()
+                    if output is not None:
+                        return output
+                remaining = None if ends is None else max(0.001, ends - time.monotonic())
+                return wait_for_run_output(
+                    self.runs, self.run_id, timeout=remaining, on_pending=on_pending, stop=stop
+                )
             except NotFoundException as error:
                 self.await_replica(error)
             except RunWaitTimeout as error:

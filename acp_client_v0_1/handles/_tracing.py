@@ -11,8 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from acp_client_v0_1._http.observer import Observer, RunSpan
-    from acp_client_v0_1.api.runs_api import RunsApi
+    from acp_client_v0_1._http.observer import RunSpan
     from acp_client_v0_1.handles._link import RunLink
     from acp_client_v0_1.handles.agent import AgentHandle
 
@@ -31,10 +30,6 @@ class _Holder(Protocol):
 H = TypeVar("H", bound=_Holder)
 
 
-def _observer_of(runs: RunsApi) -> Observer | None:
-    return runs.api_client.rest_client.observer
-
-
 def new_run(
     agent: AgentHandle, thread_id: str | None = None
 ) -> AbstractContextManager[RunSpan | None]:
@@ -47,7 +42,7 @@ def new_run(
     Returns:
         A context manager that gives the span, None without an observer.
     """
-    observer = _observer_of(agent.runs)
+    observer = agent.runs.api_client.rest_client.observer
     if observer is None:
         return _NOTHING
     known = agent._agent  # pyright: ignore[reportPrivateUsage]
@@ -72,7 +67,7 @@ def in_run(link: RunLink, *, waits: bool = False) -> AbstractContextManager[obje
         link: The run.
         waits: They wait for the run, so that it gets a span if it has none.
     """
-    observer = _observer_of(link.runs)
+    observer = link.runs.api_client.rest_client.observer
     if observer is None:
         return _NOTHING
     if link.span is None and waits:
@@ -113,7 +108,7 @@ def awaited(
     @functools.wraps(method)
     def wait(self: H, /, *args: P.args, **kwargs: P.kwargs) -> T:
         link = self._link  # pyright: ignore[reportPrivateUsage]
-        if _observer_of(link.runs) is None:
+        if link.runs.api_client.rest_client.observer is None:
             return method(self, *args, **kwargs)
         with in_run(link, waits=True):
             try:

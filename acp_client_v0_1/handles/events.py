@@ -457,7 +457,8 @@ class RunEvents(Iterator[RunEvent]):
     def _poll(self, patience: Patience) -> None:
         left = None if self._timeout is None else patience.deadline.remaining()
         try:
-            output = self._link.output(left, stop=self._closing).actual_instance
+            with in_run(self._link, waits=True):
+                output = self._link.output(left, stop=self._closing).actual_instance
         except RunWaitTimeout:
             if self._closing.is_set():
                 return

@@ -19,7 +19,7 @@ from acp_client_v0_1.exceptions import (
 )
 from acp_client_v0_1.handles._link import FINAL, RunLink
 from acp_client_v0_1.handles._patience import Patience, checked_seconds
-from acp_client_v0_1.handles._tracing import awaited, keep_span
+from acp_client_v0_1.handles._tracing import awaited, in_run, keep_span
 from acp_client_v0_1.handles.errors import (
     InterruptLimit,
     RunStartAmbiguous,
@@ -375,7 +375,11 @@ class RunHandle:
     def _interrupts(self, timeout: float | None) -> Iterator[PendingInterrupt]:
         link = self._link
         last: PendingInterrupt | None = None
-        while isinstance(link.output(timeout).actual_instance, RunInterrupt):
+        while True:
+            with in_run(link, waits=True):
+                output = link.output(timeout).actual_instance
+            if not isinstance(output, RunInterrupt):
+                return
             question = link.question(Patience(timeout or None))
             if question is None:
                 continue  # somebody has answered it meanwhile

@@ -186,6 +186,18 @@ def test_driving_through_questions_is_one_span(
     assert told(run)["acp.run.status"] == "success"
 
 
+def test_questions_that_are_iterated_over_are_one_span(client: ApiClient, spans: Spans) -> None:
+    run = RunHandle(AgentHandle(APPROVAL_AGENT_ID, client).start({}).run_id, client)
+    for question in run.interrupts(timeout=30):
+        question.answer({"approved": True})
+    assert not [span for span in spans.named("invoke_agent") if told(span).get("acp.run.status")]
+    run.result(timeout=30)
+    _, span = spans.named("invoke_agent")
+    assert told(span)["acp.run.status"] == "success"
+    assert spans.children(span).count(WAIT) >= 3
+    assert "POST /runs/{run_id}" in spans.children(span)
+
+
 def test_the_time_of_a_wait_is_over(client: ApiClient, spans: Spans) -> None:
     handle = AgentHandle(SLOW_AGENT_ID, client).start({"seconds": 30})
     with pytest.raises(RunWaitTimeout):

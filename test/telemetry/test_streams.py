@@ -166,6 +166,17 @@ def test_events_of_a_run_are_read_inside_its_span_over_connections_that_break(
     assert told(span)["acp.run.status"] == "success"
 
 
+def test_a_run_that_is_polled_instead_of_streamed(
+    client: ApiClient, spans: Spans, server: LocalServer
+) -> None:
+    server.faults.add(Fault(path="/runs/*/stream", status=404, times=None))
+    run = RunHandle(AgentHandle(COUNTER_AGENT_ID, client).start({"count": 2}).run_id, client)
+    assert len(list(run.events(timeout=30))) == 1
+    _, span = spans.named("invoke_agent")
+    assert told(span)["acp.run.status"] == "success"
+    assert "GET /runs/{run_id}/output" in spans.children(span)
+
+
 def test_the_end_of_the_events_is_that_of_the_span(client: ApiClient, spans: Spans) -> None:
     run = AgentHandle(COUNTER_AGENT_ID, client).start({"count": 2}, streaming="custom")
     with run.events(timeout=30) as events:
