@@ -49,7 +49,12 @@ from acp_client_v0_1.handles.errors import (
     StaleInterrupt,
 )
 from acp_client_v0_1.handles.interrupts import PendingInterrupt, answer_run
-from acp_client_v0_1.handles.starting import create, find_by_token, without_retries
+from acp_client_v0_1.handles.starting import (
+    create,
+    find_by_token,
+    new_client_token,
+    without_retries,
+)
 from acp_client_v0_1.models.run_create import RunCreate
 from acp_client_v0_1.models.run_result import RunResult
 from acp_client_v0_1.models.run_search_request import RunSearchRequest
@@ -254,8 +259,10 @@ class Workers:
                 while True:
                     task = waiting.get(False)
                     try:
-                        if task.link is not None:
-                            task.link.cancel(Patience(_MARGIN))
+                        if task.link is not None and task.link.cancel(Patience(_MARGIN)):
+                            # The next call with the journal shall start it anew.
+                            task.token, task.started_before = new_client_token(), False
+                            self._recorder.starting(task)
                     except ApiException:
                         left.append(task)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from support.batches import creates, obedient, runs_by_input
+from support.batches import creates, obedient, runs_by_input, wait_for
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -173,6 +173,31 @@ def test_a_create_that_arrived_is_found_by_the_next_call(
     (item,) = agent.map([{"n": 0}], journal=path)
     assert item.result()["n"] == 0
     assert creates(server) == [] and len(server.runs) == 1
+
+
+def test_runs_that_one_create_has_made_are_counted(
+    agent: AgentHandle, server: LocalServer, path: Path
+) -> None:
+    (first,) = agent.map([{"n": 0}], journal=path)
+    _keep_lines(path, 2)
+    (body,) = creates(server)
+    agent.runs.create_run(body)  # as a proxy does that sends a request again
+    batch = agent.map([{"n": 0}], journal=path)
+    (item,) = batch
+    assert item.run_id == first.run_id and batch.counts.duplicates == 1
+
+
+def test_what_was_cancelled_is_started_anew(
+    agent: AgentHandle, server: LocalServer, path: Path
+) -> None:
+    inputs = [*numbers(8, seconds=1), {"n": 8}]
+    with agent.map(inputs, journal=path, concurrency=16, on_stop="cancel") as batch:
+        assert next(batch).index == 8
+        wait_for(lambda: len(creates(server)) == 9)
+    assert [run["status"] for run in server.runs] == ["success"]
+    items = list(agent.map(inputs, journal=path, concurrency=16, ordered=True))
+    assert [item.result()["n"] for item in items] == list(range(9))
+    assert len(creates(server)) == 17
 
 
 def test_a_server_that_cannot_search_is_not_made_to_run_twice(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import pickle
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -218,11 +219,14 @@ def test_a_run_out_of_its_own_time_or_deleted(server: LocalServer, agent: AgentH
     (item,) = brief.map([{"n": 0, "seconds": 30}])
     assert isinstance(item.outcome, RunTimedOut)
 
-    def delete(counts: BatchCounts) -> None:
-        for run in agent.runs.search_runs({"agent_id": agent.agent_id, "status": "pending"}):
-            agent.runs.delete_run(run.run_id)
+    def delete() -> None:
+        wait_for(lambda: len(pending(agent)) == 1)
+        agent.runs.delete_run(pending(agent)[0].run_id)
 
-    (item,) = agent.map([{"n": 0, "seconds": 30}], progress=delete)
+    deleter = threading.Thread(target=delete)
+    deleter.start()
+    (item,) = agent.map([{"n": 0, "seconds": 30}])
+    deleter.join()
     assert isinstance(item.outcome, RunGone)
 
 

@@ -62,7 +62,8 @@ def test_everything_that_goes_wrong_at_once(
     helpers = [threading.Thread(target=work) for work in (delete_slow_ones, go_away)]
     for helper in helpers:
         helper.start()
-    items = list(agent.map(inputs, on_interrupt=answer, concurrency=24, ordered=True))
+    items = list(agent.map(inputs, on_interrupt=answer, concurrency=24))
+    items.sort(key=lambda item: item.index)
     over.set()
     for helper in helpers:
         helper.join()
