@@ -162,7 +162,7 @@ def resolve_timeout(
         if limit is not None and limit <= block_window:
             raise ApiValueError(
                 f"_request_timeout={request_timeout!r} is too short for "
-                f"block_timeout={block_window:g}: the server may take {block_window:g} s to answer"
+                f"block_timeout={block_window:g}: the server may take that long to respond"
             )
     return replace(timeout, window=block_window)
 

@@ -1,4 +1,4 @@
-"""From the bytes of a response to Python values, or to the error that says what is wrong with them.
+"""From the bytes of a response to Python values, or to an error that says what is wrong.
 
 Strategy: pydantic-core reads the bytes themselves, through one adapter per type. A list is read
 until its first item that does not fit, so an error costs no more than the response did.
@@ -31,8 +31,8 @@ __all__ = ["check_event_stream", "decode", "status_error", "text_of", "validate"
 
 E = TypeVar("E", bound=ResponseDecodeError)
 
-# Limits for quoting a response that is not an event stream. It may be endless, and the limits of a
-# stream, which are not meant for it, would let it run on.
+# Limits for quoting a response that is not an event stream: it may be endless, and the timeouts of
+# streams are long.
 _BODY_LIMIT = 65_536  # bytes
 _BODY_SECONDS = 3.0
 
@@ -42,7 +42,7 @@ _TITLE = re.compile(r"<title[^<>]*>([^<]*)", re.IGNORECASE)
 
 # The labels of the WHATWG Encoding Standard (section 4.2) that servers use, by Python's codec. Any
 # other name means UTF-8. Python's own list has codecs that are not charsets (punycode takes 25 s
-# for a megabyte, unicode_escape warns), and it keeps each unknown name that it was ever given.
+# for a megabyte, unicode_escape warns), and it caches every unknown name.
 _LABELS = {
     "cp1252": "us-ascii ascii iso-8859-1 iso8859-1 iso_8859-1 latin1 windows-1252 cp1252",
     "utf-16-le": "utf-16 utf-16le",
@@ -150,7 +150,7 @@ def _beginning(response: acp.rest.RESTResponse) -> tuple[bytes, ApiException | N
             pieces.append(piece)
             size += len(piece)
     except ApiException as error:
-        failure = error  # which matters less than the response itself
+        failure = error  # matters less than the response itself
     finally:
         response.close()
     return b"".join(pieces), failure
@@ -159,7 +159,7 @@ def _beginning(response: acp.rest.RESTResponse) -> tuple[bytes, ApiException | N
 def _explanation(
     response: acp.rest.RESTResponse, content: bytes, kind: Any, error: ValidationError
 ) -> str:
-    """Say what a response is instead of what was expected."""
+    """Describe an unexpected response."""
     expected = f"expected {_named(kind)}"
     if not content.strip():
         held = f"holds {len(content)} bytes of white space" if content else "is empty (0 bytes)"

@@ -131,7 +131,7 @@ class ApiKeyError(_ArgumentError, KeyError):
 
 
 class _HttpResponse(Protocol):
-    """What an error takes from a response; what else it takes may be missing."""
+    """The required attributes of a response that becomes an error; others are optional."""
 
     @property
     def status(self) -> int: ...
@@ -142,7 +142,7 @@ class _HttpResponse(Protocol):
 
 
 class ResponseFields(TypedDict, total=False):
-    """What is known of the response, for errors whose constructors take more than that."""
+    """The fields of the response, for errors whose constructors take further arguments."""
 
     status: int | None
     headers: Mapping[str, str] | None
@@ -231,7 +231,7 @@ class ApiException(OpenApiException):
 
     @property
     def request_id(self) -> str | None:
-        """What the server calls the request in its logs (``x-request-id``), None if it says not."""
+        """What the server calls the request in its logs (``x-request-id``), None if not sent."""
         headers = self.headers or {}
         return next((headers[name] for name in _REQUEST_ID if headers.get(name)), None)
 

@@ -31,7 +31,7 @@ __all__ = ["BoundArguments", "Operation", "Parameter", "path_segment"]
 
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")  # RFC 3986, section 2.3
 
-_LARGEST = 2**63 - 1  # what servers can read; not far above it, Python refuses to write
+_LARGEST = 2**63 - 1  # that servers can read
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -118,7 +118,7 @@ class Operation(Generic[T_co]):
             if value is None and not parameter.required:
                 continue
             if parameter.place == "path":
-                text = _text(parameter, parameter.type, value)
+                text = _text(parameter, _loaded(parameter.type), value)
                 segment = path_segment(parameter.name, text, safe_chars)
                 target = target.replace("{" + parameter.name + "}", segment)
             elif parameter.place == "query":
@@ -160,7 +160,7 @@ def path_segment(name: str, value: object, safe_chars: str) -> str:
 
 
 def _query_value(parameter: Parameter, value: object) -> str | list[str]:
-    kind = parameter.type if isinstance(parameter.type, type) else parameter.type()
+    kind = _loaded(parameter.type)
     if not isinstance(kind, GenericAlias):
         return _text(parameter, kind, value)
     if not isinstance(value, (list, tuple)):
@@ -169,9 +169,12 @@ def _query_value(parameter: Parameter, value: object) -> str | list[str]:
     return [_text(parameter, item_kind, item) for item in cast("Sequence[object]", value)]
 
 
-def _text(parameter: Parameter, given: type[Any] | Callable[[], Any], value: object) -> str:
+def _loaded(kind: type[Any] | Callable[[], Any]) -> Any:
+    return kind if isinstance(kind, type) else kind()
+
+
+def _text(parameter: Parameter, kind: type[Any], value: object) -> str:
     """Write a value of a path or a query, refusing one that is not of the parameter's type."""
-    kind: type[Any] = given if isinstance(given, type) else given()
     name = parameter.name
     if kind is int:
         return str(_integer(parameter, value))
@@ -207,9 +210,7 @@ def _integer(parameter: Parameter, value: object) -> int:
 
 def _content(parameter: Parameter, value: object) -> bytes:
     """Encode a body as JSON: a model, or a mapping that fits the model; a mapping where free."""
-    name, kind = parameter.name, parameter.type
-    if not isinstance(kind, type):
-        kind = kind()
+    name, kind = parameter.name, _loaded(parameter.type)
     if kind is not dict and isinstance(value, Mapping):
         value = _constructed(name, kind, cast("Mapping[object, Any]", value))
     if not isinstance(value, (Mapping, BaseModel) if kind is dict else kind):
@@ -219,8 +220,8 @@ def _content(parameter: Parameter, value: object) -> bytes:
         content = _encoded(value)
     except ValueError as error:
         raise ApiValueError(f"{name} cannot be written as JSON: {error}") from error
-    # pydantic-core writes NaN and the infinities, and has a text for whatever Python offers.
-    # Encoded first: a structure that contains itself is refused there.
+    # pydantic-core writes NaN and the infinities, and any Python object as text. It encodes first,
+    # because it refuses a structure that contains itself.
     words = b"NaN" in content or b"Infinity" in content
     if fault := not_json(value, numbers=words):
         raise ApiValueError(f"{name}{fault}")

@@ -2,11 +2,11 @@
 
 Strategy: `RESTClientObject` makes attempts in a loop. Each sends the request once; between them,
 the rules of `call` (redirects) and `retry` decide what comes next. They are ours and not urllib3's,
-because they are the contract's (what is safe to repeat) and the call's (what time remains).
+because they depend on the contract (what is safe to repeat) and the call (what time remains).
 
 Invariants: a client holds no state of a call, so threads share it. A process never uses a
 connection of its parent. Statuses are not judged here: the last response is returned as it is. A
-log record shows no query, no credential, and no control character of a server's words.
+log record shows no query, no credential, and no control character from a server.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ RESTResponseType = RawResponse
 
 _log = logging.getLogger(__name__)
 
-# Beside those that another origin may see, what a log shows of the headers.
+# Headers that a log shows in full.
 _SHOWN_HEADERS = HARMLESS_HEADERS | {
     "last-event-id",
     "request-id",

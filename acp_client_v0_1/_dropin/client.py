@@ -3,7 +3,7 @@
 In those clients an operation has three steps, which a script can take itself to send a request that
 no operation describes: ``param_serialize`` makes the request, ``call_api`` sends it,
 ``response_deserialize`` decodes the response. ``ApiClient`` derives from this class, and its own
-file shows only how operations travel.
+file has only the path of operations.
 
 Invariant: configured credentials and the cookie are added to requests for the configured host only.
 """

@@ -1,7 +1,7 @@
 """One call: where its request goes, what it carries, where a redirect leads it (RFC 9110, 15.4).
 
 Redirects are followed here, one at a time and under the call's deadline, because the rules for what
-may come along are ours.
+may be sent along are ours.
 
 Invariants: method and body never change, and a POST never becomes a GET: 307 and 308 are followed
 with method and body; 301, 302 and 303, for which the standard lets a client change the method, are
@@ -28,7 +28,7 @@ __all__ = ["HARMLESS_HEADERS", "Call", "encode_body", "redirected"]
 
 _MOST_REDIRECTS = 10
 
-_SHORTEST_SECRET = 8  # characters; a shorter value would be found in anything
+_SHORTEST_SECRET = 8  # characters; a shorter value would match by chance
 
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
@@ -53,8 +53,8 @@ class Call:
         deadline: When the call has to be done.
         cross_origin: The target was reached by a cross-origin redirect.
         route: The path of the operation, with its parameters as ``{name}``; "" if it has none.
-        credential: A parameter of the query, percent-encoded, that only the configured origin may
-            see. It is not in the target, which errors and logs show.
+        credential: A query parameter, percent-encoded, for the configured origin only. It is not
+            part of the target, which errors and logs show.
     """
 
     method: str
@@ -86,7 +86,7 @@ class Call:
         kept = "&".join(part for part in query.split("&") if unquote_plus(part) != secret)
         value = secret.partition("=")[2]
         if len(value) >= _SHORTEST_SECRET and value in unquote_plus(unquote_plus(kept)):
-            kept = ""  # a part of another parameter
+            kept = ""  # it is part of another parameter
         return place + mark + kept if kept else place
 
     def moved(self, target: Target) -> Call:

@@ -1,10 +1,10 @@
 """Content codings (RFC 9110, section 8.4), undone by urllib3's decoders a bounded piece at a time.
 
-Requests say ``Accept-Encoding: identity``; some servers code all the same, and callers may ask for
-it. One coding is accepted, since each further one multiplies what a few bytes can stand for.
+Requests say ``Accept-Encoding: identity``; some servers code the body all the same, and callers may
+send another header. One coding is accepted: each further one multiplies how far a body can expand.
 
-Invariant: the end of the bytes before the end of the coding is an error. urllib3 does not tell, so
-this looks into its decoders: ``HTTPResponse._decoder``, its ``_obj`` and ``_state``.
+Invariant: a truncated coding is an error. urllib3 does not report it, so this looks into its
+decoders: ``HTTPResponse._decoder``, its ``_obj`` and ``_state``.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _is_unfinished(decoder: Any) -> bool:
     state = getattr(decoder, "_state", None)
     if hasattr(inner, "is_finished"):  # brotli
         return not inner.is_finished()
-    # What follows gzip and is no gzip counts for nothing.
+    # Bytes that follow gzip and are no gzip are ignored.
     if state == GzipDecoderState.SWALLOW_DATA or getattr(inner, "eof", True):
         return False
     return state != GzipDecoderState.OTHER_MEMBERS or not _is_stray(inner)

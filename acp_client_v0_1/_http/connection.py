@@ -1,19 +1,19 @@
 """A connection to an origin, made by urllib3 (addresses, tunnels, TLS), used by us.
 
 Strategy: urllib3 connects; from then on requests are written to its socket here, and responses are
-read from it by `response`. Connecting has one limit from the look-up of the name to the end of the
-last handshake; after that, every wait is bounded by the limits of the attempt.
+read from it by `incoming`. Connecting has one deadline, from the look-up of the name to the end of
+the last handshake; after that, every wait is bounded by the limits of the attempt.
 
 What of urllib3 and http.client is overridden, and why:
 
 ``connect``            one deadline for all of it; errors of a proxy are told from those of a server
-``_new_conn``          `dial` bounds the look-up too; a SOCKS proxy is asked by PySocks in a thread
+``_new_conn``          `dial` bounds the look-up too; PySocks connects to a SOCKS proxy in a thread
 ``_tunnel``            http.client reads the proxy's response without a deadline; this uses
                        ``_tunnel_host``, ``_tunnel_port`` and ``_tunnel_headers``
 ``_connect_tls_proxy`` each read of TLS within TLS gets a limit; see `OuterSocket`
 
 Invariants: no wait goes beyond the attempt's limits; an attempt is marked as sent before its first
-byte may leave; what must be sent once only does not use a connection that was idle for long.
+byte may leave; a request that must not be sent twice uses no connection that was idle for long.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ from acp_client_v0_1._http.tls import OuterSocket, decrypted
 __all__ = ["Connection", "SecureConnection", "request_head"]
 
 # Servers close idle connections after as little as a few seconds, and a request that crosses
-# that close is lost with its outcome unknown. What changes something does not take the risk.
+# that close is lost with its outcome unknown. Requests that change something avoid the risk.
 _STALE = 2.0
 
 _PIECE = 65_536  # bytes that are sent within one time limit
 
-# What a path or query must not have as it is (RFC 3986, section 3.3); "%" begins what is encoded.
+# Characters to encode in a path or query (RFC 3986, section 3.3); "%" is one of an encoded one.
 _NOT_IN_TARGET = re.compile(r"[^!$%&'()*+,\-./0-9:;=?@A-Z_a-z~]+")
 _BODILESS = ("GET", "HEAD", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 
@@ -131,7 +131,7 @@ class Connection(HTTPConnection):
             if len(data) <= _PIECE:
                 self.sock.sendall(data)
                 return
-            # The limit is for silence, which a slow way for a large body is not.
+            # The limit is for silence; a large body over a slow connection may take longer.
             view = memoryview(data)
             for start in range(0, len(view), _PIECE):
                 attempt.limit(self.sock)
@@ -190,13 +190,13 @@ class SecureConnection(Connection, HTTPSConnection):
     @property
     def is_connected(self) -> bool:
         """Whether the connection is open, with nothing to read."""
-        # Bytes that TLS has decrypted already are not seen by a look at the socket.
+        # Bytes that TLS has decrypted already do not show on the socket.
         return not decrypted(self.sock) and super().is_connected
 
     def connect(self) -> None:
         """Connect, and speak TLS; EOF without a close_notify is an error from here on."""
         super().connect()
-        # By default Python takes it for EOF, which is what somebody who cuts the connection wants.
+        # By default Python takes it for a clean EOF, so an attacker could truncate a body.
         cast(Any, self.sock).suppress_ragged_eofs = False
         if not self.is_verified and not self.proxy_is_verified:
             message = f"Unverified HTTPS request to {self.host!r}: verify_ssl is False"
@@ -222,7 +222,7 @@ def _socks_socket(
             proxy_rdns=proxy.scheme in ("socks5h", "socks4a"),
             proxy_username=proxy.username,
             proxy_password=proxy.password,
-            # PySocks takes it for each single wait.
+            # For each single wait; `in_time` bounds the sum.
             timeout=cast(Any, deadline.bound()),
             socket_options=options,
         )

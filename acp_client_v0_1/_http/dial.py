@@ -1,12 +1,11 @@
 """From a name and a port to a connected socket, in time.
 
-Strategy: the time limit holds for the whole of it, for looking up the name and for all addresses
-together, where the standard library would bound each address alone and the look-up not at all.
+Strategy: one deadline for the look-up and all addresses together. The standard library would bound
+each address alone and the look-up not at all.
 
-Invariants: nothing is waited for beyond its deadline; what cannot be given one (a look-up, the
-greeting of a SOCKS proxy) is left behind in a daemon thread, of which there are never more than a
-few dozen: while so many do not return, others wait for one that does; a socket that does not
-connect is closed.
+Invariants: no wait goes beyond the deadline. Work that takes no timeout (a look-up, the handshake
+with a SOCKS proxy) is abandoned in a daemon thread then. There are at most 64 of these threads;
+further work waits until one returns. A socket that does not connect is closed.
 """
 
 from __future__ import annotations
@@ -31,8 +30,6 @@ SocketOptions = Iterable[tuple[int, int, int | bytes]]
 _Address = tuple[Any, ...]  # what socket.connect takes
 
 _MOST_THREADS = 64
-
-
 _threads = Slots(_MOST_THREADS)
 
 if hasattr(os, "register_at_fork"):
@@ -53,7 +50,7 @@ def dial(host: str, port: int, deadline: Deadline, options: SocketOptions) -> so
     addresses = _look_up(host, port, deadline)
     failure: OSError | None = None
     for number, (family, address) in enumerate(addresses):
-        # An address that does not answer must leave some of the time to the ones after it.
+        # An address that does not respond must leave time for the ones after it.
         share = None if deadline.at is None else deadline.remaining() / (len(addresses) - number)
         try:
             return _connect(family, address, deadline, share, options)
@@ -129,7 +126,7 @@ class _Job(Generic[T]):
     def _run(self) -> None:
         try:
             outcome: tuple[T] | BaseException = (self._work(),)
-        except BaseException as error:  # noqa: BLE001 - raised in the thread that asked
+        except BaseException as error:  # noqa: BLE001 - raised in the calling thread
             outcome = error
         self._end()
         self._results.put(outcome)

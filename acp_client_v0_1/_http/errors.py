@@ -1,7 +1,6 @@
-"""What went wrong below becomes an error of the tree, in words that say what to do.
+"""Exceptions of lower layers become errors of the tree, whose messages say what to do.
 
-Strategy: one function looks at the exception of a lower layer and at how far the attempt came, and
-builds the error to raise.
+Strategy: one function builds the error from the exception and from how far the attempt got.
 
 Invariant: the caller chains the original exception, ``raise failure_of(...) from error``.
 """
@@ -37,7 +36,7 @@ from acp_client_v0_1.exceptions import (
 
 __all__ = ["LOWER_ERRORS", "failure_of", "refused_tunnel"]
 
-# What the layers below raise. ssl.CertificateError is a ValueError in no supported version.
+# What the layers below raise; ssl.CertificateError is an OSError.
 LOWER_ERRORS = (OSError, http.client.HTTPException, HTTPError)
 
 _TIMEOUTS = (ConnectTimeoutError, ReadTimeoutError, EmptyPoolError)
@@ -49,7 +48,7 @@ _ENDED = (
 )
 _REFUSED_TUNNEL = re.compile(r"Tunnel connection failed: (\d+)")
 
-# What OpenSSL calls the first bytes of a server that does not speak TLS; it depends on its version.
+# OpenSSL's errors for a server that does not speak TLS; they depend on its version.
 _NOT_TLS = re.compile("WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|PACKET_LENGTH_TOO_LONG")
 _WRONG_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 

@@ -44,8 +44,8 @@ def merge_headers(*sources: Mapping[str, str] | None) -> dict[str, str]:
 def checked_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
     """Copy and check headers; an error shows no value.
 
-    Values are sent as ISO-8859-1. The value of ``Last-Event-ID`` becomes the UTF-8 of the id,
-    decoded as ISO-8859-1, so that the bytes that came with the event are sent.
+    Values are sent as ISO-8859-1. ``Last-Event-ID`` becomes the UTF-8 of the id, decoded as
+    ISO-8859-1, so that the bytes of the event's id are sent.
 
     Raises:
         ApiTypeError: A value is neither a str nor a number.

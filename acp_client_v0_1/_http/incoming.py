@@ -5,9 +5,9 @@ one ``recv`` only, so a server that sends a byte now and then would never time o
 anew before each ``recv``.
 
 Invariants: no wait goes beyond the attempt's limits. EOF is an error unless the body is
-close-delimited; over TLS it needs a close_notify then (RFC 9112, section 9.8). b"" means that HTTP
-says the body is complete, never that somebody closed the response. Memory is taken for bytes that
-have come, not for those that a length promises.
+close-delimited; over TLS it needs a close_notify then (RFC 9112, section 9.8). b"" means that the
+body is complete by its framing, never that the response was closed. Memory is used for bytes that
+have arrived, not for those that a length promises.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 __all__ = ["BodyFile", "Closed", "Incoming"]
 
-_PIECE = 65_536  # bytes that are asked for at once
+_PIECE = 65_536  # bytes to receive at once
 _MOST_INFORMATIONAL = 20
 _SHORTEST_WAIT = 0.001  # seconds
 
 
 class Closed(ConnectionError):
-    """The connection was closed where a response, or more of it, was due."""
+    """The connection was closed before a response, or before the end of its body."""
 
 
 class Incoming:
@@ -85,7 +85,7 @@ class Incoming:
                 head = parser.feed(data)
             self._received = parser.rest
             if head.status == http.HTTPStatus.SWITCHING_PROTOCOLS:
-                raise http.client.UnknownProtocol("status 101, which nobody asked for")
+                raise http.client.UnknownProtocol("status 101, although no upgrade was requested")
             if head.status >= 200:
                 return head
         raise http.client.HTTPException(f"{_MOST_INFORMATIONAL} responses, all informational")
@@ -176,7 +176,7 @@ class Incoming:
     def _judge_eof(self) -> None:
         if not self._framing.may_end():
             raise Closed("the server closed the connection in the middle of the body")
-        # Of an error, its status says the most.
+        # If it is an error, its status matters more.
         if self._no_notify and self.head.status < 300 and not self._framing.delimited:
             raise Closed("TLS ended without a close_notify, so that the body may be truncated")
         self._framing.complete = True
@@ -202,7 +202,7 @@ class Incoming:
 
     @property
     def closed(self) -> bool:
-        """True if it ended before the body did."""
+        """True if it was closed before the body was complete."""
         return bool(self._fate) and not self.finished
 
     def abort(self) -> None:
@@ -254,7 +254,7 @@ class BodyFile:
         return self._ready.read(size)
 
     def read(self, size: int | None = None) -> bytes:
-        """Read all of it, or up to a size; less only at the end."""
+        """Read all of it, or exactly ``size`` bytes; fewer only at the end."""
         pieces: list[bytes] = []
         left = size
         while left is None or left > 0:
@@ -271,6 +271,6 @@ class BodyFile:
 
     @property
     def closed(self) -> bool:
-        """True once nothing more comes."""
+        """True at the end of the body, and after `close`."""
         unread = len(self._ready.getbuffer()) - self._ready.tell()
         return self._incoming.closed or (self._incoming.finished and not unread)

@@ -1,18 +1,17 @@
-"""The head of a response, and where its body ends (RFC 9112), from bytes as they come.
+"""The head of a response, and where its body ends (RFC 9112), from bytes as they arrive.
 
 Strategy: no I/O here, so that every split of the bytes can be tested. A head is collected by
 `HeadParser`; `framing_of` reads from it which of three ways of framing its body has, each an object
 that takes the bytes received and gives the content among them.
 
-http.client is more lenient than is safe: it takes the end of the input for the end of the headers,
-whatever ``int`` takes for the size of a chunk (``+3``, ``0x3``, ``1_0``, ``-5``), and throws the
-two bytes behind a chunk away unseen, so that a body which was cut in the wrong place is read as
-another one.
+http.client is more lenient than is safe: it takes EOF for the end of the headers, anything that
+``int`` accepts for the size of a chunk (``+3``, ``0x3``, ``1_0``, ``-5``), and drops the two bytes
+behind a chunk unread, so that a body with a wrong chunk size is read as another one.
 
 Invariants: a head is complete, with its empty line, or it is an error. The size of a chunk is one
 or more hexadecimal digits, then spaces or tabs (old servers pad it with them), then an extension or
-nothing, then CR LF. What is read ahead of its use is bounded: lines, their number, the size of a
-body. The cost of any bytes is linear in their number, however they are split.
+nothing, then CR LF. The length and number of lines are bounded. Parsing takes linear time, however
+the bytes are split.
 """
 
 from __future__ import annotations
@@ -37,11 +36,11 @@ _HEAD_END = re.compile(rb"\n\r?\n")
 _STATUS_LINE = re.compile(r"HTTP/1\.([0-9])[ \t]+([1-9][0-9]{2})(?:[ \t](.*))?", re.DOTALL)
 _CHUNK_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 _NEXT_CHUNK = re.compile(rb"\r\n" + _CHUNK_SIZE.pattern)
-_SHORT_LINE = 64  # bytes of a line that is worth to look for as a whole
+_SHORT_LINE = 64  # bytes; a longer chunk line goes the slow way
 _MOST_DIGITS = 18
 
 _SPACE = " \t\r\n"
-# Control characters, which neither a log nor a terminal should get. A header's value may be UTF-8,
+# Control characters, which must reach neither a log nor a terminal. A header's value may be UTF-8,
 # whose bytes look like those from 0x80 on.
 _CONTROL = dict.fromkeys((*range(9), *range(10, 32), 127), " ")
 _CONTROL_OF_REASON = _CONTROL | dict.fromkeys(range(0x80, 0xA0), " ")
@@ -68,8 +67,8 @@ class HeadParser:
 
     def __init__(self) -> None:
         self._received = bytearray()
-        self._lines = 0  # complete ones that were checked
-        self._checked = 0  # where the first line begins that was not
+        self._lines = 0  # complete and checked
+        self._checked = 0  # where the first unchecked line begins
         self.rest = b""
 
     @property
@@ -219,7 +218,7 @@ class _Chunked:
         self.rest = b""
         self._next: Callable[[_Chunked, bytes, int, int], int] = _Chunked._size
         self._left = 0  # bytes of the chunk's data
-        self._waiting = b""  # the begin of a line
+        self._waiting = b""  # the beginning of a line
         self._trailer_lines = 0
         self._fault: BadFraming | None = None
 
@@ -273,7 +272,7 @@ class _Chunked:
         begun = self._trailer_lines or self._waiting
         return self._next is _Chunked._trailer and not begun
 
-    # Each of these takes one line's worth of bytes and gives their number, 0 if more must come.
+    # Each of these takes the bytes of one line and gives their number, 0 if the line is incomplete.
 
     def _size(self, data: bytes, position: int, searched: int) -> int:
         end = self._line_end(data, position, searched, "the size of a chunk")
@@ -326,7 +325,7 @@ def framing_of(head: Head, method: str) -> tuple[Framing, bool]:
     status, headers = head.status, head.headers
     coding = headers.get("transfer-encoding")
     if coding is not None and coding.lower() == "identity":
-        coding = None  # of older HTTP/1.1 (RFC 2616, section 3.6), where it meant none
+        coding = None  # meant none in older HTTP/1.1 (RFC 2616, section 3.6)
     length = headers.get("content-length")
     framing: Framing
     if status in (204, 304) or method == "HEAD":
@@ -341,14 +340,14 @@ def framing_of(head: Head, method: str) -> tuple[Framing, bool]:
         return _CloseDelimited(), False
     options = headers.get("connection", "").lower()
     says_close = "close" in options or (head.version == 10 and "keep-alive" not in options)
-    # Who sends both, or chunks in HTTP/1.0, and whoever stands between, may not agree where
+    # A sender of both, or of chunks in HTTP/1.0, and a proxy in between may disagree on where
     # the body ends (RFC 9112, sections 6.1 and 6.3).
     doubtful = coding is not None and (length is not None or head.version == 10)
     return framing, not (says_close or doubtful or status >= 500 or status == 408)
 
 
 def _content_length(text: str) -> int:
-    """Read a content length; equal ones may come in a list (RFC 9110, section 8.6)."""
+    """Read a content length; it may be a list of equal ones (RFC 9110, section 8.6)."""
     values = {part.strip(" \t") for part in text.split(",")}
     value = values.pop() if len(values) == 1 else ""
     if not (value.isascii() and value.isdigit() and len(value.lstrip("0")) <= _MOST_DIGITS):

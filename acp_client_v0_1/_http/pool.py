@@ -9,8 +9,8 @@ urllib3's own pools are not used: an interrupt inside their queue leaves its loc
 calls of every thread hang. Nothing of urllib3 is overridden here.
 
 Invariants: there is no lock, and a slot is in use only while an attempt holds it; see `slots`. A
-connection is idle, or one attempt or response has it, or it is closed. With quick calls alone,
-never more than ``connection_pool_maxsize`` sockets are open. A process never uses a connection of
+connection is idle, or used by one attempt or response, or closed. With quick calls alone, never
+more than ``connection_pool_maxsize`` sockets are open. A process never uses a connection of
 its parent. The client's certificate, ``tls_server_name`` and ``assert_hostname`` belong to the
 configured origins and are not used for those of a redirect.
 """
@@ -70,7 +70,7 @@ class Pool:
         self._most_idle = max(maxsize, _MOST_IDLE)
         self.forwarded = forwarded
         self.retired = False
-        weakref.finalize(self, _close_all, self.idle)  # of a client that nobody has closed
+        weakref.finalize(self, _close_all, self.idle)  # if the client is never closed
 
     def take(self, attempt: Attempt, *, quick: bool) -> Connection:
         """Lend a connection to an attempt, which also holds the slot of a quick call.
@@ -172,7 +172,7 @@ class Pools:
             process = self._leave(process)
         pool = process.pools.get(origin)
         if pool is None:
-            # Of two threads that both come first, one wins, and the other uses its pool.
+            # If two threads make it at once, one wins, and the other uses its pool.
             pool = process.pools.setdefault(origin, self._new_pool(origin))
         return pool
 
@@ -188,8 +188,8 @@ class Pools:
     def _leave(self, parents: _Process) -> _Process:
         """Start anew in a forked process.
 
-        The parent's idle connections are closed, which sends nothing and ends nothing for the
-        parent. Those in use are kept from the garbage collector.
+        The parent's idle connections are closed here, which sends nothing, so that they stay open
+        for the parent. Those in use are kept from the garbage collector.
         """
         self._parents.append(parents)
         self._process = own = _Process()

@@ -4,7 +4,7 @@ Strategy: `Incoming` reads the connection. `RESTResponse` undoes the content cod
 kept, and turns errors into those of the tree. `UnreadResponse` is urllib3's response over the same
 bytes, for callers that want it.
 
-Invariant: in a forked process nothing is read from a connection of the parent.
+Invariant: a forked process reads nothing from a connection of its parent.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["RESTResponse", "RawResponse", "UnreadResponse"]
 RawResponse: TypeAlias = BaseHTTPResponse
 """urllib3's response."""
 
-_PIECE = 65_536  # bytes that are asked for at once
+_PIECE = 65_536  # bytes to read at once
 _MOST_OF_AN_ERROR = 1_048_576  # bytes
 
 
@@ -59,14 +59,9 @@ class UnreadResponse(HTTPResponse):
     def read_chunked(
         self, amt: int | None = None, decode_content: bool | None = None
     ) -> Generator[bytes, None, None]:
-        """Read the body as it arrives; `stream` does so as well if it is chunked.
+        """Read the body as it arrives, up to ``amt`` bytes at a time; `stream` does so if chunked.
 
-        Args:
-            amt: Bytes that a piece may have, None for no limit.
-            decode_content: Undo the content coding; None is False, as urllib3 has it here.
-
-        Yields:
-            What has arrived.
+        ``decode_content`` undoes the content coding; None means False, as in urllib3.
         """
         if amt == 0:
             return
@@ -86,9 +81,9 @@ class RESTResponse:
     """A response.
 
     Args:
-        call: The call that it is for.
+        call: The call.
         incoming: The response, its body unread.
-        limit: The most bytes that `read` takes in, None for no limit.
+        limit: The most bytes that `read` accepts, None for no limit.
 
     Attributes:
         status: The status code.
@@ -99,24 +94,6 @@ class RESTResponse:
         attempts: How often the request was sent for it.
         elapsed: Seconds from the beginning of the call to the response.
     """
-
-    __slots__ = (
-        "_call",
-        "_complete",
-        "_decoded",
-        "_file",
-        "_incoming",
-        "_limit",
-        "_pid",
-        "_raw",
-        "attempts",
-        "data",
-        "elapsed",
-        "headers",
-        "method",
-        "reason",
-        "status",
-    )
 
     def __init__(self, call: Call, incoming: Incoming, limit: int | None = None) -> None:
         head = incoming.head
@@ -141,12 +118,12 @@ class RESTResponse:
 
     @property
     def url(self) -> str:
-        """The URL that answered, after redirects."""
+        """The URL of the response, after redirects."""
         return self._call.target.url
 
     @property
     def response(self) -> RawResponse:
-        """urllib3's response; what is read from it is not seen here."""
+        """urllib3's response, which reads the same body."""
         if self._raw is None:
             if self.data is None:
                 self._raw = UnreadResponse(self._incoming, self.method, self.url)
@@ -179,16 +156,12 @@ class RESTResponse:
 
         Args:
             name: Its name, in any case.
-            default: What to give where it is missing.
+            default: What to give if it is missing.
         """
         return self.headers.get(name, default)
 
     def check_coding(self) -> None:
-        """Refuse, and close, a response whose content coding is not supported.
-
-        Raises:
-            ResponseDecodeError: The ``Content-Encoding`` is not supported.
-        """
+        """Close a response whose content coding is not supported, with a `ResponseDecodeError`."""
         try:
             coding_of(self.headers)
         except DecodeError as error:
@@ -196,12 +169,9 @@ class RESTResponse:
             raise self._decode_error(error) from error
 
     def read(self) -> bytes:
-        """Read all of the body, or what is left of it; the result stays in ``data``.
+        """Return the decoded body, all of it or what is left of it; it stays in ``data``.
 
         Of an error (status 300 and above), no more than 1 MiB is read.
-
-        Returns:
-            The decoded body.
 
         Raises:
             TransportException: The connection failed, or time ran out.
@@ -264,20 +234,18 @@ class RESTResponse:
             size += len(piece)
             if most is not None and size > most:
                 self.close()
-                return self._cut(b"".join(pieces)[:most], most)
+                begin = b"".join(pieces)[:most]
+                if self.status >= 300:
+                    return begin
+                raise ResponseTooLarge(
+                    limit=most,
+                    status=self.status,
+                    headers=self.headers,
+                    body=begin.decode("utf-8", "replace"),
+                    method=self.method,
+                    url=self.url,
+                )
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def _cut(self, begin: bytes, most: int) -> bytes:
-        if self.status >= 300:
-            return begin
-        raise ResponseTooLarge(
-            limit=most,
-            status=self.status,
-            headers=self.headers,
-            body=begin.decode("utf-8", "replace"),
-            method=self.method,
-            url=self.url,
-        )
 
     def _read(self, limit: int, wait: float | None) -> bytes:
         try:
@@ -306,7 +274,7 @@ class RESTResponse:
         if self._file is not None:
             self._file.wait = wait
         piece = self._decoded.read(limit)
-        # A few bytes may stand for gigabytes, which come without a wait.
+        # A few bytes may decode to gigabytes, without a wait on the socket.
         self._incoming.check_deadline()
         return piece
 

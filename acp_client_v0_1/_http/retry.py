@@ -1,4 +1,4 @@
-"""The retry rules: what may be sent again, after what, how often, and after which pause.
+"""The retry rules: what may be sent again, after which failure, how often, and how soon.
 
 Strategy: a `RetryPolicy` is read once from ``Configuration.retries``. Each call has its own
 `Attempts`, which decides after each attempt how long to pause before the next, or that it was the
@@ -54,7 +54,7 @@ __all__ = [
 ]
 
 RETRY_AFTER_MAX = 120.0
-"""Seconds; a call does not wait for a server that asks for a longer pause."""
+"""Seconds; a longer ``Retry-After`` ends the call."""
 
 PATIENCE = 300.0
 """Seconds of nothing but failures, pauses included, that end a loop without a deadline."""
@@ -62,7 +62,7 @@ PATIENCE = 300.0
 _DEFAULT_RETRIES = 3
 _BACKOFF = 0.5  # seconds; doubles with each retry
 _BACKOFF_MAX = 8.0  # seconds
-_HELD = 1.0  # seconds; a long poll that fails later than that was being held by the server
+_HELD = 1.0  # seconds; the server was holding a long poll that fails later than that
 _CUTS = frozenset((408, 502, 503, 504))
 _PASSING = (
     ApiTimeoutError,
@@ -219,7 +219,7 @@ def _date(text: str | None) -> float | None:
         moment: datetime = parsedate_to_datetime(text)
     except (ValueError, OverflowError):
         return None
-    if moment.tzinfo is None:  # "-0000": the time is UTC, the place is not said
+    if moment.tzinfo is None:  # "-0000": UTC, of an unknown zone
         moment = moment.replace(tzinfo=timezone.utc)
     return moment.timestamp()
 
@@ -251,7 +251,7 @@ def _is_transient(failure: TransportException) -> bool:
         status = refused_tunnel(failure.reason)
         return status is None or status >= 500
     if isinstance(failure, ApiTimeoutError):
-        # A silent server may still be working on it, and a full pool was waited for already.
+        # A silent server may still be working on it; a full pool has been waited for already.
         return not failure.sent and not isinstance(failure.__cause__, EmptyPoolError)
     return isinstance(failure, (ConnectionException, NameResolutionException))
 
@@ -269,7 +269,7 @@ def is_cut(error: ApiException) -> bool:
 
 
 def _is_cut_status(status: int) -> bool:
-    # Those from 520 on are inventions of proxies.
+    # Proxies have invented those from 520 on.
     return status in _CUTS or 520 <= status <= 599
 
 

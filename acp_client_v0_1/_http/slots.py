@@ -1,13 +1,13 @@
-"""How many may do something at once: threads that connect, quick calls to an origin.
+"""A bound on what runs at once: threads that connect, quick calls to an origin.
 
-Strategy: who wants to begin joins a line, and may begin once fewer than ``most`` are ahead. The
-line holds weak references only: a `Slot` is in use for as long as its one owner keeps it. So a
-slot that an interrupt orphaned, at whatever step, is free as soon as its owner is gone; nothing
-has to be given back for the count to be right. `Slots.leave` only makes it right at once.
+Strategy: each slot joins a line, and may be used once fewer than ``most`` are ahead. The line holds
+weak references only: a `Slot` is in use for as long as its one owner keeps it. So a slot that an
+interrupt orphaned, at any step, is free as soon as its owner is gone; nothing has to be given back
+for the count to be right. `Slots.leave` only frees it sooner.
 
 Invariants: there is no lock that an interrupt could leave held: each step is one call into C that
-other threads see done or not done. First come, first served. A wait looks again every so often,
-so that a wake-up which an interrupt swallowed costs a moment and not the whole wait.
+other threads see done or not done. First come, first served. A wait polls as well, so that a
+wake-up which an interrupt swallowed costs a moment and not the whole wait.
 """
 
 from __future__ import annotations

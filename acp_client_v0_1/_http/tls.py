@@ -1,8 +1,8 @@
 """The TLS context that a configuration asks for; TLS in TLS.
 
-To an https proxy, TLS to the origin runs within TLS to the proxy. urllib3 makes as many reads of
-the outer connection as it takes until the inner one has something to give, under one timeout that
-starts anew with each read. So each gets a limit of its own, by `OuterSocket`.
+To an https proxy, TLS to the origin runs within TLS to the proxy. urllib3 reads the outer
+connection until the inner one has data, and the timeout starts anew with each read. So
+`OuterSocket` bounds each read.
 
 Invariants: certificates are checked unless ``verify_ssl`` is false; the error for a file that
 cannot be used names the file and its setting.
@@ -70,7 +70,7 @@ def _load_trust(context: ssl.SSLContext, configuration: Configuration) -> None:
 
 @contextlib.contextmanager
 def _named(expected: str, files: Mapping[str, str | None]) -> Generator[None, None, None]:
-    """Raise errors about files as one that names the files and their settings."""
+    """Turn errors about files into one that names the files and their settings."""
     try:
         yield
     except (OSError, ValueError) as error:
@@ -102,7 +102,7 @@ class OuterSocket:
 
     @property
     def _io_refs(self) -> int:
-        # The files that keep the socket open; urllib3 counts them here.
+        # How many files keep the socket open; urllib3 changes it.
         count: int = cast(Any, self.socket)._io_refs
         return count
 
@@ -124,7 +124,7 @@ def shut_down(sock: Any) -> None:
 
 
 def decrypted(sock: Any) -> int:
-    """Count the bytes that TLS holds, those of TLS within TLS included."""
+    """Count the bytes that TLS has decrypted and not yet returned, TLS in TLS included."""
     held: int = getattr(sock, "pending", int)()
     incoming = getattr(sock, "incoming", None)
     if incoming is not None:

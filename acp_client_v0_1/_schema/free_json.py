@@ -1,10 +1,10 @@
-"""What a free JSON object may hold: the values of JSON (RFC 8259), and a few with one plain text.
+"""What a free JSON object may hold: JSON (RFC 8259), and a few values with one obvious text.
 
 pydantic-core writes almost anything: bytes as text, a set as a list, a Decimal as text, the key 1
-as "1". What an agent then reads is not what its caller passed, so it is refused, by its place.
+as "1". The agent would then read something else than its caller passed, so this refuses it.
 
-Strategy: one flat loop over the containers, which is nearly all that a call pays. Only if it finds
-something that is not plain JSON, a second walk decides, and finds where it is.
+Strategy: one flat loop over the containers, which is fast. Only if it finds something that is not
+plain JSON, a second walk decides, and finds where it is.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pydantic import BaseModel
 __all__ = ["not_json"]
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
-# They have one text: RFC 3339 and RFC 9562 say which; an enum is its value, a model its JSON.
+# Values with one obvious text (RFC 3339, RFC 9562); an enum is its value, a model its JSON.
 _WRITTEN = (str, int, float, type(None), date, time, UUID, Enum)
 _ADVICE: tuple[tuple[type | tuple[type, ...], str], ...] = (
     ((bytes, bytearray, memoryview), "decode it to a str"),

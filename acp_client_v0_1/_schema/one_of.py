@@ -1,8 +1,8 @@
 """The base class of the generated models that are one of several others (OpenAPI's oneOf).
 
 Strategy: pydantic's root model, so that decoding is one native step: the discriminator says which
-model it is, and no schema is tried in vain. It stands apart from `_schema` because a root model
-takes pydantic a while to load, and what is only sent needs none.
+model it is, so no schema is tried in vain. It stands apart from `_schema` because root models are
+slow to import, and requests need none.
 """
 
 from __future__ import annotations

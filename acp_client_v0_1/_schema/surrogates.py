@@ -6,7 +6,7 @@ pydantic-core refuses it.
 
 Strategy: only after a refusal, each lone surrogate is replaced by a character of a private plane
 that the text does not use, pydantic-core reads the text again, and the values get their surrogates
-back. So whatever else is said of the text, it is read as any other.
+back. In all other respects, the text is read like any other.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _replaced(text: str, base: int) -> tuple[str, int]:
 
 
 def _restored(value: Any, back: dict[int, int]) -> Any:
-    """Put the surrogates into a value that was just read, and that nobody else holds yet."""
+    """Put the surrogates back into a value that was just read, changing models in place."""
     if isinstance(value, BaseModel):
         fields: Any
         for fields in (value.__dict__, value.__pydantic_extra__):
@@ -91,7 +91,7 @@ def _restored(value: Any, back: dict[int, int]) -> Any:
         return value
     if isinstance(value, dict):
         members = cast("dict[str, Any]", value)
-        # pydantic-core writes no key that has one.
+        # pydantic-core cannot write a key with a surrogate.
         lost = dict.fromkeys(back, "\ufffd")
         return {key.translate(lost): _restored(item, back) for key, item in members.items()}
     if isinstance(value, list):

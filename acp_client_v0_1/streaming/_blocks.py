@@ -43,8 +43,7 @@ _TIGHT = re.compile(_COMMON_BLOCK.format(colon=":(?! )"))
 # Data lines are joined whenever there are this many; a short string is mostly overhead.
 _LINES_TO_JOIN = 4096
 
-# What Python converts unless it is told otherwise. To convert more takes quadratic time, and no
-# clock counts that many milliseconds.
+# Python's default limit for int(): more digits take quadratic time, and are no sensible time.
 _MAX_RETRY_DIGITS = 4300
 
 _DATA = b"data:"
@@ -123,7 +122,7 @@ def _learn_shape(block: str) -> BlockShape | None:
 
 
 class EventBuffers:
-    """The buffers of the standard: what the open block has said so far.
+    """The buffers of the standard: the fields of the open block so far.
 
     The data of an open block is a list of lines, joined now and then, so that many short lines need
     little more memory than one long line.
@@ -131,19 +130,8 @@ class EventBuffers:
     Attributes:
         last_event_id: The id that the latest blank line confirmed.
         retry: The reconnection time in milliseconds, ``None`` until the stream names one. A
-            number with more digits than Python converts (4300, or what it is told) is ignored.
+            number with more digits than Python converts (4300 by default) is ignored.
     """
-
-    __slots__ = (
-        "_event",
-        "_id",
-        "_joined",
-        "_lines",
-        "_misfits",
-        "_shape",
-        "last_event_id",
-        "retry",
-    )
 
     def __init__(self) -> None:
         self.last_event_id: str = ""
@@ -192,7 +180,7 @@ class EventBuffers:
         if value.isascii() and value.isdigit():
             digits = value.lstrip("0") or "0"
             if len(digits) <= _MAX_RETRY_DIGITS:
-                with contextlib.suppress(ValueError):  # Python may be told to convert less
+                with contextlib.suppress(ValueError):  # Python may be set to convert fewer
                     self.retry = int(digits)
 
     def dispatch(self, events: list[ServerSentEvent]) -> None:
@@ -209,7 +197,7 @@ class EventBuffers:
         self._event = ""
 
     def drop(self) -> None:
-        """Forget what the block has said, except its id, which persists."""
+        """Forget the fields of the block, except its id, which persists."""
         self._joined.clear()
         self._lines.clear()
         self._event = ""
@@ -237,7 +225,9 @@ class EventBuffers:
                 return
             self._add_block(misfit, events)
             self._misfits += 1
-            if self._misfits == 2 or self._misfits % 64 == 0:  # so that a mixture costs little
+            if (
+                self._misfits == 2 or self._misfits % 64 == 0
+            ):  # learning is slow, and blocks may alternate
                 self._shape = _learn_shape(misfit) or self._shape
 
     def _add_block(self, block: str, events: list[ServerSentEvent]) -> None:

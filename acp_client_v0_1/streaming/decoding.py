@@ -1,7 +1,7 @@
 """From a server-sent event to the model that the contract gives for it.
 
-Strategy: the payload's JSON goes into pydantic-core in one call. The model around it holds only
-what the stream has said already, so that it is put together instead of validated again.
+Strategy: the payload's JSON goes into pydantic-core in one call. The other fields of the model come
+from the parsed stream, so the model is put together without validating them again.
 
 Invariant: the result equals what `model.from_json` makes of the same id, event and data.
 """

@@ -1,7 +1,7 @@
 """One server-sent event, as the stream dispatched it.
 
-A named tuple, because a parser makes hundreds of thousands of them and a tuple is the cheapest
-immutable value that Python has. In a file of its own, because decoding needs it and no parser.
+A named tuple, because a parser makes hundreds of thousands of them and a tuple is Python's cheapest
+immutable value. In a file of its own, because decoding needs it and no parser.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """An iterator over the events of a response whose body is an event stream.
 
 Strategy: read what has arrived, feed the parser, hand out the events one by one, and read again
-only when all of them are handed out. It never waits while there is an event to hand out.
+only when all of them are handed out.
 
 Invariants:
   - The connection is released on every way out: at the end of the body, by `close`, by leaving the
@@ -104,24 +104,6 @@ class EventStream(Iterator[T]):
         max_event_bytes: The most bytes that one event may have.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_batch",
-        "_closed",
-        "_decode",
-        "_finalizer",
-        "_give_up_at",
-        "_id_before",
-        "_in_read",
-        "_iterating",
-        "_looked",
-        "_parser",
-        "_pid",
-        "_reading",
-        "_response",
-        "_values",
-    )
-
     def __init__(
         self,
         response: StreamedResponse,
@@ -176,7 +158,7 @@ class EventStream(Iterator[T]):
 
     def __next__(self) -> T:
         while True:
-            try:
+            try:  # as `_ready`, without the cost of another call
                 for value in self._values:
                     if value is not None:
                         return value
@@ -190,7 +172,7 @@ class EventStream(Iterator[T]):
                 raise StopIteration
 
     def _ready(self) -> T | None:
-        """Return the next event if it has arrived and been parsed, without waiting; else None."""
+        """Return the next event if it has been parsed already, else None; never waits."""
         try:
             for value in self._values:
                 if value is not None:
@@ -304,7 +286,7 @@ class EventStream(Iterator[T]):
         try:
             while not self._closed:
                 self._end_batch(self._parser.last_event_id)
-                # An event that is too large may have come behind good ones: feed() then raises.
+                # If a too large event followed good ones, feed() raises now.
                 data = b"" if self._parser.too_large else self._read()
                 if not data and not self._parser.too_large:
                     break
@@ -313,7 +295,7 @@ class EventStream(Iterator[T]):
                     self._start_batch(events)
                     if not self.closed:
                         return True
-                    events.clear()  # `close` came first and did not see them
+                    events.clear()  # `close` was called before they were there
         except NothingYet:
             raise
         except EventTooLarge as error:
@@ -353,7 +335,7 @@ class EventStream(Iterator[T]):
             ) from error
 
     def _wait_left(self) -> float | None:
-        # Read at least once, but do not go on as long as comments come.
+        # Read at least once, but not on and on for comments.
         if self._give_up_at is None:
             return None
         left = self._give_up_at - time.monotonic()

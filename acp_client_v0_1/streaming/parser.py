@@ -75,12 +75,12 @@ class SSEParser:
         self._mark: Mark = (0, 0, False, False, b"")
         self._fed = b""
         self._offsets: list[int] | None = None
-        # One flag for `feed` to check: something below is not as in the middle of a stream.
+        # One flag for `feed` to check: the stream is at its beginning or its end.
         self._unready = True
-        self._bom: bytes | None = b""  # the part of it that has come, None after its place
+        self._bom: bytes | None = b""  # the part of it that has arrived, None after it
         self._closed = False
         self.too_large: bool = False
-        self._unsaid = False  # too large, but no call has raised yet
+        self._unsaid = False  # too large, and not raised yet
 
     @property
     def last_event_id(self) -> str:
@@ -226,7 +226,7 @@ class SSEParser:
             self._open_block(rest, cut - begin)
 
     def _take_blocks(self, run: bytes, events: list[ServerSentEvent]) -> int:
-        # Takes what the last blank line in `run`, which is whole lines, ends; returns its length.
+        # Takes the whole blocks of `run`, which is whole lines; returns their length.
         lines = run if b"\r" not in run else _with_line_feeds(run)
         if self._block_open:
             block, blank, lines = self._split_block(lines)
@@ -242,7 +242,7 @@ class SSEParser:
         # At the blank line that ends the open block.
         if lines[0] == _LF and not self._line.begun:
             return b"", b"\n", lines[1:]
-        # One byte is looked for much faster than two, and the open block's line may be long.
+        # find() is much faster for one byte than for two, and the open block's line may be long.
         end = lines.find(b"\n")
         if lines[end + 1 : end + 2] != b"\n":
             end = lines.find(b"\n\n", end)
