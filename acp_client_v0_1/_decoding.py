@@ -37,6 +37,7 @@ _BODY_LIMIT = 65_536  # bytes
 _BODY_SECONDS = 3.0
 
 _DEEPEST = 100  # levels of JSON in an error's data
+_MOST_DATA = 1_048_576  # bytes of JSON that are parsed for it: `[{},{},…]` takes 24 times its size
 _SEARCHED = 10_000  # characters of a page that are searched for its title
 _TITLE = re.compile(r"<title[^<>]*>([^<]*)", re.IGNORECASE)
 
@@ -198,9 +199,11 @@ def text_of(content: bytes, response: acp.rest.RESTResponse) -> str:
 
 
 def _data(content: bytes, text: str) -> Any:
-    """Return the content as JSON, as text if it is not JSON, None if there is none."""
+    """Return the content as JSON, as text if it is large or not JSON, None if there is none."""
     if not content:
         return None
+    if len(content) > _MOST_DATA:
+        return text
     readings: tuple[str | bytes, ...] = (text, content)  # of bytes, json finds UTF-16 by itself
     for reading in readings:
         with contextlib.suppress(ValueError, RecursionError):

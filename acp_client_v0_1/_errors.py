@@ -356,7 +356,7 @@ def _field_error(item: Any) -> str:
 
 def _html_message(text: str) -> str:
     """Give the title of an HTML page, or else its text."""
-    title = re.search(r"<title[^>]*>([^<]*)", text, re.IGNORECASE)
+    title = re.search(r"<title[^<>]*>([^<]*)", text, re.IGNORECASE)
     if title and title[1].strip():
         return one_line(title[1])
     return one_line(re.sub(r"<[^<>]*>", " ", text))

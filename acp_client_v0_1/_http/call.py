@@ -75,14 +75,25 @@ class Call:
         return self.target.path.partition("?")[0]
 
     def hide_credential(self, headers: MutableMapping[str, str]) -> None:
-        """Remove the credential from URLs in a response's headers, in case the server echoes it."""
+        """Remove the credential from a response's headers, if the server echoes it.
+
+        A redirect's target loses the parameter, and its fragment; another header that shows the
+        credential, such as ``Link``, is masked as a whole.
+        """
         for name in ("location", "content-location"):
             if name in headers:
                 headers[name] = self._without_credential(headers[name])
+        pair = unquote_plus(self.credential)
+        value = pair.partition("=")[2]
+        secret = value if len(value) >= _SHORTEST_SECRET else pair
+        for name in set(headers) - {"location", "content-location"}:
+            text = unquote_plus(unquote_plus(headers[name]))
+            if secret in text or secret in headers[name]:
+                headers[name] = "***"
 
     def _without_credential(self, url: str) -> str:
         secret = unquote_plus(self.credential)
-        place, mark, query = url.partition("?")
+        place, mark, query = url.partition("#")[0].partition("?")
         kept = "&".join(part for part in query.split("&") if unquote_plus(part) != secret)
         value = secret.partition("=")[2]
         if len(value) >= _SHORTEST_SECRET and value in unquote_plus(unquote_plus(kept)):

@@ -10,11 +10,11 @@ further work waits until one returns. A socket that does not connect is closed.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import queue
 import socket
-import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar, cast
@@ -92,15 +92,14 @@ class _Job(Generic[T]):
         self._discard = discard
         self._results: queue.SimpleQueue[tuple[T] | BaseException] = queue.SimpleQueue()
         self._left = False
-        self._thread: threading.Thread | None = None
+        self._begun = False
         self.slot: Slot | None = Slot()
 
     def start(self) -> None:
         try:
-            self._thread = threading.Thread(
-                target=self._run, name="acp_client_v0_1 connects", daemon=True
-            )
-            self._thread.start()
+            # Not threading.Thread, which waits for a Condition: an interrupt can leave its lock
+            # held, so that the thread never gets to its work, and never gives its slot back.
+            _thread.start_new_thread(self._begin, ())
         except RuntimeError as error:  # there are too many threads
             raise OSError(str(error)) from error
 
@@ -120,8 +119,15 @@ class _Job(Generic[T]):
         """Wait for the result no longer."""
         self._left = True
         self._drop()
-        if self._thread is None or self._thread.ident is None:  # it never ran
+        if not self._begun:  # it never ran, or sees that it is too late
             self._end()
+
+    def _begin(self) -> None:
+        self._begun = True
+        if self._left:
+            self._end()
+        else:
+            self._run()
 
     def _run(self) -> None:
         try:
@@ -142,9 +148,10 @@ class _Job(Generic[T]):
 
     def _end(self) -> None:
         if self.slot is not None:
-            place = weakref.ref(self.slot)
-            self.slot = None
-            _threads.leave(place)
+            with contextlib.suppress(TypeError):  # another thread was quicker
+                place = weakref.ref(self.slot)
+                self.slot = None
+                _threads.leave(place)
 
 
 def _connect(

@@ -234,7 +234,7 @@ class RESTResponse:
             size += len(piece)
             if most is not None and size > most:
                 self.close()
-                begin = b"".join(pieces)[:most]
+                begin = b"".join(pieces)[: min(most, _MOST_OF_AN_ERROR)]
                 if self.status >= 300:
                     return begin
                 raise ResponseTooLarge(

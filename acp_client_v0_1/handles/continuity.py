@@ -30,6 +30,7 @@ _FIRST = 16  # events
 _LAST = 256  # events
 _KEPT_TEXT = 4096  # characters of an event that is kept as it came, until its digest is needed
 _LARGEST_ID = 18  # digits of an id that counts as a number
+_LONGEST_ID = 256  # characters of an id that is remembered as it came; of a longer one, its digest
 
 GapKind = Literal["lost", "cursor-ignored", "unknown"]
 
@@ -129,7 +130,8 @@ class Continuity:
         verdict: Gap | bool = True
         if self._judging or (isinstance(content, str) and len(content) > _KEPT_TEXT):
             content = _digest_of(content)
-        pair = (event_id, content)
+        known_as = event_id if len(event_id) <= _LONGEST_ID else f"#{hash(event_id)}"
+        pair = (known_as, content)
         if self._judging:
             verdict = self._judge(pair)
             if verdict is False:

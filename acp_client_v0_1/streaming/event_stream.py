@@ -10,13 +10,15 @@ Invariants:
     `close`.
   - `last_event_id` is that of the last event handed out, not of one that was only read ahead.
   - One thread iterates; `close` may be called by any thread, and by a signal handler in that one.
+  - There is no lock, which an interrupt could leave held. `close` says that the stream is closed,
+    then looks whether it is being read; a reader says that it reads, then looks whether the stream
+    is closed. So at least one of the two sees the other: a read under way is aborted, never closed
+    under the reader, which closes.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -118,8 +120,7 @@ class EventStream(Iterator[T]):
         self._finalizer.atexit = False
         self._decode = decode
         self._parser = SSEParser(max_event_bytes)
-        self._reading = threading.RLock()  # re-entrant, for a signal handler that closes
-        self._in_read = False  # True while the response is being read, under the lock
+        self._in_read = False  # True while the response is being read
         self._pid = os.getpid()
         self._id_before = ""  # the last event id before the batch
         self._start_batch([])
@@ -244,15 +245,11 @@ class EventStream(Iterator[T]):
             return
         self._closed = True
         self._end_batch(self.last_event_id)
-        if os.getpid() != self._pid:
-            self._let_go()
-        elif self._reading.acquire(blocking=False):
-            try:
-                self._let_go()
-            finally:
-                self._reading.release()
+        # A forked process may have been made in the middle of a read of its parent.
+        if self._in_read and os.getpid() == self._pid:
+            self._response.abort()  # wakes the reader, which closes
         else:
-            self._response.abort()  # wakes the thread that reads, which closes
+            self._finalizer()  # of several calls, the first one closes
 
     def __enter__(self) -> Self:
         return self
@@ -312,15 +309,14 @@ class EventStream(Iterator[T]):
     def _read(self) -> bytes:
         # b"" at the end of the body, and after `close`.
         try:
-            with self._alone():
+            try:
                 self._in_read = True
-                try:
-                    if self._closed:
-                        return b""
-                    wait = self._wait_left()
-                    return self._response.read_available(wait=wait)
-                finally:
-                    self._in_read = False
+                if self._closed:
+                    return b""
+                wait = self._wait_left()
+                return self._response.read_available(wait=wait)
+            finally:
+                self._in_read = False
         except ApiTimeoutError:
             if self._closed:
                 return b""
@@ -345,24 +341,9 @@ class EventStream(Iterator[T]):
         return max(0.0, left)
 
     def _release(self) -> None:
-        # Called by the thread that iterates, the only one that may close while it reads.
+        # Called by the thread that iterates, after its read.
         self._closed = True
-        with self._alone():  # another thread may be in `close`
-            self._let_go()
-
-    def _let_go(self) -> None:
-        if self._in_read and os.getpid() == self._pid:
-            # A signal handler has interrupted the read of its own thread. The response cannot be
-            # closed within its read: abort it, and the read ends when it goes on, and closes.
-            self._response.abort()
-        else:
-            self._response.close()
-            self._finalizer.detach()
-
-    def _alone(self) -> contextlib.AbstractContextManager[object]:
-        # A fork may have copied the lock while a thread of the parent held it. In the child, the
-        # response refuses to be read anyway.
-        return self._reading if os.getpid() == self._pid else contextlib.nullcontext()
+        self._finalizer()
 
     def _raise_undecodable(self, error: ValueError) -> None:
         batch, handed_out = self._position()

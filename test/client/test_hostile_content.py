@@ -204,6 +204,20 @@ def test_a_list_of_wrong_items_costs_no_more_than_it_is_long() -> None:
     assert peak < 100 * len(content)
 
 
+def test_a_large_content_that_does_not_fit_is_kept_as_text_alone() -> None:
+    """Parsed, it would take 24 times its size, and 230 kB of gzip can stand for 240 MB of it."""
+    content = b"[%b{}]" % (b"{}," * 1_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ResponseValidationError, match="1 item was looked at") as caught:
+            get(content, "search_runs")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert caught.value.data == caught.value.body == content.decode()
+    assert peak < 8 * len(content)
+
+
 def test_json_that_is_nested_too_deep_keeps_its_body() -> None:
     content = b"[" * 5000 + b"]" * 5000
     with pytest.raises(ResponseValidationError, match="nested deeper than can be read") as caught:

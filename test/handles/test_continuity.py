@@ -214,3 +214,13 @@ def test_events_are_compared_by_their_update_alone(updates: list[int], long: boo
 
 def test_half_a_surrogate_pair_has_a_digest_as_well() -> None:
     assert digest({"a": "\ud800"}) == digest({"a": "\ud800"}) != digest({"a": "\ud801"})
+
+
+def test_an_id_of_a_megabyte_is_remembered_by_its_digest() -> None:
+    memory = Continuity()
+    events = [(f"{number}" * 1_000_000, number) for number in range(1, 10)]
+    assert connection(memory, events) == events
+    assert sum(len(event_id) for event_id, _ in (*memory._first, *memory._last)) < 1_000
+    memory.reconnect()
+    new = ("a" * 1_000_000, 10)
+    assert connection(memory, [*events, new]) == [new]

@@ -165,7 +165,7 @@ def test_an_interrupt_anywhere_in_a_look_up() -> None:
         assert eventually(lambda: dial._threads.in_use == 0)
         look_up()
 
-    files = [str(dial.__file__), str(slots.__file__)]
+    files = [str(dial.__file__), str(slots.__file__), str(threading.__file__)]
     assert interrupt_everywhere(look_up, files, check) > 100
     assert eventually(lambda: dial._threads.in_use == 0)
 

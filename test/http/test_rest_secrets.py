@@ -173,6 +173,7 @@ def test_a_query_credential_that_a_server_echoes_is_in_no_header(status, name, c
         f"/x?a=1&key={SECRET}%2b&b=2",
         f"/x?next=%2Fy%3Fkey%3D{SECRET}%252B",
         f"//other.example/x?key={SECRET}%2B",
+        f"/x?a=1#key={SECRET}%2B",
     ]
     with (
         SocketServer(*(head(status, content_length="0", **{name: echo}) for echo in echoes)) as s,
@@ -181,16 +182,26 @@ def test_a_query_credential_that_a_server_echoes_is_in_no_header(status, name, c
     ):
         answers = [
             client.request("POST", s.url, credential=credential, stream=stream)
-            for stream in (False, True, False)
+            for stream in (False, True, False, True)
         ]
         headers = [answer.headers[name.replace("_", "-")] for answer in answers]
         for answer in answers:
             answer.close()
-    assert headers == ["/x?a=1&b=2", "/x", "//other.example/x"]
+    assert headers == ["/x?a=1&b=2", "/x", "//other.example/x", "/x?a=1"]
     assert all(request.path == f"/?{credential}" for request in s.requests)
     assert SECRET not in caplog.text
     for answer in answers:
         assert SECRET not in texts_of(ApiException(http_resp=answer))
+
+
+@pytest.mark.parametrize("secret", [SECRET, "short"])
+def test_a_query_credential_is_masked_in_any_other_header(secret):
+    echo = {"link": f"</x?key={secret}>; rel=next", "refresh": f"0; url=/x?key%3D{secret}"}
+    answer = head(404, content_length="0", server="s", **echo)
+    with SocketServer(answer) as server, rest_client() as client:
+        headers = client.request("GET", server.url, credential=f"key={secret}").headers
+    shown = {name: headers[name] for name in ("link", "refresh", "server")}
+    assert shown == {"link": "***", "refresh": "***", "server": "s"}
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -18,7 +20,7 @@ from support.transport import eventually, rest_client
 from acp_client_v0_1 import ApiClient, Configuration, RunsApi
 from acp_client_v0_1.exceptions import ApiValueError
 from acp_client_v0_1.models.run_output_stream import RunOutputStream
-from acp_client_v0_1.streaming import EventStream, ServerSentEvent
+from acp_client_v0_1.streaming import EventStream, ServerSentEvent, event_stream
 
 Stream = EventStream[RunOutputStream]
 
@@ -115,6 +117,44 @@ def test_a_signals_handler_may_close_and_look_what_is_left() -> None:
             assert ids(stream) == ["2"]
         assert left == [None]
         assert eventually(lambda: server.still_open == 0)
+
+
+def test_an_interrupt_anywhere_in_close_stops_no_other_thread() -> None:
+    class Interrupt(BaseException):
+        pass
+
+    left = 0
+
+    def step(frame: Any, event: str, _: object) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename != event_stream.__file__:
+            return None
+        frame.f_trace_opcodes = True
+        left -= event in ("line", "opcode")
+        if not left:
+            sys.settrace(None)
+            raise Interrupt
+        return step
+
+    before, number, interrupted = sys.gettrace(), 0, True
+    while interrupted:
+        number, interrupted = number + 1, False
+        with stream_of(events(1), events(2), chunk(b"")) as (stream, _):
+            raw = stream.raw_events()
+            assert next(raw).id == "1"
+            left = number
+            try:
+                sys.settrace(step)
+                stream.close()
+            except Interrupt:
+                interrupted = True
+            finally:
+                sys.settrace(before)
+            reader = threading.Thread(target=list, args=(raw,), daemon=True)
+            reader.start()
+            reader.join(8)
+            assert not reader.is_alive(), number
+    assert number > 30
 
 
 def test_an_error_of_a_signals_handler_frees_the_connection() -> None:
