@@ -3,8 +3,7 @@
 Strategy: pydantic-core reads the bytes themselves, through one adapter per type. A list is read
 until its first item that does not fit, so an error costs no more than the response did.
 
-Invariant: whatever a server sends, only an ``ApiException`` leaves this module, and it keeps the
-raw body.
+Invariant: every fault of a response raises an ``ApiException`` that keeps the raw body.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
 from these without loading `exceptions`. A class declares the status that it stands for:
 ``class NotFoundException(ApiException, status=404)``.
 
-Invariants: an error pickles by its attributes, whatever its constructor takes; `str()` of a failed
-call is one bounded, printable line, whatever the server sent.
+Invariants: an error pickles by its attributes, so constructors are free in their arguments; `str()`
+of a failed call is one bounded, printable line, even if the server sent megabytes.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def render_path(path_to_item: Sequence[int | str]) -> str:
 def rebuild_error(
     kind: type[OpenApiException], args: tuple[Any, ...], state: Mapping[str, Any]
 ) -> Any:
-    """Make an error of its data, whatever arguments its constructor takes."""
+    """Make an error from its data, without its constructor."""
     error = kind.__new__(kind)
     error.args = args
     error.__dict__.update(state)

@@ -43,7 +43,7 @@ class Interruptible:
         self.attempt: Attempt | None = None
 
     def interrupt(self) -> None:
-        """Let the call under way fail, as if its server had closed the connection.
+        """Make the current call fail, as if its server had closed the connection.
 
         A call that is still connecting goes on, within its timeout for that. At the very end of a
         call, the connection may be idle already, or that of another call, which fails instead.

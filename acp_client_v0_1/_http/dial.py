@@ -82,7 +82,7 @@ def in_time(work: Callable[[], T], deadline: Deadline, discard: Callable[[T], ob
 
 
 class _Job(Generic[T]):
-    """Work in a thread of its own, which may be left behind.
+    """Work in a thread of its own, which may be abandoned.
 
     Invariant: a result is taken from the queue once, by the caller or by what discards it.
     """

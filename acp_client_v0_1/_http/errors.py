@@ -124,9 +124,9 @@ def _kind_of(error: BaseException) -> type[TransportException]:
 
 
 def _text(error: BaseException) -> str:
-    """Say what an exception of a lower layer means."""
+    """Describe an exception of a lower layer."""
     if isinstance(error, NewConnectionError) and isinstance(error.__cause__, ConnectionError):
-        error = error.__cause__  # urllib3's own words begin with the connection's representation
+        error = error.__cause__  # urllib3's message begins with a repr of the connection
     if isinstance(error, ssl.SSLCertVerificationError):
         text = f"its certificate is refused: {error.verify_message}"
         known = error.verify_code in _WRONG_NAME

@@ -36,7 +36,7 @@ class RunSpan(Protocol):
         """Note the run's id."""
 
     def end(self, outcome: object) -> bool:
-        """End the span, unless the outcome is that of a mere look.
+        """End the span, unless the outcome is only that of a look-up.
 
         Args:
             outcome: A result, a `RunOutput`, an exception, or the name of a status, "" for none.
@@ -48,51 +48,27 @@ class RunSpan(Protocol):
 
 
 class Observer(Protocol):
-    """What is told of a client's work."""
+    """Observes the work of a client."""
 
     def attempt(
         self, call: Call, resends: int, send: Callable[[Call], RESTResponse]
     ) -> RESTResponse:
-        """Stand around one attempt of a call.
+        """Stand around one attempt of a call, which was sent ``resends`` times before.
 
-        Args:
-            call: The call.
-            resends: How often it was sent before: retries and redirects.
-            send: Sends a call once; may be given the call with further headers.
-
-        Returns:
-            What ``send`` returns; what it raises is raised.
+        ``send`` sends a call once, perhaps with further headers. What it returns or raises is
+        returned or raised.
         """
         raise NotImplementedError
 
     def reading(self, response: StreamedResponse) -> StreamedResponse:
-        """Stand around the reading of a stream.
-
-        Args:
-            response: The response, its body unread.
-
-        Returns:
-            What to read instead.
-        """
+        """Stand around the reading of a stream: gives what to read instead of the response."""
         raise NotImplementedError
 
     def run(
-        self,
-        agent_id: str,
-        thread_id: str,
-        *,
-        agent: Agent | None = None,
-        linked: str = "",
+        self, agent_id: str, thread_id: str, *, agent: Agent | None = None, linked: str = ""
     ) -> RunSpan:
-        """Begin the span of a run.
+        """Begin the span of a run; "" or None for what is not known of it.
 
-        Args:
-            agent_id: The run's agent, "" if it is not known.
-            thread_id: The run's thread, "" if it has none or it is not known.
-            agent: What is known of the agent, None for nothing.
-            linked: The ``traceparent`` of an earlier span of the run, "" for none.
-
-        Returns:
-            The span.
+        ``linked`` is the ``traceparent`` of an earlier span of the run, "" for none.
         """
         raise NotImplementedError

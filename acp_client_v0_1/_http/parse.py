@@ -47,7 +47,7 @@ _CONTROL_OF_REASON = _CONTROL | dict.fromkeys(range(0x80, 0xA0), " ")
 
 
 class BadFraming(http.client.HTTPException):
-    """The response does not say in a valid way where its body ends."""
+    """The framing of the body is not valid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ class Framing(Protocol):
     Attributes:
         complete: The body has ended.
         rest: Bytes that follow its end.
-        delimited: The body says itself where it ends.
+        delimited: The body is not close-delimited.
     """
 
     complete: bool
@@ -320,7 +320,7 @@ def framing_of(head: Head, method: str) -> tuple[Framing, bool]:
         408 and 5xx: servers close it then, whether they say so or not.
 
     Raises:
-        BadFraming: The head does not say so in a valid way.
+        BadFraming: The head's framing is not valid.
     """
     status, headers = head.status, head.headers
     coding = headers.get("transfer-encoding")

@@ -106,7 +106,7 @@ def _from_environment(origin: Origin, with_exceptions: bool) -> str | None:
 
 
 def _excludes(no_proxy: str, origin: Origin) -> bool:
-    """Say whether a list of exceptions names a host: by name, domain, network, or ``*``."""
+    """Tell whether ``no_proxy`` covers a host: by name, domain, network, or ``*``."""
     host = origin.host.lower()
     for entry in no_proxy.lower().replace(" ", ",").split(","):
         name = entry.removesuffix(f":{origin.port}").strip("[]").removeprefix("*.").lstrip(".")

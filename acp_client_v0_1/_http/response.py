@@ -169,7 +169,7 @@ class RESTResponse:
             raise self._decode_error(error) from error
 
     def read(self) -> bytes:
-        """Return the decoded body, all of it or what is left of it; it stays in ``data``.
+        """Return the decoded body, or the rest of it, which stays in ``data``.
 
         Of an error (status 300 and above), no more than 1 MiB is read.
 
@@ -223,7 +223,6 @@ class RESTResponse:
         self._incoming.close()
 
     def _whole(self) -> bytes:
-        """Read what is left of the body."""
         most = self._limit
         if self.status >= 300:
             most = _MOST_OF_AN_ERROR if most is None else min(most, _MOST_OF_AN_ERROR)
@@ -234,14 +233,14 @@ class RESTResponse:
             size += len(piece)
             if most is not None and size > most:
                 self.close()
-                begin = b"".join(pieces)[: min(most, _MOST_OF_AN_ERROR)]
+                beginning = b"".join(pieces)[: min(most, _MOST_OF_AN_ERROR)]
                 if self.status >= 300:
-                    return begin
+                    return beginning
                 raise ResponseTooLarge(
                     limit=most,
                     status=self.status,
                     headers=self.headers,
-                    body=begin.decode("utf-8", "replace"),
+                    body=beginning.decode("utf-8", "replace"),
                     method=self.method,
                     url=self.url,
                 )

@@ -122,7 +122,7 @@ class RetryPolicy:
         )
 
     def covers(self, status: int) -> bool:
-        """Say whether a response with this status may be retried at all."""
+        """Tell whether a response with this status may be retried."""
         return status in self.statuses if self.statuses is not None else _is_retryable(status)
 
 

@@ -214,8 +214,8 @@ class OpenEnum(str, Enum):
     """Base of the enums: closed for what is sent, open for what a server sends.
 
     A value that the contract does not list, received in JSON, becomes a member that carries it:
-    ``member.value`` is what came, and :attr:`is_known` is false. Such a member can be sent back;
-    as a ``str``, ``RunStatus("…")`` and constructors refuse a value that is not listed.
+    ``member.value`` is the received text, and :attr:`is_known` is false. Such a member can be sent
+    back; as a ``str``, ``RunStatus("…")`` and constructors refuse a value that is not listed.
     """
 
     @property
@@ -311,8 +311,8 @@ def _unknown_keywords(
     return ValidationError.from_exception_data(model.__name__, errors)
 
 
-# pydantic-core cannot tell an unknown field that came as null, which is given back, from a declared
-# one that is not set, when it leaves out what is None. So its output is mended after it.
+# With exclude_none, pydantic-core also leaves out unknown fields that were received as null. They
+# are to be given back, so they are added to its output.
 
 
 def any_null(model: BaseModel) -> bool:
@@ -340,7 +340,7 @@ def _inside(model: BaseModel) -> Iterator[tuple[tuple[Any, ...], BaseModel]]:
     """The models that are values of declared fields, or in lists there, with where they are."""
     for name, value in model.__dict__.items():
         if isinstance(value, BaseModel):
-            # What is one of several models stands where its instance does.
+            # A oneOf is dumped as its instance.
             yield (() if name == "root" else (_alias(model, name),)), value
         elif isinstance(value, list):
             for index, item in enumerate(cast("list[object]", value)):

@@ -19,7 +19,7 @@ __all__ = ["IDENTIFIER", "JSON_OBJECT", "STRICT", "TIMESTAMP", "UP_TO_FIRST_FAUL
 
 _LONGEST_TIMESTAMP = 64  # characters; dateutil's time grows with the square of a number's length
 
-# What a clock says in "GMT+0100": that it is ahead. dateutil reads it as POSIX does, the other way.
+# "GMT+0100" is meant as one hour ahead; dateutil reads it as POSIX does, the other way round.
 _PREFIXED_OFFSET = re.compile(r"(?:GMT|UTC)\s*(?=[+-]\d)")
 
 
@@ -89,10 +89,7 @@ def _read_timestamp(text: str) -> datetime:
 
 
 def _zone(name: str | None, offset: int | None) -> tzinfo | None:
-    """Return the zone of a timestamp, None where it names none.
-
-    A name that has no one meaning is refused, never dropped.
-    """
+    """Return the zone of a timestamp, None if it has none; refuse an ambiguous name."""
     if offset is not None:
         return timezone(timedelta(seconds=offset))
     if name is not None:

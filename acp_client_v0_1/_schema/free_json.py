@@ -75,7 +75,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _fault(value: object, place: str) -> str | None:
-    """Say what is wrong with a value or with something inside it; None if it is fine."""
+    """Describe the first fault in a value and its members; None if there is none."""
     inside: Iterable[tuple[str, object]] = ()
     if isinstance(value, BaseModel):
         inside = _parts(value)

@@ -58,7 +58,7 @@ class OneOf(  # pyright: ignore[reportIncompatibleMethodOverride]  # of RootMode
     if not TYPE_CHECKING:  # to which a missing attribute is an error, not Any
 
         def __getattr__(self, name: str) -> Any:
-            """Say where the attribute may be, instead of only that it is not here."""
+            """Raise an AttributeError that says where the attribute is."""
             try:
                 return super().__getattr__(name)
             except AttributeError as error:

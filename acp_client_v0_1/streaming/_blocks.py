@@ -317,7 +317,7 @@ def event_offsets(mark: Mark, piece: bytes) -> list[int]:
     lines = piece.splitlines(keepends=True)  # of bytes: at CR, LF and CRLF only
     if after_cr and piece[:1] == b"\n":
         del lines[0]
-        start += start == position  # if nothing of the block has come
+        start += start == position  # if the block has no bytes yet
         position += 1
     offsets: list[int] = []
     for ended in lines:

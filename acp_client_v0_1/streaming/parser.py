@@ -42,7 +42,7 @@ _MAX_CARRY = 4096
 
 
 class SSEParser:
-    """Turns the bytes of a ``text/event-stream`` into events, whatever the pieces they come in.
+    """Turns the bytes of a ``text/event-stream``, in pieces of any size, into events.
 
     Args:
         max_event_bytes: The most bytes that the lines of one event may have, without comments and
@@ -64,7 +64,7 @@ class SSEParser:
         self._limit = max_event_bytes
         self._buffers = EventBuffers()
         self._line = OpenLine()
-        self._block_open = False  # something has come since the last blank line
+        self._block_open = False  # there are bytes after the last blank line
         self._block_bytes = 0  # the whole lines of the open block
         self._room = min(max_event_bytes, _SLICE)  # bytes that may be taken at once
         self._carry = b""
@@ -133,7 +133,7 @@ class SSEParser:
             self._raise_too_large()
 
     def event_offset(self, index: int) -> int:
-        """Say where an event begins.
+        """Give the place where an event begins.
 
         Args:
             index: The event's index in what the latest `feed` returned.
