@@ -60,7 +60,7 @@ def _is_plain(value: Any) -> bool:
         return True
     containers: list[Any] = [value]
     for container in containers:  # which grows meanwhile
-        kind: object = type(cast(object, container))
+        kind: object = type(container)  # pyright: ignore[reportUnknownVariableType]
         if kind is dict:
             for key, item in container.items():
                 if type(key) is not str:
