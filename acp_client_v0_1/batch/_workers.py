@@ -1,22 +1,21 @@
 """Threads that start the runs of a batch and notice their ends: many runs, few threads.
 
-Strategy: a run that is under way needs no thread. Workers (32 at most, as many as runs if there are
-fewer) take tasks from one queue. Who has started a run goes on to hold a long poll for it, which
-shows its end at once; so small batches are exact. Of a batch with more runs than workers, only half
-of the workers hold long polls; the other runs are parked, and one more thread searches for those
-with the mark of the batch that are still pending, a page of 1,000 at a time. A parked run that is
-not among them goes back into the queue, to have its output fetched. The pause between two searches
-grows while they find nothing, up to a tenth of the time that the oldest run has been parked: a
-batch of short runs is looked at often, one of long runs seldom.
+Strategy: workers take tasks from one queue. A worker that has started a run holds a long poll for
+it, which shows its end at once. A batch of up to 32 runs at a time has a worker for each, so it is
+exact. A larger one has 24, of which 12 hold long polls; the other runs are parked, with no thread.
+One more thread searches for the runs with the mark of the batch that are still pending, a page of
+1,000 at a time. A parked run that is not among them goes back into the queue, to have its output
+fetched. The pause between two searches grows while they find nothing, up to a tenth of the time for
+which the oldest run has been parked: short runs are looked at often, long ones seldom.
 
-A search is a hint only: the output decides. The workers that hold long polls take the parked runs
-in turn, for short windows, so that every run ends also where a server does not search, ignores the
-metadata, or calls a run pending that is over.
+A search is a hint only: the output decides. The long polls go round the parked runs, for a short
+window each, so every run gets its outcome even if the server does not search, ignores the metadata,
+or calls a run pending that is over.
 
 Invariants: no worker sleeps for one run while others wait for it, except for those that hold long
 polls; a 429, or any response with ``Retry-After``, stops all requests, not just its own; what the
-journal says is written before the caller hears of it; what is no outcome of a run (the journal
-cannot be written) reaches the caller as an exception.
+journal says is written before the caller hears of it; an error that is not the outcome of a
+run, such as a full disk, is raised in the caller's thread.
 """
 
 from __future__ import annotations
