@@ -69,6 +69,8 @@ RESTResponseType = RawResponse
 """The name that openapi-generator's clients have for urllib3's response."""
 
 _log = logging.getLogger(__name__)
+_ENDED = ": %s in %.3f s"
+_FACTS = ("status", "attempt", "seconds")  # of a log record, None if not known yet
 
 # Headers that a log shows in full.
 _SHOWN_HEADERS = HARMLESS_HEADERS | {
@@ -172,8 +174,6 @@ class RESTClientObject:
         return self._perform(call, policy)
 
     def _timeout(self, request_timeout: object, stream: bool) -> Timeout:
-        if isinstance(request_timeout, Timeout):
-            return request_timeout
         settings = self._configuration
         default = settings.stream_timeout if stream else settings.timeout
         total = None if stream else settings.total_timeout
@@ -188,7 +188,6 @@ class RESTClientObject:
         while True:
             number = attempts.retries + 1
             started = time.monotonic()
-            status = None
             try:
                 if observer is None:
                     response = self._attempt(call)
@@ -197,7 +196,8 @@ class RESTClientObject:
             except TransportException as failure:
                 took = time.monotonic() - started
                 outcome = f"failed: {one_line(failure.reason)}"
-                _note(call, number, took, outcome)
+                facts = {"attempt": number, "seconds": took}
+                _say(call, logging.DEBUG, _ENDED, outcome, took, **facts)
                 wait = attempts.after_failure(call, failure, took)
                 if wait is None:
                     self._explain(failure, call)
@@ -207,7 +207,8 @@ class RESTClientObject:
                 took = time.monotonic() - started
                 status = response.status
                 outcome = f"returned {status}"
-                _note(call, number, took, outcome, status)
+                facts = {"attempt": number, "seconds": took, "status": status}
+                _say(call, logging.DEBUG, _ENDED, outcome, took, **facts)
                 response.attempts, response.elapsed = number, time.monotonic() - began
                 if status < 300:
                     return response
@@ -220,11 +221,8 @@ class RESTClientObject:
                 if wait is None:
                     return response
                 response.close()
-            _log.info(
-                "%s %s: %s; retry %d in %.2f s",
-                *(call.method, call.path, outcome, number, wait),
-                extra=_facts(call, number, took, status),
-            )
+            text = ": %s; retry %d in %.2f s"
+            _say(call, logging.INFO, text, outcome, number, wait, **facts)
             call.deadline.sleep(wait)
 
     def _explain(self, failure: TransportException, call: Call) -> None:
@@ -240,11 +238,7 @@ class RESTClientObject:
     def _attempt(self, call: Call) -> RESTResponse:
         """Send the request once."""
         if _log.isEnabledFor(logging.DEBUG):
-            _log.debug(
-                "%s %s with %s",
-                *(call.method, call.path, _masked(call.headers)),
-                extra=_facts(call, None, None, None),
-            )
+            _say(call, logging.DEBUG, " with %s", _masked(call.headers))
         with Attempt(call.deadline, call.timeout, not call.safe) as attempt:
             try:
                 incoming = self._pools.send(call, attempt)
@@ -268,37 +262,17 @@ def _moved(call: Call, response: RESTResponse, hops: int) -> Call | None:
         raise
     if moved is not None:
         response.close()
-        _log.info(
-            "%s %s: redirected to %s",
-            *(call.method, call.path, moved.target.origin),
-            extra=_facts(call, None, None, response.status),
-        )
+        origin = moved.target.origin
+        _say(call, logging.INFO, ": redirected to %s", origin, status=response.status)
     return moved
 
 
-def _note(
-    call: Call, attempt: int, seconds: float, outcome: str, status: int | None = None
-) -> None:
-    """Log how an attempt ended."""
-    if _log.isEnabledFor(logging.DEBUG):
-        _log.debug(
-            "%s %s: %s in %.3f s",
-            *(call.method, call.path, outcome, seconds),
-            extra=_facts(call, attempt, seconds, status),
-        )
-
-
-def _facts(
-    call: Call, attempt: int | None, seconds: float | None, status: int | None
-) -> dict[str, object]:
-    """Give the attributes of a log record; None where there is no such fact yet."""
-    return {
-        "method": call.method,
-        "path": call.path,
-        "status": status,
-        "attempt": attempt,
-        "seconds": seconds,
-    }
+def _say(call: Call, level: int, text: str, *values: object, **facts: object) -> None:
+    """Log about a call; method, path and facts are attributes of the record."""
+    if _log.isEnabledFor(level):
+        named = {"method": call.method, "path": call.path}
+        extra = {**dict.fromkeys(_FACTS), **facts, **named}
+        _log.log(level, f"%s %s{text}", *named.values(), *values, extra=extra, stacklevel=2)
 
 
 def _masked(headers: Mapping[str, str]) -> dict[str, str]:
