@@ -8,6 +8,7 @@ Invariant: no error and no repr shows the value of a header or credential.
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,14 @@ from urllib.parse import quote
 
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
-__all__ = ["TOKEN", "RequestAuth", "checked_headers", "merge_headers", "plain_text"]
+__all__ = [
+    "TOKEN",
+    "RequestAuth",
+    "basic_credentials",
+    "checked_headers",
+    "merge_headers",
+    "plain_text",
+]
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _MOST_BITS = 1024  # of an integer; Python refuses to write much larger ones
@@ -69,6 +77,11 @@ def checked_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
         if any(ord(character) > 255 for character in value):
             raise ApiValueError(f"header {name!r} must be encodable as ISO-8859-1")
     return checked
+
+
+def basic_credentials(username: str, password: str) -> str:
+    """Write the value of an ``Authorization`` header (RFC 7617)."""
+    return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode("ascii")
 
 
 def plain_text(value: object, name: str) -> str:

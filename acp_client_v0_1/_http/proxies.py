@@ -10,12 +10,12 @@ neither errors nor their causes repeat the URL.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from urllib.parse import unquote
 
+from acp_client_v0_1._http.headers import basic_credentials
 from acp_client_v0_1._http.urls import Origin, split_url
 from acp_client_v0_1.exceptions import ApiValueError
 
@@ -68,8 +68,7 @@ def parse_proxy(url: str, name: str, headers: Mapping[str, str] | None = None) -
     password = None if parts.password is None else unquote(parts.password)
     own = dict(headers or {})
     if username is not None and "proxy-authorization" not in {k.lower() for k in own}:
-        pair = f"{username}:{password or ''}".encode()
-        own["Proxy-Authorization"] = "Basic " + base64.b64encode(pair).decode("ascii")
+        own["Proxy-Authorization"] = basic_credentials(username, password or "")
     return Proxy(parts.scheme, host, port or _PORTS[parts.scheme], own, username, password)
 
 

@@ -10,7 +10,6 @@ a file or a connection.
 
 from __future__ import annotations
 
-import base64
 import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from typing_extensions import Self
 
 from acp_client_v0_1._deadline import RequestTimeout
+from acp_client_v0_1._http.headers import basic_credentials
 from acp_client_v0_1._http.urls import checked_host
 from acp_client_v0_1.configuration import _environment
 from acp_client_v0_1.configuration._checks import checked, copied
@@ -348,8 +348,7 @@ class Configuration(ConfigurationReport):
 
     def get_basic_auth_token(self) -> str:
         """Give the value of ``Authorization`` for username and password (RFC 7617)."""
-        pair = f"{self.username or ''}:{self.password or ''}".encode()
-        return "Basic " + base64.b64encode(pair).decode("ascii")
+        return basic_credentials(self.username or "", self.password or "")
 
     def auth_settings(self) -> dict[str, dict[str, Any]]:
         """List the security schemes of the contract, which declares none."""
