@@ -176,16 +176,7 @@ class ApiClient(DropInClient):
     def call_with_http_info(
         self, operation: Operation[T], arguments: Sequence[Any], options: CallOptions
     ) -> ApiResponse[T]:
-        """Send an operation and return the decoded response with its status and headers.
-
-        Args:
-            operation: The operation.
-            arguments: One value for each parameter of the operation, in order.
-            options: Timeout (seconds), credentials, content type, headers and host of this call.
-
-        Raises:
-            OpenApiException: As `call`.
-        """
+        """Do the same as :meth:`call`, but return the status and headers, too."""
         response = self._send(operation, arguments, options, stream=operation.streaming)
         result = self._result(operation, response)
         return ApiResponse(
@@ -198,18 +189,7 @@ class ApiClient(DropInClient):
     def call_without_preload_content(
         self, operation: Operation[Any], arguments: Sequence[Any], options: CallOptions
     ) -> acp.rest.RawResponse:
-        """Send an operation and return urllib3's response, unread and its status unchecked.
-
-        Args:
-            operation: The operation.
-            arguments: One value for each parameter of the operation, in order.
-            options: Timeout (seconds), credentials, content type, headers and host of this call.
-
-        Raises:
-            TransportException: No response came, see ``acp_client_v0_1.exceptions``.
-            ApiTypeError: An argument is missing or has a wrong type; nothing was sent.
-            ApiValueError: An argument has an impossible value; nothing was sent.
-        """
+        """Do the same as :meth:`call`, but return urllib3's response, unread and unchecked."""
         return self._send(operation, arguments, options, stream=True).response
 
     def _send(
