@@ -31,8 +31,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from acp_client_v0_1._http.attempt import Interruptible
-from acp_client_v0_1._http.retry import RETRY_AFTER_MAX, retry_after
-from acp_client_v0_1.batch._tasks import BATCH_KEY, MOST_POSTS, Plan, Recorder, Task
+from acp_client_v0_1.batch._gate import Gate, Stopped
+from acp_client_v0_1.batch._search import PendingRuns
+from acp_client_v0_1.batch._tasks import MOST_POSTS, Plan, Recorder, Task
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiValueError,
@@ -56,8 +57,6 @@ from acp_client_v0_1.handles.starting import (
 )
 from acp_client_v0_1.models.run_create import RunCreate
 from acp_client_v0_1.models.run_result import RunResult
-from acp_client_v0_1.models.run_search_request import RunSearchRequest
-from acp_client_v0_1.models.run_status import RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +65,7 @@ if TYPE_CHECKING:
     from acp_client_v0_1.models.run import Run
     from acp_client_v0_1.models.run_output import RunOutput
 
-__all__ = ["Gate", "Stopped", "Workers"]
+__all__ = ["Workers"]
 
 MOST_WORKERS = 32  # for batches of at most so many runs at a time
 _CROWD = 24  # workers of larger batches
@@ -78,46 +77,10 @@ _LONGEST_PAUSE = 4.0
 _PATIENCE = 300.0  # seconds of nothing but failures, for one run without a timeout
 _MOST_ANSWERS = 1000  # to the questions of one run
 _STARTERS = 4  # workers that hold no long polls, where a server does not search
-_MOST_MISTAKES = 100  # until a search is not believed that is wrong more often than right
-_PAGE = 1000  # runs; the most that a search gives
-_OVERLAP = 100  # runs by which the pages of a search may move while it is read
-_SPARE_PAGES = 10  # that a search may have beyond those that the runs in flight fill
 _QUICKEST, _SLOWEST = 0.2, 10.0  # seconds between two searches
 _DOUBT = 2.0  # seconds for which a search is not believed after it was wrong of a run
 _GRACE = 1.5  # seconds at the end for requests that are under way, creates above all
 _LAST = 2.5  # seconds until threads that do not end are left behind
-
-
-class Stopped(Exception):
-    """The batch has ended, and its tasks are left as they are."""
-
-
-class Gate:
-    """Lets all requests of a batch wait where the server asks one of them to.
-
-    Args:
-        stop: Set when the batch ends.
-    """
-
-    def __init__(self, stop: threading.Event) -> None:
-        self._stop = stop
-        self._opens_at = 0.0
-
-    def wait(self) -> None:
-        """Wait until it is open.
-
-        Raises:
-            Stopped: The batch has ended.
-        """
-        while (left := self._opens_at - time.monotonic()) > 0:
-            if self._stop.wait(left):
-                break
-        if self._stop.is_set():
-            raise Stopped
-
-    def close_for(self, seconds: float) -> None:
-        """Close it for some seconds, or let it be closed for longer."""
-        self._opens_at = max(self._opens_at, time.monotonic() + min(seconds, RETRY_AFTER_MAX))
 
 
 class _Calls(Interruptible):
@@ -168,8 +131,7 @@ class Workers:
         self._parked: OrderedDict[str, Task] = OrderedDict()  # by run id, the oldest first
         self._holding = 0
         self._searcher: threading.Thread | None = None
-        self._searches = True  # the server does, by metadata and status
-        self._hits = self._mistakes = 0  # of its searches
+        self._pending = PendingRuns(plan, self._runs, self._gate)
 
     # For the caller, from one thread
 
@@ -290,13 +252,14 @@ class Workers:
             return
         if task.ended:
             if self._poll(task, 1):
-                self._hits += 1
+                self._pending.hits += 1
                 return
-            self._mistakes += 1
+            self._pending.mistakes += 1
             task.ended, task.doubt_until = False, time.monotonic() + _DOUBT
         held: Task | None = task
         with self._lock:
-            if self._holding >= self._most_holding:
+            most = self._most_holding if self._pending.usable else _CROWD - _STARTERS
+            if self._holding >= most:
                 self._park(task)
                 return
             self._holding += 1
@@ -328,7 +291,7 @@ class Workers:
     def _window(self) -> int:
         if len(self._in_flight) <= self._most_holding:
             return _LONG
-        return _SHORT if self._searches else 1
+        return _SHORT if self._pending.usable else 1
 
     # Starting
 
@@ -401,7 +364,7 @@ class Workers:
                 return find_by_token(self._runs, task.token, self._plan.agent_id, timeout=_MARGIN)
             except ApiException as error:
                 if is_passing(error) and patience.elapsed < _PATIENCE:
-                    self._pause_all(error)
+                    self._gate.heed(error)
                     patience.pause(patience.pause_after(error))
                 else:
                     raise RunStartAmbiguous(
@@ -452,18 +415,12 @@ class Workers:
         return self._pause(task, error)
 
     def _pause(self, task: Task, error: ApiException) -> bool:
-        self._pause_all(error)
+        self._gate.heed(error)
         if not task.failures:
             task.failing_since = time.monotonic()
         task.failures += 1
         self._sleep(task, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(task.failures, 8)))
         return False
-
-    def _pause_all(self, error: ApiException) -> None:
-        """Close the gate for as long as the server asks."""
-        asked = retry_after(error.headers or {})
-        if asked is not None or error.status == 429:
-            self._gate.close_for(_FIRST_PAUSE if asked is None else asked)
 
     def _sleep(self, task: Task, seconds: float) -> None:
         if not task.ended:  # else it is parked instead, so that its worker can go on
@@ -525,7 +482,7 @@ class Workers:
                 pause = _QUICKEST
                 continue
             try:
-                found = self._put_back(parked, self._pending(len(parked)), began)
+                found = self._put_back(parked, self._pending.find(len(parked)), began)
             except Stopped:
                 return
             except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
@@ -550,39 +507,6 @@ class Workers:
             self._tasks.put(task)
             found += 1
         return found
-
-    def _pending(self, expected: int) -> set[str] | None:
-        """Search for the runs of the batch that are pending; None if that is not to be had.
-
-        The pages overlap, as each run that ends moves those after it.
-        """
-        if not self._searches:
-            return None
-        wanted: dict[str, Any] = {
-            "agent_id": self._plan.agent_id,
-            "status": RunStatus.PENDING,
-            "metadata": {BATCH_KEY: self._plan.batch},
-            "limit": _PAGE,
-        }
-        pending: set[str] = set()
-        try:
-            for number in range(expected // (_PAGE - _OVERLAP) + _SPARE_PAGES):
-                self._gate.wait()
-                request = RunSearchRequest(**wanted, offset=number * (_PAGE - _OVERLAP))
-                page = self._runs.search_runs(request, _MARGIN)
-                pending.update(run.run_id for run in page if run.status == RunStatus.PENDING)
-                if len(page) < _PAGE:
-                    if self._mistakes > max(_MOST_MISTAKES, self._hits):
-                        break
-                    return pending
-        except ApiException as error:
-            if is_passing(error):
-                self._pause_all(error)
-                return None
-        # It fails, finds what is not of this batch, or does not find what is.
-        self._searches = False
-        self._most_holding = _CROWD - _STARTERS
-        return None
 
 
 def _link(task: Task) -> RunLink:
