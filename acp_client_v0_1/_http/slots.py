@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import threading
 import weakref
 
 from acp_client_v0_1._deadline import Deadline
 
-__all__ = ["Slot", "Slots"]
+__all__ = ["Flag", "Slot", "Slots"]
 
 _LOOK_AGAIN = 0.2  # seconds
 
@@ -95,3 +96,37 @@ class Slots:
                 with contextlib.suppress(ValueError):
                     self._line.remove(other)
         return ahead < self.most
+
+
+class Flag(threading.Event):
+    """An event without a lock, set once and never cleared.
+
+    An interrupt can leave the lock of a `threading.Event` held, and then the next to set it hangs,
+    such as the ``close`` of what was interrupted.
+    """
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._waiting: list[queue.SimpleQueue[None]] = []
+
+    def is_set(self) -> bool:
+        """Say whether it is set."""
+        return self._is_set
+
+    def set(self) -> None:
+        """Set it, and wake who waits."""
+        self._is_set = True
+        for wake in list(self._waiting):
+            wake.put(None)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set, or for so many seconds; gives whether it is set."""
+        wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._waiting.append(wake)
+        try:
+            if not self._is_set:
+                with contextlib.suppress(queue.Empty):
+                    wake.get(timeout=None if timeout is None else max(0.0, timeout))
+        finally:
+            self._waiting.remove(wake)
+        return self._is_set

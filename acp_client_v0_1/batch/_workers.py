@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from acp_client_v0_1._http.attempt import Interruptible
+from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1.batch._gate import Gate, Stopped
 from acp_client_v0_1.batch._search import PendingRuns
 from acp_client_v0_1.batch._tasks import MOST_POSTS, Plan, Recorder, Task
@@ -116,7 +117,7 @@ class Workers:
         self._agent = agent
         self._runs = without_retries(agent.runs)
         self._recorder = recorder
-        self._stop = threading.Event()
+        self._stop = Flag()
         self._gate = Gate(self._stop)
         self._crowded = concurrency > MOST_WORKERS
         self._most_workers = _CROWD if self._crowded else concurrency
@@ -242,9 +243,12 @@ class Workers:
                 try:
                     self._carry(task)
                 except Stopped:
-                    return
+                    break
                 except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
                     self._outcomes.put(error)
+            # An interrupt may have struck between the start of a thread and its listing: so each
+            # thread that ends lets another one end.
+            self._tasks.put(None)
 
     def _carry(self, task: Task) -> None:
         """Do the next step of a task, and hold long polls as long as few do."""

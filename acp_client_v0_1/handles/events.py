@@ -10,7 +10,6 @@ while nobody iterates but the current connection, which `close` or the end frees
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -21,6 +20,7 @@ from pydantic import TypeAdapter
 from typing_extensions import Self
 
 from acp_client_v0_1._deadline import NothingYet
+from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiValueError,
@@ -149,7 +149,7 @@ class RunEvents(Iterator[RunEvent]):
         self._after = after
         self._memory = Continuity(after)
         self._validate = _payload_validator()
-        self._closing = threading.Event()
+        self._closing = Flag()
         self._stream: EventStream[RunEvent] | None = None
         self._held: RunEvent | None = None  # what comes after a gap that was raised
         self._over = False

@@ -21,7 +21,7 @@ from support.transport import eventually, rest_client
 from acp_client_v0_1._deadline import Deadline
 from acp_client_v0_1._http import attempt, connection, dial, incoming, pool, slots
 from acp_client_v0_1._http.pool import Pool
-from acp_client_v0_1._http.slots import Slot, Slots
+from acp_client_v0_1._http.slots import Flag, Slot, Slots
 
 # Where closing a socket is what was interrupted, the garbage collector does it, and says so.
 pytestmark = [
@@ -168,6 +168,29 @@ def test_an_interrupt_anywhere_in_a_look_up() -> None:
     files = [str(dial.__file__), str(slots.__file__), str(threading.__file__)]
     assert interrupt_everywhere(look_up, files, check) > 100
     assert eventually(lambda: dial._threads.in_use == 0)
+
+
+def test_an_interrupt_anywhere_in_a_flag() -> None:
+    flags: list[Flag] = []
+
+    def use() -> None:
+        flags.append(Flag())
+        assert not flags[-1].wait(0.001)
+        flags[-1].set()
+        assert flags[-1].wait(8)
+
+    def check() -> None:
+        waiter = threading.Thread(target=flags[-1].wait, args=(20,), daemon=True)
+        setter = threading.Thread(target=flags[-1].set, daemon=True)
+        for thread in (waiter, setter):
+            thread.start()
+        for thread in (setter, waiter):
+            thread.join(8)
+            assert not thread.is_alive()
+
+    use()
+    files = [str(slots.__file__), str(threading.__file__)]
+    assert interrupt_everywhere(use, files, check) > 50
 
 
 def test_waiters_are_served_in_their_order() -> None:
