@@ -58,6 +58,11 @@ class Patience:
         self._failing_since: float | None = None
         self._failures = 0  # in a row
 
+    @classmethod
+    def of(cls, timeout: float | None, stop: threading.Event | None = None) -> Patience:
+        """Give the patience for a user's timeout, of which 0 is one look, so at most 10 seconds."""
+        return cls(_LOOK if timeout == 0 else timeout, stop)
+
     @property
     def elapsed(self) -> float:
         """Seconds since it began."""

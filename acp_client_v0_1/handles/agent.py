@@ -14,12 +14,12 @@ from typing_extensions import Self
 from acp_client_v0_1._operation import path_segment
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
-from acp_client_v0_1.exceptions import ApiException, ApiValueError
+from acp_client_v0_1.exceptions import ApiException, ApiValueError, OpenApiException
 from acp_client_v0_1.handles._patience import checked_seconds
 from acp_client_v0_1.handles._tracing import new_run
-from acp_client_v0_1.handles.errors import AgentLookupError
+from acp_client_v0_1.handles.errors import AgentLookupError, RunStartAmbiguous
 from acp_client_v0_1.handles.run import RunHandle, cancel_quietly, handle_of
-from acp_client_v0_1.handles.schemas import Descriptor, check_value
+from acp_client_v0_1.handles.schemas import Descriptor, check_value, json_object
 from acp_client_v0_1.handles.searching import iter_agents
 from acp_client_v0_1.handles.starting import (
     CLIENT_TOKEN_KEY,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from acp_client_v0_1.handles.interrupts import PendingInterrupt
     from acp_client_v0_1.models.agent import Agent
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
+    from acp_client_v0_1.models.run import Run
     from acp_client_v0_1.models.streaming_mode import StreamingMode
 
 __all__ = ["AgentHandle"]
@@ -224,7 +225,7 @@ class AgentHandle:
             ApiTypeError: An argument has the wrong type.
             ApiValueError: An argument cannot be used; ``reuse`` needs a ``client_token``.
         """
-        marked = dict(metadata or {})
+        marked = json_object("metadata", {} if metadata is None else metadata)
         token: str = _token_of(marked) if client_token is None else client_token
         if token:
             marked[CLIENT_TOKEN_KEY] = token
@@ -236,7 +237,12 @@ class AgentHandle:
             self.check(input={} if input is None else input, config=config)
         client = self.runs.api_client
         with new_run(self, thread_id) as span:
-            found = find_by_token(self.runs, token, self.agent_id) if reuse else []
+            found: list[Run] = []
+            if reuse:
+                began = time.monotonic()
+                found = find_by_token(self.runs, token, self.agent_id, timeout=seconds)
+                if seconds is not None:
+                    seconds = max(0.001, seconds - (time.monotonic() - began))
             made = found or create(self.runs, creation, timeout=seconds)
             return handle_of(
                 made, client, started=not found, span=span, descriptor=self._descriptor
@@ -290,7 +296,7 @@ class AgentHandle:
         """
         seconds = checked_seconds(timeout)
         patience_ends = None if seconds is None else time.monotonic() + seconds
-        token = _token_of(metadata or {}) if client_token is None else client_token
+        token = _token_of(metadata) if client_token is None else client_token
         handle: RunHandle | None = None
         try:
             handle = self.start(
@@ -308,9 +314,9 @@ class AgentHandle:
             if on_interrupt is None:
                 return handle.result(left)
             return handle.drive(on_interrupt, timeout=seconds)
-        except BaseException:
+        except BaseException as error:
             if cancel_on_exit:
-                self._cancel(handle, token)
+                self._cancel(handle, token if _may_have_started(error) else "")
             raise
 
     def map(
@@ -402,9 +408,9 @@ class AgentHandle:
         if metadata:
             fields["metadata"] = metadata
         if input is not None:
-            fields["input"] = dict(input)
+            fields["input"] = json_object("input", input)
         if config is not None:
-            fields["config"] = dict(config)
+            fields["config"] = json_object("config", config)
         if thread_id is not None:
             fields["thread_id"] = thread_id
         if webhook is not None:
@@ -437,9 +443,15 @@ class AgentHandle:
         return f"<AgentHandle{name} {self.agent_id}>"
 
 
-def _token_of(metadata: Mapping[str, Any]) -> str:
+def _token_of(metadata: Mapping[str, Any] | None) -> str:
     """Give the client token that somebody has put into a run's metadata, or a new one."""
-    return str(metadata.get(CLIENT_TOKEN_KEY) or new_client_token())
+    known = json_object("metadata", {} if metadata is None else metadata)
+    return str(known.get(CLIENT_TOKEN_KEY) or new_client_token())
+
+
+def _may_have_started(error: BaseException) -> bool:
+    """Say whether a start that ended in this may have made a run all the same."""
+    return isinstance(error, RunStartAmbiguous) or not isinstance(error, OpenApiException)
 
 
 def _lookup_error(

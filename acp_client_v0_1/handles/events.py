@@ -154,7 +154,7 @@ class RunEvents(Iterator[RunEvent]):
         self._held: RunEvent | None = None  # what comes after a gap that was raised
         self._over = False
         self._polling = False
-        self._custom = False  # the last event was an update
+        self._custom: bool | None = None  # the last event was an update; None before the first
         self._empty = 0  # streams without an event, in a row
         self._delivered = 0  # when the last stream ended
         self._refusals = 0  # 5xx to opening it, in a row
@@ -235,7 +235,7 @@ class RunEvents(Iterator[RunEvent]):
                     raise
                 self._stream = None
                 patience = patience or Patience(None, self._closing)
-                self._survive(error, patience)
+                self._broken(error, patience)
             else:
                 return self._handed_out(event)
 
@@ -246,12 +246,8 @@ class RunEvents(Iterator[RunEvent]):
         if stream is not None:
             stream.close()
 
-    def next_stretch(self) -> Iterator[RunEvent]:
-        """Iterate until the run ends or is interrupted; the next call goes on after the interrupt.
-
-        Returns:
-            The iterator itself.
-        """
+    def _stretch(self) -> Self:
+        """Iterate until the run ends or asks something; the next call goes on after that."""
         if self.ended_by == RunStatus.INTERRUPTED.value:
             self.ended_by = None
             self._over = False
@@ -394,6 +390,27 @@ class RunEvents(Iterator[RunEvent]):
         if not patience.survive(error) and not self._closing.is_set():
             raise self._too_late(patience, f"no event came: {error}") from error
 
+    def _broken(self, error: ApiException, patience: Patience) -> None:
+        """Go on after a stream that broke.
+
+        I saw a server that broke every stream off after it had replayed all events. So the run is
+        asked where nothing new came, or where nothing tells new results from replayed ones.
+        """
+        self._survive(error, patience)
+        self._count_stream()
+        if self._custom is not False and self._empty <= _EMPTY_STREAMS:
+            return
+        status = self._link.look(patience).status
+        if status in FINAL:
+            self._begin_polling()
+        elif status == RunStatus.INTERRUPTED:
+            self._interrupted()
+
+    def _count_stream(self) -> None:
+        """Count the streams in a row that brought nothing new."""
+        self._empty = 1 if self._memory.delivered > self._delivered else self._empty + 1
+        self._delivered = self._memory.delivered
+
     def _too_late(self, patience: Patience, what: str) -> RunWaitTimeout:
         words = f"run {self._link.run_id}: {what} within {patience.elapsed:.1f} s"
         return self._link.too_late(patience.elapsed, words)
@@ -412,8 +429,7 @@ class RunEvents(Iterator[RunEvent]):
         elif not streams:
             self._begin_polling()
         else:
-            self._empty = 1 if self._memory.delivered > self._delivered else self._empty + 1
-            self._delivered = self._memory.delivered
+            self._count_stream()
             if self._empty > _EMPTY_STREAMS:
                 self._begin_polling()
             elif self._empty > 1:

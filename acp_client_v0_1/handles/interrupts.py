@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 from acp_client_v0_1.exceptions import (
     ApiException,
-    ApiTypeError,
     ApiValueError,
     ConflictException,
     NotFoundException,
@@ -31,7 +30,7 @@ from acp_client_v0_1.exceptions import (
 from acp_client_v0_1.handles._patience import Patience, is_passing, is_unsent
 from acp_client_v0_1.handles._tracing import in_run
 from acp_client_v0_1.handles.errors import ResumeAmbiguous, StaleInterrupt
-from acp_client_v0_1.handles.schemas import resume_schema
+from acp_client_v0_1.handles.schemas import json_object, resume_schema
 from acp_client_v0_1.handles.starting import without_retries
 from acp_client_v0_1.models.run_status import RunStatus
 
@@ -125,18 +124,21 @@ def answer_run(
         ApiException: The server refused the answer.
         ApiTypeError: The answer is not a mapping.
     """
-    if not isinstance(body, Mapping):
-        raise ApiTypeError(f"body must be a JSON object (dict), not {type(body).__name__}")
-    question = link.question(patience)
-    if question is None:
-        raise _stale(link)
-    if to is not None and question != to:
-        raise _stale(link, asks=question)
-    # A server that writes whole seconds could give the next question the time of this one.
-    if not question.updated_at.microsecond:
+    answer = json_object("body", body)
+    while True:
+        question = link.question(patience)
+        if question is None:
+            raise _stale(link)
+        if to is not None and question != to:
+            raise _stale(link, asks=question)
+        # A server that writes whole seconds could give the next question the time of this one.
         seen = to.seen_at if to is not None and to.seen_at else question.seen_at
-        patience.pause(seen + _WHOLE_SECOND - time.monotonic())
-    _send(link, dict(body), question, patience)
+        young_for = seen + _WHOLE_SECOND - time.monotonic()
+        if question.updated_at.microsecond or young_for <= 0:
+            break
+        patience.pause(young_for)
+        to = question  # which is compared anew, since somebody may have answered it meanwhile
+    _send(link, answer, question, patience)
     link.answered = question
 
 

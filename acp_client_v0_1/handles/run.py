@@ -12,11 +12,7 @@ from typing_extensions import Self
 
 from acp_client_v0_1._operation import path_segment
 from acp_client_v0_1.api.runs_api import RunsApi
-from acp_client_v0_1.exceptions import (
-    ApiException,
-    ApiTypeError,
-    ApiValueError,
-)
+from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._link import FINAL, RunLink
 from acp_client_v0_1.handles._patience import Patience, checked_seconds
 from acp_client_v0_1.handles._tracing import awaited, in_run, keep_span
@@ -304,7 +300,7 @@ class RunHandle:
                 return outcome.result
             if timeout:
                 remaining = max(0.001, timeout - (time.monotonic() - began))
-            question = link.outcome(output, Patience(remaining or None))
+            question = link.outcome(output, Patience.of(remaining))
             if isinstance(question, PendingInterrupt):
                 raise link.interrupted(question)
             # Somebody has answered it meanwhile.
@@ -380,7 +376,7 @@ class RunHandle:
                 output = link.output(timeout).actual_instance
             if not isinstance(output, RunInterrupt):
                 return
-            question = link.question(Patience(timeout or None))
+            question = link.question(Patience.of(timeout))
             if question is None:
                 continue  # somebody has answered it meanwhile
             if question == last and link.answered != last:
@@ -421,12 +417,16 @@ class RunHandle:
         """
         checked_seconds(timeout)
         link, answered = self._link, 0
+        outcome: dict[str, Any] | PendingInterrupt | None
         with self.events(on_gap="mark", timeout=timeout) as events:
             while True:
                 if on_event is not None:
-                    for event in events.next_stretch():
+                    for event in events._stretch():  # pyright: ignore[reportPrivateUsage]
                         on_event(event)
-                outcome = link.outcome(link.output(timeout), Patience(timeout or None))
+                if events.ended_by == RunStatus.INTERRUPTED.value:
+                    outcome = link.question(Patience.of(timeout))
+                else:
+                    outcome = link.outcome(link.output(timeout), Patience.of(timeout))
                 if outcome is None:
                     continue  # somebody has answered the question meanwhile
                 if not isinstance(outcome, PendingInterrupt):
@@ -476,9 +476,7 @@ class RunHandle:
             ApiException: The server refused the answer.
             ApiTypeError: ``body`` is not a mapping.
         """
-        if not isinstance(body, Mapping):
-            raise ApiTypeError(f"body must be a JSON object (dict), not {type(body).__name__}")
-        answer_run(self._link, body, to, Patience(checked_seconds(timeout) or None, stop))
+        answer_run(self._link, body, to, Patience.of(checked_seconds(timeout), stop))
 
     # Ending
 

@@ -12,20 +12,38 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from acp_client_v0_1.api.agents_api import AgentsApi
-from acp_client_v0_1.exceptions import ApiValueError
+from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 from acp_client_v0_1.handles.errors import SchemaMismatch
 
 if TYPE_CHECKING:
     from acp_client_v0_1.api_client import ApiClient
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
 
-__all__ = ["Descriptor", "check_value", "faults_of", "resume_schema"]
+__all__ = ["Descriptor", "check_value", "faults_of", "json_object", "resume_schema"]
 
 _KEPT = 300.0  # seconds
 _EXTRA = "pip install 'acp-client-v0-1[validation]'"
+
+
+def json_object(name: str, value: object) -> dict[str, Any]:
+    """Give an argument that is to be a JSON object as a dict of its own.
+
+    Args:
+        name: The argument's name.
+        value: Its value.
+
+    Returns:
+        A shallow copy.
+
+    Raises:
+        ApiTypeError: It is no mapping.
+    """
+    if not isinstance(value, Mapping):
+        raise ApiTypeError(f"{name} must be a JSON object (dict), not {type(value).__name__}")
+    return dict(cast("Mapping[str, Any]", value))
 
 
 class Descriptor:

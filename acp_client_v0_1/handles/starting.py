@@ -238,7 +238,7 @@ def find_by_token(
         runs: What searches.
         client_token: The mark of a create.
         agent_id: The agent, None for any.
-        timeout: Seconds for each request, None for the client's own limits.
+        timeout: Seconds for all of it, None for the client's own limits.
 
     Returns:
         The runs, oldest first; more than one if somebody repeated the create.
@@ -247,12 +247,13 @@ def find_by_token(
         ApiException: The search failed.
     """
     wanted = {CLIENT_TOKEN_KEY: client_token}
+    patience = None if timeout is None else Patience(timeout)
     try:
-        return _matching(runs, client_token, agent_id, wanted, timeout)
+        return _matching(runs, client_token, agent_id, wanted, patience)
     except ApiException as error:
         if error.status is None or error.status in (401, 403, 408, 429):
             raise
-        return _matching(runs, client_token, agent_id, None, timeout)
+        return _matching(runs, client_token, agent_id, None, patience)
 
 
 def _matching(
@@ -260,13 +261,14 @@ def _matching(
     client_token: str,
     agent_id: str | None,
     metadata: dict[str, Any] | None,
-    timeout: float | None,
+    patience: Patience | None,
 ) -> list[Run]:
     found: dict[str, Run] = {}
     offset = 0
     for _ in range(_PAGES):
         request = RunSearchRequest(agent_id=agent_id, metadata=metadata, limit=_PAGE, offset=offset)
-        page = runs.search_runs(request, _request_timeout=timeout)
+        limit = None if patience is None else patience.limit()
+        page = runs.search_runs(request, _request_timeout=limit)
         matching = [run for run in page if client_token_of(run) == client_token]
         found.update((run.run_id, run) for run in matching)
         offset += len(page)

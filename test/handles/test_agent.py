@@ -16,6 +16,7 @@ from acp_client_v0_1 import (
     AgentLookupError,
     ApiClient,
     ApiException,
+    ApiTypeError,
     ApiValueError,
     Configuration,
     ConnectionException,
@@ -28,6 +29,7 @@ from acp_client_v0_1 import (
     RunWaitTimeout,
     StreamingMode,
     ThreadsApi,
+    UnprocessableEntityException,
 )
 from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer
 
@@ -172,6 +174,15 @@ def test_a_run_is_cancelled_by_ctrl_c_only_if_asked_to(
         assert counts.deletes == wanted
 
 
+def test_a_create_that_was_refused_is_not_looked_for_on_exit(
+    server: LocalServer, counter: AgentHandle
+) -> None:
+    server.faults.add(Fault(method="POST", path="/runs", status=422))
+    with pytest.raises(UnprocessableEntityException):
+        counter.run({"count": 1}, cancel_on_exit=True)
+    assert len(server.requests) == 1
+
+
 def test_what_start_sends(counter: AgentHandle, runs: RunsApi) -> None:
     run = counter.start(
         {"count": 1}, config={"a": 1}, metadata={"team": "blue"}, streaming="custom"
@@ -189,6 +200,13 @@ def test_bad_arguments_are_found_before_anything_is_sent(
 ) -> None:
     with pytest.raises(ApiValueError, match="streaming"):
         counter.start(streaming="customm")
+    for name in ("input", "config", "metadata"):
+        for wrong in ([1], "text", [("a", 1)]):
+            bad: dict[str, Any] = {name: wrong}
+            with pytest.raises(ApiTypeError, match=f"{name} must be a JSON object"):
+                counter.start(**bad)
+            with pytest.raises(ApiTypeError, match=f"{name} must be a JSON object"):
+                counter.run(**bad, cancel_on_exit=True)
     with pytest.raises(ApiValueError, match="reuse needs a client_token"):
         counter.start(reuse=True, client_token="")
     with pytest.raises(ApiValueError, match="timeout"):

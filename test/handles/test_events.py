@@ -575,3 +575,27 @@ def test_an_iterator_like_any_other(counter: AgentHandle) -> None:
     assert isinstance(events, Iterator)
     assert iter(events) is events
     assert len(list(zip(range(2), events, strict=False))) == 2
+
+
+@pytest.mark.parametrize(("streaming", "ids"), [("custom", "connection"), ("result", "none")])
+def test_a_server_that_breaks_every_stream_off_after_a_replay(streaming: Any, ids: Any) -> None:
+    with (
+        LocalServer(quirks=Quirks(event_ids=ids)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        server.faults.add(Fault(path=STREAM, cut="close", after_events=3, times=None))
+        counter = AgentHandle.find("counter", api_client=client)
+        run = counter.start({"count": 3, "interval": 0.02}, streaming=streaming)
+        run.result(timeout=30)
+        events = run.events()
+        given_up = threading.Timer(60, events.close)
+        given_up.start()
+        results = list(events)
+        given_up.cancel()
+        assert events.ended_by == "success"
+        assert results[-1].result == {"count": 3, "of": 3}
+        if streaming == "custom":
+            assert [event.update for event in results[:-1]] == [
+                {"count": n, "of": 3} for n in (1, 2, 3)
+            ]
+        assert len(streams(server)) <= 8

@@ -21,15 +21,18 @@ from acp_client_v0_1 import (
     InterruptLimit,
     PendingInterrupt,
     ResumeAmbiguous,
+    RunEvent,
+    RunEvents,
     RunGone,
     RunHandle,
     RunInterrupted,
+    RunsApi,
     RunWaitTimeout,
     StaleInterrupt,
     ThreadsApi,
     UnprocessableEntityException,
 )
-from acp_client_v0_1.handles import interrupts
+from acp_client_v0_1.handles import _patience, interrupts
 from acp_client_v0_1.testing import Fault, Interrupt, InterruptSpec, LocalServer, Quirks
 
 Make = Callable[[LocalServer, ApiClient], AgentHandle]
@@ -423,3 +426,75 @@ def test_409_because_another_has_answered(
         question.answer({"value": 1})
     assert counts.resumes == [{"value": 1}]
     assert run.drive(lambda question: {"value": 2}, timeout=30) == {"answers": [1, 2]}
+
+
+def test_whole_seconds_do_not_give_an_answer_to_the_question_of_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """While the answer waits until the question is old enough, somebody else answers it."""
+    monkeypatch.setattr(interrupts, "_WHOLE_SECOND", 3.0)
+    with (
+        LocalServer(quirks=Quirks(updated_at="seconds")) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        run = AgentHandle(server.register(quiz(2), name="two"), client).start()
+        question = next(run.interrupts(timeout=30))
+        another = threading.Timer(0.5, RunsApi(client).resume_run, (run.run_id, {"value": "other"}))
+        another.start()
+        with pytest.raises(StaleInterrupt, match="not used"):
+            question.answer({"value": "late"})
+        another.join()
+        assert run.drive(lambda asked: {"value": asked.payload["words"]}, timeout=30) == {
+            "answers": ["other", "question 1"]
+        }
+
+
+def test_one_look_is_bounded(
+    server: LocalServer, approval: AgentHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_patience, "_LOOK", 0.5)
+    run = approval.start({"text": "x"})
+    run.output(timeout=30)
+    server.faults.add(Fault(method="GET", path="/runs/*", status=503, times=None))
+    for call in (
+        lambda: run.result(timeout=0),
+        lambda: next(run.interrupts(timeout=0)),
+        lambda: run.drive(lambda question: {}, timeout=0),
+        lambda: run.resume({}, timeout=0),
+    ):
+        began = time.monotonic()
+        with pytest.raises(RunWaitTimeout, match="no response"):
+            call()
+        assert time.monotonic() - began < 30
+
+
+def test_events_after_an_answer_by_another_are_handed_out(
+    server: LocalServer, client: ApiClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def agent(input: Any, config: Any, context: Any) -> Any:
+        yield {"n": 1}
+        yield Interrupt("more", {})
+        yield {"n": 2}
+        return {"ok": True}
+
+    run = AgentHandle(server.register(agent), client).start(streaming="custom")
+    other = RunHandle(run.run_id, client)
+    stretch = RunEvents._stretch
+    stretches: list[str | None] = []
+
+    def answered_at_its_end(events: RunEvents) -> Iterator[RunEvent]:
+        yield from stretch(events)
+        stretches.append(events.ended_by)
+        if events.ended_by == "interrupted":
+            other.resume({})
+            other.result(timeout=30)
+
+    monkeypatch.setattr(RunEvents, "_stretch", answered_at_its_end)
+    updates: list[Any] = []
+    assert run.drive(
+        lambda question: pytest.fail("answered by the other"),
+        on_event=lambda event: updates.append(event.update),
+        timeout=30,
+    ) == {"ok": True}
+    assert updates == [{"n": 1}, {"n": 2}]
+    assert stretches == ["interrupted", "success"]

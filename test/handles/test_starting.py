@@ -83,6 +83,22 @@ def test_servers_that_cannot_search_by_metadata(habit: Any) -> None:
         assert RunHandle.find("nobody's", api_client=client) is None
 
 
+def test_the_time_of_a_search_is_for_all_of_its_pages() -> None:
+    with (
+        LocalServer(quirks=Quirks(search_metadata="fails")) as server,
+        ApiClient(Configuration(host=server.url, retries=0)) as client,
+    ):
+        counter = AgentHandle(COUNTER, client)
+        counter.start({"count": 1})
+        server.faults.add(Fault(path="/runs/search", delay=1.0, times=None))
+        with pytest.raises(ApiException):
+            starting.find_by_token(RunsApi(client), "nobody's", COUNTER, timeout=1.5)
+        assert len([one for one in server.requests if one.path == "/runs/search"]) == 2
+        with pytest.raises(ApiException):
+            counter.start({"count": 1}, client_token="mine", reuse=True, timeout=1.5)
+        assert len([one for one in server.requests if one.path == "/runs"]) == 1
+
+
 def test_a_create_that_was_never_carried_out(
     server: LocalServer, counter: AgentHandle, monkeypatch: pytest.MonkeyPatch, counts: Any
 ) -> None:
