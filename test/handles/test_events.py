@@ -440,7 +440,7 @@ def test_the_timeout_is_for_each_event(counter: AgentHandle) -> None:
     events = run.events(timeout=0.6)
     assert next(events).id == "1"
     began = time.monotonic()
-    with pytest.raises(RunWaitTimeout, match=r"no event came within 0\.6 s; the run goes on"):
+    with pytest.raises(RunWaitTimeout, match=r"no event came within \d\.\d s; the run goes on"):
         next(events)
     assert time.monotonic() - began < 0.6 + 1.5
     with pytest.raises(RunWaitTimeout):
