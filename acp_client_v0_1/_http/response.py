@@ -95,6 +95,11 @@ class RESTResponse:
         elapsed: Seconds from the beginning of the call to the response.
     """
 
+    __slots__ = (
+        *("status", "reason", "headers", "method", "data", "attempts", "elapsed"),
+        *("_call", "_complete", "_decoded", "_file", "_incoming", "_limit", "_pid", "_raw"),
+    )
+
     def __init__(self, call: Call, incoming: Incoming, limit: int | None = None) -> None:
         head = incoming.head
         self.status: int = head.status

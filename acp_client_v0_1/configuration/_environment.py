@@ -74,7 +74,7 @@ def _header_name(text: str) -> str:
 
 def _timeout(text: str) -> float | tuple[float | None, ...] | None:
     limits = tuple(_seconds(part) for part in text.split(","))
-    return limits if len(limits) > 1 else limits[0]
+    return limits[0] if len(limits) == 1 else limits
 
 
 def _seconds(text: str) -> float | None:
