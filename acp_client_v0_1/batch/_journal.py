@@ -202,6 +202,9 @@ def encode_failure(error: OpenApiException) -> dict[str, Any]:
             return None  # not worth losing the rest
 
     state = {name: plain(value) for name, value in vars(error).items()}
+    if isinstance(headers := state.get("headers"), dict):  # a cookie is a credential
+        known = cast("dict[str, Any]", headers)
+        state["headers"] = {k: v for k, v in known.items() if k.lower() != "set-cookie"}
     words = plain(list(error.args)) or [str(error)]
     return {"class": type(error).__name__, "message": str(error), "args": words, "state": state}
 

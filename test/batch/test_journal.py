@@ -11,8 +11,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from support.socket_server import SocketServer, response
 from urllib3 import HTTPHeaderDict
 
+from acp_client_v0_1 import ApiClient, Configuration, RunsApi
 from acp_client_v0_1.batch._journal import (
     Entry,
     Header,
@@ -120,6 +122,20 @@ def test_an_error_survives_the_journal(error: ApiException) -> None:
     assert vars(again).keys() == vars(error).keys()
     for name in ("run_id", "errcode", "description", "status", "body"):
         assert getattr(again, name, None) == getattr(error, name, None)
+
+
+def test_a_servers_cookie_is_in_no_journal() -> None:
+    cookie = response(b"", 404, set_cookie="session=5ecret", x_request_id="1")
+    with (
+        SocketServer(cookie) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+        pytest.raises(NotFoundException) as caught,
+    ):
+        RunsApi(client).get_run("r")
+    assert caught.value.headers is not None and "5ecret" in caught.value.headers["set-cookie"]
+    record = encode_failure(caught.value)
+    assert "5ecret" not in encode_line(record).decode()
+    assert decode_failure(record).request_id == "1"
 
 
 def test_an_error_of_a_class_that_is_not_known_keeps_its_words() -> None:
