@@ -156,7 +156,7 @@ def test_a_child_that_takes_over_a_stream_which_its_parent_reads_is_told():
         assert next(events) == "1"
         reader = threading.Thread(target=list, args=(events,), daemon=True)
         reader.start()
-        assert eventually(lambda: not free(events._reading))
+        assert eventually(lambda: events._in_read)
         child = os.fork()
         if child == 0:
             code = 1
@@ -171,13 +171,6 @@ def test_a_child_that_takes_over_a_stream_which_its_parent_reads_is_told():
         events.close()
         reader.join(5)
         assert not reader.is_alive()
-
-
-def free(lock):
-    if lock.acquire(blocking=False):
-        lock.release()
-        return True
-    return False
 
 
 @pytest.mark.parametrize(
