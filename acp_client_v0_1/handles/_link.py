@@ -25,7 +25,7 @@ from acp_client_v0_1.handles._patience import Patience, checked_seconds, is_pass
 from acp_client_v0_1.handles._tracing import end_run, in_run
 from acp_client_v0_1.handles.errors import RunFailed, RunGone, RunInterrupted, RunTimedOut
 from acp_client_v0_1.handles.interrupts import PendingInterrupt
-from acp_client_v0_1.handles.schemas import Descriptor
+from acp_client_v0_1.handles.schemas import kept_descriptor
 from acp_client_v0_1.handles.starting import client_token_of, server_of
 from acp_client_v0_1.handles.token import RunToken, encode_token
 from acp_client_v0_1.models.run_error import RunError
@@ -37,6 +37,7 @@ from acp_client_v0_1.waiting import wait_for_run_output
 if TYPE_CHECKING:
     from acp_client_v0_1._http.observer import RunSpan
     from acp_client_v0_1.api.runs_api import RunsApi
+    from acp_client_v0_1.handles.schemas import Kept
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
     from acp_client_v0_1.models.run import Run
     from acp_client_v0_1.models.run_output import RunOutput
@@ -81,7 +82,7 @@ class RunLink:
     span: RunSpan | None = None
     traceparent: str = ""
     answered: PendingInterrupt | None = None
-    agent_descriptor: Descriptor | None = None
+    agent_descriptor: Kept[AgentACPDescriptor] | None = None
     _young_until: float = 0.0
     _seen: tuple[datetime, float] | None = None  # updated_at of a question, and when it was seen
 
@@ -132,7 +133,7 @@ class RunLink:
         """Give the descriptor of the run's agent, which is kept for 300 seconds."""
         if self.agent_descriptor is None:
             agent_id = self.agent_id or self.refresh().agent_id
-            self.agent_descriptor = Descriptor(self.runs.api_client, agent_id)
+            self.agent_descriptor = kept_descriptor(self.runs.api_client, agent_id)
         return self.agent_descriptor.get()
 
     # Asking
@@ -142,14 +143,7 @@ class RunLink:
         return self.note(self.ask(lambda: self.runs.get_run(self.run_id)))
 
     def ask(self, request: Callable[[], T]) -> T:
-        """Send a request; a 404 is `RunGone`, unless the run is new and a replica may not know it.
-
-        Args:
-            request: What sends it.
-
-        Returns:
-            What it gives.
-        """
+        """Send a request; a 404 is `RunGone`, unless a replica may not know the new run yet."""
         while True:
             try:
                 with in_run(self):
@@ -158,14 +152,7 @@ class RunLink:
                 self.await_replica(error)
 
     def look(self, patience: Patience) -> Run:
-        """Ask for the run until there is a response.
-
-        Args:
-            patience: How long.
-
-        Returns:
-            The run.
-        """
+        """Ask for the run until there is a response."""
         return self.note(
             self._patiently(
                 lambda limit: self.runs.get_run(self.run_id, _request_timeout=limit), patience
@@ -200,14 +187,7 @@ class RunLink:
         self._young_until = time.monotonic() + _YOUNG
 
     def note(self, run: Run) -> Run:
-        """Keep what the server has said of the run.
-
-        Args:
-            run: What it said.
-
-        Returns:
-            The same.
-        """
+        """Keep what the server has said of the run, and give it."""
         self.run = run
         if run.status == RunStatus.INTERRUPTED and (
             self._seen is None or self._seen[0] != run.updated_at
@@ -219,13 +199,6 @@ class RunLink:
         self, output: RunOutput, patience: Patience
     ) -> dict[str, Any] | PendingInterrupt | None:
         """Tell what an output means.
-
-        Args:
-            output: The output.
-            patience: How long to ask for a question's time.
-
-        Returns:
-            The result; the question, if it asks; None if somebody has answered that meanwhile.
 
         Raises:
             RunFailed: The run ended in error; `RunTimedOut` if in timeout.
@@ -242,12 +215,6 @@ class RunLink:
 
         The run is asked for before its output: if somebody answers in between, the question gets
         the older time, and its answer is refused as stale instead of given to the wrong question.
-
-        Args:
-            patience: How long.
-
-        Returns:
-            The question, None if there is none.
         """
         run = self.look(patience)
         if run.status in FINAL:
@@ -275,14 +242,7 @@ class RunLink:
         )
 
     def failure_of(self, output: RunError) -> RunFailed:
-        """Make the error of a run that failed; one request tells error from timeout.
-
-        Args:
-            output: Its output.
-
-        Returns:
-            The error, to be raised by the caller.
-        """
+        """Make the error of a run that failed; one request tells error from timeout."""
         try:
             status = self.refresh().status
         except ApiException:
@@ -296,35 +256,15 @@ class RunLink:
         )
 
     def interrupted(self, question: PendingInterrupt, hint: str = "") -> RunInterrupted:
-        """Make the error of a question that nobody answers.
-
-        Args:
-            question: The question.
-            hint: More to say of it.
-
-        Returns:
-            The error, to be raised by the caller.
-        """
+        """Make the error of a question that nobody answers."""
         return RunInterrupted(run_id=self.run_id, token=self.token(), interrupt=question, hint=hint)
 
     def gone(self) -> RunGone:
-        """Make the error of a run that the server does not know.
-
-        Returns:
-            The error, to be raised by the caller.
-        """
+        """Make the error of a run that the server does not know."""
         return RunGone(run_id=self.run_id, token=self.token())
 
     def too_late(self, elapsed: float, what: str) -> RunWaitTimeout:
-        """Make the error of a wait that is over.
-
-        Args:
-            elapsed: Seconds that it took.
-            what: What was waited for, and what happened.
-
-        Returns:
-            The error, to be raised by the caller.
-        """
+        """Make the error of a wait that is over."""
         return RunWaitTimeout(
             run_id=self.run_id,
             elapsed=elapsed,
@@ -377,14 +317,7 @@ class RunLink:
         return output
 
     def cancel(self, patience: Patience) -> bool:
-        """Delete the run if it has not ended.
-
-        Args:
-            patience: How long.
-
-        Returns:
-            Whether it had not.
-        """
+        """Delete the run if it has not ended, and tell whether it had not."""
         if self.look(patience).status in FINAL:
             return False
         deleted = self.delete(patience)
@@ -394,14 +327,7 @@ class RunLink:
         return cancelled
 
     def delete(self, patience: Patience) -> Run | None:
-        """Delete the run, until there is a response or it is gone.
-
-        Args:
-            patience: How long.
-
-        Returns:
-            What it was, None if the server does not say or know.
-        """
+        """Delete the run; give what it was, None if the server does not say or know."""
         self._young_until = 0.0  # a 404 means what it says from now on
         lost = False
         while True:

@@ -33,20 +33,11 @@ H = TypeVar("H", bound=_Holder)
 def new_run(
     agent: AgentHandle, thread_id: str | None = None
 ) -> AbstractContextManager[RunSpan | None]:
-    """Begin the span of a run around its create, which ends the span if it fails.
-
-    Args:
-        agent: The agent.
-        thread_id: The thread, None for none.
-
-    Returns:
-        A context manager that gives the span, None without an observer.
-    """
+    """Begin the span of a run around its create, which ends the span if it fails."""
     observer = agent.runs.api_client.rest_client.observer
     if observer is None:
         return _NOTHING
-    known = agent._agent  # pyright: ignore[reportPrivateUsage]
-    about = None if known is None else known[1]
+    about = agent._agent.known  # pyright: ignore[reportPrivateUsage]
     return _creating(observer.run(agent.agent_id, thread_id or "", agent=about))
 
 
@@ -61,11 +52,9 @@ def _creating(span: RunSpan) -> Generator[RunSpan]:
 
 
 def in_run(link: RunLink, *, waits: bool = False) -> AbstractContextManager[object]:
-    """Let requests inside the ``with`` block be children of a run's span.
+    """Let requests in the ``with`` block be children of a run's span.
 
-    Args:
-        link: The run.
-        waits: They wait for the run, so that it gets a span if it has none.
+    A run without a span gets one if they wait for it.
     """
     observer = link.runs.api_client.rest_client.observer
     if observer is None:
@@ -77,12 +66,7 @@ def in_run(link: RunLink, *, waits: bool = False) -> AbstractContextManager[obje
 
 
 def keep_span(link: RunLink, span: RunSpan | None) -> None:
-    """Make a span that of a run.
-
-    Args:
-        link: The run.
-        span: Its span, None for none.
-    """
+    """Make a span that of a run."""
     if span is not None:
         span.started(link.run_id)
         link.span, link.traceparent = span, span.traceparent
@@ -91,9 +75,7 @@ def keep_span(link: RunLink, span: RunSpan | None) -> None:
 def end_run(link: RunLink, outcome: object) -> None:
     """End the span of a run, if it has one.
 
-    Args:
-        link: The run.
-        outcome: A result, a `RunOutput`, an exception, or the name of a status, "" for none.
+    The outcome is a result, a `RunOutput`, an exception, or the name of a status, "" for none.
     """
     span = link.span
     if span is not None and not span.end(outcome):

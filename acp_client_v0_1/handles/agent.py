@@ -6,6 +6,7 @@ import contextlib
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
@@ -19,7 +20,7 @@ from acp_client_v0_1.handles._patience import checked_seconds
 from acp_client_v0_1.handles._tracing import new_run
 from acp_client_v0_1.handles.errors import AgentLookupError, RunStartAmbiguous
 from acp_client_v0_1.handles.run import RunHandle, cancel_quietly, handle_of
-from acp_client_v0_1.handles.schemas import Descriptor, check_value, json_object
+from acp_client_v0_1.handles.schemas import Kept, check_value, json_object, kept_descriptor
 from acp_client_v0_1.handles.searching import iter_agents
 from acp_client_v0_1.handles.starting import (
     CLIENT_TOKEN_KEY,
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 __all__ = ["AgentHandle"]
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_KEPT = 300.0  # seconds
 _SHOWN = 10  # agents that an error names
 _CANCEL = 5.0  # seconds; the most that an exit waits for its run to be cancelled
 
@@ -69,8 +69,9 @@ class AgentHandle:
         path_segment("agent_id", agent_id, "")
         self.agent_id = agent_id
         self.runs = RunsApi(api_client)
-        self._descriptor = Descriptor(self.runs.api_client, agent_id)
-        self._agent: tuple[float, Agent] | None = None
+        client = self.runs.api_client
+        self._descriptor = kept_descriptor(client, agent_id)
+        self._agent: Kept[Agent] = Kept(partial(AgentsApi(client).get_agent_by_id, agent_id))
 
     @classmethod
     def find(
@@ -102,7 +103,7 @@ class AgentHandle:
         ]
         if len(found) == 1:
             handle = cls(found[0].agent_id, agents.api_client)
-            handle._agent = time.monotonic(), found[0]
+            handle._agent.note(found[0])
             return handle
         there = found or list(iter_agents(agents, on_drift="continue"))
         raise _lookup_error(name, version, bool(found), there)
@@ -145,12 +146,7 @@ class AgentHandle:
         Raises:
             ApiException: It cannot be read; `NotFoundException` if there is no such agent.
         """
-        known = self._agent
-        if known is None or time.monotonic() - known[0] > _KEPT:
-            agents = AgentsApi(self.runs.api_client)
-            known = time.monotonic(), agents.get_agent_by_id(self.agent_id)
-            self._agent = known
-        return known[1]
+        return self._agent.get()
 
     def descriptor(self) -> AgentACPDescriptor:
         """Give the agent's descriptor: capabilities and schemas; kept for 300 seconds.
@@ -433,13 +429,9 @@ class AgentHandle:
         if handle is not None:
             cancel_quietly(handle, _CANCEL)
 
-    def __getstate__(self) -> dict[str, Any]:
-        # The time at which it was read means nothing to another process.
-        return {**self.__dict__, "_agent": None}
-
     def __repr__(self) -> str:
-        known = self._agent
-        name = "" if known is None else f" {known[1].metadata.ref.name}"
+        known = self._agent.known
+        name = "" if known is None else f" {known.metadata.ref.name}"
         return f"<AgentHandle{name} {self.agent_id}>"
 
 

@@ -68,8 +68,6 @@ class RunFailed(_RunProblem):
     """The run ended in status ``error``; there will be no result.
 
     Args:
-        run_id: The run.
-        token: The portable token of the run.
         errcode: The agent's own code.
         description: What the agent says went wrong.
 
@@ -99,8 +97,6 @@ class RunInterrupted(_RunProblem):
     """The run asks something, and waits until it is answered.
 
     Args:
-        run_id: The run.
-        token: The portable token of the run.
         interrupt: The question. It can be answered by ``error.interrupt.answer(body)``; one that
             was pickled has no connection to its run, so use `RunHandle.from_token` and `resume`.
         hint: More to say of it.
@@ -118,12 +114,7 @@ class RunInterrupted(_RunProblem):
 
 
 class RunGone(_RunProblem):
-    """The server does not know the run: it was deleted, or forgotten, which look the same.
-
-    Args:
-        run_id: The run.
-        token: The portable token of the run.
-    """
+    """The server does not know the run: it was deleted, or forgotten, which look the same."""
 
     def __init__(self, *, run_id: str, token: str) -> None:
         reason = (
@@ -159,8 +150,6 @@ class ResumeAmbiguous(_RunProblem):
     """An answer was sent without a response, and the run still asks the same.
 
     Args:
-        run_id: The run.
-        token: The portable token of the run.
         times: How often it was sent: twice, or once if there was no time for more.
         why: What happened to the last resume.
     """
@@ -178,8 +167,6 @@ class StaleInterrupt(_RunProblem):
     """The question is not the run's open one any more; the answer was not used.
 
     Args:
-        run_id: The run.
-        token: The portable token of the run.
         now: What is the case instead.
     """
 
@@ -192,8 +179,6 @@ class InterruptLimit(_RunProblem):
     """A run asked more often than `max_interrupts` of `RunHandle.drive`; it stays interrupted.
 
     Args:
-        run_id: The run.
-        token: The portable token of the run.
         limit: How many answers it got.
     """
 
@@ -210,8 +195,6 @@ class StreamGap(_RunProblem):
     """Updates of a run's stream are missing, or may be; iterating goes on after it.
 
     Args:
-        run_id: The run.
-        token: The portable token of the run.
         kind: "lost": the ids leave some out; "cursor-ignored": the server sent other updates under
             ids that were used already, so some in between may be lost; "unknown": the ids do not
             say whether some are.

@@ -11,12 +11,10 @@ while nobody iterates but the current connection, which `close` or the end frees
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING
 
-from pydantic import TypeAdapter
 from typing_extensions import Self
 
 from acp_client_v0_1._deadline import NothingYet
@@ -29,22 +27,20 @@ from acp_client_v0_1.exceptions import (
     RunWaitTimeout,
     StreamDecodeError,
 )
+from acp_client_v0_1.handles._event import Judge, RunEvent
 from acp_client_v0_1.handles._link import FINAL
 from acp_client_v0_1.handles._patience import Patience, is_passing
 from acp_client_v0_1.handles._tracing import end_run, in_run
-from acp_client_v0_1.handles.continuity import Continuity, Gap
 from acp_client_v0_1.handles.errors import RunGone, StreamGap
 from acp_client_v0_1.handles.starting import without_retries
-from acp_client_v0_1.models.custom_run_result_update import CustomRunResultUpdate
 from acp_client_v0_1.models.run_error import RunError
 from acp_client_v0_1.models.run_result import RunResult
 from acp_client_v0_1.models.run_status import RunStatus
-from acp_client_v0_1.models.stream_event_payload import StreamEventPayload
 from acp_client_v0_1.models.streaming_mode import StreamingMode
 
 if TYPE_CHECKING:
     from acp_client_v0_1.handles._link import RunLink
-    from acp_client_v0_1.streaming import EventStream, ServerSentEvent
+    from acp_client_v0_1.streaming import EventStream
 
 __all__ = ["RunEvent", "RunEvents"]
 
@@ -57,49 +53,6 @@ _ANSWER_EVERY = 1.0  # seconds between two looks whether an interrupt was answer
 _BEYOND = 0.2  # seconds that a silent stream outlives the wait for an event
 _CONNECT = 10.0  # seconds to connect, at most
 _REFUSES = frozenset((401, 403))  # what polling would be refused with as well
-
-
-_NAMES = frozenset(("agent_event", "message"))  # of the contract's events, and of unnamed ones
-
-
-@cache
-def _payload_validator() -> Callable[[str], StreamEventPayload]:
-    adapter = TypeAdapter(StreamEventPayload)
-    adapter.rebuild()  # the models are built on first use
-    return adapter.validator.validate_json
-
-
-class RunEvent(NamedTuple):
-    """One event of a run.
-
-    Attributes:
-        id: Its id, "" if it has none.
-        data: What it carries: an update of mode ``custom``, or a result so far.
-        gap: What may be missing before it; None if nothing is.
-    """
-
-    id: str
-    data: CustomRunResultUpdate | RunResult
-    gap: StreamGap | None = None
-
-    @property
-    def update(self) -> dict[str, Any] | None:
-        """The update, in the agent's own schema; None if the event is a result."""
-        data = self.data
-        return data.update if isinstance(data, CustomRunResultUpdate) else None
-
-    @property
-    def result(self) -> dict[str, Any] | None:
-        """The result so far, or the final one; None if the event is an update."""
-        data = self.data
-        return data.result if isinstance(data, RunResult) else None
-
-
-# NamedTuple's own takes twice as long.
-_new_event = cast(
-    "Callable[[type[RunEvent], tuple[str, CustomRunResultUpdate, None]], RunEvent]",
-    tuple.__new__,  # pyright: ignore[reportUnknownMemberType]
-)
 
 
 class RunEvents(Iterator[RunEvent]):
@@ -126,7 +79,6 @@ class RunEvents(Iterator[RunEvent]):
 
     Attributes:
         last_event_id: The id of the last event that was handed out, "" if none.
-        gaps: The gaps so far, those that were only marked included.
         ended_by: The status of the run that ended the iteration, or "gone"; None before its end.
     """
 
@@ -140,25 +92,25 @@ class RunEvents(Iterator[RunEvent]):
         after: str,
     ) -> None:
         self.last_event_id = after
-        self.gaps: list[StreamGap] = []
         self.ended_by: str | None = None
         self._link = link
-        self._raise_gaps = raise_gaps
         self._through_interrupts = through_interrupts
         self._timeout = timeout
         self._after = after
-        self._memory = Continuity(after)
-        self._validate = _payload_validator()
+        self._judge = Judge(link, raise_gaps=raise_gaps, after=after)
         self._closing = Flag()
         self._stream: EventStream[RunEvent] | None = None
-        self._held: RunEvent | None = None  # what comes after a gap that was raised
         self._over = False
         self._polling = False
-        self._custom: bool | None = None  # the last event was an update; None before the first
         self._empty = 0  # streams without an event, in a row
         self._delivered = 0  # when the last stream ended
         self._refusals = 0  # 5xx to opening it, in a row
         self._last_look = 0.0
+
+    @property
+    def gaps(self) -> list[StreamGap]:
+        """The gaps so far, those that were only marked included."""
+        return self._judge.gaps
 
     @property
     def complete(self) -> bool | None:
@@ -166,24 +118,22 @@ class RunEvents(Iterator[RunEvent]):
 
         True or False; None if that cannot be known, as before the end.
         """
-        if self._memory.complete is False:
+        if self._judge.memory.complete is False:
             return False
-        return None if self.ended_by in (None, "gone") else self._memory.complete
+        return None if self.ended_by in (None, "gone") else self._judge.memory.complete
 
     def __next__(self) -> RunEvent:
         stream = self._stream
-        if stream is not None and self._held is None:
+        if stream is not None and self._judge.held is None:
             # What has arrived is handed out at once; all else is for `_next`.
+            event = None
             try:
                 event = stream._ready()  # pyright: ignore[reportPrivateUsage]
             except StreamDecodeError as error:
-                event = None
-                if self._note_undecodable(error):
+                if self._judge.note_undecodable(error):
                     raise
             if event is not None:
-                if event.id:
-                    self.last_event_id = self._link.last_event_id = event.id
-                return event
+                return self._handed_out(event)
         try:
             return self._next()
         except RunGone:
@@ -191,50 +141,43 @@ class RunEvents(Iterator[RunEvent]):
             raise
 
     def _next(self) -> RunEvent:
-        patience: Patience | None = None
-        if self._timeout is not None:
-            patience = Patience(self._timeout, self._closing)
+        patience = Patience(self._timeout, self._closing)
         while True:
-            if self._held is not None:
-                event, self._held = self._held, None
+            if self._judge.held is not None:
+                event, self._judge.held = self._judge.held, None
                 return self._handed_out(event)
             if self._over or self._closing.is_set():
                 raise StopIteration
             stream = self._stream
             try:
                 if stream is None:
-                    patience = patience or Patience(None, self._closing)
                     self._connect(patience)
                     continue
-                wait = _LOOK_EVERY
-                if patience is not None:
-                    wait = min(wait, patience.deadline.remaining())
+                wait = min(_LOOK_EVERY, patience.deadline.remaining())
                 event = stream._next_within(wait)  # pyright: ignore[reportPrivateUsage]
             except StopIteration:
                 self._stream = None
-                patience = patience or Patience(None, self._closing)
                 self._decide(patience, streams=True)
             except NothingYet:
                 self._look_aside()
-                if patience is not None and patience.deadline.expired and not self._over:
+                if patience.deadline.expired and not self._over:
                     raise self._too_late(patience, "no event came") from None
             except ApiValueError:
                 if stream is None or not stream.closed:
                     raise
                 self._stream = None  # by `close`, or by Ctrl-C in the last call
             except StreamGap:
-                raise  # by `_decode`; the stream goes on
+                raise  # by `Judge.decode`; the stream goes on
             except EventTooLarge:
                 self._over = True
                 raise
             except StreamDecodeError as error:
-                if self._note_undecodable(error):
+                if self._judge.note_undecodable(error):
                     raise
             except ApiException as error:
                 if stream is None:
                     raise
                 self._stream = None
-                patience = patience or Patience(None, self._closing)
                 self._broken(error, patience)
             else:
                 return self._handed_out(event)
@@ -270,60 +213,10 @@ class RunEvents(Iterator[RunEvent]):
 
     # Events
 
-    def _decode(self, raw: ServerSentEvent) -> RunEvent | None:
-        """Make the event of what came; None for a replay, and for other names than the contract's.
-
-        Called by the stream when the event is handed out; decoding and judging it in one step is
-        what makes following a run as quick as reading its stream.
-        """
-        name, text, event_id = raw
-        if name not in _NAMES:
-            return None
-        data = self._validate(text).actual_instance
-        memory = self._memory
-        if isinstance(data, RunResult):
-            self._custom = False
-            memory.last_id = event_id
-            memory.delivered += 1
-            return RunEvent(event_id, data)
-        self._custom = True
-        verdict = memory.take(event_id, text)
-        if verdict is True:
-            return _new_event(RunEvent, (event_id, data, None))
-        if verdict is False:
-            return None
-        gap = self._note_gap(verdict)
-        event = RunEvent(event_id, data, gap)
-        if self._raise_gaps and gap.kind != "unknown":
-            self._held = event
-            raise gap
-        return event
-
     def _handed_out(self, event: RunEvent) -> RunEvent:
         if event.id:
             self.last_event_id = self._link.last_event_id = event.id
         return event
-
-    def _note_gap(self, gap: Gap) -> StreamGap:
-        error = StreamGap(
-            run_id=self._link.run_id,
-            token=self._link.token(),
-            kind=gap.kind,
-            missing=gap.missing,
-            last_event_id=gap.last_event_id,
-        )
-        self.gaps.append(error)
-        return error
-
-    def _note_undecodable(self, error: StreamDecodeError) -> bool:
-        """Remember an event that cannot be decoded; False if it was met before."""
-        if not self._custom:
-            self._memory.last_id = error.event_id
-            return True
-        verdict = self._memory.take(error.event_id, 0)
-        if isinstance(verdict, Gap):
-            self._note_gap(verdict)
-        return verdict is not False
 
     # Connections
 
@@ -343,7 +236,7 @@ class RunEvents(Iterator[RunEvent]):
             self._decide(patience, streams=False)
             return
         patience.succeeded()
-        self._memory.reconnect()
+        self._judge.memory.reconnect()
         self._last_look = time.monotonic()
         self._stream = stream
         if self._closing.is_set():  # `close` has not seen it
@@ -355,14 +248,14 @@ class RunEvents(Iterator[RunEvent]):
             # A little more than there is, so that a wait for an event leaves the stream alive.
             limits = patience.limit(_CONNECT), patience.limit(self._timeout) + _BEYOND
         headers = None
-        if self._memory.last_id:
-            headers = {"Last-Event-ID": self._memory.last_id}
+        if self._judge.memory.last_id:
+            headers = {"Last-Event-ID": self._judge.memory.last_id}
         once = without_retries(self._link.runs)
         with in_run(self._link, waits=True):
             stream = once.get_run_stream(
                 self._link.run_id, _request_timeout=limits, _headers=headers
             )
-        return stream._decoded_by(self._decode)  # pyright: ignore[reportPrivateUsage]
+        return stream._decoded_by(self._judge.decode)  # pyright: ignore[reportPrivateUsage]
 
     def _refused(self, error: ApiException, patience: Patience) -> None:
         """Decide what to do where there is no stream."""
@@ -398,7 +291,7 @@ class RunEvents(Iterator[RunEvent]):
         """
         self._survive(error, patience)
         self._count_stream()
-        if self._custom is not False and self._empty <= _EMPTY_STREAMS:
+        if self._judge.custom is not False and self._empty <= _EMPTY_STREAMS:
             return
         status = self._link.look(patience).status
         if status in FINAL:
@@ -408,8 +301,8 @@ class RunEvents(Iterator[RunEvent]):
 
     def _count_stream(self) -> None:
         """Count the streams in a row that brought nothing new."""
-        self._empty = 1 if self._memory.delivered > self._delivered else self._empty + 1
-        self._delivered = self._memory.delivered
+        self._empty = 1 if self._judge.memory.delivered > self._delivered else self._empty + 1
+        self._delivered = self._judge.memory.delivered
 
     def _too_late(self, patience: Patience, what: str) -> RunWaitTimeout:
         words = f"run {self._link.run_id}: {what} within {patience.elapsed:.1f} s"
@@ -480,7 +373,7 @@ class RunEvents(Iterator[RunEvent]):
                 return
             raise
         if isinstance(output, RunResult):
-            self._held = RunEvent("", output)
+            self._judge.held = RunEvent("", output)
             self._end(RunStatus.SUCCESS.value)
         elif isinstance(output, RunError):
             self._end(self._link.failure_of(output).status_name)
@@ -490,18 +383,18 @@ class RunEvents(Iterator[RunEvent]):
     def _finish(self, status: RunStatus, patience: Patience) -> None:
         """End the iteration with the run; one that gave nothing gives the result."""
         self._drop_stream()
-        nothing = not self._memory.delivered and not self._after
+        nothing = not self._judge.memory.delivered and not self._after
         if nothing and status == RunStatus.SUCCESS:
             self._poll(patience)
-        if self._memory.unsettled:
+        if self._judge.memory.unsettled:
             self._doubt()
         self._end(status.value)
 
     def _doubt(self) -> None:
         """Note that updates may be missing; a run in another mode has none."""
         run = self._link.run
-        if self._custom or run is None or run.creation.streaming == StreamingMode.CUSTOM:
-            self._memory.doubt()
+        if self._judge.custom or run is None or run.creation.streaming == StreamingMode.CUSTOM:
+            self._judge.memory.doubt()
 
     def _end(self, how: str) -> None:
         self._drop_stream()

@@ -18,17 +18,12 @@ from acp_client_v0_1.handles._patience import Patience, checked_seconds
 from acp_client_v0_1.handles._tracing import awaited, in_run, keep_span
 from acp_client_v0_1.handles.errors import (
     InterruptLimit,
-    RunStartAmbiguous,
     StaleInterrupt,
     TokenError,
 )
 from acp_client_v0_1.handles.events import RunEvent, RunEvents
 from acp_client_v0_1.handles.interrupts import PendingInterrupt, answer_run
-from acp_client_v0_1.handles.starting import (
-    find_by_token,
-    server_of,
-    wait_for_token,
-)
+from acp_client_v0_1.handles.starting import find_by_token, look_for, server_of
 from acp_client_v0_1.handles.token import decode_token
 from acp_client_v0_1.models.run_interrupt import RunInterrupt
 from acp_client_v0_1.models.run_result import RunResult
@@ -37,7 +32,7 @@ from acp_client_v0_1.models.run_status import RunStatus
 if TYPE_CHECKING:
     from acp_client_v0_1._http.observer import RunSpan
     from acp_client_v0_1.api_client import ApiClient
-    from acp_client_v0_1.handles.schemas import Descriptor
+    from acp_client_v0_1.handles.schemas import Kept
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
     from acp_client_v0_1.models.run import Run
     from acp_client_v0_1.models.run_output import RunOutput
@@ -145,20 +140,7 @@ class RunHandle:
             handle = cls(known.run, runs.api_client)
             handle._link = RunLink(runs, known.run, known)
             return handle
-        try:
-            found = wait_for_token(runs, known.client_token, known.agent or None)
-        except ApiException as error:
-            raise RunStartAmbiguous(
-                client_token=known.client_token, token=token, why=f"the search failed: {error}"
-            ) from error
-        if not found:
-            raise RunStartAmbiguous(
-                client_token=known.client_token,
-                token=token,
-                why="no run with its client token is there yet",
-                searched=True,
-            )
-        return cls._of_all(found, runs.api_client)
+        return cls._of_all(look_for(runs, known), runs.api_client)
 
     @classmethod
     def find(
@@ -515,7 +497,7 @@ def handle_of(
     *,
     started: bool = False,
     span: RunSpan | None = None,
-    descriptor: Descriptor | None = None,
+    descriptor: Kept[AgentACPDescriptor] | None = None,
 ) -> RunHandle:
     """Make a handle of the runs that one create has made.
 

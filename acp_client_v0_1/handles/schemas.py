@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from acp_client_v0_1.api_client import ApiClient
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
 
-__all__ = ["Descriptor", "check_value", "faults_of", "json_object", "resume_schema"]
+__all__ = ["Kept", "check_value", "faults_of", "json_object", "kept_descriptor", "resume_schema"]
+
+T = TypeVar("T")
 
 _KEPT = 300.0  # seconds
 _EXTRA = "pip install 'acp-client-v0-1[validation]'"
@@ -46,36 +49,56 @@ def json_object(name: str, value: object) -> dict[str, Any]:
     return dict(cast("Mapping[str, Any]", value))
 
 
-class Descriptor:
-    """The descriptor of one agent, read when it is needed and kept for 300 seconds.
+class Kept(Generic[T]):
+    """What a server says of an agent, read when it is needed and kept for 300 seconds.
+
+    Args:
+        read: What reads it.
+
+    Attributes:
+        known: What was read last, None if nothing was.
+    """
+
+    __slots__ = ("_at", "_read", "known")
+
+    def __init__(self, read: Callable[[], T]) -> None:
+        self._read = read
+        self._at = 0.0
+        self.known: T | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The time at which it was read means nothing to another process.
+        return Kept, (self._read,)
+
+    def get(self) -> T:
+        """Give it, read anew if it is older.
+
+        Raises:
+            ApiException: It cannot be read.
+        """
+        known = self.known
+        if known is None or time.monotonic() - self._at > _KEPT:
+            known = self._read()
+            self.note(known)
+        return known
+
+    def note(self, known: T) -> None:
+        """Keep what was read just now.
+
+        Args:
+            known: What was read.
+        """
+        self.known, self._at = known, time.monotonic()
+
+
+def kept_descriptor(client: ApiClient, agent_id: str) -> Kept[AgentACPDescriptor]:
+    """Give the descriptor of an agent, which is read when it is needed.
 
     Args:
         client: What reads it.
         agent_id: The agent.
     """
-
-    __slots__ = ("_agent_id", "_agents", "_known")
-
-    def __init__(self, client: ApiClient, agent_id: str) -> None:
-        self._agents = AgentsApi(client)
-        self._agent_id = agent_id
-        self._known: tuple[float, AgentACPDescriptor] | None = None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # The time at which it was read means nothing to another process.
-        return Descriptor, (self._agents.api_client, self._agent_id)
-
-    def get(self) -> AgentACPDescriptor:
-        """Give the descriptor.
-
-        Raises:
-            ApiException: It cannot be read.
-        """
-        known = self._known
-        if known is None or time.monotonic() - known[0] > _KEPT:
-            known = time.monotonic(), self._agents.get_acp_descriptor_by_id(self._agent_id)
-            self._known = known
-        return known[1]
+    return Kept(partial(AgentsApi(client).get_acp_descriptor_by_id, agent_id))
 
 
 def resume_schema(descriptor: AgentACPDescriptor, interrupt_type: str) -> dict[str, Any] | None:

@@ -33,9 +33,9 @@ __all__ = [
     "client_token_of",
     "create",
     "find_by_token",
+    "look_for",
     "new_client_token",
     "server_of",
-    "wait_for_token",
     "without_retries",
 ]
 
@@ -163,33 +163,58 @@ def _recover(
 ) -> list[Run]:
     """Look for a run whose create got no usable response."""
     token = (creation.metadata or {}).get(CLIENT_TOKEN_KEY)
+    if not isinstance(token, str) or not token:
+        raise RunStartAmbiguous(client_token="", token="", why=str(failure)) from failure
     server = server_of(runs.api_client)
-    why, portable, searched = str(failure), "", False
-    if isinstance(token, str) and token:
-        portable = encode_token(
-            RunToken(server=server, agent=creation.agent_id, client_token=token)
-        )
-        try:
-            found = wait_for_token(runs, token, creation.agent_id, seconds, stop)
-        except ApiException as error:
-            why = f"{why}; and the search for it failed: {error}"
-        else:
-            if found:
-                return found
-            searched = True
-    else:
-        token = ""
+    known = RunToken(server=server, agent=creation.agent_id, client_token=token)
+    return look_for(runs, known, seconds, stop, failure)
+
+
+def look_for(
+    runs: RunsApi,
+    known: RunToken,
+    seconds: float | None = None,
+    stop: threading.Event | None = None,
+    failure: ApiException | None = None,
+) -> list[Run]:
+    """Look for the run of a token without a run id, whose create failed so.
+
+    Args:
+        runs: What searches.
+        known: What the token says.
+        seconds: How long to look, None for 10 seconds.
+        stop: Ends it when set.
+        failure: How the create failed, None if that is not known.
+
+    Returns:
+        The runs with its client token, oldest first, at least one.
+
+    Raises:
+        RunStartAmbiguous: There is none, or the search failed.
+    """
+    cause = failure
+    seconds = _SEARCH_SECONDS if seconds is None else seconds
+    try:
+        found = _wait_for_token(runs, known.client_token, known.agent or None, seconds, stop)
+        if found:
+            return found
+        why, searched = "no run with its client token is there yet", True
+    except ApiException as error:
+        why, searched, cause = f"the search for it failed: {error}", False, failure or error
     raise RunStartAmbiguous(
-        client_token=token, token=portable, why=why, searched=searched
-    ) from failure
+        client_token=known.client_token,
+        token=encode_token(known),
+        why=why if failure is None else f"{failure}; and {why}",
+        searched=searched,
+    ) from cause
 
 
-def wait_for_token(
+def _wait_for_token(
     runs: RunsApi,
     client_token: str,
     agent_id: str | None,
-    seconds: float = _SEARCH_SECONDS,
-    stop: threading.Event | None = None,
+    seconds: float,
+    stop: threading.Event | None,
 ) -> list[Run]:
     """Look for the runs with a client token until there are some.
 

@@ -344,7 +344,7 @@ def test_a_clean_end_with_events_is_no_reason_to_poll(
     server: LocalServer, counter: AgentHandle
 ) -> None:
     server.faults.add(*[cut(1, "end") for _ in range(8)])
-    run = counter.start({"count": 9, "interval": 0.05}, streaming="custom")
+    run = counter.start({"count": 9, "interval": 0.3}, streaming="custom")
     events = run.events()
     assert numbers(events) == list(range(1, 10))
     assert events.complete is True

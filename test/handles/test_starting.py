@@ -138,7 +138,7 @@ def test_the_token_of_a_run_that_never_was(
     server.faults.add(Fault(method="POST", path="/runs", cut="close"))
     with pytest.raises(RunStartAmbiguous) as first:
         counter.start({"count": 1}, timeout=0.6)
-    monkeypatch.setattr(starting.wait_for_token, "__defaults__", (0.3, None))
+    monkeypatch.setattr(starting, "_SEARCH_SECONDS", 0.3)
     with pytest.raises(RunStartAmbiguous, match="no run with its client token is there") as caught:
         RunHandle.from_token(first.value.token, counter.runs.api_client)
     assert caught.value.token == first.value.token

@@ -1,0 +1,141 @@
+"""The events of a run: decoded, judged as new, repeated or after a gap.
+
+Strategy: a stream calls `Judge.decode` for each event that it hands out. Decoding and judging it in
+one step is what makes following a run as quick as reading its stream.
+
+Invariant: no I/O; what was handed out before is never handed out again as new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from pydantic import TypeAdapter
+
+from acp_client_v0_1.handles.continuity import Continuity, Gap
+from acp_client_v0_1.handles.errors import StreamGap
+from acp_client_v0_1.models.custom_run_result_update import CustomRunResultUpdate
+from acp_client_v0_1.models.run_result import RunResult
+from acp_client_v0_1.models.stream_event_payload import StreamEventPayload
+
+if TYPE_CHECKING:
+    from acp_client_v0_1.exceptions import StreamDecodeError
+    from acp_client_v0_1.handles._link import RunLink
+    from acp_client_v0_1.streaming import ServerSentEvent
+
+__all__ = ["Judge", "RunEvent"]
+
+_NAMES = frozenset(("agent_event", "message"))  # of the contract's events, and of unnamed ones
+
+
+@cache
+def _payload_validator() -> Callable[[str], StreamEventPayload]:
+    adapter = TypeAdapter(StreamEventPayload)
+    adapter.rebuild()  # the models are built on first use
+    return adapter.validator.validate_json
+
+
+class RunEvent(NamedTuple):
+    """One event of a run.
+
+    Attributes:
+        id: Its id, "" if it has none.
+        data: What it carries: an update of mode ``custom``, or a result so far.
+        gap: What may be missing before it; None if nothing is.
+    """
+
+    id: str
+    data: CustomRunResultUpdate | RunResult
+    gap: StreamGap | None = None
+
+    @property
+    def update(self) -> dict[str, Any] | None:
+        """The update, in the agent's own schema; None if the event is a result."""
+        data = self.data
+        return data.update if isinstance(data, CustomRunResultUpdate) else None
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """The result so far, or the final one; None if the event is an update."""
+        data = self.data
+        return data.result if isinstance(data, RunResult) else None
+
+
+# NamedTuple's own takes twice as long.
+_new_event = cast(
+    "Callable[[type[RunEvent], tuple[str, CustomRunResultUpdate, None]], RunEvent]",
+    tuple.__new__,  # pyright: ignore[reportUnknownMemberType]
+)
+
+
+class Judge:
+    """What tells whether an event of a run is new, and whether some are missing before it.
+
+    Args:
+        link: The run.
+        raise_gaps: Raise a gap, instead of marking the event after it.
+        after: The id of the event to begin after, "" for the beginning.
+
+    Attributes:
+        memory: The memory of what was handed out.
+        gaps: The gaps so far.
+        held: The event after a gap that was raised, None if there is none.
+        custom: Whether the last event was an update; None before the first.
+    """
+
+    def __init__(self, link: RunLink, *, raise_gaps: bool, after: str) -> None:
+        self.memory = Continuity(after)
+        self.gaps: list[StreamGap] = []
+        self.held: RunEvent | None = None
+        self.custom: bool | None = None
+        self._link = link
+        self._raise_gaps = raise_gaps
+        self._validate = _payload_validator()
+
+    def decode(self, raw: ServerSentEvent) -> RunEvent | None:
+        """Make the event of what came; None for a replay, and for a name not in the contract."""
+        name, text, event_id = raw
+        if name not in _NAMES:
+            return None
+        data = self._validate(text).actual_instance
+        memory = self.memory
+        if isinstance(data, RunResult):
+            self.custom = False
+            memory.last_id = event_id
+            memory.delivered += 1
+            return RunEvent(event_id, data)
+        self.custom = True
+        verdict = memory.take(event_id, text)
+        if verdict is True:
+            return _new_event(RunEvent, (event_id, data, None))
+        if verdict is False:
+            return None
+        gap = self._note_gap(verdict)
+        event = RunEvent(event_id, data, gap)
+        if self._raise_gaps and gap.kind != "unknown":
+            self.held = event
+            raise gap
+        return event
+
+    def _note_gap(self, gap: Gap) -> StreamGap:
+        error = StreamGap(
+            run_id=self._link.run_id,
+            token=self._link.token(),
+            kind=gap.kind,
+            missing=gap.missing,
+            last_event_id=gap.last_event_id,
+        )
+        self.gaps.append(error)
+        return error
+
+    def note_undecodable(self, error: StreamDecodeError) -> bool:
+        """Remember an event that cannot be decoded; False if it was met before."""
+        if not self.custom:
+            self.memory.last_id = error.event_id
+            return True
+        verdict = self.memory.take(error.event_id, 0)
+        if isinstance(verdict, Gap):
+            self._note_gap(verdict)
+        return verdict is not False
