@@ -29,7 +29,7 @@ from acp_client_v0_1.batch._tasks import OnInterrupt, Plan, Recorder, Settings, 
 from acp_client_v0_1.batch._workers import Workers
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError, JournalMismatch
 from acp_client_v0_1.handles._patience import checked_seconds
-from acp_client_v0_1.handles.starting import new_client_token, server_of
+from acp_client_v0_1.handles._starting import new_client_token, server_of
 
 if TYPE_CHECKING:
     import os

@@ -27,11 +27,11 @@ from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError, OpenApiException
 from acp_client_v0_1.handles._link import RunLink
 from acp_client_v0_1.handles._patience import Patience, is_passing
+from acp_client_v0_1.handles._starting import client_token_of, server_of
 from acp_client_v0_1.handles.agent import AgentHandle
 from acp_client_v0_1.handles.errors import RunStartAmbiguous
 from acp_client_v0_1.handles.run import RunHandle
 from acp_client_v0_1.handles.searching import iter_runs
-from acp_client_v0_1.handles.starting import client_token_of, server_of
 from acp_client_v0_1.models.run_search_request import RunSearchRequest
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from acp_client_v0_1.batch._journal import Journal
 from acp_client_v0_1.exceptions import ApiException, OpenApiException
+from acp_client_v0_1.handles._starting import CLIENT_TOKEN_KEY
 from acp_client_v0_1.handles.errors import RunFailed, RunGone
-from acp_client_v0_1.handles.starting import CLIENT_TOKEN_KEY
 
 if TYPE_CHECKING:
     from acp_client_v0_1.handles._link import RunLink

@@ -41,21 +41,22 @@ from acp_client_v0_1.exceptions import (
     NotFoundException,
     OpenApiException,
 )
+from acp_client_v0_1.handles._answering import answer_run, outcome_of
 from acp_client_v0_1.handles._link import RunLink
 from acp_client_v0_1.handles._patience import Patience, is_passing
+from acp_client_v0_1.handles._starting import (
+    create,
+    find_by_token,
+    new_client_token,
+    without_retries,
+)
 from acp_client_v0_1.handles._tracing import end_run, in_run, keep_span, new_run
 from acp_client_v0_1.handles.errors import (
     InterruptLimit,
     RunStartAmbiguous,
     StaleInterrupt,
 )
-from acp_client_v0_1.handles.interrupts import PendingInterrupt, answer_run
-from acp_client_v0_1.handles.starting import (
-    create,
-    find_by_token,
-    new_client_token,
-    without_retries,
-)
+from acp_client_v0_1.handles.interrupts import PendingInterrupt
 from acp_client_v0_1.models.run_create import RunCreate
 from acp_client_v0_1.models.run_result import RunResult
 
@@ -439,7 +440,7 @@ class Workers:
         if isinstance(output.actual_instance, RunResult):
             return self._end(task, output.actual_instance.result)
         try:
-            outcome = _link(task).outcome(output, Patience(self._plan.timeout, self._stop))
+            outcome = outcome_of(_link(task), output, Patience(self._plan.timeout, self._stop))
             if isinstance(outcome, PendingInterrupt):
                 return self._answer(task, outcome)
         except OpenApiException as error:

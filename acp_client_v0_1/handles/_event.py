@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from pydantic import TypeAdapter
 
-from acp_client_v0_1.handles.continuity import Continuity, Gap
+from acp_client_v0_1.handles._continuity import Continuity, Gap
 from acp_client_v0_1.handles.errors import StreamGap
 from acp_client_v0_1.models.custom_run_result_update import CustomRunResultUpdate
 from acp_client_v0_1.models.run_result import RunResult

@@ -22,22 +22,20 @@ from acp_client_v0_1.exceptions import (
     RunWaitTimeout,
 )
 from acp_client_v0_1.handles._patience import Patience, checked_seconds, is_passing
+from acp_client_v0_1.handles._schemas import kept_descriptor
+from acp_client_v0_1.handles._starting import client_token_of, server_of
+from acp_client_v0_1.handles._token import RunToken, encode_token
 from acp_client_v0_1.handles._tracing import end_run, in_run
 from acp_client_v0_1.handles.errors import RunFailed, RunGone, RunInterrupted, RunTimedOut
-from acp_client_v0_1.handles.interrupts import PendingInterrupt
-from acp_client_v0_1.handles.schemas import kept_descriptor
-from acp_client_v0_1.handles.starting import client_token_of, server_of
-from acp_client_v0_1.handles.token import RunToken, encode_token
 from acp_client_v0_1.models.run_error import RunError
-from acp_client_v0_1.models.run_interrupt import RunInterrupt
-from acp_client_v0_1.models.run_result import RunResult
 from acp_client_v0_1.models.run_status import RunStatus
 from acp_client_v0_1.waiting import wait_for_run_output
 
 if TYPE_CHECKING:
     from acp_client_v0_1._http.observer import RunSpan
     from acp_client_v0_1.api.runs_api import RunsApi
-    from acp_client_v0_1.handles.schemas import Kept
+    from acp_client_v0_1.handles._schemas import Kept
+    from acp_client_v0_1.handles.interrupts import PendingInterrupt
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
     from acp_client_v0_1.models.run import Run
     from acp_client_v0_1.models.run_output import RunOutput
@@ -154,12 +152,12 @@ class RunLink:
     def look(self, patience: Patience) -> Run:
         """Ask for the run until there is a response."""
         return self.note(
-            self._patiently(
+            self.until_response(
                 lambda limit: self.runs.get_run(self.run_id, _request_timeout=limit), patience
             )
         )
 
-    def _patiently(self, request: Callable[[float], T], patience: Patience) -> T:
+    def until_response(self, request: Callable[[float], T], patience: Patience) -> T:
         """Send a quick request, which gets its limit in seconds, until there is a response."""
         while True:
             try:
@@ -195,51 +193,10 @@ class RunLink:
             self._seen = run.updated_at, time.monotonic()
         return run
 
-    def outcome(
-        self, output: RunOutput, patience: Patience
-    ) -> dict[str, Any] | PendingInterrupt | None:
-        """Tell what an output means.
-
-        Raises:
-            RunFailed: The run ended in error; `RunTimedOut` if in timeout.
-        """
-        kind = output.actual_instance
-        if isinstance(kind, RunResult):
-            return kind.result
-        if isinstance(kind, RunError):
-            raise self.failure_of(kind)
-        return self.question(patience)
-
-    def question(self, patience: Patience) -> PendingInterrupt | None:
-        """Ask what the run asks.
-
-        The run is asked for before its output: if somebody answers in between, the question gets
-        the older time, and its answer is refused as stale instead of given to the wrong question.
-        """
-        run = self.look(patience)
-        if run.status in FINAL:
-            return None
-        output = self._patiently(self._ask_output, patience)
-        kind = None if output is None else output.actual_instance
-        if not isinstance(kind, RunInterrupt):
-            return None
-        payload = dict(kind.interrupt)
-        words = payload.pop("interrupt_type", "")
+    def seen_at(self, run: Run) -> float:
+        """Tell when the question of a run was first seen, in seconds of `time.monotonic()`."""
         seen = self._seen
-        return PendingInterrupt(
-            words if isinstance(words, str) else str(words),
-            payload,
-            self.run_id,
-            run.updated_at,
-            time.monotonic() if seen is None or seen[0] != run.updated_at else seen[1],
-            self,
-        )
-
-    def _ask_output(self, limit: float) -> RunOutput | None:
-        # With a second to block, since some servers block without end if they are given none.
-        return self.runs.get_run_output(
-            self.run_id, 1 if limit > 1.5 else None, _request_timeout=limit
-        )
+        return time.monotonic() if seen is None or seen[0] != run.updated_at else seen[1]
 
     def failure_of(self, output: RunError) -> RunFailed:
         """Make the error of a run that failed; one request tells error from timeout."""

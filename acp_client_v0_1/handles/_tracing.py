@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from acp_client_v0_1._http.observer import RunSpan
-    from acp_client_v0_1.handles._link import RunLink
-    from acp_client_v0_1.handles.agent import AgentHandle
+    from acp_client_v0_1.api.runs_api import RunsApi
+    from acp_client_v0_1.handles._schemas import Kept
+    from acp_client_v0_1.models.agent import Agent
 
 __all__ = ["awaited", "end_run", "in_run", "keep_span", "new_run"]
 
@@ -23,16 +24,35 @@ T = TypeVar("T")
 _NOTHING: AbstractContextManager[None] = nullcontext()
 
 
+class _Agent(Protocol):
+    agent_id: str
+    runs: RunsApi
+    _agent: Kept[Agent]
+
+
+class _Link(Protocol):
+    span: RunSpan | None
+    traceparent: str
+
+    @property
+    def runs(self) -> RunsApi: ...
+    @property
+    def run_id(self) -> str: ...
+    @property
+    def agent_id(self) -> str: ...
+    @property
+    def thread_id(self) -> str: ...
+
+
 class _Holder(Protocol):
-    _link: RunLink
+    @property
+    def _link(self) -> _Link: ...
 
 
 H = TypeVar("H", bound=_Holder)
 
 
-def new_run(
-    agent: AgentHandle, thread_id: str | None = None
-) -> AbstractContextManager[RunSpan | None]:
+def new_run(agent: _Agent, thread_id: str | None = None) -> AbstractContextManager[RunSpan | None]:
     """Begin the span of a run around its create, which ends the span if it fails."""
     observer = agent.runs.api_client.rest_client.observer
     if observer is None:
@@ -51,7 +71,7 @@ def _creating(span: RunSpan) -> Generator[RunSpan]:
             raise
 
 
-def in_run(link: RunLink, *, waits: bool = False) -> AbstractContextManager[object]:
+def in_run(link: _Link, *, waits: bool = False) -> AbstractContextManager[object]:
     """Let requests in the ``with`` block be children of a run's span.
 
     A run without a span gets one if they wait for it.
@@ -65,14 +85,14 @@ def in_run(link: RunLink, *, waits: bool = False) -> AbstractContextManager[obje
     return _NOTHING if link.span is None else link.span.active()
 
 
-def keep_span(link: RunLink, span: RunSpan | None) -> None:
+def keep_span(link: _Link, span: RunSpan | None) -> None:
     """Make a span that of a run."""
     if span is not None:
         span.started(link.run_id)
         link.span, link.traceparent = span, span.traceparent
 
 
-def end_run(link: RunLink, outcome: object) -> None:
+def end_run(link: _Link, outcome: object) -> None:
     """End the span of a run, if it has one.
 
     The outcome is a result, a `RunOutput`, an exception, or the name of a status, "" for none.

@@ -17,17 +17,17 @@ from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiException, ApiValueError, OpenApiException
 from acp_client_v0_1.handles._patience import checked_seconds
-from acp_client_v0_1.handles._tracing import new_run
-from acp_client_v0_1.handles.errors import AgentLookupError, RunStartAmbiguous
-from acp_client_v0_1.handles.run import RunHandle, cancel_quietly, handle_of
-from acp_client_v0_1.handles.schemas import Kept, check_value, json_object, kept_descriptor
-from acp_client_v0_1.handles.searching import iter_agents
-from acp_client_v0_1.handles.starting import (
+from acp_client_v0_1.handles._schemas import Kept, check_value, json_object, kept_descriptor
+from acp_client_v0_1.handles._starting import (
     CLIENT_TOKEN_KEY,
     create,
     find_by_token,
     new_client_token,
 )
+from acp_client_v0_1.handles._tracing import new_run
+from acp_client_v0_1.handles.errors import AgentLookupError, RunStartAmbiguous
+from acp_client_v0_1.handles.run import RunHandle, cancel_quietly, handle_of
+from acp_client_v0_1.handles.searching import iter_agents
 from acp_client_v0_1.models.run_create import RunCreate
 
 if TYPE_CHECKING:

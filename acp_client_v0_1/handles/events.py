@@ -30,9 +30,9 @@ from acp_client_v0_1.exceptions import (
 from acp_client_v0_1.handles._event import Judge, RunEvent
 from acp_client_v0_1.handles._link import FINAL
 from acp_client_v0_1.handles._patience import Patience, is_passing
+from acp_client_v0_1.handles._starting import without_retries
 from acp_client_v0_1.handles._tracing import end_run, in_run
 from acp_client_v0_1.handles.errors import RunGone, StreamGap
-from acp_client_v0_1.handles.starting import without_retries
 from acp_client_v0_1.models.run_error import RunError
 from acp_client_v0_1.models.run_result import RunResult
 from acp_client_v0_1.models.run_status import RunStatus

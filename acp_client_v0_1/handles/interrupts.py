@@ -1,49 +1,26 @@
-"""Questions of a run, and answers that reach the question they are meant for.
-
-ACP 0.1 gives an interrupt no id. What tells two questions apart is the run's ``updated_at``
-together with the question itself, so an answer is sent only after both were compared; what remains
-is a window of one round trip, in which another process may answer.
-
-Strategy: `answer_run` sends an answer once. If its response is lost, it looks at the run: no longer
-interrupted, or ``updated_at`` moved, means that the answer arrived, and it is never sent again.
-Unchanged for five seconds means that it did not, and it is sent once more.
-
-Invariant: an answer is not sent to a run that is known to have moved on.
-"""
+"""A question of a run, as a value that can be answered."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from acp_client_v0_1.exceptions import (
-    ApiException,
-    ApiValueError,
-    ConflictException,
-    NotFoundException,
-    ResponseDecodeError,
-    RunWaitTimeout,
-)
-from acp_client_v0_1.handles._patience import Patience, is_passing, is_unsent
-from acp_client_v0_1.handles._tracing import in_run
-from acp_client_v0_1.handles.errors import ResumeAmbiguous, StaleInterrupt
-from acp_client_v0_1.handles.schemas import json_object, resume_schema
-from acp_client_v0_1.handles.starting import without_retries
-from acp_client_v0_1.models.run_status import RunStatus
+from acp_client_v0_1.exceptions import ApiValueError
 
 if TYPE_CHECKING:
-    from acp_client_v0_1.handles._link import RunLink
-    from acp_client_v0_1.models.run import Run
+    from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
 
-__all__ = ["PendingInterrupt", "answer_run"]
+__all__ = ["PendingInterrupt"]
 
-_UNCHANGED = 5.0  # seconds after which a resume without response counts as lost
-_LOOK_EVERY = 0.25  # seconds between two looks at the run meanwhile
-_RESUME = 60.0  # seconds that one resume may take
-_WHOLE_SECOND = 1.0  # seconds; the least age of a question whose time has no fraction
+
+class _Run(Protocol):
+    """The run that a question reaches."""
+
+    def descriptor(self) -> AgentACPDescriptor: ...
+
+    def answer(self, question: PendingInterrupt, body: Mapping[str, Any]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +33,7 @@ class PendingInterrupt:
         run_id: The run that asks.
         updated_at: When the run last changed, which tells two equal questions apart.
         seen_at: When it was first seen, in seconds of `time.monotonic()`; 0 after pickling.
-        _link: What reaches the run.
+        _run: What reaches the run.
     """
 
     type: str
@@ -64,7 +41,7 @@ class PendingInterrupt:
     run_id: str
     updated_at: datetime
     seen_at: float = field(default=0.0, repr=False, compare=False)
-    _link: RunLink | None = field(default=None, repr=False, compare=False)
+    _run: _Run | None = field(default=None, repr=False, compare=False)
 
     @property
     def schema(self) -> dict[str, Any] | None:
@@ -76,7 +53,10 @@ class PendingInterrupt:
             ApiException: The descriptor cannot be read.
             ApiValueError: The question was pickled, and so lost its connection.
         """
-        return resume_schema(self._connected().descriptor(), self.type)
+        for declared in self._connected().descriptor().specs.interrupts or ():
+            if declared.interrupt_type == self.type:
+                return declared.resume_payload
+        return None
 
     def answer(self, body: Mapping[str, Any]) -> None:
         """Answer the question, if it is still the open one.
@@ -90,126 +70,16 @@ class PendingInterrupt:
             ApiException: The server refused the answer, or could not be reached.
             ApiValueError: The question was pickled, and so lost its connection.
         """
-        answer_run(self._connected(), body, self, Patience(None))
+        self._connected().answer(self, body)
 
-    def _connected(self) -> RunLink:
-        if self._link is None:
+    def _connected(self) -> _Run:
+        if self._run is None:
             raise ApiValueError(
                 "a question that was pickled has no connection to its run: use "
                 "RunHandle.from_token(error.token) or RunHandle(question.run_id), and resume"
             )
-        return self._link
+        return self._run
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Without the link, whose client may hold credentials: a pickled error must not.
         return PendingInterrupt, (self.type, self.payload, self.run_id, self.updated_at)
-
-
-def answer_run(
-    link: RunLink, body: Mapping[str, Any], to: PendingInterrupt | None, patience: Patience
-) -> None:
-    """Answer a question of a run once, or say why not.
-
-    Args:
-        link: The run.
-        body: The answer.
-        to: The question, None for the one that is open now.
-        patience: How long to wait for the server.
-
-    Raises:
-        StaleInterrupt: The run does not ask this any more.
-        ResumeAmbiguous: Two responses were lost, and the run has not moved.
-        RunGone: The server does not know the run.
-        RunWaitTimeout: The time is over, and the answer was not used.
-        ApiException: The server refused the answer.
-        ApiTypeError: The answer is not a mapping.
-    """
-    answer = json_object("body", body)
-    while True:
-        question = link.question(patience)
-        if question is None:
-            raise _stale(link)
-        if to is not None and question != to:
-            raise _stale(link, asks=question)
-        # A server that writes whole seconds could give the next question the time of this one.
-        seen = to.seen_at if to is not None and to.seen_at else question.seen_at
-        young_for = seen + _WHOLE_SECOND - time.monotonic()
-        if question.updated_at.microsecond or young_for <= 0:
-            break
-        patience.pause(young_for)
-        to = question  # which is compared anew, since somebody may have answered it meanwhile
-    _send(link, answer, question, patience)
-    link.answered = question
-
-
-def _send(
-    link: RunLink, body: dict[str, Any], question: PendingInterrupt, patience: Patience
-) -> None:
-    once = without_retries(link.runs)
-    lost = 0
-    while True:
-        try:
-            with in_run(link):
-                run = once.resume_run(link.run_id, body, _request_timeout=patience.limit(_RESUME))
-            link.note(run)
-            return
-        except NotFoundException as error:
-            raise link.gone() from error
-        except ApiException as error:
-            failure = error
-        conflict = isinstance(failure, ConflictException)
-        if conflict or is_unsent(failure):
-            moved = conflict and _has_moved(link, question, patience)
-            if not moved:  # after a 409: its thread is busy with another run, which ends
-                if not patience.survive(failure, passing=True):
-                    words = f"run {link.run_id} could not be answered: {failure}"
-                    raise link.too_late(patience.elapsed, words) from failure
-                moved = _has_moved(link, question, patience)
-            if not moved:
-                continue
-            if lost:
-                return  # by the answer whose response was lost
-            raise _stale(link) from failure
-        if not is_passing(failure) and not isinstance(failure, ResponseDecodeError):
-            raise failure
-        if _arrived(link, question, patience):
-            return
-        lost += 1
-        if lost == 2 or patience.deadline.expired:
-            raise ResumeAmbiguous(
-                run_id=link.run_id, token=link.token(), times=lost, why=str(failure)
-            ) from failure
-
-
-def _has_moved(link: RunLink, question: PendingInterrupt, patience: Patience) -> bool:
-    """Look whether a run has gone on since it asked."""
-    run = link.look(patience)
-    return run.status != RunStatus.INTERRUPTED or run.updated_at != question.updated_at
-
-
-def _arrived(link: RunLink, question: PendingInterrupt, patience: Patience) -> bool:
-    """Look for some seconds whether an answer without a response has reached its run."""
-    since: float | None = None  # the first successful look
-    while True:
-        try:
-            if _has_moved(link, question, patience):
-                return True
-        except RunWaitTimeout:
-            return False
-        now = time.monotonic()
-        since = now if since is None else since
-        if now - since >= _UNCHANGED or patience.deadline.expired:
-            return False
-        patience.pause(_LOOK_EVERY)
-
-
-def _stale(link: RunLink, asks: PendingInterrupt | None = None) -> StaleInterrupt:
-    run: Run | None = link.run
-    if asks is not None:
-        now = f"it asks something else by now ({asks.type!r})"
-    elif run is not None and run.status == RunStatus.INTERRUPTED:
-        now = "it asks something else by now"
-    else:
-        status = "not interrupted" if run is None else run.status.value
-        now = f"it is {status}, and asks nothing"
-    return StaleInterrupt(run_id=link.run_id, token=link.token(), now=now)

@@ -13,8 +13,11 @@ from typing_extensions import Self
 from acp_client_v0_1._operation import path_segment
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError
+from acp_client_v0_1.handles._answering import answer_run, outcome_of, question_of
 from acp_client_v0_1.handles._link import FINAL, RunLink
 from acp_client_v0_1.handles._patience import Patience, checked_seconds
+from acp_client_v0_1.handles._starting import find_by_token, look_for, server_of
+from acp_client_v0_1.handles._token import decode_token
 from acp_client_v0_1.handles._tracing import awaited, in_run, keep_span
 from acp_client_v0_1.handles.errors import (
     InterruptLimit,
@@ -22,9 +25,7 @@ from acp_client_v0_1.handles.errors import (
     TokenError,
 )
 from acp_client_v0_1.handles.events import RunEvent, RunEvents
-from acp_client_v0_1.handles.interrupts import PendingInterrupt, answer_run
-from acp_client_v0_1.handles.starting import find_by_token, look_for, server_of
-from acp_client_v0_1.handles.token import decode_token
+from acp_client_v0_1.handles.interrupts import PendingInterrupt
 from acp_client_v0_1.models.run_interrupt import RunInterrupt
 from acp_client_v0_1.models.run_result import RunResult
 from acp_client_v0_1.models.run_status import RunStatus
@@ -32,7 +33,7 @@ from acp_client_v0_1.models.run_status import RunStatus
 if TYPE_CHECKING:
     from acp_client_v0_1._http.observer import RunSpan
     from acp_client_v0_1.api_client import ApiClient
-    from acp_client_v0_1.handles.schemas import Kept
+    from acp_client_v0_1.handles._schemas import Kept
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
     from acp_client_v0_1.models.run import Run
     from acp_client_v0_1.models.run_output import RunOutput
@@ -282,7 +283,7 @@ class RunHandle:
                 return outcome.result
             if timeout:
                 remaining = max(0.001, timeout - (time.monotonic() - began))
-            question = link.outcome(output, Patience.of(remaining))
+            question = outcome_of(link, output, Patience.of(remaining))
             if isinstance(question, PendingInterrupt):
                 raise link.interrupted(question)
             # Somebody has answered it meanwhile.
@@ -358,7 +359,7 @@ class RunHandle:
                 output = link.output(timeout).actual_instance
             if not isinstance(output, RunInterrupt):
                 return
-            question = link.question(Patience.of(timeout))
+            question = question_of(link, Patience.of(timeout))
             if question is None:
                 continue  # somebody has answered it meanwhile
             if question == last and link.answered != last:
@@ -406,9 +407,9 @@ class RunHandle:
                     for event in events._stretch():  # pyright: ignore[reportPrivateUsage]
                         on_event(event)
                 if events.ended_by == RunStatus.INTERRUPTED.value:
-                    outcome = link.question(Patience.of(timeout))
+                    outcome = question_of(link, Patience.of(timeout))
                 else:
-                    outcome = link.outcome(link.output(timeout), Patience.of(timeout))
+                    outcome = outcome_of(link, link.output(timeout), Patience.of(timeout))
                 if outcome is None:
                     continue  # somebody has answered the question meanwhile
                 if not isinstance(outcome, PendingInterrupt):

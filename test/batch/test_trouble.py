@@ -37,7 +37,7 @@ def test_everything_that_goes_wrong_at_once(
     server: LocalServer, agent: AgentHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server away for 5 s, 429, lost responses; runs that fail, ask, or are deleted."""
-    monkeypatch.setattr("acp_client_v0_1.handles.starting._SEARCH_SECONDS", 6)
+    monkeypatch.setattr("acp_client_v0_1.handles._starting._SEARCH_SECONDS", 6)
     kinds = ({}, {"fail": True}, {"ask": 1}, {"seconds": 30})
     inputs = [{"n": n, **kinds[n % 10 if n % 10 < 4 else 0]} for n in range(200)]
     deleted: set[int] = set()
@@ -104,7 +104,7 @@ def test_a_create_whose_response_is_lost_is_found(server: LocalServer, agent: Ag
 def test_a_create_that_was_lost_itself_is_sent_again(
     server: LocalServer, agent: AgentHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("acp_client_v0_1.handles.starting._SEARCH_SECONDS", 0.3)
+    monkeypatch.setattr("acp_client_v0_1.handles._starting._SEARCH_SECONDS", 0.3)
     server.faults.add(Fault(method="POST", path="/runs", cut="close", times=1))
     (item,) = agent.map(numbers(1))
     assert item.result()["n"] == 0

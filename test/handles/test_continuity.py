@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acp_client_v0_1.handles.continuity import Continuity, Gap, digest
+from acp_client_v0_1.handles._continuity import Continuity, Gap, digest
 
 Event = tuple[str, object]
 

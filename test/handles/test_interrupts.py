@@ -32,7 +32,7 @@ from acp_client_v0_1 import (
     ThreadsApi,
     UnprocessableEntityException,
 )
-from acp_client_v0_1.handles import _patience, interrupts
+from acp_client_v0_1.handles import _answering, _patience
 from acp_client_v0_1.testing import Fault, Interrupt, InterruptSpec, LocalServer, Quirks
 
 Make = Callable[[LocalServer, ApiClient], AgentHandle]
@@ -336,7 +336,7 @@ def test_whole_seconds_do_not_mix_up_two_questions() -> None:
 def test_a_resume_that_did_not_arrive_is_sent_once_more(
     server: LocalServer, three: AgentHandle, counts: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(interrupts, "_UNCHANGED", 0.5)
+    monkeypatch.setattr(_answering, "_UNCHANGED", 0.5)
     server.faults.add(Fault(method="POST", path="/runs/*", cut="close"))
     assert three.run(timeout=30, on_interrupt=counting()) == {"answers": [0, 1, 2]}
     assert counts.resumes == [{"value": 0}, {"value": 0}, {"value": 1}, {"value": 2}]
@@ -345,7 +345,7 @@ def test_a_resume_that_did_not_arrive_is_sent_once_more(
 def test_a_resume_that_is_lost_twice(
     server: LocalServer, three: AgentHandle, counts: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(interrupts, "_UNCHANGED", 0.3)
+    monkeypatch.setattr(_answering, "_UNCHANGED", 0.3)
     server.faults.add(Fault(method="POST", path="/runs/*", cut="close", times=2))
     run = three.start()
     with pytest.raises(ResumeAmbiguous, match=r"which was sent twice.*refresh.* later") as caught:
@@ -432,7 +432,7 @@ def test_whole_seconds_do_not_give_an_answer_to_the_question_of_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """While the answer waits until the question is old enough, somebody else answers it."""
-    monkeypatch.setattr(interrupts, "_WHOLE_SECOND", 3.0)
+    monkeypatch.setattr(_answering, "_WHOLE_SECOND", 3.0)
     with (
         LocalServer(quirks=Quirks(updated_at="seconds")) as server,
         ApiClient(Configuration(host=server.url)) as client,

@@ -13,7 +13,7 @@ import pytest
 from support.socket_server import SocketServer, response
 
 from acp_client_v0_1 import AgentHandle, ApiClient, ApiValueError, SchemaMismatch
-from acp_client_v0_1.handles.schemas import check_value
+from acp_client_v0_1.handles._schemas import check_value
 from acp_client_v0_1.testing import LocalServer
 
 SCHEMA = {
@@ -107,7 +107,7 @@ def test_without_the_package_the_error_names_the_extra() -> None:
     script = (
         "import sys\n"
         "sys.modules['jsonschema_rs'] = None\n"
-        "from acp_client_v0_1.handles.schemas import check_value\n"
+        "from acp_client_v0_1.handles._schemas import check_value\n"
         "try:\n"
         "    check_value('input', {}, {})\n"
         "except ValueError as error:\n"

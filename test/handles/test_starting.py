@@ -23,7 +23,7 @@ from acp_client_v0_1 import (
     TooManyRequestsException,
     UnprocessableEntityException,
 )
-from acp_client_v0_1.handles import starting
+from acp_client_v0_1.handles import _starting as starting
 from acp_client_v0_1.models.run_create import RunCreate
 from acp_client_v0_1.testing import Fault, LocalServer, Quirks
 

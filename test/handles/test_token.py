@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acp_client_v0_1 import ApiClient, ApiValueError, Configuration, RunHandle, TokenError
-from acp_client_v0_1.handles.token import RunToken, decode_token, encode_token
+from acp_client_v0_1.handles._token import RunToken, decode_token, encode_token
 
 TOKEN = RunToken("https://acp.example/v0", "run-1", "agent-1", "thread-1", "mark", "17")
 

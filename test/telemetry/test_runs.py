@@ -26,7 +26,7 @@ from acp_client_v0_1 import (
     RunWaitTimeout,
     ThreadsApi,
 )
-from acp_client_v0_1.handles.token import decode_token
+from acp_client_v0_1.handles._token import decode_token
 from acp_client_v0_1.testing import (
     APPROVAL_AGENT_ID,
     ECHO_AGENT_ID,

@@ -21,8 +21,8 @@ from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.api_client import ApiClient
 from acp_client_v0_1.exceptions import ApiException, ResponseDecodeError
 from acp_client_v0_1.handles._patience import Patience, is_passing, is_unsent
+from acp_client_v0_1.handles._token import RunToken, encode_token
 from acp_client_v0_1.handles.errors import RunStartAmbiguous
-from acp_client_v0_1.handles.token import RunToken, encode_token
 from acp_client_v0_1.models.run import Run
 from acp_client_v0_1.models.run_create import RunCreate
 from acp_client_v0_1.models.run_search_request import RunSearchRequest
@@ -55,42 +55,26 @@ def new_client_token() -> str:
 
 
 def client_token_of(run: Run) -> str:
-    """Give the client token that a run was created with, "" if none.
-
-    Args:
-        run: The run.
-    """
+    """Give the client token that a run was created with, "" if none."""
     value = (run.creation.metadata or {}).get(CLIENT_TOKEN_KEY)
     return value if isinstance(value, str) else ""
 
 
 def age_of(run: Run) -> tuple[datetime, str]:
-    """Give what runs are sorted by, oldest first; a time without offset is taken as UTC.
-
-    Args:
-        run: The run.
-    """
+    """Give what runs are sorted by, oldest first; a time without offset is taken as UTC."""
     created = run.created_at
     return created if created.tzinfo else created.replace(tzinfo=timezone.utc), run.run_id
 
 
 def server_of(client: ApiClient) -> str:
-    """Give origin and base path of a client's server, as a token has them.
-
-    Args:
-        client: The client.
-    """
+    """Give origin and base path of a client's server, as a token has them."""
     from acp_client_v0_1._http.urls import parse_target
 
     return parse_target(client.configuration.host).url.rstrip("/")
 
 
 def without_retries(runs: RunsApi) -> RunsApi:
-    """Give the same operations on the same connections, each request sent once.
-
-    Args:
-        runs: The operations.
-    """
+    """Give the same operations on the same connections, each request sent once."""
     client = runs.api_client
     if client._retries == 0:  # pyright: ignore[reportPrivateUsage]
         return runs
@@ -218,16 +202,6 @@ def _wait_for_token(
 ) -> list[Run]:
     """Look for the runs with a client token until there are some.
 
-    Args:
-        runs: What searches.
-        client_token: The mark of a create.
-        agent_id: The agent, None for any.
-        seconds: How long to look.
-        stop: Ends it when set.
-
-    Returns:
-        The runs, oldest first; none if the time is over.
-
     Raises:
         ApiException: The last search failed, or the server does not search.
     """
@@ -258,15 +232,7 @@ def find_by_token(
     """Search once for the runs with a client token.
 
     A server whose search refuses metadata, or ignores it, is searched by agent, ten pages at most.
-
-    Args:
-        runs: What searches.
-        client_token: The mark of a create.
-        agent_id: The agent, None for any.
-        timeout: Seconds for all of it, None for the client's own limits.
-
-    Returns:
-        The runs, oldest first; more than one if somebody repeated the create.
+    The timeout, in seconds, is for all of it; None is for the client's own limits.
 
     Raises:
         ApiException: The search failed.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from acp_client_v0_1.api_client import ApiClient
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
 
-__all__ = ["Kept", "check_value", "faults_of", "json_object", "kept_descriptor", "resume_schema"]
+__all__ = ["Kept", "check_value", "faults_of", "json_object", "kept_descriptor"]
 
 T = TypeVar("T")
 
@@ -33,13 +33,6 @@ _EXTRA = "pip install 'acp-client-v0-1[validation]'"
 
 def json_object(name: str, value: object) -> dict[str, Any]:
     """Give an argument that is to be a JSON object as a dict of its own.
-
-    Args:
-        name: The argument's name.
-        value: Its value.
-
-    Returns:
-        A shallow copy.
 
     Raises:
         ApiTypeError: It is no mapping.
@@ -83,44 +76,17 @@ class Kept(Generic[T]):
         return known
 
     def note(self, known: T) -> None:
-        """Keep what was read just now.
-
-        Args:
-            known: What was read.
-        """
+        """Keep what was read just now."""
         self.known, self._at = known, time.monotonic()
 
 
 def kept_descriptor(client: ApiClient, agent_id: str) -> Kept[AgentACPDescriptor]:
-    """Give the descriptor of an agent, which is read when it is needed.
-
-    Args:
-        client: What reads it.
-        agent_id: The agent.
-    """
+    """Give the descriptor of an agent, which is read when it is needed."""
     return Kept(partial(AgentsApi(client).get_acp_descriptor_by_id, agent_id))
-
-
-def resume_schema(descriptor: AgentACPDescriptor, interrupt_type: str) -> dict[str, Any] | None:
-    """Give the schema of the answer to one type of interrupt, None if none is declared.
-
-    Args:
-        descriptor: The agent's.
-        interrupt_type: The type.
-    """
-    for declared in descriptor.specs.interrupts or ():
-        if declared.interrupt_type == interrupt_type:
-            return declared.resume_payload
-    return None
 
 
 def check_value(what: str, value: Mapping[str, Any] | None, schema: Mapping[str, Any]) -> None:
     """Check input or config against a schema of the agent's descriptor.
-
-    Args:
-        what: "input" or "config".
-        value: The value; None counts as an empty object.
-        schema: The JSON Schema.
 
     Raises:
         SchemaMismatch: It does not fit; the error has the paths.
@@ -149,13 +115,6 @@ class _UnusableSchema(ValueError):
 
 def faults_of(value: object, schema: Mapping[str, Any]) -> Iterator[tuple[list[str | int], str]]:
     """Find what in a value does not fit a JSON Schema; the only place that knows the validator.
-
-    Args:
-        value: The value.
-        schema: The schema, of draft 4 to 2020-12; without ``$schema``, of 2020-12.
-
-    Yields:
-        The path, as keys and indices, and what is wrong there.
 
     Raises:
         ApiValueError: The package is missing.

@@ -54,14 +54,7 @@ class RunToken:
 
 
 def encode_token(token: RunToken) -> str:
-    """Write a token.
-
-    Args:
-        token: What it is to say.
-
-    Returns:
-        One line of letters, digits and ``.-_``.
-    """
+    """Write a token."""
     values = {name: value for name in _FIELDS if (value := getattr(token, name))}
     content = json.dumps(values, separators=(",", ":")).encode()
     text = base64.urlsafe_b64encode(content).decode("ascii").rstrip("=")
@@ -70,12 +63,6 @@ def encode_token(token: RunToken) -> str:
 
 def decode_token(text: str) -> RunToken:
     """Read a token.
-
-    Args:
-        text: What `RunHandle.token` gave; white space around it does not matter.
-
-    Returns:
-        What it says.
 
     Raises:
         TokenError: It is no token, was cut short or changed, or is of a newer version.

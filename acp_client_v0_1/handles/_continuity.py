@@ -50,11 +50,7 @@ class Gap(NamedTuple):
 
 
 def digest(update: object) -> int:
-    """Give 8 bytes that tell updates apart, as a number that only this process understands.
-
-    Args:
-        update: The update, as JSON has it.
-    """
+    """Give 8 bytes that tell updates apart, as a number that only this process understands."""
     try:
         return hash(to_json(update))
     except ValueError:  # half a surrogate pair, which JSON can hold and UTF-8 cannot

@@ -1,0 +1,206 @@
+"""What an output means, what a run asks, and answers that reach the question they are meant for.
+
+ACP 0.1 gives an interrupt no id. What tells two questions apart is the run's ``updated_at``
+together with the question itself, so an answer is sent only after both were compared; what remains
+is a window of one round trip, in which another process may answer.
+
+Strategy: `answer_run` sends an answer once. If its response is lost, it looks at the run: no longer
+interrupted, or ``updated_at`` moved, means that the answer arrived, and it is never sent again.
+Unchanged for five seconds means that it did not, and it is sent once more.
+
+Invariant: an answer is not sent to a run that is known to have moved on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from acp_client_v0_1.exceptions import (
+    ApiException,
+    ConflictException,
+    NotFoundException,
+    ResponseDecodeError,
+    RunWaitTimeout,
+)
+from acp_client_v0_1.handles._link import FINAL, RunLink
+from acp_client_v0_1.handles._patience import Patience, is_passing, is_unsent
+from acp_client_v0_1.handles._schemas import json_object
+from acp_client_v0_1.handles._starting import without_retries
+from acp_client_v0_1.handles._tracing import in_run
+from acp_client_v0_1.handles.errors import ResumeAmbiguous, StaleInterrupt
+from acp_client_v0_1.handles.interrupts import PendingInterrupt
+from acp_client_v0_1.models.run_error import RunError
+from acp_client_v0_1.models.run_interrupt import RunInterrupt
+from acp_client_v0_1.models.run_result import RunResult
+from acp_client_v0_1.models.run_status import RunStatus
+
+if TYPE_CHECKING:
+    from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
+    from acp_client_v0_1.models.run_output import RunOutput
+
+__all__ = ["answer_run", "outcome_of", "question_of"]
+
+_UNCHANGED = 5.0  # seconds after which a resume without response counts as lost
+_LOOK_EVERY = 0.25  # seconds between two looks at the run meanwhile
+_RESUME = 60.0  # seconds that one resume may take
+_WHOLE_SECOND = 1.0  # seconds; the least age of a question whose time has no fraction
+
+
+class _Run:
+    """The run that a `PendingInterrupt` reaches."""
+
+    def __init__(self, link: RunLink) -> None:
+        self._link = link
+
+    def descriptor(self) -> AgentACPDescriptor:
+        return self._link.descriptor()
+
+    def answer(self, question: PendingInterrupt, body: Mapping[str, Any]) -> None:
+        answer_run(self._link, body, question, Patience(None))
+
+
+def outcome_of(
+    link: RunLink, output: RunOutput, patience: Patience
+) -> dict[str, Any] | PendingInterrupt | None:
+    """Give the result, or the question; None if somebody has answered that meanwhile.
+
+    Raises:
+        RunFailed: The run ended in error; `RunTimedOut` if in timeout.
+    """
+    kind = output.actual_instance
+    if isinstance(kind, RunResult):
+        return kind.result
+    if isinstance(kind, RunError):
+        raise link.failure_of(kind)
+    return question_of(link, patience)
+
+
+def question_of(link: RunLink, patience: Patience) -> PendingInterrupt | None:
+    """Ask what the run asks; None if it asks nothing.
+
+    The run is asked for before its output: if somebody answers in between, the question gets the
+    older time, and its answer is refused as stale instead of given to the wrong question.
+    """
+    run = link.look(patience)
+    if run.status in FINAL:
+        return None
+
+    def ask(limit: float) -> RunOutput | None:
+        # With a second to block, since some servers block without end if they are given none.
+        block = 1 if limit > 1.5 else None
+        return link.runs.get_run_output(link.run_id, block, _request_timeout=limit)
+
+    output = link.until_response(ask, patience)
+    kind = None if output is None else output.actual_instance
+    if not isinstance(kind, RunInterrupt):
+        return None
+    payload = dict(kind.interrupt)
+    words = str(payload.pop("interrupt_type", ""))
+    at = run.updated_at
+    return PendingInterrupt(words, payload, link.run_id, at, link.seen_at(run), _Run(link))
+
+
+def answer_run(
+    link: RunLink, body: Mapping[str, Any], to: PendingInterrupt | None, patience: Patience
+) -> None:
+    """Answer a question of a run once, or say why not.
+
+    Raises:
+        StaleInterrupt: The run does not ask this any more.
+        ResumeAmbiguous: Two responses were lost, and the run has not moved.
+        RunGone: The server does not know the run.
+        RunWaitTimeout: The time is over, and the answer was not used.
+        ApiException: The server refused the answer.
+        ApiTypeError: The answer is not a mapping.
+    """
+    answer = json_object("body", body)
+    while True:
+        question = question_of(link, patience)
+        if question is None:
+            raise _stale(link)
+        if to is not None and question != to:
+            raise _stale(link, asks=question)
+        # A server that writes whole seconds could give the next question the time of this one.
+        seen = to.seen_at if to is not None and to.seen_at else question.seen_at
+        young_for = seen + _WHOLE_SECOND - time.monotonic()
+        if question.updated_at.microsecond or young_for <= 0:
+            break
+        patience.pause(young_for)
+        to = question  # which is compared anew, since somebody may have answered it meanwhile
+    _send(link, answer, question, patience)
+    link.answered = question
+
+
+def _send(
+    link: RunLink, body: dict[str, Any], question: PendingInterrupt, patience: Patience
+) -> None:
+    once = without_retries(link.runs)
+    lost = 0
+    while True:
+        try:
+            with in_run(link):
+                run = once.resume_run(link.run_id, body, _request_timeout=patience.limit(_RESUME))
+            link.note(run)
+            return
+        except NotFoundException as error:
+            raise link.gone() from error
+        except ApiException as error:
+            failure = error
+        conflict = isinstance(failure, ConflictException)
+        if conflict or is_unsent(failure):
+            moved = conflict and _has_moved(link, question, patience)
+            if not moved:  # after a 409: its thread is busy with another run, which ends
+                if not patience.survive(failure, passing=True):
+                    words = f"run {link.run_id} could not be answered: {failure}"
+                    raise link.too_late(patience.elapsed, words) from failure
+                moved = _has_moved(link, question, patience)
+            if not moved:
+                continue
+            if lost:
+                return  # by the answer whose response was lost
+            raise _stale(link) from failure
+        if not is_passing(failure) and not isinstance(failure, ResponseDecodeError):
+            raise failure
+        if _arrived(link, question, patience):
+            return
+        lost += 1
+        if lost == 2 or patience.deadline.expired:
+            raise ResumeAmbiguous(
+                run_id=link.run_id, token=link.token(), times=lost, why=str(failure)
+            ) from failure
+
+
+def _has_moved(link: RunLink, question: PendingInterrupt, patience: Patience) -> bool:
+    """Look whether a run has gone on since it asked."""
+    run = link.look(patience)
+    return run.status != RunStatus.INTERRUPTED or run.updated_at != question.updated_at
+
+
+def _arrived(link: RunLink, question: PendingInterrupt, patience: Patience) -> bool:
+    """Look for some seconds whether an answer without a response has reached its run."""
+    since: float | None = None  # the first successful look
+    while True:
+        try:
+            if _has_moved(link, question, patience):
+                return True
+        except RunWaitTimeout:
+            return False
+        now = time.monotonic()
+        since = now if since is None else since
+        if now - since >= _UNCHANGED or patience.deadline.expired:
+            return False
+        patience.pause(_LOOK_EVERY)
+
+
+def _stale(link: RunLink, asks: PendingInterrupt | None = None) -> StaleInterrupt:
+    run = link.run
+    if asks is not None:
+        now = f"it asks something else by now ({asks.type!r})"
+    elif run is not None and run.status == RunStatus.INTERRUPTED:
+        now = "it asks something else by now"
+    else:
+        status = "not interrupted" if run is None else run.status.value
+        now = f"it is {status}, and asks nothing"
+    return StaleInterrupt(run_id=link.run_id, token=link.token(), now=now)
