@@ -148,15 +148,8 @@ def _send(
             raise link.gone() from error
         except ApiException as error:
             failure = error
-        conflict = isinstance(failure, ConflictException)
-        if conflict or is_unsent(failure):
-            moved = conflict and _has_moved(link, question, patience)
-            if not moved:  # after a 409: its thread is busy with another run, which ends
-                if not patience.survive(failure, passing=True):
-                    words = f"run {link.run_id} could not be answered: {failure}"
-                    raise link.too_late(patience.elapsed, words) from failure
-                moved = _has_moved(link, question, patience)
-            if not moved:
+        if isinstance(failure, ConflictException) or is_unsent(failure):
+            if not _moved_meanwhile(link, question, failure, patience):
                 continue
             if lost:
                 return  # by the answer whose response was lost
@@ -170,6 +163,22 @@ def _send(
             raise ResumeAmbiguous(
                 run_id=link.run_id, token=link.token(), times=lost, why=str(failure)
             ) from failure
+
+
+def _moved_meanwhile(
+    link: RunLink, question: PendingInterrupt, failure: ApiException, patience: Patience
+) -> bool:
+    """Pause after an answer that was certainly not used; tell whether the run has gone on."""
+    try:
+        if isinstance(failure, ConflictException) and _has_moved(link, question, patience):
+            return True
+        # After a 409, its thread is busy with another run, which ends.
+        if patience.survive(failure, passing=True):
+            return _has_moved(link, question, patience)
+    except RunWaitTimeout:
+        pass  # the failure says more
+    words = f"run {link.run_id} could not be answered: {failure}"
+    raise link.too_late(patience.elapsed, words) from failure
 
 
 def _has_moved(link: RunLink, question: PendingInterrupt, patience: Patience) -> bool:
