@@ -159,6 +159,18 @@ def path_segment(name: str, value: object, safe_chars: str) -> str:
     return segment
 
 
+def identifier(name: str, value: object) -> str:
+    """Give an id as its text, refusing what cannot be a segment of a path.
+
+    Raises:
+        ApiTypeError: The value is neither a str nor a UUID.
+        ApiValueError: The value is empty, a dot segment, or not valid Unicode.
+    """
+    text = str(value) if isinstance(value, UUID) else value
+    path_segment(name, text, "")
+    return cast("str", text)
+
+
 def _query_value(parameter: Parameter, value: object) -> str | list[str]:
     kind = _loaded(parameter.type)
     if not isinstance(kind, GenericAlias):
@@ -212,14 +224,16 @@ def _content(parameter: Parameter, value: object) -> bytes:
     """Encode a body as JSON: a model, or a mapping that fits the model; a mapping where free."""
     name, kind = parameter.name, _loaded(parameter.type)
     if kind is not dict and isinstance(value, Mapping):
-        value = _constructed(name, kind, cast("Mapping[object, Any]", value))
+        value = constructed(name, kind, cast("Mapping[object, Any]", value))
     if not isinstance(value, (Mapping, BaseModel) if kind is dict else kind):
         expected = "a JSON object (dict)" if kind is dict else f"a {kind.__name__} or dict"
         raise _wrong_type(name, expected, value)
     try:
         content = _encoded(value)
     except ValueError as error:
-        raise ApiValueError(f"{name} cannot be written as JSON: {error}") from error
+        # What contains itself has no place to name, and would be searched without an end.
+        fault = not_json(value, numbers=True) if "unknown type" in str(error) else None
+        raise ApiValueError(name + (fault or f" cannot be written as JSON: {error}")) from error
     # pydantic-core writes NaN and the infinities, and any Python object as text. It encodes first,
     # because it refuses a structure that contains itself.
     words = b"NaN" in content or b"Infinity" in content
@@ -234,7 +248,13 @@ def _encoded(value: object) -> bytes:
     return to_json(value, by_alias=True, exclude_none=True)
 
 
-def _constructed(name: str, model: type[BaseModel], value: Mapping[Any, Any]) -> BaseModel:
+def constructed(name: str, model: type[BaseModel], value: Mapping[Any, Any]) -> BaseModel:
+    """Make a model from a mapping of its fields.
+
+    Raises:
+        ApiTypeError: A key is not a str.
+        ApiValueError: The mapping does not fit the model; the error names each field.
+    """
     for key in value:
         if not isinstance(key, str):
             raise ApiTypeError(f"{name} must have str keys, got {type(key).__name__} {key!r:.60}")

@@ -29,6 +29,7 @@ _ADVICE: tuple[tuple[type | tuple[type, ...], str], ...] = (
     ((set, frozenset), "pass a list"),
     (Decimal, "pass a float or a str"),
 )
+_OTHERS = "pass a dict, a list, a str or a number"
 
 
 def not_json(value: object, numbers: bool = False) -> str | None:
@@ -91,6 +92,6 @@ def _fault(value: object, place: str) -> str | None:
     elif isinstance(value, float) and not isfinite(value):
         return f"{place}: {value} is not a JSON number"
     elif not isinstance(value, _WRITTEN):
-        advice = next((f"; {words}" for kind, words in _ADVICE if isinstance(value, kind)), "")
-        return f"{place}: {type(value).__name__} is not JSON{advice}"
+        advice = next((words for kind, words in _ADVICE if isinstance(value, kind)), _OTHERS)
+        return f"{place}: {type(value).__name__} is not JSON; {advice}"
     return next((fault for step, item in inside if (fault := _fault(item, place + step))), None)

@@ -28,6 +28,7 @@ from acp_client_v0_1.batch._progress import BatchCounts, OnProgress, Progress
 from acp_client_v0_1.batch._tasks import OnInterrupt, Plan, Recorder, Settings, Task
 from acp_client_v0_1.batch._workers import Workers
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError, JournalMismatch
+from acp_client_v0_1.handles._answering import checked_on_interrupt
 from acp_client_v0_1.handles._patience import checked_seconds
 from acp_client_v0_1.handles._starting import new_client_token, server_of
 
@@ -109,6 +110,12 @@ class Batch:
         self._by_index: dict[int, BatchItem] = {}  # those that wait for the ones before them
         # For a batch that is dropped without having been closed.
         self._abandon = weakref.finalize(self, _end, runners, journal, settings.cancel, progress)
+
+    def __repr__(self) -> str:
+        counts = self.counts
+        total = "" if counts.total is None else f" of {counts.total}"
+        words = f"{counts.done} done, {counts.failed} failed, {counts.in_flight} in flight"
+        return f"<Batch: {words}{total}>"
 
     # Iterating
 
@@ -328,7 +335,11 @@ def start_batch(
     connect: Connect | None,
 ) -> Batch:
     """Make the batch of `AgentHandle.map`, which describes the arguments; nothing is drawn yet."""
+    if isinstance(inputs, (Mapping, str, bytes)) or not isinstance(inputs, Iterable):
+        kind = type(inputs).__name__
+        raise ApiTypeError(f"inputs must be an iterable of dicts, not {kind}; for one, pass a list")
     _check(concurrency, on_stop, executor, connect)
+    checked_on_interrupt(on_interrupt)
     seconds = checked_seconds(timeout) or None
     shown = Progress(progress)
     client = agent.runs.api_client

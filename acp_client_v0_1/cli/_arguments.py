@@ -141,7 +141,7 @@ def _many(commands: Any) -> None:
     search.add_argument(
         "--metadata", metavar="JSON", type=_object, help="only runs with these members"
     )
-    search.add_argument("--limit", metavar="N", type=_count, help="at most so many runs")
+    search.add_argument("--limit", metavar="N", type=_count, help="the most runs to list")
     batch = _command(
         commands,
         "batch",
@@ -274,7 +274,8 @@ def _text(argument: str) -> str:
         with open(argument[1:], encoding="utf-8") as file:
             return file.read().strip()
     except (OSError, UnicodeError) as error:
-        raise argparse.ArgumentTypeError(f"cannot read {argument[1:]}: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise argparse.ArgumentTypeError(f"cannot read {argument[1:]}: {reason}") from None
 
 
 def _object(argument: str) -> dict[str, Any]:
@@ -282,7 +283,9 @@ def _object(argument: str) -> dict[str, Any]:
     try:
         value = json.loads(_text(argument), parse_constant=_refuse)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"not JSON: {error}") from None
+        raise argparse.ArgumentTypeError(
+            f'not JSON: {error}; write it in quotes, as \'{{"key": "value"}}\', or pass @FILE'
+        ) from None
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f"a JSON object is needed, not {json.dumps(value)[:60]}")
     return cast("dict[str, Any]", value)

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -166,10 +166,7 @@ def batch(options: argparse.Namespace, output: Output) -> int:
         if options.results:
             results = files.enter_context(open(options.results, "a", encoding="utf-8"))
             output = Output(options.format, results)
-        if options.file == "-":
-            lines = sys.stdin
-        else:
-            lines = files.enter_context(open(options.file, encoding="utf-8"))
+        lines = sys.stdin if options.file == "-" else files.enter_context(_opened(options.file))
         items = files.enter_context(
             agent.map(
                 _inputs(lines, options.file),
@@ -309,11 +306,20 @@ def _item(item: BatchItem) -> dict[str, Any]:
         return known | {**document(error), "run_id": item.run_id}
 
 
+def _opened(path: str) -> TextIO:
+    try:
+        return open(path, encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise ApiValueError(f"cannot read {path}: {error.strerror}") from error
+
+
 def _inputs(lines: Iterable[str], name: str) -> Iterator[dict[str, Any]]:
     """Read JSON Lines, a line when it is needed."""
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
+        if not line.isascii() and any("\udc80" <= character <= "\udcff" for character in line):
+            raise ApiValueError(f"line {number} of {name} is not UTF-8 text")
         try:
             value = json.loads(line)
         except ValueError as error:

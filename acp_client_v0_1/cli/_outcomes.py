@@ -102,4 +102,6 @@ def _words(error: Exception) -> str:
         return f"run {error.run_id} asks {error.interrupt.type!r}, and nobody answers"
     if isinstance(error, RunWaitTimeout):
         return f"run {error.run_id} is not finished yet"
+    if isinstance(error, OSError) and error.filename:
+        return f"cannot use {error.filename}: {error.strerror}"
     return str(error)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from acp_client_v0_1.exceptions import (
     ApiException,
+    ApiTypeError,
     ConflictException,
     NotFoundException,
     ResponseDecodeError,
@@ -40,12 +41,25 @@ if TYPE_CHECKING:
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
     from acp_client_v0_1.models.run_output import RunOutput
 
-__all__ = ["answer_run", "outcome_of", "question_of"]
+__all__ = ["answer_run", "checked_on_interrupt", "outcome_of", "question_of"]
 
 _UNCHANGED = 5.0  # seconds after which a resume without response counts as lost
 _LOOK_EVERY = 0.25  # seconds between two looks at the run meanwhile
 _RESUME = 60.0  # seconds that one resume may take
 _WHOLE_SECOND = 1.0  # seconds; the least age of a question whose time has no fraction
+
+
+def checked_on_interrupt(on_interrupt: object) -> None:
+    """Refuse what cannot be called, before a run is started.
+
+    Raises:
+        ApiTypeError: It is neither a callable nor None.
+    """
+    if on_interrupt is not None and not callable(on_interrupt):
+        raise ApiTypeError(
+            "on_interrupt must be a function that takes the question and gives the answer, "
+            f"not {type(on_interrupt).__name__}"
+        )
 
 
 class _Run:

@@ -38,7 +38,9 @@ def json_object(name: str, value: object) -> dict[str, Any]:
         ApiTypeError: It is no mapping.
     """
     if not isinstance(value, Mapping):
-        raise ApiTypeError(f"{name} must be a JSON object (dict), not {type(value).__name__}")
+        hint = ": is it JSON text? Then pass json.loads(…)" if isinstance(value, str) else ""
+        kind = type(value).__name__
+        raise ApiTypeError(f"{name} must be a JSON object (dict), not {kind}{hint}")
     return dict(cast("Mapping[str, Any]", value))
 
 

@@ -21,7 +21,7 @@ from typing import Any, cast
 
 from acp_client_v0_1.handles.errors import TokenError
 
-__all__ = ["RunToken", "decode_token", "encode_token"]
+__all__ = ["RunToken", "decode_token", "encode_token", "is_token"]
 
 _VERSION = 1
 _FORM = re.compile(r"acprun([0-9]{1,9})\.([A-Za-z0-9_-]*={0,2})\.([0-9a-f]{8})")
@@ -59,6 +59,11 @@ def encode_token(token: RunToken) -> str:
     content = json.dumps(values, separators=(",", ":")).encode()
     text = base64.urlsafe_b64encode(content).decode("ascii").rstrip("=")
     return f"acprun{_VERSION}.{text}.{zlib.crc32(content):08x}"
+
+
+def is_token(text: str) -> bool:
+    """Tell whether a text begins as a token does."""
+    return _BEGINNING.match(text) is not None
 
 
 def decode_token(text: str) -> RunToken:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 from typing_extensions import Self
 
-from acp_client_v0_1._operation import path_segment
+from acp_client_v0_1._operation import identifier
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
-from acp_client_v0_1.exceptions import ApiException, ApiValueError, OpenApiException
+from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError, OpenApiException
+from acp_client_v0_1.handles._answering import checked_on_interrupt
 from acp_client_v0_1.handles._patience import checked_seconds
 from acp_client_v0_1.handles._schemas import Kept, check_value, json_object, kept_descriptor
 from acp_client_v0_1.handles._starting import (
@@ -33,6 +34,7 @@ from acp_client_v0_1.models.run_create import RunCreate
 if TYPE_CHECKING:
     import os
     from concurrent.futures import Executor
+    from uuid import UUID
 
     from acp_client_v0_1.api_client import ApiClient
     from acp_client_v0_1.batch import Batch, BatchCounts
@@ -53,25 +55,24 @@ class AgentHandle:
     """An agent to call. Making a handle does no I/O.
 
     Args:
-        agent_id: The agent.
+        agent_id: The agent's id, a str or a `uuid.UUID`; `find` takes its name instead.
         api_client: What sends the requests; the default client if None.
 
     Attributes:
-        agent_id: The agent.
+        agent_id: The agent's id.
         runs: The operations on runs that the handle uses.
 
     Raises:
-        ApiTypeError: ``agent_id`` is not a str, or ``api_client`` not an ApiClient.
+        ApiTypeError: ``agent_id`` is no str or UUID, or ``api_client`` not an ApiClient.
         ApiValueError: ``agent_id`` is empty, or no segment of a path.
     """
 
-    def __init__(self, agent_id: str, api_client: ApiClient | None = None) -> None:
-        path_segment("agent_id", agent_id, "")
-        self.agent_id = agent_id
+    def __init__(self, agent_id: str | UUID, api_client: ApiClient | None = None) -> None:
+        self.agent_id = identifier("agent_id", agent_id)
         self.runs = RunsApi(api_client)
         client = self.runs.api_client
-        self._descriptor = kept_descriptor(client, agent_id)
-        self._agent: Kept[Agent] = Kept(partial(AgentsApi(client).get_agent_by_id, agent_id))
+        self._descriptor = kept_descriptor(client, self.agent_id)
+        self._agent: Kept[Agent] = Kept(partial(AgentsApi(client).get_agent_by_id, self.agent_id))
 
     @classmethod
     def find(
@@ -90,9 +91,12 @@ class AgentHandle:
         Raises:
             AgentLookupError: No agent has the name and version, or several have; it names what
                 there is.
+            ApiTypeError: ``name`` is not a str.
             ApiException: The search failed, or the server does not search: use
                 ``AgentHandle(agent_id)`` there.
         """
+        if not isinstance(name, str):
+            raise ApiTypeError(f"name must be a str, not {type(name).__name__}")
         agents = AgentsApi(api_client)
         request = {"name": name} if version is None else {"name": name, "version": version}
         found = [
@@ -127,7 +131,7 @@ class AgentHandle:
             ApiException: The server could not be reached, or refused.
         """
         handle = cls(id_or_name, api_client)
-        if _UUID.fullmatch(id_or_name):
+        if _UUID.fullmatch(handle.agent_id):
             return handle
         try:
             return cls.find(id_or_name, api_client=api_client)
@@ -288,9 +292,11 @@ class AgentHandle:
             RunWaitTimeout: There was no result in time; the run goes on, and the error's ``token``
                 attaches to it.
             SchemaMismatch: ``check`` is true, and input or config does not fit.
+            ApiTypeError, ApiValueError: An argument cannot be used; nothing was sent.
             ApiException: The server refused, or could not be reached.
         """
         seconds = checked_seconds(timeout)
+        checked_on_interrupt(on_interrupt)
         patience_ends = None if seconds is None else time.monotonic() + seconds
         token = _token_of(metadata) if client_token is None else client_token
         handle: RunHandle | None = None

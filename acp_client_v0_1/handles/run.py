@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from typing_extensions import Self
 
-from acp_client_v0_1._operation import path_segment
+from acp_client_v0_1._operation import identifier
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError
-from acp_client_v0_1.handles._answering import answer_run, outcome_of, question_of
+from acp_client_v0_1.handles._answering import (
+    answer_run,
+    checked_on_interrupt,
+    outcome_of,
+    question_of,
+)
 from acp_client_v0_1.handles._link import FINAL, RunLink
 from acp_client_v0_1.handles._patience import Patience, checked_seconds
 from acp_client_v0_1.handles._starting import find_by_token, look_for, server_of
-from acp_client_v0_1.handles._token import decode_token
+from acp_client_v0_1.handles._token import decode_token, is_token
 from acp_client_v0_1.handles._tracing import awaited, in_run, keep_span
 from acp_client_v0_1.handles.errors import (
     InterruptLimit,
@@ -31,6 +36,8 @@ from acp_client_v0_1.models.run_result import RunResult
 from acp_client_v0_1.models.run_status import RunStatus
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from acp_client_v0_1._http.observer import RunSpan
     from acp_client_v0_1.api_client import ApiClient
     from acp_client_v0_1.handles._schemas import Kept
@@ -47,16 +54,18 @@ class RunHandle:
     """A run to hold. Making a handle attaches to the run, without I/O.
 
     Args:
-        run_id: The run.
+        run_id: The run's id, a str or a `uuid.UUID`; `from_token` takes a token instead.
         api_client: What sends its requests; the default client if None.
 
     Raises:
-        ApiTypeError: ``run_id`` is not a str, or ``api_client`` not an ApiClient.
-        ApiValueError: ``run_id`` is empty, or no segment of a path.
+        ApiTypeError: ``run_id`` is no str or UUID, or ``api_client`` not an ApiClient.
+        ApiValueError: ``run_id`` is empty, a token, or no segment of a path.
     """
 
-    def __init__(self, run_id: str, api_client: ApiClient | None = None) -> None:
-        path_segment("run_id", run_id, "")
+    def __init__(self, run_id: str | UUID, api_client: ApiClient | None = None) -> None:
+        run_id = identifier("run_id", run_id)
+        if is_token(run_id):
+            raise ApiValueError("run_id is a token, not an id: use RunHandle.from_token(token)")
         self._link = RunLink(RunsApi(api_client), run_id)
         self._duplicates: tuple[str, ...] = ()
 
@@ -67,17 +76,17 @@ class RunHandle:
 
     @property
     def agent_id(self) -> str:
-        """The id of the run's agent; "" as long as nobody has said it."""
+        """The id of the run's agent; "" if it is not known yet."""
         return self._link.agent_id
 
     @property
     def thread_id(self) -> str:
-        """The id of the run's thread; "" if it has none, or nobody has said it."""
+        """The id of the run's thread; "" if it has none, or it is not known yet."""
         return self._link.thread_id
 
     @property
     def client_token(self) -> str:
-        """The mark that the run was created with; "" if none, or nobody has said it."""
+        """The mark that the run was created with; "" if it has none, or it is not known yet."""
         return self._link.client_token
 
     @property
@@ -396,9 +405,11 @@ class RunHandle:
             ResumeAmbiguous: Two responses to an answer were lost, and the run has not moved.
             RunGone: The server does not know the run.
             RunWaitTimeout: There was no output in time; the run goes on.
+            ApiTypeError: ``on_interrupt`` cannot be called.
             ApiException: The server refused.
         """
         checked_seconds(timeout)
+        checked_on_interrupt(on_interrupt)
         link, answered = self._link, 0
         outcome: dict[str, Any] | PendingInterrupt | None
         with self.events(on_gap="mark", timeout=timeout) as events:

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel
 
+from acp_client_v0_1._operation import constructed
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.api.threads_api import ThreadsApi
@@ -57,9 +58,11 @@ def iter_runs(
         and what `RunsApi.search_runs` raises.
 
     Raises:
-        ApiTypeError: ``request`` is neither a RunSearchRequest nor a dict.
+        ApiTypeError: ``runs_api`` is no RunsApi, or ``request`` neither a
+            RunSearchRequest nor a dict.
         ApiValueError: ``request`` does not fit, or there is no such ``on_drift``.
     """
+    _checked_api("runs_api", RunsApi, runs_api, "search_runs")
     wanted = _request(RunSearchRequest, request)
     return _every(runs_api.search_runs, wanted, lambda run: run.run_id, on_drift)
 
@@ -82,9 +85,11 @@ def iter_agents(
         `AgentsApi.search_agents` raises.
 
     Raises:
-        ApiTypeError: ``request`` is neither an AgentSearchRequest nor a dict.
+        ApiTypeError: ``agents_api`` is no AgentsApi, or ``request`` neither an
+            AgentSearchRequest nor a dict.
         ApiValueError: ``request`` does not fit, or there is no such ``on_drift``.
     """
+    _checked_api("agents_api", AgentsApi, agents_api, "search_agents")
     wanted = _request(AgentSearchRequest, request)
     return _every(agents_api.search_agents, wanted, lambda agent: agent.agent_id, on_drift)
 
@@ -107,9 +112,11 @@ def iter_threads(
         `ThreadsApi.search_threads` raises.
 
     Raises:
-        ApiTypeError: ``request`` is neither a ThreadSearchRequest nor a dict.
+        ApiTypeError: ``threads_api`` is no ThreadsApi, or ``request`` neither a
+            ThreadSearchRequest nor a dict.
         ApiValueError: ``request`` does not fit, or there is no such ``on_drift``.
     """
+    _checked_api("threads_api", ThreadsApi, threads_api, "search_threads")
     wanted = _request(ThreadSearchRequest, request)
     return _every(threads_api.search_threads, wanted, lambda thread: thread.thread_id, on_drift)
 
@@ -123,11 +130,20 @@ def _request(model: type[R], request: R | Mapping[str, Any] | None) -> dict[str,
             f"request must be a {model.__name__} or dict, not {type(request).__name__}"
         )
     fields = dict(request or {})
-    try:
-        model(**fields)
-    except ValueError as error:
-        raise ApiValueError(f"request does not fit {model.__name__}: {error}") from error
+    constructed("request", model, fields)
     return fields
+
+
+def _checked_api(name: str, kind: type[object], value: object, operation: str) -> None:
+    if not hasattr(value, operation):  # a stand-in of a test has it
+        raise ApiTypeError(
+            f"{name} must be {_article(kind)}, not {type(value).__name__}; "
+            f"{kind.__name__}(api_client) is one"
+        )
+
+
+def _article(kind: type[object]) -> str:
+    return f"an {kind.__name__}" if kind.__name__[0] in "AEIOU" else f"a {kind.__name__}"
 
 
 def _every(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -41,7 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         server.start()
     except OSError as error:
-        sys.stderr.write(f"cannot listen at {options.host}:{options.port}: {error}\n")
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        address = f"{options.host}:{options.port}"
+        sys.stderr.write(f"cannot listen at {address}: {reason}; --port takes another, 0 any\n")
         return 1
     with server:
         # A reader of the greeting may send a signal at once.

@@ -329,3 +329,10 @@ def test_what_cannot_be_is_refused_at_once(agent: AgentHandle, server: LocalServ
         with pytest.raises(kind, match=words):
             agent.map([], **arguments)  # type: ignore[arg-type]
     assert server.requests == ()
+
+
+def test_a_batch_shows_how_far_it_is(agent: AgentHandle) -> None:
+    with agent.map([{"n": 1}, {"n": 2}]) as batch:
+        assert repr(batch) == "<Batch: 0 done, 0 failed, 0 in flight of 2>"
+        list(batch)
+        assert repr(batch) == "<Batch: 2 done, 0 failed, 0 in flight of 2>"

@@ -367,6 +367,19 @@ def test_a_batch_names_a_bad_line(server: LocalServer) -> None:
     assert done.returncode == 2 and "line 2" in done.stderr
 
 
+def test_a_batch_names_a_file_that_it_cannot_read(server: LocalServer, tmp_path: Path) -> None:
+    done = acp(server, "batch", "echo", "nowhere.jsonl", cwd=tmp_path)
+    words = "acp-client: cannot read nowhere.jsonl: No such file or directory\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", words)
+    (tmp_path / "latin.jsonl").write_bytes(b'{"name": "Zo\xeb"}\n')
+    done = acp(server, "batch", "echo", "latin.jsonl", cwd=tmp_path)
+    words = "acp-client: line 1 of latin.jsonl is not UTF-8 text\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", words)
+    done = acp(server, "batch", "echo", "latin.jsonl", "--results", "none/out", cwd=tmp_path)
+    words = "acp-client: cannot use none/out: No such file or directory\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", words)
+
+
 def test_a_batch_goes_on_after_ctrl_c(server: LocalServer, tmp_path: Path) -> None:
     inputs = "".join(f'{{"seconds": 0.2, "n": {n}}}\n' for n in range(20))
     (tmp_path / "in.jsonl").write_text(inputs, "utf-8")
@@ -398,9 +411,10 @@ def test_a_batch_goes_on_after_ctrl_c(server: LocalServer, tmp_path: Path) -> No
         ([], "COMMAND"),
         (["run"], "AGENT"),
         (["run", "echo", "{"], "INPUT: not JSON"),
+        (["run", "echo", "Hello"], "write it in quotes"),
         (["run", "echo", "[1]"], "JSON object"),
         (["run", "echo", '{"a": NaN}'], "NaN is not JSON"),
-        (["run", "echo", "@nowhere.json"], "cannot read nowhere.json"),
+        (["run", "echo", "@nowhere.json"], "cannot read nowhere.json: No such file or directory\n"),
         (["wait", "acprun1.damaged"], "token"),
         (["wait", "acprun9.e30.00000000"], "version 9"),
         (["wait", ""], "run_id"),

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 import trustme
@@ -22,6 +23,8 @@ from pydantic import ValidationError
 from support.socket_server import STALL, Connection, SocketServer, head, response
 
 from acp_client_v0_1 import (
+    AgentHandle,
+    AgentsApi,
     ApiClient,
     ApiTimeoutError,
     ApiTypeError,
@@ -31,13 +34,17 @@ from acp_client_v0_1 import (
     NotFoundException,
     ResponseValidationError,
     RunCreate,
+    RunHandle,
     RunOutput,
     RunsApi,
     ServiceException,
     TLSException,
     TooManyRequestsException,
+    iter_agents,
+    iter_runs,
     wait_for_run_output,
 )
+from acp_client_v0_1.testing import LocalServer
 
 Mistake = Callable[[], object]
 MISTAKES: list[Any] = []
@@ -418,6 +425,82 @@ def no_host_at_all() -> None:
             RunsApi(client).get_run("r1")
 
 
+def offline() -> ApiClient:
+    """A client that fails if it sends anything."""
+    return ApiClient(Configuration(host="http://127.0.0.1:1", retries=False))
+
+
+@mistake(ApiValueError, "run_create.input['x'][0]: object is not JSON; pass a dict, a list")
+def an_object_in_an_input() -> None:
+    send_input({"x": [object()]})
+
+
+@mistake(ApiTypeError, "input must be a JSON object (dict), not str: is it JSON text? Then")
+def a_text_for_the_input_of_an_agent() -> None:
+    AgentHandle("a", offline()).run('{"message": "Hello"}')  # type: ignore[arg-type]
+
+
+@mistake(ApiTypeError, "config must be a JSON object (dict), not list")
+def a_list_for_the_config_of_an_agent() -> None:
+    AgentHandle("a", offline()).start({}, config=[1])  # type: ignore[arg-type]
+
+
+@mistake(ApiTypeError, "metadata must be a JSON object (dict), not str")
+def a_text_for_metadata() -> None:
+    AgentHandle("a", offline()).run({}, metadata="nightly")  # type: ignore[arg-type]
+
+
+@mistake(ApiTypeError, "on_interrupt must be a function that takes the question", "not dict")
+def an_answer_for_a_callback() -> None:
+    AgentHandle("a", offline()).run({}, on_interrupt={"approved": True})  # type: ignore[arg-type]
+
+
+@mistake(ApiTypeError, "on_interrupt must be a function that takes the question", "not dict")
+def an_answer_for_the_callback_of_drive() -> None:
+    RunHandle("r", offline()).drive({"approved": True})  # type: ignore[arg-type]
+
+
+@mistake(ApiTypeError, "on_interrupt must be a function that takes the question", "not bool")
+def a_bool_for_the_callback_of_a_batch() -> None:
+    AgentHandle("a", offline()).map([{}], on_interrupt=True)  # type: ignore[arg-type]
+
+
+@mistake(ApiTypeError, "inputs must be an iterable of dicts, not dict; for one, pass a list")
+def one_input_for_a_batch() -> None:
+    AgentHandle("a", offline()).map({"message": "Hello"})  # type: ignore[arg-type]
+
+
+@mistake(ApiTypeError, "name must be a str, not NoneType")
+def an_agent_without_a_name() -> None:
+    AgentHandle.find(None, api_client=offline())  # type: ignore[arg-type]
+
+
+@mistake(ApiValueError, "run_id is a token, not an id: use RunHandle.from_token(token)")
+def a_token_for_an_id() -> None:
+    RunHandle(RunHandle("r", offline()).token(), offline())
+
+
+@mistake(ApiTypeError, "agents_api must be an AgentsApi, not ApiClient; AgentsApi(api_client)")
+def searching_agents_by_a_client() -> None:
+    iter_agents(offline())  # type: ignore[arg-type]
+
+
+@mistake(ApiTypeError, "runs_api must be a RunsApi, not AgentsApi; RunsApi(api_client) is one")
+def searching_runs_by_another_api() -> None:
+    iter_runs(AgentsApi(offline()))  # type: ignore[arg-type]
+
+
+@mistake(ApiValueError, "request.statuss: unknown field 'statuss'", "did you mean 'status'?")
+def a_search_that_is_misspelt() -> None:
+    iter_runs(RunsApi(offline()), {"statuss": "pending"})
+
+
+@mistake(NotFoundException, "POST /acp/agents/search returned 404", "is the base path of host")
+def a_base_path_that_the_local_server_lacks() -> None:
+    with LocalServer() as server, ApiClient(Configuration(host=f"{server.url}/acp")) as client:
+        AgentHandle.find("echo", api_client=client)
+
+
 @mistake(ApiTypeError, "runs_api must be a RunsApi, not ApiClient", "RunsApi(api_client)")
 def waiting_by_a_client() -> None:
     with ApiClient(Configuration(host="http://127.0.0.1:1")) as client:
@@ -479,3 +562,9 @@ def test_an_unknown_id_is_not_taken_for_a_wrong_path() -> None:
     with pytest.raises(NotFoundException) as raised:
         get_run(response(b'"there is no run r1"', 404, "Not Found"))
     assert str(raised.value) == "GET /runs/r1 returned 404 Not Found: there is no run r1"
+
+
+def test_uuids_are_taken_where_a_handle_wants_an_id() -> None:
+    value = UUID("11111111-1111-4111-8111-111111111111")
+    assert AgentHandle(value, offline()).agent_id == str(value)
+    assert RunHandle(value, offline()).run_id == str(value)

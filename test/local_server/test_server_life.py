@@ -218,7 +218,8 @@ def test_the_shell_command_says_when_the_port_is_taken(server: LocalServer) -> N
     command = [sys.executable, "-m", "acp_client_v0_1.testing", "--port", str(server.port)]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 1
-    assert "cannot listen" in ended.stderr
+    words = "Address already in use; --port takes another, 0 any"
+    assert ended.stderr == f"cannot listen at 127.0.0.1:{server.port}: {words}\n"
 
 
 def test_the_fixtures_are_there_for_those_who_ask(

@@ -85,7 +85,7 @@ class Application:
         # Still percent-encoded, so that an id may hold a slash.
         raw_path: str = request.scope["raw_path"].decode("latin-1")
         if not raw_path.startswith(self._base_path + "/"):
-            raise Refusal(404, f"{method} {path}: Not Found")
+            raise Refusal(404, "Not Found")
         check_keys(request.headers, self._required_headers)
         kind, *rest = raw_path[len(self._base_path) + 1 :].split("/")
         handlers = self._operations.get((kind, *rest))
@@ -93,7 +93,7 @@ class Application:
             request.scope["path_params"] = {"id": unquote(rest[0])}
             handlers = self._operations.get((kind, "*", *rest[1:]))
         if handlers is None:
-            raise Refusal(404, f"{method} {path}: Not Found")
+            raise Refusal(404, "Not Found")
         handler = handlers.get("GET" if method == "HEAD" else method)
         if handler is None:
             allowed = ", ".join([*handlers, "HEAD"] if "GET" in handlers else handlers)
