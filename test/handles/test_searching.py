@@ -170,7 +170,7 @@ def test_agents_and_threads(client: ApiClient) -> None:
 def test_bad_arguments(server: LocalServer, runs: RunsApi) -> None:
     with pytest.raises(ApiTypeError, match="request must be a RunSearchRequest or dict"):
         iter_runs(runs, "all")  # type: ignore[arg-type]
-    with pytest.raises(ApiValueError, match="request.limit: Input should be greater"):
+    with pytest.raises(ApiValueError, match=r"request\.limit: Input should be greater"):
         iter_runs(runs, {"limit": 0})
     with pytest.raises(ApiValueError, match='on_drift must be "raise" or "continue"'):
         iter_runs(runs, on_drift="stop")  # type: ignore[arg-type]
