@@ -62,7 +62,14 @@ def encode_token(token: RunToken) -> str:
 
 
 def is_token(text: str) -> bool:
-    """Tell whether a text begins as a token does."""
+    """Tell whether a text begins as a token does.
+
+    Args:
+        text: An id or a token.
+
+    Returns:
+        Whether it does.
+    """
     return _BEGINNING.match(text) is not None
 
 
