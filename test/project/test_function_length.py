@@ -15,7 +15,7 @@ LONGEST = 60  # lines
 # Signatures of one keyword a line, which a hover shows; what follows them counts here.
 LONG_SIGNATURES = {
     "acp_client_v0_1/configuration/__init__.py": ("__init__",),
-    "acp_client_v0_1/handles/agent.py": ("run", "map"),
+    "acp_client_v0_1/handles/agent.py": ("start", "run", "map"),
 }
 
 
