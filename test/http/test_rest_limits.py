@@ -206,7 +206,7 @@ def test_control_characters_of_a_status_line_reach_nobody(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     rude = b"HTTP/1.1 502 \x1b[31mRed\x07\x9b2J\x00\r\ncontent-length: 0\r\nx-a: \x1b[0m\r\n\r\n"
-    with SocketServer(rude) as server, caplog.at_level(logging.DEBUG):
+    with SocketServer(rude) as server, caplog.at_level(logging.DEBUG, "acp_client_v0_1"):
         with rest_client() as client:
             answered = client.request("GET", server.url)
             assert answered.reason.isprintable()
