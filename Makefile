@@ -36,7 +36,7 @@ quickstart: $(VENV)/.installed-testing
 
 # The last line that `make test` prints is pytest's summary.
 test: $(VENV)/.installed-dev
-	@$(BIN)/pytest
+	@$(BIN)/pytest --numprocesses=auto --dist=loadfile
 
 docs-test: $(VENV)/.installed-dev
 	@$(BIN)/pytest test/project/test_documentation.py

@@ -57,7 +57,8 @@ def run_suite(wheel: Path, interpreter: str, versions: str, work: Path) -> None:
     shutil.rmtree(checkout / PACKAGE)
     run([environment.program("python"), "-m", "pip", "check"])
     ignored = [f"--ignore={path}" for path in CHECKOUT_TESTS]
-    run([environment.program("pytest"), "-q", *ignored], cwd=checkout)
+    parallel = ["--numprocesses=auto", "--dist=loadfile"]
+    run([environment.program("pytest"), "-q", *parallel, *ignored], cwd=checkout)
 
 
 def available(interpreter: str) -> bool:

@@ -71,6 +71,10 @@ MISFITS: list[tuple[Any, Any, type[Exception], str]] = [
 ]
 
 
+def named(value: Any) -> str:
+    return str(getattr(value, "__name__", value))
+
+
 def operation(place: Any, kind: Any, **options: Any) -> Operation[Any]:
     path = "/things/{each}" if place == "path" else "/things"
     bounds = {"minimum": 1, "maximum": 9} if kind is int else {}
@@ -78,7 +82,7 @@ def operation(place: Any, kind: Any, **options: Any) -> Operation[Any]:
     return Operation("op", "GET", path, (parameter,), lambda: dict, "application/json")
 
 
-@pytest.mark.parametrize(("kind", "value", "sent"), FITTING, ids=str)
+@pytest.mark.parametrize(("kind", "value", "sent"), FITTING, ids=named)
 def test_a_query_value_is_written_by_its_type(kind: Any, value: Any, sent: list[str]) -> None:
     target = urlsplit(operation("query", kind).bind((value,)).target)
     assert target.path == "/things"
@@ -95,13 +99,13 @@ def test_a_query_value_is_written_by_its_type(kind: Any, value: Any, sent: list[
         (datetime, datetime(2026, 11, 24, 9, 30, tzinfo=timezone.utc), "2026-11-24T09%3A30%3A00Z"),
         (status, "success", "success"),
     ],
-    ids=str,
+    ids=named,
 )
 def test_a_path_segment_is_written_by_its_type(kind: Any, value: Any, segment: str) -> None:
     assert operation("path", kind).bind((value,)).target == f"/things/{segment}"
 
 
-@pytest.mark.parametrize(("kind", "value", "error", "words"), MISFITS, ids=str)
+@pytest.mark.parametrize(("kind", "value", "error", "words"), MISFITS, ids=named)
 def test_a_value_of_another_type_is_refused_by_name(
     kind: Any, value: Any, error: type[Exception], words: str
 ) -> None:
@@ -110,7 +114,7 @@ def test_a_value_of_another_type_is_refused_by_name(
     assert str(caught.value).startswith(words)
 
 
-@pytest.mark.parametrize("kind", [str, int, bool, datetime, status, words], ids=str)
+@pytest.mark.parametrize("kind", [str, int, bool, datetime, status, words], ids=named)
 def test_an_optional_argument_may_be_none_and_a_required_one_may_not(kind: Any) -> None:
     assert operation("query", kind, required=False).bind((None,)).target == "/things"
     with pytest.raises(ApiTypeError, match=r"each must be .*, not NoneType"):
