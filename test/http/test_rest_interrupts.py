@@ -16,11 +16,10 @@ from typing import Any
 
 import pytest
 from support.socket_server import SocketServer, response, serve_each
-from support.transport import eventually, rest_client
+from support.transport import eventually, pool_of, rest_client
 
 from acp_client_v0_1._deadline import Deadline
 from acp_client_v0_1._http import attempt, connection, dial, incoming, pool, slots
-from acp_client_v0_1._http.pool import Pool
 from acp_client_v0_1._http.slots import Flag, Slot, Slots
 
 # Where closing a socket is what was interrupted, the garbage collector does it, and says so.
@@ -82,12 +81,6 @@ def interrupt_everywhere(
             return number
         check()
     raise AssertionError("this has no end")
-
-
-def pool_of(client: Any) -> Pool:
-    (only,) = client._pools._process.pools.values()
-    assert isinstance(only, Pool)
-    return only
 
 
 @pytest.mark.parametrize(("files", "step"), [(THE_POOL, 1), (THE_CONNECTION, 5)])

@@ -9,6 +9,7 @@ from typing import Any
 
 from acp_client_v0_1._deadline import Deadline, Timeout
 from acp_client_v0_1._http.call import Call
+from acp_client_v0_1._http.pool import Pool
 from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.rest import RESTClientObject
@@ -22,6 +23,12 @@ def rest_client(retries: Any = False, **settings: Any) -> Iterator[RESTClientObj
         yield client
     finally:
         client.close()
+
+
+def pool_of(client: RESTClientObject) -> Pool:
+    """Give the pool of a client that has only talked to one origin."""
+    (only,) = client._pools._process.pools.values()
+    return only
 
 
 def causes(error: BaseException | None) -> list[BaseException]:
