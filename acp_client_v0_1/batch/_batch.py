@@ -335,9 +335,7 @@ def start_batch(
     connect: Connect | None,
 ) -> Batch:
     """Make the batch of `AgentHandle.map`, which describes the arguments; nothing is drawn yet."""
-    if isinstance(inputs, (Mapping, str, bytes)) or not isinstance(inputs, Iterable):
-        kind = type(inputs).__name__
-        raise ApiTypeError(f"inputs must be an iterable of dicts, not {kind}; for one, pass a list")
+    _check_inputs(inputs)
     _check(concurrency, on_stop, executor, connect)
     checked_on_interrupt(on_interrupt)
     seconds = checked_seconds(timeout) or None
@@ -357,6 +355,12 @@ def start_batch(
         total = len(inputs)
     settings = Settings(key, concurrency, ordered, retry_failed, on_stop == "cancel", total)
     return Batch(inputs, runners, file, settings, shown)
+
+
+def _check_inputs(inputs: object) -> None:
+    kind = type(inputs).__name__
+    if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable):
+        raise ApiTypeError(f"inputs must be an iterable of dicts, not {kind}; for one, pass a list")
 
 
 def _check(concurrency: int, on_stop: str, executor: object, connect: object) -> None:
