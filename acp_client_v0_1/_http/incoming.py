@@ -67,7 +67,7 @@ class Incoming:
         self._fate: dict[None, str] = {}
         self._received = b""  # not yet looked at
         self._no_notify = False  # TLS ended without a close_notify
-        self.head = self._read_head()
+        self.head: Head = self._read_head()
         self._framing, self._reusable = framing_of(self.head, method)
         if self._framing.complete:
             self._finish()

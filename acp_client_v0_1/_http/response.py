@@ -107,8 +107,8 @@ class RESTResponse:
         self.headers: HTTPHeaderDict = head.headers
         self.method: str = call.method
         self.data: bytes | None = None
-        self.attempts = 1
-        self.elapsed = 0.0
+        self.attempts: int = 1
+        self.elapsed: float = 0.0
         self._call = call
         self._incoming = incoming
         self._limit = limit

@@ -39,7 +39,7 @@ class Slots:
     __slots__ = ("_line", "most")
 
     def __init__(self, most: int) -> None:
-        self.most = most
+        self.most: int = most
         self._line: list[weakref.ref[Slot]] = []
 
     @property

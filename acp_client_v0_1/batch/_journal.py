@@ -254,8 +254,8 @@ class Journal:
     """
 
     def __init__(self, path: str | os.PathLike[str], header: Header, durable: bool) -> None:
-        self.path = Path(path)
-        self.header = header
+        self.path: Path = Path(path)
+        self.header: Header = header
         self._durable = durable
         self._lock = threading.Lock()
         self._starting = array("q")  # by index, the offset of the line; -1 for none

@@ -62,7 +62,7 @@ class Progress:
             self._bar = tqdm(unit="run", file=sys.stderr)
             shown = self._draw
         self._tell = shown or None
-        self.shown = self._tell is not None
+        self.shown: bool = self._tell is not None
 
     def tell(self, counts: BatchCounts) -> None:
         """Tell the counts, if they have changed."""

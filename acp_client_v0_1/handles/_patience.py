@@ -52,8 +52,8 @@ class Patience:
     """
 
     def __init__(self, timeout: float | None, stop: threading.Event | None = None) -> None:
-        self.started = time.monotonic()
-        self.deadline = Deadline.after(timeout)
+        self.started: float = time.monotonic()
+        self.deadline: Deadline = Deadline.after(timeout)
         self._stop = stop
         self._failing_since: float | None = None
         self._failures = 0  # in a row

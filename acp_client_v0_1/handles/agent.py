@@ -68,8 +68,8 @@ class AgentHandle:
     """
 
     def __init__(self, agent_id: str | UUID, api_client: ApiClient | None = None) -> None:
-        self.agent_id = identifier("agent_id", agent_id)
-        self.runs = RunsApi(api_client)
+        self.agent_id: str = identifier("agent_id", agent_id)
+        self.runs: RunsApi = RunsApi(api_client)
         client = self.runs.api_client
         self._descriptor = kept_descriptor(client, self.agent_id)
         self._agent: Kept[Agent] = Kept(partial(AgentsApi(client).get_agent_by_id, self.agent_id))

@@ -255,7 +255,7 @@ class AgentLookupError(ApiException, LookupError):
     def __init__(self, *, name: str, candidates: Sequence[str], reason: str) -> None:
         super().__init__(reason=reason)
         self.name = name
-        self.candidates = tuple(candidates)
+        self.candidates: tuple[str, ...] = tuple(candidates)
 
 
 class TokenError(ApiValueError):
@@ -274,8 +274,8 @@ class SchemaMismatch(ApiValueError):
     """
 
     def __init__(self, what: str, faults: Sequence[tuple[str, str]]) -> None:
-        self.faults = tuple(faults)
+        self.faults: tuple[tuple[str, str], ...] = tuple(faults)
         shown = "; ".join(f"{path}: {words}" for path, words in self.faults[:5])
         more = f" (and {len(self.faults) - 5} more)" if len(self.faults) > 5 else ""
         super().__init__(f"{what} does not fit the agent's schema: {shown}{more}")
-        self.paths = tuple(path for path, _ in self.faults)
+        self.paths: tuple[str, ...] = tuple(path for path, _ in self.faults)

@@ -91,7 +91,7 @@ class RunEvents(Iterator[RunEvent]):
         timeout: float | None,
         after: str,
     ) -> None:
-        self.last_event_id = after
+        self.last_event_id: str = after
         self.ended_by: str | None = None
         self._link = link
         self._through_interrupts = through_interrupts
