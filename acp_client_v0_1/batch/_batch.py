@@ -25,7 +25,7 @@ from typing_extensions import Self
 from acp_client_v0_1.batch._executors import Connect, Remote, connect_from_environment
 from acp_client_v0_1.batch._journal import Header, Journal, digest
 from acp_client_v0_1.batch._progress import BatchCounts, OnProgress, Progress
-from acp_client_v0_1.batch._tasks import OnInterrupt, Plan, Recorder, Settings, Task
+from acp_client_v0_1.batch._tasks import Agent, OnInterrupt, Plan, Recorder, Settings, Task
 from acp_client_v0_1.batch._workers import Workers
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError, JournalMismatch
 from acp_client_v0_1.handles._answering import checked_on_interrupt
@@ -35,7 +35,6 @@ from acp_client_v0_1.handles._starting import new_client_token, server_of
 if TYPE_CHECKING:
     import os
 
-    from acp_client_v0_1.handles.agent import AgentHandle
 
 __all__ = ["Batch", "BatchItem", "start_batch"]
 
@@ -314,7 +313,7 @@ def _end(
 
 
 def start_batch(
-    agent: AgentHandle,
+    agent: Agent,
     inputs: Iterable[Any],
     *,
     concurrency: int,
@@ -340,8 +339,9 @@ def start_batch(
     checked_on_interrupt(on_interrupt)
     seconds = checked_seconds(timeout) or None
     shown = Progress(progress)
-    client = agent.runs.api_client
-    header = Header(agent.agent_id, server_of(client), digest(config), uuid.uuid4().hex)
+    header = Header(
+        agent.agent_id, server_of(agent.runs.api_client), digest(config), uuid.uuid4().hex
+    )
     file = None if journal is None else Journal(journal, header, durable)
     mark = header.batch if file is None else file.header.batch
     plan = Plan(agent.agent_id, header.server, mark, config, metadata, seconds, on_interrupt, check)
@@ -350,7 +350,7 @@ def start_batch(
     if executor is None:
         runners = Workers(plan, agent, concurrency, recorder)
     else:
-        runners = Remote(plan, client, executor, connect or connect_from_environment, recorder)
+        runners = Remote(plan, agent, executor, connect or connect_from_environment, recorder)
     if total is None and isinstance(inputs, Sized):
         total = len(inputs)
     settings = Settings(key, concurrency, ordered, retry_failed, on_stop == "cancel", total)

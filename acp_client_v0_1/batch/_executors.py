@@ -20,15 +20,13 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.api_client import ApiClient
-from acp_client_v0_1.batch._tasks import BATCH_KEY, MOST_POSTS, Plan, Recorder, Task
+from acp_client_v0_1.batch._tasks import BATCH_KEY, MOST_POSTS, Agent, Plan, Recorder, Task
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError, OpenApiException
 from acp_client_v0_1.handles._link import RunLink
 from acp_client_v0_1.handles._patience import Patience, is_passing
 from acp_client_v0_1.handles._starting import client_token_of, server_of
-from acp_client_v0_1.handles.agent import AgentHandle
 from acp_client_v0_1.handles.errors import RunStartAmbiguous
 from acp_client_v0_1.handles.run import RunHandle
 from acp_client_v0_1.handles.searching import iter_runs
@@ -59,6 +57,7 @@ class Order:
     """What travels to a worker process: one run."""
 
     plan: Plan
+    attach: Callable[[str, ApiClient], Agent]
     connect: Connect
     input: Any
     token: str
@@ -85,7 +84,7 @@ def carry(order: Order) -> Report:
     """Carry one run to its outcome, in a worker process; errors are a part of the report."""
     run_id = order.run_id
     try:
-        agent = AgentHandle(order.plan.agent_id, _client(order))
+        agent = order.attach(order.plan.agent_id, _client(order))
     except OpenApiException as error:
         return Report(run_id, error, refused=True)
     duplicates = 0
@@ -118,7 +117,7 @@ def _client(order: Order) -> ApiClient:
         return client
 
 
-def _start(agent: AgentHandle, order: Order) -> RunHandle:
+def _start(agent: Agent, order: Order) -> RunHandle:
     """Find the run of an order, if its task was lost once, or start it."""
     client = agent.runs.api_client
     try:
@@ -158,7 +157,7 @@ class Remote:
 
     Args:
         plan: What the runs share.
-        api_client: What counts duplicates and cancels, in this process.
+        agent: Their agent; a worker process makes one of the same class.
         executor: What runs the tasks.
         connect: What makes the client of a worker process.
         recorder: What writes the journal.
@@ -167,13 +166,14 @@ class Remote:
     def __init__(
         self,
         plan: Plan,
-        api_client: ApiClient,
+        agent: Agent,
         executor: Executor,
         connect: Connect,
         recorder: Recorder,
     ) -> None:
         self._plan = plan
-        self._runs = RunsApi(api_client)
+        self._runs = agent.runs
+        self._attach = type(agent)
         self._executor = executor
         self._connect = connect
         self._recorder = recorder
@@ -184,7 +184,7 @@ class Remote:
         """Carry a task to its outcome."""
         if not task.run_id:
             self._recorder.starting(task)
-        order = Order(self._plan, self._connect, task.input, task.token, task.run_id)
+        order = Order(self._plan, self._attach, self._connect, task.input, task.token, task.run_id)
         ended = self._ended
         future = self._executor.submit(carry, order)
         self._futures[task.index] = future

@@ -6,18 +6,21 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from acp_client_v0_1.batch._journal import Journal
 from acp_client_v0_1.exceptions import ApiException, OpenApiException
 from acp_client_v0_1.handles._starting import CLIENT_TOKEN_KEY
+from acp_client_v0_1.handles._tracing import TracedAgent
 from acp_client_v0_1.handles.errors import RunFailed, RunGone
 
 if TYPE_CHECKING:
     from acp_client_v0_1.handles._link import RunLink
     from acp_client_v0_1.handles.interrupts import PendingInterrupt
+    from acp_client_v0_1.handles.run import RunHandle
 
 __all__ = [
+    "Agent",
     "BATCH_KEY",
     "MOST_POSTS",
     "OnInterrupt",
@@ -39,6 +42,24 @@ OnInterrupt = Callable[["PendingInterrupt"], Mapping[str, Any] | None]
 _REFUSALS = frozenset(
     (400, 404, 409, 413, 415, 422)
 )  # statuses of a create that stay what they are
+
+
+class Agent(TracedAgent, Protocol):
+    """What a batch takes of an `AgentHandle`, whose module knows batches, and not the reverse."""
+
+    def check(
+        self, *, input: Mapping[str, Any] | None, config: Mapping[str, Any] | None
+    ) -> None: ...
+
+    def start(
+        self,
+        input: Mapping[str, Any] | None,
+        *,
+        config: Mapping[str, Any] | None,
+        metadata: Mapping[str, Any] | None,
+        client_token: str,
+        check: bool,
+    ) -> RunHandle: ...
 
 
 @dataclass(frozen=True, slots=True)

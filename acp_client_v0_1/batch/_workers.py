@@ -34,7 +34,7 @@ from acp_client_v0_1._http.attempt import Interruptible
 from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1.batch._gate import Gate, Stopped
 from acp_client_v0_1.batch._search import PendingRuns
-from acp_client_v0_1.batch._tasks import MOST_POSTS, Plan, Recorder, Task
+from acp_client_v0_1.batch._tasks import MOST_POSTS, Agent, Plan, Recorder, Task
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiValueError,
@@ -63,7 +63,6 @@ from acp_client_v0_1.models.run_result import RunResult
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from acp_client_v0_1.handles.agent import AgentHandle
     from acp_client_v0_1.models.run import Run
     from acp_client_v0_1.models.run_output import RunOutput
 
@@ -111,9 +110,7 @@ class Workers:
         recorder: What writes the journal.
     """
 
-    def __init__(
-        self, plan: Plan, agent: AgentHandle, concurrency: int, recorder: Recorder
-    ) -> None:
+    def __init__(self, plan: Plan, agent: Agent, concurrency: int, recorder: Recorder) -> None:
         self._plan = plan
         self._agent = agent
         self._runs = without_retries(agent.runs)

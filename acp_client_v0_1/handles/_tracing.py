@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from acp_client_v0_1.handles._schemas import Kept
     from acp_client_v0_1.models.agent import Agent
 
-__all__ = ["awaited", "end_run", "in_run", "keep_span", "new_run"]
+__all__ = ["TracedAgent", "awaited", "end_run", "in_run", "keep_span", "new_run"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -24,7 +24,9 @@ T = TypeVar("T")
 _NOTHING: AbstractContextManager[None] = nullcontext()
 
 
-class _Agent(Protocol):
+class TracedAgent(Protocol):
+    """What a span takes of an `AgentHandle`."""
+
     agent_id: str
     runs: RunsApi
     _agent: Kept[Agent]
@@ -52,7 +54,9 @@ class _Holder(Protocol):
 H = TypeVar("H", bound=_Holder)
 
 
-def new_run(agent: _Agent, thread_id: str | None = None) -> AbstractContextManager[RunSpan | None]:
+def new_run(
+    agent: TracedAgent, thread_id: str | None = None
+) -> AbstractContextManager[RunSpan | None]:
     """Begin the span of a run around its create, which ends the span if it fails."""
     observer = agent.runs.api_client.rest_client.observer
     if observer is None:
