@@ -17,7 +17,8 @@ from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError, OpenApiException
 from acp_client_v0_1.handles._answering import checked_on_interrupt
-from acp_client_v0_1.handles._patience import checked_seconds
+from acp_client_v0_1.handles._link import RunLink
+from acp_client_v0_1.handles._patience import Patience, checked_seconds
 from acp_client_v0_1.handles._schemas import Kept, check_value, json_object, kept_descriptor
 from acp_client_v0_1.handles._starting import (
     CLIENT_TOKEN_KEY,
@@ -27,7 +28,7 @@ from acp_client_v0_1.handles._starting import (
 )
 from acp_client_v0_1.handles._tracing import new_run
 from acp_client_v0_1.handles.errors import AgentLookupError, RunStartAmbiguous
-from acp_client_v0_1.handles.run import RunHandle, cancel_quietly, handle_of
+from acp_client_v0_1.handles.run import RunHandle
 from acp_client_v0_1.handles.searching import iter_agents
 from acp_client_v0_1.models.run_create import RunCreate
 
@@ -244,7 +245,7 @@ class AgentHandle:
                 if seconds is not None:
                     seconds = max(0.001, seconds - (time.monotonic() - began))
             made = found or create(self.runs, creation, timeout=seconds)
-            return handle_of(
+            return RunHandle._of_all(  # pyright: ignore[reportPrivateUsage]
                 made, client, started=not found, span=span, descriptor=self._descriptor
             )
 
@@ -406,21 +407,17 @@ class AgentHandle:
         webhook: str | None,
         streaming: StreamingMode | str | None,
     ) -> RunCreate:
-        fields: dict[str, Any] = {"agent_id": self.agent_id}
-        if metadata:
-            fields["metadata"] = metadata
-        if input is not None:
-            fields["input"] = json_object("input", input)
-        if config is not None:
-            fields["config"] = json_object("config", config)
-        if thread_id is not None:
-            fields["thread_id"] = thread_id
-        if webhook is not None:
-            fields["webhook"] = webhook
-        if streaming is not None:
-            fields["streaming"] = streaming
+        given = {
+            "metadata": metadata or None,
+            "input": None if input is None else json_object("input", input),
+            "config": None if config is None else json_object("config", config),
+            "thread_id": thread_id,
+            "webhook": webhook,
+            "streaming": streaming,
+        }
+        fields: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         try:
-            return RunCreate(**fields)
+            return RunCreate(agent_id=self.agent_id, **fields)
         except ValidationError as error:
             faults = error.errors(include_url=False, include_input=False)
             words = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in faults)
@@ -428,12 +425,14 @@ class AgentHandle:
 
     def _cancel(self, handle: RunHandle | None, client_token: str) -> None:
         """Cancel the run of a call that is being left, also one whose create was interrupted."""
-        if handle is None and client_token:
-            with contextlib.suppress(ApiException):  # what is being raised says more
+        patience = Patience(_CANCEL)
+        with contextlib.suppress(ApiException):  # what is being raised says more
+            if handle is not None:
+                handle._link.cancel(patience)  # pyright: ignore[reportPrivateUsage]
+            elif client_token:
                 found = find_by_token(self.runs, client_token, self.agent_id, timeout=_CANCEL)
-                handle = handle_of(found, self.runs.api_client) if found else None
-        if handle is not None:
-            cancel_quietly(handle, _CANCEL)
+                for run in found[:1]:
+                    RunLink(self.runs, run.run_id).cancel(patience)
 
     def __repr__(self) -> str:
         known = self._agent.known

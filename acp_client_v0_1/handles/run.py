@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +11,7 @@ from typing_extensions import Self
 
 from acp_client_v0_1._operation import identifier
 from acp_client_v0_1.api.runs_api import RunsApi
-from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError
+from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._answering import (
     answer_run,
     checked_on_interrupt,
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
     from acp_client_v0_1.models.run import Run
     from acp_client_v0_1.models.run_output import RunOutput
 
-__all__ = ["RunHandle", "cancel_quietly", "handle_of"]
+__all__ = ["RunHandle"]
 
 OnPending = Callable[[float, RunStatus], object]
 
@@ -191,10 +190,27 @@ class RunHandle:
         return self._link.token()
 
     @classmethod
-    def _of_all(cls, runs: list[Run], api_client: ApiClient) -> Self:
+    def _of_all(
+        cls,
+        runs: list[Run],
+        api_client: ApiClient,
+        *,
+        started: bool = False,
+        span: RunSpan | None = None,
+        descriptor: Kept[AgentACPDescriptor] | None = None,
+    ) -> Self:
+        """Make a handle of the runs that one create has made, oldest first; just now, if started.
+
+        The descriptor is that of their agent, to be shared.
+        """
         handle = cls.of(runs[0], api_client)
+        link = handle._link
         if len(runs) > 1:
             handle._duplicates = tuple(run.run_id for run in runs[1:])
+        keep_span(link, span)
+        link.agent_descriptor = descriptor
+        if started:
+            link.note_started()
         return handle
 
     # Looking
@@ -501,42 +517,3 @@ class RunHandle:
         status = "not asked yet" if link.run is None else link.run.status.value
         agent = f" of agent {link.agent_id}" if link.agent_id else ""
         return f"<RunHandle {link.run_id}{agent}: {status}>"
-
-
-def handle_of(
-    runs: list[Run],
-    api_client: ApiClient,
-    *,
-    started: bool = False,
-    span: RunSpan | None = None,
-    descriptor: Kept[AgentACPDescriptor] | None = None,
-) -> RunHandle:
-    """Make a handle of the runs that one create has made.
-
-    Args:
-        runs: The runs, oldest first, at least one.
-        api_client: What sends the requests.
-        started: They were created just now, so that a 404 may come from a read replica.
-        span: The span of the run, None for none.
-        descriptor: That of its agent, to be shared; None if it is to be read.
-
-    Returns:
-        The handle of the oldest; the others are its `duplicates`.
-    """
-    handle = RunHandle._of_all(runs, api_client)  # pyright: ignore[reportPrivateUsage]
-    keep_span(handle._link, span)  # pyright: ignore[reportPrivateUsage]
-    handle._link.agent_descriptor = descriptor  # pyright: ignore[reportPrivateUsage]
-    if started:
-        handle._link.note_started()  # pyright: ignore[reportPrivateUsage]
-    return handle
-
-
-def cancel_quietly(handle: RunHandle, seconds: float) -> None:
-    """Cancel a run on the way out of a call, whatever comes of it.
-
-    Args:
-        handle: The run.
-        seconds: How long to try.
-    """
-    with contextlib.suppress(ApiException):
-        handle._link.cancel(Patience(seconds))  # pyright: ignore[reportPrivateUsage]
