@@ -131,8 +131,10 @@ class RunEvents(Iterator[RunEvent]):
             except StreamDecodeError as error:
                 if self._judge.note_undecodable(error):
                     raise
-            if event is not None:
-                return self._handed_out(event)
+            if event is not None:  # `_handed_out`, without the call
+                if event.id:
+                    self.last_event_id = self._link.last_event_id = event.id
+                return event
         try:
             return self._next()
         except RunGone:
