@@ -21,7 +21,7 @@ from urllib.parse import quote, urlencode
 from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json
 
 from acp_client_v0_1._schema import Conversions, OpenEnum, any_null
 from acp_client_v0_1._schema.free_json import not_json
@@ -245,7 +245,14 @@ def _content(parameter: Parameter, value: object) -> bytes:
 def _encoded(value: object) -> bytes:
     if isinstance(value, Conversions) and any_null(value):
         return to_json(value.to_dict())
-    return to_json(value, by_alias=True, exclude_none=True)
+    try:
+        return to_json(value, by_alias=True, exclude_none=True)
+    except PydanticSerializationError:
+        # A model is built on first use; another thread may have built its validator, and not yet
+        # its serializer. Of a model that is built, this does nothing, and the error is its own.
+        if isinstance(value, BaseModel):
+            type(value).model_rebuild()
+        return to_json(value, by_alias=True, exclude_none=True)
 
 
 def constructed(name: str, model: type[BaseModel], value: Mapping[Any, Any]) -> BaseModel:

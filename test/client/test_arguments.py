@@ -20,6 +20,7 @@ from acp_client_v0_1 import (
     RunsApi,
     RunSearchRequest,
     ThreadsApi,
+    models,
 )
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
@@ -286,3 +287,22 @@ def test_bounds_of_a_search(data: dict[str, Any]) -> None:
     (name,) = data
     with pytest.raises(ValidationError, match=name):
         RunSearchRequest(**data)
+
+
+def test_a_model_that_another_thread_is_building_can_be_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A model is built on first use, its validator before its serializer."""
+
+    class Late(models.RunSearchRequest):
+        pass
+
+    body = Late(limit=5)
+    unbuilt = Late.__pydantic_serializer__
+    later = type("Unbuilt", (models.RunSearchRequest,), {"__module__": __name__})
+    monkeypatch.setattr(Late, "__pydantic_serializer__", later.__pydantic_serializer__)
+    monkeypatch.setattr(Late, "__pydantic_complete__", False)
+    assert type(Late.__pydantic_serializer__) is not type(unbuilt)
+    with SocketServer(response(b"[]")) as server:
+        assert RunsApi(ApiClient(Configuration(server.url))).search_runs(body) == []
+        assert json.loads(server.requests[0].body)["limit"] == 5
