@@ -120,7 +120,7 @@ class Flag(threading.Event):
             wake.put(None)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it is set, or for so many seconds; gives whether it is set."""
+        """Wait until it is set, at most ``timeout`` seconds; gives whether it is set."""
         wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._waiting.append(wake)
         try:

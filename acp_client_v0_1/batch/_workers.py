@@ -68,7 +68,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Workers"]
 
-MOST_WORKERS = 32  # for batches of at most so many runs at a time
+MOST_WORKERS = 32  # a batch of no more runs at a time has a worker for each
 _CROWD = 24  # workers of larger batches
 _LONG = 30  # seconds of a long poll
 _SHORT = 2  # seconds of one while other runs wait for their turn
