@@ -12,40 +12,39 @@ from importlib import import_module
 TYPE_CHECKING = False  # typing's own would take longer to import than all of this
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from types import ModuleType
     from typing import Any
 
 __all__ = ["lazy_exports"]
 
 
 def lazy_exports(
-    package: str,
-    exports: Mapping[str, str],
-    submodules: tuple[str, ...] = (),
-    rooms: tuple[str, ...] = (),
+    package: str, homes: Mapping[str, str]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Make the functions ``__getattr__`` and ``__dir__`` of a package.
 
     Args:
         package: The ``__name__`` of the package.
-        exports: For each name, the module that defines it.
-        submodules: Names of submodules that are attributes of the package, as if it imported them.
-        rooms: Submodules whose own ``__all__`` says which other names of the package they define.
+        homes: Relative module names to the names that each defines, separated by spaces, or to
+            ``*`` for what its own ``__all__`` lists. Submodules are attributes of the package, too.
     """
+    submodules = {home.split(".")[1] for home in homes} - {""}
+
+    def home_of(name: str) -> ModuleType:
+        for home, names in homes.items():
+            if name in names.split():
+                return import_module(home, package)
+        rooms = (import_module(home, package) for home, names in homes.items() if names == "*")
+        return next(room for room in rooms if name in room.__all__)
 
     def load(name: str) -> Any:
-        if name in exports:
-            value = getattr(import_module(exports[name]), name)
-        elif name in submodules:
-            value = import_module(f"{package}.{name}")
+        if name in submodules:
+            value = import_module(f".{name}", package)
         elif name in sys.modules[package].__all__:
-            loaded = (import_module(f"{package}.{room}") for room in rooms)
-            value = getattr(next(room for room in loaded if name in room.__all__), name)
+            value = getattr(home_of(name), name)
         else:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         setattr(sys.modules[package], name, value)
         return value
 
-    def names() -> list[str]:
-        return sorted({*sys.modules[package].__all__, *submodules})
-
-    return load, names
+    return load, lambda: sorted({*sys.modules[package].__all__, *submodules})

@@ -287,8 +287,5 @@ class RunWaitTimeout(ApiException, TimeoutError):
 
 
 if not TYPE_CHECKING:
-    # Last, when every other name is defined: the names that are missing load on first use.
-    _later = [name for name in __all__ if name not in globals()]
-    __getattr__, __dir__ = lazy_exports(
-        __name__, dict.fromkeys(_later, "acp_client_v0_1._transport_errors")
-    )
+    # The classes of `__all__` that are missing here load on first use.
+    __getattr__, __dir__ = lazy_exports(__name__, {".._transport_errors": "*"})

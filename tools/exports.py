@@ -7,6 +7,7 @@ here. A new error class needs none: all classes in `__all__` of the modules of `
 from __future__ import annotations
 
 import ast
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -37,39 +38,32 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
 # The modules whose public classes are all errors.
 ERRORS = ("exceptions", "handles.errors")
 
-# Modules that are attributes of the package without being imported.
-SUBMODULES = (
-    "api",
-    "api_client",
-    "api_response",
-    "batch",
-    "configuration",
-    "exceptions",
-    "handles",
-    "models",
-    "rest",
-    "streaming",
-    "telemetry",
-    "waiting",
-)
+# The modules whose `__all__` says which further names of the package they define.
+ROOMS = ("api", "models", *ERRORS)
+
+# Modules that are attributes of the package, as those above are, and define no name of it.
+OTHERS = ("rest",)
 
 
 def template_properties() -> dict[str, Any]:
     """The table in the form that `templates/__init__package.mustache` reads."""
     groups = {**GROUPS, "errors": {module: _errors(module) for module in ERRORS}}
-    exports = {
-        group: [
-            {"export": name, "module": module}
-            for module, names in modules.items()
-            for name in names
-        ]
-        for group, modules in groups.items()
-    }
+    named = {module: names for modules in GROUPS.values() for module, names in modules.items()}
+    homes = {**named, **dict.fromkeys(ROOMS, "*")}
     return {
-        "exportGroups": [{"group": group, "exports": some} for group, some in exports.items()],
-        "lazyExports": [one for group in GROUPS for one in exports[group]],
-        "rooms": [{"room": room} for room in ("api", "models", *ERRORS)],
-        "submodules": [{"submodule": name} for name in SUBMODULES],
+        "exportGroups": [
+            {"group": group, "exports": [{"export": name} for name in chain(*modules.values())]}
+            for group, modules in groups.items()
+        ],
+        "homes": [
+            {"module": module, "names": " ".join(names), "imported": ", ".join(names)}
+            for module, names in homes.items()
+        ],
+        "others": [{"module": module} for module in OTHERS],
+        "submodules": [
+            {"submodule": name}
+            for name in sorted({module.partition(".")[0] for module in (*homes, *OTHERS)})
+        ],
     }
 
 

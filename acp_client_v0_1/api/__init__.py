@@ -22,13 +22,8 @@ else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
-            "AgentsApi": "acp_client_v0_1.api.agents_api",
-            "RunsApi": "acp_client_v0_1.api.runs_api",
-            "ThreadsApi": "acp_client_v0_1.api.threads_api",
+            ".agents_api": "AgentsApi",
+            ".runs_api": "RunsApi",
+            ".threads_api": "ThreadsApi",
         },
-        (
-            "agents_api",
-            "runs_api",
-            "threads_api",
-        ),
     )

@@ -21,23 +21,19 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from acp_client_v0_1.exceptions import EventTooLarge as EventTooLarge
-    from acp_client_v0_1.exceptions import StreamDecodeError as StreamDecodeError
-    from acp_client_v0_1.exceptions import StreamInterrupted as StreamInterrupted
-    from acp_client_v0_1.streaming.decoding import event_decoder as event_decoder
-    from acp_client_v0_1.streaming.event import ServerSentEvent as ServerSentEvent
-    from acp_client_v0_1.streaming.event_stream import EventStream as EventStream
-    from acp_client_v0_1.streaming.parser import SSEParser as SSEParser
+    from acp_client_v0_1.exceptions import EventTooLarge, StreamDecodeError, StreamInterrupted
+    from acp_client_v0_1.streaming.decoding import event_decoder
+    from acp_client_v0_1.streaming.event import ServerSentEvent
+    from acp_client_v0_1.streaming.event_stream import EventStream
+    from acp_client_v0_1.streaming.parser import SSEParser
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
-            "EventStream": "acp_client_v0_1.streaming.event_stream",
-            "EventTooLarge": "acp_client_v0_1.exceptions",
-            "SSEParser": "acp_client_v0_1.streaming.parser",
-            "ServerSentEvent": "acp_client_v0_1.streaming.event",
-            "StreamDecodeError": "acp_client_v0_1.exceptions",
-            "StreamInterrupted": "acp_client_v0_1.exceptions",
-            "event_decoder": "acp_client_v0_1.streaming.decoding",
+            ".decoding": "event_decoder",
+            ".event": "ServerSentEvent",
+            ".event_stream": "EventStream",
+            ".parser": "SSEParser",
+            "..exceptions": "EventTooLarge StreamDecodeError StreamInterrupted",
         },
     )
