@@ -27,6 +27,7 @@ __all__ = [
     "RequestTimeout",
     "Timeout",
     "checked_margin",
+    "checked_total",
     "resolve_timeout",
 ]
 
@@ -167,8 +168,22 @@ def resolve_timeout(
     return replace(timeout, window=block_window)
 
 
+def checked_total(value: object, name: str) -> float | None:
+    """Check the seconds that something may take in all, None for no limit; errors say ``name``.
+
+    Raises:
+        ApiTypeError: It is no number.
+        ApiValueError: It is not above 0.
+    """
+    if value is not None and not _is_number(value):
+        raise ApiTypeError(
+            f"{name} must be a number of seconds or None, not {type(value).__name__}"
+        )
+    return _parsed(value, name).total
+
+
 def checked_margin(value: object, name: str) -> float:
-    """Check the setting ``name``: how many seconds a long poll may take beyond its window.
+    """Check the seconds that a long poll may take beyond its window; errors say ``name``.
 
     Raises:
         ApiTypeError: It is no number.

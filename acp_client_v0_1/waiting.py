@@ -1,18 +1,17 @@
 """Waiting for the output of a run, with or without a deadline.
 
-Strategy: a loop of long polls under one deadline. A *long poll* is a request that the server holds
-until there is an output, for a *window* of at most so many seconds. The loop sizes each window by
-the time that remains. If a poll brings no output, the next one depends on how it ended:
+Strategy: a loop of long polls under one deadline. In a *long poll*, the server holds the request
+until there is an output, but for no longer than its *window*. No window is longer than the time
+that remains. After a poll without output, the next one follows
 
-- after its full window: at once;
-- by an early 204: after a growing pause, so that a server which ignores the window is not polled
-  in a hot loop;
-- by a failure that may pass: after a pause, as long as ``Retry-After`` if there is one;
-- by a proxy or server that cut it: with a shorter window as well (see `_Window`).
+- at once, if the server held the poll for the full window;
+- after a backoff, if the 204 was early: a server that ignores windows is not polled in a hot loop;
+- after a backoff or ``Retry-After``, if the poll failed in a way that may pass;
+- and with a shorter window, if a proxy or the server cut the poll (see `_Window`).
 
 Invariants: a wait ends with an output, with an error that waiting cannot mend, or with
-`RunWaitTimeout` at the deadline plus scheduling noise. Each wait has its state in one object of its
-own, so that threads share none.
+`RunWaitTimeout` at the deadline plus scheduling noise. Each wait keeps its state in its own object,
+so threads share none.
 """
 
 from __future__ import annotations
@@ -24,22 +23,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from acp_client_v0_1._deadline import Deadline, Timeout
-from acp_client_v0_1._http.retry import (
-    PATIENCE,
-    backoff,
-    is_cut,
-    is_passing,
-    retry_after,
-    was_held,
-)
+from acp_client_v0_1._deadline import Deadline, checked_total
+from acp_client_v0_1._http.retry import Outage, backoff, is_cut, retry_after, was_held
 from acp_client_v0_1.configuration import Configuration
-from acp_client_v0_1.exceptions import (
-    ApiException,
-    ApiTypeError,
-    ApiValueError,
-    RunWaitTimeout,
-)
+from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError, RunWaitTimeout
 from acp_client_v0_1.models.run_status import RunStatus
 
 if TYPE_CHECKING:
@@ -107,27 +94,25 @@ def wait_for_run_output(
         raise ApiTypeError(f"block_timeout must be an int, not {type(block_timeout).__name__}")
     if block_timeout < 1:
         raise ApiValueError(f"block_timeout must be at least 1, not {block_timeout}")
-    if timeout is not None and not isinstance(timeout, (int, float)):
-        raise ApiTypeError(f"timeout must be a number or None, not {type(timeout).__name__}")
-    total = Timeout.of(timeout, "timeout").total
-    return _Wait(runs_api, run_id, Deadline.after(total), block_timeout, on_pending, stop).run()
+    deadline = Deadline.after(checked_total(timeout, "timeout"))
+    return _Wait(runs_api, run_id, deadline, block_timeout, on_pending, stop).run()
 
 
 class _Window:
     """The window of the next long poll, at least 1 second.
 
-    A cut makes it shorter. The cause may be the limit of a proxy, or an accident such as a restart,
-    after which short windows would only cost requests. To tell the two apart, a longer window than
-    the one that was cut is tried after four full ones, and after four times as many each time that
-    it is cut again.
+    A cut makes it shorter. If an accident such as a restart cut the poll, short windows only cost
+    requests; if a proxy limits requests, longer windows are cut again. To tell the two apart, the
+    wait tries a longer window after four full ones, and after four times as many with each further
+    cut.
     """
 
     def __init__(self, seconds: int) -> None:
         self.seconds = seconds
         self._longest = seconds
         self._cut_at = math.inf  # seconds
-        self._cuts = 0  # since a window as long as the one that was cut was full
-        self._full = 0  # since the last cut
+        self._cuts = 0  # since a window of at least `_cut_at` was full
+        self._full = 0  # full windows since the last cut
 
     def note_cut(self, asked: int, took: float) -> None:
         """Note that a window of ``asked`` seconds was cut after ``took`` seconds."""
@@ -142,7 +127,7 @@ class _Window:
         if asked >= self._cut_at:
             self._cut_at, self._cuts = math.inf, 0
         longer = min(2 * self.seconds, self._longest)
-        # The exponent is bounded: 4 ** 16 windows are never reached.
+        # The exponent is bounded: no wait has 4 ** 16 windows.
         if longer < self._cut_at or self._full >= _FULL_WINDOWS ** min(self._cuts, 16):
             self.seconds = longer
 
@@ -169,8 +154,8 @@ class _Wait:
         self._early_ends = 0  # in a row
         margin = max(_ROUND_TRIP, _margin_of(runs_api))
         self._margin = margin if stop is None else min(margin, _STOP_MARGIN)
-        self._failing_since: float | None = None  # the end of the first failure in a row
-        self._status = RunStatus.PENDING  # or what was looked up last
+        self._outage = Outage(deadline)
+        self._status = RunStatus.PENDING  # or the one that was looked up last
         self._next_look = self._started
 
     def run(self) -> RunOutput:
@@ -181,14 +166,16 @@ class _Wait:
             asked = time.monotonic()
             window, limit = self._next_limits()
             try:
-                output = self._ask(window, limit)
+                output = self._api.get_run_output(
+                    self._run_id, block_timeout=window or None, _request_timeout=limit
+                )
             except ApiException as error:
                 pause = self._survive(error, window, time.monotonic() - asked)
                 failure = error
             else:
                 if output is not None:
                     return output
-                self._failing_since = None
+                self._outage.end()
                 pause = self._after_none(window, time.monotonic() - asked)
             self._report(look_up=failure is None and not self._stopped)
             self._deadline.sleep(pause, self._stop)
@@ -210,36 +197,23 @@ class _Wait:
         raise RunWaitTimeout(run_id=self._run_id, elapsed=elapsed, reason=reason) from failure
 
     def _next_limits(self) -> tuple[int, float]:
-        """Give the next window in whole seconds, 0 for no long poll, and the call's timeout."""
-        # One reading of the clock for both, so that the timeout is never shorter than the window.
-        # A timeout of 0 would be refused as a mistake.
+        """Return the next window in whole seconds, 0 for no long poll, and the call's timeout."""
+        # One reading of the clock for both, so that the timeout is never shorter than the window;
+        # and above 0, which would be refused as a mistake.
         remaining = max(0.001, self._deadline.remaining())
-        # Leave time for the round trip.
         window = int(min(self._window.seconds, max(0.0, remaining - _ROUND_TRIP)))
         return window, min(remaining, window + self._margin)
 
-    def _ask(self, window: int, limit: float) -> RunOutput | None:
-        return self._api.get_run_output(
-            self._run_id, block_timeout=window or None, _request_timeout=limit
-        )
-
     def _survive(self, error: ApiException, window: int, took: float) -> float:
-        """Give the pause after a failure that may pass; raise any other failure."""
-        if not is_passing(error):
-            raise error
-        now = time.monotonic()
-        if self._failing_since is None:
-            self._failing_since = now
-        asked = retry_after(error.headers) or 0.0
-        if self._deadline.at is None and now + asked - self._failing_since > PATIENCE:
-            raise error
+        """Return the pause after a failure that may pass; raise any other failure."""
+        asked = self._outage.note(error)
         _log.info("run %s: %s", self._run_id, error)
         if was_held(window, took) and is_cut(error):
             self._window.note_cut(window, took)
         return max(self._pause(), asked)
 
     def _after_none(self, window: int, took: float) -> float:
-        """Give the pause after a response without output: none after a full window."""
+        """Return the pause after a response without output: 0 after a full window."""
         if not window or took < 0.9 * window:
             return self._pause()
         self._early_ends = 0
@@ -266,14 +240,14 @@ class _Wait:
         try:
             self._status = self._api.get_run(self._run_id, _request_timeout=limit).status
         except ApiException as error:
-            # The next poll tells whether the wait has to end.
+            # The next poll shows whether the wait has to end.
             _log.info("run %s: its status is not known: %s", self._run_id, error)
             pause = max(pause, retry_after(error.headers) or 0.0)
         self._next_look = time.monotonic() + pause
 
 
 def _margin_of(runs_api: RunsApi) -> float:
-    """Seconds that a poll may take beyond its window; a stand-in has no configuration."""
+    """Return the seconds that a poll may take beyond its window; a stand-in has no client."""
     client = getattr(runs_api, "api_client", None)
     configuration = getattr(client, "configuration", None)
     if not isinstance(configuration, Configuration):

@@ -26,6 +26,7 @@ from email.utils import parsedate_to_datetime
 from urllib3.exceptions import EmptyPoolError
 from urllib3.util import Retry
 
+from acp_client_v0_1._deadline import Deadline
 from acp_client_v0_1._http.call import Call
 from acp_client_v0_1._http.errors import refused_tunnel
 from acp_client_v0_1.exceptions import (
@@ -40,9 +41,9 @@ from acp_client_v0_1.exceptions import (
 )
 
 __all__ = [
-    "PATIENCE",
     "RETRY_AFTER_MAX",
     "Attempts",
+    "Outage",
     "RetryPolicy",
     "backoff",
     "is_ambiguous",
@@ -239,6 +240,33 @@ def is_unsent(error: ApiException) -> bool:
     if isinstance(error, TransportException):
         return not error.sent and is_passing(error)
     return error.status == 429
+
+
+class Outage:
+    """The failures in a row of a loop above single calls, such as a wait for a run."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        self._deadline = deadline
+        self._since: float | None = None  # the end of the first failure
+
+    def note(self, error: ApiException, *, passing: bool = False) -> float:
+        """Return the seconds of ``Retry-After``, 0 if the server does not ask for a pause.
+
+        Raises the error if asking again cannot mend it, unless it is known to be ``passing``, and
+        if failures alone have gone on for `PATIENCE` and there is no deadline.
+        """
+        if not (passing or is_passing(error)):
+            raise error
+        now = time.monotonic()
+        self._since = now if self._since is None else self._since
+        asked = retry_after(error.headers) or 0.0
+        if self._deadline.at is None and now + asked - self._since > PATIENCE:
+            raise error
+        return asked
+
+    def end(self) -> None:
+        """Note that a request succeeded."""
+        self._since = None
 
 
 def _is_retryable(status: int) -> bool:

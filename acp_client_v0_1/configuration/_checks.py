@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-from acp_client_v0_1._deadline import Timeout, checked_margin
+from acp_client_v0_1._deadline import Timeout, checked_margin, checked_total
 from acp_client_v0_1._http.headers import plain_text
 from acp_client_v0_1._http.proxies import parse_proxy
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
@@ -131,13 +131,6 @@ def _time(name: str, value: Any) -> Any:
     return value
 
 
-def _total(name: str, value: Any) -> Any:
-    if isinstance(value, (tuple, list)):
-        raise ApiTypeError(f"{name} must be a number of seconds or None, not a pair")
-    Timeout.of(value, name)
-    return value
-
-
 _TEXT = instance_of("a str", str)
 _PATH = instance_of("the path of a file", str, bytes, os.PathLike)
 
@@ -167,7 +160,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "stream_timeout": _time,
     "timeout": _time,
     "tls_server_name": _TEXT,
-    "total_timeout": _total,
+    "total_timeout": lambda name, value: checked_total(value, name),
     "username": _TEXT,
     "verify_ssl": instance_of("True or False", int, or_none=False),
 }

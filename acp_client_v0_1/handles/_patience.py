@@ -13,7 +13,7 @@ import threading
 import time
 
 from acp_client_v0_1._deadline import Deadline
-from acp_client_v0_1._http.retry import PATIENCE, backoff, is_passing, is_unsent, retry_after
+from acp_client_v0_1._http.retry import Outage, backoff, is_passing, is_unsent, retry_after
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError
 
 __all__ = ["Patience", "checked_seconds", "is_passing", "is_unsent"]
@@ -55,7 +55,7 @@ class Patience:
         self.started: float = time.monotonic()
         self.deadline: Deadline = Deadline.after(timeout)
         self._stop = stop
-        self._failing_since: float | None = None
+        self._outage = Outage(self.deadline)
         self._failures = 0  # in a row
 
     @classmethod
@@ -74,7 +74,7 @@ class Patience:
 
     def succeeded(self) -> None:
         """Note that a request succeeded."""
-        self._failing_since = None
+        self._outage.end()
         self._failures = 0
 
     def survive(self, error: ApiException, *, passing: bool = False) -> bool:
@@ -87,14 +87,7 @@ class Patience:
         Returns:
             False if the deadline is over, or it was stopped.
         """
-        if not (passing or is_passing(error)):
-            raise error
-        now = time.monotonic()
-        if self._failing_since is None:
-            self._failing_since = now
-        asked = retry_after(error.headers) or 0.0
-        if self.deadline.at is None and now + asked - self._failing_since > PATIENCE:
-            raise error
+        self._outage.note(error, passing=passing)
         self.pause(self.pause_after(error))
         return not self.over
 

@@ -286,7 +286,7 @@ def test_retry_after_is_waited_for_no_longer_than_the_wait_lasts():
 
 
 def test_a_pause_longer_than_failures_may_last_ends_a_wait_without_timeout(monkeypatch):
-    monkeypatch.setattr("acp_client_v0_1.waiting.PATIENCE", 1.5)
+    monkeypatch.setattr("acp_client_v0_1._http.retry.PATIENCE", 1.5)
     busy = [response(b"", 429, retry_after=asked) for asked in ("1", "9999")]
     with (
         SocketServer(*busy, OUTPUT) as server,
@@ -414,7 +414,7 @@ def test_an_event_stops_the_wait():
 
 
 def test_without_a_limit_failures_alone_end_the_wait(monkeypatch):
-    monkeypatch.setattr("acp_client_v0_1.waiting.PATIENCE", 0.4)
+    monkeypatch.setattr("acp_client_v0_1._http.retry.PATIENCE", 0.4)
     monkeypatch.setattr("acp_client_v0_1.waiting._FIRST_PAUSE", 0.1)
     with SocketServer(response(b'"broken"', 500)) as server, pytest.raises(ApiException) as failure:
         wait(server)
@@ -424,7 +424,7 @@ def test_without_a_limit_failures_alone_end_the_wait(monkeypatch):
 
 def test_a_cut_after_long_patience_is_the_first_failure_of_all(monkeypatch):
     """What counts is how long nothing worked, not how long the server held what was cut."""
-    monkeypatch.setattr("acp_client_v0_1.waiting.PATIENCE", 0.3)
+    monkeypatch.setattr("acp_client_v0_1._http.retry.PATIENCE", 0.3)
     monkeypatch.setattr("acp_client_v0_1.waiting._FIRST_PAUSE", 0.05)
     cut = [0.6, response(b'"gateway"', 504), CLOSE]
     with SocketServer(cut, OUTPUT) as server:
