@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 from collections.abc import Iterable
 from functools import cache
 from typing import Annotated, Any, TypeVar, cast, get_args, get_origin
@@ -18,13 +17,10 @@ from typing import Annotated, Any, TypeVar, cast, get_args, get_origin
 from pydantic import FailFast, TypeAdapter, ValidationError
 
 import acp_client_v0_1 as acp
+from acp_client_v0_1._errors import html_title
 from acp_client_v0_1._operation import Operation
-from acp_client_v0_1._schema.surrogates import read_again
-from acp_client_v0_1.exceptions import (
-    ApiException,
-    ResponseDecodeError,
-    ResponseValidationError,
-)
+from acp_client_v0_1._schema.surrogates import read_json
+from acp_client_v0_1.exceptions import ApiException, ResponseDecodeError, ResponseValidationError
 
 __all__ = ["check_event_stream", "decode", "status_error", "text_of", "validate"]
 
@@ -37,8 +33,7 @@ _BODY_SECONDS = 3.0
 
 _DEEPEST = 100  # levels of JSON in an error's data
 _MOST_DATA = 1_048_576  # bytes of JSON that are parsed for it: `[{},{},…]` takes 24 times its size
-_SEARCHED = 10_000  # characters of a page that are searched for its title
-_TITLE = re.compile(r"<title[^<>]*>([^<]*)", re.IGNORECASE)
+_SEARCHED = 10_000  # bytes of a page that are searched for its title
 
 # The labels of the WHATWG Encoding Standard (section 4.2) that servers use, by Python's codec. Any
 # other name means UTF-8. Python's own list has codecs that are not charsets (punycode takes 25 s
@@ -69,18 +64,13 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 @cache
-def _type_of(operation: Operation[Any]) -> Any:
-    return operation.returns()
-
-
-@cache
 def _adapter_of(operation: Operation[Any]) -> TypeAdapter[Any]:
-    return _adapter(_type_of(operation))
+    return _adapter(operation.returns())
 
 
 def validate(content: bytes | str, kind: Any) -> Any:
     """Decode JSON text (RFC 8259) as a type, or raise `pydantic.ValidationError`."""
-    return _validated(_adapter(kind), content)
+    return read_json(_adapter(kind).validate_json, content)
 
 
 def decode(response: acp.rest.RESTResponse, operation: Operation[Any]) -> Any:
@@ -91,17 +81,10 @@ def decode(response: acp.rest.RESTResponse, operation: Operation[Any]) -> Any:
     """
     content = response.data or b""
     try:
-        return _validated(_adapter_of(operation), content)
+        return read_json(_adapter_of(operation).validate_json, content)
     except ValidationError as error:
-        reason = _explanation(response, content, _type_of(operation), error)
+        reason = _explanation(response, content, operation.returns(), error)
         raise _with_body(ResponseValidationError, response, content, reason) from error
-
-
-def _validated(adapter: TypeAdapter[Any], content: bytes | str) -> Any:
-    try:
-        return adapter.validate_json(content)
-    except ValidationError as error:
-        return read_again(error, adapter.validate_json, content)
 
 
 def status_error(response: acp.rest.RESTResponse) -> ApiException:
@@ -167,8 +150,7 @@ def _explanation(
     media_type = response.headers.get("Content-Type") or "no content type"
     beginning = text_of(content[:_SEARCHED], response).lstrip()
     if beginning[:1] == "<":
-        title = _TITLE.search(beginning)
-        named = f' titled "{title[1].strip()}"' if title and title[1].strip() else ""
+        named = f' titled "{title}"' if (title := html_title(beginning)) else ""
         return f"HTML, not JSON, {expected}: is this page{named} that of a proxy or a login?"
     first, *others = error.errors(include_url=False, include_input=False)[:3]
     if first["type"] == "json_invalid" and "recursion" in first["msg"]:

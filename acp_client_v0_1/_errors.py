@@ -25,6 +25,7 @@ __all__ = [
     "OpenApiException",
     "ResponseFields",
     "bounded",
+    "html_title",
     "one_line",
     "rebuild_error",
     "render_path",
@@ -355,8 +356,10 @@ def _field_error(item: Any) -> str:
 
 
 def _html_message(text: str) -> str:
-    """Give the title of an HTML page, or else its text."""
+    return html_title(text) or one_line(re.sub(r"<[^<>]*>", " ", text))
+
+
+def html_title(text: str) -> str:
+    """Return the title of an HTML page in one line, "" if it has none."""
     title = re.search(r"<title[^<>]*>([^<]*)", text, re.IGNORECASE)
-    if title and title[1].strip():
-        return one_line(title[1])
-    return one_line(re.sub(r"<[^<>]*>", " ", text))
+    return one_line(title[1]) if title else ""

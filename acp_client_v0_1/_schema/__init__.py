@@ -5,17 +5,16 @@ editor shows, and a mark for what is special: ``run_id: Annotated[str, schema.ID
 
 Strategy: how data comes in tells the two directions apart, so that no call needs a flag.
 
-* A **constructor** (and an assignment) is what a caller writes, and is strict: an unknown keyword,
-  an unknown enum value and a wrong type raise ``pydantic.ValidationError``.
-* **JSON** is what a server sends, and is tolerant: unknown fields are kept and written back, an
-  unknown enum value becomes a member that carries it, odd timestamps get a second reading.
+* A **constructor** (or an assignment) is a caller's and strict: an unknown keyword, an unknown enum
+  value and a wrong type raise ``pydantic.ValidationError``.
+* **JSON** is a server's and tolerant: unknown fields are kept and written back, an unknown enum
+  value becomes a member that carries it, odd timestamps get a second reading.
 
 Invariants:
 
 * Decoding stays inside pydantic-core. Python code runs only for values outside the contract.
 * Nothing here knows of HTTP: ``models`` import this module and nothing of the runtime.
-* What JSON brought, :meth:`Model.to_dict` and :meth:`Model.to_json` give back, unknown fields
-  included.
+* :meth:`Model.to_dict` and :meth:`Model.to_json` give back what JSON brought, unknown fields too.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ from acp_client_v0_1._schema.fields import (
     UP_TO_FIRST_FAULT,
     either,
 )
-from acp_client_v0_1._schema.surrogates import read_again
+from acp_client_v0_1._schema.surrogates import read_json
 
 __all__ = [
     # base classes (that of a oneOf is in one_of)
@@ -74,7 +73,7 @@ __all__ = [
 
 
 class _Signature:
-    """The signature of a model that pydantic has not built yet: builds it, and gives its own."""
+    """Builds a model that pydantic has not built yet, to return its signature."""
 
     def __get__(self, instance: object, owner: type[BaseModel]) -> Signature:
         if instance is not None:
@@ -85,7 +84,7 @@ class _Signature:
 
 
 class Conversions(BaseModel):
-    """The conversions that each model offers, from and to dictionaries, JSON and text."""
+    """The conversions of each model, from and to dictionaries, JSON and text."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
         defer_build=True,
@@ -108,7 +107,13 @@ class Conversions(BaseModel):
             those that are null.
         """
         dumped: dict[str, Any] = self.model_dump(mode=mode, by_alias=True, exclude_none=True)
-        return _with_nulls(self, dumped) if any_null(self) else dumped
+        # exclude_none leaves out the unknown fields that were received as null, too.
+        for *steps, name in _nulls(self):
+            place: Any = dumped
+            for step in steps:
+                place = place[step]
+            place[name] = None
+        return dumped
 
     def to_json(self) -> str:
         """Return the model as compact JSON text, without fields that are None."""
@@ -139,10 +144,7 @@ class Conversions(BaseModel):
             pydantic.ValidationError: (a ``ValueError``) the text is not JSON, or does not fit the
                 model.
         """
-        try:
-            return cls.model_validate_json(json_str)
-        except ValidationError as error:
-            return read_again(error, cls.model_validate_json, json_str)
+        return read_json(cls.model_validate_json, json_str)
 
     @classmethod
     def from_dict(cls, obj: Mapping[str, Any] | Conversions) -> Self:
@@ -199,10 +201,9 @@ class Model(Conversions):
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Assign a validated value, refusing names that the model does not have."""
-        if not name.startswith("_") and name not in type(self).model_fields:
-            extra = self.model_extra
-            if extra is None or name not in extra:
-                raise ValueError(f'"{type(self).__name__}" object has no field "{name}"')
+        known = name in type(self).model_fields or name in (self.model_extra or ())
+        if not known and not name.startswith("_"):
+            raise ValueError(f'"{type(self).__name__}" object has no field "{name}"')
         super().__setattr__(name, value)
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
@@ -238,19 +239,15 @@ class OpenEnum(str, Enum):
         """
         from pydantic import TypeAdapter  # only a caller that reads a lone value pays for it
 
-        validate = TypeAdapter(cls).validate_json
-        try:
-            return validate(json_str)
-        except ValidationError as error:
-            return read_again(error, validate, json_str)
+        return read_json(TypeAdapter(cls).validate_json, json_str)
 
     def __str__(self) -> str:
         """Return the value as it goes over the wire."""
         return str(self.value)
 
     def __reduce_ex__(self, proto: Any) -> tuple[Any, ...]:
-        """Pickle by value, so that an unlisted one comes back as well."""
-        return _member, (type(self), self.value)
+        """Pickle by value, so that an unlisted one comes back, too."""
+        return type(self)._received, (self.value,)
 
     @classmethod
     def __get_pydantic_core_schema__(
@@ -259,7 +256,7 @@ class OpenEnum(str, Enum):
         """Validate listed values natively; open the enum for JSON only."""
         closed = handler(source)
         unlisted = core_schema.no_info_after_validator_function(
-            cls._unlisted, core_schema.str_schema(strict=True)
+            cls._received, core_schema.str_schema(strict=True)
         )
         opened = either(closed, unlisted, "Input should be a string")
         return core_schema.json_or_python_schema(opened, closed)
@@ -272,7 +269,9 @@ class OpenEnum(str, Enum):
         return {"type": "string", "enum": [member.value for member in cls], "title": cls.__name__}
 
     @classmethod
-    def _unlisted(cls, value: str) -> Self:
+    def _received(cls, value: str) -> Self:
+        if value in cls._value2member_map_:
+            return cls(value)
         member = str.__new__(cls, value)
         member._name_ = member._value_ = value
         return member
@@ -285,13 +284,6 @@ def _escaped(value: object) -> str:
         return inner.to_dict() if isinstance(inner, Conversions) else to_jsonable_python(inner)
 
     return json.dumps(value, default=plain, separators=(",", ":"))
-
-
-def _member(cls: type[OpenEnum], value: str) -> OpenEnum:
-    try:
-        return cls(value)
-    except ValueError:
-        return cls._unlisted(value)  # pyright: ignore[reportPrivateUsage]
 
 
 def _unknown_keywords(
@@ -311,42 +303,25 @@ def _unknown_keywords(
     return ValidationError.from_exception_data(model.__name__, errors)
 
 
-# With exclude_none, pydantic-core also leaves out unknown fields that were received as null. They
-# are to be given back, so they are added to its output.
-
-
 def any_null(model: BaseModel) -> bool:
-    """Whether a model, or one inside it, has an unknown field that is null."""
-    extra = model.__pydantic_extra__
-    if extra and None in extra.values():
-        return True
-    return any(any_null(inner) for _, inner in _inside(model))
+    """Tell whether a model, or one inside it, has an unknown field that is null."""
+    return any(True for _ in _nulls(model))
 
 
-def _with_nulls(model: BaseModel, dumped: Any) -> Any:
-    """Put a model's unknown fields that are null into the dictionary that it was dumped to."""
-    for name, value in (model.__pydantic_extra__ or {}).items():
-        if value is None:
-            dumped[name] = None
-    for step, inner in _inside(model):
-        place = dumped
-        for key in step:
-            place = place[key]
-        _with_nulls(inner, place)
-    return dumped
-
-
-def _inside(model: BaseModel) -> Iterator[tuple[tuple[Any, ...], BaseModel]]:
-    """The models that are values of declared fields, or in lists there, with where they are."""
+def _nulls(model: BaseModel) -> Iterator[tuple[str | int, ...]]:
+    """Find the unknown fields that are null: for each, the keys that lead to it once dumped."""
+    yield from (
+        (name,) for name, value in (model.__pydantic_extra__ or {}).items() if value is None
+    )
     for name, value in model.__dict__.items():
         if isinstance(value, BaseModel):
-            # A oneOf is dumped as its instance.
-            yield (() if name == "root" else (_alias(model, name),)), value
+            yield from (_key(model, name) + place for place in _nulls(value))
         elif isinstance(value, list):
             for index, item in enumerate(cast("list[object]", value)):
                 if isinstance(item, BaseModel):
-                    yield (_alias(model, name), index), item
+                    yield from ((*_key(model, name), index, *place) for place in _nulls(item))
 
 
-def _alias(model: BaseModel, name: str) -> str:
-    return type(model).model_fields[name].alias or name
+def _key(model: BaseModel, name: str) -> tuple[str, ...]:
+    # A oneOf is dumped as its instance.
+    return () if name == "root" else (type(model).model_fields[name].alias or name,)

@@ -1,12 +1,12 @@
-r"""JSON that holds half a surrogate pair, read all the same.
+r"""Reading of JSON that holds half a surrogate pair.
 
 A server that sends text in UTF-16 units, a token at a time, writes an emoji as ``"\ud83d"`` in one
 event and ``"\ude00"`` in the next. RFC 8259, section 8.2, allows it, a ``str`` can hold it, and
 pydantic-core refuses it.
 
-Strategy: only after a refusal, each lone surrogate is replaced by a character of a private plane
-that the text does not use, pydantic-core reads the text again, and the values get their surrogates
-back. In all other respects, the text is read like any other.
+Strategy: after such a refusal, a private character stands in for each lone surrogate, pydantic-core
+reads the text again, and the values get their surrogates back. A text that uses one of these
+characters itself stays refused: the last of the private planes, which no text of this world has.
 """
 
 from __future__ import annotations
@@ -18,17 +18,33 @@ from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
-__all__ = ["read_again"]
+__all__ = ["read_again", "read_json"]
 
 T = TypeVar("T")
 
+_SURROGATES = range(0xD800, 0xE000)
+_STAND_INS = range(0x10F800, 0x110000)
+_BACK = dict(zip(_STAND_INS, _SURROGATES, strict=True))
+_LOST = dict.fromkeys(_STAND_INS, "\ufffd")
+_TAKEN = re.compile("[\U0010f800-\U0010ffff]|" r"\\u[dD][bB][fF][eEfF]")  # itself, or an escape
+
+# A pair, the digits of a lone surrogate, or any other escape.
 _ESCAPE = re.compile(
-    r"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})"
-    r"|u([dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u([dD][89a-fA-F][0-9a-fA-F]{2})|.)",
     re.DOTALL,
 )
-_PRIVATE = re.compile("[\U000f0000-\U0010ffff]")
-_SURROGATES = range(0xD800, 0xE000)
+
+
+def read_json(validate: Callable[[Any], T], text: str | bytes | bytearray) -> T:
+    """Read JSON text with a validator of pydantic, lone surrogates included.
+
+    Raises:
+        pydantic.ValidationError: (a ``ValueError``) the text is not JSON, or does not fit.
+    """
+    try:
+        return validate(text)
+    except ValidationError as error:
+        return read_again(error, validate, text)
 
 
 def read_again(
@@ -47,58 +63,36 @@ def read_again(
         text = text if isinstance(text, str) else text.decode()
     except UnicodeDecodeError:
         raise error from None
-    base = _free_block(text)
-    replaced, count = _replaced(text, base) if base else (text, 0)
-    if not count:
+    replaced = _ESCAPE.sub(_stand_in, text)
+    if replaced == text or _TAKEN.search(text):
         raise error
-    back = {base + offset: code for offset, code in enumerate(_SURROGATES)}
-    return cast("T", _restored(validate(replaced), back))
+    return cast("T", _restored(validate(replaced)))
 
 
-def _free_block(text: str) -> int:
-    """Find 2,048 private characters that the text does not use; 0 if it uses all of them."""
-    used = {ord(character) for character in _PRIVATE.findall(text)}
-    pairs = ((int(match[1], 16), int(match[2], 16)) for match in _ESCAPE.finditer(text) if match[1])
-    used |= {0x10000 + ((high - 0xD800) << 10) + low - 0xDC00 for high, low in pairs}
-    blocks = {code // len(_SURROGATES) for code in used}
-    free = (code for code in range(0xF0000, 0x110000, len(_SURROGATES)))
-    return next((code for code in free if code // len(_SURROGATES) not in blocks), 0)
+def _stand_in(escape: re.Match[str]) -> str:
+    if escape[1] is None:
+        return escape[0]
+    return chr(_STAND_INS[_SURROGATES.index(int(escape[1], 16))])
 
 
-def _replaced(text: str, base: int) -> tuple[str, int]:
-    """Replace the escapes of lone surrogates; give the text and how many there were."""
-    count = 0
-
-    def replace(match: re.Match[str]) -> str:
-        nonlocal count
-        if not match[3]:
-            return match[0]
-        count += 1
-        return chr(base + int(match[3], 16) - _SURROGATES.start)
-
-    return _ESCAPE.sub(replace, text), count
-
-
-def _restored(value: Any, back: dict[int, int]) -> Any:
+def _restored(value: Any) -> Any:
     """Put the surrogates back into a value that was just read, changing models in place."""
     if isinstance(value, BaseModel):
         fields: Any
         for fields in (value.__dict__, value.__pydantic_extra__):
             if fields:
-                restored = _restored(fields, back)
+                restored = _restored(fields)
                 fields.clear()
                 fields.update(restored)
         return value
     if isinstance(value, dict):
         members = cast("dict[str, Any]", value)
         # pydantic-core cannot write a key with a surrogate.
-        lost = dict.fromkeys(back, "\ufffd")
-        return {key.translate(lost): _restored(item, back) for key, item in members.items()}
+        return {key.translate(_LOST): _restored(item) for key, item in members.items()}
     if isinstance(value, list):
-        items = cast("list[object]", value)
-        return [_restored(item, back) for item in items]
+        return list(map(_restored, cast("list[object]", value)))
     if isinstance(value, Enum):  # which has its class's own way to carry a value
-        text = str(value.value).translate(back)
+        text = str(value.value).translate(_BACK)
         kind: Any = type(value)
-        return value if text == value.value else kind._unlisted(text)
-    return value.translate(back) if isinstance(value, str) else value
+        return value if text == value.value else kind._received(text)
+    return value.translate(_BACK) if isinstance(value, str) else value
