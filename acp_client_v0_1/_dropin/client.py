@@ -1,16 +1,15 @@
 """The steps of a request, for scripts written for openapi-generator's clients.
 
-In those clients an operation has three steps, which a script can take itself to send a request that
-no operation describes: ``param_serialize`` makes the request, ``call_api`` sends it,
-``response_deserialize`` decodes the response. ``ApiClient`` derives from this class, and its own
-file has only the path of operations.
+In those clients an operation has three steps: ``param_serialize`` makes the request, ``call_api``
+sends it, ``response_deserialize`` decodes the response. A script can take them itself, to send a
+request that no operation describes. The operations here do not use them.
 
-Invariant: configured credentials and the cookie are added to requests for the configured host only.
+Invariant: only a request for the configured host gets the configured credentials and the cookie.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from pydantic import ValidationError
@@ -40,15 +39,9 @@ RequestSerialized = tuple[str, str, dict[str, str], Any, list[tuple[str, Any]]]
 
 
 class DropInClient:
-    """The methods of openapi-generator's ``ApiClient`` that operations do not need.
+    """The methods of openapi-generator's ``ApiClient`` that operations do not need."""
 
-    Attributes:
-        configuration: Host, credentials, timeouts and all other settings.
-        rest_client: The transport.
-        default_headers: Headers of every request.
-        cookie: The ``Cookie`` header of every request, None for no header.
-    """
-
+    # ``ApiClient`` describes and sets them.
     configuration: Configuration
     rest_client: acp.rest.RESTClientObject
     default_headers: dict[str, str]
@@ -56,7 +49,7 @@ class DropInClient:
 
     @property
     def client_side_validation(self) -> bool:
-        """The configuration's setting, without effect: arguments are always checked."""
+        """The configuration's setting; no effect: arguments are always checked."""
         return self.configuration.client_side_validation
 
     # The three steps.
@@ -76,7 +69,7 @@ class DropInClient:
         _host: str | None = None,
         _request_auth: Mapping[str, Any] | None = None,
     ) -> RequestSerialized:
-        """Make a request for `call_api`.
+        """Return method, URL, headers, content and form fields of a request for `call_api`.
 
         Args:
             method: The HTTP method.
@@ -88,15 +81,9 @@ class DropInClient:
             post_params: Form fields, instead of a body.
             files: Must be empty: the protocol has no uploads.
             auth_settings: Not used: the protocol declares no security schemes.
-            collection_formats: The format of each parameter that is a list: ``csv``, ``ssv``,
-                ``tsv``, ``pipes`` or ``multi``.
+            collection_formats: The format of each list, as for `parameters_to_tuples`.
             _host: URL of another host; it gets neither the configured credentials nor the cookie.
-            _request_auth: Replaces the configured credentials: a mapping
-                ``{"in": "header" | "cookie" | "query", "key": ..., "value": ...}``. In the query
-                it becomes a part of the URL, which errors keep.
-
-        Returns:
-            Method, URL, headers, content and form fields, as `call_api` takes them.
+            _request_auth: As for `update_params_for_auth`; in the query, errors show it.
 
         Raises:
             ApiValueError: A value cannot be part of a request, or ``files`` is not empty.
@@ -106,7 +93,10 @@ class DropInClient:
             raise ApiValueError("files: the protocol has no uploads")
         own_host = _host is None or self.configuration.ignore_operation_servers
         cookie = {"Cookie": self.cookie} if own_host and self.cookie is not None else None
-        extra = self._plain_headers(header_params, collection_formats)
+        extra = {
+            name: plain_text(value, f"header {name!r}")
+            for name, value in self._pairs(header_params, collection_formats)
+        }
         headers = merge_headers(cookie, dict(self.default_headers), extra)
         query = list(items_of(self.sanitize_for_serialization(query_params)))
         if own_host or _request_auth:
@@ -115,28 +105,15 @@ class DropInClient:
         if _request_auth:  # its cookie has joined the others by now
             extra = {name: value for name, value in extra.items() if name.lower() != "cookie"}
         headers = merge_headers(headers, extra)
-        path = self._filled(resource_path, self._pairs(path_params, collection_formats))
-        url = (self.configuration.host if own_host else _host or "") + path
+        for name, value in self._pairs(path_params, collection_formats):
+            text = None if value is None else str(value)
+            segment = path_segment(name, text, self.configuration.safe_chars_for_path_param)
+            resource_path = resource_path.replace(f"{{{name}}}", segment)
+        url = (self.configuration.host if own_host else _host or "") + resource_path
         if query:
             url += "?" + self.parameters_to_url_query(query, collection_formats)
         fields = self._pairs(post_params, collection_formats)
         return method, url, headers, self.sanitize_for_serialization(body), fields
-
-    def _plain_headers(
-        self, headers: Mapping[str, Any] | None, formats: Mapping[str, str] | None
-    ) -> dict[str, str]:
-        return {
-            name: plain_text(value, f"header {name!r}")
-            for name, value in self._pairs(headers, formats)
-        }
-
-    def _filled(self, path: str, values: Iterable[tuple[str, Any]]) -> str:
-        """Fill in the parameters of a path."""
-        safe_chars = self.configuration.safe_chars_for_path_param
-        for name, value in values:
-            segment = path_segment(name, None if value is None else str(value), safe_chars)
-            path = path.replace(f"{{{name}}}", segment)
-        return path
 
     def call_api(
         self,
@@ -194,12 +171,10 @@ class DropInClient:
             ResponseDecodeError: The media type is neither JSON nor text.
             ResponseValidationError: The content does not fit the type.
         """
-        status = str(response_data.status)
+        status, types = str(response_data.status), response_types_map or {}
         if not status.startswith("2"):
             raise status_error(response_data)
-        types = response_types_map or {}
-        known = [key for key in (status, "2XX", "default") if key in types]
-        kind = types[known[0]] if known else None
+        kind = next((types[key] for key in (status, "2XX", "default") if key in types), None)
         content = response_data.read()
         data: Any = None
         if kind in ("bytes", "bytearray", bytes, bytearray):

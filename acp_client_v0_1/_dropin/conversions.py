@@ -1,4 +1,4 @@
-"""Parameters and type names in the forms that openapi-generator's clients use.
+"""Parameters and type names, as openapi-generator's clients have them.
 
 Parameters are a mapping of names to values, or pairs of both. A list among the values is written in
 the collection format of its name (``csv``, ``ssv``, ``tsv``, ``pipes`` or ``multi``); without a
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, cast
@@ -48,40 +48,32 @@ def items_of(params: Parameters | None) -> Iterable[tuple[str, Any]]:
 
 def to_pairs(params: Parameters | None, formats: Mapping[str, str] | None) -> list[tuple[str, Any]]:
     """Return parameters as pairs, with lists in their collection format."""
-    pairs: list[tuple[str, Any]] = []
-    for name, value in items_of(params):
-        form = (formats or {}).get(name)
-        items = _listed(value)
-        if form is None or items is None:
-            pairs.append((name, _lower(value)))
-        elif form == "multi":
-            pairs.extend((name, _lower(item)) for item in items)
-        else:
-            pairs.append((name, _DELIMITERS.get(form, ",").join(map(_text, items))))
-    return pairs
+    return [
+        (name, _lower(values[0]) if delimiter is None else delimiter.join(map(_text, values)))
+        for name, values, delimiter in _grouped(params, formats)
+    ]
 
 
 def to_query(params: Parameters | None, formats: Mapping[str, str] | None) -> str:
-    """Return parameters as a query string, percent-encoded."""
-    quoted: list[str] = []
+    """Return parameters as a query string, percent-encoded, but for the delimiters of lists."""
+    return "&".join(
+        f"{quote(name)}={(delimiter or '').join(quote(_text(value)) for value in values)}"
+        for name, values, delimiter in _grouped(params, formats)
+    )
+
+
+def _grouped(
+    params: Parameters | None, formats: Mapping[str, str] | None
+) -> Iterator[tuple[str, Sequence[Any], str | None]]:
+    """Yield each name with its values and the delimiter between them, None for a single value."""
     for name, value in items_of(params):
         form = (formats or {}).get(name)
-        items = _listed(value)
-        if form is None or items is None:
-            parts = [quote(_text(value))]
+        if form is None or not isinstance(value, (list, tuple)):
+            yield name, (value,), None
+        elif form == "multi":
+            yield from ((name, (item,), None) for item in cast("Sequence[Any]", value))
         else:
-            parts = [quote(_text(item)) for item in items]
-            if form != "multi":  # delimiters are not percent-encoded
-                parts = [_DELIMITERS.get(form, ",").join(parts)]
-        quoted.extend(f"{quote(name)}={part}" for part in parts)
-    return "&".join(quoted)
-
-
-def _listed(value: Any) -> list[Any] | None:
-    """Return the items of a list or tuple, None for any other value."""
-    if isinstance(value, (list, tuple)):
-        return list(cast("Iterable[Any]", value))
-    return None
+            yield name, cast("Sequence[Any]", value), _DELIMITERS.get(form, ",")
 
 
 def _text(value: Any) -> str:
@@ -94,11 +86,7 @@ def _lower(value: Any) -> Any:
 
 
 def resolve_type(name: str | type[Any]) -> Any:
-    """Return the type that a name stands for; a type stands for itself.
-
-    Raises:
-        ApiValueError: No model and no plain type has this name.
-    """
+    """Return the type of this name, or raise `ApiValueError`; a type stands for itself."""
     if not isinstance(name, str):
         return name
     if container := re.fullmatch(r"Optional\[(.+)\]", name):

@@ -1,11 +1,11 @@
 """``Configuration``: the settings of a client.
 
-A plain object with the attributes that users of openapi-generator know, plus timeouts. A value that
-is wrong by itself is refused when it is set, by the constructor or later; a value that is wrong
-only together with others is refused when a client is made of the configuration.
+A plain object with the attributes that users of openapi-generator know, plus timeouts. Setting a
+wrong value raises, in the constructor or later; values that do not go together are refused when a
+client is made with them.
 
 Invariants: no representation, report or log of a configuration shows a secret; nothing here opens
-a file or a connection.
+a connection.
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ class Configuration(ConfigurationReport):
             undone; None for no limit.
 
     Attributes:
-        refresh_api_key_hook: Function that is called with the configuration before a key of
-            ``api_key`` is read, so that it can renew the key; None for no function.
+        refresh_api_key_hook: Function that can renew a key of ``api_key``: it is called with the
+            configuration before a key is read; None for no function.
         temp_folder_path: No effect: the protocol has no files.
         logger: The loggers of this package and of urllib3, as ``package_logger`` and
             ``urllib3_logger``.
@@ -199,7 +199,7 @@ class Configuration(ConfigurationReport):
 
     @classmethod
     def from_env(cls, prefix: str = "ACP_", **overrides: Any) -> Self:
-        """Build a configuration from environment variables; those not set keep their defaults.
+        """Return a configuration read from environment variables; others keep their defaults.
 
         The names are the prefix and HOST, API_KEY, API_KEY_HEADER (default ``x-api-key``),
         ACCESS_TOKEN (or TOKEN), USERNAME, PASSWORD, TIMEOUT and STREAM_TIMEOUT (``30``, ``10,60``
@@ -212,9 +212,6 @@ class Configuration(ConfigurationReport):
             **overrides: Arguments of `Configuration` that take precedence over the environment;
                 their variables are not read.
 
-        Returns:
-            The configuration.
-
         Raises:
             ApiValueError: A value cannot be used; the message names the variable.
             ApiTypeError: An override has the wrong type.
@@ -225,7 +222,7 @@ class Configuration(ConfigurationReport):
 
     @classmethod
     def set_default(cls, default: Configuration | None) -> None:
-        """Set the configuration of clients that are made without a configuration.
+        """Set the configuration of clients that are made without one.
 
         Args:
             default: The configuration, which is copied; None for a new one on the next use.
@@ -234,14 +231,14 @@ class Configuration(ConfigurationReport):
 
     @classmethod
     def get_default(cls) -> Configuration:
-        """Give the configuration of clients that are made without a configuration."""
+        """Return the configuration of clients that are made without one."""
         if cls._default is None:
             cls._default = cls()
         return cls._default
 
     @classmethod
     def get_default_copy(cls) -> Configuration:
-        """Give a copy of the default configuration."""
+        """Return a copy of the default configuration."""
         return copy.deepcopy(cls.get_default())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -270,7 +267,7 @@ class Configuration(ConfigurationReport):
         return self._host is None
 
     def get_host_settings(self) -> list[dict[str, Any]]:
-        """List the servers that the contract names, as ``{"url", "description"}``."""
+        """Return the servers that the contract names, as ``{"url", "description"}``."""
         return [{"url": _DEFAULT_HOST, "description": "The default server"}]
 
     def get_host_from_settings(
@@ -279,15 +276,12 @@ class Configuration(ConfigurationReport):
         variables: Mapping[str, str] | None = None,
         servers: Sequence[Mapping[str, Any]] | None = None,
     ) -> str:
-        """Give the URL of one server of the contract.
+        """Return the URL of one server of the contract.
 
         Args:
             index: Index of the server in the list; None for the configured host.
             variables: Values of the variables in its URL.
             servers: The list of servers; None for `get_host_settings`.
-
-        Returns:
-            The URL.
 
         Raises:
             ApiValueError: No server has this index, or a variable has a value that is not allowed.
@@ -310,11 +304,10 @@ class Configuration(ConfigurationReport):
     # Credentials.
 
     def auth_headers(self) -> dict[str, str]:
-        """Build the headers that carry the credentials.
+        """Return the headers that carry the credentials.
 
-        Returns:
-            Header name to value. ``Authorization`` is that of ``api_key``, if it has one; else the
-            ``access_token``; else ``username`` and ``password``.
+        ``Authorization`` is that of ``api_key``, if it has one; else it carries the
+        ``access_token``, else ``username`` and ``password``.
 
         Raises:
             ApiTypeError: A key of ``api_key`` is None.
@@ -334,7 +327,7 @@ class Configuration(ConfigurationReport):
         return headers
 
     def get_api_key_with_prefix(self, identifier: str, alias: str | None = None) -> str | None:
-        """Give the value of an API key header, None if the key is not set.
+        """Return the value of an API key header, None if the key is not set.
 
         Args:
             identifier: Name of the header.
@@ -347,9 +340,9 @@ class Configuration(ConfigurationReport):
         return f"{prefix} {key}" if key is not None and prefix else key
 
     def get_basic_auth_token(self) -> str:
-        """Give the value of ``Authorization`` for username and password (RFC 7617)."""
+        """Return the value of ``Authorization`` for username and password (RFC 7617)."""
         return basic_credentials(self.username or "", self.password or "")
 
     def auth_settings(self) -> dict[str, dict[str, Any]]:
-        """List the security schemes of the contract, which declares none."""
+        """Return the security schemes of the contract, which declares none."""
         return {}

@@ -1,10 +1,9 @@
 """Checks of the values that are assigned to settings.
 
-One table maps a setting to its check, which runs whenever the setting is assigned, by the
-constructor or later, so a wrong value is reported where it was written and not by a library far
-below. The host is checked by `checked_host`.
+One table maps a setting to its check, which runs on each assignment, so the error comes from the
+line that sets the value and not from a library far below. `checked_host` checks the host.
 
-Invariant: an error names the setting and shows no value, which may be a secret.
+Invariant: an error names the setting; it does not show a value that may be a secret.
 """
 
 from __future__ import annotations
@@ -24,18 +23,16 @@ _C_INT = 2**31  # the integers of a socket option are smaller
 
 
 def checked(setting: str, value: Any, name: str = "") -> Any:
-    """Check a value for a setting, which errors call ``name``, and give the value to store.
+    """Return the value to store for a setting, or raise `ApiTypeError` or `ApiValueError`.
 
-    Raises:
-        ApiTypeError: The value has the wrong type.
-        ApiValueError: The value cannot be used.
+    The error calls the setting ``name``, if there is one.
     """
     check = _CHECKS.get(setting)
     return value if check is None else check(name or setting, value)
 
 
 def copied(value: object, name: str) -> dict[Any, Any]:
-    """Copy a setting that is a mapping; None becomes an empty one; `ApiTypeError` for others."""
+    """Copy a mapping, or raise `ApiTypeError`; None becomes an empty one."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -44,7 +41,7 @@ def copied(value: object, name: str) -> dict[Any, Any]:
 
 
 def instance_of(expected: str, *kinds: Any, or_none: bool = True) -> Callable[[str, Any], Any]:
-    """Make a check that a value is None or has one of these types, which ``expected`` describes."""
+    """Make a check that a value has one of these types; errors say ``expected`` for them."""
 
     def check(name: str, value: Any) -> Any:
         if isinstance(value, kinds) or (value is None and or_none):

@@ -3,8 +3,7 @@
 One table maps each variable to an argument of ``Configuration`` and to the function that parses its
 text. The value is then checked like any other.
 
-Invariants: an empty variable counts as not set; an error names the variable and never shows the
-value of one that holds a secret.
+Invariants: an empty variable counts as not set; an error names the variable, and shows no secret.
 """
 
 from __future__ import annotations
@@ -27,11 +26,7 @@ _FALSE = ("0", "false", "no", "off")
 def settings(
     prefix: str, environment: Mapping[str, str], overrides: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Read the arguments of ``Configuration`` from an environment, apart from the overrides.
-
-    Raises:
-        ApiValueError: A value cannot be used.
-    """
+    """Return the arguments of ``Configuration``; raise `ApiValueError` for a wrong value."""
     found: dict[str, Any] = {}
     for suffix, (argument, parse) in _VARIABLES.items():
         text = environment.get(prefix + suffix, "").strip()

@@ -1,8 +1,8 @@
 """How a configuration is shown and logged: its representation, the debug report, log handlers.
 
-The base class of ``Configuration``, with everything that has nothing to do with calls.
+The base class of ``Configuration``, with everything that calls do not need.
 
-Invariant: a secret is never shown, only that there is one.
+Invariant: a secret is shown as ``***``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SHOWN = (
 
 
 class _LogFile(logging.FileHandler):
-    """A handler that this package added, not its user."""
+    """A handler that this package added, and may remove."""
 
 
 class ConfigurationReport:
@@ -66,7 +66,7 @@ class ConfigurationReport:
 
     @property
     def logger_file(self) -> str | None:
-        """A file to which the package's log is also written; None for no file.
+        """A file that gets the package's log, too; None for no file.
 
         All configurations share one log, so the file gets the lines of all of them.
         """
@@ -99,7 +99,7 @@ class ConfigurationReport:
         return f"Configuration({', '.join(f'{name}={text}' for name, text in shown if text)})"
 
     def to_debug_report(self) -> str:
-        """Describe the system and the client for a bug report; shows no secret."""
+        """Return a description of system and client for a bug report, without secrets."""
         import platform  # slow to import, and only needed here
 
         return (
@@ -113,7 +113,7 @@ class ConfigurationReport:
 
 
 def represented(settings: object, name: str) -> str:
-    """Represent a setting, "" if it is not set; an error while reading it is shown instead."""
+    """Represent a setting, or the error of reading it; "" if it is not set."""
     try:
         value = getattr(settings, name)
     except (AttributeError, LookupError, TypeError, ValueError) as error:
