@@ -1,11 +1,11 @@
 """The rules of time, in seconds, on the monotonic clock.
 
-Strategy: a user's timeout (a number, a pair, None) is parsed into a `Timeout`, a set of durations;
-when the call starts, its total becomes one `Deadline`, a point in time that bounds every attempt,
-backoff, read and event of the call. The timeouts of single waits (connect, read) are bounded by the
-time that remains: ``deadline.bound(limit)``.
+Strategy: a user's timeout (a number, a pair, None) becomes a `Timeout`, a set of durations. When
+the call starts, its total becomes one `Deadline`, a point in time that bounds every attempt,
+backoff, read and event of the call. The time that remains bounds the timeouts of single waits
+(connect, read): ``deadline.bound(limit)``.
 
-Invariants: a deadline never moves; None always means no limit; no wait is longer than the time that
+Invariants: a deadline never moves; None means no limit; no wait is longer than the time that
 remains.
 """
 
@@ -35,14 +35,14 @@ RequestTimeout: TypeAlias = float | tuple[float | None, float | None] | None
 """Seconds: a total for the whole call, or a pair (connect, read) for each attempt; None, alone or
 in the pair, for no limit (as ``_request_timeout`` of one call: for the configured default)."""
 
-# A longer wait than this does not fit into the milliseconds of poll(), so it counts as no limit.
+# Longer waits do not fit into the milliseconds of poll(), so they count as no limit.
 _LONGEST = 2_000_000.0
 
 _FORMS = "a number of seconds, a pair (connect, read), or None"
 
 
 class NothingYet(Exception):
-    """Nothing came within the time that the caller wanted to wait; reading again goes on.
+    """Nothing arrived within the time that the caller wanted to wait; reading again goes on.
 
     The call has not failed, so this is not in the error tree, and it never leaves the package.
     """
@@ -56,8 +56,8 @@ class Timeout:
         total: For the whole call: attempts, backoff, body, stream.
         connect: For making a connection, in each attempt.
         read: For the longest silence on the connection.
-        window: How long the server was asked to hold a long poll, None if this is none. A long
-            poll that the server was holding is not retried.
+        window: How long the server may hold a long poll, None for any other call. A long poll
+            that the server was holding is not retried.
     """
 
     total: float | None = None
@@ -67,12 +67,7 @@ class Timeout:
 
     @classmethod
     def of(cls, value: object, name: str = "_request_timeout") -> Timeout:
-        """Parse a total, a pair (connect, read), a `Timeout` or None; errors call it ``name``.
-
-        Raises:
-            ApiTypeError: It is something else.
-            ApiValueError: A number is not above 0, or there are not two of them.
-        """
+        """Parse a total, a pair (connect, read), a `Timeout` or None; errors say ``name``."""
         if isinstance(value, Timeout):
             return value
         if isinstance(value, (tuple, list)):
@@ -97,7 +92,7 @@ class Deadline:
 
     @classmethod
     def after(cls, seconds: float | None) -> Deadline:
-        """Give the deadline that many seconds ahead, None for never."""
+        """Return the deadline that is ``seconds`` from now, None for never."""
         return cls(None if seconds is None else time.monotonic() + seconds)
 
     @property
@@ -106,7 +101,7 @@ class Deadline:
         return self.at is not None and time.monotonic() >= self.at
 
     def remaining(self) -> float:
-        """Give the seconds that remain, at least 0; infinity without a limit."""
+        """Return the seconds that remain, at least 0; infinity without a limit."""
         return math.inf if self.at is None else max(0.0, self.at - time.monotonic())
 
     def bound(self, limit: float | None = None) -> float | None:
@@ -117,7 +112,7 @@ class Deadline:
         return remaining if limit is None or remaining < limit else limit
 
     def earlier(self, seconds: float | None) -> Deadline:
-        """Give this deadline, or the one that many seconds ahead if it comes first."""
+        """Return this deadline, or the one that is ``seconds`` from now if that is earlier."""
         return Deadline.after(self.bound(seconds))
 
     def sleep(self, seconds: float, stop: threading.Event | None = None) -> bool:
@@ -137,19 +132,11 @@ def resolve_timeout(
     block_window: float | None = None,
     margin: float = 0,
 ) -> Timeout:
-    """Decide the timeouts of a call: those that the caller passed, else the configured default.
+    """Return the timeouts of a call: ``request_timeout``, or the configured default if it is None.
 
-    Args:
-        request_timeout: What the caller passed; None for the default.
-        default: The configured default.
-        total: Seconds for the whole call if the default is a pair, None for no limit.
-        block_window: Seconds for which the server is asked to hold the request, None if this is
-            not a long poll; a default is made long enough for it.
-        margin: Seconds that a long poll may take beyond its window.
-
-    Raises:
-        ApiValueError: An explicit timeout is too short for the window.
-        ApiTypeError: A timeout has the wrong type.
+    ``total`` limits the whole call if the default is a pair. ``block_window`` is the time for which
+    the server may hold a long poll: a default becomes at least as long, plus ``margin``; an
+    explicit timeout that is not longer raises `ApiValueError`.
     """
     if request_timeout is None:
         timeout = Timeout.of(default, "Configuration.timeout")
@@ -169,12 +156,7 @@ def resolve_timeout(
 
 
 def checked_total(value: object, name: str) -> float | None:
-    """Check the seconds that something may take in all, None for no limit; errors say ``name``.
-
-    Raises:
-        ApiTypeError: It is no number.
-        ApiValueError: It is not above 0.
-    """
+    """Return a total in seconds, None for no limit; an error about it says ``name``."""
     if value is not None and not _is_number(value):
         raise ApiTypeError(
             f"{name} must be a number of seconds or None, not {type(value).__name__}"
@@ -183,12 +165,7 @@ def checked_total(value: object, name: str) -> float | None:
 
 
 def checked_margin(value: object, name: str) -> float:
-    """Check the seconds that a long poll may take beyond its window; errors say ``name``.
-
-    Raises:
-        ApiTypeError: It is no number.
-        ApiValueError: It is below 0, or longer than any wait.
-    """
+    """Return the seconds that a long poll may take beyond its window; an error says ``name``."""
     if not _is_number(value):
         raise ApiTypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
     if not 0 <= value <= _LONGEST:  # also true for NaN
@@ -207,16 +184,11 @@ def _parsed(value: float | tuple[float | None, ...] | None, name: str) -> Timeou
 
 def _widened(timeout: Timeout, block_window: float, margin: float) -> Timeout:
     enough = block_window + margin
-    return replace(
-        timeout,
-        total=_longer(timeout.total, enough),
-        read=_longer(timeout.read, enough),
-        window=block_window,
-    )
 
+    def longer(limit: float | None) -> float | None:
+        return None if limit is None or enough > _LONGEST else max(limit, enough)
 
-def _longer(limit: float | None, enough: float) -> float | None:
-    return None if limit is None or enough > _LONGEST else max(limit, enough)
+    return Timeout(longer(timeout.total), timeout.connect, longer(timeout.read), block_window)
 
 
 def _is_number(value: object) -> TypeGuard[float]:

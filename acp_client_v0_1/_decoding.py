@@ -1,7 +1,7 @@
 """From the bytes of a response to Python values, or to an error that says what is wrong.
 
-Strategy: pydantic-core reads the bytes themselves, through one adapter per type. A list is read
-until its first item that does not fit, so an error costs no more than the response did.
+Strategy: pydantic-core reads the bytes themselves, through one adapter per type. It stops at the
+first item of a list that does not fit, so an error costs no more than the response did.
 
 Invariant: every fault of a response raises an ``ApiException`` that keeps the raw body.
 """
@@ -26,8 +26,8 @@ __all__ = ["check_event_stream", "decode", "status_error", "text_of", "validate"
 
 E = TypeVar("E", bound=ResponseDecodeError)
 
-# Limits for quoting a response that is not an event stream: it may be endless, and the timeouts of
-# streams are long.
+# Limits for quoting a response that is not an event stream: it may have no end, and the timeouts
+# of streams are long.
 _BODY_LIMIT = 65_536  # bytes
 _BODY_SECONDS = 3.0
 
@@ -74,11 +74,7 @@ def validate(content: bytes | str, kind: Any) -> Any:
 
 
 def decode(response: acp.rest.RESTResponse, operation: Operation[Any]) -> Any:
-    """Decode the content of a successful response of an operation.
-
-    Raises:
-        ResponseValidationError: The content is missing, not JSON, or does not fit the type.
-    """
+    """Decode a successful response of an operation, or raise `ResponseValidationError`."""
     content = response.data or b""
     try:
         return read_json(_adapter_of(operation).validate_json, content)
@@ -99,19 +95,14 @@ def status_error(response: acp.rest.RESTResponse) -> ApiException:
 
 
 def check_event_stream(response: acp.rest.RESTResponse) -> None:
-    """Refuse a 200 response that is not an event stream (HTML Living Standard, section 9.2.2).
-
-    Raises:
-        ResponseDecodeError: The media type is another one, there is content without any, or the
-            content coding is not supported.
-    """
+    """Raise `ResponseDecodeError` unless a 200 response is an event stream (WHATWG HTML, 9.2.2)."""
     media_type = (response.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
     if media_type == "text/event-stream":
         response.check_coding()
         return
     content, failure = _beginning(response)
     if not content and not media_type and failure is None:
-        return  # no type, and nothing that has one: a stream without events
+        return  # neither type nor content: a stream without events
     reason = f"expected text/event-stream, got {media_type or 'no content type'}"
     raise _with_body(ResponseDecodeError, response, content, reason) from failure
 
@@ -123,7 +114,7 @@ def _with_body(kind: type[E], response: acp.rest.RESTResponse, content: bytes, r
 
 
 def _beginning(response: acp.rest.RESTResponse) -> tuple[bytes, ApiException | None]:
-    """Read an unexpected response, up to some limits; gives also what ended it early."""
+    """Read the beginning of an unexpected response; also return the error that cut it short."""
     pieces: list[bytes] = []
     size = 0
     failure: ApiException | None = None
@@ -180,7 +171,7 @@ def text_of(content: bytes, response: acp.rest.RESTResponse) -> str:
 
 
 def _data(content: bytes, text: str) -> Any:
-    """Return the content as JSON, as text if it is large or not JSON, None if there is none."""
+    """Return the content as JSON, or as text if it is large or not JSON, or None if empty."""
     if not content:
         return None
     if len(content) > _MOST_DATA:

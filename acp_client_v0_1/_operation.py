@@ -1,9 +1,9 @@
 """What the contract says of one operation, and the checks of its arguments.
 
-The generated modules in ``api`` hold one :class:`Operation` per operation; ``ApiClient`` turns it
-and a call's arguments into a request. Strategy: a declaration is immutable and knows everything
-that distinguishes its operation, so that a generated method is a signature and a call. An argument
-is checked by the type that the contract gives its parameter, wherever the request carries it.
+The generated modules in ``api`` hold the declarations; ``ApiClient`` turns one and the arguments of
+a call into a request. Strategy: a declaration is immutable and has all that distinguishes its
+operation, so that a generated method is a signature and a call. The type that the contract gives a
+parameter decides how its argument is checked, wherever the request carries it.
 
 Invariant: a bad argument raises ``ApiTypeError`` or ``ApiValueError`` that names the parameter,
 before anything is sent.
@@ -31,7 +31,7 @@ __all__ = ["BoundArguments", "Operation", "Parameter", "path_segment"]
 
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")  # RFC 3986, section 2.3
 
-_LARGEST = 2**63 - 1  # that servers can read
+_LARGEST = 2**63 - 1  # the largest integer that servers can read
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -43,12 +43,12 @@ class Parameter:
     Attributes:
         name: Its name in Python and on the wire, which are the same in this protocol.
         place: Where the request carries it.
-        type: ``str``, ``int``, ``bool``, ``datetime``, or ``dict`` for a free JSON object; of an
-            enum, a model or a list, a function that gives it, so that it loads on first use.
+        type: ``str``, ``int``, ``bool``, ``datetime``, or ``dict`` for a free JSON object; for an
+            enum, a model or a list, a function that returns it, so that it loads on first use.
         required: Whether None is refused.
         minimum: The smallest integer that the contract allows.
         maximum: The largest integer that the contract allows.
-        block_window: Whether it says for how many seconds the server may hold the request open.
+        block_window: Whether its value is the window of a long poll, in seconds.
     """
 
     name: str
@@ -62,12 +62,12 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class BoundArguments:
-    """The arguments of one call, checked and in the form in which the request carries them.
+    """The arguments of one call, checked and encoded for the request.
 
     Attributes:
         target: Path and query, relative to the host.
         body: The request's content, None if it has none.
-        block_window: Seconds for which the server may hold a long poll, None if it is none.
+        block_window: Seconds for which the server may hold a long poll, None for other calls.
     """
 
     target: str
@@ -84,7 +84,7 @@ class Operation(Generic[T_co]):
         method: the HTTP method.
         path: the path below the host, with ``{name}`` for each path parameter.
         parameters: in the order of the method's signature.
-        returns: gives the type of a 200 response; for a stream, the type of one event.
+        returns: returns the type of a 200 response; for a stream, the type of one event.
         accept: the media types of the responses.
         content_type: the media type of the request's content, None if it has none.
         safe: whether the operation changes nothing, so that it may be retried.
@@ -104,12 +104,7 @@ class Operation(Generic[T_co]):
     empty_on_204: bool = False
 
     def bind(self, arguments: Sequence[Any], safe_chars: str = "") -> BoundArguments:
-        """Check the arguments of a call, one for each parameter, and write them for the request.
-
-        Raises:
-            ApiTypeError: An argument is missing or has a wrong type.
-            ApiValueError: An argument has a value that the contract or a URL does not allow.
-        """
+        """Check and encode the arguments of a call, one for each parameter."""
         target = self.path
         query: dict[str, str | list[str]] = {}
         body: bytes | None = None
@@ -127,7 +122,7 @@ class Operation(Generic[T_co]):
                     window = value
             else:
                 body = _content(parameter, value)
-        # A list is its name once for each item: style form, exploded, which is OpenAPI's default.
+        # A list repeats its name for each item: style form, exploded, which is OpenAPI's default.
         suffix = f"?{urlencode(query, doseq=True)}" if query else ""
         return BoundArguments(target + suffix, body, window)
 
@@ -139,12 +134,7 @@ def _wrong_type(name: str, expected: str, value: object) -> ApiTypeError:
 
 
 def path_segment(name: str, value: object, safe_chars: str) -> str:
-    """Encode one path segment (RFC 3986, section 3.3), refusing what would change the path.
-
-    Raises:
-        ApiTypeError: The value is not a str.
-        ApiValueError: The value is empty, a dot segment, or not valid Unicode.
-    """
+    """Encode one path segment (RFC 3986, section 3.3); refuse a value that changes the path."""
     if not isinstance(value, str):
         raise _wrong_type(name, "a str", value)
     if not value:
@@ -160,12 +150,7 @@ def path_segment(name: str, value: object, safe_chars: str) -> str:
 
 
 def identifier(name: str, value: object) -> str:
-    """Give an id as its text, refusing what cannot be a segment of a path.
-
-    Raises:
-        ApiTypeError: The value is neither a str nor a UUID.
-        ApiValueError: The value is empty, a dot segment, or not valid Unicode.
-    """
+    """Return the text of an id, a str or a UUID; refuse one that cannot be a path segment."""
     text = str(value) if isinstance(value, UUID) else value
     path_segment(name, text, "")
     return cast("str", text)
@@ -186,7 +171,7 @@ def _loaded(kind: type[Any] | Callable[[], Any]) -> Any:
 
 
 def _text(parameter: Parameter, kind: type[Any], value: object) -> str:
-    """Write a value of a path or a query, refusing one that is not of the parameter's type."""
+    """Write a value of a path or a query; refuse one that has not the parameter's type."""
     name = parameter.name
     if kind is int:
         return str(_integer(parameter, value))
@@ -231,11 +216,11 @@ def _content(parameter: Parameter, value: object) -> bytes:
     try:
         content = _encoded(value)
     except ValueError as error:
-        # What contains itself has no place to name, and would be searched without an end.
+        # Only a value without cycles can be searched.
         fault = not_json(value, numbers=True) if "unknown type" in str(error) else None
         raise ApiValueError(name + (fault or f" cannot be written as JSON: {error}")) from error
-    # pydantic-core writes NaN and the infinities, and any Python object as text. It encodes first,
-    # because it refuses a structure that contains itself.
+    # pydantic-core writes NaN, the infinities, and many Python objects as text; not_json refuses
+    # them. pydantic-core goes first, because it refuses a structure that contains itself.
     words = b"NaN" in content or b"Infinity" in content
     if fault := not_json(value, numbers=words):
         raise ApiValueError(f"{name}{fault}")
@@ -248,20 +233,15 @@ def _encoded(value: object) -> bytes:
     try:
         return to_json(value, by_alias=True, exclude_none=True)
     except PydanticSerializationError:
-        # A model is built on first use; another thread may have built its validator, and not yet
-        # its serializer. Of a model that is built, this does nothing, and the error is its own.
+        # A model is built on first use. Another thread may have built its validator, but not yet
+        # its serializer. For a complete model this does nothing, and the error comes back.
         if isinstance(value, BaseModel):
             type(value).model_rebuild()
         return to_json(value, by_alias=True, exclude_none=True)
 
 
 def constructed(name: str, model: type[BaseModel], value: Mapping[Any, Any]) -> BaseModel:
-    """Make a model from a mapping of its fields.
-
-    Raises:
-        ApiTypeError: A key is not a str.
-        ApiValueError: The mapping does not fit the model; the error names each field.
-    """
+    """Make a model from a mapping of its fields; an error names each field that does not fit."""
     for key in value:
         if not isinstance(key, str):
             raise ApiTypeError(f"{name} must have str keys, got {type(key).__name__} {key!r:.60}")
