@@ -5,10 +5,6 @@
     OpenApiException
     ├── ApiTypeError                        before anything is sent: a wrong type
     ├── ApiValueError                       before anything is sent: a wrong value
-    │   └── JournalError                    a batch cannot use the file of its journal
-    │       ├── JournalLocked               another batch has it
-    │       ├── JournalDamaged              one of its lines is damaged
-    │       └── JournalMismatch             it is of other inputs, or of another agent
     ├── ApiKeyError
     ├── ApiAttributeError
     └── ApiException                        a call failed
@@ -39,7 +35,7 @@ An error is plain data (status, reason, headers, body, parsed data, method, URL)
 response, so every error pickles and copies. `_errors` has the base classes. Classes in
 `_transport_errors` load when they are first used, and urllib3 with them.
 
-Errors that only agents and runs as objects raise are in `handles.errors` and derive from these.
+The errors of agents, runs as objects and batches are in `handles.errors` and derive from these.
 
 A new class stands in three places of this file (the tree, ``__all__``, the class itself) and in the
 table of docs/guides/errors.md, which repeats the first line of its docstring. Tests compare them.
@@ -92,10 +88,6 @@ __all__ = [
     "ConnectionException",
     "EventTooLarge",
     "ForbiddenException",
-    "JournalDamaged",
-    "JournalError",
-    "JournalLocked",
-    "JournalMismatch",
     "NameResolutionException",
     "NotFoundException",
     "OpenApiException",
@@ -147,40 +139,6 @@ class TooManyRequestsException(ApiException, status=429):
 
 class ServiceException(ApiException, status=500):
     """Status 5xx: the server failed."""
-
-
-class JournalError(ApiValueError):
-    """A batch cannot use the file of its journal."""
-
-
-class JournalLocked(JournalError):
-    """Another batch, in this process or another, has the journal open."""
-
-
-class JournalDamaged(JournalError):
-    """A line of a journal is damaged, and not just torn off at the end; nothing was changed.
-
-    Args:
-        msg: What is wrong.
-        line: The number of the line, from 1.
-    """
-
-    def __init__(self, msg: str, *, line: int) -> None:
-        super().__init__(msg)
-        self.line = line
-
-
-class JournalMismatch(JournalError):
-    """A journal belongs to another agent, server, config or input than those of the call.
-
-    Args:
-        msg: What does not fit.
-        index: The place of the input that differs, from 0; None if it is not an input that does.
-    """
-
-    def __init__(self, msg: str, *, index: int | None = None) -> None:
-        super().__init__(msg)
-        self.index = index
 
 
 class ResponseDecodeError(ApiException):

@@ -27,10 +27,11 @@ from acp_client_v0_1.batch._journal import Header, Journal, digest
 from acp_client_v0_1.batch._progress import BatchCounts, OnProgress, Progress
 from acp_client_v0_1.batch._tasks import Agent, OnInterrupt, Plan, Recorder, Settings, Task
 from acp_client_v0_1.batch._workers import Workers
-from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError, JournalMismatch
+from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._answering import checked_on_interrupt
 from acp_client_v0_1.handles._patience import checked_seconds
 from acp_client_v0_1.handles._starting import new_client_token, server_of
+from acp_client_v0_1.handles.errors import JournalMismatch
 
 if TYPE_CHECKING:
     import os

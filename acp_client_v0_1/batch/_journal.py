@@ -37,15 +37,14 @@ from pydantic_core import to_jsonable_python
 
 from acp_client_v0_1 import exceptions
 from acp_client_v0_1._errors import rebuild_error
-from acp_client_v0_1.exceptions import (
-    ApiException,
+from acp_client_v0_1.exceptions import ApiException, OpenApiException
+from acp_client_v0_1.handles import errors
+from acp_client_v0_1.handles.errors import (
     JournalDamaged,
     JournalError,
     JournalLocked,
     JournalMismatch,
-    OpenApiException,
 )
-from acp_client_v0_1.handles import errors
 
 __all__ = [
     "Entry",

@@ -1,4 +1,4 @@
-"""What can go wrong with an agent or a run, beyond the failure of a single call.
+"""What can go wrong with an agent, a run or a batch, beyond the failure of a single call.
 
 ::
 
@@ -16,7 +16,11 @@
     └── AgentLookupError        no agent has the name, or several (also LookupError)
     ApiValueError
     ├── TokenError              the text is not a token, or one of another server
-    └── SchemaMismatch          input or config does not fit the agent's schema
+    ├── SchemaMismatch          input or config does not fit the agent's schema
+    └── JournalError            a batch cannot use the file of its journal
+        ├── JournalLocked       another batch has it
+        ├── JournalDamaged      one of its lines is damaged
+        └── JournalMismatch     it is of other inputs, or of another agent
 
 Invariants: an error about a run has its `run_id` and its portable `token`, neither of which is a
 secret, and its message says what to do next. All of them pickle.
@@ -35,6 +39,10 @@ if TYPE_CHECKING:
 __all__ = [
     "AgentLookupError",
     "InterruptLimit",
+    "JournalDamaged",
+    "JournalError",
+    "JournalLocked",
+    "JournalMismatch",
     "ResumeAmbiguous",
     "RunFailed",
     "RunGone",
@@ -279,3 +287,37 @@ class SchemaMismatch(ApiValueError):
         more = f" (and {len(self.faults) - 5} more)" if len(self.faults) > 5 else ""
         super().__init__(f"{what} does not fit the agent's schema: {shown}{more}")
         self.paths: tuple[str, ...] = tuple(path for path, _ in self.faults)
+
+
+class JournalError(ApiValueError):
+    """A batch cannot use the file of its journal."""
+
+
+class JournalLocked(JournalError):
+    """Another batch, in this process or another, has the journal open."""
+
+
+class JournalDamaged(JournalError):
+    """A line of a journal is damaged, and not just torn off at the end; nothing was changed.
+
+    Args:
+        msg: What is wrong.
+        line: The number of the line, from 1.
+    """
+
+    def __init__(self, msg: str, *, line: int) -> None:
+        super().__init__(msg)
+        self.line = line
+
+
+class JournalMismatch(JournalError):
+    """A journal belongs to another agent, server, config or input than those of the call.
+
+    Args:
+        msg: What does not fit.
+        index: The place of the input that differs, from 0; None if it is not an input that does.
+    """
+
+    def __init__(self, msg: str, *, index: int | None = None) -> None:
+        super().__init__(msg)
+        self.index = index

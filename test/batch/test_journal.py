@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import random
 import subprocess
 import sys
@@ -26,16 +27,16 @@ from acp_client_v0_1.batch._journal import (
     encode_line,
     scan_line,
 )
-from acp_client_v0_1.exceptions import (
-    ApiException,
-    ApiTypeError,
+from acp_client_v0_1.exceptions import ApiException, ApiTypeError, NotFoundException
+from acp_client_v0_1.handles.errors import (
     JournalDamaged,
     JournalError,
     JournalLocked,
     JournalMismatch,
-    NotFoundException,
+    RunFailed,
+    RunGone,
+    SchemaMismatch,
 )
-from acp_client_v0_1.handles.errors import RunFailed, RunGone, SchemaMismatch
 
 HEADER = Header(agent="a", server="http://h", config=digest(None), batch="b1")
 RESULT = {"text": "naïve \u2028 \ud800", "list": [1, 2.5, None, True]}
@@ -187,6 +188,12 @@ def test_another_agent_server_or_config_is_a_mismatch(path: Path, field: str) ->
     assert caught.value.index is None
     assert path.read_bytes() == before
     opened(path).close()  # the lock was given back
+
+
+@pytest.mark.parametrize("error", [JournalDamaged("m", line=7), JournalMismatch("m", index=7)])
+def test_an_error_of_a_journal_pickles(error: JournalError) -> None:
+    other = pickle.loads(pickle.dumps(error))
+    assert type(other) is type(error) and vars(other) == vars(error) and str(other) == "m"
 
 
 def test_a_torn_last_line_is_cut_wherever_it_is_torn(path: Path) -> None:

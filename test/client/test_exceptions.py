@@ -21,8 +21,6 @@ from acp_client_v0_1.exceptions import (
     ApiTypeError,
     ConnectionException,
     EventTooLarge,
-    JournalDamaged,
-    JournalMismatch,
     ResponseDecodeError,
     ResponseTooLarge,
     ResponseValidationError,
@@ -61,10 +59,6 @@ def examples():
             yield kind(
                 404, "Not Found", body='"no"', data="no", headers=HTTPHeaderDict(a="b"), **AT
             )
-        elif issubclass(kind, JournalDamaged):
-            yield kind("message", line=7)
-        elif issubclass(kind, JournalMismatch):
-            yield kind("message", index=7)
         elif kind is exceptions.OpenApiException:
             yield kind("message")
         else:
