@@ -9,6 +9,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# Without bytecode, each of the many processes that the tests start compiles the package again.
+unexport PYTHONDONTWRITEBYTECODE
 PIP_INSTALL := $(BIN)/python -m pip install --quiet
 
 FUZZERS := $(sort $(wildcard fuzz/fuzz_*.py))
@@ -96,6 +98,7 @@ fuzz: $(VENV)/.installed-dev
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # One environment, with a stamp file for each set of packages in it. The quickstart's set is small,
 # so that the first command is quick; the generator's set brings a Java of its own.

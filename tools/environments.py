@@ -69,8 +69,10 @@ def run(command: list[str], *, cwd: Path | None = None, quiet: bool = False) -> 
 
 
 def clean_environ() -> dict[str, str]:
-    """The environment variables, without those that change what Python imports."""
-    unwanted = {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__"}
+    """The environment variables, without those that change what Python imports, or cache less."""
+    unwanted = {
+        "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__", "PYTHONDONTWRITEBYTECODE",
+    }  # fmt: skip
     return {name: value for name, value in os.environ.items() if name not in unwanted}
 
 
