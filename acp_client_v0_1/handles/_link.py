@@ -244,7 +244,7 @@ class RunLink:
             try:
                 if seconds == 0:
                     return self._look_for_output()
-                if timeout is None and on_pending is None and stop is None:
+                if seconds is None and on_pending is None and stop is None:
                     output = self._first_poll()
                     if output is not None:
                         return output

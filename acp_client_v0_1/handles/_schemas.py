@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
@@ -32,16 +32,16 @@ _EXTRA = "pip install 'acp-client-v0-1[validation]'"
 
 
 def json_object(name: str, value: object) -> dict[str, Any]:
-    """Give an argument that is to be a JSON object as a dict of its own.
+    """Copy an argument that must be a JSON object into a dict.
 
     Raises:
-        ApiTypeError: It is no mapping.
+        ApiTypeError: It is not a mapping.
     """
-    if not isinstance(value, Mapping):
-        hint = ": is it JSON text? Then pass json.loads(…)" if isinstance(value, str) else ""
-        kind = type(value).__name__
-        raise ApiTypeError(f"{name} must be a JSON object (dict), not {kind}{hint}")
-    return dict(cast("Mapping[str, Any]", value))
+    if type(value) is dict or isinstance(value, Mapping):  # the first is quick, and nearly always
+        return {**value}
+    hint = ": is it JSON text? Then pass json.loads(…)" if isinstance(value, str) else ""
+    kind = type(value).__name__
+    raise ApiTypeError(f"{name} must be a JSON object (dict), not {kind}{hint}")
 
 
 class Kept(Generic[T]):

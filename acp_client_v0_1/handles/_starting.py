@@ -10,9 +10,9 @@ Invariant: of one call, the server carries out at most one create.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
@@ -50,8 +50,12 @@ _PAGES = 10  # the most that is read where a server does not search by metadata
 
 
 def new_client_token() -> str:
-    """Give a client token that no other run has."""
-    return uuid.uuid4().hex
+    """Return a client token that no other run has: the hex digits of a random UUID.
+
+    RFC 9562, section 5.4. A cold `uuid.uuid4` takes a hundredth of a whole create.
+    """
+    digits = os.urandom(16).hex()
+    return f"{digits[:12]}4{digits[13:16]}a{digits[17:]}"
 
 
 def client_token_of(run: Run) -> str:

@@ -226,8 +226,8 @@ class AgentHandle:
             ApiTypeError: An argument has the wrong type.
             ApiValueError: An argument cannot be used; ``reuse`` needs a ``client_token``.
         """
-        marked = json_object("metadata", {} if metadata is None else metadata)
-        token: str = _token_of(marked) if client_token is None else client_token
+        marked = {} if metadata is None else json_object("metadata", metadata)
+        token = _token_of(marked) if client_token is None else client_token
         if token:
             marked[CLIENT_TOKEN_KEY] = token
         creation = self._creation(input, config, marked, thread_id, webhook, streaming)
@@ -236,7 +236,6 @@ class AgentHandle:
             raise ApiValueError("reuse needs a client_token to look for")
         if check:
             self.check(input={} if input is None else input, config=config)
-        client = self.runs.api_client
         with new_run(self, thread_id) as span:
             found: list[Run] = []
             if reuse:
@@ -246,7 +245,7 @@ class AgentHandle:
                     seconds = max(0.001, seconds - (time.monotonic() - began))
             made = found or create(self.runs, creation, timeout=seconds)
             return RunHandle._of_all(  # pyright: ignore[reportPrivateUsage]
-                made, client, started=not found, span=span, descriptor=self._descriptor
+                made, self.runs, started=not found, span=span, descriptor=self._descriptor
             )
 
     def run(
@@ -299,7 +298,8 @@ class AgentHandle:
         seconds = checked_seconds(timeout)
         checked_on_interrupt(on_interrupt)
         patience_ends = None if seconds is None else time.monotonic() + seconds
-        token = _token_of(metadata) if client_token is None else client_token
+        if client_token is None:  # here, so that Ctrl-C in the middle of the create finds its run
+            client_token = _token_of({} if metadata is None else json_object("metadata", metadata))
         handle: RunHandle | None = None
         try:
             handle = self.start(
@@ -308,7 +308,7 @@ class AgentHandle:
                 metadata=metadata,
                 thread_id=thread_id,
                 webhook=webhook,
-                client_token=token,
+                client_token=client_token,
                 reuse=reuse,
                 check=check,
                 timeout=seconds,
@@ -319,7 +319,7 @@ class AgentHandle:
             return handle.drive(on_interrupt, timeout=seconds)
         except BaseException as error:
             if cancel_on_exit:
-                self._cancel(handle, token if _may_have_started(error) else "")
+                self._cancel(handle, client_token if _may_have_started(error) else "")
             raise
 
     def map(
@@ -407,17 +407,21 @@ class AgentHandle:
         webhook: str | None,
         streaming: StreamingMode | str | None,
     ) -> RunCreate:
-        given = {
-            "metadata": metadata or None,
-            "input": None if input is None else json_object("input", input),
-            "config": None if config is None else json_object("config", config),
-            "thread_id": thread_id,
-            "webhook": webhook,
-            "streaming": streaming,
-        }
-        fields: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        fields: dict[str, Any] = {"agent_id": self.agent_id}
+        if input is not None:
+            fields["input"] = json_object("input", input)
+        if config is not None:
+            fields["config"] = json_object("config", config)
+        if metadata:
+            fields["metadata"] = metadata
+        if thread_id is not None:
+            fields["thread_id"] = thread_id
+        if webhook is not None:
+            fields["webhook"] = webhook
+        if streaming is not None:
+            fields["streaming"] = streaming
         try:
-            return RunCreate(agent_id=self.agent_id, **fields)
+            return RunCreate(**fields)
         except ValidationError as error:
             faults = error.errors(include_url=False, include_input=False)
             words = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in faults)
@@ -440,10 +444,9 @@ class AgentHandle:
         return f"<AgentHandle{name} {self.agent_id}>"
 
 
-def _token_of(metadata: Mapping[str, Any] | None) -> str:
-    """Give the client token that somebody has put into a run's metadata, or a new one."""
-    known = json_object("metadata", {} if metadata is None else metadata)
-    return str(known.get(CLIENT_TOKEN_KEY) or new_client_token())
+def _token_of(metadata: dict[str, Any]) -> str:
+    """Return the client token that the caller has put into the metadata, or a new one."""
+    return str(metadata.get(CLIENT_TOKEN_KEY) or new_client_token())
 
 
 def _may_have_started(error: BaseException) -> bool:

@@ -61,12 +61,13 @@ class RunHandle:
         ApiValueError: ``run_id`` is empty, a token, or no segment of a path.
     """
 
+    _duplicates: tuple[str, ...] = ()
+
     def __init__(self, run_id: str | UUID, api_client: ApiClient | None = None) -> None:
         run_id = identifier("run_id", run_id)
         if is_token(run_id):
             raise ApiValueError("run_id is a token, not an id: use RunHandle.from_token(token)")
         self._link = RunLink(RunsApi(api_client), run_id)
-        self._duplicates: tuple[str, ...] = ()
 
     @property
     def run_id(self) -> str:
@@ -149,7 +150,7 @@ class RunHandle:
             handle = cls(known.run, runs.api_client)
             handle._link = RunLink(runs, known.run, known)
             return handle
-        return cls._of_all(look_for(runs, known), runs.api_client)
+        return cls._of_all(look_for(runs, known), runs)
 
     @classmethod
     def find(
@@ -178,7 +179,7 @@ class RunHandle:
             raise ApiValueError("client_token must not be empty")
         runs = RunsApi(api_client)
         found = find_by_token(runs, client_token, agent_id)
-        return cls._of_all(found, runs.api_client) if found else None
+        return cls._of_all(found, runs) if found else None
 
     def token(self) -> str:
         """Give the portable token of the run: a line of text that holds no secret.
@@ -192,23 +193,30 @@ class RunHandle:
     @classmethod
     def _of_all(
         cls,
-        runs: list[Run],
-        api_client: ApiClient,
+        made: list[Run],
+        runs: RunsApi,
         *,
         started: bool = False,
         span: RunSpan | None = None,
         descriptor: Kept[AgentACPDescriptor] | None = None,
     ) -> Self:
-        """Make a handle of the runs that one create has made, oldest first; just now, if started.
+        """Make a handle of the runs that one create has made, oldest first.
 
-        The descriptor is that of their agent, to be shared.
+        Args:
+            made: The runs.
+            runs: The operations that reach them.
+            started: They were created just now.
+            span: The span of the first.
+            descriptor: That of their agent, to be shared.
         """
-        handle = cls.of(runs[0], api_client)
-        link = handle._link
-        if len(runs) > 1:
-            handle._duplicates = tuple(run.run_id for run in runs[1:])
-        keep_span(link, span)
+        handle = object.__new__(cls)
+        handle._link = link = RunLink(runs, made[0].run_id)
+        link.note(made[0])
         link.agent_descriptor = descriptor
+        if len(made) > 1:
+            handle._duplicates = tuple(run.run_id for run in made[1:])
+        if span is not None:
+            keep_span(link, span)
         if started:
             link.note_started()
         return handle
@@ -300,7 +308,8 @@ class RunHandle:
             RunWaitTimeout: There was no output in time, or ``stop`` was set; the run goes on.
             ApiException: The server refused.
         """
-        link, remaining, began = self._link, timeout, time.monotonic()
+        link, remaining = self._link, timeout
+        began = time.monotonic() if timeout else 0.0
         while True:
             output = link.output(remaining, on_pending, stop)
             outcome = output.actual_instance
