@@ -34,7 +34,7 @@ __all__ = [
 _PUBLIC_HOME = "acp_client_v0_1.exceptions"  # what a traceback shows
 _LONGEST_MESSAGE = 300  # characters of the server's message that an error shows
 _LONGEST_REASON = 1_000  # characters of a reason, which may list several faults
-_SEARCHED = 10_000  # characters of an HTML page, or any other text, that are looked at
+_SEARCHED = 10_000  # characters of a text that are searched for a message
 _JOINERS = "\u200c\u200d"  # not printable, but some scripts and emoji need them
 _AMBIGUOUS = "the server may have carried out the request, so it was not retried"
 _REQUEST_ID = ("x-request-id", "request-id", "x-correlation-id", "x-amzn-requestid", "cf-ray")
@@ -45,13 +45,10 @@ _UNSERVED = (
 
 
 def render_path(path_to_item: Sequence[int | str]) -> str:
-    """Write the path to a value inside a structure as Python indexing, ``['a'][0]``.
+    """Return the path to a value inside a structure as Python indexing, ``['a'][0]``.
 
     Args:
         path_to_item: Keys and indices that lead to the value, outermost first.
-
-    Returns:
-        The text.
     """
     return "".join(f"[{step}]" if isinstance(step, int) else f"['{step}']" for step in path_to_item)
 
@@ -132,7 +129,7 @@ class ApiKeyError(_ArgumentError, KeyError):
 
 
 class _HttpResponse(Protocol):
-    """The required attributes of a response that becomes an error; others are optional."""
+    """What a response that becomes an error must have; more is optional."""
 
     @property
     def status(self) -> int: ...
@@ -216,15 +213,12 @@ class ApiException(OpenApiException):
     def from_response(
         cls, *, http_resp: _HttpResponse, body: str | None, data: Any
     ) -> ApiException:
-        """Build the error for a response, of the class that stands for its status.
+        """Return the error for a response, of the class that stands for its status.
 
         Args:
             http_resp: The response.
             body: Its body as text.
             data: Its body parsed.
-
-        Returns:
-            The error, to be raised by the caller.
         """
         status = http_resp.status
         kind = cls._by_status.get(500 if 500 <= status <= 599 else status, cls)
@@ -308,7 +302,7 @@ def _without_userinfo(url: str | None) -> str | None:
 
 
 def _path_of(url: str | None) -> str | None:
-    """Give the path of a URL, without its query."""
+    """Return the path of a URL, without its query."""
     return None if url is None else one_line(re.split("[?#]", _split(url)[2])[0]) or "/"
 
 

@@ -1,8 +1,8 @@
 """The errors below ``TransportException``: no usable response came.
 
-`exceptions` is the public home of these classes and draws the tree. They are a file of their own
-because their base class is also urllib3's, and urllib3 takes longer to load than everything else
-that a script imports; a script that handles only other errors does not load it.
+`exceptions` is the public home of these classes and draws the tree. They are apart because they
+derive from an error of urllib3, which takes long to load; a script that handles only other errors
+does not load it.
 """
 
 from __future__ import annotations

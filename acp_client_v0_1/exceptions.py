@@ -32,13 +32,13 @@
         └── RunWaitTimeout                  waiting for a run ran out of time (also TimeoutError)
 
 An error is plain data (status, reason, headers, body, parsed data, method, URL), never a live
-response, so every error pickles and copies. `_errors` has the base classes. Classes in
-`_transport_errors` load when they are first used, and urllib3 with them.
+response, so every error pickles and copies. `_errors` has the base classes. `_transport_errors`
+loads, and urllib3 with it, when one of its classes is first used.
 
 The errors of agents, runs as objects and batches are in `handles.errors` and derive from these.
 
-A new class stands in three places of this file (the tree, ``__all__``, the class itself) and in the
-table of docs/guides/errors.md, which repeats the first line of its docstring. Tests compare them.
+A new class stands in three places of this file (the tree, ``__all__``, the class itself), and in
+the table of docs/guides/errors.md with the first line of its docstring. Tests compare them.
 
 Invariants: ``str()`` is one bounded line; a URL is kept without user information and shown as its
 path; request headers are never kept, so credentials cannot appear.
@@ -192,8 +192,8 @@ class StreamDecodeError(ApiException):
         )
 
 
-class ResponseTooLarge(ApiException):
-    """The response is larger than ``max_response_bytes``; ``body`` keeps what was read of it.
+class _TooLarge(ApiException):
+    """Something that the server sends exceeds a limit.
 
     Args:
         limit: The limit in bytes.
@@ -201,28 +201,26 @@ class ResponseTooLarge(ApiException):
     """
 
     _before_reason: ClassVar[str] = ": "
+    _what: ClassVar[str]
 
     def __init__(self, *, limit: int, **response: Unpack[ResponseFields]) -> None:
-        super().__init__(reason=f"the body is larger than max_response_bytes={limit}", **response)
+        super().__init__(reason=f"{self._what}={limit}", **response)
         self.limit = limit
 
     def _message(self) -> str:
         return ""  # the beginning of so large a body says nothing
 
 
-class EventTooLarge(ApiException):
-    """One event of a stream is larger than ``max_event_bytes``.
+class ResponseTooLarge(_TooLarge):
+    """The response is larger than ``max_response_bytes``; ``body`` keeps what was read of it."""
 
-    Args:
-        limit: The limit in bytes.
-        response: ``status``, ``headers``, ``method`` and ``url`` of the stream.
-    """
+    _what = "the body is larger than max_response_bytes"
 
-    _before_reason: ClassVar[str] = ": "
 
-    def __init__(self, *, limit: int, **response: Unpack[ResponseFields]) -> None:
-        super().__init__(reason=f"an event is larger than max_event_bytes={limit}", **response)
-        self.limit = limit
+class EventTooLarge(_TooLarge):
+    """One event of a stream is larger than ``max_event_bytes``."""
+
+    _what = "an event is larger than max_event_bytes"
 
 
 class RunWaitTimeout(ApiException, TimeoutError):
@@ -231,8 +229,8 @@ class RunWaitTimeout(ApiException, TimeoutError):
     Args:
         run_id: The run that was waited for.
         elapsed: Seconds spent waiting.
-        reason: The message, if it is not only that there is no output.
-        token: What `RunHandle.from_token` takes; "" if it was not waited for by a `RunHandle`.
+        reason: The message; None for one that says that there is no output.
+        token: What `RunHandle.from_token` takes; "" if no `RunHandle` waited.
     """
 
     def __init__(
