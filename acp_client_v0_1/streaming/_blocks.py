@@ -56,30 +56,18 @@ _new = cast("Callable[..., ServerSentEvent]", tuple.__new__)  # pyright: ignore[
 
 @dataclass(frozen=True, slots=True)
 class BlockShape:
-    """The constant parts of a block.
+    """The constant parts of a block."""
 
-    Attributes:
-        prefix: The text before the id, ``""`` in a shape without id.
-        middle: The text between id and data.
-        event: The event's type.
-        has_id: True if the block has an id.
-        tight: True if no space follows the colons; then no value may begin with one, either.
-    """
-
-    prefix: str
-    middle: str
-    event: str
+    prefix: str  # the text before the id, "" in a shape without id
+    middle: str  # the text between id and data
+    event: str  # the event's type
     has_id: bool
-    tight: bool = False
+    tight: bool = False  # no space follows the colons; then no value begins with one, either
 
     def read(
         self, blocks: Iterator[str], last_event_id: str, events: list[ServerSentEvent]
     ) -> str | None:
-        """Read blocks with LF line ends as long as they have this shape, into ``events``.
-
-        Returns:
-            The first block of another shape, or ``None`` if none was left.
-        """
+        """Read blocks with LF line ends into ``events``; return the first of another shape."""
         if self.has_id:
             return self._read_with_id(blocks, events)
         middle, name, append, tight = self.middle, self.event, events.append, self.tight
@@ -126,16 +114,11 @@ class EventBuffers:
 
     The data of an open block is a list of lines, joined now and then, so that many short lines need
     little more memory than one long line.
-
-    Attributes:
-        last_event_id: The id that the latest blank line confirmed.
-        retry: The reconnection time in milliseconds, ``None`` until the stream names one. A
-            number with more digits than Python converts (4300 by default) is ignored.
     """
 
     def __init__(self) -> None:
-        self.last_event_id: str = ""
-        self.retry: int | None = None
+        self.last_event_id: str = ""  # the id that the latest blank line confirmed
+        self.retry: int | None = None  # the reconnection time in milliseconds, if there is one
         self._joined: list[str] = []  # data: many lines each, without the last line feed
         self._lines: list[str] = []  # the data lines after those
         self._event = ""
@@ -161,8 +144,12 @@ class EventBuffers:
             elif name == "id":
                 if "\0" not in value:
                     self._id = value
-            elif name == "retry":
-                self._set_retry(value)
+            # str.isdigit is false for an empty value, and true for digits of any script.
+            elif name == "retry" and value.isascii() and value.isdigit():
+                digits = value.lstrip("0") or "0"
+                if len(digits) <= _MAX_RETRY_DIGITS:
+                    with contextlib.suppress(ValueError):  # Python may be set to convert fewer
+                        self.retry = int(digits)
         self._join()
 
     def add_data(self, value: str) -> None:
@@ -174,14 +161,6 @@ class EventBuffers:
         if len(self._lines) > _LINES_TO_JOIN:
             self._joined.append("\n".join(self._lines))
             self._lines.clear()
-
-    def _set_retry(self, value: str) -> None:
-        # str.isdigit is false for an empty value, and true for digits of any script.
-        if value.isascii() and value.isdigit():
-            digits = value.lstrip("0") or "0"
-            if len(digits) <= _MAX_RETRY_DIGITS:
-                with contextlib.suppress(ValueError):  # Python may be set to convert fewer
-                    self.retry = int(digits)
 
     def dispatch(self, events: list[ServerSentEvent]) -> None:
         """End the block, as a blank line does; its event, if it has data, goes to ``events``."""
@@ -203,12 +182,9 @@ class EventBuffers:
         self._event = ""
 
     def add_blocks(self, text: str, events: list[ServerSentEvent]) -> None:
-        """Interpret whole blocks, at a point where no block is open.
+        """Interpret whole blocks while no block is open; their events go to ``events``.
 
-        Args:
-            text: Blocks with LF as the line end and a blank line between each two; the blank line
-                of the last one is left out.
-            events: Receives the events of the blocks that have data.
+        Lines end with LF. ``text`` has the blank lines between blocks, but not the last one.
         """
         rest = iter(text.split("\n\n"))
         if "\0" in text:  # perhaps in an id, which is then to be ignored
@@ -225,9 +201,8 @@ class EventBuffers:
                 return
             self._add_block(misfit, events)
             self._misfits += 1
-            if (
-                self._misfits == 2 or self._misfits % 64 == 0
-            ):  # learning is slow, and blocks may alternate
+            # Not for each misfit: learning is slow, and shapes may alternate.
+            if self._misfits == 2 or self._misfits % 64 == 0:
                 self._shape = _learn_shape(misfit) or self._shape
 
     def _add_block(self, block: str, events: list[ServerSentEvent]) -> None:
@@ -236,11 +211,7 @@ class EventBuffers:
 
 
 class OpenLine:
-    """Gathers the bytes of one line that comes in several pieces.
-
-    Attributes:
-        size: The bytes of the line so far; 0 for a comment, which is not held.
-    """
+    """Gathers the bytes of one line that comes in several pieces."""
 
     __slots__ = ("_bytes", "_is_comment", "_is_data", "size")
 
@@ -248,7 +219,7 @@ class OpenLine:
         self._reset()
 
     def _reset(self) -> None:
-        self.size: int = 0
+        self.size: int = 0  # bytes so far; 0 for a comment, which is not held
         self._bytes = bytearray()
         self._is_comment = False
         self._is_data = False  # then `_bytes` is the value so far
@@ -302,16 +273,10 @@ Mark: TypeAlias = tuple[int, int, bool, bool, bytes]
 
 
 def event_offsets(mark: Mark, piece: bytes) -> list[int]:
-    """Find where the events begin that a piece of the stream completes.
+    """Find where the events begin that a piece completes, in bytes from the stream's start.
 
-    Only an error needs this; the parser then reads the bytes of its latest feed again.
-
-    Args:
-        mark: The position before the piece.
-        piece: The bytes.
-
-    Returns:
-        For each event, the bytes from the stream's start to the first byte of its block.
+    ``mark`` is the position before the piece. Only an error needs this; the parser then reads the
+    bytes of its latest feed again.
     """
     position, start, after_cr, has_data, line = mark
     lines = piece.splitlines(keepends=True)  # of bytes: at CR, LF and CRLF only

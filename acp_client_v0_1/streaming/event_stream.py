@@ -1,7 +1,7 @@
 """An iterator over the events of a response whose body is an event stream.
 
-Strategy: read what has arrived, feed the parser, hand out the events one by one, and read again
-only when all of them are handed out.
+Strategy: read the bytes that have arrived, feed the parser, hand out its events one by one, and
+read again only when all of them are handed out.
 
 Invariants:
   - The connection is released on every way out: at the end of the body, by `close`, by leaving the
@@ -10,10 +10,9 @@ Invariants:
     `close`.
   - `last_event_id` is that of the last event handed out, not of one that was only read ahead.
   - One thread iterates; `close` may be called by any thread, and by a signal handler in that one.
-  - There is no lock, which an interrupt could leave held. `close` says that the stream is closed,
-    then looks whether it is being read; a reader says that it reads, then looks whether the stream
-    is closed. So at least one of the two sees the other: a read under way is aborted, never closed
-    under the reader, which closes.
+  - There is no lock, which an interrupt could leave held. `close` sets `_closed`, then looks at
+    `_in_read`; a reader sets `_in_read`, then looks at `_closed`. So at least one of the two sees
+    the other: `close` only aborts a read under way, and the reader releases the connection.
 """
 
 from __future__ import annotations
@@ -63,15 +62,13 @@ class StreamedResponse(Protocol):
     @property
     def url(self) -> str:
         """The URL of the response, after redirects."""
-        raise NotImplementedError
 
     @property
     def headers(self) -> Mapping[str, str]:
         """The headers."""
-        raise NotImplementedError
 
     def read_available(self, *, wait: float | None = None) -> bytes:
-        """Return what has arrived, ``b""`` only at the end of a complete body.
+        """Return the bytes that have arrived, ``b""`` only at the end of a complete body.
 
         Args:
             wait: Seconds to wait for a first byte, None for no limit but the call's.
@@ -79,7 +76,6 @@ class StreamedResponse(Protocol):
         Raises:
             NothingYet: Nothing has arrived within that time.
         """
-        raise NotImplementedError
 
     def abort(self) -> None:
         """Wake a blocked `read_available`; called from any thread."""
@@ -232,12 +228,11 @@ class EventStream(Iterator[T]):
     def _raw_events(self) -> Iterator[ServerSentEvent]:
         while True:
             # Looked up for each event: the typed iteration may have begun a new batch.
-            for event in self._batch[1]:
+            event = next(self._batch[1], None)
+            if event is not None:
                 yield event
-                break
-            else:
-                if not self._advance():
-                    return
+            elif not self._advance():
+                return
 
     def close(self) -> None:
         """End the stream and release its connection; a blocked ``next()`` of any thread ends."""
@@ -245,7 +240,7 @@ class EventStream(Iterator[T]):
             return
         self._closed = True
         self._end_batch(self.last_event_id)
-        # A forked process may have been made in the middle of a read of its parent.
+        # The parent of a forked process may have been in the middle of a read.
         if self._in_read and os.getpid() == self._pid:
             self._response.abort()  # wakes the reader, which closes
         else:
@@ -295,13 +290,11 @@ class EventStream(Iterator[T]):
                     events.clear()  # `close` was called before they were there
         except NothingYet:
             raise
-        except EventTooLarge as error:
+        except BaseException as error:
             self._iterating = False
             self._release()
-            raise EventTooLarge(limit=error.limit, **self._fields()) from error
-        except BaseException:
-            self._iterating = False
-            self._release()
+            if isinstance(error, EventTooLarge):
+                raise EventTooLarge(limit=error.limit, **self._fields()) from error
             raise
         self._release()
         return False
@@ -309,26 +302,22 @@ class EventStream(Iterator[T]):
     def _read(self) -> bytes:
         # b"" at the end of the body, and after `close`.
         try:
-            try:
-                self._in_read = True
-                if self._closed:
-                    return b""
-                wait = self._wait_left()
-                return self._response.read_available(wait=wait)
-            finally:
-                self._in_read = False
-        except ApiTimeoutError:
+            self._in_read = True
             if self._closed:
                 return b""
-            raise
+            return self._response.read_available(wait=self._wait_left())
         except (TransportException, ResponseDecodeError) as error:
             if self._closed:
                 return b""
+            if isinstance(error, ApiTimeoutError):
+                raise
             raise StreamInterrupted(
                 last_event_id=self._id_before,
                 reason=error.reason or str(error),
                 **self._fields(),
             ) from error
+        finally:
+            self._in_read = False
 
     def _wait_left(self) -> float | None:
         # Read at least once, but not on and on for comments.
@@ -349,20 +338,15 @@ class EventStream(Iterator[T]):
         batch, handed_out = self._position()
         # The slice is empty if another thread has just closed the stream.
         for event in batch[handed_out - 1 : handed_out]:
-            raise self._undecodable(event, handed_out - 1, error) from error
-
-    def _undecodable(
-        self, event: ServerSentEvent, index: int, error: ValueError
-    ) -> StreamDecodeError:
-        return StreamDecodeError(
-            event_id=event.id,
-            event_name=event.event,
-            offset=self._parser.event_offset(index),
-            excerpt=event.data[:_EXCERPT_CHARACTERS],
-            reason=_explanation(error),
-            body=event.data,
-            **self._fields(),
-        )
+            raise StreamDecodeError(
+                event_id=event.id,
+                event_name=event.event,
+                offset=self._parser.event_offset(handed_out - 1),
+                excerpt=event.data[:_EXCERPT_CHARACTERS],
+                reason=_explanation(error),
+                body=event.data,
+                **self._fields(),
+            ) from error
 
     def _fields(self) -> dict[str, Any]:
         response = self._response

@@ -3,12 +3,12 @@
 https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 
 Strategy: no I/O here; the caller feeds bytes in pieces of any size. CR and LF never occur inside a
-UTF-8 sequence, so the bytes are cut at line ends first and decoded then. This module finds the
+UTF-8 sequence, so the bytes are split at line ends first and decoded then. This module finds the
 lines and blocks; `_blocks` says what they mean. The value of an unfinished data line is gathered
 apart from its name, so that an event of any size is copied a fixed number of times.
 
 Invariants:
-  - Events and errors do not depend on how the stream is cut into pieces.
+  - Events and errors do not depend on how the stream is split into pieces.
   - An event is out as soon as its blank line is in, even if that is a lone CR.
   - Only the lines of the open block are held, and never exceed the limit by more than the byte that
     shows the excess. Comments are not held, and do not count.
@@ -36,8 +36,8 @@ _LF = 0x0A
 _COLON = 0x3A
 
 # The beginning of a block, up to this size, is not interpreted but fed again with the next piece,
-# so that most blocks are read whole. This is done once for a block, so that time stays linear, and
-# not if the block may have a `retry` field, which takes effect at once.
+# so that most blocks are read whole. This happens once for a block, so that time stays linear, and
+# not to a block with a `retry` field, which takes effect at once.
 _MAX_CARRY = 4096
 
 
@@ -133,13 +133,10 @@ class SSEParser:
             self._raise_too_large()
 
     def event_offset(self, index: int) -> int:
-        """Give the place where an event begins.
+        """Return the bytes from the start of the stream to the first byte of an event's block.
 
         Args:
             index: The event's index in what the latest `feed` returned.
-
-        Returns:
-            Bytes from the start of the stream to the first byte of the event's block.
         """
         if self._offsets is None:
             self._offsets = event_offsets(self._mark, self._fed)
