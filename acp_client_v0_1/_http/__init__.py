@@ -13,8 +13,7 @@
 ``connection`` a connection, made by urllib3, used by us
 ``pool``       the connections of a client, a pool for each origin
 ``parse``      the head of a response, and where its body ends
-``coding``     content codings, undone a bounded piece at a time
 ``incoming``   a response as a connection brings it
-``response``   a response as callers see it, and its body as it arrives
+``response``   a response as callers see it, its body as it arrives and decoded
 ``observer``   what telemetry sees of a client
 """

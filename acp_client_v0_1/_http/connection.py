@@ -35,7 +35,7 @@ from urllib3.exceptions import HTTPError, InsecureRequestWarning, ProxyError
 from acp_client_v0_1._deadline import Deadline
 from acp_client_v0_1._http.attempt import Attempt, set_limit
 from acp_client_v0_1._http.dial import dial, in_time
-from acp_client_v0_1._http.parse import Head, HeadParser
+from acp_client_v0_1._http.parse import final_head
 from acp_client_v0_1._http.proxies import Proxy
 from acp_client_v0_1._http.tls import OuterSocket, decrypted
 
@@ -163,25 +163,15 @@ class Connection(HTTPConnection):
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.limit(self.sock)
         self.sock.sendall(request_head("CONNECT", address, address, tunnel._tunnel_headers, None))
-        head = self._head_of_tunnel()
+        head, _ = final_head(b"", self._receive)
         if not 200 <= head.status < 300:
             self.close()
             raise OSError(f"Tunnel connection failed: {head.status} {head.reason}".rstrip())
         self.limit(self.sock)  # for the handshake of TLS
 
-    def _head_of_tunnel(self) -> Head:
-        parser, received = HeadParser(), b""
-        while True:
-            head = parser.feed(received)
-            if head is None:
-                self.limit(self.sock)
-                received = self.sock.recv(_PIECE)
-                if not received:
-                    raise ConnectionError("the proxy closed the connection")
-            elif head.status >= 200:
-                return head
-            else:
-                parser, received = HeadParser(), parser.rest
+    def _receive(self) -> bytes:
+        self.limit(self.sock)
+        return self.sock.recv(_PIECE)
 
 
 class SecureConnection(Connection, HTTPSConnection):

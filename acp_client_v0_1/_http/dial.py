@@ -13,11 +13,12 @@ from __future__ import annotations
 import _thread
 import contextlib
 import os
-import queue
 import socket
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Generic, TypeVar, cast
+from ipaddress import ip_address
+from queue import Empty, SimpleQueue
+from typing import Any, Generic, TypeVar
 
 from acp_client_v0_1._deadline import Deadline
 from acp_client_v0_1._http.attempt import set_limit
@@ -71,87 +72,72 @@ def in_time(work: Callable[[], T], deadline: Deadline, discard: Callable[[T], ob
         return work()
     job = _Job(work, discard)
     try:
-        slot = cast(Slot, job.slot)
-        if not (_threads.join(slot) or _threads.wait(slot, deadline)):
+        if not (_threads.join(job.slots[0]) or _threads.wait(job.slots[0], deadline)):
             raise TimeoutError(f"{_MOST_THREADS} look-ups or connections are under way")
-        job.start()
-        return job.result(deadline)
+        try:
+            # Not threading.Thread, which waits for a Condition: an interrupt can leave its lock
+            # held, so that the thread never gets to its work, and never gives its slot back.
+            _thread.start_new_thread(job.run, ())
+        except RuntimeError as error:  # there are too many threads
+            raise OSError(str(error)) from error
+        try:
+            outcome = job.outcomes.get(timeout=deadline.remaining())
+        except Empty:
+            raise TimeoutError("timed out") from None
     except BaseException:
-        job.leave()
+        job.abandon()
         raise
+    if not isinstance(outcome, BaseException):
+        return outcome[0]
+    try:
+        raise outcome
+    finally:
+        del outcome  # which refers to this frame by its traceback
 
 
 class _Job(Generic[T]):
-    """Work in a thread of its own, which may be abandoned.
+    """Work for a thread of its own, which may be abandoned.
 
-    Invariant: a result is taken from the queue once, by the caller or by what discards it.
+    Invariant: an outcome is taken from the queue once, by the caller or by what discards it.
     """
 
     def __init__(self, work: Callable[[], T], discard: Callable[[T], object]) -> None:
         self._work = work
         self._discard = discard
-        self._results: queue.SimpleQueue[tuple[T] | BaseException] = queue.SimpleQueue()
-        self._left = False
-        self._begun = False
-        self.slot: Slot | None = Slot()
+        self._abandoned = False
+        self.outcomes: SimpleQueue[tuple[T] | BaseException] = SimpleQueue()
+        # The thread takes it when it begins, or the caller when it gives up before that.
+        self.slots = [Slot()]
 
-    def start(self) -> None:
+    def run(self) -> None:
         try:
-            # Not threading.Thread, which waits for a Condition: an interrupt can leave its lock
-            # held, so that the thread never gets to its work, and never gives its slot back.
-            _thread.start_new_thread(self._begin, ())
-        except RuntimeError as error:  # there are too many threads
-            raise OSError(str(error)) from error
-
-    def result(self, deadline: Deadline) -> T:
-        try:
-            outcome = self._results.get(timeout=deadline.remaining())
-        except queue.Empty:
-            raise TimeoutError("timed out") from None
-        if not isinstance(outcome, BaseException):
-            return outcome[0]
-        try:
-            raise outcome
-        finally:
-            del outcome  # which refers to this frame by its traceback
-
-    def leave(self) -> None:
-        """Wait for the result no longer."""
-        self._left = True
-        self._drop()
-        if not self._begun:  # it never ran, or sees that it is too late
-            self._end()
-
-    def _begin(self) -> None:
-        self._begun = True
-        if self._left:
-            self._end()
-        else:
-            self._run()
-
-    def _run(self) -> None:
+            slot = self.slots.pop()
+        except IndexError:
+            return
         try:
             outcome: tuple[T] | BaseException = (self._work(),)
         except BaseException as error:  # noqa: BLE001 - raised in the calling thread
             outcome = error
-        self._end()
-        self._results.put(outcome)
+        place = weakref.ref(slot)
+        del slot
+        _threads.leave(place)
+        self.outcomes.put(outcome)
         del outcome  # as above
-        if self._left:
+        if self._abandoned:
             self._drop()
 
+    def abandon(self) -> None:
+        self._abandoned = True
+        self._drop()
+        with contextlib.suppress(IndexError):
+            place = weakref.ref(self.slots.pop())
+            _threads.leave(place)
+
     def _drop(self) -> None:
-        with contextlib.suppress(queue.Empty):
-            outcome = self._results.get_nowait()
+        with contextlib.suppress(Empty):
+            outcome = self.outcomes.get_nowait()
             if not isinstance(outcome, BaseException):
                 self._discard(outcome[0])
-
-    def _end(self) -> None:
-        if self.slot is not None:
-            with contextlib.suppress(TypeError):  # another thread was quicker
-                place = weakref.ref(self.slot)
-                self.slot = None
-                _threads.leave(place)
 
 
 def _connect(
@@ -189,10 +175,8 @@ def _addresses(host: str, port: int) -> Sequence[tuple[int, _Address]]:
 
 
 def _is_address(host: str) -> bool:
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            socket.inet_pton(family, host)
-        except OSError:
-            continue
-        return True
-    return False
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

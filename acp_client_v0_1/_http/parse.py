@@ -1,8 +1,8 @@
 """The head of a response, and where its body ends (RFC 9112), from bytes as they arrive.
 
-Strategy: no I/O here, so that every split of the bytes can be tested. A head is collected by
-`HeadParser`; `framing_of` reads from it which of three ways of framing its body has, each an object
-that takes the bytes received and gives the content among them.
+Strategy: no I/O here, so that every split of the bytes can be tested. `HeadParser` collects a head,
+and `framing_of` decides how its body is framed: by a length, in chunks, or by EOF. A `Framing` is
+fed the bytes that arrive, and returns the content among them.
 
 http.client is more lenient than is safe: it takes EOF for the end of the headers, anything that
 ``int`` accepts for the size of a chunk (``+3``, ``0x3``, ``1_0``, ``-5``), and drops the two bytes
@@ -20,19 +20,18 @@ import http.client
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from urllib3 import HTTPHeaderDict
 
 from acp_client_v0_1._http.headers import TOKEN
 
-__all__ = ["BadFraming", "Framing", "Head", "HeadParser", "framing_of"]
+__all__ = ["BadFraming", "Closed", "Framing", "Head", "HeadParser", "final_head", "framing_of"]
 
 _MOST_LINES = 100  # of headers, and in the trailer of a chunked body
 _LONGEST_LINE = 65_536  # bytes, of a head
 _LONGEST_CHUNK_LINE = 8_192
+_MOST_INFORMATIONAL = 20  # responses before the final one
 
-_HEAD_END = re.compile(rb"\n\r?\n")
 _STATUS_LINE = re.compile(r"HTTP/1\.([0-9])[ \t]+([1-9][0-9]{2})(?:[ \t](.*))?", re.DOTALL)
 _CHUNK_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 _NEXT_CHUNK = re.compile(rb"\r\n" + _CHUNK_SIZE.pattern)
@@ -44,6 +43,10 @@ _SPACE = " \t\r\n"
 # whose bytes look like those from 0x80 on.
 _CONTROL = dict.fromkeys((*range(9), *range(10, 32), 127), " ")
 _CONTROL_OF_REASON = _CONTROL | dict.fromkeys(range(0x80, 0xA0), " ")
+
+
+class Closed(ConnectionError):
+    """The connection was closed before a response, or before the end of its body."""
 
 
 class BadFraming(http.client.HTTPException):
@@ -63,17 +66,14 @@ class Head:
 class HeadParser:
     """Collects one head; ``rest`` is what follows it, once it is complete."""
 
-    __slots__ = ("_checked", "_lines", "_received", "rest")
+    __slots__ = ("_line", "_lines", "_received", "_status", "rest")
 
     def __init__(self) -> None:
         self._received = bytearray()
-        self._lines = 0  # complete and checked
-        self._checked = 0  # where the first unchecked line begins
+        self._line = 0  # where the line begins that is not complete
+        self._status: tuple[int, int, str] | None = None
+        self._lines: list[str] = []
         self.rest = b""
-
-    @property
-    def begun(self) -> bool:
-        return bool(self._received)
 
     def feed(self, data: bytes) -> Head | None:
         """Take bytes; gives the head once it is complete.
@@ -81,42 +81,58 @@ class HeadParser:
         Raises:
             HTTPException: This is not HTTP/1, or more of it than is sensible.
         """
-        start = len(self._received)
+        searched = len(self._received)
         self._received += data
-        end = _HEAD_END.search(self._received, max(0, start - 2))
-        if end is None or self._lines or end.start() > _LONGEST_LINE:
-            self._check_lines(start, len(self._received) if end is None else end.start() + 1)
-        if end is None:
-            return None
-        text = self._received[: end.start()].decode("latin-1")
-        self.rest = bytes(self._received[end.end() :])
-        return _parse_head(text)
-
-    def _check_lines(self, start: int, end: int) -> None:
-        """Check the lines that have arrived, so that no endless head is waited for."""
-        while (newline := self._received.find(b"\n", max(start, self._checked), end)) >= 0:
-            if not self._lines:
-                _parse_status_line(self._received[:newline].decode("latin-1"))
-            self._check_length(newline)
-            self._lines += 1
-            self._checked = newline + 1
-            _check_count(self._lines - 1)
-        self._check_length(end)
-
-    def _check_length(self, end: int) -> None:
-        if end - self._checked > _LONGEST_LINE:
-            raise http.client.LineTooLong("the head of the response")
+        while True:
+            newline = self._received.find(b"\n", max(searched, self._line))
+            end = len(self._received) if newline < 0 else newline
+            if end - self._line > _LONGEST_LINE:
+                raise http.client.LineTooLong("the head of the response")
+            if newline < 0:
+                return None
+            line = self._received[self._line : newline].decode("latin-1")
+            self._line = newline + 1
+            if self._status is None:  # checked at once: what is not HTTP may have no end
+                self._status = _parse_status_line(line)
+            elif line in ("", "\r"):
+                self.rest = bytes(self._received[self._line :])
+                return Head(*self._status, _parse_fields(self._lines))
+            elif len(self._lines) == _MOST_LINES:
+                raise http.client.HTTPException(f"more than {_MOST_LINES} lines of headers")
+            else:
+                self._lines.append(line)
 
 
-def _check_count(lines: int) -> None:
-    if lines > _MOST_LINES:
-        raise http.client.HTTPException(f"more than {_MOST_LINES} lines of headers")
+def final_head(received: bytes, receive: Callable[[], bytes]) -> tuple[Head, bytes]:
+    """Collect the head of a final response (RFC 9110, section 15), and what follows it.
+
+    Args:
+        received: Bytes that have arrived.
+        receive: Gives further ones, b"" at EOF.
+
+    Raises:
+        Closed: EOF comes first.
+        HTTPException: This is not HTTP/1, or it has no end.
+    """
+    for _ in range(_MOST_INFORMATIONAL):
+        parser = HeadParser()
+        head = parser.feed(received)
+        while head is None:
+            begun = bool(received)
+            received = receive()
+            if not received:
+                where = "in the middle of the head" if begun else "without a response"
+                raise Closed(f"the connection was closed {where}")
+            head = parser.feed(received)
+        received = parser.rest
+        if head.status == http.HTTPStatus.SWITCHING_PROTOCOLS:
+            raise http.client.UnknownProtocol("status 101, although no upgrade was requested")
+        if head.status >= 200:
+            return head, received
+    raise http.client.HTTPException(f"{_MOST_INFORMATIONAL} responses, all informational")
 
 
-def _parse_head(text: str) -> Head:
-    first, *lines = text.split("\n")
-    _check_count(len(lines))
-    version, status, reason = _parse_status_line(first)
+def _parse_fields(lines: list[str]) -> HTTPHeaderDict:
     fields: list[tuple[str, str]] = []
     for line in lines:
         if line[0] in " \t" and fields:  # folded (RFC 9112, section 5.2)
@@ -131,7 +147,7 @@ def _parse_head(text: str) -> Head:
     headers = HTTPHeaderDict()
     for name, value in fields:
         headers.add(name, value if value.isprintable() else value.translate(_CONTROL))
-    return Head(version, status, reason, headers)
+    return headers
 
 
 def _parse_status_line(line: str) -> tuple[int, int, str]:
@@ -144,8 +160,8 @@ def _parse_status_line(line: str) -> tuple[int, int, str]:
     return 10 if match[1] == "0" else 11, int(match[2]), reason
 
 
-class Framing(Protocol):
-    """Tells the content of a body from its framing.
+class Framing:
+    """Tells where a body ends: here, one of a known length, or one that is close-delimited.
 
     Attributes:
         complete: The body has ended.
@@ -153,9 +169,11 @@ class Framing(Protocol):
         delimited: The body is not close-delimited.
     """
 
-    complete: bool
-    rest: bytes
-    delimited: bool
+    def __init__(self, length: int | None) -> None:
+        self._left = length or 0  # bytes of the body, or of a chunk's data
+        self.complete = length == 0
+        self.rest = b""
+        self.delimited = length is not None
 
     def take(self, data: bytes) -> bytes:
         """Take received bytes; gives the content among them.
@@ -164,60 +182,25 @@ class Framing(Protocol):
             BadFraming: They are not valid. Content before the fault is given first, and the next
                 call raises.
         """
-        raise NotImplementedError
+        if self.delimited:
+            if len(data) > self._left:
+                data, self.rest = data[: self._left], data[self._left :]
+            self._left -= len(data)
+            self.complete = not self._left
+        return data
 
     def may_end(self) -> bool:
         """Tell whether EOF completes the body."""
-        raise NotImplementedError
+        return not self.delimited
 
 
-class _Sized:
-    """A body of a known length."""
-
-    delimited = True
-
-    def __init__(self, length: int) -> None:
-        self._left = length
-        self.complete = length == 0
-        self.rest = b""
-
-    def take(self, data: bytes) -> bytes:
-        if len(data) > self._left:
-            data, self.rest = data[: self._left], data[self._left :]
-        self._left -= len(data)
-        self.complete = not self._left
-        return data
-
-    def may_end(self) -> bool:
-        return False
-
-
-class _CloseDelimited:
-    """A body that goes on until EOF."""
-
-    delimited = False
-
-    def __init__(self) -> None:
-        self.complete = False
-        self.rest = b""
-
-    def take(self, data: bytes) -> bytes:
-        return data
-
-    def may_end(self) -> bool:
-        return True
-
-
-class _Chunked:
+class _Chunked(Framing):
     """A body in chunks (RFC 9112, section 7.1)."""
 
-    delimited = True
-
     def __init__(self) -> None:
-        self.complete = False
-        self.rest = b""
+        super().__init__(None)
+        self.delimited = True
         self._next: Callable[[_Chunked, bytes, int, int], int] = _Chunked._size
-        self._left = 0  # bytes of the chunk's data
         self._waiting = b""  # the beginning of a line
         self._trailer_lines = 0
         self._fault: BadFraming | None = None
@@ -327,17 +310,16 @@ def framing_of(head: Head, method: str) -> tuple[Framing, bool]:
     if coding is not None and coding.lower() == "identity":
         coding = None  # meant none in older HTTP/1.1 (RFC 2616, section 3.6)
     length = headers.get("content-length")
-    framing: Framing
     if status in (204, 304) or method == "HEAD":
-        framing = _Sized(0)
+        framing = Framing(0)
     elif coding is not None and coding.lower() == "chunked":
         framing = _Chunked()
     elif coding is not None:
         raise BadFraming(f"a response with transfer-encoding: {coding[:40]!r} cannot be read")
     elif length is not None:
-        framing = _Sized(_content_length(length))
+        framing = Framing(_content_length(length))
     else:
-        return _CloseDelimited(), False
+        return Framing(None), False
     options = headers.get("connection", "").lower()
     says_close = "close" in options or (head.version == 10 and "keep-alive" not in options)
     # A sender of both, or of chunks in HTTP/1.0, and a proxy in between may disagree on where

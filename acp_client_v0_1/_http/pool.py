@@ -54,15 +54,11 @@ class Pool:
     Args:
         make: Makes a connection, which is not yet connected.
         maxsize: How many quick calls may be under way at once.
-        forwarded: Headers for a proxy that forwards requests, None if there is none. The requests
-            name the whole URL then.
+        forwarded: Headers for a proxy that forwards requests, which name the whole URL then.
     """
 
     def __init__(
-        self,
-        make: Callable[[], Connection],
-        maxsize: int,
-        forwarded: dict[str, str] | None = None,
+        self, make: Callable[[], Connection], maxsize: int, forwarded: dict[str, str] | None
     ) -> None:
         self._make = make
         self.slots = Slots(maxsize)
@@ -118,14 +114,6 @@ def _close_all(idle: deque[Connection]) -> None:
             return
 
 
-class _Process:
-    """The pools that one process has made."""
-
-    def __init__(self) -> None:
-        self.pid = os.getpid()
-        self.pools: dict[Origin, Pool] = {}
-
-
 class Pools:
     """The pools of one client.
 
@@ -138,8 +126,8 @@ class Pools:
         self._configuration = configuration
         self._maxsize = configuration.connection_pool_maxsize
         self._contexts: dict[bool, ssl.SSLContext] = {}
-        self._process = _Process()
-        self._parents: list[_Process] = []
+        self._process: tuple[int, dict[Origin, Pool]] = os.getpid(), {}
+        self._parents: list[dict[Origin, Pool]] = []
 
     def send(self, call: Call, attempt: Attempt) -> Incoming:
         """Send a request, and read the head of its response; the attempt holds the connection.
@@ -167,94 +155,84 @@ class Pools:
 
     def pool(self, origin: Origin) -> Pool:
         """Give the pool of an origin."""
-        process = self._process
-        if process.pid != os.getpid():
-            process = self._leave(process)
-        pool = process.pools.get(origin)
+        pools = self._own()
+        pool = pools.get(origin)
         if pool is None:
             # If two threads make it at once, one wins, and the other uses its pool.
-            pool = process.pools.setdefault(origin, self._new_pool(origin))
+            pool = pools.setdefault(origin, self._new_pool(origin))
         return pool
 
     def close(self) -> None:
         """Close the connections that no call uses, and the others when they come back."""
-        process = self._process
-        if process.pid != os.getpid():
-            process = self._leave(process)
-        self._process = _Process()
-        for pool in list(process.pools.values()):
+        pools = self._own()
+        self._process = os.getpid(), {}
+        for pool in list(pools.values()):
             pool.close()
 
-    def _leave(self, parents: _Process) -> _Process:
-        """Start anew in a forked process.
+    def _own(self) -> dict[Origin, Pool]:
+        """Give the pools of this process; one that was forked starts anew.
 
         The parent's idle connections are closed here, which sends nothing, so that they stay open
         for the parent. Those in use are kept from the garbage collector.
         """
-        self._parents.append(parents)
-        self._process = own = _Process()
-        for pool in parents.pools.values():
-            _close_all(pool.idle)
-        return own
+        pid, pools = self._process
+        if pid != os.getpid():
+            self._parents.append(pools)
+            for pool in pools.values():
+                _close_all(pool.idle)
+            pools = {}
+            self._process = os.getpid(), pools
+        return pools
 
     def _new_pool(self, origin: Origin, *, cross_origin: bool = False) -> Pool:
         """Make the pool of an origin, which may be ``cross_origin``: reached by such a redirect."""
-        configuration = self._configuration
-        proxy = proxy_for(
-            origin,
-            configuration.proxy,
-            configuration.no_proxy,
-            configuration.proxy_headers,
-        )
+        settings = self._configuration
+        proxy = proxy_for(origin, settings.proxy, settings.no_proxy, settings.proxy_headers)
         if proxy is not None and proxy.is_socks and find_spec("socks") is None:
             raise ApiValueError("a SOCKS proxy needs PySocks: pip install PySocks")
-        settings: dict[str, Any] = {
+        arguments: dict[str, Any] = {
             "via": proxy,
             "socket_options": [
                 *HTTPConnection.default_socket_options,  # pyright: ignore[reportGeneralTypeIssues]
-                *(configuration.socket_options or ()),
+                *(settings.socket_options or ()),
             ],
         }
         if origin.scheme == "https":
-            settings.update(self._tls(cross_origin))
+            arguments.update(self._tls(cross_origin))
         if proxy is None or proxy.is_socks:
             kind = SecureConnection if origin.scheme == "https" else Connection
-            return Pool(lambda: kind(origin.host, origin.port, **settings), self._maxsize)
-        return self._proxied_pool(origin, proxy, settings)
+            return Pool(lambda: kind(origin.host, origin.port, **arguments), self._maxsize, None)
+        return self._proxied_pool(origin, proxy, arguments)
 
-    def _proxied_pool(self, origin: Origin, proxy: Proxy, settings: dict[str, Any]) -> Pool:
-        context = self._proxy_context(proxy)
+    def _proxied_pool(self, origin: Origin, proxy: Proxy, arguments: dict[str, Any]) -> Pool:
         headers = checked_headers(proxy.headers)
-        settings["proxy"] = parse_url(proxy.url)
-        settings["proxy_config"] = ProxyConfig(context, False, None, None)
-        if origin.scheme == "http":
-            kind = SecureConnection if proxy.scheme == "https" else Connection
-            if proxy.scheme == "https":
-                settings["ssl_context"] = context
-            return Pool(lambda: kind(proxy.host, proxy.port, **settings), self._maxsize, headers)
-
-        def make() -> Connection:
-            connection = SecureConnection(proxy.host, proxy.port, **settings)
-            connection.set_tunnel(origin.host, origin.port, headers, proxy.scheme)
-            return connection
-
-        return Pool(make, self._maxsize)
-
-    def _proxy_context(self, proxy: Proxy) -> ssl.SSLContext | None:
         context = self._configuration.proxy_ssl_context
         if context is None and proxy.scheme == "https":
             context = self._context(with_identity=False)
-        return context
+        arguments["proxy"] = parse_url(proxy.url)
+        arguments["proxy_config"] = ProxyConfig(context, False, None, None)
+        tunnel = origin.scheme == "https"
+        if not tunnel and proxy.scheme == "https":
+            arguments["ssl_context"] = context
+        kind = SecureConnection if "ssl_context" in arguments else Connection
+
+        def make() -> Connection:
+            connection = kind(proxy.host, proxy.port, **arguments)
+            if tunnel:
+                connection.set_tunnel(origin.host, origin.port, headers, proxy.scheme)
+            return connection
+
+        return Pool(make, self._maxsize, None if tunnel else headers)
 
     def _tls(self, cross_origin: bool) -> dict[str, Any]:
-        configuration = self._configuration
-        settings: dict[str, Any] = {"ssl_context": self._context(with_identity=not cross_origin)}
-        if not cross_origin and configuration.tls_server_name is not None:
-            settings["server_hostname"] = configuration.tls_server_name
-        asserted = configuration.assert_hostname
-        if not cross_origin and configuration.verify_ssl and asserted not in (None, True):
-            settings["assert_hostname"] = asserted
-        return settings
+        settings = self._configuration
+        arguments: dict[str, Any] = {"ssl_context": self._context(with_identity=not cross_origin)}
+        if not cross_origin and settings.tls_server_name is not None:
+            arguments["server_hostname"] = settings.tls_server_name
+        asserted = settings.assert_hostname
+        if not cross_origin and settings.verify_ssl and asserted not in (None, True):
+            arguments["assert_hostname"] = asserted
+        return arguments
 
     def _context(self, *, with_identity: bool) -> ssl.SSLContext:
         context = self._contexts.get(with_identity)

@@ -4,26 +4,31 @@ Strategy: `Incoming` reads the connection. `RESTResponse` undoes the content cod
 kept, and turns errors into those of the tree. `UnreadResponse` is urllib3's response over the same
 bytes, for callers that want it.
 
-Invariant: a forked process reads nothing from a connection of its parent.
+Requests say ``Accept-Encoding: identity``; some servers code the body all the same (RFC 9110,
+section 8.4), and callers may send another header. One coding is accepted: each further one
+multiplies how far a body can expand. urllib3's decoders undo it a bounded piece at a time.
+
+Invariant: a truncated coding is an error. urllib3 does not report it, so this looks into its
+decoders: ``HTTPResponse._decoder``, its ``_obj`` and ``_state``.
 """
 
 from __future__ import annotations
 
 import io
-import os
+import zlib
 from collections.abc import Generator
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from urllib3 import BaseHTTPResponse, HTTPHeaderDict, HTTPResponse
 from urllib3.exceptions import DecodeError
+from urllib3.response import GzipDecoderState
 
 from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1._http.call import Call
-from acp_client_v0_1._http.coding import DecodedBody, coding_of
 from acp_client_v0_1._http.errors import LOWER_ERRORS, failure_of
-from acp_client_v0_1._http.incoming import BodyFile, Closed, Incoming
+from acp_client_v0_1._http.incoming import Incoming
 from acp_client_v0_1._http.retry import is_ambiguous
-from acp_client_v0_1.exceptions import ResponseDecodeError, ResponseTooLarge, TransportException
+from acp_client_v0_1.exceptions import ApiException, ResponseDecodeError, ResponseTooLarge
 
 __all__ = ["RESTResponse", "RawResponse", "UnreadResponse"]
 
@@ -32,6 +37,7 @@ RawResponse: TypeAlias = BaseHTTPResponse
 
 _PIECE = 65_536  # bytes to read at once
 _MOST_OF_AN_ERROR = 1_048_576  # bytes
+_GZIP_MAGIC = b"\x1f\x8b"  # RFC 1952, section 2.3.1
 
 
 class UnreadResponse(HTTPResponse):
@@ -41,7 +47,7 @@ class UnreadResponse(HTTPResponse):
         head = incoming.head
         self._incoming = incoming
         super().__init__(
-            BodyFile(incoming),  # type: ignore[arg-type]
+            incoming,  # type: ignore[arg-type]
             headers=head.headers,
             status=head.status,
             version=head.version,
@@ -97,7 +103,7 @@ class RESTResponse:
 
     __slots__ = (
         *("status", "reason", "headers", "method", "data", "attempts", "elapsed"),
-        *("_call", "_complete", "_decoded", "_file", "_incoming", "_limit", "_pid", "_raw"),
+        *("_call", "_complete", "_decoded", "_incoming", "_limit", "_raw"),
     )
 
     def __init__(self, call: Call, incoming: Incoming, limit: int | None = None) -> None:
@@ -113,9 +119,7 @@ class RESTResponse:
         self._incoming = incoming
         self._limit = limit
         self._complete = False
-        self._pid = os.getpid()
-        self._decoded: DecodedBody | None = None  # once some was read of a coded body
-        self._file: BodyFile | None = None  # the same
+        self._decoded: HTTPResponse | None = None  # once some was read of a coded body
         self._raw: RawResponse | None = None
 
     def __repr__(self) -> str:
@@ -168,10 +172,10 @@ class RESTResponse:
     def check_coding(self) -> None:
         """Close a response whose content coding is not supported, with a `ResponseDecodeError`."""
         try:
-            coding_of(self.headers)
+            _coding_of(self.headers)
         except DecodeError as error:
             self.close()
-            raise self._decode_error(error) from error
+            raise self._failure(error) from error
 
     def read(self) -> bytes:
         """Return the decoded body, or the rest of it, which stays in ``data``.
@@ -217,7 +221,8 @@ class RESTResponse:
         Args:
             seconds: How long it may take from now on, if the call's own limit is not shorter.
         """
-        self._incoming.hasten(seconds)
+        attempt = self._incoming.attempt
+        attempt.deadline = attempt.deadline.earlier(seconds)
 
     def abort(self) -> None:
         """End the body now, from any thread; a blocked ``read_available`` raises at once."""
@@ -253,14 +258,9 @@ class RESTResponse:
 
     def _read(self, limit: int, wait: float | None) -> bytes:
         try:
-            if self._pid != os.getpid():
-                raise Closed("the response belongs to another process")
             return self._piece(limit, wait)
         except NothingYet:
             raise
-        except DecodeError as error:
-            self.close()
-            raise self._decode_error(error) from error
         except LOWER_ERRORS as error:
             self.close()
             raise self._failure(error) from error
@@ -269,27 +269,67 @@ class RESTResponse:
             raise
 
     def _piece(self, limit: int, wait: float | None) -> bytes:
+        incoming = self._incoming
+        incoming.wait = wait
         if self._decoded is None:
-            coding = "" if "content-encoding" not in self.headers else coding_of(self.headers)
+            coding = _coding_of(self.headers)
             if not coding:
-                return self._incoming.read(wait)
-            self._file = BodyFile(self._incoming)
-            self._decoded = DecodedBody(coding, self._file)
-        if self._file is not None:
-            self._file.wait = wait
-        piece = self._decoded.read(limit)
-        # A few bytes may decode to gigabytes, without a wait on the socket.
-        self._incoming.check_deadline()
+                return incoming.read1(limit)
+            self._decoded = HTTPResponse(
+                incoming,  # type: ignore[arg-type]
+                {"content-encoding": coding},
+                preload_content=False,
+            )
+        piece = self._decoded.read1(limit)
+        if not piece and self._decoded.tell() and _is_unfinished(self._decoded):
+            raise DecodeError("it ends too early")
+        if incoming.attempt.deadline.expired:  # a few bytes may decode to gigabytes, without a wait
+            raise TimeoutError("the deadline has passed")
         return piece
 
-    def _failure(self, error: BaseException) -> TransportException:
+    def _failure(self, error: BaseException) -> ApiException:
+        if isinstance(error, DecodeError):
+            coding = self.headers.get("content-encoding", "")
+            reason = f"the content, coded as {coding[:40]!r}, cannot be decoded: {error.args[-1]}"
+            return ResponseDecodeError(
+                self.status, reason, headers=self.headers, method=self.method, url=self.url
+            )
         failure = failure_of(error, self._call, sent=True, reading=True)
         failure.status, failure.headers = self.status, self.headers
         return failure
 
-    def _decode_error(self, error: DecodeError) -> ResponseDecodeError:
-        coding = self.headers.get("content-encoding", "")
-        reason = f"the content, coded as {coding[:40]!r}, cannot be decoded: {error.args[-1]}"
-        return ResponseDecodeError(
-            self.status, reason, headers=self.headers, method=self.method, url=self.url
-        )
+
+def _coding_of(headers: HTTPHeaderDict) -> str:
+    """Give the content coding of a body, "" for none; `DecodeError` if it cannot be undone."""
+    text = headers.get("content-encoding")
+    if text is None:
+        return ""
+    names = [name.strip() for name in text.lower().split(",")]
+    names = [name for name in names if name not in ("", "identity")]
+    if len(names) > 1:
+        raise DecodeError("more than one coding is not accepted")
+    if names and names[0] not in HTTPResponse.CONTENT_DECODERS:
+        raise DecodeError("the coding is not supported")
+    return names[0] if names else ""
+
+
+def _is_unfinished(coded: HTTPResponse) -> bool:
+    """Tell whether urllib3's decoder expects more bytes."""
+    decoder = getattr(coded, "_decoder", None)
+    inner: Any = getattr(decoder, "_obj", None)
+    state = getattr(decoder, "_state", None)
+    if hasattr(inner, "is_finished"):  # brotli
+        return not inner.is_finished()
+    # Bytes that follow gzip and are no gzip are ignored.
+    if state == GzipDecoderState.SWALLOW_DATA or getattr(inner, "eof", True):
+        return False
+    return state != GzipDecoderState.OTHER_MEMBERS or not _is_stray(inner)
+
+
+def _is_stray(inflater: Any) -> bool:
+    """Tell whether the only byte after a gzip member begins no other; zlib needs two to tell."""
+    try:
+        inflater.copy().decompress(_GZIP_MAGIC[1:])
+    except zlib.error as error:
+        return "incorrect header" in str(error)
+    return False

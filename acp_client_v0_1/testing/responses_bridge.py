@@ -65,14 +65,14 @@ class _Declared(Incoming):
 
     def __init__(self, response: BaseHTTPResponse, attempt: Attempt) -> None:
         self._response = response
-        self._attempt = attempt
+        self.attempt = attempt
         self._fate = {}
         reason = response.reason or ""
         self.head = Head(response.version, response.status, reason, response.headers)
 
-    def read(self, wait: float | None = None) -> bytes:
+    def read1(self, size: int | None = 65_536) -> bytes:
         """Read some of the body, coded as it is."""
-        return self._response.read(65_536, decode_content=False)
+        return self._response.read(size or 65_536, decode_content=False)
 
     def abort(self) -> None:
         """Nobody waits for a body that is there."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import socket
 import threading
 import time
@@ -281,25 +282,42 @@ def test_a_socks_connection_that_comes_too_late_is_closed(monkeypatch):
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_what_an_interrupted_thread_connected_is_discarded(monkeypatch, when):
     """It strikes before the work is done, or between that and the taking of its result."""
-    go_on = threading.Event()
+    begun, go_on = threading.Event(), threading.Event()
     discarded = []
 
     def work():
+        begun.set()
         assert go_on.wait(10)
         return "made"
 
-    def interrupted(job, deadline):
-        assert eventually(lambda: job._begun)
-        if when == "after":
-            go_on.set()
-            assert eventually(lambda: not job._results.empty())
-        raise KeyboardInterrupt
+    class Interrupted(queue.SimpleQueue):
+        def get(self, block=True, timeout=None):
+            assert begun.wait(10)
+            if when == "after":
+                go_on.set()
+                assert eventually(lambda: not self.empty())
+            raise KeyboardInterrupt
 
-    monkeypatch.setattr(dial._Job, "result", interrupted)
+    monkeypatch.setattr(dial, "SimpleQueue", Interrupted)
     with pytest.raises(KeyboardInterrupt):
         dial.in_time(work, Deadline.after(30), discarded.append)
     go_on.set()
     assert eventually(lambda: discarded == ["made"])
+
+
+def test_an_interrupt_before_the_thread_begins_leaves_it_nothing_to_do(monkeypatch):
+    started, worked = [], []
+
+    def start(run, _):
+        started.append(run)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(dial._thread, "start_new_thread", start)
+        dial.in_time(lambda: worked.append(1), Deadline.after(30), worked.append)
+    assert dial._threads.in_use == 0
+    started[0]()
+    assert not worked
 
 
 def test_the_read_limit_is_for_silence_of_the_other_side_of_an_upload():

@@ -19,6 +19,7 @@ import pytest
 from support.socket_server import SocketServer, response, serve_each
 from support.transport import eventually, pool_of, rest_client
 
+from acp_client_v0_1 import rest
 from acp_client_v0_1._deadline import Deadline
 from acp_client_v0_1._http import attempt, connection, dial, incoming, pool, slots
 from acp_client_v0_1._http.slots import Flag, Slot, Slots
@@ -212,6 +213,8 @@ def test_waiters_are_served_in_their_order() -> None:
 def no_logging() -> Iterator[None]:
     """An interrupt inside logging leaves a handler's lock held, which is not ours to rule out."""
     logging.disable()
+    for level in (logging.DEBUG, logging.INFO):  # looks it up under a lock, the first time
+        logging.getLogger(rest.__name__).isEnabledFor(level)
     yield
     logging.disable(logging.NOTSET)
 

@@ -27,7 +27,7 @@ def rest_client(retries: Any = False, **settings: Any) -> Iterator[RESTClientObj
 
 def pool_of(client: RESTClientObject) -> Pool:
     """Give the pool of a client that has only talked to one origin."""
-    (only,) = client._pools._process.pools.values()
+    (only,) = client._pools._own().values()
     return only
 
 
