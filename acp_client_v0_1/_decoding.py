@@ -12,7 +12,7 @@ import contextlib
 import json
 from collections.abc import Iterable
 from functools import cache
-from typing import Annotated, Any, TypeVar, cast, get_args, get_origin
+from typing import Annotated, Any, cast, get_args, get_origin
 
 from pydantic import FailFast, TypeAdapter, ValidationError
 
@@ -23,8 +23,6 @@ from acp_client_v0_1._schema.surrogates import read_json
 from acp_client_v0_1.exceptions import ApiException, ResponseDecodeError, ResponseValidationError
 
 __all__ = ["check_event_stream", "decode", "status_error", "text_of", "validate"]
-
-E = TypeVar("E", bound=ResponseDecodeError)
 
 # Limits for quoting a response that is not an event stream: it may have no end, and the timeouts
 # of streams are long.
@@ -107,7 +105,9 @@ def check_event_stream(response: acp.rest.RESTResponse) -> None:
     raise _with_body(ResponseDecodeError, response, content, reason) from failure
 
 
-def _with_body(kind: type[E], response: acp.rest.RESTResponse, content: bytes, reason: str) -> E:
+def _with_body(
+    kind: type[ResponseDecodeError], response: acp.rest.RESTResponse, content: bytes, reason: str
+) -> ResponseDecodeError:
     """Build the error for a response whose content is not what its status promises."""
     body = text_of(content, response)
     return kind(reason=reason, http_resp=response, body=body, data=_data(content, body))

@@ -279,7 +279,7 @@ class ApiException(OpenApiException):
 
 
 def one_line(text: object, limit: int = _LONGEST_REASON) -> str:
-    """Write a text in one line, bounded; whitespace collapses, what is not printable is U+FFFD."""
+    """Write a text in one bounded line: whitespace collapses, U+FFFD replaces the unprintable."""
     if text is None:
         return ""
     line = " ".join(str(text)[:_SEARCHED].split())

@@ -19,8 +19,8 @@ class ApiResponse(Generic[T_co]):
         status_code: the HTTP status.
         headers: the headers of the response, names in any case; None if they are not known.
         data: what the plain method returns.
-        raw_data: the content as it came, content coding undone; empty for a stream, which is
-            read through ``data``.
+        raw_data: the content as bytes, content coding undone; empty for a stream, which is read
+            through ``data``.
     """
 
     status_code: int

@@ -56,7 +56,7 @@ def wait_for_run_output(
     on_pending: Callable[[float, RunStatus], object] | None = None,
     stop: threading.Event | None = None,
 ) -> RunOutput:
-    """Wait until a run has an output: a result, an interrupt or an error.
+    """Wait until a run has an output, and return it: a result, an interrupt or an error.
 
     The wait goes on after failures that may pass (a broken connection, 408, 429, 5xx), with a
     backoff or after ``Retry-After``.
@@ -65,24 +65,20 @@ def wait_for_run_output(
         runs_api: The operations to call.
         run_id: The run.
         timeout: Seconds to wait at most, None for no limit. Without a limit, five minutes of
-            nothing but failures end the wait with the last of them.
-        block_timeout: Seconds for which the server is asked to hold each request.
-        on_pending: Called with the seconds elapsed and the run's status after each request that
-            brought no output, failed ones included. The status is looked up every few seconds
-            while requests succeed; if that fails, it is the last one known, at first ``pending``.
-            An exception of this function ends the wait.
+            failures alone end the wait with the last of them.
+        block_timeout: Seconds for which the server may hold each request, a whole number.
+        on_pending: Called with the seconds elapsed and the run's status after each request without
+            output, failed or not. While requests succeed, the status is looked up every few
+            seconds; else it is the last one known, at first ``pending``. An exception that this
+            function raises ends the wait.
         stop: Ends the wait when set: within about a second, or within 11 seconds if the server
             does not respond.
-
-    Returns:
-        The output.
 
     Raises:
         RunWaitTimeout: There was no output in time, or ``stop`` was set.
         ApiException: The server refused, for example with 404, or kept failing without ``timeout``.
         ApiValueError: ``timeout`` or ``block_timeout`` is not above 0.
-        ApiTypeError: One of them is no number, ``runs_api`` is not a `RunsApi`, or ``stop`` is not
-            a `threading.Event`.
+        ApiTypeError: An argument has the wrong type.
     """
     if not hasattr(runs_api, "get_run_output"):  # a stand-in of a test has it
         raise ApiTypeError(

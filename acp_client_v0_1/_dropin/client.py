@@ -124,7 +124,7 @@ class DropInClient:
         post_params: Sequence[tuple[str, Any]] | None = None,
         _request_timeout: RequestTimeout = None,
     ) -> acp.rest.RESTResponse:
-        """Send a request that no operation describes; its status is not checked.
+        """Send a request that no operation describes; return the response, read and unchecked.
 
         Args:
             method: The HTTP method.
@@ -133,9 +133,6 @@ class DropInClient:
             body: The content: bytes, or a value that is sent as JSON.
             post_params: Form fields, instead of a body.
             _request_timeout: Seconds: a total, a pair (connect, read), or None for the default.
-
-        Returns:
-            The response, with its body read.
 
         Raises:
             TransportException: No usable response came.
@@ -156,15 +153,12 @@ class DropInClient:
         response_data: acp.rest.RESTResponse,
         response_types_map: Mapping[str, str | type[Any] | None] | None = None,
     ) -> ApiResponse[Any]:
-        """Decode a response.
+        """Return a response with its decoded data.
 
         Args:
             response_data: The response.
             response_types_map: Status (``"200"``, ``"2XX"`` or ``"default"``) to a type or its
                 name; the data of any other status is None.
-
-        Returns:
-            The response with its decoded data.
 
         Raises:
             ApiException: The status is not 2xx.

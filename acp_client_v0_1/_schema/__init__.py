@@ -132,13 +132,10 @@ class Conversions(BaseModel):
 
     @classmethod
     def from_json(cls, json_str: str | bytes | bytearray) -> Self:
-        """Read a model from JSON, as tolerantly as the response of a server.
+        """Return a model read from JSON, as tolerantly as the response of a server.
 
         Args:
             json_str: one JSON object, as text or as UTF-8 bytes.
-
-        Returns:
-            The model.
 
         Raises:
             pydantic.ValidationError: (a ``ValueError``) the text is not JSON, or does not fit the
@@ -148,13 +145,11 @@ class Conversions(BaseModel):
 
     @classmethod
     def from_dict(cls, obj: Mapping[str, Any] | Conversions) -> Self:
-        """Read a model from a dictionary that holds received data, as tolerantly as JSON.
+        """Return a model read from a dictionary of received data, as tolerantly as JSON.
 
         Args:
-            obj: a mapping keyed by the names on the wire, or an instance of the model.
-
-        Returns:
-            The model; an instance comes back as it is.
+            obj: a mapping keyed by the names on the wire; or an instance of the model, which is
+                returned itself.
 
         Raises:
             pydantic.ValidationError: (a ``ValueError``) it does not fit the model.
@@ -195,7 +190,7 @@ class Model(Conversions):
     # `from_dict(json.loads(text))` means, and would know nothing of the result.
     @classmethod
     def from_dict(cls, obj: Mapping[str, Any] | Conversions) -> Self:
-        """Read a model from a dictionary of received data; None comes back, as in stock models."""
+        """Return a model read from a dictionary of received data; stock models take None, too."""
         given: Any = obj
         return cast("Self", given) if given is None else super().from_dict(obj)
 
@@ -226,13 +221,10 @@ class OpenEnum(str, Enum):
 
     @classmethod
     def from_json(cls, json_str: str | bytes | bytearray) -> Self:
-        """Read a member from JSON, as tolerantly as the response of a server.
+        """Return a member read from JSON, as tolerantly as the response of a server.
 
         Args:
-            json_str: one JSON string, as text or as UTF-8 bytes.
-
-        Returns:
-            The member; one of its own for a value that the contract does not list.
+            json_str: one JSON string, as text or as UTF-8 bytes; the contract need not list it.
 
         Raises:
             pydantic.ValidationError: (a ``ValueError``) the text is not a JSON string.

@@ -1,6 +1,6 @@
 """What a field of a model says besides its type, which an editor shows: ``Annotated[str, STRICT]``.
 
-A constructor is checked by these; what JSON brings is read by pydantic-core alone, except for
+The arguments of a constructor are checked here; pydantic-core alone reads JSON, except for the
 date-times that it refuses.
 """
 
@@ -34,7 +34,7 @@ def either(first: CoreSchema, second: CoreSchema, otherwise: str) -> CoreSchema:
 
 
 def _before(check: Callable[[Any], Any], regular: CoreSchema) -> CoreSchema:
-    """Let a check see what a constructor is given; what JSON brings goes to pydantic-core alone."""
+    """Check the arguments of constructors; pydantic-core alone reads JSON."""
     checked = core_schema.no_info_before_validator_function(check, regular)
     return core_schema.json_or_python_schema(regular, checked)
 
@@ -57,7 +57,7 @@ def _json_object(value: object) -> object:
 
 
 def _timestamp_schema(source: Any, handler: Callable[[Any], CoreSchema]) -> CoreSchema:
-    """Give date-times that pydantic refuses a second reading, in JSON only."""
+    """Read date-times in JSON that pydantic refuses a second time, with dateutil."""
     regular = handler(source)
     odd = core_schema.no_info_after_validator_function(
         _read_timestamp, core_schema.str_schema(strict=True, max_length=_LONGEST_TIMESTAMP)
@@ -67,10 +67,10 @@ def _timestamp_schema(source: Any, handler: Callable[[Any], CoreSchema]) -> Core
 
 
 def _read_timestamp(text: str) -> datetime:
-    """Read a date-time that is not RFC 3339, refusing one that lacks a part of its date.
+    """Read a date-time that is not RFC 3339; refuse one that lacks a part of its date.
 
-    dateutil fills what a text lacks from a default, so a text is complete only if two different
-    defaults give the same result. For some texts it raises what it does not document, such as
+    dateutil takes missing parts from a default, so a text is complete only if two different
+    defaults lead to the same result. Some texts make it raise undocumented errors, such as
     decimal.InvalidOperation.
     """
     from dateutil import parser  # loaded only for a server that needs it

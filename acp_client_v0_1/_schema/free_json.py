@@ -3,8 +3,8 @@
 pydantic-core writes almost anything: bytes as text, a set as a list, a Decimal as text, the key 1
 as "1". The agent would then read something else than its caller passed, so this refuses it.
 
-Strategy: one flat loop over the containers, which is fast. Only if it finds something that is not
-plain JSON, a second walk decides, and finds where it is.
+Strategy: a flat loop over the containers, which is fast, looks for anything but plain JSON. Only if
+there is any, a second walk decides whether it may pass, and finds its place.
 """
 
 from __future__ import annotations
@@ -33,15 +33,10 @@ _OTHERS = "pass a dict, a list, a str or a number"
 
 
 def not_json(value: object, numbers: bool = False) -> str | None:
-    """Find what JSON cannot hold in a value that is about to be written as JSON.
+    """Return the place of the first thing that JSON cannot hold, and what is wrong with it.
 
-    Args:
-        value: A mapping, or a model, of whose fields the mappings are looked at; without cycles.
-        numbers: Whether to look for floats that are not finite as well.
-
-    Returns:
-        The place of the first fault and what is wrong with it, to follow the value's name; None if
-        there is none.
+    The text continues the value's name; None means that all is well. Of a model, the mappings in
+    its fields are searched. ``numbers`` also finds floats that are not finite.
     """
     if not numbers and all(_is_plain(part) for _, part in _parts(value)):
         return None
@@ -76,7 +71,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _fault(value: object, place: str) -> str | None:
-    """Describe the first fault in a value and its members; None if there is none."""
+    """Describe the first fault in a value and its members, if there is one."""
     inside: Iterable[tuple[str, object]] = ()
     if isinstance(value, BaseModel):
         inside = _parts(value)

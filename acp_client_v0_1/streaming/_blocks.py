@@ -119,8 +119,8 @@ class EventBuffers:
     def __init__(self) -> None:
         self.last_event_id: str = ""  # the id that the latest blank line confirmed
         self.retry: int | None = None  # the reconnection time in milliseconds, if there is one
-        self._joined: list[str] = []  # data: many lines each, without the last line feed
-        self._lines: list[str] = []  # the data lines after those
+        self._lines: list[str] = []  # of the data
+        self._joined = 0  # the first of them, which are many lines each
         self._event = ""
         self._id = ""
         self._shape = _ACP_SHAPE
@@ -129,7 +129,7 @@ class EventBuffers:
     @property
     def has_data(self) -> bool:
         """True if the open block has had a data field."""
-        return bool(self._lines or self._joined)
+        return bool(self._lines)
 
     def add_lines(self, lines: Iterable[str]) -> None:
         """Process fields and comments, from complete lines without their ends."""
@@ -158,27 +158,22 @@ class EventBuffers:
         self._join()
 
     def _join(self) -> None:
-        if len(self._lines) > _LINES_TO_JOIN:
-            self._joined.append("\n".join(self._lines))
-            self._lines.clear()
+        if len(self._lines) - self._joined > _LINES_TO_JOIN:
+            self._lines[self._joined :] = ["\n".join(self._lines[self._joined :])]
+            self._joined += 1
 
     def dispatch(self, events: list[ServerSentEvent]) -> None:
         """End the block, as a blank line does; its event, if it has data, goes to ``events``."""
         self.last_event_id = self._id
-        lines = self._lines
-        if self._joined:
-            lines = [*self._joined, *lines]
-            self._joined.clear()
-        if lines:
+        if lines := self._lines:
             data = lines[0] if len(lines) == 1 else "\n".join(lines)
             events.append(_new(ServerSentEvent, (self._event or "message", data, self._id)))
-            self._lines.clear()
-        self._event = ""
+        self.drop()
 
     def drop(self) -> None:
         """Forget the fields of the block, except its id, which persists."""
-        self._joined.clear()
         self._lines.clear()
+        self._joined = 0
         self._event = ""
 
     def add_blocks(self, text: str, events: list[ServerSentEvent]) -> None:
@@ -187,7 +182,7 @@ class EventBuffers:
         Lines end with LF. ``text`` has the blank lines between blocks, but not the last one.
         """
         rest = iter(text.split("\n\n"))
-        if "\0" in text:  # perhaps in an id, which is then to be ignored
+        if "\0" in text:  # an id that has it is ignored
             for block in rest:
                 self._add_block(block, events)
             return

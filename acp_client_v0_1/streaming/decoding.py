@@ -1,9 +1,9 @@
-"""From a server-sent event to the model that the contract gives for it.
+"""From a server-sent event to the model that the contract declares for it.
 
 Strategy: the payload's JSON goes into pydantic-core in one call. The other fields of the model come
-from the parsed stream, so the model is put together without validating them again.
+from the parsed stream, so they are not validated again.
 
-Invariant: the result equals what `model.from_json` makes of the same id, event and data.
+Invariant: the result equals what `model.from_json` returns for the same id, event and data.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def event_decoder(model: type[M]) -> Callable[[ServerSentEvent], M | None]:
     Returns:
         A function that turns an event into the model. It returns ``None`` for an event that has
         another name; unnamed events are decoded. It raises ``pydantic.ValidationError``, a
-        ``ValueError``, if the data is no JSON or does not fit.
+        ``ValueError``, if the data is not JSON or does not fit.
     """
     (name,) = get_args(model.model_fields["event"].annotation)
     payload_type: Any = model.model_fields["data"].annotation

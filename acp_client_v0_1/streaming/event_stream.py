@@ -179,14 +179,9 @@ class EventStream(Iterator[T]):
         return None
 
     def _next_within(self, seconds: float) -> T:
-        """Return the next event like ``next()``, but wait at most ``seconds`` for it.
+        """Return the next event like ``next()``, or raise `NothingYet` if it is not there in time.
 
-        Comments do not make the wait longer.
-
-        Raises:
-            NothingYet: No event came in time. The stream is open, and the next call goes on where
-                this one stopped.
-            StopIteration: The stream has ended.
+        Comments do not make the wait longer. After `NothingYet` the stream is still open.
         """
         self._give_up_at = time.monotonic() + seconds
         self._looked = False
@@ -209,12 +204,9 @@ class EventStream(Iterator[T]):
             )
 
     def raw_events(self) -> Iterator[ServerSentEvent]:
-        """Iterate over the undecoded events, whatever their names.
+        """Return an iterator over the undecoded events that are left, whatever their names.
 
         Both iterations take from the same stream: each event comes out of one of them.
-
-        Yields:
-            The events that are left.
 
         Raises:
             StreamInterrupted: The connection ended before the body was complete.
@@ -258,7 +250,7 @@ class EventStream(Iterator[T]):
 
     def _start_batch(self, events: list[ServerSentEvent]) -> None:
         # One tuple of the events and the iterator over them, so that another thread sees both of
-        # the same batch. `_values` decodes from the same iterator, so that its position says how
+        # the same batch. `_values` decodes from the same iterator, whose position thus says how
         # many events are handed out.
         left = iter(events)
         self._values = map(self._decode, left)
@@ -320,7 +312,7 @@ class EventStream(Iterator[T]):
             self._in_read = False
 
     def _wait_left(self) -> float | None:
-        # Read at least once, but not on and on for comments.
+        # Read at least once, but not again and again for comments.
         if self._give_up_at is None:
             return None
         left = self._give_up_at - time.monotonic()

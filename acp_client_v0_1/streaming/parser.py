@@ -97,13 +97,10 @@ class SSEParser:
         return self._buffers.retry
 
     def feed(self, chunk: bytes | bytearray | memoryview) -> list[ServerSentEvent]:
-        """Take the next bytes of the stream.
+        """Take the next bytes of the stream, and return the events that they complete.
 
         Args:
             chunk: Any number of bytes.
-
-        Returns:
-            The events that these bytes complete.
 
         Raises:
             EventTooLarge: An event exceeds the limit. If the same bytes complete other events
