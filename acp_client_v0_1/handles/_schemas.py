@@ -1,8 +1,8 @@
 """What an agent's descriptor says, and whether a value fits its schemas.
 
 Strategy: ``jsonschema-rs`` stands behind one function, `faults_of`. Descriptors are foreign input:
-no reference is fetched, and patterns are matched in linear time. A schema that cannot be used is a
-warning, since only the server's own check counts.
+no reference is fetched, patterns are matched in linear time, and references that double each other
+are refused. A schema that cannot be used is a warning, since only the server's own check counts.
 
 Invariant: nothing here loads ``jsonschema-rs`` before a value is checked.
 """
@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from urllib.parse import unquote
 
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
@@ -28,6 +29,14 @@ __all__ = ["Kept", "check_value", "faults_of", "json_object", "kept_descriptor"]
 T = TypeVar("T")
 
 _KEPT = 300.0  # seconds
+_MOST_STEPS = 200_000  # of the check of one value
+_OF_CHILDREN = frozenset(
+    (
+        *("additionalItems", "additionalProperties", "contains", "items", "patternProperties"),
+        *("prefixItems", "propertyNames", "unevaluatedItems", "unevaluatedProperties"),
+    )
+)
+_IN_PLACE = frozenset(("allOf", "anyOf", "oneOf", "not", "if", "then", "else"))
 _EXTRA = "pip install 'acp-client-v0-1[validation]'"
 
 
@@ -134,12 +143,67 @@ def faults_of(value: object, schema: Mapping[str, Any]) -> Iterator[tuple[list[s
         )
     except ValueError as error:  # what the package raises for a schema is one
         raise _UnusableSchema(str(error).partition("\n")[0]) from error
+    # Without references, the work is at most the size of the schema times that of the value.
+    if "ef':" in repr(schema):
+        _refuse_doubling(schema, value)
     for fault in validator.iter_errors(value):
         yield list(fault.instance_path), fault.message
 
 
 def _refuse(uri: str) -> Any:
     raise ValueError(f"it refers to {uri}, and no reference is fetched")
+
+
+def _refuse_doubling(schema: Mapping[str, Any], value: object) -> None:
+    """Refuse a schema whose references make its check grow exponentially.
+
+    Thirty definitions that each refer twice to the next are two kilobytes, and a billion steps. So
+    this takes the steps of the check, without checking anything, until there are too many.
+    """
+    pending: list[tuple[Any, Any]] = [(schema, value)]
+    for _ in range(_MOST_STEPS):
+        if not pending:
+            return
+        node, at = pending.pop()
+        pending += [(each, at) for each in _list(node)]
+        for keyword, below in _object(node).items():
+            if keyword in ("$ref", "$dynamicRef", "$recursiveRef"):
+                pending.append((_referred(schema, below), at))
+            elif keyword == "properties":
+                members = _object(at)
+                pending += [(below[name], members[name]) for name in below if name in members]
+            elif keyword in _OF_CHILDREN:
+                inner = list(below.values()) if keyword == "patternProperties" else below
+                pending += [(inner, child) for child in (*_object(at).values(), *_list(at))]
+            elif keyword in _IN_PLACE:
+                pending.append((below, at))
+            elif keyword in ("dependentSchemas", "dependencies"):
+                pending.append((list(below.values()), at))
+            elif keyword in ("$id", "id") and node is not schema:
+                raise _UnusableSchema("a part of it has an $id of its own")
+    raise _UnusableSchema(f"its references lead to more than {_MOST_STEPS:,} steps")
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
+
+
+def _list(value: Any) -> Sequence[Any]:
+    return cast("Sequence[Any]", value) if isinstance(value, (list, tuple)) else ()
+
+
+def _referred(schema: Mapping[str, Any], reference: str) -> Any:
+    """Find what a reference means, which must be a JSON pointer (RFC 6901) into the schema."""
+    part: Any = schema
+    try:
+        for step in unquote(reference).split("/")[1:]:
+            name = step.replace("~1", "/").replace("~0", "~")
+            part = _object(part)[name] if name in _object(part) else _list(part)[int(name)]
+    except (IndexError, ValueError):
+        part = None
+    if part is None or reference.partition("/")[0] != "#":
+        raise _UnusableSchema(f"its reference {reference} is not a JSON pointer into it")
+    return part
 
 
 def _path(what: str, steps: list[str | int]) -> str:

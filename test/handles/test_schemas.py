@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -93,6 +94,60 @@ def test_no_pattern_is_exponential() -> None:
             "input", {"a": "a" * 50_000 + "b"}, {"properties": {"a": {"pattern": "^(a+)+$"}}}
         )
     assert time.monotonic() - began < 5
+
+
+def doubling(levels: int, refer: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
+    definitions: dict[str, Any] = {f"a{level}": refer(level + 1) for level in range(levels)}
+    return {"$defs": {**definitions, f"a{levels}": {"type": "object"}}, "$ref": "#/$defs/a0"}
+
+
+def nested(levels: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        (doubling(40, lambda level: {"allOf": [{"$ref": f"#/$defs/a{level}"}] * 2}), {"a": 1}),
+        (
+            doubling(40, lambda level: {k: {"$ref": f"#/$defs/a{level}"} for k in ("if", "then")}),
+            {},
+        ),
+        ({"properties": {"a": {"allOf": [{"$ref": "#"}, {"$ref": "#"}]}}}, nested(40)),
+        ({"additionalProperties": {"anyOf": [{"$ref": "#"}] * 2}}, nested(40)),
+        ({"patternProperties": {"a": {"$ref": "#"}, "^a": {"$ref": "#"}}}, nested(40)),
+        ({"$ref": "#/$defs/a", "$defs": {"a": {"$id": "x", "allOf": [True]}}}, {}),
+        ({"$ref": "#a", "$defs": {"a": {"$anchor": "a"}}}, {}),
+    ],
+)
+def test_no_reference_is_exponential(schema: Any, value: Any) -> None:
+    """A hostile descriptor of 2 KB cannot keep the check busy for days."""
+    began = time.monotonic()
+    with pytest.warns(UserWarning, match=r"was not checked: .*(200,000 steps|own|pointer)"):
+        check_value("input", value, schema)
+    assert time.monotonic() - began < 30
+
+
+def test_schemas_that_refer_to_themselves_are_checked() -> None:
+    tree = {
+        "$defs": {
+            "node/1": {
+                "type": "object",
+                "properties": {"children": {"type": "array", "items": {"$ref": "#/$defs/node~11"}}},
+                "required": ["name"],
+            }
+        },
+        "$ref": "#/$defs/node~11",
+    }
+    value: dict[str, Any] = {"name": "leaf"}
+    for level in range(30):
+        value = {"name": f"level {level}", "children": [value, {"name": "other"}]}
+    check_value("input", value, tree)
+    with pytest.raises(SchemaMismatch, match=r"input\.children\[1\]: \"name\" is a required"):
+        check_value("input", {"name": "", "children": [{"name": ""}, {}]}, tree)
 
 
 def test_a_schema_that_nests_deeply() -> None:
