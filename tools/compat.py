@@ -18,7 +18,7 @@ from importlib.metadata import requires
 from pathlib import Path
 
 from environments import PACKAGE, Environment, copy_checkout, lowest_versions, run
-from packages import build
+from packages import build, build_environment
 
 INTERPRETERS = ("python3.10", "python3.11", "python3.12", "python3.13", "python3.14")
 
@@ -82,7 +82,8 @@ def main() -> None:
     interpreters = [sys.executable] if options.here else [i for i in INTERPRETERS if available(i)]
     with tempfile.TemporaryDirectory(prefix="acp-compat-") as folder:
         work = Path(folder)
-        wheel, _ = build(copy_checkout(work / "source"), work / "dist")
+        with build_environment() as environment:
+            wheel, _ = build(copy_checkout(work / "source"), work / "dist", environment)
         for interpreter in interpreters:
             for versions in [options.versions] if options.versions else ["lowest", "newest"]:
                 print(f"== {interpreter}, {versions} dependencies", flush=True)

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,18 +46,25 @@ class Environment:
         run([self.program("python"), "-m", "pip", "install", "--quiet", *requirements])
 
 
-def run(command: list[str], *, cwd: Path | None = None, quiet: bool = False) -> None:
+def run(
+    command: list[str],
+    *,
+    cwd: Path | None = None,
+    quiet: bool = False,
+    more: Mapping[str, str] | None = None,
+) -> None:
     """Run a command; if it fails, exit with its exit code.
 
     Args:
         command: The program and its arguments.
         cwd: The folder to run it in, None for the current one.
         quiet: Show its output only if it fails.
+        more: Environment variables to add.
     """
     outcome = subprocess.run(
         command,
         cwd=cwd,
-        env=clean_environ(),
+        env={**clean_environ(), **(more or {})},
         check=False,
         text=True,
         stdout=subprocess.PIPE if quiet else None,

@@ -18,8 +18,13 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
+from build import ProjectBuilder
+from build.env import DefaultIsolatedEnv, IsolatedEnv
 from environments import PACKAGE, ROOT, Environment, copy_checkout, run
 from pages import code_blocks
 
@@ -33,17 +38,44 @@ CHECKOUT_ONLY = (".ci/", ".github/", ".gitignore", ".pre-commit-config.yaml")
 TESTS_OF_FILES = ("border", "contract", "docstrings", "packaging")
 
 
-def build(source: Path, out: Path) -> tuple[Path, Path]:
-    """Build both packages from a copy of a source tree.
+@contextmanager
+def build_environment() -> Iterator[IsolatedEnv]:
+    """An environment with nothing but what pyproject.toml requires for a build."""
+    with DefaultIsolatedEnv() as environment:
+        environment.install(ProjectBuilder(ROOT).build_system_requires)
+        yield environment
+
+
+def build(source: Path, out: Path, environment: IsolatedEnv) -> tuple[Path, Path]:
+    """Build the source package from a copy of a source tree, and the wheel from the source package.
+
+    Args:
+        source: The copy of the source tree; the build writes into it.
+        out: The folder for both packages.
+        environment: Where to build, `build_environment()`. Builds can share it.
 
     Returns:
         The wheel and the source package, in `out`.
     """
     os.environ["SOURCE_DATE_EPOCH"] = str(EPOCH)
-    run([sys.executable, "-m", "build", "--outdir", str(out), str(source)], quiet=True)
-    (wheel,), (sdist,) = out.glob("*.whl"), out.glob("*.tar.gz")
+    sdist = _build_one("sdist", source, out, environment)
+    with tempfile.TemporaryDirectory(prefix="acp-build-") as folder:
+        wheel = _build_one("wheel", _unpack(sdist, Path(folder)), out, environment)
     _make_reproducible(sdist)
     return wheel, sdist
+
+
+def _build_one(
+    kind: Literal["sdist", "wheel"], source: Path, out: Path, environment: IsolatedEnv
+) -> Path:
+    builder = ProjectBuilder.from_isolated_env(environment, source, _run_quietly)
+    return Path(builder.build(kind, out))
+
+
+def _run_quietly(
+    cmd: Sequence[str], cwd: str | None = None, extra_environ: Mapping[str, str] | None = None
+) -> None:
+    run(list(cmd), cwd=Path(cwd) if cwd else None, quiet=True, more=extra_environ)
 
 
 def _make_reproducible(sdist: Path) -> None:
@@ -82,11 +114,13 @@ def _same(what: str, held: set[str], wanted: set[str]) -> None:
     print(f"the {what} has the {len(held)} files that it should have")
 
 
-def check_rebuild(wheel: Path, sdist: Path, work: Path) -> None:
+def check_rebuild(wheel: Path, sdist: Path, work: Path, environment: IsolatedEnv) -> None:
     """Build from the source package and compare the bytes with the first build."""
     source = _unpack(sdist, work / "unpacked")
     _remove_additions(source)
-    for again, first in zip(build(source, work / "again"), (wheel, sdist), strict=True):
+    for again, first in zip(
+        build(source, work / "again", environment), (wheel, sdist), strict=True
+    ):
         if again.read_bytes() != first.read_bytes():
             raise SystemExit(f"{first.name} is not reproducible: its second build differs")
     print("a second build, from the source package, gives the same bytes")
@@ -151,10 +185,11 @@ with LocalServer() as server:
 def check(work: Path) -> None:
     """Build, and run every check."""
     checkout = copy_checkout(work / "checkout")
-    wheel, sdist = build(copy_checkout(work / "source"), work / "dist")
+    with build_environment() as environment:
+        wheel, sdist = build(copy_checkout(work / "source"), work / "dist", environment)
+        check_rebuild(wheel, sdist, work, environment)
     run([sys.executable, "-m", "twine", "check", "--strict", str(wheel), str(sdist)])
     check_contents(wheel, sdist, checkout)
-    check_rebuild(wheel, sdist, work)
     check_tests(sdist, work)
     check_install(wheel, work)
 
@@ -169,8 +204,10 @@ def main() -> None:
         if job == "check":
             check(work)
             return
-        for path in build(copy_checkout(work / "source"), work / "dist"):
-            (ROOT / "dist").mkdir(exist_ok=True)
+        with build_environment() as environment:
+            packages = build(copy_checkout(work / "source"), work / "dist", environment)
+        (ROOT / "dist").mkdir(exist_ok=True)
+        for path in packages:
             shutil.copy(path, ROOT / "dist")
             print(f"dist/{path.name}")
 
