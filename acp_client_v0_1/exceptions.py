@@ -142,7 +142,7 @@ class ServiceException(ApiException, status=500):
 
 
 class ResponseDecodeError(ApiException):
-    """The response cannot be decoded: its compression or its content type."""
+    """The response has a content type or content coding that cannot be decoded."""
 
     _before_reason: ClassVar[str] = ": "
 

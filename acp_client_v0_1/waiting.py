@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 _FIRST_PAUSE = 0.5  # seconds; doubles with each early end in a row
 _LONGEST_PAUSE = 2.0  # seconds, unless the server asks for more
-_LOOK = 10.0  # seconds that looking up the run's status may take
+_LOOK = 10.0  # seconds that a look-up of the run's status may take
 _ROUND_TRIP = 0.1  # seconds; a poll may take at least this much longer than its window
 _STOP_MARGIN = 10.0  # seconds; with `stop`, a poll may take at most this much longer
 _STATUS_EVERY = 5.0  # seconds between two look-ups of the run's status, for the callback
@@ -97,10 +97,9 @@ def wait_for_run_output(
 class _Window:
     """The window of the next long poll, at least 1 second.
 
-    A cut makes it shorter. If an accident such as a restart cut the poll, short windows only cost
-    requests; if a proxy limits requests, longer windows are cut again. To tell the two apart, the
-    wait tries a longer window after four full ones, and after four times as many with each further
-    cut.
+    A cut makes it shorter. After an accident such as a restart, short windows only cost requests;
+    behind a proxy with a limit, longer windows are cut again. To tell the two apart, a longer
+    window follows four full ones, and four times as many after each further cut.
     """
 
     def __init__(self, seconds: int) -> None:
@@ -129,7 +128,7 @@ class _Window:
 
 
 class _Wait:
-    """One wait and what it has learned so far."""
+    """One wait, and what it knows of the server and the run so far."""
 
     def __init__(
         self,
@@ -172,7 +171,7 @@ class _Wait:
                 if output is not None:
                     return output
                 self._outage.end()
-                pause = self._after_none(window, time.monotonic() - asked)
+                pause = self._after_empty(window, time.monotonic() - asked)
             self._report(look_up=failure is None and not self._stopped)
             self._deadline.sleep(pause, self._stop)
 
@@ -194,8 +193,8 @@ class _Wait:
 
     def _next_limits(self) -> tuple[int, float]:
         """Return the next window in whole seconds, 0 for no long poll, and the call's timeout."""
-        # One reading of the clock for both, so that the timeout is never shorter than the window;
-        # and above 0, which would be refused as a mistake.
+        # One reading of the clock for both, so that the timeout is never shorter than the window.
+        # Above 0, because a timeout of 0 is refused as a mistake.
         remaining = max(0.001, self._deadline.remaining())
         window = int(min(self._window.seconds, max(0.0, remaining - _ROUND_TRIP)))
         return window, min(remaining, window + self._margin)
@@ -208,7 +207,7 @@ class _Wait:
             self._window.note_cut(window, took)
         return max(self._pause(), asked)
 
-    def _after_none(self, window: int, took: float) -> float:
+    def _after_empty(self, window: int, took: float) -> float:
         """Return the pause after a response without output: 0 after a full window."""
         if not window or took < 0.9 * window:
             return self._pause()

@@ -49,10 +49,10 @@ class Configuration(ConfigurationReport):
         access_token: Bearer token (RFC 6750); takes precedence over username and password.
         server_index: Index into `get_host_settings`, if no host is set.
         server_variables: Values of the variables in that server's URL.
-        server_operation_index: Operation id to server index; no effect, all operations have one
-            server.
+        server_operation_index: Operation id to server index; no effect: all operations have the
+            same server.
         server_operation_variables: Operation id to variables of its server; no effect.
-        ignore_operation_servers: Use the host for every operation.
+        ignore_operation_servers: Send requests to ``host`` even if a script names another.
         ssl_ca_cert: File of certificates (PEM) to trust instead of the system's.
         retries: Most retries of a request: a number, ``False`` for none, a ``urllib3.Retry`` for
             the details, None for 3.
@@ -62,7 +62,7 @@ class Configuration(ConfigurationReport):
         verify_ssl: False trusts any certificate, with a warning.
         assert_hostname: Name that the server's certificate must have; False for any name.
         tls_server_name: Name to ask for (SNI) and to verify, instead of the host's.
-        connection_pool_maxsize: Most connections that quick calls have open at once to one origin,
+        connection_pool_maxsize: Most connections to one origin that quick calls have open at once,
             None for 5 per CPU; streams and long polls have connections of their own.
         proxy: Proxy URL (http, https, socks5, socks5h, socks4, socks4a); "" for no proxy, None for
             the proxy of the environment.
@@ -82,14 +82,14 @@ class Configuration(ConfigurationReport):
             ``timeout`` is a pair; None for no limit.
         block_margin: Seconds that a long poll may take beyond its ``block_timeout``.
         max_event_bytes: Largest event of a stream, in bytes.
-        max_response_bytes: Largest body of a unary response, in bytes after its content coding is
-            undone; None for no limit.
+        max_response_bytes: Largest body of a unary response, in bytes without content coding; None
+            for no limit.
 
     Attributes:
         refresh_api_key_hook: Function that can renew a key of ``api_key``: it is called with the
-            configuration before a key is read; None for no function.
+            configuration before a key is read. None for no function.
         temp_folder_path: No effect: the protocol has no files.
-        logger: The loggers of this package and of urllib3, as ``package_logger`` and
+        logger: The loggers of this package and of urllib3, by ``package_logger`` and
             ``urllib3_logger``.
         logger_format: Format of log lines, for handlers that are added from now on.
 
