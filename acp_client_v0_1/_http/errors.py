@@ -140,10 +140,10 @@ def _text(error: BaseException) -> str:
 def _reason_of_timeout(cause: BaseException, call: Call, *, sent: bool, reading: bool) -> str:
     """Name the phase in which a call ran out of time, and the limit that ended it."""
     limit = call.timeout.read if sent or isinstance(cause, EmptyPoolError) else call.timeout.connect
-    within = "" if limit is None else f" within {limit:g} s"
+    within = "" if limit is None else f" within {round(limit, 3):g} s"
     if call.deadline.expired:
         total = call.timeout.total
-        within = " in time" if total is None else f" within the call's {total:g} s"
+        within = " in time" if total is None else f" within the call's {round(total, 3):g} s"
     if isinstance(cause, EmptyPoolError):
         return f"no free connection{within}: all connection_pool_maxsize connections are in use"
     if not sent:

@@ -66,8 +66,14 @@ class Incoming:
         # `abort` in another thread, which then cannot hit the connection's next response.
         self._fate: dict[None, str] = {}
         self._no_notify = False  # TLS ended without a close_notify
+        # The limit for silence bounds all of the head, which could else drip for days.
+        deadline, attempt.deadline = (
+            attempt.deadline,
+            attempt.deadline.earlier(attempt.timeout.read),
+        )
         self.head: Head
         self.head, self._received = final_head(b"", self._receive)  # and what is not looked at yet
+        attempt.deadline = deadline
         self._ready = b""  # content that a read left behind
         self._framing, self._reusable = framing_of(self.head, method)
         if self._framing.complete:

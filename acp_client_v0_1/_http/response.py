@@ -219,10 +219,10 @@ class RESTResponse:
         """Cap the time left for reading the body.
 
         Args:
-            seconds: How long it may take from now on, if the call's own limit is not shorter.
+            seconds: How long it may take from now on, if the call's own limits are not shorter.
         """
         attempt = self._incoming.attempt
-        attempt.deadline = attempt.deadline.earlier(seconds)
+        attempt.deadline = attempt.deadline.earlier(seconds).earlier(attempt.timeout.read)
 
     def abort(self) -> None:
         """End the body now, from any thread; a blocked ``read_available`` raises at once."""

@@ -18,6 +18,8 @@ from support.transport import Stopwatch, causes, eventually, rest_client
 from acp_client_v0_1._deadline import Deadline, Timeout, resolve_timeout
 from acp_client_v0_1._http import dial, retry
 from acp_client_v0_1._http.slots import Slot
+from acp_client_v0_1.api.runs_api import RunsApi
+from acp_client_v0_1.api_client import ApiClient
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import (
     ApiException,
@@ -86,6 +88,22 @@ def test_the_read_limit_is_for_silence_not_for_the_whole():
     with SocketServer(answer) as server, rest_client() as client:
         answered = client.request("GET", server.url + "/", _request_timeout=(5, 1.2))
     assert answered.data == b"0123456789"
+
+
+@pytest.mark.parametrize("status", [200, 503])
+def test_a_stream_opens_within_the_read_limit(status):
+    """A head that drips, and a body that is no stream: neither is ever silent."""
+    dripping = [b"HTTP/1.1 200 OK\r\n", *drip(b"a: b\r\n" * 20, 0.2)]
+    html = [head(status, content_type="text/html", content_length="99"), *drip(b"x" * 99, 0.1)]
+    for script, kind in ((dripping, ApiTimeoutError), (html, ApiException)):
+        with (
+            SocketServer(script) as server,
+            ApiClient(Configuration(host=server.url, retries=False)) as client,
+            Stopwatch() as clock,
+            pytest.raises(kind),
+        ):
+            RunsApi(client).get_run_stream("r", _request_timeout=(5, 0.4))
+        assert clock.seconds < 2.5
 
 
 def test_the_configured_timeouts_hold():
