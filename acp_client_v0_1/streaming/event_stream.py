@@ -62,10 +62,12 @@ class StreamedResponse(Protocol):
     @property
     def url(self) -> str:
         """The URL of the response, after redirects."""
+        raise NotImplementedError
 
     @property
     def headers(self) -> Mapping[str, str]:
         """The headers."""
+        raise NotImplementedError
 
     def read_available(self, *, wait: float | None = None) -> bytes:
         """Return the bytes that have arrived, ``b""`` only at the end of a complete body.
@@ -76,6 +78,7 @@ class StreamedResponse(Protocol):
         Raises:
             NothingYet: Nothing has arrived within that time.
         """
+        raise NotImplementedError
 
     def abort(self) -> None:
         """Wake a blocked `read_available`; called from any thread."""
