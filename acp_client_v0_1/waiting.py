@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING
 from acp_client_v0_1._deadline import Deadline, checked_total
 from acp_client_v0_1._http.retry import Outage, backoff, is_cut, retry_after, was_held
 from acp_client_v0_1.configuration import Configuration
-from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError, RunWaitTimeout
+from acp_client_v0_1.configuration._checks import positive
+from acp_client_v0_1.exceptions import ApiException, ApiTypeError, RunWaitTimeout
 from acp_client_v0_1.models.run_status import RunStatus
 
 if TYPE_CHECKING:
@@ -86,10 +87,7 @@ def wait_for_run_output(
         )
     if stop is not None and not hasattr(stop, "is_set"):
         raise ApiTypeError(f"stop must be a threading.Event or None, not {type(stop).__name__}")
-    if isinstance(block_timeout, bool) or not isinstance(block_timeout, int):
-        raise ApiTypeError(f"block_timeout must be an int, not {type(block_timeout).__name__}")
-    if block_timeout < 1:
-        raise ApiValueError(f"block_timeout must be at least 1, not {block_timeout}")
+    positive("block_timeout", block_timeout)
     deadline = Deadline.after(checked_total(timeout, "timeout"))
     return _Wait(runs_api, run_id, deadline, block_timeout, on_pending, stop).run()
 

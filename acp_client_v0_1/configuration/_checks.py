@@ -17,7 +17,7 @@ from acp_client_v0_1._http.headers import plain_text
 from acp_client_v0_1._http.proxies import parse_proxy
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
-__all__ = ["checked", "copied", "instance_of"]
+__all__ = ["checked", "copied", "instance_of", "positive"]
 
 _C_INT = 2**31  # the integers of a socket option are smaller
 
@@ -67,7 +67,8 @@ def _headers(name: str, value: Any) -> dict[str, str]:
     return {k: plain_text(v, f"{name}[{k!r}]") for k, v in copied(value, name).items()}
 
 
-def _positive(name: str, value: Any) -> Any:
+def positive(name: str, value: Any) -> Any:
+    """Check that a value is an integer above 0."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise ApiTypeError(f"{name} must be an integer, not {type(value).__name__}")
     if value < 1:
@@ -139,10 +140,10 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "block_margin": lambda name, value: checked_margin(value, name),
     "ca_cert_data": instance_of("a str (PEM) or bytes (DER)", str, bytes, bytearray),
     "cert_file": _PATH,
-    "connection_pool_maxsize": _positive,
+    "connection_pool_maxsize": positive,
     "key_file": _PATH,
-    "max_event_bytes": _positive,
-    "max_response_bytes": lambda name, value: None if value is None else _positive(name, value),
+    "max_event_bytes": positive,
+    "max_response_bytes": lambda name, value: None if value is None else positive(name, value),
     "no_proxy": _TEXT,
     "password": _TEXT,
     "proxy": _proxy,
