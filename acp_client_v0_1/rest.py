@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from urllib3 import Retry
 
-from acp_client_v0_1._deadline import Deadline, Timeout, resolve_timeout
+from acp_client_v0_1._deadline import Deadline, resolve_timeout
 from acp_client_v0_1._errors import one_line
 from acp_client_v0_1._http.attempt import Attempt
 from acp_client_v0_1._http.call import HARMLESS_HEADERS, Call, encode_body, redirected
@@ -104,11 +104,8 @@ class RESTClientObject:
         self._pools = Pools(configuration)
         self.observer: Observer | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"configuration": self._configuration}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["configuration"])  # type: ignore[misc]
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._configuration,)
 
     def close(self) -> None:
         """Close the connections that no call uses; the client can be used again afterwards."""
@@ -156,7 +153,10 @@ class RESTClientObject:
             ApiValueError: The request cannot be written.
             ApiTypeError: An argument has the wrong type.
         """
-        timeout = self._timeout(_request_timeout, stream)
+        settings = self._configuration
+        default = settings.stream_timeout if stream else settings.timeout
+        total = None if stream else settings.total_timeout
+        timeout = resolve_timeout(_request_timeout, default, total=total)
         sent_headers = checked_headers(headers or {})
         call = Call(
             method=method.upper(),
@@ -170,14 +170,7 @@ class RESTClientObject:
             credential=credential,
             route=route,
         )
-        policy = self._policy if retries is None else RetryPolicy.of(retries)
-        return self._perform(call, policy)
-
-    def _timeout(self, request_timeout: object, stream: bool) -> Timeout:
-        settings = self._configuration
-        default = settings.stream_timeout if stream else settings.timeout
-        total = None if stream else settings.total_timeout
-        return resolve_timeout(request_timeout, default, total=total)
+        return self._perform(call, self._policy if retries is None else RetryPolicy.of(retries))
 
     def _perform(self, call: Call, policy: RetryPolicy) -> RESTResponse:
         """Make attempts until one counts."""
@@ -231,9 +224,8 @@ class RESTClientObject:
         if failure.sent or not settings.host_is_default:
             return
         if call.target.origin == parse_target(settings.host).origin:
-            failure.reason = (
-                f"{failure.reason}; no host was set (Configuration(host=…) or ACP_HOST)"
-            )
+            hint = "no host was set (Configuration(host=…) or ACP_HOST)"
+            failure.reason = f"{failure.reason}; {hint}"
 
     def _attempt(self, call: Call) -> RESTResponse:
         """Send the request once."""

@@ -3,9 +3,8 @@
 A call that waits for its response can only be woken through its socket. So a thread whose calls
 others may interrupt says so (`Interruptible`), and each attempt of its calls registers there.
 
-Invariants: a socket never gets a timeout of 0, which would mean "do not wait": if no time remains,
-that is a `TimeoutError`. Whatever ends the attempt, its slot is free afterwards; an error closes
-its connection as well.
+Invariants: a socket never gets a timeout of 0, which would mean "do not wait". However the attempt
+ends, its slot is free afterwards; an error closes its connection as well.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from __future__ import annotations
 import socket
 import threading
 import weakref
-from types import TracebackType
 
 from typing_extensions import Self
 from urllib3.connection import HTTPConnection
@@ -33,14 +31,10 @@ _this_thread = _Thread()
 
 
 class Interruptible:
-    """The calls of one thread, in a ``with`` of that thread.
-
-    Attributes:
-        attempt: The last attempt of these calls; it has a connection as long as it lasts.
-    """
+    """The calls of one thread, in a ``with`` of that thread."""
 
     def __init__(self) -> None:
-        self.attempt: Attempt | None = None
+        self.attempt: Attempt | None = None  # the last one; it has a connection while it lasts
 
     def interrupt(self) -> None:
         """Make the current call fail, as if its server had closed the connection.
@@ -63,16 +57,11 @@ class Interruptible:
 class Attempt:
     """One attempt of a call, in a ``with``: its limits, and how far it came.
 
-    Args:
-        deadline: The call's.
-        timeout: The call's limits for single waits.
-        fresh: It must not use a connection that has been idle for long.
-
     Attributes:
+        fresh: It must not use a connection that has been idle for long.
         connected: A new connection was made for it.
         sent: Some of the request may have reached the server.
         patience: Seconds that the reader of the response waits for now, None for no limit.
-        connection: The connection that it uses, None while it has none.
         slot: What makes it count among the quick calls, None if it does not.
         slots: Where its slot is from.
     """
@@ -100,12 +89,7 @@ class Attempt:
             _this_thread.calls.attempt = self
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         # The frames of a traceback may keep this object, but must not keep what it holds.
         try:
             if kind is not None and self.connection is not None:

@@ -1,12 +1,8 @@
 """One call: where its request goes, what it carries, where a redirect leads it (RFC 9110, 15.4).
 
-Redirects are followed here, one at a time and under the call's deadline, because the rules for what
-may be sent along are ours.
-
-Invariants: method and body never change, and a POST never becomes a GET: 307 and 308 are followed
-with method and body; 301, 302 and 303, for which the standard lets a client change the method, are
-followed by GET and HEAD only, and are returned to the caller otherwise. Another origin gets no
-credentials.
+Invariants: method and body never change. 307 and 308 are followed with both; 301, 302 and 303, for
+which the standard lets a client turn a POST into a GET, are followed by GET and HEAD only, and are
+returned to the caller otherwise. Another origin gets no credentials.
 """
 
 from __future__ import annotations
@@ -43,14 +39,9 @@ class Call:
     """One call: its request, and its timeouts.
 
     Attributes:
-        method: The HTTP method.
-        target: Where the request goes.
-        headers: The request's headers.
-        body: The request's body, None for none.
         safe: Sending the request again changes nothing.
         stream: The caller reads the body of the response.
-        timeout: The timeouts of single waits.
-        deadline: When the call has to be done.
+        timeout: The timeouts of single waits; ``deadline`` is that of the whole call.
         cross_origin: The target was reached by a cross-origin redirect.
         route: The path of the operation, with its parameters as ``{name}``; "" if it has none.
         credential: A query parameter, percent-encoded, for the configured origin only. It is not
@@ -75,7 +66,7 @@ class Call:
         return self.target.path.partition("?")[0]
 
     def hide_credential(self, headers: MutableMapping[str, str]) -> None:
-        """Remove the credential from a response's headers, if the server echoes it.
+        """Hide the credential in the headers of a response, if the server echoes it.
 
         A redirect's target loses the parameter, and its fragment; another header that shows the
         credential, such as ``Link``, is masked as a whole.
@@ -109,10 +100,7 @@ class Call:
 
 
 def redirected(call: Call, status: int, location: str | None, hops: int) -> Call | None:
-    """Decide whether to follow a redirect, after ``hops`` others.
-
-    Returns:
-        The call to send next, None if the response is returned as it is.
+    """Give the call to send next, after ``hops`` redirects; None to return the response as it is.
 
     Raises:
         ProtocolException: The redirect must not be followed: from https to http, to something that
@@ -125,18 +113,15 @@ def redirected(call: Call, status: int, location: str | None, hops: int) -> Call
     if hops >= _MOST_REDIRECTS:
         raise _refused(call, status, f"more than {_MOST_REDIRECTS} redirects")
     try:
-        url = urljoin(call.target.url, _ascii(location.strip()))
+        # The server should have percent-encoded these bytes.
+        location = _NOT_ASCII.sub(lambda found: quote(found[0].encode("latin-1")), location.strip())
+        url = urljoin(call.target.url, location)
         target = parse_target(url, "the redirect's target")
     except ValueError as error:  # of urljoin; or the ApiValueError of parse_target
         raise _refused(call, status, f"a redirect that cannot be followed: {error}") from error
     if call.target.origin.scheme == "https" and target.origin.scheme == "http":
         raise _refused(call, status, f"a redirect from https to {target.origin} is not followed")
     return call.moved(target)
-
-
-def _ascii(location: str) -> str:
-    """Percent-encode the bytes that the server should have encoded."""
-    return _NOT_ASCII.sub(lambda found: quote(found[0].encode("latin-1", "replace")), location)
 
 
 def _refused(call: Call, status: int, reason: str) -> ProtocolException:

@@ -57,12 +57,8 @@ def request_head(
 ) -> bytes:
     """Write the head of a request (RFC 9112, sections 3 and 5).
 
-    Args:
-        method: The method.
-        target: The path with its query, or the absolute URL for a proxy.
-        host: The value of ``Host``.
-        headers: The headers, checked; they replace those that are written here.
-        body: The body, None for none.
+    The target is the path with its query, or the absolute URL for a proxy. ``headers``, which are
+    checked, replace the ones that are written here.
     """
     target = _NOT_IN_TARGET.sub(lambda found: quote(found[0]), target)
     names = {name.lower() for name in headers}
@@ -99,12 +95,7 @@ class Connection(HTTPConnection):
         return not stale and self.is_connected
 
     def open(self, attempt: Attempt) -> None:
-        """Serve an attempt; connects first if need be.
-
-        Raises:
-            OSError, HTTPException, HTTPError: It cannot be connected; urllib3's ``ProxyError`` if
-                the proxy cannot.
-        """
+        """Serve an attempt; connect first if need be. urllib3's `ProxyError` if a proxy cannot."""
         self._attempt = attempt
         if self.sock is not None:
             return
@@ -147,17 +138,20 @@ class Connection(HTTPConnection):
             self._attempt.limit(sock)
 
     def _new_conn(self) -> socket.socket:
-        """Connect a socket."""
         deadline = self._connecting or Deadline(None)
         if self._via is not None and self._via.is_socks:
             sock = _socks_socket(self._via, self._address, self.socket_options or (), deadline)
         else:
             sock = dial(*self._address, deadline, self.socket_options or ())
+        try:
+            self.limit(sock)  # for the handshake of TLS
+        except BaseException:
+            sock.close()
+            raise
         sys.audit("http.client.connect", self, self.host, self.port)
         return sock
 
     def _tunnel(self) -> None:
-        """Ask the proxy for a tunnel."""
         tunnel = cast(Any, self)
         host, port = tunnel._tunnel_host, tunnel._tunnel_port
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -193,7 +187,6 @@ class SecureConnection(Connection, HTTPSConnection):
             warnings.warn(message, InsecureRequestWarning, stacklevel=2)
 
     def _connect_tls_proxy(self, hostname: str, sock: socket.socket) -> Any:
-        """Speak TLS with the proxy itself."""
         outer = cast(ssl.SSLSocket, cast(Any, super())._connect_tls_proxy(hostname, sock))
         return OuterSocket(outer, self.limit) if self.proxy_is_tunneling else outer
 
@@ -219,14 +212,8 @@ def _socks_socket(
         return sock
 
     try:
-        sock = in_time(connect, deadline, socket.socket.close)
+        return in_time(connect, deadline, socket.socket.close)
     except socks.ProxyError as error:
         if isinstance(error.socket_err, TimeoutError):
             raise TimeoutError("the SOCKS proxy is silent") from error
         raise ProxyError("the SOCKS proxy does not connect", error) from error
-    try:
-        set_limit(sock, deadline.bound())  # for the handshake of TLS
-    except BaseException:
-        sock.close()
-        raise
-    return sock

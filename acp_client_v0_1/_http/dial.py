@@ -41,9 +41,6 @@ if hasattr(os, "register_at_fork"):
 def dial(host: str, port: int, deadline: Deadline, options: SocketOptions) -> socket.socket:
     """Connect to the first address of a host that accepts, with the socket options set before.
 
-    Returns:
-        The connected socket; its timeout is the time that remained.
-
     Raises:
         TimeoutError: The deadline passed.
         OSError: No address could be connected to; the error of the last one.
@@ -54,19 +51,16 @@ def dial(host: str, port: int, deadline: Deadline, options: SocketOptions) -> so
         # An address that does not respond must leave time for the ones after it.
         share = None if deadline.at is None else deadline.remaining() / (len(addresses) - number)
         try:
-            return _connect(family, address, deadline, share, options)
+            return _connect(family, address, share, options)
         except OSError as error:
             failure = error
     raise failure or OSError(f"{host} has no address")
 
 
 def in_time(work: Callable[[], T], deadline: Deadline, discard: Callable[[T], object]) -> T:
-    """Run what can neither be given a timeout nor interrupted, in a thread that can be abandoned.
+    """Run ``work``, which takes no timeout, in a thread that is abandoned at the deadline.
 
-    Args:
-        work: What to run; its exceptions are raised here.
-        deadline: When to abandon it with a `TimeoutError`.
-        discard: Called with a result that comes too late, or to a thread that was interrupted.
+    ``discard`` gets a result that comes after that, or after this thread was interrupted.
     """
     if deadline.at is None:
         return work()
@@ -141,11 +135,7 @@ class _Job(Generic[T]):
 
 
 def _connect(
-    family: int,
-    address: _Address,
-    deadline: Deadline,
-    share: float | None,
-    options: SocketOptions,
+    family: int, address: _Address, share: float | None, options: SocketOptions
 ) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -153,7 +143,6 @@ def _connect(
             sock.setsockopt(*option)
         set_limit(sock, share)
         sock.connect(address)
-        set_limit(sock, deadline.bound())
     except BaseException:
         sock.close()
         raise
@@ -161,9 +150,11 @@ def _connect(
 
 
 def _look_up(host: str, port: int, deadline: Deadline) -> Sequence[tuple[int, _Address]]:
-    if _is_address(host):
-        return _addresses(host, port)
-    return in_time(lambda: _addresses(host, port), deadline, lambda _: None)
+    try:
+        ip_address(host)
+    except ValueError:  # a name
+        return in_time(lambda: _addresses(host, port), deadline, lambda _: None)
+    return _addresses(host, port)
 
 
 def _addresses(host: str, port: int) -> Sequence[tuple[int, _Address]]:
@@ -172,11 +163,3 @@ def _addresses(host: str, port: int) -> Sequence[tuple[int, _Address]]:
     except UnicodeError as error:  # of an empty label, or one that is too long
         raise socket.gaierror(socket.EAI_NONAME, "not a valid host name") from error
     return [(family, address) for family, _, _, _, address in found]
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

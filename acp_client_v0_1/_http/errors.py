@@ -1,7 +1,5 @@
 """Exceptions of lower layers become errors of the tree, whose messages say what to do.
 
-Strategy: one function builds the error from the exception and from how far the attempt got.
-
 Invariant: the caller chains the original exception, ``raise failure_of(...) from error``.
 """
 
@@ -11,6 +9,7 @@ import http.client
 import re
 import socket
 import ssl
+from typing import Any
 
 from urllib3.exceptions import (
     ConnectTimeoutError,
@@ -40,12 +39,18 @@ __all__ = ["LOWER_ERRORS", "failure_of", "refused_tunnel"]
 LOWER_ERRORS = (OSError, http.client.HTTPException, HTTPError)
 
 _TIMEOUTS = (ConnectTimeoutError, ReadTimeoutError, EmptyPoolError)
-_ENDED = (
-    http.client.IncompleteRead,
-    ssl.SSLEOFError,
-    ssl.SSLZeroReturnError,
-    ssl.SSLSyscallError,
+_TLS_ENDED = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+
+# The first that fits counts: urllib3 derives NewConnectionError from its ConnectTimeoutError.
+_KINDS: tuple[tuple[Any, type[TransportException]], ...] = (
+    ((socket.gaierror, NameResolutionError), NameResolutionException),
+    ((NewConnectionError, http.client.IncompleteRead, *_TLS_ENDED), ConnectionException),
+    ((TimeoutError, *_TIMEOUTS), ApiTimeoutError),
+    ((ssl.SSLError, SSLError), TLSException),
+    (http.client.HTTPException, ProtocolException),
+    (BaseException, ConnectionException),
 )
+
 _REFUSED_TUNNEL = re.compile(r"Tunnel connection failed: (\d+)")
 
 # OpenSSL's errors for a server that does not speak TLS; they depend on its version.
@@ -68,7 +73,7 @@ def failure_of(
     if isinstance(error, TransportException):
         return error
     cause = _innermost(error)
-    kind = _kind_of(cause)
+    kind = next(kind for causes, kind in _KINDS if isinstance(cause, causes))
     if kind is ApiTimeoutError:
         reason = _reason_of_timeout(cause, call, sent=sent, reading=reading)
     elif isinstance(cause, http.client.IncompleteRead):
@@ -107,24 +112,7 @@ def _innermost(error: BaseException) -> BaseException:
     return error
 
 
-def _kind_of(error: BaseException) -> type[TransportException]:
-    if isinstance(error, (socket.gaierror, NameResolutionError)):
-        return NameResolutionException
-    if isinstance(error, NewConnectionError):  # urllib3 derives it from its ConnectTimeoutError
-        return ConnectionException
-    if isinstance(error, (TimeoutError, *_TIMEOUTS)):
-        return ApiTimeoutError
-    if isinstance(error, _ENDED):
-        return ConnectionException
-    if isinstance(error, (ssl.SSLError, SSLError)):
-        return TLSException
-    if isinstance(error, http.client.HTTPException):
-        return ProtocolException
-    return ConnectionException
-
-
 def _text(error: BaseException) -> str:
-    """Describe an exception of a lower layer."""
     if isinstance(error, NewConnectionError) and isinstance(error.__cause__, ConnectionError):
         error = error.__cause__  # urllib3's message begins with a repr of the connection
     if isinstance(error, ssl.SSLCertVerificationError):

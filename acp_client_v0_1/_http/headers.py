@@ -1,8 +1,5 @@
 """The headers of a request, and the credentials of one call, which may become one of them.
 
-Headers are merged without regard to case, and checked before anything is sent. Numbers and booleans
-are written as text. A value that has no obvious form in a header (None, bytes, a list) is refused.
-
 Invariant: no error and no repr shows the value of a header or credential.
 """
 
@@ -50,13 +47,10 @@ def merge_headers(*sources: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def checked_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
-    """Copy and check headers; an error shows no value.
-
-    Values are sent as ISO-8859-1. ``Last-Event-ID`` becomes the UTF-8 of the id, decoded as
-    ISO-8859-1, so that the bytes of the event's id are sent.
+    """Copy and check headers; numbers and booleans become text.
 
     Raises:
-        ApiTypeError: A value is neither a str nor a number.
+        ApiTypeError: A value has no obvious form in a header, such as None, bytes and lists.
         ApiValueError: A name or value cannot be part of a request, or the transport sets it.
     """
     checked = dict(headers)
@@ -71,7 +65,11 @@ def checked_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
         if value.isascii() and value.isprintable():
             continue
         if name.lower() == "last-event-id":
-            checked[name] = value = _utf8(name, value)
+            # Values are sent as ISO-8859-1, but the id of an event as UTF-8 (WHATWG HTML, 9.2.4).
+            try:
+                checked[name] = value = value.encode().decode("latin-1")
+            except UnicodeEncodeError:
+                raise ApiValueError(f"header {name!r} must be valid Unicode") from None
         if _FORBIDDEN.search(value):
             raise ApiValueError(f"header {name!r} must not contain CR, LF or NUL")
         if any(ord(character) > 255 for character in value):
@@ -102,14 +100,6 @@ def plain_text(value: object, name: str) -> str:
     if isinstance(value, int):
         raise ApiValueError(f"{name} must not be a number of more than {_MOST_BITS} bits")
     raise ApiTypeError(f"{name} must be a str, not {type(value).__name__}")
-
-
-def _utf8(name: str, value: str) -> str:
-    """Write an event id so that it is sent as UTF-8 (WHATWG HTML, 9.2.4), not as ISO-8859-1."""
-    try:
-        return value.encode().decode("latin-1")
-    except UnicodeEncodeError:
-        raise ApiValueError(f"header {name!r} must be valid Unicode") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,19 +139,11 @@ class RequestAuth:
 
     @property
     def query(self) -> str:
-        """The parameter of the query to send, percent-encoded; "" for a header or a cookie.
-
-        Raises:
-            ApiValueError: It is not valid Unicode.
-        """
+        """The parameter of the query to send, percent-encoded; "" for a header or a cookie."""
         return f"{_quoted(self.key)}={_quoted(self.value)}" if self.place == "query" else ""
 
     def add_cookie(self, headers: dict[str, str]) -> None:
-        """Add it to the ``Cookie`` of a request's headers, if it is a cookie.
-
-        Raises:
-            ApiValueError: It is not valid Unicode.
-        """
+        """Add it to the ``Cookie`` of a request's headers, if it is a cookie."""
         if self.place != "cookie":
             return
         name = next((name for name in headers if name.lower() == "cookie"), "Cookie")

@@ -81,21 +81,20 @@ class HeadParser:
         Raises:
             HTTPException: This is not HTTP/1, or more of it than is sensible.
         """
-        searched = len(self._received)
-        self._received += data
+        received, searched = self._received, len(self._received)
+        received += data
         while True:
-            newline = self._received.find(b"\n", max(searched, self._line))
-            end = len(self._received) if newline < 0 else newline
-            if end - self._line > _LONGEST_LINE:
+            newline = received.find(b"\n", searched)
+            if (len(received) if newline < 0 else newline) - self._line > _LONGEST_LINE:
                 raise http.client.LineTooLong("the head of the response")
             if newline < 0:
                 return None
-            line = self._received[self._line : newline].decode("latin-1")
-            self._line = newline + 1
+            line = received[self._line : newline].decode("latin-1")
+            self._line = searched = newline + 1
             if self._status is None:  # checked at once: what is not HTTP may have no end
                 self._status = _parse_status_line(line)
             elif line in ("", "\r"):
-                self.rest = bytes(self._received[self._line :])
+                self.rest = bytes(received[searched:])
                 return Head(*self._status, _parse_fields(self._lines))
             elif len(self._lines) == _MOST_LINES:
                 raise http.client.HTTPException(f"more than {_MOST_LINES} lines of headers")

@@ -49,15 +49,9 @@ class Proxy:
 
 
 def parse_proxy(url: str, name: str, headers: Mapping[str, str] | None = None) -> Proxy:
-    """Read the URL of a proxy.
+    """Read the URL of a proxy, which errors call ``name``; `ApiValueError` if it cannot be used.
 
-    Args:
-        url: The URL.
-        name: What to call the URL in errors, which do not repeat it.
-        headers: Headers for the proxy, besides those that the URL's user information becomes.
-
-    Raises:
-        ApiValueError: It cannot be used.
+    Its user information becomes a header, unless ``headers`` have credentials for the proxy.
     """
     parts, port = split_url(url, name)
     host = parts.hostname
@@ -75,13 +69,7 @@ def parse_proxy(url: str, name: str, headers: Mapping[str, str] | None = None) -
 def proxy_for(
     origin: Origin, proxy: str | None, no_proxy: str | None, headers: Mapping[str, str]
 ) -> Proxy | None:
-    """Find the proxy for an origin, None for a direct connection.
-
-    The last three arguments are the settings of these names; see `Configuration`.
-
-    Raises:
-        ApiValueError: The proxy's URL cannot be used.
-    """
+    """Find the proxy for an origin by the settings of these names; None to connect directly."""
     if no_proxy is not None and _excludes(no_proxy, origin):
         return None
     if proxy is not None:
@@ -117,9 +105,7 @@ def _excludes(no_proxy: str, origin: Origin) -> bool:
 
 
 def _in_network(host: str, network: str) -> bool:
-    if "/" not in network:
-        return False
     try:
-        return ip_address(host) in ip_network(network, strict=False)
+        return "/" in network and ip_address(host) in ip_network(network, strict=False)
     except ValueError:
         return False  # one of them is a name

@@ -1,8 +1,8 @@
 """A response, as callers see it: status, headers, and the body as it arrives.
 
 Strategy: `Incoming` reads the connection. `RESTResponse` undoes the content coding, bounds what is
-kept, and turns errors into those of the tree. `UnreadResponse` is urllib3's response over the same
-bytes, for callers that want it.
+kept, and turns errors into those of the tree. `_Urllib3Response` is urllib3's response over the
+same bytes, for callers that know it.
 
 Requests say ``Accept-Encoding: identity``; some servers code the body all the same (RFC 9110,
 section 8.4), and callers may send another header. One coding is accepted: each further one
@@ -30,7 +30,7 @@ from acp_client_v0_1._http.incoming import Incoming
 from acp_client_v0_1._http.retry import is_ambiguous
 from acp_client_v0_1.exceptions import ApiException, ResponseDecodeError, ResponseTooLarge
 
-__all__ = ["RESTResponse", "RawResponse", "UnreadResponse"]
+__all__ = ["RESTResponse", "RawResponse"]
 
 RawResponse: TypeAlias = BaseHTTPResponse
 """urllib3's response."""
@@ -40,23 +40,10 @@ _MOST_OF_AN_ERROR = 1_048_576  # bytes
 _GZIP_MAGIC = b"\x1f\x8b"  # RFC 1952, section 2.3.1
 
 
-class UnreadResponse(HTTPResponse):
-    """urllib3's response, for callers that want the body unread."""
+class _Urllib3Response(HTTPResponse):
+    """urllib3's response, for callers that know it; its body may be unread."""
 
-    def __init__(self, incoming: Incoming, method: str, url: str) -> None:
-        head = incoming.head
-        self._incoming = incoming
-        super().__init__(
-            incoming,  # type: ignore[arg-type]
-            headers=head.headers,
-            status=head.status,
-            version=head.version,
-            version_string=f"HTTP/{head.version // 10}.{head.version % 10}",
-            reason=head.reason,
-            preload_content=False,
-            request_method=method,
-            request_url=url,
-        )
+    incoming: Incoming
 
     def supports_chunked_reads(self) -> bool:
         """Whether `read_chunked` can be used."""
@@ -76,11 +63,11 @@ class UnreadResponse(HTTPResponse):
 
     def release_conn(self) -> None:
         """Close the connection, unless the body is complete and it is back in its pool."""
-        self.close()
+        self.incoming.close()
 
     def shutdown(self) -> None:
         """Wake a read of another thread, which then fails."""
-        self._incoming.abort()
+        self.incoming.abort()
 
 
 class RESTResponse:
@@ -120,7 +107,7 @@ class RESTResponse:
         self._limit = limit
         self._complete = False
         self._decoded: HTTPResponse | None = None  # once some was read of a coded body
-        self._raw: RawResponse | None = None
+        self._raw: _Urllib3Response | None = None
 
     def __repr__(self) -> str:
         return f"<RESTResponse {self.method} {self.status} {self.reason}>"
@@ -134,21 +121,21 @@ class RESTResponse:
     def response(self) -> RawResponse:
         """urllib3's response, which reads the same body."""
         if self._raw is None:
-            if self.data is None:
-                self._raw = UnreadResponse(self._incoming, self.method, self.url)
-            else:
-                self._raw = HTTPResponse(
-                    io.BytesIO(self.data),
-                    headers=self.headers,
-                    status=self.status,
-                    version=self._incoming.head.version,
-                    reason=self.reason,
-                    preload_content=False,
-                    decode_content=False,
-                    enforce_content_length=False,
-                    request_method=self.method,
-                    request_url=self.url,
-                )
+            unread, version = self.data is None, self._incoming.head.version
+            self._raw = _Urllib3Response(
+                self._incoming if unread else io.BytesIO(self.data or b""),  # type: ignore[arg-type]
+                headers=self.headers,
+                status=self.status,
+                version=version,
+                version_string=f"HTTP/{version // 10}.{version % 10}",
+                reason=self.reason,
+                preload_content=False,
+                decode_content=unread,
+                enforce_content_length=unread,
+                request_method=self.method,
+                request_url=self.url,
+            )
+            self._raw.incoming = self._incoming
         return self._raw
 
     @property
@@ -301,10 +288,9 @@ class RESTResponse:
 
 def _coding_of(headers: HTTPHeaderDict) -> str:
     """Give the content coding of a body, "" for none; `DecodeError` if it cannot be undone."""
-    text = headers.get("content-encoding")
-    if text is None:
+    if "content-encoding" not in headers:
         return ""
-    names = [name.strip() for name in text.lower().split(",")]
+    names = [name.strip() for name in headers["content-encoding"].lower().split(",")]
     names = [name for name in names if name not in ("", "identity")]
     if len(names) > 1:
         raise DecodeError("more than one coding is not accepted")

@@ -1,8 +1,7 @@
 """The retry rules: what may be sent again, after which failure, how often, and how soon.
 
-Strategy: a `RetryPolicy` is read once from ``Configuration.retries``. Each call has its own
-`Attempts`, which decides after each attempt how long to pause before the next, or that it was the
-last. Pauses back off exponentially with full jitter (a random part of the whole pause), so that
+Strategy: each call has its own `Attempts`, which decides after each attempt how long to pause
+before the next, or that it was the last. Pauses back off exponentially with full jitter, so that
 clients which failed together do not come back together; ``Retry-After`` (RFC 9110, section 10.2.3)
 replaces such a pause. Loops above single calls, such as a wait for a run, have their own pace, and
 ask the functions below for the rules.
@@ -14,7 +13,6 @@ not fit into the deadline and `RETRY_AFTER_MAX`, or into `PATIENCE`, ends the ca
 
 from __future__ import annotations
 
-import functools
 import math
 import random
 import time
@@ -104,32 +102,23 @@ class RetryPolicy:
         """Read ``Configuration.retries``: a number, False, a ``urllib3.Retry``, or None."""
         if retries is None:
             return cls()
-        if isinstance(retries, Retry):
-            return cls._of_urllib3(retries)
-        return _of_number(int(retries))
-
-    @classmethod
-    def _of_urllib3(cls, retry: Retry) -> RetryPolicy:
-        statuses = frozenset(retry.status_forcelist)
+        if not isinstance(retries, Retry):
+            return cls(total=int(retries))
+        statuses = frozenset(retries.status_forcelist)
         return cls(
-            total=_limit(retry.total),
-            connect=_limit(retry.connect),
-            read=_limit(retry.read),
-            status=_limit(retry.status),
+            total=_limit(retries.total),
+            connect=_limit(retries.connect),
+            read=_limit(retries.read),
+            status=_limit(retries.status),
             statuses=statuses | {429} if statuses else None,
-            backoff=retry.backoff_factor,
-            backoff_max=retry.backoff_max,
-            respect_retry_after=retry.respect_retry_after_header,
+            backoff=retries.backoff_factor,
+            backoff_max=retries.backoff_max,
+            respect_retry_after=retries.respect_retry_after_header,
         )
 
     def covers(self, status: int) -> bool:
         """Tell whether a response with this status may be retried."""
         return status in self.statuses if self.statuses is not None else _is_retryable(status)
-
-
-@functools.lru_cache(maxsize=16)
-def _of_number(retries: int) -> RetryPolicy:
-    return RetryPolicy(total=retries)
 
 
 def _limit(count: int | bool | None) -> float:
@@ -147,13 +136,7 @@ class Attempts:
         self._by_kind: dict[str, int] = {}
 
     def after_failure(self, call: Call, failure: TransportException, took: float) -> float | None:
-        """Give the pause in seconds after an attempt without a response, None to give up.
-
-        Args:
-            call: The call.
-            failure: What happened.
-            took: Seconds that the attempt took.
-        """
+        """Give the pause after an attempt that ``took`` so long, in seconds; None to give up."""
         if not _is_transient(failure) or (failure.sent and not call.safe):
             return None
         cut = isinstance(failure, ConnectionException) and failure.sent
@@ -166,7 +149,7 @@ class Attempts:
     def after_response(
         self, call: Call, status: int, headers: Mapping[str, str], took: float
     ) -> float | None:
-        """Give the pause in seconds after a response, None to return it as it is."""
+        """Give the pause in seconds after a response, None to return it."""
         if not self._policy.covers(status) or not (call.safe or status == 429):
             return None
         if _is_cut_status(status) and was_held(call.timeout.window, took):
@@ -196,11 +179,7 @@ def backoff(retries: int, first: float, longest: float) -> float:
 
 
 def retry_after(headers: Mapping[str, str] | None) -> float | None:
-    """Read the seconds of ``Retry-After`` (RFC 9110, section 10.2.3), None if it makes no sense.
-
-    A date is measured against the response's ``Date``, if any, so that a wrong clock does not
-    matter. ``headers`` are None if there was no response.
-    """
+    """Read the seconds of ``Retry-After``, None if it is absent or makes no sense."""
     if headers is None:
         return None
     text = (headers.get("retry-after") or "").strip()
@@ -209,7 +188,7 @@ def retry_after(headers: Mapping[str, str] | None) -> float | None:
     moment = _date(text)
     if moment is None:
         return None
-    now = _date(headers.get("date"))
+    now = _date(headers.get("date"))  # of the server, whose clock may be wrong
     return max(0.0, moment - (time.time() if now is None else now))
 
 
@@ -302,8 +281,5 @@ def _is_cut_status(status: int) -> bool:
 
 
 def was_held(window: float | None, took: float) -> bool:
-    """Tell whether the server was holding a long poll of ``window`` seconds when it failed.
-
-    ``window`` is None for no long poll; ``took`` are the seconds until the failure.
-    """
+    """Tell whether a long poll of ``window`` seconds, None for none, failed while it was held."""
     return window is not None and window > 0 and took >= min(_HELD, window)

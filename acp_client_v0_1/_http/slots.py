@@ -48,11 +48,7 @@ class Slots:
         return sum(place() is not None for place in list(self._line))
 
     def join(self, slot: Slot) -> bool:
-        """Get in line with a new slot, which the caller alone keeps, in order to `leave` later.
-
-        Returns:
-            True if it may be used at once; otherwise the caller has to `wait`.
-        """
+        """Get in line with a new slot, which the caller alone keeps; False if it has to `wait`."""
         self._line.append(weakref.ref(slot))
         return len(self._line) <= self.most
 
@@ -70,11 +66,10 @@ class Slots:
         return True
 
     def leave(self, place: weakref.ref[Slot]) -> None:
-        """Free a slot, and wake the next ones; a slot that never joined is no mistake.
+        """Free a slot, if it has joined, and wake the next ones.
 
-        Args:
-            place: Refers to the slot, which its owner no longer holds: so it is free even if an
-                interrupt strikes here and a traceback keeps this frame.
+        The owner no longer holds it: so it is free even if an interrupt strikes here and a
+        traceback keeps this frame.
         """
         with contextlib.suppress(ValueError):
             self._line.remove(place)

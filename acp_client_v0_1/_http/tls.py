@@ -1,11 +1,10 @@
 """The TLS context that a configuration asks for; TLS in TLS.
 
-To an https proxy, TLS to the origin runs within TLS to the proxy. urllib3 reads the outer
+Through an https proxy, TLS to the origin runs within TLS to the proxy. urllib3 reads the outer
 connection until the inner one has data, and the timeout starts anew with each read. So
 `OuterSocket` bounds each read.
 
-Invariants: certificates are checked unless ``verify_ssl`` is false; the error for a file that
-cannot be used names the file and its setting.
+Invariant: certificates are checked unless ``verify_ssl`` is false.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ def tls_context(configuration: Configuration, *, with_identity: bool) -> ssl.SSL
     """Make a TLS context, which shows the client's certificate only ``with_identity``.
 
     Raises:
-        ApiValueError: A certificate or key cannot be used.
+        ApiValueError: A certificate or key cannot be used; names the file and its setting.
     """
     mode = ssl.CERT_REQUIRED if configuration.verify_ssl else ssl.CERT_NONE
     context = create_urllib3_context(cert_reqs=mode)
@@ -83,19 +82,17 @@ def _named(expected: str, files: Mapping[str, str | None]) -> Generator[None, No
 
 
 class OuterSocket:
-    """A TLS connection whose every wait is bounded by ``limit``; has what `ssl.SSLSocket` has."""
+    """A TLS connection that sets ``limit`` before each wait; has what `ssl.SSLSocket` has."""
 
     def __init__(self, sock: ssl.SSLSocket, limit: Callable[[socket.socket], None]) -> None:
         self.socket = sock
         self._limit = limit
 
     def recv(self, size: int) -> bytes:
-        """Receive what has arrived, in time."""
         self._limit(self.socket)
         return self.socket.recv(size)
 
     def sendall(self, data: bytes) -> None:
-        """Send all of it, in time."""
         if data:
             self._limit(self.socket)
             self.socket.sendall(data)

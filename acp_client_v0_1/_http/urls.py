@@ -1,10 +1,8 @@
-"""URLs: the configured host, the URL of each request, and the targets of redirects.
-
-One strict parser for all of them, so that "the same origin" (RFC 6454, section 4) means the same
-everywhere.
+"""URLs: one strict parser for the configured host, each request, and the targets of redirects.
 
 Invariants: a `Target` has a lower-case scheme and host, an explicit port and a path that starts
-with a slash; user information, control characters and backslashes never get through.
+with a slash, so that "the same origin" (RFC 6454, section 4) means the same everywhere; user
+information, control characters and backslashes never get through.
 """
 
 from __future__ import annotations
@@ -72,10 +70,9 @@ def checked_host(host: object) -> str:
 def parse_target(url: str, name: str = "url") -> Target:
     """Split an absolute URL into its origin and path; a fragment is dropped.
 
-    Errors call the URL ``name``, and never repeat its user information.
-
     Raises:
-        ApiValueError: The URL is not an absolute http(s) URL, or has user information.
+        ApiValueError: This is not an absolute http(s) URL, or it has user information, which the
+            message never repeats. It calls the URL ``name``.
     """
     if _FORBIDDEN.search(url):
         raise ApiValueError(f"{name} contains a space, a backslash or a control character")
@@ -87,12 +84,11 @@ def parse_target(url: str, name: str = "url") -> Target:
 
 
 def split_url(url: str, name: str, *, quotable: bool = False) -> tuple[SplitResult, int | None]:
-    """Split a URL into its parts, and its port into a number, None if it has none.
-
-    Errors call the URL ``name``; they may quote it only if it is ``quotable``.
+    """Split a URL into its parts, and give its port as a number, None if it has none.
 
     Raises:
-        ApiValueError: The port is not a number from 1 to 65535, or the URL cannot be split.
+        ApiValueError: The port is not a number from 1 to 65535, or the URL cannot be split. The
+            message calls the URL ``name``, and quotes from it only if it is ``quotable``.
     """
     try:
         parts = urlsplit(url)
