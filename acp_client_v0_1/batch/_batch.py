@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import uuid
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sized
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -103,11 +102,12 @@ class Batch:
         self._journal = journal
         self._settings = settings
         self._progress = progress
-        self._drawn = self._done = self._failed = self._duplicates = 0
-        self._in_flight = self._delivered = 0
+        # Random for the batch and counted within it: a uuid4 for each run takes longer.
+        self._token_start = new_client_token()[:20]
+        self._drawn = self._delivered = 0
+        self._done = self._failed = self._duplicates = 0
         self._exhausted = self._closed = False
-        self._ready: deque[BatchItem] = deque()
-        self._by_index: dict[int, BatchItem] = {}  # those that wait for the ones before them
+        self._ready: dict[int, BatchItem] = {}  # by index, as they have come
         # For a batch that is dropped without having been closed.
         self._abandon = weakref.finalize(self, _end, runners, journal, settings.cancel, progress)
 
@@ -137,30 +137,21 @@ class Batch:
 
     def _next(self) -> BatchItem | None:
         while True:
-            self._take()
             self._draw()
             item = self._deliverable()
             if item is not None:
                 self._delivered += 1
                 self._tell()
                 return item
-            if self._exhausted and not self._in_flight:
+            self._tell()
+            if self._exhausted and not self._runners.in_flight:
                 self._finish()
                 return None
-            self._tell()
             self._take(_TICK)
 
     def _draw(self) -> None:
         """Draw inputs until there are enough, or an item is ready."""
-        most = self._settings.concurrency
-        at_once = most
-        if self._settings.ordered:
-            most *= 2  # one slow run must not keep all others from starting
-        while (
-            not self._exhausted
-            and self._in_flight < at_once
-            and self._drawn - self._delivered < most
-        ):
+        while self._wants_input():
             try:
                 index, value = next(self._inputs)
             except StopIteration:
@@ -171,10 +162,19 @@ class Batch:
             if task.outcome is not None:
                 self._note(task)
                 return
-            self._in_flight += 1
             self._runners.submit(task)
-            if self._take():
+            if self._wants_input() and self._take(0):
                 return
+
+    def _wants_input(self) -> bool:
+        if self._exhausted:
+            return False
+        most = self._settings.concurrency
+        undelivered = self._drawn - self._delivered
+        if self._settings.ordered:
+            # One slow run must not keep all others from starting.
+            return undelivered < 2 * most and len(self._runners.in_flight) < most
+        return undelivered < most
 
     def _task_of(self, index: int, value: Any) -> Task:
         """Make the task of an input; it has its outcome if the journal has it."""
@@ -182,7 +182,7 @@ class Batch:
         key = str(index) if name is None else name(value)
         if not isinstance(key, str):
             raise ApiTypeError(f"key must give a str, not {type(key).__name__}")
-        task = Task(index, key, value, "", new_client_token())
+        task = Task(index, key, value, f"{self._token_start}{index:012x}")
         if self._journal is None:
             return task
         try:
@@ -208,14 +208,12 @@ class Batch:
             task.run_id, task.outcome = known.run_id, known.outcome
         return task
 
-    def _take(self, timeout: float | None = None) -> bool:
+    def _take(self, timeout: float) -> bool:
         """Take in a task that has ended, if there is one within the timeout."""
         task = self._runners.take(timeout)
-        if task is None:
-            return False
-        self._in_flight -= 1
-        self._note(task)
-        return True
+        if task is not None:
+            self._note(task)
+        return task is not None
 
     def _note(self, task: Task) -> None:
         """Count an outcome, and keep its item for the caller."""
@@ -227,16 +225,13 @@ class Batch:
         else:
             self._failed += 1
         self._duplicates += task.duplicates
-        item = BatchItem(task.index, task.key, task.run_id, outcome)
-        if self._settings.ordered:
-            self._by_index[task.index] = item
-        else:
-            self._ready.append(item)
+        self._ready[task.index] = BatchItem(task.index, task.key, task.run_id, outcome)
 
     def _deliverable(self) -> BatchItem | None:
-        if self._settings.ordered:
-            return self._by_index.pop(self._delivered, None)
-        return self._ready.popleft() if self._ready else None
+        if not self._ready:
+            return None
+        index = self._delivered if self._settings.ordered else next(iter(self._ready))
+        return self._ready.pop(index, None)
 
     # Progress
 
@@ -246,7 +241,7 @@ class Batch:
         return BatchCounts(
             total=self._drawn if self._exhausted else self._settings.total,
             drawn=self._drawn,
-            in_flight=self._in_flight,
+            in_flight=len(self._runners.in_flight),
             done=self._done,
             failed=self._failed,
             duplicates=self._duplicates,

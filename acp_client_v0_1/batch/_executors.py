@@ -5,30 +5,31 @@ needs and nothing secret: each worker process makes one client of its own, by `c
 environment, and keeps it for the batch. A scheduler that lost a worker runs its tasks again, so a
 task looks for its client token before it creates a run.
 
-Invariants: only the caller's thread writes the journal; a client of another server than the agent's
-is refused before anything is sent; a future is dropped as soon as its outcome was taken, as Dask
-runs the task of one that is still referenced again, if the worker is lost that kept its result.
+Invariants: only the caller's process writes the journal; a client of another server than the
+agent's is refused before anything is sent; a future is dropped as soon as its outcome was taken,
+as Dask runs a task whose result was lost with its worker again while its future is referenced.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1.api_client import ApiClient
-from acp_client_v0_1.batch._tasks import BATCH_KEY, MOST_POSTS, Agent, Plan, Recorder, Task
+from acp_client_v0_1.batch._carrier import LONG_POLL, Carrier
+from acp_client_v0_1.batch._tasks import BATCH_KEY, Agent, Plan, Recorder, Task
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError, OpenApiException
 from acp_client_v0_1.handles._link import RunLink
-from acp_client_v0_1.handles._patience import Patience, is_passing
+from acp_client_v0_1.handles._patience import Patience
 from acp_client_v0_1.handles._starting import client_token_of, server_of
-from acp_client_v0_1.handles.errors import RunStartAmbiguous
-from acp_client_v0_1.handles.run import RunHandle
 from acp_client_v0_1.handles.searching import iter_runs
 from acp_client_v0_1.models.run_search_request import RunSearchRequest
 
@@ -37,13 +38,13 @@ if TYPE_CHECKING:
 
     from acp_client_v0_1.models.run import Run
 
-__all__ = ["Connect", "Order", "Remote", "Report", "carry", "connect_from_environment"]
+__all__ = ["Connect", "Order", "Remote", "carry", "connect_from_environment"]
 
 Connect = Callable[[], ApiClient]
 
 _log = logging.getLogger(__name__)
 
-_CANCEL_SECONDS = 10.0  # for one run
+_CANCEL = 10.0  # seconds for one run
 _MOST_CLIENTS = 4  # that a worker process keeps, each for one batch
 
 
@@ -54,99 +55,57 @@ def connect_from_environment() -> ApiClient:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What travels to a worker process: one run."""
+    """What travels to a worker process: one task. The task travels back, without its input."""
 
     plan: Plan
     attach: Callable[[str, ApiClient], Agent]
     connect: Connect
-    input: Any
-    token: str
-    run_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What comes back: the run, its outcome, and whether it was refused without a request."""
-
-    run_id: str
-    outcome: dict[str, Any] | Exception
-    duplicates: int = 0
-    refused: bool = False
+    task: Task
 
 
 # In the worker process ------------------------------------------------------------------------
 
-_clients: dict[str, ApiClient] = {}  # by the mark of the batch
+_clients: dict[str, tuple[ApiClient, Carrier]] = {}  # by the mark of the batch
 _clients_lock = threading.Lock()
 
 
-def carry(order: Order) -> Report:
-    """Carry one run to its outcome, in a worker process; errors are a part of the report."""
-    run_id = order.run_id
+def carry(order: Order) -> Task:
+    """Carry a task to its outcome, in a worker process."""
+    task = dataclasses.replace(order.task)  # as the order may be carried out again
     try:
-        agent = order.attach(order.plan.agent_id, _client(order))
+        carrier = _carrier(order)
     except OpenApiException as error:
-        return Report(run_id, error, refused=True)
-    duplicates = 0
+        task.outcome, task.refused = error, True
+        return task
     try:
-        handle = RunHandle(run_id, agent.runs.api_client) if run_id else _start(agent, order)
-        run_id, duplicates = handle.run_id, len(handle.duplicates)
-        return Report(run_id, _result(handle, order.plan), duplicates)
-    except Exception as error:  # noqa: BLE001 - also what on_interrupt raises is the outcome
-        return Report(run_id, error, duplicates)
+        if carrier.start(task, look_first=True):
+            while not carrier.poll(task, LONG_POLL):
+                pass
+    except Exception as error:  # noqa: BLE001 - whatever went wrong is the outcome
+        task.outcome = error
+    task.input = task.link = None  # the link has the client, and so its credentials
+    return task
 
 
-def _client(order: Order) -> ApiClient:
-    """Give this process's client for a batch."""
-    batch = order.plan.batch
+def _carrier(order: Order) -> Carrier:
+    """Give what this process carries the tasks of a batch with."""
+    plan = order.plan
     with _clients_lock:
-        client = _clients.get(batch)
-        if client is None:
+        if plan.batch not in _clients:
             client = order.connect()
             if not isinstance(client, ApiClient):
                 raise ApiTypeError(f"connect must give an ApiClient, not {type(client).__name__}")
             server = server_of(client)
-            if server != order.plan.server:
+            if server != plan.server:
                 raise ApiValueError(
-                    f"the agent is at {order.plan.server}, and connect gave a client for {server} "
+                    f"the agent is at {plan.server}, and connect gave a client for {server} "
                     "in a worker process: nothing was sent; pass a connect for the agent's server"
                 )
             while len(_clients) >= _MOST_CLIENTS:
-                _clients.pop(next(iter(_clients))).close()
-            _clients[batch] = client
-        return client
-
-
-def _start(agent: Agent, order: Order) -> RunHandle:
-    """Find the run of an order, if its task was lost once, or start it."""
-    client = agent.runs.api_client
-    try:
-        found = RunHandle.find(order.token, agent_id=agent.agent_id, api_client=client)
-    except ApiException as error:
-        if is_passing(error):
-            raise
-        found = None  # the server does not search
-    posts = 0
-    while found is None:
-        posts += 1
-        try:
-            found = agent.start(
-                order.input,
-                config=order.plan.config,
-                metadata=order.plan.marks(order.token),
-                client_token=order.token,
-                check=order.plan.check,
-            )
-        except RunStartAmbiguous as error:
-            if not error.searched or posts == MOST_POSTS:
-                raise
-    return found
-
-
-def _result(handle: RunHandle, plan: Plan) -> dict[str, Any]:
-    if plan.on_interrupt is None:
-        return handle.result(plan.timeout)
-    return handle.drive(plan.on_interrupt, timeout=plan.timeout)
+                _clients.pop(next(iter(_clients)))[0].close()
+            agent = order.attach(plan.agent_id, client)
+            _clients[plan.batch] = client, Carrier(plan, agent, Recorder(None), Flag())
+        return _clients[plan.batch][1]
 
 
 # In the caller's process ----------------------------------------------------------------------
@@ -158,9 +117,9 @@ class Remote:
     Args:
         plan: What the runs share.
         agent: Their agent; a worker process makes one of the same class.
-        executor: What runs the tasks.
-        connect: What makes the client of a worker process.
-        recorder: What writes the journal.
+        executor: Runs the tasks.
+        connect: Makes the client of a worker process.
+        recorder: Writes the journal.
     """
 
     def __init__(
@@ -177,20 +136,24 @@ class Remote:
         self._executor = executor
         self._connect = connect
         self._recorder = recorder
-        self._ended: queue.SimpleQueue[tuple[Task, Future[Report]]] = queue.SimpleQueue()
-        self._futures: dict[int, Future[Report]] = {}  # by index
+        self._ended: queue.SimpleQueue[tuple[Task, Future[Task]]] = queue.SimpleQueue()
+        self._futures: dict[int, Future[Task]] = {}  # by index
+
+    @property
+    def in_flight(self) -> Collection[int]:
+        """The indices of the tasks that were submitted and not taken."""
+        return self._futures
 
     def submit(self, task: Task) -> None:
         """Carry a task to its outcome."""
         if not task.run_id:
             self._recorder.starting(task)
-        order = Order(self._plan, self._attach, self._connect, task.input, task.token, task.run_id)
         ended = self._ended
-        future = self._executor.submit(carry, order)
+        future = self._executor.submit(carry, Order(self._plan, self._attach, self._connect, task))
         self._futures[task.index] = future
         future.add_done_callback(lambda done: ended.put((task, done)))
 
-    def take(self, timeout: float | None) -> Task | None:
+    def take(self, timeout: float) -> Task | None:
         """Give a task that has its outcome.
 
         Args:
@@ -200,23 +163,16 @@ class Remote:
             The task, None if there is none in time.
         """
         try:
-            task, future = self._ended.get(bool(timeout), timeout)
+            task, future = self._ended.get(timeout=timeout)
         except queue.Empty:
             return None
         del self._futures[task.index]
-        report = _report_of(task, future)
-        if report.run_id and not task.run_id:
-            task.run_id = report.run_id
-            self._recorder.started(task)
-        task.outcome, task.duplicates = report.outcome, report.duplicates
-        if not report.refused:
-            self._recorder.ended(task)
-        return task
-
-    def stop(self) -> None:
-        """Have no more tasks begun."""
-        for future in list(self._futures.values()):
-            future.cancel()
+        ended = _ended(task, future)
+        if ended.run_id and not task.run_id:
+            self._recorder.started(ended)
+        if not ended.refused:
+            self._recorder.ended(ended)
+        return ended
 
     def close(self, *, cancel: bool) -> int:
         """Have no more tasks begun; those that have begun go on in their processes.
@@ -227,11 +183,12 @@ class Remote:
         Returns:
             How many runs may be under way.
         """
-        self.stop()
+        for future in list(self._futures.values()):
+            future.cancel()
         left = sum(not future.done() for future in self._futures.values())
         if cancel:
             for run in list(self._runs_of_batch()):
-                RunLink(self._runs, run.run_id).cancel(Patience(_CANCEL_SECONDS))
+                RunLink(self._runs, run.run_id).cancel(Patience(_CANCEL))
             left = 0
         return left
 
@@ -256,18 +213,21 @@ class Remote:
         return runs - len(tokens)
 
     def _runs_of_batch(self) -> Iterator[Run]:
-        mark: Mapping[str, Any] = {BATCH_KEY: self._plan.batch}
-        wanted = RunSearchRequest(agent_id=self._plan.agent_id, metadata=dict(mark))
+        wanted = RunSearchRequest(
+            agent_id=self._plan.agent_id, metadata={BATCH_KEY: self._plan.batch}
+        )
         return iter_runs(self._runs, wanted, on_drift="continue")
 
 
-def _report_of(task: Task, future: Future[Report]) -> Report:
-    """Take the outcome of a future; what the executor itself raises is the outcome, too."""
+def _ended(task: Task, future: Future[Task]) -> Task:
+    """Give the task of a future with its outcome; the executor's own error is one, too."""
     if future.cancelled():
-        return Report(task.run_id, ApiException(reason="the executor cancelled the task"))
+        task.outcome = ApiException(reason="the executor cancelled the task")
+        return task
     error = future.exception()
     if error is None:
         return future.result()
-    if isinstance(error, Exception):
-        return Report(task.run_id, error)
-    raise error
+    if not isinstance(error, Exception):
+        raise error
+    task.outcome = error
+    return task

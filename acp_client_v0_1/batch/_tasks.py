@@ -17,31 +17,16 @@ from acp_client_v0_1.handles.errors import RunFailed, RunGone
 if TYPE_CHECKING:
     from acp_client_v0_1.handles._link import RunLink
     from acp_client_v0_1.handles.interrupts import PendingInterrupt
-    from acp_client_v0_1.handles.run import RunHandle
 
-__all__ = [
-    "Agent",
-    "BATCH_KEY",
-    "MOST_POSTS",
-    "OnInterrupt",
-    "Plan",
-    "Recorder",
-    "Settings",
-    "Task",
-    "is_final",
-]
+__all__ = ["BATCH_KEY", "Agent", "OnInterrupt", "Plan", "Recorder", "Settings", "Task"]
 
 BATCH_KEY = "acp-batch"
 """The key of the runs' metadata that holds the mark of their batch."""
 
-MOST_POSTS = 3
-"""How often one run may be posted, each time after a search that worked and did not find it."""
-
 OnInterrupt = Callable[["PendingInterrupt"], Mapping[str, Any] | None]
 
-_REFUSALS = frozenset(
-    (400, 404, 409, 413, 415, 422)
-)  # statuses of a create that stay what they are
+# Statuses of a create that the same input would get again.
+_REFUSALS = frozenset((400, 404, 409, 413, 415, 422))
 
 
 class Agent(TracedAgent, Protocol):
@@ -50,16 +35,6 @@ class Agent(TracedAgent, Protocol):
     def check(
         self, *, input: Mapping[str, Any] | None, config: Mapping[str, Any] | None
     ) -> None: ...
-
-    def start(
-        self,
-        input: Mapping[str, Any] | None,
-        *,
-        config: Mapping[str, Any] | None,
-        metadata: Mapping[str, Any] | None,
-        client_token: str,
-        check: bool,
-    ) -> RunHandle: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +48,7 @@ class Plan:
         config: Their config.
         metadata: The rest of their metadata.
         timeout: Seconds to wait for each output, None for no limit.
-        on_interrupt: What answers their questions, None for nobody.
+        on_interrupt: Answers their questions, None for nobody.
         check: Check each input against the agent's schema.
     """
 
@@ -87,11 +62,7 @@ class Plan:
     check: bool
 
     def marks(self, token: str) -> dict[str, Any]:
-        """Give the metadata of one run.
-
-        Args:
-            token: Its client token.
-        """
+        """Give the metadata of the run with this client token."""
         return {**(self.metadata or {}), BATCH_KEY: self.batch, CLIENT_TOKEN_KEY: token}
 
 
@@ -124,39 +95,41 @@ class Task:
         index: Its place among the inputs, from 0.
         key: Its name for the user.
         input: The input of the run.
-        digest: What tells it from other inputs; "" without a journal.
         token: The client token of its create.
+        digest: Tells its input from others; "" without a journal.
         started_before: An earlier call may have created its run.
         run_id: Its run, "" before there is one.
         outcome: The result, or the error that took its place; None before the end.
         duplicates: How many more runs its creates have made.
-        link: What reaches its run, once that is known.
+        refused: Its client could not be used, so nothing is known of its input.
+        link: Reaches its run, once that is known.
+        polling: A request for its output is under way, which may be broken off.
         deadline: When to give up waiting for the output (`time.monotonic()`).
         answered: How many of its questions were answered.
         failures: How many requests for its output have failed in a row.
         failing_since: When the first of them did.
-        early: How often the server did not hold a long poll for as long as it was asked to.
-        ended: A search did not find it among those that are pending.
-        parked_at: When a worker let go of it.
-        doubt_until: Until when a search is not believed that says that it has ended.
+        early: How many long polls the server has ended before their time.
+        parked_at: When it was left without a thread.
+        doubt_until: Until when a search that says it has ended is not believed.
     """
 
     index: int
     key: str
     input: Any
-    digest: str
     token: str
+    digest: str = ""
     started_before: bool = False
     run_id: str = ""
     outcome: dict[str, Any] | Exception | None = None
     duplicates: int = 0
+    refused: bool = False
     link: RunLink | None = None
+    polling: bool = False
     deadline: float = math.inf
     answered: int = 0
     failures: int = 0
     failing_since: float = 0.0
     early: int = 0
-    ended: bool = False
     parked_at: float = 0.0
     doubt_until: float = 0.0
 
@@ -167,7 +140,7 @@ class Task:
 
 
 class Recorder:
-    """Writes what becomes of the tasks into the journal, if there is one.
+    """Writes the progress of the tasks into the journal, if there is one.
 
     Args:
         journal: The journal, None for none.
@@ -189,23 +162,18 @@ class Recorder:
     def ended(self, task: Task) -> None:
         """Note its outcome, if the next call could not do better.
 
-        A run that still goes on, or that nobody could be asked about, stays open in the journal.
+        A run that still goes on, or that no request has reached, stays open in the journal.
         """
         if self._journal is None:
             return
         if isinstance(task.outcome, dict):
             self._journal.done(task.index, task.run_id, task.outcome)
-        elif isinstance(task.outcome, OpenApiException) and is_final(task.outcome, task.run_id):
+        elif isinstance(task.outcome, OpenApiException) and _is_final(task.outcome, task.run_id):
             self._journal.failed(task.index, task.run_id, task.outcome)
 
 
-def is_final(error: OpenApiException, run_id: str) -> bool:
-    """Say whether the same input would fail again, or its run never gets a result.
-
-    Args:
-        error: What took the place of the result.
-        run_id: The run, "" if there was none.
-    """
+def _is_final(error: OpenApiException, run_id: str) -> bool:
+    """Say whether the same input would fail again, or its run never gets a result."""
     if run_id:
         return isinstance(error, (RunFailed, RunGone))
     return not isinstance(error, ApiException) or error.status in _REFUSALS

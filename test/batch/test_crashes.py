@@ -16,6 +16,7 @@ from support.batches import creates, obedient, runs_by_input, wait_for
 from acp_client_v0_1 import (
     AgentHandle,
     ApiClient,
+    ApiValueError,
     BatchItem,
     Configuration,
     JournalDamaged,
@@ -127,6 +128,18 @@ def test_a_failure_is_kept_until_it_is_to_be_tried_again(
     assert len(creates(server)) == 3
     tokens = {body["metadata"]["acp-client-token"] for body in creates(server)}
     assert len(tokens) == 3
+
+
+def test_an_input_that_cannot_be_sent_leaves_the_journal_whole(
+    agent: AgentHandle, server: LocalServer, path: Path
+) -> None:
+    inputs: list[Any] = [{"n": 0}, "text"]
+    _, refused = agent.map(inputs, journal=path, ordered=True)
+    assert isinstance(refused.outcome, ApiValueError)
+    done, again = agent.map(inputs, journal=path, ordered=True)
+    assert done.result()["n"] == 0
+    assert isinstance(again.outcome, ApiValueError) and str(again.outcome) == str(refused.outcome)
+    assert len(creates(server)) == 1
 
 
 def test_what_ran_out_of_time_is_attached_to(

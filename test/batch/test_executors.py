@@ -51,7 +51,7 @@ def connect_to_nothing() -> Any:
 def _in_environment(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("ACP_HOST", server.url)
     yield
-    for client in _executors._clients.values():
+    for client, _ in _executors._clients.values():
         client.close()
     _executors._clients.clear()
 

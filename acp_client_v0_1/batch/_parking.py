@@ -1,0 +1,194 @@
+"""The runs of a large batch that no thread waits for, and the search that tells which have ended.
+
+Strategy: a few workers hold long polls; the other runs are parked. One thread searches for the
+runs with the mark of the batch that are still pending, a page of 1,000 at a time. A parked run that
+is not among them goes back to the workers, which fetch its output. The pause between two searches
+grows while they find nothing, up to a tenth of the time for which the oldest run has been parked:
+short runs are looked at often, long ones seldom.
+
+A search is a hint only: the output decides. The long polls go round the parked runs, for a short
+window each, so every run gets its outcome even if the server does not search, ignores the metadata,
+or calls a run pending that is over.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from acp_client_v0_1.batch._carrier import LONG_POLL, Carrier
+from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task
+from acp_client_v0_1.exceptions import ApiException
+from acp_client_v0_1.handles._patience import is_passing
+from acp_client_v0_1.models.run_search_request import RunSearchRequest
+from acp_client_v0_1.models.run_status import RunStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Parking"]
+
+_HOLDERS = 12  # workers that hold long polls; the others start runs and fetch outputs
+_HOLDERS_ALONE = 20  # of them, where the server does not search
+_SHORT_POLL = 2  # seconds
+_QUICKEST, _SLOWEST = 0.2, 10.0  # seconds between two searches
+_DOUBT = 2.0  # seconds for which a search is not believed after it was wrong of a run
+_MOST_MISTAKES = 100  # until a search is not believed that is wrong more often than right
+_PAGE = 1000  # runs; the most that a search gives
+_OVERLAP = 100  # runs by which the pages of a search may move while it is read
+_SPARE_PAGES = 10  # that a search may have beyond those that the runs in flight fill
+_SECONDS = 10.0  # for one page
+
+
+class Parking:
+    """The runs that no thread waits for.
+
+    Args:
+        plan: What the runs share.
+        carrier: Sends the requests.
+        stop: Set when the batch ends.
+        put_back: Gives a task back to the workers.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        carrier: Carrier,
+        stop: threading.Event,
+        put_back: Callable[[Task], object],
+    ) -> None:
+        self._plan = plan
+        self._carrier = carrier
+        self._stop = stop
+        self._put_back = put_back
+        self._lock = threading.Lock()  # for the next two
+        self._parked: OrderedDict[str, Task] = OrderedDict()  # by run id, the oldest first
+        self._holders = 0
+        self._hits = self._mistakes = 0
+        self._searches = True  # until the server is known not to search, or to be wrong
+
+    # For the workers
+
+    def window(self, in_flight: int) -> int:
+        """Give the seconds of a long poll: few while other runs wait for their turn."""
+        if in_flight <= _HOLDERS:
+            return LONG_POLL
+        return _SHORT_POLL if self._searches else 1
+
+    def note(self, task: Task, *, ended: bool) -> None:
+        """Note whether a task had ended, as a search said."""
+        if ended:
+            self._hits += 1
+        else:
+            self._mistakes += 1
+            task.doubt_until = time.monotonic() + _DOUBT
+
+    def enter(self, task: Task) -> bool:
+        """Let a worker hold long polls for a task; False if enough do, and the task is parked."""
+        with self._lock:
+            if self._holders >= (_HOLDERS if self._searches else _HOLDERS_ALONE):
+                self._park(task)
+                return False
+            self._holders += 1
+            return True
+
+    def exchange(self, task: Task | None) -> Task | None:
+        """Give the worker the task that was parked first, and park its own.
+
+        Args:
+            task: The worker's own, None if it has ended.
+
+        Returns:
+            The task, its own if none is parked; None if the worker holds no more long polls.
+        """
+        with self._lock:
+            if self._parked:
+                if task is not None:
+                    self._park(task)
+                return self._parked.popitem(last=False)[1]
+            if task is None:
+                self._holders -= 1
+            return task
+
+    def leave(self) -> None:
+        """Note that a worker holds no more long polls, whatever its task."""
+        with self._lock:
+            self._holders -= 1
+
+    def _park(self, task: Task) -> None:
+        task.parked_at = time.monotonic()
+        self._parked[task.run_id] = task
+
+    # In a thread of its own
+
+    def search(self) -> None:
+        """Give tasks that may have ended back to the workers, until the batch ends.
+
+        Raises:
+            Stopped: The batch has ended.
+        """
+        pause = _QUICKEST
+        while not self._stop.wait(pause):
+            began = time.monotonic()
+            with self._lock:
+                parked = [task for task in self._parked.values() if task.parked_at < began]
+            if not parked:
+                pause = _QUICKEST
+                continue
+            found = self._release(parked, self._pending(len(parked)), began)
+            now = time.monotonic()
+            pause = pause / 2 if found else pause * 1.5
+            pause = min(pause, 0.1 * (now - parked[0].parked_at), _SLOWEST)
+            pause = max(pause, 4 * (now - began), _QUICKEST)
+
+    def _release(self, parked: list[Task], pending: set[str] | None, now: float) -> int:
+        """Give back those that are not pending, or out of time; tells how many there were."""
+        found = 0
+        for task in parked:
+            ended = pending is not None and task.run_id not in pending and task.doubt_until < now
+            if not ended and task.deadline > now:
+                continue
+            with self._lock:
+                if self._parked.pop(task.run_id, None) is None:
+                    continue  # a worker holds a long poll for it
+            self._put_back(task)
+            found += 1
+        return found
+
+    def _pending(self, expected: int) -> set[str] | None:
+        """Search once, in pages that overlap, as each run that ends moves those after it.
+
+        Args:
+            expected: About how many runs are pending.
+
+        Returns:
+            The ids of the runs, None if the server does not tell.
+        """
+        if not self._searches:
+            return None
+        wanted: dict[str, Any] = {
+            "agent_id": self._plan.agent_id,
+            "status": RunStatus.PENDING,
+            "metadata": {BATCH_KEY: self._plan.batch},
+            "limit": _PAGE,
+        }
+        pending: set[str] = set()
+        try:
+            for number in range(expected // (_PAGE - _OVERLAP) + _SPARE_PAGES):
+                self._carrier.gate.wait()
+                request = RunSearchRequest(**wanted, offset=number * (_PAGE - _OVERLAP))
+                page = self._carrier.runs.search_runs(request, _SECONDS)
+                pending.update(run.run_id for run in page if run.status == RunStatus.PENDING)
+                if len(page) < _PAGE:
+                    if self._mistakes > max(_MOST_MISTAKES, self._hits):
+                        break
+                    return pending
+        except ApiException as error:
+            if is_passing(error):
+                self._carrier.gate.heed(error)
+                return None
+        # It fails, finds what is not of this batch, or does not find what is.
+        self._searches = False
+        return None
