@@ -36,6 +36,8 @@ _LONGEST_MESSAGE = 300  # characters of the server's message that an error shows
 _LONGEST_REASON = 1_000  # characters of a reason, which may list several faults
 _SEARCHED = 10_000  # characters of a text that are searched for a message
 _JOINERS = "\u200c\u200d"  # not printable, but some scripts and emoji need them
+# The scheme and the authority (RFC 3986, section 3.2) of a URL, valid or not.
+_AUTHORITY = re.compile(r"\A((?:(?!://).)*://)([^/?#]*)", re.DOTALL)
 _AMBIGUOUS = "the server may have carried out the request, so it was not retried"
 _REQUEST_ID = ("x-request-id", "request-id", "x-correlation-id", "x-amzn-requestid", "cf-ray")
 _UNSERVED = (
@@ -297,22 +299,12 @@ def _without_userinfo(url: str | None) -> str | None:
     """Drop ``user:password@`` from a URL."""
     if url is None or "@" not in url:
         return url
-    scheme, authority, rest = _split(url)
-    return scheme + authority.rpartition("@")[2] + rest
+    return _AUTHORITY.sub(lambda found: found[1] + found[2].rpartition("@")[2], url)
 
 
 def _path_of(url: str | None) -> str | None:
     """Return the path of a URL, without its query."""
-    return None if url is None else one_line(re.split("[?#]", _split(url)[2])[0]) or "/"
-
-
-def _split(url: str) -> tuple[str, str, str]:
-    """Split a URL, valid or not, before and after its authority (RFC 3986, section 3.2)."""
-    scheme, mark, rest = url.partition("://")
-    if not mark:
-        return "", "", url
-    end = next((index for index, mark in enumerate(rest) if mark in "/?#"), len(rest))
-    return scheme + "://", rest[:end], rest[end:]
+    return None if url is None else one_line(re.split("[?#]", _AUTHORITY.sub("", url))[0]) or "/"
 
 
 def _server_message(data: Any) -> str:

@@ -25,17 +25,10 @@ Parameters = Mapping[str, Any] | Sequence[tuple[str, Any]]
 
 _DELIMITERS = {"csv": ",", "ssv": " ", "tsv": "\t", "pipes": "|"}
 _PLAIN_TYPES: dict[str, Any] = {
-    "UUID": UUID,
-    "bool": bool,
-    "bytes": bytes,
-    "date": date,
-    "datetime": datetime,
+    **{kind.__name__: kind for kind in (UUID, bool, bytes, date, datetime, float, int, str)},
     "decimal": Decimal,
-    "float": float,
-    "int": int,
     "long": int,
     "object": Any,
-    "str": str,
 }
 
 

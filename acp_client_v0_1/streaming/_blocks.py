@@ -58,17 +58,16 @@ _new = cast("Callable[..., ServerSentEvent]", tuple.__new__)  # pyright: ignore[
 class BlockShape:
     """The constant parts of a block."""
 
-    prefix: str  # the text before the id, "" in a shape without id
+    prefix: str  # the text before the id, "" if there is no id
     middle: str  # the text between id and data
     event: str  # the event's type
-    has_id: bool
     tight: bool = False  # no space follows the colons; then no value begins with one, either
 
     def read(
         self, blocks: Iterator[str], last_event_id: str, events: list[ServerSentEvent]
     ) -> str | None:
         """Read blocks with LF line ends into ``events``; return the first of another shape."""
-        if self.has_id:
+        if self.prefix:
             return self._read_with_id(blocks, events)
         middle, name, append, tight = self.middle, self.event, events.append, self.tight
         for block in blocks:
@@ -93,7 +92,7 @@ class BlockShape:
 
 
 # The first guess for every stream.
-_ACP_SHAPE = BlockShape("id: ", "\nevent: agent_event\ndata: ", "agent_event", has_id=True)
+_ACP_SHAPE = BlockShape("id: ", "\nevent: agent_event\ndata: ", "agent_event")
 
 
 def _learn_shape(block: str) -> BlockShape | None:
@@ -105,8 +104,8 @@ def _learn_shape(block: str) -> BlockShape | None:
     tight = found.re is _TIGHT
     before, after, id_name = found["before"], found["after"], found["id"]
     if id_name is None:
-        return BlockShape("", before + after, event, has_id=False, tight=tight)
-    return BlockShape(before + id_name, after, event, has_id=True, tight=tight)
+        return BlockShape("", before + after, event, tight)
+    return BlockShape(before + id_name, after, event, tight)
 
 
 class EventBuffers:
