@@ -157,7 +157,7 @@ class Connection(HTTPConnection):
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.limit(self.sock)
         self.sock.sendall(request_head("CONNECT", address, address, tunnel._tunnel_headers, None))
-        head, _ = final_head(b"", self._receive)
+        head, _ = final_head(self._receive)
         if not 200 <= head.status < 300:
             self.close()
             raise OSError(f"Tunnel connection failed: {head.status} {head.reason}".rstrip())

@@ -63,12 +63,8 @@ def failure_of(
 ) -> TransportException:
     """Translate an exception of a lower layer into the error to raise.
 
-    Args:
-        error: The exception.
-        call: The call.
-        sent: The server may have received the request, or a part of it.
-        reading: The head of the response has arrived.
-        connected: A new connection was made for this attempt.
+    It depends on how far the attempt got: a new connection was made for it (``connected``), the
+    server may have some of the request (``sent``), the head of a response arrived (``reading``).
     """
     if isinstance(error, TransportException):
         return error

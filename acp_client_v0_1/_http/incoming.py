@@ -61,20 +61,18 @@ class Incoming:
         self.attempt = attempt
         self._done = done
         self._pid = os.getpid()
-        self._quiet = 0.0  # seconds without a byte so far, where the caller waits in steps
+        self._quiet = 0.0  # seconds without a byte so far, for a caller that waits in steps
         # How it ended, once it has. The first to write wins: a reader that finishes, `close`, or
         # `abort` in another thread, which then cannot hit the connection's next response.
         self._fate: dict[None, str] = {}
         self._no_notify = False  # TLS ended without a close_notify
         # The limit for silence bounds all of the head, which could else drip for days.
-        deadline, attempt.deadline = (
-            attempt.deadline,
-            attempt.deadline.earlier(attempt.timeout.read),
-        )
+        deadline = attempt.deadline
+        attempt.deadline = deadline.earlier(attempt.timeout.read)
         self.head: Head
-        self.head, self._received = final_head(b"", self._receive)  # and what is not looked at yet
+        self.head, self._received = final_head(self._receive)  # and bytes that are not parsed yet
         attempt.deadline = deadline
-        self._ready = b""  # content that a read left behind
+        self._ready = b""  # content that a read has left behind
         self._framing, self._reusable = framing_of(self.head, method)
         if self._framing.complete:
             self._finish()

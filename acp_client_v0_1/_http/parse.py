@@ -70,16 +70,16 @@ class HeadParser:
 
     def __init__(self) -> None:
         self._received = bytearray()
-        self._line = 0  # where the line begins that is not complete
+        self._line = 0  # where the incomplete line begins
         self._status: tuple[int, int, str] | None = None
         self._lines: list[str] = []
         self.rest = b""
 
     def feed(self, data: bytes) -> Head | None:
-        """Take bytes; gives the head once it is complete.
+        """Take received bytes; return the head once it is complete.
 
         Raises:
-            HTTPException: This is not HTTP/1, or more of it than is sensible.
+            HTTPException: This is not HTTP/1, or a line or their number is beyond the bounds.
         """
         received, searched = self._received, len(self._received)
         received += data
@@ -102,25 +102,21 @@ class HeadParser:
                 self._lines.append(line)
 
 
-def final_head(received: bytes, receive: Callable[[], bytes]) -> tuple[Head, bytes]:
+def final_head(receive: Callable[[], bytes]) -> tuple[Head, bytes]:
     """Collect the head of a final response (RFC 9110, section 15), and what follows it.
 
-    Args:
-        received: Bytes that have arrived.
-        receive: Gives further ones, b"" at EOF.
-
     Raises:
-        Closed: EOF comes first.
+        Closed: ``receive`` returned b"" before: EOF.
         HTTPException: This is not HTTP/1, or it has no end.
     """
+    received = b""
     for _ in range(_MOST_INFORMATIONAL):
         parser = HeadParser()
         head = parser.feed(received)
         while head is None:
-            begun = bool(received)
+            where = "in the middle of the head" if received else "without a response"
             received = receive()
             if not received:
-                where = "in the middle of the head" if begun else "without a response"
                 raise Closed(f"the connection was closed {where}")
             head = parser.feed(received)
         received = parser.rest
@@ -160,7 +156,7 @@ def _parse_status_line(line: str) -> tuple[int, int, str]:
 
 
 class Framing:
-    """Tells where a body ends: here, one of a known length, or one that is close-delimited.
+    """Finds the end of a body: here, of one with a known length, or a close-delimited one.
 
     Attributes:
         complete: The body has ended.
@@ -175,11 +171,11 @@ class Framing:
         self.delimited = length is not None
 
     def take(self, data: bytes) -> bytes:
-        """Take received bytes; gives the content among them.
+        """Take received bytes, and return the content among them.
 
         Raises:
-            BadFraming: They are not valid. Content before the fault is given first, and the next
-                call raises.
+            BadFraming: They are not valid. If content precedes the fault, it is returned, and the
+                next call raises.
         """
         if self.delimited:
             if len(data) > self._left:
@@ -236,7 +232,7 @@ class _Chunked(Framing):
         return b"".join(pieces) if len(pieces) != 1 else pieces[0]
 
     def _whole_chunks(self, data: bytes, position: int, pieces: list[bytes]) -> int:
-        """Take all complete chunks at once; gives where they end.
+        """Take all complete chunks at once, and return where they end.
 
         Before and after, the line end behind a chunk's data is next.
         """
@@ -254,7 +250,7 @@ class _Chunked(Framing):
         begun = self._trailer_lines or self._waiting
         return self._next is _Chunked._trailer and not begun
 
-    # Each of these takes the bytes of one line and gives their number, 0 if the line is incomplete.
+    # Each of these takes one line, and returns its number of bytes, 0 if it is incomplete.
 
     def _size(self, data: bytes, position: int, searched: int) -> int:
         end = self._line_end(data, position, searched, "the size of a chunk")

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from urllib3.connection import HTTPConnection, ProxyConfig
 from urllib3.exceptions import EmptyPoolError
-from urllib3.util import parse_url
+from urllib3.util import Url
 
 from acp_client_v0_1._http.attempt import Attempt
 from acp_client_v0_1._http.call import Call
@@ -209,7 +209,7 @@ class Pools:
         context = self._configuration.proxy_ssl_context
         if context is None and proxy.scheme == "https":
             context = self._context(with_identity=False)
-        arguments["proxy"] = parse_url(proxy.url)
+        arguments["proxy"] = Url(proxy.scheme, host=proxy.host, port=proxy.port)
         arguments["proxy_config"] = ProxyConfig(context, False, None, None)
         tunnel = origin.scheme == "https"
         if not tunnel and proxy.scheme == "https":

@@ -37,12 +37,6 @@ class Proxy:
     password: str | None = field(repr=False)
 
     @property
-    def url(self) -> str:
-        """Where it is, without user information."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}"
-
-    @property
     def is_socks(self) -> bool:
         """True for a SOCKS proxy, False for an HTTP proxy."""
         return self.scheme in _SOCKS

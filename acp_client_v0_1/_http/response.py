@@ -46,7 +46,6 @@ class _Urllib3Response(HTTPResponse):
     incoming: Incoming
 
     def supports_chunked_reads(self) -> bool:
-        """Whether `read_chunked` can be used."""
         return True
 
     def read_chunked(
@@ -90,7 +89,7 @@ class RESTResponse:
 
     __slots__ = (
         *("status", "reason", "headers", "method", "data", "attempts", "elapsed"),
-        *("_call", "_complete", "_decoded", "_incoming", "_limit", "_raw"),
+        *("_call", "_decoded", "_incoming", "_limit", "_raw"),
     )
 
     def __init__(self, call: Call, incoming: Incoming, limit: int | None = None) -> None:
@@ -105,7 +104,6 @@ class RESTResponse:
         self._call = call
         self._incoming = incoming
         self._limit = limit
-        self._complete = False
         self._decoded: HTTPResponse | None = None  # once some was read of a coded body
         self._raw: _Urllib3Response | None = None
 
@@ -176,7 +174,6 @@ class RESTResponse:
         """
         if self.data is None:
             self.data = self._whole()
-            self._complete = True
         return self.data
 
     def read_available(self, limit: int = _PIECE, *, wait: float | None = None) -> bytes:
@@ -196,11 +193,7 @@ class RESTResponse:
             ApiTimeoutError: The call's time is over, or the server was silent for too long.
             ResponseDecodeError: The content coding is broken.
         """
-        if self._complete:
-            return b""
-        piece = self._read(limit, wait)
-        self._complete = not piece
-        return piece
+        return self._read(limit, wait) if self.data is None else b""
 
     def hasten(self, seconds: float) -> None:
         """Cap the time left for reading the body.
@@ -270,7 +263,8 @@ class RESTResponse:
         piece = self._decoded.read1(limit)
         if not piece and self._decoded.tell() and _is_unfinished(self._decoded):
             raise DecodeError("it ends too early")
-        if incoming.attempt.deadline.expired:  # a few bytes may decode to gigabytes, without a wait
+        # A few bytes may decode to gigabytes, without a wait on the socket.
+        if piece and incoming.attempt.deadline.expired:
             raise TimeoutError("the deadline has passed")
         return piece
 
