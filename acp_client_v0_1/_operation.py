@@ -171,7 +171,7 @@ def _loaded(kind: type[Any] | Callable[[], Any]) -> Any:
 
 
 def _text(parameter: Parameter, kind: type[Any], value: object) -> str:
-    """Write a value of a path or a query; refuse one that has not the parameter's type."""
+    """Write a value of a path or a query; refuse one of another type than the parameter's."""
     name = parameter.name
     if kind is int:
         return str(_integer(parameter, value))

@@ -5,8 +5,8 @@ event and ``"\ude00"`` in the next. RFC 8259, section 8.2, allows it, a ``str`` 
 pydantic-core refuses it.
 
 Strategy: after such a refusal, a private character stands in for each lone surrogate, pydantic-core
-reads the text again, and the values get their surrogates back. A text that uses one of these
-characters itself stays refused: the last of the private planes, which no text of this world has.
+reads the text again, and the values get their surrogates back. The stand-ins are the last 2,048
+characters of the private planes; a text that uses one of them itself stays refused.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SURROGATES = range(0xD800, 0xE000)
 _STAND_INS = range(0x10F800, 0x110000)
 _BACK = dict(zip(_STAND_INS, _SURROGATES, strict=True))
 _LOST = dict.fromkeys(_STAND_INS, "\ufffd")
-_TAKEN = re.compile("[\U0010f800-\U0010ffff]|" r"\\u[dD][bB][fF][eEfF]")  # itself, or an escape
+_TAKEN = re.compile(r"[\U0010f800-\U0010ffff]|\\u[dD][bB][fF][eEfF]")  # or its escape
 
 # A pair, the digits of a lone surrogate, or any other escape.
 _ESCAPE = re.compile(
@@ -36,11 +36,7 @@ _ESCAPE = re.compile(
 
 
 def read_json(validate: Callable[[Any], T], text: str | bytes | bytearray) -> T:
-    """Read JSON text with a validator of pydantic, lone surrogates included.
-
-    Raises:
-        pydantic.ValidationError: (a ``ValueError``) the text is not JSON, or does not fit.
-    """
+    """Read JSON text with a validator of pydantic, lone surrogates included."""
     try:
         return validate(text)
     except ValidationError as error:
@@ -50,12 +46,7 @@ def read_json(validate: Callable[[Any], T], text: str | bytes | bytearray) -> T:
 def read_again(
     error: ValidationError, validate: Callable[[Any], T], text: str | bytes | bytearray
 ) -> T:
-    """Read JSON text again, if it was refused with ``error`` for its lone surrogates.
-
-    Raises:
-        pydantic.ValidationError: (a ``ValueError``) the given error, if the text has no lone
-            surrogate; or what else is wrong with the text.
-    """
+    """Read JSON text again if ``error`` is about lone surrogates; raise what else is wrong."""
     (first, *_) = error.errors(include_url=False, include_input=False)
     if first["type"] != "json_invalid":
         raise error
