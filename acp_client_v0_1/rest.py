@@ -73,13 +73,9 @@ _ENDED = ": %s in %.3f s"
 _FACTS = ("status", "attempt", "seconds")  # of a log record, None if not known yet
 
 # Headers that a log shows in full.
-_SHOWN_HEADERS = HARMLESS_HEADERS | {
-    "last-event-id",
-    "request-id",
-    "traceparent",
-    "x-correlation-id",
-    "x-request-id",
-}
+_SHOWN_HEADERS = HARMLESS_HEADERS.union(
+    ("last-event-id", "request-id", "traceparent", "x-correlation-id", "x-request-id")
+)
 
 
 class RESTClientObject:
@@ -179,8 +175,7 @@ class RESTClientObject:
         observer = self.observer
         hops = 0
         while True:
-            number = attempts.retries + 1
-            started = time.monotonic()
+            number, started = attempts.retries + 1, time.monotonic()
             try:
                 if observer is None:
                     response = self._attempt(call)

@@ -115,17 +115,12 @@ class Connection(HTTPConnection):
     def send_request(self, head: bytes, body: bytes | None) -> None:
         """Send a request within the attempt's limits; `OSError` if the connection fails."""
         attempt = cast(Attempt, self._attempt)
-        attempt.limit(self.sock)
-        attempt.sent = True
-        data = head if body is None else head + body
+        view = memoryview(head if body is None else head + body)
         try:
-            if len(data) <= _PIECE:
-                self.sock.sendall(data)
-                return
             # The limit is for silence; a large body over a slow connection may take longer.
-            view = memoryview(data)
             for start in range(0, len(view), _PIECE):
                 attempt.limit(self.sock)
+                attempt.sent = True
                 self.sock.sendall(view[start : start + _PIECE])
         except (BrokenPipeError, ConnectionResetError):
             pass  # the server may have responded before it closed; if not, reading says so
@@ -173,7 +168,6 @@ class SecureConnection(Connection, HTTPSConnection):
 
     @property
     def is_connected(self) -> bool:
-        """Whether the connection is open, with nothing to read."""
         # Bytes that TLS has decrypted already do not show on the socket.
         return not decrypted(self.sock) and super().is_connected
 

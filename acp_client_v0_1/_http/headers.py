@@ -93,12 +93,12 @@ def plain_text(value: object, name: str) -> str:
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int) and value.bit_length() <= _MOST_BITS:
+    if isinstance(value, int):
+        if value.bit_length() > _MOST_BITS:
+            raise ApiValueError(f"{name} must not be a number of more than {_MOST_BITS} bits")
         return str(int(value))  # of an enum, its number
     if isinstance(value, float):
         return str(float(value))
-    if isinstance(value, int):
-        raise ApiValueError(f"{name} must not be a number of more than {_MOST_BITS} bits")
     raise ApiTypeError(f"{name} must be a str, not {type(value).__name__}")
 
 

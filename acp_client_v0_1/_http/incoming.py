@@ -66,11 +66,10 @@ class Incoming:
         # `abort` in another thread, which then cannot hit the connection's next response.
         self._fate: dict[None, str] = {}
         self._no_notify = False  # TLS ended without a close_notify
-        # The limit for silence bounds all of the head, which could else drip for days.
+        self._received = b""  # not parsed yet
         deadline = attempt.deadline
-        attempt.deadline = deadline.earlier(attempt.timeout.read)
         self.head: Head
-        self.head, self._received = final_head(self._receive)  # and bytes that are not parsed yet
+        self.head, self._received = final_head(self._receive_head)
         attempt.deadline = deadline
         self._ready = b""  # content that a read has left behind
         self._framing, self._reusable = framing_of(self.head, method)
@@ -155,6 +154,13 @@ class Incoming:
             raise self._ended()
         return data
 
+    def _receive_head(self) -> bytes:
+        attempt = self.attempt
+        if self._received:  # the rest of a head has one read timeout: it could drip for days
+            attempt.deadline = attempt.deadline.earlier(attempt.timeout.read)
+        self._received = self._receive()
+        return self._received
+
     def _ended(self) -> Closed:
         return Closed(f"the response was {self._fate.get(None)} before its end")
 
@@ -169,7 +175,7 @@ class Incoming:
 
     def _finish(self) -> None:
         """Give the connection back, or close it."""
-        if self._is_finished():
+        if self.finished:
             return
         reusable = self._reusable and not (self._received or self._framing.rest)
         # Before the connection goes back, so that an abort cannot hit its next response.
@@ -179,13 +185,15 @@ class Incoming:
         else:
             self._connection.close()
 
-    def _is_finished(self) -> bool:
+    @property
+    def finished(self) -> bool:
+        """True once the body is complete."""
         return self._fate.get(None) == "finished"
 
     @property
     def closed(self) -> bool:
         """True at the end of the body, and after `close`."""
-        return bool(self._fate) and not (self._is_finished() and self._ready)
+        return bool(self._fate) and not (self.finished and self._ready)
 
     def abort(self) -> None:
         """Wake a read of another thread, which then fails; the connection is lost."""
@@ -198,7 +206,7 @@ class Incoming:
         In a forked process this ends nothing for the parent, and sends nothing.
         """
         self.abort()
-        if not self._is_finished():
+        if not self.finished:
             self._fate.setdefault(None, "closed")
             self._connection.close()
 

@@ -33,6 +33,7 @@ _LONGEST_CHUNK_LINE = 8_192
 _MOST_INFORMATIONAL = 20  # responses before the final one
 
 _STATUS_LINE = re.compile(r"HTTP/1\.([0-9])[ \t]+([1-9][0-9]{2})(?:[ \t](.*))?", re.DOTALL)
+_FIELD = re.compile(rf"({TOKEN.pattern})[ \t]*:(.*)", re.DOTALL)
 _CHUNK_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 _NEXT_CHUNK = re.compile(rb"\r\n" + _CHUNK_SIZE.pattern)
 _SHORT_LINE = 64  # bytes; a longer chunk line goes the slow way
@@ -112,7 +113,7 @@ def final_head(receive: Callable[[], bytes]) -> tuple[Head, bytes]:
     received = b""
     for _ in range(_MOST_INFORMATIONAL):
         parser = HeadParser()
-        head = parser.feed(received)
+        head = parser.feed(received) if received else None
         while head is None:
             where = "in the middle of the head" if received else "without a response"
             received = receive()
@@ -134,11 +135,10 @@ def _parse_fields(lines: list[str]) -> HTTPHeaderDict:
             name, before = fields[-1]
             fields[-1] = name, f"{before} {line.strip(_SPACE)}"
             continue
-        name, colon, value = line.partition(":")
-        name = name.rstrip(_SPACE)
-        if not colon or not TOKEN.fullmatch(name):
+        match = _FIELD.fullmatch(line)
+        if match is None:
             raise http.client.HTTPException(f"not a header: {line.rstrip(_SPACE)[:60]!r}")
-        fields.append((name, value.strip(_SPACE)))
+        fields.append((match[1], match[2].strip(_SPACE)))
     headers = HTTPHeaderDict()
     for name, value in fields:
         headers.add(name, value if value.isprintable() else value.translate(_CONTROL))
@@ -146,11 +146,10 @@ def _parse_fields(lines: list[str]) -> HTTPHeaderDict:
 
 
 def _parse_status_line(line: str) -> tuple[int, int, str]:
-    match = _STATUS_LINE.fullmatch(line.rstrip(_SPACE))
+    line = line.rstrip(_SPACE)
+    match = _STATUS_LINE.fullmatch(line)
     if match is None:
-        raise http.client.BadStatusLine(
-            f"not a status line of HTTP/1: {line.rstrip(_SPACE)[:60]!r}"
-        )
+        raise http.client.BadStatusLine(f"not a status line of HTTP/1: {line[:60]!r}")
     reason = (match[3] or "").translate(_CONTROL_OF_REASON).strip()
     return 10 if match[1] == "0" else 11, int(match[2]), reason
 

@@ -229,14 +229,12 @@ class Pools:
         arguments: dict[str, Any] = {"ssl_context": self._context(with_identity=not cross_origin)}
         if not cross_origin and settings.tls_server_name is not None:
             arguments["server_hostname"] = settings.tls_server_name
-        asserted = settings.assert_hostname
-        if not cross_origin and settings.verify_ssl and asserted not in (None, True):
-            arguments["assert_hostname"] = asserted
+        if not cross_origin and settings.verify_ssl and settings.assert_hostname is not True:
+            arguments["assert_hostname"] = settings.assert_hostname
         return arguments
 
     def _context(self, *, with_identity: bool) -> ssl.SSLContext:
-        context = self._contexts.get(with_identity)
-        if context is None:
+        if with_identity not in self._contexts:
             context = tls_context(self._configuration, with_identity=with_identity)
             self._contexts[with_identity] = context
-        return context
+        return self._contexts[with_identity]

@@ -221,6 +221,8 @@ class RESTResponse:
         while piece := self._read(_PIECE, None):
             pieces.append(piece)
             size += len(piece)
+            if self._decoded is None and self._incoming.finished:
+                break  # there is nothing to wait for, and nothing to decode
             if most is not None and size > most:
                 self.close()
                 beginning = b"".join(pieces)[: min(most, _MOST_OF_AN_ERROR)]

@@ -142,9 +142,9 @@ class Attempts:
         cut = isinstance(failure, ConnectionException) and failure.sent
         if cut and was_held(call.timeout.window, took):
             return None
-        kind = "read" if failure.sent else "connect"
-        limit = self._policy.read if failure.sent else self._policy.connect
-        return self._next(call, kind, limit, None)
+        if failure.sent:
+            return self._next(call, "read", self._policy.read, None)
+        return self._next(call, "connect", self._policy.connect, None)
 
     def after_response(
         self, call: Call, status: int, headers: Mapping[str, str], took: float

@@ -42,11 +42,6 @@ class Slots:
         self.most: int = most
         self._line: list[weakref.ref[Slot]] = []
 
-    @property
-    def in_use(self) -> int:
-        """How many are held or waited for."""
-        return sum(place() is not None for place in list(self._line))
-
     def join(self, slot: Slot) -> bool:
         """Get in line with a new slot, which the caller alone keeps; False if it has to `wait`."""
         self._line.append(weakref.ref(slot))
@@ -105,17 +100,14 @@ class Flag(threading.Event):
         self._waiting: list[queue.SimpleQueue[None]] = []
 
     def is_set(self) -> bool:
-        """Say whether it is set."""
         return self._is_set
 
     def set(self) -> None:
-        """Set it, and wake who waits."""
         self._is_set = True
         for wake in list(self._waiting):
             wake.put(None)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it is set, at most ``timeout`` seconds; gives whether it is set."""
         wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._waiting.append(wake)
         try:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from support.proxies import SocksProxy
 from support.socket_server import CLOSE, STALL, SocketServer, chunk, drip, head, response
-from support.transport import Stopwatch, causes, eventually, rest_client
+from support.transport import Stopwatch, causes, eventually, in_use, rest_client
 
 from acp_client_v0_1._deadline import Deadline, Timeout, resolve_timeout
 from acp_client_v0_1._http import dial, retry
@@ -234,7 +234,7 @@ def test_where_no_thread_can_be_started_there_is_no_connection(monkeypatch):
         with monkeypatch.context() as patched, pytest.raises(ConnectionException, match="thread"):
             patched.setattr(dial._thread, "start_new_thread", start)
             client.request("GET", "http://localhost:1/", _request_timeout=1)
-        assert eventually(lambda: dial._threads.in_use == 0)
+        assert eventually(lambda: in_use(dial._threads) == 0)
 
 
 def test_a_proxy_that_takes_its_time_leaves_less_for_tls():
@@ -333,7 +333,7 @@ def test_an_interrupt_before_the_thread_begins_leaves_it_nothing_to_do(monkeypat
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(dial._thread, "start_new_thread", start)
         dial.in_time(lambda: worked.append(1), Deadline.after(30), worked.append)
-    assert dial._threads.in_use == 0
+    assert in_use(dial._threads) == 0
     started[0]()
     assert not worked
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from support.socket_server import SocketServer, response, serve_each
-from support.transport import eventually, pool_of, rest_client
+from support.transport import eventually, in_use, pool_of, rest_client
 
 from acp_client_v0_1 import rest
 from acp_client_v0_1._deadline import Deadline
@@ -96,7 +96,7 @@ def test_an_interrupt_anywhere_in_a_call(files: list[str], step: int) -> None:
             assert client.request("GET", server.url, _request_timeout=8).status == 200
 
         def check() -> None:
-            assert pool_of(client).slots.in_use == 0
+            assert in_use(pool_of(client).slots) == 0
             call()
 
         call()
@@ -121,7 +121,7 @@ def test_an_interrupt_anywhere_in_a_wait_for_a_slot() -> None:
             timer.join()
 
     def check() -> None:
-        assert few.in_use == 0
+        assert in_use(few) == 0
         slot = Slot()
         assert few.join(slot) or few.wait(slot, Deadline.after(8))
         few.leave(weakref.ref(slot))
@@ -146,7 +146,7 @@ def test_an_interrupt_whose_traceback_is_kept_costs_no_slot() -> None:
             else:
                 break
             assert client.request("GET", server.url, _request_timeout=8).status == 200
-        assert pool_of(client).slots.in_use == 0
+        assert in_use(pool_of(client).slots) == 0
         assert len(kept) > 20
         kept.clear()
     gc.collect()
@@ -157,12 +157,12 @@ def test_an_interrupt_anywhere_in_a_look_up() -> None:
         assert dial.in_time(lambda: 7, Deadline.after(8), lambda _: None) == 7
 
     def check() -> None:
-        assert eventually(lambda: dial._threads.in_use == 0)
+        assert eventually(lambda: in_use(dial._threads) == 0)
         look_up()
 
     files = [str(dial.__file__), str(slots.__file__), str(threading.__file__)]
     assert interrupt_everywhere(look_up, files, check) > 100
-    assert eventually(lambda: dial._threads.in_use == 0)
+    assert eventually(lambda: in_use(dial._threads) == 0)
 
 
 def test_an_interrupt_anywhere_in_a_flag() -> None:
@@ -203,10 +203,10 @@ def test_waiters_are_served_in_their_order() -> None:
     with ThreadPoolExecutor(5) as threads:
         for number in range(5):
             threads.submit(wait, number)
-            assert eventually(lambda: few.in_use == number + 2)  # noqa: B023
+            assert eventually(lambda: in_use(few) == number + 2)  # noqa: B023
         few.leave(weakref.ref(first))
     assert order == [0, 1, 2, 3, 4]
-    assert few.in_use == 0
+    assert in_use(few) == 0
 
 
 @pytest.fixture
@@ -260,5 +260,5 @@ def test_five_thousand_real_signals() -> None:
         assert all(other.result(30) for other in others)
         assert struck == most
         assert client.request("GET", server.url, _request_timeout=8).status == 200
-        assert pool_of(client).slots.in_use == 0
+        assert in_use(pool_of(client).slots) == 0
     gc.collect()

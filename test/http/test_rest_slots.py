@@ -24,7 +24,7 @@ from support.socket_server import (
     response,
     serve_each,
 )
-from support.transport import Stopwatch, eventually, pool_of, rest_client
+from support.transport import Stopwatch, eventually, in_use, pool_of, rest_client
 
 from acp_client_v0_1 import ApiClient, Configuration, RunCreate, RunsApi, rest
 from acp_client_v0_1._http.slots import Slots
@@ -146,7 +146,7 @@ def test_closing_disturbs_no_call_and_frees_every_socket() -> None:
             threads.submit(client.request, "GET", server.url, _request_timeout=5) for _ in range(3)
         ]
         # A call that began after the close would have a pool of its own.
-        assert eventually(lambda: server.requests and pool_of(client).slots.in_use == 3)
+        assert eventually(lambda: server.requests and in_use(pool_of(client).slots) == 3)
         client.close()
         assert [call.result().status for call in calls] == [200] * 3
         assert clock.seconds < 3

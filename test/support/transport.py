@@ -10,6 +10,7 @@ from typing import Any
 from acp_client_v0_1._deadline import Deadline, Timeout
 from acp_client_v0_1._http.call import Call
 from acp_client_v0_1._http.pool import Pool
+from acp_client_v0_1._http.slots import Slots
 from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.rest import RESTClientObject
@@ -29,6 +30,11 @@ def pool_of(client: RESTClientObject) -> Pool:
     """Give the pool of a client that has only talked to one origin."""
     (only,) = client._pools._own().values()
     return only
+
+
+def in_use(slots: Slots) -> int:
+    """Count the slots that are held or waited for."""
+    return sum(place() is not None for place in list(slots._line))
 
 
 def causes(error: BaseException | None) -> list[BaseException]:
