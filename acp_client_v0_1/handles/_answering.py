@@ -49,13 +49,13 @@ _RESUME = 60.0  # seconds that one resume may take
 _WHOLE_SECOND = 1.0  # seconds; the least age of a question whose time has no fraction
 
 
-def checked_on_interrupt(on_interrupt: object) -> None:
-    """Refuse what cannot be called, before a run is started.
+def checked_on_interrupt(on_interrupt: object, *, optional: bool = True) -> None:
+    """Refuse what cannot be called, before anything is sent; None is fine if it is optional.
 
     Raises:
-        ApiTypeError: It is neither a callable nor None.
+        ApiTypeError: It cannot be called.
     """
-    if on_interrupt is not None and not callable(on_interrupt):
+    if not callable(on_interrupt) and not (optional and on_interrupt is None):
         raise ApiTypeError(
             "on_interrupt must be a function that takes the question and gives the answer, "
             f"not {type(on_interrupt).__name__}"
@@ -87,7 +87,7 @@ def outcome_of(
     if isinstance(kind, RunResult):
         return kind.result
     if isinstance(kind, RunError):
-        raise link.failure_of(kind)
+        raise link.failure_of(kind, patience)
     return question_of(link, patience)
 
 
@@ -151,6 +151,7 @@ def _send(
     link: RunLink, body: dict[str, Any], question: PendingInterrupt, patience: Patience
 ) -> None:
     once = without_retries(link.runs)
+    pace = Patience(None)  # of the resumes: that the looks between them work makes none quicker
     lost = 0
     while True:
         try:
@@ -163,7 +164,7 @@ def _send(
         except ApiException as error:
             failure = error
         if isinstance(failure, ConflictException) or is_unsent(failure):
-            if not _moved_meanwhile(link, question, failure, patience):
+            if not _moved_meanwhile(link, question, failure, patience, pace):
                 continue
             if lost:
                 return  # by the answer whose response was lost
@@ -180,14 +181,19 @@ def _send(
 
 
 def _moved_meanwhile(
-    link: RunLink, question: PendingInterrupt, failure: ApiException, patience: Patience
+    link: RunLink,
+    question: PendingInterrupt,
+    failure: ApiException,
+    patience: Patience,
+    pace: Patience,
 ) -> bool:
     """Pause after an answer that was certainly not used; tell whether the run has gone on."""
     try:
         if isinstance(failure, ConflictException) and _has_moved(link, question, patience):
             return True
         # After a 409, its thread is busy with another run, which ends.
-        if patience.survive(failure, passing=True):
+        patience.pause(pace.pause_after(failure))
+        if not patience.over:
             return _has_moved(link, question, patience)
     except RunWaitTimeout:
         pass  # the failure says more

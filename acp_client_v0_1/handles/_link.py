@@ -136,9 +136,9 @@ class RunLink:
 
     # Asking
 
-    def refresh(self) -> Run:
-        """Ask for the run, once."""
-        return self.note(self.ask(lambda: self.runs.get_run(self.run_id)))
+    def refresh(self, limit: float | None = None) -> Run:
+        """Ask for the run, once, within ``limit`` seconds, None for the client's own limits."""
+        return self.note(self.ask(lambda: self.runs.get_run(self.run_id, _request_timeout=limit)))
 
     def ask(self, request: Callable[[], T]) -> T:
         """Send a request; a 404 is `RunGone`, unless a replica may not know the new run yet."""
@@ -198,10 +198,10 @@ class RunLink:
         seen = self._seen
         return time.monotonic() if seen is None or seen[0] != run.updated_at else seen[1]
 
-    def failure_of(self, output: RunError) -> RunFailed:
+    def failure_of(self, output: RunError, patience: Patience) -> RunFailed:
         """Make the error of a run that failed; one request tells error from timeout."""
         try:
-            status = self.refresh().status
+            status = self.refresh(patience.limit()).status
         except ApiException:
             status = RunStatus.ERROR  # what counts is known all the same
         kind = RunTimedOut if status == RunStatus.TIMEOUT else RunFailed
@@ -277,14 +277,17 @@ class RunLink:
         """Delete the run if it has not ended, and tell whether it had not."""
         if self.look(patience).status in FINAL:
             return False
-        deleted = self.delete(patience)
+        deleted = self.delete(patience, keep_final=True)
         cancelled = deleted is None or deleted.status not in FINAL
         if cancelled:
             end_run(self, "cancelled")
         return cancelled
 
-    def delete(self, patience: Patience) -> Run | None:
-        """Delete the run; give what it was, None if the server does not say or know."""
+    def delete(self, patience: Patience, *, keep_final: bool = False) -> Run | None:
+        """Delete the run and return what it was, None if the server does not say or know.
+
+        With ``keep_final``, a DELETE without a response is not repeated once the run has ended.
+        """
         self._young_until = 0.0  # a 404 means what it says from now on
         lost = False
         while True:
@@ -301,9 +304,11 @@ class RunLink:
                         raise self.too_late(patience.elapsed, str(error)) from error
                     continue
                 try:
-                    self.look(patience)
+                    run = self.look(patience)
                 except RunGone:
                     return None
+                if keep_final and run.status in FINAL:
+                    return run
                 if lost:
                     raise
                 lost = True

@@ -16,7 +16,7 @@ from acp_client_v0_1._deadline import Deadline
 from acp_client_v0_1._http.retry import Outage, backoff, is_passing, is_unsent, retry_after
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError
 
-__all__ = ["Patience", "checked_seconds", "is_passing", "is_unsent"]
+__all__ = ["Patience", "backoff", "checked_seconds", "is_passing", "is_unsent"]
 
 _FIRST_PAUSE = 0.25  # seconds at most; doubles with each failure in a row
 _LONGEST_PAUSE = 4.0  # seconds, unless the server asks for more

@@ -57,7 +57,7 @@ class Kept(Generic[T]):
     """What a server says of an agent, read when it is needed and kept for 300 seconds.
 
     Args:
-        read: What reads it.
+        read: The operation that reads it.
 
     Attributes:
         known: What was read last, None if nothing was.
@@ -65,7 +65,7 @@ class Kept(Generic[T]):
 
     __slots__ = ("_at", "_read", "known")
 
-    def __init__(self, read: Callable[[], T]) -> None:
+    def __init__(self, read: Callable[..., T]) -> None:
         self._read = read
         self._at = 0.0
         self.known: T | None = None
@@ -74,15 +74,15 @@ class Kept(Generic[T]):
         # The time at which it was read means nothing to another process.
         return Kept, (self._read,)
 
-    def get(self) -> T:
-        """Give it, read anew if it is older.
+    def get(self, timeout: float | None = None) -> T:
+        """Return it, read anew if it is older; ``timeout`` bounds that, in seconds.
 
         Raises:
             ApiException: It cannot be read.
         """
         known = self.known
         if known is None or time.monotonic() - self._at > _KEPT:
-            known = self._read()
+            known = self._read(_request_timeout=timeout)
             self.note(known)
         return known
 

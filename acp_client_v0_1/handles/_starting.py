@@ -19,7 +19,7 @@ from typing import Any
 
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.api_client import ApiClient
-from acp_client_v0_1.exceptions import ApiException, ResponseDecodeError
+from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ResponseDecodeError
 from acp_client_v0_1.handles._patience import Patience, is_passing, is_unsent
 from acp_client_v0_1.handles._token import RunToken, encode_token
 from acp_client_v0_1.handles.errors import RunStartAmbiguous
@@ -30,6 +30,7 @@ from acp_client_v0_1.models.run_search_request import RunSearchRequest
 __all__ = [
     "CLIENT_TOKEN_KEY",
     "age_of",
+    "checked_client_token",
     "client_token_of",
     "create",
     "find_by_token",
@@ -56,6 +57,17 @@ def new_client_token() -> str:
     """
     digits = os.urandom(16).hex()
     return f"{digits[:12]}4{digits[13:16]}a{digits[17:]}"
+
+
+def checked_client_token(token: object) -> str:
+    """Refuse what is no str, and so would never equal the mark that a search finds.
+
+    Raises:
+        ApiTypeError: It is no str.
+    """
+    if isinstance(token, str):
+        return token
+    raise ApiTypeError(f"client_token must be a str, not {type(token).__name__}")
 
 
 def client_token_of(run: Run) -> str:

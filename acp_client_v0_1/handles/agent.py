@@ -22,6 +22,7 @@ from acp_client_v0_1.handles._patience import Patience, checked_seconds
 from acp_client_v0_1.handles._schemas import Kept, check_value, json_object, kept_descriptor
 from acp_client_v0_1.handles._starting import (
     CLIENT_TOKEN_KEY,
+    checked_client_token,
     create,
     find_by_token,
     new_client_token,
@@ -227,23 +228,22 @@ class AgentHandle:
             ApiValueError: An argument cannot be used; ``reuse`` needs a ``client_token``.
         """
         marked = {} if metadata is None else json_object("metadata", metadata)
-        token = _token_of(marked) if client_token is None else client_token
+        token = _token_of(marked) if client_token is None else checked_client_token(client_token)
         if token:
             marked[CLIENT_TOKEN_KEY] = token
         creation = self._creation(input, config, marked, thread_id, webhook, streaming)
         seconds = checked_seconds(timeout) or None
+        ends = None if seconds is None else time.monotonic() + seconds
         if reuse and not token:
             raise ApiValueError("reuse needs a client_token to look for")
         if check:
+            self._descriptor.get(seconds)  # which `check` reads, with no limit of its own
             self.check(input={} if input is None else input, config=config)
         with new_run(self, thread_id) as span:
             found: list[Run] = []
             if reuse:
-                began = time.monotonic()
-                found = find_by_token(self.runs, token, self.agent_id, timeout=seconds)
-                if seconds is not None:
-                    seconds = max(0.001, seconds - (time.monotonic() - began))
-            made = found or create(self.runs, creation, timeout=seconds)
+                found = find_by_token(self.runs, token, self.agent_id, timeout=_left(ends))
+            made = found or create(self.runs, creation, timeout=_left(ends))
             return RunHandle._of_all(  # pyright: ignore[reportPrivateUsage]
                 made, self.runs, started=not found, span=span, descriptor=self._descriptor
             )
@@ -297,7 +297,7 @@ class AgentHandle:
         """
         seconds = checked_seconds(timeout)
         checked_on_interrupt(on_interrupt)
-        patience_ends = None if seconds is None else time.monotonic() + seconds
+        ends = None if seconds is None else time.monotonic() + seconds
         if client_token is None:  # here, so that Ctrl-C in the middle of the create finds its run
             client_token = _token_of({} if metadata is None else json_object("metadata", metadata))
         handle: RunHandle | None = None
@@ -313,9 +313,8 @@ class AgentHandle:
                 check=check,
                 timeout=seconds,
             )
-            left = None if patience_ends is None else max(0.0, patience_ends - time.monotonic())
             if on_interrupt is None:
-                return handle.result(left)
+                return handle.result(_left(ends) if seconds else seconds)  # 0 looks once
             return handle.drive(on_interrupt, timeout=seconds)
         except BaseException as error:
             if cancel_on_exit:
@@ -447,6 +446,11 @@ class AgentHandle:
 def _token_of(metadata: dict[str, Any]) -> str:
     """Return the client token that the caller has put into the metadata, or a new one."""
     return str(metadata.get(CLIENT_TOKEN_KEY) or new_client_token())
+
+
+def _left(ends: float | None) -> float | None:
+    """Return the seconds until a time of `time.monotonic()`, above 0; None for no limit."""
+    return None if ends is None else max(0.001, ends - time.monotonic())
 
 
 def _may_have_started(error: BaseException) -> bool:

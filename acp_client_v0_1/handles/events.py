@@ -20,6 +20,7 @@ from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1.exceptions import (
     ApiException,
+    ApiTimeoutError,
     ApiValueError,
     EventTooLarge,
     ResponseDecodeError,
@@ -28,7 +29,7 @@ from acp_client_v0_1.exceptions import (
 )
 from acp_client_v0_1.handles._event import Judge, RunEvent
 from acp_client_v0_1.handles._link import FINAL
-from acp_client_v0_1.handles._patience import Patience, is_passing
+from acp_client_v0_1.handles._patience import Patience, backoff
 from acp_client_v0_1.handles._starting import without_retries
 from acp_client_v0_1.handles._tracing import end_run, in_run
 from acp_client_v0_1.handles.errors import RunGone, StreamGap
@@ -47,7 +48,8 @@ _LOOK_EVERY = 15.0  # seconds without an event after which the run is asked for
 _ONE_LOOK = 5.0  # seconds that such a look may take
 _EMPTY_STREAMS = 5  # in a row, after which the run is polled
 _REFUSALS = 5  # 5xx in a row, after which the run is polled
-_EMPTY_PAUSE = 0.1  # seconds after the first empty stream; doubles
+_EMPTY_PAUSE = 0.1  # seconds; doubles with each empty stream
+_LONGEST_PAUSE = 4.0  # seconds between two empty streams
 _ANSWER_EVERY = 1.0  # seconds between two looks whether an interrupt was answered
 _BEYOND = 0.2  # seconds that a silent stream outlives the wait for an event
 _CONNECT = 10.0  # seconds to connect, at most
@@ -104,7 +106,8 @@ class RunEvents(Iterator[RunEvent]):
         self._empty = 0  # streams without an event, in a row
         self._delivered = 0  # when the last stream ended
         self._refusals = 0  # 5xx to opening it, in a row
-        self._last_look = 0.0
+        self._next_look = 0.0  # when the run is asked for, unless an event comes before
+        self._patience = Patience(None)  # of the current ``next()``
 
     @property
     def gaps(self) -> list[StreamGap]:
@@ -142,7 +145,7 @@ class RunEvents(Iterator[RunEvent]):
             raise
 
     def _next(self) -> RunEvent:
-        patience = Patience(self._timeout, self._closing)
+        self._patience = Patience(self._timeout, self._closing)
         while True:
             if self._judge.held is not None:
                 event, self._judge.held = self._judge.held, None
@@ -152,17 +155,20 @@ class RunEvents(Iterator[RunEvent]):
             stream = self._stream
             try:
                 if stream is None:
-                    self._connect(patience)
+                    self._connect()
                     continue
-                wait = min(_LOOK_EVERY, patience.deadline.remaining())
+                until_look = self._next_look - time.monotonic()
+                if until_look <= 0:
+                    self._look_aside()
+                    continue
+                wait = min(until_look, self._patience.deadline.remaining())
                 event = stream._next_within(wait)  # pyright: ignore[reportPrivateUsage]
             except StopIteration:
                 self._stream = None
-                self._decide(patience, streams=True)
+                self._decide(streams=True)
             except NothingYet:
-                self._look_aside()
-                if patience.deadline.expired and not self._over:
-                    raise self._too_late(patience, "no event came") from None
+                if self._patience.deadline.expired:
+                    raise self._too_late("no event came") from None
             except ApiValueError:
                 if stream is None or not stream.closed:
                     raise
@@ -179,8 +185,9 @@ class RunEvents(Iterator[RunEvent]):
                 if stream is None:
                     raise
                 self._stream = None
-                self._broken(error, patience)
+                self._broken(error)
             else:
+                self._next_look = time.monotonic() + _LOOK_EVERY
                 return self._handed_out(event)
 
     def close(self) -> None:
@@ -216,33 +223,34 @@ class RunEvents(Iterator[RunEvent]):
 
     # Connections
 
-    def _connect(self, patience: Patience) -> None:
+    def _connect(self) -> None:
         """Open a stream, or poll."""
         if self._polling:
-            self._poll(patience)
+            self._poll()
             return
         try:
-            stream = self._open(patience)
+            stream = self._open()
         except ApiException as error:
-            self._refused(error, patience)
+            self._refused(error)
             return
         self._refusals = 0
         if stream.status == 204:
             stream.close()
-            self._decide(patience, streams=False)
+            self._decide(streams=False)
             return
-        patience.succeeded()
+        self._patience.succeeded()
         self._judge.memory.reconnect()
-        self._last_look = time.monotonic()
+        self._next_look = time.monotonic() + _LOOK_EVERY
         self._stream = stream
         if self._closing.is_set():  # `close` has not seen it
             stream.close()
 
-    def _open(self, patience: Patience) -> EventStream[RunEvent]:
+    def _open(self) -> EventStream[RunEvent]:
         limits = None
         if self._timeout is not None:
             # A little more than there is, so that a wait for an event leaves the stream alive.
-            limits = patience.limit(_CONNECT), patience.limit(self._timeout) + _BEYOND
+            limit = self._patience.limit
+            limits = limit(_CONNECT), limit(self._timeout) + _BEYOND
         headers = None
         if self._judge.memory.last_id:
             headers = {"Last-Event-ID": self._judge.memory.last_id}
@@ -253,43 +261,43 @@ class RunEvents(Iterator[RunEvent]):
             )
         return stream._decoded_by(self._judge.decode)  # pyright: ignore[reportPrivateUsage]
 
-    def _refused(self, error: ApiException, patience: Patience) -> None:
+    def _refused(self, error: ApiException) -> None:
         """Decide what to do where there is no stream."""
         status = error.status
         if isinstance(error, ResponseDecodeError):
-            self._decide(patience, streams=False)
+            self._decide(streams=False)
         elif status is None or status in (408, 429):
-            self._survive(error, patience)
+            self._survive(error)
         elif status >= 500:
             self._refusals += 1
             if self._refusals < _REFUSALS:
-                self._survive(error, patience)
+                self._survive(error)
             else:
-                self._decide(patience, streams=False)
+                self._decide(streams=False)
         elif status == 404 and self._link.young:
-            patience.pause(_EMPTY_PAUSE)
+            self._patience.pause(_EMPTY_PAUSE)
         elif status in _REFUSES:
             raise error
         else:
-            self._decide(patience, streams=False)
+            self._decide(streams=False)
 
-    def _survive(self, error: ApiException, patience: Patience) -> None:
-        if not is_passing(error):
-            raise error
-        if not patience.survive(error) and not self._closing.is_set():
-            raise self._too_late(patience, f"no event came: {error}") from error
+    def _survive(self, error: ApiException) -> None:
+        if not self._patience.survive(error) and not self._closing.is_set():
+            raise self._too_late(f"no event came: {error}") from error
 
-    def _broken(self, error: ApiException, patience: Patience) -> None:
+    def _broken(self, error: ApiException) -> None:
         """Go on after a stream that broke.
 
         I saw a server that broke every stream off after it had replayed all events. So the run is
         asked where nothing new came, or where nothing tells new results from replayed ones.
         """
-        self._survive(error, patience)
+        self._survive(error)
         self._count_stream()
+        if not isinstance(error, ApiTimeoutError):  # a silent stream has taken its time
+            self._pause_if_empty()
         if self._judge.custom is not False and self._empty <= _EMPTY_STREAMS:
             return
-        status = self._link.look(patience).status
+        status = self._link.look(self._patience).status
         if status in FINAL:
             self._begin_polling()
         elif status == RunStatus.INTERRUPTED:
@@ -300,19 +308,27 @@ class RunEvents(Iterator[RunEvent]):
         self._empty = 1 if self._judge.memory.delivered > self._delivered else self._empty + 1
         self._delivered = self._judge.memory.delivered
 
-    def _too_late(self, patience: Patience, what: str) -> RunWaitTimeout:
-        words = f"run {self._link.run_id}: {what} within {patience.elapsed:.1f} s"
-        return self._link.too_late(patience.elapsed, words)
+    def _pause_if_empty(self) -> None:
+        """Pause before the next stream, for longer after each that brought nothing new."""
+        if self._empty > 1:
+            self._patience.pause(backoff(self._empty, _EMPTY_PAUSE, _LONGEST_PAUSE))
+            if self._patience.deadline.expired:
+                raise self._too_late("the streams were empty, and no event came")
+
+    def _too_late(self, what: str) -> RunWaitTimeout:
+        elapsed = self._patience.elapsed
+        words = f"run {self._link.run_id}: {what} within {elapsed:.1f} s"
+        return self._link.too_late(elapsed, words)
 
     # The run
 
-    def _decide(self, patience: Patience, *, streams: bool) -> None:
+    def _decide(self, *, streams: bool) -> None:
         """Ask the run how to go on after a stream that ended, or that was not to be had."""
         if self._closing.is_set():
             return
-        status = self._link.look(patience).status
+        status = self._link.look(self._patience).status
         if status in FINAL:
-            self._finish(status, patience)
+            self._finish(status)
         elif status == RunStatus.INTERRUPTED:
             self._interrupted()
         elif not streams:
@@ -321,27 +337,21 @@ class RunEvents(Iterator[RunEvent]):
             self._count_stream()
             if self._empty > _EMPTY_STREAMS:
                 self._begin_polling()
-            elif self._empty > 1:
-                patience.pause(_EMPTY_PAUSE * 2.0**self._empty)
-                if patience.deadline.expired:
-                    raise self._too_late(patience, "the stream was empty, and no event came")
+            else:
+                self._pause_if_empty()
 
     def _look_aside(self) -> None:
         """Ask the run, after a while without events, whether it is over."""
-        if time.monotonic() - self._last_look < _LOOK_EVERY * 0.99:
-            return
-        self._last_look = time.monotonic()
-        link = self._link
+        status = None
         try:
-            status = link.note(
-                link.ask(lambda: link.runs.get_run(link.run_id, _request_timeout=_ONE_LOOK))
-            ).status
+            status = self._link.refresh(self._patience.limit(_ONE_LOOK)).status
         except RunGone:
             raise
         except ApiException:
-            return  # the stream is alive, which is more than this says
+            pass  # the stream is alive, which is more than this says
+        self._next_look = time.monotonic() + _LOOK_EVERY
         if status in FINAL:
-            self._finish(status, Patience(self._timeout, self._closing))
+            self._finish(status)
         elif status == RunStatus.INTERRUPTED:
             self._interrupted()
 
@@ -353,14 +363,15 @@ class RunEvents(Iterator[RunEvent]):
         # Nobody knows how long a human takes: no timeout bounds this.
         while not self._closing.wait(_ANSWER_EVERY):
             if self._link.look(Patience(None, self._closing)).status != RunStatus.INTERRUPTED:
-                return
+                break
+        self._patience = Patience(self._timeout, self._closing)
 
     def _begin_polling(self) -> None:
         self._polling = True
         self._doubt()
 
-    def _poll(self, patience: Patience) -> None:
-        left = None if self._timeout is None else patience.deadline.remaining()
+    def _poll(self) -> None:
+        left = None if self._timeout is None else self._patience.deadline.remaining()
         try:
             with in_run(self._link, waits=True):
                 output = self._link.output(left, stop=self._closing).actual_instance
@@ -372,16 +383,16 @@ class RunEvents(Iterator[RunEvent]):
             self._judge.held = RunEvent("", output)
             self._end(RunStatus.SUCCESS.value)
         elif isinstance(output, RunError):
-            self._end(self._link.failure_of(output).status_name)
+            self._end(self._link.failure_of(output, self._patience).status_name)
         else:
             self._interrupted()
 
-    def _finish(self, status: RunStatus, patience: Patience) -> None:
+    def _finish(self, status: RunStatus) -> None:
         """End the iteration with the run; one that gave nothing gives the result."""
         self._drop_stream()
         nothing = not self._judge.memory.delivered and not self._after
         if nothing and status == RunStatus.SUCCESS:
-            self._poll(patience)
+            self._poll()
         if self._judge.memory.unsettled:
             self._doubt()
         self._end(status.value)

@@ -20,7 +20,12 @@ from acp_client_v0_1.handles._answering import (
 )
 from acp_client_v0_1.handles._link import FINAL, RunLink
 from acp_client_v0_1.handles._patience import Patience, checked_seconds
-from acp_client_v0_1.handles._starting import find_by_token, look_for, server_of
+from acp_client_v0_1.handles._starting import (
+    checked_client_token,
+    find_by_token,
+    look_for,
+    server_of,
+)
 from acp_client_v0_1.handles._token import decode_token, is_token
 from acp_client_v0_1.handles._tracing import awaited, in_run, keep_span
 from acp_client_v0_1.handles.errors import (
@@ -173,9 +178,10 @@ class RunHandle:
 
         Raises:
             ApiException: The search failed.
+            ApiTypeError: ``client_token`` is no str.
             ApiValueError: ``client_token`` is empty.
         """
-        if not client_token:
+        if not checked_client_token(client_token):
             raise ApiValueError("client_token must not be empty")
         runs = RunsApi(api_client)
         found = find_by_token(runs, client_token, agent_id)
@@ -434,7 +440,7 @@ class RunHandle:
             ApiException: The server refused.
         """
         checked_seconds(timeout)
-        checked_on_interrupt(on_interrupt)
+        checked_on_interrupt(on_interrupt, optional=False)
         link, answered = self._link, 0
         outcome: dict[str, Any] | PendingInterrupt | None
         with self.events(on_gap="mark", timeout=timeout) as events:

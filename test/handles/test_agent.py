@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from typing import Any
 
 import pytest
@@ -209,6 +210,10 @@ def test_bad_arguments_are_found_before_anything_is_sent(
                 counter.run(**bad, cancel_on_exit=True)
     with pytest.raises(ApiValueError, match="reuse needs a client_token"):
         counter.start(reuse=True, client_token="")
+    number: Any = uuid.uuid4()  # which no search would find, as a server gives it back as a str
+    for call in (counter.start, counter.run, RunHandle.find):
+        with pytest.raises(ApiTypeError, match="client_token must be a str, not UUID"):
+            call(client_token=number)
     with pytest.raises(ApiValueError, match="timeout"):
         counter.run({}, timeout=-1)
     with pytest.raises(ApiValueError, match="agent_id"):

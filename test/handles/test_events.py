@@ -350,6 +350,15 @@ def test_a_clean_end_with_events_is_no_reason_to_poll(
     assert events.complete is True
 
 
+def test_streams_that_break_at_once_are_opened_less_and_less_often() -> None:
+    with Scripted(*[[STREAMING, CLOSE]] * 100, at_the_end="pending") as scripted:
+        began = time.monotonic()
+        with pytest.raises(RunWaitTimeout, match="the run goes on"):
+            next(scripted.run.events(timeout=3))
+        assert time.monotonic() - began < 3 + 1.5
+        assert 3 <= scripted.opened <= 6
+
+
 def test_comments_alone_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every 15 s by default, which a test cannot wait for."""
     assert events_module._LOOK_EVERY == 15.0
@@ -390,6 +399,26 @@ def test_a_look_that_fails_does_not_end_a_stream(
     assert [next(events).id, next(events).id] == ["1", "2"]
 
 
+def test_the_deadline_holds_while_the_run_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events_module, "_LOOK_EVERY", 0.3)
+
+    def answer(request: Any) -> Any:
+        if request.path.endswith("/stream"):
+            return [STREAMING, *[chunk(b": ping\n\n"), 0.1] * 100, STALL]
+        return [STALL]
+
+    with (
+        SocketServer(handler=serve_each(answer)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+        RunHandle("r", client).events(timeout=0.7) as events,
+    ):
+        began = time.monotonic()
+        with pytest.raises(RunWaitTimeout, match="no event came"):
+            next(events)
+        assert time.monotonic() - began < 0.7 + 1.5
+        assert [request.path for request in server.requests] == ["/runs/r/stream", "/runs/r"]
+
+
 def test_deleted_by_another_while_streaming(counter: AgentHandle, runs: RunsApi) -> None:
     run = counter.start({"count": 3, "interval": 30}, streaming="custom")
     events = run.events()
@@ -420,16 +449,6 @@ def test_deleted_while_only_comments_come(monkeypatch: pytest.MonkeyPatch) -> No
             next(events)
         assert events.ended_by == "gone"
         assert [request.path for request in server.requests] == ["/runs/r/stream", "/runs/r"]
-
-
-def test_a_server_that_is_away_for_a_while(server: LocalServer, counter: AgentHandle) -> None:
-    run = counter.start({"count": 8, "interval": 0.2}, streaming="custom")
-    events = run.events()
-    assert next(events).id == "1"
-    server.stop()
-    threading.Timer(1.0, server.start).start()
-    assert numbers(events) == list(range(2, 9))
-    assert events.complete is True
 
 
 def test_the_timeout_is_for_each_event(counter: AgentHandle) -> None:
@@ -487,6 +506,30 @@ def test_an_interrupt_ends_the_iteration_or_not(server: LocalServer, client: Api
     threading.Timer(0.3, run.resume, [{}]).start()
     assert numbers(through) == [2]
     assert (through.ended_by, through.complete) == ("success", True)
+
+
+def test_the_time_of_a_human_is_not_that_of_the_server(
+    server: LocalServer, client: ApiClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever answers takes longer than an event may, and the next stream takes a while as well."""
+    monkeypatch.setattr(events_module, "_ANSWER_EVERY", 0.1)
+
+    def agent(input: Any, config: Any, context: Any) -> Any:
+        yield Interrupt("more", {})
+        yield {"count": 1}
+        return {"ok": True}
+
+    run = AgentHandle(server.register(agent), client).start(streaming="custom")
+    run.output(timeout=30)
+    events = run.events(through_interrupts=True, timeout=1.5)
+
+    def answer() -> None:
+        server.faults.add(Fault(path=STREAM, delay=0.6))
+        run.resume({})
+
+    threading.Timer(2.0, answer).start()
+    assert numbers(events) == [1]
+    assert events.ended_by == "success"
 
 
 def test_an_undecodable_event_and_what_comes_after_it() -> None:

@@ -12,7 +12,7 @@ import traceback
 from typing import Any
 
 import pytest
-from support.socket_server import CLOSE, SocketServer, response, serve_each
+from support.socket_server import CLOSE, STALL, SocketServer, response, serve_each
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -181,13 +181,6 @@ def test_the_status_of_a_failed_run_may_be_unknown(
         run.result()
 
 
-def test_a_server_that_is_away_for_a_while(server: LocalServer, counter: AgentHandle) -> None:
-    run = counter.start({"count": 3, "interval": 0.1})
-    server.stop()
-    threading.Timer(1.5, server.start).start()
-    assert run.result(timeout=60) == {"count": 3, "of": 3}
-
-
 def test_the_deadline_holds_while_the_server_is_away(
     server: LocalServer, slow: AgentHandle
 ) -> None:
@@ -223,6 +216,22 @@ def test_the_deadline_holds_while_the_server_says_nothing() -> None:
             with pytest.raises(Exception, match=r"may have been started|the run goes on"):
                 call()
             assert time.monotonic() - began < 0.7 + 1.5
+
+
+def test_the_deadline_holds_while_a_failed_run_has_no_status() -> None:
+    error = b'{"type":"error","run_id":"r","errcode":1,"description":"no luck"}'
+
+    def answer(request: Any) -> Any:
+        return response(error) if "/output" in request.path else [STALL]
+
+    with (
+        SocketServer(handler=serve_each(answer)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        began = time.monotonic()
+        with pytest.raises(RunFailed, match="no luck"):
+            RunHandle("r", client).result(timeout=0.7)
+        assert time.monotonic() - began < 0.7 + 1.5
 
 
 def test_credentials_that_are_refused_end_it(server: LocalServer, slow: AgentHandle) -> None:
@@ -272,6 +281,21 @@ def test_a_cancel_that_was_not_carried_out(
     with pytest.raises(ServiceException):
         run.cancel()
     assert counts.deletes == 4
+
+
+def test_a_run_that_ends_after_a_cancel_was_lost_keeps_its_result() -> None:
+    def answer(request: Any) -> Any:
+        if request.method == "DELETE":
+            return [CLOSE]
+        deleted = any(each.method == "DELETE" for each in server.requests)
+        return response(PENDING.replace(b"pending", b"success") if deleted else PENDING)
+
+    with (
+        SocketServer(handler=serve_each(answer)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        assert not RunHandle("r", client).cancel()
+        assert [request.method for request in server.requests] == ["GET", "DELETE", "GET"]
 
 
 def test_a_run_that_ends_while_it_is_cancelled(server: LocalServer, counter: AgentHandle) -> None:

@@ -13,9 +13,15 @@ from typing import Any
 import pytest
 from support.socket_server import SocketServer, response
 
-from acp_client_v0_1 import AgentHandle, ApiClient, ApiValueError, SchemaMismatch
+from acp_client_v0_1 import (
+    AgentHandle,
+    ApiClient,
+    ApiTimeoutError,
+    ApiValueError,
+    SchemaMismatch,
+)
 from acp_client_v0_1.handles._schemas import check_value
-from acp_client_v0_1.testing import LocalServer
+from acp_client_v0_1.testing import Fault, LocalServer
 
 SCHEMA = {
     "type": "object",
@@ -49,6 +55,15 @@ def test_nothing_is_sent_that_does_not_fit(server: LocalServer, counter: AgentHa
         assert caught.value.paths == ("input.count",)
         assert [r.path.split("/")[1] for r in server.requests if r.method == "POST"] == []
     assert counter.run({"count": 1}, check=True, timeout=30) == {"count": 1, "of": 1}
+
+
+def test_a_descriptor_that_does_not_come_in_time(server: LocalServer, counter: AgentHandle) -> None:
+    server.faults.add(Fault(path="/agents/*/descriptor", cut="stall", times=None))
+    for call in (counter.start, counter.run):
+        began = time.monotonic()
+        with pytest.raises(ApiTimeoutError):
+            call({"count": 1}, check=True, timeout=0.7)
+        assert time.monotonic() - began < 0.7 + 1.5
 
 
 def test_config_is_checked_too(server: LocalServer, client: ApiClient) -> None:
