@@ -11,7 +11,6 @@ the iteration, the threads are gone and the journal is whole and closed.
 
 from __future__ import annotations
 
-import uuid
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sized
 from concurrent.futures import Executor
@@ -24,7 +23,7 @@ from typing_extensions import Self
 from acp_client_v0_1.batch._executors import Connect, Remote, connect_from_environment
 from acp_client_v0_1.batch._journal import Header, Journal, digest
 from acp_client_v0_1.batch._progress import BatchCounts, OnProgress, Progress
-from acp_client_v0_1.batch._tasks import Agent, OnInterrupt, Plan, Recorder, Settings, Task
+from acp_client_v0_1.batch._tasks import Agent, OnInterrupt, Plan, Recorder, Task
 from acp_client_v0_1.batch._workers import Workers
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._answering import checked_on_interrupt
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     import os
 
 
-__all__ = ["Batch", "BatchItem", "start_batch"]
+__all__ = ["Batch", "BatchItem"]
 
 _TICK = 0.5  # seconds of a wait, as not every system interrupts one by Ctrl-C
 
@@ -82,34 +81,57 @@ class Batch:
     ``on_stop`` is "cancel". With a journal, the same call goes on where it stopped.
 
     Args:
-        inputs: The inputs of the runs.
-        runners: What carries a task to its outcome.
-        journal: What is known of earlier calls, None for nothing.
-        settings: How to iterate.
-        progress: What is told the counts.
+        agent: The agent of the runs.
+        inputs: Their inputs; `AgentHandle.map` describes the other arguments.
     """
 
     def __init__(
         self,
+        agent: Agent,
         inputs: Iterable[Any],
-        runners: Workers | Remote,
-        journal: Journal | None,
-        settings: Settings,
-        progress: Progress,
+        *,
+        config: Mapping[str, Any] | None,
+        metadata: Mapping[str, Any] | None,
+        key: Callable[[Any], str] | None,
+        concurrency: int,
+        ordered: bool,
+        timeout: float | None,
+        on_interrupt: OnInterrupt | None,
+        check: bool,
+        journal: str | os.PathLike[str] | None,
+        retry_failed: bool,
+        on_stop: Literal["leave", "cancel"],
+        durable: bool,
+        progress: OnProgress | bool | None,
+        total: int | None,
+        executor: Executor | None,
+        connect: Connect | None,
     ) -> None:
+        _check(inputs, concurrency, on_stop, executor, connect)
+        checked_on_interrupt(on_interrupt)
+        seconds = checked_seconds(timeout) or None
+        self._progress = Progress(progress)
+        server = server_of(agent.runs.api_client)
+        # Random for the batch, and counted within it for the runs' tokens.
+        mark = new_client_token()
+        self._token_start = mark[:20]
+        header = Header(agent.agent_id, server, digest(config), mark)
+        file = None if journal is None else Journal(journal, header, durable)
+        mark = mark if file is None else file.header.batch
+        plan = Plan(agent.agent_id, server, mark, config, metadata, seconds, on_interrupt, check)
+        self._runners = _runners(plan, agent, concurrency, Recorder(file), executor, connect)
+        self._journal = file
         self._inputs = enumerate(inputs)
-        self._runners = runners
-        self._journal = journal
-        self._settings = settings
-        self._progress = progress
-        # Random for the batch and counted within it: a uuid4 for each run takes longer.
-        self._token_start = new_client_token()[:20]
+        self._total = len(inputs) if total is None and isinstance(inputs, Sized) else total
+        self._key, self._concurrency, self._ordered = key, concurrency, ordered
+        self._retry_failed = retry_failed
         self._drawn = self._delivered = 0
         self._done = self._failed = self._duplicates = 0
         self._exhausted = self._closed = False
-        self._ready: dict[int, BatchItem] = {}  # by index, as they have come
+        self._ready: dict[int, BatchItem] = {}  # by index, in the order of their ends
         # For a batch that is dropped without having been closed.
-        self._abandon = weakref.finalize(self, _end, runners, journal, settings.cancel, progress)
+        cancel = on_stop == "cancel"
+        self._abandon = weakref.finalize(self, _end, self._runners, file, cancel, self._progress)
 
     def __repr__(self) -> str:
         counts = self.counts
@@ -136,22 +158,27 @@ class Batch:
         return item
 
     def _next(self) -> BatchItem | None:
+        ready = self._ready
         while True:
             self._draw()
-            item = self._deliverable()
-            if item is not None:
-                self._delivered += 1
-                self._tell()
-                return item
+            if ready:
+                index = self._delivered if self._ordered else next(iter(ready))
+                if index in ready:
+                    self._delivered += 1
+                    self._tell()
+                    return ready.pop(index)
             self._tell()
             if self._exhausted and not self._runners.in_flight:
-                self._finish()
+                self._duplicates = self._runners.duplicates(self._duplicates)
+                self._tell()
+                self._stop()
                 return None
             self._take(_TICK)
 
     def _draw(self) -> None:
         """Draw inputs until there are enough, or an item is ready."""
-        while self._wants_input():
+        wanted = self._wants_input()
+        while wanted:
             try:
                 index, value = next(self._inputs)
             except StopIteration:
@@ -163,22 +190,22 @@ class Batch:
                 self._note(task)
                 return
             self._runners.submit(task)
-            if self._wants_input() and self._take(0):
+            wanted = self._wants_input()
+            if wanted and self._take(0):
                 return
 
     def _wants_input(self) -> bool:
-        if self._exhausted:
-            return False
-        most = self._settings.concurrency
         undelivered = self._drawn - self._delivered
-        if self._settings.ordered:
-            # One slow run must not keep all others from starting.
-            return undelivered < 2 * most and len(self._runners.in_flight) < most
-        return undelivered < most
+        if not self._ordered:
+            return undelivered < self._concurrency and not self._exhausted
+        # One slow run must not keep all others from starting.
+        at_once, most = self._concurrency, 2 * self._concurrency
+        in_flight = len(self._runners.in_flight)
+        return undelivered < most and in_flight < at_once and not self._exhausted
 
     def _task_of(self, index: int, value: Any) -> Task:
         """Make the task of an input; it has its outcome if the journal has it."""
-        name = self._settings.key
+        name = self._key
         key = str(index) if name is None else name(value)
         if not isinstance(key, str):
             raise ApiTypeError(f"key must give a str, not {type(key).__name__}")
@@ -201,7 +228,7 @@ class Batch:
                 "pass the same inputs in the same order, or use another file",
                 index=index,
             )
-        if known.outcome is None or (known.state == "failed" and not self._settings.retry_failed):
+        if known.outcome is None or (known.state == "failed" and not self._retry_failed):
             task.token, task.run_id, task.outcome = known.token, known.run_id, known.outcome
             task.started_before = True
         elif known.state == "done":
@@ -227,19 +254,13 @@ class Batch:
         self._duplicates += task.duplicates
         self._ready[task.index] = BatchItem(task.index, task.key, task.run_id, outcome)
 
-    def _deliverable(self) -> BatchItem | None:
-        if not self._ready:
-            return None
-        index = self._delivered if self._settings.ordered else next(iter(self._ready))
-        return self._ready.pop(index, None)
-
     # Progress
 
     @property
     def counts(self) -> BatchCounts:
         """How far the batch is."""
         return BatchCounts(
-            total=self._drawn if self._exhausted else self._settings.total,
+            total=self._drawn if self._exhausted else self._total,
             drawn=self._drawn,
             in_flight=len(self._runners.in_flight),
             done=self._done,
@@ -252,11 +273,6 @@ class Batch:
             self._progress.tell(self.counts)
 
     # Ending
-
-    def _finish(self) -> None:
-        self._duplicates = self._runners.duplicates(self._duplicates)
-        self._tell()
-        self._stop()
 
     def _stop(self) -> str:
         """End everything; gives what to say of it."""
@@ -308,58 +324,27 @@ def _end(
         progress.close()
 
 
-def start_batch(
+def _runners(
+    plan: Plan,
     agent: Agent,
-    inputs: Iterable[Any],
-    *,
     concurrency: int,
-    timeout: float | None,
-    config: Mapping[str, Any] | None,
-    metadata: Mapping[str, Any] | None,
-    key: Callable[[Any], str] | None,
-    ordered: bool,
-    on_interrupt: OnInterrupt | None,
-    check: bool,
-    journal: str | os.PathLike[str] | None,
-    durable: bool,
-    retry_failed: bool,
-    on_stop: Literal["leave", "cancel"],
-    progress: OnProgress | bool | None,
-    total: int | None,
+    recorder: Recorder,
     executor: Executor | None,
     connect: Connect | None,
-) -> Batch:
-    """Make the batch of `AgentHandle.map`, which describes the arguments; nothing is drawn yet."""
-    _check_inputs(inputs)
-    _check(concurrency, on_stop, executor, connect)
-    checked_on_interrupt(on_interrupt)
-    seconds = checked_seconds(timeout) or None
-    shown = Progress(progress)
-    header = Header(
-        agent.agent_id, server_of(agent.runs.api_client), digest(config), uuid.uuid4().hex
-    )
-    file = None if journal is None else Journal(journal, header, durable)
-    mark = header.batch if file is None else file.header.batch
-    plan = Plan(agent.agent_id, header.server, mark, config, metadata, seconds, on_interrupt, check)
-    recorder = Recorder(file)
-    runners: Workers | Remote
+) -> Workers | Remote:
+    """Make what carries the tasks of a batch to their outcomes."""
     if executor is None:
-        runners = Workers(plan, agent, concurrency, recorder)
-    else:
-        runners = Remote(plan, agent, executor, connect or connect_from_environment, recorder)
-    if total is None and isinstance(inputs, Sized):
-        total = len(inputs)
-    settings = Settings(key, concurrency, ordered, retry_failed, on_stop == "cancel", total)
-    return Batch(inputs, runners, file, settings, shown)
+        return Workers(plan, agent, concurrency, recorder)
+    return Remote(plan, agent, executor, connect or connect_from_environment, recorder)
 
 
-def _check_inputs(inputs: object) -> None:
-    kind = type(inputs).__name__
+def _check(
+    inputs: object, concurrency: int, on_stop: str, executor: object, connect: object
+) -> None:
+    """Refuse arguments that cannot be used, before anything is drawn."""
     if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable):
+        kind = type(inputs).__name__
         raise ApiTypeError(f"inputs must be an iterable of dicts, not {kind}; for one, pass a list")
-
-
-def _check(concurrency: int, on_stop: str, executor: object, connect: object) -> None:
     if isinstance(concurrency, bool) or not isinstance(concurrency, int):
         raise ApiTypeError(f"concurrency must be an int, not {type(concurrency).__name__}")
     if concurrency < 1:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from acp_client_v0_1.batch._gate import Gate, Stopped
+from acp_client_v0_1._http.retry import RETRY_AFTER_MAX, retry_after
 from acp_client_v0_1.batch._tasks import Agent, Plan, Recorder, Task
 from acp_client_v0_1.exceptions import (
     ApiException,
@@ -41,31 +41,53 @@ if TYPE_CHECKING:
     from acp_client_v0_1.models.run import Run
     from acp_client_v0_1.models.run_output import RunOutput
 
-__all__ = ["LONG_POLL", "Carrier"]
+__all__ = ["LONG_POLL", "Carrier", "Gate", "Stopped"]
 
 LONG_POLL = 30
 """Seconds of a long poll that no other run waits for."""
 
 _MARGIN = 10.0  # seconds that a quick response may take
-_FIRST_PAUSE = 0.25  # seconds; doubles with each failure in a row
-_LONGEST_PAUSE = 4.0
-_PATIENCE = 300.0  # seconds of nothing but failures, for one run without a timeout
+_FIRST_PAUSE = 0.05  # seconds after a long poll that ended early; doubles with each
+_LONGEST_PAUSE = 2.0
 _MOST_ANSWERS = 1000  # to the questions of one run
 _MOST_POSTS = 3  # of one run, each time after a search that worked and did not find it
+_LIMITED = 0.25  # seconds to pause after a 429 that names none
+
+
+class Stopped(Exception):
+    """The batch has ended, and its tasks are left as they are."""
+
+
+class Gate:
+    """Lets all requests of a batch wait where the server asks one of them to."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+        self._opens_at = 0.0
+
+    def wait(self) -> None:
+        """Wait until it is open; `Stopped` if the batch has ended."""
+        while (left := self._opens_at - time.monotonic()) > 0:
+            if self._stop.wait(left):
+                break
+        if self._stop.is_set():
+            raise Stopped
+
+    def heed(self, error: ApiException) -> None:
+        """Close it for as long as a response asks, if it does."""
+        asked = retry_after(error.headers or {})
+        if asked is not None or error.status == 429:
+            self.close_for(_LIMITED if asked is None else asked)
+
+    def close_for(self, seconds: float) -> None:
+        """Close it for some seconds, or let it be closed for longer."""
+        self._opens_at = max(self._opens_at, time.monotonic() + min(seconds, RETRY_AFTER_MAX))
 
 
 class Carrier:
     """Carries the tasks of a batch to their outcomes; any number of threads may use it.
 
-    Args:
-        plan: What the runs share.
-        agent: Their agent.
-        recorder: Writes the journal.
-        stop: Set when the batch ends.
-
-    Attributes:
-        runs: The operations, each request sent once.
-        gate: What each request waits for.
+    ``stop`` is set when the batch ends; what is under way then raises `Stopped`.
     """
 
     def __init__(self, plan: Plan, agent: Agent, recorder: Recorder, stop: threading.Event) -> None:
@@ -74,23 +96,15 @@ class Carrier:
         self._recorder = recorder
         self._stop = stop
         self.runs = without_retries(agent.runs)
-        self.gate = Gate(stop)
+        self.gate = Gate(stop)  # that each request passes
 
     # Starting
 
     def start(self, task: Task, *, look_first: bool = False) -> bool:
-        """Create or find the run of a task.
+        """Create the run of a task; False if there is none, and the task has its outcome.
 
-        Args:
-            task: The task.
-            look_first: Another process may have created the run.
-
-        Returns:
-            False if there is none, and the task has its outcome.
-
-        Raises:
-            Stopped: The batch has ended.
-            OSError, JournalError: The journal could not be written.
+        With ``look_first``, the run is searched for first, as another process may have created it.
+        What the journal raises is raised.
         """
         try:
             if task.run_id:
@@ -99,7 +113,7 @@ class Carrier:
                 self._create(task, look_first)
         except OpenApiException as error:
             return not self._end(task, error)
-        task.wait_from_now(self._plan.timeout)
+        self._wait_from_now(task)
         return True
 
     def _create(self, task: Task, look_first: bool) -> None:
@@ -159,38 +173,29 @@ class Carrier:
             try:
                 return find_by_token(self.runs, task.token, self._plan.agent_id, timeout=_MARGIN)
             except ApiException as error:
-                if is_passing(error) and patience.elapsed < _PATIENCE:
-                    self.gate.heed(error)
-                    patience.pause(patience.pause_after(error))
-                elif is_passing(error) or task.started_before:
+                if not is_passing(error) and not task.started_before:
+                    return []  # the server does not search, and there is seldom one to find
+                self.gate.heed(error)
+                try:
+                    patience.survive(error)
+                except ApiException:
                     raise RunStartAmbiguous(
                         client_token=task.token, token="", why=f"an earlier call: {error}"
                     ) from error
-                else:
-                    return []  # the server does not search, and there is seldom one to find
 
     # Waiting
 
-    def poll(self, task: Task, window: int, *, pauses: bool = True) -> bool:
-        """Ask once for the output of a task that has a run.
+    def poll(self, task: Task, window: int) -> bool:
+        """Ask once for the output of a task's run; True if the task has its outcome.
 
-        Args:
-            task: The task.
-            window: Seconds that the server may hold the request.
-            pauses: Pause after a failure.
-
-        Returns:
-            True if the task has its outcome.
-
-        Raises:
-            Stopped: The batch has ended.
-            OSError, JournalError: The journal could not be written.
+        The server may hold the request for ``window`` seconds. A failure is survived by a pause.
+        What the journal raises is raised.
         """
-        link = _link(task)
+        link, patience = _link(task), task.patience
         self.gate.wait()
+        if patience is not None:
+            window = int(min(window, patience.deadline.remaining()))
         began = time.monotonic()
-        if task.deadline < began + window:
-            window = max(0, int(task.deadline - began))
         task.polling = True
         try:
             with in_run(link, waits=True):
@@ -198,50 +203,51 @@ class Carrier:
                 limit = None if window else _MARGIN
                 output = self.runs.get_run_output(task.run_id, window or None, limit)
         except ApiException as error:
-            pause = self._pause_after(task, error)
-            if pause is None:
-                return True
-        else:
-            task.failures = 0
-            if output is not None:
-                return self._take(task, output)
-            now = time.monotonic()
-            if now >= task.deadline:
-                return self._give_up(task, "there is no output")
-            pause = 0.0
-            if not window or now - began < 0.9 * window:
-                task.early += 1
-                pause = min(_LONGEST_PAUSE / 2, 0.05 * 2.0 ** min(task.early, 8))
+            return self._survive(task, error)
         finally:
             task.polling = False
-        if pause and pauses:
-            self._stop.wait(min(pause, max(0.0, task.deadline - time.monotonic())))
+        if output is not None:
+            return self._take(task, output)
+        if patience is not None:
+            if patience.deadline.expired:
+                return self._end(task, link.too_late(patience.elapsed, "there is no output"))
+            patience.succeeded()
+        if time.monotonic() - began < 0.9 * window or not window:
+            task.early += 1
+            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(task.early, 8))
+            self._patience(task).pause(pause)
         return False
 
-    def _pause_after(self, task: Task, error: ApiException) -> float | None:
-        """Give the seconds to pause after a failed poll; None if it is the outcome."""
+    def _survive(self, task: Task, error: ApiException) -> bool:
+        """Pause after a failed poll; True if the failure is the outcome."""
         if self._stop.is_set():
             raise Stopped from error
-        now = time.monotonic()
+        link, patience = _link(task), self._patience(task)
         missing = isinstance(error, NotFoundException)
-        too_long = task.failures and now - task.failing_since > _PATIENCE
-        if missing and not _link(task).young:
-            self._end(task, _link(task).gone())
-            return None
-        if now >= task.deadline:
-            self._give_up(task, f"the last request failed: {error}")
-            return None
-        if not missing and (too_long or not is_passing(error)):
-            self._end(task, error)
-            return None
+        if missing and not link.young:
+            return self._end(task, link.gone())
         self.gate.heed(error)
-        if not task.failures:
-            task.failing_since = now
-        task.failures += 1
-        return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(task.failures, 8))
+        try:
+            in_time = patience.survive(error, passing=missing)
+        except ApiException:
+            return self._end(task, error)
+        if self._stop.is_set():
+            raise Stopped from error
+        why = f"the last request failed: {error}"
+        return not in_time and self._end(task, link.too_late(patience.elapsed, why))
 
-    def _give_up(self, task: Task, why: str) -> bool:
-        return self._end(task, _link(task).too_late(self._plan.timeout or 0.0, why))
+    def _patience(self, task: Task) -> Patience:
+        """Give the patience with a task's output; most runs without a timeout need none."""
+        if task.patience is None:
+            task.patience = Patience(self._plan.timeout, self._stop)
+        return task.patience
+
+    def _wait_from_now(self, task: Task) -> None:
+        """Begin to wait for a task's next output."""
+        task.early = 0
+        task.patience = None
+        if self._plan.timeout is not None:
+            self._patience(task)
 
     def _take(self, task: Task, output: RunOutput) -> bool:
         """Take an output: it ends the task, unless it is a question that is answered."""
@@ -250,7 +256,6 @@ class Carrier:
         try:
             outcome = outcome_of(_link(task), output, Patience(self._plan.timeout, self._stop))
             if isinstance(outcome, PendingInterrupt):
-                task.polling = False  # an answer is not to be broken off
                 return self._answer(task, outcome)
         except OpenApiException as error:
             return self._end(task, error)
@@ -271,7 +276,7 @@ class Carrier:
         with contextlib.suppress(StaleInterrupt):  # somebody was quicker: ask anew
             answer_run(link, answer, question, Patience(self._plan.timeout, self._stop))
             task.answered += 1
-        task.wait_from_now(self._plan.timeout)
+        self._wait_from_now(task)
         return False
 
     def _end(self, task: Task, outcome: dict[str, Any] | Exception) -> bool:

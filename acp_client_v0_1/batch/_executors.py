@@ -112,15 +112,7 @@ def _carrier(order: Order) -> Carrier:
 
 
 class Remote:
-    """The tasks of one batch in an executor; has the methods of `_workers.Workers`.
-
-    Args:
-        plan: What the runs share.
-        agent: Their agent; a worker process makes one of the same class.
-        executor: Runs the tasks.
-        connect: Makes the client of a worker process.
-        recorder: Writes the journal.
-    """
+    """The tasks of one batch in an executor; has the methods of `_workers.Workers`."""
 
     def __init__(
         self,
@@ -154,14 +146,7 @@ class Remote:
         future.add_done_callback(lambda done: ended.put((task, done)))
 
     def take(self, timeout: float) -> Task | None:
-        """Give a task that has its outcome.
-
-        Args:
-            timeout: Seconds to wait for one.
-
-        Returns:
-            The task, None if there is none in time.
-        """
+        """Give a task that has its outcome, None if there is none within the timeout (seconds)."""
         try:
             task, future = self._ended.get(timeout=timeout)
         except queue.Empty:
@@ -175,13 +160,9 @@ class Remote:
         return ended
 
     def close(self, *, cancel: bool) -> int:
-        """Have no more tasks begun; those that have begun go on in their processes.
+        """Have no more tasks begun, and give how many may go on in their processes.
 
-        Args:
-            cancel: Delete the runs of the batch that have not ended.
-
-        Returns:
-            How many runs may be under way.
+        With ``cancel``, the runs of the batch that have not ended are deleted.
         """
         for future in list(self._futures.values()):
             future.cancel()
@@ -193,13 +174,9 @@ class Remote:
         return left
 
     def duplicates(self, known: int) -> int:
-        """Count the runs of the batch that are one too many for their client token.
+        """Count the runs that are one too many for their client token.
 
-        Args:
-            known: How many the workers have met, for a server that does not search.
-
-        Returns:
-            How many there are.
+        The workers have met those that are ``known``; a server that does not search has no others.
         """
         tokens: set[str] = set()
         runs = 0

@@ -1,4 +1,4 @@
-"""The journal of a batch: what was started and what came of it, in a file that survives a crash.
+"""The journal of a batch: the runs that were started and their outcomes, kept across a crash.
 
 Format: JSON Lines. The first line is the header; each other line says one thing of one input, by
 its index, and ends in the CRC-32 of what stands before it::
@@ -31,7 +31,7 @@ from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from pydantic_core import to_jsonable_python
 
@@ -60,6 +60,7 @@ __all__ = [
 ]
 
 State = Literal["starting", "started", "done", "failed"]
+_STATES: tuple[State, ...] = get_args(State)
 
 _VERSION = 1
 _HEADER_START = b'{"acp-journal":'
@@ -74,19 +75,12 @@ _AHEAD = 1_000_000  # how far ahead of all others an index may be; concurrency i
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a journal belongs to.
+    """What a journal belongs to."""
 
-    Attributes:
-        agent: The id of the agent.
-        server: Origin and base path of its server.
-        config: The digest of the runs' config.
-        batch: The mark that all runs of the batch have in their metadata.
-    """
-
-    agent: str
-    server: str
-    config: str
-    batch: str
+    agent: str  # its id
+    server: str  # origin and base path
+    config: str  # the digest of the runs' config
+    batch: str  # the mark in the metadata of all runs
 
     def record(self) -> dict[str, Any]:
         """Give the header's line, undecoded."""
@@ -95,11 +89,7 @@ class Header:
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Header:
-        """Read a header's line.
-
-        Raises:
-            ValueError: It is none, or of a later version of this format.
-        """
+        """Read a header's line; `ValueError` if it is none, or of a later version."""
         version = record.get("acp-journal")
         if version != _VERSION:
             raise ValueError(f"a journal of version {version!r} cannot be read by this release")
@@ -111,23 +101,14 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a journal knows of one input.
-
-    Attributes:
-        state: How far it came.
-        input: The digest of the input.
-        token: The client token of its create.
-        key: Its key.
-        run_id: Its run, "" before it was started.
-        outcome: The result, or the error that it failed with; None before.
-    """
+    """What a journal knows of one input."""
 
     state: State
-    input: str
-    token: str
+    input: str  # its digest
+    token: str  # the client token of its create
     key: str
-    run_id: str
-    outcome: dict[str, Any] | OpenApiException | None
+    run_id: str  # "" before it was started
+    outcome: dict[str, Any] | OpenApiException | None  # None before it is done or has failed
 
 
 def digest(value: object) -> str:
@@ -144,16 +125,13 @@ def digest(value: object) -> str:
 
 
 def encode_line(record: Mapping[str, Any]) -> bytes:
-    """Write a record as one line, with its checksum.
-
-    Raises:
-        ValueError, TypeError: It cannot be written as JSON.
-    """
+    """Write a record as one line, with its checksum; `ValueError`, `TypeError` if it is no JSON."""
     body = json.dumps(record, separators=(",", ":"), default=to_jsonable_python).encode()[:-1]
     return b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
 
 
-def _checked(line: bytes) -> None:
+def _check(line: bytes) -> None:
+    """Raise `ValueError` if a line, without its end, is damaged."""
     ending = _CRC.fullmatch(line, len(line) - _CRC_LENGTH) if len(line) > _CRC_LENGTH else None
     if ending is None:
         raise ValueError("the line has no checksum")
@@ -162,15 +140,8 @@ def _checked(line: bytes) -> None:
 
 
 def scan_line(line: bytes) -> tuple[State, int]:
-    """Tell what a line says of which index, without parsing all of it.
-
-    Args:
-        line: The line, without its end.
-
-    Raises:
-        ValueError: The line is damaged.
-    """
-    _checked(line)
+    """Give the state and the index of a line, without parsing all of it."""
+    _check(line)
     subject = _SUBJECT.match(line)
     if subject is None:
         raise ValueError("the line says nothing of an input")
@@ -178,15 +149,8 @@ def scan_line(line: bytes) -> tuple[State, int]:
 
 
 def decode_line(line: bytes) -> dict[str, Any]:
-    """Read a line.
-
-    Args:
-        line: The line, without its end.
-
-    Raises:
-        ValueError: The line is damaged.
-    """
-    _checked(line)
+    """Read all of a line."""
+    _check(line)
     record: Any = json.loads(line)
     return cast("dict[str, Any]", record)
 
@@ -230,7 +194,7 @@ def _leave_to_parent() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    # A forked worker would hold the lock for as long as it lives, whatever became of its parent.
+    # A forked worker would hold the lock for as long as it lives, even if its parent has ended.
     os.register_at_fork(after_in_child=_leave_to_parent)
 
 
@@ -272,20 +236,14 @@ class Journal:
         _open_files.add(self)
 
     def entry(self, index: int) -> Entry | None:
-        """Give what the journal knows of an input, None if it is not in it.
-
-        Args:
-            index: The place of the input, from 0.
-        """
+        """Give what the journal knows of the input at an index, None if it is not in it."""
         with self._lock:
             if index >= len(self._starting) or self._starting[index] < 0:
                 return None
             first = self._record_at(self._starting[index])
             latest = self._latest[index]
             last = first if latest < 0 else self._record_at(latest)
-        state: State = next(
-            name for name in ("starting", "started", "done", "failed") if name in last
-        )
+        state: State = next(name for name in _STATES if name in last)
         outcome = last.get("result")
         if state == "failed":
             outcome = decode_failure(last["error"])

@@ -43,14 +43,7 @@ _SECONDS = 10.0  # for one page
 
 
 class Parking:
-    """The runs that no thread waits for.
-
-    Args:
-        plan: What the runs share.
-        carrier: Sends the requests.
-        stop: Set when the batch ends.
-        put_back: Gives a task back to the workers.
-    """
+    """The runs that no thread waits for; ``put_back`` gives one back to the workers."""
 
     def __init__(
         self,
@@ -95,13 +88,9 @@ class Parking:
             return True
 
     def exchange(self, task: Task | None) -> Task | None:
-        """Give the worker the task that was parked first, and park its own.
+        """Give a worker the task that was parked first for its own, which is None if it has ended.
 
-        Args:
-            task: The worker's own, None if it has ended.
-
-        Returns:
-            The task, its own if none is parked; None if the worker holds no more long polls.
+        It keeps its own if none is parked. None means that it holds no more long polls.
         """
         with self._lock:
             if self._parked:
@@ -124,11 +113,7 @@ class Parking:
     # In a thread of its own
 
     def search(self) -> None:
-        """Give tasks that may have ended back to the workers, until the batch ends.
-
-        Raises:
-            Stopped: The batch has ended.
-        """
+        """Give tasks that may have ended back to the workers, until the batch ends."""
         pause = _QUICKEST
         while not self._stop.wait(pause):
             began = time.monotonic()
@@ -148,7 +133,8 @@ class Parking:
         found = 0
         for task in parked:
             ended = pending is not None and task.run_id not in pending and task.doubt_until < now
-            if not ended and task.deadline > now:
+            late = task.patience is not None and task.patience.deadline.expired
+            if not ended and not late:
                 continue
             with self._lock:
                 if self._parked.pop(task.run_id, None) is None:
@@ -158,13 +144,9 @@ class Parking:
         return found
 
     def _pending(self, expected: int) -> set[str] | None:
-        """Search once, in pages that overlap, as each run that ends moves those after it.
+        """Search for the ids of about so many pending runs; None if the server does not tell.
 
-        Args:
-            expected: About how many runs are pending.
-
-        Returns:
-            The ids of the runs, None if the server does not tell.
+        The pages overlap, as each run that ends moves those after it.
         """
         if not self._searches:
             return None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,9 +14,10 @@ from acp_client_v0_1.handles.errors import RunFailed, RunGone
 
 if TYPE_CHECKING:
     from acp_client_v0_1.handles._link import RunLink
+    from acp_client_v0_1.handles._patience import Patience
     from acp_client_v0_1.handles.interrupts import PendingInterrupt
 
-__all__ = ["BATCH_KEY", "Agent", "OnInterrupt", "Plan", "Recorder", "Settings", "Task"]
+__all__ = ["BATCH_KEY", "Agent", "OnInterrupt", "Plan", "Recorder", "Task"]
 
 BATCH_KEY = "acp-batch"
 """The key of the runs' metadata that holds the mark of their batch."""
@@ -39,112 +38,47 @@ class Agent(TracedAgent, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What all runs of a batch share.
-
-    Attributes:
-        agent_id: Their agent.
-        server: Origin and base path of its server.
-        batch: The mark in their metadata.
-        config: Their config.
-        metadata: The rest of their metadata.
-        timeout: Seconds to wait for each output, None for no limit.
-        on_interrupt: Answers their questions, None for nobody.
-        check: Check each input against the agent's schema.
-    """
+    """What all runs of a batch share; it travels to the worker processes."""
 
     agent_id: str
-    server: str
-    batch: str
+    server: str  # origin and base path
+    batch: str  # the mark in the runs' metadata
     config: Mapping[str, Any] | None
-    metadata: Mapping[str, Any] | None
-    timeout: float | None
+    metadata: Mapping[str, Any] | None  # beside the marks
+    timeout: float | None  # seconds to wait for each output
     on_interrupt: OnInterrupt | None
-    check: bool
+    check: bool  # each input against the agent's schema
 
     def marks(self, token: str) -> dict[str, Any]:
         """Give the metadata of the run with this client token."""
         return {**(self.metadata or {}), BATCH_KEY: self.batch, CLIENT_TOKEN_KEY: token}
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How a batch is iterated over.
-
-    Attributes:
-        key: Gives the name of an input, None for its index.
-        concurrency: How many runs may be under way.
-        ordered: Give the items in the order of the inputs.
-        retry_failed: Run those again that the journal says have failed.
-        cancel: Delete the runs that are under way at an early end.
-        total: How many inputs there are, None if that is not known.
-    """
-
-    key: Callable[[Any], str] | None
-    concurrency: int
-    ordered: bool
-    retry_failed: bool
-    cancel: bool
-    total: int | None
-
-
 @dataclass(slots=True, eq=False)
 class Task:
-    """One input, and how far it has come.
+    """One input, and how far it has come."""
 
-    Attributes:
-        index: Its place among the inputs, from 0.
-        key: Its name for the user.
-        input: The input of the run.
-        token: The client token of its create.
-        digest: Tells its input from others; "" without a journal.
-        started_before: An earlier call may have created its run.
-        run_id: Its run, "" before there is one.
-        outcome: The result, or the error that took its place; None before the end.
-        duplicates: How many more runs its creates have made.
-        refused: Its client could not be used, so nothing is known of its input.
-        link: Reaches its run, once that is known.
-        polling: A request for its output is under way, which may be broken off.
-        deadline: When to give up waiting for the output (`time.monotonic()`).
-        answered: How many of its questions were answered.
-        failures: How many requests for its output have failed in a row.
-        failing_since: When the first of them did.
-        early: How many long polls the server has ended before their time.
-        parked_at: When it was left without a thread.
-        doubt_until: Until when a search that says it has ended is not believed.
-    """
-
-    index: int
-    key: str
+    index: int  # its place among the inputs, from 0
+    key: str  # its name for the user
     input: Any
-    token: str
-    digest: str = ""
-    started_before: bool = False
-    run_id: str = ""
-    outcome: dict[str, Any] | Exception | None = None
-    duplicates: int = 0
-    refused: bool = False
-    link: RunLink | None = None
-    polling: bool = False
-    deadline: float = math.inf
-    answered: int = 0
-    failures: int = 0
-    failing_since: float = 0.0
-    early: int = 0
-    parked_at: float = 0.0
-    doubt_until: float = 0.0
-
-    def wait_from_now(self, timeout: float | None) -> None:
-        """Begin to wait for the next output."""
-        self.deadline = math.inf if timeout is None else time.monotonic() + timeout
-        self.failures = self.early = 0
+    token: str  # the client token of its create
+    digest: str = ""  # tells its input from others; "" without a journal
+    started_before: bool = False  # an earlier call may have created its run
+    run_id: str = ""  # "" before there is a run
+    outcome: dict[str, Any] | Exception | None = None  # None before the end
+    duplicates: int = 0  # how many more runs its creates have made
+    refused: bool = False  # no client was to be had, so nothing is known of the input
+    link: RunLink | None = None  # reaches its run
+    polling: bool = False  # a request for its output is under way, which may be broken off
+    patience: Patience | None = None  # with its output; None before it is needed
+    answered: int = 0  # questions
+    early: int = 0  # long polls that the server has ended before their time
+    parked_at: float = 0.0  # when it was left without a thread
+    doubt_until: float = 0.0  # until then, a search that says it has ended is not believed
 
 
 class Recorder:
-    """Writes the progress of the tasks into the journal, if there is one.
-
-    Args:
-        journal: The journal, None for none.
-    """
+    """Writes the progress of the tasks into the journal, if there is one."""
 
     def __init__(self, journal: Journal | None) -> None:
         self._journal = journal

@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING
 
 from acp_client_v0_1._http.attempt import Interruptible
 from acp_client_v0_1._http.slots import Flag
-from acp_client_v0_1.batch._carrier import LONG_POLL, Carrier
-from acp_client_v0_1.batch._gate import Stopped
+from acp_client_v0_1.batch._carrier import LONG_POLL, Carrier, Stopped
 from acp_client_v0_1.batch._parking import Parking
 from acp_client_v0_1.batch._tasks import Agent, Plan, Recorder, Task
 from acp_client_v0_1.exceptions import ApiException
@@ -42,24 +41,13 @@ _LAST = 2.5  # seconds until threads that do not end are left behind
 
 
 class _Calls(Interruptible):
-    """The calls of a thread.
+    """The calls of a thread."""
 
-    Attributes:
-        task: What they are for, None for no single task.
-    """
-
-    task: Task | None = None
+    task: Task | None = None  # that they are for
 
 
 class Workers:
-    """The threads of one batch.
-
-    Args:
-        plan: What its runs share.
-        agent: Their agent.
-        concurrency: How many runs may be under way.
-        recorder: Writes the journal.
-    """
+    """The threads of one batch."""
 
     def __init__(self, plan: Plan, agent: Agent, concurrency: int, recorder: Recorder) -> None:
         self._recorder = recorder
@@ -70,7 +58,7 @@ class Workers:
         self._threads: list[threading.Thread] = []
         self._calls: list[_Calls] = []  # of each thread
         self._in_flight: dict[int, Task] = {}  # by index
-        self._most_workers = concurrency
+        self._workers, self._most_workers = 0, concurrency
         self._parking: Parking | None = None
         if concurrency > _MOST_WORKERS:
             self._most_workers = _CROWD
@@ -87,24 +75,17 @@ class Workers:
         """Carry a task to its outcome."""
         self._in_flight[task.index] = task
         self._tasks.put(task)
-        if len(self._threads) < min(self._most_workers, len(self._in_flight)):
+        if self._workers < min(self._most_workers, len(self._in_flight)):
             parking = self._parking
-            if parking is not None and not self._threads:
-                self._most_workers += 1
+            if parking is not None and not self._workers:
                 self._spawn(lambda _: parking.search(), "searcher")
-            self._spawn(self._work, f"worker {len(self._threads) + 1}")
+            self._workers += 1
+            self._spawn(self._work, f"worker {self._workers}")
 
     def take(self, timeout: float) -> Task | None:
-        """Give a task that has its outcome.
+        """Give a task that has its outcome, None if there is none within the timeout (seconds).
 
-        Args:
-            timeout: Seconds to wait for one.
-
-        Returns:
-            The task, None if there is none in time.
-
-        Raises:
-            OSError, JournalError: The journal could not be written.
+        Raises what has ended a thread, such as an `OSError` of the journal.
         """
         try:
             outcome = self._outcomes.get(timeout=timeout)
@@ -116,13 +97,9 @@ class Workers:
         return outcome
 
     def close(self, *, cancel: bool) -> int:
-        """Let the threads end, and wait for it a little.
+        """End the threads, and give how many runs are still under way.
 
-        Args:
-            cancel: Delete the runs that are under way.
-
-        Returns:
-            How many runs are still under way.
+        With ``cancel``, those are deleted first.
         """
         self._stop.set()
         # One more, as an interrupt may have struck between the start of a thread and its listing.
@@ -210,7 +187,7 @@ class Workers:
                 self._outcomes.put(task)
                 return
         else:  # parked, and a search says that it has ended
-            ended = self._poll(task, 1, pauses=False)
+            ended = self._poll(task, 1)
             parking.note(task, ended=ended)
             if ended:
                 return
@@ -225,11 +202,11 @@ class Workers:
             parking.leave()
             raise
 
-    def _poll(self, task: Task, window: int, *, pauses: bool = True) -> bool:
-        if not self._carrier.poll(task, window, pauses=pauses):
-            return False
-        self._outcomes.put(task)
-        return True
+    def _poll(self, task: Task, window: int) -> bool:
+        ended = self._carrier.poll(task, window)
+        if ended:
+            self._outcomes.put(task)
+        return ended
 
 
 def _thread(target: Callable[[], object], name: str) -> threading.Thread:

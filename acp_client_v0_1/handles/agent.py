@@ -374,9 +374,9 @@ class AgentHandle:
             JournalLocked, JournalDamaged, JournalMismatch: The journal cannot be used.
             ApiTypeError, ApiValueError: An argument has the wrong type, or an impossible value.
         """
-        from acp_client_v0_1.batch._batch import start_batch
+        from acp_client_v0_1.batch._batch import Batch
 
-        return start_batch(
+        return Batch(
             self,
             inputs,
             config=config,
