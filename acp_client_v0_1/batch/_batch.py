@@ -119,7 +119,13 @@ class Batch:
         file = None if journal is None else Journal(journal, header, durable)
         mark = mark if file is None else file.header.batch
         plan = Plan(agent.agent_id, server, mark, config, metadata, seconds, on_interrupt, check)
-        self._runners = _runners(plan, agent, concurrency, Recorder(file), executor, connect)
+        recorder = Recorder(file)
+        self._runners: Workers | Remote
+        if executor is None:
+            self._runners = Workers(plan, agent, recorder, concurrency)
+        else:
+            connect = connect or connect_from_environment
+            self._runners = Remote(plan, agent, recorder, executor, connect)
         self._journal = file
         self._inputs = enumerate(inputs)
         self._total = len(inputs) if total is None and isinstance(inputs, Sized) else total
@@ -322,20 +328,6 @@ def _end(
         if journal is not None:
             journal.close()
         progress.close()
-
-
-def _runners(
-    plan: Plan,
-    agent: Agent,
-    concurrency: int,
-    recorder: Recorder,
-    executor: Executor | None,
-    connect: Connect | None,
-) -> Workers | Remote:
-    """Make what carries the tasks of a batch to their outcomes."""
-    if executor is None:
-        return Workers(plan, agent, concurrency, recorder)
-    return Remote(plan, agent, executor, connect or connect_from_environment, recorder)
 
 
 def _check(

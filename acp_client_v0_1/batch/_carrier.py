@@ -104,7 +104,7 @@ class Carrier:
         """Create the run of a task; False if there is none, and the task has its outcome.
 
         With ``look_first``, the run is searched for first, as another process may have created it.
-        What the journal raises is raised.
+        Errors of the journal are raised.
         """
         try:
             if task.run_id:
@@ -189,7 +189,7 @@ class Carrier:
         """Ask once for the output of a task's run; True if the task has its outcome.
 
         The server may hold the request for ``window`` seconds. A failure is survived by a pause.
-        What the journal raises is raised.
+        Errors of the journal are raised.
         """
         link, patience = _link(task), task.patience
         self.gate.wait()

@@ -55,7 +55,7 @@ def connect_from_environment() -> ApiClient:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What travels to a worker process: one task. The task travels back, without its input."""
+    """One task on its way to a worker process."""
 
     plan: Plan
     attach: Callable[[str, ApiClient], Agent]
@@ -81,14 +81,15 @@ def carry(order: Order) -> Task:
         if carrier.start(task, look_first=True):
             while not carrier.poll(task, LONG_POLL):
                 pass
-    except Exception as error:  # noqa: BLE001 - whatever went wrong is the outcome
+    except Exception as error:  # noqa: BLE001 - any error is the outcome
         task.outcome = error
-    task.input = task.link = None  # the link has the client, and so its credentials
+    # Only what the caller needs travels back; the link, above all, has the client's credentials.
+    task.input = task.link = task.patience = None
     return task
 
 
 def _carrier(order: Order) -> Carrier:
-    """Give what this process carries the tasks of a batch with."""
+    """Give the carrier that this process has for the batch."""
     plan = order.plan
     with _clients_lock:
         if plan.batch not in _clients:
@@ -118,9 +119,9 @@ class Remote:
         self,
         plan: Plan,
         agent: Agent,
+        recorder: Recorder,
         executor: Executor,
         connect: Connect,
-        recorder: Recorder,
     ) -> None:
         self._plan = plan
         self._runs = agent.runs

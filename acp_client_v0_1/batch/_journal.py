@@ -75,7 +75,7 @@ _AHEAD = 1_000_000  # how far ahead of all others an index may be; concurrency i
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a journal belongs to."""
+    """The batch that a journal belongs to."""
 
     agent: str  # its id
     server: str  # origin and base path
@@ -101,7 +101,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a journal knows of one input."""
+    """One input in a journal."""
 
     state: State
     input: str  # its digest

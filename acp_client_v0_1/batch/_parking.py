@@ -144,9 +144,10 @@ class Parking:
         return found
 
     def _pending(self, expected: int) -> set[str] | None:
-        """Search for the ids of about so many pending runs; None if the server does not tell.
+        """Search for the ids of the pending runs; None if the server does not tell.
 
-        The pages overlap, as each run that ends moves those after it.
+        About as many as ``expected`` are read, in pages that overlap, as each run that ends moves
+        those after it.
         """
         if not self._searches:
             return None

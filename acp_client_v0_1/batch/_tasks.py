@@ -29,7 +29,7 @@ _REFUSALS = frozenset((400, 404, 409, 413, 415, 422))
 
 
 class Agent(TracedAgent, Protocol):
-    """What a batch takes of an `AgentHandle`, whose module knows batches, and not the reverse."""
+    """The part of an `AgentHandle` that batches use; its module imports them, not the reverse."""
 
     def check(
         self, *, input: Mapping[str, Any] | None, config: Mapping[str, Any] | None
@@ -38,7 +38,7 @@ class Agent(TracedAgent, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What all runs of a batch share; it travels to the worker processes."""
+    """The settings that all runs of a batch share; travels to the worker processes."""
 
     agent_id: str
     server: str  # origin and base path

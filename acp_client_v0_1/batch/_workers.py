@@ -4,8 +4,7 @@ Strategy: workers take tasks from one queue. In a batch of up to 32 runs at a ti
 for each, which starts the run and holds long polls for it, so the end of a run shows at once. A
 larger batch has 24 workers and parks the runs that they cannot wait for (`_parking`).
 
-Invariants: no worker sleeps for one run while others wait for it, except for those that hold long
-polls; an error that is not the outcome of a run, such as a full disk, is raised in the caller's
+Invariant: an error that is not the outcome of a run, such as a full disk, is raised in the caller's
 thread.
 """
 
@@ -49,7 +48,7 @@ class _Calls(Interruptible):
 class Workers:
     """The threads of one batch."""
 
-    def __init__(self, plan: Plan, agent: Agent, concurrency: int, recorder: Recorder) -> None:
+    def __init__(self, plan: Plan, agent: Agent, recorder: Recorder, concurrency: int) -> None:
         self._recorder = recorder
         self._stop = Flag()
         self._carrier = Carrier(plan, agent, recorder, self._stop)

@@ -57,7 +57,7 @@ def sleeper(input: dict[str, Any], config: dict[str, Any], context: AgentContext
 
 
 def serve(there: Connection) -> None:
-    """Serve the agent until the other end is closed; tell the counts to whoever asks."""
+    """Serve the agent until the other end is closed; tell the counts when asked."""
     with LocalServer([]) as server:
         agent_id = server.register(sleeper, name="sleeper")
         there.send((server.url, agent_id))
@@ -80,7 +80,7 @@ def serving() -> Iterator[tuple[Connection, str, str]]:
 
 
 def inputs(count: int, seconds: float) -> Iterator[dict[str, Any]]:
-    """So many inputs, one at a time."""
+    """The inputs of a batch, one at a time."""
     return ({"n": n, "seconds": seconds} for n in range(count))
 
 

@@ -85,6 +85,15 @@ def test_worker_processes_have_clients_of_their_own(
     assert server.requests == ()
 
 
+def test_a_worker_process_survives_failures_of_waiting(
+    server: LocalServer, agent: AgentHandle, processes: Executor
+) -> None:
+    server.faults.add(Fault(path="/runs/*/output", status=503, retry_after=0, times=3))
+    items = list(agent.map(numbers(5), executor=processes, timeout=60))
+    assert sorted(item.result()["n"] for item in items) == list(range(5))
+    assert len(creates(server)) == 5
+
+
 def test_threads_are_an_executor_too(agent: AgentHandle, threads: Executor) -> None:
     items = list(agent.map(numbers(20, ask=1), executor=threads, concurrency=4))
     assert {type(item.outcome) for item in items} == {RunInterrupted}
