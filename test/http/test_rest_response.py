@@ -519,6 +519,37 @@ def test_the_stock_surface():
     assert repr(answered) == "<RESTResponse GET 200 Scripted>"
 
 
+@pytest.mark.parametrize("amount", [1, 2, 7, None])
+@pytest.mark.parametrize("framing", ["sized", "chunked", "close"])
+def test_urllib3s_response_reads_amounts(framing, amount):
+    """A read takes what it asked for, and leaves the rest of the piece to the next."""
+    body = bytes(range(256)) * 100
+    answer = {
+        "sized": response(body),
+        "chunked": [CHUNKED + chunk(body[:999]) + chunk(body[999:]) + chunk(b"")],
+        "close": [head(connection="close") + body, "close"],
+    }[framing]
+    with SocketServer(answer) as server, rest_client() as client:
+        raw = client.request("GET", server.url + "/", stream=True).response
+        pieces = list(iter(lambda: raw.read(amount), b""))
+        assert b"".join(pieces) == body
+        assert {len(piece) for piece in pieces[:-1]} <= {amount}
+        assert raw.closed
+
+
+def test_urllib3s_response_of_a_body_that_was_read():
+    answer = [CHUNKED, chunk(b"one") + chunk(b"two") + chunk(b"")]
+    with SocketServer(answer) as server, rest_client() as client:
+        for read in (
+            lambda raw: b"".join(raw.stream(2)),
+            lambda raw: b"".join(raw.read_chunked()),
+            lambda raw: raw.release_conn() or raw.read(),
+        ):
+            answered = client.request("GET", server.url + "/")
+            assert read(answered.response) == answered.data == b"onetwo"
+        assert server.connections == 1
+
+
 def test_a_dripping_head_is_still_read():
     with SocketServer([*drip(response(b'"slow"'), 0.003)]) as server, rest_client() as client:
         assert client.request("GET", server.url + "/").data == b'"slow"'

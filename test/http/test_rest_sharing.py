@@ -15,9 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from support.socket_server import STALL, SocketServer, chunk, head, response, serve_each
 from support.transport import eventually, rest_client
+from urllib3.exceptions import ProtocolError
 
 from acp_client_v0_1.configuration import Configuration
-from acp_client_v0_1.exceptions import StreamInterrupted
+from acp_client_v0_1.exceptions import ConnectionException, StreamInterrupted
 from acp_client_v0_1.rest import RESTClientObject
 from acp_client_v0_1.streaming import EventStream
 
@@ -104,11 +105,19 @@ def test_a_child_does_not_disturb_its_parents_stream():
         assert stream.read_available() == b"one"
         child = os.fork()
         if child == 0:
-            stream.abort()
-            stream.close()
-            del stream
-            gc.collect()
-            os._exit(0)
+            code = 1
+            try:
+                with pytest.raises(ProtocolError, match="another process"):
+                    stream.response.read1(3)
+                with pytest.raises(ConnectionException, match="another process"):
+                    stream.read_available()
+                stream.abort()
+                stream.close()
+                del stream
+                gc.collect()
+                code = 0
+            finally:
+                os._exit(code)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         release.set()
         assert stream.read() == b"two"
