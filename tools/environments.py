@@ -33,8 +33,8 @@ class Environment:
 
     @classmethod
     def create(cls, folder: Path, interpreter: str = sys.executable) -> Environment:
-        """Create an empty environment in a folder."""
-        run([interpreter, "-m", "venv", str(folder)])
+        """Create an empty environment in a folder, even without pip."""
+        run([interpreter, "-m", "venv", "--without-pip", str(folder)])
         return cls(folder)
 
     def program(self, name: str) -> str:
@@ -43,7 +43,11 @@ class Environment:
 
     def install(self, *requirements: str) -> None:
         """Install requirements with pip."""
-        run([self.program("python"), "-m", "pip", "install", "--quiet", *requirements])
+        self.pip("install", "--quiet", *requirements)
+
+    def pip(self, *arguments: str) -> None:
+        """Run the pip of the environment that this script runs in, for this environment."""
+        run([sys.executable, "-m", "pip", "--python", self.program("python"), *arguments])
 
 
 def run(

@@ -222,10 +222,16 @@ def test_the_shell_command_says_when_the_port_is_taken(server: LocalServer) -> N
     assert ended.stderr == f"cannot listen at 127.0.0.1:{server.port}: {words}\n"
 
 
+def alone_in_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pytest's processes find the package, and load no plugin that happens to be installed."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+
 def test_the_fixtures_are_there_for_those_who_ask(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    alone_in_a_process(monkeypatch)
     pytester.makeconftest('pytest_plugins = ["acp_client_v0_1.testing.pytest_plugin"]')
     pytester.makepyfile(
         """
@@ -250,7 +256,7 @@ def test_the_fixtures_are_there_for_those_who_ask(
 def test_the_fixture_is_there_without_a_conftest_at_the_top(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    alone_in_a_process(monkeypatch)
     below = pytester.mkpydir("below")
     (below / "test_it.py").write_text("def test_it(acp_server): assert acp_server.port\n")
     options = ("-p", "no:cacheprovider", "-p", "acp_client_v0_1.testing.pytest_plugin")

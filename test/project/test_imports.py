@@ -102,9 +102,39 @@ def test_nothing_public_loads_the_local_server() -> None:
     assert not loaded_by(every_name + every_module) & TESTING
 
 
+@pytest.fixture(scope="module")
+def refused_as_first() -> dict[str, str]:
+    """The modules that cannot be the first to be imported, each tried in a fork, with the error."""
+    script = f"""
+import importlib, json, os, sys, traceback
+import pydantic, urllib3  # shared by all forks
+for name in {MODULES!r}:
+    assert not any(each.startswith("acp_client_v0_1") for each in sys.modules)
+    into, out_of = os.pipe()[::-1]
+    if os.fork() == 0:
+        try:
+            importlib.import_module(name)
+        except BaseException:
+            os.write(into, traceback.format_exc().encode())
+            os._exit(1)
+        os._exit(0)
+    os.close(into)
+    with open(out_of) as error:
+        told = error.read()
+    if os.wait()[1]:
+        print(json.dumps([name, told]))
+print("all tried")
+"""
+    command = [sys.executable, "-W", "error", "-c", script]
+    outcome = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    *refused, end = outcome.stdout.splitlines() or [""]
+    assert (end, outcome.returncode) == ("all tried", 0), outcome.stderr
+    return dict(json.loads(line) for line in refused)
+
+
 @pytest.mark.parametrize("name", MODULES)
-def test_each_module_can_be_imported_first(name: str) -> None:
-    loaded_by(f"import {name}")
+def test_each_module_can_be_imported_first(name: str, refused_as_first: dict[str, str]) -> None:
+    assert refused_as_first.get(name) is None
 
 
 @pytest.mark.parametrize("name", ["acp_client_v0_1", *MODULES])
