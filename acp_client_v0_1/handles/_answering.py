@@ -1,20 +1,21 @@
-"""What an output means, what a run asks, and answers that reach the question they are meant for.
+"""What a run asks, and answers that reach the question they are meant for.
 
-ACP 0.1 gives an interrupt no id. What tells two questions apart is the run's ``updated_at``
-together with the question itself, so an answer is sent only after both were compared; what remains
-is a window of one round trip, in which another process may answer.
+ACP 0.1 gives an interrupt no id. The run's ``updated_at`` and the question itself tell two
+questions apart, so both are compared before an answer is sent. A window of one round trip remains,
+in which another process may answer.
 
-Strategy: `answer_run` sends an answer once. If its response is lost, it looks at the run: no longer
-interrupted, or ``updated_at`` moved, means that the answer arrived, and it is never sent again.
-Unchanged for five seconds means that it did not, and it is sent once more.
+Strategy: `answer_run` sends an answer once. If its response is lost, it looks at the run. If the
+run is no longer interrupted, or its ``updated_at`` moved, the answer arrived and is never sent
+again. If nothing changes for five seconds, it did not arrive and is sent once more.
 
-Invariant: an answer is not sent to a run that is known to have moved on.
+Invariant: no answer is sent to a run that is known to have moved on.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from acp_client_v0_1.exceptions import (
@@ -38,13 +39,12 @@ from acp_client_v0_1.models.run_result import RunResult
 from acp_client_v0_1.models.run_status import RunStatus
 
 if TYPE_CHECKING:
-    from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
     from acp_client_v0_1.models.run_output import RunOutput
 
 __all__ = ["answer_run", "checked_on_interrupt", "outcome_of", "question_of"]
 
-_UNCHANGED = 5.0  # seconds after which a resume without response counts as lost
-_LOOK_EVERY = 0.25  # seconds between two looks at the run meanwhile
+_UNCHANGED = 5.0  # seconds after which an answer without a response counts as lost
+_LOOK_EVERY = 0.25  # seconds between two looks at the run until then
 _RESUME = 60.0  # seconds that one resume may take
 _WHOLE_SECOND = 1.0  # seconds; the least age of a question whose time has no fraction
 
@@ -62,23 +62,10 @@ def checked_on_interrupt(on_interrupt: object, *, optional: bool = True) -> None
         )
 
 
-class _Run:
-    """The run that a `PendingInterrupt` reaches."""
-
-    def __init__(self, link: RunLink) -> None:
-        self._link = link
-
-    def descriptor(self) -> AgentACPDescriptor:
-        return self._link.descriptor()
-
-    def answer(self, question: PendingInterrupt, body: Mapping[str, Any]) -> None:
-        answer_run(self._link, body, question, Patience(None))
-
-
 def outcome_of(
     link: RunLink, output: RunOutput, patience: Patience
 ) -> dict[str, Any] | PendingInterrupt | None:
-    """Give the result, or the question; None if somebody has answered that meanwhile.
+    """Return the result or the question of an output; None if the question was answered by now.
 
     Raises:
         RunFailed: The run ended in error; `RunTimedOut` if in timeout.
@@ -92,10 +79,10 @@ def outcome_of(
 
 
 def question_of(link: RunLink, patience: Patience) -> PendingInterrupt | None:
-    """Ask what the run asks; None if it asks nothing.
+    """Return the open question of a run, None if there is none.
 
-    The run is asked for before its output: if somebody answers in between, the question gets the
-    older time, and its answer is refused as stale instead of given to the wrong question.
+    The run is read before its output. If another process answers in between, the next question gets
+    the older time, so that an answer to it is refused as stale: it is never used for the wrong one.
     """
     run = link.look(patience)
     if run.status in FINAL:
@@ -104,22 +91,33 @@ def question_of(link: RunLink, patience: Patience) -> PendingInterrupt | None:
     def ask(limit: float) -> RunOutput | None:
         # With a second to block, since some servers block without end if they are given none.
         block = 1 if limit > 1.5 else None
-        return link.runs.get_run_output(link.run_id, block, _request_timeout=limit)
+        return link.ask(
+            lambda: link.runs.get_run_output(link.run_id, block, _request_timeout=limit)
+        )
 
     output = link.until_response(ask, patience)
     kind = None if output is None else output.actual_instance
     if not isinstance(kind, RunInterrupt):
         return None
     payload = dict(kind.interrupt)
-    words = str(payload.pop("interrupt_type", ""))
-    at = run.updated_at
-    return PendingInterrupt(words, payload, link.run_id, at, link.seen_at(run), _Run(link))
+    return PendingInterrupt(
+        str(payload.pop("interrupt_type", "")),
+        payload,
+        link.run_id,
+        run.updated_at,
+        link.seen_at(run),
+        link.descriptor,
+        partial(answer_run, link),
+    )
 
 
 def answer_run(
-    link: RunLink, body: Mapping[str, Any], to: PendingInterrupt | None, patience: Patience
+    link: RunLink,
+    body: Mapping[str, Any],
+    to: PendingInterrupt | None,
+    patience: Patience | None = None,
 ) -> None:
-    """Answer a question of a run once, or say why not.
+    """Answer the question of a run, once; with ``to``, only if that is still the open one.
 
     Raises:
         StaleInterrupt: The run does not ask this any more.
@@ -130,6 +128,7 @@ def answer_run(
         ApiTypeError: The answer is not a mapping.
     """
     answer = json_object("body", body)
+    patience = patience or Patience(None)
     while True:
         question = question_of(link, patience)
         if question is None:
@@ -142,7 +141,7 @@ def answer_run(
         if question.updated_at.microsecond or young_for <= 0:
             break
         patience.pause(young_for)
-        to = question  # which is compared anew, since somebody may have answered it meanwhile
+        to = question  # to be compared again: another process may answer it during the pause
     _send(link, answer, question, patience)
     link.answered = question
 
@@ -187,7 +186,7 @@ def _moved_meanwhile(
     patience: Patience,
     pace: Patience,
 ) -> bool:
-    """Pause after an answer that was certainly not used; tell whether the run has gone on."""
+    """Pause after an answer that was certainly not used; return whether the run has moved on."""
     try:
         if isinstance(failure, ConflictException) and _has_moved(link, question, patience):
             return True
@@ -202,13 +201,13 @@ def _moved_meanwhile(
 
 
 def _has_moved(link: RunLink, question: PendingInterrupt, patience: Patience) -> bool:
-    """Look whether a run has gone on since it asked."""
+    """Return whether a run has moved on since it asked."""
     run = link.look(patience)
     return run.status != RunStatus.INTERRUPTED or run.updated_at != question.updated_at
 
 
 def _arrived(link: RunLink, question: PendingInterrupt, patience: Patience) -> bool:
-    """Look for some seconds whether an answer without a response has reached its run."""
+    """Look at a run for some seconds; return whether an answer without a response arrived."""
     since: float | None = None  # the first successful look
     while True:
         try:

@@ -1,10 +1,10 @@
-"""The link to one run: what the handle, its questions and its events share.
+"""The link to one run, which its handle, its questions and its events share.
 
-Strategy: a link is the run's id, the operations that reach it, and what was last heard of it. It
-asks the server, survives what may pass, notes what it hears, and makes the errors of the run.
+Strategy: a link has the run's id, the operations that reach it, and the server's last word on it.
+It sends the requests, survives failures that may pass, and makes the errors of the run.
 
-Invariants: a link owns no thread and no socket, so it costs nothing at rest, is shared between
-threads without a lock, and pickles like its client.
+Invariants: a link owns no thread and no socket. It is shared between threads without a lock, and
+pickles like its client.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from acp_client_v0_1.exceptions import (
     ApiException,
+    ApiTimeoutError,
     NotFoundException,
     ResponseDecodeError,
     RunWaitTimeout,
@@ -48,38 +49,22 @@ FINAL = frozenset((RunStatus.SUCCESS, RunStatus.ERROR, RunStatus.TIMEOUT))
 """The statuses of a run that has ended; an interrupted one has not."""
 
 _YOUNG = 2.0  # seconds after the create in which a 404 may come from a read replica
+_REPLICA_PAUSE = 0.1  # seconds after such a 404
 _ONE_LOOK = 10.0  # seconds that the only request of timeout=0 may take
-_WINDOW = 30  # seconds of a long poll
-_REPLICA_PAUSE = 0.1  # seconds until such a one is asked again
+_WINDOW = 30  # seconds; the window of a long poll
+_DELETE = 60.0  # seconds that one DELETE may take
 
 
 class RunLink:
-    """One run, and the operations that reach it.
-
-    Args:
-        runs: The operations.
-        run_id: The run.
-        known: What a token has said of it.
-
-    Attributes:
-        runs: The operations.
-        run_id: The run.
-        known: What a token has said of it.
-        run: What the server last said of it, None if nothing yet.
-        last_event_id: The id of the last event that was handed out, "" if none.
-        agent_descriptor: That of its agent, None as long as nobody asked for it.
-        span: The run's span, None if it has none.
-        traceparent: The last span of the run, also of another process, "" if none.
-        answered: The question that was answered last, None if none was.
-    """
+    """One run, and the operations that reach it; ``known`` is what a token has said of the run."""
 
     # Most runs need none of these, and are made without them.
     known: RunToken | None = None
-    run: Run | None = None
-    last_event_id: str = ""
+    run: Run | None = None  # as the server last described it
+    last_event_id: str = ""  # of the last event that was handed out
     span: RunSpan | None = None
-    traceparent: str = ""
-    answered: PendingInterrupt | None = None
+    traceparent: str = ""  # of the run's last span, also of another process
+    answered: PendingInterrupt | None = None  # the last question that was answered
     agent_descriptor: Kept[AgentACPDescriptor] | None = None
     _young_until: float = 0.0
     _seen: tuple[datetime, float] | None = None  # updated_at of a question, and when it was seen
@@ -114,7 +99,7 @@ class RunLink:
         return "" if self.known is None else self.known.client_token
 
     def token(self) -> str:
-        """Give the portable token of the run."""
+        """Return the portable token of the run."""
         return encode_token(
             RunToken(
                 server=server_of(self.runs.api_client),
@@ -128,7 +113,7 @@ class RunLink:
         )
 
     def descriptor(self) -> AgentACPDescriptor:
-        """Give the descriptor of the run's agent, which is kept for 300 seconds."""
+        """Return the descriptor of the run's agent, which is kept for 300 seconds."""
         if self.agent_descriptor is None:
             agent_id = self.agent_id or self.refresh().agent_id
             self.agent_descriptor = kept_descriptor(self.runs.api_client, agent_id)
@@ -137,7 +122,7 @@ class RunLink:
     # Asking
 
     def refresh(self, limit: float | None = None) -> Run:
-        """Ask for the run, once, within ``limit`` seconds, None for the client's own limits."""
+        """Ask for the run once, within ``limit`` seconds; None is for the client's own limits."""
         return self.note(self.ask(lambda: self.runs.get_run(self.run_id, _request_timeout=limit)))
 
     def ask(self, request: Callable[[], T]) -> T:
@@ -151,17 +136,13 @@ class RunLink:
 
     def look(self, patience: Patience) -> Run:
         """Ask for the run until there is a response."""
-        return self.note(
-            self.until_response(
-                lambda limit: self.runs.get_run(self.run_id, _request_timeout=limit), patience
-            )
-        )
+        return self.until_response(self.refresh, patience)
 
     def until_response(self, request: Callable[[float], T], patience: Patience) -> T:
-        """Send a quick request, which gets its limit in seconds, until there is a response."""
+        """Send a quick request, which is given its limit in seconds, until there is a response."""
         while True:
             try:
-                value = self.ask(lambda: request(patience.limit()))
+                value = request(patience.limit())
             except ApiException as error:
                 if not patience.survive(error):
                     raise self.too_late(patience.elapsed, f"no response: {error}") from error
@@ -170,7 +151,7 @@ class RunLink:
                 return value
 
     def await_replica(self, error: NotFoundException) -> None:
-        """Pause after the 404 of a new run; that of any other is `RunGone`."""
+        """Pause after the 404 of a new run; raise `RunGone` for any other run."""
         if not self.young:
             raise self.gone() from error
         time.sleep(_REPLICA_PAUSE)
@@ -185,7 +166,7 @@ class RunLink:
         self._young_until = time.monotonic() + _YOUNG
 
     def note(self, run: Run) -> Run:
-        """Keep what the server has said of the run, and give it."""
+        """Keep the run as the server described it, and return it."""
         self.run = run
         if run.status == RunStatus.INTERRUPTED and (
             self._seen is None or self._seen[0] != run.updated_at
@@ -194,16 +175,16 @@ class RunLink:
         return run
 
     def seen_at(self, run: Run) -> float:
-        """Tell when the question of a run was first seen, in seconds of `time.monotonic()`."""
+        """Return when the question of a run was first seen, in seconds of `time.monotonic()`."""
         seen = self._seen
         return time.monotonic() if seen is None or seen[0] != run.updated_at else seen[1]
 
     def failure_of(self, output: RunError, patience: Patience) -> RunFailed:
-        """Make the error of a run that failed; one request tells error from timeout."""
+        """Return the error of a failed run; one request tells ``error`` from ``timeout``."""
         try:
             status = self.refresh(patience.limit()).status
         except ApiException:
-            status = RunStatus.ERROR  # what counts is known all the same
+            status = RunStatus.ERROR  # it failed, whatever its status is called
         kind = RunTimedOut if status == RunStatus.TIMEOUT else RunFailed
         return kind(
             run_id=self.run_id,
@@ -213,15 +194,15 @@ class RunLink:
         )
 
     def interrupted(self, question: PendingInterrupt, hint: str = "") -> RunInterrupted:
-        """Make the error of a question that nobody answers."""
+        """Return the error of a question that stays without an answer."""
         return RunInterrupted(run_id=self.run_id, token=self.token(), interrupt=question, hint=hint)
 
     def gone(self) -> RunGone:
-        """Make the error of a run that the server does not know."""
+        """Return the error of a run that the server does not know."""
         return RunGone(run_id=self.run_id, token=self.token())
 
     def too_late(self, elapsed: float, what: str) -> RunWaitTimeout:
-        """Make the error of a wait that is over."""
+        """Return the error of a wait that is over."""
         return RunWaitTimeout(
             run_id=self.run_id,
             elapsed=elapsed,
@@ -237,7 +218,7 @@ class RunLink:
         on_pending: Callable[[float, RunStatus], object] | None = None,
         stop: threading.Event | None = None,
     ) -> RunOutput:
-        """Wait for an output; see `RunHandle.output`."""
+        """Wait for an output, as `RunHandle.output` describes it."""
         seconds = checked_seconds(timeout)
         ends = None if seconds is None else time.monotonic() + seconds
         while True:
@@ -268,13 +249,16 @@ class RunLink:
             return None
 
     def _look_for_output(self) -> RunOutput:
-        output = self.runs.get_run_output(self.run_id, _request_timeout=_ONE_LOOK)
+        try:
+            output = self.runs.get_run_output(self.run_id, _request_timeout=_ONE_LOOK)
+        except ApiTimeoutError as error:  # some servers hold a poll without end if they are let
+            raise RunWaitTimeout(run_id=self.run_id, elapsed=_ONE_LOOK) from error
         if output is None:
             raise RunWaitTimeout(run_id=self.run_id, elapsed=0.0)
         return output
 
     def cancel(self, patience: Patience) -> bool:
-        """Delete the run if it has not ended, and tell whether it had not."""
+        """Delete the run if it has not ended; return whether that ended it."""
         if self.look(patience).status in FINAL:
             return False
         deleted = self.delete(patience, keep_final=True)
@@ -294,7 +278,7 @@ class RunLink:
             try:
                 with in_run(self):
                     return self.note(
-                        self.runs.delete_run(self.run_id, _request_timeout=patience.limit(60.0))
+                        self.runs.delete_run(self.run_id, _request_timeout=patience.limit(_DELETE))
                     )
             except NotFoundException:
                 return None

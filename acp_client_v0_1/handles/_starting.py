@@ -1,11 +1,11 @@
 """Exactly one run for one create: posted at most once, and looked for if the response is lost.
 
-Strategy: ACP 0.1 has no idempotency key, so the create carries a mark of its own in its metadata,
-the client token. What certainly was not carried out (429, no connection) is posted again. After an
-ambiguous failure the run is searched for by its mark, also by servers whose search knows no
-metadata; nothing is posted again.
+Strategy: ACP 0.1 has no idempotency key, so each create carries a client token in its metadata. A
+create that the server certainly did not carry out (429, no connection) is posted again. After an
+ambiguous failure nothing is posted again: the run is searched for by its token, page by page if the
+server does not search by metadata.
 
-Invariant: of one call, the server carries out at most one create.
+Invariant: the server carries out at most one create of a call.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from acp_client_v0_1.models.run_search_request import RunSearchRequest
 
 __all__ = [
     "CLIENT_TOKEN_KEY",
-    "age_of",
     "checked_client_token",
     "client_token_of",
     "create",
@@ -43,9 +42,9 @@ __all__ = [
 CLIENT_TOKEN_KEY = "acp-client-token"
 """The key of the run's metadata that holds the client token."""
 
-_SEARCH_SECONDS = 10.0  # how long a run is looked for after an ambiguous create
-_FIRST_LOOK = 0.1  # seconds until the second look; doubles
-_LONGEST_LOOK = 1.0  # seconds between two looks
+_SEARCH_SECONDS = 10.0  # of searching for a run after an ambiguous create
+_FIRST_PAUSE = 0.1  # seconds until the second search; doubles
+_LONGEST_PAUSE = 1.0  # seconds between two searches
 _PAGE = 1000  # runs of one page of a search, the most that the contract allows
 _PAGES = 10  # the most that is read where a server does not search by metadata
 
@@ -60,10 +59,10 @@ def new_client_token() -> str:
 
 
 def checked_client_token(token: object) -> str:
-    """Refuse what is no str, and so would never equal the mark that a search finds.
+    """Return a client token if it is a str; no search would find anything else.
 
     Raises:
-        ApiTypeError: It is no str.
+        ApiTypeError: It is not a str.
     """
     if isinstance(token, str):
         return token
@@ -71,26 +70,20 @@ def checked_client_token(token: object) -> str:
 
 
 def client_token_of(run: Run) -> str:
-    """Give the client token that a run was created with, "" if none."""
+    """Return the client token that a run was created with, "" if it has none."""
     value = (run.creation.metadata or {}).get(CLIENT_TOKEN_KEY)
     return value if isinstance(value, str) else ""
 
 
-def age_of(run: Run) -> tuple[datetime, str]:
-    """Give what runs are sorted by, oldest first; a time without offset is taken as UTC."""
-    created = run.created_at
-    return created if created.tzinfo else created.replace(tzinfo=timezone.utc), run.run_id
-
-
 def server_of(client: ApiClient) -> str:
-    """Give origin and base path of a client's server, as a token has them."""
+    """Return the origin and base path of a client's server, as a token has them."""
     from acp_client_v0_1._http.urls import parse_target
 
     return parse_target(client.configuration.host).url.rstrip("/")
 
 
 def without_retries(runs: RunsApi) -> RunsApi:
-    """Give the same operations on the same connections, each request sent once."""
+    """Return the same operations on the same connections, each request sent once."""
     client = runs.api_client
     if client._retries == 0:  # pyright: ignore[reportPrivateUsage]
         return runs
@@ -106,19 +99,12 @@ def create(
     wait_turn: Callable[[], object] | None = None,
     on_limited: Callable[[float], object] | None = None,
 ) -> list[Run]:
-    """Create one run.
+    """Create one run; return it, or after a lost response all runs with its token, oldest first.
 
-    Args:
-        runs: What sends the requests.
-        creation: The run, its client token in its metadata.
-        timeout: Seconds for all of it, the search included; None for the client's own limits and
-            10 seconds of searching.
-        stop: Ends the pauses when set; what was to be done after one is still tried once.
-        wait_turn: Called before each POST; what it raises ends the call, and nothing is posted.
-        on_limited: Called after a 429 with the seconds to pause, instead of pausing.
-
-    Returns:
-        The run; after a lost response, all runs with its client token, oldest first.
+    The timeout, in seconds, includes the search; None is for the client's own limits, and 10
+    seconds of searching. ``stop`` ends the pauses; the request after a pause is still sent.
+    ``wait_turn`` is called before each POST; what it raises ends the call, and nothing is posted.
+    ``on_limited`` is called after a 429 with the seconds to pause, instead of pausing.
 
     Raises:
         RunStartAmbiguous: The response was lost, and no run was found.
@@ -137,10 +123,12 @@ def create(
             return [once.create_run(creation, _request_timeout=limit)]
         except ApiException as error:
             if not is_unsent(error):
-                if not error.ambiguous and not _is_unreadable(error):
+                # A response that cannot be read says nothing of the run, either.
+                unreadable = isinstance(error, ResponseDecodeError) and error.status is not None
+                if not error.ambiguous and not unreadable:
                     raise
-                left = _SEARCH_SECONDS if timeout is None else timeout + began - time.monotonic()
-                return _recover(runs, creation, error, max(0.0, left), stop)
+                left = None if timeout is None else max(0.0, timeout + began - time.monotonic())
+                return look_for(runs, _known_of(runs, creation), left, stop, error)
             if patience is None:
                 patience = Patience(posting, stop)
             if error.status == 429 and on_limited is not None:
@@ -149,25 +137,12 @@ def create(
                 raise
 
 
-def _is_unreadable(error: ApiException) -> bool:
-    """Say whether a response came that only could not be understood."""
-    return isinstance(error, ResponseDecodeError) and error.status is not None
-
-
-def _recover(
-    runs: RunsApi,
-    creation: RunCreate,
-    failure: ApiException,
-    seconds: float,
-    stop: threading.Event | None,
-) -> list[Run]:
-    """Look for a run whose create got no usable response."""
-    token = (creation.metadata or {}).get(CLIENT_TOKEN_KEY)
-    if not isinstance(token, str) or not token:
-        raise RunStartAmbiguous(client_token="", token="", why=str(failure)) from failure
+def _known_of(runs: RunsApi, creation: RunCreate) -> RunToken:
+    """Return what is known of a run whose create got no usable response."""
+    mark = (creation.metadata or {}).get(CLIENT_TOKEN_KEY)
+    client_token = mark if isinstance(mark, str) else ""
     server = server_of(runs.api_client)
-    known = RunToken(server=server, agent=creation.agent_id, client_token=token)
-    return look_for(runs, known, seconds, stop, failure)
+    return RunToken(server=server, agent=creation.agent_id, client_token=client_token)
 
 
 def look_for(
@@ -177,86 +152,61 @@ def look_for(
     stop: threading.Event | None = None,
     failure: ApiException | None = None,
 ) -> list[Run]:
-    """Look for the run of a token without a run id, whose create failed so.
+    """Search for the runs with the client token of a create until there is one; oldest first.
 
-    Args:
-        runs: What searches.
-        known: What the token says.
-        seconds: How long to look, None for 10 seconds.
-        stop: Ends it when set.
-        failure: How the create failed, None if that is not known.
-
-    Returns:
-        The runs with its client token, oldest first, at least one.
+    ``known`` is what a token without a run id says. The search takes 10 seconds if ``seconds`` is
+    None, and ends when ``stop`` is set. ``failure`` is that of the create, if it is known.
 
     Raises:
         RunStartAmbiguous: There is none, or the search failed.
     """
-    cause = failure
-    seconds = _SEARCH_SECONDS if seconds is None else seconds
-    try:
-        found = _wait_for_token(runs, known.client_token, known.agent or None, seconds, stop)
-        if found:
-            return found
-        why, searched = "no run with its client token is there yet", True
-    except ApiException as error:
-        why, searched, cause = f"the search for it failed: {error}", False, failure or error
+    if not known.client_token:
+        raise RunStartAmbiguous(client_token="", token="", why=str(failure)) from failure
+    patience = Patience(_SEARCH_SECONDS if seconds is None else seconds, stop)
+    pause = _FIRST_PAUSE
+    once = without_retries(runs)
+    unsearched: ApiException | None = None
+    while True:
+        try:
+            limit = patience.limit()
+            found = find_by_token(once, known.client_token, known.agent or None, timeout=limit)
+            if found:
+                return found
+            unsearched = None
+        except ApiException as error:
+            unsearched = error
+            if not is_passing(error):
+                break
+        patience.pause(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+        if patience.over:
+            break
+    why = "no run with its client token is there yet"
+    if unsearched is not None:
+        why = f"the search for it failed: {unsearched}"
     raise RunStartAmbiguous(
         client_token=known.client_token,
         token=encode_token(known),
         why=why if failure is None else f"{failure}; and {why}",
-        searched=searched,
-    ) from cause
-
-
-def _wait_for_token(
-    runs: RunsApi,
-    client_token: str,
-    agent_id: str | None,
-    seconds: float,
-    stop: threading.Event | None,
-) -> list[Run]:
-    """Look for the runs with a client token until there are some.
-
-    Raises:
-        ApiException: The last search failed, or the server does not search.
-    """
-    patience = Patience(seconds, stop)
-    pause = _FIRST_LOOK
-    once = without_retries(runs)
-    while True:
-        failure: ApiException | None = None
-        try:
-            found = find_by_token(once, client_token, agent_id, timeout=patience.limit())
-            if found:
-                return found
-        except ApiException as error:
-            if not is_passing(error):
-                raise
-            failure = error
-        patience.pause(pause)
-        pause = min(2 * pause, _LONGEST_LOOK)
-        if patience.over:
-            if failure is not None:
-                raise failure
-            return []
+        searched=unsearched is None,
+    ) from failure or unsearched
 
 
 def find_by_token(
     runs: RunsApi, client_token: str, agent_id: str | None = None, *, timeout: float | None = None
 ) -> list[Run]:
-    """Search once for the runs with a client token.
+    """Search once for the runs with a client token; return them, oldest first.
 
-    A server whose search refuses metadata, or ignores it, is searched by agent, ten pages at most.
-    The timeout, in seconds, is for all of it; None is for the client's own limits.
+    If a server refuses or ignores metadata in a search, at most ten pages of the agent's runs are
+    read. The timeout, in seconds, includes all pages; None is for the client's own limits.
 
     Raises:
         ApiException: The search failed.
     """
-    wanted = {CLIENT_TOKEN_KEY: client_token}
+    mark = {CLIENT_TOKEN_KEY: client_token}
     patience = None if timeout is None else Patience(timeout)
     try:
-        return _matching(runs, client_token, agent_id, wanted, patience)
+        return _matching(runs, client_token, agent_id, mark, patience)
     except ApiException as error:
         if error.status is None or error.status in (401, 403, 408, 429):
             raise
@@ -282,4 +232,10 @@ def _matching(
         # Where the server filters, its first page has all of them.
         if not page or (metadata is not None and len(matching) == len(page)):
             break
-    return sorted(found.values(), key=age_of)
+    return sorted(found.values(), key=_age)
+
+
+def _age(run: Run) -> tuple[datetime, str]:
+    """Return the time of a run's creation, as UTC if it has no offset, and its id."""
+    created = run.created_at
+    return created if created.tzinfo else created.replace(tzinfo=timezone.utc), run.run_id

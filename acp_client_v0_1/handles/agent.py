@@ -1,4 +1,4 @@
-"""An agent to call: found by its name, its runs started so that exactly one comes of each call."""
+"""An agent to call: found by its name, and started so that each call makes exactly one run."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ class AgentHandle:
         runs: The operations on runs that the handle uses.
 
     Raises:
-        ApiTypeError: ``agent_id`` is no str or UUID, or ``api_client`` not an ApiClient.
-        ApiValueError: ``agent_id`` is empty, or no segment of a path.
+        ApiTypeError: ``agent_id`` is not a str or UUID, or ``api_client`` not an ApiClient.
+        ApiValueError: ``agent_id`` is empty, or not a segment of a path.
     """
 
     def __init__(self, agent_id: str | UUID, api_client: ApiClient | None = None) -> None:
@@ -80,22 +80,19 @@ class AgentHandle:
     def find(
         cls, name: str, *, version: str | None = None, api_client: ApiClient | None = None
     ) -> Self:
-        """Find an agent by its name.
+        """Return the handle of the agent with a name.
 
         Args:
-            name: The name, exactly.
-            version: The version, exactly; None for any, if there is only one.
+            name: The exact name.
+            version: The exact version; None for any, if there is only one.
             api_client: What searches; the default client if None.
 
-        Returns:
-            The handle.
-
         Raises:
-            AgentLookupError: No agent has the name and version, or several have; it names what
-                there is.
+            AgentLookupError: No agent has the name and version, or several have; the error names
+                the agents that there are.
             ApiTypeError: ``name`` is not a str.
-            ApiException: The search failed, or the server does not search: use
-                ``AgentHandle(agent_id)`` there.
+            ApiException: The search failed. For a server that does not search, use
+                ``AgentHandle(agent_id)``.
         """
         if not isinstance(name, str):
             raise ApiTypeError(f"name must be a str, not {type(name).__name__}")
@@ -104,7 +101,7 @@ class AgentHandle:
         found = [
             agent
             for agent in iter_agents(agents, request, on_drift="continue")
-            if agent.metadata.ref.name == name  # some servers ignore what they are asked for
+            if agent.metadata.ref.name == name  # some servers ignore the conditions
             and version in (None, agent.metadata.ref.version)
         ]
         if len(found) == 1:
@@ -116,17 +113,14 @@ class AgentHandle:
 
     @classmethod
     def get(cls, id_or_name: str, *, api_client: ApiClient | None = None) -> Self:
-        """Take an agent by its id or by its name, whichever a script was given.
+        """Return the handle of an agent by its id or name, whichever a script was given.
 
-        A UUID is taken as an id, without I/O. Anything else is looked for as a name; where no agent
-        has it, or the server does not search, it is asked for as an id.
+        A UUID is an id, without I/O. Any other text is a name to search for. If no agent has that
+        name, or the server does not search, the text is read as an id.
 
         Args:
             id_or_name: The id, or the exact name.
             api_client: What sends the requests; the default client if None.
-
-        Returns:
-            The handle.
 
         Raises:
             AgentLookupError: No agent has that name or id, or several have the name.
@@ -147,7 +141,7 @@ class AgentHandle:
 
     @property
     def agent(self) -> Agent:
-        """What the server says of the agent; read on first use and kept for 300 seconds.
+        """The agent as the server describes it, read on first use and kept for 300 seconds.
 
         Raises:
             ApiException: It cannot be read; `NotFoundException` if there is no such agent.
@@ -155,10 +149,10 @@ class AgentHandle:
         return self._agent.get()
 
     def descriptor(self) -> AgentACPDescriptor:
-        """Give the agent's descriptor: capabilities and schemas; kept for 300 seconds.
+        """Return the agent's capabilities and schemas, which are kept for 300 seconds.
 
         Raises:
-            ApiException: It cannot be read; `NotFoundException` if there is no such agent.
+            ApiException: They cannot be read; `NotFoundException` if there is no such agent.
         """
         return self._descriptor.get()
 
@@ -174,7 +168,7 @@ class AgentHandle:
             config: The configuration; None is not checked.
 
         Raises:
-            SchemaMismatch: One does not fit; the error names the paths.
+            SchemaMismatch: One of them does not fit; the error names the paths.
             ApiValueError: The package ``jsonschema-rs`` is missing: ``pip install
                 'acp-client-v0-1[validation]'``.
             ApiException: The descriptor cannot be read.
@@ -198,10 +192,10 @@ class AgentHandle:
         check: bool = False,
         timeout: float | None = None,
     ) -> RunHandle:
-        """Start exactly one run, without waiting for it.
+        """Start exactly one run and return its handle, without waiting for the run.
 
-        The run's metadata gets a client token of its own. The create is sent at most once: if its
-        response is lost, the run is searched for by that token for up to 10 seconds.
+        The run's metadata gets a client token of its own. The server carries out at most one
+        create: if a response is lost, the run is searched for by that token for up to 10 seconds.
 
         Args:
             input: The agent's input, in its own schema.
@@ -210,18 +204,15 @@ class AgentHandle:
             thread_id: The thread to run on.
             webhook: The URL that receives each change of the run's status.
             streaming: "result" or "custom", to follow the run by `RunHandle.events`.
-            client_token: The mark of the run, None for a fresh one, "" for none.
-            reuse: Look for a run with ``client_token`` first, and give that. Look and create are
-                two requests, so two callers at once can still make two runs.
+            client_token: The mark of the run; None for a new one, "" for none.
+            reuse: Search for a run with ``client_token`` first, and return that. Search and create
+                are two requests, so two callers at once can still make two runs.
             check: Check input and config by `check` first.
             timeout: Seconds for all of it; None for the client's own limits.
 
-        Returns:
-            The run.
-
         Raises:
             RunStartAmbiguous: The response was lost and no run was found; the error has a token to
-                look for it later.
+                search for it later.
             SchemaMismatch: ``check`` is true, and input or config does not fit.
             ApiException: The server refused, or could not be reached.
             ApiTypeError: An argument has the wrong type.
@@ -235,7 +226,7 @@ class AgentHandle:
         seconds = checked_seconds(timeout) or None
         ends = None if seconds is None else time.monotonic() + seconds
         if reuse and not token:
-            raise ApiValueError("reuse needs a client_token to look for")
+            raise ApiValueError("reuse needs a client_token to search for")
         if check:
             self._descriptor.get(seconds)  # which `check` reads, with no limit of its own
             self.check(input={} if input is None else input, config=config)
@@ -263,32 +254,29 @@ class AgentHandle:
         reuse: bool = False,
         check: bool = False,
     ) -> dict[str, Any]:
-        """Run the agent and wait for its result.
+        """Run the agent and return its result, in the agent's own schema.
 
         Args:
             input: The agent's input, in its own schema.
             timeout: Seconds to wait for the result, the start included, or with ``on_interrupt``
                 for each output; None for as long as it takes.
-            on_interrupt: Called with each question of the run; gives the answer, a JSON object, or
-                None to stop.
-            cancel_on_exit: Cancel the run if this call is left by an exception, Ctrl-C included.
+            on_interrupt: Called with each question of the run; returns the answer, a JSON object,
+                or None to stop.
+            cancel_on_exit: Cancel the run if an exception ends this call, Ctrl-C included.
             config: The agent's configuration, in its own schema.
             metadata: Keys and values to find the run by.
             thread_id: The thread to run on.
             webhook: The URL that receives each change of the run's status.
-            client_token: The mark of the run, None for a fresh one, "" for none.
-            reuse: Look for a run with ``client_token`` first, and wait for that.
+            client_token: The mark of the run; None for a new one, "" for none.
+            reuse: Search for a run with ``client_token`` first, and wait for that.
             check: Check input and config by `check` first.
-
-        Returns:
-            The result, in the agent's own schema.
 
         Raises:
             RunFailed: The run ended in error; `RunTimedOut` if in timeout.
-            RunInterrupted: The run asks something, and there is no ``on_interrupt``, or it gave
+            RunInterrupted: The run asks something, and there is no ``on_interrupt``, or it returned
                 None.
             RunStartAmbiguous: The create's response was lost, and no run was found.
-            RunGone: The run was deleted meanwhile.
+            RunGone: The run was deleted during the call.
             RunWaitTimeout: There was no result in time; the run goes on, and the error's ``token``
                 attaches to it.
             SchemaMismatch: ``check`` is true, and input or config does not fit.
@@ -298,7 +286,7 @@ class AgentHandle:
         seconds = checked_seconds(timeout)
         checked_on_interrupt(on_interrupt)
         ends = None if seconds is None else time.monotonic() + seconds
-        if client_token is None:  # here, so that Ctrl-C in the middle of the create finds its run
+        if client_token is None:  # here, so that Ctrl-C during the create finds the run
             client_token = _token_of({} if metadata is None else json_object("metadata", metadata))
         handle: RunHandle | None = None
         try:
@@ -344,31 +332,31 @@ class AgentHandle:
     ) -> Batch:
         """Run the agent on many inputs, many at a time.
 
-        An item comes for each as soon as it has an outcome, which may be an error. A batch with a
-        ``journal`` that was stopped, or killed, goes on if it is called again with the same inputs.
+        The batch gives an item for each input once it has an outcome, which may be an error. If a
+        batch with a ``journal`` was stopped or killed, the same call with the same inputs goes on.
 
         Args:
             inputs: The inputs, drawn as they are needed, in the thread that iterates.
             config: The agent's configuration, in its own schema.
             metadata: Keys and values to find the runs by.
-            key: Gives the name of an input, for `BatchItem.key`; by default its index.
-            concurrency: How many runs may be under way; not a number of threads.
+            key: Returns the name of an input, for `BatchItem.key`; by default its index.
+            concurrency: How many runs may be in flight; this is not a number of threads.
             ordered: Give the items in the order of the inputs.
             timeout: Seconds to wait for each output of a run, None for as long as it takes.
             on_interrupt: Answers questions as in `run`; called from several threads.
             check: Check each input by `check` first.
-            journal: The file that keeps what was started and what came of it.
-            retry_failed: Run those again that the journal says have failed.
-            on_stop: "leave" the runs that are under way at an early end, or "cancel" them.
-            durable: Have each line of the journal on the disk before going on (fsync).
+            journal: The file that records each start and outcome.
+            retry_failed: Run the inputs again whose runs have failed, by the journal.
+            on_stop: "leave" the runs in flight when the batch is stopped, or "cancel" them.
+            durable: Write each line of the journal to the disk before going on (fsync).
             progress: Called with the counts as they change; True for a bar on standard error.
             total: How many inputs there are; by default their ``len``.
             executor: Runs the tasks, which pickle, instead of threads.
             connect: Makes the client of a worker process; by default from its environment.
 
         Returns:
-            The batch. Its ``next()`` raises what the inputs raise, `JournalMismatch` for another
-            input than the journal's, and on Ctrl-C a `KeyboardInterrupt` that counts what is left.
+            The batch. Its ``next()`` raises the errors of the inputs, `JournalMismatch` for another
+            input than the journal's, and on Ctrl-C a `KeyboardInterrupt` that counts the runs left.
 
         Raises:
             JournalLocked, JournalDamaged, JournalMismatch: The journal cannot be used.
@@ -427,9 +415,9 @@ class AgentHandle:
             raise ApiValueError(words) from error
 
     def _cancel(self, handle: RunHandle | None, client_token: str) -> None:
-        """Cancel the run of a call that is being left, also one whose create was interrupted."""
+        """Cancel the run of a call that an exception ends, perhaps during its create."""
         patience = Patience(_CANCEL)
-        with contextlib.suppress(ApiException):  # what is being raised says more
+        with contextlib.suppress(ApiException):  # the exception says more
             if handle is not None:
                 handle._link.cancel(patience)  # pyright: ignore[reportPrivateUsage]
             elif client_token:
@@ -454,7 +442,7 @@ def _left(ends: float | None) -> float | None:
 
 
 def _may_have_started(error: BaseException) -> bool:
-    """Say whether a start that ended in this may have made a run all the same."""
+    """Return whether a start that ended in this error may have made a run all the same."""
     return isinstance(error, RunStartAmbiguous) or not isinstance(error, OpenApiException)
 
 

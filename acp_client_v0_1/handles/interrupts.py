@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from acp_client_v0_1.exceptions import ApiValueError
 
@@ -14,13 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PendingInterrupt"]
 
-
-class _Run(Protocol):
-    """The run that a question reaches."""
-
-    def descriptor(self) -> AgentACPDescriptor: ...
-
-    def answer(self, question: PendingInterrupt, body: Mapping[str, Any]) -> None: ...
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +27,8 @@ class PendingInterrupt:
         run_id: The run that asks.
         updated_at: When the run last changed, which tells two equal questions apart.
         seen_at: When it was first seen, in seconds of `time.monotonic()`; 0 after pickling.
-        _run: What reaches the run.
+        _descriptor: Reads the agent's descriptor; None after pickling.
+        _answer: Sends an answer to this question; None after pickling.
     """
 
     type: str
@@ -41,19 +36,24 @@ class PendingInterrupt:
     run_id: str
     updated_at: datetime
     seen_at: float = field(default=0.0, repr=False, compare=False)
-    _run: _Run | None = field(default=None, repr=False, compare=False)
+    _descriptor: Callable[[], AgentACPDescriptor] | None = field(
+        default=None, repr=False, compare=False
+    )
+    _answer: Callable[[Mapping[str, Any], PendingInterrupt], None] | None = field(
+        default=None, repr=False, compare=False
+    )
 
     @property
     def schema(self) -> dict[str, Any] | None:
         """The JSON Schema of the answer, None if the agent declares none for this type.
 
-        Read from the agent's descriptor on first use, which is kept for 300 seconds.
+        It is read from the agent's descriptor on first use, and kept for 300 seconds.
 
         Raises:
             ApiException: The descriptor cannot be read.
             ApiValueError: The question was pickled, and so lost its connection.
         """
-        for declared in self._connected().descriptor().specs.interrupts or ():
+        for declared in _connected(self._descriptor)().specs.interrupts or ():
             if declared.interrupt_type == self.type:
                 return declared.resume_payload
         return None
@@ -70,16 +70,17 @@ class PendingInterrupt:
             ApiException: The server refused the answer, or could not be reached.
             ApiValueError: The question was pickled, and so lost its connection.
         """
-        self._connected().answer(self, body)
-
-    def _connected(self) -> _Run:
-        if self._run is None:
-            raise ApiValueError(
-                "a question that was pickled has no connection to its run: use "
-                "RunHandle.from_token(error.token) or RunHandle(question.run_id), and resume"
-            )
-        return self._run
+        _connected(self._answer)(body, self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Without the link, whose client may hold credentials: a pickled error must not.
         return PendingInterrupt, (self.type, self.payload, self.run_id, self.updated_at)
+
+
+def _connected(call: T | None) -> T:
+    if call is None:
+        raise ApiValueError(
+            "a question that was pickled has no connection to its run: use "
+            "RunHandle.from_token(error.token) or RunHandle(question.run_id), and resume"
+        )
+    return call

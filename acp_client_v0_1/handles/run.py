@@ -1,10 +1,11 @@
-"""A run to hold: wait for it, follow it, answer it, cancel it, hand it to another process."""
+"""A run to hold: wait for it, follow it, answer it, cancel it, pass it to another process."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 from typing_extensions import Self
@@ -62,8 +63,8 @@ class RunHandle:
         api_client: What sends its requests; the default client if None.
 
     Raises:
-        ApiTypeError: ``run_id`` is no str or UUID, or ``api_client`` not an ApiClient.
-        ApiValueError: ``run_id`` is empty, a token, or no segment of a path.
+        ApiTypeError: ``run_id`` is not a str or UUID, or ``api_client`` not an ApiClient.
+        ApiValueError: ``run_id`` is empty, a token, or not a segment of a path.
     """
 
     _duplicates: tuple[str, ...] = ()
@@ -101,24 +102,18 @@ class RunHandle:
 
     @property
     def duplicates(self) -> tuple[str, ...]:
-        """Ids of other runs with the same client token, made by somebody who repeated the create.
-
-        The handle is of the oldest.
-        """
+        """Ids of newer runs with the same client token, from creates that others repeated."""
         return self._duplicates
 
     # Attaching
 
     @classmethod
     def of(cls, run: Run, api_client: ApiClient | None = None) -> Self:
-        """Attach to a run that is known already, as from `iter_runs`; no I/O.
+        """Return the handle of a run that was read already, as by `iter_runs`; no I/O.
 
         Args:
             run: The run.
             api_client: What sends its requests; the default client if None.
-
-        Returns:
-            The handle.
         """
         handle = cls(run.run_id, api_client)
         handle._link.note(run)
@@ -126,22 +121,20 @@ class RunHandle:
 
     @classmethod
     def from_token(cls, token: str, api_client: ApiClient | None = None) -> Self:
-        """Attach to the run of a token, as from `token` or an error's ``token``.
+        """Return the handle of the run of a token, which `token` or an error's ``token`` gave.
 
-        No I/O, except for the token of a `RunStartAmbiguous`: its run is looked for, for up to 10
-        seconds.
+        There is no I/O, except for the token of a `RunStartAmbiguous`, whose run is searched for
+        up to 10 seconds. The handle's `events` go on after the last event of the token.
 
         Args:
             token: The text.
             api_client: A client of the token's server; the default client if None.
 
-        Returns:
-            The handle. Its `events` go on after the last event of the token.
-
         Raises:
-            TokenError: It is no token, damaged, of a newer version, or of another server; nothing
-                was sent.
-            RunStartAmbiguous: There is no run id in it, and still no run with its client token.
+            TokenError: The text is not a token, is damaged, of a newer version or of another
+                server; nothing was sent.
+            RunStartAmbiguous: The token has no run id, and there is still no run with its client
+                token.
         """
         known = decode_token(token)
         runs = RunsApi(api_client)
@@ -165,20 +158,19 @@ class RunHandle:
         agent_id: str | None = None,
         api_client: ApiClient | None = None,
     ) -> Self | None:
-        """Look for the run that was created with a client token; one search.
+        """Search once for the run with a client token; return its handle, None if there is none.
+
+        Of several runs it is the oldest, and `duplicates` names the others.
 
         Args:
             client_token: What `AgentHandle.start` was given, or the one of a `RunStartAmbiguous`.
-            agent_id: The agent, which makes it quicker at servers that do not search by metadata.
+            agent_id: The agent, which makes the search quicker if the server does not search by
+                metadata.
             api_client: What searches; the default client if None.
-
-        Returns:
-            The handle of the oldest such run, its `duplicates` being the others; None if there is
-            no such run.
 
         Raises:
             ApiException: The search failed.
-            ApiTypeError: ``client_token`` is no str.
+            ApiTypeError: ``client_token`` is not a str.
             ApiValueError: ``client_token`` is empty.
         """
         if not checked_client_token(client_token):
@@ -188,11 +180,11 @@ class RunHandle:
         return cls._of_all(found, runs) if found else None
 
     def token(self) -> str:
-        """Give the portable token of the run: a line of text that holds no secret.
+        """Return the portable token of the run, which `from_token` takes in any process.
 
-        It says which server, run, agent, thread and client token, and which event of `events` was
-        the last to be handed out; of an instrumented client, also the run's span. `from_token`
-        takes it, in any process.
+        It is a line of text without any secret. It has the server, run, agent, thread and client
+        token, the id of the last event that `events` gave, and the span if the client is
+        instrumented.
         """
         return self._link.token()
 
@@ -206,14 +198,10 @@ class RunHandle:
         span: RunSpan | None = None,
         descriptor: Kept[AgentACPDescriptor] | None = None,
     ) -> Self:
-        """Make a handle of the runs that one create has made, oldest first.
+        """Return the handle of the first of the runs that have one client token, oldest first.
 
-        Args:
-            made: The runs.
-            runs: The operations that reach them.
-            started: They were created just now.
-            span: The span of the first.
-            descriptor: That of their agent, to be shared.
+        ``started`` says that it was created just now; ``span`` is its own, ``descriptor`` that of
+        its agent, to be shared.
         """
         handle = object.__new__(cls)
         handle._link = link = RunLink(runs, made[0].run_id)
@@ -230,10 +218,7 @@ class RunHandle:
     # Looking
 
     def refresh(self) -> Run:
-        """Ask the server for the run, once.
-
-        Returns:
-            The run, which is `run` from now on.
+        """Ask the server for the run once, and return it; it is `run` from now on.
 
         Raises:
             RunGone: The server does not know it.
@@ -242,7 +227,7 @@ class RunHandle:
         return self._link.refresh()
 
     def done(self) -> bool:
-        """Tell whether the run has ended, by one `refresh`; an interrupted one has not.
+        """Return whether the run has ended, by one `refresh`; an interrupted run has not.
 
         Raises:
             RunGone: The server does not know it.
@@ -251,7 +236,7 @@ class RunHandle:
         return self.refresh().status in FINAL
 
     def descriptor(self) -> AgentACPDescriptor:
-        """Give the descriptor of the run's agent, which is kept for 300 seconds.
+        """Return the descriptor of the run's agent, which is kept for 300 seconds.
 
         Raises:
             RunGone: The server does not know the run.
@@ -269,17 +254,14 @@ class RunHandle:
         on_pending: OnPending | None = None,
         stop: threading.Event | None = None,
     ) -> RunOutput:
-        """Wait until the run has an output, as `wait_for_run_output` does.
+        """Wait for an output as `wait_for_run_output` does: return a result, interrupt or error.
 
         Args:
-            timeout: Seconds to wait at most; 0 looks once; None waits as long as it takes, and
-                five minutes of nothing but failures end it.
+            timeout: Seconds to wait at most; 0 looks once; None waits as long as it takes, but not
+                for more than five minutes of failures alone.
             on_pending: Called with the seconds elapsed and the run's status after each request
                 that brought no output; what it raises ends the wait.
             stop: Ends the wait when set, within about a second.
-
-        Returns:
-            The output: a result, an interrupt or an error.
 
         Raises:
             RunGone: The server does not know the run.
@@ -296,16 +278,12 @@ class RunHandle:
         on_pending: OnPending | None = None,
         stop: threading.Event | None = None,
     ) -> dict[str, Any]:
-        """Wait for the run's result.
+        """Wait for the run's result and return it, in the agent's own schema.
 
         Args:
             timeout: Seconds to wait at most; 0 looks once; None waits as long as it takes.
-            on_pending: Called with the seconds elapsed and the run's status after each request
-                that brought no output.
+            on_pending: Called as by `output`.
             stop: Ends the wait when set, within about a second.
-
-        Returns:
-            The result, in the agent's own schema.
 
         Raises:
             RunFailed: The run ended in error; `RunTimedOut` if in timeout.
@@ -326,7 +304,7 @@ class RunHandle:
             question = outcome_of(link, output, Patience.of(remaining))
             if isinstance(question, PendingInterrupt):
                 raise link.interrupted(question)
-            # Somebody has answered it meanwhile.
+            # The question was answered by now.
 
     def events(
         self,
@@ -336,23 +314,24 @@ class RunHandle:
         timeout: float | None = None,
         after: str | None = None,
     ) -> RunEvents:
-        """Follow the run, over connections that break and servers that restart.
+        """Return an iterator over the run's `RunEvent`, which is a context manager as well.
+
+        It goes on over connections that break and servers that restart. Each call returns another
+        iterator.
 
         Args:
-            on_gap: "raise": a `StreamGap` where updates are lost, and the next ``next()`` goes on;
-                "mark": the event after it has it as ``event.gap``.
-            through_interrupts: Go on when somebody answers; else an interrupt ends the iteration.
-            timeout: Seconds to wait for each event, None for as long as it takes.
+            on_gap: "raise" a `StreamGap` where updates are lost, after which ``next()`` goes on, or
+                "mark" the next event with it, as ``event.gap``.
+            through_interrupts: Wait until another caller answers an interrupt, and go on;
+                otherwise it ends the iteration.
+            timeout: Seconds to wait for each event, never for an answer to an interrupt; None for
+                as long as it takes.
             after: The id of the event to begin after; "" for the beginning; None for the
-                beginning, or for where the token that the handle was made from stopped.
-
-        Returns:
-            An iterator and context manager over `RunEvent`. Each call gives an iteration of its
-            own.
+                beginning, or for the last event of the token that the handle was made from.
 
         Raises:
             ApiTypeError: ``timeout`` is not a number, or ``after`` not a str.
-            ApiValueError: ``timeout`` is below 0, or there is no such ``on_gap``.
+            ApiValueError: ``timeout`` is below 0, or ``on_gap`` is neither "raise" nor "mark".
         """
         if on_gap not in ("raise", "mark"):
             raise ApiValueError(f'on_gap must be "raise" or "mark", not {on_gap!r}')
@@ -372,19 +351,19 @@ class RunHandle:
     # Answering
 
     def interrupts(self, timeout: float | None = None) -> Iterator[PendingInterrupt]:
-        """Iterate over the questions of the run until it has ended; answer each before the next.
+        """Return an iterator over the run's questions; answer each before the next.
+
+        It ends with the run, also if that failed: `result` says how. Its ``next()`` raises the
+        first three errors.
 
         Args:
             timeout: Seconds to wait for each output, never for your answer; None for as long as it
                 takes.
 
-        Returns:
-            An iterator over the questions. A run that failed ends it, too: `result` says so.
-
         Raises:
-            RunInterrupted: By ``next()``: the question before was not answered.
-            RunGone: By ``next()``: the server does not know the run.
-            RunWaitTimeout: By ``next()``: there was no output in time; the run goes on.
+            RunInterrupted: The last question was not answered.
+            RunGone: The server does not know the run.
+            RunWaitTimeout: There was no output in time; the run goes on.
             ApiTypeError: ``timeout`` is not a number.
             ApiValueError: ``timeout`` is below 0.
         """
@@ -401,7 +380,7 @@ class RunHandle:
                 return
             question = question_of(link, Patience.of(timeout))
             if question is None:
-                continue  # somebody has answered it meanwhile
+                continue  # it was answered by now
             if question == last and link.answered != last:
                 raise link.interrupted(question, " and was not answered before the next question")
             last = question
@@ -416,23 +395,20 @@ class RunHandle:
         timeout: float | None = None,
         max_interrupts: int = 1000,
     ) -> dict[str, Any]:
-        """Answer each question of the run by a callback, until the run has its result.
+        """Answer each question of the run by a callback, and return the run's result.
 
         Args:
-            on_interrupt: Called with each question; gives the answer, a JSON object, or None to
+            on_interrupt: Called with each question; returns the answer, a JSON object, or None to
                 stop. What it raises ends the call; the run stays interrupted.
             on_event: Called with each event of the run's stream, gaps marked.
             timeout: Seconds to wait for each output, or event, of the server; never for the
                 callback. None for as long as it takes.
             max_interrupts: The most questions to answer.
 
-        Returns:
-            The result, in the agent's own schema.
-
         Raises:
             RunFailed: The run ended in error; `RunTimedOut` if in timeout.
-            RunInterrupted: ``on_interrupt`` gave None.
-            InterruptLimit: The run asked once more.
+            RunInterrupted: ``on_interrupt`` returned None.
+            InterruptLimit: The run asked more than ``max_interrupts`` questions.
             ResumeAmbiguous: Two responses to an answer were lost, and the run has not moved.
             RunGone: The server does not know the run.
             RunWaitTimeout: There was no output in time; the run goes on.
@@ -453,26 +429,19 @@ class RunHandle:
                 else:
                     outcome = outcome_of(link, link.output(timeout), Patience.of(timeout))
                 if outcome is None:
-                    continue  # somebody has answered the question meanwhile
+                    continue  # the question was answered by now
                 if not isinstance(outcome, PendingInterrupt):
                     return outcome
                 if answered >= max_interrupts:
                     raise InterruptLimit(
                         run_id=self.run_id, token=self.token(), limit=max_interrupts
                     )
-                answered += self._answer(outcome, on_interrupt(outcome), timeout)
-
-    def _answer(
-        self, question: PendingInterrupt, body: Mapping[str, Any] | None, timeout: float | None
-    ) -> bool:
-        """Answer a question of `drive`; False if somebody was quicker, and it has to ask anew."""
-        if body is None:
-            raise self._link.interrupted(question, ", and on_interrupt gave None")
-        try:
-            self.resume(body, to=question, timeout=timeout)
-        except StaleInterrupt:
-            return False
-        return True
+                body = on_interrupt(outcome)
+                if body is None:
+                    raise link.interrupted(outcome, ", and on_interrupt gave None")
+                with suppress(StaleInterrupt):  # another caller was quicker: ask again
+                    self.resume(body, to=outcome, timeout=timeout)
+                    answered += 1
 
     def resume(
         self,
@@ -484,17 +453,18 @@ class RunHandle:
     ) -> None:
         """Answer the run's question.
 
-        The question is compared before the answer is sent; ACP 0.1 leaves a window of one round
-        trip in between, in which another process may answer first.
+        The question is compared before the answer is sent. ACP 0.1 leaves a window of one round
+        trip, in which another process may answer first.
 
         Args:
             body: The answer, a JSON object in the agent's schema for the question.
-            to: The question that it is for; None for the one that is open now.
-            timeout: Seconds to wait for the server; None for five minutes of failures.
+            to: The question to answer; None for the one that is open now.
+            timeout: Seconds to wait for the server; None for as long as it takes, but not for more
+                than five minutes of failures alone.
             stop: Ends the waiting when set.
 
         Raises:
-            StaleInterrupt: The run does not ask this any more; the answer was not used.
+            StaleInterrupt: The question is not open any more; the answer was not used.
             ResumeAmbiguous: Two responses were lost, and the run has not moved.
             RunGone: The server does not know the run.
             RunWaitTimeout: The time is over, and the answer was not used.
@@ -506,12 +476,10 @@ class RunHandle:
     # Ending
 
     def cancel(self) -> bool:
-        """End the run if it has not ended yet, by the only means of ACP 0.1, which deletes it.
+        """End the run, by deleting it; return False if it had ended before, and so was kept.
 
-        A run that ends in the round trip between the look and the DELETE loses its output.
-
-        Returns:
-            True if the run was ended; False if it had ended before.
+        ACP 0.1 has no other means. A run that ends in the round trip between the look and the
+        DELETE loses its output.
 
         Raises:
             RunGone: The server does not know the run.
@@ -520,7 +488,7 @@ class RunHandle:
         return self._link.cancel(Patience(None))
 
     def delete(self) -> None:
-        """Make the server forget the run, whatever its status; one that is gone is fine.
+        """Delete the run, whatever its status; it may be gone already.
 
         Raises:
             ApiException: The server refused, or could not be reached for five minutes.

@@ -32,6 +32,7 @@ from acp_client_v0_1 import (
     ServiceException,
     UnauthorizedException,
 )
+from acp_client_v0_1.handles import _link
 from acp_client_v0_1.testing import AgentError, Fault, LocalServer
 
 GONE = r"is gone: it was deleted by somebody, or its server forgot it .*start a new run"
@@ -78,6 +79,16 @@ def test_a_timeout_of_zero_looks_once(server: LocalServer, slow: AgentHandle) ->
     server.fail_next(503)
     with pytest.raises(ServiceException):
         RunHandle(run.run_id, ApiClient(Configuration(host=server.url, retries=0))).result(0)
+
+
+def test_a_timeout_of_zero_at_a_server_that_holds_each_poll(
+    server: LocalServer, slow: AgentHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_link, "_ONE_LOOK", 0.5)
+    run = slow.start({"seconds": 30})
+    server.faults.add(Fault(path="/runs/*/output", cut="stall"))
+    with pytest.raises(RunWaitTimeout, match="the run goes on"):
+        run.result(timeout=0)
 
 
 @pytest.mark.parametrize("timeout", [-1, float("nan")])
