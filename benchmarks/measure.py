@@ -103,7 +103,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What came of a budget: the figure, None where a contestant is absent."""
+    """The outcome of a budget: the figure, None where a contestant is absent."""
 
     budget: Budget
     figure: Spread | None

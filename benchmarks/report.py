@@ -17,7 +17,7 @@ __all__ = ["Machine", "Outcome", "as_json", "as_markdown", "as_text"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one work.
+    """The outcome of one work.
 
     Attributes:
         work: what was done.
@@ -31,7 +31,7 @@ class Outcome:
 
     @property
     def verdicts(self) -> list[Verdict]:
-        """What came of the work's budgets."""
+        """The outcome of the work's budgets."""
         return self.work.judge(self.samples)
 
     def told(self, name: str) -> Spread:

@@ -62,8 +62,8 @@ def small_update(number: int) -> bytes:
 def result(number: int) -> bytes:
     """The data of an event of 600 bytes."""
     messages = [{"role": "assistant", "content": f"sentence {n} of {number}"} for n in range(8)]
-    answer = {"messages": messages, "usage": {"input": number, "output": 3 * number}}
-    data = {"type": "result", "run_id": RUN_ID, "status": "pending", "result": answer}
+    result = {"messages": messages, "usage": {"input": number, "output": 3 * number}}
+    data = {"type": "result", "run_id": RUN_ID, "status": "pending", "result": result}
     return json.dumps(data).encode()
 
 

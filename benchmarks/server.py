@@ -12,17 +12,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
-__all__ = ["json_answer", "serving", "stream_answer"]
+__all__ = ["json_response", "serving", "stream_response"]
 
 
-def json_answer(content: bytes) -> bytes:
+def json_response(content: bytes) -> bytes:
     """A response with a JSON body."""
     head = "HTTP/1.1 200 OK\r\ndate: Wed, 01 Jan 2025 00:00:00 GMT\r\nserver: bench\r\n"
     head += f"content-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"
     return head.encode() + content
 
 
-def stream_answer(events: Iterator[bytes]) -> bytes:
+def stream_response(events: Iterator[bytes]) -> bytes:
     """A response that is an event stream, one event per chunk (RFC 9112, section 7.1)."""
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
     chunks = b"".join(b"%x\r\n%b\r\n" % (len(event), event) for event in events)
@@ -30,11 +30,11 @@ def stream_answer(events: Iterator[bytes]) -> bytes:
 
 
 @contextmanager
-def serving(answers: Mapping[str, bytes]) -> Iterator[str]:
+def serving(responses: Mapping[str, bytes]) -> Iterator[str]:
     """Serve a response for each path, whatever the method; gives the host's URL."""
     here, there = multiprocessing.Pipe()
     context = multiprocessing.get_context("spawn")
-    process = context.Process(target=_serve, args=(dict(answers), there), daemon=True)
+    process = context.Process(target=_serve, args=(dict(responses), there), daemon=True)
     process.start()
     try:
         yield f"http://127.0.0.1:{here.recv()}"
@@ -43,16 +43,16 @@ def serving(answers: Mapping[str, bytes]) -> Iterator[str]:
         process.join()
 
 
-def _serve(answers: dict[str, bytes], port: Connection) -> None:
+def _serve(responses: dict[str, bytes], port: Connection) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
         port.send(listener.getsockname()[1])
         while True:
             sock, _ = listener.accept()
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            threading.Thread(target=_converse, args=(sock, answers), daemon=True).start()
+            threading.Thread(target=_converse, args=(sock, responses), daemon=True).start()
 
 
-def _converse(sock: socket.socket, answers: dict[str, bytes]) -> None:
+def _converse(sock: socket.socket, responses: dict[str, bytes]) -> None:
     received = b""
     with sock:
         while True:
@@ -66,4 +66,4 @@ def _converse(sock: socket.socket, answers: dict[str, bytes]) -> None:
             while missing > 0:
                 missing -= len(sock.recv(min(missing, 65_536)))
             received = b""
-            sock.sendall(answers[head[0].split(" ")[1]])
+            sock.sendall(responses[head[0].split(" ")[1]])

@@ -143,7 +143,7 @@ def slow_here(url: str, agent_id: str) -> dict[str, float]:
 
 
 class StandIn(ApiClient):
-    """Answers at once, without a server."""
+    """Responds at once, without a server."""
 
     run = Run.from_json(RUN_JSON.decode())
     output = RunOutput.from_json(

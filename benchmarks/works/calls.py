@@ -28,7 +28,7 @@ from acp_client_v0_1 import (
 from .. import peers
 from ..measure import BY_HAND, OURS, STOCK, Budget, Contestants, Job, Work, over
 from ..samples import AGENT_ID, RUN_ID, RUN_JSON, plain_run, plain_runs, runs_json
-from ..server import json_answer, serving
+from ..server import json_response, serving
 
 THREADS = 16
 TOKEN = "token"
@@ -104,8 +104,8 @@ def httpx_request(host: str) -> Iterator[Request | None]:
     with modules[0].Client(base_url=host, headers=HEADERS) as client:
 
         def request(method: str, path: str, content: Any) -> bytes:
-            answer: bytes = client.request(method, path, json=content).content
-            return answer
+            body: bytes = client.request(method, path, json=content).content
+            return body
 
         yield request
 
@@ -137,7 +137,7 @@ def times(count: int, jobs: Contestants) -> Contestants:
 @contextmanager
 def get_run(count: int) -> Iterator[Contestants]:
     """One run, by its id."""
-    with serving({f"/runs/{RUN_ID}": json_answer(RUN_JSON)}) as host, clients(host) as each:
+    with serving({f"/runs/{RUN_ID}": json_response(RUN_JSON)}) as host, clients(host) as each:
         yield times(count, get_run_jobs(each))
 
 
@@ -153,7 +153,7 @@ def get_run_jobs(each: Clients) -> Contestants:
 @contextmanager
 def create_run(count: int) -> Iterator[Contestants]:
     """A new run."""
-    with serving({"/runs": json_answer(RUN_JSON)}) as host, clients(host) as each:
+    with serving({"/runs": json_response(RUN_JSON)}) as host, clients(host) as each:
         stock = peers.stock()
         jobs = each.jobs(
             ours=lambda: each.ours.create_run(RunCreate(**CREATION)),
@@ -166,8 +166,8 @@ def create_run(count: int) -> Iterator[Contestants]:
 @contextmanager
 def search_runs(runs: int, count: int) -> Iterator[Contestants]:
     """A search that finds this many runs."""
-    answers = {"/runs/search": json_answer(runs_json(runs))}
-    with serving(answers) as host, clients(host) as each:
+    responses = {"/runs/search": json_response(runs_json(runs))}
+    with serving(responses) as host, clients(host) as each:
         stock = peers.stock()
         jobs = each.jobs(
             ours=lambda: each.ours.search_runs(RunSearchRequest(**SEARCH)),
@@ -180,9 +180,9 @@ def search_runs(runs: int, count: int) -> Iterator[Contestants]:
 @contextmanager
 def threads(count: int) -> Iterator[Contestants]:
     """Many threads share one client of each kind."""
-    answers = {f"/runs/{RUN_ID}": json_answer(RUN_JSON)}
+    responses = {f"/runs/{RUN_ID}": json_response(RUN_JSON)}
     with (
-        serving(answers) as host,
+        serving(responses) as host,
         clients(host, THREADS) as each,
         ThreadPoolExecutor(THREADS) as pool,
     ):
@@ -197,7 +197,7 @@ def threads(count: int) -> Iterator[Contestants]:
 @contextmanager
 def telemetry(count: int) -> Iterator[Contestants]:
     """One run, by its id, with and without spans."""
-    with serving({f"/runs/{RUN_ID}": json_answer(RUN_JSON)}) as host, clients(host) as each:
+    with serving({f"/runs/{RUN_ID}": json_response(RUN_JSON)}) as host, clients(host) as each:
         jobs: Contestants = {OURS: lambda: each.ours.get_run(RUN_ID)}
         if (found := peers.find("opentelemetry.sdk.trace", "opentelemetry.trace")) is not None:
             sdk, api = found

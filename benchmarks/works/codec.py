@@ -32,7 +32,7 @@ from ..samples import (
 from .calls import times
 
 
-class Answered:
+class Received:
     """What `decode` needs of a response."""
 
     status, reason, method, url = 200, "OK", "GET", "http://localhost/"
@@ -53,9 +53,9 @@ def decoding(
 
     @contextmanager
     def make() -> Iterator[Contestants]:
-        answered: Any = Answered(content)
+        received: Any = Received(content)
         jobs: Contestants = {
-            OURS: lambda: decode(answered, operation),
+            OURS: lambda: decode(received, operation),
             BY_HAND: lambda: plain(content),
         }
         if (stock := peers.stock()) is not None:

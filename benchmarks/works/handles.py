@@ -14,7 +14,7 @@ from acp_client_v0_1.handles._starting import CLIENT_TOKEN_KEY
 
 from ..measure import OURS, Budget, Contestants, Work, over
 from ..samples import AGENT_ID, OUTPUT_JSON, RUN_ID, RUN_JSON, event, small_update
-from ..server import json_answer, serving, stream_answer
+from ..server import json_response, serving, stream_response
 from .calls import times
 
 BARE = "bare operations"
@@ -26,11 +26,11 @@ INPUT = {"question": "why?"}
 @contextmanager
 def results() -> Iterator[Contestants]:
     """Start a run and wait for its result."""
-    answers = {
-        "/runs": json_answer(RUN_JSON),
-        f"/runs/{RUN_ID}/output?block_timeout=30": json_answer(OUTPUT_JSON),
+    responses = {
+        "/runs": json_response(RUN_JSON),
+        f"/runs/{RUN_ID}/output?block_timeout=30": json_response(OUTPUT_JSON),
     }
-    with serving(answers) as host, ApiClient(Configuration(host=host)) as client:
+    with serving(responses) as host, ApiClient(Configuration(host=host)) as client:
         agent, runs = AgentHandle(AGENT_ID, client), RunsApi(client)
 
         def bare() -> None:
@@ -45,11 +45,11 @@ def results() -> Iterator[Contestants]:
 def followed() -> Iterator[Contestants]:
     """Read a stream of updates to its end, one event per chunk."""
     events = (event(number, small_update(number)) for number in range(1, EVENTS + 1))
-    answers = {
-        f"/runs/{RUN_ID}": json_answer(RUN_JSON),
-        f"/runs/{RUN_ID}/stream": stream_answer(events),
+    responses = {
+        f"/runs/{RUN_ID}": json_response(RUN_JSON),
+        f"/runs/{RUN_ID}/stream": stream_response(events),
     }
-    with serving(answers) as host, ApiClient(Configuration(host=host)) as client:
+    with serving(responses) as host, ApiClient(Configuration(host=host)) as client:
         runs = RunsApi(client)
 
         def ours() -> None:

@@ -21,7 +21,7 @@ from acp_client_v0_1.streaming import EventStream, event_decoder
 from .. import peers
 from ..measure import BY_HAND, OURS, Budget, Contestants, Work, over
 from ..samples import cut, event, result, small_update
-from ..server import serving, stream_answer
+from ..server import serving, stream_response
 
 EVENTS = 30_000
 LOOPBACK_EVENTS = 20_000
@@ -92,7 +92,7 @@ def from_memory(data: Callable[[int], bytes]) -> Iterator[Contestants]:
 def over_loopback() -> Iterator[Contestants]:
     """Read a stream of small events from a server, one event per chunk, to its end."""
     events = (event(number, small_update(number)) for number in range(LOOPBACK_EVENTS))
-    with serving({"/runs/r/stream": stream_answer(events)}) as host:
+    with serving({"/runs/r/stream": stream_response(events)}) as host:
         url = f"{host}/runs/r/stream"
 
         def ours() -> None:

@@ -36,7 +36,7 @@ QUICK = Retry(2, backoff_factor=0.01)
 SECRET = "planted-5ecret"
 
 
-def answer_of(case: Case) -> bytes:
+def response_of(case: Case) -> bytes:
     return response(case.content, content_type=case.content_type)
 
 
@@ -53,7 +53,7 @@ def is_safe(case: Case) -> bool:
 def test_only_reading_and_searching_are_repeated(case: Case) -> None:
     for failure in ([RESET], response(b'"broken"', 500)):
         with (
-            SocketServer(failure, answer_of(case)) as server,
+            SocketServer(failure, response_of(case)) as server,
             ApiClient(Configuration(host=server.url, retries=QUICK)) as client,
         ):
             call = api_of(case, client)
@@ -85,7 +85,7 @@ def test_every_operation_waits_for_a_server_that_refuses_for_a_while(case: Case)
     """429 says that nothing was done, so everything is repeated."""
     busy = response(b'"later"', 429, retry_after="0")
     with (
-        SocketServer(busy, answer_of(case)) as server,
+        SocketServer(busy, response_of(case)) as server,
         ApiClient(Configuration(host=server.url, retries=QUICK)) as client,
     ):
         api_of(case, client)()
@@ -114,7 +114,7 @@ def test_credentials_stay_with_the_configured_origin() -> None:
     }
     case = next(case for case in CASES if case.name == "get_run")
     with (
-        SocketServer(answer_of(case)) as other,
+        SocketServer(response_of(case)) as other,
         SocketServer(head(307, location=other.url + "/there", content_length="0")) as server,
         ApiClient(
             Configuration(host=server.url, **settings), "X-Default", SECRET, cookie=f"s={SECRET}"
@@ -131,7 +131,7 @@ def test_credentials_stay_with_the_configured_origin() -> None:
 def test_a_base_path_and_a_trailing_slash(path: str) -> None:
     case = next(case for case in CASES if case.name == "get_thread")
     with (
-        SocketServer(answer_of(case)) as server,
+        SocketServer(response_of(case)) as server,
         ApiClient(Configuration(host=server.url + path)) as client,
     ):
         api_of(case, client)()
@@ -152,7 +152,7 @@ def test_a_block_of_3_seconds_outlasts_a_read_timeout_of_1() -> None:
 def test_a_client_pickles_without_its_connections() -> None:
     case = next(case for case in CASES if case.name == "get_run")
     with (
-        SocketServer(answer_of(case)) as server,
+        SocketServer(response_of(case)) as server,
         ApiClient(Configuration(host=server.url), "X-Team", "acp", cookie="a=b") as client,
     ):
         api_of(case, client)()
@@ -187,7 +187,7 @@ RUN = next(case for case in CASES if case.name == "get_run")
 
 def test_numbers_in_headers_are_sent_as_text() -> None:
     with (
-        SocketServer(answer_of(RUN)) as server,
+        SocketServer(response_of(RUN)) as server,
         ApiClient(Configuration(host=server.url), "X-N", 5) as client,  # type: ignore[arg-type]
     ):
         headers: Any = {"X-Half": 0.5, "X-Flag": True}
@@ -198,7 +198,7 @@ def test_numbers_in_headers_are_sent_as_text() -> None:
 
 def test_credentials_of_one_call() -> None:
     with (
-        SocketServer(answer_of(RUN)) as server,
+        SocketServer(response_of(RUN)) as server,
         ApiClient(Configuration(host=server.url, access_token="t"), cookie="c=1") as client,
     ):
         runs = RunsApi(client)
@@ -224,7 +224,7 @@ def test_a_credential_in_the_query_stays_with_its_origin() -> None:
         return head(307, location=f"{place}?a=1&k={SECRET}&b=2", content_length="0")
 
     with (
-        SocketServer(answer_of(RUN)) as other,
+        SocketServer(response_of(RUN)) as other,
         SocketServer(moved("/there"), moved(other.url + "/elsewhere")) as server,
         ApiClient(Configuration(host=server.url)) as client,
     ):
@@ -242,14 +242,14 @@ def test_a_credential_of_one_call_is_shown_nowhere(
 ) -> None:
     auth = {"in": place, "key": "k", "value": SECRET}
     moved = head(303, location="ftp://x/", content_length="0")
-    answers = ([RESET], response(b'"no"', 404), moved, response(b"{}"))
+    responses = ([RESET], response(b'"no"', 404), moved, response(b"{}"))
     with (
         caplog.at_level(logging.DEBUG),
-        SocketServer(*answers) as server,
+        SocketServer(*responses) as server,
         ApiClient(Configuration(host=server.url, retries=False)) as client,
     ):
         client.configuration.debug = True
-        for _ in answers:
+        for _ in responses:
             with pytest.raises(acp_client_v0_1.ApiException) as failure:
                 RunsApi(client).get_run("r1", _request_auth=auth)
             error = failure.value
@@ -346,13 +346,13 @@ def test_a_model_is_sent_as_it_says_itself() -> None:
 
 def test_errors_of_calls_with_credentials_show_none() -> None:
     run = RunCreate(agent_id="a", input={"password": SECRET})
-    answers = (
+    responses = (
         response(b'"no"', 401),
         response(json.dumps({"run_id": 7}).encode()),
         [head(content_type="text/event-stream", content_length="9"), RESET],
     )
     with (
-        SocketServer(*answers) as server,
+        SocketServer(*responses) as server,
         ApiClient(
             Configuration(host=server.url, retries=False, access_token=SECRET, debug=False),
             "X-Default",

@@ -36,18 +36,18 @@ PAYLOAD = {"type": "custom", "run_id": "r", "status": "pending", "update": {"ste
 EVENT = b"id: 1\nevent: agent_event\ndata: %b\n\n" % json.dumps(PAYLOAD).encode()
 
 
-def answered(content: object, kind: str = "application/json") -> bytes:
+def responding(content: object, kind: str = "application/json") -> bytes:
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
     return response(body, content_type=kind)
 
 
 @pytest.fixture
 def runs() -> Iterator[Callable[..., RunsApi]]:
-    """Make an API whose server gives certain answers."""
+    """Make an API whose server sends certain responses."""
     opened: list[Any] = []
 
-    def make(*answers: bytes) -> RunsApi:
-        server = SocketServer(*answers)
+    def make(*responses: bytes) -> RunsApi:
+        server = SocketServer(*responses)
         opened.append(server)
         host = server.__enter__().url
         client = ApiClient(Configuration(host=host))
@@ -82,11 +82,11 @@ def test_no_json_of_pythons_own_is_used(
         raise AssertionError("json was used")
 
     api = runs(
-        answered(RUN),
-        answered([RUN]),
-        answered(OUTPUT),
-        answered(RUN),
-        answered(EVENT * 3, "text/event-stream"),
+        responding(RUN),
+        responding([RUN]),
+        responding(OUTPUT),
+        responding(RUN),
+        responding(EVENT * 3, "text/event-stream"),
     )
     for name in ("loads", "dumps"):
         monkeypatch.setattr(json, name, refuse)
@@ -103,8 +103,8 @@ def test_no_json_of_pythons_own_is_used(
 def test_adapters_are_built_once(
     runs: Callable[..., RunsApi], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stream = answered(EVENT * 2, "text/event-stream")
-    api = runs(*[answered(RUN), answered([RUN]), answered(OUTPUT), stream] * 3)
+    stream = responding(EVENT * 2, "text/event-stream")
+    api = runs(*[responding(RUN), responding([RUN]), responding(OUTPUT), stream] * 3)
     built: list[object] = []
     original = TypeAdapter.__init__
 
@@ -151,7 +151,7 @@ def test_a_call_makes_no_more_function_calls_than_by_hand(runs: Callable[..., Ru
     class PlainRun(pydantic.BaseModel):
         run_id: str
 
-    api = runs(*[answered(RUN)] * 8)
+    api = runs(*[responding(RUN)] * 8)
     url = f"{api.api_client.configuration.host}/runs/r"
     validate = TypeAdapter(PlainRun).validate_json
     headers = {"Accept": "application/json", "User-Agent": "by hand"}
@@ -168,7 +168,7 @@ def test_a_call_makes_no_more_function_calls_than_by_hand(runs: Callable[..., Ru
 
 def test_an_event_of_a_stream_costs_few_function_calls(runs: Callable[..., RunsApi]) -> None:
     def read(count: int) -> int:
-        api = runs(answered(EVENT * count, "text/event-stream"))
+        api = runs(responding(EVENT * count, "text/event-stream"))
 
         def job() -> None:
             with api.get_run_stream("r") as stream:
@@ -195,7 +195,7 @@ LARGE = {"items": [{"number": number, "text": "some words"} for number in range(
 def test_encoding_costs_one_call_for_each_container_of_the_content(
     runs: Callable[..., RunsApi],
 ) -> None:
-    api = runs(*[answered(RUN)] * 3)
+    api = runs(*[responding(RUN)] * 3)
     small, large = RunCreate(agent_id="a", input={}), RunCreate(agent_id="a", input=LARGE)
     api.create_run(small)
     first = calls_of(lambda: api.create_run(small))

@@ -47,8 +47,10 @@ def fields_of(kind: str) -> dict[str, Any]:
     return RUN if kind in ("safe", "creating") else RESULT
 
 
-def answer(kind: str, text: str, coding: Any = None, status: int = 200, **headers: str) -> bytes:
-    """Wrap a JSON text as the kind's answer has it."""
+def responding(
+    kind: str, text: str, coding: Any = None, status: int = 200, **headers: str
+) -> bytes:
+    """Wrap a JSON text as a response to the kind of call."""
     if kind == "streaming":
         text = f"id: 1\nevent: agent_event\ndata: {text}\n\n" if text else ""
         headers["content_type"] = EVENT_STREAM
@@ -57,15 +59,17 @@ def answer(kind: str, text: str, coding: Any = None, status: int = 200, **header
 
 
 def changed(kind: str, **fields: Any) -> bytes:
-    return answer(kind, json.dumps({**fields_of(kind), **fields}))
+    return responding(kind, json.dumps({**fields_of(kind), **fields}))
 
 
 def without(kind: str, *names: str) -> bytes:
-    return answer(kind, json.dumps({k: v for k, v in fields_of(kind).items() if k not in names}))
+    return responding(
+        kind, json.dumps({k: v for k, v in fields_of(kind).items() if k not in names})
+    )
 
 
 class Fault(NamedTuple):
-    answer: Any  # or a function of the kind
+    script: Any  # or a function of the kind
     outcome: Any
     requests: int
     creating_requests: int | None = None
@@ -87,8 +91,8 @@ PAST = "Wed, 21 Oct 2015 07:28:00 GMT"
 FUTURE = "Wed, 21 Oct 2065 07:28:00 GMT"
 
 FAULTS = {
-    "reset before the answer": cut(RESET),
-    "closed before the answer": cut(CLOSE),
+    "reset before the response": cut(RESET),
+    "closed before the response": cut(CLOSE),
     "reset in the head": cut(b"HTTP/1.1 200 OK\r\ncontent-le", 0.05, RESET),
     "closed in the status line": cut(b"HTTP/1.1 20", CLOSE),
     "closed in the head": cut(b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n", CLOSE),
@@ -132,33 +136,33 @@ FAULTS = {
         1,
     ),
     "malformed JSON": Fault(
-        lambda kind: answer(kind, '{"run_id": '),
+        lambda kind: responding(kind, '{"run_id": '),
         ResponseValidationError,
         1,
         None,
         StreamDecodeError,
     ),
     "wrong type": Fault(
-        lambda kind: answer(kind, "[1, 2]"), ResponseValidationError, 1, None, StreamDecodeError
+        lambda kind: responding(kind, "[1, 2]"), ResponseValidationError, 1, None, StreamDecodeError
     ),
     "JSON null": Fault(
-        lambda kind: answer(kind, "null"), ResponseValidationError, 1, None, StreamDecodeError
+        lambda kind: responding(kind, "null"), ResponseValidationError, 1, None, StreamDecodeError
     ),
-    "empty 200": Fault(lambda kind: answer(kind, ""), ResponseValidationError, 1, None, {}),
+    "empty 200": Fault(lambda kind: responding(kind, ""), ResponseValidationError, 1, None, {}),
     "unknown enum": Fault(lambda kind: changed(kind, status="odd"), {"status": "odd"}, 1),
     "missing required field": Fault(
         lambda kind: without(kind, "status"), ResponseValidationError, 1, None, StreamDecodeError
     ),
     "extra fields": Fault(lambda kind: changed(kind, more={"a": 1}), {"more": {"a": 1}}, 1),
     "gzip": Fault(
-        lambda kind: answer(
+        lambda kind: responding(
             kind, json.dumps(fields_of(kind)), gzip.compress, content_encoding="gzip"
         ),
         {"run_id": "r1"},
         1,
     ),
     "bad gzip": Fault(
-        lambda kind: answer(kind, "no gzip at all", content_encoding="gzip"),
+        lambda kind: responding(kind, "no gzip at all", content_encoding="gzip"),
         ResponseDecodeError,
         1,
         None,
@@ -167,7 +171,7 @@ FAULTS = {
 }
 
 SLOW = {
-    "stall before the answer": [STALL],
+    "stall before the response": [STALL],
     "stall in the head": [b"HTTP/1.1 200 OK\r\n", STALL],
     "stall in the body": [head(content_length="9", content_type=EVENT_STREAM), b":", STALL],
     "slow drip of the head": drip(response(b"x" * 99), 0.1),
@@ -204,7 +208,7 @@ def test_fault(fault: Fault, kind: str) -> None:
         expected = fault.streaming
     if kind == "streaming" and fault.streaming_requests is not None:
         requests = fault.streaming_requests
-    script = fault.answer(kind) if callable(fault.answer) else fault.answer
+    script = fault.script(kind) if callable(fault.script) else fault.script
     with SocketServer(script) as server, Stopwatch() as clock:
         try:
             value = call(kind, server.url)

@@ -60,9 +60,9 @@ def mistake(error: type[BaseException], *phrases: str) -> Callable[[Mistake], Mi
     return add
 
 
-def get_run(*answers: Any, **settings: Any) -> object:
+def get_run(*responses: Any, **settings: Any) -> object:
     """Call `get_run` on a server that sends these bytes."""
-    with SocketServer(*answers) as server:
+    with SocketServer(*responses) as server:
         settings = {"host": server.url, "retries": False, **settings}
         with ApiClient(Configuration(**settings)) as client:
             return RunsApi(client).get_run("r1")

@@ -57,19 +57,19 @@ class Served:
         return getattr(api, case.name + variant)
 
 
-def serve(*answers: Any) -> Iterator[Served]:
-    with SocketServer(*answers) as server:
+def serve(*responses: Any) -> Iterator[Served]:
+    with SocketServer(*responses) as server:
         served = Served(server)
         with served.client:
             yield served
 
 
-def answer_of(case: Case) -> bytes:
+def response_of(case: Case) -> bytes:
     return response(case.content, content_type=case.content_type)
 
 
 def as_json(value: Any) -> Any:
-    """What was returned, as JSON, to compare with what was answered."""
+    """What was returned, as JSON, to compare with what the server sent."""
     if isinstance(value, list):
         return [as_json(entry) for entry in value]
     return value if isinstance(value, dict) else json.loads(value.to_json())
@@ -95,13 +95,13 @@ def check_returned(case: Case, value: Any) -> None:
         assert isinstance(event, case.returned)
         assert as_json(event.data) == RESULT
     elif case.returned is dict:
-        assert value == case.answer
+        assert value == case.response
     else:
         kind = get_args(case.returned)[0] if get_origin(case.returned) is list else case.returned
         assert all(
             isinstance(entry, kind) for entry in (value if kind is not case.returned else [value])
         )
-        assert same_times(as_json(value)) == same_times(without_nulls(case.answer))
+        assert same_times(as_json(value)) == same_times(without_nulls(case.response))
 
 
 def check_request(case: Case, server: SocketServer) -> None:
@@ -117,8 +117,8 @@ def check_request(case: Case, server: SocketServer) -> None:
 
 
 @EVERY
-def test_an_operation_sends_its_request_and_returns_its_answer(case: Case) -> None:
-    for served in serve(answer_of(case)):
+def test_an_operation_sends_its_request_and_returns_its_response(case: Case) -> None:
+    for served in serve(response_of(case)):
         check_returned(case, served.method(case)(*case.arguments))
         check_request(case, served.server)
 
@@ -126,11 +126,13 @@ def test_an_operation_sends_its_request_and_returns_its_answer(case: Case) -> No
 @EVERY
 def test_with_http_info_returns_status_and_headers_too(case: Case) -> None:
     for served in serve(response(case.content, content_type=case.content_type, x_trace="abc")):
-        answer = served.method(case, "_with_http_info")(*case.arguments)
-        assert isinstance(answer, ApiResponse)
-        assert (answer.status_code, answer.headers["X-Trace"]) == (200, "abc")
-        assert answer.raw_data == (b"" if isinstance(answer.data, EventStream) else case.content)
-        check_returned(case, answer.data)
+        received = served.method(case, "_with_http_info")(*case.arguments)
+        assert isinstance(received, ApiResponse)
+        assert (received.status_code, received.headers["X-Trace"]) == (200, "abc")
+        assert received.raw_data == (
+            b"" if isinstance(received.data, EventStream) else case.content
+        )
+        check_returned(case, received.data)
         check_request(case, served.server)
 
 
@@ -201,18 +203,18 @@ def test_error_bodies_of_real_servers(status: int, body: tuple[bytes, str, Any])
 def test_get_run_output_returns_none_on_204(variant: str) -> None:
     case = next(case for case in CASES if case.name == "get_run_output")
     for served in serve(b"HTTP/1.1 204 No Output Available\r\n\r\n"):
-        answer = served.method(case, variant)(*case.arguments)
+        received = served.method(case, variant)(*case.arguments)
         if variant:
-            assert (answer.status_code, answer.raw_data) == (204, b"")
-        assert (answer.data if variant else answer) is None
+            assert (received.status_code, received.raw_data) == (204, b"")
+        assert (received.data if variant else received) is None
 
 
 @VARIANTS
 def test_get_run_stream_has_no_events_on_204(variant: str) -> None:
     case = next(case for case in CASES if case.name == "get_run_stream")
     for served in serve(b"HTTP/1.1 204 No Output Available\r\n\r\n"):
-        answer = served.method(case, variant)(*case.arguments)
-        with answer.data if variant else answer as stream:
+        received = served.method(case, variant)(*case.arguments)
+        with received.data if variant else received as stream:
             assert list(stream) == []
             assert stream.status == 204
 
@@ -232,13 +234,13 @@ MISFITS = [
     for case in CASES
     if case.returned is not dict
     for name, wrong in WRONG.items()
-    # An empty answer is a stream without events.
+    # An empty response is a stream without events.
     if case.name != "get_run_stream" or wrong[0]
 ]
 
 
 @pytest.mark.parametrize(("case", "wrong"), MISFITS)
-def test_an_answer_that_does_not_fit_keeps_its_body(case: Case, wrong: tuple[bytes, str]) -> None:
+def test_a_response_that_does_not_fit_keeps_its_body(case: Case, wrong: tuple[bytes, str]) -> None:
     content, content_type = wrong
     for served in serve(response(content, content_type=content_type)):
         with pytest.raises(ResponseDecodeError) as caught:
@@ -249,7 +251,7 @@ def test_an_answer_that_does_not_fit_keeps_its_body(case: Case, wrong: tuple[byt
         assert isinstance(caught.value, ResponseValidationError)
 
 
-def test_a_204_that_the_contract_does_not_know_is_no_answer() -> None:
+def test_a_204_that_the_contract_does_not_know_is_no_response() -> None:
     for served in serve(b"HTTP/1.1 204 No Content\r\n\r\n"):
         with pytest.raises(ResponseValidationError) as caught:
             served.method(GET_RUN)("r-1")
@@ -268,12 +270,12 @@ def test_what_the_contract_does_not_say_is_tolerated() -> None:
         "owner": {"name": "someone"},
     }
     for served in serve(response(json.dumps(run).encode())):
-        answer = served.method(GET_RUN)("r-1")
-    assert (answer.status.value, answer.status.is_known) == ("paused", False)
-    assert answer.creation.streaming.value == "bytes"
-    assert answer.created_at.tzinfo is None and answer.updated_at.utcoffset() is not None
-    assert answer.owner == {"name": "someone"}
-    again = json.loads(answer.to_json())
+        received = served.method(GET_RUN)("r-1")
+    assert (received.status.value, received.status.is_known) == ("paused", False)
+    assert received.creation.streaming.value == "bytes"
+    assert received.created_at.tzinfo is None and received.updated_at.utcoffset() is not None
+    assert received.owner == {"name": "someone"}
+    again = json.loads(received.to_json())
     assert (again["owner"], again["status"]) == ({"name": "someone"}, "paused")
     assert again["creation"]["priority"] == 3
 
@@ -332,19 +334,19 @@ def test_headers_of_client_and_call() -> None:
 
 def test_content_type_of_a_call() -> None:
     create = CASES[0]
-    for served in serve(answer_of(create)):
+    for served in serve(response_of(create)):
         served.method(create)(*create.arguments, _content_type="application/vnd.acp+json")
         assert served.server.requests[0].headers["content-type"] == "application/vnd.acp+json"
 
 
 def test_the_stock_style_of_use() -> None:
-    for served in serve(answer_of(CASES[0])):
+    for served in serve(response_of(CASES[0])):
         client = served.client
         run = served.method(CASES[0])({"agent_id": "a-1", "input": {"q": None}})
         assert run.run_id == RUN_ID
         assert models.Run.from_dict(run.to_dict()) == run
         assert client.sanitize_for_serialization(run)["created_at"] == "2026-11-24T09:30:00Z"
-        runs = client.deserialize(json.dumps([CASES[0].answer]), "List[Run]", "application/json")
+        runs = client.deserialize(json.dumps([CASES[0].response]), "List[Run]", "application/json")
         assert runs == [run]
         assert client.deserialize("text", "str", "text/plain") == "text"
         reply = client.call_api("POST", served.server.url + "/x", {"A": "b"}, run)

@@ -144,7 +144,7 @@ def test_after_a_single_cut_the_window_grows_again(monkeypatch):
     monkeypatch.setattr("acp_client_v0_1.waiting._FIRST_PAUSE", 0.01)
     windows = []
 
-    def answer(connection):
+    def respond(connection):
         while (request := connection.read_request()) is not None:
             windows.append(window_of(request.path))
             if len(windows) == 1:
@@ -156,7 +156,7 @@ def test_after_a_single_cut_the_window_grows_again(monkeypatch):
                 connection.pause(windows[-1])
                 connection.play(PENDING)
 
-    with SocketServer(handler=answer) as server:
+    with SocketServer(handler=respond) as server:
         wait(server, timeout=20, block_timeout=8)
     assert windows == [8, 1, 1, 2, 4]
 
@@ -360,8 +360,8 @@ def test_progress_is_reported_while_requests_fail():
         if len(seen) == 3:
             raise KeyboardInterrupt
 
-    answers = [PENDING, response(json.dumps({**RUN, "status": "interrupted"}).encode())]
-    for first, status in ((answers, RunStatus.INTERRUPTED), ([], RunStatus.PENDING)):
+    responses = [PENDING, response(json.dumps({**RUN, "status": "interrupted"}).encode())]
+    for first, status in ((responses, RunStatus.INTERRUPTED), ([], RunStatus.PENDING)):
         seen.clear()
         with SocketServer(*first, [CLOSE]) as server, pytest.raises(KeyboardInterrupt) as caught:
             wait(server, timeout=10, on_pending=note)
@@ -371,16 +371,16 @@ def test_progress_is_reported_while_requests_fail():
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "script",
     [response(b'"no"', 404), response(b'"no"', 405), response(b'{"foo": 1}'), [CLOSE]],
     ids=["404", "405", "misfit", "close"],
 )
-def test_a_status_that_cannot_be_looked_up_does_not_end_the_wait(answer, caplog):
+def test_a_status_that_cannot_be_looked_up_does_not_end_the_wait(script, caplog):
     seen = []
 
     def serve(request):
         if "output" not in request.path:
-            return answer
+            return script
         return OUTPUT if len(server.requests) > 2 else PENDING
 
     caplog.set_level("INFO", "acp_client_v0_1.waiting")
@@ -459,7 +459,7 @@ def test_the_margin_does_not_delay_an_event(monkeypatch):
     assert clock.seconds < 6
 
 
-def test_a_margin_of_0_leaves_time_for_the_answer():
+def test_a_margin_of_0_leaves_time_for_the_response():
     with SocketServer(PENDING, OUTPUT) as server:
         configuration = Configuration(host=server.url, block_margin=0)
         with ApiClient(configuration) as client:
@@ -469,7 +469,7 @@ def test_a_margin_of_0_leaves_time_for_the_answer():
 
 @pytest.mark.parametrize("margin, requests", [(0.2, 2), (5, 1)])
 def test_the_margin_of_the_configuration_holds(margin, requests):
-    """The server answers 0.8 s after the end of its window, and at once when it is asked again."""
+    """The server responds 0.8 s after the end of its window, and at once when it is asked again."""
     with SocketServer([1.8, OUTPUT], OUTPUT) as server:
         configuration = Configuration(host=server.url, block_margin=margin, retries=0)
         with ApiClient(configuration) as client:
@@ -503,7 +503,7 @@ def test_bad_arguments_are_named(arguments, error, name):
 
 
 def test_waits_do_not_meet_each_other():
-    def answer(connection):
+    def respond(connection):
         for number in itertools.count():
             request = connection.read_request()
             if request is None:
@@ -513,7 +513,7 @@ def test_waits_do_not_meet_each_other():
             connection.play(PENDING if number == 0 else output)
 
     with (
-        SocketServer(handler=answer) as server,
+        SocketServer(handler=respond) as server,
         ApiClient(Configuration(host=server.url)) as client,
         ThreadPoolExecutor(8) as threads,
     ):

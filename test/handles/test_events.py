@@ -511,7 +511,7 @@ def test_an_interrupt_ends_the_iteration_or_not(server: LocalServer, client: Api
 def test_the_time_of_a_human_is_not_that_of_the_server(
     server: LocalServer, client: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever answers takes longer than an event may, and the next stream takes a while as well."""
+    """The callback takes longer than an event may, and the next stream takes a while as well."""
     monkeypatch.setattr(events_module, "_ANSWER_EVERY", 0.1)
 
     def agent(input: Any, config: Any, context: Any) -> Any:

@@ -84,10 +84,10 @@ def test_a_silent_connection_ends_by_the_read_limit():
 
 
 def test_the_read_limit_is_for_silence_not_for_the_whole():
-    answer = [head(content_length="10"), *drip(b"0123456789", 0.2)]
-    with SocketServer(answer) as server, rest_client() as client:
-        answered = client.request("GET", server.url + "/", _request_timeout=(5, 1.2))
-    assert answered.data == b"0123456789"
+    script = [head(content_length="10"), *drip(b"0123456789", 0.2)]
+    with SocketServer(script) as server, rest_client() as client:
+        received = client.request("GET", server.url + "/", _request_timeout=(5, 1.2))
+    assert received.data == b"0123456789"
 
 
 @pytest.mark.parametrize("status", [200, 503])
@@ -120,7 +120,7 @@ def test_the_configured_timeouts_hold():
 
 @pytest.fixture
 def full_backlog():
-    """A port that accepts no connection: its queue is full, so the handshake gets no answer."""
+    """A port that accepts no connection: its queue is full, so the handshake gets no response."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -158,13 +158,13 @@ def test_all_addresses_together_end_in_time(full_backlog, monkeypatch):
     assert call.seconds < 4
 
 
-def test_an_address_that_does_not_answer_leaves_time_for_the_next(full_backlog, monkeypatch):
+def test_an_address_that_does_not_respond_leaves_time_for_the_next(full_backlog, monkeypatch):
     with SocketServer(response(b'"a"')) as server, rest_client() as client:
         ports = (full_backlog, server.port)
         found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", p)) for p in ports]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-        answered = client.request("GET", "http://acp.invalid/", _request_timeout=2.0)
-    assert answered.status == 200
+        received = client.request("GET", "http://acp.invalid/", _request_timeout=2.0)
+    assert received.status == 200
 
 
 def test_looking_up_a_name_ends_in_time(monkeypatch):
@@ -253,19 +253,19 @@ def test_a_proxy_that_takes_its_time_leaves_less_for_tls():
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "script",
     [
         drip(b"\x05\x00\x00\x03\xff" + b"x" * 99, 0.2),
         [0.7, b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x00", STALL],
     ],
     ids=["drip", "silence after it"],
 )
-def test_a_socks_proxy_ends_in_time(answer):
+def test_a_socks_proxy_ends_in_time(script):
     def proxy(connection):
         connection.sock.recv(3)
         connection.play([0.7, b"\x05", 0.7, b"\x00"])
         connection.sock.recv(100)
-        connection.play(answer)
+        connection.play(script)
 
     with (
         SocketServer(handler=proxy) as server,
@@ -354,8 +354,8 @@ def test_the_read_limit_is_for_silence_of_the_other_side_of_an_upload():
     small = [(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)]
     with SocketServer(handler=slowly) as server, rest_client(socket_options=small) as client:
         with Stopwatch() as call:
-            answered = client.request("POST", server.url, body=body, _request_timeout=(1, 0.5))
-        assert answered.status == 200
+            received = client.request("POST", server.url, body=body, _request_timeout=(1, 0.5))
+        assert received.status == 200
         assert call.seconds > 0.6
         with Stopwatch() as call, pytest.raises(ApiTimeoutError):
             client.request("POST", server.url, body=body, _request_timeout=0.4)
@@ -385,15 +385,15 @@ def test_a_block_that_was_cut_is_not_sent_again(monkeypatch):
     assert block == Timeout(connect=5, read=40, window=30)
     for status in (408, 502, 503, 504, 524):
         with SocketServer([0.3, response(b"", status)]) as server, rest_client(retries=3) as client:
-            answered = client.request("GET", server.url, _request_timeout=block, safe=True)
-        assert answered.status == status
+            received = client.request("GET", server.url, _request_timeout=block, safe=True)
+        assert received.status == status
         assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("answer", [response(b"", 502), [CLOSE]])
-def test_a_window_of_0_holds_nothing_and_is_sent_again(answer):
+@pytest.mark.parametrize("script", [response(b"", 502), [CLOSE]])
+def test_a_window_of_0_holds_nothing_and_is_sent_again(script):
     block = resolve_timeout(None, (5, 5), block_window=0, margin=10)
-    with SocketServer(answer, response(b'"a"')) as server, rest_client(retries=3) as client:
+    with SocketServer(script, response(b'"a"')) as server, rest_client(retries=3) as client:
         assert client.request("GET", server.url, _request_timeout=block, safe=True).status == 200
     assert len(server.requests) == 2
 

@@ -48,9 +48,9 @@ def test_a_creating_request_is_sent_again_where_no_connection_was_made() -> None
 
         timer = threading.Timer(0.3, start)
         timer.start()
-        answered = client.request("POST", f"http://127.0.0.1:{port}/", body=b"{}")
+        received = client.request("POST", f"http://127.0.0.1:{port}/", body=b"{}")
         timer.join()
-        assert answered.data == b'"made"'
+        assert received.data == b'"made"'
         assert len(started[0].requests) == 1
         started[0].__exit__()
 
@@ -76,7 +76,7 @@ def test_a_name_that_no_resolver_takes(monkeypatch, proxy, seconds) -> None:
         client.request("GET", "http://acp.invalid/", _request_timeout=seconds)
 
 
-def test_a_reset_while_connecting_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reset_while_connecting_is_no_response(monkeypatch: pytest.MonkeyPatch) -> None:
     def reset(*_: object) -> None:
         raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
 
@@ -97,25 +97,25 @@ def test_an_ambiguous_status_says_so() -> None:
     assert "may have carried out" not in str(error)
 
 
-def test_an_early_answer_to_a_large_body_is_read() -> None:
+def test_an_early_response_to_a_large_body_is_read() -> None:
     def refuse(connection: Any) -> None:
         connection.sock.recv(1000)
         connection.play([response(b'"too large"', 413, connection="close"), 0.2, CLOSE])
 
     with SocketServer(handler=refuse) as server, rest_client() as client:
         try:
-            answered = client.request("POST", server.url + "/", body=b"x" * 20_000_000)
+            received = client.request("POST", server.url + "/", body=b"x" * 20_000_000)
         except ConnectionException as error:
-            assert error.ambiguous  # the reset may overtake the answer
+            assert error.ambiguous  # the reset may overtake the response
         else:
-            assert answered.status == 413
+            assert received.status == 413
 
 
 def test_100_alternating_500s_and_posts_without_a_connection_error() -> None:
-    answers = []
+    responses = []
     for _ in range(100):
-        answers += [[response(b'"broken"', 500), CLOSE], response(b'"made"')]
-    with SocketServer(*answers) as server, rest_client() as client:
+        responses += [[response(b'"broken"', 500), CLOSE], response(b'"made"')]
+    with SocketServer(*responses) as server, rest_client() as client:
         for _ in range(100):
             assert client.request("GET", server.url + "/").status == 500
             assert client.request("POST", server.url + "/", body=b"{}").status == 200

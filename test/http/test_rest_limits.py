@@ -114,8 +114,8 @@ def test_a_status_line_of_spaces_ends_in_time() -> None:
 
 def test_two_codings_are_refused() -> None:
     twice = gzip.compress(gzip.compress(b"x" * 50 * MIB))
-    answer = response(twice, content_encoding="gzip, gzip")
-    with SocketServer(answer) as server, rest_client() as client:
+    script = response(twice, content_encoding="gzip, gzip")
+    with SocketServer(script) as server, rest_client() as client:
         tracemalloc.start()
         with pytest.raises(ResponseDecodeError, match="more than one coding"):
             client.request("GET", server.url)
@@ -127,8 +127,8 @@ def test_two_codings_are_refused() -> None:
 def test_a_comment_without_an_end_ends_at_the_deadline() -> None:
     # 2 GiB, as many members of gzip, since one cannot be had for so few bytes.
     bomb = gzip.compress(b":" * 64 * MIB) * 32
-    answer = response(bomb, content_type="text/event-stream", content_encoding="gzip")
-    with SocketServer(answer) as server, rest_client() as client:
+    script = response(bomb, content_type="text/event-stream", content_encoding="gzip")
+    with SocketServer(script) as server, rest_client() as client:
         streamed = client.request("GET", server.url, stream=True, _request_timeout=0.3)
         began = time.monotonic()
         with pytest.raises(ApiTimeoutError):
@@ -169,15 +169,15 @@ def test_a_response_without_a_limit() -> None:
 def test_the_body_of_an_error_is_cut(coded: bool) -> None:
     if coded:
         bomb = gzip.compress(b"x" * 64 * MIB) * 20
-        answer: Any = response(bomb, 404, content_encoding="gzip")
+        script: Any = response(bomb, 404, content_encoding="gzip")
     else:  # what it would wait for never comes
-        answer = [head(404, content_length="9000000000") + b"x" * 2 * MIB, STALL]
-    with SocketServer(answer) as server, rest_client() as client:
+        script = [head(404, content_length="9000000000") + b"x" * 2 * MIB, STALL]
+    with SocketServer(script) as server, rest_client() as client:
         tracemalloc.start()
-        answered = client.request("GET", server.url, _request_timeout=30)
+        received = client.request("GET", server.url, _request_timeout=30)
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert (answered.status, answered.data) == (404, b"x" * MIB)
+        assert (received.status, received.data) == (404, b"x" * MIB)
         assert eventually(lambda: not server.still_open)
     assert most < 12 * MIB
 
@@ -194,8 +194,8 @@ def test_memory_is_in_proportion_to_the_bytes_that_came() -> None:
 
 def test_a_truncated_brotli_body_is_damage() -> None:
     body = brotli.compress(os.urandom(50_000))
-    answers = (response(part, content_encoding="br") for part in (body, body[:-5], body[:30_000]))
-    with SocketServer(*answers) as server, rest_client() as client:
+    responses = (response(part, content_encoding="br") for part in (body, body[:-5], body[:30_000]))
+    with SocketServer(*responses) as server, rest_client() as client:
         assert len(client.request("GET", server.url).data or b"") == 50_000
         for _ in range(2):
             with pytest.raises(ResponseDecodeError, match="too early"):
@@ -208,9 +208,9 @@ def test_control_characters_of_a_status_line_reach_nobody(
     rude = b"HTTP/1.1 502 \x1b[31mRed\x07\x9b2J\x00\r\ncontent-length: 0\r\nx-a: \x1b[0m\r\n\r\n"
     with SocketServer(rude) as server, caplog.at_level(logging.DEBUG, "acp_client_v0_1"):
         with rest_client() as client:
-            answered = client.request("GET", server.url)
-            assert answered.reason.isprintable()
-            assert answered.headers["x-a"].isprintable()
+            received = client.request("GET", server.url)
+            assert received.reason.isprintable()
+            assert received.headers["x-a"].isprintable()
         with rest_client(Retry(1, backoff_factor=0), proxy=server.url) as client:
             with pytest.raises(ProxyException) as caught:
                 client.request("GET", "https://acp.invalid/", safe=True)

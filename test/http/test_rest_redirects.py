@@ -1,4 +1,4 @@
-"""Redirects: what comes along, what stays, and what is not followed."""
+"""Redirects: what is sent along, what is dropped, and what is not followed."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def redirect(status: int, location: str) -> bytes:
 @pytest.mark.parametrize("status", [307, 308])
 def test_the_same_origin_keeps_everything(status):
     with SocketServer(redirect(status, "/runs/"), FINE) as server, rest_client() as client:
-        answered = client.request(
+        received = client.request(
             "POST", server.url + "/runs", headers=CREDENTIALS, body=b'{"a":1}'
         )
-    assert answered.status == 200
-    assert answered.url == server.url + "/runs/"
+    assert received.status == 200
+    assert received.url == server.url + "/runs/"
     first, second = server.requests
     assert (second.method, second.path, second.body) == ("POST", "/runs/", b'{"a":1}')
     assert second.headers == first.headers
@@ -46,8 +46,8 @@ def test_another_origin_gets_no_credentials(status):
         SocketServer(redirect(status, other.url + "/there?x=1")) as server,
         rest_client() as client,
     ):
-        answered = client.request("GET", server.url, headers={**CREDENTIALS, **HARMLESS})
-    assert (answered.status, answered.url) == (200, other.url + "/there?x=1")
+        received = client.request("GET", server.url, headers={**CREDENTIALS, **HARMLESS})
+    assert (received.status, received.url) == (200, other.url + "/there?x=1")
     assert b"planted" not in other.requests[0].raw_head
     for name, value in HARMLESS.items():
         assert other.requests[0].headers[name.lower()] == value
@@ -60,7 +60,7 @@ def test_credentials_do_not_come_back():
         SocketServer(redirect(307, other.url), FINE) as server,
         rest_client() as client,
     ):
-        other.answers = (redirect(307, server.url + "/home"),)
+        other.responses = (redirect(307, server.url + "/home"),)
         assert client.request("GET", server.url, headers=CREDENTIALS).status == 200
     assert b"planted" in server.requests[0].raw_head
     assert b"planted" not in server.requests[1].raw_head
@@ -69,10 +69,10 @@ def test_credentials_do_not_come_back():
 @pytest.mark.parametrize("status", [301, 302, 303])
 def test_a_post_is_never_turned_into_a_get(status):
     with SocketServer(redirect(status, "/elsewhere"), FINE) as server, rest_client() as client:
-        answered = client.request("POST", server.url + "/runs", body=b"{}")
-    assert answered.status == status
+        received = client.request("POST", server.url + "/runs", body=b"{}")
+    assert received.status == status
     assert len(server.requests) == 1
-    error = ApiException.from_response(http_resp=answered, body="", data=None)
+    error = ApiException.from_response(http_resp=received, body="", data=None)
     assert (
         str(error) == f"POST /runs returned {status} Scripted; redirect to /elsewhere not followed"
     )
@@ -114,15 +114,15 @@ def test_https_is_not_left_for_http():
     assert redirected(call, 307, "//other/b", 0).target == parse_target("https://other/b")
 
 
-def test_a_redirect_without_location_is_an_answer():
+def test_a_redirect_without_location_is_a_response():
     with SocketServer(head(307, content_length="0")) as server, rest_client() as client:
         assert client.request("GET", server.url).status == 307
 
 
 @pytest.mark.parametrize("location", ["http://[bad", "http://[::1", "//["])
 def test_a_location_that_is_no_url(location):
-    answer = [head(307, location=location, content_length="9"), STALL]
-    with SocketServer(answer) as server, rest_client(retries=2) as client:
+    script = [head(307, location=location, content_length="9"), STALL]
+    with SocketServer(script) as server, rest_client(retries=2) as client:
         with pytest.raises(ProtocolException, match="redirect"):
             client.request("GET", server.url + "/", safe=True, stream=True)
         assert len(server.requests) == 1

@@ -47,15 +47,15 @@ FRAMINGS = {
 @pytest.mark.parametrize("begin, rest, reusable", FRAMINGS.values(), ids=FRAMINGS)
 def test_bytes_are_there_when_they_have_come(begin, rest, reusable):
     gates = Gate(), Gate()
-    answers = [[*begin, gate, *rest] for gate in gates]
-    with SocketServer(*answers) as server, rest_client() as client:
+    responses = [[*begin, gate, *rest] for gate in gates]
+    with SocketServer(*responses) as server, rest_client() as client:
         for gate in gates:
-            answered = client.request("GET", server.url + "/", stream=True)
-            assert answered.read_available() == b"one"
+            received = client.request("GET", server.url + "/", stream=True)
+            assert received.read_available() == b"one"
             gate.open()
-            assert answered.read_available() == b"two"
-            assert answered.read_available() == b""
-            assert answered.read_available() == b""
+            assert received.read_available() == b"two"
+            assert received.read_available() == b""
+            assert received.read_available() == b""
     assert server.connections == (1 if reusable else 2)
 
 
@@ -68,16 +68,16 @@ CUT = {
 }
 
 
-@pytest.mark.parametrize("answer", CUT.values(), ids=CUT)
-def test_a_cut_is_never_a_clean_end(answer):
-    with SocketServer(answer) as server, rest_client() as client:
-        answered = client.request("GET", server.url + "/", stream=True)
+@pytest.mark.parametrize("script", CUT.values(), ids=CUT)
+def test_a_cut_is_never_a_clean_end(script):
+    with SocketServer(script) as server, rest_client() as client:
+        received = client.request("GET", server.url + "/", stream=True)
         with pytest.raises(ConnectionException) as failure:
-            assert answered.read_available() == b"one"
-            answered.read_available()
+            assert received.read_available() == b"one"
+            received.read_available()
         assert failure.value.status == 200
         with pytest.raises(ConnectionException):
-            answered.read_available()
+            received.read_available()
         assert eventually(lambda: not server.still_open)
 
 
@@ -87,7 +87,7 @@ def test_the_last_chunk_ends_the_body_without_its_trailer():
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "script",
     [
         [CHUNKED, b"nonsense\r\n"],
         [CHUNKED, b"-5\r\n"],
@@ -106,9 +106,9 @@ def test_the_last_chunk_ends_the_body_without_its_trailer():
         [b"HTTP/1.1 200 OK\r\na: b\r\n", b" c\r\n" * 50_000, STALL],
     ],
 )
-def test_broken_framing_is_a_protocol_error(answer):
+def test_broken_framing_is_a_protocol_error(script):
     with (
-        SocketServer(answer) as server,
+        SocketServer(script) as server,
         rest_client(retries=2) as client,
         pytest.raises(ProtocolException),
     ):
@@ -129,8 +129,8 @@ def test_a_head_that_looks_like_a_last_chunk_is_cut(begin):
 
 
 def headers_of(lines: bytes):
-    answer = b"HTTP/1.1 200\r\ncontent-length: 0\r\n" + lines + b"\r\n"
-    with SocketServer(answer) as server, rest_client() as client:
+    script = b"HTTP/1.1 200\r\ncontent-length: 0\r\n" + lines + b"\r\n"
+    with SocketServer(script) as server, rest_client() as client:
         return client.request("GET", server.url + "/").headers
 
 
@@ -166,8 +166,8 @@ def test_lengths_that_agree_are_one_and_others_none():
         (b"1\r\ncontent-length: 2", ProtocolException),
         (b"+1", ProtocolException),
     ):
-        answer = b"HTTP/1.1 200 OK\r\ncontent-length: " + lengths + b"\r\n\r\nx"
-        with SocketServer(answer) as server, rest_client() as client:
+        script = b"HTTP/1.1 200 OK\r\ncontent-length: " + lengths + b"\r\n\r\nx"
+        with SocketServer(script) as server, rest_client() as client:
             if error is None:
                 assert client.request("GET", server.url + "/").data == b"x"
                 continue
@@ -186,8 +186,8 @@ DOUBTFUL = {
 
 @pytest.mark.parametrize("begin", DOUBTFUL.values(), ids=DOUBTFUL)
 def test_a_doubtful_framing_is_read_but_its_connection_not_used_again(begin):
-    answer = [*begin, chunk(b"one"), chunk(b"")]
-    with SocketServer(answer) as server, rest_client() as client:
+    script = [*begin, chunk(b"one"), chunk(b"")]
+    with SocketServer(script) as server, rest_client() as client:
         for _ in range(2):
             assert client.request("GET", server.url + "/").data == b"one"
             assert eventually(lambda: not server.still_open)
@@ -195,12 +195,12 @@ def test_a_doubtful_framing_is_read_but_its_connection_not_used_again(begin):
 
 
 def test_the_coding_identity_is_none():
-    answers = (
+    responses = (
         head(transfer_encoding="Identity", content_length="3") + b"one",
         [head(transfer_encoding="identity"), b"two", CLOSE],
     )
-    with SocketServer(*answers) as server, rest_client() as client:
-        assert [client.request("GET", server.url + "/").data for _ in answers] == [b"one", b"two"]
+    with SocketServer(*responses) as server, rest_client() as client:
+        assert [client.request("GET", server.url + "/").data for _ in responses] == [b"one", b"two"]
 
 
 def test_a_line_that_is_too_long():
@@ -209,28 +209,28 @@ def test_a_line_that_is_too_long():
 
 
 def test_a_close_is_seen_in_each_line_of_its_header():
-    answer = response(b"x").replace(b"\r\n\r\n", b"\r\nconnection: te\r\nconnection: close\r\n\r\n")
-    with SocketServer(answer) as server, rest_client() as client:
+    script = response(b"x").replace(b"\r\n\r\n", b"\r\nconnection: te\r\nconnection: close\r\n\r\n")
+    with SocketServer(script) as server, rest_client() as client:
         for _ in range(2):
             assert client.request("GET", server.url + "/").data == b"x"
     assert server.connections == 2
 
 
-def test_informational_answers_are_passed_over():
+def test_informational_responses_are_passed_over():
     early = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n"
     with (
         SocketServer(early + b"HTTP/1.1 100 Continue\r\n\r\n" + response(b'"a"')) as server,
         rest_client() as client,
     ):
-        answered = client.request("GET", server.url + "/")
-    assert (answered.status, answered.data) == (200, b'"a"')
+        received = client.request("GET", server.url + "/")
+    assert (received.status, received.data) == (200, b'"a"')
 
 
 @pytest.mark.parametrize("status", [204, 304])
 @pytest.mark.parametrize("framing", [{"content_length": "5"}, {"transfer_encoding": "chunked"}])
-def test_answers_without_body(status, framing):
-    answer = head(status, **framing)
-    with SocketServer(answer) as server, rest_client() as client:
+def test_responses_without_body(status, framing):
+    script = head(status, **framing)
+    with SocketServer(script) as server, rest_client() as client:
         assert client.request("GET", server.url + "/").data == b""
         assert client.request("HEAD", server.url + "/").data == b""
     assert server.connections == 1
@@ -247,20 +247,20 @@ CODINGS = {
 @pytest.mark.parametrize("stray", [b"\n", b"\0", b"\r\n", b"\x1fx", b"more"])
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 def test_what_follows_gzip_and_is_no_gzip_counts_for_nothing(stray, stream):
-    answer = response(gzip.compress(b"x" * 500) + stray, content_encoding="gzip")
-    with SocketServer(answer) as server, rest_client() as client:
-        answered = client.request("GET", server.url + "/", stream=stream, _request_timeout=5)
-        assert b"".join(iter(answered.read_available, b"")) if stream else answered.data
-        assert stream or answered.data == b"x" * 500
+    script = response(gzip.compress(b"x" * 500) + stray, content_encoding="gzip")
+    with SocketServer(script) as server, rest_client() as client:
+        received = client.request("GET", server.url + "/", stream=stream, _request_timeout=5)
+        assert b"".join(iter(received.read_available, b"")) if stream else received.data
+        assert stream or received.data == b"x" * 500
 
 
 @pytest.mark.parametrize("cut", [1, 2, 9, 15])
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 def test_a_second_gzip_that_is_cut_is_damage(cut, stream):
     second = gzip.compress(b"y" * 500)
-    answer = response(gzip.compress(b"x" * 500) + second[:cut], content_encoding="gzip")
+    script = response(gzip.compress(b"x" * 500) + second[:cut], content_encoding="gzip")
     with (
-        SocketServer(answer) as server,
+        SocketServer(script) as server,
         rest_client() as client,
         pytest.raises(ResponseDecodeError, match="too early"),
     ):
@@ -269,11 +269,11 @@ def test_a_second_gzip_that_is_cut_is_damage(cut, stream):
 
 @pytest.mark.parametrize("coding", CODINGS)
 def test_content_codings(coding):
-    answer = response(CODINGS[coding], content_encoding=coding)
-    with SocketServer(answer) as server, rest_client() as client:
-        answered = client.request("GET", server.url + "/")
-        assert answered.data == b"x" * 5000
-        assert answered.response.data == b"x" * 5000
+    script = response(CODINGS[coding], content_encoding=coding)
+    with SocketServer(script) as server, rest_client() as client:
+        received = client.request("GET", server.url + "/")
+        assert received.data == b"x" * 5000
+        assert received.response.data == b"x" * 5000
 
 
 def test_bare_deflate():
@@ -287,18 +287,18 @@ def test_coded_content_comes_when_it_is_flushed():
     first = packer.compress(b"one") + packer.flush(zlib.Z_SYNC_FLUSH)
     second = packer.compress(b"two") + packer.flush()
     gate = Gate()
-    answer = [
+    script = [
         head(transfer_encoding="chunked", content_encoding="gzip"),
         chunk(first),
         gate,
         chunk(second),
         chunk(b""),
     ]
-    with SocketServer(answer) as server, rest_client() as client:
-        answered = client.request("GET", server.url + "/", stream=True)
-        assert answered.read_available() == b"one"
+    with SocketServer(script) as server, rest_client() as client:
+        received = client.request("GET", server.url + "/", stream=True)
+        assert received.read_available() == b"one"
         gate.open()
-        assert answered.read() == b"two"
+        assert received.read() == b"two"
 
 
 STREAMED = {
@@ -315,11 +315,11 @@ def test_a_coded_body_in_pieces(coding, size):
     if len(body) > 4_000 and size < 1_000:
         size = 500
     chunks = [chunk(body[begin : begin + size]) for begin in range(0, len(body), size)]
-    answer = [head(transfer_encoding="chunked", content_encoding=coding), *chunks, chunk(b"")]
-    with SocketServer(answer) as server, rest_client() as client:
+    script = [head(transfer_encoding="chunked", content_encoding=coding), *chunks, chunk(b"")]
+    with SocketServer(script) as server, rest_client() as client:
         for _ in range(2):
-            answered = client.request("GET", server.url + "/", stream=True)
-            assert b"".join(iter(answered.read_available, b"")) == b"x" * 5000
+            received = client.request("GET", server.url + "/", stream=True)
+            assert b"".join(iter(received.read_available, b"")) == b"x" * 5000
         begun = client.request("GET", server.url + "/", stream=True)
         first = begun.read_available()
         assert first + begun.read() == b"x" * 5000
@@ -341,22 +341,22 @@ UNUSUAL = {
 @pytest.mark.parametrize("size", [1, 100_000])
 def test_unusual_codings_in_pieces_as_in_whole(coding, body, size):
     chunks = [chunk(body[begin : begin + size]) for begin in range(0, len(body), size)]
-    answer = [head(transfer_encoding="chunked", content_encoding=coding), *chunks, chunk(b"")]
-    with SocketServer(answer) as server, rest_client() as client:
+    script = [head(transfer_encoding="chunked", content_encoding=coding), *chunks, chunk(b"")]
+    with SocketServer(script) as server, rest_client() as client:
         assert client.request("GET", server.url + "/").data == b"x" * 5000
-        answered = client.request("GET", server.url + "/", stream=True)
-        assert b"".join(iter(answered.read_available, b"")) == b"x" * 5000
+        received = client.request("GET", server.url + "/", stream=True)
+        assert b"".join(iter(received.read_available, b"")) == b"x" * 5000
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
 def test_little_that_decodes_to_much_is_given_in_pieces(coding):
     comments = b":\n" * 16_000_000
     body = gzip.compress(comments, 6) if "gzip" in coding else zlib.compress(comments, 6)
-    answer = response(body, content_encoding=coding)
-    with SocketServer(answer) as server, rest_client() as client:
-        answered = client.request("GET", server.url + "/", stream=True)
+    script = response(body, content_encoding=coding)
+    with SocketServer(script) as server, rest_client() as client:
+        received = client.request("GET", server.url + "/", stream=True)
         tracemalloc.start()
-        pieces = [len(piece) for piece in iter(answered.read_available, b"")]
+        pieces = [len(piece) for piece in iter(received.read_available, b"")]
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert sum(pieces) == len(comments)
@@ -370,20 +370,20 @@ def test_all_that_was_flushed_comes_before_more_is_waited_for():
     packer = zlib.compressobj(wbits=31)
     flushed = packer.compress(body) + packer.flush(zlib.Z_SYNC_FLUSH)
     gate = Gate()
-    answer = [
+    script = [
         head(transfer_encoding="chunked", content_encoding="gzip"),
         chunk(flushed),
         gate,
         chunk(packer.flush()) + chunk(b""),
     ]
-    with SocketServer(answer) as server, rest_client() as client:
-        answered = client.request("GET", server.url + "/", stream=True)
+    with SocketServer(script) as server, rest_client() as client:
+        received = client.request("GET", server.url + "/", stream=True)
         came = b""
         while len(came) < len(body):
-            came += answered.read_available()
+            came += received.read_available()
         gate.open()
         assert came == body
-        assert answered.read_available() == b""
+        assert received.read_available() == b""
 
 
 def zipped(content: bytes) -> bytes:
@@ -405,8 +405,8 @@ def zipped(content: bytes) -> bytes:
     ],
 )
 def test_broken_coding_is_a_decode_error(coding, body):
-    answer = response(body, content_encoding=coding)
-    with SocketServer(answer) as server, rest_client(retries=2) as client:
+    script = response(body, content_encoding=coding)
+    with SocketServer(script) as server, rest_client(retries=2) as client:
         with pytest.raises(ResponseDecodeError):
             client.request("GET", server.url + "/", safe=True)
         assert len(server.requests) == 1
@@ -415,14 +415,14 @@ def test_broken_coding_is_a_decode_error(coding, body):
             list(iter(streamed.read_available, b""))
 
 
-def test_bytes_beyond_the_body_never_reach_the_next_answer():
+def test_bytes_beyond_the_body_never_reach_the_next_response():
     foreign = response(b'"foreign"')
-    answers = [
+    responses = [
         response(b'"a"') + foreign,
         [CHUNKED, chunk(b'"b"') + chunk(b"") + foreign],
         response(b'"c"'),
     ]
-    with SocketServer(*answers) as server, rest_client() as client:
+    with SocketServer(*responses) as server, rest_client() as client:
         got = [client.request("GET", server.url + "/").data for _ in range(3)]
     assert got == [b'"a"', b'"b"', b'"c"']
 
@@ -433,22 +433,22 @@ def test_abort_wakes_a_blocked_read():
         rest_client() as client,
         Stopwatch() as all_of_it,
     ):
-        answered = client.request("GET", server.url + "/", stream=True)
-        assert answered.read_available() == b"one"
-        threading.Timer(0.2, answered.abort).start()
+        received = client.request("GET", server.url + "/", stream=True)
+        assert received.read_available() == b"one"
+        threading.Timer(0.2, received.abort).start()
         with pytest.raises(ConnectionException, match="aborted"):
-            answered.read_available()
+            received.read_available()
     assert all_of_it.seconds < 5
-    answered.abort()
+    received.abort()
 
 
 def test_close_from_another_thread_wakes_a_blocked_read():
     with SocketServer([CHUNKED, chunk(b"one"), STALL]) as server, rest_client() as client:
-        answered = client.request("GET", server.url + "/", stream=True)
-        assert answered.read_available() == b"one"
-        threading.Timer(0.2, answered.close).start()
+        received = client.request("GET", server.url + "/", stream=True)
+        assert received.read_available() == b"one"
+        threading.Timer(0.2, received.close).start()
         with Stopwatch() as blocked, pytest.raises(ConnectionException):
-            answered.read_available()
+            received.read_available()
     assert blocked.seconds < 5
 
 
@@ -464,31 +464,31 @@ def test_abort_after_the_end_does_not_touch_the_next_call():
 
 
 @pytest.mark.parametrize("way_out", ["close", "drop"])
-def test_an_unread_answer_closes_its_connection(way_out):
+def test_an_unread_response_closes_its_connection(way_out):
     with SocketServer([CHUNKED, chunk(b"one"), STALL]) as server, rest_client() as client:
-        answered = client.request("GET", server.url + "/", stream=True)
+        received = client.request("GET", server.url + "/", stream=True)
         if way_out == "close":
-            answered.close()
-            answered.close()
-        del answered
+            received.close()
+            received.close()
+        del received
         gc.collect()
         assert eventually(lambda: not server.still_open)
 
 
 @pytest.mark.parametrize("seconds", [1.0, (5, 0.5)])
 def test_reading_ends_in_time(seconds):
-    answer = [CHUNKED, *([chunk(b"one"), 0.3] * 3), STALL]
-    with SocketServer(answer) as server, rest_client() as client, Stopwatch() as all_of_it:
-        answered = client.request("GET", server.url + "/", stream=True, _request_timeout=seconds)
+    script = [CHUNKED, *([chunk(b"one"), 0.3] * 3), STALL]
+    with SocketServer(script) as server, rest_client() as client, Stopwatch() as all_of_it:
+        received = client.request("GET", server.url + "/", stream=True, _request_timeout=seconds)
         with pytest.raises(ApiTimeoutError):
-            while answered.read_available():
+            while received.read_available():
                 pass
     assert all_of_it.seconds < 2
 
 
 def test_urllib3s_response_reads_the_body_and_returns_the_connection():
-    answer = [CHUNKED, chunk(b"one"), chunk(b"two"), chunk(b"")]
-    with SocketServer(answer) as server, rest_client() as client:
+    script = [CHUNKED, chunk(b"one"), chunk(b"two"), chunk(b"")]
+    with SocketServer(script) as server, rest_client() as client:
         for _ in range(2):
             raw = client.request("GET", server.url + "/", stream=True).response
             gc.collect()
@@ -509,14 +509,14 @@ def test_urllib3s_response_that_is_dropped_closes_its_connection():
 
 def test_the_stock_surface():
     with SocketServer(response(b'"a"', x_thing="1")) as server, rest_client() as client:
-        answered = client.request("get", server.url + "/p?q=1")
-    assert (answered.status, answered.reason, answered.method) == (200, "Scripted", "GET")
-    assert answered.url == server.url + "/p?q=1"
-    assert answered.getheader("X-Thing") == "1"
-    assert answered.getheader("x-none", "default") == "default"
-    assert answered.getheaders()["x-thing"] == "1"
-    assert answered.read() == answered.data == answered.response.data == b'"a"'
-    assert repr(answered) == "<RESTResponse GET 200 Scripted>"
+        received = client.request("get", server.url + "/p?q=1")
+    assert (received.status, received.reason, received.method) == (200, "Scripted", "GET")
+    assert received.url == server.url + "/p?q=1"
+    assert received.getheader("X-Thing") == "1"
+    assert received.getheader("x-none", "default") == "default"
+    assert received.getheaders()["x-thing"] == "1"
+    assert received.read() == received.data == received.response.data == b'"a"'
+    assert repr(received) == "<RESTResponse GET 200 Scripted>"
 
 
 @pytest.mark.parametrize("amount", [1, 2, 7, None])
@@ -524,12 +524,12 @@ def test_the_stock_surface():
 def test_urllib3s_response_reads_amounts(framing, amount):
     """A read takes what it asked for, and leaves the rest of the piece to the next."""
     body = bytes(range(256)) * 100
-    answer = {
+    script = {
         "sized": response(body),
         "chunked": [CHUNKED + chunk(body[:999]) + chunk(body[999:]) + chunk(b"")],
         "close": [head(connection="close") + body, "close"],
     }[framing]
-    with SocketServer(answer) as server, rest_client() as client:
+    with SocketServer(script) as server, rest_client() as client:
         raw = client.request("GET", server.url + "/", stream=True).response
         pieces = list(iter(lambda: raw.read(amount), b""))
         assert b"".join(pieces) == body
@@ -538,15 +538,15 @@ def test_urllib3s_response_reads_amounts(framing, amount):
 
 
 def test_urllib3s_response_of_a_body_that_was_read():
-    answer = [CHUNKED, chunk(b"one") + chunk(b"two") + chunk(b"")]
-    with SocketServer(answer) as server, rest_client() as client:
+    script = [CHUNKED, chunk(b"one") + chunk(b"two") + chunk(b"")]
+    with SocketServer(script) as server, rest_client() as client:
         for read in (
             lambda raw: b"".join(raw.stream(2)),
             lambda raw: b"".join(raw.read_chunked()),
             lambda raw: raw.release_conn() or raw.read(),
         ):
-            answered = client.request("GET", server.url + "/")
-            assert read(answered.response) == answered.data == b"onetwo"
+            received = client.request("GET", server.url + "/")
+            assert read(received.response) == received.data == b"onetwo"
         assert server.connections == 1
 
 
@@ -557,7 +557,7 @@ def test_a_dripping_head_is_still_read():
 
 @pytest.mark.parametrize("status", [200, 204])
 def test_no_bytes_need_no_decoding(status):
-    answer = head(status, content_encoding="gzip", content_length="0")
-    with SocketServer(answer) as server, rest_client() as client:
+    script = head(status, content_encoding="gzip", content_length="0")
+    with SocketServer(script) as server, rest_client() as client:
         assert client.request("GET", server.url + "/").data == b""
         assert client.request("GET", server.url + "/", stream=True).read_available() == b""

@@ -22,8 +22,8 @@ BUSY = response(b'"busy"', 503)
 FINE = response(b'"fine"')
 
 
-def requests_for(retries, *answers, safe=True):
-    with SocketServer(*answers) as server, rest_client(retries=retries) as client:
+def requests_for(retries, *responses, safe=True):
+    with SocketServer(*responses) as server, rest_client(retries=retries) as client:
         outcome = client.request("GET", server.url + "/", safe=safe).status
     return len(server.requests), outcome
 
@@ -61,9 +61,9 @@ def test_retry_after_is_honoured(form, status):
         # A date has whole seconds: this one lies between 1 and 2 seconds ahead.
         return email.utils.formatdate(time.time() + 2, usegmt=True)
 
-    answer = response(b"", status, retry_after="1" if form == "seconds" else later())
+    script = response(b"", status, retry_after="1" if form == "seconds" else later())
     with Stopwatch() as clock:
-        assert requests_for(1, answer, FINE) == (2, 200)
+        assert requests_for(1, script, FINE) == (2, 200)
     assert 0.9 < clock.seconds < 6
 
 

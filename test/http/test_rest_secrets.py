@@ -31,7 +31,7 @@ def texts_of(error: BaseException) -> str:
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "script",
     [
         [CLOSE],
         [b"garbage\r\n\r\n", CLOSE],
@@ -40,9 +40,9 @@ def texts_of(error: BaseException) -> str:
         response(b"this is no gzip", content_encoding="gzip"),
     ],
 )
-def test_errors_and_logs_show_no_secret(answer, caplog, capfd):
+def test_errors_and_logs_show_no_secret(script, caplog, capfd):
     with (
-        SocketServer(answer) as server,
+        SocketServer(script) as server,
         rest_client(debug=True, retries=1) as client,
         caplog.at_level(logging.DEBUG, "acp_client_v0_1"),
         pytest.raises(ApiException) as failure,
@@ -58,14 +58,14 @@ def test_errors_and_logs_show_no_secret(answer, caplog, capfd):
 
 def test_no_logger_at_all_shows_a_credential(caplog, capfd):
     """At level DEBUG of everything, urllib3 and ssl included."""
-    answers = (
+    responses = (
         [CLOSE],
         response(b'"busy"', 503),
         head(307, location="/elsewhere", content_length="0"),
         response(b'"a"'),
     )
     with (
-        SocketServer(*answers) as server,
+        SocketServer(*responses) as server,
         rest_client(
             debug=True,
             retries=Retry(3, backoff_factor=0.01),
@@ -180,25 +180,25 @@ def test_a_query_credential_that_a_server_echoes_is_in_no_header(status, name, c
         rest_client(retries=False) as client,
         caplog.at_level(logging.DEBUG),
     ):
-        answers = [
+        responses = [
             client.request("POST", s.url, credential=credential, stream=stream)
             for stream in (False, True, False, True)
         ]
-        headers = [answer.headers[name.replace("_", "-")] for answer in answers]
-        for answer in answers:
-            answer.close()
+        headers = [script.headers[name.replace("_", "-")] for script in responses]
+        for script in responses:
+            script.close()
     assert headers == ["/x?a=1&b=2", "/x", "//other.example/x", "/x?a=1"]
     assert all(request.path == f"/?{credential}" for request in s.requests)
     assert SECRET not in caplog.text
-    for answer in answers:
-        assert SECRET not in texts_of(ApiException(http_resp=answer))
+    for script in responses:
+        assert SECRET not in texts_of(ApiException(http_resp=script))
 
 
 @pytest.mark.parametrize("secret", [SECRET, "short"])
 def test_a_query_credential_is_masked_in_any_other_header(secret):
     echo = {"link": f"</x?key={secret}>; rel=next", "refresh": f"0; url=/x?key%3D{secret}"}
-    answer = head(404, content_length="0", server="s", **echo)
-    with SocketServer(answer) as server, rest_client() as client:
+    script = head(404, content_length="0", server="s", **echo)
+    with SocketServer(script) as server, rest_client() as client:
         headers = client.request("GET", server.url, credential=f"key={secret}").headers
     shown = {name: headers[name] for name in ("link", "refresh", "server")}
     assert shown == {"link": "***", "refresh": "***", "server": "s"}

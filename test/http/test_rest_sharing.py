@@ -25,7 +25,7 @@ from acp_client_v0_1.streaming import EventStream
 echo = serve_each(lambda request: response(request.path.encode()))
 
 
-def test_16_threads_with_200_calls_each_get_their_own_answers():
+def test_16_threads_with_200_calls_each_get_their_own_responses():
     def calls(thread):
         return [
             client.request("GET", f"{server.url}/{thread}/{n}", safe=True).data for n in range(200)
@@ -36,8 +36,8 @@ def test_16_threads_with_200_calls_each_get_their_own_answers():
         rest_client(connection_pool_maxsize=4) as client,
         ThreadPoolExecutor(16) as threads,
     ):
-        answers = list(threads.map(calls, range(16)))
-    assert answers == [[f"/{t}/{n}".encode() for n in range(200)] for t in range(16)]
+        responses = list(threads.map(calls, range(16)))
+    assert responses == [[f"/{t}/{n}".encode() for n in range(200)] for t in range(16)]
     assert server.most_open <= 4
     assert server.connections <= 4
 
@@ -62,7 +62,7 @@ def test_streams_take_no_place_in_the_pool():
         assert eventually(lambda: server.still_open == 1)
 
 
-def test_80_forks_with_a_warm_connection_and_no_foreign_answer():
+def test_80_forks_with_a_warm_connection_and_no_foreign_response():
     with SocketServer(handler=echo) as server, rest_client() as client:
         assert client.request("GET", server.url + "/warm").data == b"/warm"
         children = []
@@ -71,12 +71,12 @@ def test_80_forks_with_a_warm_connection_and_no_foreign_answer():
             if child == 0:
                 code = 1
                 try:
-                    answers = [
+                    responses = [
                         client.request("GET", f"{server.url}/child/{number}/{n}").data
                         for n in range(2)
                     ]
                     expected = [f"/child/{number}/{n}".encode() for n in range(2)]
-                    code = 0 if answers == expected else 2
+                    code = 0 if responses == expected else 2
                 finally:
                     os._exit(code)
             children.append(child)
@@ -133,7 +133,7 @@ client.request("GET", sys.argv[1])
 stream = client.request("GET", sys.argv[1], stream=True)
 child = os.fork()
 if child == 0:
-    signal.alarm(10)  # rather than to hang for ever
+    signal.alarm(10)  # a test that hangs ends here
     assert client.request("GET", sys.argv[1]).status == 200
     stream.close()
     del stream

@@ -103,8 +103,8 @@ def test_mutual_tls_through_a_proxy(certificates, mutual_server, scheme):
         url = proxy.url.replace("://", "://user:pass%20word@")
         with rest_client(proxy=url, proxy_headers={"x-team": "acp"}, **settings) as client:
             for _ in range(2):
-                answered = client.request("POST", mutual_server.url, body=b"x" * 200_000)
-                assert answered.data == b'"fine"'
+                received = client.request("POST", mutual_server.url, body=b"x" * 200_000)
+                assert received.data == b'"fine"'
             streamed = client.request("GET", mutual_server.url, stream=True)
             assert streamed.read() == b'"fine"'
     (asked,) = proxy.requests  # one tunnel, for calls and streams
@@ -114,11 +114,11 @@ def test_mutual_tls_through_a_proxy(certificates, mutual_server, scheme):
     assert "proxy-authorization" not in mutual_server.requests[0].headers
 
 
-def test_bytes_beyond_the_body_never_reach_the_next_answer(certificates):
+def test_bytes_beyond_the_body_never_reach_the_next_response(certificates):
     large = b"a" * 12_000  # not all of one TLS record fits into the buffer of a reader
-    answers = (response(large) + response(b'"foreign"'), response(b'"b"'))
+    responses = (response(large) + response(b'"foreign"'), response(b'"b"'))
     with (
-        SocketServer(*answers, ssl_context=certificates.server()) as server,
+        SocketServer(*responses, ssl_context=certificates.server()) as server,
         rest_client(ssl_ca_cert=certificates.ca_file) as client,
     ):
         assert [client.request("GET", server.url).data for _ in range(2)] == [large, b'"b"']
@@ -307,9 +307,9 @@ def test_the_end_of_tls_is_needed_whatever_the_versions_of_python_say(certificat
         return context
 
     monkeypatch.setattr(tls, "create_urllib3_context", tolerant)
-    answer = [head(connection="close"), b'"fine"', CLOSE]
+    script = [head(connection="close"), b'"fine"', CLOSE]
     with (
-        SocketServer(answer, ssl_context=certificates.server()) as server,
+        SocketServer(script, ssl_context=certificates.server()) as server,
         rest_client(ssl_ca_cert=certificates.ca_file) as client,
         pytest.raises(ConnectionException, match="close_notify"),
     ):
@@ -318,13 +318,13 @@ def test_the_end_of_tls_is_needed_whatever_the_versions_of_python_say(certificat
 
 @pytest.mark.parametrize("status", [404, 503])
 def test_a_status_outweighs_the_end_of_tls(certificates, status):
-    answer = [head(status, connection="close"), b'"gone"', CLOSE]
+    script = [head(status, connection="close"), b'"gone"', CLOSE]
     with (
-        SocketServer(answer, ssl_context=certificates.server()) as server,
+        SocketServer(script, ssl_context=certificates.server()) as server,
         rest_client(ssl_ca_cert=certificates.ca_file) as client,
     ):
-        answered = client.request("DELETE", server.url)
-    assert (answered.status, answered.data) == (status, b'"gone"')
+        received = client.request("DELETE", server.url)
+    assert (received.status, received.data) == (status, b'"gone"')
 
 
 def test_tls_settings_of_an_https_proxy(certificates):
@@ -339,8 +339,8 @@ def test_tls_settings_of_an_https_proxy(certificates):
 
 
 def test_a_proxy_that_refuses(certificates):
-    answer = response(b"", 407, "Proxy Authentication Required")
-    with HttpProxy(refuse=answer) as proxy, rest_client(proxy=proxy.url, retries=3) as client:
+    script = response(b"", 407, "Proxy Authentication Required")
+    with HttpProxy(refuse=script) as proxy, rest_client(proxy=proxy.url, retries=3) as client:
         with pytest.raises(ProxyException, match="407"):
             client.request("GET", "https://acp.invalid/", safe=True)
         assert len(proxy.requests) == 1
@@ -399,10 +399,10 @@ def end_of_tls(connection: Connection) -> None:
 @pytest.mark.parametrize("nested", [False, True], ids=["direct", "within TLS to a proxy"])
 def test_a_body_that_the_close_ends_needs_the_end_of_tls(certificates, last, nested):
     """Who can cut a connection must not be able to shorten what it carries."""
-    answer = [head(content_type="text/event-stream", connection="close"), b'"fine"', *last]
+    script = [head(content_type="text/event-stream", connection="close"), b'"fine"', *last]
     tls = {"ssl_ca_cert": certificates.ca_file}
     with (
-        SocketServer(answer, ssl_context=certificates.server()) as server,
+        SocketServer(script, ssl_context=certificates.server()) as server,
         HttpProxy(ssl_context=certificates.server()) as proxy,
         rest_client(**(tunnel_of(certificates, proxy) if nested else tls)) as client,
     ):
@@ -437,7 +437,7 @@ def test_a_handshake_within_tls_that_drips_ends_in_time(certificates, limits):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_an_answer_within_tls_that_drips_ends_in_time(certificates, stream):
+def test_a_response_within_tls_that_drips_ends_in_time(certificates, stream):
     proxy = HttpProxy(ssl_context=certificates.server())
     steps = [head(content_length="200"), lambda _: proxy.dripping.set(), b"a" * 200]
     with (
@@ -453,9 +453,9 @@ def test_an_answer_within_tls_that_drips_ends_in_time(certificates, stream):
 
 def test_tls_within_tls_serves_call_after_call(certificates):
     large = response(b"a" * 300_000)
-    answers = (large + response(b'"foreign"'), response(b'"b"'), FINE, FINE)
+    responses = (large + response(b'"foreign"'), response(b'"b"'), FINE, FINE)
     with (
-        SocketServer(*answers, ssl_context=certificates.server()) as server,
+        SocketServer(*responses, ssl_context=certificates.server()) as server,
         HttpProxy(ssl_context=certificates.server()) as proxy,
         rest_client(**tunnel_of(certificates, proxy)) as client,
     ):
@@ -475,12 +475,12 @@ def test_abort_wakes_a_read_of_tls_within_tls(certificates):
         HttpProxy(ssl_context=certificates.server()) as proxy,
         rest_client(**tunnel_of(certificates, proxy)) as client,
     ):
-        answered = client.request("GET", server.url, stream=True, _request_timeout=5)
-        assert answered.read_available() == b"a"
-        timer = threading.Timer(0.2, answered.abort)
+        received = client.request("GET", server.url, stream=True, _request_timeout=5)
+        assert received.read_available() == b"a"
+        timer = threading.Timer(0.2, received.abort)
         timer.start()
         with Stopwatch() as read, pytest.raises(ConnectionException):
-            answered.read_available()
+            received.read_available()
         timer.join()
         assert read.seconds < 4
 

@@ -23,7 +23,7 @@ from acp_client_v0_1.testing import (
 
 
 class Wire:
-    """One connection, and what comes over it, byte for byte."""
+    """One connection, and the bytes that arrive on it."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -40,7 +40,7 @@ class Wire:
         return data
 
     def until_silent(self, expected: int, seconds: float = 0.3) -> bytes:
-        """Read at least so many bytes, and on until nothing comes for some time."""
+        """Read at least this number of bytes, and on until none arrives for some time."""
         data = b""
         while len(data) < expected and (piece := self.socket.recv(65536)):
             data += piece

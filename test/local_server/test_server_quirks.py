@@ -113,7 +113,7 @@ class TestWithoutReplay:
             path = f"{call.url}/runs/{run_id}/stream"
             first = call.pool.request("GET", path, preload_content=False, timeout=5)
             agent.emit()
-            # What came before the first connection is not lost.
+            # Events from before the first connection are not lost.
             events = read_events(first, 2)
             first.close()
             agent.emit()

@@ -1,4 +1,4 @@
-"""The benchmarks run without any peer, judge by their budgets, and tell what came of it.
+"""The benchmarks run without any peer, judge by their budgets, and report the outcome.
 
 How fast anything is, is no matter here: one round of each work shows that it runs.
 """

@@ -156,13 +156,13 @@ def test_an_operation_of_openapi_yaml(row: list[str]) -> None:
 
     streams = name == "get_run_stream"
     media_type = "text/event-stream" if streams else "application/json"
-    answers = {code: resolved(answer) for code, answer in operation["responses"].items()}
-    assert schema_of(answers["200"]["content"], media_type) == returned
+    responses = {code: resolved(each) for code, each in operation["responses"].items()}
+    assert schema_of(responses["200"]["content"], media_type) == returned
     for code in statuses:
         if code == "204":
-            assert "content" not in answers[code]
+            assert "content" not in responses[code]
         else:
-            assert schema_of(answers[code]["content"]) == "ErrorResponse"
+            assert schema_of(responses[code]["content"]) == "ErrorResponse"
 
     if body == "-":
         assert "requestBody" not in operation

@@ -1,8 +1,8 @@
 """docs/RunsApi.md has what its readers know from their own page, and that page's examples run.
 
 The examples are those of a page that openapi-generator writes: one preamble, one call each, the
-answer pretty-printed and every exception caught and printed. Here they get a host and real ids, and
-nothing else.
+response pretty-printed and every exception caught and printed. Here they get a host and real ids,
+and nothing else.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def script(method: str, server: LocalServer, **ids: str) -> str:
 def test_the_users_own_examples_run(method: str, server: LocalServer, ids: dict[str, str]) -> None:
     printed = run_script(script(method, server, **ids))
     assert printed.startswith(f"The response of RunsApi->{method}:\n\n")
-    assert len(printed.splitlines()) > 2, "nothing was printed of the answer"
+    assert len(printed.splitlines()) > 2, "nothing was printed of the response"
 
 
 def test_a_placeholder_without_agent_id_names_the_field(server: LocalServer) -> None:

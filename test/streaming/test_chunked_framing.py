@@ -45,12 +45,12 @@ def mixed(data: bytes, rng: random.Random) -> bytes:
     return rng.choice([plain, plain, plain, capital, padded, extended])(data, rng)
 
 
-def pieces_of(answer: bytes, *, cut: int) -> list[bytes]:
-    """Send an answer twice over one connection, in writes of a size; give the pieces of the second.
+def pieces_of(script: bytes, *, cut: int) -> list[bytes]:
+    """Send a response twice over one connection, in small writes; give the pieces of the second.
 
     The first shows that nothing is left behind that the second could be disturbed by.
     """
-    steps = [answer[begin : begin + cut] for begin in range(0, len(answer), cut)]
+    steps = [script[begin : begin + cut] for begin in range(0, len(script), cut)]
     with SocketServer(steps) as server, rest_client() as client:
         for _ in range(2):
             response = client.request("GET", server.url + "/", stream=True, _request_timeout=10)
@@ -65,12 +65,12 @@ def pieces_of(answer: bytes, *, cut: int) -> list[bytes]:
 def test_every_way_of_writing_chunks(write: Writer, largest: int, last: bytes) -> None:
     rng = random.Random(f"{write.__name__} {largest}")
     body = rng.randbytes(min(200_000, 1_000 * largest))
-    answer, begin = CHUNKED, 0
+    script, begin = CHUNKED, 0
     while begin < len(body):
         size = rng.randint(1, largest)
-        answer += write(body[begin : begin + size], rng)
+        script += write(body[begin : begin + size], rng)
         begin += size
-    pieces = pieces_of(answer + last, cut=MOST)
+    pieces = pieces_of(script + last, cut=MOST)
     assert b"".join(pieces) == body
     assert max(map(len, pieces)) <= MOST
 
@@ -78,23 +78,23 @@ def test_every_way_of_writing_chunks(write: Writer, largest: int, last: bytes) -
 @pytest.mark.parametrize("cut", range(1, 8))
 def test_chunks_cut_anywhere(cut: int) -> None:
     body = b"".join(b"%d" % number * number for number in range(1, 12))
-    answer = CHUNKED + b"".join(chunk(b"%d" % number * number) for number in range(1, 12)) + LAST
-    assert b"".join(pieces_of(answer, cut=cut)) == body
+    script = CHUNKED + b"".join(chunk(b"%d" % number * number) for number in range(1, 12)) + LAST
+    assert b"".join(pieces_of(script, cut=cut)) == body
 
 
 @pytest.mark.parametrize("size", range(MOST - 12, MOST + 3))
 def test_chunks_around_the_end_of_the_buffer(size: int) -> None:
     # The size of the second chunk, its line ends and its data come to lie across that end.
     body = b"x" * size + b"y" * 10 + b"z" * MOST
-    answer = CHUNKED + chunk(b"x" * size) + chunk(b"y" * 10) + chunk(b"z" * MOST) + LAST
-    pieces = pieces_of(answer, cut=1_000_000)
+    script = CHUNKED + chunk(b"x" * size) + chunk(b"y" * 10) + chunk(b"z" * MOST) + LAST
+    pieces = pieces_of(script, cut=1_000_000)
     assert b"".join(pieces) == body
     assert max(map(len, pieces)) <= MOST
 
 
 def test_small_chunks_come_together() -> None:
-    answer = CHUNKED + chunk(b"0123456789") * 2_000 + LAST
-    assert len(pieces_of(answer, cut=1_000_000)) < 100
+    script = CHUNKED + chunk(b"0123456789") * 2_000 + LAST
+    assert len(pieces_of(script, cut=1_000_000)) < 100
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,8 @@ def test_small_chunks_come_together() -> None:
     ids=["event", "last chunk", "chunk", "end of one"],
 )
 def test_data_that_looks_like_framing_is_data(data: bytes) -> None:
-    answer = CHUNKED + chunk(data) * 3 + LAST
-    assert b"".join(pieces_of(answer, cut=1_000_000)) == data * 3
+    script = CHUNKED + chunk(data) * 3 + LAST
+    assert b"".join(pieces_of(script, cut=1_000_000)) == data * 3
 
 
 BROKEN = {
@@ -192,12 +192,12 @@ def test_a_whole_body_with_a_fault_in_it(fault: str) -> None:
 
 @pytest.mark.parametrize("promise", [b"7FFFFFFFFFFFFFF", b"10000000000"])
 def test_no_memory_is_taken_for_bytes_that_are_only_promised(promise: bytes) -> None:
-    answers = (
+    responses = (
         [CHUNKED, promise + b"\r\nabc", CLOSE],
         [head(content_length=str(int(promise, 16))), b"abc", CLOSE],
     )
-    with SocketServer(*answers) as server, rest_client() as client:
-        for _ in answers:
+    with SocketServer(*responses) as server, rest_client() as client:
+        for _ in responses:
             with pytest.raises(ConnectionException):
                 client.request("GET", server.url + "/", _request_timeout=5)
 
@@ -212,9 +212,9 @@ def test_a_large_chunk_that_comes_in_many_reads() -> None:
 
 def test_urllib3s_response_gives_chunks_when_they_have_come() -> None:
     gates = [Gate() for _ in range(4)]
-    answers = [[CHUNKED, chunk(b"one"), gate, chunk(b"two"), LAST] for gate in gates]
+    responses = [[CHUNKED, chunk(b"one"), gate, chunk(b"two"), LAST] for gate in gates]
     gates[-1].open()
-    with SocketServer(*answers) as server, rest_client() as client:
+    with SocketServer(*responses) as server, rest_client() as client:
         for amount, gate in zip((65_536, None, 2), gates, strict=False):
             raw = client.request("GET", server.url + "/", stream=True).response
             pieces = raw.stream(amount)

@@ -1,4 +1,4 @@
-"""`EventStream` over a response that a test scripts: what comes out, what raises, what is freed."""
+"""`EventStream` over a scripted response: what it yields, what it raises, what it frees."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def numbers(*values: int) -> bytes:
     return b"".join(b"id: %d\ndata: %d\n\n" % (value, value) for value in values)
 
 
-# --- What comes out -----------------------------------------------------------------------------
+# --- What it yields -----------------------------------------------------------------------------
 
 
 def test_events_come_one_by_one_and_the_end_frees_the_connection() -> None:

@@ -55,7 +55,7 @@ streams = st.one_of(
 )
 chunk_sizes = st.lists(st.integers(0, 30), min_size=1, max_size=8)
 
-# The same examples in every run: a failure here is found again by whoever looks for it.
+# The same examples in every run: a failure here is found again by the next run.
 steady = settings(
     derandomize=True,
     deadline=None,

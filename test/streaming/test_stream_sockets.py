@@ -1,4 +1,4 @@
-"""`get_run_stream` over real sockets: promptness, ways out, broken bodies, unexpected answers.
+"""`get_run_stream` over real sockets: promptness, ways out, broken bodies, unexpected responses.
 
 Each server sends exactly the bytes of its script (see `support.socket_server`).
 """
@@ -100,9 +100,9 @@ def connections(server: SocketServer) -> int:
 
 
 def test_a_coding_that_nobody_knows_is_no_interruption():
-    answer = [head(content_type=EVENT_STREAM, content_encoding="snow"), ONE]
+    script = [head(content_type=EVENT_STREAM, content_encoding="snow"), ONE]
     with (
-        SocketServer(answer) as server,
+        SocketServer(script) as server,
         client(server) as runs,
         pytest.raises(ResponseDecodeError, match=r"returned 200: .*'snow'.* not supported"),
     ):
@@ -205,12 +205,12 @@ def test_the_end_gives_the_connection_back() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "script",
     [chunked(), sized(0), head(204), chunked(b": only a comment\n\n")],
     ids=["chunked", "length 0", "204", "comment"],
 )
-def test_an_empty_stream_gives_the_connection_back(answer: bytes) -> None:
-    with SocketServer(answer, chunked()) as server, client(server) as runs:
+def test_an_empty_stream_gives_the_connection_back(script: bytes) -> None:
+    with SocketServer(script, chunked()) as server, client(server) as runs:
         with runs.get_run_stream("r") as stream:
             assert list(stream) == []
         with runs.get_run_stream("r"):
@@ -355,7 +355,7 @@ WRONG_SUM = gzip.compress(ONE)[:-8] + b"x" * 8
 
 WHOLE = ""  # the framing is whole, so that the connection can be used again
 
-# What comes up to the first event, what comes after it, how it ends, what that is.
+# The bytes up to the first event, those after it, how the body ends, what that is.
 BROKEN: dict[str, tuple[bytes, bytes, str, type[Exception]]] = {
     "a chunk cut short": (CHUNKED + chunk(ONE), b"ff\r\nid: 2\n", CLOSE, ConnectionException),
     "no last chunk": (CHUNKED + chunk(ONE), b"", CLOSE, ConnectionException),
@@ -400,7 +400,7 @@ def test_a_broken_body_is_no_clean_end(
     check_interruption([begin, gate, rest, end], cause, gate)
 
 
-# Where the last bytes of a gzip member are wrong, zlib keeps back what came together with them.
+# Where the last bytes of a gzip member are wrong, zlib keeps back the bytes that arrived with them.
 AT_ONCE = {name: case for name, case in BROKEN.items() if name != "no gzip after it"}
 
 
@@ -481,7 +481,7 @@ def test_the_clients_own_limit_for_streams() -> None:
                 next(stream)
 
 
-# --- Other answers than a stream ----------------------------------------------------------------
+# --- Other responses than a stream ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -495,8 +495,8 @@ def test_the_clients_own_limit_for_streams() -> None:
     ],
 )
 def test_a_wrong_content_type(body: bytes, content_type: str) -> None:
-    answer = response(body, content_type=content_type)
-    with SocketServer(answer, IDLE) as server, client(server) as runs:
+    script = response(body, content_type=content_type)
+    with SocketServer(script, IDLE) as server, client(server) as runs:
         with pytest.raises(ResponseDecodeError) as caught:
             runs.get_run_stream("r")
         assert caught.value.body == body.decode()
@@ -518,8 +518,8 @@ def test_a_content_type_with_parameters(content_type: str) -> None:
 
 
 def test_404_before_the_stream() -> None:
-    answer = response(b'"no such run"', 404)
-    with SocketServer(answer, chunked()) as server, client(server) as runs:
+    script = response(b'"no such run"', 404)
+    with SocketServer(script, chunked()) as server, client(server) as runs:
         with pytest.raises(NotFoundException) as caught:
             runs.get_run_stream("r")
         assert caught.value.data == "no such run"
@@ -535,7 +535,7 @@ def test_500_before_the_stream() -> None:
 
 
 def unexpected(status: int, length: int | None = None) -> bytes:
-    """Write the head of an answer that is no event stream, in chunks if it has no length."""
+    """Write the head of a response that is no event stream, in chunks if it has no length."""
     framing = {"content_length": str(length)} if length else {"transfer_encoding": "chunked"}
     return head(status, content_type="text/plain", **framing)
 
@@ -558,7 +558,7 @@ UNENDING: dict[str, tuple[Callable[[int], list[Any]], str]] = {
     ("status", "error"), [(200, ResponseDecodeError), (404, NotFoundException)]
 )
 @pytest.mark.parametrize(("steps", "kept"), UNENDING.values(), ids=UNENDING.keys())
-def test_an_unexpected_answer_without_an_end(
+def test_an_unexpected_response_without_an_end(
     steps: Callable[[int], list[Any]],
     kept: str,
     status: int,
@@ -578,7 +578,7 @@ def test_an_unexpected_answer_without_an_end(
         wait_until(lambda: server.still_open == 0)
 
 
-def test_an_answer_that_breaks_off_before_it_says_anything_is_no_empty_stream() -> None:
+def test_a_response_that_breaks_off_before_it_says_anything_is_no_empty_stream() -> None:
     with (
         SocketServer([head(content_length="9"), CLOSE]) as server,
         client(server) as runs,
@@ -587,7 +587,7 @@ def test_an_answer_that_breaks_off_before_it_says_anything_is_no_empty_stream() 
         runs.get_run_stream("r")
 
 
-def test_an_unexpected_answer_waits_for_no_longer_than_the_call_may_take() -> None:
+def test_an_unexpected_response_waits_for_no_longer_than_the_call_may_take() -> None:
     with SocketServer([unexpected(404, 100), b"no", STALL]) as server, client(server) as runs:
         start = time.monotonic()
         with pytest.raises(NotFoundException):

@@ -1,4 +1,4 @@
-"""Answers as servers send them, for tests to which their content does not matter."""
+"""Responses as servers send them, for tests to which their content does not matter."""
 
 from __future__ import annotations
 

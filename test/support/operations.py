@@ -1,4 +1,4 @@
-"""The 17 operations of the contract, as tests see them: a call, its request, an answer.
+"""The 17 operations of the contract, as tests see them: a call, its request, a response.
 
 Written from the protocol, not from the declarations in the package, so that a mistake in either
 shows up as a difference.
@@ -35,7 +35,7 @@ EVENT = b"id: 7\nevent: agent_event\ndata: " + json.dumps(RESULT).encode() + b"\
 
 @dataclass(frozen=True)
 class Case:
-    """One operation: what is called, what has to arrive, what is answered, what is returned."""
+    """One operation: the call, the request that has to arrive, the response, what is returned."""
 
     api: str
     name: str
@@ -43,7 +43,7 @@ class Case:
     method: str
     path: str
     sent: Any
-    answer: Any
+    response: Any
     returned: Any
     errors: tuple[int, ...] = (404, 409, 422)
     content_type: str = "application/json"
@@ -51,7 +51,8 @@ class Case:
 
     @property
     def content(self) -> bytes:
-        return self.answer if isinstance(self.answer, bytes) else json.dumps(self.answer).encode()
+        plain = isinstance(self.response, bytes)
+        return self.response if plain else json.dumps(self.response).encode()
 
     def __str__(self) -> str:
         return self.name

@@ -20,7 +20,7 @@ class HttpProxy(SocketServer):
     """An HTTP proxy; ``requests`` holds what clients asked of it.
 
     Attributes:
-        dripping: Once set, what comes through a tunnel is passed on one byte at a time.
+        dripping: Once set, bytes from a tunnel are passed on one at a time.
     """
 
     def __init__(
@@ -62,8 +62,8 @@ class HttpProxy(SocketServer):
             line = f"{request.method} /{path} HTTP/1.1\r\nconnection: close\r\n".encode()
             upstream.sendall(line + head + b"\r\n\r\n" + request.body)
             upstream.shutdown(socket.SHUT_WR)
-            answer = b"".join(iter(lambda: upstream.recv(65536), b""))
-        connection.sock.sendall(answer)
+            response = b"".join(iter(lambda: upstream.recv(65536), b""))
+        connection.sock.sendall(response)
 
 
 class SocksProxy(SocketServer):

@@ -1,8 +1,8 @@
 """A server on a loopback socket that sends exactly the bytes a test scripts, and records requests.
 
 Strategy: one thread accepts, one thread per connection plays. The n-th request, counted over all
-connections, gets the n-th answer; the last answer repeats. An answer is bytes, or a sequence of
-steps played in order:
+connections, gets the n-th response; the last response repeats. A response is bytes, or a sequence
+of steps played in order:
 
 - ``bytes``: sent as they are;
 - ``float`` or ``int``: seconds of silence (cut short when the server stops);
@@ -61,7 +61,7 @@ def response(
     content_type: str = "application/json",
     **headers: str,
 ) -> bytes:
-    """Write a whole answer with its length; ``retry_after="1"`` becomes ``retry-after: 1``."""
+    """Write a whole response with its length; ``retry_after="1"`` becomes ``retry-after: 1``."""
     lines = [f"HTTP/1.1 {status} {reason}", f"content-length: {len(body)}"]
     if content_type:
         lines.append(f"content-type: {content_type}")
@@ -177,10 +177,10 @@ class Gate:
 
 
 class SocketServer:
-    """Serve scripted answers, see the module's text.
+    """Serve scripted responses, see the module's text.
 
     Args:
-        answers: The answers, in the order of requests.
+        responses: The responses, in the order of requests.
         handler: Plays whole connections instead.
         ssl_context: Makes the server speak TLS.
         port: The port, 0 for a free one.
@@ -188,13 +188,13 @@ class SocketServer:
 
     def __init__(
         self,
-        *answers: bytes | Sequence[Any],
+        *responses: bytes | Sequence[Any],
         handler: Callable[[Connection], object] | None = None,
         ssl_context: ssl.SSLContext | None = None,
         port: int = 0,
     ) -> None:
-        self.answers = answers
-        self.handler = handler or self._answer_requests
+        self.responses = responses
+        self.handler = handler or self._respond_to_requests
         self.ssl_context = ssl_context
         self.requests: list[Request] = []
         self.connections = 0
@@ -282,10 +282,10 @@ class SocketServer:
             with self._lock:
                 self._open.discard(connection)
 
-    def _answer_requests(self, connection: Connection) -> None:
+    def _respond_to_requests(self, connection: Connection) -> None:
         for _ in _requests(connection):
-            number = min(connection.request_number, len(self.answers) - 1)
-            connection.play(self.answers[number])
+            number = min(connection.request_number, len(self.responses) - 1)
+            connection.play(self.responses[number])
 
 
 def _requests(connection: Connection) -> Iterator[Request]:
@@ -296,11 +296,11 @@ def _requests(connection: Connection) -> Iterator[Request]:
         yield request
 
 
-def serve_each(answer: Callable[[Request], Iterable[Any] | bytes]) -> Callable[[Connection], None]:
-    """Make a handler that computes the answer (bytes or steps) of each request."""
+def serve_each(respond: Callable[[Request], Iterable[Any] | bytes]) -> Callable[[Connection], None]:
+    """Make a handler that computes the response (bytes or steps) of each request."""
 
     def handle(connection: Connection) -> None:
         for request in _requests(connection):
-            connection.play(answer(request))
+            connection.play(respond(request))
 
     return handle

@@ -73,7 +73,7 @@ def eventually(condition: Any, seconds: float = 10.0) -> bool:
 
 
 def a_call(seconds: float | None = None, **changes: Any) -> Call:
-    """Make a safe GET call with so many seconds left."""
+    """Make a safe GET call with this much time left, in seconds."""
     arguments: dict[str, Any] = {
         "method": "GET",
         "target": parse_target("http://127.0.0.1/"),

@@ -140,10 +140,10 @@ def threads(api: ThreadsApi) -> None:
 
 
 def variants(api: RunsApi) -> None:
-    answer = api.get_run_with_http_info("r", _request_timeout=5, _headers={"x-trace": "1"})
-    assert_type(answer, ApiResponse[Run])
-    assert_type(answer.status_code, int)
-    assert_type(answer.data, Run)
+    received = api.get_run_with_http_info("r", _request_timeout=5, _headers={"x-trace": "1"})
+    assert_type(received, ApiResponse[Run])
+    assert_type(received.status_code, int)
+    assert_type(received.data, Run)
     blocked = api.get_run_output_with_http_info("r", _request_timeout=(1, 2.5))
     assert_type(blocked, ApiResponse[RunOutput | None])
     streamed = api.get_run_stream_with_http_info("r")
