@@ -119,7 +119,7 @@ class Batch:
         file = None if journal is None else Journal(journal, header, durable)
         mark = mark if file is None else file.header.batch
         plan = Plan(agent.agent_id, server, mark, config, metadata, seconds, on_interrupt, check)
-        recorder = Recorder(file)
+        recorder = None if file is None else Recorder(file)
         self._runners: Workers | Remote
         if executor is None:
             self._runners = Workers(plan, agent, recorder, concurrency)
@@ -171,43 +171,44 @@ class Batch:
                 index = self._delivered if self._ordered else next(iter(ready))
                 if index in ready:
                     self._delivered += 1
-                    self._tell()
+                    if self._progress.shown:
+                        self._progress.tell(self.counts)
                     return ready.pop(index)
-            self._tell()
-            if self._exhausted and not self._runners.in_flight:
+            ended = self._exhausted and not self._runners.in_flight
+            if ended:
                 self._duplicates = self._runners.duplicates(self._duplicates)
-                self._tell()
+            if self._progress.shown:
+                self._progress.tell(self.counts)
+            if ended:
                 self._stop()
                 return None
-            self._take(_TICK)
+            task = self._runners.take(_TICK)
+            if task is not None:
+                self._note(task)
 
     def _draw(self) -> None:
         """Draw inputs until there are enough, or an item is ready."""
-        wanted = self._wants_input()
-        while wanted:
+        room = self._concurrency - (self._drawn - self._delivered)
+        if self._ordered:
+            # One slow run must not keep all others from starting.
+            at_once = self._concurrency - len(self._runners.in_flight)
+            room = min(self._concurrency + room, at_once)
+        while room > 0 and not self._exhausted:
             try:
                 index, value = next(self._inputs)
             except StopIteration:
                 self._exhausted = True
                 return
             self._drawn += 1
+            room -= 1
             task = self._task_of(index, value)
             if task.outcome is not None:
                 self._note(task)
                 return
             self._runners.submit(task)
-            wanted = self._wants_input()
-            if wanted and self._take(0):
+            if room > 0 and (ended := self._runners.take(0)) is not None:
+                self._note(ended)
                 return
-
-    def _wants_input(self) -> bool:
-        undelivered = self._drawn - self._delivered
-        if not self._ordered:
-            return undelivered < self._concurrency and not self._exhausted
-        # One slow run must not keep all others from starting.
-        at_once, most = self._concurrency, 2 * self._concurrency
-        in_flight = len(self._runners.in_flight)
-        return undelivered < most and in_flight < at_once and not self._exhausted
 
     def _task_of(self, index: int, value: Any) -> Task:
         """Make the task of an input; it has its outcome if the journal has it."""
@@ -241,13 +242,6 @@ class Batch:
             task.run_id, task.outcome = known.run_id, known.outcome
         return task
 
-    def _take(self, timeout: float) -> bool:
-        """Take in a task that has ended, if there is one within the timeout."""
-        task = self._runners.take(timeout)
-        if task is not None:
-            self._note(task)
-        return task is not None
-
     def _note(self, task: Task) -> None:
         """Count an outcome, and keep its item for the caller."""
         outcome = task.outcome
@@ -273,10 +267,6 @@ class Batch:
             failed=self._failed,
             duplicates=self._duplicates,
         )
-
-    def _tell(self) -> None:
-        if self._progress.shown:
-            self._progress.tell(self.counts)
 
     # Ending
 

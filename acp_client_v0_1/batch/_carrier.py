@@ -87,16 +87,29 @@ class Gate:
 class Carrier:
     """Carries the tasks of a batch to their outcomes; any number of threads may use it.
 
-    ``stop`` is set when the batch ends; what is under way then raises `Stopped`.
+    ``stop`` is set when the batch ends; what is under way then raises `Stopped`. A run that just
+    gives its result takes few steps here, since between two requests other threads have the caches.
     """
 
-    def __init__(self, plan: Plan, agent: Agent, recorder: Recorder, stop: threading.Event) -> None:
+    def __init__(
+        self, plan: Plan, agent: Agent, recorder: Recorder | None, stop: threading.Event
+    ) -> None:
         self._plan = plan
         self._agent = agent
         self._recorder = recorder
         self._stop = stop
+        self._traced = agent.runs.api_client.rest_client.observer is not None
         self.runs = without_retries(agent.runs)
         self.gate = Gate(stop)  # that each request passes
+
+    def link(self, task: Task) -> RunLink:
+        """Give the link to a task's run, which is made when it is needed."""
+        if task.link is None:
+            task.link = RunLink(self._agent.runs, task.run_id)
+            if task.run is not None:
+                task.link.note(task.run)
+                task.link.note_started(ago=time.monotonic() - task.started_at)
+        return task.link
 
     # Starting
 
@@ -106,20 +119,20 @@ class Carrier:
         With ``look_first``, the run is searched for first, as another process may have created it.
         Errors of the journal are raised.
         """
-        try:
-            if task.run_id:
-                task.link = RunLink(self._agent.runs, task.run_id)
-            else:
+        if not task.run_id:
+            try:
                 self._create(task, look_first)
-        except OpenApiException as error:
-            return not self._end(task, error)
-        self._wait_from_now(task)
+            except OpenApiException as error:
+                return not self._end(task, error)
+        if self._plan.timeout is not None:
+            self._wait_from_now(task)
         return True
 
     def _create(self, task: Task, look_first: bool) -> None:
         plan = self._plan
-        # First, as an input that is refused below is noted as failed.
-        self._recorder.starting(task)
+        if self._recorder is not None:
+            # First, as an input that is refused below is noted as failed.
+            self._recorder.starting(task)
         if plan.check:
             self._agent.check(input=task.input, config=plan.config)
         try:
@@ -131,17 +144,23 @@ class Carrier:
             )
         except ValidationError as error:
             raise ApiValueError(f"input {task.index} cannot be sent: {error}") from error
-        with new_run(self._agent) as span:
-            found = self._find(task) if task.started_before or look_first else []
-            run, *more = found or self._post(creation)
-        task.run_id, task.duplicates = run.run_id, len(more)
-        task.link = RunLink(self._agent.runs, run.run_id)
-        keep_span(task.link, span)
-        task.link.note(run)
-        task.link.note_started()
-        self._recorder.started(task)
+        look_first = look_first or task.started_before
+        if not self._traced:
+            found = self._find_or_post(task, creation, look_first)
+        else:
+            with new_run(self._agent) as span:
+                found = self._find_or_post(task, creation, look_first)
+        task.run, *more = found
+        task.run_id, task.started_at = task.run.run_id, time.monotonic()
+        task.duplicates = len(more)
+        if self._traced:
+            keep_span(self.link(task), span)
+        if self._recorder is not None:
+            self._recorder.started(task)
 
-    def _post(self, creation: RunCreate) -> list[Run]:
+    def _find_or_post(self, task: Task, creation: RunCreate, look_first: bool) -> list[Run]:
+        if look_first and (found := self._find(task)):
+            return found
         gate = self.gate
         posts = 0
         while True:
@@ -191,26 +210,32 @@ class Carrier:
         The server may hold the request for ``window`` seconds. A failure is survived by a pause.
         Errors of the journal are raised.
         """
-        link, patience = _link(task), task.patience
+        patience = task.patience
         self.gate.wait()
         if patience is not None:
             window = int(min(window, patience.deadline.remaining()))
         began = time.monotonic()
         task.polling = True
         try:
-            with in_run(link, waits=True):
-                # The client's own limits fit a window, and change no setting of its sockets.
-                limit = None if window else _MARGIN
-                output = self.runs.get_run_output(task.run_id, window or None, limit)
+            if not self._traced:
+                output = self._output(task, window)
+            else:
+                with in_run(self.link(task), waits=True):
+                    output = self._output(task, window)
         except ApiException as error:
             return self._survive(task, error)
         finally:
             task.polling = False
         if output is not None:
+            result = output.actual_instance
+            if isinstance(result, RunResult):
+                return self._end(task, result.result)
             return self._take(task, output)
         if patience is not None:
             if patience.deadline.expired:
-                return self._end(task, link.too_late(patience.elapsed, "there is no output"))
+                return self._end(
+                    task, self.link(task).too_late(patience.elapsed, "there is no output")
+                )
             patience.succeeded()
         if time.monotonic() - began < 0.9 * window or not window:
             task.early += 1
@@ -218,11 +243,16 @@ class Carrier:
             self._patience(task).pause(pause)
         return False
 
+    def _output(self, task: Task, window: int) -> RunOutput | None:
+        # The client's own limits fit a window, and change no setting of its sockets.
+        limit = None if window else _MARGIN
+        return self.runs.get_run_output(task.run_id, window or None, limit)
+
     def _survive(self, task: Task, error: ApiException) -> bool:
         """Pause after a failed poll; True if the failure is the outcome."""
         if self._stop.is_set():
             raise Stopped from error
-        link, patience = _link(task), self._patience(task)
+        link, patience = self.link(task), self._patience(task)
         missing = isinstance(error, NotFoundException)
         if missing and not link.young:
             return self._end(task, link.gone())
@@ -250,11 +280,9 @@ class Carrier:
             self._patience(task)
 
     def _take(self, task: Task, output: RunOutput) -> bool:
-        """Take an output: it ends the task, unless it is a question that is answered."""
-        if isinstance(output.actual_instance, RunResult):
-            return self._end(task, output.actual_instance.result)
+        """Take an output that is no result: an error, or a question, which may be answered."""
         try:
-            outcome = outcome_of(_link(task), output, Patience(self._plan.timeout, self._stop))
+            outcome = outcome_of(self.link(task), output, Patience(self._plan.timeout, self._stop))
             if isinstance(outcome, PendingInterrupt):
                 return self._answer(task, outcome)
         except OpenApiException as error:
@@ -262,7 +290,7 @@ class Carrier:
         return outcome is not None and self._end(task, outcome)
 
     def _answer(self, task: Task, question: PendingInterrupt) -> bool:
-        link, ask = _link(task), self._plan.on_interrupt
+        link, ask = self.link(task), self._plan.on_interrupt
         if ask is None:
             return self._end(task, link.interrupted(question))
         if task.answered >= _MOST_ANSWERS:
@@ -282,13 +310,8 @@ class Carrier:
     def _end(self, task: Task, outcome: dict[str, Any] | Exception) -> bool:
         """Give a task its outcome; True."""
         task.outcome = outcome
-        if task.link is not None:
+        if self._traced and task.link is not None:
             end_run(task.link, outcome)
-        self._recorder.ended(task)
+        if self._recorder is not None:
+            self._recorder.ended(task)
         return True
-
-
-def _link(task: Task) -> RunLink:
-    if task.link is None:
-        raise RuntimeError(f"the task {task.index} has no run")
-    return task.link

@@ -16,7 +16,7 @@ import dataclasses
 import logging
 import queue
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -84,7 +84,7 @@ def carry(order: Order) -> Task:
     except Exception as error:  # noqa: BLE001 - any error is the outcome
         task.outcome = error
     # Only what the caller needs travels back; the link, above all, has the client's credentials.
-    task.input = task.link = task.patience = None
+    task.input = task.run = task.link = task.patience = None
     return task
 
 
@@ -105,7 +105,7 @@ def _carrier(order: Order) -> Carrier:
             while len(_clients) >= _MOST_CLIENTS:
                 _clients.pop(next(iter(_clients)))[0].close()
             agent = order.attach(plan.agent_id, client)
-            _clients[plan.batch] = client, Carrier(plan, agent, Recorder(None), Flag())
+            _clients[plan.batch] = client, Carrier(plan, agent, None, Flag())
         return _clients[plan.batch][1]
 
 
@@ -119,7 +119,7 @@ class Remote:
         self,
         plan: Plan,
         agent: Agent,
-        recorder: Recorder,
+        recorder: Recorder | None,
         executor: Executor,
         connect: Connect,
     ) -> None:
@@ -130,20 +130,15 @@ class Remote:
         self._connect = connect
         self._recorder = recorder
         self._ended: queue.SimpleQueue[tuple[Task, Future[Task]]] = queue.SimpleQueue()
-        self._futures: dict[int, Future[Task]] = {}  # by index
-
-    @property
-    def in_flight(self) -> Collection[int]:
-        """The indices of the tasks that were submitted and not taken."""
-        return self._futures
+        self.in_flight: dict[int, Future[Task]] = {}  # submitted and not taken, by index
 
     def submit(self, task: Task) -> None:
         """Carry a task to its outcome."""
-        if not task.run_id:
+        if not task.run_id and self._recorder is not None:
             self._recorder.starting(task)
         ended = self._ended
         future = self._executor.submit(carry, Order(self._plan, self._attach, self._connect, task))
-        self._futures[task.index] = future
+        self.in_flight[task.index] = future
         future.add_done_callback(lambda done: ended.put((task, done)))
 
     def take(self, timeout: float) -> Task | None:
@@ -152,11 +147,11 @@ class Remote:
             task, future = self._ended.get(timeout=timeout)
         except queue.Empty:
             return None
-        del self._futures[task.index]
+        del self.in_flight[task.index]
         ended = _ended(task, future)
-        if ended.run_id and not task.run_id:
-            self._recorder.started(ended)
-        if not ended.refused:
+        if self._recorder is not None and not ended.refused:
+            if ended.run_id and not task.run_id:
+                self._recorder.started(ended)
             self._recorder.ended(ended)
         return ended
 
@@ -165,9 +160,9 @@ class Remote:
 
         With ``cancel``, the runs of the batch that have not ended are deleted.
         """
-        for future in list(self._futures.values()):
+        for future in list(self.in_flight.values()):
             future.cancel()
-        left = sum(not future.done() for future in self._futures.values())
+        left = sum(not future.done() for future in self.in_flight.values())
         if cancel:
             for run in list(self._runs_of_batch()):
                 RunLink(self._runs, run.run_id).cancel(Patience(_CANCEL))

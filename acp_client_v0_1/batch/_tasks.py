@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from acp_client_v0_1.handles._link import RunLink
     from acp_client_v0_1.handles._patience import Patience
     from acp_client_v0_1.handles.interrupts import PendingInterrupt
+    from acp_client_v0_1.models.run import Run
 
 __all__ = ["BATCH_KEY", "Agent", "OnInterrupt", "Plan", "Recorder", "Task"]
 
@@ -68,7 +69,9 @@ class Task:
     outcome: dict[str, Any] | Exception | None = None  # None before the end
     duplicates: int = 0  # how many more runs its creates have made
     refused: bool = False  # no client was to be had, so nothing is known of the input
-    link: RunLink | None = None  # reaches its run
+    run: Run | None = None  # as it was created
+    started_at: float = 0.0  # when it was (`time.monotonic()`)
+    link: RunLink | None = None  # reaches its run, if that takes more than a poll
     polling: bool = False  # a request for its output is under way, which may be broken off
     patience: Patience | None = None  # with its output; None before it is needed
     answered: int = 0  # questions
@@ -78,28 +81,25 @@ class Task:
 
 
 class Recorder:
-    """Writes the progress of the tasks into the journal, if there is one."""
+    """Writes the progress of the tasks into a journal."""
 
-    def __init__(self, journal: Journal | None) -> None:
+    def __init__(self, journal: Journal) -> None:
         self._journal = journal
 
     def starting(self, task: Task) -> None:
         """Note that its run is about to be created, unless an earlier call has."""
-        if self._journal is not None and not task.started_before:
+        if not task.started_before:
             self._journal.starting(task.index, task.digest, task.token, task.key)
 
     def started(self, task: Task) -> None:
         """Note its run."""
-        if self._journal is not None:
-            self._journal.started(task.index, task.run_id)
+        self._journal.started(task.index, task.run_id)
 
     def ended(self, task: Task) -> None:
         """Note its outcome, if the next call could not do better.
 
         A run that still goes on, or that no request has reached, stays open in the journal.
         """
-        if self._journal is None:
-            return
         if isinstance(task.outcome, dict):
             self._journal.done(task.index, task.run_id, task.outcome)
         elif isinstance(task.outcome, OpenApiException) and _is_final(task.outcome, task.run_id):

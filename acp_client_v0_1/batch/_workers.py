@@ -28,7 +28,7 @@ from acp_client_v0_1.handles._starting import new_client_token
 from acp_client_v0_1.handles._tracing import end_run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
 
 __all__ = ["Workers"]
 
@@ -48,7 +48,9 @@ class _Calls(Interruptible):
 class Workers:
     """The threads of one batch."""
 
-    def __init__(self, plan: Plan, agent: Agent, recorder: Recorder, concurrency: int) -> None:
+    def __init__(
+        self, plan: Plan, agent: Agent, recorder: Recorder | None, concurrency: int
+    ) -> None:
         self._recorder = recorder
         self._stop = Flag()
         self._carrier = Carrier(plan, agent, recorder, self._stop)
@@ -56,7 +58,7 @@ class Workers:
         self._outcomes: queue.SimpleQueue[Task | BaseException] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._calls: list[_Calls] = []  # of each thread
-        self._in_flight: dict[int, Task] = {}  # by index
+        self.in_flight: dict[int, Task] = {}  # submitted and not taken, by index
         self._workers, self._most_workers = 0, concurrency
         self._parking: Parking | None = None
         if concurrency > _MOST_WORKERS:
@@ -65,16 +67,11 @@ class Workers:
 
     # For the caller, from one thread
 
-    @property
-    def in_flight(self) -> Collection[int]:
-        """The indices of the tasks that were submitted and not taken."""
-        return self._in_flight
-
     def submit(self, task: Task) -> None:
         """Carry a task to its outcome."""
-        self._in_flight[task.index] = task
+        self.in_flight[task.index] = task
         self._tasks.put(task)
-        if self._workers < min(self._most_workers, len(self._in_flight)):
+        if self._workers < min(self._most_workers, len(self.in_flight)):
             parking = self._parking
             if parking is not None and not self._workers:
                 self._spawn(lambda _: parking.search(), "searcher")
@@ -92,7 +89,7 @@ class Workers:
             return None
         if isinstance(outcome, BaseException):
             raise outcome
-        del self._in_flight[outcome.index]
+        del self.in_flight[outcome.index]
         return outcome
 
     def close(self, *, cancel: bool) -> int:
@@ -105,13 +102,13 @@ class Workers:
         for _ in range(len(self._threads) + 1):
             self._tasks.put(None)
         self._end_threads()
-        left = [task for task in self._in_flight.values() if task.outcome is None]
+        left = [task for task in self.in_flight.values() if task.outcome is None]
         if cancel:
-            left = self._cancel(left)
-        for task in left:
-            if task.link is not None:
-                end_run(task.link, "")
-        return sum(1 for task in left if task.run_id)
+            left = self._cancel([task for task in left if task.run_id])
+        started = [task for task in left if task.run_id]
+        for task in started:
+            end_run(self._carrier.link(task), "")
+        return len(started)
 
     def _end_threads(self) -> None:
         """Break long polls at once, and other calls after a moment, until all threads are gone."""
@@ -140,7 +137,8 @@ class Workers:
                 while True:
                     task = waiting.pop()
                     try:
-                        if task.link is not None and task.link.cancel(Patience(_CANCEL)):
+                        link = self._carrier.link(task)
+                        if link.cancel(Patience(_CANCEL)) and self._recorder is not None:
                             # The next call with the journal shall start it anew.
                             task.token, task.started_before = new_client_token(), False
                             self._recorder.starting(task)
@@ -181,11 +179,11 @@ class Workers:
 
     def _carry_in_crowd(self, task: Task, parking: Parking) -> None:
         """Do the next step of a task, and hold long polls as long as few do."""
-        if task.link is None:
+        if not task.parked_at:
             if not self._carrier.start(task):
                 self._outcomes.put(task)
                 return
-        else:  # parked, and a search says that it has ended
+        else:  # a search says that it has ended
             ended = self._poll(task, 1)
             parking.note(task, ended=ended)
             if ended:
@@ -195,7 +193,7 @@ class Workers:
         held: Task | None = task
         try:
             while held is not None:
-                ended = self._poll(held, parking.window(len(self._in_flight)))
+                ended = self._poll(held, parking.window(len(self.in_flight)))
                 held = parking.exchange(None if ended else held)
         except BaseException:
             parking.leave()

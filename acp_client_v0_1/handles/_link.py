@@ -161,9 +161,9 @@ class RunLink:
         """Whether the run was created so recently that a read replica may not know it."""
         return time.monotonic() < self._young_until
 
-    def note_started(self) -> None:
-        """Note that the run was created just now, so that a 404 may come from a read replica."""
-        self._young_until = time.monotonic() + _YOUNG
+    def note_started(self, ago: float = 0.0) -> None:
+        """Note that the run was created some seconds ago: a 404 may come from a read replica."""
+        self._young_until = time.monotonic() - ago + _YOUNG
 
     def note(self, run: Run) -> Run:
         """Keep the run as the server described it, and return it."""
