@@ -1,7 +1,7 @@
 """Agents and runs as objects, written on top of the generated operations.
 
 An `AgentHandle` is an agent to call, a `RunHandle` a run to hold. Neither owns a thread or a
-socket. They use the operations of `RunsApi` and `AgentsApi` and nothing that a user could not use.
+socket. All their requests are operations of `RunsApi` and `AgentsApi`.
 """
 
 from __future__ import annotations

@@ -1,20 +1,20 @@
-"""Whether the events of a stream go on where those of the connection before stopped.
+"""Whether the events of a connection go on after those of the last connection.
 
-A connection breaks, the next one sends ``Last-Event-ID``, and what comes may be the next event, a
-replay of old ones, or something else. Nothing but the first event after the reconnect tells, by its
-id and its content.
+A connection breaks, and the next one sends ``Last-Event-ID``. Then the server may send the next
+event, a replay of old events, or something else. Only the first event after the reconnect tells, by
+its id and its content.
 
-Strategy: remember the first 16 and the last 256 events as pairs of id and digest. The first event
-of a connection is compared with them:
+Strategy: remember the first 16 and the last 256 events as pairs of id and digest. Compare the first
+event of a connection with them:
 
 - the successor of the last id: the stream goes on;
-- a known pair: a replay, whose events are dropped up to the last that was delivered;
-- a greater number, where all ids before were consecutive: the events in between are lost;
-- a known id with other content: the server ignored the cursor and began its ids anew;
-- anything else: it cannot be known.
+- a known pair: a replay, whose events are dropped up to the last one that was delivered;
+- a greater number, if all ids so far were consecutive: the events in between are lost;
+- a known id with other content: the server ignored the cursor and restarted its ids;
+- anything else: unknown.
 
 Invariants: pure, no I/O; memory and time of an event are constant. Blind spot: equal updates under
-ids that began anew look like a replay.
+restarted ids look like a replay.
 """
 
 from __future__ import annotations
@@ -28,29 +28,23 @@ __all__ = ["Continuity", "Gap", "digest"]
 
 _FIRST = 16  # events
 _LAST = 256  # events
-_KEPT_TEXT = 4096  # characters of an event that is kept as it came, until its digest is needed
+_KEPT_TEXT = 4096  # characters of an event whose JSON is kept until its digest is needed
 _LARGEST_ID = 18  # digits of an id that counts as a number
-_LONGEST_ID = 256  # characters of an id that is remembered as it came; of a longer one, its digest
+_LONGEST_ID = 256  # characters of an id that is kept; of a longer one, the hash is kept
 
 GapKind = Literal["lost", "cursor-ignored", "unknown"]
 
 
 class Gap(NamedTuple):
-    """What is known of the events between two connections.
-
-    Attributes:
-        kind: "lost", "cursor-ignored" or "unknown".
-        missing: How many events are lost, None if that is not known.
-        last_event_id: The id of the last event before, "" if it had none.
-    """
+    """What is known of the events between two connections."""
 
     kind: GapKind
-    missing: int | None
-    last_event_id: str
+    missing: int | None  # how many events are lost, None if that is unknown
+    last_event_id: str  # of the event before the gap, "" if it had none
 
 
 def digest(update: object) -> int:
-    """Give 8 bytes that tell updates apart, as a number that only this process understands."""
+    """Return 8 bytes that tell updates apart, as a number that is valid in this process only."""
     try:
         return hash(to_json(update))
     except ValueError:  # half a surrogate pair, which JSON can hold and UTF-8 cannot
@@ -58,20 +52,17 @@ def digest(update: object) -> int:
 
 
 def _digest_of(content: int | str) -> int:
-    """Give the digest of an event that was kept as the JSON that came."""
+    """Return the digest of an event, of which the JSON text or the digest is kept."""
     return content if isinstance(content, int) else digest(from_json(content).get("update"))
 
 
 class Continuity:
     """The memory of one iteration over a stream.
 
-    Args:
-        after: The id of the event that the iteration begins after, "" for the beginning.
-
     Attributes:
-        last_id: The id of the last event that was delivered.
+        last_id: The id of the last event that was delivered, or that the iteration begins after.
         delivered: How many events were delivered.
-        complete: False once events were lost; None once it cannot be known; else True.
+        complete: False once events were lost, None once that is unknown, True otherwise.
     """
 
     __slots__ = (
@@ -91,7 +82,7 @@ class Continuity:
         self.complete: bool | None = True
         self._first: list[tuple[str, int | str]] = []
         self._last: deque[tuple[str, int | str]] = deque(maxlen=_LAST)
-        self._count = 0  # of what is remembered: delivered since the server began its ids anew
+        self._count = 0  # of the events delivered since the server last restarted its ids
         self._expected: int | None = None  # place of the next event of a replay
         self._judging = True  # the next event is to be compared
 
@@ -101,7 +92,7 @@ class Continuity:
         return self._judging
 
     def reconnect(self) -> None:
-        """Note that the next event comes by another connection."""
+        """Note that the next event comes from another connection."""
         self._expected = None
         self._judging = True
         self._first = [(event_id, _digest_of(each)) for event_id, each in self._first]
@@ -109,19 +100,14 @@ class Continuity:
         self._last = deque(digests, maxlen=_LAST)
 
     def doubt(self) -> None:
-        """Note that events may be missing that nothing tells of."""
+        """Note that events may be missing, and that no id tells."""
         if self.complete:
             self.complete = None
 
     def take(self, event_id: str, content: int | str) -> Gap | bool:
-        """Judge one event.
+        """Judge one event: True to deliver it, False to drop a replay, a `Gap` to deliver it after.
 
-        Args:
-            event_id: Its id, "" if it has none.
-            content: Its JSON text, whose ``update`` counts, or the `digest` of that.
-
-        Returns:
-            True: deliver it; False: it was delivered before; a `Gap`: deliver it, after the gap.
+        ``content`` is its JSON text, whose ``update`` counts, or the `digest` of that.
         """
         verdict: Gap | bool = True
         if self._judging or (isinstance(content, str) and len(content) > _KEPT_TEXT):
@@ -165,7 +151,7 @@ class Continuity:
         place = self._place_of(pair)
         if place is not None:
             if number is None:
-                self.doubt()  # the same could come twice, where ids do not count
+                self.doubt()  # without numbers, an equal new event looks the same
             self._expected = place
             return False
         if event_id and any(event_id == known for known, _ in (*self._first, *self._last)):
@@ -178,12 +164,12 @@ class Continuity:
         if number > last:
             return self._gap("lost", number - last - 1)
         if number >= first:
-            self._expected = number - first  # a replay from the middle, which is not remembered
+            self._expected = number - first  # a replay from the middle, of which nothing is kept
             return False
         return self._gap("unknown")
 
     def _judge_without_memory(self, number: int | None, last: int | None) -> Gap | bool:
-        """Judge the first event of all."""
+        """Judge the very first event."""
         if not self.last_id:
             if number is not None and number > 1:
                 self.doubt()  # it is not known where the ids begin
@@ -200,14 +186,14 @@ class Continuity:
         return None
 
     def _at(self, place: int) -> tuple[str, int | str] | None:
-        """Give the event of a place, None if it is not remembered."""
+        """Return the event of a place, None if it is not remembered."""
         if place < len(self._first):
             return self._first[place]
         place -= self._count - len(self._last)
         return self._last[place] if 0 <= place < len(self._last) else None
 
     def _first_number(self) -> int | None:
-        """Give the first id as a number, None if not all ids are consecutive."""
+        """Return the first id as a number, None if the ids are not consecutive numbers."""
         numbers = [_number(event_id) for event_id, _ in self._first]
         first, recent = numbers[0], [_number(event_id) for event_id, _ in self._last]
         if first is None or numbers != list(range(first, first + len(numbers))):

@@ -1,9 +1,9 @@
 """The events of a run: decoded, judged as new, repeated or after a gap.
 
-Strategy: a stream calls `Judge.decode` for each event that it hands out. Decoding and judging it in
-one step is what makes following a run as quick as reading its stream.
+Strategy: a stream calls `Judge.decode` for each event that it hands out. Because that decodes and
+judges in one step, following a run is as quick as reading its stream.
 
-Invariant: no I/O; what was handed out before is never handed out again as new.
+Invariants: no I/O; no event is handed out as new twice.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class RunEvent(NamedTuple):
 
     Attributes:
         id: Its id, "" if it has none.
-        data: What it carries: an update of mode ``custom``, or a result so far.
-        gap: What may be missing before it; None if nothing is.
+        data: An update of mode ``custom``, or a result so far.
+        gap: The gap before it, in which events may be missing; None if there is none.
     """
 
     id: str
@@ -71,31 +71,19 @@ _new_event = cast(
 
 
 class Judge:
-    """What tells whether an event of a run is new, and whether some are missing before it.
-
-    Args:
-        link: The run.
-        raise_gaps: Raise a gap, instead of marking the event after it.
-        after: The id of the event to begin after, "" for the beginning.
-
-    Attributes:
-        memory: The memory of what was handed out.
-        gaps: The gaps so far.
-        held: The event after a gap that was raised, None if there is none.
-        custom: Whether the last event was an update; None before the first.
-    """
+    """Tells whether an event of a run is new, and whether others are missing before it."""
 
     def __init__(self, link: RunLink, *, raise_gaps: bool, after: str) -> None:
-        self.memory = Continuity(after)
+        self.memory = Continuity(after)  # of the events that were handed out
         self.gaps: list[StreamGap] = []
-        self.held: RunEvent | None = None
-        self.custom: bool | None = None
+        self.held: RunEvent | None = None  # the event after a gap that was raised
+        self.custom: bool | None = None  # the last event was an update; None before the first
         self._link = link
         self._raise_gaps = raise_gaps
         self._validate = _payload_validator()
 
     def decode(self, raw: ServerSentEvent) -> RunEvent | None:
-        """Make the event of what came; None for a replay, and for a name not in the contract."""
+        """Return the event, None for a replayed one and for a name that is not in the contract."""
         name, text, event_id = raw
         if name not in _NAMES:
             return None
@@ -131,7 +119,7 @@ class Judge:
         return error
 
     def note_undecodable(self, error: StreamDecodeError) -> bool:
-        """Remember an event that cannot be decoded; False if it was met before."""
+        """Remember an event that cannot be decoded; return whether it is new."""
         if not self.custom:
             self.memory.last_id = error.event_id
             return True

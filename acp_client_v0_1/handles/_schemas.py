@@ -1,8 +1,8 @@
 """What an agent's descriptor says, and whether a value fits its schemas.
 
-Strategy: ``jsonschema-rs`` stands behind one function, `faults_of`. Descriptors are foreign input:
-no reference is fetched, patterns are matched in linear time, and references that double each other
-are refused. A schema that cannot be used is a warning, since only the server's own check counts.
+Strategy: ``jsonschema-rs`` stands behind one function, `faults_of`. Descriptors are not trusted: no
+reference is fetched, patterns are matched in linear time, and references that double each other are
+refused. A schema that cannot be used is a warning, since only the server's own check counts.
 
 Invariant: nothing here loads ``jsonschema-rs`` before a value is checked.
 """
@@ -54,13 +54,10 @@ def json_object(name: str, value: object) -> dict[str, Any]:
 
 
 class Kept(Generic[T]):
-    """What a server says of an agent, read when it is needed and kept for 300 seconds.
-
-    Args:
-        read: The operation that reads it.
+    """A server's description of an agent, read when it is needed and kept for 300 seconds.
 
     Attributes:
-        known: What was read last, None if nothing was.
+        known: The description that was read last, None if none was.
     """
 
     __slots__ = ("_at", "_read", "known")
@@ -75,7 +72,7 @@ class Kept(Generic[T]):
         return Kept, (self._read,)
 
     def get(self, timeout: float | None = None) -> T:
-        """Return it, read anew if it is older; ``timeout`` bounds that, in seconds.
+        """Return it, read again if it is older; ``timeout`` bounds that, in seconds.
 
         Raises:
             ApiException: It cannot be read.
@@ -87,12 +84,12 @@ class Kept(Generic[T]):
         return known
 
     def note(self, known: T) -> None:
-        """Keep what was read just now."""
+        """Keep a description that was read just now."""
         self.known, self._at = known, time.monotonic()
 
 
 def kept_descriptor(client: ApiClient, agent_id: str) -> Kept[AgentACPDescriptor]:
-    """Give the descriptor of an agent, which is read when it is needed."""
+    """Return the descriptor of an agent, which is read when it is needed."""
     return Kept(partial(AgentsApi(client).get_acp_descriptor_by_id, agent_id))
 
 
@@ -101,8 +98,8 @@ def check_value(what: str, value: Mapping[str, Any] | None, schema: Mapping[str,
 
     Raises:
         SchemaMismatch: It does not fit; the error has the paths.
-        ApiValueError: The value holds what JSON cannot, or the package ``jsonschema-rs`` is
-            missing; the message says how to get it.
+        ApiValueError: The value is not JSON, or the package ``jsonschema-rs`` is missing; the
+            message says how to get it.
     """
     try:
         faults = list(faults_of({} if value is None else value, schema))
@@ -113,7 +110,7 @@ def check_value(what: str, value: Mapping[str, Any] | None, schema: Mapping[str,
             f"{what} was not checked: the agent's schema cannot be used: {error}", stacklevel=4
         )
         return
-    except (TypeError, ValueError) as error:  # of the package, for what JSON cannot hold
+    except (TypeError, ValueError) as error:  # of the package, for a value that is not JSON
         raise ApiValueError(f"{what} cannot be checked: {error}") from error
     if faults:
         shown = [(_path(what, steps), words) for steps, words in faults]
@@ -121,11 +118,11 @@ def check_value(what: str, value: Mapping[str, Any] | None, schema: Mapping[str,
 
 
 class _UnusableSchema(ValueError):
-    """A schema is no schema, refers to other documents, or has a pattern that is refused."""
+    """A schema is not valid, refers to other documents, or has a pattern that is refused."""
 
 
 def faults_of(value: object, schema: Mapping[str, Any]) -> Iterator[tuple[list[str | int], str]]:
-    """Find what in a value does not fit a JSON Schema; the only place that knows the validator.
+    """Find the faults of a value by a JSON Schema; only this function knows the validator.
 
     Raises:
         ApiValueError: The package is missing.
@@ -138,10 +135,10 @@ def faults_of(value: object, schema: Mapping[str, Any]) -> Iterator[tuple[list[s
         validator = jsonschema_rs.validator_for(
             dict(schema),
             retriever=_refuse,
-            # The engine without backtracking: what needs it is refused, none is exponential.
+            # The engine without backtracking: no pattern is exponential, some are refused.
             pattern_options=jsonschema_rs.RegexOptions(),
         )
-    except ValueError as error:  # what the package raises for a schema is one
+    except ValueError as error:  # the package's errors of schemas are ValueErrors
         raise _UnusableSchema(str(error).partition("\n")[0]) from error
     # Without references, the work is at most the size of the schema times that of the value.
     if "ef':" in repr(schema):
@@ -158,7 +155,7 @@ def _refuse_doubling(schema: Mapping[str, Any], value: object) -> None:
     """Refuse a schema whose references make its check grow exponentially.
 
     Thirty definitions that each refer twice to the next are two kilobytes, and a billion steps. So
-    this takes the steps of the check, without checking anything, until there are too many.
+    this counts the steps of the check, without checking anything, until there are too many.
     """
     pending: list[tuple[Any, Any]] = [(schema, value)]
     for _ in range(_MOST_STEPS):
@@ -193,7 +190,7 @@ def _list(value: Any) -> Sequence[Any]:
 
 
 def _referred(schema: Mapping[str, Any], reference: str) -> Any:
-    """Find what a reference means, which must be a JSON pointer (RFC 6901) into the schema."""
+    """Return the part that a reference names, a JSON pointer (RFC 6901) into the schema."""
     part: Any = schema
     try:
         for step in unquote(reference).split("/")[1:]:

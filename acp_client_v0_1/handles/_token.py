@@ -1,12 +1,12 @@
 """The portable form of a run: a line of text from which another process attaches to it.
 
-``acprun1.``, the base64url of a JSON object, ``.``, and the CRC-32 of that JSON in hexadecimal. The
-number is the version. The checksum finds a token that was cut short or mistyped; it does not
-protect from forgery, and need not: a token holds no secret, and its server is only compared with
-that of the client, never connected to.
+A token is ``acprun1.``, a JSON object in base64url, ``.``, and the CRC-32 of that JSON in hex. The
+number is the version. The checksum finds a token that was truncated or mistyped. It does not
+prevent forgery and need not: a token holds no secret, and its server is only compared with that of
+the client, never connected to.
 
-Invariants: pure, no I/O; what `encode_token` writes, `decode_token` reads; unknown fields are
-ignored, a newer version is refused by name.
+Invariants: pure, no I/O; `decode_token` reads all that `encode_token` writes; unknown fields are
+ignored, and a newer version is refused by name.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import binascii
 import json
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, cast
 
 from acp_client_v0_1.handles.errors import TokenError
@@ -27,30 +27,22 @@ _VERSION = 1
 _FORM = re.compile(r"acprun([0-9]{1,9})\.([A-Za-z0-9_-]*={0,2})\.([0-9a-f]{8})")
 _BEGINNING = re.compile(r"acprun([0-9]{1,9})\.")
 _LONGEST = 65_536  # characters
-_FIELDS = ("server", "run", "agent", "thread", "client_token", "last_event_id", "traceparent")
 
 
 @dataclass(frozen=True, slots=True)
 class RunToken:
-    """What a token says of a run; "" for what it does not say.
+    """What a token says of a run; "" for what it does not say."""
 
-    Args:
-        server: Origin and base path of the server.
-        run: The run's id, "" if only its client token is known.
-        agent: The agent's id.
-        thread: The thread's id.
-        client_token: The mark that the run was created with.
-        last_event_id: The id of the last event of its stream that was handed out.
-        traceparent: The last span of the run, in the form of W3C Trace Context.
-    """
-
-    server: str
-    run: str = ""
+    server: str  # origin and base path
+    run: str = ""  # "" if only the client token is known
     agent: str = ""
     thread: str = ""
     client_token: str = ""
-    last_event_id: str = ""
-    traceparent: str = ""
+    last_event_id: str = ""  # of the last event that was handed out
+    traceparent: str = ""  # of the run's last span (W3C Trace Context)
+
+
+_FIELDS = tuple(each.name for each in fields(RunToken))
 
 
 def encode_token(token: RunToken) -> str:
@@ -62,14 +54,7 @@ def encode_token(token: RunToken) -> str:
 
 
 def is_token(text: str) -> bool:
-    """Tell whether a text begins as a token does.
-
-    Args:
-        text: An id or a token.
-
-    Returns:
-        Whether it does.
-    """
+    """Return whether a text begins as a token does."""
     return _BEGINNING.match(text) is not None
 
 
@@ -77,7 +62,7 @@ def decode_token(text: str) -> RunToken:
     """Read a token.
 
     Raises:
-        TokenError: It is no token, was cut short or changed, or is of a newer version.
+        TokenError: It is not a token, was truncated or changed, or is of a newer version.
     """
     if not isinstance(text, str):
         raise TokenError(f"a token must be a str, not {type(text).__name__}")
@@ -107,16 +92,16 @@ def _bytes_of(text: str) -> bytes | None:
 
 def _read(content: bytes) -> RunToken:
     try:
-        values: object = json.loads(content)
+        parsed: object = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise TokenError(f"the token holds no JSON: {error}") from error
-    if not isinstance(values, dict):
+    if not isinstance(parsed, dict):
         raise TokenError("the token holds no JSON object")
-    known = cast("dict[str, Any]", values)
-    fields = {name: known.get(name, "") for name in _FIELDS}
-    if not all(isinstance(value, str) for value in fields.values()):
-        raise TokenError("a field of the token is no text")
-    token = RunToken(**fields)
+    known = cast("dict[str, Any]", parsed)
+    values = {name: known.get(name, "") for name in _FIELDS}
+    if not all(isinstance(value, str) for value in values.values()):
+        raise TokenError("a field of the token is not a text")
+    token = RunToken(**values)
     if not token.server or not (token.run or token.client_token):
         raise TokenError("the token names no server, or no run")
     return token

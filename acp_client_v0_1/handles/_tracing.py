@@ -1,6 +1,6 @@
-"""The span of a run: begun by its start or by the first wait, ended with the awaited outcome.
+"""The span of a run: its start or the first wait begins it, the awaited outcome ends it.
 
-Invariant: without an observer, none of this does more than look for one.
+Invariant: without an observer, no function here does more than look for one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NOTHING: AbstractContextManager[None] = nullcontext()
 
 
 class TracedAgent(Protocol):
-    """What a span takes of an `AgentHandle`."""
+    """The part of an `AgentHandle` that a span needs."""
 
     agent_id: str
     runs: RunsApi
@@ -76,9 +76,9 @@ def _creating(span: RunSpan) -> Generator[RunSpan]:
 
 
 def in_run(link: _Link, *, waits: bool = False) -> AbstractContextManager[object]:
-    """Let requests in the ``with`` block be children of a run's span.
+    """Make requests in the ``with`` block children of a run's span.
 
-    A run without a span gets one if they wait for it.
+    With ``waits``, a run without a span gets one.
     """
     observer = link.runs.api_client.rest_client.observer
     if observer is None:
@@ -90,7 +90,7 @@ def in_run(link: _Link, *, waits: bool = False) -> AbstractContextManager[object
 
 
 def keep_span(link: _Link, span: RunSpan | None) -> None:
-    """Make a span that of a run."""
+    """Begin to use a span for a run."""
     if span is not None:
         span.started(link.run_id)
         link.span, link.traceparent = span, span.traceparent
@@ -109,7 +109,7 @@ def end_run(link: _Link, outcome: object) -> None:
 def awaited(
     method: Callable[Concatenate[H, P], T],
 ) -> Callable[Concatenate[H, P], T]:
-    """Make the outcome of a handle's method that of its run's span."""
+    """End the span of a handle's run with the outcome of a method."""
 
     @functools.wraps(method)
     def wait(self: H, /, *args: P.args, **kwargs: P.kwargs) -> T:

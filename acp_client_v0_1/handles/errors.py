@@ -5,14 +5,14 @@
     ApiException
     ├── RunFailed               the run ended in status error
     │   └── RunTimedOut         the run ended in status timeout: its own time, not yours
-    ├── RunInterrupted          the run asks something, and nobody answers
+    ├── RunInterrupted          the run asks a question, and the caller has no answer
     ├── RunGone                 the run was deleted, or its server forgot it
     ├── RunStartAmbiguous       a create got no response, and no run was found
     ├── ResumeAmbiguous         two resumes got no response, and the run has not moved
-    ├── StaleInterrupt          the question is not the open one any more
-    ├── InterruptLimit          the run asked more often than `max_interrupts`
+    ├── StaleInterrupt          the question is not open any more
+    ├── InterruptLimit          the run asked more questions than `max_interrupts`
     ├── StreamGap               updates were lost between two connections
-    ├── SearchDrift             the records of a search moved while it was paged through
+    ├── SearchDrift             the records of a search moved between two pages
     └── AgentLookupError        no agent has the name, or several (also LookupError)
     ApiValueError
     ├── TokenError              the text is not a token, or one of another server
@@ -23,7 +23,7 @@
         └── JournalMismatch     it is of other inputs, or of another agent
 
 Invariants: an error about a run has its `run_id` and its portable `token`, neither of which is a
-secret, and its message says what to do next. All of them pickle.
+secret. Its message says what to do next. All errors pickle.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ __all__ = [
 
 
 class _RunProblem(ApiException):
-    """What the errors of a run share.
+    """The base of the errors about a run.
 
     Args:
         reason: What happened, and what to do next.
         run_id: The run, "" if it is not known.
-        token: What `RunHandle.from_token` takes, "" if there is none.
+        token: The token for `RunHandle.from_token`, "" if there is none.
     """
 
     def __init__(self, reason: str, *, run_id: str, token: str = "") -> None:
@@ -95,19 +95,19 @@ class RunFailed(_RunProblem):
 class RunTimedOut(RunFailed):
     """The run ended in status ``timeout``: its server gave it no more time.
 
-    Not a ``TimeoutError``, as waiting again would not help; start a new run.
+    It is not a ``TimeoutError``, since waiting again would not help: start a new run.
     """
 
     status_name = "timeout"
 
 
 class RunInterrupted(_RunProblem):
-    """The run asks something, and waits until it is answered.
+    """The run asks a question, and waits for the answer.
 
     Args:
-        interrupt: The question. It can be answered by ``error.interrupt.answer(body)``; one that
-            was pickled has no connection to its run, so use `RunHandle.from_token` and `resume`.
-        hint: More to say of it.
+        interrupt: The question, which ``error.interrupt.answer(body)`` answers. After pickling it
+            has no connection to its run, so use `RunHandle.from_token` and `resume`.
+        hint: More about it, for the message.
     """
 
     def __init__(
@@ -126,8 +126,8 @@ class RunGone(_RunProblem):
 
     def __init__(self, *, run_id: str, token: str) -> None:
         reason = (
-            f"run {run_id} is gone: it was deleted by somebody, or its server forgot it "
-            "(a 404 does not tell which); start a new run"
+            f"run {run_id} is gone: it was deleted, or its server forgot it (a 404 does not tell "
+            "which); start a new run"
         )
         super().__init__(reason, run_id=run_id, token=token)
 
@@ -136,8 +136,9 @@ class RunStartAmbiguous(_RunProblem):
     """A create got no response, and no run with its client token was found; it may still appear.
 
     Args:
-        client_token: What `RunHandle.find` takes; "" if the run was created without one.
-        token: What `RunHandle.from_token` takes, which looks for the run again; "" without one.
+        client_token: The mark for `RunHandle.find`; "" if the run was created without one.
+        token: The token for `RunHandle.from_token`, which searches again; "" if the run was created
+            without a client token.
         why: What happened to the create and to the search.
         searched: Whether the search worked and found no run.
     """
@@ -155,10 +156,10 @@ class RunStartAmbiguous(_RunProblem):
 
 
 class ResumeAmbiguous(_RunProblem):
-    """An answer was sent without a response, and the run still asks the same.
+    """The response to an answer was lost, and the run still asks the same question.
 
     Args:
-        times: How often it was sent: twice, or once if there was no time for more.
+        times: How often the answer was sent: twice, or once if there was no time for more.
         why: What happened to the last resume.
     """
 
@@ -172,10 +173,10 @@ class ResumeAmbiguous(_RunProblem):
 
 
 class StaleInterrupt(_RunProblem):
-    """The question is not the run's open one any more; the answer was not used.
+    """The question is not open any more; the answer was not used.
 
     Args:
-        now: What is the case instead.
+        now: What the run does instead.
     """
 
     def __init__(self, *, run_id: str, token: str, now: str) -> None:
@@ -184,10 +185,10 @@ class StaleInterrupt(_RunProblem):
 
 
 class InterruptLimit(_RunProblem):
-    """A run asked more often than `max_interrupts` of `RunHandle.drive`; it stays interrupted.
+    """A run asked more questions than `max_interrupts` of `RunHandle.drive`; it stays interrupted.
 
     Args:
-        limit: How many answers it got.
+        limit: How many questions were answered.
     """
 
     def __init__(self, *, run_id: str, token: str, limit: int) -> None:
@@ -200,13 +201,12 @@ class InterruptLimit(_RunProblem):
 
 
 class StreamGap(_RunProblem):
-    """Updates of a run's stream are missing, or may be; iterating goes on after it.
+    """Updates of a run's stream are missing, or may be; the next ``next()`` goes on.
 
     Args:
-        kind: "lost": the ids leave some out; "cursor-ignored": the server sent other updates under
-            ids that were used already, so some in between may be lost; "unknown": the ids do not
-            say whether some are.
-        missing: How many are lost, None if that is not known.
+        kind: "lost": the ids leave some out; "cursor-ignored": the server sent new updates under
+            old ids, so others may be lost; "unknown": the ids do not tell.
+        missing: How many updates are lost, None if that is unknown.
         last_event_id: The id of the last event before the gap, "" if it had none.
     """
 
@@ -235,11 +235,11 @@ class StreamGap(_RunProblem):
 
 
 class SearchDrift(_RunProblem):
-    """The records of a search moved while it was paged through, so that some may be left out.
+    """The records of a search moved between two pages, so that some may be left out.
 
     Args:
-        offset: Where in the search it was noticed.
-        why: What was noticed.
+        offset: The offset of the page that showed it.
+        why: What that page showed.
     """
 
     def __init__(self, *, offset: int, why: str) -> None:
@@ -255,8 +255,8 @@ class AgentLookupError(ApiException, LookupError):
     """No agent has that name and version, or several have.
 
     Args:
-        name: The name that was looked for.
-        candidates: What there is instead: "name version (agent id)".
+        name: The name that was searched for.
+        candidates: The agents that there are: "name version (agent id)".
         reason: What happened, and what to do next.
     """
 
@@ -267,7 +267,7 @@ class AgentLookupError(ApiException, LookupError):
 
 
 class TokenError(ApiValueError):
-    """The text is not a token of a run that can be used here; nothing was sent."""
+    """The text is not a token of a run, or not one for this server; nothing was sent."""
 
 
 class SchemaMismatch(ApiValueError):
@@ -275,7 +275,7 @@ class SchemaMismatch(ApiValueError):
 
     Args:
         what: "input" or "config".
-        faults: Pairs of a path such as ``input.count`` and what is wrong there.
+        faults: Pairs of a path such as ``input.count`` and a message.
 
     Attributes:
         paths: The paths alone.

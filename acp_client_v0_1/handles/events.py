@@ -1,11 +1,11 @@
 """The events of a run, followed over connections that break and servers that restart.
 
-Strategy: a loop around `EventStream`. Whatever ends a connection, the next one is asked to go on
-after the last event, and `Continuity` judges by the first event whether it does. What cannot be
-streamed is polled. The run's own status ends the iteration, never the stream alone.
+Strategy: a loop around `EventStream`. However a connection ends, the next one asks for the events
+after the last one, and `Continuity` judges by its first event whether it has them. A run that
+cannot be streamed is polled. The run's status ends the iteration, never the end of a stream.
 
-Invariants: an event is handed out once, or follows a gap that is marked or raised. Nothing is open
-while nobody iterates but the current connection, which `close` or the end frees.
+Invariants: an event is handed out once, or follows a gap that is marked or raised. Between two
+calls of ``next()`` only the current connection is open; `close` or the end frees it.
 """
 
 from __future__ import annotations
@@ -44,24 +44,24 @@ if TYPE_CHECKING:
 
 __all__ = ["RunEvent", "RunEvents"]
 
-_LOOK_EVERY = 15.0  # seconds without an event after which the run is asked for
+_LOOK_EVERY = 15.0  # seconds without an event until a look at the run
 _ONE_LOOK = 5.0  # seconds that such a look may take
 _EMPTY_STREAMS = 5  # in a row, after which the run is polled
 _REFUSALS = 5  # 5xx in a row, after which the run is polled
 _EMPTY_PAUSE = 0.1  # seconds; doubles with each empty stream
 _LONGEST_PAUSE = 4.0  # seconds between two empty streams
 _ANSWER_EVERY = 1.0  # seconds between two looks whether an interrupt was answered
-_BEYOND = 0.2  # seconds that a silent stream outlives the wait for an event
+_BEYOND = 0.2  # seconds for which a silent stream outlives the wait for an event
 _CONNECT = 10.0  # seconds to connect, at most
-_REFUSES = frozenset((401, 403))  # what polling would be refused with as well
+_REFUSES = frozenset((401, 403))  # a poll would be refused as well
 
 
 class RunEvents(Iterator[RunEvent]):
     """The events of a run, from `RunHandle.events`: an iterator and a context manager.
 
-    In mode ``custom`` each event is an update. In mode ``result`` each replaces the one before, and
-    the last one counts. A run that does not stream gives one event, its result. An iteration ends
-    when the run does, or is interrupted.
+    In mode ``custom`` each event is an update. In mode ``result`` each event is a result that
+    replaces the last one. A run that does not stream has one event, its result. The iteration ends
+    when the run ends or is interrupted.
 
     Iterating raises:
         StreamGap: updates were lost; the next ``next()`` goes on.
@@ -116,10 +116,7 @@ class RunEvents(Iterator[RunEvent]):
 
     @property
     def complete(self) -> bool | None:
-        """Whether every event was handed out, as far as the ids of the events say.
-
-        True or False; None if that cannot be known, as before the end.
-        """
+        """Whether every event was handed out; None if the events' ids do not tell, or not yet."""
         if self._judge.memory.complete is False:
             return False
         return None if self.ended_by in (None, "gone") else self._judge.memory.complete
@@ -127,7 +124,7 @@ class RunEvents(Iterator[RunEvent]):
     def __next__(self) -> RunEvent:
         stream = self._stream
         if stream is not None and self._judge.held is None:
-            # What has arrived is handed out at once; all else is for `_next`.
+            # An event that has arrived is handed out at once; `_next` does everything else.
             event = None
             try:
                 event = stream._ready()  # pyright: ignore[reportPrivateUsage]
@@ -191,14 +188,14 @@ class RunEvents(Iterator[RunEvent]):
                 return self._handed_out(event)
 
     def close(self) -> None:
-        """End the iteration; a ``next()`` that waits in another thread ends, too."""
+        """End the iteration, also for a ``next()`` that waits in another thread."""
         self._closing.set()
         stream = self._stream
         if stream is not None:
             stream.close()
 
     def _stretch(self) -> Self:
-        """Iterate until the run ends or asks something; the next call goes on after that."""
+        """Return this iterator, ready to go on after the interrupt that ended it."""
         if self.ended_by == RunStatus.INTERRUPTED.value:
             self.ended_by = None
             self._over = False
@@ -248,7 +245,7 @@ class RunEvents(Iterator[RunEvent]):
     def _open(self) -> EventStream[RunEvent]:
         limits = None
         if self._timeout is not None:
-            # A little more than there is, so that a wait for an event leaves the stream alive.
+            # A little more than remains, so that a wait for an event leaves the stream open.
             limit = self._patience.limit
             limits = limit(_CONNECT), limit(self._timeout) + _BEYOND
         headers = None
@@ -262,7 +259,7 @@ class RunEvents(Iterator[RunEvent]):
         return stream._decoded_by(self._judge.decode)  # pyright: ignore[reportPrivateUsage]
 
     def _refused(self, error: ApiException) -> None:
-        """Decide what to do where there is no stream."""
+        """Decide how to go on after a stream was refused."""
         status = error.status
         if isinstance(error, ResponseDecodeError):
             self._decide(streams=False)
@@ -288,8 +285,8 @@ class RunEvents(Iterator[RunEvent]):
     def _broken(self, error: ApiException) -> None:
         """Go on after a stream that broke.
 
-        I saw a server that broke every stream off after it had replayed all events. So the run is
-        asked where nothing new came, or where nothing tells new results from replayed ones.
+        I saw a server that broke every stream off after it had replayed all events. So this looks
+        at the run if nothing new came, or if new results look like replayed ones.
         """
         self._survive(error)
         self._count_stream()
@@ -323,7 +320,7 @@ class RunEvents(Iterator[RunEvent]):
     # The run
 
     def _decide(self, *, streams: bool) -> None:
-        """Ask the run how to go on after a stream that ended, or that was not to be had."""
+        """Look at the run to decide how to go on without a stream; ``streams`` if it had one."""
         if self._closing.is_set():
             return
         status = self._link.look(self._patience).status
@@ -341,7 +338,7 @@ class RunEvents(Iterator[RunEvent]):
                 self._pause_if_empty()
 
     def _look_aside(self) -> None:
-        """Ask the run, after a while without events, whether it is over."""
+        """Look whether the run is over, after a while without events."""
         status = None
         try:
             status = self._link.refresh(self._patience.limit(_ONE_LOOK)).status
@@ -360,7 +357,7 @@ class RunEvents(Iterator[RunEvent]):
             self._end(RunStatus.INTERRUPTED.value)
             return
         self._drop_stream()
-        # Nobody knows how long a human takes: no timeout bounds this.
+        # A human may take any time, so no timeout bounds this.
         while not self._closing.wait(_ANSWER_EVERY):
             if self._link.look(Patience(None, self._closing)).status != RunStatus.INTERRUPTED:
                 break
@@ -388,7 +385,7 @@ class RunEvents(Iterator[RunEvent]):
             self._interrupted()
 
     def _finish(self, status: RunStatus) -> None:
-        """End the iteration with the run; one that gave nothing gives the result."""
+        """End the iteration with the run; if it had no event, its result is the only one."""
         self._drop_stream()
         nothing = not self._judge.memory.delivered and not self._after
         if nothing and status == RunStatus.SUCCESS:
@@ -398,7 +395,7 @@ class RunEvents(Iterator[RunEvent]):
         self._end(status.value)
 
     def _doubt(self) -> None:
-        """Note that updates may be missing; a run in another mode has none."""
+        """Note that updates may be missing, if the run has updates at all."""
         run = self._link.run
         if self._judge.custom or run is None or run.creation.streaming == StreamingMode.CUSTOM:
             self._judge.memory.doubt()

@@ -1,12 +1,12 @@
 """Every match of a search, once, in pages.
 
-Strategy: ACP 0.1 pages by offset and promises neither an order nor a snapshot, so what is created
-or deleted meanwhile moves the records between two pages. Pages overlap by one record, the anchor. A
-page that begins with the anchor follows the one before. If the anchor comes later in the page,
-records were inserted before it; if it is not there, records before it were deleted, and the page
-before is read again. What cannot be explained so is drift.
+Strategy: ACP 0.1 pages by offset and promises neither an order nor a snapshot, so a record that is
+created or deleted between two pages moves the others. Pages overlap by one record, the anchor. A
+page that begins with the anchor follows the last page. If the anchor comes later in the page,
+records were inserted before it. If it is not there, records before it were deleted, and the last
+page is read again. Anything else is drift.
 
-Invariants: no record is given twice; drift is detected, not prevented. Collect ids before deleting.
+Invariants: no record comes twice; drift is detected, not prevented. Collect ids before deleting.
 """
 
 from __future__ import annotations
@@ -44,23 +44,22 @@ def iter_runs(
     *,
     on_drift: OnDrift = "raise",
 ) -> Iterator[Run]:
-    """Iterate over every run that matches, once, a page at a time.
+    """Return an iterator over every run that matches, once, in the order of the server.
+
+    It searches a page at a time; ``next()`` may raise `SearchDrift`, and the errors of
+    `RunsApi.search_runs`.
 
     Args:
-        runs_api: What searches.
+        runs_api: The operations that search.
         request: Which runs, all if None; its ``limit``, 1000 if not set, is the size of a page,
             its ``offset`` the first record.
-        on_drift: "raise" a `SearchDrift` where records moved so that some may be left out, or
-            "continue" with those that there are.
-
-    Returns:
-        An iterator over the runs, in the order of the server. ``next()`` may raise `SearchDrift`,
-        and what `RunsApi.search_runs` raises.
+        on_drift: "raise" a `SearchDrift` if records moved so that some may be left out, or
+            "continue" with the records that there are.
 
     Raises:
-        ApiTypeError: ``runs_api`` is no RunsApi, or ``request`` neither a
-            RunSearchRequest nor a dict.
-        ApiValueError: ``request`` does not fit, or there is no such ``on_drift``.
+        ApiTypeError: ``runs_api`` is not a RunsApi, or ``request`` neither a RunSearchRequest nor
+            a dict.
+        ApiValueError: ``request`` does not fit, or ``on_drift`` is not one of the two.
     """
     _checked_api("runs_api", RunsApi, runs_api, "search_runs")
     wanted = _request(RunSearchRequest, request)
@@ -73,21 +72,17 @@ def iter_agents(
     *,
     on_drift: OnDrift = "raise",
 ) -> Iterator[Agent]:
-    """Iterate over every agent that matches, once, a page at a time.
+    """Return an iterator over every agent that matches, once; see `iter_runs`.
 
     Args:
-        agents_api: What searches.
+        agents_api: The operations that search.
         request: Which agents, all if None; its ``limit``, 1000 if not set, is the size of a page.
         on_drift: "raise" a `SearchDrift`, or "continue".
 
-    Returns:
-        An iterator over the agents. ``next()`` may raise `SearchDrift`, and what
-        `AgentsApi.search_agents` raises.
-
     Raises:
-        ApiTypeError: ``agents_api`` is no AgentsApi, or ``request`` neither an
+        ApiTypeError: ``agents_api`` is not an AgentsApi, or ``request`` neither an
             AgentSearchRequest nor a dict.
-        ApiValueError: ``request`` does not fit, or there is no such ``on_drift``.
+        ApiValueError: ``request`` does not fit, or ``on_drift`` is not one of the two.
     """
     _checked_api("agents_api", AgentsApi, agents_api, "search_agents")
     wanted = _request(AgentSearchRequest, request)
@@ -100,21 +95,17 @@ def iter_threads(
     *,
     on_drift: OnDrift = "raise",
 ) -> Iterator[Thread]:
-    """Iterate over every thread that matches, once, a page at a time.
+    """Return an iterator over every thread that matches, once; see `iter_runs`.
 
     Args:
-        threads_api: What searches.
+        threads_api: The operations that search.
         request: Which threads, all if None; its ``limit``, 1000 if not set, is the size of a page.
         on_drift: "raise" a `SearchDrift`, or "continue".
 
-    Returns:
-        An iterator over the threads. ``next()`` may raise `SearchDrift`, and what
-        `ThreadsApi.search_threads` raises.
-
     Raises:
-        ApiTypeError: ``threads_api`` is no ThreadsApi, or ``request`` neither a
+        ApiTypeError: ``threads_api`` is not a ThreadsApi, or ``request`` neither a
             ThreadSearchRequest nor a dict.
-        ApiValueError: ``request`` does not fit, or there is no such ``on_drift``.
+        ApiValueError: ``request`` does not fit, or ``on_drift`` is not one of the two.
     """
     _checked_api("threads_api", ThreadsApi, threads_api, "search_threads")
     wanted = _request(ThreadSearchRequest, request)
@@ -122,7 +113,7 @@ def iter_threads(
 
 
 def _request(model: type[R], request: R | Mapping[str, Any] | None) -> dict[str, Any]:
-    """Give the fields of a search that were set."""
+    """Return the fields of a search that were set."""
     if isinstance(request, model):
         return {name: getattr(request, name) for name in request.model_fields_set}
     if request is not None and not isinstance(request, Mapping):
@@ -154,61 +145,50 @@ def _every(
 ) -> Iterator[T]:
     if on_drift not in ("raise", "continue"):
         raise ApiValueError(f'on_drift must be "raise" or "continue", not {on_drift!r}')
-    return _Pages(search, request, id_of, on_drift == "raise").records()
+    return _records(search, request, id_of, on_drift == "raise")
 
 
-class _Pages:
-    """One iteration over the pages of a search."""
+def _records(
+    search: Callable[[Mapping[str, Any]], list[T]],
+    request: dict[str, Any],
+    id_of: Callable[[T], str],
+    raises: bool,
+) -> Iterator[T]:
+    limit = max(2, request.get("limit") or _PAGE)  # one record of each page is of the last page
 
-    def __init__(
-        self,
-        search: Callable[[Mapping[str, Any]], list[Any]],
-        request: dict[str, Any],
-        id_of: Callable[[Any], str],
-        raises: bool,
-    ) -> None:
-        self._search = search
-        # One record of each page is that of the page before.
-        self._limit = max(2, request.get("limit") or _PAGE)
-        self._first = request.get("offset") or 0
-        self._request = request
-        self._id_of = id_of
-        self._raises = raises
+    def read(offset: int) -> dict[str, T]:
+        """Return the records of a page by their ids, in the order of the server."""
+        page = search({**request, "limit": limit, "offset": offset})
+        return {id_of(record): record for record in page}
 
-    def records(self) -> Iterator[Any]:
-        seen: set[str] = set()
-        offset = before = self._first
-        anchor, rewound, last = "", -1, list[str]()
-        while True:
-            page = self._page(offset)
-            if anchor and anchor not in page and offset > rewound:
-                # Records before the anchor are gone, so it stands in the page before.
-                rewound = offset
-                earlier = self._page(before)
-                if anchor in earlier:
-                    offset, page = before, earlier
-            ids = list(page)
-            place = ids.index(anchor) if anchor in page else -1
-            if anchor and place < 0:
-                self._drift(offset, f"the record {anchor} is not where it was")
-            again = next((name for name in ids[place + 1 :] if name in seen), None)
-            if again is not None:
-                self._drift(offset, f"the record {again} came again")
-            fresh = [name for name in ids if name not in seen]
-            seen.update(fresh)
-            yield from (page[name] for name in fresh)
-            if place <= 0 and place + 1 == len(ids):
-                return  # nothing comes after the anchor
-            if not fresh and ids == last:
-                self._drift(offset, "the server gives the same page at another offset")
-                return
-            before, offset, anchor, last = offset, offset + len(ids) - 1, ids[-1], ids
-
-    def _page(self, offset: int) -> dict[str, Any]:
-        """Get the records of a page by their ids, in the order of the server."""
-        page = self._search({**self._request, "limit": self._limit, "offset": offset})
-        return {self._id_of(record): record for record in page}
-
-    def _drift(self, offset: int, why: str) -> None:
-        if self._raises:
+    def note_drift(why: str) -> None:
+        if raises:
             raise SearchDrift(offset=offset, why=why)
+
+    seen: set[str] = set()
+    offset = before = request.get("offset") or 0
+    anchor, rewound, last = "", -1, list[str]()
+    while True:
+        page = read(offset)
+        if anchor and anchor not in page and offset > rewound:
+            # Records before the anchor are gone, so it stands in the page before.
+            rewound = offset
+            earlier = read(before)
+            if anchor in earlier:
+                offset, page = before, earlier
+        ids = list(page)
+        place = ids.index(anchor) if anchor in page else -1
+        if anchor and place < 0:
+            note_drift(f"the record {anchor} is not where it was")
+        again = next((name for name in ids[place + 1 :] if name in seen), None)
+        if again is not None:
+            note_drift(f"the record {again} came again")
+        fresh = [name for name in ids if name not in seen]
+        seen.update(fresh)
+        yield from (page[name] for name in fresh)
+        if place <= 0 and place + 1 == len(ids):
+            return  # nothing comes after the anchor
+        if not fresh and ids == last:
+            note_drift("the server returns the same page for another offset")
+            return
+        before, offset, anchor, last = offset, offset + len(ids) - 1, ids[-1], ids

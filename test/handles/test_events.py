@@ -425,7 +425,7 @@ def test_deleted_by_another_while_streaming(counter: AgentHandle, runs: RunsApi)
     next(events)
     threading.Timer(0.2, runs.delete_run, [run.run_id]).start()
     run._link._young_until = 0.0
-    with pytest.raises(RunGone, match="it was deleted by somebody, or its server forgot it"):
+    with pytest.raises(RunGone, match="it was deleted, or its server forgot it"):
         next(events)
     assert events.ended_by == "gone"
     assert events.complete is None

@@ -35,7 +35,7 @@ from acp_client_v0_1 import (
 from acp_client_v0_1.handles import _link
 from acp_client_v0_1.testing import AgentError, Fault, LocalServer
 
-GONE = r"is gone: it was deleted by somebody, or its server forgot it .*start a new run"
+GONE = r"is gone: it was deleted, or its server forgot it .*start a new run"
 
 
 def test_attaching_does_no_io(server: LocalServer, client: ApiClient) -> None:

@@ -115,7 +115,7 @@ def test_a_record_that_comes_again_is_drift() -> None:
 def test_a_server_that_ignores_the_offset() -> None:
     shelf = Shelf("abcdef")
     shelf.page = lambda offset, limit: Shelf("abcdef").page(0, limit)  # type: ignore[method-assign]
-    with pytest.raises(SearchDrift, match="gives the same page at another offset"):
+    with pytest.raises(SearchDrift, match="returns the same page for another offset"):
         shelf.read()
     assert len(shelf.asked) <= 4
     assert shelf.read("continue") == "abc"

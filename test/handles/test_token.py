@@ -64,7 +64,7 @@ def test_a_newer_version_is_refused_by_name() -> None:
         ("run-1", "must begin with acprun1"),
         (written(b"[]"), "no JSON object"),
         (written(b"{"), "no JSON"),
-        (written(b'{"server":"http://h","run":7}'), "no text"),
+        (written(b'{"server":"http://h","run":7}'), "not a text"),
         (written(b'{"server":"http://h"}'), "no run"),
         (written(b'{"run":"r"}'), "no server"),
         ("acprun1." + "A" * 100_000 + ".00000000", "damaged"),
