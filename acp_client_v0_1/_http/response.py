@@ -118,6 +118,7 @@ class RESTResponse:
     @property
     def response(self) -> RawResponse:
         """urllib3's response, which reads the same body."""
+        self._incoming.wait = None  # that of an earlier `read_available`
         if self._raw is None:
             unread, version = self.data is None, self._incoming.head.version
             self._raw = _Urllib3Response(

@@ -22,6 +22,7 @@ from support.socket_server import (
 )
 from support.transport import Stopwatch, eventually, rest_client
 
+from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1.exceptions import (
     ApiTimeoutError,
     ConnectionException,
@@ -535,6 +536,17 @@ def test_urllib3s_response_reads_amounts(framing, amount):
         assert b"".join(pieces) == body
         assert {len(piece) for piece in pieces[:-1]} <= {amount}
         assert raw.closed
+
+
+def test_urllib3s_response_waits_after_a_read_that_did_not():
+    with (
+        SocketServer([CHUNKED, 0.3, chunk(b"one") + chunk(b"")]) as server,
+        rest_client() as client,
+    ):
+        answered = client.request("GET", server.url + "/", stream=True)
+        with pytest.raises(NothingYet):
+            answered.read_available(wait=0.01)
+        assert answered.response.read() == b"one"
 
 
 def test_urllib3s_response_of_a_body_that_was_read():
