@@ -324,8 +324,8 @@ def _check(
     inputs: object, concurrency: int, on_stop: str, executor: object, connect: object
 ) -> None:
     """Refuse arguments that cannot be used, before anything is drawn."""
+    kind = type(inputs).__name__
     if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable):
-        kind = type(inputs).__name__
         raise ApiTypeError(f"inputs must be an iterable of dicts, not {kind}; for one, pass a list")
     if isinstance(concurrency, bool) or not isinstance(concurrency, int):
         raise ApiTypeError(f"concurrency must be an int, not {type(concurrency).__name__}")

@@ -38,6 +38,7 @@ from acp_client_v0_1.models.run_create import RunCreate
 from acp_client_v0_1.models.run_result import RunResult
 
 if TYPE_CHECKING:
+    from acp_client_v0_1._http.observer import RunSpan
     from acp_client_v0_1.models.run import Run
     from acp_client_v0_1.models.run_output import RunOutput
 
@@ -145,15 +146,16 @@ class Carrier:
         except ValidationError as error:
             raise ApiValueError(f"input {task.index} cannot be sent: {error}") from error
         look_first = look_first or task.started_before
+        span: RunSpan | None = None
         if not self._traced:
             found = self._find_or_post(task, creation, look_first)
         else:
             with new_run(self._agent) as span:
                 found = self._find_or_post(task, creation, look_first)
-        task.run, *more = found
+        task.run, *more = found  # the oldest first
         task.run_id, task.started_at = task.run.run_id, time.monotonic()
         task.duplicates = len(more)
-        if self._traced:
+        if span is not None:
             keep_span(self.link(task), span)
         if self._recorder is not None:
             self._recorder.started(task)
