@@ -216,9 +216,8 @@ class RESTClientObject:
     def _explain(self, failure: TransportException, call: Call) -> None:
         """Add to a failure what only the configuration knows."""
         settings = self._configuration
-        if failure.sent or not settings.host_is_default:
-            return
-        if call.target.origin == parse_target(settings.host).origin:
+        unset = settings.host_is_default and not failure.sent
+        if unset and call.target.origin == parse_target(settings.host).origin:
             hint = "no host was set (Configuration(host=…) or ACP_HOST)"
             failure.reason = f"{failure.reason}; {hint}"
 

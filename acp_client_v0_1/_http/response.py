@@ -37,7 +37,6 @@ RawResponse: TypeAlias = BaseHTTPResponse
 
 _PIECE = 65_536  # bytes to read at once
 _MOST_OF_AN_ERROR = 1_048_576  # bytes
-_GZIP_MAGIC = b"\x1f\x8b"  # RFC 1952, section 2.3.1
 
 
 class _Urllib3Response(HTTPResponse):
@@ -312,7 +311,7 @@ def _is_unfinished(coded: HTTPResponse) -> bool:
 def _is_stray(inflater: Any) -> bool:
     """Tell whether the only byte after a gzip member begins no other; zlib needs two to tell."""
     try:
-        inflater.copy().decompress(_GZIP_MAGIC[1:])
+        inflater.copy().decompress(b"\x8b")  # the second byte of gzip (RFC 1952, section 2.3.1)
     except zlib.error as error:
         return "incorrect header" in str(error)
     return False

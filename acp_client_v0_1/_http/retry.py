@@ -58,11 +58,7 @@ RETRY_AFTER_MAX = 120.0
 PATIENCE = 300.0
 """Seconds of nothing but failures, pauses included, that end a loop without a deadline."""
 
-_DEFAULT_RETRIES = 3
-_BACKOFF = 0.5  # seconds; doubles with each retry
-_BACKOFF_MAX = 8.0  # seconds
 _HELD = 1.0  # seconds; the server was holding a long poll that fails later than that
-_CUTS = frozenset((408, 502, 503, 504))
 _PASSING = (
     ApiTimeoutError,
     ConnectionException,
@@ -83,18 +79,18 @@ class RetryPolicy:
         read: Retries after the connection failed later.
         status: Retries after a response.
         statuses: The statuses to retry, None for 408, 429 and 5xx.
-        backoff: The first pause at most, in seconds.
+        backoff: The longest first pause, in seconds; it doubles with each retry.
         backoff_max: The longest pause, in seconds.
         respect_retry_after: Let the server decide how long to pause.
     """
 
-    total: float = _DEFAULT_RETRIES
+    total: float = 3
     connect: float = math.inf
     read: float = math.inf
     status: float = math.inf
     statuses: frozenset[int] | None = None
-    backoff: float = _BACKOFF
-    backoff_max: float = _BACKOFF_MAX
+    backoff: float = 0.5
+    backoff_max: float = 8.0
     respect_retry_after: bool = True
 
     @classmethod
@@ -277,7 +273,7 @@ def is_cut(error: ApiException) -> bool:
 
 def _is_cut_status(status: int) -> bool:
     # Proxies have invented those from 520 on.
-    return status in _CUTS or 520 <= status <= 599
+    return status in (408, 502, 503, 504) or 520 <= status <= 599
 
 
 def was_held(window: float | None, took: float) -> bool:
