@@ -65,16 +65,7 @@ from acp_client_v0_1._errors import (
 from acp_client_v0_1._lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from acp_client_v0_1._transport_errors import (
-        ApiTimeoutError,
-        ConnectionException,
-        NameResolutionException,
-        ProtocolException,
-        ProxyException,
-        StreamInterrupted,
-        TLSException,
-        TransportException,
-    )
+    from acp_client_v0_1._transport_errors import *
 
 __all__ = [
     "ApiAttributeError",
