@@ -23,7 +23,7 @@ from typing_extensions import Self
 from acp_client_v0_1.batch._executors import Connect, Remote, connect_from_environment
 from acp_client_v0_1.batch._journal import Header, Journal, digest
 from acp_client_v0_1.batch._progress import BatchCounts, OnProgress, Progress
-from acp_client_v0_1.batch._tasks import Agent, OnInterrupt, Plan, Recorder, Task
+from acp_client_v0_1.batch._tasks import Agent, OnInterrupt, Plan, Task
 from acp_client_v0_1.batch._workers import Workers
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._answering import checked_on_interrupt
@@ -119,13 +119,12 @@ class Batch:
         file = None if journal is None else Journal(journal, header, durable)
         mark = mark if file is None else file.header.batch
         plan = Plan(agent.agent_id, server, mark, config, metadata, seconds, on_interrupt, check)
-        recorder = None if file is None else Recorder(file)
         self._runners: Workers | Remote
         if executor is None:
-            self._runners = Workers(plan, agent, recorder, concurrency)
+            self._runners = Workers(plan, agent, file, concurrency)
         else:
             connect = connect or connect_from_environment
-            self._runners = Remote(plan, agent, recorder, executor, connect)
+            self._runners = Remote(plan, agent, file, executor, connect)
         self._journal = file
         self._inputs = enumerate(inputs)
         self._total = len(inputs) if total is None and isinstance(inputs, Sized) else total

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from acp_client_v0_1._http.retry import RETRY_AFTER_MAX, retry_after
-from acp_client_v0_1.batch._tasks import Agent, Plan, Recorder, Task
+from acp_client_v0_1.batch._tasks import Agent, Plan, Task, note_end, note_start
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiValueError,
@@ -39,6 +39,7 @@ from acp_client_v0_1.models.run_result import RunResult
 
 if TYPE_CHECKING:
     from acp_client_v0_1._http.observer import RunSpan
+    from acp_client_v0_1.batch._journal import Journal
     from acp_client_v0_1.models.run import Run
     from acp_client_v0_1.models.run_output import RunOutput
 
@@ -93,11 +94,11 @@ class Carrier:
     """
 
     def __init__(
-        self, plan: Plan, agent: Agent, recorder: Recorder | None, stop: threading.Event
+        self, plan: Plan, agent: Agent, journal: Journal | None, stop: threading.Event
     ) -> None:
         self._plan = plan
         self._agent = agent
-        self._recorder = recorder
+        self._journal = journal
         self._stop = stop
         self._traced = agent.runs.api_client.rest_client.observer is not None
         self.runs = without_retries(agent.runs)
@@ -131,9 +132,9 @@ class Carrier:
 
     def _create(self, task: Task, look_first: bool) -> None:
         plan = self._plan
-        if self._recorder is not None:
+        if self._journal is not None:
             # First, as an input that is refused below is noted as failed.
-            self._recorder.starting(task)
+            note_start(self._journal, task)
         if plan.check:
             self._agent.check(input=task.input, config=plan.config)
         try:
@@ -157,8 +158,8 @@ class Carrier:
         task.duplicates = len(more)
         if span is not None:
             keep_span(self.link(task), span)
-        if self._recorder is not None:
-            self._recorder.started(task)
+        if self._journal is not None:
+            self._journal.started(task.index, task.run_id)
 
     def _find_or_post(self, task: Task, creation: RunCreate, look_first: bool) -> list[Run]:
         if look_first and (found := self._find(task)):
@@ -314,6 +315,6 @@ class Carrier:
         task.outcome = outcome
         if self._traced and task.link is not None:
             end_run(task.link, outcome)
-        if self._recorder is not None:
-            self._recorder.ended(task)
+        if self._journal is not None:
+            note_end(self._journal, task)
         return True

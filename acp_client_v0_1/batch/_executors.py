@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1.api_client import ApiClient
 from acp_client_v0_1.batch._carrier import LONG_POLL, Carrier
-from acp_client_v0_1.batch._tasks import BATCH_KEY, Agent, Plan, Recorder, Task
+from acp_client_v0_1.batch._tasks import BATCH_KEY, Agent, Plan, Task, note_end, note_start
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError, OpenApiException
 from acp_client_v0_1.handles._link import RunLink
@@ -36,6 +36,7 @@ from acp_client_v0_1.models.run_search_request import RunSearchRequest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from acp_client_v0_1.batch._journal import Journal
     from acp_client_v0_1.models.run import Run
 
 __all__ = ["Connect", "Order", "Remote", "carry", "connect_from_environment"]
@@ -119,7 +120,7 @@ class Remote:
         self,
         plan: Plan,
         agent: Agent,
-        recorder: Recorder | None,
+        journal: Journal | None,
         executor: Executor,
         connect: Connect,
     ) -> None:
@@ -128,14 +129,14 @@ class Remote:
         self._attach = type(agent)
         self._executor = executor
         self._connect = connect
-        self._recorder = recorder
+        self._journal = journal
         self._ended: queue.SimpleQueue[tuple[Task, Future[Task]]] = queue.SimpleQueue()
         self.in_flight: dict[int, Future[Task]] = {}  # submitted and not taken, by index
 
     def submit(self, task: Task) -> None:
         """Carry a task to its outcome."""
-        if not task.run_id and self._recorder is not None:
-            self._recorder.starting(task)
+        if not task.run_id and self._journal is not None:
+            note_start(self._journal, task)
         ended = self._ended
         future = self._executor.submit(carry, Order(self._plan, self._attach, self._connect, task))
         self.in_flight[task.index] = future
@@ -149,10 +150,10 @@ class Remote:
             return None
         del self.in_flight[task.index]
         ended = _ended(task, future)
-        if self._recorder is not None and not ended.refused:
+        if self._journal is not None and not ended.refused:
             if ended.run_id and not task.run_id:
-                self._recorder.started(ended)
-            self._recorder.ended(ended)
+                self._journal.started(task.index, ended.run_id)
+            note_end(self._journal, ended)
         return ended
 
     def close(self, *, cancel: bool) -> int:

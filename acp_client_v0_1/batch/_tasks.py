@@ -6,19 +6,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from acp_client_v0_1.batch._journal import Journal
 from acp_client_v0_1.exceptions import ApiException, OpenApiException
 from acp_client_v0_1.handles._starting import CLIENT_TOKEN_KEY
 from acp_client_v0_1.handles._tracing import TracedAgent
 from acp_client_v0_1.handles.errors import RunFailed, RunGone
 
 if TYPE_CHECKING:
+    from acp_client_v0_1.batch._journal import Journal
     from acp_client_v0_1.handles._link import RunLink
     from acp_client_v0_1.handles._patience import Patience
     from acp_client_v0_1.handles.interrupts import PendingInterrupt
     from acp_client_v0_1.models.run import Run
 
-__all__ = ["BATCH_KEY", "Agent", "OnInterrupt", "Plan", "Recorder", "Task"]
+__all__ = ["BATCH_KEY", "Agent", "OnInterrupt", "Plan", "Task", "note_end", "note_start"]
 
 BATCH_KEY = "acp-batch"
 """The key of the runs' metadata that holds the mark of their batch."""
@@ -80,30 +80,21 @@ class Task:
     doubt_until: float = 0.0  # until then, a search that says it has ended is not believed
 
 
-class Recorder:
-    """Writes the progress of the tasks into a journal."""
+def note_start(journal: Journal, task: Task) -> None:
+    """Note in a journal that the run of a task is about to be created, unless it was before."""
+    if not task.started_before:
+        journal.starting(task.index, task.digest, task.token, task.key)
 
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
 
-    def starting(self, task: Task) -> None:
-        """Note that its run is about to be created, unless an earlier call has."""
-        if not task.started_before:
-            self._journal.starting(task.index, task.digest, task.token, task.key)
+def note_end(journal: Journal, task: Task) -> None:
+    """Note in a journal the outcome of a task, if the next call could not do better.
 
-    def started(self, task: Task) -> None:
-        """Note its run."""
-        self._journal.started(task.index, task.run_id)
-
-    def ended(self, task: Task) -> None:
-        """Note its outcome, if the next call could not do better.
-
-        A run that still goes on, or that no request has reached, stays open in the journal.
-        """
-        if isinstance(task.outcome, dict):
-            self._journal.done(task.index, task.run_id, task.outcome)
-        elif isinstance(task.outcome, OpenApiException) and _is_final(task.outcome, task.run_id):
-            self._journal.failed(task.index, task.run_id, task.outcome)
+    A run that still goes on, or that no request has reached, stays open in the journal.
+    """
+    if isinstance(task.outcome, dict):
+        journal.done(task.index, task.run_id, task.outcome)
+    elif isinstance(task.outcome, OpenApiException) and _is_final(task.outcome, task.run_id):
+        journal.failed(task.index, task.run_id, task.outcome)
 
 
 def _is_final(error: OpenApiException, run_id: str) -> bool:

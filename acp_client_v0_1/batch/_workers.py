@@ -21,7 +21,7 @@ from acp_client_v0_1._http.attempt import Interruptible
 from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1.batch._carrier import LONG_POLL, Carrier, Stopped
 from acp_client_v0_1.batch._parking import Parking
-from acp_client_v0_1.batch._tasks import Agent, Plan, Recorder, Task
+from acp_client_v0_1.batch._tasks import Agent, Plan, Task, note_start
 from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._patience import Patience
 from acp_client_v0_1.handles._starting import new_client_token
@@ -29,6 +29,8 @@ from acp_client_v0_1.handles._tracing import end_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from acp_client_v0_1.batch._journal import Journal
 
 __all__ = ["Workers"]
 
@@ -48,12 +50,10 @@ class _Calls(Interruptible):
 class Workers:
     """The threads of one batch."""
 
-    def __init__(
-        self, plan: Plan, agent: Agent, recorder: Recorder | None, concurrency: int
-    ) -> None:
-        self._recorder = recorder
+    def __init__(self, plan: Plan, agent: Agent, journal: Journal | None, concurrency: int) -> None:
+        self._journal = journal
         self._stop = Flag()
-        self._carrier = Carrier(plan, agent, recorder, self._stop)
+        self._carrier = Carrier(plan, agent, journal, self._stop)
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._outcomes: queue.SimpleQueue[Task | BaseException] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -138,10 +138,10 @@ class Workers:
                     task = waiting.pop()
                     try:
                         link = self._carrier.link(task)
-                        if link.cancel(Patience(_CANCEL)) and self._recorder is not None:
+                        if link.cancel(Patience(_CANCEL)) and self._journal is not None:
                             # The next call with the journal shall start it anew.
                             task.token, task.started_before = new_client_token(), False
-                            self._recorder.starting(task)
+                            note_start(self._journal, task)
                     except ApiException:
                         left.append(task)
 
