@@ -168,22 +168,22 @@ def run_json(status: str) -> bytes:
 class Scripted:
     """A server whose n-th stream is scripted, and whose run is pending until they are over."""
 
-    def __init__(self, *answers: Any, at_the_end: str = "success") -> None:
-        self.answers = list(answers)
+    def __init__(self, *responses: Any, at_the_end: str = "success") -> None:
+        self.responses = list(responses)
         self.at_the_end = at_the_end
         self.opened = 0
-        self.server = SocketServer(handler=serve_each(self.answer))
+        self.server = SocketServer(handler=serve_each(self.respond))
 
-    def answer(self, request: Any) -> Any:
+    def respond(self, request: Any) -> Any:
         if request.path.endswith("/stream"):
             self.opened += 1
-            return self.answers[min(self.opened, len(self.answers)) - 1]
+            return self.responses[min(self.opened, len(self.responses)) - 1]
         if request.path.endswith("/output"):
             if self.at_the_end == "pending":
                 return [0.2, response(status=204, content_type="")]
             result = {"type": "result", "run_id": "r", "status": "success", "result": {"ok": 1}}
             return response(json.dumps(result).encode())
-        return run_json(self.at_the_end if self.opened >= len(self.answers) else "pending")
+        return run_json(self.at_the_end if self.opened >= len(self.responses) else "pending")
 
     def __enter__(self) -> Scripted:
         self.server.__enter__()
@@ -402,13 +402,13 @@ def test_a_look_that_fails_does_not_end_a_stream(
 def test_the_deadline_holds_while_the_run_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events_module, "_LOOK_EVERY", 0.3)
 
-    def answer(request: Any) -> Any:
+    def respond(request: Any) -> Any:
         if request.path.endswith("/stream"):
             return [STREAMING, *[chunk(b": ping\n\n"), 0.1] * 100, STALL]
         return [STALL]
 
     with (
-        SocketServer(handler=serve_each(answer)) as server,
+        SocketServer(handler=serve_each(respond)) as server,
         ApiClient(Configuration(host=server.url)) as client,
         RunHandle("r", client).events(timeout=0.7) as events,
     ):
@@ -435,13 +435,13 @@ def test_deleted_by_another_while_streaming(counter: AgentHandle, runs: RunsApi)
 def test_deleted_while_only_comments_come(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events_module, "_LOOK_EVERY", 0.3)
 
-    def answer(request: Any) -> Any:
+    def respond(request: Any) -> Any:
         if request.path.endswith("/stream"):
             return [STREAMING, *[chunk(b": ping\n\n"), 0.1] * 100, STALL]
         return response(b'"gone"', status=404)
 
     with (
-        SocketServer(handler=serve_each(answer)) as server,
+        SocketServer(handler=serve_each(respond)) as server,
         ApiClient(Configuration(host=server.url)) as client,
         RunHandle("r", client).events() as events,
     ):

@@ -138,7 +138,7 @@ def test_a_server_whose_times_stand_still() -> None:
     question = {"type": "interrupt", "interrupt": {"interrupt_type": "quiz"}}
     result = {"type": "result", "run_id": "r", "status": "success", "result": {}}
 
-    def answer(request: Any) -> Any:
+    def respond(request: Any) -> Any:
         if request.path.partition("?")[0].endswith("/output"):
             return response(json.dumps(result if len(asked) == 2 else question).encode())
         if request.method == "POST":
@@ -146,7 +146,7 @@ def test_a_server_whose_times_stand_still() -> None:
         return response(run.encode())
 
     with (
-        SocketServer(handler=serve_each(answer)) as server,
+        SocketServer(handler=serve_each(respond)) as server,
         ApiClient(Configuration(host=server.url)) as client,
     ):
         for number, each in enumerate(RunHandle("r", client).interrupts(timeout=30)):

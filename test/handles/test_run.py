@@ -232,11 +232,11 @@ def test_the_deadline_holds_while_the_server_says_nothing() -> None:
 def test_the_deadline_holds_while_a_failed_run_has_no_status() -> None:
     error = b'{"type":"error","run_id":"r","errcode":1,"description":"no luck"}'
 
-    def answer(request: Any) -> Any:
+    def respond(request: Any) -> Any:
         return response(error) if "/output" in request.path else [STALL]
 
     with (
-        SocketServer(handler=serve_each(answer)) as server,
+        SocketServer(handler=serve_each(respond)) as server,
         ApiClient(Configuration(host=server.url)) as client,
     ):
         began = time.monotonic()
@@ -295,14 +295,14 @@ def test_a_cancel_that_was_not_carried_out(
 
 
 def test_a_run_that_ends_after_a_cancel_was_lost_keeps_its_result() -> None:
-    def answer(request: Any) -> Any:
+    def respond(request: Any) -> Any:
         if request.method == "DELETE":
             return [CLOSE]
         deleted = any(each.method == "DELETE" for each in server.requests)
         return response(PENDING.replace(b"pending", b"success") if deleted else PENDING)
 
     with (
-        SocketServer(handler=serve_each(answer)) as server,
+        SocketServer(handler=serve_each(respond)) as server,
         ApiClient(Configuration(host=server.url)) as client,
     ):
         assert not RunHandle("r", client).cancel()
@@ -317,14 +317,14 @@ def test_a_run_that_ends_while_it_is_cancelled(server: LocalServer, counter: Age
 
 
 def test_a_delete_without_content() -> None:
-    def answer(request: Any) -> Any:
+    def respond(request: Any) -> Any:
         deleted = any(each.method == "DELETE" for each in server.requests)
         if request.method == "DELETE":
             return response(status=204, content_type="")
         return response(b'"no"', status=404) if deleted else response(PENDING)
 
     with (
-        SocketServer(handler=serve_each(answer)) as server,
+        SocketServer(handler=serve_each(respond)) as server,
         ApiClient(Configuration(host=server.url)) as client,
     ):
         assert RunHandle("r", client).cancel()

@@ -210,11 +210,11 @@ def test_a_response_that_cannot_be_read_still_made_a_run(
 
 
 def test_a_server_that_does_not_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    def answer(request: Any) -> Any:
+    def respond(request: Any) -> Any:
         return [CLOSE] if request.path == "/runs" else response(b'"no"', status=405)
 
     with (
-        SocketServer(handler=serve_each(answer)) as server,
+        SocketServer(handler=serve_each(respond)) as server,
         ApiClient(Configuration(host=server.url)) as client,
     ):
         with pytest.raises(RunStartAmbiguous, match=r"the search for it failed: .*405") as caught:

@@ -208,13 +208,13 @@ def test_fifty_long_polls_keep_no_quick_call_from_a_connection() -> None:
     release = threading.Event()
     polls = 50
 
-    def script(request: Any) -> Any:
+    def respond(request: Any) -> Any:
         if "block_timeout=" in request.path:
             return [lambda _: release.wait(20), response(b"", 204)]
         return response(CREATED.content)
 
     with (
-        SocketServer(handler=serve_each(script)) as server,
+        SocketServer(handler=serve_each(respond)) as server,
         ApiClient(Configuration(host=server.url, connection_pool_maxsize=1)) as client,
         ThreadPoolExecutor(polls) as threads,
     ):
