@@ -339,7 +339,7 @@ class RunEvents(Iterator[RunEvent]):
 
     def _look_aside(self) -> None:
         """Look whether the run is over, after a while without events."""
-        status = None
+        status = RunStatus.PENDING
         try:
             status = self._link.refresh(self._patience.limit(_ONE_LOOK)).status
         except RunGone:
