@@ -82,7 +82,10 @@ class Batch:
 
     Args:
         agent: The agent of the runs.
-        inputs: Their inputs; `AgentHandle.map` describes the other arguments.
+        inputs: Their inputs.
+        config, metadata, key, concurrency, ordered, timeout: As `AgentHandle.map` describes them.
+        on_interrupt, check, journal, retry_failed, on_stop, durable: The same.
+        progress, total, executor, connect: The same.
     """
 
     def __init__(
