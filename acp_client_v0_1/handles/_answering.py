@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["answer_run", "checked_on_interrupt", "outcome_of", "question_of"]
 
 _UNCHANGED = 5.0  # seconds after which an answer without a response counts as lost
-_LOOK_EVERY = 0.25  # seconds between two looks at the run until then
+_LOOK_EVERY = 0.25  # seconds between two looks at a run that is about to move on
 _RESUME = 60.0  # seconds that one resume may take
 _WHOLE_SECOND = 1.0  # seconds; the least age of a question whose time has no fraction
 
@@ -75,7 +75,11 @@ def outcome_of(
         return kind.result
     if isinstance(kind, RunError):
         raise link.failure_of(kind, patience)
-    return question_of(link, patience)
+    question = question_of(link, patience)
+    if question is None:
+        # If the output is older than the run, as from a cache, asking again at once is a hot loop.
+        patience.pause(_LOOK_EVERY)
+    return question
 
 
 def question_of(link: RunLink, patience: Patience) -> PendingInterrupt | None:

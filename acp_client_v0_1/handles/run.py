@@ -375,11 +375,11 @@ class RunHandle:
         last: PendingInterrupt | None = None
         while True:
             with in_run(link, waits=True):
-                output = link.output(timeout).actual_instance
-            if not isinstance(output, RunInterrupt):
+                output = link.output(timeout)
+            if not isinstance(output.actual_instance, RunInterrupt):
                 return
-            question = question_of(link, Patience.of(timeout))
-            if question is None:
+            question = outcome_of(link, output, Patience.of(timeout))
+            if not isinstance(question, PendingInterrupt):
                 continue  # it was answered by now
             if question == last and link.answered != last:
                 raise link.interrupted(question, " and was not answered before the next question")

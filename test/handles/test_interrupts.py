@@ -154,6 +154,41 @@ def test_a_server_whose_times_stand_still() -> None:
     assert asked == [b'{"value":0}', b'{"value":1}']
 
 
+def test_an_output_that_is_older_than_its_run_is_no_hot_loop() -> None:
+    run = json.dumps(
+        {
+            "run_id": "r",
+            "agent_id": "a",
+            "creation": {"agent_id": "a"},
+            "status": "success",
+            "created_at": "2026-01-01T00:00:00.5Z",
+            "updated_at": "2026-01-01T00:00:01.5Z",
+        }
+    )
+    question = b'{"type":"interrupt","interrupt":{"interrupt_type":"quiz"}}'
+    result = b'{"type":"result","run_id":"r","status":"success","result":{"ok":1}}'
+    outputs: list[bytes] = []
+
+    def respond(request: Any) -> Any:
+        return response(outputs.pop() if "/output" in request.path else run.encode())
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        handle = RunHandle("r", client)
+        calls: list[tuple[Callable[[], Any], Any]] = [
+            (handle.result, {"ok": 1}),
+            (lambda: handle.drive(lambda question: {}), {"ok": 1}),
+            (lambda: list(handle.interrupts()), []),
+        ]
+        for call, outcome in calls:
+            outputs[:] = [result, *[question] * 4]
+            began = time.monotonic()
+            assert call() == outcome
+            assert time.monotonic() - began > 0.4
+
+
 def test_interrupted_while_waiting_for_the_result(approval: AgentHandle) -> None:
     run = approval.start({"action": "go"})
     with pytest.raises(RunInterrupted) as caught:
