@@ -154,7 +154,7 @@ def _send(
     link: RunLink, body: dict[str, Any], question: PendingInterrupt, patience: Patience
 ) -> None:
     once = without_retries(link.runs)
-    pace = Patience(None)  # of the resumes: that the looks between them work makes none quicker
+    pace = Patience(None)  # of the resumes alone: a look that works must not shorten a pause
     lost = 0
     while True:
         try:

@@ -195,7 +195,8 @@ class AgentHandle:
         """Start exactly one run and return its handle, without waiting for the run.
 
         The run's metadata gets a client token of its own. The server carries out at most one
-        create: if a response is lost, the run is searched for by that token for up to 10 seconds.
+        create: if a response is lost, the run is searched for by that token, for the rest of
+        ``timeout`` or for 10 seconds.
 
         Args:
             input: The agent's input, in its own schema.

@@ -20,6 +20,7 @@ from acp_client_v0_1 import (
     ApiTypeError,
     ApiValueError,
     Configuration,
+    ConnectionException,
     NotFoundException,
     RunError,
     RunFailed,
@@ -32,6 +33,7 @@ from acp_client_v0_1 import (
     ServiceException,
     UnauthorizedException,
 )
+from acp_client_v0_1._http import retry
 from acp_client_v0_1.handles import _link
 from acp_client_v0_1.testing import AgentError, Fault, LocalServer
 
@@ -57,6 +59,18 @@ def test_looking(server: LocalServer, counter: AgentHandle) -> None:
     assert run.agent_id == counter.agent_id
     assert repr(run) == f"<RunHandle {run.run_id} of agent {counter.agent_id}: success>"
     assert isinstance(run.output(timeout=0).actual_instance, RunResult)
+
+
+def test_a_run_is_done_once_it_has_ended(approval: AgentHandle, failing: AgentHandle) -> None:
+    asking = approval.start()
+    asking.output(timeout=30)
+    assert not asking.done()
+    for given, status in (({}, RunStatus.ERROR), ({"timeout": True}, RunStatus.TIMEOUT)):
+        failed = failing.start(given)
+        failed.output(timeout=30)
+        assert failed.done()
+        assert failed.run is not None
+        assert failed.run.status is status
 
 
 def test_a_handle_of_a_run_that_is_known(
@@ -190,6 +204,29 @@ def test_the_status_of_a_failed_run_may_be_unknown(
     server.faults.add(Fault(method="GET", path="/runs/*", status=400))
     with pytest.raises(RunFailed, match="always fails"):
         run.result()
+
+
+def test_failures_alone_end_a_wait_without_a_timeout(
+    server: LocalServer, slow: AgentHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After five minutes, which a test cannot wait for."""
+    assert retry.PATIENCE == 300
+    monkeypatch.setattr(retry, "PATIENCE", 0.2)
+    run_id = slow.start({"seconds": 60}).run_id
+    server.stop()
+    with ApiClient(Configuration(host=server.url, retries=0)) as client:
+        run = RunHandle(run_id, client)
+        for call in (
+            run.result,
+            lambda: next(run.events()),
+            lambda: run.drive(lambda question: {}),
+            lambda: run.resume({}),
+            run.cancel,
+        ):
+            began = time.monotonic()
+            with pytest.raises(ConnectionException):
+                call()
+            assert time.monotonic() - began > 0.1
 
 
 def test_the_deadline_holds_while_the_server_is_away(

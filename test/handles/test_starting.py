@@ -99,6 +99,21 @@ def test_the_time_of_a_search_is_for_all_of_its_pages() -> None:
         assert len([one for one in server.requests if one.path == "/runs"]) == 1
 
 
+def test_a_server_that_ignores_metadata_is_searched_by_ten_pages(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(starting, "_PAGE", 2)
+    with (
+        LocalServer(quirks=Quirks(search_metadata="ignored")) as server,
+        ApiClient(Configuration(host=server.url, retries=0)) as client,
+    ):
+        counter = AgentHandle(COUNTER, client)
+        for _ in range(22):
+            counter.start({"count": 1})
+        assert RunHandle.find("nobody's", agent_id=COUNTER, api_client=client) is None
+        assert len([one for one in server.requests if one.path == "/runs/search"]) == 10
+
+
 def test_a_create_that_was_never_carried_out(
     server: LocalServer, counter: AgentHandle, monkeypatch: pytest.MonkeyPatch, counts: Any
 ) -> None:
