@@ -167,7 +167,7 @@ def _send(
         except ApiException as error:
             failure = error
         if isinstance(failure, ConflictException) or is_unsent(failure):
-            if not _moved_meanwhile(link, question, failure, patience, pace):
+            if not _moved_after_refusal(link, question, failure, patience, pace):
                 continue
             if lost:
                 return  # by the answer whose response was lost
@@ -183,7 +183,7 @@ def _send(
             ) from failure
 
 
-def _moved_meanwhile(
+def _moved_after_refusal(
     link: RunLink,
     question: PendingInterrupt,
     failure: ApiException,

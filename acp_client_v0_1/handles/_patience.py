@@ -1,9 +1,9 @@
 """How long to go on asking a server that fails, and with which pauses.
 
-Strategy: one object for each wait. It is told of each failure, raises those that asking again
-cannot mend, and sleeps for the others: longer each time, and as long as ``Retry-After`` asks for.
+Strategy: each wait has one `Patience`. It raises a failure that asking again cannot mend, and
+pauses after any other: longer each time, and at least for ``Retry-After``.
 
-Invariants: no sleep passes the deadline; without one, five minutes of nothing but failures end it.
+Invariants: no pause passes the deadline; without one, five minutes of failures alone end the wait.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def checked_seconds(timeout: float | None, name: str = "timeout") -> float | Non
     """Check a timeout in seconds: None, or a number from 0.
 
     Raises:
-        ApiTypeError: It is no number.
-        ApiValueError: It is below 0, or not a number of seconds.
+        ApiTypeError: It is not a number.
+        ApiValueError: It is below 0, or NaN.
     """
     if timeout is None:
         return None
@@ -40,27 +40,18 @@ def checked_seconds(timeout: float | None, name: str = "timeout") -> float | Non
 
 
 class Patience:
-    """The pauses of one wait.
-
-    Args:
-        timeout: Seconds for all of it, None for no limit.
-        stop: Ends a pause when set.
-
-    Attributes:
-        deadline: When it is over.
-        started: When it began, in seconds of `time.monotonic()`.
-    """
+    """The pauses of one wait, all of which take ``timeout`` seconds at most; ``stop`` ends one."""
 
     def __init__(self, timeout: float | None, stop: threading.Event | None = None) -> None:
-        self.started: float = time.monotonic()
-        self.deadline: Deadline = Deadline.after(timeout)
+        self.started = time.monotonic()
+        self.deadline = Deadline.after(timeout)
         self._stop = stop
         self._outage = Outage(self.deadline)
         self._failures = 0  # in a row
 
     @classmethod
     def of(cls, timeout: float | None, stop: threading.Event | None = None) -> Patience:
-        """Give the patience for a user's timeout, of which 0 is one look, so at most 10 seconds."""
+        """Return the patience for a user's timeout; 0 is one look, of at most 10 seconds."""
         return cls(_LOOK if timeout == 0 else timeout, stop)
 
     @property
@@ -78,14 +69,10 @@ class Patience:
         self._failures = 0
 
     def survive(self, error: ApiException, *, passing: bool = False) -> bool:
-        """Pause after a failure.
+        """Pause after a failure; return False if the deadline is over, or the wait was stopped.
 
-        Args:
-            error: The failure; raised if asking again cannot mend it, or if it went on too long.
-            passing: Asking again may mend it, whatever it looks like.
-
-        Returns:
-            False if the deadline is over, or it was stopped.
+        The failure is raised if asking again cannot mend it, unless it is known to be ``passing``,
+        and if failures alone have gone on for too long.
         """
         self._outage.note(error, passing=passing)
         self.pause(self.pause_after(error))
@@ -93,11 +80,11 @@ class Patience:
 
     @property
     def over(self) -> bool:
-        """Whether the deadline is over, or it was stopped."""
+        """Whether the deadline is over, or the wait was stopped."""
         return self.deadline.expired or (self._stop is not None and self._stop.is_set())
 
     def pause_after(self, error: ApiException) -> float:
-        """Give the seconds to pause after one more failure, as `survive` does."""
+        """Return the seconds to pause after one more failure, as `survive` does."""
         longest = backoff(self._failures, _FIRST_PAUSE, _LONGEST_PAUSE)
         self._failures += 1
         return max(longest * (0.5 + random.random() / 2), retry_after(error.headers) or 0.0)
