@@ -20,6 +20,8 @@ Invariants:
 from __future__ import annotations
 
 import json
+import os
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from inspect import Signature
@@ -72,6 +74,22 @@ __all__ = [
 ]
 
 
+# Newer versions of pydantic have such a lock themselves. Without it, a thread that begins to build
+# a model takes away the validator that another has just built; a third then validates with the
+# base class's, for which each field is an unknown one.
+_building = threading.RLock()
+
+
+def _renew_lock() -> None:
+    global _building
+    _building = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    # Another thread of the parent may have held the lock, and does not exist in the child.
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
 class _Signature:
     """Builds a model that pydantic has not built yet, to return its signature."""
 
@@ -94,6 +112,13 @@ class Conversions(BaseModel):
     )
 
     __signature__: ClassVar[Any] = _Signature()
+
+    @classmethod
+    def model_rebuild(cls, **options: Any) -> bool | None:
+        """Build the model as pydantic does, in one thread at a time; a first use does it."""
+        options["_parent_namespace_depth"] = options.get("_parent_namespace_depth", 2) + 1
+        with _building:
+            return super().model_rebuild(**options)
 
     def to_dict(self, mode: Literal["python", "json"] = "python") -> dict[str, Any]:
         """Return the model as a dictionary, without fields that are None.

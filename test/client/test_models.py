@@ -548,3 +548,31 @@ def test_an_event_holds_its_payload() -> None:
 def test_an_unknown_type_names_the_known_ones() -> None:
     with pytest.raises(ValidationError, match="'error', 'interrupt', 'result'"):
         RunOutput.from_dict({**RESULT, "type": "novel"})
+
+
+def test_threads_that_use_a_model_first_at_once_all_have_its_fields() -> None:
+    """A model is built on first use; each fork has a first use of its own."""
+    script = """
+import os, sys, threading, pydantic
+from acp_client_v0_1.models.run_create import RunCreate
+sys.setswitchinterval(1e-6)
+
+def use(gate, good):
+    gate.wait()
+    created, read = RunCreate(agent_id="a", config=None), RunCreate.from_json('{"agent_id": "b"}')
+    if not created.model_extra and created.to_json() == '{"agent_id":"a"}' and read.agent_id == "b":
+        good.append(created)
+
+for fork in range(10):
+    if os.fork() == 0:
+        gate, good = threading.Barrier(12), []
+        threads = [threading.Thread(target=use, args=(gate, good)) for _ in range(12)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        os._exit(len(good) != 12)
+    assert os.wait()[1] == 0
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
