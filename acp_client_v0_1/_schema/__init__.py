@@ -115,7 +115,14 @@ class Conversions(BaseModel):
 
     @classmethod
     def model_rebuild(cls, **options: Any) -> bool | None:
-        """Build the model as pydantic does, in one thread at a time; a first use does it."""
+        """Build the model as pydantic does, in one thread at a time; a first use does it.
+
+        Args:
+            options: what pydantic's own method takes.
+
+        Returns:
+            None if it was built before, else whether it could be built.
+        """
         options["_parent_namespace_depth"] = options.get("_parent_namespace_depth", 2) + 1
         with _building:
             return super().model_rebuild(**options)
