@@ -43,8 +43,8 @@ class Patience:
     """The pauses of one wait, all of which take ``timeout`` seconds at most; ``stop`` ends one."""
 
     def __init__(self, timeout: float | None, stop: threading.Event | None = None) -> None:
-        self.started = time.monotonic()
-        self.deadline = Deadline.after(timeout)
+        self.started: float = time.monotonic()
+        self.deadline: Deadline = Deadline.after(timeout)
         self._stop = stop
         self._outage = Outage(self.deadline)
         self._failures = 0  # in a row
