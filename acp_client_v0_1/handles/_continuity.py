@@ -19,6 +19,7 @@ restarted ids look like a replay.
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from typing import Literal, NamedTuple
 
@@ -53,7 +54,13 @@ def digest(update: object) -> int:
 
 def _digest_of(content: int | str) -> int:
     """Return the digest of an event, of which the JSON text or the digest is kept."""
-    return content if isinstance(content, int) else digest(from_json(content).get("update"))
+    if isinstance(content, int):
+        return content
+    try:
+        event = from_json(content)
+    except ValueError:  # half a surrogate pair
+        event = json.loads(content)
+    return digest(event.get("update"))
 
 
 class Continuity:

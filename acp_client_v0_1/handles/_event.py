@@ -12,8 +12,9 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
+from acp_client_v0_1._schema.surrogates import read_again
 from acp_client_v0_1.handles._continuity import Continuity, Gap
 from acp_client_v0_1.handles.errors import StreamGap
 from acp_client_v0_1.models.custom_run_result_update import CustomRunResultUpdate
@@ -87,7 +88,11 @@ class Judge:
         name, text, event_id = raw
         if name not in _NAMES:
             return None
-        data = self._validate(text).actual_instance
+        try:
+            payload = self._validate(text)
+        except ValidationError as error:
+            payload = read_again(error, self._validate, text)
+        data = payload.actual_instance
         memory = self.memory
         if isinstance(data, RunResult):
             self.custom = False

@@ -532,6 +532,16 @@ def test_the_time_of_a_human_is_not_that_of_the_server(
     assert events.ended_by == "success"
 
 
+def test_half_a_surrogate_pair_in_each_of_two_events() -> None:
+    """As a server sends an emoji that streams text a UTF-16 unit at a time."""
+    first = [STREAMING + sse(("1", {"text": "\ud83d"})), CLOSE]
+    replay = STREAMING + sse(("1", {"text": "\ud83d"}), ("2", {"text": "\ude00"})) + chunk(b"")
+    with Scripted(first, replay) as scripted:
+        events = scripted.run.events()
+        assert [event.update for event in events] == [{"text": "\ud83d"}, {"text": "\ude00"}]
+        assert events.complete is True
+
+
 def test_an_undecodable_event_and_what_comes_after_it() -> None:
     broken = chunk(b"id: 2\nevent: agent_event\ndata: {no json}\n\n")
     first = [STREAMING + sse(("1", {"n": 1})) + broken, CLOSE]
