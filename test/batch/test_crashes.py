@@ -28,7 +28,7 @@ from acp_client_v0_1 import (
 )
 from acp_client_v0_1.testing import Fault, LocalServer
 
-INPUTS = 100
+INPUTS = 200
 
 
 @pytest.fixture
@@ -90,11 +90,11 @@ def test_a_second_crash_and_a_third(path: Path) -> None:
     with LocalServer([]) as server:
         agent_id = server.register(obedient, name="obedient")
         for _ in range(3):
-            child = in_a_child(lambda: batch(server.url, agent_id, path, seconds=0.05))
+            child = in_a_child(lambda: batch(server.url, agent_id, path, seconds=0.02))
             time.sleep(0.3)
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
-        items = batch(server.url, agent_id, path, seconds=0.05)
+        items = batch(server.url, agent_id, path, seconds=0.02)
         assert sorted(item.result()["n"] for item in items) == list(range(INPUTS))
         assert runs_by_input(server).total() == INPUTS
 
