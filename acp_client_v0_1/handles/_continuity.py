@@ -29,9 +29,9 @@ __all__ = ["Continuity", "Gap", "digest"]
 
 _FIRST = 16  # events
 _LAST = 256  # events
-_KEPT_TEXT = 4096  # characters of an event whose JSON is kept until its digest is needed
+_KEPT_TEXT = 4096  # characters of an id and its JSON that are kept until they are compared
 _LARGEST_ID = 18  # digits of an id that counts as a number
-_LONGEST_ID = 256  # characters of an id that is kept; of a longer one, the hash is kept
+_LONGEST_ID = 256  # characters of an id that is compared as it is; of a longer one, its hash is
 
 GapKind = Literal["lost", "cursor-ignored", "unknown"]
 
@@ -52,15 +52,18 @@ def digest(update: object) -> int:
         return hash(repr(update))
 
 
-def _digest_of(content: int | str) -> int:
-    """Return the digest of an event, of which the JSON text or the digest is kept."""
+def _compact(pair: tuple[str, int | str]) -> tuple[str, int]:
+    """Return an event as it is compared: its id, and the digest of its content."""
+    event_id, content = pair
+    if len(event_id) > _LONGEST_ID:
+        event_id = f"#{hash(event_id)}"
     if isinstance(content, int):
-        return content
+        return event_id, content
     try:
         event = from_json(content)
     except ValueError:  # half a surrogate pair
         event = json.loads(content)
-    return digest(event.get("update"))
+    return event_id, digest(event.get("update"))
 
 
 class Continuity:
@@ -68,30 +71,34 @@ class Continuity:
 
     Attributes:
         last_id: The id of the last event that was delivered, or that the iteration begins after.
-        delivered: How many events were delivered.
         complete: False once events were lost, None once that is unknown, True otherwise.
     """
 
     __slots__ = (
+        "_before",
         "_count",
         "_expected",
         "_first",
         "_judging",
         "_last",
         "complete",
-        "delivered",
         "last_id",
     )
 
     def __init__(self, after: str = "") -> None:
         self.last_id = after
-        self.delivered = 0
         self.complete: bool | None = True
         self._first: list[tuple[str, int | str]] = []
         self._last: deque[tuple[str, int | str]] = deque(maxlen=_LAST)
-        self._count = 0  # of the events delivered since the server last restarted its ids
+        self._count = 0  # of the updates delivered since the server last restarted its ids
+        self._before = 0  # of the updates before that, and of all results
         self._expected: int | None = None  # place of the next event of a replay
         self._judging = True  # the next event is to be compared
+
+    @property
+    def delivered(self) -> int:
+        """How many events were delivered."""
+        return self._before + self._count
 
     @property
     def unsettled(self) -> bool:
@@ -102,9 +109,8 @@ class Continuity:
         """Note that the next event comes from another connection."""
         self._expected = None
         self._judging = True
-        self._first = [(event_id, _digest_of(each)) for event_id, each in self._first]
-        digests = ((event_id, _digest_of(each)) for event_id, each in self._last)
-        self._last = deque(digests, maxlen=_LAST)
+        self._first = list(map(_compact, self._first))
+        self._last = deque(map(_compact, self._last), maxlen=_LAST)
 
     def doubt(self) -> None:
         """Note that events may be missing, and that no id tells."""
@@ -117,21 +123,24 @@ class Continuity:
         ``content`` is its JSON text, whose ``update`` counts, or the `digest` of that.
         """
         verdict: Gap | bool = True
-        if self._judging or (isinstance(content, str) and len(content) > _KEPT_TEXT):
-            content = _digest_of(content)
-        known_as = event_id if len(event_id) <= _LONGEST_ID else f"#{hash(event_id)}"
-        pair = (known_as, content)
-        if self._judging:
-            verdict = self._judge(pair)
-            if verdict is False:
-                return False
+        pair = (event_id, content)
+        if self._judging or isinstance(content, int) or len(event_id) + len(content) > _KEPT_TEXT:
+            pair = _compact(pair)
+            if self._judging:
+                verdict = self._judge(pair)
+                if verdict is False:
+                    return False
         self.last_id = event_id
-        self.delivered += 1
         self._count += 1
         self._last.append(pair)
         if self._count <= _FIRST:
             self._first.append(pair)
         return verdict
+
+    def take_result(self, event_id: str) -> None:
+        """Note a result so far, which is delivered even if it is a replay."""
+        self.last_id = event_id
+        self._before += 1
 
     def _judge(self, pair: tuple[str, int | str]) -> Gap | bool:
         """Compare an event with those before the connection."""
@@ -218,7 +227,7 @@ class Continuity:
     def _forget(self) -> None:
         self._first.clear()
         self._last.clear()
-        self._count = 0
+        self._before, self._count = self.delivered, 0
 
 
 def _number(event_id: str) -> int | None:

@@ -92,12 +92,11 @@ class Judge:
             payload = self._validate(text)
         except ValidationError as error:
             payload = read_again(error, self._validate, text)
-        data = payload.actual_instance
+        data = payload.root  # `actual_instance`, without the call
         memory = self.memory
         if isinstance(data, RunResult):
             self.custom = False
-            memory.last_id = event_id
-            memory.delivered += 1
+            memory.take_result(event_id)
             return RunEvent(event_id, data)
         self.custom = True
         verdict = memory.take(event_id, text)

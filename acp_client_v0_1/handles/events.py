@@ -125,21 +125,28 @@ class RunEvents(Iterator[RunEvent]):
         stream = self._stream
         if stream is not None and self._judge.held is None:
             # An event that has arrived is handed out at once; `_next` does everything else.
-            event = None
             try:
-                event = stream._ready()  # pyright: ignore[reportPrivateUsage]
-            except StreamDecodeError as error:
-                if self._judge.note_undecodable(error):
-                    raise
-            if event is not None:  # `_handed_out`, without the call
-                if event.id:
-                    self.last_event_id = self._link.last_event_id = event.id
-                return event
+                for event in stream._values:  # pyright: ignore[reportPrivateUsage]
+                    if event is not None:
+                        event_id = event[0]
+                        if event_id:
+                            self.last_event_id = self._link.last_event_id = event_id
+                        return event
+            except ValueError as error:
+                self._undecodable(stream, error)
         try:
             return self._next()
         except RunGone:
             self._end("gone")
             raise
+
+    def _undecodable(self, stream: EventStream[RunEvent], error: ValueError) -> None:
+        """Raise the error of an event that cannot be decoded, unless it is a replay."""
+        try:
+            stream._raise_undecodable(error)  # pyright: ignore[reportPrivateUsage]
+        except StreamDecodeError as undecodable:
+            if self._judge.note_undecodable(undecodable):
+                raise
 
     def _next(self) -> RunEvent:
         self._patience = Patience(self._timeout, self._closing)

@@ -158,7 +158,7 @@ class EventStream(Iterator[T]):
 
     def __next__(self) -> T:
         while True:
-            try:  # as `_ready`, without the cost of another call
+            try:
                 for value in self._values:
                     if value is not None:
                         return value
@@ -170,16 +170,6 @@ class EventStream(Iterator[T]):
             if not self._advance():
                 self._iterating = False
                 raise StopIteration
-
-    def _ready(self) -> T | None:
-        """Return the next event if it has been parsed already, else None; never waits."""
-        try:
-            for value in self._values:
-                if value is not None:
-                    return value
-        except ValueError as error:
-            self._raise_undecodable(error)
-        return None
 
     def _next_within(self, seconds: float) -> T:
         """Return the next event like ``next()``, or raise `NothingYet` if it is not there in time.

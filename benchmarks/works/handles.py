@@ -19,7 +19,7 @@ from .calls import times
 
 BARE = "bare operations"
 CALLS = 100
-EVENTS = 20_000
+EVENTS = 10_000
 INPUT = {"question": "why?"}
 
 
@@ -78,7 +78,7 @@ WORKS = [
         title="a run's updates by RunHandle.events; bare: get_run_stream",
         unit="µs per event",
         scale=1e6 / EVENTS,
-        rounds=9,
+        rounds=31,
         make=followed,
         budgets=(Budget("a run's updates, over a bare stream", over(OURS, BARE), 1.15),),
     ),
