@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import Tracer
-from support.batches import obedient
+from support.batches import creates, obedient, wait_for
 from support.spans import Spans
 
 from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, instrument
@@ -114,10 +114,11 @@ def test_in_an_executor_the_runs_are_traces_of_their_own(
 
 
 def test_a_batch_that_is_closed_ends_the_spans_of_its_runs(
-    agent: AgentHandle, spans: Spans
+    agent: AgentHandle, server: LocalServer, spans: Spans
 ) -> None:
-    with agent.map([{"n": n, "seconds": 3 * n} for n in range(3)], on_stop="cancel") as batch:
+    with agent.map([{"n": n, "seconds": 9 * n} for n in range(3)], on_stop="cancel") as batch:
         next(batch)
+        wait_for(lambda: len(creates(server)) == 3)
     runs = spans.named("invoke_agent")
     assert sorted(told(run)["acp.run.status"] for run in runs) == [
         "cancelled",
