@@ -83,9 +83,22 @@ class Batch:
     Args:
         agent: The agent of the runs.
         inputs: Their inputs.
-        config, metadata, key, concurrency, ordered, timeout: As `AgentHandle.map` describes them.
-        on_interrupt, check, journal, retry_failed, on_stop, durable: The same.
-        progress, total, executor, connect: The same.
+        config: As `AgentHandle.map` describes it, and so are those that follow.
+        metadata: The same.
+        key: The same.
+        concurrency: The same.
+        ordered: The same.
+        timeout: The same.
+        on_interrupt: The same.
+        check: The same.
+        journal: The same.
+        retry_failed: The same.
+        on_stop: The same.
+        durable: The same.
+        progress: The same.
+        total: The same.
+        executor: The same.
+        connect: The same.
     """
 
     def __init__(

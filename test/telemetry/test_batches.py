@@ -116,7 +116,8 @@ def test_in_an_executor_the_runs_are_traces_of_their_own(
 def test_a_batch_that_is_closed_ends_the_spans_of_its_runs(
     agent: AgentHandle, server: LocalServer, spans: Spans
 ) -> None:
-    with agent.map([{"n": n, "seconds": 9 * n} for n in range(3)], on_stop="cancel") as batch:
+    inputs = [{"n": n, "seconds": seconds} for n, seconds in enumerate((1, 60, 60))]
+    with agent.map(inputs, on_stop="cancel") as batch:
         next(batch)
         wait_for(lambda: len(creates(server)) == 3)
     runs = spans.named("invoke_agent")
