@@ -13,6 +13,7 @@ not fit into the deadline and `RETRY_AFTER_MAX`, or into `PATIENCE`, ends the ca
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 import time
@@ -99,7 +100,7 @@ class RetryPolicy:
         if retries is None:
             return cls()
         if not isinstance(retries, Retry):
-            return cls(total=int(retries))
+            return _counted(int(retries))
         statuses = frozenset(retries.status_forcelist)
         return cls(
             total=_limit(retries.total),
@@ -115,6 +116,12 @@ class RetryPolicy:
     def covers(self, status: int) -> bool:
         """Tell whether a response with this status may be retried."""
         return status in self.statuses if self.statuses is not None else _is_retryable(status)
+
+
+@functools.lru_cache(maxsize=16)
+def _counted(retries: int) -> RetryPolicy:
+    # Kept, because each create and each poll of a run asks for it.
+    return RetryPolicy(total=retries)
 
 
 def _limit(count: int | bool | None) -> float:
