@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["RunEvent", "RunEvents"]
 
 _LOOK_EVERY = 15.0  # seconds without an event until a look at the run
+_SILENCE = 0.5  # seconds of it before a look, after a reader that took its time
 _ONE_LOOK = 5.0  # seconds that such a look may take
 _EMPTY_STREAMS = 5  # in a row, after which the run is polled
 _REFUSALS = 5  # 5xx in a row, after which the run is polled
@@ -161,11 +162,11 @@ class RunEvents(Iterator[RunEvent]):
                 if stream is None:
                     self._connect()
                     continue
-                until_look = self._next_look - time.monotonic()
-                if until_look <= 0:
-                    self._look_aside()
-                    continue
-                wait = min(until_look, self._patience.deadline.remaining())
+                # Only silence is a reason to look: a slow reader may find the run over, and events
+                # that are still to be read.
+                remaining = self._patience.deadline.remaining()
+                silence = min(_SILENCE, remaining / 2)
+                wait = min(max(silence, self._next_look - time.monotonic()), remaining)
                 event = stream._next_within(wait)  # pyright: ignore[reportPrivateUsage]
             except StopIteration:
                 self._stream = None
@@ -173,6 +174,8 @@ class RunEvents(Iterator[RunEvent]):
             except NothingYet:
                 if self._patience.deadline.expired:
                     raise self._too_late("no event came") from None
+                if time.monotonic() >= self._next_look:
+                    self._look_aside()
             except ApiValueError:
                 if stream is None or not stream.closed:
                     raise

@@ -532,6 +532,22 @@ def test_the_time_of_a_human_is_not_that_of_the_server(
     assert events.ended_by == "success"
 
 
+def test_a_slow_reader_gets_every_event(
+    counter: AgentHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run ends while its reader is busy for longer than the time between two looks."""
+    monkeypatch.setattr(events_module, "_LOOK_EVERY", 0.3)
+    run = counter.start({"count": 4, "interval": 0.1}, streaming="custom")
+    events = run.events()
+    first = next(events).update
+    run.result(timeout=30)
+    time.sleep(0.4)
+    assert [first, *(event.update for event in events)] == [
+        {"count": count, "of": 4} for count in (1, 2, 3, 4)
+    ]
+    assert events.complete is True
+
+
 def test_half_a_surrogate_pair_in_each_of_two_events() -> None:
     """As a server sends an emoji that streams text a UTF-16 unit at a time."""
     first = [STREAMING + sse(("1", {"text": "\ud83d"})), CLOSE]
