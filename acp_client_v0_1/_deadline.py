@@ -132,7 +132,7 @@ def resolve_timeout(
     block_window: float | None = None,
     margin: float = 0,
 ) -> Timeout:
-    """Return the timeouts of a call: ``request_timeout``, or the configured default if it is None.
+    """Return the timeouts of a call: its ``request_timeout``, else the configured default.
 
     ``total`` limits the whole call if the default is a pair. ``block_window`` is the time for which
     the server may hold a long poll: a default becomes at least as long, plus ``margin``; an

@@ -248,8 +248,12 @@ def constructed(name: str, model: type[BaseModel], value: Mapping[Any, Any]) -> 
     try:
         return model(**value)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join([name, *map(str, fault['loc'])])}: {fault['msg']}"
-            for fault in error.errors(include_url=False, include_input=False)
-        )
-        raise ApiValueError(f"{faults} ({model.__name__})") from error
+        raise ApiValueError(f"{faults_of(error, name)} ({model.__name__})") from error
+
+
+def faults_of(error: ValidationError, *place: str) -> str:
+    """Name each field of a model that does not fit, after the place of the model."""
+    return "; ".join(
+        f"{'.'.join([*place, *map(str, fault['loc'])])}: {fault['msg']}"
+        for fault in error.errors(include_url=False, include_input=False)
+    )

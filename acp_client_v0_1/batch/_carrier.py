@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from acp_client_v0_1._http.retry import RETRY_AFTER_MAX, retry_after
+from acp_client_v0_1._http.retry import RETRY_AFTER_MAX, backoff, retry_after
 from acp_client_v0_1.batch._tasks import Agent, Plan, Task, note_end, note_start
 from acp_client_v0_1.exceptions import (
     ApiException,
@@ -242,7 +242,7 @@ class Carrier:
             patience.succeeded()
         if time.monotonic() - began < 0.9 * window or not window:
             task.early += 1
-            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(task.early, 8))
+            pause = backoff(task.early, _FIRST_PAUSE, _LONGEST_PAUSE)
             self._patience(task).pause(pause)
         return False
 
@@ -283,7 +283,7 @@ class Carrier:
             self._patience(task)
 
     def _take(self, task: Task, output: RunOutput) -> bool:
-        """Take an output that is no result: an error, or a question, which may be answered."""
+        """Take an output: a result or an error ends the task, a question may be answered."""
         try:
             outcome = outcome_of(self.link(task), output, Patience(self._plan.timeout, self._stop))
             if isinstance(outcome, PendingInterrupt):

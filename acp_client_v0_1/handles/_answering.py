@@ -190,7 +190,7 @@ def _moved_after_refusal(
     patience: Patience,
     pace: Patience,
 ) -> bool:
-    """Pause after an answer that was certainly not used; return whether the run has moved on."""
+    """Pause after an answer that the server did not use; return whether the run has moved on."""
     try:
         if isinstance(failure, ConflictException) and _has_moved(link, question, patience):
             return True

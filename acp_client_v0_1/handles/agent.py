@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 from typing_extensions import Self
 
-from acp_client_v0_1._operation import identifier
+from acp_client_v0_1._operation import faults_of, identifier
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError, OpenApiException
@@ -411,9 +411,7 @@ class AgentHandle:
         try:
             return RunCreate(**fields)
         except ValidationError as error:
-            faults = error.errors(include_url=False, include_input=False)
-            words = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in faults)
-            raise ApiValueError(words) from error
+            raise ApiValueError(faults_of(error)) from error
 
     def _cancel(self, handle: RunHandle | None, client_token: str) -> None:
         """Cancel the run of a call that an exception ends, perhaps during its create."""

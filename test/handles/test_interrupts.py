@@ -122,19 +122,23 @@ def test_a_question_that_is_not_answered_is_no_loop_without_end(three: AgentHand
         next(questions)
 
 
+def run_json(status: str, *, updated: str) -> bytes:
+    """The run "r", changed at a second of the minute in which it was created."""
+    run = {
+        "run_id": "r",
+        "agent_id": "a",
+        "creation": {"agent_id": "a"},
+        "status": status,
+        "created_at": "2026-01-01T00:00:00.5Z",
+        "updated_at": f"2026-01-01T00:00:{updated}Z",
+    }
+    return json.dumps(run).encode()
+
+
 def test_a_server_whose_times_stand_still() -> None:
     """The same question again, at the same time, is another one if the first was answered."""
     asked: list[bytes] = []
-    run = json.dumps(
-        {
-            "run_id": "r",
-            "agent_id": "a",
-            "creation": {"agent_id": "a"},
-            "status": "interrupted",
-            "created_at": "2026-01-01T00:00:00.5Z",
-            "updated_at": "2026-01-01T00:00:00.5Z",
-        }
-    )
+    run = run_json("interrupted", updated="00.5")
     question = {"type": "interrupt", "interrupt": {"interrupt_type": "quiz"}}
     result = {"type": "result", "run_id": "r", "status": "success", "result": {}}
 
@@ -143,7 +147,7 @@ def test_a_server_whose_times_stand_still() -> None:
             return response(json.dumps(result if len(asked) == 2 else question).encode())
         if request.method == "POST":
             asked.append(request.body)
-        return response(run.encode())
+        return response(run)
 
     with (
         SocketServer(handler=serve_each(respond)) as server,
@@ -155,22 +159,13 @@ def test_a_server_whose_times_stand_still() -> None:
 
 
 def test_an_output_that_is_older_than_its_run_is_no_hot_loop() -> None:
-    run = json.dumps(
-        {
-            "run_id": "r",
-            "agent_id": "a",
-            "creation": {"agent_id": "a"},
-            "status": "success",
-            "created_at": "2026-01-01T00:00:00.5Z",
-            "updated_at": "2026-01-01T00:00:01.5Z",
-        }
-    )
+    run = run_json("success", updated="01.5")
     question = b'{"type":"interrupt","interrupt":{"interrupt_type":"quiz"}}'
     result = b'{"type":"result","run_id":"r","status":"success","result":{"ok":1}}'
     outputs: list[bytes] = []
 
     def respond(request: Any) -> Any:
-        return response(outputs.pop() if "/output" in request.path else run.encode())
+        return response(outputs.pop() if "/output" in request.path else run)
 
     with (
         SocketServer(handler=serve_each(respond)) as server,

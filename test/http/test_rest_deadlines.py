@@ -92,7 +92,7 @@ def test_the_read_limit_is_for_silence_not_for_the_whole():
 
 @pytest.mark.parametrize("status", [200, 503])
 def test_a_stream_opens_within_the_read_limit(status):
-    """A head that drips, and a body that is no stream: neither is ever silent."""
+    """The head drips, or the body of another content type does: the server is never silent."""
     dripping = [b"HTTP/1.1 200 OK\r\n", *drip(b"a: b\r\n" * 20, 0.2)]
     html = [head(status, content_type="text/html", content_length="99"), *drip(b"x" * 99, 0.1)]
     for script, kind in ((dripping, ApiTimeoutError), (html, ApiException)):

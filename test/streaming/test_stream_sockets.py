@@ -535,7 +535,7 @@ def test_500_before_the_stream() -> None:
 
 
 def unexpected(status: int, length: int | None = None) -> bytes:
-    """Write the head of a response that is no event stream, in chunks if it has no length."""
+    """Return the head of a response with another content type, chunked if it has no length."""
     framing = {"content_length": str(length)} if length else {"transfer_encoding": "chunked"}
     return head(status, content_type="text/plain", **framing)
 
