@@ -171,15 +171,16 @@ def test_many_runs_on_few_threads_and_connections(quirky: LocalServer) -> None:
 
 
 def test_many_runs_fail_ask_and_run_out_of_time(quirky: LocalServer) -> None:
+    # The runs of 60 s keep all that hold long polls busy for a while.
     kinds = ({}, {"fail": True}, {"ask": 2}, {"seconds": 60})
-    inputs = [{"n": n, **kinds[n % 10 if n % 10 < 4 else 0]} for n in range(CROWD)]
+    inputs = [{"n": n, **kinds[n % 10 if n % 10 < 4 else 0]} for n in range(120)]
     with ApiClient(Configuration(host=quirky.url)) as client:
         agent = AgentHandle(quirky.agents[0].agent_id, client)
-        batch = agent.map(inputs, concurrency=CROWD, on_interrupt=answer, timeout=4, ordered=True)
+        batch = agent.map(inputs, concurrency=CROWD, on_interrupt=answer, timeout=8, ordered=True)
         items = list(batch)
     kinds_of_outcomes = [type(item.outcome).__name__ for item in items[:10]]
     assert kinds_of_outcomes == ["dict", "RunFailed", "dict", "RunWaitTimeout", *["dict"] * 6]
-    assert [type(item.outcome).__name__ for item in items] == 15 * kinds_of_outcomes
+    assert [type(item.outcome).__name__ for item in items] == 12 * kinds_of_outcomes
 
 
 def test_a_status_that_stays_pending_keeps_no_run_from_ending(

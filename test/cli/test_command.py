@@ -289,7 +289,7 @@ def test_stream_prints_events_as_they_come(server: LocalServer) -> None:
 
 
 def test_a_reader_that_goes_away_is_quiet(server: LocalServer) -> None:
-    token = started(server, "counter", {"count": 200, "interval": 0.01}, "--stream", "custom")
+    token = started(server, "counter", {"count": 200, "interval": 0.1}, "--stream", "custom")
     script = f"{sys.executable} -m acp_client_v0_1 stream {token} | head -n 1"
     done = subprocess.run(
         ["bash", "-c", script + "; echo ${PIPESTATUS[0]}"], env=environment(server.url),

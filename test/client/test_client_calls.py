@@ -104,7 +104,7 @@ def test_a_refused_connection(case: Case) -> None:
     ):
         api_of(case, client)()
     assert not failure.value.ambiguous
-    assert clock.seconds < 2
+    assert clock.seconds < 10
 
 
 def test_credentials_stay_with_the_configured_origin() -> None:

@@ -401,7 +401,7 @@ def test_a_resume_without_response_at_the_deadline(server: LocalServer, three: A
     began = time.monotonic()
     with pytest.raises(ResumeAmbiguous, match="which was sent once"):
         run.resume({"value": 1}, timeout=1)
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < 5
 
 
 def test_a_resume_is_posted_again_after_429(
@@ -449,7 +449,7 @@ def test_a_thread_that_stays_busy(server: LocalServer, three: AgentHandle, count
     began = time.monotonic()
     with pytest.raises(RunWaitTimeout, match=r"could not be answered.*409"):
         run.resume({"value": 1}, timeout=2.5)
-    assert time.monotonic() - began < 2.5 + 1.5
+    assert time.monotonic() - began < 2.5 + 4
     assert 3 <= len(counts.resumes) <= 6  # the pauses grow
 
 

@@ -244,7 +244,7 @@ def test_the_deadline_holds_while_the_server_is_away(
         began = time.monotonic()
         with pytest.raises(RunWaitTimeout):
             call()
-        assert time.monotonic() - began < 0.7 + 1.5
+        assert time.monotonic() - began < 0.7 + 4
 
 
 def test_the_deadline_holds_while_the_server_says_nothing() -> None:
@@ -263,7 +263,7 @@ def test_the_deadline_holds_while_the_server_says_nothing() -> None:
             began = time.monotonic()
             with pytest.raises(Exception, match=r"may have been started|the run goes on"):
                 call()
-            assert time.monotonic() - began < 0.7 + 1.5
+            assert time.monotonic() - began < 0.7 + 4
 
 
 def test_the_deadline_holds_while_a_failed_run_has_no_status() -> None:
@@ -279,7 +279,7 @@ def test_the_deadline_holds_while_a_failed_run_has_no_status() -> None:
         began = time.monotonic()
         with pytest.raises(RunFailed, match="no luck"):
             RunHandle("r", client).result(timeout=0.7)
-        assert time.monotonic() - began < 0.7 + 1.5
+        assert time.monotonic() - began < 0.7 + 4
 
 
 def test_credentials_that_are_refused_end_it(server: LocalServer, slow: AgentHandle) -> None:

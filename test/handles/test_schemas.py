@@ -63,7 +63,7 @@ def test_a_descriptor_that_does_not_come_in_time(server: LocalServer, counter: A
         began = time.monotonic()
         with pytest.raises(ApiTimeoutError):
             call({"count": 1}, check=True, timeout=0.7)
-        assert time.monotonic() - began < 0.7 + 1.5
+        assert time.monotonic() - began < 0.7 + 4
 
 
 def test_config_is_checked_too(server: LocalServer, client: ApiClient) -> None:

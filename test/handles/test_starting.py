@@ -140,7 +140,7 @@ def test_the_token_of_an_ambiguous_start_looks_again(
     began = time.monotonic()
     with pytest.raises(RunStartAmbiguous) as caught:
         counter.start({"count": 1}, timeout=0.8)
-    assert time.monotonic() - began < 0.8 + 1.5
+    assert time.monotonic() - began < 0.8 + 4
     run = RunHandle.from_token(caught.value.token, client)  # by now, or within ten seconds
     assert run.result(timeout=30) == {"count": 1, "of": 1}
     assert run.agent_id == COUNTER
@@ -184,7 +184,7 @@ def test_429_without_end(server: LocalServer, counter: AgentHandle) -> None:
     began = time.monotonic()
     with pytest.raises(TooManyRequestsException):
         counter.start({"count": 1}, timeout=1)
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < 5
 
 
 def test_a_server_that_comes_up_later(server: LocalServer, counter: AgentHandle) -> None:

@@ -103,7 +103,7 @@ def test_a_stream_opens_within_the_read_limit(status):
             pytest.raises(kind),
         ):
             RunsApi(client).get_run_stream("r", _request_timeout=(5, 0.4))
-        assert clock.seconds < 2.5
+        assert clock.seconds < 5
 
 
 def test_the_configured_timeouts_hold():

@@ -51,7 +51,7 @@ def test_the_details_of_a_urllib3_retry():
     ignoring = quick(3, respect_retry_after_header=False)
     with Stopwatch() as clock:
         assert requests_for(ignoring, response(b"", 503, retry_after="5"), FINE) == (2, 200)
-    assert clock.seconds < 2
+    assert clock.seconds < 4.5
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -69,12 +69,12 @@ def test_retry_after_is_honoured(form, status):
 
 def test_a_wait_beyond_the_deadline_fails_at_once():
     with (
-        SocketServer(response(b'"busy"', 429, retry_after="3")) as server,
+        SocketServer(response(b'"busy"', 429, retry_after="30")) as server,
         rest_client(retries=5) as client,
         Stopwatch() as clock,
     ):
-        assert client.request("GET", server.url, _request_timeout=2, safe=True).status == 429
-    assert clock.seconds < 2
+        assert client.request("GET", server.url, _request_timeout=20, safe=True).status == 429
+    assert clock.seconds < 10
     assert len(server.requests) == 1
 
 

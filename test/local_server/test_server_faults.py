@@ -122,7 +122,7 @@ class TestBlocking:
         began = time.monotonic()
         for _ in range(3):
             assert call("GET", f"/runs/{run_id}/output?block_timeout=5").status == 204
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 4.5
         assert [request.query for request in server.requests[1:]] == ["block_timeout=5"] * 3
 
     def test_a_server_that_blocks_as_long_as_it_likes(self, server: LocalServer, call: Any) -> None:

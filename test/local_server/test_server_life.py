@@ -57,7 +57,7 @@ def test_it_stops_promptly_under_load_and_leaves_no_thread(
     assert eventually(lambda: len(server.requests) == 6, 5)
     began = time.monotonic()
     server.close()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     for waiter in waiters:
         waiter.join(5)
     # Both were cut: a server that goes away ends no stream and no wait.

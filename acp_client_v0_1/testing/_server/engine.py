@@ -12,7 +12,6 @@ its context nor looks at `cancelled`; that is reported by a ResourceWarning.
 from __future__ import annotations
 
 import threading
-import time
 import warnings
 from collections.abc import Callable, Generator
 
@@ -141,18 +140,22 @@ class Engine:
                 self.delete_run(run)
 
     def close(self) -> None:
-        """Forget all runs and threads; cancel agents at work, and wait two seconds for them."""
+        """Forget all runs and threads, cancel agents at work, and wait for them to stop.
+
+        Each has two seconds after the one before, until one does not stop.
+        """
         with self._store.lock:
             for run in list(self._store.runs.values()):
                 self.delete_run(run)
             self._store.threads.clear()
             threads = list(self._threads)
-        deadline = time.monotonic() + _CLOSE_SECONDS
+        patience = _CLOSE_SECONDS
         for thread in threads:
             if isinstance(thread, threading.Timer):
                 thread.cancel()
-            thread.join(max(0.0, deadline - time.monotonic()))
+            thread.join(patience)
             if thread.is_alive():
+                patience = 0.0
                 warnings.warn(f"{thread.name} did not stop", ResourceWarning, stacklevel=2)
 
     def _thread_for(self, thread_id: str | None, agent: AgentDefinition) -> ThreadRecord | None:
