@@ -24,7 +24,6 @@ from pathlib import Path
 _FENCE = re.compile(r"^(`{3,}|~{3,})\s*([A-Za-z0-9_+-]*)")
 _HEADING = re.compile(r"^(#{1,6})\s+(.*?)\s*#*$")
 _INSTRUCTION = re.compile(r"^<!--\s*docs-test:\s*(.*?)\s*-->$")
-_LINK = re.compile(r"\[[^\]]*\]\(([^()\s]*(?:\([^()\s]*\)[^()\s]*)*)(?:\s+\"[^\"]*\")?\)")
 _TARGET = re.compile(r"\]\(([^()\s]*(?:\([^()\s]*\)[^()\s]*)*)((?:\s+\"[^\"]*\")?)\)")
 _NAMED_ANCHOR = re.compile(r"<a\s+(?:name|id)=\"([^\"]+)\"")
 _CODE_SPAN = re.compile(r"`[^`]*`")
@@ -100,7 +99,7 @@ def prose(page: Path) -> str:
 
 def links(page: Path) -> list[str]:
     """The targets of a page's inline links."""
-    return [match[1] for match in _LINK.finditer(prose(page))]
+    return [match[1] for match in _TARGET.finditer(prose(page))]
 
 
 def outside_code(text: str, change: Callable[[str], str]) -> str:
