@@ -222,7 +222,7 @@ class Model(Conversions):
     # `from_dict(json.loads(text))` means, and would know nothing of the result.
     @classmethod
     def from_dict(cls, obj: Mapping[str, Any] | Conversions) -> Self:
-        """Return a model read from a dictionary of received data; stock models take None, too."""
+        """Return a model read from a dictionary of received data; None for None (drop-in)."""
         given: Any = obj
         return cast("Self", given) if given is None else super().from_dict(obj)
 
