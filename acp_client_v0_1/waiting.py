@@ -38,8 +38,8 @@ __all__ = ["wait_for_run_output"]
 
 _log = logging.getLogger(__name__)
 
-_FIRST_PAUSE = 0.5  # seconds; doubles with each early end in a row
-_LONGEST_PAUSE = 2.0  # seconds, unless the server asks for more
+_FIRST_BACKOFF = 0.5  # seconds; doubles with each early end in a row
+_LONGEST_BACKOFF = 2.0  # seconds, unless the server asks for more
 _LOOK = 10.0  # seconds that a look-up of the run's status may take
 _ROUND_TRIP = 0.1  # seconds; a poll may take at least this much longer than its window
 _STOP_MARGIN = 10.0  # seconds; with `stop`, a poll may take at most this much longer
@@ -163,15 +163,15 @@ class _Wait:
                     self._run_id, block_timeout=window or None, _request_timeout=limit
                 )
             except ApiException as error:
-                pause = self._survive(error, window, time.monotonic() - asked)
+                delay = self._survive(error, window, time.monotonic() - asked)
                 failure = error
             else:
                 if output is not None:
                     return output
                 self._outage.end()
-                pause = self._after_empty(window, time.monotonic() - asked)
+                delay = self._after_empty(window, time.monotonic() - asked)
             self._report(look_up=failure is None and not self._stopped)
-            self._deadline.sleep(pause, self._stop)
+            self._deadline.sleep(delay, self._stop)
 
     @property
     def _stopped(self) -> bool:
@@ -198,25 +198,25 @@ class _Wait:
         return window, min(remaining, window + self._margin)
 
     def _survive(self, error: ApiException, window: int, took: float) -> float:
-        """Return the pause after a failure that may pass; raise any other failure."""
+        """Return the delay after a failure that may pass; raise any other failure."""
         asked = self._outage.note(error)
         _log.info("run %s: %s", self._run_id, error)
         if was_held(window, took) and is_cut(error):
             self._window.note_cut(window, took)
-        return max(self._pause(), asked)
+        return max(self._backoff(), asked)
 
     def _after_empty(self, window: int, took: float) -> float:
-        """Return the pause after a response without output: 0 after a full window."""
+        """Return the delay after a response without output: 0 after a full window."""
         if not window or took < 0.9 * window:
-            return self._pause()
+            return self._backoff()
         self._early_ends = 0
         self._window.note_full(window)
         return 0.0
 
-    def _pause(self) -> float:
-        pause = backoff(self._early_ends, _FIRST_PAUSE, _LONGEST_PAUSE)
+    def _backoff(self) -> float:
+        delay = backoff(self._early_ends, _FIRST_BACKOFF, _LONGEST_BACKOFF)
         self._early_ends += 1
-        return pause
+        return delay
 
     def _report(self, *, look_up: bool) -> None:
         if self._on_pending is None:
@@ -229,14 +229,14 @@ class _Wait:
         limit = self._deadline.bound(_LOOK)
         if not limit:
             return  # the wait is over
-        pause = _STATUS_EVERY
+        delay = _STATUS_EVERY
         try:
             self._status = self._api.get_run(self._run_id, _request_timeout=limit).status
         except ApiException as error:
             # The next poll shows whether the wait has to end.
             _log.info("run %s: its status is not known: %s", self._run_id, error)
-            pause = max(pause, retry_after(error.headers) or 0.0)
-        self._next_look = time.monotonic() + pause
+            delay = max(delay, retry_after(error.headers) or 0.0)
+        self._next_look = time.monotonic() + delay
 
 
 def _margin_of(runs_api: RunsApi) -> float:

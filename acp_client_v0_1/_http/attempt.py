@@ -97,9 +97,9 @@ class Attempt:
         finally:
             self.connection = None
             if self.slot is not None and self.slots is not None:
-                place = weakref.ref(self.slot)
+                ref = weakref.ref(self.slot)
                 self.slot = None
-                self.slots.leave(place)
+                self.slots.leave(ref)
 
 
 def set_limit(sock: socket.socket, seconds: float | None) -> None:

@@ -112,9 +112,9 @@ class _Job(Generic[T]):
             outcome: tuple[T] | BaseException = (self._work(),)
         except BaseException as error:  # noqa: BLE001 - raised in the calling thread
             outcome = error
-        place = weakref.ref(slot)
+        ref = weakref.ref(slot)
         del slot
-        _threads.leave(place)
+        _threads.leave(ref)
         self.outcomes.put(outcome)
         del outcome  # as above
         if self._abandoned:
@@ -124,8 +124,8 @@ class _Job(Generic[T]):
         self._abandoned = True
         self._drop()
         with contextlib.suppress(IndexError):
-            place = weakref.ref(self.slots.pop())
-            _threads.leave(place)
+            ref = weakref.ref(self.slots.pop())
+            _threads.leave(ref)
 
     def _drop(self) -> None:
         with contextlib.suppress(Empty):

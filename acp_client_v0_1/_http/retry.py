@@ -1,13 +1,13 @@
-"""The retry rules: what may be sent again, after which failure, how often, and how soon.
+"""The retry rules: what may be retried, after which failure, how often, and how soon.
 
-Strategy: each call has its own `Attempts`, which decides after each attempt how long to pause
-before the next, or that it was the last. Pauses back off exponentially with full jitter, so that
-clients which failed together do not come back together; ``Retry-After`` (RFC 9110, section 10.2.3)
-replaces such a pause. Loops above single calls, such as a wait for a run, have their own pace, and
-ask the functions below for the rules.
+Strategy: each call has its own `Attempts`, which decides after each attempt on the delay before the
+next, or that it was the last. The delay is an exponential backoff with full jitter, so that clients
+which failed together do not come back together; ``Retry-After`` (RFC 9110, section 10.2.3) replaces
+it. Loops above single calls, such as a wait for a run, have their own pace, and ask the functions
+below for the rules.
 
-Invariants: what changes something is sent again only if the server certainly did not process it: no
-connection was made, or the response is 429. ``Retry-After`` is never shortened: a pause that does
+Invariants: what changes something is retried only if the server certainly did not process it: no
+connection was made, or the response is 429. ``Retry-After`` is never shortened: a delay that does
 not fit into the deadline and `RETRY_AFTER_MAX`, or into `PATIENCE`, ends the call or the loop.
 """
 
@@ -57,7 +57,7 @@ RETRY_AFTER_MAX = 120.0
 """Seconds; a longer ``Retry-After`` ends the call."""
 
 PATIENCE = 300.0
-"""Seconds of nothing but failures, pauses included, that end a loop without a deadline."""
+"""Seconds of nothing but failures, delays included, that end a loop without a deadline."""
 
 _HELD = 1.0  # seconds; the server was holding a long poll that fails later than that
 _PASSING = (
@@ -80,9 +80,9 @@ class RetryPolicy:
         read: Retries after the connection failed later.
         status: Retries after a response.
         statuses: The statuses to retry, None for 408, 429 and 5xx.
-        backoff: The longest first pause, in seconds; it doubles with each retry.
-        backoff_max: The longest pause, in seconds.
-        respect_retry_after: Let the server decide how long to pause.
+        backoff: The longest first delay, in seconds; it doubles with each retry.
+        backoff_max: The longest delay, in seconds.
+        respect_retry_after: Let ``Retry-After`` replace the backoff.
     """
 
     total: float = 3
@@ -139,7 +139,7 @@ class Attempts:
         self._by_kind: dict[str, int] = {}
 
     def after_failure(self, call: Call, failure: TransportException, took: float) -> float | None:
-        """Give the pause after an attempt that ``took`` so long, in seconds; None to give up."""
+        """Give the delay after an attempt that ``took`` some seconds; None to give up."""
         if not _is_transient(failure) or (failure.sent and not call.safe):
             return None
         cut = isinstance(failure, ConnectionException) and failure.sent
@@ -152,7 +152,7 @@ class Attempts:
     def after_response(
         self, call: Call, status: int, headers: Mapping[str, str], took: float
     ) -> float | None:
-        """Give the pause in seconds after a response, None to return it."""
+        """Give the delay after a response, in seconds; None to return it."""
         if not self._policy.covers(status) or not (call.safe or status == 429):
             return None
         if _is_cut_status(status) and was_held(call.timeout.window, took):
@@ -166,18 +166,18 @@ class Attempts:
         policy, used = self._policy, self._by_kind.get(kind, 0)
         if self.retries >= policy.total or used >= limit:
             return None
-        pause = asked
-        if pause is None:
-            pause = random.random() * backoff(self.retries, policy.backoff, policy.backoff_max)
-        if pause >= call.deadline.remaining():
+        delay = asked
+        if delay is None:
+            delay = random.random() * backoff(self.retries, policy.backoff, policy.backoff_max)
+        if delay >= call.deadline.remaining():
             return None
         self.retries += 1
         self._by_kind[kind] = used + 1
-        return pause
+        return delay
 
 
 def backoff(retries: int, first: float, longest: float) -> float:
-    """Give the longest pause after some retries: it doubles with each, from ``first`` seconds."""
+    """Give the longest delay after some retries: it doubles with each, from ``first`` seconds."""
     return min(longest, first * 2.0 ** min(retries, 64))  # bounded because a float is
 
 
@@ -218,7 +218,7 @@ def is_passing(error: ApiException) -> bool:
 
 
 def is_unsent(error: ApiException) -> bool:
-    """Tell whether the server certainly did not process a request, so that it may be sent again."""
+    """Tell whether the server certainly did not process a request, so that it may be retried."""
     if isinstance(error, TransportException):
         return not error.sent and is_passing(error)
     return error.status == 429
@@ -232,7 +232,7 @@ class Outage:
         self._since: float | None = None  # the end of the first failure
 
     def note(self, error: ApiException, *, passing: bool = False) -> float:
-        """Return the seconds of ``Retry-After``, 0 if the server does not ask for a pause.
+        """Return the seconds of ``Retry-After``, 0 if the server does not ask for a delay.
 
         Raises the error if asking again cannot mend it, unless it is known to be ``passing``, and
         if failures alone have gone on for `PATIENCE` and there is no deadline.

@@ -49,9 +49,9 @@ class Slots:
 
     def wait(self, slot: Slot, deadline: Deadline) -> bool:
         """Wait until a slot that has joined may be used; False if the deadline passed."""
-        place = weakref.ref(slot)
+        ref = weakref.ref(slot)
         slot.wake = queue.SimpleQueue()
-        while not self._is_due(place):
+        while not self._is_due(ref):
             remaining = deadline.remaining()
             if not remaining:
                 return False
@@ -60,25 +60,25 @@ class Slots:
         slot.wake = None
         return True
 
-    def leave(self, place: weakref.ref[Slot]) -> None:
+    def leave(self, ref: weakref.ref[Slot]) -> None:
         """Free a slot, if it has joined, and wake the next ones.
 
         The owner no longer holds it: so it is free even if an interrupt strikes here and a
         traceback keeps this frame.
         """
         with contextlib.suppress(ValueError):
-            self._line.remove(place)
+            self._line.remove(ref)
         if len(self._line) >= self.most:
-            for place in self._line[: self.most]:
-                waiting = place()
+            for ref in self._line[: self.most]:
+                waiting = ref()
                 wake = None if waiting is None else waiting.wake
                 if wake is not None:
                     wake.put(None)
 
-    def _is_due(self, place: weakref.ref[Slot]) -> bool:
+    def _is_due(self, ref: weakref.ref[Slot]) -> bool:
         ahead = 0
         for other in list(self._line):
-            if other is place:
+            if other is ref:
                 break
             if other() is not None:
                 ahead += 1

@@ -133,7 +133,7 @@ def test_a_cut_makes_the_window_smaller():
 
 @pytest.mark.parametrize("status", [408, 502, 503, 504, 524])
 def test_each_status_of_a_cut_makes_the_window_smaller(monkeypatch, status):
-    monkeypatch.setattr("acp_client_v0_1.waiting._FIRST_PAUSE", 0.05)
+    monkeypatch.setattr("acp_client_v0_1.waiting._FIRST_BACKOFF", 0.05)
     with SocketServer([1.2, response(b'"cut"', status)], OUTPUT) as server:
         assert wait(server, timeout=30, block_timeout=20)
     assert [window_of(request.path) for request in server.requests] == [20, 1]
@@ -141,7 +141,7 @@ def test_each_status_of_a_cut_makes_the_window_smaller(monkeypatch, status):
 
 def test_after_a_single_cut_the_window_grows_again(monkeypatch):
     monkeypatch.setattr("acp_client_v0_1.waiting._FULL_WINDOWS", 2)
-    monkeypatch.setattr("acp_client_v0_1.waiting._FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("acp_client_v0_1.waiting._FIRST_BACKOFF", 0.01)
     windows = []
 
     def respond(connection):
@@ -415,7 +415,7 @@ def test_an_event_stops_the_wait():
 
 def test_without_a_limit_failures_alone_end_the_wait(monkeypatch):
     monkeypatch.setattr("acp_client_v0_1._http.retry.PATIENCE", 0.4)
-    monkeypatch.setattr("acp_client_v0_1.waiting._FIRST_PAUSE", 0.1)
+    monkeypatch.setattr("acp_client_v0_1.waiting._FIRST_BACKOFF", 0.1)
     with SocketServer(response(b'"broken"', 500)) as server, pytest.raises(ApiException) as failure:
         wait(server)
     assert failure.value.status == 500
@@ -425,7 +425,7 @@ def test_without_a_limit_failures_alone_end_the_wait(monkeypatch):
 def test_a_cut_after_long_patience_is_the_first_failure_of_all(monkeypatch):
     """What counts is how long nothing worked, not how long the server held what was cut."""
     monkeypatch.setattr("acp_client_v0_1._http.retry.PATIENCE", 0.3)
-    monkeypatch.setattr("acp_client_v0_1.waiting._FIRST_PAUSE", 0.05)
+    monkeypatch.setattr("acp_client_v0_1.waiting._FIRST_BACKOFF", 0.05)
     cut = [0.6, response(b'"gateway"', 504), CLOSE]
     with SocketServer(cut, OUTPUT) as server:
         assert wait(server, block_timeout=30).actual_instance.type == "result"

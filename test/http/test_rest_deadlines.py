@@ -205,7 +205,7 @@ def test_look_ups_that_hang_do_not_pile_up(monkeypatch):
         assert len(hanging) == 3
         waiting = threading.Timer(0.2, release.set)
         waiting.start()
-        # Waits for a place, and then looks up.
+        # Waits for a slot, and then looks up.
         assert client.request("GET", url, _request_timeout=5).data == b'"a"'
         waiting.join()
         assert eventually(lambda: not hanging)

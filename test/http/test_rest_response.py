@@ -543,10 +543,10 @@ def test_urllib3s_response_waits_after_a_read_that_did_not():
         SocketServer([CHUNKED, 0.3, chunk(b"one") + chunk(b"")]) as server,
         rest_client() as client,
     ):
-        answered = client.request("GET", server.url + "/", stream=True)
+        streamed = client.request("GET", server.url + "/", stream=True)
         with pytest.raises(NothingYet):
-            answered.read_available(wait=0.01)
-        assert answered.response.read() == b"one"
+            streamed.read_available(wait=0.01)
+        assert streamed.response.read() == b"one"
 
 
 def test_urllib3s_response_of_a_body_that_was_read():

@@ -1,4 +1,4 @@
-"""A call gives back its place in the pool, whatever ends it, and closing disturbs no call."""
+"""A call gives back its pool slot, whatever ends it, and closing disturbs no call."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def pool_of(client: RESTClientObject) -> Pool:
 
 def in_use(slots: Slots) -> int:
     """Count the slots that are held or waited for."""
-    return sum(place() is not None for place in list(slots._line))
+    return sum(ref() is not None for ref in list(slots._line))
 
 
 def causes(error: BaseException | None) -> list[BaseException]:
