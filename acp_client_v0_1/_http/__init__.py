@@ -3,7 +3,7 @@
 ``urls``       one strict parser for hosts, URLs and the targets of redirects
 ``headers``    the headers of a request: merged, checked; the credentials of one call
 ``call``       one call: its request, and where a redirect leads it
-``retry``      whether to send again, and when
+``retry``      what may be retried, and when
 ``errors``     what went wrong becomes an error of the tree
 ``attempt``    the limits of one attempt, what it holds meanwhile, how to interrupt it
 ``slots``      a bounded number of threads or calls at once

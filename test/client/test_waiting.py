@@ -241,7 +241,7 @@ def test_the_clock_may_jump_between_any_two_looks(monkeypatch):
     assert all(limit > window >= 0 for window, limit in limits)
 
 
-def test_a_server_that_ignores_the_window_and_holds_for_ever():
+def test_a_server_that_ignores_the_window_and_holds_without_end():
     with (
         SocketServer([STALL]) as server,
         Stopwatch() as clock,
@@ -285,7 +285,7 @@ def test_retry_after_is_waited_for_no_longer_than_the_wait_lasts():
     assert len(server.requests) == 1
 
 
-def test_a_pause_longer_than_failures_may_last_ends_a_wait_without_timeout(monkeypatch):
+def test_a_retry_after_longer_than_failures_may_last_ends_a_wait_without_timeout(monkeypatch):
     monkeypatch.setattr("acp_client_v0_1._http.retry.PATIENCE", 1.5)
     busy = [response(b"", 429, retry_after=asked) for asked in ("1", "9999")]
     with (
@@ -298,7 +298,7 @@ def test_a_pause_longer_than_failures_may_last_ends_a_wait_without_timeout(monke
     assert len(server.requests) == 2
 
 
-def test_an_event_ends_a_pause_that_the_server_asked_for():
+def test_an_event_ends_the_wait_for_a_retry_after():
     stop = threading.Event()
 
     def stop_soon(connection):

@@ -362,7 +362,7 @@ def test_the_read_limit_is_for_silence_of_the_other_side_of_an_upload():
         assert call.seconds < 3
 
 
-def test_waiting_for_a_place_in_the_pool_ends_in_time():
+def test_waiting_for_a_pool_slot_ends_in_time():
     with SocketServer([STALL]) as server, rest_client(connection_pool_maxsize=1) as client:
 
         def hold():
@@ -379,7 +379,7 @@ def test_waiting_for_a_place_in_the_pool_ends_in_time():
     assert len(server.requests) == 1
 
 
-def test_a_block_that_was_cut_is_not_sent_again(monkeypatch):
+def test_a_long_poll_that_was_cut_is_not_retried(monkeypatch):
     monkeypatch.setattr(retry, "_HELD", 0.2)
     block = resolve_timeout(None, (5, 5), block_window=30, margin=10)
     assert block == Timeout(connect=5, read=40, window=30)
@@ -391,7 +391,7 @@ def test_a_block_that_was_cut_is_not_sent_again(monkeypatch):
 
 
 @pytest.mark.parametrize("script", [response(b"", 502), [CLOSE]])
-def test_a_window_of_0_holds_nothing_and_is_sent_again(script):
+def test_a_window_of_0_holds_nothing_and_is_retried(script):
     block = resolve_timeout(None, (5, 5), block_window=0, margin=10)
     with SocketServer(script, response(b'"a"')) as server, rest_client(retries=3) as client:
         assert client.request("GET", server.url, _request_timeout=block, safe=True).status == 200

@@ -37,7 +37,7 @@ def test_refused() -> None:
         assert isinstance(causes(failure.value)[-1], ConnectionRefusedError)
 
 
-def test_a_creating_request_is_sent_again_where_no_connection_was_made() -> None:
+def test_a_creating_request_is_retried_where_no_connection_was_made() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with rest_client(retries=8) as client:

@@ -1,4 +1,4 @@
-"""What foreign bytes cost is bounded: by their number, by the deadline, and by the settings."""
+"""What received bytes cost is bounded: by their number, by the deadline, and by the settings."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def parse(data: bytes, size: int = 65_536) -> None:
 
 
 # What a number makes of it, and in pieces of which size it comes.
-FOREIGN: dict[str, tuple[Callable[[int], bytes], int]] = {
+RECEIVED: dict[str, tuple[Callable[[int], bytes], int]] = {
     "spaces before the end of a status line": (
         lambda n: b"HTTP/1.1 103 a" + b" " * n + b"b\r\n",
         65_536,
@@ -80,9 +80,9 @@ FOREIGN: dict[str, tuple[Callable[[int], bytes], int]] = {
 }
 
 
-@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize("name", RECEIVED)
 def test_twice_the_bytes_cost_twice_the_time(name: str) -> None:
-    make, size = FOREIGN[name]
+    make, size = RECEIVED[name]
 
     def cost(number: int, times: int) -> float:
         data = make(number)

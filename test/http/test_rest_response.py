@@ -417,10 +417,10 @@ def test_broken_coding_is_a_decode_error(coding, body):
 
 
 def test_bytes_beyond_the_body_never_reach_the_next_response():
-    foreign = response(b'"foreign"')
+    surplus = response(b'"surplus"')
     responses = [
-        response(b'"a"') + foreign,
-        [CHUNKED, chunk(b'"b"') + chunk(b"") + foreign],
+        response(b'"a"') + surplus,
+        [CHUNKED, chunk(b'"b"') + chunk(b"") + surplus],
         response(b'"c"'),
     ]
     with SocketServer(*responses) as server, rest_client() as client:

@@ -42,7 +42,7 @@ def test_16_threads_with_200_calls_each_get_their_own_responses():
     assert server.connections <= 4
 
 
-def test_streams_take_no_place_in_the_pool():
+def test_streams_take_no_pool_slot():
     stream = [head(transfer_encoding="chunked"), chunk(b"one"), STALL]
 
     def serve(request):
@@ -62,7 +62,7 @@ def test_streams_take_no_place_in_the_pool():
         assert eventually(lambda: server.still_open == 1)
 
 
-def test_80_forks_with_a_warm_connection_and_no_foreign_response():
+def test_80_forks_with_a_warm_connection_and_no_response_of_another_process():
     with SocketServer(handler=echo) as server, rest_client() as client:
         assert client.request("GET", server.url + "/warm").data == b"/warm"
         children = []

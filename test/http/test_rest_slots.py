@@ -53,7 +53,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
-def test_a_failure_gives_the_place_back(failure: Any) -> None:
+def test_a_failure_gives_the_slot_back(failure: Any) -> None:
     with (
         SocketServer(failure, failure, FINE) as server,
         rest_client(connection_pool_maxsize=1) as client,
@@ -67,7 +67,7 @@ def test_a_failure_gives_the_place_back(failure: Any) -> None:
         assert eventually(lambda: server.still_open <= 1)
 
 
-def test_a_redirect_to_another_origin_gives_both_places_back() -> None:
+def test_a_cross_origin_redirect_gives_both_slots_back() -> None:
     with (
         SocketServer(FINE, [RESET]) as other,
         SocketServer(head(307, location=other.url, content_length="0")) as server,
@@ -81,7 +81,7 @@ def test_a_redirect_to_another_origin_gives_both_places_back() -> None:
     assert server.most_open == 1
 
 
-def test_a_place_is_given_back_although_another_client_becomes_garbage(
+def test_a_slot_is_given_back_although_another_client_becomes_garbage(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """urllib3 empties the pools of a client that is garbage, in whichever thread finds it so."""
@@ -115,7 +115,7 @@ class Interrupt(BaseException):
     pass
 
 
-def test_an_interrupted_wait_for_a_place_makes_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_wait_for_a_slot_makes_none(monkeypatch: pytest.MonkeyPatch) -> None:
     with (
         SocketServer([0.2, FINE]) as server,
         rest_client(connection_pool_maxsize=1) as client,
@@ -180,7 +180,7 @@ def test_closing_again_and_again_while_calls_are_made() -> None:
         assert eventually(lambda: not server.still_open)
 
 
-def test_more_streams_than_places_are_no_mistake(caplog: pytest.LogCaptureFixture) -> None:
+def test_more_streams_than_slots_are_no_mistake(caplog: pytest.LogCaptureFixture) -> None:
     begun = [head(transfer_encoding="chunked"), chunk(b"one")]
     release = threading.Event()
 
@@ -231,7 +231,7 @@ def test_fifty_long_polls_keep_no_quick_call_from_a_connection() -> None:
         assert server.connections == polls + 1
 
 
-def test_a_wait_for_a_place_that_ends_leaves_the_pool_whole() -> None:
+def test_a_wait_for_a_slot_that_ends_leaves_the_pool_whole() -> None:
     with (
         SocketServer([1.0, FINE], FINE) as server,
         rest_client(connection_pool_maxsize=1) as client,
@@ -248,7 +248,7 @@ def test_a_wait_for_a_place_that_ends_leaves_the_pool_whole() -> None:
     assert server.most_open == 1
 
 
-def test_a_stream_that_ends_within_a_call_does_not_take_the_calls_place() -> None:
+def test_a_stream_that_ends_within_a_call_does_not_take_its_slot() -> None:
     def serve(connection: Any) -> None:
         while (request := connection.read_request()) is not None:
             if request.path == "/stream":

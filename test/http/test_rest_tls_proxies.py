@@ -116,7 +116,7 @@ def test_mutual_tls_through_a_proxy(certificates, mutual_server, scheme):
 
 def test_bytes_beyond_the_body_never_reach_the_next_response(certificates):
     large = b"a" * 12_000  # not all of one TLS record fits into the buffer of a reader
-    responses = (response(large) + response(b'"foreign"'), response(b'"b"'))
+    responses = (response(large) + response(b'"surplus"'), response(b'"b"'))
     with (
         SocketServer(*responses, ssl_context=certificates.server()) as server,
         rest_client(ssl_ca_cert=certificates.ca_file) as client,
@@ -201,7 +201,7 @@ def test_a_server_without_tls(certificates):
         client.request("GET", server.url.replace("http:", "https:"), _request_timeout=2)
 
 
-def test_a_redirect_to_another_origin_gets_no_client_certificate(certificates):
+def test_a_cross_origin_redirect_gets_no_client_certificate(certificates):
     shown = []
 
     def look(connection):
@@ -453,7 +453,7 @@ def test_a_response_within_tls_that_drips_ends_in_time(certificates, stream):
 
 def test_tls_within_tls_serves_call_after_call(certificates):
     large = response(b"a" * 300_000)
-    responses = (large + response(b'"foreign"'), response(b'"b"'), FINE, FINE)
+    responses = (large + response(b'"surplus"'), response(b'"b"'), FINE, FINE)
     with (
         SocketServer(*responses, ssl_context=certificates.server()) as server,
         HttpProxy(ssl_context=certificates.server()) as proxy,

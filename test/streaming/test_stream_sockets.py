@@ -424,7 +424,7 @@ def test_a_reset_is_no_clean_end(begin: bytes) -> None:
         assert isinstance(caught.value.__cause__, ConnectionException)
 
 
-def test_an_interrupted_stream_is_not_sent_again() -> None:
+def test_an_interrupted_stream_is_not_retried() -> None:
     with SocketServer([CHUNKED + chunk(ONE), CLOSE]) as server, client(server) as runs:
         with pytest.raises(StreamInterrupted):
             list(runs.get_run_stream("r"))

@@ -107,7 +107,7 @@ def test_a_body_that_breaks_off_fails_the_attempt_with_its_status(spans: Spans) 
     assert told["error.type"] == type(failure.value).__name__
 
 
-def test_a_redirect_on_the_origin_is_sent_again_with_trace_headers(spans: Spans) -> None:
+def test_a_redirect_on_the_origin_has_trace_headers_too(spans: Spans) -> None:
     moved = response(b"", 307, location="/runs/r1/")
     with SocketServer(moved, OK) as server, runs_of(spans, server) as runs:
         runs.get_run("r1")
