@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-import urllib3
 from support.operations import CASES
 from support.socket_server import (
     CLOSE,
@@ -27,6 +26,7 @@ from support.socket_server import (
 from support.transport import Stopwatch, eventually, in_use, pool_of, rest_client
 
 from acp_client_v0_1 import ApiClient, Configuration, RunCreate, RunsApi, rest
+from acp_client_v0_1._http import pool
 from acp_client_v0_1._http.slots import Slots
 from acp_client_v0_1.exceptions import ApiException, ApiTimeoutError
 
@@ -84,18 +84,19 @@ def test_a_cross_origin_redirect_gives_both_slots_back() -> None:
 def test_a_slot_is_given_back_although_another_client_becomes_garbage(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """urllib3 empties the pools of a client that is garbage, in whichever thread finds it so."""
+    """A client that is garbage closes its connections in whichever thread finds it so."""
     undecodable = response(b"x", content_encoding="magic")
-    original = urllib3.connection.HTTPConnection.getresponse
+    original = pool.Incoming
     others: list[rest.RESTClientObject] = []
 
-    def after_collecting(connection: Any) -> Any:
+    def after_collecting(*arguments: Any) -> Any:
         if others:
             others.clear()
             gc.collect()
-        return original(connection)
+            assert eventually(lambda: not other_server.still_open)
+        return original(*arguments)
 
-    monkeypatch.setattr(urllib3.connection.HTTPConnection, "getresponse", after_collecting)
+    monkeypatch.setattr(pool, "Incoming", after_collecting)
     with (
         SocketServer(undecodable, undecodable, FINE) as server,
         SocketServer(FINE) as other_server,
@@ -108,6 +109,7 @@ def test_a_slot_is_given_back_although_another_client_becomes_garbage(
             del other
             with pytest.raises(ApiException, match="magic"):
                 client.request("GET", server.url, _request_timeout=(5, 0.5))
+            assert not others
         assert client.request("GET", server.url, _request_timeout=(5, 5)).status == 200
 
 
