@@ -57,6 +57,11 @@ def test_a_newer_version_is_refused_by_name() -> None:
         decode_token(written(b"{}", version="2"))
 
 
+def test_the_id_of_an_event_may_be_long() -> None:
+    token = RunToken("http://h", "r", last_event_id="e" * 60_000)
+    assert decode_token(encode_token(token)) == token
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
