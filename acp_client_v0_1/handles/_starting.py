@@ -130,7 +130,8 @@ def create(
                 left = None if timeout is None else max(0.0, timeout + began - time.monotonic())
                 return look_for(runs, _known_of(runs, creation), left, stop, error)
             if patience is None:
-                patience = Patience(posting, stop)
+                spent = time.monotonic() - began
+                patience = Patience(None if posting is None else posting - spent, stop)
             if error.status == 429 and on_limited is not None:
                 on_limited(patience.pause_after(error))
             elif not patience.survive(error):

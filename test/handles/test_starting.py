@@ -238,6 +238,20 @@ def test_a_server_that_does_not_search(monkeypatch: pytest.MonkeyPatch) -> None:
         assert [request.path for request in server.requests].count("/runs") == 1
 
 
+def test_the_deadline_holds_after_a_refusal_that_took_its_time(
+    server: LocalServer, counter: AgentHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All creates together leave time for the search, not each of them."""
+    monkeypatch.setattr(starting, "_SEARCH_SECONDS", 0.5)
+    server.faults.add(
+        Fault(method="POST", path="/runs", status=429, retry_after=0, delay=2.0, times=None)
+    )
+    began = time.monotonic()
+    with pytest.raises((TooManyRequestsException, RunStartAmbiguous)):
+        counter.start(timeout=2.9)
+    assert time.monotonic() - began < 2.9 + 0.9
+
+
 def test_the_seam_of_batches(server: LocalServer, runs: RunsApi) -> None:
     """Each POST waits for its turn, and a 429 is told instead of slept on."""
     turns: list[float] = []
