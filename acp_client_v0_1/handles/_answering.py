@@ -31,7 +31,7 @@ from acp_client_v0_1.handles._patience import Patience, is_passing, is_unsent
 from acp_client_v0_1.handles._schemas import json_object
 from acp_client_v0_1.handles._starting import without_retries
 from acp_client_v0_1.handles._tracing import in_run
-from acp_client_v0_1.handles.errors import ResumeAmbiguous, StaleInterrupt
+from acp_client_v0_1.handles.errors import ResumeAmbiguous, RunGone, StaleInterrupt
 from acp_client_v0_1.handles.interrupts import PendingInterrupt
 from acp_client_v0_1.models.run_error import RunError
 from acp_client_v0_1.models.run_interrupt import RunInterrupt
@@ -63,21 +63,20 @@ def checked_on_interrupt(on_interrupt: object, *, optional: bool = True) -> None
 
 
 def outcome_of(
-    link: RunLink, output: RunOutput, patience: Patience
+    link: RunLink, output: RunOutput | None, patience: Patience
 ) -> dict[str, Any] | PendingInterrupt | None:
     """Return the result or the question of an output; None if the question was answered by now.
 
-    Raises:
-        RunFailed: The run ended in error; `RunTimedOut` if in timeout.
+    No output stands for an interrupt that was seen elsewhere. A failed run raises its `RunFailed`.
     """
-    kind = output.actual_instance
+    kind = None if output is None else output.actual_instance
     if isinstance(kind, RunResult):
         return kind.result
     if isinstance(kind, RunError):
         raise link.failure_of(kind, patience)
     question = question_of(link, patience)
     if question is None:
-        # If the output is older than the run, as from a cache, asking again at once is a hot loop.
+        # If one of the two is out of date, as from a cache, asking again at once is a hot loop.
         patience.pause(_LOOK_EVERY)
     return question
 
@@ -144,7 +143,7 @@ def answer_run(
         young_for = seen + _WHOLE_SECOND - time.monotonic()
         if question.updated_at.microsecond or young_for <= 0:
             break
-        patience.pause(young_for)
+        link.pause(young_for, patience, "it was not answered")
         to = question  # to be compared again: another process may answer it during the pause
     _send(link, answer, question, patience)
     link.answered = question
@@ -174,13 +173,19 @@ def _send(
             raise _stale(link) from failure
         if not is_passing(failure) and not isinstance(failure, ResponseDecodeError):
             raise failure
-        if _arrived(link, question, patience):
-            return
         lost += 1
-        if lost == 2 or patience.deadline.expired:
-            raise ResumeAmbiguous(
-                run_id=link.run_id, token=link.token(), times=lost, why=str(failure)
-            ) from failure
+        try:
+            if _arrived(link, question, patience):
+                return
+            if lost == 1:
+                continue
+        except RunGone:
+            raise
+        except ApiException:
+            pass  # nobody can tell, and the failure says more
+        raise ResumeAmbiguous(
+            run_id=link.run_id, token=link.token(), times=lost, why=str(failure)
+        ) from failure
 
 
 def _moved_after_refusal(
@@ -213,17 +218,13 @@ def _has_moved(link: RunLink, question: PendingInterrupt, patience: Patience) ->
 def _arrived(link: RunLink, question: PendingInterrupt, patience: Patience) -> bool:
     """Look at a run for some seconds; return whether an answer without a response arrived."""
     since: float | None = None  # the first successful look
-    while True:
-        try:
-            if _has_moved(link, question, patience):
-                return True
-        except RunWaitTimeout:
-            return False
+    while not _has_moved(link, question, patience):
         now = time.monotonic()
         since = now if since is None else since
-        if now - since >= _UNCHANGED or patience.deadline.expired:
+        if now - since >= _UNCHANGED:
             return False
-        patience.pause(_LOOK_EVERY)
+        link.pause(_LOOK_EVERY, patience, "it may have been answered")
+    return True
 
 
 def _stale(link: RunLink, asks: PendingInterrupt | None = None) -> StaleInterrupt:

@@ -22,7 +22,7 @@ from acp_client_v0_1.exceptions import (
     ResponseDecodeError,
     RunWaitTimeout,
 )
-from acp_client_v0_1.handles._patience import Patience, checked_seconds, is_passing
+from acp_client_v0_1.handles._patience import Patience, checked_seconds
 from acp_client_v0_1.handles._schemas import kept_descriptor
 from acp_client_v0_1.handles._starting import client_token_of, server_of
 from acp_client_v0_1.handles._token import RunToken, encode_token
@@ -179,6 +179,13 @@ class RunLink:
         seen = self._seen
         return time.monotonic() if seen is None or seen[0] != run.updated_at else seen[1]
 
+    def pause(self, seconds: float, patience: Patience, what: str) -> None:
+        """Pause; raise `RunWaitTimeout` once the time is over, or the wait was stopped."""
+        patience.pause(seconds)
+        if patience.over:
+            elapsed = patience.elapsed
+            raise self.too_late(elapsed, f"run {self.run_id}: {what} within {elapsed:.1f} s")
+
     def failure_of(self, output: RunError, patience: Patience) -> RunFailed:
         """Return the error of a failed run; one request tells ``error`` from ``timeout``."""
         try:
@@ -243,9 +250,7 @@ class RunLink:
         try:
             return self.runs.get_run_output(self.run_id, block_timeout=_WINDOW)
         except ApiException as error:
-            if not is_passing(error):
-                raise
-            Patience(_WINDOW).survive(error)
+            Patience(None).survive(error)
             return None
 
     def _look_for_output(self) -> RunOutput:

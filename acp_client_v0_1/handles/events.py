@@ -140,6 +140,10 @@ class RunEvents(Iterator[RunEvent]):
         except RunGone:
             self._end("gone")
             raise
+        except RunWaitTimeout:
+            if self._closing.is_set():  # `close` has ended the wait
+                raise StopIteration from None
+            raise
 
     def _undecodable(self, stream: EventStream[RunEvent], error: ValueError) -> None:
         """Raise the error of an event that cannot be decoded, unless it is a replay."""
@@ -150,7 +154,7 @@ class RunEvents(Iterator[RunEvent]):
                 raise
 
     def _next(self) -> RunEvent:
-        self._patience = Patience(self._timeout, self._closing)
+        self._patience = Patience.of(self._timeout, self._closing)
         while True:
             if self._judge.held is not None:
                 event, self._judge.held = self._judge.held, None
@@ -164,7 +168,7 @@ class RunEvents(Iterator[RunEvent]):
                     continue
                 # Only silence is a reason to look: a slow reader may find the run over, and events
                 # that are still to be read.
-                remaining = self._patience.deadline.remaining()
+                remaining = self._patience.deadline.remaining() if self._timeout != 0 else 0.0
                 silence = min(_SILENCE, remaining / 2)
                 wait = min(max(silence, self._next_look - time.monotonic()), remaining)
                 event = stream._next_within(wait)  # pyright: ignore[reportPrivateUsage]
@@ -172,10 +176,10 @@ class RunEvents(Iterator[RunEvent]):
                 self._stream = None
                 self._decide(streams=True)
             except NothingYet:
-                if self._patience.deadline.expired:
-                    raise self._too_late("no event came") from None
                 if time.monotonic() >= self._next_look:
                     self._look_aside()
+                elif self._timeout == 0 or self._patience.deadline.expired:
+                    raise self._too_late("no event came") from None
             except ApiValueError:
                 if stream is None or not stream.closed:
                     raise
@@ -257,7 +261,7 @@ class RunEvents(Iterator[RunEvent]):
         if self._timeout is not None:
             # A little more than remains, so that a wait for an event leaves the stream open.
             limit = self._patience.limit
-            limits = limit(_CONNECT), limit(self._timeout) + _BEYOND
+            limits = limit(_CONNECT), limit(self._timeout or _CONNECT) + _BEYOND
         headers = None
         if self._judge.memory.last_id:
             headers = {"Last-Event-ID": self._judge.memory.last_id}
@@ -282,14 +286,14 @@ class RunEvents(Iterator[RunEvent]):
             else:
                 self._decide(streams=False)
         elif status == 404 and self._link.young:
-            self._patience.pause(_EMPTY_PAUSE)
+            self._link.pause(_EMPTY_PAUSE, self._patience, "no event came")
         elif status in _REFUSES:
             raise error
         else:
             self._decide(streams=False)
 
     def _survive(self, error: ApiException) -> None:
-        if not self._patience.survive(error) and not self._closing.is_set():
+        if not self._patience.survive(error):
             raise self._too_late(f"no event came: {error}") from error
 
     def _broken(self, error: ApiException) -> None:
@@ -318,9 +322,8 @@ class RunEvents(Iterator[RunEvent]):
     def _pause_if_empty(self) -> None:
         """Pause before the next stream, for longer after each that brought nothing new."""
         if self._empty > 1:
-            self._patience.pause(backoff(self._empty, _EMPTY_PAUSE, _LONGEST_PAUSE))
-            if self._patience.deadline.expired:
-                raise self._too_late("the streams were empty, and no event came")
+            pause = backoff(self._empty, _EMPTY_PAUSE, _LONGEST_PAUSE)
+            self._link.pause(pause, self._patience, "no event came")
 
     def _too_late(self, what: str) -> RunWaitTimeout:
         elapsed = self._patience.elapsed
@@ -371,21 +374,17 @@ class RunEvents(Iterator[RunEvent]):
         while not self._closing.wait(_ANSWER_EVERY):
             if self._link.look(Patience(None, self._closing)).status != RunStatus.INTERRUPTED:
                 break
-        self._patience = Patience(self._timeout, self._closing)
+        self._patience = Patience.of(self._timeout, self._closing)
 
     def _begin_polling(self) -> None:
         self._polling = True
         self._doubt()
 
     def _poll(self) -> None:
-        left = None if self._timeout is None else self._patience.deadline.remaining()
-        try:
-            with in_run(self._link, waits=True):
-                output = self._link.output(left, stop=self._closing).actual_instance
-        except RunWaitTimeout:
-            if self._closing.is_set():
-                return
-            raise
+        # A timeout of 0 looks once; any other must not end as one.
+        left = self._timeout and max(0.001, self._patience.deadline.remaining())
+        with in_run(self._link, waits=True):
+            output = self._link.output(left, stop=self._closing).actual_instance
         if isinstance(output, RunResult):
             self._judge.held = RunEvent("", output)
             self._end(RunStatus.SUCCESS.value)

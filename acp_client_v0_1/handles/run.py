@@ -13,12 +13,7 @@ from typing_extensions import Self
 from acp_client_v0_1._operation import identifier
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
-from acp_client_v0_1.handles._answering import (
-    answer_run,
-    checked_on_interrupt,
-    outcome_of,
-    question_of,
-)
+from acp_client_v0_1.handles._answering import answer_run, checked_on_interrupt, outcome_of
 from acp_client_v0_1.handles._link import FINAL, RunLink
 from acp_client_v0_1.handles._patience import Patience, checked_seconds
 from acp_client_v0_1.handles._starting import (
@@ -29,11 +24,7 @@ from acp_client_v0_1.handles._starting import (
 )
 from acp_client_v0_1.handles._token import decode_token, is_token
 from acp_client_v0_1.handles._tracing import awaited, in_run, keep_span
-from acp_client_v0_1.handles.errors import (
-    InterruptLimit,
-    StaleInterrupt,
-    TokenError,
-)
+from acp_client_v0_1.handles.errors import InterruptLimit, StaleInterrupt, TokenError
 from acp_client_v0_1.handles.events import RunEvent, RunEvents
 from acp_client_v0_1.handles.interrupts import PendingInterrupt
 from acp_client_v0_1.models.run_interrupt import RunInterrupt
@@ -301,7 +292,7 @@ class RunHandle:
                 return outcome.result
             if timeout:
                 remaining = max(0.001, timeout - (time.monotonic() - began))
-            question = outcome_of(link, output, Patience.of(remaining))
+            question = outcome_of(link, output, Patience.of(remaining, stop))
             if isinstance(question, PendingInterrupt):
                 raise link.interrupted(question)
             # The question was answered by now.
@@ -418,16 +409,14 @@ class RunHandle:
         checked_seconds(timeout)
         checked_on_interrupt(on_interrupt, optional=False)
         link, answered = self._link, 0
-        outcome: dict[str, Any] | PendingInterrupt | None
         with self.events(on_gap="mark", timeout=timeout) as events:
             while True:
                 if on_event is not None:
                     for event in events._stretch():  # pyright: ignore[reportPrivateUsage]
                         on_event(event)
-                if events.ended_by == RunStatus.INTERRUPTED.value:
-                    outcome = question_of(link, Patience.of(timeout))
-                else:
-                    outcome = outcome_of(link, link.output(timeout), Patience.of(timeout))
+                asks = events.ended_by == RunStatus.INTERRUPTED.value
+                output = None if asks else link.output(timeout)
+                outcome = outcome_of(link, output, Patience.of(timeout))
                 if outcome is None:
                     continue  # the question was answered by now
                 if not isinstance(outcome, PendingInterrupt):

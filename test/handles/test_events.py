@@ -29,6 +29,8 @@ from acp_client_v0_1 import (
     StreamGap,
 )
 from acp_client_v0_1.handles import events as events_module
+from acp_client_v0_1.handles._link import RunLink
+from acp_client_v0_1.handles._patience import Patience
 from acp_client_v0_1.testing import Fault, Interrupt, LocalServer, Quirks
 
 STREAM = "/runs/*/stream"
@@ -674,3 +676,79 @@ def test_a_server_that_breaks_every_stream_off_after_a_replay(streaming: Any, id
                 {"count": n, "of": 3} for n in (1, 2, 3)
             ]
         assert len(streams(server)) <= 8
+
+
+def test_close_ends_a_wait_for_a_server_that_is_failing() -> None:
+    """Not with the error of a wait that is over, which `close` is no reason for."""
+
+    def respond(request: Any) -> Any:
+        if request.path.endswith("/stream"):
+            return STREAMING + chunk(b"")
+        return response(b'"not now"', status=503)
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url, retries=0)) as client,
+        RunHandle("r", client).events() as events,
+    ):
+        threading.Timer(0.5, events.close).start()
+        assert list(events) == []
+        assert (events.ended_by, events.complete) == (None, None)
+
+
+def test_the_deadline_holds_while_a_replica_does_not_know_the_run() -> None:
+    def respond(request: Any) -> Any:
+        return response(b'"unknown"', status=404)
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        run = RunHandle("r", client)
+        run._link.note_started(ago=-60.0)
+        began = time.monotonic()
+        with pytest.raises(RunWaitTimeout, match="no event came"):
+            next(run.events(timeout=0.5))
+        assert time.monotonic() - began < 0.5 + 4
+        assert len(server.requests) <= 7
+
+
+def test_the_deadline_holds_for_the_result_of_a_run_without_events(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    look = RunLink.look
+
+    def slowly(link: RunLink, patience: Patience) -> Any:
+        run = look(link, patience)
+        time.sleep(patience.deadline.remaining())
+        return run
+
+    def respond(request: Any) -> Any:
+        if request.path.endswith("/stream"):
+            return STREAMING + chunk(b"")
+        return [STALL] if "/output" in request.path else run_json("success")
+
+    monkeypatch.setattr(RunLink, "look", slowly)
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        began = time.monotonic()
+        with pytest.raises(RunWaitTimeout):
+            next(RunHandle("r", client).events(timeout=1))
+        assert time.monotonic() - began < 1 + 4
+
+
+def test_a_timeout_of_0_looks_for_events_that_are_there(
+    server: LocalServer, counter: AgentHandle
+) -> None:
+    """Also where it takes a moment to open the stream."""
+    run = counter.start({"count": 2}, streaming="custom")
+    run.result(timeout=30)
+    server.faults.add(Fault(path=STREAM, delay=0.4, times=None))
+    assert numbers(run.events(timeout=0)) == [1, 2]
+    silent = counter.start({"count": 2, "interval": 60}, streaming="custom").events(timeout=0)
+    began = time.monotonic()
+    with pytest.raises(RunWaitTimeout, match="no event came"):
+        numbers(silent)
+    assert time.monotonic() - began < 8

@@ -404,6 +404,38 @@ def test_a_resume_without_response_at_the_deadline(server: LocalServer, three: A
     assert time.monotonic() - began < 5
 
 
+def test_a_resume_without_response_that_is_stopped(
+    server: LocalServer, three: AgentHandle, counts: Any
+) -> None:
+    """It is not sent again before it is known that it did not arrive."""
+    server.faults.add(Fault(method="POST", path="/runs/*", cut="close"))
+    run = three.start()
+    run.output(timeout=30)
+    stop = threading.Event()
+    threading.Timer(0.5, stop.set).start()
+    with pytest.raises(ResumeAmbiguous, match="which was sent once"):
+        run.resume({"value": 1}, stop=stop)
+    assert len(counts.resumes) == 1
+    assert len(server.requests) < 20
+
+
+@pytest.mark.parametrize("status", [401, 503])
+def test_a_resume_without_response_that_cannot_be_looked_for(
+    server: LocalServer, three: AgentHandle, counts: Any, status: int
+) -> None:
+    """Not the error of the look alone, by which the answer was not sent."""
+    run = three.start()
+    run.output(timeout=30)
+    server.faults.add(
+        Fault(method="POST", path="/runs/*", cut="close", after_wire_bytes=0),
+        Fault(method="GET", path="/runs/*"),  # the look before the answer
+        Fault(method="GET", path="/runs/*", status=status, times=None),
+    )
+    with pytest.raises(ResumeAmbiguous, match="which was sent once"):
+        run.resume({"value": 1}, timeout=5)
+    assert counts.resumes == [{"value": 1}]
+
+
 def test_a_resume_is_posted_again_after_429(
     server: LocalServer, three: AgentHandle, counts: Any
 ) -> None:
@@ -487,6 +519,47 @@ def test_whole_seconds_do_not_give_an_answer_to_the_question_of_another(
         assert run.drive(lambda asked: {"value": asked.payload["words"]}, timeout=30) == {
             "answers": ["other", "question 1"]
         }
+
+
+def test_whole_seconds_and_a_wait_that_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_answering, "_WHOLE_SECOND", 3.0)
+    stop = threading.Event()
+    stop.set()
+    with (
+        LocalServer(quirks=Quirks(updated_at="seconds")) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        run = AgentHandle(server.register(quiz(2), name="two"), client).start()
+        question = next(run.interrupts(timeout=30))
+        server.clear_requests()
+        with pytest.raises(RunWaitTimeout, match="it was not answered within"):
+            run.resume({"value": 1}, to=question, stop=stop)
+        assert [request.method for request in server.requests] == ["GET", "GET"]
+
+
+def test_a_question_that_has_no_output_yet_is_asked_for_in_time() -> None:
+    """As where the run is read from a cache; each round is a handful of requests."""
+    outputs: list[float] = []
+
+    def respond(request: Any) -> Any:
+        if request.path.endswith("/stream"):
+            return response(status=204, content_type="")
+        if "/output" not in request.path:
+            status = "interrupted" if len(outputs) < 4 else "success"
+            return response(run_json(status, updated="01"))
+        outputs.append(time.monotonic())
+        if len(outputs) < 5:
+            return response(status=204, content_type="")
+        result = {"type": "result", "run_id": "r", "status": "success", "result": {"ok": 1}}
+        return response(json.dumps(result).encode())
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        run = RunHandle("r", client)
+        assert run.drive(lambda asked: {}, on_event=lambda event: None, timeout=30) == {"ok": 1}
+    assert outputs[3] - outputs[0] >= 0.7
 
 
 def test_one_look_is_bounded(

@@ -166,6 +166,30 @@ def test_a_404_otherwise_is_the_end_at_once(server: LocalServer, client: ApiClie
         next(run.interrupts())
 
 
+def test_stop_ends_the_look_at_a_question(server: LocalServer, approval: AgentHandle) -> None:
+    run = approval.start({"text": "x"})
+    run.output(timeout=30)
+    server.faults.add(Fault(method="GET", path="/runs/*", status=503, times=None))
+    stop = threading.Event()
+    began = time.monotonic()
+    threading.Timer(0.5, stop.set).start()
+    with pytest.raises(RunWaitTimeout, match="no response"):
+        run.result(timeout=60, stop=stop)
+    assert time.monotonic() - began < 30
+
+
+def test_retry_after_is_honoured_beyond_the_first_poll(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_link, "_WINDOW", 1)
+    with ApiClient(Configuration(host=server.url, retries=0)) as client:
+        run = AgentHandle("22222222-2222-4222-8222-222222222222", client).start({"count": 1})
+        server.faults.add(Fault(path="/runs/*/output", status=503, retry_after=2))
+        assert run.result() == {"count": 1, "of": 1}
+    first, second = (r.time for r in server.requests if r.path.endswith("/output"))
+    assert second - first >= 2
+
+
 def test_deleted_by_another_while_blocked(slow: AgentHandle, runs: RunsApi) -> None:
     run = slow.start({"seconds": 60})
     threading.Timer(0.5, runs.delete_run, [run.run_id]).start()
