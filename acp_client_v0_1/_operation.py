@@ -80,16 +80,16 @@ class Operation(Generic[T_co]):
     """One operation of the contract; ``T_co`` is what its method returns.
 
     Attributes:
-        name: the operationId, which is the method's name.
-        method: the HTTP method.
-        path: the path below the host, with ``{name}`` for each path parameter.
-        parameters: in the order of the method's signature.
-        returns: returns the type of a 200 response; for a stream, the type of one event.
-        accept: the media types of the responses.
-        content_type: the media type of the request's content, None if it has none.
-        safe: whether the operation changes nothing, so that it may be retried.
-        streaming: whether a 200 response is a stream of server-sent events.
-        empty_on_204: whether 204 means None rather than a fault.
+        name: The operationId, which is the method's name.
+        method: The HTTP method.
+        path: The path below the host, with ``{name}`` for each path parameter.
+        parameters: In the order of the method's signature.
+        returns: Returns the type of a 200 response; for a stream, the type of one event.
+        accept: The media types of the responses.
+        content_type: The media type of the request's content, None if it has none.
+        safe: Whether the operation changes nothing, so that it may be retried.
+        streaming: Whether a 200 response is a stream of server-sent events.
+        empty_on_204: Whether 204 means None rather than a fault.
     """
 
     name: str

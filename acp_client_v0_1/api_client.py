@@ -176,7 +176,7 @@ class ApiClient(DropInClient):
     def call_with_http_info(
         self, operation: Operation[T], arguments: Sequence[Any], options: CallOptions
     ) -> ApiResponse[T]:
-        """Do the same as :meth:`call`, but return the status and headers, too."""
+        """Do the same as `call`, but return the status and headers, too."""
         response = self._send(operation, arguments, options, stream=operation.streaming)
         result = self._result(operation, response)
         return ApiResponse(
@@ -189,7 +189,7 @@ class ApiClient(DropInClient):
     def call_without_preload_content(
         self, operation: Operation[Any], arguments: Sequence[Any], options: CallOptions
     ) -> acp.rest.RawResponse:
-        """Do the same as :meth:`call`, but return urllib3's response, unread and unchecked."""
+        """Do the same as `call`, but return urllib3's response, unread and unchecked."""
         return self._send(operation, arguments, options, stream=True).response
 
     def _send(

@@ -16,10 +16,10 @@ class ApiResponse(Generic[T_co]):
     """A response with its HTTP status and headers.
 
     Attributes:
-        status_code: the HTTP status.
-        headers: the headers of the response, names in any case; None if they are not known.
-        data: what the plain method returns.
-        raw_data: the content as bytes, content coding undone; empty for a stream, which is read
+        status_code: The HTTP status.
+        headers: The headers of the response, names in any case; None if they are not known.
+        data: What the plain method returns.
+        raw_data: The content as bytes, content coding undone; empty for a stream, which is read
             through ``data``.
     """
 

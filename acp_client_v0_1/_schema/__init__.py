@@ -14,7 +14,7 @@ Invariants:
 
 * Decoding stays inside pydantic-core. Python code runs only for values outside the contract.
 * Nothing here knows of HTTP: ``models`` import this module and nothing of the runtime.
-* :meth:`Model.to_dict` and :meth:`Model.to_json` give back what JSON brought, unknown fields too.
+* `Model.to_dict` and `Model.to_json` give back what JSON brought, unknown fields too.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Conversions(BaseModel):
         """Build the model as pydantic does, in one thread at a time; a first use does it.
 
         Args:
-            options: what pydantic's own method takes.
+            options: What pydantic's own method takes.
 
         Returns:
             None if it was built before, else whether it could be built.
@@ -167,10 +167,10 @@ class Conversions(BaseModel):
         """Return a model read from JSON, as tolerantly as the response of a server.
 
         Args:
-            json_str: one JSON object, as text or as UTF-8 bytes.
+            json_str: One JSON object, as text or as UTF-8 bytes.
 
         Raises:
-            pydantic.ValidationError: (a ``ValueError``) the text is not JSON, or does not fit the
+            pydantic.ValidationError: (a ``ValueError``) The text is not JSON, or does not fit the
                 model.
         """
         return read_json(cls.model_validate_json, json_str)
@@ -180,12 +180,12 @@ class Conversions(BaseModel):
         """Return a model read from a dictionary of received data, as tolerantly as JSON.
 
         Args:
-            obj: a mapping keyed by the names on the wire; or an instance of the model, which is
+            obj: A mapping keyed by the names on the wire; or an instance of the model, which is
                 returned itself.
 
         Raises:
-            pydantic.ValidationError: (a ``ValueError``) it does not fit the model.
-            ValueError: it holds what JSON cannot.
+            pydantic.ValidationError: (a ``ValueError``) It does not fit the model.
+            ValueError: It holds what JSON cannot.
         """
         if isinstance(obj, cls):
             return obj
@@ -196,7 +196,7 @@ class Conversions(BaseModel):
         return cls.from_json(text)
 
     def __str__(self) -> str:
-        """Return :meth:`to_str`."""
+        """Return `to_str`."""
         return self.to_str()
 
 
@@ -242,7 +242,7 @@ class OpenEnum(str, Enum):
     """Base of the enums: closed for what is sent, open for what a server sends.
 
     A value that the contract does not list, received in JSON, becomes a member that carries it:
-    ``member.value`` is the received text, and :attr:`is_known` is false. Such a member can be sent
+    ``member.value`` is the received text, and `is_known` is false. Such a member can be sent
     back; as a ``str``, ``RunStatus("…")`` and constructors refuse a value that is not listed.
     """
 
@@ -256,10 +256,10 @@ class OpenEnum(str, Enum):
         """Return a member read from JSON, as tolerantly as the response of a server.
 
         Args:
-            json_str: one JSON string, as text or as UTF-8 bytes; the contract need not list it.
+            json_str: One JSON string, as text or as UTF-8 bytes; the contract need not list it.
 
         Raises:
-            pydantic.ValidationError: (a ``ValueError``) the text is not a JSON string.
+            pydantic.ValidationError: (a ``ValueError``) The text is not a JSON string.
         """
         from pydantic import TypeAdapter  # only a caller that reads a lone value pays for it
 

@@ -27,18 +27,18 @@ class OneOf(  # pyright: ignore[reportIncompatibleMethodOverride]  # of RootMode
     root: T
     """The instance, by pydantic's name for it."""
     one_of_schemas: ClassVar[frozenset[str]] = frozenset()
-    """The names of the models that :attr:`actual_instance` can be."""
+    """The names of the models that `actual_instance` can be."""
 
     def __init__(self, *args: Any, **data: Any) -> None:
         """Wrap an instance of one of the models, or a dictionary that has the discriminator.
 
         Args:
-            *args: the instance, as the one positional argument.
-            **data: the instance, as the keyword ``actual_instance``.
+            *args: The instance, as the one positional argument.
+            **data: The instance, as the keyword ``actual_instance``.
 
         Raises:
-            pydantic.ValidationError: (a ``ValueError``) it fits none of the models.
-            TypeError: not exactly one instance was given.
+            pydantic.ValidationError: (a ``ValueError``) It fits none of the models.
+            TypeError: Not exactly one instance was given.
         """
         if len(args) + len(data) != 1 or not data.keys() <= {"actual_instance", "root"}:
             raise TypeError(f"{type(self).__name__} takes one argument, actual_instance")

@@ -99,7 +99,7 @@ class AgentsApi(Api):
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
     ) -> ApiResponse[models.AgentACPDescriptor]:
-        """Do the same as :meth:`get_acp_descriptor_by_id`, returning status and headers as well."""
+        """Do the same as `get_acp_descriptor_by_id`, returning status and headers as well."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_with_http_info(_GET_ACP_DESCRIPTOR_BY_ID, (agent_id,), options)
 
@@ -112,7 +112,7 @@ class AgentsApi(Api):
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
     ) -> acp.rest.RawResponse:
-        """Do the same as :meth:`get_acp_descriptor_by_id`, returning the response unread."""
+        """Do the same as `get_acp_descriptor_by_id`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(
             _GET_ACP_DESCRIPTOR_BY_ID, (agent_id,), options
@@ -154,7 +154,7 @@ class AgentsApi(Api):
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
     ) -> ApiResponse[models.Agent]:
-        """Do the same as :meth:`get_agent_by_id`, returning status and headers as well."""
+        """Do the same as `get_agent_by_id`, returning status and headers as well."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_with_http_info(_GET_AGENT_BY_ID, (agent_id,), options)
 
@@ -167,7 +167,7 @@ class AgentsApi(Api):
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
     ) -> acp.rest.RawResponse:
-        """Do the same as :meth:`get_agent_by_id`, returning the response unread."""
+        """Do the same as `get_agent_by_id`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(_GET_AGENT_BY_ID, (agent_id,), options)
 
@@ -207,7 +207,7 @@ class AgentsApi(Api):
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
     ) -> ApiResponse[list[models.Agent]]:
-        """Do the same as :meth:`search_agents`, returning status and headers as well."""
+        """Do the same as `search_agents`, returning status and headers as well."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_with_http_info(_SEARCH_AGENTS, (agent_search_request,), options)
 
@@ -220,7 +220,7 @@ class AgentsApi(Api):
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
     ) -> acp.rest.RawResponse:
-        """Do the same as :meth:`search_agents`, returning the response unread."""
+        """Do the same as `search_agents`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(
             _SEARCH_AGENTS, (agent_search_request,), options

@@ -139,7 +139,7 @@ class RunsApi(Api):
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
     ) -> ApiResponse[models.Run]:
-        """Do the same as :meth:`create_run`, returning status and headers as well."""
+        """Do the same as `create_run`, returning status and headers as well."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_with_http_info(_CREATE_RUN, (run_create,), options)
 
@@ -152,7 +152,7 @@ class RunsApi(Api):
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
     ) -> acp.rest.RawResponse:
-        """Do the same as :meth:`create_run`, returning the response unread."""
+        """Do the same as `create_run`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(_CREATE_RUN, (run_create,), options)
 
@@ -192,7 +192,7 @@ class RunsApi(Api):
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
     ) -> ApiResponse[models.Run]:
-        """Do the same as :meth:`delete_run`, returning status and headers as well."""
+        """Do the same as `delete_run`, returning status and headers as well."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_with_http_info(_DELETE_RUN, (run_id,), options)
 
@@ -205,7 +205,7 @@ class RunsApi(Api):
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
     ) -> acp.rest.RawResponse:
-        """Do the same as :meth:`delete_run`, returning the response unread."""
+        """Do the same as `delete_run`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(_DELETE_RUN, (run_id,), options)
 
@@ -245,7 +245,7 @@ class RunsApi(Api):
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
     ) -> ApiResponse[models.Run]:
-        """Do the same as :meth:`get_run`, returning status and headers as well."""
+        """Do the same as `get_run`, returning status and headers as well."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_with_http_info(_GET_RUN, (run_id,), options)
 
@@ -258,7 +258,7 @@ class RunsApi(Api):
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
     ) -> acp.rest.RawResponse:
-        """Do the same as :meth:`get_run`, returning the response unread."""
+        """Do the same as `get_run`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(_GET_RUN, (run_id,), options)
 
@@ -308,7 +308,7 @@ class RunsApi(Api):
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
     ) -> ApiResponse[models.RunOutput | None]:
-        """Do the same as :meth:`get_run_output`, returning status and headers as well."""
+        """Do the same as `get_run_output`, returning status and headers as well."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_with_http_info(
             _GET_RUN_OUTPUT, (run_id, block_timeout), options
@@ -324,7 +324,7 @@ class RunsApi(Api):
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
     ) -> acp.rest.RawResponse:
-        """Do the same as :meth:`get_run_output`, returning the response unread."""
+        """Do the same as `get_run_output`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(
             _GET_RUN_OUTPUT, (run_id, block_timeout), options
@@ -368,7 +368,7 @@ class RunsApi(Api):
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
     ) -> ApiResponse[streaming.EventStream[models.RunOutputStream]]:
-        """Do the same as :meth:`get_run_stream`, returning status and headers as well."""
+        """Do the same as `get_run_stream`, returning status and headers as well."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_with_http_info(_GET_RUN_STREAM, (run_id,), options)
 
@@ -381,7 +381,7 @@ class RunsApi(Api):
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
     ) -> acp.rest.RawResponse:
-        """Do the same as :meth:`get_run_stream`, returning the response unread."""
+        """Do the same as `get_run_stream`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(_GET_RUN_STREAM, (run_id,), options)
 
@@ -425,7 +425,7 @@ class RunsApi(Api):
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
     ) -> ApiResponse[models.Run]:
-        """Do the same as :meth:`resume_run`, returning status and headers as well."""
+        """Do the same as `resume_run`, returning status and headers as well."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_with_http_info(_RESUME_RUN, (run_id, body), options)
 
@@ -439,7 +439,7 @@ class RunsApi(Api):
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
     ) -> acp.rest.RawResponse:
-        """Do the same as :meth:`resume_run`, returning the response unread."""
+        """Do the same as `resume_run`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(_RESUME_RUN, (run_id, body), options)
 
@@ -480,7 +480,7 @@ class RunsApi(Api):
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
     ) -> ApiResponse[list[models.Run]]:
-        """Do the same as :meth:`search_runs`, returning status and headers as well."""
+        """Do the same as `search_runs`, returning status and headers as well."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_with_http_info(_SEARCH_RUNS, (run_search_request,), options)
 
@@ -493,7 +493,7 @@ class RunsApi(Api):
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
     ) -> acp.rest.RawResponse:
-        """Do the same as :meth:`search_runs`, returning the response unread."""
+        """Do the same as `search_runs`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(
             _SEARCH_RUNS, (run_search_request,), options

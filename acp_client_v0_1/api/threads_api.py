@@ -134,7 +134,7 @@ class ThreadsApi(Api):
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
     ) -> ApiResponse[models.Thread]:
-        """Do the same as :meth:`create_thread`, returning status and headers as well."""
+        """Do the same as `create_thread`, returning status and headers as well."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_with_http_info(_CREATE_THREAD, (thread_create,), options)
 
@@ -147,7 +147,7 @@ class ThreadsApi(Api):
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
     ) -> acp.rest.RawResponse:
-        """Do the same as :meth:`create_thread`, returning the response unread."""
+        """Do the same as `create_thread`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(
             _CREATE_THREAD, (thread_create,), options
@@ -190,7 +190,7 @@ class ThreadsApi(Api):
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
     ) -> ApiResponse[models.Thread]:
-        """Do the same as :meth:`delete_thread`, returning status and headers as well."""
+        """Do the same as `delete_thread`, returning status and headers as well."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_with_http_info(_DELETE_THREAD, (thread_id,), options)
 
@@ -203,7 +203,7 @@ class ThreadsApi(Api):
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
     ) -> acp.rest.RawResponse:
-        """Do the same as :meth:`delete_thread`, returning the response unread."""
+        """Do the same as `delete_thread`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(_DELETE_THREAD, (thread_id,), options)
 
@@ -244,7 +244,7 @@ class ThreadsApi(Api):
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
     ) -> ApiResponse[dict[str, Any]]:
-        """Do the same as :meth:`get_run_threadstate`, returning status and headers as well."""
+        """Do the same as `get_run_threadstate`, returning status and headers as well."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_with_http_info(_GET_RUN_THREADSTATE, (run_id,), options)
 
@@ -257,7 +257,7 @@ class ThreadsApi(Api):
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
     ) -> acp.rest.RawResponse:
-        """Do the same as :meth:`get_run_threadstate`, returning the response unread."""
+        """Do the same as `get_run_threadstate`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(
             _GET_RUN_THREADSTATE, (run_id,), options
@@ -299,7 +299,7 @@ class ThreadsApi(Api):
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
     ) -> ApiResponse[models.Thread]:
-        """Do the same as :meth:`get_thread`, returning status and headers as well."""
+        """Do the same as `get_thread`, returning status and headers as well."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_with_http_info(_GET_THREAD, (thread_id,), options)
 
@@ -312,7 +312,7 @@ class ThreadsApi(Api):
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
     ) -> acp.rest.RawResponse:
-        """Do the same as :meth:`get_thread`, returning the response unread."""
+        """Do the same as `get_thread`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(_GET_THREAD, (thread_id,), options)
 
@@ -352,7 +352,7 @@ class ThreadsApi(Api):
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
     ) -> ApiResponse[list[models.Run]]:
-        """Do the same as :meth:`get_thread_history`, returning status and headers as well."""
+        """Do the same as `get_thread_history`, returning status and headers as well."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_with_http_info(_GET_THREAD_HISTORY, (thread_id,), options)
 
@@ -365,7 +365,7 @@ class ThreadsApi(Api):
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
     ) -> acp.rest.RawResponse:
-        """Do the same as :meth:`get_thread_history`, returning the response unread."""
+        """Do the same as `get_thread_history`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(
             _GET_THREAD_HISTORY, (thread_id,), options
@@ -407,7 +407,7 @@ class ThreadsApi(Api):
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
     ) -> ApiResponse[dict[str, Any]]:
-        """Do the same as :meth:`get_thread_state`, returning status and headers as well."""
+        """Do the same as `get_thread_state`, returning status and headers as well."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_with_http_info(_GET_THREAD_STATE, (thread_id,), options)
 
@@ -420,7 +420,7 @@ class ThreadsApi(Api):
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
     ) -> acp.rest.RawResponse:
-        """Do the same as :meth:`get_thread_state`, returning the response unread."""
+        """Do the same as `get_thread_state`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(
             _GET_THREAD_STATE, (thread_id,), options
@@ -462,7 +462,7 @@ class ThreadsApi(Api):
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
     ) -> ApiResponse[list[models.Thread]]:
-        """Do the same as :meth:`search_threads`, returning status and headers as well."""
+        """Do the same as `search_threads`, returning status and headers as well."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_with_http_info(
             _SEARCH_THREADS, (thread_search_request,), options
@@ -477,7 +477,7 @@ class ThreadsApi(Api):
         _headers: dict[str, str] | None = None,
         _host_index: int = 0,
     ) -> acp.rest.RawResponse:
-        """Do the same as :meth:`search_threads`, returning the response unread."""
+        """Do the same as `search_threads`, returning the response unread."""
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call_without_preload_content(
             _SEARCH_THREADS, (thread_search_request,), options

@@ -34,7 +34,7 @@ MODULES = sorted(
 )
 # An entry of a section: a name or more, at the section's own indentation.
 ENTRY = re.compile(r"^ {4}(\*{0,2}\w+(?:, \*{0,2}\w+)*):", re.MULTILINE)
-SAME_AS = re.compile(r"Do the same as :meth:`(\w+)`")
+SAME_AS = re.compile(r"Do the same as `(\w+)`")
 GIVES = re.compile(r"(?:[Rr]eturns?|Give|List|Describe|Tell)\b")
 NOTHING = {None, "None", "NoReturn", "Generator[None, None, None]"}
 
