@@ -327,7 +327,7 @@ class ThreadsApi(Api):
     ) -> list[models.Run]:
         """Get the runs of a Thread (``GET /threads/{thread_id}/history``).
 
-        Get all runs of a thread, in no promised order.
+        Get all runs of a thread, oldest first.
 
         Args:
             thread_id: The ID of the thread.
