@@ -23,7 +23,7 @@ from typing_extensions import Self
 from acp_client_v0_1.batch._executors import Connect, Remote, connect_from_environment
 from acp_client_v0_1.batch._journal import Header, Journal, digest
 from acp_client_v0_1.batch._progress import BatchCounts, OnProgress, Progress
-from acp_client_v0_1.batch._tasks import Agent, OnInterrupt, Plan, Task
+from acp_client_v0_1.batch._tasks import OnInterrupt, Plan, Task
 from acp_client_v0_1.batch._workers import Workers
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._answering import checked_on_interrupt
@@ -33,6 +33,8 @@ from acp_client_v0_1.handles.errors import JournalMismatch
 
 if TYPE_CHECKING:
     import os
+
+    from acp_client_v0_1.handles.agent import AgentHandle
 
 
 __all__ = ["Batch", "BatchItem"]
@@ -103,7 +105,7 @@ class Batch:
 
     def __init__(
         self,
-        agent: Agent,
+        agent: AgentHandle,
         inputs: Iterable[Any],
         *,
         config: Mapping[str, Any] | None,

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from acp_client_v0_1._http.retry import RETRY_AFTER_MAX, backoff, retry_after
-from acp_client_v0_1.batch._tasks import Agent, Plan, Task, note_end, note_start
+from acp_client_v0_1.batch._tasks import Plan, Task, note_end, note_start
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiValueError,
@@ -40,6 +40,7 @@ from acp_client_v0_1.models.run_result import RunResult
 if TYPE_CHECKING:
     from acp_client_v0_1._http.observer import RunSpan
     from acp_client_v0_1.batch._journal import Journal
+    from acp_client_v0_1.handles.agent import AgentHandle
     from acp_client_v0_1.models.run import Run
     from acp_client_v0_1.models.run_output import RunOutput
 
@@ -94,7 +95,7 @@ class Carrier:
     """
 
     def __init__(
-        self, plan: Plan, agent: Agent, journal: Journal | None, stop: threading.Event
+        self, plan: Plan, agent: AgentHandle, journal: Journal | None, stop: threading.Event
     ) -> None:
         self._plan = plan
         self._agent = agent

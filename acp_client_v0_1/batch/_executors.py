@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1.api_client import ApiClient
 from acp_client_v0_1.batch._carrier import LONG_POLL, Carrier
-from acp_client_v0_1.batch._tasks import BATCH_KEY, Agent, Plan, Task, note_end, note_start
+from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task, note_end, note_start
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError, OpenApiException
 from acp_client_v0_1.handles._link import RunLink
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from acp_client_v0_1.batch._journal import Journal
+    from acp_client_v0_1.handles.agent import AgentHandle
     from acp_client_v0_1.models.run import Run
 
 __all__ = ["Connect", "Order", "Remote", "carry", "connect_from_environment"]
@@ -59,7 +60,7 @@ class Order:
     """One task on its way to a worker process."""
 
     plan: Plan
-    attach: Callable[[str, ApiClient], Agent]
+    attach: Callable[[str, ApiClient], AgentHandle]
     connect: Connect
     task: Task
 
@@ -119,7 +120,7 @@ class Remote:
     def __init__(
         self,
         plan: Plan,
-        agent: Agent,
+        agent: AgentHandle,
         journal: Journal | None,
         executor: Executor,
         connect: Connect,

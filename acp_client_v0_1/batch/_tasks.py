@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from acp_client_v0_1.exceptions import ApiException, OpenApiException
 from acp_client_v0_1.handles._starting import CLIENT_TOKEN_KEY
-from acp_client_v0_1.handles._tracing import TracedAgent
 from acp_client_v0_1.handles.errors import RunFailed, RunGone
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from acp_client_v0_1.handles.interrupts import PendingInterrupt
     from acp_client_v0_1.models.run import Run
 
-__all__ = ["BATCH_KEY", "Agent", "OnInterrupt", "Plan", "Task", "note_end", "note_start"]
+__all__ = ["BATCH_KEY", "OnInterrupt", "Plan", "Task", "note_end", "note_start"]
 
 BATCH_KEY = "acp-batch"
 """The key of the runs' metadata that holds the mark of their batch."""
@@ -27,14 +26,6 @@ OnInterrupt = Callable[["PendingInterrupt"], Mapping[str, Any] | None]
 
 # Statuses of a create that the same input would get again.
 _REFUSALS = frozenset((400, 404, 409, 413, 415, 422))
-
-
-class Agent(TracedAgent, Protocol):
-    """The part of an `AgentHandle` that batches use; its module imports them, not the reverse."""
-
-    def check(
-        self, *, input: Mapping[str, Any] | None, config: Mapping[str, Any] | None
-    ) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

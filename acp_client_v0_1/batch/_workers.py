@@ -21,7 +21,7 @@ from acp_client_v0_1._http.attempt import Interruptible
 from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1.batch._carrier import LONG_POLL, Carrier, Stopped
 from acp_client_v0_1.batch._parking import Parking
-from acp_client_v0_1.batch._tasks import Agent, Plan, Task, note_start
+from acp_client_v0_1.batch._tasks import Plan, Task, note_start
 from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._patience import Patience
 from acp_client_v0_1.handles._starting import new_client_token
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from acp_client_v0_1.batch._journal import Journal
+    from acp_client_v0_1.handles.agent import AgentHandle
 
 __all__ = ["Workers"]
 
@@ -50,7 +51,9 @@ class _Calls(Interruptible):
 class Workers:
     """The threads of one batch."""
 
-    def __init__(self, plan: Plan, agent: Agent, journal: Journal | None, concurrency: int) -> None:
+    def __init__(
+        self, plan: Plan, agent: AgentHandle, journal: Journal | None, concurrency: int
+    ) -> None:
         self._journal = journal
         self._stop = Flag()
         self._carrier = Carrier(plan, agent, journal, self._stop)

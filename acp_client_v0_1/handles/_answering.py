@@ -50,11 +50,7 @@ _WHOLE_SECOND = 1.0  # seconds; the least age of a question whose time has no fr
 
 
 def checked_on_interrupt(on_interrupt: object, *, optional: bool = True) -> None:
-    """Refuse what cannot be called, before anything is sent; None is fine if it is optional.
-
-    Raises:
-        ApiTypeError: It cannot be called.
-    """
+    """Refuse what cannot be called, before anything is sent; None is fine if it is optional."""
     if not callable(on_interrupt) and not (optional and on_interrupt is None):
         raise ApiTypeError(
             "on_interrupt must be a function that takes the question and gives the answer, "
@@ -120,16 +116,7 @@ def answer_run(
     to: PendingInterrupt | None,
     patience: Patience | None = None,
 ) -> None:
-    """Answer the question of a run, once; with ``to``, only if that is still the open one.
-
-    Raises:
-        StaleInterrupt: The run does not ask this any more.
-        ResumeAmbiguous: Two responses were lost, and the run has not moved.
-        RunGone: The server does not know the run.
-        RunWaitTimeout: The time is over, and the answer was not used.
-        ApiException: The server refused the answer.
-        ApiTypeError: The answer is not a mapping.
-    """
+    """Answer the question of a run as `RunHandle.resume` describes it."""
     answer = json_object("body", body)
     patience = patience or Patience(None)
     while True:

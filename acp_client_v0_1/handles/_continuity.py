@@ -72,18 +72,9 @@ class Continuity:
     Attributes:
         last_id: The id of the last event that was delivered, or that the iteration begins after.
         complete: False once events were lost, None once that is unknown, True otherwise.
+        judging: Whether the connection has not shown yet that it goes on after the last event, so
+            that the next event is to be compared.
     """
-
-    __slots__ = (
-        "_before",
-        "_count",
-        "_expected",
-        "_first",
-        "_judging",
-        "_last",
-        "complete",
-        "last_id",
-    )
 
     def __init__(self, after: str = "") -> None:
         self.last_id = after
@@ -93,22 +84,17 @@ class Continuity:
         self._count = 0  # of the updates delivered since the server last restarted its ids
         self._before = 0  # of the updates before that, and of all results
         self._expected: int | None = None  # place of the next event of a replay
-        self._judging = True  # the next event is to be compared
+        self.judging = True
 
     @property
     def delivered(self) -> int:
         """How many events were delivered."""
         return self._before + self._count
 
-    @property
-    def unsettled(self) -> bool:
-        """Whether the current connection has not yet shown that it goes on after the last event."""
-        return self._judging
-
     def reconnect(self) -> None:
         """Note that the next event comes from another connection."""
         self._expected = None
-        self._judging = True
+        self.judging = True
         self._first = list(map(_compact, self._first))
         self._last = deque(map(_compact, self._last), maxlen=_LAST)
 
@@ -124,9 +110,9 @@ class Continuity:
         """
         verdict: Gap | bool = True
         pair = (event_id, content)
-        if self._judging or isinstance(content, int) or len(event_id) + len(content) > _KEPT_TEXT:
+        if self.judging or isinstance(content, int) or len(event_id) + len(content) > _KEPT_TEXT:
             pair = _compact(pair)
-            if self._judging:
+            if self.judging:
                 verdict = self._judge(pair)
                 if verdict is False:
                     return False
@@ -148,21 +134,25 @@ class Continuity:
         if place is None or self._at(place) not in (None, pair):
             verdict = self._judge_first(pair)
             if verdict is not False:
-                self._judging, self._expected = False, None
+                self.judging, self._expected = False, None
                 return verdict
             place = self._expected or 0
         self._expected = place + 1
         if self._expected >= self._count:  # that was the last one delivered
-            self._judging, self._expected = False, None
+            self.judging, self._expected = False, None
         return False
 
     def _judge_first(self, pair: tuple[str, int | str]) -> Gap | bool:
         """Judge the first event of a connection; a replay begins at the place `_expected`."""
         event_id, _ = pair
         number, last = _number(event_id), _number(self.last_id)
-        if not self._count:
-            return self._judge_without_memory(number, last)
         if number is not None and last is not None and number == last + 1:
+            return True
+        if not self._count:
+            if self.last_id:
+                return self._gap("unknown")
+            if number is not None and number > 1:
+                self.doubt()  # it is not known where the ids begin
             return True
         place = self._place_of(pair)
         if place is not None:
@@ -182,16 +172,6 @@ class Continuity:
         if number >= first:
             self._expected = number - first  # a replay from the middle, of which nothing is kept
             return False
-        return self._gap("unknown")
-
-    def _judge_without_memory(self, number: int | None, last: int | None) -> Gap | bool:
-        """Judge the very first event."""
-        if not self.last_id:
-            if number is not None and number > 1:
-                self.doubt()  # it is not known where the ids begin
-            return True
-        if number is not None and last is not None and number == last + 1:
-            return True
         return self._gap("unknown")
 
     def _place_of(self, pair: tuple[str, int | str]) -> int | None:

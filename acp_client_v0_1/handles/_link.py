@@ -56,10 +56,10 @@ _DELETE = 60.0  # seconds that one DELETE may take
 
 
 class RunLink:
-    """One run, and the operations that reach it; ``known`` is what a token has said of the run."""
+    """One run, and the operations that reach it."""
 
     # Most runs need none of these, and are made without them.
-    known: RunToken | None = None
+    known = RunToken("")  # what a token has said of the run
     run: Run | None = None  # as the server last described it
     last_event_id: str = ""  # of the last event that was handed out
     span: RunSpan | None = None
@@ -69,37 +69,26 @@ class RunLink:
     _young_until: float = 0.0
     _seen: tuple[datetime, float] | None = None  # updated_at of a question, and when it was seen
 
-    def __init__(self, runs: RunsApi, run_id: str, known: RunToken | None = None) -> None:
+    def __init__(self, runs: RunsApi, run_id: str) -> None:
         self.runs = runs
         self.run_id = run_id
-        if known is not None:
-            self.known = known
-            self.last_event_id = known.last_event_id
-            self.traceparent = known.traceparent
 
     @property
     def agent_id(self) -> str:
         """The run's agent, "" as long as it is not known."""
-        if self.run is not None:
-            return self.run.agent_id
-        return "" if self.known is None else self.known.agent
+        return self.known.agent if self.run is None else self.run.agent_id
 
     @property
     def thread_id(self) -> str:
         """The run's thread, "" if it has none or it is not known."""
-        if self.run is not None:
-            return self.run.thread_id or ""
-        return "" if self.known is None else self.known.thread
+        return self.known.thread if self.run is None else self.run.thread_id or ""
 
     @property
     def client_token(self) -> str:
         """The mark that the run was created with, "" if none or not known."""
-        if self.run is not None:
-            return client_token_of(self.run)
-        return "" if self.known is None else self.known.client_token
+        return self.known.client_token if self.run is None else client_token_of(self.run)
 
     def token(self) -> str:
-        """Return the portable token of the run."""
         return encode_token(
             RunToken(
                 server=server_of(self.runs.api_client),
@@ -144,11 +133,21 @@ class RunLink:
             try:
                 value = request(patience.limit())
             except ApiException as error:
-                if not patience.survive(error):
-                    raise self.too_late(patience.elapsed, f"no response: {error}") from error
+                self.survive(error, patience, "no response")
             else:
                 patience.succeeded()
                 return value
+
+    def survive(self, error: ApiException, patience: Patience, what: str) -> None:
+        """Pause after a failure that may pass; raise what `Patience.survive` does, or `late`."""
+        if not patience.survive(error):
+            raise self.late(patience, what, error) from error
+
+    def pause(self, seconds: float, patience: Patience, what: str) -> None:
+        """Pause; raise the error of `late` once the time is over, or the wait was stopped."""
+        patience.pause(seconds)
+        if patience.over:
+            raise self.late(patience, what)
 
     def await_replica(self, error: NotFoundException) -> None:
         """Pause after the 404 of a new run; raise `RunGone` for any other run."""
@@ -179,13 +178,6 @@ class RunLink:
         seen = self._seen
         return time.monotonic() if seen is None or seen[0] != run.updated_at else seen[1]
 
-    def pause(self, seconds: float, patience: Patience, what: str) -> None:
-        """Pause; raise `RunWaitTimeout` once the time is over, or the wait was stopped."""
-        patience.pause(seconds)
-        if patience.over:
-            elapsed = patience.elapsed
-            raise self.too_late(elapsed, f"run {self.run_id}: {what} within {elapsed:.1f} s")
-
     def failure_of(self, output: RunError, patience: Patience) -> RunFailed:
         """Return the error of a failed run; one request tells ``error`` from ``timeout``."""
         try:
@@ -201,15 +193,21 @@ class RunLink:
         )
 
     def interrupted(self, question: PendingInterrupt, hint: str = "") -> RunInterrupted:
-        """Return the error of a question that stays without an answer."""
         return RunInterrupted(run_id=self.run_id, token=self.token(), interrupt=question, hint=hint)
 
     def gone(self) -> RunGone:
-        """Return the error of a run that the server does not know."""
         return RunGone(run_id=self.run_id, token=self.token())
 
+    def late(
+        self, patience: Patience, what: str, error: ApiException | None = None
+    ) -> RunWaitTimeout:
+        """Return the error of a wait that is over; ``what`` says what did not happen."""
+        elapsed = patience.elapsed
+        why = "" if error is None else f": {error}"
+        return self.too_late(elapsed, f"run {self.run_id}: {what} within {elapsed:.1f} s{why}")
+
     def too_late(self, elapsed: float, what: str) -> RunWaitTimeout:
-        """Return the error of a wait that is over."""
+        """Return the error of a wait that is over, in words of its own."""
         return RunWaitTimeout(
             run_id=self.run_id,
             elapsed=elapsed,
@@ -289,8 +287,7 @@ class RunLink:
                 return None
             except ApiException as error:
                 if not error.ambiguous and not isinstance(error, ResponseDecodeError):
-                    if not patience.survive(error):
-                        raise self.too_late(patience.elapsed, str(error)) from error
+                    self.survive(error, patience, "it was not deleted")
                     continue
                 try:
                     run = self.look(patience)

@@ -23,19 +23,14 @@ _LONGEST_PAUSE = 4.0  # seconds, unless the server asks for more
 _LOOK = 10.0  # seconds that one quick request may take
 
 
-def checked_seconds(timeout: float | None, name: str = "timeout") -> float | None:
-    """Check a timeout in seconds: None, or a number from 0.
-
-    Raises:
-        ApiTypeError: It is not a number.
-        ApiValueError: It is below 0, or NaN.
-    """
+def checked_seconds(timeout: float | None) -> float | None:
+    """Return the ``timeout`` of a caller if it is None, or a number of seconds from 0."""
     if timeout is None:
         return None
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        raise ApiTypeError(f"{name} must be a number of seconds or None, not {timeout!r}")
-    if not timeout >= 0:
-        raise ApiValueError(f"{name} must be at least 0 seconds, not {timeout!r}")
+        raise ApiTypeError(f"timeout must be a number of seconds or None, not {timeout!r}")
+    if not timeout >= 0:  # also true for NaN
+        raise ApiValueError(f"timeout must be at least 0 seconds, not {timeout!r}")
     return timeout
 
 
@@ -56,7 +51,6 @@ class Patience:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since it began."""
         return time.monotonic() - self.started
 
     def limit(self, longest: float = _LOOK) -> float:

@@ -37,15 +37,10 @@ _OF_CHILDREN = frozenset(
     )
 )
 _IN_PLACE = frozenset(("allOf", "anyOf", "oneOf", "not", "if", "then", "else"))
-_EXTRA = "pip install 'acp-client-v0-1[validation]'"
 
 
 def json_object(name: str, value: object) -> dict[str, Any]:
-    """Copy an argument that must be a JSON object into a dict.
-
-    Raises:
-        ApiTypeError: It is not a mapping.
-    """
+    """Copy an argument that must be a JSON object into a dict."""
     if type(value) is dict or isinstance(value, Mapping):  # the first is quick, and nearly always
         return {**value}
     hint = ": is it JSON text? Then pass json.loads(…)" if isinstance(value, str) else ""
@@ -72,11 +67,7 @@ class Kept(Generic[T]):
         return Kept, (self._read,)
 
     def get(self, timeout: float | None = None) -> T:
-        """Return it, read again if it is older; ``timeout`` bounds that, in seconds.
-
-        Raises:
-            ApiException: It cannot be read.
-        """
+        """Return it, read again if it is older; ``timeout`` bounds that, in seconds."""
         known = self.known
         if known is None or time.monotonic() - self._at > _KEPT:
             known = self._read(_request_timeout=timeout)
@@ -93,16 +84,10 @@ def kept_descriptor(client: ApiClient, agent_id: str) -> Kept[AgentACPDescriptor
     return Kept(partial(AgentsApi(client).get_acp_descriptor_by_id, agent_id))
 
 
-def check_value(what: str, value: Mapping[str, Any] | None, schema: Mapping[str, Any]) -> None:
-    """Check input or config against a schema of the agent's descriptor.
-
-    Raises:
-        SchemaMismatch: It does not fit; the error has the paths.
-        ApiValueError: The value is not JSON, or the package ``jsonschema-rs`` is missing; the
-            message says how to get it.
-    """
+def check_value(what: str, value: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
+    """Check input or config against a schema of the agent's descriptor."""
     try:
-        faults = list(faults_of({} if value is None else value, schema))
+        faults = list(faults_of(value, schema))
     except ApiValueError:
         raise
     except _UnusableSchema as error:
@@ -113,8 +98,7 @@ def check_value(what: str, value: Mapping[str, Any] | None, schema: Mapping[str,
     except (TypeError, ValueError) as error:  # of the package, for a value that is not JSON
         raise ApiValueError(f"{what} cannot be checked: {error}") from error
     if faults:
-        shown = [(_path(what, steps), words) for steps, words in faults]
-        raise SchemaMismatch(what, shown)
+        raise SchemaMismatch(what, [(_path(what, steps), words) for steps, words in faults])
 
 
 class _UnusableSchema(ValueError):
@@ -122,15 +106,13 @@ class _UnusableSchema(ValueError):
 
 
 def faults_of(value: object, schema: Mapping[str, Any]) -> Iterator[tuple[list[str | int], str]]:
-    """Find the faults of a value by a JSON Schema; only this function knows the validator.
-
-    Raises:
-        ApiValueError: The package is missing.
-    """
+    """Find the faults of a value by a JSON Schema; only this function knows the validator."""
     try:
         import jsonschema_rs
     except ImportError as error:
-        raise ApiValueError(f"check= needs the package jsonschema-rs: {_EXTRA}") from error
+        raise ApiValueError(
+            "check= needs the package jsonschema-rs: pip install 'acp-client-v0-1[validation]'"
+        ) from error
     try:
         validator = jsonschema_rs.validator_for(
             dict(schema),

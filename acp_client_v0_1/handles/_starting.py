@@ -59,11 +59,7 @@ def new_client_token() -> str:
 
 
 def checked_client_token(token: object) -> str:
-    """Return a client token if it is a str; no search would find anything else.
-
-    Raises:
-        ApiTypeError: It is not a str.
-    """
+    """Return a client token if it is a str; no search would find anything else."""
     if isinstance(token, str):
         return token
     raise ApiTypeError(f"client_token must be a str, not {type(token).__name__}")
@@ -71,8 +67,12 @@ def checked_client_token(token: object) -> str:
 
 def client_token_of(run: Run) -> str:
     """Return the client token that a run was created with, "" if it has none."""
-    value = (run.creation.metadata or {}).get(CLIENT_TOKEN_KEY)
-    return value if isinstance(value, str) else ""
+    return _mark_of(run.creation)
+
+
+def _mark_of(creation: RunCreate) -> str:
+    mark = (creation.metadata or {}).get(CLIENT_TOKEN_KEY)
+    return mark if isinstance(mark, str) else ""
 
 
 def server_of(client: ApiClient) -> str:
@@ -105,10 +105,6 @@ def create(
     seconds of searching. ``stop`` ends the pauses; the request after a pause is still sent.
     ``wait_turn`` is called before each POST; what it raises ends the call, and nothing is posted.
     ``on_limited`` is called after a 429 with the seconds to pause, instead of pausing.
-
-    Raises:
-        RunStartAmbiguous: The response was lost, and no run was found.
-        ApiException: The server refused, or could not be reached.
     """
     # A part of the time is kept for the search, so that all of it ends in time.
     posting = None if timeout is None else max(timeout - _SEARCH_SECONDS, timeout / 2)
@@ -128,7 +124,9 @@ def create(
                 if not error.ambiguous and not unreadable:
                     raise
                 left = None if timeout is None else max(0.0, timeout + began - time.monotonic())
-                return look_for(runs, _known_of(runs, creation), left, stop, error)
+                agent_id, mark = creation.agent_id, _mark_of(creation)
+                known = RunToken(server_of(runs.api_client), agent=agent_id, client_token=mark)
+                return look_for(runs, known, left, stop, error)
             if patience is None:
                 spent = time.monotonic() - began
                 patience = Patience(None if posting is None else posting - spent, stop)
@@ -136,14 +134,6 @@ def create(
                 on_limited(patience.pause_after(error))
             elif not patience.survive(error):
                 raise
-
-
-def _known_of(runs: RunsApi, creation: RunCreate) -> RunToken:
-    """Return what is known of a run whose create got no usable response."""
-    mark = (creation.metadata or {}).get(CLIENT_TOKEN_KEY)
-    client_token = mark if isinstance(mark, str) else ""
-    server = server_of(runs.api_client)
-    return RunToken(server=server, agent=creation.agent_id, client_token=client_token)
 
 
 def look_for(
@@ -156,10 +146,8 @@ def look_for(
     """Search for the runs with the client token of a create until there is one; oldest first.
 
     ``known`` is what a token without a run id says. The search takes 10 seconds if ``seconds`` is
-    None, and ends when ``stop`` is set. ``failure`` is that of the create, if it is known.
-
-    Raises:
-        RunStartAmbiguous: There is none, or the search failed.
+    None, and ends when ``stop`` is set; then it raises `RunStartAmbiguous`. ``failure`` is that of
+    the create, if it is known.
     """
     if not known.client_token:
         raise RunStartAmbiguous(client_token="", token="", why=str(failure)) from failure
@@ -200,16 +188,13 @@ def find_by_token(
 
     If a server refuses or ignores metadata in a search, at most ten pages of the agent's runs are
     read. The timeout, in seconds, includes all pages; None is for the client's own limits.
-
-    Raises:
-        ApiException: The search failed.
     """
     mark = {CLIENT_TOKEN_KEY: client_token}
     patience = None if timeout is None else Patience(timeout)
     try:
         return _matching(runs, client_token, agent_id, mark, patience)
     except ApiException as error:
-        if error.status is None or error.status in (401, 403, 408, 429):
+        if error.status in (None, 401, 403, 408, 429):
             raise
         return _matching(runs, client_token, agent_id, None, patience)
 

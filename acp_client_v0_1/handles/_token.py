@@ -45,7 +45,6 @@ _FIELDS = tuple(each.name for each in fields(RunToken))
 
 
 def encode_token(token: RunToken) -> str:
-    """Write a token."""
     values = {name: value for name in _FIELDS if (value := getattr(token, name))}
     content = json.dumps(values, separators=(",", ":")).encode()
     text = base64.urlsafe_b64encode(content).decode("ascii").rstrip("=")

@@ -8,54 +8,25 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from acp_client_v0_1._http.observer import RunSpan
-    from acp_client_v0_1.api.runs_api import RunsApi
-    from acp_client_v0_1.handles._schemas import Kept
-    from acp_client_v0_1.models.agent import Agent
+    from acp_client_v0_1.handles._link import RunLink
+    from acp_client_v0_1.handles.agent import AgentHandle
+    from acp_client_v0_1.handles.run import RunHandle
 
-__all__ = ["TracedAgent", "awaited", "end_run", "in_run", "keep_span", "new_run"]
+__all__ = ["awaited", "end_run", "in_run", "keep_span", "new_run"]
 
+H = TypeVar("H", bound="RunHandle")
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _NOTHING: AbstractContextManager[None] = nullcontext()
 
 
-class TracedAgent(Protocol):
-    """The part of an `AgentHandle` that a span needs."""
-
-    agent_id: str
-    runs: RunsApi
-    _agent: Kept[Agent]
-
-
-class _Link(Protocol):
-    span: RunSpan | None
-    traceparent: str
-
-    @property
-    def runs(self) -> RunsApi: ...
-    @property
-    def run_id(self) -> str: ...
-    @property
-    def agent_id(self) -> str: ...
-    @property
-    def thread_id(self) -> str: ...
-
-
-class _Holder(Protocol):
-    @property
-    def _link(self) -> _Link: ...
-
-
-H = TypeVar("H", bound=_Holder)
-
-
 def new_run(
-    agent: TracedAgent, thread_id: str | None = None
+    agent: AgentHandle, thread_id: str | None = None
 ) -> AbstractContextManager[RunSpan | None]:
     """Begin the span of a run around its create, which ends the span if it fails."""
     observer = agent.runs.api_client.rest_client.observer
@@ -75,7 +46,7 @@ def _creating(span: RunSpan) -> Generator[RunSpan]:
             raise
 
 
-def in_run(link: _Link, *, waits: bool = False) -> AbstractContextManager[object]:
+def in_run(link: RunLink, *, waits: bool = False) -> AbstractContextManager[object]:
     """Make requests in the ``with`` block children of a run's span.
 
     With ``waits``, a run without a span gets one.
@@ -89,14 +60,13 @@ def in_run(link: _Link, *, waits: bool = False) -> AbstractContextManager[object
     return _NOTHING if link.span is None else link.span.active()
 
 
-def keep_span(link: _Link, span: RunSpan | None) -> None:
+def keep_span(link: RunLink, span: RunSpan) -> None:
     """Begin to use a span for a run."""
-    if span is not None:
-        span.started(link.run_id)
-        link.span, link.traceparent = span, span.traceparent
+    span.started(link.run_id)
+    link.span, link.traceparent = span, span.traceparent
 
 
-def end_run(link: _Link, outcome: object) -> None:
+def end_run(link: RunLink, outcome: object) -> None:
     """End the span of a run, if it has one.
 
     The outcome is a result, a `RunOutput`, an exception, or the name of a status, "" for none.
@@ -106,9 +76,7 @@ def end_run(link: _Link, outcome: object) -> None:
         link.span = None
 
 
-def awaited(
-    method: Callable[Concatenate[H, P], T],
-) -> Callable[Concatenate[H, P], T]:
+def awaited(method: Callable[Concatenate[H, P], T]) -> Callable[Concatenate[H, P], T]:
     """End the span of a handle's run with the outcome of a method."""
 
     @functools.wraps(method)

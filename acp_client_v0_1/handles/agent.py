@@ -27,7 +27,7 @@ from acp_client_v0_1.handles._starting import (
     find_by_token,
     new_client_token,
 )
-from acp_client_v0_1.handles._tracing import new_run
+from acp_client_v0_1.handles._tracing import keep_span, new_run
 from acp_client_v0_1.handles.errors import AgentLookupError, RunStartAmbiguous
 from acp_client_v0_1.handles.run import RunHandle
 from acp_client_v0_1.handles.searching import iter_agents
@@ -236,9 +236,14 @@ class AgentHandle:
             if reuse:
                 found = find_by_token(self.runs, token, self.agent_id, timeout=_left(ends))
             made = found or create(self.runs, creation, timeout=_left(ends))
-            return RunHandle._of_all(  # pyright: ignore[reportPrivateUsage]
-                made, self.runs, started=not found, span=span, descriptor=self._descriptor
-            )
+        handle = RunHandle._of_all(made, self.runs)  # pyright: ignore[reportPrivateUsage]
+        link = handle._link  # pyright: ignore[reportPrivateUsage]
+        link.agent_descriptor = self._descriptor
+        if not found:
+            link.note_started()
+        if span is not None:
+            keep_span(link, span)
+        return handle
 
     def run(
         self,
@@ -395,21 +400,17 @@ class AgentHandle:
         webhook: str | None,
         streaming: StreamingMode | str | None,
     ) -> RunCreate:
-        fields: dict[str, Any] = {"agent_id": self.agent_id}
-        if input is not None:
-            fields["input"] = json_object("input", input)
-        if config is not None:
-            fields["config"] = json_object("config", config)
-        if metadata:
-            fields["metadata"] = metadata
-        if thread_id is not None:
-            fields["thread_id"] = thread_id
-        if webhook is not None:
-            fields["webhook"] = webhook
-        if streaming is not None:
-            fields["streaming"] = streaming
+        fields: dict[str, Any] = {
+            "input": None if input is None else json_object("input", input),
+            "config": None if config is None else json_object("config", config),
+            "metadata": metadata or None,
+            "thread_id": thread_id,
+            "webhook": webhook,
+            "streaming": streaming,
+        }
+        given = {name: value for name, value in fields.items() if value is not None}
         try:
-            return RunCreate(**fields)
+            return RunCreate(agent_id=self.agent_id, **given)
         except ValidationError as error:
             raise ApiValueError(faults_of(error)) from error
 
@@ -456,10 +457,7 @@ def _lookup_error(
     shown = ", ".join(candidates[:_SHOWN]) or "no agent at all"
     if len(candidates) > _SHOWN:
         shown += f" and {len(candidates) - _SHOWN} more"
+    reason = f"no agent is called {wanted}; the server has {shown}"
     if several:
-        reason = (
-            f"several agents are called {wanted}: {shown}; pass version=, or use AgentHandle(id)"
-        )
-    else:
-        reason = f"no agent is called {wanted}; the server has {shown}"
+        reason = f"several agents are called {wanted}: {shown}; pass version=, or use its id"
     return AgentLookupError(name=name, candidates=candidates, reason=reason)

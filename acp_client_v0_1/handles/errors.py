@@ -149,8 +149,8 @@ class RunStartAmbiguous(_RunProblem):
             if client_token
             else 'it was created with client_token="", so it cannot be looked for'
         )
-        super().__init__(f"the run may have been started or not: {why}; {hint}", run_id="")
-        self.token = token
+        reason = f"the run may have been started or not: {why}; {hint}"
+        super().__init__(reason, run_id="", token=token)
         self.client_token = client_token
         self.searched = searched
 

@@ -47,14 +47,14 @@ __all__ = ["RunEvent", "RunEvents"]
 _LOOK_EVERY = 15.0  # seconds without an event until a look at the run
 _SILENCE = 0.5  # seconds of it before a look, after a reader that took its time
 _ONE_LOOK = 5.0  # seconds that such a look may take
-_EMPTY_STREAMS = 5  # in a row, after which the run is polled
-_REFUSALS = 5  # 5xx in a row, after which the run is polled
+_TRIES = 5  # streams in a row that are refused with 5xx, or empty, until the run is polled
 _EMPTY_PAUSE = 0.1  # seconds; doubles with each empty stream
 _LONGEST_PAUSE = 4.0  # seconds between two empty streams
 _ANSWER_EVERY = 1.0  # seconds between two looks whether an interrupt was answered
 _BEYOND = 0.2  # seconds for which a silent stream outlives the wait for an event
 _CONNECT = 10.0  # seconds to connect, at most
 _REFUSES = frozenset((401, 403))  # a poll would be refused as well
+_NO_EVENT = "no event came"
 
 
 class RunEvents(Iterator[RunEvent]):
@@ -98,7 +98,6 @@ class RunEvents(Iterator[RunEvent]):
         self._link = link
         self._through_interrupts = through_interrupts
         self._timeout = timeout
-        self._after = after
         self._judge = Judge(link, raise_gaps=raise_gaps, after=after)
         self._closing = Flag()
         self._stream: EventStream[RunEvent] | None = None
@@ -179,7 +178,7 @@ class RunEvents(Iterator[RunEvent]):
                 if time.monotonic() >= self._next_look:
                     self._look_aside()
                 elif self._timeout == 0 or self._patience.deadline.expired:
-                    raise self._too_late("no event came") from None
+                    raise self._link.late(self._patience, _NO_EVENT) from None
             except ApiValueError:
                 if stream is None or not stream.closed:
                     raise
@@ -278,23 +277,16 @@ class RunEvents(Iterator[RunEvent]):
         if isinstance(error, ResponseDecodeError):
             self._decide(streams=False)
         elif status is None or status in (408, 429):
-            self._survive(error)
-        elif status >= 500:
+            self._link.survive(error, self._patience, _NO_EVENT)
+        elif status >= 500 and self._refusals + 1 < _TRIES:
             self._refusals += 1
-            if self._refusals < _REFUSALS:
-                self._survive(error)
-            else:
-                self._decide(streams=False)
+            self._link.survive(error, self._patience, _NO_EVENT)
         elif status == 404 and self._link.young:
-            self._link.pause(_EMPTY_PAUSE, self._patience, "no event came")
+            self._link.pause(_EMPTY_PAUSE, self._patience, _NO_EVENT)
         elif status in _REFUSES:
             raise error
         else:
             self._decide(streams=False)
-
-    def _survive(self, error: ApiException) -> None:
-        if not self._patience.survive(error):
-            raise self._too_late(f"no event came: {error}") from error
 
     def _broken(self, error: ApiException) -> None:
         """Go on after a stream that broke.
@@ -302,11 +294,11 @@ class RunEvents(Iterator[RunEvent]):
         I saw a server that broke every stream off after it had replayed all events. So this looks
         at the run if nothing new came, or if new results look like replayed ones.
         """
-        self._survive(error)
+        self._link.survive(error, self._patience, _NO_EVENT)
         self._count_stream()
         if not isinstance(error, ApiTimeoutError):  # a silent stream has taken its time
             self._pause_if_empty()
-        if self._judge.custom is not False and self._empty <= _EMPTY_STREAMS:
+        if self._judge.custom is not False and self._empty <= _TRIES:
             return
         status = self._link.look(self._patience).status
         if status in FINAL:
@@ -323,12 +315,7 @@ class RunEvents(Iterator[RunEvent]):
         """Pause before the next stream, for longer after each that brought nothing new."""
         if self._empty > 1:
             pause = backoff(self._empty, _EMPTY_PAUSE, _LONGEST_PAUSE)
-            self._link.pause(pause, self._patience, "no event came")
-
-    def _too_late(self, what: str) -> RunWaitTimeout:
-        elapsed = self._patience.elapsed
-        words = f"run {self._link.run_id}: {what} within {elapsed:.1f} s"
-        return self._link.too_late(elapsed, words)
+            self._link.pause(pause, self._patience, _NO_EVENT)
 
     # The run
 
@@ -336,19 +323,14 @@ class RunEvents(Iterator[RunEvent]):
         """Look at the run to decide how to go on without a stream; ``streams`` if it had one."""
         if self._closing.is_set():
             return
-        status = self._link.look(self._patience).status
-        if status in FINAL:
-            self._finish(status)
-        elif status == RunStatus.INTERRUPTED:
-            self._interrupted()
-        elif not streams:
+        if self._heed(self._link.look(self._patience).status):
+            return
+        if streams:
+            self._count_stream()
+        if not streams or self._empty > _TRIES:
             self._begin_polling()
         else:
-            self._count_stream()
-            if self._empty > _EMPTY_STREAMS:
-                self._begin_polling()
-            else:
-                self._pause_if_empty()
+            self._pause_if_empty()
 
     def _look_aside(self) -> None:
         """Look whether the run is over, after a while without events."""
@@ -360,10 +342,17 @@ class RunEvents(Iterator[RunEvent]):
         except ApiException:
             pass  # the stream is alive, which is more than this says
         self._next_look = time.monotonic() + _LOOK_EVERY
+        self._heed(status)
+
+    def _heed(self, status: RunStatus) -> bool:
+        """Do what the run's status asks for; return whether the run is no longer pending."""
         if status in FINAL:
             self._finish(status)
         elif status == RunStatus.INTERRUPTED:
             self._interrupted()
+        else:
+            return False
+        return True
 
     def _interrupted(self) -> None:
         if not self._through_interrupts:
@@ -396,10 +385,10 @@ class RunEvents(Iterator[RunEvent]):
     def _finish(self, status: RunStatus) -> None:
         """End the iteration with the run; if it had no event, its result is the only one."""
         self._drop_stream()
-        nothing = not self._judge.memory.delivered and not self._after
+        nothing = not self._judge.memory.delivered and not self.last_event_id
         if nothing and status == RunStatus.SUCCESS:
             self._poll()
-        if self._judge.memory.unsettled:
+        if self._judge.memory.judging:
             self._doubt()
         self._end(status.value)
 

@@ -23,7 +23,7 @@ from acp_client_v0_1.handles._starting import (
     server_of,
 )
 from acp_client_v0_1.handles._token import decode_token, is_token
-from acp_client_v0_1.handles._tracing import awaited, in_run, keep_span
+from acp_client_v0_1.handles._tracing import awaited, in_run
 from acp_client_v0_1.handles.errors import InterruptLimit, StaleInterrupt, TokenError
 from acp_client_v0_1.handles.events import RunEvent, RunEvents
 from acp_client_v0_1.handles.interrupts import PendingInterrupt
@@ -34,9 +34,7 @@ from acp_client_v0_1.models.run_status import RunStatus
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from acp_client_v0_1._http.observer import RunSpan
     from acp_client_v0_1.api_client import ApiClient
-    from acp_client_v0_1.handles._schemas import Kept
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
     from acp_client_v0_1.models.run import Run
     from acp_client_v0_1.models.run_output import RunOutput
@@ -137,7 +135,9 @@ class RunHandle:
             )
         if known.run:
             handle = cls(known.run, runs.api_client)
-            handle._link = RunLink(runs, known.run, known)
+            link = handle._link
+            link.known, link.last_event_id = known, known.last_event_id
+            link.traceparent = known.traceparent
             return handle
         return cls._of_all(look_for(runs, known), runs)
 
@@ -180,30 +180,13 @@ class RunHandle:
         return self._link.token()
 
     @classmethod
-    def _of_all(
-        cls,
-        made: list[Run],
-        runs: RunsApi,
-        *,
-        started: bool = False,
-        span: RunSpan | None = None,
-        descriptor: Kept[AgentACPDescriptor] | None = None,
-    ) -> Self:
-        """Return the handle of the first of the runs that have one client token, oldest first.
-
-        ``started`` says that it was created just now; ``span`` is its own, ``descriptor`` that of
-        its agent, to be shared.
-        """
+    def _of_all(cls, made: list[Run], runs: RunsApi) -> Self:
+        """Return the handle of the first of the runs that have one client token, oldest first."""
         handle = object.__new__(cls)
-        handle._link = link = RunLink(runs, made[0].run_id)
-        link.note(made[0])
-        link.agent_descriptor = descriptor
+        handle._link = RunLink(runs, made[0].run_id)
+        handle._link.note(made[0])
         if len(made) > 1:
             handle._duplicates = tuple(run.run_id for run in made[1:])
-        if span is not None:
-            keep_span(link, span)
-        if started:
-            link.note_started()
         return handle
 
     # Looking
@@ -328,15 +311,12 @@ class RunHandle:
             raise ApiValueError(f'on_gap must be "raise" or "mark", not {on_gap!r}')
         if after is not None and not isinstance(after, str):
             raise ApiTypeError(f"after must be a str or None, not {type(after).__name__}")
-        if after is None:
-            known = self._link.known
-            after = "" if known is None else known.last_event_id
         return RunEvents(
             self._link,
             raise_gaps=on_gap == "raise",
             through_interrupts=through_interrupts,
             timeout=checked_seconds(timeout),
-            after=after,
+            after=self._link.known.last_event_id if after is None else after,
         )
 
     # Answering

@@ -31,8 +31,8 @@ from acp_client_v0_1.models.thread_search_request import ThreadSearchRequest
 
 __all__ = ["iter_agents", "iter_runs", "iter_threads"]
 
-T = TypeVar("T")
 R = TypeVar("R", bound=BaseModel)
+T = TypeVar("T")
 
 _PAGE = 1000  # records, the most that the contract allows
 OnDrift = Literal["raise", "continue"]
@@ -61,9 +61,8 @@ def iter_runs(
             a dict.
         ApiValueError: ``request`` does not fit, or ``on_drift`` is not one of the two.
     """
-    _checked_api("runs_api", RunsApi, runs_api, "search_runs")
-    wanted = _request(RunSearchRequest, request)
-    return _every(runs_api.search_runs, wanted, lambda run: run.run_id, on_drift)
+    _check_api("runs_api", "a RunsApi", runs_api, "search_runs")
+    return _every(runs_api.search_runs, RunSearchRequest, request, lambda run: run.run_id, on_drift)
 
 
 def iter_agents(
@@ -84,9 +83,9 @@ def iter_agents(
             AgentSearchRequest nor a dict.
         ApiValueError: ``request`` does not fit, or ``on_drift`` is not one of the two.
     """
-    _checked_api("agents_api", AgentsApi, agents_api, "search_agents")
-    wanted = _request(AgentSearchRequest, request)
-    return _every(agents_api.search_agents, wanted, lambda agent: agent.agent_id, on_drift)
+    _check_api("agents_api", "an AgentsApi", agents_api, "search_agents")
+    search = agents_api.search_agents
+    return _every(search, AgentSearchRequest, request, lambda agent: agent.agent_id, on_drift)
 
 
 def iter_threads(
@@ -107,45 +106,38 @@ def iter_threads(
             ThreadSearchRequest nor a dict.
         ApiValueError: ``request`` does not fit, or ``on_drift`` is not one of the two.
     """
-    _checked_api("threads_api", ThreadsApi, threads_api, "search_threads")
-    wanted = _request(ThreadSearchRequest, request)
-    return _every(threads_api.search_threads, wanted, lambda thread: thread.thread_id, on_drift)
+    _check_api("threads_api", "a ThreadsApi", threads_api, "search_threads")
+    search = threads_api.search_threads
+    return _every(search, ThreadSearchRequest, request, lambda thread: thread.thread_id, on_drift)
 
 
-def _request(model: type[R], request: R | Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the fields of a search that were set."""
-    if isinstance(request, model):
-        return {name: getattr(request, name) for name in request.model_fields_set}
-    if request is not None and not isinstance(request, Mapping):
-        raise ApiTypeError(
-            f"request must be a {model.__name__} or dict, not {type(request).__name__}"
-        )
-    fields = dict(request or {})
-    constructed("request", model, fields)
-    return fields
-
-
-def _checked_api(name: str, kind: type[object], value: object, operation: str) -> None:
+def _check_api(name: str, kind: str, value: object, operation: str) -> None:
     if not hasattr(value, operation):  # a stand-in of a test has it
         raise ApiTypeError(
-            f"{name} must be {_article(kind)}, not {type(value).__name__}; "
-            f"{kind.__name__}(api_client) is one"
+            f"{name} must be {kind}, not {type(value).__name__}; "
+            f"{kind.split()[1]}(api_client) is one"
         )
-
-
-def _article(kind: type[object]) -> str:
-    return f"an {kind.__name__}" if kind.__name__[0] in "AEIOU" else f"a {kind.__name__}"
 
 
 def _every(
     search: Callable[[Mapping[str, Any]], list[T]],
-    request: dict[str, Any],
+    model: type[R],
+    request: R | Mapping[str, Any] | None,
     id_of: Callable[[T], str],
     on_drift: OnDrift,
 ) -> Iterator[T]:
+    if isinstance(request, model):
+        fields = {name: getattr(request, name) for name in request.model_fields_set}
+    elif request is None or isinstance(request, Mapping):
+        fields = dict(request or {})
+        constructed("request", model, fields)  # or its error
+    else:
+        raise ApiTypeError(
+            f"request must be a {model.__name__} or dict, not {type(request).__name__}"
+        )
     if on_drift not in ("raise", "continue"):
         raise ApiValueError(f'on_drift must be "raise" or "continue", not {on_drift!r}')
-    return _records(search, request, id_of, on_drift == "raise")
+    return _records(search, fields, id_of, on_drift == "raise")
 
 
 def _records(

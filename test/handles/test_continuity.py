@@ -97,10 +97,10 @@ def test_a_replay_that_is_cut_goes_on_by_the_next_connection() -> None:
     memory = Continuity()
     connection(memory, numbered(1, 10))
     assert connection(memory, numbered(1, 4)) == []
-    assert memory.unsettled
+    assert memory.judging
     assert connection(memory, numbered(1, 11)) == numbered(11, 11)
     assert memory.complete is True
-    assert not memory.unsettled
+    assert not memory.judging
 
 
 def test_the_status_does_not_count_but_the_content_does() -> None:

@@ -44,7 +44,7 @@ def test_what_does_not_fit_is_named_by_its_path() -> None:
     assert pickle.loads(pickle.dumps(error)).faults == error.faults
     check_value("input", {"count": 1}, SCHEMA)
     with pytest.raises(SchemaMismatch, match='"count" is a required property'):
-        check_value("config", None, SCHEMA)
+        check_value("config", {}, SCHEMA)
 
 
 def test_nothing_is_sent_that_does_not_fit(server: LocalServer, counter: AgentHandle) -> None:
