@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import sys
@@ -42,6 +43,8 @@ def main() -> None:
     parser.add_argument("--token", help="wait for this run instead of a new one")
     parser.add_argument("--timeout", type=float, default=60, help="seconds (%(default)s)")
     options = parser.parse_args()
+    if importlib.util.find_spec("tqdm") is None:  # known before a run is started
+        sys.exit("the bar needs tqdm: pip install tqdm")
 
     with contextlib.ExitStack() as stack:
         if not options.host:

@@ -297,6 +297,16 @@ def test_wait_shows_the_time_that_passes() -> None:
     assert re.search(r"pending [12] s \|.+\| at most 20 s", ended.stderr)
 
 
+def test_wait_without_tqdm_says_what_to_install_and_starts_no_run(
+    server: LocalServer, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['tqdm'] = None\n")
+    path = f"{tmp_path}{os.pathsep}{ROOT}"
+    ended = run("wait_with_progress.py", PYTHONPATH=path, ACP_HOST=server.url)
+    assert (ended.returncode, ended.stderr) == (1, "the bar needs tqdm: pip install tqdm\n")
+    assert server.requests == ()
+
+
 def test_wait_goes_on_another_time_by_the_token(server: LocalServer) -> None:
     release = threading.Event()
 
