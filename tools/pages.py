@@ -45,9 +45,9 @@ class CodeBlock:
     instruction: str
 
 
-def code_blocks(page: Path, language: str = "python") -> list[CodeBlock]:
-    """The fenced blocks of a page in one language, in their order."""
-    return [block for block in all_blocks(page) if block.language == language]
+def code_blocks(page: Path) -> list[CodeBlock]:
+    """The Python blocks of a page, in their order."""
+    return [block for block in all_blocks(page) if block.language == "python"]
 
 
 def blocks_to_follow(page: Path) -> list[CodeBlock]:
