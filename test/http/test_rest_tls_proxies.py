@@ -297,7 +297,7 @@ def test_exceptions_from_the_proxy(monkeypatch, no_proxy, host, direct):
     assert proxy_for(origin, None, "", {}).host == "proxy"
 
 
-def test_the_end_of_tls_is_needed_whatever_the_versions_of_python_say(certificates, monkeypatch):
+def test_a_close_notify_is_needed_whatever_the_versions_of_python_say(certificates, monkeypatch):
     """Early 3.10 and 3.11 set an option by which OpenSSL takes any cut for an announced end."""
     make = tls.create_urllib3_context
 
@@ -317,7 +317,7 @@ def test_the_end_of_tls_is_needed_whatever_the_versions_of_python_say(certificat
 
 
 @pytest.mark.parametrize("status", [404, 503])
-def test_a_status_outweighs_the_end_of_tls(certificates, status):
+def test_a_status_outweighs_a_missing_close_notify(certificates, status):
     script = [head(status, connection="close"), b'"gone"', CLOSE]
     with (
         SocketServer(script, ssl_context=certificates.server()) as server,
@@ -388,27 +388,27 @@ def test_impossible_proxies_of_the_environment_are_refused(monkeypatch, proxy):
     assert "secret" not in str(failure.value)
 
 
-def end_of_tls(connection: Connection) -> None:
+def close_notify(connection: Connection) -> None:
     """Announce that nothing follows (RFC 8446, section 6.1)."""
     connection.sock.unwrap()
 
 
 @pytest.mark.parametrize(
-    "last", [[CLOSE], [RESET], [end_of_tls, CLOSE]], ids=["cut", "reset", "announced"]
+    "last", [[CLOSE], [RESET], [close_notify, CLOSE]], ids=["cut", "reset", "announced"]
 )
-@pytest.mark.parametrize("nested", [False, True], ids=["direct", "within TLS to a proxy"])
-def test_a_body_that_the_close_ends_needs_the_end_of_tls(certificates, last, nested):
+@pytest.mark.parametrize("tls_in_tls", [False, True], ids=["direct", "within TLS to a proxy"])
+def test_a_close_delimited_body_over_tls_needs_a_close_notify(certificates, last, tls_in_tls):
     """Who can cut a connection must not be able to shorten what it carries."""
     script = [head(content_type="text/event-stream", connection="close"), b'"fine"', *last]
     tls = {"ssl_ca_cert": certificates.ca_file}
     with (
         SocketServer(script, ssl_context=certificates.server()) as server,
         HttpProxy(ssl_context=certificates.server()) as proxy,
-        rest_client(**(tunnel_of(certificates, proxy) if nested else tls)) as client,
+        rest_client(**(tunnel_of(certificates, proxy) if tls_in_tls else tls)) as client,
     ):
         response = client.request("GET", server.url, stream=True)
         pieces = []
-        if last == [end_of_tls, CLOSE]:
+        if last == [close_notify, CLOSE]:
             pieces.extend(iter(response.read_available, b""))
             assert pieces == [b'"fine"']
         else:
