@@ -11,6 +11,7 @@ the iteration, the threads are gone and the journal is whole and closed.
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sized
 from concurrent.futures import Executor
@@ -28,12 +29,11 @@ from acp_client_v0_1.batch._workers import Workers
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._answering import checked_on_interrupt
 from acp_client_v0_1.handles._patience import checked_seconds
+from acp_client_v0_1.handles._schemas import json_object
 from acp_client_v0_1.handles._starting import new_client_token, server_of
 from acp_client_v0_1.handles.errors import JournalMismatch
 
 if TYPE_CHECKING:
-    import os
-
     from acp_client_v0_1.handles.agent import AgentHandle
 
 
@@ -59,7 +59,7 @@ class BatchItem:
     outcome: dict[str, Any] | Exception
 
     def result(self) -> dict[str, Any]:
-        """Give the result.
+        """Return the result.
 
         Returns:
             The result, in the agent's own schema.
@@ -127,13 +127,16 @@ class Batch:
     ) -> None:
         _check(inputs, concurrency, on_stop, executor, connect)
         checked_on_interrupt(on_interrupt)
+        for name, value in (("config", config), ("metadata", metadata)):
+            if value is not None:
+                json_object(name, value)
         seconds = checked_seconds(timeout) or None
         self._progress = Progress(progress)
         server = server_of(agent.runs.api_client)
         # Random for the batch, and counted within it for the runs' tokens.
         mark = new_client_token()
         self._token_start = mark[:20]
-        header = Header(agent.agent_id, server, digest(config), mark)
+        header = Header(agent.agent_id, server, digest(config, "config"), mark)
         file = None if journal is None else Journal(journal, header, durable)
         mark = mark if file is None else file.header.batch
         plan = Plan(agent.agent_id, server, mark, config, metadata, seconds, on_interrupt, check)
@@ -153,8 +156,9 @@ class Batch:
         self._exhausted = self._closed = False
         self._ready: dict[int, BatchItem] = {}  # by index, in the order of their ends
         # For a batch that is dropped without having been closed.
-        cancel = on_stop == "cancel"
-        self._abandon = weakref.finalize(self, _end, self._runners, file, cancel, self._progress)
+        cancel, pid = on_stop == "cancel", os.getpid()
+        made = self._runners, file, cancel, self._progress, pid
+        self._abandon = weakref.finalize(self, _end, *made)
 
     def __repr__(self) -> str:
         counts = self.counts
@@ -168,7 +172,7 @@ class Batch:
         return self
 
     def __next__(self) -> BatchItem:
-        """Give the next item that has an outcome; with ``ordered``, in the order of the inputs."""
+        """Return the next item that has an outcome, with ``ordered`` that of the next input."""
         try:
             item = None if self._closed else self._next()
         except KeyboardInterrupt as error:
@@ -182,7 +186,7 @@ class Batch:
 
     def _next(self) -> BatchItem | None:
         ready = self._ready
-        while True:
+        while not self._closed:  # by a callback, or a signal's handler
             self._draw()
             if ready:
                 index = self._delivered if self._ordered else next(iter(ready))
@@ -198,33 +202,38 @@ class Batch:
                 self._progress.tell(self.counts)
             if ended:
                 self._stop()
-                return None
+                break
             task = self._runners.take(_TICK)
             if task is not None:
                 self._note(task)
+        return None
 
     def _draw(self) -> None:
-        """Draw inputs until there are enough, or an item is ready."""
-        room = self._concurrency - (self._drawn - self._delivered)
-        if self._ordered:
-            # One slow run must not keep all others from starting.
-            at_once = self._concurrency - len(self._runners.in_flight)
-            room = min(self._concurrency + room, at_once)
-        while room > 0 and not self._exhausted:
+        """Draw inputs until there are enough, or the caller can have an item."""
+        while not self._exhausted:
+            room = self._concurrency - (self._drawn - self._delivered)
+            if self._ordered:
+                # One slow run must not keep all others from starting.
+                at_once = self._concurrency - len(self._runners.in_flight)
+                room = min(self._concurrency + room, at_once)
+            if room < 1:
+                return
             try:
                 index, value = next(self._inputs)
             except StopIteration:
                 self._exhausted = True
                 return
-            self._drawn += 1
-            room -= 1
-            task = self._task_of(index, value)
-            if task.outcome is not None:
-                self._note(task)
+            if self._closed:
                 return
-            self._runners.submit(task)
-            if room > 0 and (ended := self._runners.take(0)) is not None:
-                self._note(ended)
+            self._drawn += 1
+            task = self._task_of(index, value)
+            if task.outcome is None:
+                self._runners.submit(task)
+                if room == 1 or (ended := self._runners.take(0)) is None:
+                    continue
+                task = ended
+            self._note(task)
+            if not self._ordered or self._delivered in self._ready:
                 return
 
     def _task_of(self, index: int, value: Any) -> Task:
@@ -237,11 +246,9 @@ class Batch:
         if self._journal is None:
             return task
         try:
-            task.digest = digest(value)
-        except (TypeError, ValueError) as error:
-            problem = ApiValueError(f"input {index} cannot be written as JSON: {error}")
-            problem.__cause__ = error
-            task.outcome = problem
+            task.digest = digest(value, f"input {index}")
+        except ApiValueError as error:
+            task.outcome = error
             return task
         known = self._journal.entry(index)
         if known is None:
@@ -288,7 +295,7 @@ class Batch:
     # Ending
 
     def _stop(self) -> str:
-        """End everything; gives what to say of it."""
+        """End everything; return what to say of it."""
         if self._closed:
             return "the batch was closed"
         self._closed = True
@@ -307,7 +314,8 @@ class Batch:
     def close(self) -> None:
         """End the batch: draw no more, end the threads, close the journal; safe to repeat.
 
-        Runs that are under way go on, unless ``on_stop`` is "cancel".
+        Runs that are under way go on, unless ``on_stop`` is "cancel". A callback may call it, too;
+        ``next()`` then raises `StopIteration`.
         """
         self._stop()
 
@@ -326,9 +334,11 @@ class Batch:
 
 
 def _end(
-    runners: Workers | Remote, journal: Journal | None, cancel: bool, progress: Progress
+    runners: Workers | Remote, journal: Journal | None, cancel: bool, progress: Progress, pid: int
 ) -> int:
-    """End what a batch has made; gives how many runs are still under way."""
+    """End what a batch has made; return how many runs are still under way."""
+    if os.getpid() != pid:
+        return 0  # a fork: the runs are its parent's
     try:
         return runners.close(cancel=cancel)
     finally:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from acp_client_v0_1._http.retry import RETRY_AFTER_MAX, backoff, retry_after
+from acp_client_v0_1._operation import faults_of
 from acp_client_v0_1.batch._tasks import Plan, Task, note_end, note_start
 from acp_client_v0_1.exceptions import (
     ApiException,
@@ -44,10 +45,13 @@ if TYPE_CHECKING:
     from acp_client_v0_1.models.run import Run
     from acp_client_v0_1.models.run_output import RunOutput
 
-__all__ = ["LONG_POLL", "Carrier", "Gate", "Stopped"]
+__all__ = ["CANCEL", "LONG_POLL", "Carrier", "Gate", "Stopped"]
 
 LONG_POLL = 30
 """Seconds of a long poll that no other run waits for."""
+
+CANCEL = 10.0
+"""Seconds in which one run is deleted at the end of a batch."""
 
 _MARGIN = 10.0  # seconds that a quick response may take
 _FIRST_PAUSE = 0.05  # seconds after a long poll that ended early; doubles with each
@@ -106,7 +110,7 @@ class Carrier:
         self.gate = Gate(stop)  # that each request passes
 
     def link(self, task: Task) -> RunLink:
-        """Give the link to a task's run, which is made when it is needed."""
+        """Return the link to a task's run, which is made when it is needed."""
         if task.link is None:
             task.link = RunLink(self._agent.runs, task.run_id)
             if task.run is not None:
@@ -117,7 +121,7 @@ class Carrier:
     # Starting
 
     def start(self, task: Task, *, look_first: bool = False) -> bool:
-        """Create the run of a task; False if there is none, and the task has its outcome.
+        """Create the run of a task; return False if there is none, and the task has its outcome.
 
         With ``look_first``, the run is searched for first, as another process may have created it.
         Errors of the journal are raised.
@@ -146,7 +150,7 @@ class Carrier:
                 metadata=plan.marks(task.token),
             )
         except ValidationError as error:
-            raise ApiValueError(f"input {task.index} cannot be sent: {error}") from error
+            raise ApiValueError(f"input {task.index} cannot be sent: {faults_of(error)}") from error
         look_first = look_first or task.started_before
         span: RunSpan | None = None
         if not self._traced:
@@ -202,6 +206,8 @@ class Carrier:
                 try:
                     patience.survive(error)
                 except ApiException:
+                    if error.status == 429:
+                        continue
                     raise RunStartAmbiguous(
                         client_token=task.token, token="", why=f"an earlier call: {error}"
                     ) from error
@@ -209,7 +215,7 @@ class Carrier:
     # Waiting
 
     def poll(self, task: Task, window: int) -> bool:
-        """Ask once for the output of a task's run; True if the task has its outcome.
+        """Ask once for the output of a task's run; return True if the task has its outcome.
 
         The server may hold the request for ``window`` seconds. A failure is survived by a pause.
         Errors of the journal are raised.
@@ -253,7 +259,7 @@ class Carrier:
         return self.runs.get_run_output(task.run_id, window or None, limit)
 
     def _survive(self, task: Task, error: ApiException) -> bool:
-        """Pause after a failed poll; True if the failure is the outcome."""
+        """Pause after a failed poll; return True if the failure is the outcome."""
         if self._stop.is_set():
             raise Stopped from error
         link, patience = self.link(task), self._patience(task)
@@ -264,14 +270,15 @@ class Carrier:
         try:
             in_time = patience.survive(error, passing=missing)
         except ApiException:
-            return self._end(task, error)
+            # No run fails by a 429, however long they go on.
+            return error.status != 429 and self._end(task, error)
         if self._stop.is_set():
             raise Stopped from error
         why = f"the last request failed: {error}"
         return not in_time and self._end(task, link.too_late(patience.elapsed, why))
 
     def _patience(self, task: Task) -> Patience:
-        """Give the patience with a task's output; most runs without a timeout need none."""
+        """Return the patience with a task's output; most runs without a timeout need none."""
         if task.patience is None:
             task.patience = Patience(self._plan.timeout, self._stop)
         return task.patience
@@ -290,6 +297,8 @@ class Carrier:
             if isinstance(outcome, PendingInterrupt):
                 return self._answer(task, outcome)
         except OpenApiException as error:
+            if self._stop.is_set():
+                raise Stopped from error  # it may be due to that, and the run be open
             return self._end(task, error)
         return outcome is not None and self._end(task, outcome)
 
@@ -312,7 +321,7 @@ class Carrier:
         return False
 
     def _end(self, task: Task, outcome: dict[str, Any] | Exception) -> bool:
-        """Give a task its outcome; True."""
+        """Set the outcome of a task; return True."""
         task.outcome = outcome
         if self._traced and task.link is not None:
             end_run(task.link, outcome)

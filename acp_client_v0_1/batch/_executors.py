@@ -12,6 +12,7 @@ as Dask runs a task whose result was lost with its worker again while its future
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import queue
@@ -23,13 +24,14 @@ from typing import TYPE_CHECKING
 
 from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1.api_client import ApiClient
-from acp_client_v0_1.batch._carrier import LONG_POLL, Carrier
+from acp_client_v0_1.batch._carrier import CANCEL, LONG_POLL, Carrier
 from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task, note_end, note_start
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError, OpenApiException
-from acp_client_v0_1.handles._link import RunLink
+from acp_client_v0_1.handles._link import FINAL, RunLink
 from acp_client_v0_1.handles._patience import Patience
 from acp_client_v0_1.handles._starting import client_token_of, server_of
+from acp_client_v0_1.handles.errors import RunGone
 from acp_client_v0_1.handles.searching import iter_runs
 from acp_client_v0_1.models.run_search_request import RunSearchRequest
 
@@ -46,7 +48,6 @@ Connect = Callable[[], ApiClient]
 
 _log = logging.getLogger(__name__)
 
-_CANCEL = 10.0  # seconds for one run
 _MOST_CLIENTS = 4  # that a worker process keeps, each for one batch
 
 
@@ -91,7 +92,7 @@ def carry(order: Order) -> Task:
 
 
 def _carrier(order: Order) -> Carrier:
-    """Give the carrier that this process has for the batch."""
+    """Return the carrier that this process has for the batch."""
     plan = order.plan
     with _clients_lock:
         if plan.batch not in _clients:
@@ -144,7 +145,7 @@ class Remote:
         future.add_done_callback(lambda done: ended.put((task, done)))
 
     def take(self, timeout: float) -> Task | None:
-        """Give a task that has its outcome, None if there is none within the timeout (seconds)."""
+        """Return a task that has its outcome, None if none has within the timeout (seconds)."""
         try:
             task, future = self._ended.get(timeout=timeout)
         except queue.Empty:
@@ -158,18 +159,23 @@ class Remote:
         return ended
 
     def close(self, *, cancel: bool) -> int:
-        """Have no more tasks begun, and give how many may go on in their processes.
+        """Have no more tasks begun; return how many may go on in their processes.
 
         With ``cancel``, the runs of the batch that have not ended are deleted.
         """
         for future in list(self.in_flight.values()):
             future.cancel()
         left = sum(not future.done() for future in self.in_flight.values())
-        if cancel:
-            for run in list(self._runs_of_batch()):
-                RunLink(self._runs, run.run_id).cancel(Patience(_CANCEL))
-            left = 0
-        return left
+        if not cancel:
+            return left
+        try:
+            for run in [run for run in self._runs_of_batch() if run.status not in FINAL]:
+                with contextlib.suppress(RunGone):
+                    RunLink(self._runs, run.run_id).cancel(Patience(CANCEL))
+        except ApiException as error:
+            _log.warning("the runs of the batch could not be deleted: %s", error)
+            return left
+        return 0
 
     def duplicates(self, known: int) -> int:
         """Count the runs that are one too many for their client token.
@@ -195,7 +201,7 @@ class Remote:
 
 
 def _ended(task: Task, future: Future[Task]) -> Task:
-    """Give the task of a future with its outcome; the executor's own error is one, too."""
+    """Return the task of a future with its outcome; the executor's own error is one, too."""
     if future.cancelled():
         task.outcome = ApiException(reason="the executor cancelled the task")
         return task

@@ -37,7 +37,7 @@ from pydantic_core import to_jsonable_python
 
 from acp_client_v0_1 import exceptions
 from acp_client_v0_1._errors import rebuild_error
-from acp_client_v0_1.exceptions import ApiException, OpenApiException
+from acp_client_v0_1.exceptions import ApiException, ApiValueError, OpenApiException
 from acp_client_v0_1.handles import errors
 from acp_client_v0_1.handles.errors import (
     JournalDamaged,
@@ -83,7 +83,7 @@ class Header:
     batch: str  # the mark in the metadata of all runs
 
     def record(self) -> dict[str, Any]:
-        """Give the header's line, undecoded."""
+        """Return the header's line, undecoded."""
         fields = {name: getattr(self, name) for name in self.__slots__}
         return {"acp-journal": _VERSION, **fields}
 
@@ -111,16 +111,20 @@ class Entry:
     outcome: dict[str, Any] | OpenApiException | None  # None before it is done or has failed
 
 
-def digest(value: object) -> str:
-    """Give 32 hexadecimal digits that tell one JSON value from another.
+def digest(value: object, name: str = "the value") -> str:
+    """Return 32 hexadecimal digits that tell one JSON value from another.
 
     Args:
         value: A JSON value; models and dates count as what they are in JSON.
+        name: What the error calls it.
 
     Raises:
-        ValueError, TypeError: It cannot be written as JSON.
+        ApiValueError: It cannot be written as JSON.
     """
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=to_jsonable_python)
+    try:
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=to_jsonable_python)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ApiValueError(f"{name} cannot be written as JSON: {error}") from error
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -140,7 +144,7 @@ def _check(line: bytes) -> None:
 
 
 def scan_line(line: bytes) -> tuple[State, int]:
-    """Give the state and the index of a line, without parsing all of it."""
+    """Return the state and the index of a line, without parsing all of it."""
     _check(line)
     subject = _SUBJECT.match(line)
     if subject is None:
@@ -236,7 +240,7 @@ class Journal:
         _open_files.add(self)
 
     def entry(self, index: int) -> Entry | None:
-        """Give what the journal knows of the input at an index, None if it is not in it."""
+        """Return what the journal knows of the input at an index, None if it is not in it."""
         with self._lock:
             if index >= len(self._starting) or self._starting[index] < 0:
                 return None

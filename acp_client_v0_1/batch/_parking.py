@@ -57,7 +57,7 @@ class Parking:
         self._stop = stop
         self._put_back = put_back
         self._lock = threading.Lock()  # for the next two
-        self._parked: OrderedDict[str, Task] = OrderedDict()  # by run id, the oldest first
+        self._parked: OrderedDict[int, Task] = OrderedDict()  # by index, the oldest first
         self._holders = 0
         self._hits = self._mistakes = 0
         self._searches = True  # until the server is known not to search, or to be wrong
@@ -65,7 +65,7 @@ class Parking:
     # For the workers
 
     def window(self, in_flight: int) -> int:
-        """Give the seconds of a long poll: few while other runs wait for their turn."""
+        """Return the seconds of a long poll: few while other runs wait for their turn."""
         if in_flight <= _HOLDERS:
             return LONG_POLL
         return _SHORT_POLL if self._searches else 1
@@ -108,7 +108,7 @@ class Parking:
 
     def _park(self, task: Task) -> None:
         task.parked_at = time.monotonic()
-        self._parked[task.run_id] = task
+        self._parked[task.index] = task
 
     # In a thread of its own
 
@@ -129,7 +129,7 @@ class Parking:
             pause = max(pause, 4 * (now - began), _QUICKEST)
 
     def _release(self, parked: list[Task], pending: set[str] | None, now: float) -> int:
-        """Give back those that are not pending, or out of time; tells how many there were."""
+        """Give back those that are not pending, or out of time; return how many there were."""
         found = 0
         for task in parked:
             ended = pending is not None and task.run_id not in pending and task.doubt_until < now
@@ -137,7 +137,7 @@ class Parking:
             if not ended and not late:
                 continue
             with self._lock:
-                if self._parked.pop(task.run_id, None) is None:
+                if self._parked.pop(task.index, None) is None:
                     continue  # a worker holds a long poll for it
             self._put_back(task)
             found += 1

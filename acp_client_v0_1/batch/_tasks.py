@@ -42,7 +42,7 @@ class Plan:
     check: bool  # each input against the agent's schema
 
     def marks(self, token: str) -> dict[str, Any]:
-        """Give the metadata of the run with this client token."""
+        """Return the metadata of the run with this client token."""
         return {**(self.metadata or {}), BATCH_KEY: self.batch, CLIENT_TOKEN_KEY: token}
 
 
@@ -89,7 +89,7 @@ def note_end(journal: Journal, task: Task) -> None:
 
 
 def _is_final(error: OpenApiException, run_id: str) -> bool:
-    """Say whether the same input would fail again, or its run never gets a result."""
+    """Return whether the same input would fail again, or its run never gets a result."""
     if run_id:
         return isinstance(error, (RunFailed, RunGone))
     return not isinstance(error, ApiException) or error.status in _REFUSALS

@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING
 
 from acp_client_v0_1._http.attempt import Interruptible
 from acp_client_v0_1._http.slots import Flag
-from acp_client_v0_1.batch._carrier import LONG_POLL, Carrier, Stopped
+from acp_client_v0_1.batch._carrier import CANCEL, LONG_POLL, Carrier, Stopped
 from acp_client_v0_1.batch._parking import Parking
 from acp_client_v0_1.batch._tasks import Plan, Task, note_start
 from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._patience import Patience
 from acp_client_v0_1.handles._starting import new_client_token
 from acp_client_v0_1.handles._tracing import end_run
+from acp_client_v0_1.handles.errors import RunGone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +38,6 @@ __all__ = ["Workers"]
 
 _MOST_WORKERS = 32  # a batch of no more runs at a time has a worker for each
 _CROWD = 24  # workers of larger batches
-_CANCEL = 10.0  # seconds for one run
 _GRACE = 1.5  # seconds at the end for requests that are under way, creates above all
 _LAST = 2.5  # seconds until threads that do not end are left behind
 
@@ -82,7 +82,7 @@ class Workers:
             self._spawn(self._work, f"worker {self._workers}")
 
     def take(self, timeout: float) -> Task | None:
-        """Give a task that has its outcome, None if there is none within the timeout (seconds).
+        """Return a task that has its outcome, None if there is none within the timeout (seconds).
 
         Raises what has ended a thread, such as an `OSError` of the journal.
         """
@@ -96,7 +96,7 @@ class Workers:
         return outcome
 
     def close(self, *, cancel: bool) -> int:
-        """End the threads, and give how many runs are still under way.
+        """End the threads; return how many runs are still under way.
 
         With ``cancel``, those are deleted first.
         """
@@ -127,11 +127,11 @@ class Workers:
             left = [thread for thread in left if thread.is_alive()]
 
     def duplicates(self, known: int) -> int:
-        """Give how many runs are one too many for their input: those that were met."""
+        """Return how many runs are one too many for their input: those that were met."""
         return known
 
     def _cancel(self, tasks: list[Task]) -> list[Task]:
-        """Delete the runs of tasks; gives those whose runs may still be there."""
+        """Delete the runs of tasks; return those whose runs may still be there."""
         waiting = list(tasks)
         left: list[Task] = []
 
@@ -141,10 +141,12 @@ class Workers:
                     task = waiting.pop()
                     try:
                         link = self._carrier.link(task)
-                        if link.cancel(Patience(_CANCEL)) and self._journal is not None:
+                        if link.cancel(Patience(CANCEL)) and self._journal is not None:
                             # The next call with the journal shall start it anew.
                             task.token, task.started_before = new_client_token(), False
                             note_start(self._journal, task)
+                    except RunGone:
+                        pass
                     except ApiException:
                         left.append(task)
 
@@ -173,14 +175,14 @@ class Workers:
         while (task := self._tasks.get()) is not None and not self._stop.is_set():
             calls.task = task
             if self._parking is not None:
-                self._carry_in_crowd(task, self._parking)
+                self._carry_in_crowd(calls, task, self._parking)
                 continue
             if self._carrier.start(task):
                 while not self._carrier.poll(task, LONG_POLL):
                     pass
             self._outcomes.put(task)
 
-    def _carry_in_crowd(self, task: Task, parking: Parking) -> None:
+    def _carry_in_crowd(self, calls: _Calls, task: Task, parking: Parking) -> None:
         """Do the next step of a task, and hold long polls as long as few do."""
         if not task.parked_at:
             if not self._carrier.start(task):
@@ -196,6 +198,7 @@ class Workers:
         held: Task | None = task
         try:
             while held is not None:
+                calls.task = held
                 ended = self._poll(held, parking.window(len(self.in_flight)))
                 held = parking.exchange(None if ended else held)
         except BaseException:

@@ -189,6 +189,38 @@ def test_closing_cancels_what_has_not_begun(
     assert [run for run in server.runs if run["status"] == "pending"] == []
 
 
+def test_on_stop_cancel_asks_for_the_open_runs_only(
+    server: LocalServer, agent: AgentHandle, threads: Executor
+) -> None:
+    inputs = [*numbers(30), *({"n": n, "seconds": 30} for n in range(30, 33))]
+    with agent.map(inputs, executor=threads, on_stop="cancel") as batch:
+        for _ in range(30):
+            next(batch)
+        wait_for(lambda: len(creates(server)) == 33)
+        server.clear_requests()
+    looks = [one for one in server.requests if one.method == "GET" and "output" not in one.path]
+    assert len(looks) == 3
+    assert {run["status"] for run in server.runs} == {"success"}
+
+
+def test_a_failing_search_replaces_no_ctrl_c(
+    server: LocalServer,
+    agent: AgentHandle,
+    threads: Executor,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server.faults.add(Fault(path="/runs/search", status=405, times=None))
+
+    def inputs() -> Iterator[dict[str, Any]]:
+        yield {"n": 0, "seconds": 1}
+        wait_for(lambda: len(creates(server)) == 1)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match="1 run is still under way"):
+        next(agent.map(inputs(), executor=threads, on_stop="cancel"))
+    assert "could not be deleted" in caplog.text
+
+
 # Dask
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import os
 import pickle
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,10 +17,12 @@ from support.batches import creates, threads_of_batches, wait_for
 
 from acp_client_v0_1 import (
     AgentHandle,
+    ApiClient,
     ApiTypeError,
     ApiValueError,
     BatchCounts,
     BatchItem,
+    Configuration,
     PendingInterrupt,
     RunFailed,
     RunGone,
@@ -73,6 +77,7 @@ def test_failures_are_values(agent: AgentHandle, server: LocalServer) -> None:
     assert isinstance(failed, RunFailed) and failed.errcode == 7
     assert failed.run_id == items[1].run_id
     assert len(creates(server)) == 3 and items[3].run_id == ""
+    assert "\n" not in str(items[3].outcome) and "input 3 cannot be sent" in str(items[3].outcome)
 
 
 def test_an_item_pickles(agent: AgentHandle) -> None:
@@ -109,6 +114,17 @@ def test_ordered_goes_on_while_the_first_is_slow(agent: AgentHandle) -> None:
         assert next(batch).index == 0
         assert drawn == 7  # twice the concurrency, and no more
         assert [item.index for item in batch] == list(range(1, 100))
+
+
+def test_ordered_draws_on_past_items_that_have_their_outcomes(
+    agent: AgentHandle, tmp_path: Path
+) -> None:
+    """As with those that a journal has; each took half a second, behind a slow run."""
+    inputs = [{"n": 0, "seconds": 2}, *({"n": object()} for _ in range(7)), {"n": 8}]
+    batch = agent.map(inputs, ordered=True, concurrency=6, journal=tmp_path / "journal.jsonl")
+    assert next(batch).index == 0
+    assert batch.counts.drawn == 9
+    assert [item.index for item in batch] == list(range(1, 9))
 
 
 @pytest.mark.parametrize("concurrency", [1, 3, 40])
@@ -302,6 +318,61 @@ def test_on_stop_cancel_deletes_the_runs(agent: AgentHandle, server: LocalServer
     assert pending(agent) == []
 
 
+@pytest.mark.parametrize("closer", ["progress", "inputs", "on_interrupt", "thread"])
+def test_a_batch_that_is_closed_during_next_ends(agent: AgentHandle, closer: str) -> None:
+    def close(*_: Any) -> None:
+        batch.close()
+
+    def inputs() -> Iterator[dict[str, Any]]:
+        yield {"n": 0, "seconds": 30, "ask": 1}
+        yield {"n": 1, "ask": 1}
+        if closer == "inputs":
+            close()
+        yield {"n": 2, "seconds": 30}
+
+    batch = agent.map(
+        inputs(),
+        progress=(lambda counts: counts.in_flight == 3 and close())
+        if closer == "progress"
+        else None,
+        on_interrupt=close if closer == "on_interrupt" else lambda question: {},
+    )
+    timer = threading.Timer(0.5, close)
+    if closer == "thread":
+        timer.start()
+    assert 0 not in [item.index for item in batch]
+    assert batch.counts.drawn == (2 if closer == "inputs" else 3)
+    timer.cancel()
+
+
+def test_a_run_that_asks_is_cancelled_too(server: LocalServer) -> None:
+    """The batch ends while a look at the run, before its question is asked, has no response."""
+    look = Fault(method="GET", path="/runs/*", cut="stall", times=1)
+    server.faults.add(look)
+    inputs = [{"n": 0, "ask": 1}, {"n": 1, "seconds": 0.5}]
+    with ApiClient(Configuration(host=server.url, retries=0)) as client:
+        agent = AgentHandle(server.agents[0].agent_id, client)
+        with agent.map(inputs, on_stop="cancel") as batch:
+            assert next(batch).index == 1
+            wait_for(lambda: any(request.fault is look for request in server.requests))
+    assert [run["status"] for run in server.runs] == ["success"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_fork_leaves_the_runs_of_its_parent_alone(
+    agent: AgentHandle, server: LocalServer
+) -> None:
+    with agent.map([{"n": 0, "seconds": 30}, {"n": 1}], on_stop="cancel") as batch:
+        assert next(batch).index == 1
+        child = os.fork()
+        if child == 0:
+            batch.close()
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert len(pending(agent)) == 1
+    assert pending(agent) == []
+
+
 def test_a_batch_that_is_dropped_ends_its_threads(agent: AgentHandle, server: LocalServer) -> None:
     for _ in agent.map([{"n": 0}, {"n": 1, "seconds": 30}]):
         break
@@ -325,6 +396,9 @@ def test_what_cannot_be_is_refused_at_once(agent: AgentHandle, server: LocalServ
         ({"timeout": -1}, ApiValueError, "timeout"),
         ({"on_stop": "wait"}, ApiValueError, "on_stop must be"),
         ({"connect": lambda: None}, ApiValueError, "pass executor="),
+        ({"config": "{}"}, ApiTypeError, "config must be a JSON object .* json.loads"),
+        ({"metadata": 5}, ApiTypeError, "metadata must be a JSON object"),
+        ({"config": {"a": object()}}, ApiValueError, "config cannot be written as JSON"),
     ):
         with pytest.raises(kind, match=words):
             agent.map([], **arguments)  # type: ignore[arg-type]

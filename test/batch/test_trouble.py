@@ -96,6 +96,25 @@ def test_429_stops_all_requests_and_fails_none(server: LocalServer, agent: Agent
     assert len(creates(server)) == 31
 
 
+@pytest.mark.parametrize("path", ["/runs/*/output", "/runs/search"])
+def test_no_item_fails_by_429_however_long(
+    server: LocalServer,
+    agent: AgentHandle,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    path: str,
+) -> None:
+    journal = tmp_path / "journal.jsonl"
+    server.faults.add(Fault(method="POST", path="/runs", status=503, times=1))
+    server.faults.add(Fault(path="/runs/search", status=405, times=2))
+    list(agent.map(numbers(1), journal=journal))  # which leaves it to be searched for
+    server.faults.clear()
+    monkeypatch.setattr("acp_client_v0_1._http.retry.PATIENCE", 0.5)
+    server.faults.add(Fault(path=path, status=429, retry_after=1, times=3))
+    (item,) = agent.map(numbers(1), journal=journal)
+    assert item.result()["n"] == 0 and len(server.faults) == 0
+
+
 def test_a_create_whose_response_is_lost_is_found(server: LocalServer, agent: AgentHandle) -> None:
     server.faults.add(Fault(method="POST", path="/runs", cut="reset", after_wire_bytes=0, times=5))
     assert len([item.result() for item in agent.map(numbers(10))]) == 10
@@ -189,6 +208,17 @@ def test_a_status_that_stays_pending_keeps_no_run_from_ending(
     server.faults.add(Fault(path="/runs/search", status=200, body=[], times=None))
     items = list(agent.map(numbers(60, seconds=0.5), concurrency=60))
     assert len([item.result() for item in items]) == 60
+
+
+def test_a_server_that_gives_two_creates_one_run(server: LocalServer, agent: AgentHandle) -> None:
+    run = agent.runs.create_run({"agent_id": agent.agent_id, "input": {"n": 0, "seconds": 2}})
+    body = run.to_dict()
+    server.faults.add(Fault(method="POST", path="/runs", status=200, body=body, times=None))
+    batch = agent.map(numbers(60), concurrency=60)
+    at_last = threading.Timer(30, batch.close)
+    at_last.start()
+    assert [item.result()["n"] for item in batch] == [0] * 60
+    at_last.cancel()
 
 
 # Ctrl-C
