@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import urllib3
+from support.examples import event_fields
 
 from acp_client_v0_1.testing import LocalServer
 
@@ -56,12 +57,6 @@ class Caller:
         response = self("GET", f"/runs/{run_id}/stream", **headers)
         assert response.status == 200
         return [event_fields(block) for block in response.body.decode().split("\r\n\r\n") if block]
-
-
-def event_fields(block: str) -> dict[str, Any]:
-    fields: dict[str, Any] = dict(line.split(": ", 1) for line in block.strip().splitlines())
-    fields["data"] = json.loads(fields["data"])
-    return fields
 
 
 @pytest.fixture

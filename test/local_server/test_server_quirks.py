@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from conftest import event_fields
+from support.examples import event_fields
 from support.transport import eventually
 
 from acp_client_v0_1.testing import (

@@ -1,7 +1,8 @@
-"""Responses as servers send them, for tests to which their content does not matter."""
+"""Responses as servers send them, where their content does not matter, and the events in them."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 RUN: dict[str, Any] = {
@@ -18,3 +19,10 @@ RESULT: dict[str, Any] = {
     "status": "success",
     "result": {"n": 1},
 }
+
+
+def event_fields(block: str) -> dict[str, Any]:
+    """Read the fields of an event, whose data is JSON."""
+    fields: dict[str, Any] = dict(line.split(": ", 1) for line in block.strip().splitlines())
+    fields["data"] = json.loads(fields["data"])
+    return fields
