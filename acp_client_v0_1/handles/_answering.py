@@ -215,12 +215,9 @@ def _arrived(link: RunLink, question: PendingInterrupt, patience: Patience) -> b
 
 
 def _stale(link: RunLink, asks: PendingInterrupt | None = None) -> StaleInterrupt:
-    run = link.run
+    run, now = link.run, "it asks something else by now"
     if asks is not None:
-        now = f"it asks something else by now ({asks.type!r})"
-    elif run is not None and run.status == RunStatus.INTERRUPTED:
-        now = "it asks something else by now"
-    else:
-        status = "not interrupted" if run is None else run.status.value
-        now = f"it is {status}, and asks nothing"
+        now += f" ({asks.type!r})"
+    elif run is not None and run.status != RunStatus.INTERRUPTED:
+        now = f"it is {run.status.value}, and asks nothing"
     return StaleInterrupt(run_id=link.run_id, token=link.token(), now=now)

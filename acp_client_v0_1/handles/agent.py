@@ -312,7 +312,10 @@ class AgentHandle:
             return handle.drive(on_interrupt, timeout=seconds)
         except BaseException as error:
             if cancel_on_exit:
-                self._cancel(handle, client_token if _may_have_started(error) else "")
+                # After any other error of the package there is no run to search for.
+                refused = isinstance(error, OpenApiException)
+                lost = isinstance(error, RunStartAmbiguous) or not refused
+                self._cancel(handle, client_token if lost else "")
             raise
 
     def map(
@@ -439,11 +442,6 @@ def _token_of(metadata: dict[str, Any]) -> str:
 def _left(ends: float | None) -> float | None:
     """Return the seconds until a time of `time.monotonic()`, above 0; None for no limit."""
     return None if ends is None else max(0.001, ends - time.monotonic())
-
-
-def _may_have_started(error: BaseException) -> bool:
-    """Return whether a start that ended in this error may have made a run all the same."""
-    return isinstance(error, RunStartAmbiguous) or not isinstance(error, OpenApiException)
 
 
 def _lookup_error(

@@ -117,9 +117,11 @@ class RunEvents(Iterator[RunEvent]):
     @property
     def complete(self) -> bool | None:
         """Whether every event was handed out; None if the events' ids do not tell, or not yet."""
-        if self._judge.memory.complete is False:
+        judge, memory = self._judge, self._judge.memory
+        if memory.complete is False:
             return False
-        return None if self.ended_by in (None, "gone") else self._judge.memory.complete
+        unsettled = judge.custom and memory.judging  # no event has come since the last cut
+        return None if self.ended_by in (None, "gone") or unsettled else memory.complete
 
     def __next__(self) -> RunEvent:
         stream = self._stream
@@ -334,13 +336,12 @@ class RunEvents(Iterator[RunEvent]):
 
     def _look_aside(self) -> None:
         """Look whether the run is over, after a while without events."""
-        status = RunStatus.PENDING
         try:
             status = self._link.refresh(self._patience.limit(_ONE_LOOK)).status
         except RunGone:
             raise
         except ApiException:
-            pass  # the stream is alive, which is more than this says
+            status = RunStatus.PENDING  # the stream is alive, which is more than this says
         self._next_look = time.monotonic() + _LOOK_EVERY
         self._heed(status)
 

@@ -386,7 +386,6 @@ class RunHandle:
             ApiTypeError: ``on_interrupt`` cannot be called.
             ApiException: The server refused.
         """
-        checked_seconds(timeout)
         checked_on_interrupt(on_interrupt, optional=False)
         link, answered = self._link, 0
         with self.events(on_gap="mark", timeout=timeout) as events:

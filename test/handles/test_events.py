@@ -752,3 +752,16 @@ def test_a_timeout_of_0_looks_for_events_that_are_there(
     with pytest.raises(RunWaitTimeout, match="no event came"):
         numbers(silent)
     assert time.monotonic() - began < 8
+
+
+def test_an_interrupt_after_a_cut_leaves_open_whether_all_came() -> None:
+    first = [STREAMING + sse(("1", {"n": 1})), CLOSE]
+    with Scripted(first, STREAMING + chunk(b""), at_the_end="interrupted") as scripted:
+        events = scripted.run.events()
+        assert [event.id for event in events] == ["1"]
+        assert (events.complete, events.ended_by) == (None, "interrupted")
+    whole = STREAMING + sse(("1", {"n": 1})) + chunk(b"")
+    with Scripted(whole, at_the_end="interrupted") as scripted:
+        events = scripted.run.events()
+        assert [event.id for event in events] == ["1"]
+        assert (events.complete, events.ended_by) == (True, "interrupted")
