@@ -59,7 +59,7 @@ class RunLink:
     """One run, and the operations that reach it."""
 
     # Most runs need none of these, and are made without them.
-    known = RunToken("")  # what a token has said of the run
+    known: RunToken = RunToken("")  # what a token has said of the run
     run: Run | None = None  # as the server last described it
     last_event_id: str = ""  # of the last event that was handed out
     span: RunSpan | None = None

@@ -223,7 +223,14 @@ class AgentHandle:
         token = _token_of(marked) if client_token is None else checked_client_token(client_token)
         if token:
             marked[CLIENT_TOKEN_KEY] = token
-        creation = self._creation(input, config, marked, thread_id, webhook, streaming)
+        creation = self._creation(
+            input=input,
+            config=config,
+            metadata=marked or None,
+            thread_id=thread_id,
+            webhook=webhook,
+            streaming=streaming,
+        )
         seconds = checked_seconds(timeout) or None
         ends = None if seconds is None else time.monotonic() + seconds
         if reuse and not token:
@@ -394,26 +401,13 @@ class AgentHandle:
             connect=connect,
         )
 
-    def _creation(
-        self,
-        input: Mapping[str, Any] | None,
-        config: Mapping[str, Any] | None,
-        metadata: dict[str, Any],
-        thread_id: str | None,
-        webhook: str | None,
-        streaming: StreamingMode | str | None,
-    ) -> RunCreate:
-        fields: dict[str, Any] = {
-            "input": None if input is None else json_object("input", input),
-            "config": None if config is None else json_object("config", config),
-            "metadata": metadata or None,
-            "thread_id": thread_id,
-            "webhook": webhook,
-            "streaming": streaming,
-        }
-        given = {name: value for name, value in fields.items() if value is not None}
+    def _creation(self, **fields: Any) -> RunCreate:
+        given: dict[str, Any] = {"agent_id": self.agent_id}
+        for name, value in fields.items():
+            if value is not None:
+                given[name] = json_object(name, value) if name in ("input", "config") else value
         try:
-            return RunCreate(agent_id=self.agent_id, **given)
+            return RunCreate(**given)
         except ValidationError as error:
             raise ApiValueError(faults_of(error)) from error
 
