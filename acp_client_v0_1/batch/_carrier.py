@@ -33,7 +33,12 @@ from acp_client_v0_1.handles._link import RunLink
 from acp_client_v0_1.handles._patience import Patience, is_passing
 from acp_client_v0_1.handles._starting import create, find_by_token, without_retries
 from acp_client_v0_1.handles._tracing import end_run, in_run, keep_span, new_run
-from acp_client_v0_1.handles.errors import InterruptLimit, RunStartAmbiguous, StaleInterrupt
+from acp_client_v0_1.handles.errors import (
+    InterruptLimit,
+    RunGone,
+    RunStartAmbiguous,
+    StaleInterrupt,
+)
 from acp_client_v0_1.handles.interrupts import PendingInterrupt
 from acp_client_v0_1.models.run_create import RunCreate
 from acp_client_v0_1.models.run_result import RunResult
@@ -45,15 +50,13 @@ if TYPE_CHECKING:
     from acp_client_v0_1.models.run import Run
     from acp_client_v0_1.models.run_output import RunOutput
 
-__all__ = ["CANCEL", "LONG_POLL", "Carrier", "Gate", "Stopped"]
+__all__ = ["LONG_POLL", "Carrier", "Gate", "Stopped", "cancel_run"]
 
 LONG_POLL = 30
 """Seconds of a long poll that no other run waits for."""
 
-CANCEL = 10.0
-"""Seconds in which one run is deleted at the end of a batch."""
-
 _MARGIN = 10.0  # seconds that a quick response may take
+_CANCEL = 10.0  # seconds to delete one run, at the end of a batch
 _FIRST_PAUSE = 0.05  # seconds after a long poll that ended early; doubles with each
 _LONGEST_PAUSE = 2.0
 _MOST_ANSWERS = 1000  # to the questions of one run
@@ -63,6 +66,17 @@ _LIMITED = 0.25  # seconds to pause after a 429 that names none
 
 class Stopped(Exception):
     """The batch has ended, and its tasks are left as they are."""
+
+
+def cancel_run(link: RunLink) -> bool:
+    """Delete a run unless it has ended; return whether it is gone."""
+    try:
+        if not link.cancel(Patience(_CANCEL)):
+            link.look(Patience(_CANCEL))  # it may have ended just before it was deleted
+            return False
+    except RunGone:
+        pass
+    return True
 
 
 class Gate:

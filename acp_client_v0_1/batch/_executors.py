@@ -12,7 +12,6 @@ as Dask runs a task whose result was lost with its worker again while its future
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 import queue
@@ -24,14 +23,12 @@ from typing import TYPE_CHECKING
 
 from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1.api_client import ApiClient
-from acp_client_v0_1.batch._carrier import CANCEL, LONG_POLL, Carrier
-from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task, note_end, note_start
+from acp_client_v0_1.batch._carrier import LONG_POLL, Carrier, cancel_run
+from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task, note_deleted, note_end, note_start
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError, OpenApiException
 from acp_client_v0_1.handles._link import FINAL, RunLink
-from acp_client_v0_1.handles._patience import Patience
 from acp_client_v0_1.handles._starting import client_token_of, server_of
-from acp_client_v0_1.handles.errors import RunGone
 from acp_client_v0_1.handles.searching import iter_runs
 from acp_client_v0_1.models.run_search_request import RunSearchRequest
 
@@ -133,7 +130,8 @@ class Remote:
         self._connect = connect
         self._journal = journal
         self._ended: queue.SimpleQueue[tuple[Task, Future[Task]]] = queue.SimpleQueue()
-        self.in_flight: dict[int, Future[Task]] = {}  # submitted and not taken, by index
+        # Submitted and not taken, by index.
+        self.in_flight: dict[int, tuple[Task, Future[Task]]] = {}
 
     def submit(self, task: Task) -> None:
         """Carry a task to its outcome."""
@@ -141,7 +139,7 @@ class Remote:
             note_start(self._journal, task)
         ended = self._ended
         future = self._executor.submit(carry, Order(self._plan, self._attach, self._connect, task))
-        self.in_flight[task.index] = future
+        self.in_flight[task.index] = task, future
         future.add_done_callback(lambda done: ended.put((task, done)))
 
     def take(self, timeout: float) -> Task | None:
@@ -163,15 +161,16 @@ class Remote:
 
         With ``cancel``, the runs of the batch that have not ended are deleted.
         """
-        for future in list(self.in_flight.values()):
+        for _, future in self.in_flight.values():
             future.cancel()
-        left = sum(not future.done() for future in self.in_flight.values())
+        left = sum(not future.done() for _, future in self.in_flight.values())
         if not cancel:
             return left
         try:
+            attached = {task.run_id: task for task, _ in self.in_flight.values()}
             for run in [run for run in self._runs_of_batch() if run.status not in FINAL]:
-                with contextlib.suppress(RunGone):
-                    RunLink(self._runs, run.run_id).cancel(Patience(CANCEL))
+                if cancel_run(RunLink(self._runs, run.run_id)) and run.run_id in attached:
+                    note_deleted(self._journal, attached[run.run_id])
         except ApiException as error:
             _log.warning("the runs of the batch could not be deleted: %s", error)
             return left

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from acp_client_v0_1.exceptions import ApiException, OpenApiException
-from acp_client_v0_1.handles._starting import CLIENT_TOKEN_KEY
+from acp_client_v0_1.handles._starting import CLIENT_TOKEN_KEY, new_client_token
 from acp_client_v0_1.handles.errors import RunFailed, RunGone
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from acp_client_v0_1.handles.interrupts import PendingInterrupt
     from acp_client_v0_1.models.run import Run
 
-__all__ = ["BATCH_KEY", "OnInterrupt", "Plan", "Task", "note_end", "note_start"]
+__all__ = ["BATCH_KEY", "OnInterrupt", "Plan", "Task", "note_deleted", "note_end", "note_start"]
 
 BATCH_KEY = "acp-batch"
 """The key of the runs' metadata that holds the mark of their batch."""
@@ -75,6 +75,13 @@ def note_start(journal: Journal, task: Task) -> None:
     """Note in a journal that the run of a task is about to be created, unless it was before."""
     if not task.started_before:
         journal.starting(task.index, task.digest, task.token, task.key)
+
+
+def note_deleted(journal: Journal | None, task: Task) -> None:
+    """Note in a journal that the next call is to start a task anew, as its run was deleted."""
+    if journal is not None:
+        task.token, task.started_before = new_client_token(), False
+        note_start(journal, task)
 
 
 def note_end(journal: Journal, task: Task) -> None:

@@ -19,14 +19,11 @@ from typing import TYPE_CHECKING
 
 from acp_client_v0_1._http.attempt import Interruptible
 from acp_client_v0_1._http.slots import Flag
-from acp_client_v0_1.batch._carrier import CANCEL, LONG_POLL, Carrier, Stopped
+from acp_client_v0_1.batch._carrier import LONG_POLL, Carrier, Stopped, cancel_run
 from acp_client_v0_1.batch._parking import Parking
-from acp_client_v0_1.batch._tasks import Plan, Task, note_start
+from acp_client_v0_1.batch._tasks import Plan, Task, note_deleted
 from acp_client_v0_1.exceptions import ApiException
-from acp_client_v0_1.handles._patience import Patience
-from acp_client_v0_1.handles._starting import new_client_token
 from acp_client_v0_1.handles._tracing import end_run
-from acp_client_v0_1.handles.errors import RunGone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,13 +137,8 @@ class Workers:
                 while True:
                     task = waiting.pop()
                     try:
-                        link = self._carrier.link(task)
-                        if link.cancel(Patience(CANCEL)) and self._journal is not None:
-                            # The next call with the journal shall start it anew.
-                            task.token, task.started_before = new_client_token(), False
-                            note_start(self._journal, task)
-                    except RunGone:
-                        pass
+                        if cancel_run(self._carrier.link(task)):
+                            note_deleted(self._journal, task)
                     except ApiException:
                         left.append(task)
 

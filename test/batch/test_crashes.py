@@ -213,6 +213,22 @@ def test_what_was_cancelled_is_started_anew(
     assert len(creates(server)) == 17
 
 
+def test_what_ended_just_before_it_was_deleted_is_started_anew(
+    agent: AgentHandle, server: LocalServer, path: Path
+) -> None:
+    server.faults.add(Fault(path="/runs/*/output", cut="stall", times=1))
+    with agent.map([{"n": 0}, {"n": 1, "seconds": 1}], journal=path, on_stop="cancel") as batch:
+        item = next(batch)
+        wait_for(lambda: [run["status"] for run in server.runs] == ["success"] * 2)
+        (run,) = [run for run in server.runs if run["run_id"] != item.run_id]
+        # The look before the DELETE.
+        body = {**run, "status": "pending"}
+        server.faults.add(Fault(path=f"/runs/{run['run_id']}", status=200, body=body, times=1))
+    assert [run["run_id"] for run in server.runs] == [item.run_id]
+    items = list(agent.map([{"n": 0}, {"n": 1, "seconds": 1}], journal=path, ordered=True))
+    assert [item.result()["n"] for item in items] == [0, 1]
+
+
 def test_a_server_that_cannot_search_is_not_made_to_run_twice(
     agent: AgentHandle, server: LocalServer, path: Path
 ) -> None:

@@ -203,6 +203,20 @@ def test_on_stop_cancel_asks_for_the_open_runs_only(
     assert {run["status"] for run in server.runs} == {"success"}
 
 
+def test_what_was_attached_to_and_cancelled_is_started_anew(
+    server: LocalServer, agent: AgentHandle, threads: Executor, tmp_path: Path
+) -> None:
+    path = tmp_path / "journal.jsonl"
+    inputs = [{"n": 0, "seconds": 2}, {"n": 1}]
+    with agent.map(inputs, journal=path) as batch:
+        assert next(batch).index == 1
+    with agent.map(inputs, journal=path, executor=threads, on_stop="cancel") as batch:
+        assert next(batch).index == 1
+    items = list(agent.map(inputs, journal=path, ordered=True))
+    assert [item.result()["n"] for item in items] == [0, 1]
+    assert len(creates(server)) == 3
+
+
 def test_a_failing_search_replaces_no_ctrl_c(
     server: LocalServer,
     agent: AgentHandle,
