@@ -9,11 +9,17 @@ import os
 import signal
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # A shell starts what it runs in the background with Ctrl-C ignored, and that is inherited, also by
 # the scripts that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# An example that takes long on a busy machine has not failed.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.hookimpl(optionalhook=True)

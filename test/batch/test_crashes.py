@@ -203,7 +203,7 @@ def test_runs_that_one_create_has_made_are_counted(
 def test_what_was_cancelled_is_started_anew(
     agent: AgentHandle, server: LocalServer, path: Path
 ) -> None:
-    inputs = [*numbers(8, seconds=1), {"n": 8}]
+    inputs = [*numbers(8, seconds=3), {"n": 8}]
     with agent.map(inputs, journal=path, concurrency=16, on_stop="cancel") as batch:
         assert next(batch).index == 8
         wait_for(lambda: len(creates(server)) == 9)

@@ -95,7 +95,6 @@ def test_every_response_fits_the_contract(
     @settings(
         max_examples=50,
         derandomize=True,
-        deadline=None,
         database=None,
         phases=[Phase.explicit, Phase.generate],
         suppress_health_check=list(HealthCheck),

@@ -58,7 +58,6 @@ chunk_sizes = st.lists(st.integers(0, 30), min_size=1, max_size=8)
 # The same examples in every run: a failure here is found again by the next run.
 steady = settings(
     derandomize=True,
-    deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
