@@ -167,7 +167,7 @@ def _many(commands: Any) -> None:
 
 def _local(commands: Any) -> None:
     serve = _command(
-        commands, "serve", "run a local ACP server with agents to try", "serve --port 8000"
+        commands, "serve", "run a local ACP server with agents to try", "serve --port 8000", form=""
     )
     serve.add_argument(
         "--bind", metavar="ADDRESS", default="127.0.0.1", help="address to listen at (%(default)s)"
@@ -180,6 +180,7 @@ def _local(commands: Any) -> None:
         "completion",
         "print what completes this command in a shell (needs shtab)",
         "completion bash > ~/.local/share/bash-completion/completions/acp-client",
+        form="",
     )
     completion.add_argument("shell", choices=("bash", "zsh", "fish"))
 
@@ -187,14 +188,14 @@ def _local(commands: Any) -> None:
 def _command(
     commands: Any, name: str, what: str, example: str, form: str = "json"
 ) -> argparse.ArgumentParser:
-    """Add a command, with the options that all have.
+    """Add a command, with the options that all of its kind have.
 
     Args:
         commands: The subparsers.
         name: The command's name, also that of its function in `_commands`.
         what: What it does, for the list of commands and its own help.
         example: Arguments of an example.
-        form: The output format if none is chosen.
+        form: The output format if none is chosen, "" for a command that asks no server.
     """
     made: argparse.ArgumentParser = commands.add_parser(
         name,
@@ -203,14 +204,15 @@ def _command(
         epilog=f"example:\n  {PROGRAM} {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.set_defaults(command=name)
-    made.add_argument("--host", metavar="URL", help="the server, instead of ACP_HOST")
-    made.add_argument(
-        "--format",
-        choices=("json", "jsonl", "text", "id"),
-        default=form,
-        help="what stdout gets (%(default)s); json is indented on a terminal",
-    )
+    made.set_defaults(command=name, format=form or "json")
+    if form:
+        made.add_argument("--host", metavar="URL", help="the server, instead of ACP_HOST")
+        made.add_argument(
+            "--format",
+            choices=("json", "jsonl", "text", "id"),
+            default=form,
+            help="what stdout gets (%(default)s); json is indented on a terminal",
+        )
     made.add_argument("--debug", action="store_true", help="log requests, show tracebacks")
     return made
 

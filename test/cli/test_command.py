@@ -421,6 +421,8 @@ def test_a_batch_goes_on_after_ctrl_c(server: LocalServer, tmp_path: Path) -> No
         (["run", "echo", "--timeout", "-1"], "--timeout: a number of seconds"),
         (["run", "echo", "--api-key", "x"], "unrecognized arguments: --api-key"),
         (["agents", "--host", "nonsense"], "host"),
+        (["serve", "--host", "127.0.0.2"], "unrecognized arguments: --host"),
+        (["completion", "bash", "--format", "id"], "unrecognized arguments: --format"),
     ],
 )
 def test_2_wrong_usage(server: LocalServer, arguments: list[str], words: str) -> None:
