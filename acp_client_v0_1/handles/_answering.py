@@ -192,8 +192,7 @@ def _moved_after_refusal(
             return _has_moved(link, question, patience)
     except RunWaitTimeout:
         pass  # the failure says more
-    words = f"run {link.run_id} could not be answered: {failure}"
-    raise link.too_late(patience.elapsed, words) from failure
+    raise link.late(patience, "it could not be answered", failure) from failure
 
 
 def _has_moved(link: RunLink, question: PendingInterrupt, patience: Patience) -> bool:

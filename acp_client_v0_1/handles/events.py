@@ -116,7 +116,11 @@ class RunEvents(Iterator[RunEvent]):
 
     @property
     def complete(self) -> bool | None:
-        """Whether every event was handed out; None if the events' ids do not tell, or not yet."""
+        """Whether every event was handed out; None if the events' ids do not tell, or not yet.
+
+        Blind spot: if a server ends a stream early but cleanly, and the run is over by then, this
+        is True all the same.
+        """
         judge, memory = self._judge, self._judge.memory
         if memory.complete is False:
             return False

@@ -298,8 +298,8 @@ class RunHandle:
                 "mark" the next event with it, as ``event.gap``.
             through_interrupts: Wait until another caller answers an interrupt, and go on;
                 otherwise it ends the iteration.
-            timeout: Seconds to wait for each event, never for an answer to an interrupt; None for
-                as long as it takes.
+            timeout: Seconds to wait for each event, never for an answer to an interrupt; 0 takes
+                what has arrived; None waits as long as it takes.
             after: The id of the event to begin after; "" for the beginning; None for the
                 beginning, or for the last event of the token that the handle was made from.
 
