@@ -366,8 +366,10 @@ def test_a_fork_leaves_the_runs_of_its_parent_alone(
         assert next(batch).index == 1
         child = os.fork()
         if child == 0:
-            batch.close()
-            os._exit(0)
+            try:
+                batch.close()
+            finally:
+                os._exit(0)
         os.waitpid(child, 0)
         assert len(pending(agent)) == 1
     assert pending(agent) == []
