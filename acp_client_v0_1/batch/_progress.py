@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from acp_client_v0_1.exceptions import ApiValueError
+
 __all__ = ["BatchCounts", "OnProgress", "Progress"]
 
 
@@ -44,7 +46,7 @@ class Progress:
         shown: Whether anybody is told.
 
     Raises:
-        ModuleNotFoundError: tqdm is not installed; the message names the extra.
+        ApiValueError: tqdm is not installed; the message names the extra.
     """
 
     def __init__(self, shown: OnProgress | bool | None) -> None:
@@ -53,11 +55,9 @@ class Progress:
         if shown is True:
             try:
                 from tqdm import tqdm
-            except ModuleNotFoundError as error:
-                raise ModuleNotFoundError(
-                    "progress=True needs tqdm, which is not installed: "
-                    "pip install 'acp-client-v0-1[cli]'",
-                    name="tqdm",
+            except ImportError as error:
+                raise ApiValueError(
+                    "progress=True needs the package tqdm: pip install 'acp-client-v0-1[cli]'"
                 ) from error
             self._bar = tqdm(unit="run", file=sys.stderr)
             shown = self._draw

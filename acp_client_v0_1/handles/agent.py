@@ -365,7 +365,8 @@ class AgentHandle:
             retry_failed: Run the inputs again whose runs have failed, by the journal.
             on_stop: "leave" the runs in flight when the batch is stopped, or "cancel" them.
             durable: Write each line of the journal to the disk before going on (fsync).
-            progress: Called with the counts as they change; True for a bar on standard error.
+            progress: Called with the counts as they change; True for a bar on standard error
+                (extra ``cli``).
             total: How many inputs there are; by default their ``len``.
             executor: Runs the tasks, which pickle, instead of threads.
             connect: Makes the client of a worker process; by default from its environment.

@@ -289,7 +289,7 @@ def test_a_missing_tqdm_is_named(
     agent: AgentHandle, monkeypatch: pytest.MonkeyPatch, server: LocalServer
 ) -> None:
     monkeypatch.setitem(sys.modules, "tqdm", None)
-    with pytest.raises(ImportError, match=r"acp-client-v0-1\[cli\]"):
+    with pytest.raises(ApiValueError, match=r"acp-client-v0-1\[cli\]"):
         agent.map(numbers(3), progress=True)
     assert server.requests == ()
 
