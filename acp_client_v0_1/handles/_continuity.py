@@ -84,6 +84,8 @@ class Continuity:
         self._count = 0  # of the updates delivered since the server last restarted its ids
         self._before = 0  # of the updates before that, and of all results
         self._expected: int | None = None  # place of the next event of a replay
+        self._result: int | None = None  # tells the last result from others
+        self._reconnected = False  # no result has come from this connection
         self.judging = True
 
     @property
@@ -94,7 +96,7 @@ class Continuity:
     def reconnect(self) -> None:
         """Note that the next event comes from another connection."""
         self._expected = None
-        self.judging = True
+        self.judging = self._reconnected = True
         self._first = list(map(_compact, self._first))
         self._last = deque(map(_compact, self._last), maxlen=_LAST)
 
@@ -123,10 +125,18 @@ class Continuity:
             self._first.append(pair)
         return verdict
 
-    def take_result(self, event_id: str) -> None:
-        """Note a result so far, which is delivered even if it is a replay."""
-        self.last_id = event_id
-        self._before += 1
+    def take_result(self, event_id: str, text: str) -> bool:
+        """Judge a result so far: False if a connection begins with the one that came last.
+
+        Any other is delivered, even if it is a replay. A server may end each connection after the
+        result so far: if that counted as new, it would be asked again at once.
+        """
+        result, known = hash(text), self._result
+        again, self._reconnected = self._reconnected and result == known, False
+        self.last_id, self._result = event_id, result
+        if not again:
+            self._before += 1
+        return not again
 
     def _judge(self, pair: tuple[str, int | str]) -> Gap | bool:
         """Compare an event with those before the connection."""

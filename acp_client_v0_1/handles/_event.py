@@ -96,8 +96,7 @@ class Judge:
         memory = self.memory
         if isinstance(data, RunResult):
             self.custom = False
-            memory.take_result(event_id)
-            return RunEvent(event_id, data)
+            return RunEvent(event_id, data) if memory.take_result(event_id, text) else None
         self.custom = True
         verdict = memory.take(event_id, text)
         if verdict is True:

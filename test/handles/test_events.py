@@ -180,7 +180,7 @@ class Scripted:
         if request.path.endswith("/stream"):
             self.opened += 1
             return self.responses[min(self.opened, len(self.responses)) - 1]
-        if request.path.endswith("/output"):
+        if "/output" in request.path:
             if self.at_the_end == "pending":
                 return [0.2, response(status=204, content_type="")]
             result = {"type": "result", "run_id": "r", "status": "success", "result": {"ok": 1}}
@@ -765,3 +765,16 @@ def test_an_interrupt_after_a_cut_leaves_open_whether_all_came() -> None:
         events = scripted.run.events()
         assert [event.id for event in events] == ["1"]
         assert (events.complete, events.ended_by) == (True, "interrupted")
+
+
+def test_a_server_that_ends_each_stream_after_the_result_so_far(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The same result again is nothing new: the run is polled, instead of asked in a hot loop."""
+    monkeypatch.setattr(events_module, "_EMPTY_PAUSE", 0.001)
+    data = {"type": "result", "run_id": "r", "status": "pending", "result": {"so": "far"}}
+    event = f"event: agent_event\ndata: {json.dumps(data)}\n\n".encode()
+    with Scripted(*[STREAMING + chunk(event) + chunk(b"")] * 50) as scripted:
+        events = scripted.run.events()
+        assert [event.result for event in events] == [{"so": "far"}, {"ok": 1}]
+        assert scripted.opened < 10
