@@ -191,11 +191,16 @@ class SSEParser:
         position = self._position
         self._position = end = position + len(piece)
         self._carry = b""
-        idle = not (self._block_open or self._after_cr)
-        if idle and piece.endswith(b"\n\n") and b"\r" not in piece:
-            # Whole blocks, as a server sends them that flushes each event.
-            self._buffers.add_blocks(piece[:-2].decode("utf-8", "replace"), events)
-            self._block_start = end
+        if not (self._block_open or self._after_cr or piece[0] == _LF or b"\r" in piece):
+            # From the start of a block, with LF alone, as most servers send it.
+            # rfind() is much faster for one byte than for two, and the last line may be long.
+            blank = piece.rfind(b"\n\n", 0, piece.rfind(b"\n") + 1)
+            if blank >= 0:
+                self._buffers.add_blocks(piece[:blank].decode("utf-8", "replace"), events)
+                piece = piece[blank + 2 :]
+                self._block_start = end - len(piece)
+            if piece:
+                self._keep(piece, may_carry=may_carry and blank >= 0)
             return
         if self._after_cr and piece[0] == _LF:
             self._after_cr = False
@@ -211,13 +216,16 @@ class SSEParser:
             self._block_start = position + begin
         if self._block_start == end:
             return
-        rest = piece[begin:]
-        if begin and may_carry and len(rest) <= _MAX_CARRY and b"retry" not in rest:
+        self._keep(piece[begin:], may_carry=may_carry and begin > 0)
+
+    def _keep(self, rest: bytes, *, may_carry: bool) -> None:
+        # The beginning of a block, for the next piece.
+        if may_carry and len(rest) <= _MAX_CARRY and b"retry" not in rest:
             self._carry = rest
             self._position = self._block_start
             self._after_cr = False
         else:
-            self._open_block(rest, cut - begin)
+            self._open_block(rest, max(rest.rfind(b"\n"), rest.rfind(b"\r")) + 1)
 
     def _take_blocks(self, run: bytes, events: list[ServerSentEvent]) -> int:
         # Takes the whole blocks of `run`, which is whole lines; returns their length.
