@@ -297,8 +297,8 @@ class RunEvents(Iterator[RunEvent]):
     def _broken(self, error: ApiException) -> None:
         """Go on after a stream that broke.
 
-        I saw a server that broke every stream off after it had replayed all events. So this looks
-        at the run if nothing new came, or if new results look like replayed ones.
+        A server may break every stream off after it has replayed all events. So this looks at the
+        run if nothing new came, or if new results look like replayed ones.
         """
         self._link.survive(error, self._patience, _NO_EVENT)
         self._count_stream()
