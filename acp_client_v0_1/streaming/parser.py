@@ -191,17 +191,6 @@ class SSEParser:
         position = self._position
         self._position = end = position + len(piece)
         self._carry = b""
-        if not (self._block_open or self._after_cr or piece[0] == _LF or b"\r" in piece):
-            # From the start of a block, with LF alone, as most servers send it.
-            # rfind() is much faster for one byte than for two, and the last line may be long.
-            blank = piece.rfind(b"\n\n", 0, piece.rfind(b"\n") + 1)
-            if blank >= 0:
-                self._buffers.add_blocks(piece[:blank].decode("utf-8", "replace"), events)
-                piece = piece[blank + 2 :]
-                self._block_start = end - len(piece)
-            if piece:
-                self._keep(piece, may_carry=may_carry and blank >= 0)
-            return
         if self._after_cr and piece[0] == _LF:
             self._after_cr = False
             self._block_start += self._block_start == position
@@ -209,23 +198,31 @@ class SSEParser:
             piece = piece[1:]
             if not piece:
                 return
-        cut = max(piece.rfind(b"\n"), piece.rfind(b"\r")) + 1  # the end of the last whole line
-        begin = self._take_blocks(piece[:cut], events) if cut else 0
-        self._after_cr = piece[-1] == _CR
+        begin = 0  # the end of the last whole block
+        if not (self._block_open or self._after_cr or piece[0] == _LF or b"\r" in piece):
+            # From the start of a block, with LF alone, as most servers send it.
+            cut = piece.rfind(b"\n") + 1  # the end of the last whole line
+            # Only there: rfind() is slow for two bytes, and the unfinished line may be long.
+            blank = piece.rfind(b"\n\n", 0, cut)
+            if blank >= 0:
+                self._buffers.add_blocks(piece[:blank].decode("utf-8", "replace"), events)
+                begin = blank + 2
+        else:
+            cut = max(piece.rfind(b"\n"), piece.rfind(b"\r")) + 1
+            if cut:
+                begin = self._take_blocks(piece[:cut], events)
+            self._after_cr = piece[-1] == _CR
         if begin:
             self._block_start = position + begin
         if self._block_start == end:
             return
-        self._keep(piece[begin:], may_carry=may_carry and begin > 0)
-
-    def _keep(self, rest: bytes, *, may_carry: bool) -> None:
-        # The beginning of a block, for the next piece.
-        if may_carry and len(rest) <= _MAX_CARRY and b"retry" not in rest:
+        rest = piece[begin:]
+        if begin and may_carry and len(rest) <= _MAX_CARRY and b"retry" not in rest:
             self._carry = rest
             self._position = self._block_start
             self._after_cr = False
         else:
-            self._open_block(rest, max(rest.rfind(b"\n"), rest.rfind(b"\r")) + 1)
+            self._open_block(rest, cut - begin)
 
     def _take_blocks(self, run: bytes, events: list[ServerSentEvent]) -> int:
         # Takes the whole blocks of `run`, which is whole lines; returns their length.
