@@ -84,7 +84,7 @@ class Operation(Generic[T_co]):
         method: The HTTP method.
         path: The path below the host, with ``{name}`` for each path parameter.
         parameters: In the order of the method's signature.
-        returns: Returns the type of a 200 response; for a stream, the type of one event.
+        returns: A function for the type of a 200 response; for a stream, that of one event.
         accept: The media types of the responses.
         content_type: The media type of the request's content, None if it has none.
         safe: Whether the operation changes nothing, so that it may be retried.

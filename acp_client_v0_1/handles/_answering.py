@@ -182,7 +182,7 @@ def _moved_after_refusal(
     patience: Patience,
     pace: Patience,
 ) -> bool:
-    """Pause after an answer that the server did not use; return whether the run has moved on."""
+    """Pause after the server has refused an answer; return whether the run has moved on."""
     try:
         if isinstance(failure, ConflictException) and _has_moved(link, question, patience):
             return True

@@ -131,9 +131,9 @@ class Continuity:
         Any other is delivered, even if it is a replay. A server may end each connection after the
         result so far: if that counted as new, it would be asked again at once.
         """
-        result, known = hash(text), self._result
-        again, self._reconnected = self._reconnected and result == known, False
-        self.last_id, self._result = event_id, result
+        result = hash(text)
+        again = self._reconnected and result == self._result
+        self.last_id, self._result, self._reconnected = event_id, result, False
         if not again:
             self._before += 1
         return not again

@@ -319,10 +319,10 @@ class AgentHandle:
             return handle.drive(on_interrupt, timeout=seconds)
         except BaseException as error:
             if cancel_on_exit:
-                # After any other error of the package there is no run to search for.
-                refused = isinstance(error, OpenApiException)
-                lost = isinstance(error, RunStartAmbiguous) or not refused
-                self._cancel(handle, client_token if lost else "")
+                # Of the package's errors, only this one leaves open that a run was made.
+                unclear = isinstance(error, RunStartAmbiguous)
+                search = unclear or not isinstance(error, OpenApiException)
+                self._cancel(handle, client_token if search else "")
             raise
 
     def map(

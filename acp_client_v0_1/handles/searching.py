@@ -130,7 +130,7 @@ def _every(
         fields = {name: getattr(request, name) for name in request.model_fields_set}
     elif request is None or isinstance(request, Mapping):
         fields = dict(request or {})
-        constructed("request", model, fields)  # or its error
+        constructed("request", model, fields)  # which raises if they do not fit
     else:
         raise ApiTypeError(
             f"request must be a {model.__name__} or dict, not {type(request).__name__}"
