@@ -89,6 +89,7 @@ class RunLink:
         return self.known.client_token if self.run is None else client_token_of(self.run)
 
     def token(self) -> str:
+        """Return the portable token of the run."""
         return encode_token(
             RunToken(
                 server=server_of(self.runs.api_client),
@@ -193,9 +194,11 @@ class RunLink:
         )
 
     def interrupted(self, question: PendingInterrupt, hint: str = "") -> RunInterrupted:
+        """Return the error of a question that stays without an answer."""
         return RunInterrupted(run_id=self.run_id, token=self.token(), interrupt=question, hint=hint)
 
     def gone(self) -> RunGone:
+        """Return the error of a run that the server does not know."""
         return RunGone(run_id=self.run_id, token=self.token())
 
     def late(
