@@ -33,7 +33,7 @@ from acp_client_v0_1.configuration._report import represented
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 if TYPE_CHECKING:
-    from acp_client_v0_1.streaming.event_stream import StreamedResponse
+    from acp_client_v0_1.streaming._reader import StreamedResponse
 
 __all__ = ["Api", "ApiClient", "CallOptions", "RequestSerialized", "RequestTimeout"]
 
@@ -239,13 +239,16 @@ class ApiClient(DropInClient):
 
     def _result(self, operation: Operation[T], response: acp.rest.RESTResponse) -> T:
         """Decode a response, or raise the error for its status."""
+        server = self.rest_client.server
         if not 200 <= response.status < 300:
+            server.answered = True
             raise status_error(response)
         result: Any = None
         if operation.streaming:
             result = self._open_stream(operation, response)
         elif response.status != 204 or not operation.empty_on_204:
             result = decode(response, operation)
+        server.answered = True
         return cast(T, result)
 
     def _open_stream(

@@ -26,7 +26,7 @@ from acp_client_v0_1._http.errors import LOWER_ERRORS, failure_of
 from acp_client_v0_1._http.headers import checked_headers
 from acp_client_v0_1._http.pool import Pools
 from acp_client_v0_1._http.response import RawResponse, RESTResponse
-from acp_client_v0_1._http.retry import Attempts, RetryPolicy
+from acp_client_v0_1._http.retry import Attempts, KnownServer, RetryPolicy
 from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1.exceptions import (
     ApiException,
@@ -88,6 +88,8 @@ class RESTClientObject:
 
     Attributes:
         observer: Told of each attempt, for telemetry; None for nobody.
+        policy: How often a call is retried, unless it says otherwise.
+        server: What the calls so far have shown of the server.
 
     Raises:
         ApiTypeError: A setting has the wrong type.
@@ -96,7 +98,8 @@ class RESTClientObject:
 
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
-        self._policy = RetryPolicy.of(configuration.retries)
+        self.policy: RetryPolicy = RetryPolicy.of(configuration.retries)
+        self.server: KnownServer = KnownServer()
         self._pools = Pools(configuration)
         self.observer: Observer | None = None
 
@@ -166,7 +169,7 @@ class RESTClientObject:
             credential=credential,
             route=route,
         )
-        return self._perform(call, self._policy if retries is None else RetryPolicy.of(retries))
+        return self._perform(call, self.policy if retries is None else RetryPolicy.of(retries))
 
     def _perform(self, call: Call, policy: RetryPolicy) -> RESTResponse:
         """Make attempts until one counts."""

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from acp_client_v0_1.api_client import ApiClient
     from acp_client_v0_1.configuration import Configuration
     from acp_client_v0_1.models.agent import Agent
-    from acp_client_v0_1.streaming.event_stream import StreamedResponse
+    from acp_client_v0_1.streaming._reader import StreamedResponse
 else:
     try:
         from opentelemetry import propagate, trace

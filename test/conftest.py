@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from support.timing import SetTiming
 
 # A shell starts what it runs in the background with Ctrl-C ignored, and that is inherited, also by
 # the scripts that tests interrupt.
@@ -33,3 +37,15 @@ def no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.lower().endswith("_proxy") or name.startswith("ACP_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def set_timing() -> Iterator[SetTiming]:
+    from acp_client_v0_1.handles._timing import using
+
+    with ExitStack() as stack:
+
+        def change(**changes: Any) -> None:
+            stack.enter_context(using(**changes))
+
+        yield change

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 import weakref
+from collections.abc import Callable
 
 from typing_extensions import Self
 from urllib3.connection import HTTPConnection
+from urllib3.util.wait import wait_for_read
 
 from acp_client_v0_1._deadline import Deadline, Timeout
 from acp_client_v0_1._http.slots import Slot, Slots
@@ -31,10 +34,18 @@ _this_thread = _Thread()
 
 
 class Interruptible:
-    """The calls of one thread, in a ``with`` of that thread."""
+    """The calls of one thread, in a ``with`` of that thread.
 
-    def __init__(self) -> None:
+    Args:
+        watch: Called while a call waits for its response; returns the seconds until it wants to be
+            called again. What it raises ends the call.
+        first: The seconds until it is called first.
+    """
+
+    def __init__(self, watch: Callable[[], float] | None = None, first: float = 0.0) -> None:
         self.attempt: Attempt | None = None  # the last one; it has a connection while it lasts
+        self.watch = watch
+        self.step = first  # seconds until it is called next
 
     def interrupt(self) -> None:
         """Make the current call fail, as if its server had closed the connection.
@@ -47,11 +58,12 @@ class Interruptible:
             shut_down(connection.sock)
 
     def __enter__(self) -> Self:
+        self._outer = _this_thread.calls
         _this_thread.calls = self
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        _this_thread.calls = None
+        _this_thread.calls = self._outer
 
 
 class Attempt:
@@ -76,6 +88,30 @@ class Attempt:
         self.connection: HTTPConnection | None = None
         self.slot: Slot | None = None
         self.slots: Slots | None = None
+        self._calls: Interruptible | None = None
+
+    def receive(self, sock: socket.socket, size: int) -> bytes:
+        """Receive bytes, within the limits; b"" at EOF."""
+        calls = self._calls
+        watch = None if calls is None else calls.watch
+        if calls is None or watch is None:
+            self.limit(sock)
+        else:
+            set_limit(sock, self._watch(sock, calls, watch))
+        return sock.recv(size)
+
+    def _watch(
+        self, sock: socket.socket, calls: Interruptible, watch: Callable[[], float]
+    ) -> float:
+        """Wait until there is something to receive, or little time is left; return that time."""
+        limits = (self.deadline.bound(self.timeout.read), self.patience)
+        until = time.monotonic() + min((each for each in limits if each is not None), default=1e6)
+        buffered = getattr(sock, "pending", None)  # TLS may have decrypted more than was read
+        while (left := until - time.monotonic()) > calls.step and not (buffered and buffered()):
+            if wait_for_read(sock, calls.step):
+                break
+            calls.step = watch()
+        return max(left, 0.001)
 
     def limit(self, sock: socket.socket) -> None:
         """Set how long the next wait for a socket may take; `TimeoutError` if no time remains."""
@@ -85,8 +121,9 @@ class Attempt:
         set_limit(sock, seconds)
 
     def __enter__(self) -> Self:
-        if _this_thread.calls is not None:
-            _this_thread.calls.attempt = self
+        calls = self._calls = _this_thread.calls
+        if calls is not None:
+            calls.attempt = self
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

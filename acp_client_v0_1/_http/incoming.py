@@ -131,8 +131,7 @@ class Incoming:
             wait = min(until - time.monotonic(), longest - self._quiet)
             attempt.patience = max(wait, _SHORTEST_WAIT)
         try:
-            attempt.limit(self._sock)
-            data: bytes = self._sock.recv(_PIECE)
+            data = attempt.receive(self._sock, _PIECE)
         except TimeoutError:
             if attempt.patience is not None:
                 self._quiet += attempt.patience

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from acp_client_v0_1._http.call import Call
     from acp_client_v0_1._http.response import RESTResponse
     from acp_client_v0_1.models.agent import Agent
-    from acp_client_v0_1.streaming.event_stream import StreamedResponse
+    from acp_client_v0_1.streaming._reader import StreamedResponse
 
 __all__ = ["Observer", "RunSpan"]
 

@@ -27,7 +27,7 @@ from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1._http.call import Call
 from acp_client_v0_1._http.errors import LOWER_ERRORS, failure_of
 from acp_client_v0_1._http.incoming import Incoming
-from acp_client_v0_1._http.retry import is_ambiguous
+from acp_client_v0_1._http.retry import is_unclear
 from acp_client_v0_1.exceptions import ApiException, ResponseDecodeError, ResponseTooLarge
 
 __all__ = ["RESTResponse", "RawResponse"]
@@ -139,7 +139,7 @@ class RESTResponse:
     @property
     def ambiguous(self) -> bool:
         """True if the status leaves open whether a change was carried out."""
-        return not self._call.safe and is_ambiguous(self.status)
+        return not self._call.safe and is_unclear(self.status)
 
     def getheaders(self) -> HTTPHeaderDict:
         """Give all headers."""

@@ -1,14 +1,13 @@
-"""The retry rules: what may be retried, after which failure, how often, and how soon.
+"""The retry rules of one call: what is retried, after which failure, how often, and how soon.
 
 Strategy: each call has its own `Attempts`, which decides after each attempt on the delay before the
 next, or that it was the last. The delay is an exponential backoff with full jitter, so that clients
 which failed together do not come back together; ``Retry-After`` (RFC 9110, section 10.2.3) replaces
-it. Loops above single calls, such as a wait for a run, have their own pace, and ask the functions
-below for the rules.
+it. What agents, runs and batches do after a call has failed is decided in `handles._rules`.
 
 Invariants: what changes something is retried only if the server certainly did not process it: no
 connection was made, or the response is 429. ``Retry-After`` is never shortened: a delay that does
-not fit into the deadline and `RETRY_AFTER_MAX`, or into `PATIENCE`, ends the call or the loop.
+not fit into the deadline and `LONGEST_OUTAGE` ends the call.
 """
 
 from __future__ import annotations
@@ -18,14 +17,13 @@ import math
 import random
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 
 from urllib3.exceptions import EmptyPoolError
 from urllib3.util import Retry
 
-from acp_client_v0_1._deadline import Deadline
 from acp_client_v0_1._http.call import Call
 from acp_client_v0_1._http.errors import refused_tunnel
 from acp_client_v0_1.exceptions import (
@@ -33,41 +31,40 @@ from acp_client_v0_1.exceptions import (
     ApiTimeoutError,
     ConnectionException,
     NameResolutionException,
-    ProtocolException,
     ProxyException,
-    StreamInterrupted,
     TransportException,
 )
 
 __all__ = [
-    "RETRY_AFTER_MAX",
+    "LONGEST_OUTAGE",
     "Attempts",
-    "Outage",
+    "KnownServer",
     "RetryPolicy",
     "backoff",
-    "is_ambiguous",
     "is_cut",
-    "is_passing",
-    "is_unsent",
+    "is_transient",
+    "is_unclear",
     "retry_after",
     "was_held",
 ]
 
-RETRY_AFTER_MAX = 120.0
-"""Seconds; a longer ``Retry-After`` ends the call."""
-
-PATIENCE = 300.0
-"""Seconds of nothing but failures, delays included, that end a loop without a deadline."""
+LONGEST_OUTAGE = 300.0
+"""Seconds for which a server may fail, or ask for a pause, before the caller gets the error."""
 
 _HELD = 1.0  # seconds; the server was holding a long poll that fails later than that
-_PASSING = (
-    ApiTimeoutError,
-    ConnectionException,
-    NameResolutionException,
-    ProtocolException,
-    ProxyException,
-    StreamInterrupted,
-)
+
+
+@dataclass(slots=True)
+class KnownServer:
+    """What the calls of a client have shown of its server.
+
+    Attributes:
+        answered: A response has come that could be read, or a status that is an error.
+        lacks: The operations that it does not have.
+    """
+
+    answered: bool = False
+    lacks: set[str] = field(default_factory=set[str])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +76,7 @@ class RetryPolicy:
         connect: Retries after the connection could not be made.
         read: Retries after the connection failed later.
         status: Retries after a response.
-        statuses: The statuses to retry, None for 408, 429 and 5xx.
+        statuses: The statuses to retry, None for 408, 429 and 5xx but 501.
         backoff: The longest first delay, in seconds; it doubles with each retry.
         backoff_max: The longest delay, in seconds.
         respect_retry_after: Let ``Retry-After`` replace the backoff.
@@ -115,7 +112,11 @@ class RetryPolicy:
 
     def covers(self, status: int) -> bool:
         """Tell whether a response with this status may be retried."""
-        return status in self.statuses if self.statuses is not None else _is_retryable(status)
+        return (
+            status in self.statuses
+            if self.statuses is not None
+            else status == 429 or is_unclear(status)
+        )
 
 
 @functools.lru_cache(maxsize=16)
@@ -140,7 +141,7 @@ class Attempts:
 
     def after_failure(self, call: Call, failure: TransportException, took: float) -> float | None:
         """Give the delay after an attempt that ``took`` some seconds; None to give up."""
-        if not _is_transient(failure) or (failure.sent and not call.safe):
+        if not is_transient(failure) or (failure.sent and not call.safe):
             return None
         cut = isinstance(failure, ConnectionException) and failure.sent
         if cut and was_held(call.timeout.window, took):
@@ -158,7 +159,7 @@ class Attempts:
         if _is_cut_status(status) and was_held(call.timeout.window, took):
             return None
         asked = retry_after(headers) if self._policy.respect_retry_after else None
-        if asked is not None and asked > RETRY_AFTER_MAX:
+        if asked is not None and asked > LONGEST_OUTAGE:
             return None
         return self._next(call, "status", self._policy.status, asked)
 
@@ -207,55 +208,7 @@ def _date(text: str | None) -> float | None:
     return moment.timestamp()
 
 
-def is_passing(error: ApiException) -> bool:
-    """Tell whether a loop that may poll without end can go on after a failure.
-
-    It goes on after more failures than a single call retries: such a loop changes nothing, and a
-    timeout or a broken response may come from a proxy that is restarted.
-    """
-    status = error.status
-    return isinstance(error, _PASSING) or (status is not None and _is_retryable(status))
-
-
-def is_unsent(error: ApiException) -> bool:
-    """Tell whether the server certainly did not process a request, so that it may be retried."""
-    if isinstance(error, TransportException):
-        return not error.sent and is_passing(error)
-    return error.status == 429
-
-
-class Outage:
-    """The failures in a row of a loop above single calls, such as a wait for a run."""
-
-    def __init__(self, deadline: Deadline) -> None:
-        self._deadline = deadline
-        self._since: float | None = None  # the end of the first failure
-
-    def note(self, error: ApiException, *, passing: bool = False) -> float:
-        """Return the seconds of ``Retry-After``, 0 if the server does not ask for a delay.
-
-        Raises the error if asking again cannot mend it, unless it is known to be ``passing``, and
-        if failures alone have gone on for `PATIENCE` and there is no deadline.
-        """
-        if not (passing or is_passing(error)):
-            raise error
-        now = time.monotonic()
-        self._since = now if self._since is None else self._since
-        asked = retry_after(error.headers) or 0.0
-        if self._deadline.at is None and now + asked - self._since > PATIENCE:
-            raise error
-        return asked
-
-    def end(self) -> None:
-        """Note that a request succeeded."""
-        self._since = None
-
-
-def _is_retryable(status: int) -> bool:
-    return status in (408, 429) or status >= 500
-
-
-def _is_transient(failure: TransportException) -> bool:
+def is_transient(failure: TransportException) -> bool:
     """Tell whether the same request may well succeed a moment later."""
     if isinstance(failure, ProxyException):
         status = refused_tunnel(failure.reason)
@@ -266,9 +219,13 @@ def _is_transient(failure: TransportException) -> bool:
     return isinstance(failure, (ConnectionException, NameResolutionException))
 
 
-def is_ambiguous(status: int) -> bool:
-    """Tell whether a status leaves open that the server carried out the request."""
-    return status in (408, 500, 502, 503, 504)
+def is_unclear(status: int) -> bool:
+    """Tell whether a status leaves open that the server carried out the request.
+
+    Proxies invent statuses from 520 on; 524 says that the server may still be at work. Only 501 is
+    the server's own word that it did nothing.
+    """
+    return status == 408 or (status >= 500 and status != 501)
 
 
 def is_cut(error: ApiException) -> bool:

@@ -12,12 +12,13 @@ the iteration, the threads are gone and the journal is whole and closed.
 from __future__ import annotations
 
 import os
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sized
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from typing_extensions import Self
 
@@ -28,9 +29,9 @@ from acp_client_v0_1.batch._tasks import OnInterrupt, Plan, Task
 from acp_client_v0_1.batch._workers import Workers
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._answering import checked_on_interrupt
-from acp_client_v0_1.handles._patience import checked_seconds
+from acp_client_v0_1.handles._perform import checked_seconds
 from acp_client_v0_1.handles._schemas import json_object
-from acp_client_v0_1.handles._starting import new_client_token, server_of
+from acp_client_v0_1.handles._token import new_client_token, server_of
 from acp_client_v0_1.handles.errors import JournalMismatch
 
 if TYPE_CHECKING:
@@ -50,13 +51,25 @@ class BatchItem:
         index: The place of the input, from 0.
         key: Its name: what ``key`` gave, or the index as text.
         run_id: Its run, "" if there is none.
+        input: The input itself.
         outcome: The result, or the error that took its place.
     """
 
     index: int
     key: str
     run_id: str
+    input: Any
     outcome: dict[str, Any] | Exception
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is a result."""
+        return not isinstance(self.outcome, Exception)
+
+    @property
+    def error(self) -> Exception | None:
+        """The error that took the result's place, None if there is none."""
+        return self.outcome if isinstance(self.outcome, Exception) else None
 
     def result(self) -> dict[str, Any]:
         """Return the result.
@@ -85,22 +98,9 @@ class Batch:
     Args:
         agent: The agent of the runs.
         inputs: Their inputs.
-        config: As `AgentHandle.map` describes it, and so are those that follow.
-        metadata: The same.
-        key: The same.
-        concurrency: The same.
-        ordered: The same.
-        timeout: The same.
-        on_interrupt: The same.
-        check: The same.
-        journal: The same.
-        retry_failed: The same.
-        on_stop: The same.
-        durable: The same.
-        progress: The same.
-        total: The same.
-        executor: The same.
-        connect: The same.
+        config, metadata, key, concurrency, ordered, timeout, on_interrupt, check, journal,
+            retry_failed, unclear, on_stop, durable, progress, total, executor, connect: As
+            `AgentHandle.map` describes them.
     """
 
     def __init__(
@@ -118,6 +118,7 @@ class Batch:
         check: bool,
         journal: str | os.PathLike[str] | None,
         retry_failed: bool,
+        unclear: Literal["raise", "start"],
         on_stop: Literal["leave", "cancel"],
         durable: bool,
         progress: OnProgress | bool | None,
@@ -125,7 +126,17 @@ class Batch:
         executor: Executor | None,
         connect: Connect | None,
     ) -> None:
-        _check(inputs, concurrency, on_stop, executor, connect)
+        _check(inputs, concurrency, executor, connect)
+        _one_of("on_stop", on_stop, ("leave", "cancel"))
+        _one_of("unclear", unclear, ("raise", "start"))
+        if key is not None and not callable(key):
+            raise ApiTypeError(
+                f"key must be a function that takes an input and gives its name, not {key!r}"
+            )
+        if retry_failed and journal is None:
+            raise ApiValueError(
+                "retry_failed is for the failures that a journal has: pass journal="
+            )
         checked_on_interrupt(on_interrupt)
         for name, value in (("config", config), ("metadata", metadata)):
             if value is not None:
@@ -139,7 +150,9 @@ class Batch:
         header = Header(agent.agent_id, server, digest(config, "config"), mark)
         file = None if journal is None else Journal(journal, header, durable)
         mark = mark if file is None else file.header.batch
-        plan = Plan(agent.agent_id, server, mark, config, metadata, seconds, on_interrupt, check)
+        plan = Plan(
+            agent.agent_id, server, mark, config, metadata, seconds, on_interrupt, check, unclear
+        )
         self._runners: Workers | Remote
         if executor is None:
             self._runners = Workers(plan, agent, file, concurrency)
@@ -157,7 +170,8 @@ class Batch:
         self._ready: dict[int, BatchItem] = {}  # by index, in the order of their ends
         # For a batch that is dropped without having been closed.
         cancel, pid = on_stop == "cancel", os.getpid()
-        made = self._runners, file, cancel, self._progress, pid
+        self._begun = [False]  # whether anybody has iterated
+        made = self._runners, file, cancel, self._progress, pid, self._begun
         self._abandon = weakref.finalize(self, _end, *made)
 
     def __repr__(self) -> str:
@@ -169,10 +183,16 @@ class Batch:
     # Iterating
 
     def __iter__(self) -> Self:
+        if self._closed:
+            raise ApiValueError("this batch is over: AgentHandle.map() makes another")
         return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Batch cannot be pickled: pickle the AgentHandle, or RunHandles")
 
     def __next__(self) -> BatchItem:
         """Return the next item that has an outcome, with ``ordered`` that of the next input."""
+        self._begun[0] = True
         try:
             item = None if self._closed else self._next()
         except KeyboardInterrupt as error:
@@ -193,13 +213,13 @@ class Batch:
                 if index in ready:
                     self._delivered += 1
                     if self._progress.shown:
-                        self._progress.tell(self.counts)
+                        self._progress.tell(self.counts, self._runners.outage)
                     return ready.pop(index)
             ended = self._exhausted and not self._runners.in_flight
             if ended:
                 self._duplicates = self._runners.duplicates(self._duplicates)
             if self._progress.shown:
-                self._progress.tell(self.counts)
+                self._progress.tell(self.counts, self._runners.outage)
             if ended:
                 self._stop()
                 break
@@ -262,6 +282,9 @@ class Batch:
         if known.outcome is None or (known.state == "failed" and not self._retry_failed):
             task.token, task.run_id, task.outcome = known.token, known.run_id, known.outcome
             task.started_before = True
+        elif known.state == "failed":  # its server may have tried again
+            task.token, task.run_id, task.started_before = known.token, known.run_id, True
+            task.retry = bool(known.run_id)
         elif known.state == "done":
             task.run_id, task.outcome = known.run_id, known.outcome
         return task
@@ -276,7 +299,7 @@ class Batch:
         else:
             self._failed += 1
         self._duplicates += task.duplicates
-        self._ready[task.index] = BatchItem(task.index, task.key, task.run_id, outcome)
+        self._ready[task.index] = BatchItem(task.index, task.key, task.run_id, task.input, outcome)
 
     # Progress
 
@@ -298,7 +321,7 @@ class Batch:
         """End everything; return what to say of it."""
         if self._closed:
             return "the batch was closed"
-        self._closed = True
+        self._closed = self._begun[0] = True
         return self._farewell(self._abandon() or 0)
 
     def _farewell(self, left: int) -> str:
@@ -334,11 +357,22 @@ class Batch:
 
 
 def _end(
-    runners: Workers | Remote, journal: Journal | None, cancel: bool, progress: Progress, pid: int
+    runners: Workers | Remote,
+    journal: Journal | None,
+    cancel: bool,
+    progress: Progress,
+    pid: int,
+    begun: list[bool],
 ) -> int:
     """End what a batch has made; return how many runs are still under way."""
     if os.getpid() != pid:
         return 0  # a fork: the runs are its parent's
+    if not begun[0]:
+        warnings.warn(
+            "a batch was dropped without having run: nothing starts until you iterate over it",
+            ResourceWarning,
+            stacklevel=2,
+        )
     try:
         return runners.close(cancel=cancel)
     finally:
@@ -347,9 +381,7 @@ def _end(
         progress.close()
 
 
-def _check(
-    inputs: object, concurrency: int, on_stop: str, executor: object, connect: object
-) -> None:
+def _check(inputs: object, concurrency: int, executor: object, connect: object) -> None:
     """Refuse arguments that cannot be used, before anything is drawn."""
     kind = type(inputs).__name__
     if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable):
@@ -358,7 +390,10 @@ def _check(
         raise ApiTypeError(f"concurrency must be an int, not {type(concurrency).__name__}")
     if concurrency < 1:
         raise ApiValueError(f"concurrency must be at least 1, not {concurrency}")
-    if on_stop not in ("leave", "cancel"):
-        raise ApiValueError(f'on_stop must be "leave" or "cancel", not {on_stop!r}')
     if executor is None and connect is not None:
         raise ApiValueError("connect is for the worker processes of an executor: pass executor=")
+
+
+def _one_of(name: str, value: str, values: tuple[str, str]) -> None:
+    if value not in values:
+        raise ApiValueError(f'{name} must be "{values[0]}" or "{values[1]}", not {value!r}')

@@ -23,12 +23,13 @@ from typing import TYPE_CHECKING
 
 from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1.api_client import ApiClient
-from acp_client_v0_1.batch._carrier import LONG_POLL, Carrier, cancel_run
+from acp_client_v0_1.batch._driver import RunDriver, cancel_run
 from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task, note_deleted, note_end, note_start
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError, OpenApiException
-from acp_client_v0_1.handles._link import FINAL, RunLink
-from acp_client_v0_1.handles._starting import client_token_of, server_of
+from acp_client_v0_1.handles._core import FINAL, RunCore
+from acp_client_v0_1.handles._timing import timing
+from acp_client_v0_1.handles._token import client_token_of, server_of
 from acp_client_v0_1.handles.searching import iter_runs
 from acp_client_v0_1.models.run_search_request import RunSearchRequest
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from acp_client_v0_1.handles.agent import AgentHandle
     from acp_client_v0_1.models.run import Run
 
-__all__ = ["Connect", "Order", "Remote", "carry", "connect_from_environment"]
+__all__ = ["Connect", "RemoteTask", "Remote", "carry", "connect_from_environment"]
 
 Connect = Callable[[], ApiClient]
 
@@ -54,7 +55,7 @@ def connect_from_environment() -> ApiClient:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class RemoteTask:
     """One task on its way to a worker process."""
 
     plan: Plan
@@ -65,35 +66,35 @@ class Order:
 
 # In the worker process ------------------------------------------------------------------------
 
-_clients: dict[str, tuple[ApiClient, Carrier]] = {}  # by the mark of the batch
+_clients: dict[str, tuple[ApiClient, RunDriver]] = {}  # by the mark of the batch
 _clients_lock = threading.Lock()
 
 
-def carry(order: Order) -> Task:
+def carry(remote: RemoteTask) -> Task:
     """Carry a task to its outcome, in a worker process."""
-    task = dataclasses.replace(order.task)  # as the order may be carried out again
+    task = dataclasses.replace(remote.task)  # as it may be carried out again
     try:
-        carrier = _carrier(order)
+        driver = _driver(remote)
     except OpenApiException as error:
-        task.outcome, task.refused = error, True
+        task.outcome, task.broken = error, True
         return task
     try:
-        if carrier.start(task, look_first=True):
-            while not carrier.poll(task, LONG_POLL):
+        if driver.start(task, look_first=True):
+            while not driver.poll(task, timing().window):
                 pass
     except Exception as error:  # noqa: BLE001 - any error is the outcome
-        task.outcome = error
-    # Only what the caller needs travels back; the link, above all, has the client's credentials.
-    task.input = task.run = task.link = task.patience = None
+        task.outcome, task.broken = error, error is driver.contact.broken
+    # Only what the caller needs travels back; the core, above all, has the client's credentials.
+    task.input = task.core = task.wait = None
     return task
 
 
-def _carrier(order: Order) -> Carrier:
-    """Return the carrier that this process has for the batch."""
-    plan = order.plan
+def _driver(remote: RemoteTask) -> RunDriver:
+    """Return the driver that this process has for the batch."""
+    plan = remote.plan
     with _clients_lock:
         if plan.batch not in _clients:
-            client = order.connect()
+            client = remote.connect()
             if not isinstance(client, ApiClient):
                 raise ApiTypeError(f"connect must give an ApiClient, not {type(client).__name__}")
             server = server_of(client)
@@ -104,8 +105,8 @@ def _carrier(order: Order) -> Carrier:
                 )
             while len(_clients) >= _MOST_CLIENTS:
                 _clients.pop(next(iter(_clients)))[0].close()
-            agent = order.attach(plan.agent_id, client)
-            _clients[plan.batch] = client, Carrier(plan, agent, None, Flag())
+            agent = remote.attach(plan.agent_id, client)
+            _clients[plan.batch] = client, RunDriver(plan, agent, None, Flag())
         return _clients[plan.batch][1]
 
 
@@ -138,7 +139,9 @@ class Remote:
         if not task.run_id and self._journal is not None:
             note_start(self._journal, task)
         ended = self._ended
-        future = self._executor.submit(carry, Order(self._plan, self._attach, self._connect, task))
+        future = self._executor.submit(
+            carry, RemoteTask(self._plan, self._attach, self._connect, task)
+        )
         self.in_flight[task.index] = task, future
         future.add_done_callback(lambda done: ended.put((task, done)))
 
@@ -150,7 +153,10 @@ class Remote:
             return None
         del self.in_flight[task.index]
         ended = _ended(task, future)
-        if self._journal is not None and not ended.refused:
+        if ended.broken and isinstance(ended.outcome, Exception):
+            raise ended.outcome
+        ended.input = task.input
+        if self._journal is not None:
             if ended.run_id and not task.run_id:
                 self._journal.started(task.index, ended.run_id)
             note_end(self._journal, ended)
@@ -166,15 +172,22 @@ class Remote:
         left = sum(not future.done() for _, future in self.in_flight.values())
         if not cancel:
             return left
+        # Never one whose item the caller has, nor one that somebody else has started.
+        tasks = {task.token: task for task, _ in self.in_flight.values()}
         try:
-            attached = {task.run_id: task for task, _ in self.in_flight.values()}
             for run in [run for run in self._runs_of_batch() if run.status not in FINAL]:
-                if cancel_run(RunLink(self._runs, run.run_id)) and run.run_id in attached:
-                    note_deleted(self._journal, attached[run.run_id])
+                task = tasks.get(client_token_of(run))
+                if task is not None and cancel_run(RunCore(self._runs, run.run_id)):
+                    note_deleted(self._journal, task)
         except ApiException as error:
             _log.warning("the runs of the batch could not be deleted: %s", error)
             return left
         return 0
+
+    @property
+    def outage(self) -> float:
+        """Seconds for which the server has only failed; only the workers know."""
+        return 0.0
 
     def duplicates(self, known: int) -> int:
         """Count the runs that are one too many for their client token.
@@ -196,7 +209,11 @@ class Remote:
         wanted = RunSearchRequest(
             agent_id=self._plan.agent_id, metadata={BATCH_KEY: self._plan.batch}
         )
-        return iter_runs(self._runs, wanted, on_drift="continue")
+        runs = iter_runs(self._runs, wanted, on_drift="continue")
+        # Some servers ignore the metadata of a search, and give the runs of anybody.
+        return (
+            run for run in runs if (run.creation.metadata or {}).get(BATCH_KEY) == self._plan.batch
+        )
 
 
 def _ended(task: Task, future: Future[Task]) -> Task:

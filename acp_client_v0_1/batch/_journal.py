@@ -212,6 +212,8 @@ class Journal:
 
     Attributes:
         header: The header of the file.
+        written_at: When an earlier call wrote the last line, in seconds since the epoch; None if
+            the file is new.
 
     Raises:
         JournalLocked: Another process, or another batch of this one, has the file.
@@ -232,6 +234,8 @@ class Journal:
         self._closed = weakref.finalize(self, os.close, self._fd)
         try:
             _lock_file(self._fd, self.path)
+            status = os.fstat(self._fd)
+            self.written_at: float | None = status.st_mtime if status.st_size else None
             self._reader = self.path.open("rb")
             self._load()
         except BaseException:

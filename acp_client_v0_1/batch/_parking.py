@@ -16,12 +16,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from acp_client_v0_1.batch._carrier import LONG_POLL, Carrier
+from acp_client_v0_1.batch._driver import RunDriver
 from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task
 from acp_client_v0_1.exceptions import ApiException
-from acp_client_v0_1.handles._patience import is_passing
+from acp_client_v0_1.handles._perform import Wait
+from acp_client_v0_1.handles._rules import failure_of
+from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.models.run_search_request import RunSearchRequest
 from acp_client_v0_1.models.run_status import RunStatus
 
@@ -39,7 +42,7 @@ _MOST_MISTAKES = 100  # until a search is not believed that is wrong more often 
 _PAGE = 1000  # runs; the most that a search gives
 _OVERLAP = 100  # runs by which the pages of a search may move while it is read
 _SPARE_PAGES = 10  # that a search may have beyond those that the runs in flight fill
-_SECONDS = 10.0  # for one page
+_PASSING = frozenset(("lost", "limited", "unsent"))  # failures after which it is tried again
 
 
 class Parking:
@@ -48,12 +51,12 @@ class Parking:
     def __init__(
         self,
         plan: Plan,
-        carrier: Carrier,
+        driver: RunDriver,
         stop: threading.Event,
         put_back: Callable[[Task], object],
     ) -> None:
         self._plan = plan
-        self._carrier = carrier
+        self._driver = driver
         self._stop = stop
         self._put_back = put_back
         self._lock = threading.Lock()  # for the next two
@@ -67,7 +70,7 @@ class Parking:
     def window(self, in_flight: int) -> int:
         """Return the seconds of a long poll: few while other runs wait for their turn."""
         if in_flight <= _HOLDERS:
-            return LONG_POLL
+            return timing().window
         return _SHORT_POLL if self._searches else 1
 
     def note(self, task: Task, *, ended: bool) -> None:
@@ -133,7 +136,7 @@ class Parking:
         found = 0
         for task in parked:
             ended = pending is not None and task.run_id not in pending and task.doubt_until < now
-            late = task.patience is not None and task.patience.deadline.expired
+            late = task.wait is not None and task.wait.remaining() <= 0
             if not ended and not late:
                 continue
             with self._lock:
@@ -158,19 +161,21 @@ class Parking:
             "limit": _PAGE,
         }
         pending: set[str] = set()
+        wait = Wait(self._driver.contact, stop=self._stop, survive=0.0)
         try:
             for number in range(expected // (_PAGE - _OVERLAP) + _SPARE_PAGES):
-                self._carrier.gate.wait()
                 request = RunSearchRequest(**wanted, offset=number * (_PAGE - _OVERLAP))
-                page = self._carrier.runs.search_runs(request, _SECONDS)
+                page = wait.perform("search", partial(self._driver.runs.search_runs, request))
+                # Those of others among them do no harm: only this batch's are looked up here.
                 pending.update(run.run_id for run in page if run.status == RunStatus.PENDING)
                 if len(page) < _PAGE:
                     if self._mistakes > max(_MOST_MISTAKES, self._hits):
                         break
                     return pending
-        except ApiException as error:
-            if is_passing(error):
-                self._carrier.gate.heed(error)
+        except (ApiException, TimeoutError) as error:
+            if self._stop.is_set():
+                return None
+            if isinstance(error, ApiException) and failure_of(error).kind in _PASSING:
                 return None
         # It fails, finds what is not of this batch, or does not find what is.
         self._searches = False

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from acp_client_v0_1.exceptions import ApiValueError
+from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 __all__ = ["BatchCounts", "OnProgress", "Progress"]
 
@@ -50,11 +50,16 @@ class Progress:
     """
 
     def __init__(self, shown: OnProgress | bool | None) -> None:
-        self._told: BatchCounts | None = None
+        self._told: tuple[BatchCounts, int] | None = None
+        self._outage = 0  # seconds
         self._bar: Any = None
+        if shown not in (None, True, False) and not callable(shown):
+            raise ApiTypeError(
+                f"progress must be True, for a bar, or a function of the counts, not {shown!r}"
+            )
         if shown is True:
             try:
-                from tqdm import tqdm
+                from tqdm.auto import tqdm
             except ImportError as error:
                 raise ApiValueError(
                     "progress=True needs the package tqdm: pip install 'acp-client-v0-1[cli]'"
@@ -64,10 +69,11 @@ class Progress:
         self._tell = shown or None
         self.shown: bool = self._tell is not None
 
-    def tell(self, counts: BatchCounts) -> None:
-        """Tell the counts, if they have changed."""
-        if self._tell is not None and counts != self._told:
-            self._told = counts
+    def tell(self, counts: BatchCounts, outage: float = 0.0) -> None:
+        """Tell the counts, if they have changed, and seconds for which the server has failed."""
+        told = counts, int(outage)
+        if self._tell is not None and told != self._told:
+            self._told, self._outage = told, told[1]
             self._tell(counts)
 
     def close(self) -> None:
@@ -77,8 +83,10 @@ class Progress:
 
     def _draw(self, counts: BatchCounts) -> None:
         self._bar.total = counts.total
-        words = {"in flight": counts.in_flight, "failed": counts.failed}
+        words: dict[str, object] = {"in flight": counts.in_flight, "failed": counts.failed}
         if counts.duplicates:
             words["duplicates"] = counts.duplicates
+        if self._outage:
+            words["server fails for"] = f"{self._outage} s"
         self._bar.set_postfix(words, refresh=False)
         self._bar.update(counts.done + counts.failed - self._bar.n)

@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from acp_client_v0_1.exceptions import ApiException, OpenApiException
-from acp_client_v0_1.handles._starting import CLIENT_TOKEN_KEY, new_client_token
+from acp_client_v0_1.handles._token import (
+    CLIENT_TOKEN_KEY,
+    RunToken,
+    encode_token,
+    new_client_token,
+)
 from acp_client_v0_1.handles.errors import RunFailed, RunGone
 
 if TYPE_CHECKING:
     from acp_client_v0_1.batch._journal import Journal
-    from acp_client_v0_1.handles._link import RunLink
-    from acp_client_v0_1.handles._patience import Patience
+    from acp_client_v0_1.handles._core import RunCore
+    from acp_client_v0_1.handles._perform import Wait
     from acp_client_v0_1.handles.interrupts import PendingInterrupt
-    from acp_client_v0_1.models.run import Run
 
 __all__ = ["BATCH_KEY", "OnInterrupt", "Plan", "Task", "note_deleted", "note_end", "note_start"]
 
@@ -40,10 +44,16 @@ class Plan:
     timeout: float | None  # seconds to wait for each output
     on_interrupt: OnInterrupt | None
     check: bool  # each input against the agent's schema
+    unclear: str  # "raise" or "start": what to do if nobody can tell whether a run was started
 
     def marks(self, token: str) -> dict[str, Any]:
         """Return the metadata of the run with this client token."""
         return {**(self.metadata or {}), BATCH_KEY: self.batch, CLIENT_TOKEN_KEY: token}
+
+    def token_of(self, client_token: str) -> str:
+        """Return the portable token of a run of which only the client token is known."""
+        known = RunToken(self.server, agent=self.agent_id, client_token=client_token)
+        return encode_token(known)
 
 
 @dataclass(slots=True, eq=False)
@@ -59,12 +69,11 @@ class Task:
     run_id: str = ""  # "" before there is a run
     outcome: dict[str, Any] | Exception | None = None  # None before the end
     duplicates: int = 0  # how many more runs its creates have made
-    refused: bool = False  # no client was to be had, so nothing is known of the input
-    run: Run | None = None  # as it was created
-    started_at: float = 0.0  # when it was (`time.monotonic()`)
-    link: RunLink | None = None  # reaches its run, if that takes more than a poll
+    retry: bool = False  # it has failed by the journal, and is to be run again
+    broken: bool = False  # its outcome is an error that all tasks would have
+    core: RunCore | None = None  # of its run
     polling: bool = False  # a request for its output is under way, which may be broken off
-    patience: Patience | None = None  # with its output; None before it is needed
+    wait: Wait | None = None  # for its output
     answered: int = 0  # questions
     early: int = 0  # long polls that the server has ended before their time
     parked_at: float = 0.0  # when it was left without a thread

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 
 from acp_client_v0_1._http.attempt import Interruptible
 from acp_client_v0_1._http.slots import Flag
-from acp_client_v0_1.batch._carrier import LONG_POLL, Carrier, Stopped, cancel_run
+from acp_client_v0_1.batch._driver import RunDriver, Stopped, cancel_run
 from acp_client_v0_1.batch._parking import Parking
 from acp_client_v0_1.batch._tasks import Plan, Task, note_deleted
 from acp_client_v0_1.exceptions import ApiException
-from acp_client_v0_1.handles._tracing import end_run
+from acp_client_v0_1.handles._timing import timing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,9 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Workers"]
 
 _MOST_WORKERS = 32  # a batch of no more runs at a time has a worker for each
-_CROWD = 24  # workers of larger batches
-_GRACE = 1.5  # seconds at the end for requests that are under way, creates above all
-_LAST = 2.5  # seconds until threads that do not end are left behind
+_CROWD_WORKERS = 24  # workers of larger batches
 
 
 class _Calls(Interruptible):
@@ -53,7 +51,7 @@ class Workers:
     ) -> None:
         self._journal = journal
         self._stop = Flag()
-        self._carrier = Carrier(plan, agent, journal, self._stop)
+        self._driver = RunDriver(plan, agent, journal, self._stop)
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._outcomes: queue.SimpleQueue[Task | BaseException] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -62,8 +60,8 @@ class Workers:
         self._workers, self._most_workers = 0, concurrency
         self._parking: Parking | None = None
         if concurrency > _MOST_WORKERS:
-            self._most_workers = _CROWD
-            self._parking = Parking(plan, self._carrier, self._stop, self._tasks.put)
+            self._most_workers = _CROWD_WORKERS
+            self._parking = Parking(plan, self._driver, self._stop, self._tasks.put)
 
     # For the caller, from one thread
 
@@ -107,21 +105,27 @@ class Workers:
             left = self._cancel([task for task in left if task.run_id])
         started = [task for task in left if task.run_id]
         for task in started:
-            end_run(self._carrier.link(task), "")
+            self._driver.core(task).ended("")
         return len(started)
 
     def _end_threads(self) -> None:
         """Break long polls at once, and other calls after a moment, until all threads are gone."""
-        began = time.monotonic()
+        clock, began = timing(), time.monotonic()
         # A batch may be dropped by a thread of its own, which collects garbage.
         here = threading.current_thread()
         left = [thread for thread in self._threads if thread is not here]
-        while left and (past := time.monotonic() - began) < _LAST:
+        while left and (past := time.monotonic() - began) < clock.threads:
             for calls in list(self._calls):
-                if past > _GRACE or (calls.task is not None and calls.task.polling):
+                if past > clock.grace or (calls.task is not None and calls.task.polling):
                     calls.interrupt()
             left[0].join(0.05)
             left = [thread for thread in left if thread.is_alive()]
+
+    @property
+    def outage(self) -> float:
+        """Seconds for which the server has only failed, 0 if it works."""
+        since = self._driver.contact.since
+        return 0.0 if since is None else timing().now() - since
 
     def duplicates(self, known: int) -> int:
         """Return how many runs are one too many for their input: those that were met."""
@@ -137,12 +141,12 @@ class Workers:
                 while True:
                     task = waiting.pop()
                     try:
-                        if cancel_run(self._carrier.link(task)):
+                        if cancel_run(self._driver.core(task)):
                             note_deleted(self._journal, task)
                     except ApiException:
                         left.append(task)
 
-        threads = [_thread(work, f"end {n}") for n in range(min(len(tasks), _CROWD))]
+        threads = [_thread(work, f"end {n}") for n in range(min(len(tasks), _CROWD_WORKERS))]
         for thread in threads:
             thread.join()
         return left
@@ -169,15 +173,15 @@ class Workers:
             if self._parking is not None:
                 self._carry_in_crowd(calls, task, self._parking)
                 continue
-            if self._carrier.start(task):
-                while not self._carrier.poll(task, LONG_POLL):
+            if self._driver.start(task):
+                while not self._driver.poll(task, timing().window):
                     pass
             self._outcomes.put(task)
 
     def _carry_in_crowd(self, calls: _Calls, task: Task, parking: Parking) -> None:
         """Do the next step of a task, and hold long polls as long as few do."""
         if not task.parked_at:
-            if not self._carrier.start(task):
+            if not self._driver.start(task):
                 self._outcomes.put(task)
                 return
         else:  # a search says that it has ended
@@ -198,7 +202,7 @@ class Workers:
             raise
 
     def _poll(self, task: Task, window: int) -> bool:
-        ended = self._carrier.poll(task, window)
+        ended = self._driver.poll(task, window)
         if ended:
             self._outcomes.put(task)
         return ended

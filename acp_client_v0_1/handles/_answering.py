@@ -8,45 +8,42 @@ Strategy: `answer_run` sends an answer once. If its response is lost, it looks a
 run is no longer interrupted, or its ``updated_at`` moved, the answer arrived and is never sent
 again. If nothing changes for five seconds, it did not arrive and is sent once more.
 
-Invariant: no answer is sent to a run that is known to have moved on.
+Invariants: no answer is sent to a run that is known to have moved on. A question that was answered
+is not asked again because a read replica still shows it: the server's word has to move past it.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from acp_client_v0_1._http.retry import backoff
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTypeError,
     ConflictException,
     NotFoundException,
-    ResponseDecodeError,
-    RunWaitTimeout,
 )
-from acp_client_v0_1.handles._link import FINAL, RunLink
-from acp_client_v0_1.handles._patience import Patience, is_passing, is_unsent
+from acp_client_v0_1.handles._core import FINAL, RunCore
+from acp_client_v0_1.handles._create import once
+from acp_client_v0_1.handles._perform import AGAIN, Wait, settled
 from acp_client_v0_1.handles._schemas import json_object
-from acp_client_v0_1.handles._starting import without_retries
-from acp_client_v0_1.handles._tracing import in_run
+from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles.errors import ResumeAmbiguous, RunGone, StaleInterrupt
 from acp_client_v0_1.handles.interrupts import PendingInterrupt
 from acp_client_v0_1.models.run_error import RunError
 from acp_client_v0_1.models.run_interrupt import RunInterrupt
+from acp_client_v0_1.models.run_output import RunOutput
 from acp_client_v0_1.models.run_result import RunResult
 from acp_client_v0_1.models.run_status import RunStatus
 
 if TYPE_CHECKING:
-    from acp_client_v0_1.models.run_output import RunOutput
+    from acp_client_v0_1.models.run import Run
 
-__all__ = ["answer_run", "checked_on_interrupt", "outcome_of", "question_of"]
+__all__ = ["answer_run", "checked_on_interrupt", "next_outcome", "outcome_of", "question_of"]
 
-_UNCHANGED = 5.0  # seconds after which an answer without a response counts as lost
-_LOOK_EVERY = 0.25  # seconds between two looks at a run that is about to move on
-_RESUME = 60.0  # seconds that one resume may take
-_WHOLE_SECOND = 1.0  # seconds; the least age of a question whose time has no fraction
+Outcome = dict[str, Any] | PendingInterrupt
 
 
 def checked_on_interrupt(on_interrupt: object, *, optional: bool = True) -> None:
@@ -58,10 +55,22 @@ def checked_on_interrupt(on_interrupt: object, *, optional: bool = True) -> None
         )
 
 
-def outcome_of(
-    link: RunLink, output: RunOutput | None, patience: Patience
-) -> dict[str, Any] | PendingInterrupt | None:
-    """Return the result or the question of an output; None if the question was answered by now.
+def next_outcome(core: RunCore, wait: Wait, *, look: bool = False) -> Outcome:
+    """Wait for the run's result or its next question; raise `RunFailed` if it failed.
+
+    With ``look``, ask once.
+    """
+    while True:
+        output = core.output_now() if look else core.output_in(wait)
+        outcome = outcome_of(core, output, wait)
+        if outcome is not None:
+            return outcome
+        if look:  # the question was answered meanwhile
+            raise core.late(0.0, f"run {core.run_id} has no output yet")
+
+
+def outcome_of(core: RunCore, output: RunOutput | None, wait: Wait) -> Outcome | None:
+    """Return the result or the question of an output; None if the question was answered meanwhile.
 
     No output stands for an interrupt that was seen elsewhere. A failed run raises its `RunFailed`.
     """
@@ -69,154 +78,160 @@ def outcome_of(
     if isinstance(kind, RunResult):
         return kind.result
     if isinstance(kind, RunError):
-        raise link.failure_of(kind, patience)
-    question = question_of(link, patience)
+        raise core.failure_of(kind, wait)
+    question = question_of(core, wait)
     if question is None:
-        # If one of the two is out of date, as from a cache, asking again at once is a hot loop.
-        patience.pause(_LOOK_EVERY)
+        # The run and its output may disagree, as from a cache: pause, or we spin.
+        wait.pause(timing().probe)
     return question
 
 
-def question_of(link: RunLink, patience: Patience) -> PendingInterrupt | None:
+def question_of(core: RunCore, wait: Wait) -> PendingInterrupt | None:
     """Return the open question of a run, None if there is none.
 
     The run is read before its output. If another process answers in between, the next question gets
     the older time, so that an answer to it is refused as stale: it is never used for the wrong one.
     """
-    run = link.look(patience)
+    run = core.read(wait)
     if run.status in FINAL:
         return None
+    runs = once(core.runs)
 
-    def ask(limit: float) -> RunOutput | None:
-        # With a second to block, since some servers block without end if they are given none.
-        block = 1 if limit > 1.5 else None
-        return link.ask(
-            lambda: link.runs.get_run_output(link.run_id, block, _request_timeout=limit)
-        )
+    def send(limit: float) -> RunOutput | None:
+        # A window of 0, since some servers hold the output without end if they are given none.
+        return runs.get_run_output(core.run_id, 0, _request_timeout=limit)
 
-    output = link.until_response(ask, patience)
+    def probe(error: ApiException) -> None:
+        core.check_served(error, wait)
+
+    output = wait.perform("output", send, core, probe=probe)
     kind = None if output is None else output.actual_instance
     if not isinstance(kind, RunInterrupt):
         return None
     payload = dict(kind.interrupt)
-    return PendingInterrupt(
+    question = PendingInterrupt(
         str(payload.pop("interrupt_type", "")),
         payload,
-        link.run_id,
+        core.run_id,
         run.updated_at,
-        link.seen_at(run),
-        link.descriptor,
-        partial(answer_run, link),
+        core.asked_at(run),
+        core.descriptor,
+        partial(answer_run, core),
     )
+    return None if _is_stale(core, question) else question
+
+
+def _is_stale(core: RunCore, question: PendingInterrupt) -> bool:
+    """Tell whether a question was answered before, and only a replica still shows it."""
+    answered = core.answered
+    if answered is None or question.updated_at > answered.updated_at:
+        return False
+    if question.updated_at < answered.updated_at:
+        return True
+    # Some servers never change the time of a run: no replica lags that long.
+    return timing().now() - core.answered_at < timing().unchanged
 
 
 def answer_run(
-    link: RunLink,
+    core: RunCore,
     body: Mapping[str, Any],
-    to: PendingInterrupt | None,
-    patience: Patience | None = None,
+    to: PendingInterrupt | None = None,
+    wait: Wait | None = None,
 ) -> None:
-    """Answer the question of a run as `RunHandle.resume` describes it."""
+    """Answer the question of a run, if ``to`` is None or still the open one.
+
+    Without a wait, it survives five minutes of failures.
+    """
     answer = json_object("body", body)
-    patience = patience or Patience(None)
+    wait = core.wait(what="was not answered") if wait is None else wait
     while True:
-        question = question_of(link, patience)
-        if question is None:
-            raise _stale(link)
-        if to is not None and question != to:
-            raise _stale(link, asks=question)
+        question = question_of(core, wait)
+        if question is None or (to is not None and question != to):
+            if to is not None:
+                core.note_answered(to)
+            raise _stale(core, question)
         # A server that writes whole seconds could give the next question the time of this one.
         seen = to.seen_at if to is not None and to.seen_at else question.seen_at
-        young_for = seen + _WHOLE_SECOND - time.monotonic()
+        young_for = seen + timing().whole_second - timing().now()
         if question.updated_at.microsecond or young_for <= 0:
             break
-        link.pause(young_for, patience, "it was not answered")
+        wait.pause(young_for)
         to = question  # to be compared again: another process may answer it during the pause
-    _send(link, answer, question, patience)
-    link.answered = question
+    ours = _send(core, answer, question, wait)
+    core.note_answered(question)
+    if not ours:
+        raise _stale(core)
 
 
-def _send(
-    link: RunLink, body: dict[str, Any], question: PendingInterrupt, patience: Patience
-) -> None:
-    once = without_retries(link.runs)
-    pace = Patience(None)  # of the resumes alone: a look that works must not shorten a pause
-    lost = 0
-    while True:
-        try:
-            with in_run(link):
-                run = once.resume_run(link.run_id, body, _request_timeout=patience.limit(_RESUME))
-            link.note(run)
-            return
-        except NotFoundException as error:
-            raise link.gone() from error
-        except ApiException as error:
-            failure = error
-        if isinstance(failure, ConflictException) or is_unsent(failure):
-            if not _moved_after_refusal(link, question, failure, patience, pace):
-                continue
-            if lost:
-                return  # by the answer whose response was lost
-            raise _stale(link) from failure
-        if not is_passing(failure) and not isinstance(failure, ResponseDecodeError):
-            raise failure
+def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait: Wait) -> bool:
+    """Send an answer, at most twice; return False if another caller's was quicker."""
+    runs = once(core.runs)
+    sent = lost = conflicts = 0
+
+    def send(limit: float) -> bool:
+        nonlocal sent
+        # During a pause another process may have answered, and the run may ask something else.
+        if sent and _differs(settled(lambda: core.read(wait)), question):
+            return lost > 0  # perhaps by the answer whose response was lost
+        sent += 1
+        core.note(runs.resume_run(core.run_id, body, _request_timeout=limit))
+        return True
+
+    def probe(error: ApiException) -> Any:
+        nonlocal lost, conflicts
+        if isinstance(error, NotFoundException):
+            if _differs(core.read(wait), question):
+                return False
+            raise core.not_served(error) from error
+        if isinstance(error, ConflictException):
+            # Another caller was quicker, or the thread is busy with another run, which ends.
+            if _differs(core.read(wait), question):
+                return lost > 0
+            wait.pause(backoff(conflicts, *timing().backoff), error)
+            conflicts += 1
+            return AGAIN
         lost += 1
+        times = min(lost, 2)
         try:
-            if _arrived(link, question, patience):
-                return
+            if _arrived(core, question, wait):
+                return True
             if lost == 1:
-                continue
+                return AGAIN
         except RunGone:
             raise
         except ApiException:
             pass  # nobody can tell, and the failure says more
         raise ResumeAmbiguous(
-            run_id=link.run_id, token=link.token(), times=lost, why=str(failure)
-        ) from failure
+            run_id=core.run_id, token=core.token(), times=times, why=str(error)
+        ) from error
+
+    ours: bool = wait.perform("resume", send, core, longest=timing().change, probe=probe)
+    return ours
 
 
-def _moved_after_refusal(
-    link: RunLink,
-    question: PendingInterrupt,
-    failure: ApiException,
-    patience: Patience,
-    pace: Patience,
-) -> bool:
-    """Pause after the server has refused an answer; return whether the run has moved on."""
-    try:
-        if isinstance(failure, ConflictException) and _has_moved(link, question, patience):
-            return True
-        # After a 409, its thread is busy with another run, which ends.
-        patience.pause(pace.pause_after(failure))
-        if not patience.over:
-            return _has_moved(link, question, patience)
-    except RunWaitTimeout:
-        pass  # the failure says more
-    raise link.late(patience, "it could not be answered", failure) from failure
-
-
-def _has_moved(link: RunLink, question: PendingInterrupt, patience: Patience) -> bool:
+def _differs(run: Run, question: PendingInterrupt) -> bool:
     """Return whether a run has moved on since it asked."""
-    run = link.look(patience)
     return run.status != RunStatus.INTERRUPTED or run.updated_at != question.updated_at
 
 
-def _arrived(link: RunLink, question: PendingInterrupt, patience: Patience) -> bool:
+def _arrived(core: RunCore, question: PendingInterrupt, wait: Wait) -> bool:
     """Look at a run for some seconds; return whether an answer without a response arrived."""
+    clock = timing()
     since: float | None = None  # the first successful look
-    while not _has_moved(link, question, patience):
-        now = time.monotonic()
-        since = now if since is None else since
-        if now - since >= _UNCHANGED:
-            return False
-        link.pause(_LOOK_EVERY, patience, "it may have been answered")
-    return True
+
+    def ready(run: Run) -> float | None:
+        nonlocal since
+        since = clock.now() if since is None else since
+        over = clock.now() - since >= clock.unchanged
+        return None if over or _differs(run, question) else clock.probe
+
+    return _differs(core.read(wait, ready), question)
 
 
-def _stale(link: RunLink, asks: PendingInterrupt | None = None) -> StaleInterrupt:
-    run, now = link.run, "it asks something else by now"
+def _stale(core: RunCore, asks: PendingInterrupt | None = None) -> StaleInterrupt:
+    now, status = "it asks something else now", core.status
     if asks is not None:
         now += f" ({asks.type!r})"
-    elif run is not None and run.status != RunStatus.INTERRUPTED:
-        now = f"it is {run.status.value}, and asks nothing"
-    return StaleInterrupt(run_id=link.run_id, token=link.token(), now=now)
+    elif status is not None and status != RunStatus.INTERRUPTED:
+        now = f"it is {status.value}, and asks nothing"
+    return StaleInterrupt(run_id=core.run_id, token=core.token(), now=now)

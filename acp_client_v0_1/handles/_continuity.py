@@ -9,7 +9,7 @@ event of a connection with them:
 
 - the successor of the last id: the stream goes on;
 - a known pair: a replay, whose events are dropped up to the last one that was delivered;
-- a greater number, if all ids so far were consecutive: the events in between are lost;
+- a greater number, if two or more ids so far were all consecutive: the events in between are lost;
 - a known id with other content: the server ignored the cursor and restarted its ids;
 - anything else: unknown.
 
@@ -86,6 +86,7 @@ class Continuity:
         self._expected: int | None = None  # place of the next event of a replay
         self._result: int | None = None  # tells the last result from others
         self._reconnected = False  # no result has come from this connection
+        self._cut = False  # a connection ended before the stream did
         self.judging = True
 
     @property
@@ -93,9 +94,15 @@ class Continuity:
         """How many events were delivered."""
         return self._before + self._count
 
-    def reconnect(self) -> None:
-        """Note that the next event comes from another connection."""
+    @property
+    def unsettled(self) -> bool:
+        """Whether no event has come since the last cut."""
+        return self._cut and (self.judging or self._reconnected)
+
+    def reconnect(self, *, cut: bool = False) -> None:
+        """Note that the next event comes from another connection; ``cut`` as soon as one ends."""
         self._expected = None
+        self._cut = self._cut or cut
         self.judging = self._reconnected = True
         self._first = list(map(_compact, self._first))
         self._last = deque(map(_compact, self._last), maxlen=_LAST)
@@ -161,8 +168,9 @@ class Continuity:
         if not self._count:
             if self.last_id:
                 return self._gap("unknown")
-            if number is not None and number > 1:
-                self.doubt()  # it is not known where the ids begin
+            # It is not known where the ids begin, or whether a cut has taken the first events.
+            if self._cut or (number is not None and number > 1):
+                self.doubt()
             return True
         place = self._place_of(pair)
         if place is not None:
@@ -200,6 +208,8 @@ class Continuity:
 
     def _first_number(self) -> int | None:
         """Return the first id as a number, None if the ids are not consecutive numbers."""
+        if self._count < 2:
+            return None  # one id does not tell in which steps they grow
         numbers = [_number(event_id) for event_id, _ in self._first]
         first, recent = numbers[0], [_number(event_id) for event_id, _ in self._last]
         if first is None or numbers != list(range(first, first + len(numbers))):

@@ -1,6 +1,6 @@
 """The events of a run: decoded, judged as new, repeated or after a gap.
 
-Strategy: a stream calls `Judge.decode` for each event that it hands out. Because that decodes and
+Strategy: `EventDecoder.decode` is called for each event that is handed out. Because it decodes and
 judges in one step, following a run is as quick as reading its stream.
 
 Invariants: no I/O; no event is handed out as new twice.
@@ -23,10 +23,10 @@ from acp_client_v0_1.models.stream_event_payload import StreamEventPayload
 
 if TYPE_CHECKING:
     from acp_client_v0_1.exceptions import StreamDecodeError
-    from acp_client_v0_1.handles._link import RunLink
+    from acp_client_v0_1.handles._core import RunCore
     from acp_client_v0_1.streaming import ServerSentEvent
 
-__all__ = ["Judge", "RunEvent"]
+__all__ = ["EventDecoder", "RunEvent"]
 
 _NAMES = frozenset(("agent_event", "message"))  # of the contract's events, and of unnamed ones
 
@@ -71,15 +71,16 @@ _new_event = cast(
 )
 
 
-class Judge:
+class EventDecoder:
     """Tells whether an event of a run is new, and whether others are missing before it."""
 
-    def __init__(self, link: RunLink, *, raise_gaps: bool, after: str) -> None:
+    def __init__(self, core: RunCore, *, raise_gaps: bool, after: str) -> None:
         self.memory = Continuity(after)  # of the events that were handed out
         self.gaps: list[StreamGap] = []
         self.held: RunEvent | None = None  # the event after a gap that was raised
         self.custom: bool | None = None  # the last event was an update; None before the first
-        self._link = link
+        self.result: RunResult | None = None  # the last one that was new
+        self._core = core
         self._raise_gaps = raise_gaps
         self._validate = _payload_validator()
 
@@ -96,7 +97,10 @@ class Judge:
         memory = self.memory
         if isinstance(data, RunResult):
             self.custom = False
-            return RunEvent(event_id, data) if memory.take_result(event_id, text) else None
+            if not memory.take_result(event_id, text):
+                return None
+            self.result = data
+            return RunEvent(event_id, data)
         self.custom = True
         verdict = memory.take(event_id, text)
         if verdict is True:
@@ -112,8 +116,8 @@ class Judge:
 
     def _note_gap(self, gap: Gap) -> StreamGap:
         error = StreamGap(
-            run_id=self._link.run_id,
-            token=self._link.token(),
+            run_id=self._core.run_id,
+            token=self._core.token(),
             kind=gap.kind,
             missing=gap.missing,
             last_event_id=gap.last_event_id,

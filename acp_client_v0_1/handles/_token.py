@@ -5,6 +5,9 @@ number is the version. The checksum finds a token that was truncated or mistyped
 prevent forgery and need not: a token holds no secret, and its server is only compared with that of
 the client, never connected to.
 
+The client token is another thing: the mark in the metadata of a run by which its create is found
+again, if the response to that is lost.
+
 Invariants: pure, no I/O; `decode_token` reads all that `encode_token` writes; unknown fields are
 ignored, and a newer version is refused by name.
 """
@@ -14,14 +17,35 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import os
 import re
 import zlib
 from dataclasses import dataclass, fields
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
+from acp_client_v0_1.exceptions import ApiTypeError
 from acp_client_v0_1.handles.errors import TokenError
 
-__all__ = ["RunToken", "decode_token", "encode_token", "is_token"]
+if TYPE_CHECKING:
+    from acp_client_v0_1.api_client import ApiClient
+    from acp_client_v0_1.models.run import Run
+    from acp_client_v0_1.models.run_create import RunCreate
+
+__all__ = [
+    "CLIENT_TOKEN_KEY",
+    "RunToken",
+    "checked_client_token",
+    "client_token_of",
+    "decode_token",
+    "encode_token",
+    "is_token",
+    "mark_of",
+    "new_client_token",
+    "server_of",
+]
+
+CLIENT_TOKEN_KEY = "acp-client-token"
+"""The key of the run's metadata that holds the client token."""
 
 _VERSION = 1
 _FORM = re.compile(r"acprun([0-9]{1,9})\.([A-Za-z0-9_-]*={0,2})\.([0-9a-f]{8})")
@@ -39,6 +63,7 @@ class RunToken:
     client_token: str = ""
     last_event_id: str = ""  # of the last event that was handed out
     traceparent: str = ""  # of the run's last span (W3C Trace Context)
+    created: str = ""  # seconds since the epoch, if that was a moment ago
 
 
 _FIELDS = tuple(each.name for each in fields(RunToken))
@@ -95,3 +120,36 @@ def _read(content: bytes) -> RunToken:
     if not token.server or not (token.run or token.client_token):
         raise TokenError("the token names no server, or no run")
     return token
+
+
+def new_client_token() -> str:
+    """Return a client token that no other run has: the hex digits of a random UUID.
+
+    RFC 9562, section 5.4. A cold `uuid.uuid4` takes a hundredth of a whole create.
+    """
+    digits = os.urandom(16).hex()
+    return f"{digits[:12]}4{digits[13:16]}a{digits[17:]}"
+
+
+def checked_client_token(token: object) -> str:
+    """Return a client token if it is a str; no search would find anything else."""
+    if isinstance(token, str):
+        return token
+    raise ApiTypeError(f"client_token must be a str, not {type(token).__name__}")
+
+
+def client_token_of(run: Run) -> str:
+    """Return the client token that a run was created with, "" if it has none."""
+    return mark_of(run.creation)
+
+
+def mark_of(creation: RunCreate) -> str:
+    mark = (creation.metadata or {}).get(CLIENT_TOKEN_KEY)
+    return mark if isinstance(mark, str) else ""
+
+
+def server_of(client: ApiClient) -> str:
+    """Return the origin and base path of a client's server, as a token has them."""
+    from acp_client_v0_1._http.urls import parse_target
+
+    return parse_target(client.configuration.host).url.rstrip("/")

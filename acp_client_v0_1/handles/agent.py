@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import re
-import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,19 +16,24 @@ from typing_extensions import Self
 from acp_client_v0_1._operation import faults_of, identifier
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
-from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError, OpenApiException
+from acp_client_v0_1.exceptions import (
+    ApiException,
+    ApiTypeError,
+    ApiValueError,
+    OpenApiException,
+    RunWaitTimeout,
+)
 from acp_client_v0_1.handles._answering import checked_on_interrupt
-from acp_client_v0_1.handles._link import RunLink
-from acp_client_v0_1.handles._patience import Patience, checked_seconds
+from acp_client_v0_1.handles._core import RunCore, creating, held_by
+from acp_client_v0_1.handles._create import create, find_by_token, once
+from acp_client_v0_1.handles._perform import Contact, Wait, checked_seconds
 from acp_client_v0_1.handles._schemas import Kept, check_value, json_object, kept_descriptor
-from acp_client_v0_1.handles._starting import (
+from acp_client_v0_1.handles._timing import timing
+from acp_client_v0_1.handles._token import (
     CLIENT_TOKEN_KEY,
     checked_client_token,
-    create,
-    find_by_token,
     new_client_token,
 )
-from acp_client_v0_1.handles._tracing import keep_span, new_run
 from acp_client_v0_1.handles.errors import AgentLookupError, RunStartAmbiguous
 from acp_client_v0_1.handles.run import RunHandle
 from acp_client_v0_1.handles.searching import iter_agents
@@ -50,7 +56,6 @@ __all__ = ["AgentHandle"]
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _SHOWN = 10  # agents that an error names
-_CANCEL = 5.0  # seconds; the most that an exit waits for its run to be cancelled
 
 
 class AgentHandle:
@@ -58,7 +63,7 @@ class AgentHandle:
 
     Args:
         agent_id: The agent's id, a str or a `uuid.UUID`; `find` takes its name instead.
-        api_client: What sends the requests; the default client if None.
+        api_client: Client to use; the shared default client if None.
 
     Attributes:
         agent_id: The agent's id.
@@ -78,14 +83,14 @@ class AgentHandle:
 
     @classmethod
     def find(
-        cls, name: str, *, version: str | None = None, api_client: ApiClient | None = None
+        cls, name: str, api_client: ApiClient | None = None, *, version: str | None = None
     ) -> Self:
         """Return the handle of the agent with a name.
 
         Args:
             name: The exact name.
+            api_client: Client to use; the shared default client if None.
             version: The exact version; None for any, if there is only one.
-            api_client: What searches; the default client if None.
 
         Raises:
             AgentLookupError: No agent has the name and version, or several have; the error names
@@ -108,11 +113,13 @@ class AgentHandle:
             handle = cls(found[0].agent_id, agents.api_client)
             handle._agent.note(found[0])
             return handle
-        there = found or list(iter_agents(agents, on_drift="continue"))
+        there = found
+        with contextlib.suppress(ApiException):  # naming the others is a courtesy
+            there = found or list(iter_agents(agents, on_drift="continue"))
         raise _lookup_error(name, version, bool(found), there)
 
     @classmethod
-    def get(cls, id_or_name: str, *, api_client: ApiClient | None = None) -> Self:
+    def get(cls, id_or_name: str, api_client: ApiClient | None = None) -> Self:
         """Return the handle of an agent by its id or name, whichever a script was given.
 
         A UUID is an id, without I/O. Any other text is a name to search for. If no agent has that
@@ -120,7 +127,7 @@ class AgentHandle:
 
         Args:
             id_or_name: The id, or the exact name.
-            api_client: What sends the requests; the default client if None.
+            api_client: Client to use; the shared default client if None.
 
         Raises:
             AgentLookupError: No agent has that name or id, or several have the name.
@@ -130,7 +137,7 @@ class AgentHandle:
         if _UUID.fullmatch(handle.agent_id):
             return handle
         try:
-            return cls.find(id_or_name, api_client=api_client)
+            return cls.find(id_or_name, api_client)
         except ApiException as error:
             if not isinstance(error, AgentLookupError) and error.status in (None, 401, 403):
                 raise
@@ -138,6 +145,16 @@ class AgentHandle:
                 if handle.agent.agent_id:
                     return handle
             raise
+
+    @property
+    def name(self) -> str:
+        """The agent's name, read as `agent` is."""
+        return self.agent.metadata.ref.name
+
+    @property
+    def version(self) -> str:
+        """The agent's version, read as `agent` is."""
+        return self.agent.metadata.ref.version
 
     @property
     def agent(self) -> Agent:
@@ -232,25 +249,32 @@ class AgentHandle:
             streaming=streaming,
         )
         seconds = checked_seconds(timeout) or None
-        ends = None if seconds is None else time.monotonic() + seconds
         if reuse and not token:
             raise ApiValueError("reuse needs a client_token to search for")
+        wait = Wait(Contact.of(self.runs), seconds)
         if check:
             self._descriptor.get(seconds)  # which `check` reads, with no limit of its own
             self.check(input={} if input is None else input, config=config)
-        with new_run(self, thread_id) as span:
-            found: list[Run] = []
+        runs = once(self.runs)
+
+        def made_or_found() -> tuple[list[Run], bool]:
             if reuse:
-                found = find_by_token(self.runs, token, self.agent_id, timeout=_left(ends))
-            made = found or create(self.runs, creation, timeout=_left(ends))
-        handle = RunHandle._of_all(made, self.runs)  # pyright: ignore[reportPrivateUsage]
-        link = handle._link  # pyright: ignore[reportPrivateUsage]
-        link.agent_descriptor = self._descriptor
-        if not found:
-            link.note_started()
-        if span is not None:
-            keep_span(link, span)
-        return handle
+                found = wait.perform("search", lambda limit: self._search(token, limit))
+                if found:
+                    _check_reused(found[0], creation)
+                    return found, False
+            return create(runs, creation, wait), True
+
+        known = self._agent.known
+        (made, ours), span = creating(
+            self.runs, self.agent_id, thread_id or "", known, made_or_found
+        )
+        core = RunCore.of_runs(self.runs, made)
+        core.agent_descriptor = self._descriptor
+        if ours:
+            core.note_created(creation)
+        core.keep_span(span)
+        return held_by(RunHandle, core)
 
     def run(
         self,
@@ -298,7 +322,7 @@ class AgentHandle:
         """
         seconds = checked_seconds(timeout)
         checked_on_interrupt(on_interrupt)
-        ends = None if seconds is None else time.monotonic() + seconds
+        began = timing().now()
         if client_token is None:  # here, so that Ctrl-C during the create finds the run
             client_token = _token_of({} if metadata is None else json_object("metadata", metadata))
         handle: RunHandle | None = None
@@ -314,15 +338,26 @@ class AgentHandle:
                 check=check,
                 timeout=seconds,
             )
-            if on_interrupt is None:
-                return handle.result(_left(ends) if seconds else seconds)  # 0 looks once
-            return handle.drive(on_interrupt, timeout=seconds)
+            if on_interrupt is not None:
+                return handle.drive(on_interrupt, timeout=seconds)
+            if seconds:  # 0 looks once
+                seconds = max(0.001, began + seconds - timing().now())
+            return handle.result(seconds)
         except BaseException as error:
-            if cancel_on_exit:
-                # Of the package's errors, only this one leaves open that a run was made.
-                unclear = isinstance(error, RunStartAmbiguous)
-                search = unclear or not isinstance(error, OpenApiException)
-                self._cancel(handle, client_token if search else "")
+            if not cancel_on_exit:
+                raise
+            # Of the package's errors, only this one leaves open that a run was made.
+            unclear = isinstance(error, RunStartAmbiguous)
+            search = unclear or not isinstance(error, OpenApiException)
+            said = self._cancel(handle, client_token if search else "")
+            if isinstance(error, RunWaitTimeout):
+                elapsed = timing().now() - began
+                raise RunWaitTimeout(
+                    run_id=error.run_id,
+                    elapsed=elapsed,
+                    reason=f"run {error.run_id} has no output after {elapsed:.1f} s; {said}",
+                    token="" if said.endswith("was cancelled") else error.token,
+                ) from error
             raise
 
     def map(
@@ -339,6 +374,7 @@ class AgentHandle:
         check: bool = False,
         journal: str | os.PathLike[str] | None = None,
         retry_failed: bool = False,
+        unclear: Literal["raise", "start"] = "raise",
         on_stop: Literal["leave", "cancel"] = "leave",
         durable: bool = False,
         progress: Callable[[BatchCounts], object] | bool | None = None,
@@ -348,8 +384,9 @@ class AgentHandle:
     ) -> Batch:
         """Run the agent on many inputs, many at a time.
 
-        The batch gives an item for each input once it has an outcome, which may be an error. If a
-        batch with a ``journal`` was stopped or killed, the same call with the same inputs goes on.
+        The batch gives an item for each input once it has an outcome, which may be an error.
+        Nothing starts until you iterate over it. If a batch with a ``journal`` was stopped or
+        killed, the same call with the same inputs goes on.
 
         Args:
             inputs: The inputs, drawn as they are needed, in the thread that iterates.
@@ -362,7 +399,11 @@ class AgentHandle:
             on_interrupt: Answers questions as in `run`; called from several threads.
             check: Check each input by `check` first.
             journal: The file that records each start and outcome.
-            retry_failed: Run the inputs again whose runs have failed, by the journal.
+            retry_failed: Run the inputs again whose runs have failed, by the journal, and fail
+                still.
+            unclear: What to do with an input whose run may have been started, if the server cannot
+                tell: "raise" makes `RunStartAmbiguous` its outcome, and "start" starts a run, which
+                may be a second one.
             on_stop: "leave" the runs in flight when the batch is stopped, or "cancel" them.
             durable: Write each line of the journal to the disk before going on (fsync).
             progress: Called with the counts as they change; True for a bar on standard error
@@ -372,8 +413,10 @@ class AgentHandle:
             connect: Makes the client of a worker process; by default from its environment.
 
         Returns:
-            The batch. Its ``next()`` raises the errors of the inputs, `JournalMismatch` for another
-            input than the journal's, and on Ctrl-C a `KeyboardInterrupt` that counts the runs left.
+            The batch. Its ``next()`` raises the errors of the inputs; what is wrong with all runs
+            (401, 403, a wrong address, no such agent, an outage of 300 seconds); `JournalMismatch`
+            for another input than the journal's; and on Ctrl-C a `KeyboardInterrupt` that counts
+            the runs left.
 
         Raises:
             JournalLocked, JournalDamaged, JournalMismatch: The journal cannot be used.
@@ -394,6 +437,7 @@ class AgentHandle:
             check=check,
             journal=journal,
             retry_failed=retry_failed,
+            unclear=unclear,
             on_stop=on_stop,
             durable=durable,
             progress=progress,
@@ -412,16 +456,27 @@ class AgentHandle:
         except ValidationError as error:
             raise ApiValueError(faults_of(error)) from error
 
-    def _cancel(self, handle: RunHandle | None, client_token: str) -> None:
-        """Cancel the run of a call that an exception ends, perhaps during its create."""
-        patience = Patience(_CANCEL)
-        with contextlib.suppress(ApiException):  # the exception says more
+    def _search(self, client_token: str, limit: float | None) -> list[Run]:
+        return find_by_token(once(self.runs), client_token, self.agent_id, timeout=limit)
+
+    def _cancel(self, handle: RunHandle | None, client_token: str) -> str:
+        """Cancel the run of a call that an exception ends, perhaps during its create.
+
+        Return what to say of it.
+        """
+        wait = Wait(Contact.of(self.runs), timing().exit)
+        try:
             if handle is not None:
-                handle._link.cancel(patience)  # pyright: ignore[reportPrivateUsage]
-            elif client_token:
-                found = find_by_token(self.runs, client_token, self.agent_id, timeout=_CANCEL)
-                for run in found[:1]:
-                    RunLink(self.runs, run.run_id).cancel(patience)
+                core = RunCore(self.runs, handle.run_id)
+            else:
+                found = self._search(client_token, timing().exit) if client_token else []
+                if not found:
+                    return "no run was found"
+                core = RunCore.of_runs(self.runs, found)
+            cancelled = core.cancel(wait)
+        except (ApiException, TimeoutError) as error:
+            return f"the run could not be cancelled: {error}"
+        return "the run was cancelled" if cancelled else "the run had ended before it was cancelled"
 
     def __repr__(self) -> str:
         known = self._agent.known
@@ -434,9 +489,23 @@ def _token_of(metadata: dict[str, Any]) -> str:
     return str(metadata.get(CLIENT_TOKEN_KEY) or new_client_token())
 
 
-def _left(ends: float | None) -> float | None:
-    """Return the seconds until a time of `time.monotonic()`, above 0; None for no limit."""
-    return None if ends is None else max(0.001, ends - time.monotonic())
+def _check_reused(run: Run, creation: RunCreate) -> None:
+    """Refuse a run that was found by its client token, but was created for something else."""
+    asked, made = creation.to_dict("json"), run.creation.to_dict("json")
+    other = [name for name in ("agent_id", "input", "config") if asked.get(name) != made.get(name)]
+    if not other:
+        return
+    if not made.get("input") and not made.get("config") and run.agent_id == creation.agent_id:
+        warnings.warn(
+            f"run {run.run_id} was found by its client_token, and its server does not say what it "
+            "was created with: it is used as it is",
+            stacklevel=4,
+        )
+        return
+    raise ApiValueError(
+        f"client_token is of run {run.run_id}, which was created with another "
+        f"{' and '.join(other)}: use another client_token, or RunHandle({run.run_id!r})"
+    )
 
 
 def _lookup_error(
@@ -447,10 +516,17 @@ def _lookup_error(
         for agent in there
     ]
     wanted = repr(name) if version is None else f"{name!r} in version {version!r}"
-    shown = ", ".join(candidates[:_SHOWN]) or "no agent at all"
+    shown = ", ".join(candidates[:_SHOWN]) or "no agent that it names"
     if len(candidates) > _SHOWN:
         shown += f" and {len(candidates) - _SHOWN} more"
-    reason = f"no agent is called {wanted}; the server has {shown}"
     if several:
         reason = f"several agents are called {wanted}: {shown}; pass version=, or use its id"
+        return AgentLookupError(name=name, candidates=candidates, reason=reason)
+    reason = f"no agent is called {wanted}; the server has {shown}"
+    names = {agent.metadata.ref.name for agent in there}
+    close = get_close_matches(name, names, 1)
+    if close:
+        reason = f"no agent is called {wanted}: did you mean {close[0]!r}? The server has {shown}"
+    elif name in {agent.agent_id for agent in there} or _UUID.fullmatch(name):
+        reason += "; for an id, use AgentHandle(agent_id), or AgentHandle.get for either"
     return AgentLookupError(name=name, candidates=candidates, reason=reason)

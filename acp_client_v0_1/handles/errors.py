@@ -122,12 +122,16 @@ class RunInterrupted(_RunProblem):
 
 
 class RunGone(_RunProblem):
-    """The server does not know the run: it was deleted, or forgotten, which look the same."""
+    """The server does not know the run: it was deleted or forgotten, or it is another server's.
 
-    def __init__(self, *, run_id: str, token: str) -> None:
+    Args:
+        server: The server that was asked, its origin and base path.
+    """
+
+    def __init__(self, *, run_id: str, token: str, server: str) -> None:
         reason = (
-            f"run {run_id} is gone: it was deleted, or its server forgot it (a 404 does not tell "
-            "which); start a new run"
+            f"run {run_id} is gone: the server at {server} does not know it (deleted, forgotten, "
+            "or of another server); start a new run, or check host"
         )
         super().__init__(reason, run_id=run_id, token=token)
 

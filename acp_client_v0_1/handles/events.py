@@ -1,6 +1,6 @@
 """The events of a run, followed over connections that break and servers that restart.
 
-Strategy: a loop around `EventStream`. However a connection ends, the next one asks for the events
+Strategy: a loop around `EventReader`. However a connection ends, the next one asks for the events
 after the last one, and `Continuity` judges by its first event whether it has them. A run that
 cannot be streamed is polled. The run's status ends the iteration, never the end of a stream.
 
@@ -10,28 +10,26 @@ calls of ``next()`` only the current connection is open; `close` or the end free
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from typing_extensions import Self
 
 from acp_client_v0_1._deadline import NothingYet
+from acp_client_v0_1._http.retry import backoff
 from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTimeoutError,
     ApiValueError,
     EventTooLarge,
-    ResponseDecodeError,
     RunWaitTimeout,
-    StreamDecodeError,
 )
-from acp_client_v0_1.handles._event import Judge, RunEvent
-from acp_client_v0_1.handles._link import FINAL
-from acp_client_v0_1.handles._patience import Patience, backoff
-from acp_client_v0_1.handles._starting import without_retries
-from acp_client_v0_1.handles._tracing import end_run, in_run
+from acp_client_v0_1.handles._core import FINAL
+from acp_client_v0_1.handles._create import once
+from acp_client_v0_1.handles._event import EventDecoder, RunEvent
+from acp_client_v0_1.handles._perform import Lacking
+from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles.errors import RunGone, StreamGap
 from acp_client_v0_1.models.run_error import RunError
 from acp_client_v0_1.models.run_result import RunResult
@@ -39,22 +37,14 @@ from acp_client_v0_1.models.run_status import RunStatus
 from acp_client_v0_1.models.streaming_mode import StreamingMode
 
 if TYPE_CHECKING:
-    from acp_client_v0_1.handles._link import RunLink
+    from typing import Any, NoReturn
+
+    from acp_client_v0_1.handles._core import RunCore
+    from acp_client_v0_1.models.run import Run
     from acp_client_v0_1.streaming import EventStream
+    from acp_client_v0_1.streaming._reader import EventReader
 
 __all__ = ["RunEvent", "RunEvents"]
-
-_LOOK_EVERY = 15.0  # seconds without an event until a look at the run
-_SILENCE = 0.5  # seconds of it before a look, after a reader that took its time
-_ONE_LOOK = 5.0  # seconds that such a look may take
-_TRIES = 5  # streams in a row that are refused with 5xx, or empty, until the run is polled
-_EMPTY_PAUSE = 0.1  # seconds; doubles with each empty stream
-_LONGEST_PAUSE = 4.0  # seconds between two empty streams
-_ANSWER_EVERY = 1.0  # seconds between two looks whether an interrupt was answered
-_BEYOND = 0.2  # seconds for which a silent stream outlives the wait for an event
-_CONNECT = 10.0  # seconds to connect, at most
-_REFUSES = frozenset((401, 403))  # a poll would be refused as well
-_NO_EVENT = "no event came"
 
 
 class RunEvents(Iterator[RunEvent]):
@@ -71,11 +61,12 @@ class RunEvents(Iterator[RunEvent]):
         RunWaitTimeout: no event came in time; the next ``next()`` waits again.
         EventTooLarge: an event exceeds ``Configuration.max_event_bytes``; the iteration is over.
         ApiException: the server refused.
+        ApiValueError: the iteration is over, and is begun again.
 
     Args:
-        link: The run.
+        core: The run.
         raise_gaps: Raise a gap, instead of marking the event after it.
-        through_interrupts: Go on after an interrupt.
+        through_interrupts: Go on after an interrupt; a function answers it, or waits.
         timeout: Seconds to wait for each event, None for as long as it takes.
         after: The id of the event to begin after, "" for the beginning.
 
@@ -86,33 +77,33 @@ class RunEvents(Iterator[RunEvent]):
 
     def __init__(
         self,
-        link: RunLink,
+        core: RunCore,
         *,
         raise_gaps: bool,
-        through_interrupts: bool,
+        through_interrupts: bool | Callable[[], object],
         timeout: float | None,
         after: str,
     ) -> None:
         self.last_event_id: str = after
         self.ended_by: str | None = None
-        self._link = link
+        self._core = core
         self._through_interrupts = through_interrupts
         self._timeout = timeout
-        self._judge = Judge(link, raise_gaps=raise_gaps, after=after)
+        self._decoder = EventDecoder(core, raise_gaps=raise_gaps, after=after)
         self._closing = Flag()
-        self._stream: EventStream[RunEvent] | None = None
+        self._reader: EventReader | None = None
+        self._values: Iterator[RunEvent | None] = iter(())
         self._over = False
         self._polling = False
         self._empty = 0  # streams without an event, in a row
         self._delivered = 0  # when the last stream ended
-        self._refusals = 0  # 5xx to opening it, in a row
         self._next_look = 0.0  # when the run is asked for, unless an event comes before
-        self._patience = Patience(None)  # of the current ``next()``
+        self._wait = core.wait(timeout, self._closing, what="has no event")
 
     @property
     def gaps(self) -> list[StreamGap]:
         """The gaps so far, those that were only marked included."""
-        return self._judge.gaps
+        return self._decoder.gaps
 
     @property
     def complete(self) -> bool | None:
@@ -121,25 +112,38 @@ class RunEvents(Iterator[RunEvent]):
         Blind spot: if a server ends a stream early but cleanly, and the run is over by then, this
         is True all the same.
         """
-        judge, memory = self._judge, self._judge.memory
+        memory = self._decoder.memory
         if memory.complete is False:
             return False
-        unsettled = judge.custom and memory.judging  # no event has come since the last cut
-        return None if self.ended_by in (None, "gone") or unsettled else memory.complete
+        if self.ended_by in (None, "gone") or (self._has_updates and memory.judging):
+            return None  # no event has come since the last cut, or none at all
+        return memory.complete
+
+    @property
+    def _has_updates(self) -> bool:
+        """Whether the run has updates, as far as anybody knows."""
+        core, custom = self._core, self._decoder.custom
+        asked = core.creation or (None if core.run is None else core.run.creation)
+        expected = asked is not None and asked.streaming == StreamingMode.CUSTOM
+        return expected if custom is None else custom
+
+    def __iter__(self) -> Self:
+        if self._over:
+            raise ApiValueError("these events are over: RunHandle.events() begins again")
+        return self
 
     def __next__(self) -> RunEvent:
-        stream = self._stream
-        if stream is not None and self._judge.held is None:
+        if self._decoder.held is None:
             # An event that has arrived is handed out at once; `_next` does everything else.
             try:
-                for event in stream._values:  # pyright: ignore[reportPrivateUsage]
+                for event in self._values:
                     if event is not None:
                         event_id = event[0]
                         if event_id:
-                            self.last_event_id = self._link.last_event_id = event_id
+                            self.last_event_id = self._core.last_event_id = event_id
                         return event
             except ValueError as error:
-                self._undecodable(stream, error)
+                self._undecodable(error)
         try:
             return self._next()
         except RunGone:
@@ -150,75 +154,76 @@ class RunEvents(Iterator[RunEvent]):
                 raise StopIteration from None
             raise
 
-    def _undecodable(self, stream: EventStream[RunEvent], error: ValueError) -> None:
+    def _undecodable(self, error: ValueError) -> None:
         """Raise the error of an event that cannot be decoded, unless it is a replay."""
-        try:
-            stream._raise_undecodable(error)  # pyright: ignore[reportPrivateUsage]
-        except StreamDecodeError as undecodable:
-            if self._judge.note_undecodable(undecodable):
-                raise
+        undecodable = None if self._reader is None else self._reader.undecodable(error)
+        if undecodable is not None and self._decoder.note_undecodable(undecodable):
+            raise undecodable from error
 
     def _next(self) -> RunEvent:
-        self._patience = Patience.of(self._timeout, self._closing)
+        clock = timing()
+        self._wait.rearm(clock.quick if self._timeout == 0 else self._timeout)
+        looked = False
         while True:
-            if self._judge.held is not None:
-                event, self._judge.held = self._judge.held, None
-                return self._handed_out(event)
+            if self._decoder.held is not None:
+                held, self._decoder.held = self._decoder.held, None
+                return self._handed_out(held)
             if self._over or self._closing.is_set():
                 raise StopIteration
-            stream = self._stream
+            if self._reader is None or self._reader.closed:  # the latter by Ctrl-C in the last call
+                self._reader = None
+                self._connect()
+                continue
+            late = looked if self._timeout == 0 else self._wait.remaining() <= 0
+            looked = True
             try:
-                if stream is None:
-                    self._connect()
-                    continue
-                # Only silence is a reason to look: a slow reader may find the run over, and events
-                # that are still to be read.
-                remaining = self._patience.deadline.remaining() if self._timeout != 0 else 0.0
-                silence = min(_SILENCE, remaining / 2)
-                wait = min(max(silence, self._next_look - time.monotonic()), remaining)
-                event = stream._next_within(wait)  # pyright: ignore[reportPrivateUsage]
-            except StopIteration:
-                self._stream = None
-                self._decide(streams=True)
+                event = None if late else self._arrive(self._reader)
+                if event is not None:
+                    return self._handed_out(event)
             except NothingYet:
-                if time.monotonic() >= self._next_look:
+                if clock.now() >= self._next_look:
                     self._look_aside()
-                elif self._timeout == 0 or self._patience.deadline.expired:
-                    raise self._link.late(self._patience, _NO_EVENT) from None
-            except ApiValueError:
-                if stream is None or not stream.closed:
-                    raise
-                self._stream = None  # by `close`, or by Ctrl-C in the last call
-            except StreamGap:
-                raise  # by `Judge.decode`; the stream goes on
-            except EventTooLarge:
-                self._over = True
-                raise
-            except StreamDecodeError as error:
-                if self._judge.note_undecodable(error):
-                    raise
-            except ApiException as error:
-                if stream is None:
-                    raise
-                self._stream = None
-                self._broken(error)
-            else:
-                self._next_look = time.monotonic() + _LOOK_EVERY
-                return self._handed_out(event)
+                    continue
+                late = self._timeout == 0 or self._wait.remaining() <= 0
+            if late:
+                raise self._wait.late()
+
+    def _arrive(self, reader: EventReader) -> RunEvent | None:
+        """Read until an event arrives, the stream ends, or it is time to check the run."""
+        # Only silence is a reason to look: a slow reader may find the run over, and events that
+        # are still to be read.
+        clock = timing()
+        remaining = self._wait.remaining() if self._timeout != 0 else 0.0
+        silence = min(clock.least_silence, remaining / 2)
+        seconds = min(max(silence, self._next_look - clock.now()), remaining)
+        try:
+            if not reader.advance(seconds):
+                self._reader = None
+                self._decide(streams=True)
+                return None
+            self._values = map(self._decoder.decode, reader.left)
+        except EventTooLarge:
+            self._over = True
+            raise
+        except ApiException as error:
+            self._reader = None
+            self._broken(error)
+            return None
+        try:
+            for event in self._values:
+                if event is not None:
+                    self._next_look = clock.now() + clock.silence
+                    return event
+        except ValueError as error:
+            self._undecodable(error)
+        return None
 
     def close(self) -> None:
         """End the iteration, also for a ``next()`` that waits in another thread."""
         self._closing.set()
-        stream = self._stream
-        if stream is not None:
-            stream.close()
-
-    def _stretch(self) -> Self:
-        """Return this iterator, ready to go on after the interrupt that ended it."""
-        if self.ended_by == RunStatus.INTERRUPTED.value:
-            self.ended_by = None
-            self._over = False
-        return self
+        reader = self._reader
+        if reader is not None:
+            reader.close()
 
     def __enter__(self) -> Self:
         return self
@@ -226,15 +231,16 @@ class RunEvents(Iterator[RunEvent]):
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a RunEvents cannot be pickled: pickle the RunHandle")
+
     def __repr__(self) -> str:
         ended = "" if self.ended_by is None else f", ended by {self.ended_by}"
-        return f"<RunEvents of {self._link.run_id}, last id {self.last_event_id!r}{ended}>"
-
-    # Events
+        return f"<RunEvents of {self._core.run_id}, last id {self.last_event_id!r}{ended}>"
 
     def _handed_out(self, event: RunEvent) -> RunEvent:
         if event.id:
-            self.last_event_id = self._link.last_event_id = event.id
+            self.last_event_id = self._core.last_event_id = event.id
         return event
 
     # Connections
@@ -244,55 +250,38 @@ class RunEvents(Iterator[RunEvent]):
         if self._polling:
             self._poll()
             return
+        self._core.open_span()
         try:
-            stream = self._open()
-        except ApiException as error:
-            self._refused(error)
-            return
-        self._refusals = 0
-        if stream.status == 204:
-            stream.close()
+            stream = self._wait.perform("stream", self._open, self._core, probe=self._probe)
+        except Lacking:
+            stream = None
+        if stream is None or stream.status == 204:
+            if stream is not None:
+                stream.close()
             self._decide(streams=False)
             return
-        self._patience.succeeded()
-        self._judge.memory.reconnect()
-        self._next_look = time.monotonic() + _LOOK_EVERY
-        self._stream = stream
+        self._decoder.memory.reconnect()
+        self._next_look = timing().now() + timing().silence
+        self._reader = stream.reader
         if self._closing.is_set():  # `close` has not seen it
             stream.close()
 
-    def _open(self) -> EventStream[RunEvent]:
-        limits = None
+    def _open(self, limit: float) -> EventStream[Any] | None:
+        core, limits = self._core, None
         if self._timeout is not None:
             # A little more than remains, so that a wait for an event leaves the stream open.
-            limit = self._patience.limit
-            limits = limit(_CONNECT), limit(self._timeout or _CONNECT) + _BEYOND
-        headers = None
-        if self._judge.memory.last_id:
-            headers = {"Last-Event-ID": self._judge.memory.last_id}
-        once = without_retries(self._link.runs)
-        with in_run(self._link, waits=True):
-            stream = once.get_run_stream(
-                self._link.run_id, _request_timeout=limits, _headers=headers
+            silence = self._wait.limit(self._timeout or timing().quick)
+            limits = limit, silence + timing().beyond
+        last_id = self._decoder.memory.last_id
+        headers = {"Last-Event-ID": last_id} if last_id else None
+        with self._wait.watching():
+            return once(core.runs).get_run_stream(
+                core.run_id, _request_timeout=limits, _headers=headers
             )
-        return stream._decoded_by(self._judge.decode)  # pyright: ignore[reportPrivateUsage]
 
-    def _refused(self, error: ApiException) -> None:
-        """Decide how to go on after a stream was refused."""
-        status = error.status
-        if isinstance(error, ResponseDecodeError):
-            self._decide(streams=False)
-        elif status is None or status in (408, 429):
-            self._link.survive(error, self._patience, _NO_EVENT)
-        elif status >= 500 and self._refusals + 1 < _TRIES:
-            self._refusals += 1
-            self._link.survive(error, self._patience, _NO_EVENT)
-        elif status == 404 and self._link.young:
-            self._link.pause(_EMPTY_PAUSE, self._patience, _NO_EVENT)
-        elif status in _REFUSES:
-            raise error
-        else:
-            self._decide(streams=False)
+    def _probe(self, error: ApiException) -> None:
+        """Find out what a 404 means: the run is gone, or cannot be streamed."""
+        self._core.read(self._wait)
 
     def _broken(self, error: ApiException) -> None:
         """Go on after a stream that broke.
@@ -300,13 +289,13 @@ class RunEvents(Iterator[RunEvent]):
         A server may break every stream off after it has replayed all events. So this looks at the
         run if nothing new came, or if new results look like replayed ones.
         """
-        self._link.survive(error, self._patience, _NO_EVENT)
+        self._decoder.memory.reconnect(cut=True)
         self._count_stream()
         if not isinstance(error, ApiTimeoutError):  # a silent stream has taken its time
-            self._pause_if_empty()
-        if self._judge.custom is not False and self._empty <= _TRIES:
+            self._wait.pause(backoff(self._empty - 1, *timing().empty), error)
+        if self._decoder.custom is not False and self._empty <= timing().stream_refusals:
             return
-        status = self._link.look(self._patience).status
+        status = self._core.read(self._wait).status
         if status in FINAL:
             self._begin_polling()
         elif status == RunStatus.INTERRUPTED:
@@ -314,103 +303,107 @@ class RunEvents(Iterator[RunEvent]):
 
     def _count_stream(self) -> None:
         """Count the streams in a row that brought nothing new."""
-        self._empty = 1 if self._judge.memory.delivered > self._delivered else self._empty + 1
-        self._delivered = self._judge.memory.delivered
-
-    def _pause_if_empty(self) -> None:
-        """Pause before the next stream, for longer after each that brought nothing new."""
-        if self._empty > 1:
-            pause = backoff(self._empty, _EMPTY_PAUSE, _LONGEST_PAUSE)
-            self._link.pause(pause, self._patience, _NO_EVENT)
+        delivered = self._decoder.memory.delivered
+        self._empty = 1 if delivered > self._delivered else self._empty + 1
+        self._delivered = delivered
 
     # The run
 
     def _decide(self, *, streams: bool) -> None:
         """Look at the run to decide how to go on without a stream; ``streams`` if it had one."""
-        if self._closing.is_set():
-            return
-        if self._heed(self._link.look(self._patience).status):
+        if self._closing.is_set() or self._heed(self._core.read(self._wait)):
             return
         if streams:
+            self._decoder.memory.reconnect(cut=True)
             self._count_stream()
-        if not streams or self._empty > _TRIES:
+        if not streams or self._empty > timing().stream_refusals:
             self._begin_polling()
-        else:
-            self._pause_if_empty()
+        elif self._empty > 1:
+            self._wait.pause(backoff(self._empty, *timing().empty))
 
     def _look_aside(self) -> None:
         """Look whether the run is over, after a while without events."""
+        clock, core = timing(), self._core
+        self._next_look = clock.now() + clock.silence
+        remaining = min(clock.answered_probe, self._wait.remaining() or clock.answered_probe)
         try:
-            status = self._link.refresh(self._patience.limit(_ONE_LOOK)).status
+            run = core.read(core.wait(remaining, self._closing, survive=0.0))
         except RunGone:
             raise
         except ApiException:
-            status = RunStatus.PENDING  # the stream is alive, which is more than this says
-        self._next_look = time.monotonic() + _LOOK_EVERY
-        self._heed(status)
+            return  # the stream is alive, which is more than this says
+        self._heed(run)
 
-    def _heed(self, status: RunStatus) -> bool:
+    def _heed(self, run: Run) -> bool:
         """Do what the run's status asks for; return whether the run is no longer pending."""
-        if status in FINAL:
-            self._finish(status)
-        elif status == RunStatus.INTERRUPTED:
+        if run.status in FINAL:
+            self._finish(run.status)
+        elif run.status == RunStatus.INTERRUPTED:
             self._interrupted()
         else:
             return False
         return True
 
     def _interrupted(self) -> None:
-        if not self._through_interrupts:
+        core, through = self._core, self._through_interrupts
+        if not through:
             self._end(RunStatus.INTERRUPTED.value)
             return
         self._drop_stream()
-        # A human may take any time, so no timeout bounds this.
-        while not self._closing.wait(_ANSWER_EVERY):
-            if self._link.look(Patience(None, self._closing)).status != RunStatus.INTERRUPTED:
-                break
-        self._patience = Patience.of(self._timeout, self._closing)
+        if callable(through):
+            through()
+        else:
+            # A human may take any time, so no timeout bounds this.
+            def ready(run: Run) -> float | None:
+                return timing().human if run.status == RunStatus.INTERRUPTED else None
+
+            core.read(core.wait(stop=self._closing), ready)
+        self._wait.rearm(timing().quick if self._timeout == 0 else self._timeout)
 
     def _begin_polling(self) -> None:
         self._polling = True
         self._doubt()
 
     def _poll(self) -> None:
-        # A timeout of 0 looks once; any other must not end as one.
-        left = self._timeout and max(0.001, self._patience.deadline.remaining())
-        with in_run(self._link, waits=True):
-            output = self._link.output(left, stop=self._closing).actual_instance
+        core = self._core
+        core.open_span()
+        polled = core.output_now() if self._timeout == 0 else core.output_in(self._wait)
+        output = polled.actual_instance
         if isinstance(output, RunResult):
-            self._judge.held = RunEvent("", output)
+            last = self._decoder.result
+            if last is None or last.result != output.result:
+                self._decoder.held = RunEvent("", output)
             self._end(RunStatus.SUCCESS.value)
         elif isinstance(output, RunError):
-            self._end(self._link.failure_of(output, self._patience).status_name)
+            self._end(core.failure_of(output, self._wait).status_name)
         else:
             self._interrupted()
 
     def _finish(self, status: RunStatus) -> None:
-        """End the iteration with the run; if it had no event, its result is the only one."""
+        """End the iteration with the run; its result is the last event if none is that yet."""
         self._drop_stream()
-        nothing = not self._judge.memory.delivered and not self.last_event_id
-        if nothing and status == RunStatus.SUCCESS:
+        memory = self._decoder.memory
+        nothing = not memory.delivered and not self.last_event_id
+        stale = self._decoder.custom is False and memory.unsettled
+        if (nothing or stale) and status == RunStatus.SUCCESS:
             self._poll()
-        if self._judge.memory.judging:
+        if memory.judging:
             self._doubt()
         self._end(status.value)
 
     def _doubt(self) -> None:
         """Note that updates may be missing, if the run has updates at all."""
-        run = self._link.run
-        if self._judge.custom or run is None or run.creation.streaming == StreamingMode.CUSTOM:
-            self._judge.memory.doubt()
+        if self._has_updates:
+            self._decoder.memory.doubt()
 
     def _end(self, how: str) -> None:
         self._drop_stream()
         self._over = True
         self.ended_by = how
         if how != RunStatus.INTERRUPTED.value:
-            end_run(self._link, how)
+            self._core.ended(how)
 
     def _drop_stream(self) -> None:
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            stream.close()
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,7 +12,7 @@ from acp_client_v0_1.exceptions import ApiValueError
 if TYPE_CHECKING:
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
 
-__all__ = ["PendingInterrupt"]
+__all__ = ["Interrupts", "PendingInterrupt"]
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ class PendingInterrupt:
         _connected(self._answer)(body, self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Without the link, whose client may hold credentials: a pickled error must not.
+        # Without the run, whose client may hold credentials: a pickled error must not.
         return PendingInterrupt, (self.type, self.payload, self.run_id, self.updated_at)
 
 
@@ -84,3 +84,23 @@ def _connected(call: T | None) -> T:
             "RunHandle.from_token(error.token) or RunHandle(question.run_id), and resume"
         )
     return call
+
+
+class Interrupts(Iterator[PendingInterrupt]):
+    """The questions of a run, from `RunHandle.interrupts`, which can be iterated only once."""
+
+    def __init__(self, questions: Iterator[PendingInterrupt]) -> None:
+        self._questions = questions
+        self._over = False
+
+    def __iter__(self) -> Iterator[PendingInterrupt]:
+        if self._over:
+            raise ApiValueError("these interrupts are over: RunHandle.interrupts() begins again")
+        return self
+
+    def __next__(self) -> PendingInterrupt:
+        try:
+            return next(self._questions)
+        except StopIteration:
+            self._over = True
+            raise

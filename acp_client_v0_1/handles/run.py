@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,22 +12,31 @@ from typing_extensions import Self
 from acp_client_v0_1._operation import identifier
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
-from acp_client_v0_1.handles._answering import answer_run, checked_on_interrupt, outcome_of
-from acp_client_v0_1.handles._link import FINAL, RunLink
-from acp_client_v0_1.handles._patience import Patience, checked_seconds
-from acp_client_v0_1.handles._starting import (
+from acp_client_v0_1.handles._answering import (
+    answer_run,
+    checked_on_interrupt,
+    next_outcome,
+    outcome_of,
+)
+from acp_client_v0_1.handles._core import FINAL, OnPending, RunCore, held_by
+from acp_client_v0_1.handles._create import find_by_token, look_for, once
+from acp_client_v0_1.handles._perform import Contact, Wait, checked_seconds
+from acp_client_v0_1.handles._token import (
     checked_client_token,
-    find_by_token,
-    look_for,
+    decode_token,
+    is_token,
     server_of,
 )
-from acp_client_v0_1.handles._token import decode_token, is_token
-from acp_client_v0_1.handles._tracing import awaited, in_run
-from acp_client_v0_1.handles.errors import InterruptLimit, StaleInterrupt, TokenError
+from acp_client_v0_1.handles.errors import (
+    InterruptLimit,
+    RunFailed,
+    StaleInterrupt,
+    TokenError,
+)
 from acp_client_v0_1.handles.events import RunEvent, RunEvents
-from acp_client_v0_1.handles.interrupts import PendingInterrupt
+from acp_client_v0_1.handles.interrupts import Interrupts, PendingInterrupt
+from acp_client_v0_1.models.run_error import RunError
 from acp_client_v0_1.models.run_interrupt import RunInterrupt
-from acp_client_v0_1.models.run_result import RunResult
 from acp_client_v0_1.models.run_status import RunStatus
 
 if TYPE_CHECKING:
@@ -41,58 +49,61 @@ if TYPE_CHECKING:
 
 __all__ = ["RunHandle"]
 
-OnPending = Callable[[float, RunStatus], object]
-
 
 class RunHandle:
     """A run to hold. Making a handle attaches to the run, without I/O.
 
     Args:
         run_id: The run's id, a str or a `uuid.UUID`; `from_token` takes a token instead.
-        api_client: What sends its requests; the default client if None.
+        api_client: Client to use; the shared default client if None.
 
     Raises:
         ApiTypeError: ``run_id`` is not a str or UUID, or ``api_client`` not an ApiClient.
         ApiValueError: ``run_id`` is empty, a token, or not a segment of a path.
     """
 
-    _duplicates: tuple[str, ...] = ()
+    _core: RunCore
 
     def __init__(self, run_id: str | UUID, api_client: ApiClient | None = None) -> None:
         run_id = identifier("run_id", run_id)
         if is_token(run_id):
             raise ApiValueError("run_id is a token, not an id: use RunHandle.from_token(token)")
-        self._link = RunLink(RunsApi(api_client), run_id)
+        self._core = RunCore(RunsApi(api_client), run_id)
 
     @property
     def run_id(self) -> str:
         """The run's id."""
-        return self._link.run_id
+        return self._core.run_id
 
     @property
-    def agent_id(self) -> str:
-        """The id of the run's agent; "" if it is not known yet."""
-        return self._link.agent_id
+    def agent_id(self) -> str | None:
+        """The id of the run's agent; None if it is not known yet."""
+        return self._core.agent_id
 
     @property
-    def thread_id(self) -> str:
-        """The id of the run's thread; "" if it has none, or it is not known yet."""
-        return self._link.thread_id
+    def thread_id(self) -> str | None:
+        """The id of the run's thread; None if it has none, or it is not known yet."""
+        return self._core.thread_id
 
     @property
-    def client_token(self) -> str:
-        """The mark that the run was created with; "" if it has none, or it is not known yet."""
-        return self._link.client_token
+    def client_token(self) -> str | None:
+        """The mark that the run was created with; None if it has none, or it is not known yet."""
+        return self._core.client_token
 
     @property
     def run(self) -> Run | None:
-        """What the server last said of the run, without asking; None if nothing yet."""
-        return self._link.run
+        """The run as the server last described it, without asking; None if it never has."""
+        return self._core.run
+
+    @property
+    def status(self) -> RunStatus | None:
+        """The run's last known status, without asking; None if it was never read."""
+        return self._core.status
 
     @property
     def duplicates(self) -> tuple[str, ...]:
         """Ids of newer runs with the same client token, from creates that others repeated."""
-        return self._duplicates
+        return self._core.duplicates
 
     # Attaching
 
@@ -102,10 +113,16 @@ class RunHandle:
 
         Args:
             run: The run.
-            api_client: What sends its requests; the default client if None.
+            api_client: Client to use; the shared default client if None.
+
+        Raises:
+            ApiTypeError: ``run`` is not a Run; for an id, use ``RunHandle(run_id)``.
         """
+        if not hasattr(run, "run_id"):
+            kind = type(run).__name__
+            raise ApiTypeError(f"run must be a Run, not {kind}; for an id, use RunHandle(run_id)")
         handle = cls(run.run_id, api_client)
-        handle._link.note(run)
+        handle._core.note(run)
         return handle
 
     @classmethod
@@ -135,19 +152,18 @@ class RunHandle:
             )
         if known.run:
             handle = cls(known.run, runs.api_client)
-            link = handle._link
-            link.known, link.last_event_id = known, known.last_event_id
-            link.traceparent = known.traceparent
+            handle._core.note_token(known)
             return handle
-        return cls._of_all(look_for(runs, known), runs)
+        found = look_for(once(runs), known, Wait(Contact.of(runs)))
+        return held_by(cls, RunCore.of_runs(runs, found))
 
     @classmethod
     def find(
         cls,
         client_token: str,
+        api_client: ApiClient | None = None,
         *,
         agent_id: str | None = None,
-        api_client: ApiClient | None = None,
     ) -> Self | None:
         """Search once for the run with a client token; return its handle, None if there is none.
 
@@ -155,9 +171,9 @@ class RunHandle:
 
         Args:
             client_token: What `AgentHandle.start` was given, or the one of a `RunStartAmbiguous`.
+            api_client: Client to use; the shared default client if None.
             agent_id: The agent, which makes the search quicker if the server does not search by
                 metadata.
-            api_client: What searches; the default client if None.
 
         Raises:
             ApiException: The search failed.
@@ -168,7 +184,7 @@ class RunHandle:
             raise ApiValueError("client_token must not be empty")
         runs = RunsApi(api_client)
         found = find_by_token(runs, client_token, agent_id)
-        return cls._of_all(found, runs) if found else None
+        return held_by(cls, RunCore.of_runs(runs, found)) if found else None
 
     def token(self) -> str:
         """Return the portable token of the run, which `from_token` takes in any process.
@@ -177,17 +193,7 @@ class RunHandle:
         token, the id of the last event that `events` gave, and the span if the client is
         instrumented.
         """
-        return self._link.token()
-
-    @classmethod
-    def _of_all(cls, made: list[Run], runs: RunsApi) -> Self:
-        """Return the handle of the first of the runs that have one client token, oldest first."""
-        handle = object.__new__(cls)
-        handle._link = RunLink(runs, made[0].run_id)
-        handle._link.note(made[0])
-        if len(made) > 1:
-            handle._duplicates = tuple(run.run_id for run in made[1:])
-        return handle
+        return self._core.token()
 
     # Looking
 
@@ -198,7 +204,7 @@ class RunHandle:
             RunGone: The server does not know it.
             ApiException: The call failed.
         """
-        return self._link.refresh()
+        return self._core.refresh()
 
     def done(self) -> bool:
         """Return whether the run has ended, by one `refresh`; an interrupted run has not.
@@ -216,16 +222,33 @@ class RunHandle:
             RunGone: The server does not know the run.
             ApiException: The call failed.
         """
-        return self._link.descriptor()
+        return self._core.descriptor()
+
+    def failure(self) -> RunFailed | None:
+        """Return the error of a run that has failed, by at most two requests; None otherwise.
+
+        ``[run for run in map(RunHandle.of, iter_runs(runs)) if run.failure()]`` are all runs that
+        failed; a run whose last known status is another costs no request.
+
+        Raises:
+            RunGone: The server does not know it.
+            ApiException: The call failed.
+        """
+        core = self._core
+        status = core.status or core.refresh().status
+        if status not in (RunStatus.ERROR, RunStatus.TIMEOUT):
+            return None
+        output = core.output_now().actual_instance
+        return core.failure_of(output, core.wait(0)) if isinstance(output, RunError) else None
 
     # Waiting
 
-    @awaited
     def output(
         self,
         timeout: float | None = None,
         *,
         on_pending: OnPending | None = None,
+        every: float = 30,
         stop: threading.Event | None = None,
     ) -> RunOutput:
         """Wait for an output as `wait_for_run_output` does: return a result, interrupt or error.
@@ -233,8 +256,10 @@ class RunHandle:
         Args:
             timeout: Seconds to wait at most; 0 looks once; None waits as long as it takes, but not
                 for more than five minutes of failures alone.
-            on_pending: Called with the seconds elapsed and the run's status after each request
-                that brought no output; what it raises ends the wait.
+            on_pending: Called with the seconds elapsed and the run's status, at least every
+                ``every`` seconds and after each request that brought no output; what it raises
+                ends the wait.
+            every: Seconds, above 0.
             stop: Ends the wait when set, within about a second.
 
         Raises:
@@ -242,14 +267,16 @@ class RunHandle:
             RunWaitTimeout: There was no output in time, or ``stop`` was set; the run goes on.
             ApiException: The server refused.
         """
-        return self._link.output(timeout, on_pending, stop)
+        core = self._core
+        _checked_every(every)
+        return core.awaited(lambda: core.output(timeout, on_pending, stop, every))
 
-    @awaited
     def result(
         self,
         timeout: float | None = None,
         *,
         on_pending: OnPending | None = None,
+        every: float = 30,
         stop: threading.Event | None = None,
     ) -> dict[str, Any]:
         """Wait for the run's result and return it, in the agent's own schema.
@@ -257,6 +284,7 @@ class RunHandle:
         Args:
             timeout: Seconds to wait at most; 0 looks once; None waits as long as it takes.
             on_pending: Called as by `output`.
+            every: Seconds between two calls of it at most.
             stop: Ends the wait when set, within about a second.
 
         Raises:
@@ -266,19 +294,20 @@ class RunHandle:
             RunWaitTimeout: There was no output in time, or ``stop`` was set; the run goes on.
             ApiException: The server refused.
         """
-        link, remaining = self._link, timeout
-        began = time.monotonic() if timeout else 0.0
-        while True:
-            output = link.output(remaining, on_pending, stop)
-            outcome = output.actual_instance
-            if isinstance(outcome, RunResult):
-                return outcome.result
-            if timeout:
-                remaining = max(0.001, timeout - (time.monotonic() - began))
-            question = outcome_of(link, output, Patience.of(remaining, stop))
-            if isinstance(question, PendingInterrupt):
-                raise link.interrupted(question)
-            # The question was answered by now.
+        core = self._core
+        seconds = checked_seconds(timeout)
+        _checked_every(every)
+
+        def wait() -> dict[str, Any]:
+            budget = core.wait(seconds, stop)
+            if on_pending is not None:
+                budget.ticking(core.report_to(on_pending), every)
+            outcome = next_outcome(core, budget, look=seconds == 0)
+            if isinstance(outcome, PendingInterrupt):
+                raise core.interrupted(outcome)
+            return outcome
+
+        return core.awaited(wait)
 
     def events(
         self,
@@ -312,11 +341,11 @@ class RunHandle:
         if after is not None and not isinstance(after, str):
             raise ApiTypeError(f"after must be a str or None, not {type(after).__name__}")
         return RunEvents(
-            self._link,
+            self._core,
             raise_gaps=on_gap == "raise",
             through_interrupts=through_interrupts,
             timeout=checked_seconds(timeout),
-            after=self._link.known.last_event_id if after is None else after,
+            after=self._core.known.last_event_id if after is None else after,
         )
 
     # Answering
@@ -339,25 +368,24 @@ class RunHandle:
             ApiValueError: ``timeout`` is below 0.
         """
         checked_seconds(timeout)
-        return self._interrupts(timeout)
+        return Interrupts(self._interrupts(timeout))
 
     def _interrupts(self, timeout: float | None) -> Iterator[PendingInterrupt]:
-        link = self._link
+        core = self._core
         last: PendingInterrupt | None = None
         while True:
-            with in_run(link, waits=True):
-                output = link.output(timeout)
+            core.open_span()
+            output = core.output(timeout)
             if not isinstance(output.actual_instance, RunInterrupt):
                 return
-            question = outcome_of(link, output, Patience.of(timeout))
+            question = outcome_of(core, output, core.wait(timeout))
             if not isinstance(question, PendingInterrupt):
-                continue  # it was answered by now
-            if question == last and link.answered != last:
-                raise link.interrupted(question, " and was not answered before the next question")
+                continue  # it was answered meanwhile
+            if question == last and core.answered != last:
+                raise core.interrupted(question, " and was not answered before the next question")
             last = question
             yield question
 
-    @awaited
     def drive(
         self,
         on_interrupt: Callable[[PendingInterrupt], Mapping[str, Any] | None],
@@ -387,29 +415,43 @@ class RunHandle:
             ApiException: The server refused.
         """
         checked_on_interrupt(on_interrupt, optional=False)
-        link, answered = self._link, 0
-        with self.events(on_gap="mark", timeout=timeout) as events:
-            while True:
-                if on_event is not None:
-                    for event in events._stretch():  # pyright: ignore[reportPrivateUsage]
+        seconds = checked_seconds(timeout)
+        core, answered = self._core, 0
+
+        def answer(question: PendingInterrupt) -> None:
+            nonlocal answered
+            if answered >= max_interrupts:
+                raise InterruptLimit(run_id=self.run_id, token=self.token(), limit=max_interrupts)
+            body = on_interrupt(question)
+            if body is None:
+                raise core.interrupted(question, ", and on_interrupt gave None")
+            with suppress(StaleInterrupt):  # another caller was quicker: ask again
+                answer_run(core, body, question, core.wait(seconds, what="was not answered"))
+                answered += 1
+
+        def answer_open() -> None:
+            question = outcome_of(core, None, core.wait(seconds))
+            if isinstance(question, PendingInterrupt):
+                answer(question)
+
+        def drive() -> dict[str, Any]:
+            if on_event is not None:
+                with RunEvents(
+                    core,
+                    raise_gaps=False,
+                    through_interrupts=answer_open,
+                    timeout=seconds,
+                    after=core.known.last_event_id,
+                ) as events:
+                    for event in events:
                         on_event(event)
-                asks = events.ended_by == RunStatus.INTERRUPTED.value
-                output = None if asks else link.output(timeout)
-                outcome = outcome_of(link, output, Patience.of(timeout))
-                if outcome is None:
-                    continue  # the question was answered by now
+            while True:
+                outcome = next_outcome(core, core.wait(seconds), look=seconds == 0)
                 if not isinstance(outcome, PendingInterrupt):
                     return outcome
-                if answered >= max_interrupts:
-                    raise InterruptLimit(
-                        run_id=self.run_id, token=self.token(), limit=max_interrupts
-                    )
-                body = on_interrupt(outcome)
-                if body is None:
-                    raise link.interrupted(outcome, ", and on_interrupt gave None")
-                with suppress(StaleInterrupt):  # another caller was quicker: ask again
-                    self.resume(body, to=outcome, timeout=timeout)
-                    answered += 1
+                answer(outcome)
+
+        return core.awaited(drive)
 
     def resume(
         self,
@@ -439,7 +481,8 @@ class RunHandle:
             ApiException: The server refused the answer.
             ApiTypeError: ``body`` is not a mapping.
         """
-        answer_run(self._link, body, to, Patience.of(checked_seconds(timeout), stop))
+        wait = self._core.wait(checked_seconds(timeout), stop, what="was not answered")
+        answer_run(self._core, body, to, wait)
 
     # Ending
 
@@ -453,18 +496,25 @@ class RunHandle:
             RunGone: The server does not know the run.
             ApiException: The server refused, or could not be reached for five minutes.
         """
-        return self._link.cancel(Patience(None))
+        return self._core.cancel(self._core.wait(what="was not deleted"))
 
     def delete(self) -> None:
-        """Delete the run, whatever its status; it may be gone already.
+        """Delete the run, whatever its status; it may be gone already if it was seen before.
 
         Raises:
+            RunGone: The server does not know the run, and this handle has never seen it.
             ApiException: The server refused, or could not be reached for five minutes.
         """
-        self._link.delete(Patience(None))
+        self._core.delete(self._core.wait(what="was not deleted"))
 
     def __repr__(self) -> str:
-        link = self._link
-        status = "not asked yet" if link.run is None else link.run.status.value
-        agent = f" of agent {link.agent_id}" if link.agent_id else ""
-        return f"<RunHandle {link.run_id}{agent}: {status}>"
+        status = "not read yet" if self.status is None else self.status.value
+        agent = f" of agent {self.agent_id}" if self.agent_id else ""
+        return f"<RunHandle {self.run_id}{agent}: {status}>"
+
+
+def _checked_every(every: float) -> None:
+    if isinstance(every, bool) or not isinstance(every, (int, float)):
+        raise ApiTypeError(f"every must be a number of seconds, not {every!r}")
+    if not every > 0:
+        raise ApiValueError(f"every must be above 0 seconds, not {every!r}")

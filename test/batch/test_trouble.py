@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from support.batches import creates, obedient, runs_by_input, threads_of_batches, wait_for
+from support.timing import SetTiming
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -35,10 +36,10 @@ def answer(question: PendingInterrupt) -> dict[str, Any]:
 
 
 def test_everything_that_goes_wrong_at_once(
-    server: LocalServer, agent: AgentHandle, monkeypatch: pytest.MonkeyPatch
+    server: LocalServer, agent: AgentHandle, set_timing: SetTiming
 ) -> None:
     """A server away for 5 s, 429, lost responses; runs that fail, ask, or are deleted."""
-    monkeypatch.setattr("acp_client_v0_1.handles._starting._SEARCH_SECONDS", 6)
+    set_timing(search=6)
     kinds = ({}, {"fail": True}, {"ask": 1}, {"seconds": 30})
     inputs = [{"n": n, **kinds[n % 10 if n % 10 < 4 else 0]} for n in range(200)]
     deleted: set[int] = set()
@@ -100,7 +101,7 @@ def test_429_stops_all_requests_and_fails_none(server: LocalServer, agent: Agent
 def test_no_item_fails_by_429_however_long(
     server: LocalServer,
     agent: AgentHandle,
-    monkeypatch: pytest.MonkeyPatch,
+    set_timing: SetTiming,
     tmp_path: Path,
     path: str,
 ) -> None:
@@ -109,7 +110,7 @@ def test_no_item_fails_by_429_however_long(
     server.faults.add(Fault(path="/runs/search", status=405, times=2))
     list(agent.map(numbers(1), journal=journal))  # which leaves it to be searched for
     server.faults.clear()
-    monkeypatch.setattr("acp_client_v0_1._http.retry.PATIENCE", 0.5)
+    set_timing(outage=0.5)
     server.faults.add(Fault(path=path, status=429, retry_after=1, times=3))
     (item,) = agent.map(numbers(1), journal=journal)
     assert item.result()["n"] == 0 and len(server.faults) == 0
@@ -122,9 +123,9 @@ def test_a_create_whose_response_is_lost_is_found(server: LocalServer, agent: Ag
 
 
 def test_a_create_that_was_lost_itself_is_sent_again(
-    server: LocalServer, agent: AgentHandle, monkeypatch: pytest.MonkeyPatch
+    server: LocalServer, agent: AgentHandle, set_timing: SetTiming
 ) -> None:
-    monkeypatch.setattr("acp_client_v0_1.handles._starting._SEARCH_SECONDS", 0.3)
+    set_timing(search=0.3)
     server.faults.add(Fault(method="POST", path="/runs", cut="close", times=1))
     (item,) = agent.map(numbers(1))
     assert item.result()["n"] == 0

@@ -132,16 +132,16 @@ def test_a_cut_makes_the_window_smaller():
 
 
 @pytest.mark.parametrize("status", [408, 502, 503, 504, 524])
-def test_each_status_of_a_cut_makes_the_window_smaller(monkeypatch, status):
-    monkeypatch.setattr("acp_client_v0_1.waiting._FIRST_BACKOFF", 0.05)
+def test_each_status_of_a_cut_makes_the_window_smaller(set_timing, status):
+    set_timing(early=(0.05, 2.0), backoff=(0.05, 2.0))
     with SocketServer([1.2, response(b'"cut"', status)], OUTPUT) as server:
         assert wait(server, timeout=30, block_timeout=20)
     assert [window_of(request.path) for request in server.requests] == [20, 1]
 
 
-def test_after_a_single_cut_the_window_grows_again(monkeypatch):
-    monkeypatch.setattr("acp_client_v0_1.waiting._FULL_WINDOWS", 2)
-    monkeypatch.setattr("acp_client_v0_1.waiting._FIRST_BACKOFF", 0.01)
+def test_after_a_single_cut_the_window_grows_again(set_timing):
+    set_timing(full_windows=2)
+    set_timing(early=(0.01, 2.0), backoff=(0.01, 2.0))
     windows = []
 
     def respond(connection):
@@ -285,8 +285,8 @@ def test_retry_after_is_waited_for_no_longer_than_the_wait_lasts():
     assert len(server.requests) == 1
 
 
-def test_a_retry_after_longer_than_failures_may_last_ends_a_wait_without_timeout(monkeypatch):
-    monkeypatch.setattr("acp_client_v0_1._http.retry.PATIENCE", 1.5)
+def test_a_retry_after_longer_than_failures_may_last_ends_a_wait_without_timeout(set_timing):
+    set_timing(outage=1.5)
     busy = [response(b"", 429, retry_after=asked) for asked in ("1", "9999")]
     with (
         SocketServer(*busy, OUTPUT) as server,
@@ -413,19 +413,19 @@ def test_an_event_stops_the_wait():
     assert not server.requests
 
 
-def test_without_a_limit_failures_alone_end_the_wait(monkeypatch):
-    monkeypatch.setattr("acp_client_v0_1._http.retry.PATIENCE", 0.4)
-    monkeypatch.setattr("acp_client_v0_1.waiting._FIRST_BACKOFF", 0.1)
+def test_without_a_limit_failures_alone_end_the_wait(set_timing):
+    set_timing(outage=0.4)
+    set_timing(early=(0.1, 2.0), backoff=(0.1, 2.0))
     with SocketServer(response(b'"broken"', 500)) as server, pytest.raises(ApiException) as failure:
         wait(server)
     assert failure.value.status == 500
     assert len(server.requests) > 1
 
 
-def test_a_cut_after_long_patience_is_the_first_failure_of_all(monkeypatch):
+def test_a_cut_after_long_patience_is_the_first_failure_of_all(set_timing):
     """What counts is how long nothing worked, not how long the server held what was cut."""
-    monkeypatch.setattr("acp_client_v0_1._http.retry.PATIENCE", 0.3)
-    monkeypatch.setattr("acp_client_v0_1.waiting._FIRST_BACKOFF", 0.05)
+    set_timing(outage=0.3)
+    set_timing(early=(0.05, 2.0), backoff=(0.05, 2.0))
     cut = [0.6, response(b'"gateway"', 504), CLOSE]
     with SocketServer(cut, OUTPUT) as server:
         assert wait(server, block_timeout=30).actual_instance.type == "result"
@@ -448,8 +448,8 @@ def test_an_event_that_is_set_during_a_request_spares_the_look_at_the_status():
     assert looks == []
 
 
-def test_the_margin_does_not_delay_an_event(monkeypatch):
-    monkeypatch.setattr("acp_client_v0_1.waiting._STOP_MARGIN", 0.2)
+def test_the_margin_does_not_delay_an_event(set_timing):
+    set_timing(tick=0.2)
     stop = threading.Event()
     threading.Timer(0.3, stop.set).start()
     with SocketServer([STALL]) as server, Stopwatch() as clock:

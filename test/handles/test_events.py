@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from support.socket_server import CLOSE, STALL, SocketServer, chunk, head, response, serve_each
+from support.timing import SetTiming
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -29,8 +30,7 @@ from acp_client_v0_1 import (
     StreamGap,
 )
 from acp_client_v0_1.handles import events as events_module
-from acp_client_v0_1.handles._link import RunLink
-from acp_client_v0_1.handles._patience import Patience
+from acp_client_v0_1.handles._core import RunCore
 from acp_client_v0_1.testing import Fault, Interrupt, LocalServer, Quirks
 
 STREAM = "/runs/*/stream"
@@ -210,7 +210,7 @@ def test_a_jump_is_a_loss_with_its_number() -> None:
         with pytest.raises(StreamGap, match=r"after event '2': 3 updates are lost; iterate on"):
             next(events)
         # What was not handed out yet is not what a token goes on after.
-        assert scripted.run._link.last_event_id == "2"
+        assert scripted.run._core.last_event_id == "2"
         assert [event.update for event in events] == updates[2:]
         assert (events.complete, events.last_event_id) == (False, "6")
     with Scripted(first, second) as scripted:
@@ -271,11 +271,10 @@ def test_retry_after_is_honoured(server: LocalServer, counter: AgentHandle) -> N
 
 
 def test_a_permanent_5xx_is_polled_after_five_tries(
-    server: LocalServer, counter: AgentHandle, monkeypatch: pytest.MonkeyPatch
+    server: LocalServer, counter: AgentHandle, set_timing: SetTiming
 ) -> None:
-    from acp_client_v0_1.handles import _patience
 
-    monkeypatch.setattr(_patience, "_FIRST_PAUSE", 0.01)
+    set_timing(backoff=(0.01, 4.0))
     server.faults.add(Fault(path=STREAM, status=500, times=None))
     run = counter.start({"count": 8, "interval": 0.1}, streaming="custom")
     events = run.events()
@@ -292,7 +291,7 @@ def test_a_run_that_cannot_be_streamed_is_polled(
 ) -> None:
     server.faults.add(Fault(path=STREAM, status=status, times=None))
     run = counter.start({"count": 3, "interval": 0.2}, streaming="custom")
-    run._link._young_until = 0.0  # a 404 is no read replica's
+    run._core._born = None  # a 404 is no read replica's
     events = run.events()
     (only,) = events
     assert only.result == {"count": 3, "of": 3}
@@ -328,9 +327,9 @@ def test_a_run_that_fails_ends_the_iteration(failing: AgentHandle, streaming: An
 
 
 def test_a_stream_that_ends_cleanly_is_opened_again_and_then_polled(
-    monkeypatch: pytest.MonkeyPatch,
+    set_timing: SetTiming,
 ) -> None:
-    monkeypatch.setattr(events_module, "_EMPTY_PAUSE", 0.001)
+    set_timing(empty=(0.001, 4.0))
     empty = STREAMING + chunk(b"")
     with Scripted(*[empty] * 6, at_the_end="pending") as scripted:
         events = scripted.run.events(timeout=1)
@@ -361,10 +360,10 @@ def test_streams_that_break_at_once_are_opened_less_and_less_often() -> None:
         assert 3 <= scripted.opened <= 6
 
 
-def test_comments_alone_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_comments_alone_after_the_end(set_timing: SetTiming) -> None:
     """Every 15 s by default, which a test cannot wait for."""
     assert events_module._LOOK_EVERY == 15.0
-    monkeypatch.setattr(events_module, "_LOOK_EVERY", 0.6)
+    set_timing(silence=0.6)
     with (
         LocalServer(quirks=Quirks(comments_after_end=True), ping=0.1) as server,
         ApiClient(Configuration(host=server.url)) as client,
@@ -392,17 +391,17 @@ def test_comments_alone_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_look_that_fails_does_not_end_a_stream(
-    server: LocalServer, counter: AgentHandle, monkeypatch: pytest.MonkeyPatch
+    server: LocalServer, counter: AgentHandle, set_timing: SetTiming
 ) -> None:
-    monkeypatch.setattr(events_module, "_LOOK_EVERY", 0.1)
+    set_timing(silence=0.1)
     server.faults.add(Fault(method="GET", path="/runs/*", status=400, times=None))
     run = counter.start({"count": 2, "interval": 0.6}, streaming="custom")
     events = run.events()
     assert [next(events).id, next(events).id] == ["1", "2"]
 
 
-def test_the_deadline_holds_while_the_run_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events_module, "_LOOK_EVERY", 0.3)
+def test_the_deadline_holds_while_the_run_is_looked_at(set_timing: SetTiming) -> None:
+    set_timing(silence=0.3)
 
     def respond(request: Any) -> Any:
         if request.path.endswith("/stream"):
@@ -426,7 +425,7 @@ def test_deleted_by_another_while_streaming(counter: AgentHandle, runs: RunsApi)
     events = run.events()
     next(events)
     threading.Timer(0.2, runs.delete_run, [run.run_id]).start()
-    run._link._young_until = 0.0
+    run._core._born = None
     with pytest.raises(RunGone, match="it was deleted, or its server forgot it"):
         next(events)
     assert events.ended_by == "gone"
@@ -434,8 +433,8 @@ def test_deleted_by_another_while_streaming(counter: AgentHandle, runs: RunsApi)
     assert list(events) == []
 
 
-def test_deleted_while_only_comments_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events_module, "_LOOK_EVERY", 0.3)
+def test_deleted_while_only_comments_come(set_timing: SetTiming) -> None:
+    set_timing(silence=0.3)
 
     def respond(request: Any) -> Any:
         if request.path.endswith("/stream"):
@@ -517,10 +516,10 @@ def test_an_interrupt_ends_the_iteration_or_not(server: LocalServer, client: Api
 
 
 def test_the_time_of_a_human_is_not_that_of_the_server(
-    server: LocalServer, client: ApiClient, monkeypatch: pytest.MonkeyPatch
+    server: LocalServer, client: ApiClient, set_timing: SetTiming
 ) -> None:
     """The callback takes longer than an event may, and the next stream takes a while as well."""
-    monkeypatch.setattr(events_module, "_ANSWER_EVERY", 0.1)
+    set_timing(human=0.1)
 
     def agent(input: Any, config: Any, context: Any) -> Any:
         yield Interrupt("more", {})
@@ -541,10 +540,10 @@ def test_the_time_of_a_human_is_not_that_of_the_server(
 
 
 def test_a_slow_reader_gets_every_event(
-    counter: AgentHandle, monkeypatch: pytest.MonkeyPatch
+    counter: AgentHandle, set_timing: SetTiming
 ) -> None:
     """The run ends while its reader is busy for longer than the time between two looks."""
-    monkeypatch.setattr(events_module, "_LOOK_EVERY", 0.3)
+    set_timing(silence=0.3)
     run = counter.start({"count": 4, "interval": 0.1}, streaming="custom")
     events = run.events()
     first = next(events).update
@@ -705,7 +704,7 @@ def test_the_deadline_holds_while_a_replica_does_not_know_the_run() -> None:
         ApiClient(Configuration(host=server.url)) as client,
     ):
         run = RunHandle("r", client)
-        run._link.note_started(ago=-60.0)
+        run._core.note_started(ago=-60.0)
         began = time.monotonic()
         with pytest.raises(RunWaitTimeout, match="no event came"):
             next(run.events(timeout=0.5))
@@ -768,10 +767,10 @@ def test_an_interrupt_after_a_cut_leaves_open_whether_all_came() -> None:
 
 
 def test_a_server_that_ends_each_stream_after_the_result_so_far(
-    monkeypatch: pytest.MonkeyPatch,
+    set_timing: SetTiming,
 ) -> None:
     """The same result again is nothing new: the run is polled, instead of asked in a hot loop."""
-    monkeypatch.setattr(events_module, "_EMPTY_PAUSE", 0.001)
+    set_timing(empty=(0.001, 4.0))
     data = {"type": "result", "run_id": "r", "status": "pending", "result": {"so": "far"}}
     event = f"event: agent_event\ndata: {json.dumps(data)}\n\n".encode()
     with Scripted(*[STREAMING + chunk(event) + chunk(b"")] * 50) as scripted:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from support.socket_server import SocketServer, response, serve_each
+from support.timing import SetTiming
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -35,7 +36,6 @@ from acp_client_v0_1 import (
     ThreadsApi,
     UnprocessableEntityException,
 )
-from acp_client_v0_1.handles import _answering, _patience
 from acp_client_v0_1.testing import Fault, Interrupt, InterruptSpec, LocalServer, Quirks
 
 Make = Callable[[LocalServer, ApiClient], AgentHandle]
@@ -373,18 +373,18 @@ def test_whole_seconds_do_not_mix_up_two_questions() -> None:
 
 
 def test_a_resume_that_did_not_arrive_is_sent_once_more(
-    server: LocalServer, three: AgentHandle, counts: Any, monkeypatch: pytest.MonkeyPatch
+    server: LocalServer, three: AgentHandle, counts: Any, set_timing: SetTiming
 ) -> None:
-    monkeypatch.setattr(_answering, "_UNCHANGED", 0.5)
+    set_timing(unchanged=0.5)
     server.faults.add(Fault(method="POST", path="/runs/*", cut="close"))
     assert three.run(timeout=30, on_interrupt=counting()) == {"answers": [0, 1, 2]}
     assert counts.resumes == [{"value": 0}, {"value": 0}, {"value": 1}, {"value": 2}]
 
 
 def test_a_resume_that_is_lost_twice(
-    server: LocalServer, three: AgentHandle, counts: Any, monkeypatch: pytest.MonkeyPatch
+    server: LocalServer, three: AgentHandle, counts: Any, set_timing: SetTiming
 ) -> None:
-    monkeypatch.setattr(_answering, "_UNCHANGED", 0.3)
+    set_timing(unchanged=0.3)
     server.faults.add(Fault(method="POST", path="/runs/*", cut="close", times=2))
     run = three.start()
     with pytest.raises(ResumeAmbiguous, match=r"which was sent twice.*refresh.* later") as caught:
@@ -501,10 +501,10 @@ def test_409_because_another_has_answered(
 
 
 def test_whole_seconds_do_not_give_an_answer_to_the_question_of_another(
-    monkeypatch: pytest.MonkeyPatch,
+    set_timing: SetTiming,
 ) -> None:
     """While the answer waits until the question is old enough, somebody else answers it."""
-    monkeypatch.setattr(_answering, "_WHOLE_SECOND", 3.0)
+    set_timing(whole_second=3.0)
     with (
         LocalServer(quirks=Quirks(updated_at="seconds")) as server,
         ApiClient(Configuration(host=server.url)) as client,
@@ -521,8 +521,8 @@ def test_whole_seconds_do_not_give_an_answer_to_the_question_of_another(
         }
 
 
-def test_whole_seconds_and_a_wait_that_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_answering, "_WHOLE_SECOND", 3.0)
+def test_whole_seconds_and_a_wait_that_is_stopped(set_timing: SetTiming) -> None:
+    set_timing(whole_second=3.0)
     stop = threading.Event()
     stop.set()
     with (
@@ -563,9 +563,9 @@ def test_a_question_that_has_no_output_yet_is_asked_for_in_time() -> None:
 
 
 def test_one_look_is_bounded(
-    server: LocalServer, approval: AgentHandle, monkeypatch: pytest.MonkeyPatch
+    server: LocalServer, approval: AgentHandle, set_timing: SetTiming
 ) -> None:
-    monkeypatch.setattr(_patience, "_LOOK", 0.5)
+    set_timing(quick=0.5)
     run = approval.start({"text": "x"})
     run.output(timeout=30)
     server.faults.add(Fault(method="GET", path="/runs/*", status=503, times=None))

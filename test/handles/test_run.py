@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from support.socket_server import CLOSE, STALL, SocketServer, response, serve_each
+from support.timing import SetTiming
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -34,10 +35,9 @@ from acp_client_v0_1 import (
     UnauthorizedException,
 )
 from acp_client_v0_1._http import retry
-from acp_client_v0_1.handles import _link
 from acp_client_v0_1.testing import AgentError, Fault, LocalServer
 
-GONE = r"is gone: it was deleted, or its server forgot it .*start a new run"
+GONE = r"is gone: the server at http://\S+ does not know it .*start a new run"
 
 
 def test_attaching_does_no_io(server: LocalServer, client: ApiClient) -> None:
@@ -96,9 +96,9 @@ def test_a_timeout_of_zero_looks_once(server: LocalServer, slow: AgentHandle) ->
 
 
 def test_a_timeout_of_zero_at_a_server_that_holds_each_poll(
-    server: LocalServer, slow: AgentHandle, monkeypatch: pytest.MonkeyPatch
+    server: LocalServer, slow: AgentHandle, set_timing: SetTiming
 ) -> None:
-    monkeypatch.setattr(_link, "_ONE_LOOK", 0.5)
+    set_timing(quick=0.5)
     run = slow.start({"seconds": 30})
     server.faults.add(Fault(path="/runs/*/output", cut="stall"))
     with pytest.raises(RunWaitTimeout, match="the run goes on"):
@@ -127,7 +127,7 @@ def test_progress_and_stop(slow: AgentHandle) -> None:
         stop.set()
 
     with pytest.raises(RunWaitTimeout, match=r"was stopped.*the run goes on"):
-        run.result(on_pending=progress, stop=stop)
+        run.result(on_pending=progress, every=0.2, stop=stop)
     assert seen == [RunStatus.PENDING]
 
 
@@ -173,15 +173,15 @@ def test_stop_ends_the_look_at_a_question(server: LocalServer, approval: AgentHa
     stop = threading.Event()
     began = time.monotonic()
     threading.Timer(0.5, stop.set).start()
-    with pytest.raises(RunWaitTimeout, match="no response"):
+    with pytest.raises(RunWaitTimeout, match="was stopped"):
         run.result(timeout=60, stop=stop)
     assert time.monotonic() - began < 30
 
 
 def test_retry_after_is_honoured_beyond_the_first_poll(
-    server: LocalServer, monkeypatch: pytest.MonkeyPatch
+    server: LocalServer, set_timing: SetTiming
 ) -> None:
-    monkeypatch.setattr(_link, "_WINDOW", 1)
+    set_timing(window=1)
     with ApiClient(Configuration(host=server.url, retries=0)) as client:
         run = AgentHandle("22222222-2222-4222-8222-222222222222", client).start({"count": 1})
         server.faults.add(Fault(path="/runs/*/output", status=503, retry_after=2))
@@ -194,7 +194,7 @@ def test_deleted_by_another_while_blocked(slow: AgentHandle, runs: RunsApi) -> N
     run = slow.start({"seconds": 60})
     threading.Timer(0.5, runs.delete_run, [run.run_id]).start()
     began = time.monotonic()
-    run._link._young_until = 0.0  # as if it had been started some time ago
+    run._core._born = None  # as if it had been started some time ago
     with pytest.raises(RunGone, match=GONE):
         run.result(timeout=60)
     assert time.monotonic() - began < 20
@@ -231,11 +231,11 @@ def test_the_status_of_a_failed_run_may_be_unknown(
 
 
 def test_failures_alone_end_a_wait_without_a_timeout(
-    server: LocalServer, slow: AgentHandle, monkeypatch: pytest.MonkeyPatch
+    server: LocalServer, slow: AgentHandle, set_timing: SetTiming
 ) -> None:
     """After five minutes, which a test cannot wait for."""
     assert retry.PATIENCE == 300
-    monkeypatch.setattr(retry, "PATIENCE", 0.2)
+    set_timing(outage=0.2)
     run_id = slow.start({"seconds": 60}).run_id
     server.stop()
     with ApiClient(Configuration(host=server.url, retries=0)) as client:

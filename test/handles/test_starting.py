@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from support.socket_server import CLOSE, SocketServer, response, serve_each
+from support.timing import SetTiming
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -23,7 +24,7 @@ from acp_client_v0_1 import (
     TooManyRequestsException,
     UnprocessableEntityException,
 )
-from acp_client_v0_1.handles import _starting as starting
+from acp_client_v0_1.handles import _create as starting
 from acp_client_v0_1.models.run_create import RunCreate
 from acp_client_v0_1.testing import Fault, LocalServer, Quirks
 
@@ -115,9 +116,9 @@ def test_a_server_that_ignores_metadata_is_searched_by_ten_pages(
 
 
 def test_a_create_that_was_never_carried_out(
-    server: LocalServer, counter: AgentHandle, monkeypatch: pytest.MonkeyPatch, counts: Any
+    server: LocalServer, counter: AgentHandle, set_timing: SetTiming, counts: Any
 ) -> None:
-    monkeypatch.setattr(starting, "_SEARCH_SECONDS", 0.5)
+    set_timing(search=0.5)
     server.faults.add(Fault(method="POST", path="/runs", cut="reset"))
     with pytest.raises(RunStartAmbiguous) as caught:
         counter.start({"count": 1})
@@ -148,12 +149,12 @@ def test_the_token_of_an_ambiguous_start_looks_again(
 
 
 def test_the_token_of_a_run_that_never_was(
-    server: LocalServer, counter: AgentHandle, monkeypatch: pytest.MonkeyPatch
+    server: LocalServer, counter: AgentHandle, set_timing: SetTiming
 ) -> None:
     server.faults.add(Fault(method="POST", path="/runs", cut="close"))
     with pytest.raises(RunStartAmbiguous) as first:
         counter.start({"count": 1}, timeout=0.6)
-    monkeypatch.setattr(starting, "_SEARCH_SECONDS", 0.3)
+    set_timing(search=0.3)
     with pytest.raises(RunStartAmbiguous, match="no run with its client token is there") as caught:
         RunHandle.from_token(first.value.token, counter.runs.api_client)
     assert caught.value.token == first.value.token
@@ -239,10 +240,10 @@ def test_a_server_that_does_not_search(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_deadline_holds_after_a_refusal_that_took_its_time(
-    server: LocalServer, counter: AgentHandle, monkeypatch: pytest.MonkeyPatch
+    server: LocalServer, counter: AgentHandle, set_timing: SetTiming
 ) -> None:
     """All creates together leave time for the search, not each of them."""
-    monkeypatch.setattr(starting, "_SEARCH_SECONDS", 0.5)
+    set_timing(search=0.5)
     server.faults.add(
         Fault(method="POST", path="/runs", status=429, retry_after=0, delay=2.0, times=None)
     )

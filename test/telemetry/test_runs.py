@@ -288,7 +288,7 @@ def test_a_handle_that_threads_share_has_one_span(client: ApiClient, spans: Span
 def test_a_pickled_handle_starts_a_linked_span(client: ApiClient, spans: Spans) -> None:
     handle = AgentHandle(ECHO_AGENT_ID, client).start({})
     copy: RunHandle = pickle.loads(pickle.dumps(handle))
-    with copy._link.runs.api_client as other:
+    with copy._core.runs.api_client as other:
         assert other.rest_client.observer is None  # a pickle of a client is not instrumented
         copy.result(timeout=30)
         assert not spans.named("invoke_agent")
@@ -342,8 +342,8 @@ def test_a_token_tells_the_span_and_passes_it_on(client: ApiClient, spans: Spans
     (first,) = spans.named("invoke_agent")
     for token in (handle.token(), asked.value.token):
         attached = RunHandle.from_token(token, client)
-        assert attached._link.traceparent == traceparent_of(first)
-        assert RunHandle.from_token(attached.token(), client)._link.traceparent
+        assert attached._core.traceparent == traceparent_of(first)
+        assert RunHandle.from_token(attached.token(), client)._core.traceparent
     del attached
 
 
@@ -354,7 +354,7 @@ def test_a_token_with_a_useless_span_is_attached_to_without_a_link(
     handle = AgentHandle(ECHO_AGENT_ID, client).start({})
     handle.result(timeout=30)
     attached = RunHandle(handle.run_id, client)
-    attached._link.traceparent = traceparent
+    attached._core.traceparent = traceparent
     attached.result(timeout=30)
     assert not spans.named("invoke_agent")[1].links
 

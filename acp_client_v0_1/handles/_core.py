@@ -1,0 +1,560 @@
+"""The core of one run, which its handle, its questions and its events share.
+
+Strategy: a core has the run's id, the operations that reach it, and the server's last word on it.
+Each request goes through `Wait.perform`, so a core decides nothing about failures; it makes the
+requests, and the errors of the run.
+
+Invariants: a core owns no thread and no socket. It is shared between threads without a lock, and
+pickles like its client. An outcome that was seen counts, whatever a read replica says later.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from acp_client_v0_1._http.retry import backoff, is_cut, was_held
+from acp_client_v0_1.exceptions import (
+    ApiException,
+    ApiTimeoutError,
+    NotFoundException,
+    OpenApiException,
+    RunWaitTimeout,
+)
+from acp_client_v0_1.handles._create import once
+from acp_client_v0_1.handles._perform import AGAIN, Contact, Wait, checked_seconds
+from acp_client_v0_1.handles._rules import Window
+from acp_client_v0_1.handles._schemas import kept_descriptor
+from acp_client_v0_1.handles._timing import timing
+from acp_client_v0_1.handles._token import RunToken, client_token_of, encode_token, server_of
+from acp_client_v0_1.handles.errors import RunFailed, RunGone, RunInterrupted, RunTimedOut
+from acp_client_v0_1.models.run_error import RunError
+from acp_client_v0_1.models.run_output import RunOutput
+from acp_client_v0_1.models.run_result import RunResult
+from acp_client_v0_1.models.run_status import RunStatus
+
+if TYPE_CHECKING:
+    from acp_client_v0_1._http.observer import RunSpan
+    from acp_client_v0_1.api.runs_api import RunsApi
+    from acp_client_v0_1.handles._schemas import Kept
+    from acp_client_v0_1.handles.interrupts import PendingInterrupt
+    from acp_client_v0_1.models.agent import Agent
+    from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
+    from acp_client_v0_1.models.run import Run
+    from acp_client_v0_1.models.run_create import RunCreate
+
+__all__ = ["FINAL", "OnPending", "RunCore", "creating", "held_by"]
+
+H = TypeVar("H")
+T = TypeVar("T")
+
+_log = logging.getLogger("acp_client_v0_1.handles")
+
+OnPending = Callable[[float, RunStatus], object]
+
+FINAL = frozenset((RunStatus.SUCCESS, RunStatus.ERROR, RunStatus.TIMEOUT))
+"""The statuses of a run that has ended; an interrupted one has not."""
+
+
+class RunCore:
+    """One run, and the operations that reach it."""
+
+    # Most runs need none of these, and are made without them.
+    known: RunToken = RunToken("")  # what a token has said of the run
+    creation: RunCreate | None = None  # of a create of this process, which the server may not echo
+    last_event_id: str = ""  # of the last event that was handed out
+    duplicates: tuple[str, ...] = ()  # newer runs with the same client token
+    span: RunSpan | None = None
+    traceparent: str = ""  # of the run's last span, also of another process
+    answered: PendingInterrupt | None = None  # the last question that anybody is known to answer
+    answered_at: float = 0.0
+    agent_descriptor: Kept[AgentACPDescriptor] | None = None
+    _run: Run | None = None
+    _outcome: RunStatus | None = None  # that was seen, newer than the word on the run
+    _born: float | None = None  # when it was created, by the clock of this process
+    _asked: tuple[datetime, float] | None = None  # updated_at of a question, and when it was seen
+
+    def __init__(self, runs: RunsApi, run_id: str) -> None:
+        self.runs = runs
+        self.run_id = run_id
+
+    @classmethod
+    def of_runs(cls, runs: RunsApi, made: list[Run]) -> RunCore:
+        """Return the core of the first of the runs that have one client token."""
+        core = cls(runs, made[0].run_id)
+        core.note(made[0])
+        if len(made) > 1:
+            core.duplicates = tuple(run.run_id for run in made[1:])
+        return core
+
+    # What is known
+
+    @property
+    def run(self) -> Run | None:
+        """The run as the server last described it, its status that of an outcome seen later."""
+        run, outcome = self._run, self._outcome
+        if run is not None and outcome is not None and run.status != outcome:
+            run = self._run = run.model_copy(update={"status": outcome})
+        return run
+
+    @property
+    def status(self) -> RunStatus | None:
+        """The run's last known status, None if it is not known."""
+        return self._outcome or (None if self._run is None else self._run.status)
+
+    @property
+    def agent_id(self) -> str | None:
+        """The run's agent, None if it is not known."""
+        return (self.known.agent if self._run is None else self._run.agent_id) or None
+
+    @property
+    def thread_id(self) -> str | None:
+        """The run's thread, None if it has none or it is not known."""
+        return (self.known.thread if self._run is None else self._run.thread_id) or None
+
+    @property
+    def client_token(self) -> str | None:
+        """The mark that the run was created with, None if it has none or it is not known."""
+        echoed = "" if self._run is None else client_token_of(self._run)
+        return echoed or self.known.client_token or None
+
+    def token(self) -> str:
+        """Return the portable token of the run."""
+        age = self.age()
+        created = f"{time.time() - age:.1f}" if age < timing().young else ""
+        return encode_token(
+            RunToken(
+                server=server_of(self.runs.api_client),
+                run=self.run_id,
+                agent=self.agent_id or "",
+                thread=self.thread_id or "",
+                client_token=self.client_token or "",
+                last_event_id=self.last_event_id,
+                traceparent=self.traceparent,
+                created=created,
+            )
+        )
+
+    def note_token(self, token: RunToken) -> None:
+        """Take what a token says of the run."""
+        self.known = token
+        self.last_event_id, self.traceparent = token.last_event_id, token.traceparent
+        # Somebody has had an answer of this server.
+        self.runs.api_client.rest_client.server.answered = True
+        if token.created:
+            self.note_created(ago=time.time() - float(token.created))
+
+    def note(self, run: Run) -> Run:
+        """Keep the run as the server described it, and return it."""
+        self._run, status = run, run.status
+        if self._outcome is not None and status != RunStatus.PENDING:
+            self._outcome = None
+        asked = self._asked
+        if status == RunStatus.INTERRUPTED and (asked is None or asked[0] != run.updated_at):
+            self._asked = run.updated_at, timing().now()
+        return run
+
+    def note_outcome(self, outcome: object) -> None:
+        """Keep the status that an output or an error of the run shows."""
+        if isinstance(outcome, RunResult):
+            self._outcome = RunStatus.SUCCESS
+        elif isinstance(outcome, RunFailed):
+            self._outcome = RunStatus(outcome.status_name)
+
+    def note_answered(self, question: PendingInterrupt) -> None:
+        """Note that a question was answered, by this or another caller."""
+        self.answered, self.answered_at = question, timing().now()
+
+    def asked_at(self, run: Run) -> float:
+        """Return when the question of a run was first seen, by the clock."""
+        asked = self._asked
+        return timing().now() if asked is None or asked[0] != run.updated_at else asked[1]
+
+    def note_created(self, creation: RunCreate | None = None, *, ago: float = 0.0) -> None:
+        """Note that the run was created some seconds ago: a read replica may not know it yet."""
+        self.creation = creation
+        self._born = timing().now() - max(0.0, ago)
+
+    def age(self) -> float:
+        """Seconds since its create, infinity if that is not known."""
+        return math.inf if self._born is None else timing().now() - self._born
+
+    def descriptor(self) -> AgentACPDescriptor:
+        """Return the descriptor of the run's agent, which is kept for 300 seconds."""
+        if self.agent_descriptor is None:
+            agent_id = self.agent_id or self.refresh().agent_id
+            self.agent_descriptor = kept_descriptor(self.runs.api_client, agent_id)
+        return self.agent_descriptor.get()
+
+    # Waiting
+
+    def wait(
+        self,
+        timeout: float | None = None,
+        stop: threading.Event | None = None,
+        *,
+        what: str = "has no output",
+        contact: Contact | None = None,
+        survive: float | None = None,
+    ) -> Wait:
+        """Return the budget of a caller; ``what`` says what did not happen when it is over.
+
+        A timeout of 0 is one look, of at most 10 seconds.
+        """
+        seconds = timing().quick if timeout == 0 else timeout
+
+        def late(elapsed: float, error: ApiException | None, stopped: bool) -> RunWaitTimeout:
+            words = f"run {self.run_id} {what} after {elapsed:.1f} s"
+            if stopped:
+                words = f"waiting for run {self.run_id} was stopped after {elapsed:.1f} s"
+            elif error is not None:
+                words += f"; the last request failed: {error}"
+            return self.late(elapsed, words)
+
+        contact = Contact.of(self.runs) if contact is None else contact
+        return Wait(contact, seconds, stop=stop, survive=survive, late=late)
+
+    def late(self, elapsed: float, words: str) -> RunWaitTimeout:
+        """Return the error of a wait that is over."""
+        try:
+            token = self.token()
+        except AttributeError:  # a stand-in of a test has no client, and so no server
+            token = ""
+        advice = "; the run goes on: wait again, or RunHandle.from_token(error.token)"
+        return RunWaitTimeout(
+            run_id=self.run_id,
+            elapsed=elapsed,
+            token=token,
+            reason=f"{words}{advice if token else ''}",
+        )
+
+    def refresh(self) -> Run:
+        """Read the run once, with the client's own retries and limits."""
+        runs = self.runs
+        wait = self.wait(survive=0.0)
+        return self.note(
+            wait.perform("look", lambda _: runs.get_run(self.run_id), self, longest=math.inf)
+        )
+
+    def read(
+        self,
+        wait: Wait,
+        ready: Callable[[Run], float | None] | None = None,
+        *,
+        longest: float | None = None,
+    ) -> Run:
+        """Read the run until there is a response, and ``ready`` finds it ready."""
+        runs = once(self.runs)
+
+        def send(limit: float) -> Run:
+            return self.note(runs.get_run(self.run_id, _request_timeout=limit))
+
+        return wait.perform("look", send, self, longest=longest, ready=ready)
+
+    def output(
+        self,
+        timeout: float | None,
+        on_pending: OnPending | None = None,
+        stop: threading.Event | None = None,
+        every: float | None = None,
+    ) -> RunOutput:
+        """Wait for an output, as `RunHandle.output` describes it."""
+        seconds = checked_seconds(timeout)
+        wait = self.wait(seconds, stop)
+        if on_pending is not None:
+            wait.ticking(self.report_to(on_pending), every or timing().window)
+        return self.output_now() if seconds == 0 else self.output_in(wait)
+
+    def report_to(self, on_pending: OnPending) -> Callable[[float], object]:
+        """Return the function that tells a callback the seconds elapsed and the status."""
+        return lambda elapsed: on_pending(elapsed, self.status or RunStatus.PENDING)
+
+    def output_in(self, wait: Wait, window: int | None = None) -> RunOutput:
+        """Wait for an output by long polls, or by looks where the server has no output yet."""
+        polls = _Polls(self, wait, timing().window if window is None else window)
+        output = wait.perform(
+            "output", polls.send, self, longest=math.inf, ready=polls.ready, probe=polls.probe
+        )
+        if output is None:
+            raise RuntimeError("a wait ended without output")
+        self.note_outcome(output.actual_instance)
+        return output
+
+    def output_now(self) -> RunOutput:
+        """Ask once for the output: with a window of 0, since some servers hold it without end."""
+        wait = self.wait(0, survive=0.0)
+        runs = self.runs
+
+        def send(limit: float) -> RunOutput | None:
+            try:
+                return runs.get_run_output(self.run_id, 0, _request_timeout=limit)
+            except ApiTimeoutError:
+                return None
+
+        def probe(error: ApiException) -> RunOutput | None:
+            self.check_served(error, wait)
+            return None
+
+        output = wait.perform("output", send, self, probe=probe)
+        if output is None:
+            raise self.late(0.0, f"run {self.run_id} has no output yet")
+        self.note_outcome(output.actual_instance)
+        return output
+
+    def check_served(self, error: ApiException, wait: Wait) -> Run:
+        """Read a run whose operation is 404, and return it if it is pending, so not ready.
+
+        If it is not, the server does not have the operation, which is the error.
+        """
+        run = self.read(wait)
+        if run.status != RunStatus.PENDING:
+            raise self.not_served(error) from error
+        return run
+
+    # Ending
+
+    def cancel(self, wait: Wait) -> bool:
+        """Delete the run if it has not ended; return whether that ended it."""
+        if self.read(wait).status in FINAL:
+            return False
+        deleted = self.delete(wait, keep_final=True)
+        cancelled = deleted is None or deleted.status not in FINAL
+        if cancelled:
+            self.ended("cancelled")
+        return cancelled
+
+    def delete(self, wait: Wait, *, keep_final: bool = False) -> Run | None:
+        """Delete the run and return what it was, None if the server does not say or know.
+
+        With ``keep_final``, a DELETE without a response is not repeated once the run has ended.
+        """
+        # A run that was never seen may be 404 because of a wrong address.
+        seen = self._run is not None or self._born is not None
+        lost = 0
+        runs = once(self.runs)
+
+        def send(limit: float) -> Run:
+            return self.note(runs.delete_run(self.run_id, _request_timeout=limit))
+
+        def probe(error: ApiException) -> Run | None:
+            nonlocal lost
+            missing = isinstance(error, NotFoundException)
+            lost += not missing
+            try:
+                run = self.read(wait)
+            except RunGone:
+                if seen or lost:
+                    return None
+                raise
+            if missing:
+                raise self.not_served(error) from error
+            if keep_final and run.status in FINAL:
+                return run
+            if lost > 1:
+                raise error
+            return AGAIN  # type: ignore[no-any-return]
+
+        self._born = None  # a 404 means what it says from now on
+        return wait.perform("delete", send, self, longest=timing().change, probe=probe)
+
+    # The errors of the run
+
+    def failure_of(self, output: RunError, wait: Wait) -> RunFailed:
+        """Return the error of a failed run; a look tells ``error`` from ``timeout``."""
+        clock = timing()
+        # A replica may still show it as pending, for a moment.
+        looking = self.wait(min(wait.remaining(), clock.quick) or 0.001, wait.stop)
+        since = clock.now()
+
+        def ready(run: Run) -> float | None:
+            waited = clock.now() - since
+            return None if run.status in FINAL or waited > clock.young else clock.probe
+
+        try:
+            status = self.read(looking, ready).status
+        except ApiException:
+            status = RunStatus.ERROR  # it failed, whatever its status is called
+        kind = RunTimedOut if status == RunStatus.TIMEOUT else RunFailed
+        error = kind(
+            run_id=self.run_id,
+            token=self.token(),
+            errcode=output.errcode,
+            description=output.description,
+        )
+        self.note_outcome(error)
+        return error
+
+    def interrupted(self, question: PendingInterrupt, hint: str = "") -> RunInterrupted:
+        """Return the error of a question that stays without an answer."""
+        return RunInterrupted(run_id=self.run_id, token=self.token(), interrupt=question, hint=hint)
+
+    def gone(self) -> RunGone:
+        """Return the error of a run that the server does not know."""
+        server = server_of(self.runs.api_client)
+        return RunGone(run_id=self.run_id, token=self.token(), server=server)
+
+    def not_served(self, error: ApiException) -> ApiException:
+        """Return the error of a path that the server does not serve, though it has the run."""
+        error.reason = (
+            f"the server at {server_of(self.runs.api_client)} has the run and does not serve this "
+            "path: does it speak ACP 0.1, and is the base path of host right?"
+        )
+        return error
+
+    # Its span
+
+    def open_span(self) -> None:
+        """Begin a span for the waiting, if the client is instrumented and the run has none."""
+        observer = self.runs.api_client.rest_client.observer
+        if observer is not None and self.span is None:
+            linked = self.traceparent
+            span = observer.run(self.agent_id or "", self.thread_id or "", linked=linked)
+            self.keep_span(span)
+
+    def keep_span(self, span: RunSpan | None) -> None:
+        """Begin to use a span."""
+        if span is not None:
+            span.started(self.run_id)
+            self.span, self.traceparent = span, span.traceparent
+
+    def ended(self, outcome: object) -> None:
+        """End the span with the outcome of a wait, if there is one.
+
+        The outcome is a result, a `RunOutput`, an exception, or the name of a status, "" for none.
+        """
+        if self.span is not None and not self.span.end(outcome):
+            self.span = None
+
+    def awaited(self, work: Callable[[], T]) -> T:
+        """Do what waits for the run, and end its span with the outcome."""
+        self.open_span()
+        with nullcontext() if self.span is None else self.span.active():
+            try:
+                outcome = work()
+            except BaseException as error:
+                self.ended(error)
+                if not isinstance(error, OpenApiException):
+                    self._add_note(error)
+                raise
+        self.ended(outcome)
+        return outcome
+
+    def _add_note(self, error: BaseException) -> None:
+        """Say in an exception that is not of this package which run was waited for."""
+        status = "" if self.status is None else f" is {self.status.value}, and"
+        note = (
+            f"run {self.run_id}{status} goes on: RunHandle({self.run_id!r}) or "
+            f"`acp-client wait {self.run_id}` waits for it"
+        )
+        if sys.version_info >= (3, 11):
+            error.add_note(note)
+        else:
+            _log.warning("%s: %s", type(error).__name__, note)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What is measured by this process's clock means nothing to another.
+        return {**self.__dict__, "_born": None, "_asked": None, "span": None}
+
+
+class _Polls:
+    """The requests of one wait for an output: long polls, or looks.
+
+    After a poll without output, the next one follows
+
+    - at once, if the server held the poll for the full window;
+    - after a backoff, if the 204 was early: a server that ignores windows is not asked in a hot
+      loop;
+    - with a shorter window, if a proxy or the server cut the poll (see `Window`).
+    """
+
+    def __init__(self, core: RunCore, wait: Wait, window: int) -> None:
+        self._core = core
+        self._wait = wait
+        self._runs = once(core.runs)
+        self._window = Window(window)
+        self._early = 0  # polls in a row that ended before their window
+        self._margin = _margin_of(core.runs)
+        self._by_looks = False  # the server has no output while the run is pending
+        self._asked = self._took = 0.0
+
+    def send(self, limit: float) -> RunOutput | None:
+        clock, core, wait = timing(), self._core, self._wait
+        began = clock.now()
+        if self._by_looks:
+            run = core.note(
+                self._runs.get_run(core.run_id, _request_timeout=min(limit, clock.quick))
+            )
+            self._asked = 0
+            if run.status == RunStatus.PENDING:
+                return None
+            self._by_looks = False
+        # One reading of the clock for both, so that the timeout is never shorter than the window.
+        window = int(min(self._window.seconds, max(0.0, limit - clock.round_trip)))
+        seconds = None if limit == math.inf else min(limit, window + self._margin)
+        try:
+            with wait.watching():
+                output = self._runs.get_run_output(
+                    core.run_id, block_timeout=window, _request_timeout=seconds
+                )
+        except ApiException as error:
+            took = clock.now() - began
+            if was_held(window, took) and is_cut(error):
+                self._window.note_cut(window, took)
+            wait.report()
+            raise
+        self._asked, self._took = window, clock.now() - began
+        return output
+
+    def ready(self, output: RunOutput | None) -> float | None:
+        if output is not None:
+            return None
+        self._wait.report()
+        clock = timing()
+        if self._asked and self._took >= 0.9 * self._asked:
+            self._early = 0
+            self._window.note_full(int(self._asked), clock)
+            return 0.0
+        self._early += 1
+        return backoff(self._early - 1, *clock.early)
+
+    def probe(self, error: ApiException) -> RunOutput | None:
+        self._core.check_served(error, self._wait)
+        self._by_looks = True
+        return AGAIN  # type: ignore[no-any-return]
+
+
+def _margin_of(runs: RunsApi) -> float:
+    """Return the seconds that a poll may take beyond its window; a stand-in has no client."""
+    client = getattr(runs, "api_client", None)
+    margin: float = 10.0 if client is None else client.configuration.block_margin
+    return max(timing().round_trip, margin)
+
+
+def held_by(kind: type[H], core: RunCore) -> H:
+    """Return the handle of a core."""
+    handle = object.__new__(kind)
+    vars(handle)["_core"] = core
+    return handle
+
+
+def creating(
+    runs: RunsApi, agent_id: str, thread_id: str, agent: Agent | None, create: Callable[[], T]
+) -> tuple[T, RunSpan | None]:
+    """Create a run in a span of its own, which ends if that fails."""
+    observer = runs.api_client.rest_client.observer
+    if observer is None:
+        return create(), None
+    span = observer.run(agent_id, thread_id, agent=agent)
+    with span.active():
+        try:
+            return create(), span
+        except BaseException as error:
+            span.end(error)
+            raise

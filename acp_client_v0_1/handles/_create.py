@@ -1,0 +1,207 @@
+"""Exactly one run for one create: posted at most once, and looked for if the response is lost.
+
+Strategy: ACP 0.1 has no idempotency key, so each create carries a client token in its metadata. A
+create that the server certainly did not carry out is posted again. After an unclear failure nothing
+is posted again: the run is searched for by its token, page by page if the server does not search by
+metadata. An agent that the server does not know has no run.
+
+Invariant: the server carries out at most one create of a call.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timezone
+from typing import Any
+
+from acp_client_v0_1.api.agents_api import AgentsApi
+from acp_client_v0_1.api.runs_api import RunsApi
+from acp_client_v0_1.exceptions import ApiException, NotFoundException
+from acp_client_v0_1.handles._perform import AGAIN, Contact, Wait
+from acp_client_v0_1.handles._rules import failure_of, is_unserved
+from acp_client_v0_1.handles._timing import timing
+from acp_client_v0_1.handles._token import (
+    CLIENT_TOKEN_KEY,
+    RunToken,
+    client_token_of,
+    encode_token,
+    mark_of,
+    server_of,
+)
+from acp_client_v0_1.handles.errors import RunStartAmbiguous
+from acp_client_v0_1.models.run import Run
+from acp_client_v0_1.models.run_create import RunCreate
+from acp_client_v0_1.models.run_search_request import RunSearchRequest
+
+__all__ = ["create", "find_by_token", "look_for", "once"]
+
+_PAGE = 1000  # runs of one page of a search, the most that the contract allows
+_PAGES = 10  # the most that is read where a server does not search by metadata
+_NO_METADATA = "search by metadata"  # what a server may lack
+
+
+def once(runs: RunsApi) -> RunsApi:
+    """Return the same operations on the same connections, each request sent once."""
+    client = getattr(runs, "api_client", None)  # a stand-in of a test has none
+    return runs if client is None else RunsApi(client._with_retries(0))
+
+
+class _NoAgent(Exception):
+    """The server does not know the agent of a create."""
+
+    def __init__(self, error: NotFoundException) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def create(runs: RunsApi, creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
+    """Create one run; return it, or after a lost response all runs with its token, oldest first.
+
+    ``runs`` sends each request once. The run is created again, up to ``posts`` times, after a
+    search that worked and did not find it; a search is all that the next call would go by, too.
+    """
+    total = wait.ends - wait.began
+    longest = max(total - timing().search, total / 2)  # the rest is for the search
+
+    def post(limit: float) -> list[Run]:
+        seconds = None if limit == math.inf else min(limit, longest)
+        return [runs.create_run(creation, _request_timeout=seconds)]
+
+    def probe(error: ApiException) -> Any:
+        nonlocal posts
+        posts -= 1
+        agent_id, mark = creation.agent_id, mark_of(creation)
+        known = RunToken(server_of(runs.api_client), agent=agent_id, client_token=mark)
+        try:
+            return look_for(runs, known, wait, error)
+        except RunStartAmbiguous as ambiguous:
+            if posts <= 0 or not ambiguous.searched or wait.stopped:
+                raise
+            return AGAIN
+
+    return wait.perform("create", post, longest=math.inf, probe=probe)
+
+
+def look_for(
+    runs: RunsApi, known: RunToken, wait: Wait, failure: ApiException | None = None
+) -> list[Run]:
+    """Search for the runs with the client token of a create until there is one; oldest first.
+
+    ``known`` is what a token without a run id says. The search takes 10 seconds, or what ``wait``
+    has left; then it raises `RunStartAmbiguous`. ``failure`` is that of the create, if it is known.
+    """
+    clock = timing()
+    found_none = False
+    delay = clock.search_backoff[0]
+
+    def ambiguous(elapsed: float, error: ApiException | None, stopped: bool) -> RunStartAmbiguous:
+        why = "no run with its client token is there yet"
+        if error is not None:
+            why = f"the search for it failed: {error}"
+        elif not found_none:
+            why = "there was no time to search for it"
+        if failure is not None:
+            why = f"{failure}; and {why}" if known.client_token else str(failure)
+        return RunStartAmbiguous(
+            client_token=known.client_token,
+            token=encode_token(known) if known.client_token else "",
+            why=why,
+            searched=error is None and found_none,
+        )
+
+    # The search begins once the server wants requests again.
+    asked = max(0.0, wait.contact.not_before - clock.now())
+    seconds = min(wait.remaining(), asked + clock.search)
+    if not known.client_token or seconds <= asked or asked > clock.outage:
+        raise ambiguous(0.0, None, False) from failure
+
+    def search(limit: float) -> list[Run]:
+        nonlocal found_none
+        found = find_by_token(runs, known.client_token, known.agent or None, timeout=limit)
+        if not found and failure is not None and not found_none:
+            _check_agent(runs, known.agent, limit)
+        found_none = not found
+        return found
+
+    def ready(found: list[Run]) -> float | None:
+        nonlocal delay
+        pause, delay = delay, min(2 * delay, clock.search_backoff[1])
+        return None if found else pause
+
+    searching = Wait(wait.contact, seconds, stop=wait.stop, late=ambiguous)
+    try:
+        return searching.perform("search", search, ready=ready)
+    except _NoAgent as missing:
+        wait.contact.broken = missing.error
+        raise missing.error from failure
+    except RunStartAmbiguous as error:
+        raise error from failure or error.__cause__
+    except ApiException as error:
+        raise ambiguous(0.0, error, False) from failure or error
+
+
+def _check_agent(runs: RunsApi, agent_id: str, limit: float) -> None:
+    """Raise `_NoAgent` if the server does not know the agent: then no run of it was made."""
+    try:
+        AgentsApi(runs.api_client).get_agent_by_id(agent_id, _request_timeout=limit)
+    except NotFoundException as error:
+        if not is_unserved(error):
+            raise _NoAgent(error) from error
+    except ApiException:
+        pass  # that does not tell; the search does
+
+
+def find_by_token(
+    runs: RunsApi, client_token: str, agent_id: str | None = None, *, timeout: float | None = None
+) -> list[Run]:
+    """Search once for the runs with a client token; return them, oldest first.
+
+    If a server refuses or ignores metadata in a search, at most ten pages of the agent's runs are
+    read. The timeout, in seconds, includes all pages; None is for the client's own limits.
+    """
+    lacks = Contact.of(runs).server.lacks
+    ends = None if timeout is None else timing().now() + timeout
+    if _NO_METADATA not in lacks:
+        try:
+            mark = {CLIENT_TOKEN_KEY: client_token}
+            return _matching(runs, client_token, agent_id, mark, ends)
+        except ApiException as error:
+            kind = failure_of(error).kind
+            if error.status is None or kind in ("denied", "limited"):
+                raise
+            if kind != "lost":
+                lacks.add(_NO_METADATA)
+    return _matching(runs, client_token, agent_id, None, ends)
+
+
+def _matching(
+    runs: RunsApi,
+    client_token: str,
+    agent_id: str | None,
+    metadata: dict[str, Any] | None,
+    ends: float | None,
+) -> list[Run]:
+    found: dict[str, Run] = {}
+    offset = 0
+    for _ in range(_PAGES):
+        request = RunSearchRequest(agent_id=agent_id, metadata=metadata, limit=_PAGE, offset=offset)
+        limit = None if ends is None else max(0.001, ends - timing().now())
+        try:
+            page = runs.search_runs(request, _request_timeout=limit)
+        except ApiException:
+            if found:
+                break  # what an earlier page has told is true all the same
+            raise
+        matching = [run for run in page if client_token_of(run) == client_token]
+        found.update((run.run_id, run) for run in matching)
+        offset += len(page)
+        # Where the server filters, its first page has all of them.
+        if not page or (metadata is not None and len(matching) == len(page)):
+            break
+    return sorted(found.values(), key=_age)
+
+
+def _age(run: Run) -> tuple[datetime, str]:
+    """Return the time of a run's creation, as UTC if it has no offset, and its id."""
+    created = run.created_at
+    return created if created.tzinfo else created.replace(tzinfo=timezone.utc), run.run_id

@@ -1,0 +1,422 @@
+"""The loop that asks a server again: it sends, asks the rules, pauses and probes.
+
+Whether a server is asked again is decided in `_rules`; the pauses are in `_timing`. These are all
+the loops that repeat a request:
+
+- `rest`: the attempts of one call;
+- `Wait.perform`, here: every operation on agents and runs;
+- `events.RunEvents`: the streams of one run, and the reading of each;
+- `batch._parking`: the search for those of many runs that have ended.
+
+Strategy: a `Wait` is the budget of one caller: its deadline, and what can stop it. A `Contact` is
+what several waits know of their server: whether it fails, and for how long it wants no request. A
+wait has a contact of its own; those of a batch share one.
+
+Invariants: no pause passes the deadline; each pause ends within a moment once ``stop`` is set; no
+request of a contact is sent before a ``Retry-After`` is over.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from acp_client_v0_1._http.attempt import Interruptible
+from acp_client_v0_1._http.retry import KnownServer, RetryPolicy
+from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError
+from acp_client_v0_1.handles._rules import (
+    Facts,
+    Lacks,
+    Operation,
+    Pause,
+    Probe,
+    decide,
+    failure_of,
+)
+from acp_client_v0_1.handles._timing import timing
+
+if TYPE_CHECKING:
+    from acp_client_v0_1._http.observer import RunSpan
+    from acp_client_v0_1.api.runs_api import RunsApi
+
+__all__ = ["AGAIN", "Asked", "Contact", "Lacking", "Wait", "checked_seconds", "settled"]
+
+T = TypeVar("T")
+
+_log = logging.getLogger("acp_client_v0_1.handles")
+
+AGAIN: Any = object()
+"""What a probe returns if the request was not carried out, and is to be sent again."""
+
+_NOTHING: AbstractContextManager[None] = nullcontext()
+
+
+class Lacking(Exception):
+    """The server does not have an operation; the error says how it showed."""
+
+    def __init__(self, error: ApiException) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class _Settled(Exception):
+    """The error of a request that was sent inside another, and is not to be judged again."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def settled(work: Callable[[], T]) -> T:
+    """Send a request inside another one; its error is the error of both."""
+    try:
+        return work()
+    except ApiException as error:
+        raise _Settled(error) from error
+
+
+class _StopSet(Exception):
+    """The caller's ``stop`` was set during a request."""
+
+
+class Asked(Protocol):
+    """What a request is about; a `RunCore` is the only one.
+
+    Attributes:
+        run_id: The run.
+        span: Its span, None if the client is not instrumented.
+    """
+
+    run_id: str
+    span: RunSpan | None
+
+    def age(self) -> float:
+        """Seconds since its create, infinity if that is not known."""
+        raise NotImplementedError
+
+    def gone(self) -> ApiException:
+        """The error of a run that the server does not know."""
+        raise NotImplementedError
+
+
+def checked_seconds(timeout: float | None) -> float | None:
+    """Return the ``timeout`` of a caller if it is None, or a number of seconds from 0."""
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise ApiTypeError(f"timeout must be a number of seconds or None, not {timeout!r}")
+    if not timeout >= 0:  # also true for NaN
+        raise ApiValueError(f"timeout must be at least 0 seconds, not {timeout!r}")
+    return timeout
+
+
+class Contact:
+    """What waits that share it know of their server.
+
+    Attributes:
+        server: What this process knows of it.
+        shared: Several waits share it, as in a batch: its outages last no longer than 300 seconds,
+            whatever the deadlines of the waits.
+        not_before: No request is sent before this time.
+        broken: The error that is wrong with all requests, None if there is none.
+    """
+
+    def __init__(self, server: KnownServer, retries: float, *, shared: bool = False) -> None:
+        self.server = server
+        self.retries = retries
+        self.shared = shared
+        self.not_before = -math.inf
+        self.broken: ApiException | None = None
+        self.since: float | None = None  # when the outage began
+        self.requests = 0  # that have failed in it
+        self._warned = False
+
+    @classmethod
+    def of(cls, runs: RunsApi, *, shared: bool = False) -> Contact:
+        """Return the contact of a client; a stand-in of a test has no client."""
+        client = getattr(runs, "api_client", None)
+        rest = getattr(client, "rest_client", None)
+        if rest is None:
+            return cls(KnownServer(answered=True), 0, shared=shared)
+        policy: RetryPolicy = rest.policy
+        return cls(rest.server, min(policy.total, policy.connect), shared=shared)
+
+    def failed(self, error: ApiException, now: float, pause: Pause, until: float, who: str) -> None:
+        """Note a failure that is survived, and log the first one of an outage."""
+        self.since = now if self.since is None else self.since
+        self.requests += 1
+        limited = error.status == 429 and pause.seconds <= timing().quiet
+        if not self._warned and not limited:
+            self._warned = True
+            _log.warning("%s: %s; asking again for up to %.0f s", who, error, until - now)
+
+    def recovered(self) -> None:
+        """Note a response: the outage is over."""
+        since, self.since = self.since, None
+        requests, self.requests = self.requests, 0
+        if self._warned and since is not None:
+            self._warned = False
+            lasted = timing().now() - since
+            _log.warning("the server answers again, %.1f s after %d failures", lasted, requests)
+
+
+class Wait:
+    """The budget of one caller: how long it waits, and what stops it.
+
+    Args:
+        contact: What is known of the server.
+        timeout: Seconds, None for no limit.
+        stop: Ends it when set.
+        survive: Seconds of failures that it survives without a deadline; None for an outage's.
+        late: Makes the error of a wait that is over, from the seconds that it took, the failure
+            that ended it (None if no request failed), and whether it was stopped. By default it is
+            that failure.
+    """
+
+    def __init__(
+        self,
+        contact: Contact,
+        timeout: float | None = None,
+        *,
+        stop: threading.Event | None = None,
+        survive: float | None = None,
+        late: Callable[[float, ApiException | None, bool], BaseException] | None = None,
+    ) -> None:
+        self.contact = contact
+        self.stop = stop
+        self._survive = survive
+        self._late = late
+        self._on_tick: Callable[[float], object] | None = None
+        self.rearm(timeout)
+        self._failures = 0  # in a row
+        self._since: float | None = None  # when these began
+
+    def rearm(self, timeout: float | None) -> None:
+        """Begin the time again; failures in a row still count."""
+        now = timing().now()
+        self.began = now
+        self.ends = math.inf if timeout is None else now + timeout
+        self._last = 0.0 if timeout is None else min(timing().last, timeout)
+
+    def ticking(self, on_tick: Callable[[float], object], every: float) -> None:
+        """Call a function with the seconds elapsed, at least every so many seconds."""
+        self._on_tick = on_tick
+        self._every = every
+        self._next_tick = self.began + every
+
+    # The time
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it began."""
+        return timing().now() - self.began
+
+    def remaining(self) -> float:
+        """Seconds until the deadline, at least 0; infinity without one."""
+        return max(0.0, self.ends - timing().now())
+
+    @property
+    def stopped(self) -> bool:
+        """Whether ``stop`` is set."""
+        return self.stop is not None and self.stop.is_set()
+
+    @property
+    def over(self) -> bool:
+        """Whether the deadline has passed, or ``stop`` is set."""
+        return self.stopped or timing().now() >= self.ends
+
+    def limit(self, longest: float) -> float:
+        """Seconds that the next request may take, above 0."""
+        return max(0.001, min(longest, self.ends - timing().now()))
+
+    def late(self, error: ApiException | None = None) -> BaseException:
+        """Return the error of a wait that is over."""
+        if self._late is not None:
+            return self._late(self.elapsed, error, self.stopped)
+        return error or TimeoutError(f"out of time after {self.elapsed:.1f} s")
+
+    def pause(self, seconds: float, error: ApiException | None = None) -> None:
+        """Sleep, but not beyond the deadline; raise the error of `late` once it is over."""
+        self.sleep(min(seconds, self.remaining()))
+        if self.over:
+            raise self.late(error) from error
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep, or until ``stop`` is set."""
+        clock = timing()
+        until = clock.now() + seconds
+        while (left := until - clock.now()) > 0:
+            if self._on_tick is not None:
+                left = min(left, max(0.001, self._next_tick - clock.now()))
+            if clock.sleep(left, self.stop):
+                return
+            self._tick()
+
+    def _tick(self) -> None:
+        now = timing().now()
+        if self._on_tick is not None and now >= self._next_tick:
+            self._next_tick = max(self._next_tick + self._every, now)
+            self._on_tick(now - self.began)
+
+    def report(self) -> None:
+        """Call the function that ticks now."""
+        if self._on_tick is not None:
+            self._on_tick(self.elapsed)
+
+    def watching(self) -> AbstractContextManager[object]:
+        """Make long polls inside the ``with`` tick, and end soon after ``stop`` is set."""
+        if self._on_tick is None and self.stop is None:
+            return _NOTHING
+        return Interruptible(self._watch, timing().tick)
+
+    def _watch(self) -> float:
+        """Do what is due during a request; return the seconds until it is called next."""
+        if self.stopped:
+            raise _StopSet
+        self._tick()
+        step = timing().tick if self.stop is not None else math.inf
+        if self._on_tick is not None:
+            step = min(step, max(0.001, self._next_tick - timing().now()))
+        return step
+
+    # The loop
+
+    def perform(
+        self,
+        operation: Operation,
+        send: Callable[[float], T],
+        run: Asked | None = None,
+        *,
+        longest: float | None = None,
+        ready: Callable[[T], float | None] | None = None,
+        probe: Callable[[ApiException], T] | None = None,
+    ) -> T:
+        """Send a request until there is a response, or an error that asking again cannot mend.
+
+        ``send`` gets the seconds that the request may take, ``longest`` at most. ``ready`` returns
+        None for a value that will do, or the seconds after which to ask again. ``probe`` finds out
+        what came of a request that may have been carried out: it returns the value, or `AGAIN`, or
+        raises. Raises `Lacking` if the server does not have the operation.
+        """
+        longest = timing().quick if longest is None else longest
+        error: ApiException | None = None
+        while True:
+            if self.stop is not None or self.contact.not_before > -math.inf:
+                self._await_turn(error)
+            try:
+                if run is None or run.span is None:
+                    value = send(self.limit(longest))
+                else:
+                    with run.span.active():
+                        value = send(self.limit(longest))
+            except ApiException as failure:
+                error = failure
+            except _Settled as nested:
+                raise nested.error from nested.error.__cause__
+            except _StopSet:
+                raise self.late(error) from error
+            else:
+                if self.contact.since is not None or self._since is not None:
+                    self._recovered()
+                seconds = None if ready is None else ready(value)
+                if seconds is None:
+                    return value
+                self.pause(seconds)
+                error = None
+                continue
+            if self.stopped:
+                raise self.late(error) from error
+            if self._survived(operation, error, run):
+                continue
+            if probe is None:
+                raise error
+            value = probe(error)
+            if value is not AGAIN:
+                return value
+
+    def survive(self, operation: Operation, error: ApiException, run: Asked) -> None:
+        """Pause after the failure of a request that was sent elsewhere, or raise."""
+        if not self._survived(operation, error, run):
+            raise error
+
+    def succeeded(self) -> None:
+        """Note the response to a request that was sent elsewhere."""
+        if self.contact.since is not None or self._since is not None:
+            self._recovered()
+
+    def _survived(self, operation: Operation, error: ApiException, run: Asked | None) -> bool:
+        """Do what the rules say of a failure: pause, or raise; return False for a probe."""
+        clock, contact = timing(), self.contact
+        now = clock.now()
+        failure = failure_of(error)
+        if failure.kind == "lost":
+            contact.server.answered = True  # somebody is there: the request was sent
+        since = now if self._since is None else self._since
+        longest = clock.outage if self._survive is None else self._survive
+        if self.ends < math.inf and not contact.shared and self._survive is None:
+            longest = math.inf
+        facts = Facts(
+            now=now,
+            ends=self.ends,
+            last=self._last,
+            since=since,
+            longest=longest,
+            # One request that fails among others that work is not an outage of the server.
+            shared=self._survive is None and (contact.since is None or contact.since <= since),
+            failures=self._failures,
+            answered=contact.server.answered,
+            retries=contact.retries,
+            age=math.inf if run is None else run.age(),
+        )
+        decision = decide(operation, failure, facts, clock)
+        if failure.asked and failure.asked <= clock.outage:
+            contact.not_before = max(contact.not_before, now + failure.asked)
+        if isinstance(decision, Pause):
+            if failure.kind != "missing":
+                self._failures += 1
+                self._since = since
+            if decision.outage:
+                until = min(self.ends, since + longest)
+                contact.failed(error, now, decision, until, _who(operation, run))
+            self.pause(decision.seconds, error)
+            return True
+        if isinstance(decision, Probe):
+            return False
+        if isinstance(decision, Lacks):
+            self._failures = 0
+            raise Lacking(error) from error
+        if decision.why == "gone" and run is not None:
+            raise run.gone() from error
+        if decision.why == "late":
+            raise self.late(error) from error
+        if decision.why == "over":
+            # Together with this one: what the message says of attempts and seconds.
+            error.attempts = max(contact.requests, self._failures) + 1
+            error.elapsed = now - since
+        if decision.everywhere:
+            contact.broken = error
+        raise error
+
+    def _recovered(self) -> None:
+        self._failures, self._since = 0, None
+        if self.contact.since is not None:
+            self.contact.recovered()
+
+    def _await_turn(self, error: ApiException | None) -> None:
+        """Wait until the server wants requests; raise if the wait is over before."""
+        while not self.stopped:
+            left = self.contact.not_before - timing().now()
+            if left <= 0:
+                return
+            if left > self.remaining():
+                raise self.late(error) from error
+            self.sleep(left)
+        raise self.late(error) from error
+
+
+def _who(operation: Operation, run: Asked | None) -> str:
+    return operation if run is None else f"run {run.run_id}: {operation}"

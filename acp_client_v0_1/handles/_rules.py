@@ -1,0 +1,293 @@
+"""Who asks a server again, and when: the rules, as functions of values.
+
+Two questions come first. *Could the request have been carried out?* If it was not sent, no; a
+status below 500 but 408 is an answer; anything else leaves it open. *Has this server answered us
+before?* If not, an address that cannot be reached is taken for a wrong one, not for an outage.
+
+Strategy: `failure_of` reads what an error means, `decide` gives what is done about it, for each
+operation. `Window` sizes the next long poll. `perform` (`_perform`) does what they say.
+
+Invariants: no I/O, no clock, no thread. ``Retry-After`` is never shortened: a pause that would pass
+the deadline, or the end of the outage, is an error at once.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, cast
+
+from acp_client_v0_1._http.retry import backoff, is_transient, is_unclear, retry_after
+from acp_client_v0_1.exceptions import (
+    ApiException,
+    ApiTimeoutError,
+    ProxyException,
+    ResponseDecodeError,
+    ResponseTooLarge,
+    TLSException,
+    TransportException,
+)
+from acp_client_v0_1.handles._timing import Timing
+
+__all__ = [
+    "Decision",
+    "Facts",
+    "Failure",
+    "Kind",
+    "Lacks",
+    "Operation",
+    "Pause",
+    "Probe",
+    "Raise",
+    "Window",
+    "decide",
+    "failure_of",
+    "is_unserved",
+]
+
+Operation = Literal["create", "search", "look", "output", "stream", "resume", "delete"]
+
+_CHANGES = frozenset(("create", "resume", "delete"))
+_OF_A_RUN = frozenset(("output", "stream", "resume", "delete"))
+
+Kind = Literal["unsent", "limited", "lost", "unreadable", "lacks", "missing", "denied", "refused"]
+
+
+class Failure(NamedTuple):
+    """What an error means.
+
+    Attributes:
+        kind: "unsent": certainly not carried out; "limited": a 429; "lost": nobody can tell;
+            "unreadable": carried out, but what came back cannot be read; "lacks": the server does
+            not have the operation; "missing": 404; "denied": 401, 403; "refused": anything else.
+        asked: Seconds of ``Retry-After``, None if the server asks for none.
+        conflict: The status is 409.
+    """
+
+    kind: Kind
+    asked: float | None = None
+    conflict: bool = False
+
+
+def failure_of(error: ApiException) -> Failure:
+    """Read what the error of one call means."""
+    status = error.status
+    asked = None if status is None else retry_after(error.headers)
+    if isinstance(error, TransportException):
+        if error.sent:
+            return Failure("lost")
+        # A full pool is this process's own, and as unsent as an address that does not answer.
+        unsent = isinstance(error, (TLSException, ApiTimeoutError)) or is_transient(error)
+        return Failure("unsent" if unsent and not _is_refusal(error) else "refused")
+    if isinstance(error, (ResponseDecodeError, ResponseTooLarge)):
+        return Failure("unreadable", asked)
+    if status is None:
+        return Failure("refused")
+    kind: Kind = "refused"
+    if status == 429:
+        kind = "limited"
+    elif is_unclear(status):
+        kind = "lost"
+    elif status in (405, 501):
+        kind = "lacks"
+    elif status == 404:
+        kind = "missing"
+    elif status in (401, 403):
+        kind = "denied"
+    return Failure(kind, asked, status == 409)
+
+
+def _is_refusal(error: TransportException) -> bool:
+    """Tell whether a proxy has refused for good, for example by 407."""
+    return isinstance(error, ProxyException) and not is_transient(error)
+
+
+def is_unserved(error: ApiException) -> bool:
+    """Tell whether a 404 names nothing that is missing, so that the path may not be served."""
+    data = error.data
+    words = cast("Mapping[str, Any]", data).get("detail") if isinstance(data, Mapping) else data
+    if not isinstance(words, str):
+        return True
+    words = words.strip().lower()
+    return (
+        not words or words[0] == "<" or words.removeprefix("404 page ").rstrip(".") == "not found"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known when a request has failed. Times are seconds of one clock.
+
+    Attributes:
+        now: The time.
+        ends: The caller's deadline, infinity for none.
+        last: With less than this to go, no request is begun.
+        since: When the failures of this wait began, ``now`` if this is the first.
+        longest: Seconds of failures that are survived; infinity if only the deadline ends them.
+        shared: All that share the contact with the server have failed since then, too.
+        failures: How many requests of this wait had failed in a row before this one.
+        answered: The server has answered this client before.
+        retries: How often a client itself retries what was not sent.
+        age: Seconds since the run was created, infinity if that is not known.
+    """
+
+    now: float
+    ends: float = math.inf
+    last: float = 1.0
+    since: float = 0.0
+    longest: float = 300.0
+    shared: bool = True
+    failures: int = 0
+    answered: bool = True
+    retries: float = 3
+    age: float = math.inf
+
+
+class Pause(NamedTuple):
+    """Ask again.
+
+    Attributes:
+        seconds: After this many.
+        outage: It counts as a failure of the server.
+    """
+
+    seconds: float
+    outage: bool = True
+
+
+class Probe(NamedTuple):
+    """Look at something else first: the run, or the search for one that may have been created."""
+
+
+class Lacks(NamedTuple):
+    """Take the next way down: the server does not have the operation."""
+
+
+class Raise(NamedTuple):
+    """Raise the error.
+
+    Attributes:
+        why: "error" as it is; "gone": the run is gone; "late": the deadline comes first; "over":
+            the outage has lasted too long.
+        everywhere: It is wrong with all requests, not with this one.
+    """
+
+    why: Literal["error", "gone", "late", "over"] = "error"
+    everywhere: bool = False
+
+
+Decision = Pause | Probe | Lacks | Raise
+
+
+def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing) -> Decision:
+    """Decide what is done about the failure of an operation. Each line is a row of the table."""
+    kind = failure.kind
+    if kind == "denied":
+        return Raise(everywhere=True)
+    if kind == "unsent" and not facts.answered:
+        # It is a wrong address: the client's own retries, then the error.
+        if facts.failures >= facts.retries:
+            return Raise(everywhere=True)
+        return _pause(failure, facts, timing, outage=False)
+    if kind in ("unsent", "limited"):
+        return _pause(failure, facts, timing)
+    if kind in ("lost", "unreadable") and operation in _CHANGES:
+        return Probe()
+    if kind == "unreadable":
+        return _after_unreadable(operation, failure, facts, timing)
+    if kind == "lost":
+        if operation == "stream" and facts.failures + 1 >= timing.stream_refusals:
+            return Lacks()
+        return _pause(failure, facts, timing)
+    if kind == "lacks":
+        return _after_lack(operation)
+    if kind == "missing":
+        return _after_missing(operation, facts, timing)
+    if operation == "stream":
+        return Lacks()
+    # 409 to an answer: another caller was quicker, or the run's thread is busy.
+    if failure.conflict and operation == "resume":
+        return Probe()
+    return Raise()
+
+
+def _after_lack(operation: Operation) -> Decision:
+    if operation == "stream":
+        return Lacks()
+    # The run tells whether its output is only not ready, as a proxy may say it.
+    return Probe() if operation == "output" else Raise(everywhere=operation == "create")
+
+
+def _after_missing(operation: Operation, facts: Facts, timing: Timing) -> Decision:
+    if operation == "create":
+        return Raise(everywhere=True)  # there is no such agent
+    if operation == "search":
+        return Raise()
+    if facts.age < timing.young and operation != "delete":
+        return _pause(Failure("missing"), facts, timing, outage=False)
+    return Probe() if operation in _OF_A_RUN else Raise("gone")
+
+
+def _after_unreadable(
+    operation: Operation, failure: Failure, facts: Facts, timing: Timing
+) -> Decision:
+    if operation == "stream":
+        return Lacks()  # it is no event stream
+    if not facts.answered and facts.failures >= facts.retries:
+        return Raise(everywhere=True)
+    return _pause(failure, facts, timing, outage=facts.answered)
+
+
+def _pause(failure: Failure, facts: Facts, timing: Timing, *, outage: bool = True) -> Decision:
+    """Pause, unless the time ends first."""
+    asked = failure.asked or 0.0
+    to_go = facts.ends - facts.last - facts.now  # until the last request may begin
+    left = facts.since + facts.longest - facts.now if outage else math.inf
+    if asked and asked > min(to_go, left):
+        # Never shortened; the error says what was asked.
+        return Raise(everywhere=asked > left and facts.shared)
+    if to_go < 0:
+        return Raise("late")
+    if failure.kind == "missing":
+        seconds = timing.young_pause
+    else:
+        seconds = backoff(facts.failures, *timing.backoff) * (0.5 + random.random() / 2)
+    if seconds > left:
+        return Raise("over", everywhere=facts.shared)
+    # With a deadline, a last request begins at the end of the time.
+    return Pause(max(min(seconds, to_go), asked), outage)
+
+
+class Window:
+    """The window of the next long poll, in whole seconds, at least 1.
+
+    A cut makes it shorter. After an accident such as a restart, short windows only cost requests;
+    behind a proxy with a limit, longer windows are cut again. To tell the two apart, a longer
+    window follows four full ones, and four times as many after each further cut.
+    """
+
+    def __init__(self, seconds: int) -> None:
+        self.seconds = seconds
+        self._longest = seconds
+        self._cut_at = math.inf  # seconds
+        self._cuts = 0  # since a window of at least `_cut_at` was full
+        self._full = 0  # full windows since the last cut
+
+    def note_cut(self, asked: int, took: float) -> None:
+        """Note that a window of ``asked`` seconds was cut after ``took`` seconds."""
+        self.seconds = max(1, int(0.75 * took) if took < asked else asked // 2)
+        self._cut_at = min(took, asked)
+        self._cuts += 1
+        self._full = 0
+
+    def note_full(self, asked: int, timing: Timing) -> None:
+        """Note that the server held a poll for all of ``asked`` seconds."""
+        self._full += 1
+        if asked >= self._cut_at:
+            self._cut_at, self._cuts = math.inf, 0
+        longer = min(2 * self.seconds, self._longest)
+        # The exponent is bounded: no wait has 4 ** 16 windows.
+        if longer < self._cut_at or self._full >= timing.full_windows ** min(self._cuts, 16):
+            self.seconds = longer

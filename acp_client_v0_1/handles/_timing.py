@@ -1,0 +1,101 @@
+"""Every pause, window and bound of agents, runs and batches, in one value, and the clock.
+
+`timing` gives the value in use. A test makes time short by `using`, and a simulation brings a clock
+of its own; nothing else in these rooms names a number of seconds.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from acp_client_v0_1._http.retry import LONGEST_OUTAGE
+
+__all__ = ["Timing", "timing", "using"]
+
+
+def _sleep(seconds: float, stop: threading.Event | None) -> bool:
+    """Sleep, or until ``stop`` is set; return whether it is."""
+    if stop is not None:
+        return stop.wait(seconds)
+    time.sleep(seconds)
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Durations in seconds. A pair is the first backoff, which doubles, and the longest."""
+
+    # One request
+    quick: float = 10.0  # the longest, if its response needs no waiting for
+    change: float = 60.0  # the longest RESUME or DELETE
+    last: float = 1.0  # with less to go, no request is begun
+    answered_probe: float = 5.0  # the longest look beside an open stream
+
+    # Failures
+    outage: float = LONGEST_OUTAGE
+    backoff: tuple[float, float] = (0.25, 4.0)
+    quiet: float = 5.0  # a longer pause because of a rate limit is logged as a warning
+    stream_refusals: int = 5  # in a row, until the run is polled
+
+    # A run that a read replica may not know yet
+    young: float = 2.0  # after its create
+    young_pause: float = 0.1
+
+    # Long polls
+    window: int = 30
+    tick: float = 0.5  # between two checks of `stop`
+    round_trip: float = 0.1  # what a poll takes beyond its window, at the least
+    early: tuple[float, float] = (0.5, 2.0)  # after a poll that ended before its window
+    full_windows: int = 4  # before a window grows again: 4 ** cuts
+
+    # The search for the run of a lost create
+    search: float = 10.0
+    search_backoff: tuple[float, float] = (0.1, 1.0)
+
+    # Answers
+    unchanged: float = 5.0  # an answer without a response counts as lost, if the run stays as it is
+    probe: float = 0.25  # between two looks at a run that is about to move on
+    whole_second: float = 1.0  # the least age of a question whose time has no fraction
+    human: float = 1.0  # between two looks whether an interrupt was answered
+
+    # Streams
+    silence: float = 15.0  # without an event, until the run is checked
+    least_silence: float = 0.5  # before that, if the reader of the events took its time
+    beyond: float = 0.2  # for which a silent stream outlives the wait for an event
+    empty: tuple[float, float] = (0.1, 4.0)  # between streams that bring nothing new
+
+    # Batches
+    cancel: float = 10.0  # to delete one run, at the end
+    exit: float = 5.0  # to cancel the run of a call that an exception ends
+    batch_early: tuple[float, float] = (0.05, 2.0)
+    grace: float = 1.5  # at the end, for requests that are under way, creates above all
+    threads: float = 2.5  # at the end, until threads that do not end are left behind
+
+    # The clock
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float, threading.Event | None], bool] = _sleep
+
+
+_in_use = Timing()
+
+
+def timing() -> Timing:
+    """Return the value in use."""
+    return _in_use
+
+
+@contextmanager
+def using(**changes: Any) -> Generator[Timing]:
+    """Change some of the durations inside the ``with``, for all threads."""
+    global _in_use
+    before = _in_use
+    _in_use = replace(before, **changes)
+    try:
+        yield _in_use
+    finally:
+        _in_use = before

@@ -1,0 +1,252 @@
+"""The undecoded events of a response whose body is an event stream.
+
+Strategy: read the bytes that have arrived, feed the parser, hand out its events one by one, and
+read again only when all of them are handed out. `EventStream` decodes them one way, the events of a
+run another.
+
+Invariants:
+  - The connection is released on every way out: at the end of the body, by `close`, after an error,
+    and when the reader is garbage.
+  - The events end without an error only if HTTP says that the body is complete, or after `close`.
+  - `last_event_id` is that of the last event handed out, not of one that was only read ahead.
+  - One thread reads; `close` may be called by any thread, and by a signal handler in that one.
+  - There is no lock, which an interrupt could leave held. `close` sets `_closed`, then looks at
+    `_in_read`; a reader sets `_in_read`, then looks at `_closed`. So at least one of the two sees
+    the other: `close` only aborts a read under way, and the reader releases the connection.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from collections.abc import Iterator, Mapping
+from operator import length_hint
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+
+from acp_client_v0_1._deadline import NothingYet
+from acp_client_v0_1.exceptions import (
+    ApiTimeoutError,
+    EventTooLarge,
+    ResponseDecodeError,
+    StreamDecodeError,
+    StreamInterrupted,
+    TransportException,
+)
+from acp_client_v0_1.streaming.event import ServerSentEvent
+from acp_client_v0_1.streaming.parser import SSEParser
+
+__all__ = ["EventReader", "StreamedResponse"]
+
+_EXCERPT_CHARACTERS = 200
+
+
+class StreamedResponse(Protocol):
+    """What a stream needs of a response; `acp_client_v0_1.rest.RESTResponse` has it.
+
+    Attributes:
+        status: The HTTP status.
+        method: The request's method.
+    """
+
+    status: int
+    method: str
+
+    @property
+    def url(self) -> str:
+        """The URL of the response, after redirects."""
+        raise NotImplementedError
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers."""
+        raise NotImplementedError
+
+    def read_available(self, *, wait: float | None = None) -> bytes:
+        """Return the bytes that have arrived, ``b""`` only at the end of a complete body.
+
+        Args:
+            wait: Seconds to wait for a first byte, None for no limit but the call's.
+
+        Raises:
+            NothingYet: Nothing has arrived within that time.
+        """
+        raise NotImplementedError
+
+    def abort(self) -> None:
+        """Wake a blocked `read_available`; called from any thread."""
+
+    def close(self) -> None:
+        """Release the connection."""
+
+
+class EventReader:
+    """Reads the events of a response as they arrive.
+
+    Args:
+        response: The response, its body unread.
+        max_event_bytes: The most bytes that one event may have.
+
+    Attributes:
+        response: The response.
+    """
+
+    def __init__(self, response: StreamedResponse, max_event_bytes: int) -> None:
+        self.response = response
+        # finalize(), not `__del__`: in a reference cycle the socket may be finalized first, but
+        # what finalize() refers to stays alive. At exit the system closes the sockets.
+        self._finalizer = weakref.finalize(self, response.close)
+        self._finalizer.atexit = False
+        self._parser = SSEParser(max_event_bytes)
+        self._in_read = False  # True while the response is being read
+        self._pid = os.getpid()
+        self._id_before = ""  # the last event id before the batch
+        self._start_batch([])
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether the stream is over: exhausted, failed or closed."""
+        return self._closed
+
+    @property
+    def left(self) -> Iterator[ServerSentEvent]:
+        """The events that have arrived and are not handed out; whoever takes them hands them out.
+
+        `advance` replaces it.
+        """
+        return self._batch[1]
+
+    @property
+    def last_event_id(self) -> str:
+        """The id of the last event that was handed out, ``""`` if there is none."""
+        last = self.last_event
+        return self._id_before if last is None else last.id
+
+    @property
+    def last_event(self) -> ServerSentEvent | None:
+        """The last event that was handed out since the last `advance`, None if there is none."""
+        events, left = self._batch
+        handed_out = len(events) - length_hint(left)
+        # A slice, since another thread may just have emptied the batch.
+        latest = events[handed_out - 1 : handed_out] if handed_out else []
+        return latest[0] if latest else None
+
+    def advance(self, seconds: float | None = None) -> bool:
+        """Read until there are events; return False at the end.
+
+        With ``seconds``, raise `NothingYet` if there are none in time, comments or not; the stream
+        is still open then.
+        """
+        until = None if seconds is None else time.monotonic() + seconds
+        read = False
+        try:
+            while not self.closed:
+                self._end_batch(self._parser.last_event_id)
+                # If a too large event followed good ones, feed() raises now.
+                data = b""
+                if not self._parser.too_large:
+                    wait = None if until is None else until - time.monotonic()
+                    if wait is not None and wait <= 0 and read:
+                        raise NothingYet
+                    data = self._read(None if wait is None else max(0.0, wait))
+                    if not data:
+                        break
+                read = True
+                events = self._parser.feed(data)
+                if events:
+                    self._start_batch(events)
+                    if not self.closed:
+                        return True
+                    events.clear()  # type: ignore[unreachable]  # `close` was called meanwhile
+        except NothingYet:
+            raise
+        except BaseException as error:
+            self._release()
+            if isinstance(error, EventTooLarge):
+                raise EventTooLarge(limit=error.limit, **self.fields()) from error
+            raise
+        self._release()
+        return False
+
+    def close(self) -> None:
+        """End the stream and release its connection; a blocked `advance` of any thread ends."""
+        if self.closed:
+            return
+        last_event_id = self.last_event_id
+        self._closed = True
+        self._end_batch(last_event_id)
+        # The parent of a forked process may have been in the middle of a read.
+        if self._in_read and os.getpid() == self._pid:
+            self.response.abort()  # wakes the reader, which closes
+        else:
+            self._finalizer()  # of several calls, the first one closes
+
+    def undecodable(self, error: ValueError) -> StreamDecodeError | None:
+        """Return the error of the event handed out last, None if the stream was just closed."""
+        event = self.last_event
+        if event is None:
+            return None
+        return StreamDecodeError(
+            event_id=event.id,
+            event_name=event.event,
+            excerpt=event.data[:_EXCERPT_CHARACTERS],
+            reason=_explanation(error),
+            body=event.data,
+            **self.fields(),
+        )
+
+    def fields(self) -> dict[str, Any]:
+        """What an error of the stream says of its response."""
+        response = self.response
+        return {
+            "status": response.status,
+            "headers": response.headers,
+            "method": response.method,
+            "url": response.url,
+        }
+
+    def _start_batch(self, events: list[ServerSentEvent]) -> None:
+        # One tuple of the events and the iterator over them, so that another thread sees both of
+        # the same batch. The position of the iterator says how many events are handed out.
+        self._batch = (events, iter(events))
+
+    def _end_batch(self, last_event_id: str) -> None:
+        self._id_before = last_event_id
+        self._batch[0].clear()  # ends the iterators of any thread as well
+
+    def _read(self, wait: float | None) -> bytes:
+        # b"" at the end of the body, and after `close`.
+        try:
+            self._in_read = True
+            if self.closed:
+                return b""
+            return self.response.read_available(wait=wait)
+        except (TransportException, ResponseDecodeError) as error:
+            if self.closed:
+                return b""
+            if isinstance(error, ApiTimeoutError):
+                raise
+            raise StreamInterrupted(
+                last_event_id=self._id_before,
+                reason=error.reason or str(error),
+                **self.fields(),
+            ) from error
+        finally:
+            self._in_read = False
+
+    def _release(self) -> None:
+        # Called by the thread that reads, after its read.
+        self._closed = True
+        self._finalizer()
+
+
+def _explanation(error: ValueError) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    fault, *others = error.errors(include_url=False, include_context=False, include_input=False)
+    place = ".".join(map(str, fault["loc"]))
+    more = f" (and {len(others)} more)" if others else ""
+    return f"{place}: {fault['msg']}{more}" if place else f"{fault['msg']}{more}"
