@@ -33,6 +33,7 @@ __all__ = [
     "wait_for_run_output",
     # agents and runs
     "AgentHandle",
+    "Conversation",
     "RunHandle",
     "RunEvent",
     "RunEvents",
@@ -137,6 +138,7 @@ if TYPE_CHECKING:
     from acp_client_v0_1.configuration import Configuration
     from acp_client_v0_1.exceptions import *
     from acp_client_v0_1.handles.agent import AgentHandle
+    from acp_client_v0_1.handles.conversation import Conversation
     from acp_client_v0_1.handles.errors import *
     from acp_client_v0_1.handles.events import RunEvent, RunEvents
     from acp_client_v0_1.handles.interrupts import PendingInterrupt
@@ -157,6 +159,7 @@ else:
             ".telemetry": "instrument",
             ".waiting": "wait_for_run_output",
             ".handles.agent": "AgentHandle",
+            ".handles.conversation": "Conversation",
             ".handles.run": "RunHandle",
             ".handles.events": "RunEvent RunEvents",
             ".handles.interrupts": "PendingInterrupt",

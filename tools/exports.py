@@ -25,6 +25,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "agents and runs": {
         "handles.agent": ("AgentHandle",),
+        "handles.conversation": ("Conversation",),
         "handles.run": ("RunHandle",),
         "handles.events": ("RunEvent", "RunEvents"),
         "handles.interrupts": ("PendingInterrupt",),

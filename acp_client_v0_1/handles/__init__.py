@@ -7,6 +7,7 @@ socket. All their requests are operations of `RunsApi` and `AgentsApi`.
 from __future__ import annotations
 
 from acp_client_v0_1.handles.agent import AgentHandle
+from acp_client_v0_1.handles.conversation import Conversation
 from acp_client_v0_1.handles.errors import (
     AgentLookupError,
     InterruptLimit,
@@ -30,6 +31,7 @@ from acp_client_v0_1.handles.searching import iter_agents, iter_runs, iter_threa
 __all__ = [
     "AgentHandle",
     "AgentLookupError",
+    "Conversation",
     "InterruptLimit",
     "PendingInterrupt",
     "ResumeAmbiguous",

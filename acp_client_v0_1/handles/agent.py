@@ -34,6 +34,7 @@ from acp_client_v0_1.handles._token import (
     checked_client_token,
     new_client_token,
 )
+from acp_client_v0_1.handles.conversation import Conversation
 from acp_client_v0_1.handles.errors import AgentLookupError, RunStartAmbiguous
 from acp_client_v0_1.handles.run import RunHandle
 from acp_client_v0_1.handles.searching import iter_agents
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 __all__ = ["AgentHandle"]
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_PAGE = 1000  # agents, the most that the contract allows
 _SHOWN = 10  # agents that an error names
 
 
@@ -103,12 +105,12 @@ class AgentHandle:
             raise ApiTypeError(f"name must be a str, not {type(name).__name__}")
         agents = AgentsApi(api_client)
         request = {"name": name} if version is None else {"name": name, "version": version}
-        found = [
-            agent
-            for agent in iter_agents(agents, request, on_drift="continue")
-            if agent.metadata.ref.name == name  # some servers ignore the conditions
-            and version in (None, agent.metadata.ref.version)
-        ]
+        page = agents.search_agents({**request, "limit": _PAGE})
+        found = [agent for agent in page if _is_called(agent, name, version)]
+        if len(found) < len(page):
+            # The server ignores the conditions, so that the agent may stand on another page.
+            every = iter_agents(agents, request, on_drift="continue")
+            found = [agent for agent in every if _is_called(agent, name, version)]
         if len(found) == 1:
             handle = cls(found[0].agent_id, agents.api_client)
             handle._agent.note(found[0])
@@ -249,8 +251,8 @@ class AgentHandle:
             streaming=streaming,
         )
         seconds = checked_seconds(timeout) or None
-        if reuse and not token:
-            raise ApiValueError("reuse needs a client_token to search for")
+        if reuse:
+            _check_reuse(client_token, metadata)
         wait = Wait(Contact.of(self.runs), seconds)
         if check:
             self._descriptor.get(seconds)  # which `check` reads, with no limit of its own
@@ -323,6 +325,8 @@ class AgentHandle:
         seconds = checked_seconds(timeout)
         checked_on_interrupt(on_interrupt)
         began = timing().now()
+        if reuse:
+            _check_reuse(client_token, metadata)
         if client_token is None:  # here, so that Ctrl-C during the create finds the run
             client_token = _token_of({} if metadata is None else json_object("metadata", metadata))
         handle: RunHandle | None = None
@@ -359,6 +363,19 @@ class AgentHandle:
                     token="" if said.endswith("was cancelled") else error.token,
                 ) from error
             raise
+
+    def conversation(self, thread_id: str | None = None) -> Conversation:
+        """Return a conversation with the agent: runs on one thread. No I/O.
+
+        Args:
+            thread_id: The thread to go on with; None for a new one, which the first run makes.
+
+        Raises:
+            ApiTypeError: ``thread_id`` is not a str or None.
+            ApiValueError: ``thread_id`` is empty, or not a segment of a path.
+        """
+        thread_id = None if thread_id is None else identifier("thread_id", thread_id)
+        return Conversation(self.start, self.runs.api_client, thread_id)
 
     def map(
         self,
@@ -484,9 +501,19 @@ class AgentHandle:
         return f"<AgentHandle{name} {self.agent_id}>"
 
 
+def _check_reuse(client_token: str | None, metadata: Mapping[str, Any] | None) -> None:
+    if not (client_token or (client_token is None and (metadata or {}).get(CLIENT_TOKEN_KEY))):
+        raise ApiValueError("reuse needs a client_token to search for: pass client_token=")
+
+
 def _token_of(metadata: dict[str, Any]) -> str:
     """Return the client token that the caller has put into the metadata, or a new one."""
     return str(metadata.get(CLIENT_TOKEN_KEY) or new_client_token())
+
+
+def _is_called(agent: Agent, name: str, version: str | None) -> bool:
+    ref = agent.metadata.ref
+    return ref.name == name and version in (None, ref.version)
 
 
 def _check_reused(run: Run, creation: RunCreate) -> None:

@@ -1,0 +1,142 @@
+"""Runs of one agent on one thread, whose state its server keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from acp_client_v0_1.api.threads_api import ThreadsApi
+from acp_client_v0_1.exceptions import ApiException, ApiValueError
+from acp_client_v0_1.handles.run import RunHandle
+from acp_client_v0_1.models.run_status import RunStatus
+
+if TYPE_CHECKING:
+    from acp_client_v0_1.api_client import ApiClient
+    from acp_client_v0_1.handles.interrupts import PendingInterrupt
+    from acp_client_v0_1.models.run import Run
+    from acp_client_v0_1.models.run_output import RunOutput
+    from acp_client_v0_1.models.streaming_mode import StreamingMode
+
+__all__ = ["Conversation"]
+
+
+class Conversation:
+    """Runs on one thread, from `AgentHandle.conversation`.
+
+    A thread takes one run at a time: wait for a run, or `run`, before the next.
+
+    Args:
+        start: Starts a run of the agent; it takes the arguments of `AgentHandle.start`.
+        api_client: Client to use.
+        thread_id: The thread, None for the one that the first run makes.
+
+    Attributes:
+        thread_id: The thread; None before the first run.
+    """
+
+    def __init__(
+        self, start: Callable[..., RunHandle], api_client: ApiClient, thread_id: str | None
+    ) -> None:
+        self.thread_id: str | None = thread_id
+        self._start = start
+        self._threads = ThreadsApi(api_client)
+
+    def start(
+        self,
+        input: Mapping[str, Any] | None = None,
+        *,
+        config: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        streaming: StreamingMode | str | None = None,
+        timeout: float | None = None,
+    ) -> RunHandle:
+        """Start a run on the thread, as `AgentHandle.start` does.
+
+        Args:
+            input: The agent's input, in its own schema.
+            config: The agent's configuration, in its own schema.
+            metadata: Keys and values to find the run by.
+            streaming: "result" or "custom", to follow the run by `RunHandle.events`.
+            timeout: Seconds for all of it; None for the client's own limits.
+
+        Raises:
+            ApiException: The run was not started, see `AgentHandle.start`; or it was, on no thread,
+                because the agent or its server has none. The error names the run.
+            ConflictException: Another run of the thread is pending.
+        """
+        handle = self._start(
+            input,
+            config=config,
+            metadata=metadata,
+            thread_id=self.thread_id,
+            streaming=streaming,
+            timeout=timeout,
+        )
+        if self.thread_id is None:
+            self.thread_id = handle.thread_id
+        if self.thread_id is None:
+            raise ApiException(
+                reason=f"run {handle.run_id} was started, and its server gave it no thread: the "
+                "agent has none (AgentHandle.descriptor().specs.capabilities.threads); use "
+                f"RunHandle({handle.run_id!r}) for its result"
+            )
+        return handle
+
+    def run(
+        self,
+        input: Mapping[str, Any] | None = None,
+        *,
+        config: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        on_interrupt: Callable[[PendingInterrupt], Mapping[str, Any] | None] | None = None,
+    ) -> dict[str, Any]:
+        """Run the agent on the thread, and return the result.
+
+        Args:
+            input: The agent's input, in its own schema.
+            config: The agent's configuration, in its own schema.
+            timeout: Seconds to wait for each output of the run, None for as long as it takes.
+            on_interrupt: Called with each question; returns the answer, or None to stop.
+
+        Raises:
+            ApiException: As `start` and `RunHandle.result`.
+        """
+        handle = self.start(input, config=config, timeout=timeout)
+        if on_interrupt is not None:
+            return handle.drive(on_interrupt, timeout=timeout)
+        return handle.result(timeout)
+
+    def state(self) -> dict[str, Any]:
+        """Return the state of the thread, in the agent's own schema.
+
+        Raises:
+            ApiException: It cannot be read.
+            ApiValueError: There was no run, and so there is no thread yet.
+        """
+        return self._threads.get_thread_state(self._known())
+
+    def history(self) -> list[tuple[Run, RunOutput | None]]:
+        """Return the runs of the thread with their outputs, oldest first.
+
+        One request for the runs, and one for the output of each that is not pending; the output is
+        None for a run that is.
+
+        Raises:
+            ApiException: They cannot be read.
+            ApiValueError: There was no run, and so there is no thread yet.
+        """
+        client = self._threads.api_client
+        return [
+            (run, None)
+            if run.status == RunStatus.PENDING
+            else (run, RunHandle.of(run, client).output(0))
+            for run in self._threads.get_thread_history(self._known())
+        ]
+
+    def _known(self) -> str:
+        if self.thread_id is None:
+            raise ApiValueError("the conversation has no thread yet: its first run makes it")
+        return self.thread_id
+
+    def __repr__(self) -> str:
+        return f"<Conversation on thread {self.thread_id or 'of the first run'}>"
