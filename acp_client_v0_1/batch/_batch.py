@@ -151,7 +151,16 @@ class Batch:
         file = None if journal is None else Journal(journal, header, durable)
         mark = mark if file is None else file.header.batch
         plan = Plan(
-            agent.agent_id, server, mark, config, metadata, seconds, on_interrupt, check, unclear
+            agent.agent_id,
+            server,
+            mark,
+            config,
+            metadata,
+            seconds,
+            on_interrupt,
+            check,
+            unclear,
+            None if file is None else file.written_at,
         )
         self._runners: Workers | Remote
         if executor is None:
@@ -282,9 +291,9 @@ class Batch:
         if known.outcome is None or (known.state == "failed" and not self._retry_failed):
             task.token, task.run_id, task.outcome = known.token, known.run_id, known.outcome
             task.started_before = True
-        elif known.state == "failed":  # its server may have tried again
-            task.token, task.run_id, task.started_before = known.token, known.run_id, True
-            task.retry = bool(known.run_id)
+        elif known.state == "failed" and known.run_id:  # its server may have tried again
+            task.token, task.run_id = known.token, known.run_id
+            task.started_before = task.retry = True
         elif known.state == "done":
             task.run_id, task.outcome = known.run_id, known.outcome
         return task

@@ -21,14 +21,14 @@ from pydantic import ValidationError
 
 from acp_client_v0_1._http.retry import backoff
 from acp_client_v0_1._operation import faults_of
-from acp_client_v0_1.batch._tasks import Plan, Task, note_end, note_start
+from acp_client_v0_1.batch._tasks import Plan, Task, note_end, note_start, token_after
 from acp_client_v0_1.exceptions import ApiException, ApiValueError, OpenApiException
 from acp_client_v0_1.handles._answering import answer_run, outcome_of
 from acp_client_v0_1.handles._core import RunCore, creating
 from acp_client_v0_1.handles._create import create, find_by_token, once
 from acp_client_v0_1.handles._perform import Contact, Wait
+from acp_client_v0_1.handles._rules import failure_of
 from acp_client_v0_1.handles._timing import timing
-from acp_client_v0_1.handles._token import new_client_token
 from acp_client_v0_1.handles.errors import (
     InterruptLimit,
     RunGone,
@@ -90,18 +90,21 @@ class RunDriver:
         self._stop = stop
         self.runs = once(agent.runs)
         self.contact = Contact.of(agent.runs, shared=True)
-        if journal is not None and journal.written_at is not None:
-            self.contact.server.answered = True  # by an entry of an earlier call
+        if plan.written_at is not None:
+            self.contact.server.answered = True  # an earlier call, as a journal tells
 
     def core(self, task: Task) -> RunCore:
         """Return the core of a task's run, which is made when it is needed."""
         if task.core is None:
             task.core = RunCore(self._agent.runs, task.run_id)
-            written_at = None if self._journal is None else self._journal.written_at
-            if task.started_before and written_at is not None:
-                # No younger than the last line that an earlier call has written.
-                task.core.note_created(ago=time.time() - written_at)
+            if task.started_before:
+                task.core.note_created(ago=self._age())
         return task.core
+
+    def _age(self) -> float:
+        """Return the least age in seconds of what an earlier call has started."""
+        # No younger than the last line that it has written.
+        return time.time() - (self._plan.written_at or 0.0)
 
     def wait(self, task: Task, timeout: float | None = None) -> Wait:
         """Return the budget for some requests of a task."""
@@ -141,7 +144,7 @@ class RunDriver:
             if status == RunStatus.SUCCESS or status in _UNRESOLVED:
                 return
         task.run_id, task.core = "", None
-        task.token, task.started_before = new_client_token(), False
+        task.token, task.started_before = token_after(task.token), False
 
     def _create(self, task: Task, look_first: bool) -> None:
         plan = self._plan
@@ -188,13 +191,27 @@ class RunDriver:
 
     def _find(self, task: Task) -> list[Run]:
         """Search for the run that an earlier call, or another process, may have created."""
-        wait = self.wait(task, timing().search)
+        clock = timing()
+        ends: float | None = None
 
         def search(limit: float) -> list[Run]:
-            return find_by_token(self.runs, task.token, self._plan.agent_id, timeout=limit)
+            nonlocal ends
+            ends = clock.now() + clock.search if ends is None else ends
+            try:
+                return find_by_token(self.runs, task.token, self._plan.agent_id, timeout=limit)
+            except ApiException as error:
+                # A server that fails at this for so long does not search; one that is away may.
+                if failure_of(error).kind != "lost" or clock.now() < ends:
+                    raise
+                raise ApiException(reason=str(error)) from error  # which is not survived
+
+        def ready(found: list[Run]) -> float | None:
+            # The create of a process that was killed may still be on its way.
+            young = task.started_before and self._age() < clock.young
+            return None if found or not young else clock.young_pause
 
         try:
-            return wait.perform("search", search)
+            return self.wait(task).perform("search", search, ready=ready)
         except ApiException as error:
             if self.contact.broken is not None:
                 raise

@@ -24,7 +24,15 @@ from typing import TYPE_CHECKING
 from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1.api_client import ApiClient
 from acp_client_v0_1.batch._driver import RunDriver, cancel_run
-from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task, note_deleted, note_end, note_start
+from acp_client_v0_1.batch._tasks import (
+    BATCH_KEY,
+    Plan,
+    Task,
+    note_deleted,
+    note_end,
+    note_start,
+    token_after,
+)
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError, OpenApiException
 from acp_client_v0_1.handles._core import FINAL, RunCore
@@ -84,6 +92,9 @@ def carry(remote: RemoteTask) -> Task:
                 pass
     except Exception as error:  # noqa: BLE001 - any error is the outcome
         task.outcome, task.broken = error, error is driver.contact.broken
+        if task.broken:  # the next call of the same batch begins with another client
+            with _clients_lock:
+                _clients.pop(remote.plan.batch, None)
     # Only what the caller needs travels back; the core, above all, has the client's credentials.
     task.input = task.core = task.wait = None
     return task
@@ -151,13 +162,15 @@ class Remote:
             task, future = self._ended.get(timeout=timeout)
         except queue.Empty:
             return None
-        del self.in_flight[task.index]
         ended = _ended(task, future)
         if ended.broken and isinstance(ended.outcome, Exception):
             raise ended.outcome
+        del self.in_flight[task.index]
         ended.input = task.input
         if self._journal is not None:
-            if ended.run_id and not task.run_id:
+            if ended.token != task.token:
+                note_start(self._journal, ended)
+            if ended.run_id and ended.run_id != task.run_id:
                 self._journal.started(task.index, ended.run_id)
             note_end(self._journal, ended)
         return ended
@@ -174,6 +187,7 @@ class Remote:
             return left
         # Never one whose item the caller has, nor one that somebody else has started.
         tasks = {task.token: task for task, _ in self.in_flight.values()}
+        tasks.update([(token_after(token), task) for token, task in tasks.items() if task.retry])
         try:
             for run in [run for run in self._runs_of_batch() if run.status not in FINAL]:
                 task = tasks.get(client_token_of(run))

@@ -173,6 +173,9 @@ class Parking:
                         break
                     return pending
         except (ApiException, TimeoutError) as error:
+            contact = self._driver.contact
+            if contact.broken is error:
+                contact.broken = None  # a search that is forbidden is only a hint less
             if self._stop.is_set():
                 return None
             if isinstance(error, ApiException) and failure_of(error).kind in _PASSING:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from acp_client_v0_1.exceptions import ApiException, OpenApiException
-from acp_client_v0_1.handles._token import (
-    CLIENT_TOKEN_KEY,
-    RunToken,
-    encode_token,
-    new_client_token,
-)
+from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, RunToken, encode_token
 from acp_client_v0_1.handles.errors import RunFailed, RunGone
 
 if TYPE_CHECKING:
@@ -21,7 +17,16 @@ if TYPE_CHECKING:
     from acp_client_v0_1.handles._perform import Wait
     from acp_client_v0_1.handles.interrupts import PendingInterrupt
 
-__all__ = ["BATCH_KEY", "OnInterrupt", "Plan", "Task", "note_deleted", "note_end", "note_start"]
+__all__ = [
+    "BATCH_KEY",
+    "OnInterrupt",
+    "Plan",
+    "Task",
+    "note_deleted",
+    "note_end",
+    "note_start",
+    "token_after",
+]
 
 BATCH_KEY = "acp-batch"
 """The key of the runs' metadata that holds the mark of their batch."""
@@ -45,6 +50,7 @@ class Plan:
     on_interrupt: OnInterrupt | None
     check: bool  # each input against the agent's schema
     unclear: str  # "raise" or "start": what to do if nobody can tell whether a run was started
+    written_at: float | None = None  # when an earlier call wrote the journal, since the epoch
 
     def marks(self, token: str) -> dict[str, Any]:
         """Return the metadata of the run with this client token."""
@@ -86,10 +92,15 @@ def note_start(journal: Journal, task: Task) -> None:
         journal.starting(task.index, task.digest, task.token, task.key)
 
 
+def token_after(token: str) -> str:
+    """Return the client token of another try; the same one, should this try be made twice."""
+    return hashlib.sha256(token.encode()).hexdigest()[:32]
+
+
 def note_deleted(journal: Journal | None, task: Task) -> None:
     """Note in a journal that the next call is to start a task anew, as its run was deleted."""
     if journal is not None:
-        task.token, task.started_before = new_client_token(), False
+        task.token, task.started_before = token_after(task.token), False
         note_start(journal, task)
 
 

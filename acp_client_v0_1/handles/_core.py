@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -361,7 +361,6 @@ class RunCore:
                 raise error
             return AGAIN  # type: ignore[no-any-return]
 
-        self._born = None  # a 404 means what it says from now on
         return wait.perform("delete", send, self, longest=timing().change, probe=probe)
 
     # The errors of the run
@@ -377,16 +376,16 @@ class RunCore:
             waited = clock.now() - since
             return None if run.status in FINAL or waited > clock.young else clock.probe
 
-        try:
+        status = None
+        with suppress(ApiException):  # it failed, whatever its status is called
             status = self.read(looking, ready).status
-        except ApiException:
-            status = RunStatus.ERROR  # it failed, whatever its status is called
         kind = RunTimedOut if status == RunStatus.TIMEOUT else RunFailed
         error = kind(
             run_id=self.run_id,
             token=self.token(),
             errcode=output.errcode,
             description=output.description,
+            sure=status in FINAL,
         )
         self.note_outcome(error)
         return error

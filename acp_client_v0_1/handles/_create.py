@@ -92,6 +92,7 @@ def look_for(
     """
     clock = timing()
     found_none = False
+    checked = failure is None  # whether the server knows the agent
     delay = clock.search_backoff[0]
 
     def ambiguous(elapsed: float, error: ApiException | None, stopped: bool) -> RunStartAmbiguous:
@@ -116,11 +117,19 @@ def look_for(
         raise ambiguous(0.0, None, False) from failure
 
     def search(limit: float) -> list[Run]:
-        nonlocal found_none
-        found = find_by_token(runs, known.client_token, known.agent or None, timeout=limit)
-        if not found and failure is not None and not found_none:
+        nonlocal found_none, checked
+        failed: ApiException | None = None
+        found: list[Run] = []
+        try:
+            found = find_by_token(runs, known.client_token, known.agent or None, timeout=limit)
+            found_none = not found
+        except ApiException as error:
+            failed = error
+        if not (found or checked or (failed is not None and failure_of(failed).asked)):
+            checked = True
             _check_agent(runs, known.agent, limit)
-        found_none = not found
+        if failed is not None:
+            raise failed
         return found
 
     def ready(found: list[Run]) -> float | None:
@@ -147,8 +156,9 @@ def _check_agent(runs: RunsApi, agent_id: str, limit: float) -> None:
     except NotFoundException as error:
         if not is_unserved(error):
             raise _NoAgent(error) from error
-    except ApiException:
-        pass  # that does not tell; the search does
+    except ApiException as error:
+        if failure_of(error).asked:
+            raise  # the search has to wait, too; otherwise the search tells
 
 
 def find_by_token(
@@ -166,10 +176,10 @@ def find_by_token(
             mark = {CLIENT_TOKEN_KEY: client_token}
             return _matching(runs, client_token, agent_id, mark, ends)
         except ApiException as error:
-            kind = failure_of(error).kind
-            if error.status is None or kind in ("denied", "limited"):
+            failure = failure_of(error)
+            if error.status is None or failure.asked or failure.kind in ("denied", "limited"):
                 raise
-            if kind != "lost":
+            if failure.kind != "lost":
                 lacks.add(_NO_METADATA)
     return _matching(runs, client_token, agent_id, None, ends)
 

@@ -394,9 +394,9 @@ class Wait:
         if decision.why == "late":
             raise self.late(error) from error
         if decision.why == "over":
-            # Together with this one: what the message says of attempts and seconds.
-            error.attempts = max(contact.requests, self._failures) + 1
-            error.elapsed = now - since
+            asked = max(contact.requests, self._failures) + 1
+            if asked > 1:  # the message says how long the outage was
+                error.attempts, error.elapsed = asked, now - since
         if decision.everywhere:
             contact.broken = error
         raise error

@@ -78,6 +78,7 @@ class RunFailed(_RunProblem):
     Args:
         errcode: The agent's own code.
         description: What the agent says went wrong.
+        sure: Whether the status is known; otherwise the run may have timed out.
 
     Attributes:
         status_name: The run's status.
@@ -85,8 +86,11 @@ class RunFailed(_RunProblem):
 
     status_name = "error"
 
-    def __init__(self, *, run_id: str, token: str, errcode: int, description: str) -> None:
-        reason = f"run {run_id} ended in {self.status_name} (errcode {errcode}): {description}"
+    def __init__(
+        self, *, run_id: str, token: str, errcode: int, description: str, sure: bool = True
+    ) -> None:
+        status = self.status_name if sure else "error or timeout"
+        reason = f"run {run_id} ended in {status} (errcode {errcode}): {description}"
         super().__init__(reason, run_id=run_id, token=token)
         self.errcode = errcode
         self.description = description

@@ -1,0 +1,344 @@
+"""A server as a state machine, on a clock that jumps, behind a client that has no socket.
+
+A `World` plays the life of runs: what the server carried out, what it answered, what a read replica
+shows. Its faults come from a schedule, a dict from the number of a request to what goes wrong with
+it, so that a schedule can be shortened request by request.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
+from typing import Any
+
+from acp_client_v0_1 import Run, RunInterrupt, RunOutput, RunResult, ServerSentEvent
+from acp_client_v0_1._deadline import NothingYet
+from acp_client_v0_1._http.retry import KnownServer, RetryPolicy
+from acp_client_v0_1.exceptions import (
+    ApiException,
+    ApiTimeoutError,
+    ConnectionException,
+    ResponseValidationError,
+    StreamInterrupted,
+)
+from acp_client_v0_1.models.run_error import RunError
+
+HOST = "http://simulated"
+EPOCH = datetime(2026, 1, 1, tzinfo=timezone.utc)
+ROUND_TRIP = 0.01  # seconds
+
+FAULTS = ("refused", "lost before", "lost after", "status", "limited", "unreadable", "stale", "cut")
+STATUSES = (408, 500, 502, 503, 504, 520, 524, 598)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What goes wrong with one request."""
+
+    kind: str
+    status: int = 0
+    carried_out: bool = False
+    retry_after: float | None = None
+    lag: float = 0.0  # seconds by which a replica is behind
+
+
+@dataclass
+class Change:
+    """A status of a run, from a time on."""
+
+    at: float
+    status: str
+    question: int = -1
+
+
+@dataclass
+class SimulatedRun:
+    """A run: a plan of questions, its updates, and what has happened to it."""
+
+    run_id: str
+    creation: Any
+    born: float
+    questions: int
+    step: float  # seconds of work before a question or the end
+    ends_in: str
+    updates: list[float]  # when each is sent
+    changes: list[Change] = field(default_factory=list)
+    answers: list[tuple[int, Any]] = field(default_factory=list)  # to which question
+    deleted_at: float = math.inf
+
+    def state(self, at: float) -> Change:
+        found = self.changes[0]
+        for change in self.changes:
+            if change.at <= at:
+                found = change
+        return found
+
+    def work(self, at: float) -> None:
+        """Plan what comes after a create or an answer."""
+        self.changes.append(Change(at, "pending"))
+        asked = len(self.answers)
+        status = "interrupted" if asked < self.questions else self.ends_in
+        self.changes.append(Change(at + self.step, status, asked))
+
+
+class Schedule:
+    """Faults by the number of the request."""
+
+    def __init__(self, faults: dict[int, Fault]) -> None:
+        self.faults = faults
+
+    @classmethod
+    def drawn(cls, rng: random.Random) -> Schedule:
+        faults: dict[int, Fault] = {}
+        for number in range(40):
+            if rng.random() < 0.22 and len(faults) < 8:
+                kind = rng.choice(FAULTS)
+                asked = rng.choice((None, None, 0.0, 0.7, 3.0))
+                faults[number] = Fault(
+                    kind,
+                    status=rng.choice(STATUSES),
+                    carried_out=rng.random() < 0.5,
+                    retry_after=asked if kind in ("status", "limited") else None,
+                    lag=rng.choice((0.05, 0.2, 0.4)),
+                )
+        return cls(faults)
+
+
+class World:
+    """The server, the clock, and the log of what arrived."""
+
+    def __init__(self, schedule: Schedule, rng: random.Random) -> None:
+        self.now = 1000.0
+        self.schedule = schedule
+        self.rng = rng
+        self.runs: dict[str, SimulatedRun] = {}
+        self.requests = 0
+        self.log: list[tuple[float, str, str, bool]] = []  # when, what, run, carried out
+        self.closed_until = -math.inf  # by a Retry-After
+        self.violations: list[str] = []
+        self.plan: dict[str, Any] = {}  # of the next run
+        self.ignores_metadata = False  # of a search
+        self.server = KnownServer()
+
+    # The clock
+
+    def clock(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float, stop: threading.Event | None) -> bool:
+        self.now += max(0.0, seconds)
+        return stop is not None and stop.is_set()
+
+    def answer(self, run: SimulatedRun, body: Any) -> None:
+        """Take an answer to the question that is open now."""
+        run.answers.append((run.state(self.now).question, body))
+        run.work(self.now)
+
+    # Requests
+
+    def call(self, operation: Any, arguments: Any, options: Any) -> Any:
+        name = f"{operation.method} {operation.path}"
+        number, self.requests = self.requests, self.requests + 1
+        if self.now < self.closed_until - 1e-9:
+            self.violations.append(
+                f"{name} was sent {self.closed_until - self.now:.2f} s too early"
+            )
+        if self.requests > 5000:
+            raise AssertionError("a hot loop")
+        limit = options[0]
+        if isinstance(limit, tuple):
+            limit = limit[0]
+        fault = self.schedule.faults.get(number)
+        self.now += ROUND_TRIP
+        self.server.answered = self.server.answered or fault is None or fault.kind != "refused"
+        if fault is None or fault.kind in ("stale", "cut"):
+            return self._answer(name, arguments, limit, fault)
+        carried_out = fault.kind in ("lost after", "unreadable") or (
+            fault.kind == "status" and fault.carried_out
+        )
+        if carried_out:
+            try:
+                self._answer(name, arguments, limit, None)
+            except ApiException as refusal:
+                if refusal.status is not None and fault.kind == "unreadable":
+                    raise
+        if fault.kind == "refused":
+            raise self._transport(ConnectionException, name, sent=False)
+        if fault.kind.startswith("lost"):
+            raise self._transport(ConnectionException, name, sent=True)
+        if fault.kind == "unreadable":
+            raise ResponseValidationError(status=200, reason="no JSON", body="<html>", url=HOST)
+        if fault.retry_after is not None:
+            self.closed_until = max(self.closed_until, self.now + fault.retry_after)
+        status = 429 if fault.kind == "limited" else fault.status
+        raise self._status(status, name, fault.retry_after)
+
+    def _transport(self, kind: Any, name: str, *, sent: bool) -> ApiException:
+        error: ApiException = kind(reason="simulated", method=name.split()[0], url=HOST)
+        error.sent = sent  # type: ignore[attr-defined]
+        return error
+
+    def _status(self, status: int, name: str, retry_after: float | None = None) -> ApiException:
+        headers = {} if retry_after is None else {"retry-after": f"{math.ceil(retry_after)}"}
+        if retry_after is not None:
+            self.closed_until = max(self.closed_until, self.now + math.ceil(retry_after))
+        response = SimpleNamespace(
+            status=status, reason="Simulated", headers=headers, method=name.split()[0], url=HOST
+        )
+        return ApiException.from_response(http_resp=response, body='"words"', data="no such thing")
+
+    def _answer(self, name: str, arguments: Any, limit: Any, fault: Fault | None) -> Any:
+        lag = fault.lag if fault is not None and fault.kind == "stale" else 0.0
+        seen = self.now - lag
+        if name == "POST /runs":
+            return self._create(arguments[0])
+        if name == "POST /runs/search":
+            request = arguments[0]
+            wanted = {} if self.ignores_metadata else request.metadata or {}
+            found = [
+                self._run(run, seen)
+                for run in self.runs.values()
+                if run.born <= seen < run.deleted_at
+                if all((run.creation.metadata or {}).get(k) == v for k, v in wanted.items())
+            ]
+            return found[request.offset : request.offset + request.limit]
+        if name.startswith("GET /agents/"):
+            return SimpleNamespace(agent_id=arguments[0])
+        run = self.runs.get(arguments[0])
+        if run is None or not run.born <= seen < run.deleted_at:
+            raise self._status(404, name)
+        if name == "GET /runs/{run_id}":
+            return self._run(run, seen)
+        if name == "DELETE /runs/{run_id}":
+            self.log.append((self.now, "delete", run.run_id, True))
+            told = self._run(run, self.now)
+            run.deleted_at = self.now
+            return told
+        if name == "POST /runs/{run_id}":
+            state = run.state(self.now)
+            if state.status != "interrupted":
+                raise self._status(409, name)
+            self.answer(run, arguments[1])
+            return self._run(run, self.now)
+        if name.endswith("/output"):
+            return self._output(run, arguments[1], limit, lag)
+        if name.endswith("/stream"):
+            return self._stream(run, fault)
+        raise AssertionError(name)
+
+    def add(self, run_id: str, creation: Any) -> SimulatedRun:
+        """Begin a run."""
+        run = self.runs[run_id] = SimulatedRun(run_id, creation, self.now, **self.plan)
+        run.work(self.now)
+        return run
+
+    def _create(self, creation: Any) -> Run:
+        run = self.add(f"run-{len(self.runs)}", creation)
+        self.log.append((self.now, "create", run.run_id, True))
+        return self._run(run, self.now)
+
+    def _run(self, run: SimulatedRun, at: float) -> Run:
+        state = run.state(at)
+        return Run.model_construct(
+            creation=run.creation,
+            run_id=run.run_id,
+            agent_id="agent",
+            created_at=EPOCH + timedelta(seconds=run.born),
+            updated_at=EPOCH + timedelta(seconds=state.at, microseconds=1),
+            status=_STATUS[state.status],
+            thread_id=None,
+        )
+
+    def _output(self, run: SimulatedRun, window: Any, limit: Any, lag: float) -> RunOutput | None:
+        began = self.now
+        until = began + (window or 0)
+        while run.state(self.now - lag).status == "pending" and self.now < until:
+            if limit is not None and self.now - began >= limit:
+                raise self._transport(ApiTimeoutError, "GET output", sent=True)
+            coming = [each.at + lag for each in run.changes if each.at + lag > self.now]
+            self.now = min([until, *coming, math.inf if limit is None else began + limit])
+        state = run.state(self.now - lag)
+        if state.status == "pending":
+            return None
+        output: Any
+        if state.status == "interrupted":
+            asks = {"interrupt_type": "quiz", "number": state.question}
+            output = RunInterrupt.model_construct(type="interrupt", interrupt=asks)
+        elif state.status == "success":
+            output = RunResult.model_construct(
+                type="result", run_id=run.run_id, status=_STATUS["success"], result={"n": 1}
+            )
+        else:
+            output = RunError.model_construct(
+                type="error", run_id=run.run_id, errcode=1, description="it failed"
+            )
+        return RunOutput.model_construct(output)
+
+    def _stream(self, run: SimulatedRun, fault: Fault | None) -> Any:
+        return SimpleNamespace(
+            status=200, reader=SimulatedReader(self, run, fault), close=lambda: None
+        )
+
+
+class SimulatedReader:
+    """The reader of a stream of updates, with numbers for ids, from the beginning each time."""
+
+    def __init__(self, world: World, run: SimulatedRun, fault: Fault | None) -> None:
+        self._world, self._run = world, run
+        self._cut_after = world.rng.randrange(4) if fault is not None else math.inf
+        self._next = 0
+        self.closed = False
+        self.left: Iterator[ServerSentEvent] = iter(())
+
+    def advance(self, seconds: float | None = None) -> bool:
+        world, run = self._world, self._run
+        until = math.inf if seconds is None else world.now + seconds
+        if self._cut_after <= 0:
+            self.closed = True
+            raise StreamInterrupted(last_event_id="", reason="simulated", status=200)
+        if self._next < len(run.updates):
+            due = run.born + run.updates[self._next]
+            if due > until:
+                world.now = until
+                raise NothingYet
+            world.now = max(world.now, due)
+            self._next += 1
+            self._cut_after -= 1
+            data = (
+                f'{{"type":"custom","run_id":"r","status":"pending","update":{{"n":{self._next}}}}}'
+            )
+            self.left = iter([ServerSentEvent("agent_event", data, str(self._next))])
+            return True
+        over = run.changes[-1].at
+        if over > until:
+            world.now = until
+            raise NothingYet
+        world.now = max(world.now, over)
+        self.closed = True
+        return False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+_STATUS: dict[str, Any] = {}
+
+
+def client_of(world: World) -> Any:
+    """A client whose calls the world answers."""
+    from acp_client_v0_1.models.run_status import RunStatus
+
+    _STATUS.update({status.value: status for status in RunStatus})
+    client = SimpleNamespace(
+        call=world.call,
+        configuration=SimpleNamespace(host=HOST, block_margin=10.0),
+        rest_client=SimpleNamespace(server=world.server, policy=RetryPolicy(), observer=None),
+    )
+    client.with_options = lambda **_: client
+    client._with_retries = lambda _: client
+    return client
