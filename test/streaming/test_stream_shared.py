@@ -22,6 +22,9 @@ from acp_client_v0_1.exceptions import ApiValueError
 from acp_client_v0_1.models.run_output_stream import RunOutputStream
 from acp_client_v0_1.streaming import EventStream, ServerSentEvent, event_stream
 
+# Tests here use the alarm themselves.
+pytestmark = pytest.mark.timeout(method="thread")
+
 Stream = EventStream[RunOutputStream]
 
 CHUNKED = head(content_type="text/event-stream", transfer_encoding="chunked")
@@ -119,6 +122,7 @@ def test_a_signals_handler_may_close_and_look_what_is_left() -> None:
         assert eventually(lambda: server.still_open == 0)
 
 
+@pytest.mark.slow
 def test_an_interrupt_anywhere_in_close_stops_no_other_thread() -> None:
     class Interrupt(BaseException):
         pass
