@@ -234,15 +234,6 @@ def test_a_stream_that_cannot_be_made_closes_its_connection() -> None:
         assert eventually(lambda: server.still_open == 0)
 
 
-def test_an_open_stream_keeps_no_response_alive_once_it_is_over() -> None:
-    with stream_of(events(1), chunk(b"")) as (stream, _):
-        assert ids(stream) == ["1"]
-        assert not stream._finalizer.alive
-    with stream_of(STALL) as (stream, _):
-        stream.close()
-        assert not stream._finalizer.alive
-
-
 # --- A child ------------------------------------------------------------------------------------
 
 
