@@ -47,11 +47,7 @@ _UNSERVED = (
 
 
 def render_path(path_to_item: Sequence[int | str]) -> str:
-    """Return the path to a value inside a structure as Python indexing, ``['a'][0]``.
-
-    Args:
-        path_to_item: Keys and indices that lead to the value, outermost first.
-    """
+    """Return the path to a value, outermost step first, as Python indexing: ``['a'][0]``."""
     return "".join(f"[{step}]" if isinstance(step, int) else f"['{step}']" for step in path_to_item)
 
 

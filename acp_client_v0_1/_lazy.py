@@ -23,10 +23,8 @@ def lazy_exports(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Make the functions ``__getattr__`` and ``__dir__`` of a package.
 
-    Args:
-        package: The ``__name__`` of the package.
-        homes: Relative module names to the names that each defines, separated by spaces, or to
-            ``*`` for what its own ``__all__`` lists. Submodules are attributes of the package, too.
+    ``homes`` maps relative module names to the names that each defines, separated by spaces, or to
+    ``*`` for its ``__all__``. Submodules are attributes of the package, too.
     """
     submodules = {home.split(".")[1] for home in homes} - {""}
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -29,7 +30,13 @@ settings.load_profile("patient")
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """How many processes `--numprocesses=auto` means: tests wait more than they compute."""
-    return 2 * (os.cpu_count() or 1)
+    return min(3 * (os.cpu_count() or 1), 24)  # few files are left for each of more
+
+
+def pytest_collection_finish() -> None:
+    """Leave the tests themselves out of each collection of garbage that a test asks for."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

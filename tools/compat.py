@@ -30,11 +30,10 @@ CHECKOUT_TESTS = (
 )
 
 # Tests of files that no version of a dependency changes; `make test` runs them. The benchmarks call
-# what other tests call too, and functions' lengths and the tools are not in the wheel.
+# what other tests call too, and the tools are not in the wheel.
 TESTS_OF_THE_REPOSITORY = (
     "--ignore=test/project/test_benchmarks.py",
     "--ignore=test/project/test_dropin_compare.py",
-    "--ignore=test/project/test_function_length.py",
 )
 
 # Mark the dependencies of the extras in the metadata.

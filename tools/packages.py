@@ -35,7 +35,7 @@ EPOCH = 1_577_836_800
 CHECKOUT_ONLY = (".ci/", ".github/", ".gitignore", ".pre-commit-config.yaml")
 
 # Tests that read the files around them, which differ in a source package.
-TESTS_OF_FILES = ("border", "contract", "docstrings", "packaging")
+TESTS_OF_FILES = ("border", "contract", "packaging")
 
 
 @contextmanager

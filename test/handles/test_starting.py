@@ -25,7 +25,6 @@ from acp_client_v0_1 import (
     UnprocessableEntityException,
 )
 from acp_client_v0_1.handles import _create as starting
-from acp_client_v0_1.models.run_create import RunCreate
 from acp_client_v0_1.testing import Fault, LocalServer, Quirks
 
 COUNTER = "22222222-2222-4222-8222-222222222222"
@@ -251,27 +250,6 @@ def test_the_deadline_holds_after_a_refusal_that_took_its_time(
     with pytest.raises((TooManyRequestsException, RunStartAmbiguous)):
         counter.start(timeout=2.9)
     assert time.monotonic() - began < 2.9 + 0.9
-
-
-def test_the_seam_of_batches(server: LocalServer, runs: RunsApi) -> None:
-    """Each POST waits for its turn, and a 429 is told instead of slept on."""
-    turns: list[float] = []
-    limited: list[float] = []
-    server.faults.add(Fault(path="/runs", status=429, retry_after=7))
-    creation = RunCreate(agent_id=COUNTER, metadata={starting.CLIENT_TOKEN_KEY: "t"})
-    (run,) = starting.create(
-        runs, creation, wait_turn=lambda: turns.append(0), on_limited=limited.append
-    )
-    assert (len(turns), limited) == (2, [7.0])
-    assert starting.client_token_of(run) == "t"
-
-    def stopped() -> None:
-        raise KeyboardInterrupt
-
-    server.clear_requests()
-    with pytest.raises(KeyboardInterrupt):
-        starting.create(runs, creation, wait_turn=stopped)
-    assert server.requests == ()
 
 
 def test_a_cancelled_call_finds_the_run_of_an_interrupted_create(

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import gzip
 import http.client
-import inspect
 import io
 import logging
 import os
-import re
 import time
 import tracemalloc
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import brotli
@@ -248,9 +245,6 @@ def test_urllib3_has_what_is_overridden_and_looked_into() -> None:
     }.items():
         for name in names:
             assert hasattr(owner, name), f"{version} {owner.__name__}.{name}"
-    assert "self._new_conn()" in inspect.getsource(plain.connect), f"{version} the call"
-    for call in ("self._new_conn()", "self._tunnel()", "self._connect_tls_proxy("):
-        assert call in inspect.getsource(secure.connect), f"{version} {call} in connect"
     tunnelled = secure("127.0.0.1", 1)
     tunnelled.set_tunnel("host", 443, {"a": "b"}, "http")
     for name in ("_tunnel_host", "_tunnel_port", "_tunnel_headers"):
@@ -262,17 +256,3 @@ def test_urllib3_has_what_is_overridden_and_looked_into() -> None:
     assert hasattr(coded, "_decoder"), f"{version} HTTPResponse._decoder"
     for name in ("_obj", "_state"):
         assert hasattr(coded._decoder, name), f"{version} GzipDecoder.{name}"
-
-
-def test_no_private_name_of_http_client_is_used_but_those_of_a_tunnel() -> None:
-    private = re.compile(
-        r"\b_get_chunk_left\b|\b_safe_read\b|\b_close_conn\b|\b_output\b|\.fp\b|\bchunk_left\b"
-        r"|_HTTPConnection__|\b_read_status\b|\b_method\b|\b_tunnel(?:_\w+)?\b|client\.HTTPResponse"
-    )
-    package = Path(acp_client_v0_1.__file__).parent
-    files = [*package.glob("*.py"), *(package / "_http").glob("*.py")]
-    found = {
-        (path.name, name) for path in files for name in private.findall(path.read_text("utf-8"))
-    }
-    names = ("_tunnel", "_tunnel_host", "_tunnel_port", "_tunnel_headers")
-    assert found == {("connection.py", name) for name in names}

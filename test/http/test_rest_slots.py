@@ -250,6 +250,7 @@ def test_a_wait_for_a_slot_that_ends_leaves_the_pool_whole() -> None:
     assert server.most_open == 1
 
 
+@pytest.mark.timeout(method="thread")  # it uses the alarm itself
 def test_a_stream_that_ends_within_a_call_does_not_take_its_slot() -> None:
     def serve(connection: Any) -> None:
         while (request := connection.read_request()) is not None:

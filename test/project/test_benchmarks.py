@@ -6,6 +6,7 @@ How fast anything is, is no matter here: one round of each work shows that it ru
 from __future__ import annotations
 
 import json
+import multiprocessing
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ COUNTS = (
 
 # One round of these takes long, or a process of its own that has to find the package.
 LONG = (
+    "import",
     "memory_small",
     "memory_large",
     "linear_size",
@@ -119,6 +121,9 @@ def test_each_work_runs_without_any_peer(monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setattr(f"benchmarks.works.{module}.{name}", 500)
     monkeypatch.setattr(peers, "find", lambda *names: None)
     monkeypatch.setattr(peers, "stock", lambda: None)
+    # What is forked need not import pytest first, as a spawned server would.
+    fork = multiprocessing.get_context("fork")
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: fork)
     for work in WORKS.values():
         if work.name in LONG:
             continue

@@ -6,7 +6,6 @@ that list and carries the banner, or is hand-written and carries none.
 
 from __future__ import annotations
 
-import ast
 import re
 from pathlib import Path
 
@@ -27,7 +26,6 @@ LEFTOVERS = (
     ".github/workflows/python.yml",
     "git_push.sh",
     "requirements.txt",
-    "setup.cfg",
     "test-requirements.txt",
     "tox.ini",
 )
@@ -56,45 +54,9 @@ def test_reference_pages_are_generated_and_guides_are_not() -> None:
     assert not LISTED & set((ROOT / "docs" / "guides").rglob("*.md"))
 
 
-def leftovers(root: Path) -> list[str]:
-    # setuptools writes a setup.cfg of its own into every source package, beside PKG-INFO.
-    packed = {"setup.cfg"} if (root / "PKG-INFO").is_file() else set()
-    return [name for name in LEFTOVERS if (root / name).exists() and name not in packed]
-
-
 def test_no_leftovers_of_the_stock_templates() -> None:
-    assert leftovers(ROOT) == []
+    assert [name for name in LEFTOVERS if (ROOT / name).exists()] == []
     assert not [path for path in LISTED if path.is_relative_to(ROOT / "test")]
-
-
-def test_a_source_package_has_a_setup_cfg_of_its_own(tmp_path: Path) -> None:
-    (tmp_path / "setup.cfg").touch()
-    assert leftovers(tmp_path) == ["setup.cfg"]
-    (tmp_path / "PKG-INFO").touch()
-    assert leftovers(tmp_path) == []
-
-
-@pytest.mark.parametrize("module", sorted((PACKAGE / "api").glob("*_api.py")), ids=lambda p: p.stem)
-def test_a_generated_method_is_a_signature_a_docstring_and_a_call(module: Path) -> None:
-    """So there is no second body: what all operations do stands in ApiClient, once."""
-    (generated,) = (
-        node for node in ast.parse(module.read_text("utf-8")).body if isinstance(node, ast.ClassDef)
-    )
-    methods = [node for node in generated.body if isinstance(node, ast.FunctionDef)]
-    assert len(methods) % 3 == 0 and methods
-    for method in methods:
-        docstring, options, call = method.body
-        assert isinstance(docstring, ast.Expr) and ast.get_docstring(method)
-        assert ast.unparse(options) == (
-            "options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)"
-        )
-        assert isinstance(call, ast.Return) and isinstance(call.value, ast.Call)
-        assert ast.unparse(call.value.func).startswith("self.api_client.call")
-        declaration, arguments, last = map(ast.unparse, call.value.args)
-        assert declaration.startswith("_") and declaration[1:].isupper()
-        own = [each.arg for each in method.args.args if not each.arg.startswith("_")][1:]
-        assert arguments == ast.unparse(ast.Tuple([ast.Name(name) for name in own]))
-        assert last == "options"
 
 
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
@@ -111,8 +73,6 @@ def test_the_map_of_contributing_names_every_room() -> None:
     for name in re.findall(r"`([\w.]+/[\w./]+)`", recipes):
         # The source package has no .ci/.
         assert (ROOT / name).exists() or name in ("dist/", ".ci/run"), name
-    assert len([path for path in inside if path.is_file()]) <= 14 + 1  # and __init__.py
-    assert len([path for path in inside if path.is_dir()]) <= 12
 
 
 def is_package(path: Path) -> bool:

@@ -171,7 +171,7 @@ def feed_all(chunks: Iterable[bytes], **limit: int) -> int:
 
 @pytest.mark.parametrize(
     "line",
-    [b"data: " + b"x" * 8 * MIB, b"\n".join([b"data: some text"] * (512 * KIB))],
+    [b"data: " + b"x" * 8 * MIB, b"\n".join([b"data: some text"] * (128 * KIB))],
     ids=["one line", "many lines"],
 )
 @pytest.mark.parametrize("size", [64 * KIB, 16 * MIB], ids=["in chunks", "at once"])
@@ -251,11 +251,6 @@ SMALL = b"id: 1\nevent: agent_event\ndata: {}\n\n"
 def test_twice_the_stream_takes_twice_the_calls(unit: bytes, size: int) -> None:
     once, twice = calls(pieces(unit * 4, size)), calls(pieces(unit * 8, size))
     assert twice < 2.2 * once
-
-
-def test_a_repeated_shape_takes_few_calls_an_event() -> None:
-    # Else the fast way is not taken, and only a benchmark would tell.
-    assert calls([SMALL * 1000]) < 3.5 * 1000
 
 
 # --- Use ----------------------------------------------------------------------------------------

@@ -22,6 +22,9 @@ from acp_client_v0_1.exceptions import ApiValueError
 from acp_client_v0_1.models.run_output_stream import RunOutputStream
 from acp_client_v0_1.streaming import EventStream, ServerSentEvent, event_stream
 
+# Tests here use the alarm themselves.
+pytestmark = pytest.mark.timeout(method="thread")
+
 Stream = EventStream[RunOutputStream]
 
 CHUNKED = head(content_type="text/event-stream", transfer_encoding="chunked")
@@ -119,6 +122,7 @@ def test_a_signals_handler_may_close_and_look_what_is_left() -> None:
         assert eventually(lambda: server.still_open == 0)
 
 
+@pytest.mark.slow
 def test_an_interrupt_anywhere_in_close_stops_no_other_thread() -> None:
     class Interrupt(BaseException):
         pass
@@ -228,15 +232,6 @@ def test_a_stream_that_cannot_be_made_closes_its_connection() -> None:
             EventStream(client.request("GET", server.url, stream=True), str, max_event_bytes=0)
         gc.collect()
         assert eventually(lambda: server.still_open == 0)
-
-
-def test_an_open_stream_keeps_no_response_alive_once_it_is_over() -> None:
-    with stream_of(events(1), chunk(b"")) as (stream, _):
-        assert ids(stream) == ["1"]
-        assert not stream._finalizer.alive
-    with stream_of(STALL) as (stream, _):
-        stream.close()
-        assert not stream._finalizer.alive
 
 
 # --- A child ------------------------------------------------------------------------------------

@@ -36,12 +36,12 @@ def told(span: ReadableSpan) -> dict[str, Any]:
     return dict(span.attributes or {})
 
 
-@pytest.mark.parametrize("concurrency", [4, 40])
+@pytest.mark.parametrize(("concurrency", "seconds"), [(4, 0.05), (40, 0.5)])
 def test_each_item_is_a_child_of_the_callers_span(
-    agent: AgentHandle, spans: Spans, tracer: Tracer, concurrency: int
+    agent: AgentHandle, spans: Spans, tracer: Tracer, concurrency: int, seconds: float
 ) -> None:
     with tracer.start_as_current_span("caller") as caller:
-        inputs = ({"n": n, "seconds": 0.5} for n in range(50))
+        inputs = ({"n": n, "seconds": seconds} for n in range(50))
         items = list(agent.map(inputs, concurrency=concurrency, timeout=60))
     assert len(items) == 50 and all(isinstance(item.outcome, dict) for item in items)
     runs = spans.named("invoke_agent obedient")
