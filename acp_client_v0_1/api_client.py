@@ -33,7 +33,7 @@ from acp_client_v0_1.configuration._report import represented
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 if TYPE_CHECKING:
-    from acp_client_v0_1.streaming._reader import StreamedResponse
+    from acp_client_v0_1._http.observer import StreamedResponse
 
 __all__ = ["Api", "ApiClient", "CallOptions", "RequestSerialized", "RequestTimeout"]
 

@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     from acp_client_v0_1._http.call import Call
+    from acp_client_v0_1._http.observer import StreamedResponse
     from acp_client_v0_1._http.response import RESTResponse
     from acp_client_v0_1.api_client import ApiClient
     from acp_client_v0_1.configuration import Configuration
     from acp_client_v0_1.models.agent import Agent
-    from acp_client_v0_1.streaming._reader import StreamedResponse
 else:
     try:
         from opentelemetry import propagate, trace

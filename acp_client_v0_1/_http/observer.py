@@ -6,7 +6,7 @@ stand between, so that nothing that sends a request imports OpenTelemetry.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,9 +14,47 @@ if TYPE_CHECKING:
     from acp_client_v0_1._http.call import Call
     from acp_client_v0_1._http.response import RESTResponse
     from acp_client_v0_1.models.agent import Agent
-    from acp_client_v0_1.streaming._reader import StreamedResponse
 
-__all__ = ["Observer", "RunSpan"]
+__all__ = ["Observer", "RunSpan", "StreamedResponse"]
+
+
+class StreamedResponse(Protocol):
+    """What a stream needs of a response; `acp_client_v0_1.rest.RESTResponse` has it.
+
+    Attributes:
+        status: The HTTP status.
+        method: The request's method.
+    """
+
+    status: int
+    method: str
+
+    @property
+    def url(self) -> str:
+        """The URL of the response, after redirects."""
+        raise NotImplementedError
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers."""
+        raise NotImplementedError
+
+    def read_available(self, *, wait: float | None = None) -> bytes:
+        """Return the bytes that have arrived, ``b""`` only at the end of a complete body.
+
+        Args:
+            wait: Seconds to wait for a first byte, None for no limit but the call's.
+
+        Raises:
+            NothingYet: Nothing has arrived within that time.
+        """
+        raise NotImplementedError
+
+    def abort(self) -> None:
+        """Wake a blocked `read_available`; called from any thread."""
+
+    def close(self) -> None:
+        """Release the connection."""
 
 
 class RunSpan(Protocol):

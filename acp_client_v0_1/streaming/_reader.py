@@ -20,13 +20,14 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from operator import length_hint
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import ValidationError
 
 from acp_client_v0_1._deadline import NothingYet
+from acp_client_v0_1._http.observer import StreamedResponse
 from acp_client_v0_1.exceptions import (
     ApiTimeoutError,
     EventTooLarge,
@@ -38,48 +39,9 @@ from acp_client_v0_1.exceptions import (
 from acp_client_v0_1.streaming.event import ServerSentEvent
 from acp_client_v0_1.streaming.parser import SSEParser
 
-__all__ = ["EventReader", "StreamedResponse"]
+__all__ = ["EventReader"]
 
 _EXCERPT_CHARACTERS = 200
-
-
-class StreamedResponse(Protocol):
-    """What a stream needs of a response; `acp_client_v0_1.rest.RESTResponse` has it.
-
-    Attributes:
-        status: The HTTP status.
-        method: The request's method.
-    """
-
-    status: int
-    method: str
-
-    @property
-    def url(self) -> str:
-        """The URL of the response, after redirects."""
-        raise NotImplementedError
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The headers."""
-        raise NotImplementedError
-
-    def read_available(self, *, wait: float | None = None) -> bytes:
-        """Return the bytes that have arrived, ``b""`` only at the end of a complete body.
-
-        Args:
-            wait: Seconds to wait for a first byte, None for no limit but the call's.
-
-        Raises:
-            NothingYet: Nothing has arrived within that time.
-        """
-        raise NotImplementedError
-
-    def abort(self) -> None:
-        """Wake a blocked `read_available`; called from any thread."""
-
-    def close(self) -> None:
-        """Release the connection."""
 
 
 class EventReader:

@@ -7,8 +7,9 @@ from typing import TypeVar
 
 from typing_extensions import Self
 
+from acp_client_v0_1._http.observer import StreamedResponse
 from acp_client_v0_1.exceptions import ApiValueError
-from acp_client_v0_1.streaming._reader import EventReader, StreamedResponse
+from acp_client_v0_1.streaming._reader import EventReader
 from acp_client_v0_1.streaming.event import ServerSentEvent
 from acp_client_v0_1.streaming.parser import DEFAULT_MAX_EVENT_BYTES
 

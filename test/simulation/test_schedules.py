@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -179,6 +180,13 @@ def shortest(seed: int) -> dict[int, Fault]:
         if play(seed, fewer):
             faults = fewer
     return faults
+
+
+@pytest.fixture(autouse=True)
+def no_log_of_the_outages() -> Iterator[None]:
+    logging.disable()
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.mark.parametrize("part", range(PARTS))
