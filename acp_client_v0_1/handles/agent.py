@@ -254,6 +254,8 @@ class AgentHandle:
         if reuse:
             _check_reuse(client_token, metadata)
         wait = Wait(Contact.of(self.runs), seconds)
+        if streaming is not None:
+            self._warn_of_streaming(creation)
         if check:
             self._descriptor.get(seconds)  # which `check` reads, with no limit of its own
             self.check(input={} if input is None else input, config=config)
@@ -472,6 +474,19 @@ class AgentHandle:
             return RunCreate(**given)
         except ValidationError as error:
             raise ApiValueError(faults_of(error)) from error
+
+    def _warn_of_streaming(self, creation: RunCreate) -> None:
+        """Warn if the agent's descriptor, as far as it was read, has no such stream."""
+        known, mode = self._descriptor.known, creation.streaming
+        if known is None or mode is None:
+            return
+        streams = known.specs.capabilities.streaming
+        if not (streams and getattr(streams, mode.value, False)):
+            warnings.warn(
+                f"agent {self.agent_id} does not stream: its capabilities.streaming.{mode.value} "
+                "is not true, so that events() gives the result alone",
+                stacklevel=3,
+            )
 
     def _search(self, client_token: str, limit: float | None) -> list[Run]:
         return find_by_token(once(self.runs), client_token, self.agent_id, timeout=limit)

@@ -109,7 +109,7 @@ def test_a_digest_tells_values_apart_and_not_orders_of_keys() -> None:
     "error",
     [
         failure(),
-        RunGone(run_id="r", token="t"),
+        RunGone(run_id="r", token="t", server="http://h"),
         SchemaMismatch("input", [("input.count", "is not an integer")]),
         NotFoundException(404, "Not Found", body="{}", data={}, headers=HTTPHeaderDict(a="b")),
         ApiTypeError("input must be a dict", ["a", 0]),

@@ -8,6 +8,7 @@ import pickle
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,8 +69,10 @@ def test_failures_are_values(agent: AgentHandle, server: LocalServer) -> None:
     items = list(agent.map(inputs, ordered=True))
     assert items[0].result()["n"] == 0
     kinds = [RunFailed, RunInterrupted, ApiValueError, ApiValueError]
+    assert items[0].ok and items[0].error is None
     for item, kind in zip(items[1:], kinds, strict=True):
         assert isinstance(item.outcome, kind)
+        assert not item.ok and item.error is item.outcome
         with pytest.raises(kind) as caught:
             item.result()
         assert caught.value is item.outcome
@@ -188,7 +191,7 @@ def test_what_the_inputs_raise_is_raised_and_ends_the_batch(agent: AgentHandle) 
     with pytest.raises(LookupError, match="no more"):
         next(batch)
     assert threads_of_batches() == []
-    assert list(batch) == []
+    assert next(batch, None) is None
 
 
 # Questions
@@ -269,9 +272,9 @@ def test_progress_is_told_every_change(agent: AgentHandle) -> None:
 
 
 def test_the_total_may_be_unknown_or_given(agent: AgentHandle) -> None:
-    assert agent.map(iter([])).counts.total is None
-    assert agent.map(iter([]), total=5).counts.total == 5
-    assert agent.map([{}, {}]).counts.total == 2
+    for inputs, total, expected in ((iter([]), None, None), (iter([]), 5, 5), ([{}, {}], None, 2)):
+        with agent.map(inputs, total=total) as batch:
+            assert batch.counts.total == expected
     batch = agent.map(iter([{"n": 1}]))
     list(batch)
     assert batch.counts.total == 1
@@ -288,7 +291,8 @@ def test_progress_true_draws_a_bar(agent: AgentHandle, capsys: pytest.CaptureFix
 def test_a_missing_tqdm_is_named(
     agent: AgentHandle, monkeypatch: pytest.MonkeyPatch, server: LocalServer
 ) -> None:
-    monkeypatch.setitem(sys.modules, "tqdm", None)
+    for name in ("tqdm", "tqdm.auto"):
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ApiValueError, match=r"acp-client-v0-1\[cli\]"):
         agent.map(numbers(3), progress=True)
     assert server.requests == ()
@@ -307,7 +311,34 @@ def test_leaving_early_ends_the_threads_and_leaves_the_runs(
     assert batch.counts.in_flight == 20
     assert len(pending(agent)) == 20
     batch.close()
-    assert list(batch) == []
+    assert next(batch, None) is None
+
+
+def test_a_batch_is_iterated_over_once(agent: AgentHandle, server: LocalServer) -> None:
+    batch = agent.map(numbers(3))
+    assert next(batch).ok
+    assert len(list(batch)) == 2  # one iteration goes on
+    for again in (lambda: list(batch), lambda: [item.index for item in batch]):
+        with pytest.raises(ApiValueError, match=r"is over: AgentHandle.map\(\) makes another"):
+            again()
+    assert next(batch, None) is None and len(creates(server)) == 3
+
+
+def test_a_batch_that_is_dropped_without_having_run_warns(
+    agent: AgentHandle, server: LocalServer
+) -> None:
+    with pytest.warns(ResourceWarning, match="nothing starts until you iterate over it"):
+        agent.map(numbers(3))
+        gc.collect()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        agent.map(numbers(3)).close()
+        with agent.map(numbers(3)):
+            pass
+        for _ in agent.map(numbers(3)):
+            break
+        gc.collect()
+    assert [str(one.message) for one in caught if one.category is ResourceWarning] == []
 
 
 def test_on_stop_cancel_deletes_the_runs(agent: AgentHandle, server: LocalServer) -> None:
@@ -398,6 +429,10 @@ def test_what_cannot_be_is_refused_at_once(agent: AgentHandle, server: LocalServ
         ({"timeout": -1}, ApiValueError, "timeout"),
         ({"on_stop": "wait"}, ApiValueError, "on_stop must be"),
         ({"connect": lambda: None}, ApiValueError, "pass executor="),
+        ({"unclear": "stop"}, ApiValueError, 'unclear must be "raise" or "start"'),
+        ({"retry_failed": True}, ApiValueError, "pass journal="),
+        ({"key": "id"}, ApiTypeError, "key must be a function"),
+        ({"progress": "bar"}, ApiTypeError, "progress must be True, for a bar, or a function"),
         ({"config": "{}"}, ApiTypeError, "config must be a JSON object .* json.loads"),
         ({"metadata": 5}, ApiTypeError, "metadata must be a JSON object"),
         ({"config": {"a": object()}}, ApiValueError, "config cannot be written as JSON"),

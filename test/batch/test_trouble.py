@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +20,17 @@ from support.timing import SetTiming
 from acp_client_v0_1 import (
     AgentHandle,
     ApiClient,
+    ApiException,
+    BatchItem,
     Configuration,
+    ConnectionException,
+    NotFoundException,
     PendingInterrupt,
     RunFailed,
     RunGone,
     RunHandle,
     RunStartAmbiguous,
+    ServiceException,
 )
 from acp_client_v0_1.testing import Fault, LocalServer, Quirks
 
@@ -85,20 +93,52 @@ def test_everything_that_goes_wrong_at_once(
     assert sorted([*counted.elements(), *deleted]) == list(range(200))
 
 
-def test_429_stops_all_requests_and_fails_none(server: LocalServer, agent: AgentHandle) -> None:
-    fault = Fault(method="POST", path="/runs", status=429, retry_after=2, times=1)
-    server.faults.add(Fault(method="POST", path="/runs", times=5), fault)
+@pytest.mark.parametrize(
+    "path, status, posts",
+    [
+        ("/runs", 429, 31),
+        ("/runs", 503, 31),  # which is looked for afterwards
+        ("/runs/*/output", 408, 30),
+        ("/runs/*/output", 502, 30),
+        ("/runs/*/output", 504, 30),
+    ],
+)
+def test_nothing_overtakes_a_retry_after_and_no_item_fails(
+    server: LocalServer,
+    agent: AgentHandle,
+    set_timing: SetTiming,
+    path: str,
+    status: int,
+    posts: int,
+) -> None:
+    set_timing(search=0.5)
+    fault = Fault(path=path, status=status, retry_after=2, times=1)
+    server.faults.add(Fault(path=path, times=5), fault)
     items = list(agent.map(numbers(30), concurrency=4))
     assert len([item.result() for item in items]) == 30
     times = [request.time for request in server.requests]
     limited = next(request.time for request in server.requests if request.fault is fault)
     # What was under way in the other threads arrives within a moment.
     assert [at - limited for at in times if limited + 0.5 < at < limited + 1.9] == []
-    assert len(creates(server)) == 31
+    assert len(creates(server)) == posts
+
+
+def test_the_search_for_a_lost_create_waits_for_its_turn(
+    server: LocalServer, agent: AgentHandle
+) -> None:
+    """The create was carried out, and the search for it is limited."""
+    limited = Fault(path="/runs/search", status=503, retry_after=2, times=1)
+    server.faults.add(Fault(method="POST", path="/runs", cut="close", after_wire_bytes=0), limited)
+    items = list(agent.map(numbers(20), concurrency=4))
+    assert len([item.result() for item in items]) == 20
+    at = next(request.time for request in server.requests if request.fault is limited)
+    times = [request.time - at for request in server.requests]
+    assert [late for late in times if 0.5 < late < 1.9] == []
+    assert len(creates(server)) == 20
 
 
 @pytest.mark.parametrize("path", ["/runs/*/output", "/runs/search"])
-def test_no_item_fails_by_429_however_long(
+def test_no_item_fails_by_429_within_an_outage(
     server: LocalServer,
     agent: AgentHandle,
     set_timing: SetTiming,
@@ -110,10 +150,123 @@ def test_no_item_fails_by_429_however_long(
     server.faults.add(Fault(path="/runs/search", status=405, times=2))
     list(agent.map(numbers(1), journal=journal))  # which leaves it to be searched for
     server.faults.clear()
-    set_timing(outage=0.5)
+    set_timing(search=0.5)
     server.faults.add(Fault(path=path, status=429, retry_after=1, times=3))
     (item,) = agent.map(numbers(1), journal=journal)
     assert item.result()["n"] == 0 and len(server.faults) == 0
+
+
+# What is wrong with all runs
+
+
+@pytest.mark.parametrize("executor", [None, ThreadPoolExecutor], ids=["threads", "executor"])
+@pytest.mark.parametrize("path", ["/runs", "/runs/*/output"])
+@pytest.mark.parametrize(
+    "status, asked", [(401, None), (403, None), (429, 3600), (503, 3600)], ids=str
+)
+def test_what_is_wrong_with_all_runs_is_raised_and_the_same_call_goes_on(
+    server: LocalServer,
+    agent: AgentHandle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    executor: Callable[[int], Executor] | None,
+    path: str,
+    status: int,
+    asked: int | None,
+) -> None:
+    monkeypatch.setenv("ACP_HOST", server.url)
+    journal = tmp_path / "journal.jsonl"
+    inputs = [*numbers(5), {"n": 5, "fail": True}]
+    fault = Fault(path=path, status=status, retry_after=asked, times=None)
+    server.faults.add(Fault(path=path, times=2), fault)
+    with nullcontext() if executor is None else executor(2) as pool:
+        batch = agent.map(inputs, journal=journal, concurrency=2, executor=pool)
+        items: list[BatchItem] = []
+        with pytest.raises(ApiException) as caught:
+            items.extend(batch)
+        assert caught.value.status == status
+        assert len(items) <= 2 and all(item.ok for item in items)
+        assert next(batch, None) is None and threads_of_batches() == []
+        server.faults.clear()
+        items = list(agent.map(inputs, journal=journal, ordered=True, executor=pool))
+    assert [item.result()["n"] for item in items[:5]] == list(range(5))
+    assert isinstance(items[5].outcome, RunFailed)
+    assert runs_by_input(server).total() == 6
+
+
+def test_an_outage_is_the_batchs_and_the_same_call_goes_on(
+    server: LocalServer, agent: AgentHandle, set_timing: SetTiming, tmp_path: Path
+) -> None:
+    set_timing(outage=1.5)
+    journal = tmp_path / "journal.jsonl"
+    items: list[BatchItem] = []
+    with agent.map(numbers(40, seconds=0.1), journal=journal, concurrency=4) as batch:
+        items.append(next(batch))
+        server.faults.add(Fault(status=502, times=None))
+        began = time.monotonic()
+        with pytest.raises(ServiceException) as caught:
+            items.extend(batch)
+    assert caught.value.status == 502
+    assert 1 < time.monotonic() - began < 20
+    assert all(item.ok for item in items)  # no item was given as failed
+    server.faults.clear()
+    items = list(agent.map(numbers(40, seconds=0.1), journal=journal, ordered=True))
+    assert [item.result()["n"] for item in items] == list(range(40))
+    assert runs_by_input(server).total() == 40
+
+
+def test_one_run_that_fails_among_others_that_work_is_no_outage(
+    server: LocalServer, agent: AgentHandle, set_timing: SetTiming
+) -> None:
+    set_timing(outage=1.0)
+    first = Fault(path="/runs/*/output", times=1)
+    server.faults.add(first)
+    with agent.map([{"n": 0, "seconds": 0.5}, *numbers(100, seconds=0.1)], concurrency=4) as batch:
+        next(batch)
+        (path,) = [one.path for one in server.requests if one.fault is first]
+        run_id = path.split("/")[2]
+        server.faults.add(Fault(path=f"/runs/{run_id}/output", status=500, times=None))
+        assert all(item.ok or item.run_id == run_id for item in batch)
+
+
+@pytest.mark.parametrize("journal", [False, True])
+def test_a_wrong_address_is_raised(tmp_path: Path, journal: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    path = tmp_path / "journal.jsonl" if journal else None
+    with ApiClient(Configuration(host=f"http://127.0.0.1:{port}")) as client:
+        began = time.monotonic()
+        with pytest.raises(ConnectionException):
+            list(AgentHandle("a", client).map(numbers(20), journal=path))
+    assert time.monotonic() - began < 30  # an outage would take 300 s
+
+
+def test_an_agent_that_is_not_there_is_raised(server: LocalServer, agent: AgentHandle) -> None:
+    nobody = AgentHandle("3fa85f64-5717-4562-b3fc-2c963f66afa6", agent.runs.api_client)
+    with pytest.raises(NotFoundException):
+        list(nobody.map(numbers(20), concurrency=4))
+    assert len(creates(server)) <= 4
+
+
+@pytest.mark.parametrize("status", [408, 500, 502, 503, 504, 520, 524, 529, 598, 599])
+def test_a_create_that_a_proxy_calls_failed_is_found(
+    server: LocalServer, agent: AgentHandle, status: int
+) -> None:
+    """The server has carried it out, as 524 says of some."""
+    server.faults.add(Fault(method="POST", path="/runs", status=status, late=0, times=2))
+    items = list(agent.map(numbers(4), concurrency=4))
+    assert sorted(item.result()["n"] for item in items) == list(range(4))
+    assert len(creates(server)) == runs_by_input(server).total() == 4
+
+
+def test_a_crowd_goes_on_where_searches_are_forbidden(
+    server: LocalServer, agent: AgentHandle
+) -> None:
+    server.faults.add(Fault(path="/runs/search", status=403, times=None))
+    inputs = [{"n": n, "seconds": 0.5, "fail": n == 59} for n in range(60)]
+    items = list(agent.map(inputs, concurrency=60))
+    assert sum(item.ok for item in items) == 59
+    assert {type(item.error) for item in items if not item.ok} == {RunFailed}
 
 
 def test_a_create_whose_response_is_lost_is_found(server: LocalServer, agent: AgentHandle) -> None:

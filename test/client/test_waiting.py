@@ -29,6 +29,7 @@ from acp_client_v0_1 import (
     ApiValueError,
     Configuration,
     NotFoundException,
+    RunGone,
     RunsApi,
     RunStatus,
     RunWaitTimeout,
@@ -164,7 +165,7 @@ def test_after_a_single_cut_the_window_grows_again(set_timing):
 class Held:
     """A server of another clock, which holds each request for its window, but never too long.
 
-    It stands for the API, and for the module ``time``.
+    It stands for the API, and for the clock.
     """
 
     def __init__(self, hours: float, cuts: dict[int, float], longest: float = math.inf) -> None:
@@ -175,8 +176,9 @@ class Held:
     def monotonic(self) -> float:
         return self.now
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float, stop: threading.Event | None) -> bool:
         self.now += seconds
+        return False
 
     def get_run_output(self, run_id, *, block_timeout, _request_timeout):
         window = block_timeout or 0
@@ -187,26 +189,25 @@ class Held:
             self.failed += 1
             raise ServiceException(504)
 
-    def wait(self, monkeypatch, **arguments) -> None:
-        for module in ("acp_client_v0_1.waiting", "acp_client_v0_1._deadline"):
-            monkeypatch.setattr(f"{module}.time", self)
+    def wait(self, set_timing, **arguments) -> None:
+        set_timing(now=self.monotonic, sleep=self.sleep)
         with pytest.raises(RunWaitTimeout):
             wait_for_run_output(self, "r1", timeout=self.end, **arguments)
 
 
 @pytest.mark.parametrize("cuts", [{1: 1.2}, {5: 29.0}, {1: 1.2, 4: 1.0}, {2: 20.0, 40: 3.0}])
-def test_an_accident_costs_few_requests(monkeypatch, cuts):
+def test_an_accident_costs_few_requests(set_timing, cuts):
     server = Held(hours=1, cuts=cuts)
-    server.wait(monkeypatch, block_timeout=30)
+    server.wait(set_timing, block_timeout=30)
     assert len(server.windows) < 120 + 30
     assert server.failed == len(cuts)
     assert server.windows[60:-6] == [30] * len(server.windows[60:-6])
 
 
 @pytest.mark.parametrize("longest", [1.5, 2.0, 7.0, 15.0, 20.0, 29.5, 30.0])
-def test_a_proxy_that_always_cuts_is_not_hit_again_and_again(monkeypatch, longest):
+def test_a_proxy_that_always_cuts_is_not_hit_again_and_again(set_timing, longest):
     server = Held(hours=24, cuts={}, longest=longest)
-    server.wait(monkeypatch, block_timeout=30)
+    server.wait(set_timing, block_timeout=30)
     assert server.failed <= 9
     assert len(server.windows) < 24 * 3600 / max(1, longest // 2) + 50
 
@@ -223,7 +224,7 @@ def test_the_last_window_fits_into_what_remains():
     assert len(server.requests) <= 3
 
 
-def test_the_clock_may_jump_between_any_two_looks(monkeypatch):
+def test_the_clock_may_jump_between_any_two_looks(set_timing):
     """No request is asked to end before its window, or in no time at all."""
     limits = []
     now = itertools.count(0, 0.137)
@@ -232,8 +233,7 @@ def test_the_clock_may_jump_between_any_two_looks(monkeypatch):
         def get_run_output(self, run_id, *, block_timeout, _request_timeout):
             limits.append((block_timeout or 0, _request_timeout))
 
-    monkeypatch.setattr(time, "monotonic", lambda: next(now))
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    set_timing(now=lambda: next(now), sleep=lambda seconds, stop: False)
     for timeout in (0.1, 1.05, 1.2, 2.5, 7, 30):
         with pytest.raises(RunWaitTimeout):
             wait_for_run_output(Pending(), "r1", timeout=timeout)
@@ -260,7 +260,8 @@ def test_failures_that_pass_are_survived(status):
     assert len(server.requests) == 2
 
 
-def test_retry_after_is_waited_for():
+def test_retry_after_is_waited_for(set_timing):
+    set_timing(backoff=(1.0, 4.0))
     times = []
 
     def busy(request):
@@ -274,14 +275,17 @@ def test_retry_after_is_waited_for():
     assert 0.9 < times[2] - times[1] < 5  # the pause of its own, which is longer
 
 
-def test_retry_after_is_waited_for_no_longer_than_the_wait_lasts():
+@pytest.mark.parametrize("status", [408, 429, 500, 503, 524])
+def test_a_retry_after_beyond_the_deadline_is_the_error_at_once(status):
+    """It is never shortened, so that waiting on would be in vain."""
     with (
-        SocketServer(response(b'"busy"', 429, retry_after="300")) as server,
+        SocketServer(response(b'"busy"', status, retry_after="300")) as server,
         Stopwatch() as clock,
-        pytest.raises(RunWaitTimeout, match="busy"),
+        pytest.raises(ApiException, match="busy; Retry-After: 300 s") as failure,
     ):
-        wait(server, retries=3, timeout=1.5)
-    assert 1.4 < clock.seconds < 5
+        wait(server, retries=3, timeout=30)
+    assert failure.value.status == status
+    assert clock.seconds < 15
     assert len(server.requests) == 1
 
 
@@ -315,7 +319,7 @@ def test_an_event_ends_the_wait_for_a_retry_after():
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422])
+@pytest.mark.parametrize("status", [400, 401, 403, 409, 422])
 def test_refusals_end_the_wait(status):
     with (
         SocketServer(response(b'"no"', status), OUTPUT) as server,
@@ -324,6 +328,72 @@ def test_refusals_end_the_wait(status):
         wait(server, timeout=10)
     assert failure.value.status == status
     assert len(server.requests) == 1
+
+
+def not_served(status):
+    """A server that says 404 to the output of a run; a look says ``status``, None for 404."""
+
+    def respond(request):
+        if "output" in request.path or status is None:
+            return response(b'"not found"', 404)
+        return response(json.dumps({**RUN, "status": status}).encode())
+
+    return SocketServer(handler=serve_each(respond))
+
+
+def test_a_404_of_the_output_is_the_end_only_if_the_run_is_gone():
+    with (
+        not_served(None) as server,
+        pytest.raises(RunGone, match=r"the server at http://\S+ does not know it") as failure,
+    ):
+        wait(server, timeout=30)
+    assert [request.path.partition("?")[0] for request in server.requests] == [
+        "/runs/r1/output",
+        "/runs/r1",
+    ]
+    assert isinstance(failure.value.__cause__, NotFoundException)
+
+
+@pytest.mark.parametrize("status", ["success", "error", "timeout", "interrupted"])
+def test_a_404_of_the_output_of_a_run_that_is_there_is_an_error(status):
+    with (
+        not_served(status) as server,
+        pytest.raises(
+            NotFoundException, match=r"/runs/r1/output.*does it speak ACP 0\.1"
+        ) as failure,
+    ):
+        wait(server, timeout=30)
+    assert server.url in str(failure.value)
+    assert len(server.requests) == 2
+
+
+def test_a_404_of_the_output_of_a_pending_run_means_not_ready(set_timing):
+    """Some servers say so until the output is there: the run is looked at until it has ended."""
+    set_timing(early=(0.05, 0.2))
+    asked = itertools.count()
+
+    def respond(request):
+        ready = next(asked) > 5
+        if "output" in request.path:
+            return OUTPUT if ready else response(b'"not found"', 404)
+        return response(json.dumps({**RUN, "status": "success" if ready else "pending"}).encode())
+
+    with SocketServer(handler=serve_each(respond)) as server:
+        assert wait(server, timeout=30).actual_instance.run_id == "r1"
+    outputs = [request for request in server.requests if "output" in request.path]
+    assert len(outputs) == 2  # the first, and the one that has it
+
+
+def test_a_server_without_an_operation_is_not_asked_again():
+    ended = response(json.dumps({**RUN, "status": "success"}).encode())
+    for status in (405, 501):
+        with (
+            SocketServer(response(b'"no"', status), ended) as server,
+            pytest.raises(ApiException) as failure,
+        ):
+            wait(server, timeout=30)
+        assert failure.value.status == status
+        assert len(server.requests) == 2  # and a look, which tells it from an output to come
 
 
 def test_progress_is_reported():
@@ -335,10 +405,28 @@ def test_progress_is_reported():
             block_timeout=1,
             on_pending=lambda elapsed, status: seen.append((elapsed, status)),
         )
-    assert [status for _, status in seen] == [RunStatus.PENDING] * 2
-    assert 0.9 < seen[0][0] < seen[1][0] < 2.9
-    looked_up = [request for request in server.requests if request.path == "/runs/r1"]
-    assert len(looked_up) == 1
+    # After each of the two polls without output, and every second.
+    assert 2 <= len(seen) <= 6
+    assert {status for _, status in seen} == {RunStatus.PENDING}
+    assert 0.9 < seen[0][0] < 2.9
+    assert [elapsed for elapsed, _ in seen] == sorted(elapsed for elapsed, _ in seen)
+    assert not [request for request in server.requests if request.path == "/runs/r1"]
+
+
+def test_progress_is_reported_while_the_server_holds_a_request():
+    seen = []
+
+    def note(elapsed, status):
+        seen.append(elapsed)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    with SocketServer([STALL]) as server, pytest.raises(KeyboardInterrupt):
+        configuration = Configuration(host=server.url, block_margin=30)
+        with ApiClient(configuration) as client:
+            wait_for_run_output(RunsApi(client), "r1", block_timeout=1, on_pending=note)
+    assert 2.9 < seen[2] < 20
+    assert len(server.requests) == 1
 
 
 def test_an_error_of_the_callback_ends_the_wait():
@@ -360,42 +448,13 @@ def test_progress_is_reported_while_requests_fail():
         if len(seen) == 3:
             raise KeyboardInterrupt
 
-    responses = [PENDING, response(json.dumps({**RUN, "status": "interrupted"}).encode())]
-    for first, status in ((responses, RunStatus.INTERRUPTED), ([], RunStatus.PENDING)):
+    for first in ([PENDING], []):
         seen.clear()
         with SocketServer(*first, [CLOSE]) as server, pytest.raises(KeyboardInterrupt) as caught:
             wait(server, timeout=10, on_pending=note)
-        assert seen == [status] * 3
+        assert seen == [RunStatus.PENDING] * 3
         assert caught.value.__context__ is None
-        assert len(server.requests) == 3 + bool(first)
-
-
-@pytest.mark.parametrize(
-    "script",
-    [response(b'"no"', 404), response(b'"no"', 405), response(b'{"foo": 1}'), [CLOSE]],
-    ids=["404", "405", "misfit", "close"],
-)
-def test_a_status_that_cannot_be_looked_up_does_not_end_the_wait(script, caplog):
-    seen = []
-
-    def serve(request):
-        if "output" not in request.path:
-            return script
-        return OUTPUT if len(server.requests) > 2 else PENDING
-
-    caplog.set_level("INFO", "acp_client_v0_1.waiting")
-    with SocketServer(handler=serve_each(serve)) as server:
-        wait(server, timeout=10, on_pending=lambda elapsed, status: seen.append(status))
-    assert seen == [RunStatus.PENDING]
-    assert "its status is not known" in caplog.text
-
-
-def test_a_run_that_vanishes_while_its_status_is_looked_up():
-    with (
-        SocketServer(PENDING, response(b'"gone"', 404)) as server,
-        pytest.raises(NotFoundException),
-    ):
-        wait(server, timeout=10, on_pending=print)
+        assert len(server.requests) == 3
 
 
 def test_an_event_stops_the_wait():
@@ -439,7 +498,7 @@ class Scripted:
         self.get_run_output, self.get_run = ask, look
 
 
-def test_an_event_that_is_set_during_a_request_spares_the_look_at_the_status():
+def test_an_event_that_is_set_during_a_request_ends_the_wait_without_another():
     stop = threading.Event()
     looks = []
     runs = Scripted(lambda *_, **__: stop.set(), lambda *_, **__: looks.append("looked"))

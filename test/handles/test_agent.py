@@ -193,7 +193,7 @@ def test_what_start_sends(counter: AgentHandle, runs: RunsApi) -> None:
     assert creation.config == {"a": 1}
     assert creation.metadata == {"team": "blue", "acp-client-token": run.client_token}
     assert len(run.client_token) == 32
-    assert counter.start(streaming=StreamingMode.RESULT, client_token="").client_token == ""
+    assert counter.start(streaming=StreamingMode.RESULT, client_token="").client_token is None
 
 
 def test_bad_arguments_are_found_before_anything_is_sent(

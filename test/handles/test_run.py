@@ -34,7 +34,7 @@ from acp_client_v0_1 import (
     ServiceException,
     UnauthorizedException,
 )
-from acp_client_v0_1._http import retry
+from acp_client_v0_1.handles._timing import Timing
 from acp_client_v0_1.testing import AgentError, Fault, LocalServer
 
 GONE = r"is gone: the server at http://\S+ does not know it .*start a new run"
@@ -42,9 +42,14 @@ GONE = r"is gone: the server at http://\S+ does not know it .*start a new run"
 
 def test_attaching_does_no_io(server: LocalServer, client: ApiClient) -> None:
     run = RunHandle("run-1", client)
-    assert (run.run_id, run.agent_id, run.thread_id, run.client_token) == ("run-1", "", "", "")
+    assert (run.run_id, run.agent_id, run.thread_id, run.client_token) == (
+        "run-1",
+        None,
+        None,
+        None,
+    )
     assert run.run is None
-    assert repr(run) == "<RunHandle run-1: not asked yet>"
+    assert repr(run) == "<RunHandle run-1: not read yet>"
     assert server.requests == ()
 
 
@@ -154,11 +159,17 @@ def test_a_404_two_seconds_after_its_own_start_is_the_end(
 
 def test_a_404_otherwise_is_the_end_at_once(server: LocalServer, client: ApiClient) -> None:
     run = RunHandle("nobody", client)
-    for call in (run.refresh, run.done, run.result, run.output, run.cancel):
+    for call, requests in (
+        (run.refresh, 1),
+        (run.done, 1),
+        (run.result, 2),
+        (run.output, 2),
+        (run.cancel, 1),
+    ):
         server.clear_requests()
         with pytest.raises(RunGone, match=GONE) as caught:
             call()
-        assert len(server.requests) == 1
+        assert len(server.requests) == requests  # the second is a look at the run
         assert isinstance(caught.value.__cause__, NotFoundException)
     again = pickle.loads(pickle.dumps(caught.value))
     assert RunHandle.from_token(again.token, client).run_id == again.run_id == "nobody"
@@ -234,12 +245,13 @@ def test_failures_alone_end_a_wait_without_a_timeout(
     server: LocalServer, slow: AgentHandle, set_timing: SetTiming
 ) -> None:
     """After five minutes, which a test cannot wait for."""
-    assert retry.PATIENCE == 300
+    assert Timing().outage == 300
     set_timing(outage=0.2)
     run_id = slow.start({"seconds": 60}).run_id
-    server.stop()
     with ApiClient(Configuration(host=server.url, retries=0)) as client:
         run = RunHandle(run_id, client)
+        run.refresh()  # a server that has never answered is a wrong address
+        server.stop()
         for call in (
             run.result,
             lambda: next(run.events()),
