@@ -246,7 +246,7 @@ def test_failures_alone_end_a_wait_without_a_timeout(
 ) -> None:
     """After five minutes, which a test cannot wait for."""
     assert Timing().outage == 300
-    set_timing(outage=0.2)
+    set_timing(outage=0.2, backoff=(0.02, 0.05))
     run_id = slow.start({"seconds": 60}).run_id
     with ApiClient(Configuration(host=server.url, retries=0)) as client:
         run = RunHandle(run_id, client)

@@ -138,7 +138,7 @@ def test_a_wait_for_an_event_that_is_given_up_ends_nothing(spans: Spans) -> None
     ):
         next(stream)
         with pytest.raises(NothingYet):
-            stream._next_within(0.05)
+            stream.reader.advance(0.05)
         assert not spans.named("read")
         assert len(list(stream)) == 1
     assert told(spans.one("read")) == {"acp.stream.end": "complete"}
