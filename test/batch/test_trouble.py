@@ -160,9 +160,15 @@ def test_no_item_fails_by_429_within_an_outage(
 
 
 @pytest.mark.parametrize("executor", [None, ThreadPoolExecutor], ids=["threads", "executor"])
-@pytest.mark.parametrize("path", ["/runs", "/runs/*/output"])
 @pytest.mark.parametrize(
-    "status, asked", [(401, None), (403, None), (429, 3600), (503, 3600)], ids=str
+    "path, status, asked",
+    [
+        ("/runs", 401, None),
+        ("/runs", 429, 3600),
+        ("/runs/*/output", 403, None),
+        ("/runs/*/output", 429, 3600),
+        ("/runs/*/output", 503, 3600),
+    ],
 )
 def test_what_is_wrong_with_all_runs_is_raised_and_the_same_call_goes_on(
     server: LocalServer,
@@ -197,7 +203,7 @@ def test_what_is_wrong_with_all_runs_is_raised_and_the_same_call_goes_on(
 def test_an_outage_is_the_batchs_and_the_same_call_goes_on(
     server: LocalServer, agent: AgentHandle, set_timing: SetTiming, tmp_path: Path
 ) -> None:
-    set_timing(outage=1.5)
+    set_timing(outage=2.0, backoff=(0.05, 0.2))
     journal = tmp_path / "journal.jsonl"
     items: list[BatchItem] = []
     with agent.map(numbers(40, seconds=0.1), journal=journal, concurrency=4) as batch:
@@ -253,7 +259,8 @@ def test_a_create_that_a_proxy_calls_failed_is_found(
     server: LocalServer, agent: AgentHandle, status: int
 ) -> None:
     """The server has carried it out, as 524 says of some."""
-    server.faults.add(Fault(method="POST", path="/runs", status=status, late=0, times=2))
+    raw = b"HTTP/1.1 %d Failed\r\nContent-Length: 0\r\n\r\n" % status
+    server.faults.add(Fault(method="POST", path="/runs", raw=raw, late=0, times=2))
     items = list(agent.map(numbers(4), concurrency=4))
     assert sorted(item.result()["n"] for item in items) == list(range(4))
     assert len(creates(server)) == runs_by_input(server).total() == 4
