@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Protocol, cast
 from typing_extensions import TypedDict
 
 __all__ = [
+    "REQUEST_ID_HEADERS",
     "ApiAttributeError",
     "ApiException",
     "ApiKeyError",
@@ -39,7 +40,13 @@ _JOINERS = "\u200c\u200d"  # not printable, but some scripts and emoji need them
 # The scheme and the authority (RFC 3986, section 3.2) of a URL, valid or not.
 _AUTHORITY = re.compile(r"\A((?:(?!://).)*://)([^/?#]*)", re.DOTALL)
 _AMBIGUOUS = "the server may have carried out the request, so it was not retried"
-_REQUEST_ID = ("x-request-id", "request-id", "x-correlation-id", "x-amzn-requestid", "cf-ray")
+REQUEST_ID_HEADERS = (
+    "x-request-id",
+    "request-id",
+    "x-correlation-id",
+    "x-amzn-requestid",
+    "cf-ray",
+)
 _UNSERVED = (
     "the response names no missing run, agent or thread, so the server may not serve this path: "
     "is the base path of host right?"
@@ -230,7 +237,7 @@ class ApiException(OpenApiException):
     def request_id(self) -> str | None:
         """What the server calls the request in its logs (``x-request-id``), None if not sent."""
         headers = self.headers or {}
-        return next((headers[name] for name in _REQUEST_ID if headers.get(name)), None)
+        return next((headers[name] for name in REQUEST_ID_HEADERS if headers.get(name)), None)
 
     def __str__(self) -> str:
         line = ": ".join(filter(None, (self._headline(), self._message())))
