@@ -11,7 +11,7 @@ of a failed call is one bounded, printable line, even if the server sent megabyt
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, cast
 
 from typing_extensions import TypedDict
@@ -26,6 +26,7 @@ __all__ = [
     "OpenApiException",
     "ResponseFields",
     "bounded",
+    "did_you_mean",
     "html_title",
     "one_line",
     "rebuild_error",
@@ -295,6 +296,14 @@ def one_line(text: object, limit: int = _LONGEST_REASON) -> str:
     if not line.isprintable():
         line = "".join(c if c.isprintable() or c in _JOINERS else "\ufffd" for c in line)
     return bounded(line, limit)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message about an unknown name, "" if it is like no known one."""
+    from difflib import get_close_matches  # only a mistake pays for the import
+
+    close = get_close_matches(name, list(known), 1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def bounded(text: str, limit: int = _LONGEST_MESSAGE) -> str:
