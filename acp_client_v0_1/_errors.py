@@ -50,8 +50,9 @@ REQUEST_ID_HEADERS = (
 )
 _UNSERVED = (
     "the response names no missing run, agent or thread, so the server may not serve this path: "
-    "is the base path of host right?"
+    "is the base path of host right? does the server speak ACP 0.1?"
 )
+_UNAUTHORIZED = "no credentials were sent: set api_key (ACP_API_KEY) or access_token (ACP_TOKEN)"
 
 
 def render_path(path_to_item: Sequence[int | str]) -> str:
@@ -181,6 +182,8 @@ class ApiException(OpenApiException):
     """True if the request changes something and the server may have carried it out."""
     attempts: int = 1
     """How often the request was sent."""
+    credentials: str | None = None
+    """The names of the request's headers that may be credentials, None if they are not known."""
     elapsed: float = 0.0
     """Seconds from the beginning of the call to its failure, 0 if that is not known."""
 
@@ -202,7 +205,7 @@ class ApiException(OpenApiException):
             headers = http_resp.headers if headers is None else headers
             method = getattr(http_resp, "method", None) if method is None else method
             url = getattr(http_resp, "url", None) if url is None else url
-            for name in ("ambiguous", "attempts", "elapsed"):
+            for name in ("ambiguous", "attempts", "credentials", "elapsed"):
                 if hasattr(http_resp, name):
                     setattr(self, name, getattr(http_resp, name))
         self.status = status
@@ -275,6 +278,8 @@ class ApiException(OpenApiException):
         if retry_after and self.status in (429, 503):
             unit = " s" if retry_after.strip().isdigit() else ""
             yield f"Retry-After: {one_line(retry_after, 100)}{unit}"
+        if self.status in (401, 403) and self.credentials is not None:
+            yield f"the request carried {self.credentials}" if self.credentials else _UNAUTHORIZED
         if self.request_id is not None:
             yield f"request id {one_line(self.request_id, 100)}"
         if self.attempts > 1:
