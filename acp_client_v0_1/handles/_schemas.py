@@ -13,13 +13,13 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import is_dataclass
+from dataclasses import asdict, is_dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from urllib.parse import unquote
 
 from pydantic import BaseModel
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic_core import PydanticSerializationError
 
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
@@ -54,11 +54,13 @@ def json_object(name: str, value: object) -> dict[str, Any]:
     """Copy an argument that must be a JSON object into a dict; models and dataclasses are some."""
     if type(value) is dict or isinstance(value, Mapping):  # the first is quick, and nearly always
         return {**value}
-    if not isinstance(value, type) and (isinstance(value, BaseModel) or is_dataclass(value)):
+    if isinstance(value, BaseModel):
         try:
-            return json_object(name, to_jsonable_python(value))
+            return json_object(name, value.model_dump(mode="json", by_alias=True))
         except PydanticSerializationError as error:
             raise ApiValueError(f"{name} cannot be written as JSON: {error}") from error
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
     hint = ": is it JSON text? Then pass json.loads(…)" if isinstance(value, str) else ""
     kind = type(value).__name__
     raise ApiTypeError(f"{name} must be a JSON object (dict), not {kind}{hint}")

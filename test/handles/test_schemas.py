@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -230,8 +231,11 @@ def test_a_model_or_a_dataclass_is_a_json_object(counter: AgentHandle) -> None:
     for wrong in (Order, Plain, RootModel[list[int]]([1])):
         with pytest.raises(ApiTypeError, match="input must be a JSON object"):
             json_object("input", wrong)
+    plain = Plain(Decimal(1))  # type: ignore[arg-type]
+    with pytest.raises(ApiValueError, match=r"input\['count'\]: Decimal is not JSON; pass a float"):
+        counter.start(plain)
     with pytest.raises(ApiValueError, match="input cannot be written as JSON"):
-        json_object("input", Plain(object()))  # type: ignore[arg-type]
+        json_object("input", RootModel[Any](object()))
 
 
 def test_schemas_that_refer_to_themselves_are_checked() -> None:
