@@ -32,7 +32,6 @@ import zlib
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -70,7 +69,6 @@ _HEADER_START = b'{"acp-journal":'
 _SUBJECT = re.compile(rb'\{"(starting|started|done|failed)":(\d{1,15})[,}]')
 _CRC = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
 _CRC_LENGTH = len(b',"crc":"01234567"}')
-_LONGEST_HEADER = 65_536  # bytes; a file that is no journal may be one line of gigabytes
 _KEPT_HEADERS = frozenset(("content-type", "retry-after", *REQUEST_ID_HEADERS))
 _BLOCK = 256  # inputs; the index grows by blocks, so that a single large index costs one
 _NO_PLACES = array("q", [-1]) * (2 * _BLOCK)
@@ -238,8 +236,8 @@ class Journal:
 
     Attributes:
         header: The header of the file.
-        written_at: When the file was last written before it was opened (`time.time()`): no run in
-            it was created later than a request took from then.
+        written_at: When an earlier call wrote the last line, in seconds since the epoch; None if
+            the file is new.
 
     Raises:
         JournalLocked: Another process, or another batch of this one, has the file.
@@ -260,11 +258,11 @@ class Journal:
         self._fd = _open(path)
         self._closed = weakref.finalize(self, os.close, self._fd)
         try:
-            about = os.fstat(self._fd)
-            if not stat.S_ISREG(about.st_mode):
+            status = os.fstat(self._fd)
+            if not stat.S_ISREG(status.st_mode):
                 raise JournalError(f"the journal {path} is not a regular file; choose another name")
-            self.written_at: float = about.st_mtime
             _lock_file(self._fd, self.path)
+            self.written_at: float | None = status.st_mtime if status.st_size else None
             self._reader = self.path.open("rb")
             self._load()
         except BaseException:
@@ -275,19 +273,18 @@ class Journal:
     def entry(self, index: int) -> Entry | None:
         """Return what the journal knows of the input at an index, None if it is not in it."""
         block, at = self._places.get(index // _BLOCK, _NO_PLACES), index % _BLOCK * 2
-        starting, latest = block[at], block[at + 1]
-        if starting < 0:
+        place, latest = block[at : at + 2]
+        if place < 0:
             return None
-        place = starting
-        try:
-            with self._lock:
-                first = last = self._record_at(starting)
+        with self._lock:
+            try:
+                first = last = self._record_at(place)
                 if latest >= 0:
                     place = latest
-                    last = self._record_at(latest)
-            return Entry.of(first, last)
-        except _UNEXPECTED as error:
-            raise self._damage(self._line_at(place), error) from error
+                    last = self._record_at(place)
+                return Entry.of(first, last)
+            except _UNEXPECTED as error:
+                raise self._damage(self._line_at(place), error) from error
 
     def starting(self, index: int, input_digest: str, token: str, key: str) -> None:
         """Note that a run is about to be created."""
@@ -343,8 +340,7 @@ class Journal:
                 f"{self.path} is not a journal of a batch; choose another name for the journal"
             )
         offset = 0
-        lines = chain((self._reader.readline(_LONGEST_HEADER),), self._reader)
-        for number, line in enumerate(filter(None, lines), start=1):
+        for number, line in enumerate(self._reader, start=1):
             whole = line.endswith(b"\n")
             try:
                 if number == 1:
@@ -354,7 +350,7 @@ class Journal:
             except JournalError:
                 raise
             except _UNEXPECTED as error:
-                if whole or len(line) == _LONGEST_HEADER:
+                if whole:
                     raise self._damage(number, error) from error
                 os.ftruncate(self._fd, offset)
                 break
@@ -401,12 +397,11 @@ class Journal:
 
     def _line_at(self, offset: int) -> int:
         """Return the number of the line that begins at an offset."""
-        with self._lock:
-            self._reader.seek(0)
-            number = 1
-            while self._reader.tell() < offset:
-                self._reader.readline()
-                number += 1
+        self._reader.seek(0)
+        number = 1
+        while self._reader.tell() < offset:
+            self._reader.readline()
+            number += 1
         return number
 
     def _record_at(self, offset: int) -> dict[str, Any]:
@@ -415,17 +410,15 @@ class Journal:
 
 
 def _open(path: str | os.PathLike[str]) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
-    for name in ("O_BINARY", "O_NOCTTY", "O_NONBLOCK"):  # a FIFO or a device must not block
-        flags |= getattr(os, name, 0)
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+    flags |= getattr(os, "O_NONBLOCK", 0)  # a FIFO must not block
     try:
         return os.open(Path(path), flags, 0o600)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         why = getattr(error, "strerror", None) or error
         if isinstance(error, FileNotFoundError) and not (folder := Path(path).parent).is_dir():
             why = f"there is no folder {folder}"
-        named = os.fspath(path)
-        raise JournalError(f"the journal {named!r} cannot be opened: {why}") from error
+        raise JournalError(f"the journal {os.fspath(path)!r} cannot be opened: {why}") from error
 
 
 def _lock_file(fd: int, path: Path) -> None:

@@ -132,7 +132,8 @@ def faults_of(value: object, schema: Mapping[str, Any]) -> Iterator[tuple[list[s
             "check= needs the package jsonschema-rs: pip install 'acp-client-v0-1[validation]'"
         ) from error
     nodes = list(_nodes(schema))
-    patterns = sum(1 + len(_object(node.get("patternProperties"))) for node in nodes)
+    several = (len(_object(node.get("patternProperties"))) for node in nodes)
+    patterns = sum(several) + sum("pattern" in node for node in nodes)
     unevaluated = [node for node in nodes if not _UNEVALUATED.isdisjoint(node)]
     # Without these, the work is at most the size of the schema times that of the value.
     if unevaluated or any(not _REFERENCES.isdisjoint(node) for node in nodes):
@@ -144,7 +145,7 @@ def faults_of(value: object, schema: Mapping[str, Any]) -> Iterator[tuple[list[s
             retriever=_refuse,
             # The engine without backtracking: no pattern is exponential, some are refused.
             pattern_options=jsonschema_rs.RegexOptions(
-                size_limit=min(_LARGEST_PATTERN, _LARGEST_PATTERNS // patterns)
+                size_limit=min(_LARGEST_PATTERN, _LARGEST_PATTERNS // max(1, patterns))
             ),
         )
     except ValueError as error:  # the package's errors of schemas are ValueErrors

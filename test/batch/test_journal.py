@@ -328,7 +328,9 @@ def test_a_file_that_is_no_journal_is_left_alone(path: Path, content: bytes) -> 
     assert path.read_bytes() == content
 
 
-@pytest.mark.parametrize("content", [b'{"acp-journal": 1}\n', b'{"acp-journal":1,' + b" " * 99_999])
+@pytest.mark.parametrize(
+    "content", [b'{"acp-journal": 1}\n', b'{"acp-journal":1,' + b" " * 99_999 + b"\n"]
+)
 def test_a_damaged_header_is_named_and_left_alone(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(JournalDamaged, match="line 1 of the journal") as caught:
@@ -374,6 +376,9 @@ def test_when_a_journal_was_written_last_is_told(path: Path) -> None:
     os.utime(path, (1_000_000, 1_000_000.5))
     journal = opened(path)
     assert journal.written_at == 1_000_000.5
+    journal.close()
+    journal = opened(path.with_name("new"))
+    assert journal.written_at is None
     journal.close()
 
 

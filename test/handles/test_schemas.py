@@ -196,6 +196,7 @@ def test_patterns_of_common_sizes_are_checked() -> None:
         r"^\w{0,300}$",
     ]
     members = {f"m{n}": {"pattern": patterns[n % 3]} for n in range(250)}
+    members |= {f"n{n}": {"type": "string"} for n in range(5_000)}
     check_value("input", {"m0": "a", "m2": "b"}, {"properties": members})
     with pytest.raises(SchemaMismatch, match=r"input\.m1: "):
         check_value("input", {"m1": "a"}, {"properties": members})
