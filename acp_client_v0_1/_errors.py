@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Protocol, cast
 from typing_extensions import TypedDict
 
 __all__ = [
-    "REQUEST_ID_HEADERS",
+    "REQUEST_IDS",
     "ApiAttributeError",
     "ApiException",
     "ApiKeyError",
@@ -41,13 +41,7 @@ _JOINERS = "\u200c\u200d"  # not printable, but some scripts and emoji need them
 # The scheme and the authority (RFC 3986, section 3.2) of a URL, valid or not.
 _AUTHORITY = re.compile(r"\A((?:(?!://).)*://)([^/?#]*)", re.DOTALL)
 _AMBIGUOUS = "the server may have carried out the request, so it was not retried"
-REQUEST_ID_HEADERS = (
-    "x-request-id",
-    "request-id",
-    "x-correlation-id",
-    "x-amzn-requestid",
-    "cf-ray",
-)
+REQUEST_IDS = ("x-request-id", "request-id", "x-correlation-id", "x-amzn-requestid", "cf-ray")
 _UNSERVED = (
     "the response names no missing run, agent or thread, so the server may not serve this path: "
     "is the base path of host right? does the server speak ACP 0.1?"
@@ -241,7 +235,7 @@ class ApiException(OpenApiException):
     def request_id(self) -> str | None:
         """What the server calls the request in its logs (``x-request-id``), None if not sent."""
         headers = self.headers or {}
-        return next((headers[name] for name in REQUEST_ID_HEADERS if headers.get(name)), None)
+        return next((headers[name] for name in REQUEST_IDS if headers.get(name)), None)
 
     def __str__(self) -> str:
         line = ": ".join(filter(None, (self._headline(), self._message())))

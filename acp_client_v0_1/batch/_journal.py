@@ -38,7 +38,7 @@ from typing import Any, Literal, cast, get_args
 from pydantic_core import to_jsonable_python
 
 from acp_client_v0_1 import exceptions
-from acp_client_v0_1._errors import REQUEST_ID_HEADERS, rebuild_error
+from acp_client_v0_1._errors import REQUEST_IDS, rebuild_error
 from acp_client_v0_1.exceptions import ApiException, ApiValueError, OpenApiException
 from acp_client_v0_1.handles import errors
 from acp_client_v0_1.handles.errors import (
@@ -69,7 +69,7 @@ _HEADER_START = b'{"acp-journal":'
 _SUBJECT = re.compile(rb'\{"(starting|started|done|failed)":(\d{1,15})[,}]')
 _CRC = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
 _CRC_LENGTH = len(b',"crc":"01234567"}')
-_KEPT_HEADERS = frozenset(("content-type", "retry-after", *REQUEST_ID_HEADERS))
+_KEPT_HEADERS = frozenset(("content-type", "retry-after", *REQUEST_IDS))
 _BLOCK = 256  # inputs; the index grows by blocks, so that a single large index costs one
 _NO_PLACES = array("q", [-1]) * (2 * _BLOCK)
 # What reading a value of an unexpected shape raises.

@@ -42,11 +42,9 @@ def only_known(init: Callable[P, None]) -> Callable[P, None]:
 
     @wraps(init)
     def checked_init(*args: P.args, **kwargs: P.kwargs) -> None:
-        for name in kwargs:
-            if name not in known:
-                raise ApiTypeError(
-                    f"Configuration has no argument {name!r}{did_you_mean(name, known)}"
-                )
+        for name in kwargs.keys() - known.keys():
+            hint = did_you_mean(name, known)
+            raise ApiTypeError(f"Configuration has no argument {name!r}{hint}")
         init(*args, **kwargs)
 
     return checked_init
