@@ -31,6 +31,7 @@ _BODY_SECONDS = 3.0
 
 _DEEPEST = 100  # levels of JSON in an error's data
 _MOST_DATA = 1_048_576  # bytes of JSON that are parsed for it: `[{},{},…]` takes 24 times its size
+_NEWER = "; it looks like ACP 0.2, and this client speaks 0.1"
 _SEARCHED = 10_000  # bytes of a page that are searched for its title
 
 # The labels of the WHATWG Encoding Standard (section 4.2) that servers use, by Python's codec. Any
@@ -142,7 +143,8 @@ def _explanation(
     beginning = text_of(content[:_SEARCHED], response).lstrip()
     if beginning[:1] == "<":
         named = f' titled "{title}"' if (title := html_title(beginning)) else ""
-        return f"HTML, not JSON, {expected}: is this page{named} that of a proxy or a login?"
+        whose = f"is this page{named} that of a proxy or a login?"
+        return f"HTML, not JSON, {expected}: {whose} is the base path of host right?"
     first, *others = error.errors(include_url=False, include_input=False)[:3]
     if first["type"] == "json_invalid" and "recursion" in first["msg"]:
         return f"the JSON is nested deeper than can be read, which is about 200 levels, {expected}"
@@ -154,7 +156,17 @@ def _explanation(
     if get_origin(kind) is list and first["loc"] and isinstance(first["loc"][0], int):
         count = first["loc"][0] + 1
         looked_at = f" ({count} {'item was' if count == 1 else 'items were'} looked at)"
-    return f"the response ({media_type}) does not fit the contract, {expected}: {faults}{looked_at}"
+    newer = _NEWER if _is_of_a_later_protocol(_data(content, "")) else ""
+    return (
+        f"the response ({media_type}) does not fit the contract, {expected}: "
+        f"{faults}{looked_at}{newer}"
+    )
+
+
+def _is_of_a_later_protocol(data: Any) -> bool:
+    """Whether a response looks like ACP 0.2, where results and states of threads are "values"."""
+    first = next(iter(_members(data)), None) if isinstance(data, list) else data
+    return isinstance(first, dict) and ("values" in first or {"run", "output"} <= first.keys())
 
 
 def _named(kind: Any) -> str:

@@ -11,12 +11,13 @@ of a failed call is one bounded, printable line, even if the server sent megabyt
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, cast
 
 from typing_extensions import TypedDict
 
 __all__ = [
+    "REQUEST_IDS",
     "ApiAttributeError",
     "ApiException",
     "ApiKeyError",
@@ -25,6 +26,7 @@ __all__ = [
     "OpenApiException",
     "ResponseFields",
     "bounded",
+    "did_you_mean",
     "html_title",
     "one_line",
     "rebuild_error",
@@ -39,11 +41,12 @@ _JOINERS = "\u200c\u200d"  # not printable, but some scripts and emoji need them
 # The scheme and the authority (RFC 3986, section 3.2) of a URL, valid or not.
 _AUTHORITY = re.compile(r"\A((?:(?!://).)*://)([^/?#]*)", re.DOTALL)
 _AMBIGUOUS = "the server may have carried out the request, so it was not retried"
-_REQUEST_ID = ("x-request-id", "request-id", "x-correlation-id", "x-amzn-requestid", "cf-ray")
+REQUEST_IDS = ("x-request-id", "request-id", "x-correlation-id", "x-amzn-requestid", "cf-ray")
 _UNSERVED = (
     "the response names no missing run, agent or thread, so the server may not serve this path: "
-    "is the base path of host right?"
+    "is the base path of host right? does the server speak ACP 0.1?"
 )
+_UNAUTHORIZED = "no credentials were sent: set api_key (ACP_API_KEY) or access_token (ACP_TOKEN)"
 
 
 def render_path(path_to_item: Sequence[int | str]) -> str:
@@ -169,6 +172,8 @@ class ApiException(OpenApiException):
     """True if the request changes something and the server may have carried it out."""
     attempts: int = 1
     """How often the request was sent."""
+    credentials: str | None = None
+    """The names of the request's headers that may be credentials, None if they are not known."""
     elapsed: float = 0.0
     """Seconds from the beginning of the call to its failure, 0 if that is not known."""
 
@@ -190,7 +195,7 @@ class ApiException(OpenApiException):
             headers = http_resp.headers if headers is None else headers
             method = getattr(http_resp, "method", None) if method is None else method
             url = getattr(http_resp, "url", None) if url is None else url
-            for name in ("ambiguous", "attempts", "elapsed"):
+            for name in ("ambiguous", "attempts", "credentials", "elapsed"):
                 if hasattr(http_resp, name):
                     setattr(self, name, getattr(http_resp, name))
         self.status = status
@@ -226,7 +231,7 @@ class ApiException(OpenApiException):
     def request_id(self) -> str | None:
         """What the server calls the request in its logs (``x-request-id``), None if not sent."""
         headers = self.headers or {}
-        return next((headers[name] for name in _REQUEST_ID if headers.get(name)), None)
+        return next((headers[name] for name in REQUEST_IDS if headers.get(name)), None)
 
     def __str__(self) -> str:
         line = ": ".join(filter(None, (self._headline(), self._message())))
@@ -263,6 +268,8 @@ class ApiException(OpenApiException):
         if retry_after and self.status in (429, 503):
             unit = " s" if retry_after.strip().isdigit() else ""
             yield f"Retry-After: {one_line(retry_after, 100)}{unit}"
+        if self.status in (401, 403) and self.credentials is not None:
+            yield f"the request carried {self.credentials}" if self.credentials else _UNAUTHORIZED
         if self.request_id is not None:
             yield f"request id {one_line(self.request_id, 100)}"
         if self.attempts > 1:
@@ -284,6 +291,14 @@ def one_line(text: object, limit: int = _LONGEST_REASON) -> str:
     if not line.isprintable():
         line = "".join(c if c.isprintable() or c in _JOINERS else "\ufffd" for c in line)
     return bounded(line, limit)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message about an unknown name, "" if it is like no known one."""
+    from difflib import get_close_matches  # only a mistake pays for the import
+
+    close = get_close_matches(name, list(known), 1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def bounded(text: str, limit: int = _LONGEST_MESSAGE) -> str:

@@ -28,11 +28,13 @@ from acp_client_v0_1._operation import Operation
 from acp_client_v0_1._version import __version__
 from acp_client_v0_1.api_response import ApiResponse
 from acp_client_v0_1.configuration import Configuration
-from acp_client_v0_1.configuration._checks import instance_of
+from acp_client_v0_1.configuration._checks import checked, instance_of
 from acp_client_v0_1.configuration._report import represented
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 if TYPE_CHECKING:
+    from urllib3.util import Retry
+
     from acp_client_v0_1._http.observer import StreamedResponse
 
 __all__ = ["Api", "ApiClient", "CallOptions", "RequestSerialized", "RequestTimeout"]
@@ -65,7 +67,11 @@ class ApiClient(DropInClient):
     """
 
     _default: ApiClient | None = None
-    _retries: int | None = None  # instead of the configuration's, see `_with_retries`
+    # Of a view, see `with_options`; None for those of the configuration.
+    _timeout: RequestTimeout = None
+    _retries: int | Retry | None = None
+    _headers: Mapping[str, str] | None = None
+    _is_view = False
 
     def __init__(
         self,
@@ -77,14 +83,16 @@ class ApiClient(DropInClient):
         """Make a client.
 
         Args:
-            configuration: Where and how to send; the default configuration if None.
+            configuration: Where and how to send; if None, that of `Configuration.set_default`,
+                otherwise that of the environment (`Configuration.from_env`).
             header_name: The name of a header to send with every request.
             header_value: The value of that header.
             cookie: The ``Cookie`` header to send with every request.
 
         Raises:
             ApiTypeError: ``configuration`` is something else, for example a host.
-            ApiValueError: Settings cannot be used together.
+            ApiValueError: Settings cannot be used together, or a variable of the environment has a
+                value that cannot be used.
         """
         if configuration is not None and not hasattr(configuration, "host"):
             kind = type(configuration).__name__
@@ -108,17 +116,42 @@ class ApiClient(DropInClient):
 
     def close(self) -> None:
         """Close the connections that no call uses; the client can be used again afterwards."""
-        if self._retries is None:
+        if not self._is_view:
             self.rest_client.close()
 
-    def _with_retries(self, retries: int) -> Self:
-        """Return a view of this client whose calls are retried up to ``retries`` times.
+    def with_options(
+        self,
+        *,
+        timeout: RequestTimeout = None,
+        retries: int | Retry | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Return a view of this client whose calls have other options; it costs about 1 µs.
 
-        The view shares connection pools, configuration and default headers with this client, and
-        has its present cookie. Closing the view closes nothing.
+        The view shares connections, configuration and default headers with this client, has its
+        present cookie, and can be used wherever a client can, for example by `AgentHandle`. Closing
+        it closes nothing. Its calls can still be given options of their own.
+
+        Args:
+            timeout: Timeout of calls in seconds, in the forms of ``Configuration.timeout``, which
+                it replaces; None for that. Streams keep ``Configuration.stream_timeout``.
+            retries: The retries, in the forms of ``Configuration.retries``; None for those.
+            headers: More headers of each request. They override default headers and the
+                configuration's credentials of the same names.
+
+        Raises:
+            ApiTypeError: An option has the wrong type.
+            ApiValueError: An option has a value that cannot be used.
         """
+        options: dict[str, Any] = {"_is_view": True}
+        if timeout is not None:
+            options["_timeout"] = checked("timeout", timeout)
+        if retries is not None:
+            options["_retries"] = checked("retries", retries)
+        if headers is not None:
+            options["_headers"] = {**(self._headers or {}), **_HEADERS("headers", headers)}
         view = object.__new__(type(self))  # as copy.copy, in a tenth of its time
-        view.__dict__.update(self.__dict__, _retries=retries)
+        view.__dict__.update(self.__dict__, **options)
         return view
 
     @property
@@ -152,8 +185,11 @@ class ApiClient(DropInClient):
 
         Args:
             default: The client; None for a new one on next use.
+
+        Raises:
+            ApiTypeError: It is something else, for example a configuration.
         """
-        ApiClient._default = default
+        ApiClient._default = _checked_client("default", default)
 
     # The three variants of every operation.
 
@@ -206,9 +242,10 @@ class ApiClient(DropInClient):
             raise ApiValueError(f"_host_index must be 0, the only host, not {host_index!r}")
         _HEADERS("_headers", headers)
         _CONTENT_TYPE("_content_type", content_type)
+        default = configuration.timeout if self._timeout is None else self._timeout
         timeout = resolve_timeout(
             request_timeout,
-            configuration.stream_timeout if operation.streaming else configuration.timeout,
+            configuration.stream_timeout if operation.streaming else default,
             total=None if operation.streaming else configuration.total_timeout,
             block_window=bound.block_window,
             margin=configuration.block_margin,
@@ -220,8 +257,9 @@ class ApiClient(DropInClient):
             own["Cookie"] = self.cookie
         override = RequestAuth.of(auth) if auth else None
         credentials = override.headers if override else configuration.auth_headers()
+        layers = (self._headers, credentials) if override else (credentials, self._headers)
         # A copy: another thread may set a default header meanwhile.
-        sent = merge_headers(own, dict(self.default_headers), credentials, headers)
+        sent = merge_headers(own, dict(self.default_headers), *layers, headers)
         if override:
             override.add_cookie(sent)
         return self.rest_client.request(
@@ -273,6 +311,12 @@ class ApiClient(DropInClient):
         )
 
 
+def _checked_client(name: str, client: T) -> T:
+    if client is not None and not hasattr(client, "call"):  # a stand-in of a test has it
+        raise ApiTypeError(f"{name} must be an ApiClient, not {type(client).__name__}")
+    return client
+
+
 class Api:
     """Base of the generated API classes: operations of one tag, sent by one client.
 
@@ -289,11 +333,8 @@ class Api:
         Raises:
             ApiTypeError: It is something else, for example a configuration.
         """
-        if api_client is None:
-            api_client = ApiClient.get_default()
-        elif not hasattr(api_client, "call"):  # a stand-in of a test has it
-            raise ApiTypeError(f"api_client must be an ApiClient, not {type(api_client).__name__}")
-        self.api_client: ApiClient = api_client
+        given = _checked_client("api_client", api_client)
+        self.api_client: ApiClient = ApiClient.get_default() if given is None else given
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({getattr(self, 'api_client', None)!r})"

@@ -12,6 +12,7 @@ log record shows no query, no credential, and no control character from a server
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,10 +22,11 @@ from urllib3 import Retry
 from acp_client_v0_1._deadline import Deadline, resolve_timeout
 from acp_client_v0_1._errors import one_line
 from acp_client_v0_1._http.attempt import Attempt
-from acp_client_v0_1._http.call import HARMLESS_HEADERS, Call, encode_body, redirected
+from acp_client_v0_1._http.call import SHOWN_HEADERS, Call, encode_body, redirected
 from acp_client_v0_1._http.errors import LOWER_ERRORS, failure_of
 from acp_client_v0_1._http.headers import checked_headers
 from acp_client_v0_1._http.pool import Pools
+from acp_client_v0_1._http.proxies import proxy_for
 from acp_client_v0_1._http.response import RawResponse, RESTResponse
 from acp_client_v0_1._http.retry import Attempts, KnownServer, RetryPolicy
 from acp_client_v0_1._http.urls import parse_target
@@ -71,11 +73,6 @@ RESTResponseType = RawResponse
 _log = logging.getLogger(__name__)
 _ENDED = ": %s in %.3f s"
 _FACTS = ("status", "attempt", "seconds")  # of a log record, None if not known yet
-
-# Headers that a log shows in full.
-_SHOWN_HEADERS = HARMLESS_HEADERS.union(
-    ("last-event-id", "request-id", "traceparent", "x-correlation-id", "x-request-id")
-)
 
 
 class RESTClientObject:
@@ -218,11 +215,18 @@ class RESTClientObject:
 
     def _explain(self, failure: TransportException, call: Call) -> None:
         """Add to a failure what only the configuration knows."""
-        settings = self._configuration
-        unset = settings.host_is_default and not failure.sent
-        if unset and call.target.origin == parse_target(settings.host).origin:
-            hint = "no host was set (Configuration(host=…) or ACP_HOST)"
-            failure.reason = f"{failure.reason}; {hint}"
+        if failure.sent:
+            return
+        settings, origin = self._configuration, call.target.origin
+        hints: list[object] = [failure.reason]
+        if settings.host_is_default and origin == parse_target(settings.host).origin:
+            hints.append("no host was set (Configuration(host=…) or ACP_HOST)")
+        if proxy := proxy_for(origin, settings.proxy, settings.no_proxy, {}):
+            hints.append(f"connections go by {proxy}")
+        requests: Any = sys.modules.get("requests.adapters")
+        if requests and requests.HTTPAdapter.send.__module__ != requests.__name__:
+            hints.append("a mock of responses is active, which needs testing.responses_bridge()")
+        failure.reason = "; ".join(map(str, hints))
 
     def _attempt(self, call: Call) -> RESTResponse:
         """Send the request once."""
@@ -265,4 +269,4 @@ def _say(call: Call, level: int, text: str, *values: object, **facts: object) ->
 
 
 def _masked(headers: Mapping[str, str]) -> dict[str, str]:
-    return {k: v if k.lower() in _SHOWN_HEADERS else "***" for k, v in headers.items()}
+    return {k: v if k.lower() in SHOWN_HEADERS else "***" for k, v in headers.items()}

@@ -20,7 +20,7 @@ from acp_client_v0_1._deadline import Deadline, Timeout
 from acp_client_v0_1._http.urls import Target, parse_target
 from acp_client_v0_1.exceptions import ApiValueError, ProtocolException
 
-__all__ = ["HARMLESS_HEADERS", "Call", "encode_body", "redirected"]
+__all__ = ["HARMLESS_HEADERS", "SHOWN_HEADERS", "Call", "encode_body", "redirected"]
 
 _MOST_REDIRECTS = 10
 
@@ -31,6 +31,10 @@ _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 # Headers that another origin may get. Any other may be a credential, whatever its name.
 HARMLESS_HEADERS = frozenset(
     ("accept", "accept-encoding", "accept-language", "cache-control", "content-type", "user-agent")
+)
+# Headers whose values a log shows.
+SHOWN_HEADERS = HARMLESS_HEADERS.union(
+    ("last-event-id", "request-id", "traceparent", "x-correlation-id", "x-request-id")
 )
 
 
@@ -64,6 +68,12 @@ class Call:
     def path(self) -> str:
         """The path without the query, for logs: the query may hold a secret."""
         return self.target.path.partition("?")[0]
+
+    @property
+    def credentials(self) -> str:
+        """The names of the headers and the query parameter that may be credentials."""
+        names = [name for name in self.headers if name.lower() not in SHOWN_HEADERS]
+        return ", ".join([*names, *filter(None, [self.credential.partition("=")[0]])])
 
     def hide_credential(self, headers: MutableMapping[str, str]) -> None:
         """Hide the credential in the headers of a response, if the server echoes it.

@@ -39,7 +39,9 @@ _NEXT_CHUNK = re.compile(rb"\r\n" + _CHUNK_SIZE.pattern)
 _SHORT_LINE = 64  # bytes; a longer chunk line goes the slow way
 _MOST_DIGITS = 18
 
+_BLANK = " \t"
 _SPACE = " \t\r\n"
+_FRAMING_FIELDS = ("content-length", "transfer-encoding")
 # Control characters, which must reach neither a log nor a terminal. A header's value may be UTF-8,
 # whose bytes look like those from 0x80 on.
 _CONTROL = dict.fromkeys((*range(9), *range(10, 32), 127), " ")
@@ -130,18 +132,23 @@ def final_head(receive: Callable[[], bytes]) -> tuple[Head, bytes]:
 
 def _parse_fields(lines: list[str]) -> HTTPHeaderDict:
     fields: list[tuple[str, str]] = []
-    for line in lines:
+    for line in (line.removesuffix("\r") for line in lines):
         if line[0] in " \t" and fields:  # folded (RFC 9112, section 5.2)
             name, before = fields[-1]
-            fields[-1] = name, f"{before} {line.strip(_SPACE)}"
+            fields[-1] = name, f"{before} {line.strip(_BLANK)}"
             continue
         match = _FIELD.fullmatch(line)
         if match is None:
             raise http.client.HTTPException(f"not a header: {line.rstrip(_SPACE)[:60]!r}")
-        fields.append((match[1], match[2].strip(_SPACE)))
+        fields.append((match[1], match[2].strip(_BLANK)))
     headers = HTTPHeaderDict()
     for name, value in fields:
-        headers.add(name, value if value.isprintable() else value.translate(_CONTROL))
+        if not value.isprintable():
+            plain = value.translate(_CONTROL).strip(_BLANK)
+            if plain != value and name.lower() in _FRAMING_FIELDS:  # a proxy may read another value
+                raise BadFraming(f"a response with a control character in {name} cannot be read")
+            value = plain
+        headers.add(name, value)
     return headers
 
 

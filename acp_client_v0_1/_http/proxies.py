@@ -27,14 +27,20 @@ _PORTS = {"http": 80, "https": 443, **dict.fromkeys(_SOCKS, 1080)}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Proxy:
-    """A proxy, with its credentials and headers."""
+    """A proxy, with its credentials and headers; its text shows none of them."""
 
     scheme: str
     host: str
     port: int
+    source: str  # the setting or the variable that names it
     headers: dict[str, str] = field(repr=False)
     username: str | None = field(repr=False)
     password: str | None = field(repr=False)
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        whose = "Configuration.proxy (ACP_PROXY)" if self.source == "proxy" else self.source
+        return f"the proxy {self.scheme}://{host}:{self.port} of {whose}"
 
     @property
     def is_socks(self) -> bool:
@@ -57,7 +63,8 @@ def parse_proxy(url: str, name: str, headers: Mapping[str, str] | None = None) -
     own = dict(headers or {})
     if username is not None and "proxy-authorization" not in {k.lower() for k in own}:
         own["Proxy-Authorization"] = basic_credentials(username, password or "")
-    return Proxy(parts.scheme, host, port or _PORTS[parts.scheme], own, username, password)
+    port = port or _PORTS[parts.scheme]
+    return Proxy(parts.scheme, host, port, name, own, username, password)
 
 
 def proxy_for(
@@ -68,22 +75,23 @@ def proxy_for(
         return None
     if proxy is not None:
         return parse_proxy(proxy, "proxy", headers) if proxy else None
-    url = _from_environment(origin, no_proxy is None)
-    return parse_proxy(url, f"{origin.scheme}_proxy", headers) if url else None
+    url, name = _from_environment(origin, no_proxy is None)
+    return parse_proxy(url, name, headers) if url else None
 
 
-def _from_environment(origin: Origin, with_exceptions: bool) -> str | None:
+def _from_environment(origin: Origin, with_exceptions: bool) -> tuple[str, str]:
     # Slow to import, and needed for the first connection only.
     from urllib.request import getproxies, proxy_bypass
 
     proxies = getproxies()
-    url = proxies.get(origin.scheme) or proxies.get("all")
-    if not url:
-        return None
+    name = origin.scheme if proxies.get(origin.scheme) else "all"
+    url = proxies.get(name, "")
     # The system may know exceptions beside the variable.
-    if with_exceptions and (_excludes(proxies.get("no", ""), origin) or proxy_bypass(origin.host)):
-        return None
-    return url if "://" in url else f"http://{url}"
+    if not url or (
+        with_exceptions and (_excludes(proxies.get("no", ""), origin) or proxy_bypass(origin.host))
+    ):
+        return "", ""
+    return url if "://" in url else f"http://{url}", f"{name}_proxy"
 
 
 def _excludes(no_proxy: str, origin: Origin) -> bool:

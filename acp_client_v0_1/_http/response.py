@@ -115,6 +115,11 @@ class RESTResponse:
         return self._call.target.url
 
     @property
+    def credentials(self) -> str | None:
+        """The names of what may have been credentials; None after a cross-origin redirect."""
+        return None if self._call.cross_origin else self._call.credentials
+
+    @property
     def response(self) -> RawResponse:
         """urllib3's response, which reads the same body."""
         self._incoming.wait = None  # that of an earlier `read_available`

@@ -12,8 +12,9 @@ Strategy: a line is appended by one write, so that a crash can only tear the las
 off when the file is opened again. Results stay in the file: the index in memory is two offsets for
 each input, 16 bytes. The first half of this module is pure.
 
-Invariants: one process, and one batch in it, has the file at a time; nothing but a torn last line
-is ever removed; a line that is damaged in any other way is named, and the file left as it is.
+Invariants: one process, and one batch in it, has the file at a time, and it is a regular file;
+nothing but a torn last line is ever removed; a line that is damaged in any other way is named, and
+the file left as it is. The file is not trusted: a checksum is no signature.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import sys
 import threading
 import weakref
@@ -36,7 +38,7 @@ from typing import Any, Literal, cast, get_args
 from pydantic_core import to_jsonable_python
 
 from acp_client_v0_1 import exceptions
-from acp_client_v0_1._errors import rebuild_error
+from acp_client_v0_1._errors import REQUEST_IDS, rebuild_error
 from acp_client_v0_1.exceptions import ApiException, ApiValueError, OpenApiException
 from acp_client_v0_1.handles import errors
 from acp_client_v0_1.handles.errors import (
@@ -67,7 +69,11 @@ _HEADER_START = b'{"acp-journal":'
 _SUBJECT = re.compile(rb'\{"(starting|started|done|failed)":(\d{1,15})[,}]')
 _CRC = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
 _CRC_LENGTH = len(b',"crc":"01234567"}')
-_AHEAD = 1_000_000  # how far ahead of all others an index may be; concurrency is far less
+_KEPT_HEADERS = frozenset(("content-type", "retry-after", *REQUEST_IDS))
+_BLOCK = 256  # inputs; the index grows by blocks, so that a single large index costs one
+_NO_PLACES = array("q", [-1]) * (2 * _BLOCK)
+# What reading a value of an unexpected shape raises.
+_UNEXPECTED = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 # The format ------------------------------------------------------------------------------------
@@ -92,7 +98,7 @@ class Header:
         """Read a header's line; `ValueError` if it is none, or of a later version."""
         version = record.get("acp-journal")
         if version != _VERSION:
-            raise ValueError(f"a journal of version {version!r} cannot be read by this release")
+            raise ValueError(f"a journal of version {version!r:.20} cannot be read by this release")
         fields = {name: record.get(name) for name in cls.__slots__}
         if not all(isinstance(value, str) for value in fields.values()):
             raise ValueError("the header is incomplete")
@@ -109,6 +115,20 @@ class Entry:
     key: str
     run_id: str  # "" before it was started
     outcome: dict[str, Any] | OpenApiException | None  # None before it is done or has failed
+
+    @classmethod
+    def of(cls, first: Mapping[str, Any], last: Mapping[str, Any]) -> Entry:
+        """Read an input's "starting" line and its last line; `ValueError` if they are no such."""
+        state = next(name for name in reversed(_STATES) if name in last)
+        texts = first["input"], first["token"], first["key"], last.get("run", "")
+        outcome = last["result"] if state == "done" else None
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("a text is missing")
+        if state == "done" and not isinstance(outcome, dict):
+            raise ValueError("the result is no JSON object")
+        if state == "failed":
+            outcome = decode_failure(last["error"])
+        return cls(state, *texts, outcome)
 
 
 def digest(value: object, name: str = "the value") -> str:
@@ -169,20 +189,24 @@ def encode_failure(error: OpenApiException) -> dict[str, Any]:
             return None  # not worth losing the rest
 
     state = {name: plain(value) for name, value in vars(error).items()}
-    if isinstance(headers := state.get("headers"), dict):  # a cookie is a credential
+    if isinstance(headers := state.get("headers"), dict):  # others may be credentials
         known = cast("dict[str, Any]", headers)
-        state["headers"] = {k: v for k, v in known.items() if k.lower() != "set-cookie"}
+        state["headers"] = {k: v for k, v in known.items() if k.lower() in _KEPT_HEADERS}
     words = plain(list(error.args)) or [str(error)]
     return {"class": type(error).__name__, "message": str(error), "args": words, "state": state}
 
 
 def decode_failure(record: Mapping[str, Any]) -> OpenApiException:
-    """Read an error; one of an unknown class becomes an `ApiException` with its message."""
+    """Read an error; one of an unknown class becomes an `ApiException` with its message.
+
+    Raises something of `_UNEXPECTED` if it is none that `encode_failure` writes.
+    """
     name = record["class"]
     for module in (errors, exceptions):
         kind = getattr(module, name) if name in module.__all__ else None
         if isinstance(kind, type) and issubclass(kind, OpenApiException):
             error: OpenApiException = rebuild_error(kind, tuple(record["args"]), record["state"])
+            str(error)  # which raises if it lacks something
             return error
     return ApiException(reason=record["message"])
 
@@ -206,7 +230,7 @@ class Journal:
     """An open journal; its writes are safe from any thread.
 
     Args:
-        path: The file, which is made if it does not exist.
+        path: The file, which is made, for its owner only, if it does not exist.
         header: What it has to belong to; the batch's mark is that of the file, if it exists.
         durable: Have each line on the disk before going on (fsync), for the loss of power.
 
@@ -219,7 +243,8 @@ class Journal:
         JournalLocked: Another process, or another batch of this one, has the file.
         JournalDamaged: A line is damaged, and it is not just a torn last one.
         JournalMismatch: It is the journal of another agent, server or config.
-        OSError: The file cannot be opened or read.
+        JournalError: The file cannot be opened, or is not a journal.
+        OSError: The file cannot be read or written.
     """
 
     def __init__(self, path: str | os.PathLike[str], header: Header, durable: bool) -> None:
@@ -227,14 +252,16 @@ class Journal:
         self.header: Header = header
         self._durable = durable
         self._lock = threading.Lock()
-        self._starting = array("q")  # by index, the offset of the line; -1 for none
-        self._latest = array("q")  # of the last line since then that says more
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-        self._fd = os.open(self.path, flags, 0o666)
+        # By block, two offsets for each input: of its "starting" line, and of the last line since
+        # then that says more; -1 for none.
+        self._places: dict[int, array[int]] = {}
+        self._fd = _open(path)
         self._closed = weakref.finalize(self, os.close, self._fd)
         try:
-            _lock_file(self._fd, self.path)
             status = os.fstat(self._fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise JournalError(f"the journal {path} is not a regular file; choose another name")
+            _lock_file(self._fd, self.path)
             self.written_at: float | None = status.st_mtime if status.st_size else None
             self._reader = self.path.open("rb")
             self._load()
@@ -245,18 +272,19 @@ class Journal:
 
     def entry(self, index: int) -> Entry | None:
         """Return what the journal knows of the input at an index, None if it is not in it."""
+        block, at = self._places.get(index // _BLOCK, _NO_PLACES), index % _BLOCK * 2
+        place, latest = block[at : at + 2]
+        if place < 0:
+            return None
         with self._lock:
-            if index >= len(self._starting) or self._starting[index] < 0:
-                return None
-            first = self._record_at(self._starting[index])
-            latest = self._latest[index]
-            last = first if latest < 0 else self._record_at(latest)
-        state: State = next(name for name in _STATES if name in last)
-        outcome = last.get("result")
-        if state == "failed":
-            outcome = decode_failure(last["error"])
-        run_id = last.get("run") or ""
-        return Entry(state, first["input"], first["token"], first["key"], run_id, outcome)
+            try:
+                first = last = self._record_at(place)
+                if latest >= 0:
+                    place = latest
+                    last = self._record_at(place)
+                return Entry.of(first, last)
+            except _UNEXPECTED as error:
+                raise self._damage(self._line_at(place), error) from error
 
     def starting(self, index: int, input_digest: str, token: str, key: str) -> None:
         """Note that a run is about to be created."""
@@ -307,6 +335,10 @@ class Journal:
 
     def _load(self) -> None:
         """Read the file, cut a torn last line, and write the header of a new file."""
+        if not _HEADER_START.startswith(self._reader.peek()[: len(_HEADER_START)]):
+            raise JournalError(
+                f"{self.path} is not a journal of a batch; choose another name for the journal"
+            )
         offset = 0
         for number, line in enumerate(self._reader, start=1):
             whole = line.endswith(b"\n")
@@ -315,15 +347,11 @@ class Journal:
                     self._note_header(line)
                 else:
                     self._note(*scan_line(line.rstrip(b"\n")), offset)
-            except ValueError as error:
-                if isinstance(error, JournalError):
-                    raise
-                if whole or (number == 1 and not _HEADER_START.startswith(line[:15])):
-                    raise JournalDamaged(
-                        f"line {number} of the journal {self.path} is damaged: {error}; "
-                        "repair or remove the file, whose other lines are as they were",
-                        line=number,
-                    ) from error
+            except JournalError:
+                raise
+            except _UNEXPECTED as error:
+                if whole:
+                    raise self._damage(number, error) from error
                 os.ftruncate(self._fd, offset)
                 break
             offset += len(line)
@@ -349,22 +377,48 @@ class Journal:
 
     def _note(self, state: State, index: int, offset: int) -> None:
         """Take a line into the index."""
-        missing = index + 1 - len(self._starting)
-        if missing > _AHEAD:
-            raise ValueError(f"the index {index} is far beyond all others")
-        if missing > 0:
-            self._starting.extend([-1] * missing)
-            self._latest.extend([-1] * missing)
+        block, at = self._places.get(index // _BLOCK), index % _BLOCK * 2
         if state == "starting":
-            self._starting[index], self._latest[index] = offset, -1
-        elif self._starting[index] < 0:
+            if block is None:
+                block = self._places[index // _BLOCK] = _NO_PLACES[:]
+            block[at], block[at + 1] = offset, -1
+        elif block is None or block[at] < 0:
             raise ValueError(f"the input {index} was never about to start")
         else:
-            self._latest[index] = offset
+            block[at + 1] = offset
+
+    def _damage(self, number: int, error: Exception) -> JournalDamaged:
+        words = error if type(error) is ValueError else "it is none that a batch writes"
+        return JournalDamaged(
+            f"line {number} of the journal {self.path} is damaged: {words}; the file was left as "
+            "it is: repair the line, or choose another name to begin anew",
+            line=number,
+        )
+
+    def _line_at(self, offset: int) -> int:
+        """Return the number of the line that begins at an offset."""
+        self._reader.seek(0)
+        number = 1
+        while self._reader.tell() < offset:
+            self._reader.readline()
+            number += 1
+        return number
 
     def _record_at(self, offset: int) -> dict[str, Any]:
         self._reader.seek(offset)
         return decode_line(self._reader.readline().rstrip(b"\n"))
+
+
+def _open(path: str | os.PathLike[str]) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+    flags |= getattr(os, "O_NONBLOCK", 0)  # a FIFO must not block
+    try:
+        return os.open(Path(path), flags, 0o600)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        why = getattr(error, "strerror", None) or error
+        if isinstance(error, FileNotFoundError) and not (folder := Path(path).parent).is_dir():
+            why = f"there is no folder {folder}"
+        raise JournalError(f"the journal {os.fspath(path)!r} cannot be opened: {why}") from error
 
 
 def _lock_file(fd: int, path: Path) -> None:

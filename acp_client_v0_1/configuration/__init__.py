@@ -13,17 +13,19 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import Self
 
 from acp_client_v0_1._deadline import RequestTimeout
+from acp_client_v0_1._errors import did_you_mean
 from acp_client_v0_1._http.headers import basic_credentials
 from acp_client_v0_1._http.urls import checked_host
 from acp_client_v0_1.configuration import _environment
-from acp_client_v0_1.configuration._checks import checked, copied
+from acp_client_v0_1.configuration._checks import checked, copied, instance_of, only_known
 from acp_client_v0_1.configuration._report import ConfigurationReport
-from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
+from acp_client_v0_1.exceptions import ApiAttributeError, ApiTypeError, ApiValueError
 
 if TYPE_CHECKING:
     import ssl
@@ -33,12 +35,20 @@ if TYPE_CHECKING:
 __all__ = ["Configuration"]
 
 _DEFAULT_HOST = "http://localhost"
+# Settings that are no arguments. Of the last three, which openapi-generator's clients have, none
+# has an effect.
+_NO_ARGUMENTS = (
+    *("logger", "logger_format", "refresh_api_key_hook", "temp_folder_path"),
+    *("logger_file_handler", "logger_formatter", "logger_stream_handler"),
+)
 
 
 class Configuration(ConfigurationReport):
     """Where the server is, how to reach it, and which credentials to send.
 
-    All times are in seconds. Every argument is also an attribute and can be assigned later.
+    All times are in seconds. Every argument is also an attribute and can be assigned later. The
+    constructor does not read the environment; `from_env` does, and so does a client that is made
+    without a configuration.
 
     Args:
         host: The server's URL, with a base path if it has one; ``http://localhost`` if not set.
@@ -46,7 +56,8 @@ class Configuration(ConfigurationReport):
         api_key_prefix: Header name to a word that precedes the key, for example ``"Token"``.
         username: User name for HTTP Basic authentication (RFC 7617).
         password: Password for HTTP Basic authentication.
-        access_token: Bearer token (RFC 6750); takes precedence over username and password.
+        access_token: Bearer token (RFC 6750), without the word "Bearer"; takes precedence over
+            username and password.
         server_index: Index into `get_host_settings`, if no host is set.
         server_variables: Values of the variables in that server's URL.
         server_operation_index: Operation id to server index; no effect: all operations have the
@@ -75,7 +86,8 @@ class Configuration(ConfigurationReport):
         socket_options: Options ``(level, name, value)`` of each socket, besides TCP_NODELAY.
         datetime_format: No effect: date-times are sent in the format of RFC 3339.
         date_format: No effect: the contract has no dates.
-        debug: Log each attempt in detail to the logger ``acp_client_v0_1``.
+        debug: Log each attempt in detail to the logger ``acp_client_v0_1``. All clients of the
+            process share it, so it is on for all of them.
         timeout: Timeout of calls in seconds: a total, a pair (connect, read), None for no limit.
         stream_timeout: Timeout of streams, in the same forms.
         total_timeout: Seconds that a unary call may take in all, its retries included, if
@@ -94,12 +106,14 @@ class Configuration(ConfigurationReport):
         logger_format: Format of log lines, for handlers that are added from now on.
 
     Raises:
-        ApiTypeError: An argument has the wrong type.
+        ApiTypeError: An argument has the wrong type, or there is no such argument.
         ApiValueError: An argument has a value that cannot be used.
+        ApiAttributeError: (assignment) There is no such setting.
     """
 
     _default: ClassVar[Configuration | None] = None
 
+    @only_known
     def __init__(
         self,
         host: str | None = None,
@@ -195,6 +209,10 @@ class Configuration(ConfigurationReport):
     if not TYPE_CHECKING:  # a checker would take any name for a setting
 
         def __setattr__(self, name: str, value: Any) -> None:
+            # A subclass may have settings of its own.
+            if type(self) is Configuration and name not in _KNOWN and name[:1] != "_":
+                hint = did_you_mean(name, _KNOWN)
+                raise ApiAttributeError(f"Configuration has no setting {name!r}{hint}")
             super().__setattr__(name, checked(name, value))
 
     @classmethod
@@ -226,14 +244,23 @@ class Configuration(ConfigurationReport):
 
         Args:
             default: The configuration, which is copied; None for a new one on the next use.
+
+        Raises:
+            ApiTypeError: It is something else, for example a host.
         """
-        cls._default = copy.deepcopy(default)
+        cls._default = copy.deepcopy(_CONFIGURATION("default", default))
 
     @classmethod
     def get_default(cls) -> Configuration:
-        """Return the configuration of clients that are made without one."""
+        """Return the configuration of clients that are made without one.
+
+        It is that of `set_default`, otherwise `from_env` when it is first needed.
+
+        Raises:
+            ApiValueError: A variable of the environment has a value that cannot be used.
+        """
         if cls._default is None:
-            cls._default = cls()
+            cls._default = cls.from_env()
         return cls._default
 
     @classmethod
@@ -346,3 +373,7 @@ class Configuration(ConfigurationReport):
     def auth_settings(self) -> dict[str, dict[str, Any]]:
         """Return the security schemes of the contract, which declares none."""
         return {}
+
+
+_CONFIGURATION = instance_of("a Configuration", Configuration)
+_KNOWN = frozenset((*signature(Configuration).parameters, *dir(Configuration), *_NO_ARGUMENTS))

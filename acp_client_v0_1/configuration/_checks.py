@@ -10,14 +10,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from functools import wraps
+from inspect import signature
+from typing import Any, ParamSpec, cast
 
 from acp_client_v0_1._deadline import Timeout, checked_margin, checked_total
+from acp_client_v0_1._errors import did_you_mean
 from acp_client_v0_1._http.headers import plain_text
 from acp_client_v0_1._http.proxies import parse_proxy
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
-__all__ = ["checked", "copied", "instance_of", "positive"]
+__all__ = ["checked", "copied", "instance_of", "only_known", "positive"]
+
+P = ParamSpec("P")
 
 _C_INT = 2**31  # the integers of a socket option are smaller
 
@@ -29,6 +34,20 @@ def checked(setting: str, value: Any, name: str = "") -> Any:
     """
     check = _CHECKS.get(setting)
     return value if check is None else check(name or setting, value)
+
+
+def only_known(init: Callable[P, None]) -> Callable[P, None]:
+    """Have a constructor name the argument that was meant by an unknown keyword."""
+    known = signature(init).parameters
+
+    @wraps(init)
+    def checked_init(*args: P.args, **kwargs: P.kwargs) -> None:
+        for name in kwargs.keys() - known.keys():
+            hint = did_you_mean(name, known)
+            raise ApiTypeError(f"Configuration has no argument {name!r}{hint}")
+        init(*args, **kwargs)
+
+    return checked_init
 
 
 def copied(value: object, name: str) -> dict[Any, Any]:
@@ -73,6 +92,15 @@ def positive(name: str, value: Any) -> Any:
         raise ApiTypeError(f"{name} must be an integer, not {type(value).__name__}")
     if value < 1:
         raise ApiValueError(f"{name} must be at least 1, not {value}")
+    return value
+
+
+def _bearer_token(name: str, value: Any) -> Any:
+    token = _TEXT(name, value) or ""
+    if not token.isprintable():
+        raise ApiValueError(f"{name} contains a control character or a line break; strip() it")
+    if token.lower().startswith("bearer "):
+        raise ApiValueError(f'{name} must be the token alone, without "Bearer ", which is added')
     return value
 
 
@@ -133,7 +161,7 @@ _TEXT = instance_of("a str", str)
 _PATH = instance_of("the path of a file", str, bytes, os.PathLike)
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
-    "access_token": _TEXT,
+    "access_token": _bearer_token,
     "api_key": _keys,
     "api_key_prefix": _keys,
     "assert_hostname": instance_of("a str or False", str, bool),

@@ -32,9 +32,11 @@ def settings(
         text = environment.get(prefix + suffix, "").strip()
         if text and argument not in overrides:
             found[argument] = _parsed(argument, parse, text, prefix + suffix)
-    header = found.pop("api_key_header", "x-api-key")
+    header = found.pop("api_key_header", "")
+    if header and "api_key" not in {**found, **overrides}:
+        raise ApiValueError(f"{prefix}API_KEY_HEADER cannot be used without {prefix}API_KEY")
     if "api_key" in found:
-        found["api_key"] = {header: found["api_key"]}
+        found["api_key"] = {header or "x-api-key": found["api_key"]}
     if "key_file" in found and "cert_file" not in {**found, **overrides}:
         raise ApiValueError(f"{prefix}KEY_FILE cannot be used without {prefix}CERT_FILE")
     return {**found, **overrides}

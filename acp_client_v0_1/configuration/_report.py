@@ -18,19 +18,9 @@ __all__ = ["ConfigurationReport", "represented"]
 _API_VERSION = "0.1"
 _MASK = "***"
 _SHOWN = (
-    "host",
-    "api_key",
-    "username",
-    "password",
-    "access_token",
-    "timeout",
-    "stream_timeout",
-    "total_timeout",
-    "retries",
-    "verify_ssl",
-    "ssl_ca_cert",
-    "cert_file",
-    "connection_pool_maxsize",
+    *("host", "api_key", "username", "password", "access_token"),
+    *("timeout", "stream_timeout", "total_timeout", "retries"),
+    *("verify_ssl", "ssl_ca_cert", "cert_file", "connection_pool_maxsize"),
 )
 
 

@@ -43,7 +43,7 @@ _NO_METADATA = "search by metadata"  # what a server may lack
 def once(runs: RunsApi) -> RunsApi:
     """Return the same operations on the same connections, each request sent once."""
     client = getattr(runs, "api_client", None)  # a stand-in of a test has none
-    return runs if client is None else RunsApi(client._with_retries(0))
+    return runs if client is None else RunsApi(client.with_options(retries=0))
 
 
 class _NoAgent(Exception):

@@ -1,8 +1,9 @@
 """What an agent's descriptor says, and whether a value fits its schemas.
 
 Strategy: ``jsonschema-rs`` stands behind one function, `faults_of`. Descriptors are not trusted: no
-reference is fetched, patterns are matched in linear time, and references that double each other are
-refused. A schema that cannot be used is a warning, since only the server's own check counts.
+reference is fetched, patterns are bounded in size and matched in linear time, and a schema whose
+check grows exponentially is refused before the package sees it. A schema that cannot be used is a
+warning, since only the server's own check counts.
 
 Invariant: nothing here loads ``jsonschema-rs`` before a value is checked.
 """
@@ -12,9 +13,13 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from urllib.parse import unquote
+
+from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError
 
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
@@ -30,19 +35,32 @@ T = TypeVar("T")
 
 _KEPT = 300.0  # seconds
 _MOST_STEPS = 200_000  # of the check of one value
+# Bytes of one compiled pattern, and of all patterns together. Matching takes at most the size of
+# the pattern times the length of the text; "(?:a{0,500}){0,90}b" would be 4 MiB.
+_LARGEST_PATTERN = 256 * 1024
+_LARGEST_PATTERNS = 16 * 1024 * 1024
 _OF_CHILDREN = frozenset(
     (
         *("additionalItems", "additionalProperties", "contains", "items", "patternProperties"),
         *("prefixItems", "propertyNames", "unevaluatedItems", "unevaluatedProperties"),
     )
 )
+_REFERENCES = frozenset(("$ref", "$dynamicRef", "$recursiveRef"))
+_UNEVALUATED = frozenset(("unevaluatedItems", "unevaluatedProperties"))
 _IN_PLACE = frozenset(("allOf", "anyOf", "oneOf", "not", "if", "then", "else"))
 
 
 def json_object(name: str, value: object) -> dict[str, Any]:
-    """Copy an argument that must be a JSON object into a dict."""
+    """Copy an argument that must be a JSON object into a dict; models and dataclasses are some."""
     if type(value) is dict or isinstance(value, Mapping):  # the first is quick, and nearly always
         return {**value}
+    if isinstance(value, BaseModel):
+        try:
+            return json_object(name, value.model_dump(mode="json", by_alias=True))
+        except PydanticSerializationError as error:
+            raise ApiValueError(f"{name} cannot be written as JSON: {error}") from error
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
     hint = ": is it JSON text? Then pass json.loads(…)" if isinstance(value, str) else ""
     kind = type(value).__name__
     raise ApiTypeError(f"{name} must be a JSON object (dict), not {kind}{hint}")
@@ -113,54 +131,72 @@ def faults_of(value: object, schema: Mapping[str, Any]) -> Iterator[tuple[list[s
         raise ApiValueError(
             "check= needs the package jsonschema-rs: pip install 'acp-client-v0-1[validation]'"
         ) from error
+    nodes = list(_nodes(schema))
+    several = (len(_object(node.get("patternProperties"))) for node in nodes)
+    patterns = sum(several) + sum("pattern" in node for node in nodes)
+    unevaluated = [node for node in nodes if not _UNEVALUATED.isdisjoint(node)]
+    # Without these, the work is at most the size of the schema times that of the value.
+    if unevaluated or any(not _REFERENCES.isdisjoint(node) for node in nodes):
+        # Building the validator takes them without a value.
+        _refuse_doubling(schema, [(schema, value), *((node, None) for node in unevaluated)])
     try:
         validator = jsonschema_rs.validator_for(
             dict(schema),
             retriever=_refuse,
             # The engine without backtracking: no pattern is exponential, some are refused.
-            pattern_options=jsonschema_rs.RegexOptions(),
+            pattern_options=jsonschema_rs.RegexOptions(
+                size_limit=min(_LARGEST_PATTERN, _LARGEST_PATTERNS // max(1, patterns))
+            ),
         )
     except ValueError as error:  # the package's errors of schemas are ValueErrors
         raise _UnusableSchema(str(error).partition("\n")[0]) from error
-    # Without references, the work is at most the size of the schema times that of the value.
-    if "ef':" in repr(schema):
-        _refuse_doubling(schema, value)
     for fault in validator.iter_errors(value):
         yield list(fault.instance_path), fault.message
+
+
+def _nodes(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Walk through all mappings of a schema, however deep it is."""
+    pending: list[Any] = [schema]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, Mapping):
+            yield cast("Mapping[str, Any]", node)
+        pending += [*_object(node).values(), *_list(node)]
 
 
 def _refuse(uri: str) -> Any:
     raise ValueError(f"it refers to {uri}, and no reference is fetched")
 
 
-def _refuse_doubling(schema: Mapping[str, Any], value: object) -> None:
+def _refuse_doubling(schema: Mapping[str, Any], pending: list[tuple[Any, Any]]) -> None:
     """Refuse a schema whose references make its check grow exponentially.
 
     Thirty definitions that each refer twice to the next are two kilobytes, and a billion steps. So
-    this counts the steps of the check, without checking anything, until there are too many.
+    this counts the steps of the check, without checking anything, until there are too many. What
+    applies beside an "unevaluated…" is checked by the package up to three times.
     """
-    pending: list[tuple[Any, Any]] = [(schema, value)]
     for _ in range(_MOST_STEPS):
         if not pending:
             return
         node, at = pending.pop()
-        pending += [(each, at) for each in _list(node)]
+        in_place = [(each, at) for each in _list(node)]
         for keyword, below in _object(node).items():
-            if keyword in ("$ref", "$dynamicRef", "$recursiveRef"):
-                pending.append((_referred(schema, below), at))
+            if keyword in _REFERENCES:
+                in_place.append((_referred(schema, str(below)), at))
             elif keyword == "properties":
                 members = _object(at)
-                pending += [(below[name], members[name]) for name in below if name in members]
+                pending += [(s, members[k]) for k, s in _object(below).items() if k in members]
             elif keyword in _OF_CHILDREN:
-                inner = list(below.values()) if keyword == "patternProperties" else below
+                inner = list(_object(below).values()) if keyword == "patternProperties" else below
                 pending += [(inner, child) for child in (*_object(at).values(), *_list(at))]
             elif keyword in _IN_PLACE:
-                pending.append((below, at))
+                in_place.append((below, at))
             elif keyword in ("dependentSchemas", "dependencies"):
-                pending.append((list(below.values()), at))
+                in_place.append((list(_object(below).values()), at))
             elif keyword in ("$id", "id") and node is not schema:
                 raise _UnusableSchema("a part of it has an $id of its own")
-    raise _UnusableSchema(f"its references lead to more than {_MOST_STEPS:,} steps")
+        pending += in_place if _UNEVALUATED.isdisjoint(_object(node)) else in_place * 3
+    raise _UnusableSchema(f"its check takes more than {_MOST_STEPS:,} steps")
 
 
 def _object(value: Any) -> Mapping[str, Any]:

@@ -3,24 +3,29 @@
 Strategy: ACP 0.1 pages by offset and promises neither an order nor a snapshot, so a record that is
 created or deleted between two pages moves the others. Pages overlap by one record, the anchor. A
 page that begins with the anchor follows the last page. If the anchor comes later in the page,
-records were inserted before it. If it is not there, records before it were deleted, and the last
-page is read again. Anything else is drift.
+records were inserted before it. If it is not there, records before it were deleted, and pages
+before are read again until one has it. Anything else is drift. A server whose pages have one record
+has no such overlap.
 
-Invariants: no record comes twice; drift is detected, not prevented. Collect ids before deleting.
+Invariants: no record comes twice, and none that the request did not ask for, whatever the server
+sends; drift is detected, not prevented. Collect ids before deleting.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, TypeVar
+from operator import attrgetter
+from typing import Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 from acp_client_v0_1._operation import constructed
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.api.threads_api import ThreadsApi
-from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
+from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError
 from acp_client_v0_1.handles.errors import SearchDrift
 from acp_client_v0_1.models.agent import Agent
 from acp_client_v0_1.models.agent_search_request import AgentSearchRequest
@@ -29,13 +34,22 @@ from acp_client_v0_1.models.run_search_request import RunSearchRequest
 from acp_client_v0_1.models.thread import Thread
 from acp_client_v0_1.models.thread_search_request import ThreadSearchRequest
 
-__all__ = ["iter_agents", "iter_runs", "iter_threads"]
+__all__ = ["iter_agents", "iter_runs", "iter_threads", "matches_run"]
 
 R = TypeVar("R", bound=BaseModel)
 T = TypeVar("T")
 
 _PAGE = 1000  # records, the most that the contract allows
+_MOST_PAGES = 10_000
+_MOST_PAGES_OF_AGENTS = 1_000
 OnDrift = Literal["raise", "continue"]
+
+# Where a record has what a condition of the request is compared with.
+_OF_RUN = {"agent_id": "agent_id", "status": "status", "metadata": "creation.metadata"}
+_OF_AGENT = {"name": "metadata.ref.name", "version": "metadata.ref.version"}
+_OF_THREAD = {"agent_id": "agent_id", "metadata": "metadata"}
+
+_log = logging.getLogger(__name__)
 
 
 def iter_runs(
@@ -47,7 +61,8 @@ def iter_runs(
     """Return an iterator over every run that matches, once, in the order of the server.
 
     It searches a page at a time; ``next()`` may raise `SearchDrift`, and the errors of
-    `RunsApi.search_runs`.
+    `RunsApi.search_runs`. Runs that the server returns although they do not match are left out,
+    with a warning in the log. A search that does not end raises `ApiException` after 10,000 pages.
 
     Args:
         runs_api: The operations that search.
@@ -62,7 +77,8 @@ def iter_runs(
         ApiValueError: ``request`` does not fit, or ``on_drift`` is not one of the two.
     """
     _check_api("runs_api", "a RunsApi", runs_api, "search_runs")
-    return _every(runs_api.search_runs, RunSearchRequest, request, lambda run: run.run_id, on_drift)
+    search = runs_api.search_runs
+    return _every(search, RunSearchRequest, request, "run_id", _OF_RUN, on_drift)
 
 
 def iter_agents(
@@ -72,6 +88,8 @@ def iter_agents(
     on_drift: OnDrift = "raise",
 ) -> Iterator[Agent]:
     """Return an iterator over every agent that matches, once; see `iter_runs`.
+
+    A search that does not end raises `ApiException` after 1,000 pages.
 
     Args:
         agents_api: The operations that search.
@@ -85,7 +103,8 @@ def iter_agents(
     """
     _check_api("agents_api", "an AgentsApi", agents_api, "search_agents")
     search = agents_api.search_agents
-    return _every(search, AgentSearchRequest, request, lambda agent: agent.agent_id, on_drift)
+    most = _MOST_PAGES_OF_AGENTS
+    return _every(search, AgentSearchRequest, request, "agent_id", _OF_AGENT, on_drift, most)
 
 
 def iter_threads(
@@ -108,7 +127,34 @@ def iter_threads(
     """
     _check_api("threads_api", "a ThreadsApi", threads_api, "search_threads")
     search = threads_api.search_threads
-    return _every(search, ThreadSearchRequest, request, lambda thread: thread.thread_id, on_drift)
+    return _every(search, ThreadSearchRequest, request, "thread_id", _OF_THREAD, on_drift)
+
+
+def matches_run(request: Mapping[str, Any], run: Run) -> bool:
+    """Return whether a run is one that a search asked for; servers may ignore its conditions.
+
+    Args:
+        request: The fields of a `RunSearchRequest`; those that are missing or None match any run.
+        run: The run, as the server returned it.
+    """
+    return _matches(request, run, _OF_RUN)
+
+
+def _matches(request: Mapping[str, Any], record: object, places: Mapping[str, str]) -> bool:
+    for name, place in places.items():
+        wanted = request.get(name)
+        if wanted is None:
+            continue
+        found = attrgetter(place)(record)
+        wanted = to_jsonable_python(wanted)
+        if isinstance(wanted, dict):
+            has = cast("Mapping[str, Any]", found or {})
+            asked = cast("Mapping[str, Any]", wanted)
+            if any(key not in has or has[key] != value for key, value in asked.items()):
+                return False
+        elif found != wanted:
+            return False
+    return True
 
 
 def _check_api(name: str, kind: str, value: object, operation: str) -> None:
@@ -123,8 +169,10 @@ def _every(
     search: Callable[[Mapping[str, Any]], list[T]],
     model: type[R],
     request: R | Mapping[str, Any] | None,
-    id_of: Callable[[T], str],
+    id_name: str,
+    places: Mapping[str, str],
     on_drift: OnDrift,
+    most_pages: int = _MOST_PAGES,
 ) -> Iterator[T]:
     if isinstance(request, model):
         fields = {name: getattr(request, name) for name in request.model_fields_set}
@@ -137,7 +185,21 @@ def _every(
         )
     if on_drift not in ("raise", "continue"):
         raise ApiValueError(f'on_drift must be "raise" or "continue", not {on_drift!r}')
-    return _records(search, fields, id_of, on_drift == "raise")
+    records = _records(search, fields, attrgetter(id_name), on_drift == "raise", most_pages)
+    return _matching(records, fields, places, id_name)
+
+
+def _matching(
+    records: Iterator[T], request: Mapping[str, Any], places: Mapping[str, str], id_name: str
+) -> Iterator[T]:
+    told = False
+    for record in records:
+        if _matches(request, record, places):
+            yield record
+        elif not told:
+            told = True
+            named = f"{id_name} {getattr(record, id_name)}"
+            _log.warning("the server ignores conditions of the search: %s does not match", named)
 
 
 def _records(
@@ -145,11 +207,20 @@ def _records(
     request: dict[str, Any],
     id_of: Callable[[T], str],
     raises: bool,
+    most_pages: int,
 ) -> Iterator[T]:
     limit = max(2, request.get("limit") or _PAGE)  # one record of each page is of the last page
+    pages = 0
 
     def read(offset: int) -> dict[str, T]:
         """Return the records of a page by their ids, in the order of the server."""
+        nonlocal pages
+        pages += 1
+        if pages > most_pages:
+            raise ApiException(
+                reason=f"the search does not end: the server sent {most_pages:,} pages with "
+                f"{len(seen):,} records and goes on; search with more conditions"
+            )
         page = search({**request, "limit": limit, "offset": offset})
         return {id_of(record): record for record in page}
 
@@ -158,19 +229,20 @@ def _records(
             raise SearchDrift(offset=offset, why=why)
 
     seen: set[str] = set()
-    offset = before = request.get("offset") or 0
-    anchor, rewound, last = "", -1, list[str]()
+    offset = start = request.get("offset") or 0
+    anchor, ids, rewound = "", list[str](), 0
     while True:
-        page = read(offset)
-        if anchor and anchor not in page and offset > rewound:
-            # Records before the anchor are gone, so it stands in the page before.
-            rewound = offset
-            earlier = read(before)
-            if anchor in earlier:
-                offset, page = before, earlier
+        page, last = read(offset), ids
+        overlaps = len(last) > 1
+        if overlaps and anchor not in page and len(seen) > rewound:
+            # Records before the anchor are gone, so it stands in one of the pages before.
+            rewound = len(seen)
+            while offset > start and seen.isdisjoint(page):
+                offset = max(start, offset - len(last) + 1)
+                page = read(offset)
         ids = list(page)
         place = ids.index(anchor) if anchor in page else -1
-        if anchor and place < 0:
+        if overlaps and place < 0:
             note_drift(f"the record {anchor} is not where it was")
         again = next((name for name in ids[place + 1 :] if name in seen), None)
         if again is not None:
@@ -183,4 +255,4 @@ def _records(
         if not fresh and ids == last:
             note_drift("the server returns the same page for another offset")
             return
-        before, offset, anchor, last = offset, offset + len(ids) - 1, ids[-1], ids
+        offset, anchor = offset + max(1, len(ids) - 1), ids[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
@@ -9,7 +10,10 @@ import random
 import subprocess
 import sys
 import threading
+import tracemalloc
+import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.socket_server import SocketServer, response
@@ -125,10 +129,11 @@ def test_an_error_survives_the_journal(error: ApiException) -> None:
         assert getattr(again, name, None) == getattr(error, name, None)
 
 
-def test_a_servers_cookie_is_in_no_journal() -> None:
-    cookie = response(b"", 404, set_cookie="session=5ecret", x_request_id="1")
+def test_a_journal_keeps_no_header_that_no_error_needs() -> None:
+    secrets = {"set_cookie": "session=5ecret", "x_auth_token": "5ecret", "location": "/?k=5ecret"}
+    said = response(b"", 404, x_request_id="1", retry_after="7", **secrets)
     with (
-        SocketServer(cookie) as server,
+        SocketServer(said) as server,
         ApiClient(Configuration(host=server.url)) as client,
         pytest.raises(NotFoundException) as caught,
     ):
@@ -136,7 +141,9 @@ def test_a_servers_cookie_is_in_no_journal() -> None:
     assert caught.value.headers is not None and "5ecret" in caught.value.headers["set-cookie"]
     record = encode_failure(caught.value)
     assert "5ecret" not in encode_line(record).decode()
-    assert decode_failure(record).request_id == "1"
+    again = decode_failure(record)
+    assert isinstance(again, ApiException) and again.headers is not None
+    assert again.request_id == "1" and again.headers["retry-after"] == "7"
 
 
 def test_an_error_of_a_class_that_is_not_known_keeps_its_words() -> None:
@@ -231,7 +238,7 @@ def test_zeros_at_the_end_are_a_torn_line(path: Path) -> None:
 
 def test_a_damaged_line_is_named_and_nothing_is_changed(path: Path) -> None:
     lines = written(path).splitlines(keepends=True)
-    for number in range(1, len(lines) + 1):
+    for number in range(2, len(lines) + 1):
         line = lines[number - 1]
         changed = line[:9] + bytes([line[9] ^ 1]) + line[10:]
         for damage in (b"\n", b"{}\n", line[5:], changed):
@@ -243,20 +250,136 @@ def test_a_damaged_line_is_named_and_nothing_is_changed(path: Path) -> None:
             assert path.read_bytes() == damaged
 
 
+def header_of(path: Path) -> bytes:
+    opened(path).close()
+    return path.read_bytes()
+
+
 def test_a_line_out_of_place_is_damage(path: Path) -> None:
-    header = written(path).splitlines(keepends=True)[0]
-    for record in ({"started": 0, "run": "r"}, {"starting": 10**9, "input": "", "token": "t"}):
-        path.write_bytes(header + encode_line(record))
-        with pytest.raises(JournalDamaged, match="line 2"):
+    path.write_bytes(header_of(path) + encode_line({"started": 0, "run": "r"}))
+    with pytest.raises(JournalDamaged, match="line 2"):
+        opened(path)
+
+
+STARTING = {"starting": 0, "input": "d", "token": "t", "key": "k"}
+FAILURE = encode_failure(failure())
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [{"starting": 0}],
+        [{**STARTING, "token": 7}],
+        [STARTING, {"started": 0, "run": ["r"]}],
+        [STARTING, {"done": 0, "run": "r"}],
+        [STARTING, {"done": 0, "run": "r", "result": [1]}],
+        [STARTING, {"failed": 0, "run": "r"}],
+        [STARTING, {"failed": 0, "run": "r", "error": "no"}],
+        [STARTING, {"failed": 0, "run": "r", "error": {}}],
+        [STARTING, {"failed": 0, "run": "r", "error": {**FAILURE, "state": {}}}],
+        [STARTING, {"failed": 0, "run": "r", "error": {**FAILURE, "state": [1]}}],
+        [STARTING, {"failed": 0, "run": "r", "error": {**FAILURE, "args": 1}}],
+        [STARTING, {"failed": 0, "run": "r", "error": {**FAILURE, "state": {"headers": "x"}}}],
+    ],
+)
+def test_a_line_that_no_batch_writes_is_damage(path: Path, lines: list[dict[str, Any]]) -> None:
+    """A checksum is no signature: whoever made the file has computed it, too."""
+    path.write_bytes(header_of(path) + b"".join(map(encode_line, lines)))
+    with (
+        contextlib.closing(opened(path)) as journal,
+        pytest.raises(JournalDamaged, match="the file was left as it is") as caught,
+    ):
+        journal.entry(0)
+    assert caught.value.line == 1 + len(lines)
+
+
+@pytest.mark.parametrize("first", [b'{"acp-journal":', b'{"done":0,"run":"r","result":'])
+def test_json_that_nests_too_deep_is_damage(path: Path, first: bytes) -> None:
+    body = first + b"[" * 200_000 + b"]" * 200_000
+    line = b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
+    begins = header_of(path) + encode_line(STARTING)
+    path.write_bytes(line if b"acp" in first else begins + line)
+    with pytest.raises(JournalDamaged) as caught, contextlib.closing(opened(path)) as journal:
+        journal.entry(0)
+    assert caught.value.line == (1 if b"acp" in first else 3)
+
+
+def test_an_index_far_ahead_takes_no_memory(path: Path) -> None:
+    far = [{**STARTING, "starting": 999_999 * n} for n in range(1, 60)]
+    path.write_bytes(header_of(path) + b"".join(map(encode_line, far)))
+    tracemalloc.start()
+    journal = opened(path)
+    assert tracemalloc.get_traced_memory()[1] < 3_000_000
+    tracemalloc.stop()
+    found = journal.entry(59 * 999_999)
+    assert found is not None and found.key == "k"
+    assert journal.entry(59 * 999_999 + 1) is None
+    journal.close()
+
+
+@pytest.mark.parametrize(
+    "content", [b"no newline", b"{}", b"text\n", b"\n", bytes(100), b'{"n": 1}\n{"n": 2}\n']
+)
+def test_a_file_that_is_no_journal_is_left_alone(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with pytest.raises(JournalError) as caught:
+        opened(path)
+    assert str(caught.value).startswith(f"{path} is not a journal of a batch; choose another name")
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"acp-journal": 1}\n', b'{"acp-journal":1,' + b" " * 99_999 + b"\n"]
+)
+def test_a_damaged_header_is_named_and_left_alone(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with pytest.raises(JournalDamaged, match="line 1 of the journal") as caught:
+        opened(path)
+    assert "remove" not in str(caught.value)
+    assert path.read_bytes() == content
+
+
+def test_only_a_regular_file_is_a_journal(tmp_path: Path) -> None:
+    fifo, link = tmp_path / "fifo", tmp_path / "link"
+    os.mkfifo(fifo)
+    link.symlink_to("/dev/null")
+    for path in (fifo, link, Path("/dev/zero")):
+        with pytest.raises(JournalError, match=f"{path} is not a regular file"):
             opened(path)
 
 
-@pytest.mark.parametrize("content", [b"no newline", b"{}", b"text\n", b'{"acp-journal": 1}\n'])
-def test_a_file_that_is_no_journal_is_left_alone(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
-    with pytest.raises(JournalDamaged, match="line 1"):
-        opened(path)
-    assert path.read_bytes() == content
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("", "'' cannot be opened: Is a directory"),
+        (".", "cannot be opened: Is a directory"),
+        ("a\0b", "cannot be opened: embedded null byte"),
+        ("none/journal", "none/journal' cannot be opened: there is no folder .*none"),
+        ("x" * 300, "cannot be opened: File name too long"),
+    ],
+)
+def test_a_path_that_cannot_be_opened_is_named(tmp_path: Path, name: str, words: str) -> None:
+    with pytest.raises(JournalError, match=words):
+        Journal(f"{tmp_path}/{name}" if name else "", HEADER, durable=False)
+
+
+def test_a_journal_is_for_its_owner_only(path: Path) -> None:
+    opened(path).close()
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.chmod(0o640)  # which is the user's word
+    opened(path).close()
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_when_a_journal_was_written_last_is_told(path: Path) -> None:
+    path.write_bytes(written(path) + b"torn")
+    os.utime(path, (1_000_000, 1_000_000.5))
+    journal = opened(path)
+    assert journal.written_at == 1_000_000.5
+    journal.close()
+    journal = opened(path.with_name("new"))
+    assert journal.written_at is None
+    journal.close()
 
 
 def test_a_journal_of_a_later_version_is_refused(path: Path) -> None:

@@ -11,6 +11,7 @@ import pickle
 import socket
 import sys
 import threading
+import timeit
 import traceback
 import types
 from collections.abc import Callable
@@ -18,13 +19,17 @@ from typing import Any
 
 import pytest
 from support.operations import CASES, Case
-from support.socket_server import RESET, SocketServer, head, response, serve_each
+from support.socket_server import RESET, STALL, SocketServer, head, response, serve_each
 from support.transport import Stopwatch, eventually
 from urllib3.util import Retry
 
 import acp_client_v0_1
 from acp_client_v0_1 import (
+    AgentHandle,
     ApiClient,
+    ApiTimeoutError,
+    ApiTypeError,
+    ApiValueError,
     Configuration,
     ConnectionException,
     RunCreate,
@@ -398,9 +403,9 @@ def test_a_view_has_a_retry_policy_of_its_own(failure: bytes) -> None:
         assert RunsApi(client).search_runs({}) == []
         assert len(server.requests) == 2
         with pytest.raises(acp_client_v0_1.ApiException):
-            RunsApi(client._with_retries(0)).search_runs({})
+            RunsApi(client.with_options(retries=0)).search_runs({})
         assert len(server.requests) == 3
-        assert RunsApi(client._with_retries(0)._with_retries(1)).search_runs({}) == []
+        assert RunsApi(client.with_options(retries=0).with_options(retries=1)).search_runs({}) == []
 
 
 def test_a_view_posts_a_create_once_even_where_that_was_certainly_not_processed() -> None:
@@ -408,11 +413,74 @@ def test_a_view_posts_a_create_once_even_where_that_was_certainly_not_processed(
         SocketServer(response(b'"busy"', 429, retry_after="0")) as server,
         ApiClient(Configuration(host=server.url, retries=QUICK)) as client,
     ):
-        for api_client, requests in ((client, 3), (client._with_retries(0), 1)):
+        for api_client, requests in ((client, 3), (client.with_options(retries=0), 1)):
             before = len(server.requests)
             with pytest.raises(acp_client_v0_1.TooManyRequestsException):
                 RunsApi(api_client).create_run(RunCreate(agent_id="a"))
             assert len(server.requests) - before == requests
+
+
+def test_a_view_has_headers_of_its_own() -> None:
+    with (
+        SocketServer(*[response(b"[]")] * 6) as server,
+        ApiClient(Configuration(host=server.url, api_key={"X-Key": "a"}), "X-Team", "a") as client,
+    ):
+        view = client.with_options(headers={"x-key": "b", "X-Team": "b", "X-Own": "b"})
+        RunsApi(client).search_runs({})
+        RunsApi(view).search_runs({})
+        RunsApi(view).search_runs({}, _headers={"x-own": "c"})
+        auth = {"in": "header", "key": "X-Key", "value": "c"}
+        RunsApi(view).search_runs({}, _request_auth=auth)
+        RunsApi(view.with_options(headers={"X-Own": "d"}, retries=0)).search_runs({})
+        RunsApi(client).search_runs({})
+        got = [[r.headers.get(n) for n in ("x-key", "x-team", "x-own")] for r in server.requests]
+    alone = ["a", "a", None]
+    assert got == [alone, ["b", "b", "b"], ["b", "b", "c"], ["c", "b", "b"], ["b", "b", "d"], alone]
+    assert server.connections == 1
+
+
+def test_a_view_has_a_timeout_of_its_own() -> None:
+    with (
+        SocketServer([STALL], [STALL], response(b"[]"), [STALL]) as server,
+        ApiClient(Configuration(host=server.url, retries=False, timeout=0.3)) as client,
+    ):
+        view = client.with_options(timeout=0.2)
+        with pytest.raises(ApiTimeoutError, match=r"within the call's 0\.2 s"):
+            RunsApi(view).search_runs({})
+        with pytest.raises(ApiTimeoutError, match=r"within the call's 0\.1 s"):
+            RunsApi(view).search_runs({}, _request_timeout=0.1)
+        assert RunsApi(client.with_options(timeout=(5, 5))).search_runs({}) == []
+        with pytest.raises(ApiTimeoutError, match=r"within the call's 0\.3 s"):
+            RunsApi(client).search_runs({})
+
+
+def test_a_view_pickles_with_its_options() -> None:
+    with SocketServer(response(b"[]")) as server:
+        view = ApiClient(Configuration(host=server.url)).with_options(headers={"X-Own": "b"})
+        with AgentHandle("a", pickle.loads(pickle.dumps(view))).runs.api_client as other:
+            RunsApi(other).search_runs({})
+            assert server.requests[0].headers["x-own"] == "b"
+        other.rest_client.close()
+
+
+def test_options_are_checked_when_a_view_is_made() -> None:
+    client = ApiClient(Configuration())
+    for wrong, error in (
+        ({"timeout": -1}, ApiValueError),
+        ({"timeout": "1"}, ApiTypeError),
+        ({"retries": "many"}, ApiTypeError),
+        ({"headers": ["X-Own: b"]}, ApiTypeError),
+    ):
+        (name,) = wrong
+        options: Any = wrong
+        with pytest.raises(error, match=name):
+            client.with_options(**options)
+
+
+def test_a_view_costs_little() -> None:
+    client = ApiClient(Configuration())
+    times = timeit.repeat(lambda: client.with_options(retries=0), number=1_000, repeat=20)
+    assert min(times) / 1_000 < 50e-6  # 1 to 2 µs on a machine that does nothing else
 
 
 def test_a_view_shares_connections_and_headers_with_its_client() -> None:
@@ -420,7 +488,7 @@ def test_a_view_shares_connections_and_headers_with_its_client() -> None:
         SocketServer(response(b"[]")) as server,
         ApiClient(Configuration(host=server.url), cookie="a=1") as client,
     ):
-        view = client._with_retries(0)
+        view = client.with_options(retries=0)
         assert type(view) is ApiClient
         client.set_default_header("X-Later", "yes")
         RunsApi(client).search_runs({})

@@ -348,6 +348,54 @@ def test_the_default_configuration():
     Configuration.set_default(None)
 
 
+def test_without_a_configuration_the_environment_is_read(monkeypatch):
+    monkeypatch.setenv("ACP_HOST", "http://of.the.environment/acp")
+    monkeypatch.setenv("ACP_API_KEY", "k")
+    Configuration.set_default(None)
+    ApiClient.set_default(None)
+    try:
+        for client in (ApiClient(), ApiClient.get_default(), RunsApi().api_client):
+            assert client.configuration.host == "http://of.the.environment/acp"
+            assert client.configuration.api_key == {"x-api-key": "k"}
+        assert Configuration().host == "http://localhost"  # which stays inert
+        assert ApiClient(Configuration()).configuration.host == "http://localhost"
+        Configuration.set_default(Configuration(host="http://mine"))
+        assert ApiClient().configuration.host == "http://mine"
+        monkeypatch.setenv("ACP_TIMEOUT", "soon")
+        Configuration.set_default(None)
+        with pytest.raises(ApiValueError, match="ACP_TIMEOUT cannot be used"):
+            ApiClient()
+    finally:
+        Configuration.set_default(None)
+        ApiClient.set_default(None)
+
+
+def test_every_name_of_the_generators_configuration_can_be_set():
+    """Its instance attributes and properties, by introspection of the generator's own client."""
+    names = (
+        "access_token api_key api_key_prefix assert_hostname ca_cert_data cert_file "
+        "client_side_validation connection_pool_maxsize date_format datetime_format debug host "
+        "ignore_operation_servers key_file logger logger_file logger_file_handler logger_format "
+        "logger_formatter logger_stream_handler no_proxy password proxy proxy_headers "
+        "proxy_ssl_context refresh_api_key_hook retries safe_chars_for_path_param server_index "
+        "server_operation_index server_operation_variables server_variables socket_options "
+        "ssl_ca_cert temp_folder_path tls_server_name username verify_ssl"
+    )
+    configuration = Configuration()
+    for name in names.split():
+        setattr(configuration, name, getattr(configuration, name, None))
+    configuration._of_a_script = 1
+
+    class Own(Configuration):
+        def __init__(self, tenant, **settings):
+            super().__init__(**settings)
+            self.tenant = tenant
+
+    assert Own("a", host="http://h").tenant == "a"
+    with pytest.raises(ApiTypeError, match="did you mean 'host'"):
+        Own("a", hots="http://h")
+
+
 def test_servers_of_the_contract():
     configuration = Configuration()
     assert [s["url"] for s in configuration.get_host_settings()] == ["http://localhost"]

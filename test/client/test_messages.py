@@ -18,6 +18,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import responses
 import trustme
 from pydantic import ValidationError
 from support.socket_server import STALL, Connection, SocketServer, head, response
@@ -31,15 +32,20 @@ from acp_client_v0_1 import (
     ApiValueError,
     Configuration,
     ConnectionException,
+    ForbiddenException,
     NotFoundException,
+    ProtocolException,
+    ProxyException,
     ResponseValidationError,
     RunCreate,
     RunHandle,
     RunOutput,
     RunsApi,
     ServiceException,
+    ThreadsApi,
     TLSException,
     TooManyRequestsException,
+    UnauthorizedException,
     iter_agents,
     iter_runs,
     wait_for_run_output,
@@ -68,7 +74,7 @@ def get_run(*responses: Any, **settings: Any) -> object:
             return RunsApi(client).get_run("r1")
 
 
-@mistake(NotFoundException, "GET /runs/r1 returned 404", "is the base path of host right?")
+@mistake(NotFoundException, "GET /runs/r1 returned 404", "is the base path of host right? does")
 def a_wrong_base_path() -> None:
     get_run(response(b'{"detail":"Not Found"}', 404, "Not Found"))
 
@@ -293,7 +299,7 @@ def a_blank_response() -> None:
 @mistake(
     ResponseValidationError,
     "HTML, not JSON, expected a Run",
-    'is this page titled "Please sign in" that of a proxy or a login?',
+    'is this page titled "Please sign in" that of a proxy or a login? is the base path of host',
 )
 def a_page_for_a_run() -> None:
     page = b"<!doctype html><html><head><TITLE>\n Please sign in</TITLE></head></html>"
@@ -408,6 +414,142 @@ def one_connection_for_two_calls() -> None:
         finally:
             server.stop()
             first.exception(10)
+
+
+@mistake(ApiTypeError, "Configuration has no argument 'hots'; did you mean 'host'?")
+def a_setting_that_is_misspelt_in_the_constructor() -> None:
+    wrong: Any = {"hots": "http://acp.example"}
+    Configuration(**wrong)
+
+
+@mistake(ApiTypeError, "Configuration has no argument 'tiemout'; did you mean 'timeout'?")
+def an_override_that_is_misspelt() -> None:
+    Configuration.from_env(tiemout=3)
+
+
+@mistake(AttributeError, "Configuration has no setting 'tiemout'; did you mean 'timeout'?")
+def a_setting_that_is_misspelt() -> None:
+    wrong: Any = Configuration()
+    wrong.tiemout = 3
+
+
+@mistake(AttributeError, "Configuration has no setting 'zzz'")
+def a_setting_that_is_like_no_other() -> None:
+    wrong: Any = Configuration()
+    wrong.zzz = 3
+
+
+@mistake(ApiValueError, 'access_token must be the token alone, without "Bearer "')
+def a_token_with_its_scheme() -> None:
+    Configuration(access_token="Bearer abc")
+
+
+@mistake(ApiValueError, "access_token contains a control character or a line break; strip() it")
+def a_token_of_a_file_with_its_line_end() -> None:
+    Configuration(access_token="abc\n")
+
+
+def from_environment(**variables: str) -> None:
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in variables.items():
+            environment.setenv(name, value)
+        Configuration.from_env()
+
+
+@mistake(ApiValueError, 'ACP_TOKEN cannot be used: it must be the token alone, without "Bearer "')
+def a_token_of_the_environment_with_its_scheme() -> None:
+    from_environment(ACP_TOKEN="bearer abc")
+
+
+@mistake(ApiValueError, "ACP_API_KEY_HEADER cannot be used without ACP_API_KEY")
+def a_header_without_a_key() -> None:
+    from_environment(ACP_API_KEY_HEADER="x-key")
+
+
+@mistake(ApiTypeError, "default must be a Configuration, not str")
+def a_host_for_the_default_configuration() -> None:
+    wrong: Any = "http://acp.example"
+    Configuration.set_default(wrong)
+
+
+@mistake(ApiTypeError, "default must be an ApiClient, not Configuration")
+def a_configuration_for_the_default_client() -> None:
+    wrong: Any = Configuration()
+    ApiClient.set_default(wrong)
+
+
+UNAUTHORIZED = response(b'"who are you?"', 401, "Unauthorized")
+
+
+@mistake(
+    UnauthorizedException,
+    "401 Unauthorized: who are you?; no credentials were sent: set api_key (ACP_API_KEY) or "
+    "access_token (ACP_TOKEN)",
+)
+def no_credentials() -> None:
+    get_run(UNAUTHORIZED)
+
+
+@mistake(UnauthorizedException, "who are you?; the request carried Authorization, X-Key")
+def credentials_that_are_not_accepted() -> None:
+    get_run(UNAUTHORIZED, access_token="5ecret", api_key={"X-Key": "5ecret"})
+
+
+@mistake(ForbiddenException, "403 Forbidden; the request carried Authorization")
+def credentials_that_do_not_suffice() -> None:
+    get_run(response(b"", 403, "Forbidden"), username="me", password="5ecret")
+
+
+@mistake(
+    ProxyException,
+    "the proxy does not connect: Connection refused",
+    "; connections go by the proxy http://127.0.0.1:",
+    " of Configuration.proxy (ACP_PROXY)",
+)
+def a_dead_proxy() -> None:
+    get_run(response(b""), proxy=f"http://me:5ecret@127.0.0.1:{free_port()}")
+
+
+@mistake(
+    ProxyException,
+    "; connections go by the proxy http://127.0.0.1:",
+    " of https_proxy",
+)
+def a_dead_proxy_of_the_environment() -> None:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("https_proxy", f"http://me:5ecret@127.0.0.1:{free_port()}")
+        get_run(response(b""), host="https://acp.example")
+
+
+@mistake(ProxyException, " of all_proxy")
+def a_dead_proxy_for_all_schemes() -> None:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("all_proxy", f"127.0.0.1:{free_port()}")
+        get_run(response(b""), host="http://acp.example")
+
+
+@mistake(ResponseValidationError, "; it looks like ACP 0.2, and this client speaks 0.1")
+def a_server_of_the_next_protocol() -> None:
+    thread = {"thread_id": "t", "status": "idle", "values": {}, "metadata": {}}
+    with (
+        SocketServer(response(json.dumps([thread]).encode())) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        ThreadsApi(client).search_threads({})
+
+
+@mistake(
+    ConnectionException,
+    "a mock of responses is active, which needs testing.responses_bridge()",
+)
+def a_mock_without_its_bridge() -> None:
+    with responses.RequestsMock(assert_all_requests_are_fired=False):
+        get_run(response(b""), host=f"http://127.0.0.1:{free_port()}")
+
+
+@mistake(ProtocolException, "a response with a control character in content-length cannot be read")
+def a_length_with_a_control_character() -> None:
+    get_run(b"HTTP/1.1 200 OK\r\ncontent-length: 2\x0b\r\n\r\n{}")
 
 
 @mistake(
@@ -554,6 +696,8 @@ def test_a_message_says_what_to_do(
     with pytest.raises(kind) as raised:
         make()
     message = str(raised.value)
+    assert kind is ValidationError or "\n" not in message
+    assert "5ecret" not in message
     for phrase in phrases:
         assert message.count(phrase) == 1, message
 

@@ -8,19 +8,24 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, Field, RootModel
 from support.socket_server import SocketServer, response
 
 from acp_client_v0_1 import (
     AgentHandle,
     ApiClient,
     ApiTimeoutError,
+    ApiTypeError,
     ApiValueError,
     SchemaMismatch,
 )
-from acp_client_v0_1.handles._schemas import check_value
+from acp_client_v0_1.handles._schemas import check_value, json_object
 from acp_client_v0_1.testing import Fault, LocalServer
 
 SCHEMA = {
@@ -123,6 +128,16 @@ def nested(levels: int) -> dict[str, Any]:
     return value
 
 
+UNEVALUATED = {"if": True, "unevaluatedProperties": False}
+
+
+def unevaluated(keyword: str, levels: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"properties": {"a": True}}
+    for _ in range(levels):
+        schema = {keyword: [schema], "unevaluatedProperties": False}
+    return schema
+
+
 @pytest.mark.parametrize(
     ("schema", "value"),
     [
@@ -134,16 +149,94 @@ def nested(levels: int) -> dict[str, Any]:
         ({"properties": {"a": {"allOf": [{"$ref": "#"}, {"$ref": "#"}]}}}, nested(40)),
         ({"additionalProperties": {"anyOf": [{"$ref": "#"}] * 2}}, nested(40)),
         ({"patternProperties": {"a": {"$ref": "#"}, "^a": {"$ref": "#"}}}, nested(40)),
+        (
+            doubling(
+                40,
+                lambda level: {
+                    "then": {"allOf": [{"$ref": f"#/$defs/a{level}"}] * 2},
+                    **UNEVALUATED,
+                },
+            ),
+            {},
+        ),
+        ({"properties": {"b": unevaluated("anyOf", 40)}}, {}),
+        (unevaluated("allOf", 40), {"a": 1}),
         ({"$ref": "#/$defs/a", "$defs": {"a": {"$id": "x", "allOf": [True]}}}, {}),
         ({"$ref": "#a", "$defs": {"a": {"$anchor": "a"}}}, {}),
     ],
 )
-def test_no_reference_is_exponential(schema: Any, value: Any) -> None:
+def test_no_schema_is_exponential(schema: Any, value: Any) -> None:
     """A hostile descriptor of 2 KB cannot keep the check busy for days."""
     began = time.monotonic()
     with pytest.warns(UserWarning, match=r"was not checked: .*(200,000 steps|own|pointer)"):
         check_value("input", value, schema)
     assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("pattern", ["(?:a{0,500}){0,90}b", r"^(?:\w{0,10}){0,500}-"])
+def test_a_pattern_that_is_too_large_is_a_warning(pattern: str) -> None:
+    began = time.monotonic()
+    with pytest.warns(UserWarning, match="was not checked"):
+        check_value("input", {"a": "a" * 10_000}, {"properties": {"a": {"pattern": pattern}}})
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("count", [500, 50_000])
+def test_many_large_patterns_are_a_warning(count: int) -> None:
+    large = {rf"^(?:\w{{0,50}}){{0,20}}{n}$": True for n in range(count)}
+    for schema in ({"patternProperties": large}, {"allOf": [{"pattern": name} for name in large]}):
+        with pytest.warns(UserWarning, match="was not checked"):
+            check_value("input", {"a": "a"}, schema)
+
+
+def test_patterns_of_common_sizes_are_checked() -> None:
+    patterns = [
+        r"^[a-z0-9_.-]{1,255}$",
+        "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+        r"^\w{0,300}$",
+    ]
+    members = {f"m{n}": {"pattern": patterns[n % 3]} for n in range(250)}
+    members |= {f"n{n}": {"type": "string"} for n in range(5_000)}
+    check_value("input", {"m0": "a", "m2": "b"}, {"properties": members})
+    with pytest.raises(SchemaMismatch, match=r"input\.m1: "):
+        check_value("input", {"m1": "a"}, {"properties": members})
+
+
+def test_unevaluated_members_are_found() -> None:
+    schema = {
+        "$defs": {"base": {"properties": {"a": {"type": "integer"}}}},
+        "allOf": [{"$ref": "#/$defs/base"}],
+        "unevaluatedProperties": False,
+    }
+    check_value("input", {"a": 1}, schema)
+    with pytest.raises(SchemaMismatch, match="'b' was unexpected"):
+        check_value("input", {"a": 1, "b": 2}, schema)
+
+
+class Order(BaseModel):
+    count: int
+    at: date = Field(alias="when")
+
+
+@dataclass
+class Plain:
+    count: int
+
+
+def test_a_model_or_a_dataclass_is_a_json_object(counter: AgentHandle) -> None:
+    order = Order(count=2, when=date(2026, 1, 2))
+    assert json_object("input", order) == {"count": 2, "when": "2026-01-02"}
+    assert json_object("input", Plain(3)) == {"count": 3}
+    plain: Any = Plain(1)
+    assert counter.run(plain, timeout=30) == {"count": 1, "of": 1}
+    for wrong in (Order, Plain, RootModel[list[int]]([1])):
+        with pytest.raises(ApiTypeError, match="input must be a JSON object"):
+            json_object("input", wrong)
+    plain = Plain(Decimal(1))  # type: ignore[arg-type]
+    with pytest.raises(ApiValueError, match=r"input\['count'\]: Decimal is not JSON; pass a float"):
+        counter.start(plain)
+    with pytest.raises(ApiValueError, match="input cannot be written as JSON"):
+        json_object("input", RootModel[Any](object()))
 
 
 def test_schemas_that_refer_to_themselves_are_checked() -> None:

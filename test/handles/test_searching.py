@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -12,17 +14,24 @@ from acp_client_v0_1 import (
     AgentHandle,
     AgentsApi,
     ApiClient,
+    ApiException,
     ApiTypeError,
     ApiValueError,
     Configuration,
+    RunCreate,
     RunsApi,
     RunSearchRequest,
+    RunStatus,
     SearchDrift,
     ThreadsApi,
     iter_agents,
     iter_runs,
     iter_threads,
 )
+from acp_client_v0_1.handles.searching import matches_run
+from acp_client_v0_1.models.agent import Agent
+from acp_client_v0_1.models.agent_metadata import AgentMetadata
+from acp_client_v0_1.models.agent_ref import AgentRef
 from acp_client_v0_1.models.run import Run
 from acp_client_v0_1.testing import LocalServer, Quirks
 
@@ -93,16 +102,136 @@ def test_an_anchor_that_is_gone_is_drift() -> None:
     error = caught.value
     assert "the record c is not where it was" in str(error)
     assert 'pass on_drift="continue"' in str(error)
-    assert pickle.loads(pickle.dumps(error)).offset == error.offset == 2
+    assert (
+        pickle.loads(pickle.dumps(error)).offset == error.offset == 0
+    )  # where it was looked for last
     assert Shelf("abcdef", lambda ids: ids.remove("c")).read("continue") == "abcdef"
 
 
 def test_more_is_deleted_than_a_page_has() -> None:
     shelf = Shelf("abcdefghij", nothing, lambda ids: ids.__delitem__(slice(0, 4)))
-    with pytest.raises(SearchDrift):
+    assert shelf.read() == "abcdefghij"
+    assert [offset for offset, _ in shelf.asked[:5]] == [0, 2, 4, 2, 0]  # back until e is there
+
+
+def test_deletions_between_several_pages() -> None:
+    def first(count: int) -> Callable[[list[str]], None]:
+        return lambda ids: ids.__delitem__(slice(0, count))
+
+    shelf = Shelf("abcdefghijklmnopqrstuvwxyz", nothing, first(3), nothing, nothing, first(2))
+    assert shelf.read() == "abcdefghijklmnopqrstuvwxyz"
+
+
+def test_all_is_deleted_that_was_seen() -> None:
+    shelf = Shelf("abcdefghij", nothing, lambda ids: ids.__delitem__(slice(0, 5)))
+    with pytest.raises(SearchDrift, match="the record e is not where it was"):
         shelf.read()
-    shelf = Shelf("abcdefghij", nothing, lambda ids: ids.__delitem__(slice(0, 4)))
-    assert set(shelf.read("continue")) >= set("abcdeij")
+    shelf = Shelf("abcdefghij", nothing, lambda ids: ids.__delitem__(slice(0, 5)))
+    assert shelf.read("continue") == "abcdefghij"
+
+
+@pytest.mark.parametrize("ids", ["", "a", "ab", "abc", "abcdefghij"])
+def test_a_server_whose_pages_have_one_record(ids: str) -> None:
+    shelf = Shelf(ids)
+    shelf.page = lambda offset, limit: Shelf(ids).page(offset, 1)  # type: ignore[method-assign]
+    assert shelf.read() == ids
+    assert len(shelf.asked) == len(ids) + 1
+
+
+def test_one_record_of_a_server_that_ignores_the_offset() -> None:
+    shelf = Shelf("a")
+    shelf.page = lambda offset, limit: Shelf("a").page(0, 1)  # type: ignore[method-assign]
+    assert shelf.read() == "a"
+
+
+def test_a_search_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Endless(Shelf):
+        def page(self, offset: int, limit: int) -> list[Run]:
+            return [Run.model_construct(run_id=f"r{n}") for n in range(offset, offset + 2)]
+
+        def search_agents(self, request: Any) -> list[Agent]:
+            self.asked.append((request["offset"], 0))
+            ref = AgentRef(name="n", version="1")
+            metadata = AgentMetadata(ref=ref, description="")
+            return [Agent(agent_id=f"a{request['offset'] + n}", metadata=metadata) for n in (0, 1)]
+
+    shelf = Endless("")
+    found = 0
+    with pytest.raises(ApiException) as caught:
+        for _ in iter_runs(shelf):  # type: ignore[arg-type]
+            found += 1
+    assert found == 10_001
+    assert "does not end: the server sent 10,000 pages with 10,001 records" in str(caught.value)
+    monkeypatch.setattr(AgentsApi, "search_agents", shelf.search_agents)
+    shelf.asked.clear()
+    with pytest.raises(ApiException, match="the search does not end: the server sent 1,000 pages"):
+        AgentHandle.find("other", api_client=ApiClient(Configuration()))
+    assert len(shelf.asked) == 1000
+
+
+def run(**fields: Any) -> Run:
+    creation = RunCreate(agent_id="a", metadata=fields.pop("metadata", None))
+    return Run.model_construct(creation=creation, **{"agent_id": "a", "run_id": "r", **fields})
+
+
+@pytest.mark.parametrize(
+    ("request_", "of_run", "matches"),
+    [
+        ({}, {}, True),
+        ({"agent_id": None, "limit": 5}, {}, True),
+        ({"agent_id": "a"}, {}, True),
+        ({"agent_id": "a"}, {"agent_id": "b"}, False),
+        ({"status": "pending"}, {"status": RunStatus.PENDING}, True),
+        ({"status": RunStatus.PENDING}, {"status": RunStatus.SUCCESS}, False),
+        ({"metadata": {"m": 1}}, {}, False),
+        ({"metadata": {}}, {}, True),
+        ({"metadata": {"m": 1}}, {"metadata": {"m": 1, "n": 2}}, True),
+        ({"metadata": {"m": 1, "n": 3}}, {"metadata": {"m": 1, "n": 2}}, False),
+        ({"metadata": {"m": None}}, {"metadata": {"n": 2}}, False),
+        ({"metadata": {"m": UUID(int=1)}}, {"metadata": {"m": str(UUID(int=1))}}, True),
+    ],
+)
+def test_which_run_a_search_asked_for(
+    request_: dict[str, Any], of_run: dict[str, Any], matches: bool
+) -> None:
+    assert matches_run(request_, run(**of_run)) is matches
+
+
+def test_a_server_that_ignores_conditions(caplog: pytest.LogCaptureFixture) -> None:
+    """What it returns all the same would be taken for what was asked for, and deleted."""
+    with (
+        LocalServer(quirks=Quirks(search_metadata="ignored")) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        counter = AgentHandle.find("counter", api_client=client)
+        mine = counter.start({"count": 1}, metadata={"of": "me"}).run_id
+        for _ in range(3):
+            counter.start({"count": 1}, metadata={"of": "others"})
+        found = iter_runs(RunsApi(client), {"metadata": {"of": "me"}, "limit": 2})
+        assert [run.run_id for run in found] == [mine]
+        threads = ThreadsApi(client)
+        echo = AgentHandle.find("echo", api_client=client)
+        for of in ("me", "others"):
+            threads.create_thread({"agent_id": echo.agent_id, "metadata": {"of": of}})
+        (thread,) = iter_threads(threads, {"metadata": {"of": "me"}})
+        assert thread.metadata == {"of": "me"}
+    words = "the server ignores conditions of the search: run_id .* does not match"
+    assert len(re.findall(words, caplog.text)) == 1  # of three runs
+
+
+def pages_of(request: Any) -> dict[str, int]:
+    return {"limit": request["limit"], "offset": request["offset"]}
+
+
+def test_agents_of_a_server_that_ignores_the_name(
+    client: ApiClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agents = AgentsApi(client)
+    search = agents.search_agents
+    monkeypatch.setattr(agents, "search_agents", lambda request: search(pages_of(request)))
+    for wanted in ({"name": "echo"}, {"name": "echo", "version": "1.0.0"}):
+        assert [agent.metadata.ref.name for agent in iter_agents(agents, wanted)] == ["echo"]
+    assert list(iter_agents(agents, {"name": "echo", "version": "9.9.9"})) == []
 
 
 def test_a_record_that_comes_again_is_drift() -> None:

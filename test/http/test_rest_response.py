@@ -164,6 +164,12 @@ def test_lengths_that_agree_are_one_and_others_none():
         (b"1, 1", None),
         (b"1, 2", ProtocolException),
         (b"1\r\ncontent-length: 1", None),
+        (b"\t1 \t", None),
+        (b"1\x0b", ProtocolException),
+        (b"1\r", ProtocolException),
+        (b"\x001", ProtocolException),
+        (b"1\x85", ProtocolException),
+        (b"1\r\n \x0c", ProtocolException),
         (b"1\r\ncontent-length: 2", ProtocolException),
         (b"+1", ProtocolException),
     ):

@@ -95,7 +95,7 @@ def test_a_call_that_is_not_observed_calls_nothing_of_telemetry(spans: Spans) ->
 def test_views_share_the_observer_and_copies_by_pickle_do_not(
     client: ApiClient, spans: Spans
 ) -> None:
-    view = client._with_retries(0)
+    view = client.with_options(retries=0)
     RunsApi(view).search_runs({})
     RunsApi(copy.copy(client)).search_runs({})
     assert len(spans.all) == 2
@@ -106,7 +106,7 @@ def test_views_share_the_observer_and_copies_by_pickle_do_not(
 
 def test_a_view_that_was_made_before_is_observed_as_well(server: LocalServer, spans: Spans) -> None:
     with ApiClient(Configuration(host=server.url)) as client:
-        view = RunsApi(client._with_retries(0))
+        view = RunsApi(client.with_options(retries=0))
         instrument(client, spans.provider)
         view.search_runs({})
     assert len(spans.all) == 1
