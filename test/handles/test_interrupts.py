@@ -26,8 +26,6 @@ from acp_client_v0_1 import (
     InterruptLimit,
     PendingInterrupt,
     ResumeAmbiguous,
-    RunEvent,
-    RunEvents,
     RunGone,
     RunHandle,
     RunInterrupted,
@@ -577,7 +575,7 @@ def test_one_look_is_bounded(
         lambda: run.resume({}, timeout=0),
     ):
         began = time.monotonic()
-        with pytest.raises(RunWaitTimeout, match="the last request failed: .*503"):
+        with pytest.raises(RunWaitTimeout, match=r"the last request failed: .*503"):
             call()
         assert time.monotonic() - began < 30
 

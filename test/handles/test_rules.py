@@ -1,0 +1,392 @@
+"""The rules as a table: what came of an operation, what is known, and what is done about it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from urllib3.exceptions import EmptyPoolError
+
+from acp_client_v0_1 import (
+    ApiException,
+    ApiTimeoutError,
+    ConnectionException,
+    NameResolutionException,
+    ProtocolException,
+    ProxyException,
+    ResponseDecodeError,
+    ResponseTooLarge,
+    ResponseValidationError,
+    TLSException,
+    TransportException,
+)
+from acp_client_v0_1.handles._rules import (
+    Decision,
+    Facts,
+    Failure,
+    Lacks,
+    Operation,
+    Pause,
+    Probe,
+    Raise,
+    decide,
+    failure_of,
+    is_unserved,
+)
+from acp_client_v0_1.handles._timing import Timing
+
+ALL: tuple[Operation, ...] = ("create", "search", "look", "output", "stream", "resume", "delete")
+READS: tuple[Operation, ...] = ("search", "look", "output")
+CHANGES: tuple[Operation, ...] = ("create", "resume", "delete")
+OF_A_RUN: tuple[Operation, ...] = ("output", "stream", "resume", "delete")
+
+TIMING = Timing()
+NOW = Facts(now=1000.0, since=1000.0)
+NEVER = replace(NOW, answered=False)
+
+
+def answer(status: int, asked: float | None = None) -> ApiException:
+    """An error of a status, perhaps with Retry-After."""
+    headers = {} if asked is None else {"retry-after": f"{asked:.0f}"}
+    return ApiException(status=status, headers=headers)
+
+
+def transport(kind: type[TransportException], *, sent: bool, reason: str = "x") -> ApiException:
+    error = kind(reason=reason)
+    error.sent = sent
+    return error
+
+
+REFUSED = transport(ConnectionException, sent=False)
+CLOSED = transport(ConnectionException, sent=True)
+UNREADABLE = ResponseValidationError(status=200, headers={})
+UNSENT = {
+    "refused": REFUSED,
+    "unknown name": transport(NameResolutionException, sent=False),
+    "TLS refused": transport(TLSException, sent=False),
+    "no connection in time": transport(ApiTimeoutError, sent=False),
+    "proxy away": transport(ProxyException, sent=False),
+    "proxy refused for now": transport(
+        ProxyException, sent=False, reason="Tunnel connection failed: 503 busy"
+    ),
+}
+LOST = {
+    "closed": CLOSED,
+    "no response in time": transport(ApiTimeoutError, sent=True),
+    "garbage": transport(ProtocolException, sent=True),
+    **{
+        str(status): answer(status) for status in (408, 500, 502, 503, 504, 520, 524, 529, 598, 599)
+    },
+}
+UNCLEAR = {**LOST, "unreadable": UNREADABLE}
+SOME_LOST = {name: LOST[name] for name in ("closed", "408", "500", "524", "599")}
+
+
+def done(
+    operation: Operation, error: ApiException, facts: Facts = NOW, timing: Timing = TIMING
+) -> Decision:
+    return decide(operation, failure_of(error), facts, timing)
+
+
+def table(operations: tuple[Operation, ...], errors: dict[str, ApiException]) -> Any:
+    """Cases of each operation with each error."""
+    return pytest.mark.parametrize(
+        ("operation", "error"),
+        [
+            pytest.param(operation, error, id=f"{operation}: {name}")
+            for operation, (name, error) in itertools.product(operations, errors.items())
+        ],
+    )
+
+
+# What an error means
+
+KINDS: list[tuple[ApiException, str]] = [
+    *[(error, "unsent") for error in UNSENT.values()],
+    *[(error, "lost") for error in LOST.values()],
+    (UNREADABLE, "unreadable"),
+    (ResponseDecodeError(status=200), "unreadable"),
+    (ResponseTooLarge(limit=1, status=200), "unreadable"),
+    (answer(429), "limited"),
+    (answer(405), "lacks"),
+    (answer(501), "lacks"),
+    (answer(404), "missing"),
+    (answer(401), "denied"),
+    (answer(403), "denied"),
+    *[(answer(status), "refused") for status in (400, 409, 410, 413, 415, 418, 422, 451)],
+    (ApiException(reason="no status"), "refused"),
+    (transport(ProxyException, sent=False, reason="Tunnel connection failed: 407 who"), "refused"),
+]
+
+
+@pytest.mark.parametrize(("error", "kind"), KINDS)
+def test_what_an_error_means(error: ApiException, kind: str) -> None:
+    assert failure_of(error).kind == kind
+
+
+def test_a_full_pool_is_as_unsent_as_an_address_that_does_not_answer() -> None:
+    error = transport(ApiTimeoutError, sent=False)
+    error.__cause__ = EmptyPoolError(None, "full")  # type: ignore[arg-type]
+    assert failure_of(error).kind == "unsent"
+
+
+@pytest.mark.parametrize("status", [404, 408, 409, 429, 500, 503, 524])
+def test_any_response_may_ask_for_a_pause(status: int) -> None:
+    assert failure_of(answer(status, 7)).asked == 7
+    assert failure_of(answer(status)).asked is None
+
+
+@pytest.mark.parametrize(
+    ("data", "unserved"),
+    [
+        (None, True),
+        ("", True),
+        ("<!doctype html>", True),
+        ("404 page not found", True),
+        ({"detail": "Not Found"}, True),
+        ({"error": "x"}, True),
+        (["x"], True),
+        ("run not found", False),
+        ({"detail": "there is no agent 7"}, False),
+    ],
+)
+def test_whether_a_404_is_of_a_path_that_is_not_served(data: Any, unserved: bool) -> None:
+    assert is_unserved(ApiException(status=404, data=data)) is unserved
+
+
+# Unsent
+
+
+@table(ALL, {name: UNSENT[name] for name in ("refused", "unknown name", "TLS refused")})
+def test_a_server_that_never_answered_is_a_wrong_address(
+    operation: Operation, error: ApiException
+) -> None:
+    for failures in range(3):
+        decision = done(operation, error, replace(NEVER, failures=failures, retries=3))
+        assert isinstance(decision, Pause) and not decision.outage
+    assert done(operation, error, replace(NEVER, failures=3, retries=3)) == Raise(everywhere=True)
+    assert done(operation, error, replace(NEVER, retries=0)) == Raise(everywhere=True)
+
+
+@table(ALL, {name: UNSENT[name] for name in ("refused", "TLS refused", "proxy away")})
+def test_a_server_that_has_answered_is_away(operation: Operation, error: ApiException) -> None:
+    decision = done(operation, error, replace(NOW, retries=0))
+    assert isinstance(decision, Pause) and decision.outage
+    long_away = replace(NOW, since=NOW.now - 200, failures=500, retries=0)
+    assert isinstance(done(operation, error, long_away), Pause)
+
+
+# Unclear
+
+
+@table(READS, SOME_LOST)
+def test_a_read_without_a_response_is_an_outage(operation: Operation, error: ApiException) -> None:
+    decision = done(operation, error)
+    assert isinstance(decision, Pause) and decision.outage
+
+
+@table(CHANGES, UNCLEAR)
+def test_a_change_without_a_response_is_looked_for(
+    operation: Operation, error: ApiException
+) -> None:
+    assert done(operation, error) == Probe()
+    # Whatever else is known.
+    assert done(operation, error, replace(NEVER, failures=99, age=0.0)) == Probe()
+    assert done(operation, error, replace(NOW, ends=NOW.now, since=0.0)) == Probe()
+
+
+@table(("stream",), SOME_LOST)
+def test_a_stream_that_is_refused_five_times_is_polled(
+    operation: Operation, error: ApiException
+) -> None:
+    decisions = [done(operation, error, replace(NOW, failures=n)) for n in range(6)]
+    assert [isinstance(decision, Pause) for decision in decisions] == [True] * 4 + [False] * 2
+    assert decisions[4:] == [Lacks(), Lacks()]
+
+
+@pytest.mark.parametrize("operation", READS)
+def test_a_response_that_cannot_be_read(operation: Operation) -> None:
+    decision = done(operation, UNREADABLE)
+    assert isinstance(decision, Pause) and decision.outage
+    first = done(operation, UNREADABLE, replace(NEVER, retries=2))
+    assert isinstance(first, Pause) and not first.outage
+    last = done(operation, UNREADABLE, replace(NEVER, retries=2, failures=2))
+    assert last == Raise(everywhere=True)
+
+
+def test_what_is_no_event_stream_is_polled() -> None:
+    assert done("stream", UNREADABLE) == Lacks()
+
+
+# Retry-After
+
+
+@table(READS, {str(status): answer(status, 7) for status in (408, 429, 500, 503, 524)})
+def test_a_pause_that_is_asked_for_is_never_shortened(
+    operation: Operation, error: ApiException
+) -> None:
+    for facts in (NOW, replace(NOW, failures=50), replace(NOW, ends=NOW.now + 8.0)):
+        decision = done(operation, error, facts)
+        assert isinstance(decision, Pause) and decision.seconds >= 7
+    # It would pass the deadline, or the last request before that, or the end of the outage.
+    assert done(operation, error, replace(NOW, ends=NOW.now + 6.9)) == Raise()
+    assert done(operation, error, replace(NOW, ends=NOW.now + 7.9)) == Raise()
+    assert isinstance(done(operation, error, replace(NOW, since=NOW.now - 292)), Pause)
+    assert done(operation, error, replace(NOW, since=NOW.now - 294)) == Raise(everywhere=True)
+
+
+@pytest.mark.parametrize("operation", ALL)
+def test_a_limit_is_a_pause_whatever_was_asked(operation: Operation) -> None:
+    assert isinstance(done(operation, answer(429)), Pause)
+    assert done(operation, answer(429, 3600)) == Raise(everywhere=True)
+    with_time = replace(NOW, ends=NOW.now + 60, longest=math.inf)
+    assert done(operation, answer(429, 3600), with_time) == Raise()
+    assert done(operation, answer(429, 0), with_time) != Raise()
+    # Never "maybe started": near the deadline it is the 429 that is raised, by its caller.
+    near = replace(with_time, ends=NOW.now + 0.5)
+    assert done(operation, answer(429), near) == Raise("late")
+
+
+def test_one_request_that_is_limited_among_others_is_not_wrong_everywhere() -> None:
+    alone = replace(NOW, shared=False)
+    assert done("output", answer(503, 3600), alone) == Raise()
+    assert done("output", answer(503), replace(alone, since=0.0)) == Raise("over")
+
+
+# The server lacks the operation
+
+
+@pytest.mark.parametrize("status", [405, 501])
+@pytest.mark.parametrize(
+    ("operation", "decision"),
+    [
+        ("create", Raise(everywhere=True)),
+        ("search", Raise()),
+        ("look", Raise()),
+        ("output", Probe()),
+        ("stream", Lacks()),
+        ("resume", Raise()),
+        ("delete", Raise()),
+    ],
+)
+def test_an_operation_that_the_server_does_not_have(
+    operation: Operation, decision: Decision, status: int
+) -> None:
+    for facts in (NOW, NEVER, replace(NOW, age=0.5)):
+        assert done(operation, answer(status), facts) == decision
+
+
+# 404
+
+
+@pytest.mark.parametrize("age", [0.0, 0.5, 1.99])
+@pytest.mark.parametrize("operation", ["look", "output", "stream", "resume"])
+def test_a_run_that_a_replica_does_not_know_yet(operation: Operation, age: float) -> None:
+    decision = done(operation, answer(404), replace(NOW, age=age))
+    assert isinstance(decision, Pause) and not decision.outage
+    assert decision.seconds == TIMING.young_pause
+
+
+@pytest.mark.parametrize("age", [2.0, 60.0, math.inf])
+@pytest.mark.parametrize("operation", OF_A_RUN)
+def test_a_404_of_an_operation_looks_at_the_run(operation: Operation, age: float) -> None:
+    assert done(operation, answer(404), replace(NOW, age=age)) == Probe()
+
+
+@pytest.mark.parametrize(
+    ("operation", "age", "decision"),
+    [
+        ("look", 2.0, Raise("gone")),
+        ("look", math.inf, Raise("gone")),
+        ("delete", 0.0, Probe()),  # it may have been deleted already
+        ("search", 0.0, Raise()),
+        ("search", math.inf, Raise()),
+        ("create", 0.0, Raise(everywhere=True)),  # there is no such agent
+        ("create", math.inf, Raise(everywhere=True)),
+    ],
+)
+def test_a_404_otherwise(operation: Operation, age: float, decision: Decision) -> None:
+    assert done(operation, answer(404), replace(NOW, age=age)) == decision
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("operation", ALL)
+def test_credentials_that_are_refused_are_the_end_of_all(operation: Operation, status: int) -> None:
+    for facts in (NOW, NEVER, replace(NOW, failures=7, since=900.0, age=0.0)):
+        assert done(operation, answer(status), facts) == Raise(everywhere=True)
+        assert done(operation, answer(status, 7), facts) == Raise(everywhere=True)
+
+
+@pytest.mark.parametrize("status", [400, 409, 410, 413, 422])
+@pytest.mark.parametrize("operation", ["create", "search", "look", "output", "delete"])
+def test_any_other_refusal_is_of_one_request(operation: Operation, status: int) -> None:
+    assert done(operation, answer(status)) == Raise()
+
+
+@pytest.mark.parametrize("status", [400, 406, 409, 422])
+def test_a_stream_that_is_refused_is_polled(status: int) -> None:
+    assert done("stream", answer(status)) == Lacks()
+
+
+def test_a_conflict_with_an_answer_looks_who_was_quicker() -> None:
+    assert done("resume", answer(409)) == Probe()
+    for status in (400, 422):
+        assert done("resume", answer(status)) == Raise()
+
+
+# The end of the time, and of an outage
+
+
+@pytest.mark.parametrize("operation", READS)
+def test_no_request_begins_with_less_than_a_second_to_go(operation: Operation) -> None:
+    for error in (CLOSED, REFUSED, answer(503), answer(429)):
+        assert done(operation, error, replace(NOW, ends=NOW.now + 0.9)) == Raise("late")
+        decision = done(operation, error, replace(NOW, ends=NOW.now + 1.1, failures=20))
+        assert isinstance(decision, Pause) and decision.seconds <= 0.1 + 1e-6
+        # Unless the caller's whole timeout is less.
+        short = replace(NOW, ends=NOW.now + 0.5, last=0.3)
+        assert isinstance(done(operation, error, short), Pause)
+
+
+@pytest.mark.parametrize("operation", READS)
+def test_an_outage_lasts_300_seconds(operation: Operation) -> None:
+    for error in (CLOSED, REFUSED, answer(503), answer(429)):
+        failing = replace(NOW, failures=80)
+        assert isinstance(done(operation, error, replace(failing, since=NOW.now - 295)), Pause)
+        over = done(operation, error, replace(failing, since=NOW.now - 299))
+        assert over == Raise("over", everywhere=True)
+        # With a deadline, only that ends it.
+        endless = replace(failing, since=0.0, longest=math.inf, ends=NOW.now + 9)
+        assert isinstance(done(operation, error, endless), Pause)
+
+
+def test_the_pauses_double_up_to_a_longest() -> None:
+    for failures, longest in enumerate((0.25, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0)):
+        pauses = set()
+        for _ in range(20):
+            decision = done("look", CLOSED, replace(NOW, failures=failures))
+            assert isinstance(decision, Pause)
+            pauses.add(decision.seconds)
+        assert longest / 2 <= min(pauses) <= max(pauses) <= longest
+        assert len(pauses) > 1  # clients that failed together do not come back together
+
+
+@pytest.mark.parametrize("operation", ALL)
+def test_there_is_a_decision_about_everything(operation: Operation) -> None:
+    kinds = ("unsent", "limited", "lost", "unreadable", "lacks", "missing", "denied", "refused")
+    for kind, asked, conflict, answered, failures, ends, age in itertools.product(
+        kinds, (None, 0.0, 5.0, 9999.0), (False, True), (False, True), (0, 9), (1000.5, 1e9), (0, 9)
+    ):
+        facts = replace(NOW, answered=answered, failures=failures, ends=ends, age=age)
+        decision = decide(operation, Failure(kind, asked, conflict), facts, TIMING)  # type: ignore[arg-type]
+        assert isinstance(decision, (Pause, Probe, Lacks, Raise))
+        if isinstance(decision, Pause):
+            assert 0 <= decision.seconds <= ends - NOW.now
+            if kind != "missing":
+                assert decision.seconds >= (asked or 0)
