@@ -340,5 +340,4 @@ def client_of(world: World) -> Any:
         rest_client=SimpleNamespace(server=world.server, policy=RetryPolicy(), observer=None),
     )
     client.with_options = lambda **_: client
-    client._with_retries = lambda _: client
     return client
