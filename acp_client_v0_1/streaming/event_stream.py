@@ -326,7 +326,6 @@ class EventStream(Iterator[T]):
             raise StreamDecodeError(
                 event_id=event.id,
                 event_name=event.event,
-                offset=self._parser.event_offset(handed_out - 1),
                 excerpt=event.data[:_EXCERPT_CHARACTERS],
                 reason=_explanation(error),
                 body=event.data,
