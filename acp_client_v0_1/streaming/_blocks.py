@@ -79,15 +79,15 @@ class BlockShape:
 
     def _read_with_id(self, blocks: Iterator[str], events: list[ServerSentEvent]) -> str | None:
         prefix, middle, name, append = self.prefix, self.middle, self.event, events.append
-        width, tight = len(prefix), self.tight
+        tight, new, kind = self.tight, _new, ServerSentEvent  # all local: this is the hot loop
         for block in blocks:
             head, found, data = block.partition(middle)
-            if not found or head[:width] != prefix or "\n" in data:
+            event_id = head.removeprefix(prefix)
+            if not found or event_id == head or "\n" in data or "\n" in event_id:
                 return block
-            event_id = head[width:]
-            if "\n" in event_id or (tight and " " in (data[:1], event_id[:1])):
+            if tight and " " in (data[:1], event_id[:1]):
                 return block
-            append(_new(ServerSentEvent, (name, data, event_id)))
+            append(new(kind, (name, data, event_id)))
         return None
 
 
