@@ -151,7 +151,6 @@ class StreamDecodeError(ApiException):
     Args:
         event_id: The last event id at the event.
         event_name: The event's name.
-        offset: Bytes from the start of the stream to the event.
         excerpt: The beginning of the event's data, bounded.
         reason: What is wrong with it.
         response: ``status``, ``headers``, ``method`` and ``url`` of the stream; ``body`` is all
@@ -163,7 +162,6 @@ class StreamDecodeError(ApiException):
         *,
         event_id: str,
         event_name: str,
-        offset: int,
         excerpt: str,
         reason: str,
         **response: Unpack[ResponseFields],
@@ -171,14 +169,12 @@ class StreamDecodeError(ApiException):
         super().__init__(reason=reason, **response)
         self.event_id = event_id
         self.event_name = event_name
-        self.offset = offset
         self.excerpt = excerpt
 
     def __str__(self) -> str:
         name, last_id = one_line(self.event_name, 100), one_line(self.event_id, 100)
-        event = f"event {name!r} with id {last_id!r}"
         return (
-            f"{event} at byte {self.offset} of the stream cannot be decoded: "
+            f"event {name!r} with id {last_id!r} cannot be decoded: "
             f"{bounded(one_line(self.reason))}: {bounded(one_line(self.excerpt))}"
         )
 

@@ -95,7 +95,9 @@ def install() -> bool:
 
 def versions() -> dict[str, str]:
     """The versions of everything that the figures depend on."""
-    names = "pydantic pydantic-core urllib3 httpx httpx-sse sseclient-py openai langgraph-sdk"
+    names = (
+        "pydantic pydantic-core urllib3 httpx httpx-sse sseclient-py openai langgraph-sdk aiohttp"
+    )
     found = {}
     for name in [*names.split(), "openapi-generator-cli"]:
         try:

@@ -37,23 +37,21 @@ def split_input(raw: bytes) -> tuple[int, list[int], bytes]:
 
 
 def run(stream: bytes, sizes: list[int], limit: int) -> tuple[Any, ...]:
-    """Parse; return events, offsets, whether an event was too large, last id and retry."""
+    """Parse; return events, whether an event was too large, last id and retry."""
     from acp_client_v0_1.streaming import EventTooLarge, SSEParser
 
     parser = SSEParser(limit)
-    events, offsets = [], []
+    events = []
     begin = turn = 0
     try:
         while begin < len(stream):
             size = sizes[turn % len(sizes)] or turn % 2
-            completed = parser.feed(stream[begin : begin + size])
-            events += completed
-            offsets += [parser.event_offset(index) for index in range(len(completed))]
+            events += parser.feed(stream[begin : begin + size])
             begin, turn = begin + size, turn + 1
         parser.feed(b"")
     except EventTooLarge:
-        return events, offsets, True
-    return events, offsets, False, parser.last_event_id, parser.retry
+        return events, True
+    return events, False, parser.last_event_id, parser.retry
 
 
 def check(raw: bytes) -> None:
@@ -68,13 +66,7 @@ def check(raw: bytes) -> None:
     reference = ReferenceParser()
     for byte in stream:
         reference.push(byte)
-    expected = (
-        reference.events,
-        reference.offsets,
-        False,
-        reference.last_event_id,
-        reference.reconnection_time,
-    )
+    expected = (reference.events, False, reference.last_event_id, reference.reconnection_time)
     found = run(stream, sizes, 1 << 20)
     if found != expected:
         raise AssertionError(f"{stream!r} in {sizes}: {found} instead of {expected}")

@@ -37,6 +37,7 @@ _FIELD = re.compile(rf"({TOKEN.pattern})[ \t]*:(.*)", re.DOTALL)
 _CHUNK_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 _NEXT_CHUNK = re.compile(rb"\r\n" + _CHUNK_SIZE.pattern)
 _SHORT_LINE = 64  # bytes; a longer chunk line goes the slow way
+_MOST_SIZES = 1024  # chunk lines to remember for a body
 _MOST_DIGITS = 18
 
 _BLANK = " \t"
@@ -203,6 +204,7 @@ class _Chunked(Framing):
         self.delimited = True
         self._next: Callable[[_Chunked, bytes, int, int], int] = _Chunked._size
         self._waiting = b""  # the beginning of a line
+        self._sizes: dict[bytes, int] = {}  # by chunk line: most streams repeat a few
         self._trailer_lines = 0
         self._fault: BadFraming | None = None
 
@@ -242,14 +244,21 @@ class _Chunked(Framing):
 
         Before and after, the line end behind a chunk's data is next.
         """
-        while match := _NEXT_CHUNK.match(data, position, position + _SHORT_LINE):
-            start = match.end()
-            end = start + int(match[1], 16)
-            if not start < end <= len(data):
-                break
+        sizes, length = self._sizes, len(data)
+        while True:
+            start = data.find(b"\n", position + 2, position + _SHORT_LINE) + 1
+            line = data[position:start]
+            size = sizes.get(line)
+            if size is None:
+                match = _NEXT_CHUNK.fullmatch(line)
+                size = int(match[1], 16) if match else 0
+                if len(sizes) < _MOST_SIZES:
+                    sizes[line] = size
+            end = start + size
+            if not start < end <= length:
+                return position
             pieces.append(data[start:end])
             position = end
-        return position
 
     def may_end(self) -> bool:
         # The empty line behind the last chunk may be missing (RFC 9112, section 8).

@@ -25,11 +25,11 @@ import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeAlias, cast
+from typing import cast
 
 from acp_client_v0_1.streaming.event import ServerSentEvent
 
-__all__ = ["BlockShape", "EventBuffers", "Mark", "OpenLine", "event_offsets"]
+__all__ = ["BlockShape", "EventBuffers", "OpenLine"]
 
 # `(?(id)\n)`: only an id leaves a line end to be matched.
 _COMMON_BLOCK = (
@@ -79,15 +79,15 @@ class BlockShape:
 
     def _read_with_id(self, blocks: Iterator[str], events: list[ServerSentEvent]) -> str | None:
         prefix, middle, name, append = self.prefix, self.middle, self.event, events.append
-        width, tight = len(prefix), self.tight
+        tight, new, kind = self.tight, _new, ServerSentEvent  # all local: this is the hot loop
         for block in blocks:
             head, found, data = block.partition(middle)
-            if not found or head[:width] != prefix or "\n" in data:
+            event_id = head.removeprefix(prefix)
+            if not found or event_id == head or "\n" in data or "\n" in event_id:
                 return block
-            event_id = head[width:]
-            if "\n" in event_id or (tight and " " in (data[:1], event_id[:1])):
+            if tight and " " in (data[:1], event_id[:1]):
                 return block
-            append(_new(ServerSentEvent, (name, data, event_id)))
+            append(new(kind, (name, data, event_id)))
         return None
 
 
@@ -124,11 +124,6 @@ class EventBuffers:
         self._id = ""
         self._shape = _ACP_SHAPE
         self._misfits = 0  # blocks of other shapes since the last one that had it
-
-    @property
-    def has_data(self) -> bool:
-        """True if the open block has had a data field."""
-        return bool(self._lines)
 
     def add_lines(self, lines: Iterable[str]) -> None:
         """Process fields and comments, from complete lines without their ends."""
@@ -223,13 +218,6 @@ class OpenLine:
         """True if a byte of the line has arrived."""
         return self.size > 0 or self._is_comment
 
-    @property
-    def beginning(self) -> bytes:
-        """The first bytes of the line, enough to tell whether it is a data field."""
-        if self._is_data:
-            return _DATA
-        return b":" if self._is_comment else bytes(self._bytes[: len(_DATA) + 1])
-
     def add(self, part: bytes) -> None:
         """Add the next bytes of the line, at least one, without a line end."""
         if self._is_comment:
@@ -255,40 +243,3 @@ class OpenLine:
         elif not self._is_comment:
             buffers.add_lines([(self._bytes + last).decode("utf-8", "replace")])
         self._reset()
-
-
-# The parser's position before a piece of the stream, a plain tuple because each feed makes one:
-#   bytes from the stream's start to the piece,
-#   bytes from the stream's start to the first byte of the open block,
-#   whether the byte before was a CR,
-#   whether the open block has a data field already,
-#   the beginning of the unfinished line: six bytes tell whether it is a data field.
-Mark: TypeAlias = tuple[int, int, bool, bool, bytes]
-
-
-def event_offsets(mark: Mark, piece: bytes) -> list[int]:
-    """Find where the events begin that a piece completes, in bytes from the stream's start.
-
-    ``mark`` is the position before the piece. Only an error needs this; the parser then reads the
-    bytes of its latest feed again.
-    """
-    position, start, after_cr, has_data, line = mark
-    lines = piece.splitlines(keepends=True)  # of bytes: at CR, LF and CRLF only
-    if after_cr and piece[:1] == b"\n":
-        del lines[0]
-        start += start == position  # if the block has no bytes yet
-        position += 1
-    offsets: list[int] = []
-    for ended in lines:
-        position += len(ended)
-        line += ended
-        if not line.endswith((b"\n", b"\r")):
-            break
-        if line in (b"\n", b"\r", b"\r\n"):
-            if has_data:
-                offsets.append(start)
-            has_data, start = False, position
-        else:
-            has_data = has_data or line[:5] == b"data:" or line.strip(b"\r\n") == b"data"
-        line = b""
-    return offsets

@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError, EventTooLarge
-from acp_client_v0_1.streaming._blocks import EventBuffers, Mark, OpenLine, event_offsets
+from acp_client_v0_1.streaming._blocks import EventBuffers, OpenLine
 from acp_client_v0_1.streaming.event import ServerSentEvent
 
 __all__ = ["DEFAULT_MAX_EVENT_BYTES", "SSEParser"]
@@ -69,12 +69,6 @@ class SSEParser:
         self._room = min(max_event_bytes, _SLICE)  # bytes that may be taken at once
         self._carry = b""
         self._after_cr = False  # an LF now belongs to the line end before
-        # Where an error would be, see `event_offset`.
-        self._position: int = 0
-        self._block_start: int = 0
-        self._mark: Mark = (0, 0, False, False, b"")
-        self._fed = b""
-        self._offsets: list[int] | None = None
         # One flag for `feed` to check: the stream is at its beginning or its end.
         self._unready = True
         self._bom: bytes | None = b""  # the part of it that has arrived, None after it
@@ -110,7 +104,6 @@ class SSEParser:
         if self._unready:
             chunk = self._prepared(chunk)
         piece = self._carry + chunk if self._carry else bytes(chunk)
-        self._note(piece)
         events: list[ServerSentEvent] = []
         if len(piece) > self._room:
             self._take_slices(piece, events)
@@ -129,16 +122,6 @@ class SSEParser:
         if self._unsaid:
             self._raise_too_large()
 
-    def event_offset(self, index: int) -> int:
-        """Return the bytes from the start of the stream to the first byte of an event's block.
-
-        Args:
-            index: The event's index in what the latest `feed` returned.
-        """
-        if self._offsets is None:
-            self._offsets = event_offsets(self._mark, self._fed)
-        return self._offsets[index]
-
     def _prepared(self, chunk: bytes | bytearray | memoryview) -> bytes:
         if self.too_large:
             self._raise_too_large()
@@ -149,19 +132,7 @@ class SSEParser:
             self._bom = beginning
             return b""
         self._bom, self._unready = None, False
-        if not beginning.startswith(_BOM):
-            return beginning
-        self._position = self._block_start = len(_BOM)
-        return beginning[len(_BOM) :]
-
-    def _note(self, piece: bytes) -> None:
-        # What `event_offset` needs to find the events of this piece again.
-        has_data, line = False, b""
-        if self._block_open:
-            has_data, line = self._buffers.has_data, self._line.beginning
-        self._mark = (self._position, self._block_start, self._after_cr, has_data, line)
-        self._fed = piece
-        self._offsets = None
+        return beginning.removeprefix(_BOM)
 
     def _take_slices(self, piece: bytes, events: list[ServerSentEvent]) -> None:
         # A slice that is one byte longer than what may still be held shows an excess, and only
@@ -188,18 +159,15 @@ class SSEParser:
         self._carry = b""
 
     def _take(self, piece: bytes, events: list[ServerSentEvent], *, may_carry: bool) -> None:
-        position = self._position
-        self._position = end = position + len(piece)
         self._carry = b""
-        if self._after_cr and piece[0] == _LF:
+        if self._after_cr:
             self._after_cr = False
-            self._block_start += self._block_start == position
-            position += 1
-            piece = piece[1:]
-            if not piece:
-                return
+            if piece[0] == _LF:
+                piece = piece[1:]
+                if not piece:
+                    return
         begin = 0  # the end of the last whole block
-        if not (self._block_open or self._after_cr or piece[0] == _LF or b"\r" in piece):
+        if not (self._block_open or piece[0] == _LF or b"\r" in piece):
             # From the start of a block, with LF alone, as most servers send it.
             cut = piece.rfind(b"\n") + 1  # the end of the last whole line
             # Only there: rfind() is slow for two bytes, and the unfinished line may be long.
@@ -212,14 +180,11 @@ class SSEParser:
             if cut:
                 begin = self._take_blocks(piece[:cut], events)
             self._after_cr = piece[-1] == _CR
-        if begin:
-            self._block_start = position + begin
-        if self._block_start == end:
+        if begin == len(piece):
             return
         rest = piece[begin:]
         if begin and may_carry and len(rest) <= _MAX_CARRY and b"retry" not in rest:
             self._carry = rest
-            self._position = self._block_start
             self._after_cr = False
         else:
             self._open_block(rest, cut - begin)

@@ -1,13 +1,15 @@
 """Batches: runs that end at once, 2,000 runs of ten seconds at a time, and a million inputs.
 
 By hand is a pool of as many threads on the bare operations: ``create_run``, then
-``get_run_output``. The server of the first two is the local ACP server, in a process of its own; a
-stand-in that makes no request takes its place for the million. What counts memory, or runs long,
-does so in a fresh process, which prints what it measured as JSON.
+``get_run_output``. With asyncio and aiohttp, as many tasks send the same requests and read their
+JSON. The server is the local ACP server, in a process of its own; a stand-in that makes no request
+takes its place for the million. What counts memory, or runs long, does so in a fresh process, which
+prints what it measured as JSON.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import multiprocessing
 import subprocess
@@ -18,11 +20,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
+from types import ModuleType
 from typing import Any
 
 from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, Run, RunOutput, RunsApi
 from acp_client_v0_1.testing import AgentContext, LocalServer
 
+from .. import peers
 from ..measure import (
     BY_HAND,
     OURS,
@@ -40,11 +44,13 @@ from ..samples import RUN_JSON
 
 RUNS = 2_000
 THREADS = 32
+TASKS = 50
 SECONDS = 10.0
 MILLION = 1_000_000
 PART = 100_000
 
-WALL, WALL_BY_HAND = f"{OURS}: wall", f"{BY_HAND}: wall"
+AIOHTTP = "asyncio + aiohttp"
+WALL, WALL_BY_HAND, WALL_AIOHTTP = f"{OURS}: wall", f"{BY_HAND}: wall", f"{AIOHTTP}: wall"
 REQUESTS, CONNECTIONS = "requests per run", "connections at a time"
 MEMORY, RATIO = "growth of peak memory, MiB", "the last 100,000 over the first"
 
@@ -84,6 +90,12 @@ def inputs(count: int, seconds: float) -> Iterator[dict[str, Any]]:
     return ({"n": n, "seconds": seconds} for n in range(count))
 
 
+def by_map(agent: AgentHandle, count: int, concurrency: int) -> None:
+    """What one writes with `map`."""
+    for item in agent.map(inputs(count, 0), concurrency=concurrency):
+        item.result()
+
+
 def by_hand(runs: RunsApi, agent_id: str, count: int) -> None:
     """What one writes without `map`."""
 
@@ -96,35 +108,65 @@ def by_hand(runs: RunsApi, agent_id: str, count: int) -> None:
             pass
 
 
-def timed(job: Job, walls: dict[str, float], name: str) -> Callable[[], float]:
-    """A job that gives its CPU seconds, and leaves its wall seconds for another."""
+def with_aiohttp(aiohttp: ModuleType, url: str, agent_id: str, count: int) -> None:
+    """What one writes with asyncio: tasks that share the inputs."""
+    todo = inputs(count, 0)
 
-    def work() -> float:
+    async def work(session: Any) -> None:
+        for given in todo:
+            create = {"agent_id": agent_id, "input": given}
+            async with session.post("/runs", json=create) as response:
+                made = await response.json()
+            output = f"/runs/{made['run_id']}/output"
+            async with session.get(output, params={"block_timeout": 30}) as response:
+                await response.json()
+
+    async def main() -> None:
+        async with aiohttp.ClientSession(url, raise_for_status=True) as session:
+            await asyncio.gather(*(work(session) for _ in range(TASKS)))
+
+    asyncio.run(main())
+
+
+def timed(jobs: Contestants) -> Contestants:
+    """Jobs that give their CPU seconds, each followed by one that gives its wall seconds."""
+    walls: dict[str, float] = {}
+
+    def work(name: str, job: Job) -> float:
         start = time.perf_counter()
         cpu = cpu_seconds(job)
         walls[name] = time.perf_counter() - start
         return cpu
 
-    return work
+    both: Contestants = {}
+    for name, job in jobs.items():
+        both[name] = partial(work, name, job)
+        both[f"{name}: wall"] = partial(walls.__getitem__, name)
+    return both
 
 
 @contextmanager
 def instant(count: int) -> Iterator[Contestants]:
-    """Runs that end at once."""
-    walls: dict[str, float] = {}
+    """Runs that end at once, beside threads."""
     with serving() as (_, url, agent_id), ApiClient(Configuration(host=url)) as client:
         agent = AgentHandle(agent_id, client)
+        yield timed(
+            {
+                OURS: lambda: by_map(agent, count, THREADS),
+                BY_HAND: lambda: by_hand(agent.runs, agent_id, count),
+            }
+        )
 
-        def ours() -> None:
-            for item in agent.map(inputs(count, 0), concurrency=THREADS):
-                item.result()
 
-        yield {
-            OURS: timed(ours, walls, OURS),
-            WALL: lambda: walls[OURS],
-            BY_HAND: timed(lambda: by_hand(agent.runs, agent_id, count), walls, BY_HAND),
-            WALL_BY_HAND: lambda: walls[BY_HAND],
-        }
+@contextmanager
+def beside_asyncio(count: int) -> Iterator[Contestants]:
+    """Runs that end at once, beside asyncio."""
+    with serving() as (_, url, agent_id), ApiClient(Configuration(host=url)) as client:
+        agent = AgentHandle(agent_id, client)
+        jobs: Contestants = {OURS: lambda: by_map(agent, count, TASKS)}
+        if modules := peers.find("aiohttp"):
+            jobs[AIOHTTP] = lambda: with_aiohttp(modules[0], url, agent_id, count)
+        yield timed(jobs)
 
 
 def slow_here(url: str, agent_id: str) -> dict[str, float]:
@@ -252,6 +294,16 @@ WORKS = [
         lambda: instant(RUNS),
         Budget(f"{_INSTANT}: CPU over by hand", over(OURS, BY_HAND), 1.10),
         Budget(f"{_INSTANT}: wall over by hand", over(WALL, WALL_BY_HAND), 1.10),
+        warm_up=True,
+    ),
+    batch_work(
+        "batch_asyncio",
+        f"{_INSTANT}, {TASKS} at a time, beside as many tasks of asyncio with aiohttp",
+        "s",
+        9,
+        lambda: beside_asyncio(RUNS),
+        Budget(f"{_INSTANT}: CPU over asyncio and aiohttp", over(OURS, AIOHTTP), 1.35),
+        Budget(f"{_INSTANT}: wall over asyncio and aiohttp", over(WALL, WALL_AIOHTTP), 1.0),
         warm_up=True,
     ),
     batch_work(

@@ -48,7 +48,7 @@ class Response:
 def examples():
     for kind in TREE:
         if issubclass(kind, StreamDecodeError):
-            yield kind(event_id="7", event_name="agent_event", offset=9, excerpt="{", reason="bad")
+            yield kind(event_id="7", event_name="agent_event", excerpt="{", reason="bad")
         elif issubclass(kind, StreamInterrupted):
             yield kind(last_event_id="7", reason="cut", status=200, headers={"a": "b"}, **AT)
         elif issubclass(kind, (EventTooLarge, ResponseTooLarge)):
@@ -194,9 +194,7 @@ HOSTILE = "\ud83d \x1b[31m\0\x07\x85\u202e\u2028 and so on " * 40_000
         ApiException(302, "no", headers={"location": f"http://h/{HOSTILE}"}, **AT),
         ConnectionException(reason=HOSTILE, **AT),
         StreamInterrupted(last_event_id=HOSTILE, reason=HOSTILE, **AT),
-        StreamDecodeError(
-            event_id=HOSTILE, event_name=HOSTILE, offset=1, excerpt=HOSTILE, reason=HOSTILE
-        ),
+        StreamDecodeError(event_id=HOSTILE, event_name=HOSTILE, excerpt=HOSTILE, reason=HOSTILE),
         ResponseDecodeError(200, HOSTILE, body=HOSTILE, **AT),
     ],
     ids=lambda error: type(error).__name__,

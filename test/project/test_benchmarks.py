@@ -20,6 +20,7 @@ pytestmark = pytest.mark.usefixtures("_importable")
 
 # Fewer events show as well that a work runs; module and name of each count.
 COUNTS = (
+    ("batches", "RUNS"),
     ("handles", "EVENTS"),
     ("parser", "SMALL_EVENTS"),
     ("parser", "MEDIUM_EVENTS"),
@@ -34,7 +35,6 @@ LONG = (
     "memory_large",
     "linear_size",
     "linear_events",
-    "batch_instant",
     "batch_slow",
     "batch_million",
 )

@@ -85,10 +85,6 @@ class ReferenceParser:
         self.last_event_id = ""
         self.reconnection_time: int | None = None
         self.events: list[ServerSentEvent] = []
-        # For each event, the first byte of its block; not in the standard.
-        self.offsets: list[int] = []
-        self.position = 0
-        self.block_start = 0
 
     def push(self, byte: int) -> None:
         if self.beginning is None:
@@ -96,7 +92,6 @@ class ReferenceParser:
             return
         self.beginning += bytes([byte])
         if self.beginning == BYTE_ORDER_MARK:
-            self.position = self.block_start = 3
             self.beginning = None
         elif not BYTE_ORDER_MARK.startswith(self.beginning):
             waiting, self.beginning = self.beginning, None
@@ -104,7 +99,6 @@ class ReferenceParser:
                 self._decode(early)
 
     def _decode(self, byte: int) -> None:
-        self.position += 1
         for character in self.decoder.push(byte):
             self._character(character)
 
@@ -113,16 +107,12 @@ class ReferenceParser:
         swallow = self.after_cr and character == "\n"
         self.after_cr = character == "\r"
         if swallow:
-            if self.block_start == self.position - 1:
-                self.block_start = self.position
             return
         if character not in "\r\n":
             self.line += character
             return
         line, self.line = self.line, ""
         self._line(line)
-        if not line:
-            self.block_start = self.position
 
     def _line(self, line: str) -> None:
         if line == "":
@@ -164,6 +154,5 @@ class ReferenceParser:
                 id=self.last_event_id,
             )
         )
-        self.offsets.append(self.block_start)
         self.data_buffer = ""
         self.event_type_buffer = ""

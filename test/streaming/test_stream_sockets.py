@@ -685,7 +685,7 @@ def test_an_undecodable_event_and_the_rest_of_the_stream() -> None:
         assert number_of(next(stream)) == 1
         with pytest.raises(StreamDecodeError) as caught:
             next(stream)
-        assert (caught.value.offset, caught.value.event_name) == (len(ONE), "message")
+        assert caught.value.event_name == "message"
         assert caught.value.url is not None
         assert numbers(stream) == [2]
 
