@@ -7,11 +7,14 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 from support.batches import creates, obedient, runs_by_input, wait_for
+from support.timing import SetTiming
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -23,7 +26,10 @@ from acp_client_v0_1 import (
     JournalLocked,
     JournalMismatch,
     RunFailed,
+    RunGone,
+    RunHandle,
     RunInterrupted,
+    RunStartAmbiguous,
     RunWaitTimeout,
 )
 from acp_client_v0_1.testing import Fault, LocalServer
@@ -242,6 +248,162 @@ def test_a_server_that_cannot_search_is_not_made_to_run_twice(
     server.faults.clear()
     (item,) = agent.map([{"n": 0}], journal=path)
     assert item.result()["n"] == 0 and len(server.runs) == 1
+
+
+@pytest.mark.parametrize("search", [{"status": 405}, {"status": 500}, {"cut": "stall"}], ids=str)
+def test_an_unclear_start_is_bounded_where_the_server_cannot_search(
+    agent: AgentHandle,
+    server: LocalServer,
+    path: Path,
+    set_timing: SetTiming,
+    search: dict[str, Any],
+) -> None:
+    set_timing(search=0.5, quick=0.5)
+    (first,) = agent.map([{"n": 0}], journal=path)
+    _keep_lines(path, 2)
+    server.faults.add(Fault(path="/runs/search", times=None, **search))
+    began = time.monotonic()
+    (item,) = agent.map([{"n": 0}], journal=path)
+    assert time.monotonic() - began < 15  # an outage would take 300 s
+    error = item.outcome
+    assert isinstance(error, RunStartAmbiguous) and len(creates(server)) == 1
+    (body,) = creates(server)
+    assert error.client_token == body["metadata"]["acp-client-token"]
+    server.faults.clear()
+    handle = RunHandle.from_token(error.token, agent.runs.api_client)
+    assert handle.run_id == first.run_id and handle.result(timeout=20)["n"] == 0
+
+
+def test_an_unclear_start_may_be_started_again(
+    agent: AgentHandle, server: LocalServer, path: Path, set_timing: SetTiming
+) -> None:
+    set_timing(search=0.5)
+    (first,) = agent.map([{"n": 0}], journal=path)
+    _keep_lines(path, 2)
+    server.faults.add(Fault(path="/runs/search", status=500, times=None))
+    (item,) = agent.map([{"n": 0}], journal=path, unclear="start")
+    assert item.result()["n"] == 0 and item.run_id != first.run_id
+    assert len(creates(server)) == 2
+    list(agent.map([{"n": 0}], journal=path, unclear="start"))
+    assert len(creates(server)) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_create_that_was_on_its_way_at_the_kill_is_found(server: LocalServer, path: Path) -> None:
+    """The server carries it out half a second after its client is gone."""
+    late = Fault(method="POST", path="/runs", late=0.5, times=1)
+    server.faults.add(late)
+    agent_id = server.agents[0].agent_id
+    child = in_a_child(lambda: one(server.url, agent_id, path))
+    wait_for(lambda: any(request.fault is late for request in server.requests))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    item = one(server.url, agent_id, path)
+    assert item.result()["n"] == 0
+    time.sleep(0.7)
+    assert len(creates(server)) == len(server.runs) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.parametrize("executor", [None, ThreadPoolExecutor], ids=["threads", "executor"])
+def test_a_young_run_is_not_gone_after_a_kill(
+    server: LocalServer,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    executor: Callable[[int], Executor] | None,
+) -> None:
+    """A read replica does not know it yet."""
+    monkeypatch.setenv("ACP_HOST", server.url)
+    agent_id = server.agents[0].agent_id
+    child = in_a_child(lambda: one(server.url, agent_id, path, seconds=30))
+    wait_for(lambda: path.exists() and b'"started"' in path.read_bytes())
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    # As after an immediate restart, however long this machine took to get here.
+    os.utime(path)
+    missing = [
+        Fault(method="GET", path=where, status=404, body="run not found", times=3)
+        for where in ("/runs/*", "/runs/*/output")
+    ]
+    server.faults.add(*missing)
+    with nullcontext() if executor is None else executor(1) as pool:
+        item = one(server.url, agent_id, path, executor=pool, seconds=30, timeout=1.5)
+    assert isinstance(item.outcome, RunWaitTimeout), item.outcome
+    assert any(request.fault is missing[1] for request in server.requests)
+    os.utime(path, (0, 0))
+    server.faults.clear()
+    server.faults.add(*missing)
+    assert isinstance(one(server.url, agent_id, path, seconds=30).outcome, RunGone)
+
+
+def one(
+    url: str, agent_id: str, path: Path, timeout: float | None = None, **more: Any
+) -> BatchItem:
+    """The only item of a batch."""
+    executor = more.pop("executor", None)
+    with ApiClient(Configuration(host=url)) as client:
+        agent = AgentHandle(agent_id, client)
+        inputs = [{"n": 0, **more}]
+        (item,) = agent.map(inputs, journal=path, executor=executor, timeout=timeout)
+    return item
+
+
+@pytest.mark.parametrize("executor", [None, ThreadPoolExecutor], ids=["threads", "executor"])
+@pytest.mark.parametrize("seconds", [0.2, 4], ids=["over", "under way"])
+def test_a_failure_that_the_server_tried_again_is_not_run_again(
+    agent: AgentHandle,
+    server: LocalServer,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    executor: Callable[[int], Executor] | None,
+    seconds: float,
+) -> None:
+    """`error`, `pending`, `success` is the life of a run at such a server."""
+    monkeypatch.setenv("ACP_HOST", server.url)
+    inputs = numbers(3, seconds=seconds)
+    error = {"type": "error", "run_id": "r", "errcode": 7, "description": "the first try"}
+    server.faults.add(Fault(path="/runs/*/output", status=200, body=error, times=3))
+    failed = list(agent.map(inputs, journal=path, ordered=True))
+    assert {type(item.outcome) for item in failed} == {RunFailed}
+    with nullcontext() if executor is None else executor(3) as pool:
+        items = list(
+            agent.map(inputs, journal=path, ordered=True, retry_failed=True, executor=pool)
+        )
+    assert [item.result()["n"] for item in items] == [0, 1, 2]
+    assert [item.run_id for item in items] == [item.run_id for item in failed]
+    assert len(creates(server)) == 3
+    server.clear_requests()
+    assert list(agent.map(inputs, journal=path, ordered=True)) == items
+    assert server.requests == ()
+
+
+def test_what_an_executor_has_run_again_is_known_to_the_next_call(
+    agent: AgentHandle, server: LocalServer, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACP_HOST", server.url)
+    inputs = [{"n": 0, "fail": True}]
+    (first,) = agent.map(inputs, journal=path)
+    with ThreadPoolExecutor(1) as pool:
+        (second,) = agent.map(inputs, journal=path, retry_failed=True, executor=pool)
+        before = path.read_text().splitlines(keepends=True)
+        assert second.run_id != first.run_id and len(creates(server)) == 2
+        # The caller's process was killed before it had the outcome: the run is found.
+        path.write_text("".join(before[:4]))
+        (third,) = agent.map(inputs, journal=path, retry_failed=True, executor=pool)
+    assert third.run_id == second.run_id and len(creates(server)) == 2
+
+
+def test_a_refusal_is_tried_again_where_the_server_cannot_search(
+    agent: AgentHandle, server: LocalServer, path: Path
+) -> None:
+    server.faults.add(
+        Fault(method="POST", path="/runs", status=422, times=1),
+        Fault(path="/runs/search", status=405, times=None),
+    )
+    (refused,) = agent.map(numbers(1), journal=path)
+    assert not refused.ok and refused.run_id == ""
+    (item,) = agent.map(numbers(1), journal=path, retry_failed=True)
+    assert item.result()["n"] == 0
 
 
 def test_a_run_whose_end_was_not_written_is_asked_again(

@@ -7,28 +7,30 @@ import pickle
 import signal
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.batches import creates, runs_by_input, wait_for
+from support.batches import creates, obedient, runs_by_input, wait_for
 
 from acp_client_v0_1 import (
     AgentHandle,
     ApiClient,
     ApiTypeError,
     ApiValueError,
+    BatchItem,
     Configuration,
     PendingInterrupt,
     RunFailed,
     RunInterrupted,
 )
 from acp_client_v0_1.batch import _executors
-from acp_client_v0_1.testing import Fault, LocalServer
+from acp_client_v0_1.testing import Fault, LocalServer, Quirks
 
 
 def numbers(count: int, **more: Any) -> list[dict[str, Any]]:
@@ -199,6 +201,74 @@ def test_on_stop_cancel_asks_for_the_open_runs_only(
     looks = [one for one in server.requests if one.method == "GET" and "output" not in one.path]
     assert len(looks) == 3
     assert {run["status"] for run in server.runs} == {"success"}
+
+
+@pytest.fixture
+def ignoring(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
+    """A server whose searches give the runs of anybody."""
+    with LocalServer([], quirks=Quirks(search_metadata="ignored")) as running:
+        running.register(obedient, name="obedient")
+        monkeypatch.setenv("ACP_HOST", running.url)
+        yield running
+
+
+@pytest.mark.parametrize("executor", [None, ThreadPoolExecutor], ids=["threads", "executor"])
+def test_closing_deletes_nobody_elses_runs(
+    ignoring: LocalServer, executor: Callable[[int], Executor] | None
+) -> None:
+    agent_id = ignoring.agents[0].agent_id
+    foreign: set[str] = set()
+    with ApiClient(Configuration(host=ignoring.url)) as client:
+        agent = AgentHandle(agent_id, client)
+
+        def begin(metadata: dict[str, Any] | None) -> None:
+            body = {"agent_id": agent_id, "input": {"n": -1, "seconds": 60}, "metadata": metadata}
+            foreign.add(agent.runs.create_run(body).run_id)
+
+        def inputs() -> Iterator[dict[str, Any]]:
+            yield from numbers(3, seconds=60)
+            wait_for(lambda: len(creates(ignoring)) == 3)
+            marks = creates(ignoring)[0]["metadata"]
+            for metadata in (
+                None,
+                {"note": "of somebody else"},
+                {"acp-batch": "another", "acp-client-token": "another"},
+                {"acp-batch": marks["acp-batch"]},
+                {"acp-batch": marks["acp-batch"], "acp-client-token": "another"},
+                {"acp-batch": "another", "acp-client-token": marks["acp-client-token"]},
+            ):
+                begin(metadata)
+            yield {"n": 3}
+
+        with nullcontext() if executor is None else executor(8) as pool:
+            with agent.map(inputs(), executor=pool, on_stop="cancel") as batch:
+                done = next(batch)
+            assert batch.counts.duplicates == 0
+    statuses = {run["run_id"]: run["status"] for run in ignoring.runs}
+    assert statuses == {**dict.fromkeys(foreign, "pending"), done.run_id: "success"}
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["early", "at the end"])
+@pytest.mark.parametrize("executor", [None, ThreadPoolExecutor], ids=["threads", "executor"])
+def test_closing_deletes_no_run_whose_item_was_given(
+    ignoring: LocalServer, executor: Callable[[int], Executor] | None, early: bool
+) -> None:
+    """Interrupted, out of the caller's time, or done, each is the caller's from then on."""
+    inputs = [{"n": 0, "ask": 1}, {"n": 1, "seconds": 60}, {"n": 2}]
+    given: list[BatchItem] = []
+    with ApiClient(Configuration(host=ignoring.url)) as client:
+        agent = AgentHandle(ignoring.agents[0].agent_id, client)
+        with nullcontext() if executor is None else executor(8) as pool:
+            more = [{"n": 3, "ask": 1, "seconds": 60}] if early else []
+            with agent.map(
+                [*inputs, *more], executor=pool, on_stop="cancel", timeout=1.0 if not early else 30
+            ) as batch:
+                given.extend(next(batch) for _ in range(2))
+                if not early:
+                    given.extend(batch)
+    statuses = {run["run_id"]: run["status"] for run in ignoring.runs}
+    assert {statuses[item.run_id] for item in given} >= {"success", "interrupted"}
+    assert len(statuses) == len(given) == (2 if early else 3)
 
 
 def test_what_was_attached_to_and_cancelled_is_started_anew(

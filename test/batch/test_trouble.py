@@ -224,15 +224,17 @@ def test_an_outage_is_the_batchs_and_the_same_call_goes_on(
 def test_one_run_that_fails_among_others_that_work_is_no_outage(
     server: LocalServer, agent: AgentHandle, set_timing: SetTiming
 ) -> None:
-    set_timing(outage=1.0)
-    first = Fault(path="/runs/*/output", times=1)
-    server.faults.add(first)
-    with agent.map([{"n": 0, "seconds": 0.5}, *numbers(100, seconds=0.1)], concurrency=4) as batch:
-        next(batch)
-        (path,) = [one.path for one in server.requests if one.fault is first]
-        run_id = path.split("/")[2]
-        server.faults.add(Fault(path=f"/runs/{run_id}/output", status=500, times=None))
-        assert all(item.ok or item.run_id == run_id for item in batch)
+    set_timing(outage=1.0, backoff=(0.05, 0.1), batch_early=(0.05, 0.1))
+    server.faults.add(Fault(path="/runs/*/output", block="never", times=None))
+    inputs = [{"n": -1, "seconds": 30}, *numbers(100, seconds=0.1)]
+    with agent.map(inputs, concurrency=4) as batch:
+        assert next(batch).ok
+        (slow,) = [run["run_id"] for run in server.runs if run["creation"]["input"]["n"] == -1]
+        server.faults.clear()
+        server.faults.add(Fault(path=f"/runs/{slow}/output", status=500, times=None))
+        failed = [item for item in batch if not item.ok]
+    assert [item.run_id for item in failed] == [slow]
+    assert isinstance(failed[0].error, ServiceException)
 
 
 @pytest.mark.parametrize("journal", [False, True])
