@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import socket
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,6 +20,8 @@ from acp_client_v0_1 import (
     ApiException,
     ApiValueError,
     Configuration,
+    ConnectionException,
+    NotFoundException,
     RunHandle,
     RunsApi,
     RunStartAmbiguous,
@@ -29,6 +34,31 @@ from acp_client_v0_1.testing import Fault, LocalServer, Quirks
 
 COUNTER = "22222222-2222-4222-8222-222222222222"
 LOST = Fault(method="POST", path="/runs", cut="close", after_wire_bytes=0)
+
+
+CALLS: dict[str, Callable[[ApiClient], object]] = {
+    "start": lambda client: AgentHandle("a", client).start(),
+    "run": lambda client: AgentHandle("a", client).run(timeout=60),
+    "run, answered": lambda client: AgentHandle("a", client).run(on_interrupt=lambda asked: None),
+    "find": lambda client: AgentHandle.find("a", client),
+    "refresh": lambda client: RunHandle("r", client).refresh(),
+    "output": lambda client: RunHandle("r", client).output(),
+    "result": lambda client: RunHandle("r", client).result(timeout=60),
+    "result, one look": lambda client: RunHandle("r", client).result(timeout=0),
+    "events": lambda client: next(RunHandle("r", client).events()),
+    "drive": lambda client: RunHandle("r", client).drive(lambda asked: None),
+    "resume": lambda client: RunHandle("r", client).resume({}),
+    "cancel": lambda client: RunHandle("r", client).cancel(),
+    "delete": lambda client: RunHandle("r", client).delete(),
+}
+
+
+@pytest.fixture
+def closed_port() -> str:
+    """The URL of a port that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}"
 
 
 def how_many(server: LocalServer) -> int:
@@ -311,3 +341,131 @@ def decoded(error: ApiException) -> list[str]:
 
     token = getattr(error, "token", "")
     return [base64.urlsafe_b64decode(token.split(".")[1] + "==").decode()] if token else []
+
+
+@pytest.mark.parametrize("status", [408, 500, 502, 504, *range(520, 530), 598, 599])
+def test_a_status_that_a_proxy_invents_leaves_open_whether_a_run_was_made(status: int) -> None:
+    made: list[Any] = []
+
+    def respond(request: Any) -> Any:
+        if request.path == "/runs":
+            times = {"created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"}
+            creation = json.loads(request.body)
+            run = {"run_id": "r", "agent_id": "a", "creation": creation, "status": "pending"}
+            made.append({**run, **times})
+            return response(b'"gateway"', status)
+        return response(json.dumps(made).encode())
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        assert AgentHandle("a", client).start().run_id == "r"
+    assert [request.path for request in server.requests] == ["/runs", "/runs/search"]
+
+
+def test_a_501_is_the_servers_word_that_nothing_was_done(
+    server: LocalServer, counter: AgentHandle
+) -> None:
+    server.faults.add(Fault(method="POST", path="/runs", status=501, times=None))
+    with pytest.raises(ServiceException) as caught:
+        counter.start()
+    assert caught.value.status == 501
+    assert len(server.requests) == 1
+
+
+def test_a_limit_near_the_deadline_is_never_maybe_started(
+    server: LocalServer, counter: AgentHandle, counts: Any
+) -> None:
+    limit = Fault(method="POST", path="/runs", status=429, delay=0.2, times=None)
+    server.faults.add(limit)
+    with pytest.raises(TooManyRequestsException):
+        counter.start(timeout=1)
+    server.faults.clear()
+    server.faults.add(Fault(method="POST", path="/runs", status=429, retry_after=3600, times=None))
+    server.clear_requests()
+    for timeout in (None, 30):
+        with pytest.raises(TooManyRequestsException, match="Retry-After: 3600 s"):
+            counter.start(timeout=timeout)
+    assert (counts.creates, len(server.requests)) == (2, 2)
+
+
+@pytest.mark.parametrize("status", [408, 502, 503, 504])
+def test_the_search_for_a_lost_create_waits_as_the_server_asks(
+    server: LocalServer, counter: AgentHandle, status: int
+) -> None:
+    fault = Fault(method="POST", path="/runs", status=status, retry_after=1, late=0.01)
+    server.faults.add(fault)
+    assert counter.start({"count": 1}).run_id
+    create, search = (request.time for request in server.requests)
+    assert search - create >= 1
+
+
+def test_no_search_overtakes_a_pause_that_is_too_long(
+    server: LocalServer, counter: AgentHandle
+) -> None:
+    server.faults.add(Fault(method="POST", path="/runs", status=503, retry_after=3600))
+    with pytest.raises(ApiException, match="Retry-After: 3600 s"):
+        counter.start(timeout=30)
+    assert [request.path for request in server.requests] == ["/runs"]
+
+
+def test_an_agent_that_the_server_does_not_know_has_no_run(server: LocalServer) -> None:
+    """Some servers answer 500 to its create; its 404 settles that at once."""
+    server.faults.add(Fault(method="POST", path="/runs", status=500, times=None))
+    with ApiClient(Configuration(host=server.url)) as client:
+        nobody = AgentHandle("99999999-9999-4999-8999-999999999999", client)
+        began = time.monotonic()
+        with pytest.raises(NotFoundException, match="/agents/99999999"):
+            nobody.start()
+    assert time.monotonic() - began < 8
+    assert [request.path for request in server.requests].count("/runs") == 1
+
+
+@pytest.mark.parametrize("retries", [False, 0, 2])
+@pytest.mark.parametrize("name", CALLS)
+def test_a_server_that_never_answered_is_a_wrong_address(
+    closed_port: str, monkeypatch: pytest.MonkeyPatch, name: str, retries: Any
+) -> None:
+    """It fails within the client's own retries, however long the caller would wait for a run."""
+    attempts: list[Any] = []
+    connect = socket.socket.connect
+
+    def counted(sock: socket.socket, address: Any) -> None:
+        attempts.append(address)
+        connect(sock, address)
+
+    monkeypatch.setattr(socket.socket, "connect", counted)
+    with ApiClient(Configuration(host=closed_port, retries=retries)) as client:
+        began = time.monotonic()
+        with pytest.raises(ConnectionException, match="cannot connect"):
+            CALLS[name](client)
+        assert time.monotonic() - began < 15
+    assert len(attempts) == 1 + int(retries)
+
+
+def test_a_server_that_has_answered_is_away(server: LocalServer, counter: AgentHandle) -> None:
+    """Nothing was sent, so the run is created when the server is there again."""
+    counter.start({"count": 1})
+    server.stop()
+    threading.Timer(1.5, server.restart).start()
+    assert counter.run({"count": 1}, timeout=30) == {"count": 1, "of": 1}
+
+
+def test_a_run_that_an_earlier_page_has_told_of_is_not_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(starting, "_PAGE", 2)
+    with (
+        LocalServer(quirks=Quirks(search_metadata="ignored", search_order="newest")) as server,
+        ApiClient(Configuration(host=server.url, retries=0)) as client,
+    ):
+        counter = AgentHandle(COUNTER, client)
+        for _ in range(4):
+            counter.start({"count": 1})
+        server.faults.add(
+            LOST,
+            Fault(path="/runs/search"),  # the first page is let through
+            Fault(path="/runs/search", status=503, times=None),
+        )
+        assert counter.start({"count": 1}).run_id
