@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from support.timing import SetTiming
 from acp_client_v0_1 import (
     AgentHandle,
     ApiClient,
+    ApiException,
     ApiTypeError,
     ApiValueError,
     Configuration,
@@ -30,8 +33,10 @@ from acp_client_v0_1 import (
     RunResult,
     RunsApi,
     RunStatus,
+    RunTimedOut,
     RunWaitTimeout,
     ServiceException,
+    TooManyRequestsException,
     UnauthorizedException,
 )
 from acp_client_v0_1.handles._timing import Timing
@@ -520,3 +525,148 @@ def test_close_is_not_mistaken_for_an_output() -> None:
         pytest.raises(RunWaitTimeout, match="the last request failed"),
     ):
         RunHandle("r", client).result(timeout=0.5)
+
+
+def run_json(status: str, *, updated: str = "01") -> bytes:
+    run = PENDING.replace(b"pending", status.encode())
+    then = f'"updated_at":"2026-01-01T00:00:{updated}'.encode()
+    return response(run.replace(b'"updated_at":"2026-01-01T00:00:00', then))
+
+
+NOT_FOUND = response(b'{"detail":"Not Found"}', status=404)
+OPERATIONS: dict[str, Callable[[RunHandle], object]] = {
+    "output": RunHandle.output,
+    "result": RunHandle.result,
+    "result, one look": lambda run: run.result(timeout=0),
+    "drive": lambda run: run.drive(lambda asked: {}),
+    "events": lambda run: list(run.events()),
+    "delete": RunHandle.delete,
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_server_that_has_the_run_and_not_the_path_is_named(name: str) -> None:
+    """A server of another version; nothing is gone, and nothing was deleted."""
+
+    def respond(request: Any) -> Any:
+        look = request.method == "GET" and request.path == "/base/runs/r"
+        return run_json("success") if look else NOT_FOUND
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=f"{server.url}/base")) as client,
+    ):
+        with pytest.raises(NotFoundException, match=r"does it speak ACP 0\.1") as caught:
+            OPERATIONS[name](RunHandle("r", client))
+        assert f"{server.url}/base" in str(caught.value)  # where the base path is seen
+        assert "/base/runs/r" in str(caught.value)
+        assert len(server.requests) <= 5
+
+
+@pytest.mark.parametrize("name", [*OPERATIONS, "cancel", "refresh"])
+def test_a_wrong_base_path_does_not_look_like_success(name: str) -> None:
+    with (
+        SocketServer(NOT_FOUND) as server,
+        ApiClient(Configuration(host=f"{server.url}/wrong")) as client,
+    ):
+        run = RunHandle("r", client)
+        call = OPERATIONS.get(name) or getattr(RunHandle, name)
+        with pytest.raises(RunGone, match=rf"{server.url}/wrong does not know it"):
+            call(run)
+        assert len(server.requests) <= 2
+
+
+def test_a_404_of_an_answer_looks_at_the_run() -> None:
+    question = {"type": "interrupt", "interrupt": {"interrupt_type": "ask"}}
+
+    def respond(request: Any) -> Any:
+        if request.method == "POST":
+            return NOT_FOUND
+        if "/output" in request.path:
+            return response(json.dumps(question).encode())
+        return run_json("interrupted")
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        with pytest.raises(NotFoundException, match=r"does it speak ACP 0\.1"):
+            RunHandle("r", client).resume({})
+        assert [each.method for each in server.requests].count("POST") == 1
+
+
+def test_a_delete_that_nobody_can_tell_about_is_no_success() -> None:
+    """Two DELETEs are lost, and the look after them fails: the run may be there."""
+
+    def respond(request: Any) -> Any:
+        if request.method == "DELETE":
+            return [CLOSE]
+        deletes = sum(each.method == "DELETE" for each in server.requests)
+        return run_json("pending") if deletes < 2 else response(b'"no"', status=400)
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        for call in (RunHandle.delete, RunHandle.cancel):
+            server.requests.clear()
+            with pytest.raises(ApiException):
+                call(RunHandle("r", client))
+            assert sum(each.method == "DELETE" for each in server.requests) == 2
+
+
+def test_a_delete_that_was_lost_is_done_once_the_run_is_gone() -> None:
+    def respond(request: Any) -> Any:
+        return [CLOSE] if request.method == "DELETE" else NOT_FOUND
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        RunHandle("r", client).delete()
+    assert [each.method for each in server.requests] == ["DELETE", "GET"]
+
+
+def test_a_run_that_timed_out_is_told_from_one_that_failed() -> None:
+    """A replica still shows it as pending, and a look at it fails."""
+    failed = {"type": "error", "run_id": "r", "errcode": 7, "description": "broke"}
+    looks = iter([response(b'"busy"', status=503), run_json("pending"), run_json("pending")])
+
+    def respond(request: Any) -> Any:
+        if "/output" in request.path:
+            return response(json.dumps(failed).encode())
+        return next(looks, None) or run_json("timeout")
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        with pytest.raises(RunTimedOut, match="broke"):
+            RunHandle("r", client).result(timeout=30)
+        assert [each.path for each in server.requests].count("/runs/r") == 4
+
+
+def test_an_hour_that_a_server_asks_for_is_told_at_once() -> None:
+    busy = response(b'"busy"', status=429, retry_after="3600")
+    with (
+        SocketServer(busy) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        run = RunHandle("r", client)
+        for call in (
+            run.refresh,
+            run.result,
+            lambda: run.result(timeout=4),
+            lambda: run.result(timeout=0),
+            lambda: next(run.events()),
+            lambda: next(run.events(timeout=4)),
+            lambda: run.resume({}),
+            run.cancel,
+            run.delete,
+        ):
+            server.requests.clear()
+            began = time.monotonic()
+            with pytest.raises(TooManyRequestsException, match="Retry-After: 3600 s"):
+                call()
+            assert len(server.requests) == 1
+            assert time.monotonic() - began < 4
