@@ -609,3 +609,93 @@ def test_events_after_an_answer_by_another_are_handed_out() -> None:
             timeout=30,
         ) == {"ok": 1}
     assert updates == [{"n": 1}, {"n": 2}]
+
+
+class Asking:
+    """A server whose run asks q0 and q1; replicas show each state for a while after its end."""
+
+    def __init__(self, lag: float, *, same_time: bool = False) -> None:
+        self.lag = lag
+        self.same_time = same_time
+        self.answers: list[Any] = []
+        self.moved_at = [0.0]  # when it came to each state
+        self.reads = itertools.count()
+
+    def __call__(self, request: Any) -> Any:
+        now = time.monotonic()
+        if request.method == "POST":
+            self.answers.append(json.loads(request.body))
+            self.moved_at.append(now)
+            return self.run(len(self.answers))
+        state = len(self.answers)
+        if state and now - self.moved_at[state] < self.lag and next(self.reads) % 3:
+            state -= 1  # of three replicas, two lag
+        if "/output" not in request.path:
+            return self.run(state)
+        if state == 2:
+            result = {"type": "result", "run_id": "r", "status": "success", "result": {"ok": 1}}
+            return response(json.dumps(result).encode())
+        asked = {"interrupt_type": "quiz", "words": f"q{state}"}
+        return response(json.dumps({"type": "interrupt", "interrupt": asked}).encode())
+
+    def run(self, state: int) -> bytes:
+        status = "success" if state == 2 else "interrupted"
+        second = 1 if self.same_time else 1 + state
+        return response(run_json(status, updated=f"{second:02}.25"))
+
+
+@pytest.mark.parametrize("same_time", [False, True])
+def test_a_question_that_was_answered_is_not_asked_again(same_time: bool) -> None:
+    """Replicas show it for some time; each answer reaches its own question, once."""
+    asking = Asking(0.4, same_time=same_time)
+    asked: list[str] = []
+
+    def answer(question: PendingInterrupt) -> dict[str, Any]:
+        asked.append(question.payload["words"])
+        return {"to": question.payload["words"]}
+
+    with (
+        SocketServer(handler=serve_each(asking)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        assert RunHandle("r", client).drive(answer, timeout=30) == {"ok": 1}
+    assert asked == ["q0", "q1"]
+    assert asking.answers == [{"to": "q0"}, {"to": "q1"}]
+
+
+def test_an_answer_is_not_sent_to_a_question_that_only_a_replica_still_shows() -> None:
+    asking = Asking(1.5)
+    with (
+        SocketServer(handler=serve_each(asking)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        run = RunHandle("r", client)
+        question = next(run.interrupts())
+        question.answer({"to": "q0"})
+        with pytest.raises(StaleInterrupt):
+            question.answer({"to": "q0"})
+        assert asking.answers == [{"to": "q0"}]
+
+
+def test_a_question_that_a_competitor_answered_is_not_one_without_an_answer(
+    three: AgentHandle, counts: Any
+) -> None:
+    run = three.start()
+    other = RunHandle(run.run_id, three.runs.api_client)
+    words = []
+    for question in run.interrupts(timeout=30):
+        words.append(question.payload["words"])
+        other.resume({"value": len(words)})
+        with pytest.raises(StaleInterrupt):
+            question.answer({"value": "late"})
+    assert words == ["question 0", "question 1", "question 2"]
+    assert run.result(timeout=30) == {"answers": [1, 2, 3]}
+    assert counts.resumes == [{"value": 1}, {"value": 2}, {"value": 3}]
+
+
+def test_the_questions_of_an_iterator_are_iterated_over_once(three: AgentHandle) -> None:
+    questions = three.start().interrupts(timeout=30)
+    for question in questions:
+        question.answer({"value": 1})
+    with pytest.raises(ApiValueError, match="interrupts"):
+        iter(questions)
