@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from operator import length_hint
 from typing import TypeVar
 
 from typing_extensions import Self
@@ -92,15 +93,17 @@ class EventStream(Iterator[T]):
             self._advance()
 
     def _advance(self) -> None:
-        try:
-            more = self.reader.advance()
-        except BaseException:
-            self._iterating = False
-            raise
-        if not more:
-            self._iterating = False
-            raise StopIteration
-        self._values = map(self._decode, self.reader.left)
+        reader = self.reader
+        if not length_hint(reader.left):  # another iteration may have read ahead
+            try:
+                more = reader.advance()
+            except BaseException:
+                self._iterating = False
+                raise
+            if not more:
+                self._iterating = False
+                raise StopIteration
+        self._values = map(self._decode, reader.left)
 
     def _check_open(self) -> None:
         if self.closed:
@@ -132,8 +135,6 @@ class EventStream(Iterator[T]):
                 yield event
             elif not reader.advance():
                 return
-            else:
-                self._values = map(self._decode, reader.left)
 
     def close(self) -> None:
         """End the stream and release its connection; a blocked ``next()`` of any thread ends."""

@@ -165,7 +165,7 @@ def test_a_child_that_takes_over_a_stream_which_its_parent_reads_is_told():
         assert next(events) == "1"
         reader = threading.Thread(target=list, args=(events,), daemon=True)
         reader.start()
-        assert eventually(lambda: events._in_read)
+        assert eventually(lambda: events.reader._in_read)
         child = os.fork()
         if child == 0:
             code = 1

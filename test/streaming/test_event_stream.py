@@ -87,7 +87,7 @@ def stream_of(*pieces: bytes | BaseException, **limit: int) -> EventStream[objec
 
 
 def response_of(stream: EventStream[object]) -> FakeResponse:
-    response = stream._response
+    response = stream.reader.response
     assert isinstance(response, FakeResponse)
     return response
 
@@ -315,7 +315,6 @@ def test_a_stream_that_is_over_does_not_look_like_an_empty_one(
     again: list[Callable[[], object]] = [
         lambda: list(stream),
         lambda: next(stream),
-        lambda: stream._next_within(0.1),
         lambda: list(stream.raw_events()),
     ]
     for attempt in again:

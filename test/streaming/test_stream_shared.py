@@ -20,7 +20,7 @@ from support.transport import eventually, rest_client
 from acp_client_v0_1 import ApiClient, Configuration, RunsApi
 from acp_client_v0_1.exceptions import ApiValueError
 from acp_client_v0_1.models.run_output_stream import RunOutputStream
-from acp_client_v0_1.streaming import EventStream, ServerSentEvent, event_stream
+from acp_client_v0_1.streaming import EventStream, ServerSentEvent
 
 # Tests here use the alarm themselves.
 pytestmark = pytest.mark.timeout(method="thread")
@@ -131,7 +131,7 @@ def test_an_interrupt_anywhere_in_close_stops_no_other_thread() -> None:
 
     def step(frame: Any, event: str, _: object) -> Any:
         nonlocal left
-        if frame.f_code.co_filename != event_stream.__file__:
+        if frame.f_code.co_filename != _reader.__file__:
             return None
         frame.f_trace_opcodes = True
         left -= event in ("line", "opcode")
@@ -248,7 +248,7 @@ def test_a_child_that_forgets_or_closes_the_stream_leaves_it_to_its_parent() -> 
                     if leave is not None:
                         leave()
                     else:
-                        finalizer = stream._finalizer
+                        finalizer = stream.reader._finalizer
                         finalizer()  # as when the last reference to the stream is gone
                     code = 0
                 finally:

@@ -14,6 +14,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from operator import length_hint
 from typing import Any
 
 import pytest
@@ -709,9 +710,17 @@ def comments(connection: Connection) -> None:
         connection.sock.sendall(chunk(COMMENT))
 
 
+def next_within(stream: Stream, seconds: float) -> int:
+    """The number of the next event; `NothingYet` if it does not come in time."""
+    reader = stream.reader
+    if not length_hint(reader.left) and not reader.advance(seconds):
+        raise StopIteration
+    return int(next(reader.left).id)
+
+
 def within(stream: Stream, seconds: float) -> int | None:
     try:
-        return number_of(stream._next_within(seconds))
+        return next_within(stream, seconds)
     except NothingYet:
         return None
 
@@ -732,7 +741,7 @@ def test_giving_up_a_wait_loses_nothing(packed: bool) -> None:
         assert within(stream, 15) == 1
         assert next(stream).id == "2"
         with pytest.raises(StopIteration):
-            stream._next_within(15)
+            next_within(stream, 15)
 
 
 def test_giving_up_within_the_size_of_a_chunk_loses_nothing() -> None:
@@ -786,7 +795,7 @@ def test_a_cut_during_such_a_wait_is_an_interruption() -> None:
         stream = runs.get_run_stream("r")
         assert within(stream, 15) == 1
         with pytest.raises(StreamInterrupted) as caught:
-            stream._next_within(15)
+            next_within(stream, 15)
     assert caught.value.last_event_id == "1"
 
 
