@@ -200,7 +200,7 @@ class SSEParser:
         blocks, blank, tail = lines.lstrip(b"\n").rpartition(b"\n\n")
         if blank:
             self._buffers.add_blocks(blocks.decode("utf-8", "replace"), events)
-        return len(run) - _width(run, tail) if tail else len(run)
+        return len(run) - _width(run, tail)
 
     def _split_block(self, lines: bytes) -> tuple[bytes, bytes, bytes]:
         # At the blank line that ends the open block.

@@ -92,6 +92,14 @@ def test_chunks_around_the_end_of_the_buffer(size: int) -> None:
     assert max(map(len, pieces)) <= MOST
 
 
+def test_each_chunk_line_is_another() -> None:
+    # More than are remembered, so that the last ones are read without it.
+    lines = (b"4;x=%d\r\n%04d\r\n" % (number, number) for number in range(3_000))
+    script = CHUNKED + b"".join(lines) + LAST
+    body = b"".join(b"%04d" % number for number in range(3_000))
+    assert b"".join(pieces_of(script, cut=1_000_000)) == body
+
+
 def test_small_chunks_come_together() -> None:
     script = CHUNKED + chunk(b"0123456789") * 2_000 + LAST
     assert len(pieces_of(script, cut=1_000_000)) < 100
