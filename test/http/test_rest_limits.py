@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import http.client
 import inspect
-import io
 import logging
 import os
 import re
@@ -255,13 +254,6 @@ def test_urllib3_has_what_is_overridden_and_looked_into() -> None:
     tunnelled.set_tunnel("host", 443, {"a": "b"}, "http")
     for name in ("_tunnel_host", "_tunnel_port", "_tunnel_headers"):
         assert hasattr(tunnelled, name), f"http.client lacks {name}"
-    coded = urllib3.HTTPResponse(
-        io.BytesIO(gzip.compress(b"x")), {"content-encoding": "gzip"}, preload_content=False
-    )
-    assert coded.read1(9) == b"x"
-    assert hasattr(coded, "_decoder"), f"{version} HTTPResponse._decoder"
-    for name in ("_obj", "_state"):
-        assert hasattr(coded._decoder, name), f"{version} GzipDecoder.{name}"
 
 
 def test_no_private_name_of_http_client_is_used_but_those_of_a_tunnel() -> None:
