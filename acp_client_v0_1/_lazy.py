@@ -2,6 +2,10 @@
 
 ``import acp_client_v0_1`` alone then costs almost nothing: pydantic and urllib3 are loaded by the
 first name that needs them. A name, once loaded, is an ordinary attribute of its package.
+
+Invariant: a package is imported before a module in it. Before Python 3.15, importing a module does
+not wait while another thread imports the package that holds it; each thread then waits for what
+the other has begun, and one gets a module that is half loaded.
 """
 
 from __future__ import annotations
@@ -28,11 +32,15 @@ def lazy_exports(
     """
     submodules = {home.split(".")[1] for home in homes} - {""}
 
+    def imported(home: str) -> ModuleType:
+        import_module(home.rpartition(".")[0] or ".", package)
+        return import_module(home, package)
+
     def home_of(name: str) -> ModuleType:
         for home, names in homes.items():
             if name in names.split():
-                return import_module(home, package)
-        rooms = (import_module(home, package) for home, names in homes.items() if names == "*")
+                return imported(home)
+        rooms = (imported(home) for home, names in homes.items() if names == "*")
         return next(room for room in rooms if name in room.__all__)
 
     def load(name: str) -> Any:

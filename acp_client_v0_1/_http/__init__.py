@@ -14,6 +14,7 @@
 ``pool``       the connections of a client, a pool for each origin
 ``parse``      the head of a response, and where its body ends
 ``incoming``   a response as a connection brings it
+``coding``     content codings, undone a bounded piece at a time
 ``response``   a response as callers see it, its body as it arrives and decoded
 ``observer``   what telemetry sees of a client
 """

@@ -6,25 +6,23 @@ same bytes, for callers that know it.
 
 Requests say ``Accept-Encoding: identity``; some servers code the body all the same (RFC 9110,
 section 8.4), and callers may send another header. One coding is accepted: each further one
-multiplies how far a body can expand. urllib3's decoders undo it a bounded piece at a time.
+multiplies how far a body can expand.
 
-Invariant: a truncated coding is an error. urllib3 does not report it, so this looks into its
-decoders: ``HTTPResponse._decoder``, its ``_obj`` and ``_state``.
+Invariant: a truncated coding is an error.
 """
 
 from __future__ import annotations
 
 import io
-import zlib
 from collections.abc import Generator
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from urllib3 import BaseHTTPResponse, HTTPHeaderDict, HTTPResponse
 from urllib3.exceptions import DecodeError
-from urllib3.response import GzipDecoderState
 
 from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1._http.call import Call
+from acp_client_v0_1._http.coding import CODINGS, Decoder
 from acp_client_v0_1._http.errors import LOWER_ERRORS, failure_of
 from acp_client_v0_1._http.incoming import Incoming
 from acp_client_v0_1._http.retry import is_unclear
@@ -88,7 +86,7 @@ class RESTResponse:
 
     __slots__ = (
         *("status", "reason", "headers", "method", "data", "attempts", "elapsed"),
-        *("_call", "_decoded", "_incoming", "_limit", "_raw"),
+        *("_call", "_decoder", "_incoming", "_limit", "_raw"),
     )
 
     def __init__(self, call: Call, incoming: Incoming, limit: int | None = None) -> None:
@@ -103,7 +101,7 @@ class RESTResponse:
         self._call = call
         self._incoming = incoming
         self._limit = limit
-        self._decoded: HTTPResponse | None = None  # once some was read of a coded body
+        self._decoder: Decoder | None = None  # once some was read of a coded body
         self._raw: _Urllib3Response | None = None
 
     def __repr__(self) -> str:
@@ -226,7 +224,7 @@ class RESTResponse:
         while piece := self._read(_PIECE, None):
             pieces.append(piece)
             size += len(piece)
-            if self._decoded is None and self._incoming.finished:
+            if self._decoder is None and self._incoming.finished:
                 break  # there is nothing to wait for, and nothing to decode
             if most is not None and size > most:
                 self.close()
@@ -258,20 +256,20 @@ class RESTResponse:
     def _piece(self, limit: int, wait: float | None) -> bytes:
         incoming = self._incoming
         incoming.wait = wait
-        if self._decoded is None:
+        if self._decoder is None:
             coding = _coding_of(self.headers)
             if not coding:
                 return incoming.read1(limit)
-            self._decoded = HTTPResponse(
-                incoming,  # type: ignore[arg-type]
-                {"content-encoding": coding},
-                preload_content=False,
-            )
-        piece = self._decoded.read1(limit)
-        if not piece and self._decoded.tell() and _is_unfinished(self._decoded):
-            raise DecodeError("it ends too early")
+            self._decoder = Decoder(coding)
+        received = b""
+        while not (piece := self._decoder.decode(received, limit)):
+            received = incoming.read1(limit)
+            if not received:
+                if self._decoder.unfinished:
+                    raise DecodeError("it ends too early")
+                return b""
         # A few bytes may decode to gigabytes, without a wait on the socket.
-        if piece and incoming.attempt.deadline.expired:
+        if incoming.attempt.deadline.expired:
             raise TimeoutError("the deadline has passed")
         return piece
 
@@ -295,28 +293,6 @@ def _coding_of(headers: HTTPHeaderDict) -> str:
     names = [name for name in names if name not in ("", "identity")]
     if len(names) > 1:
         raise DecodeError("more than one coding is not accepted")
-    if names and names[0] not in HTTPResponse.CONTENT_DECODERS:
+    if names and names[0] not in CODINGS:
         raise DecodeError("the coding is not supported")
     return names[0] if names else ""
-
-
-def _is_unfinished(coded: HTTPResponse) -> bool:
-    """Tell whether urllib3's decoder expects more bytes."""
-    decoder = getattr(coded, "_decoder", None)
-    inner: Any = getattr(decoder, "_obj", None)
-    state = getattr(decoder, "_state", None)
-    if hasattr(inner, "is_finished"):  # brotli
-        return not inner.is_finished()
-    # Bytes that follow gzip and are no gzip are ignored.
-    if state == GzipDecoderState.SWALLOW_DATA or getattr(inner, "eof", True):
-        return False
-    return state != GzipDecoderState.OTHER_MEMBERS or not _is_stray(inner)
-
-
-def _is_stray(inflater: Any) -> bool:
-    """Tell whether the only byte after a gzip member begins no other; zlib needs two to tell."""
-    try:
-        inflater.copy().decompress(b"\x8b")  # the second byte of gzip (RFC 1952, section 2.3.1)
-    except zlib.error as error:
-        return "incorrect header" in str(error)
-    return False

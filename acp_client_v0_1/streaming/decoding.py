@@ -14,7 +14,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from acp_client_v0_1._schema.surrogates import read_again
+from acp_client_v0_1._schema import surrogates
 from acp_client_v0_1.streaming.event import ServerSentEvent
 
 __all__ = ["event_decoder"]
@@ -56,7 +56,7 @@ def event_decoder(model: type[M]) -> Callable[[ServerSentEvent], M | None]:
         try:
             payload = validate_json(data)
         except ValidationError as error:
-            payload = read_again(error, validate_json, data)
+            payload = surrogates.read_again(error, validate_json, data)
         # As pydantic-core builds an instance; `model_construct` does the same in twice the time.
         instance = new(model)
         _set_fields(instance, {"id": event_id, "event": name, "data": payload})

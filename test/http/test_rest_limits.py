@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import http.client
-import io
 import logging
 import os
 import time
@@ -249,10 +248,3 @@ def test_urllib3_has_what_is_overridden_and_looked_into() -> None:
     tunnelled.set_tunnel("host", 443, {"a": "b"}, "http")
     for name in ("_tunnel_host", "_tunnel_port", "_tunnel_headers"):
         assert hasattr(tunnelled, name), f"http.client lacks {name}"
-    coded = urllib3.HTTPResponse(
-        io.BytesIO(gzip.compress(b"x")), {"content-encoding": "gzip"}, preload_content=False
-    )
-    assert coded.read1(9) == b"x"
-    assert hasattr(coded, "_decoder"), f"{version} HTTPResponse._decoder"
-    for name in ("_obj", "_state"):
-        assert hasattr(coded._decoder, name), f"{version} GzipDecoder.{name}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import gzip
+import importlib.util
 import threading
 import tracemalloc
 import zlib
@@ -395,6 +397,55 @@ def test_all_that_was_flushed_comes_before_more_is_waited_for():
 
 def zipped(content: bytes) -> bytes:
     return gzip.compress(content, mtime=0)  # so that the tests have the same names in each process
+
+
+def compressed(coding: str, content: bytes) -> bytes:
+    if coding == "gzip":
+        return zipped(content)
+    if coding == "deflate":
+        return zlib.compress(content)
+    names = {"br": ["brotli"], "zstd": ["compression.zstd", "backports.zstd"]}[coding]
+    name = next(name for name in names if importlib.util.find_spec(name.partition(".")[0]))
+    packed: bytes = importlib.import_module(name).compress(content)
+    return packed
+
+
+MEMBERS = {"gzip": 3, "deflate": 1, "br": 1, "zstd": 3}  # as many as a body of the coding may have
+PIECE = 65_536  # bytes that are decoded at once
+
+
+@pytest.mark.parametrize("size", [PIECE - 1, PIECE, PIECE + 1, 2 * PIECE])
+@pytest.mark.parametrize(
+    ("coding", "stray"), [*((coding, b"") for coding in MEMBERS), ("gzip", b"stray")]
+)
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_a_member_that_ends_where_a_piece_does_is_decoded_once(coding, stray, size, stream):
+    members = [bytes([65 + number]) * size for number in range(MEMBERS[coding])]
+    body = b"".join(compressed(coding, member) for member in members) + stray
+    with SocketServer(response(body, content_encoding=coding)) as server, rest_client() as client:
+        received = client.request("GET", server.url, stream=stream, _request_timeout=5)
+        pieces = list(iter(received.read_available, b"")) if stream else [received.data]
+    assert b"".join(pieces) == b"".join(members)
+    assert not stream or max(map(len, pieces)) <= PIECE
+
+
+@pytest.mark.parametrize("coding", MEMBERS)
+def test_a_coding_that_is_cut_or_changed_anywhere_raises_no_other_error(coding):
+    content = b"".join(b"%d " % number for number in range(300)) * 2
+    whole = compressed(coding, content)
+    cut = [whole[:place] for place in range(1, len(whole), 7)]
+    changed = [
+        whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :]
+        for place in range(0, len(whole), 7)
+    ]
+    scripts = [response(body, content_encoding=coding) for body in cut + changed]
+    with SocketServer(*scripts) as server, rest_client() as client:
+        for _ in cut:
+            with pytest.raises(ResponseDecodeError, match="cannot be decoded"):
+                client.request("GET", server.url, _request_timeout=5)
+        for _ in changed:
+            with contextlib.suppress(ResponseDecodeError):  # some bits say nothing of the content
+                client.request("GET", server.url, _request_timeout=5)
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,41 @@ def defined_in(module: ModuleType) -> set[str]:
     }
 
 
+def test_threads_that_use_names_for_the_first_time_at_once_all_get_them() -> None:
+    """Twenty processes that have loaded nothing of the package, eight threads in each."""
+    script = """
+import os, random, sys, threading, traceback
+import pydantic, urllib3  # shared by all forks
+def use_all_names_at_once(order):
+    import acp_client_v0_1 as a
+    failures, ready = [], threading.Barrier(8)
+    def use(names):
+        ready.wait()
+        try:
+            for name in names:
+                getattr(a, name)
+        except BaseException:
+            failures.append(traceback.format_exc())
+    names = [random.Random(8 * order + each).sample(a.__all__, len(a.__all__)) for each in range(8)]
+    threads = [threading.Thread(target=use, args=(each,)) for each in names]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    return failures
+sys.setswitchinterval(1e-5)
+failed = 0
+for order in range(20):
+    if (child := os.fork()) == 0:
+        failures = use_all_names_at_once(order)
+        print(*failures[:1], file=sys.stderr, flush=True)
+        os._exit(bool(failures))
+    failed += os.waitpid(child, 0)[1] != 0
+sys.exit(f"{failed} of 20 processes failed" if failed else 0)
+"""
+    command = [sys.executable, "-W", "error", "-c", script]
+    outcome = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert outcome.returncode == 0, outcome.stderr
+
+
 def test_names_become_ordinary_attributes_and_unknown_ones_are_refused() -> None:
     script = """
 import acp_client_v0_1 as a

@@ -1,0 +1,105 @@
+"""Content codings (RFC 9110, section 8.4.1), undone a bounded piece at a time.
+
+Strategy: a body is one member of its coding, or several (RFC 1952, section 2.2; RFC 8878, section
+3.1). Each has a decompressor of its own, which gets no byte after its end: zlib would begin again,
+or fail.
+
+Invariant: an error of a decompressor is a `DecodeError`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import zlib
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from urllib3.exceptions import DecodeError
+
+__all__ = ["CODINGS", "Decoder"]
+
+
+def _installed(*names: str) -> Any:
+    for name in names:
+        with contextlib.suppress(ImportError):
+            return import_module(name)
+    return None
+
+
+_brotli = _installed("brotlicffi", "brotli")
+_zstd = _installed("compression.zstd", "backports.zstd")
+
+
+class _Brotli:
+    """Brotli's decompressor, as zlib's and zstd's are called."""
+
+    unused_data = b""
+
+    def __init__(self, _: bytes) -> None:
+        self._decompressor = _brotli.Decompressor()
+        self._ready = b""  # it exceeds the limit by some 32 KiB
+
+    @property
+    def eof(self) -> bool:
+        return not self._ready and self._decompressor.is_finished()
+
+    def decompress(self, data: bytes, limit: int) -> bytes:
+        try:
+            ready = self._ready or self._decompressor.process(data, output_buffer_limit=limit)
+        except TypeError as error:
+            raise DecodeError("Brotli 1.2 or newer is needed") from error
+        self._ready = ready[limit:]
+        return ready[:limit]
+
+
+# What makes the decompressor of a member from its first bytes, and how the next member begins; None
+# if none follows.
+CODINGS: dict[str, tuple[Callable[[bytes], Any], bytes | None]] = {
+    "gzip": (lambda _: zlib.decompressobj(31), b"\x1f\x8b"),
+    # Many servers leave zlib's header out; bare deflate does not begin with the low bits of 8.
+    "deflate": (lambda data: zlib.decompressobj(15 if data[0] & 15 == 8 else -15), None),
+}
+CODINGS["x-gzip"] = CODINGS["gzip"]
+_ERRORS: tuple[type[Exception], ...] = (zlib.error,)
+if _brotli is not None:
+    CODINGS["br"] = _Brotli, None
+    _ERRORS += (_brotli.error,)
+if _zstd is not None:
+    CODINGS["zstd"] = (lambda _: _zstd.ZstdDecompressor()), b""
+    _ERRORS += (_zstd.ZstdError,)
+
+
+class Decoder:
+    """Undoes one of the `CODINGS`."""
+
+    def __init__(self, coding: str) -> None:
+        self._make, self._follows = CODINGS[coding]
+        self._begins: bytes | None = b""  # how a member begins now, None if none does any more
+        self._member: Any = None
+        self._rest = b""  # not decoded yet
+
+    @property
+    def unfinished(self) -> bool:
+        """True if the body is truncated, unless more bytes come."""
+        return bool(self._rest) or not (self._member is None or self._member.eof)
+
+    def decode(self, data: bytes, limit: int) -> bytes:
+        """Return up to ``limit`` bytes; b"" only if there are no more without further ``data``."""
+        data, piece = self._rest + data, b""
+        try:
+            while not piece and (data or self.unfinished):
+                if self._member is None or self._member.eof:
+                    if self._begins is None or not data.startswith(self._begins):
+                        break
+                    self._member, self._begins = self._make(data), self._follows
+                piece = self._member.decompress(data, limit)
+                data = getattr(self._member, "unconsumed_tail", b"") or self._member.unused_data
+                if not data:
+                    break
+        except _ERRORS as error:
+            raise DecodeError(str(error)) from error
+        if data and not piece and not (self._begins or b"").startswith(data):
+            self._begins, data = None, b""  # stray bytes; a single one may begin a member
+        self._rest = data
+        return piece
