@@ -288,7 +288,7 @@ def test_a_permanent_5xx_is_polled_after_five_tries(
     assert len(streams(server)) == 5
 
 
-@pytest.mark.parametrize("status", [204, 404, 405, 422])
+@pytest.mark.parametrize("status", [204, 404, 405, 422, 501])
 def test_a_run_that_cannot_be_streamed_is_polled(
     server: LocalServer, counter: AgentHandle, status: int
 ) -> None:
@@ -780,3 +780,123 @@ def test_a_server_that_ends_each_stream_after_the_result_so_far(
         events = scripted.run.events()
         assert [event.result for event in events] == [{"so": "far"}, {"ok": 1}]
         assert scripted.opened < 10
+
+
+UPDATES = [{"n": n} for n in range(1, 13)]
+HALF_AN_EVENT = chunk(b'id: 1\nevent: agent_event\ndata: {"type": "cust')
+
+
+@pytest.mark.parametrize(
+    "reopened",
+    [
+        response(status=204, content_type=""),
+        response(b'"not found"', 404),
+        response(b'"no"', 405),
+        response(b'"no"', 501),
+        response(b'{"no": "stream"}'),
+    ],
+    ids=["204", "404", "405", "501", "no event stream"],
+)
+def test_a_stream_that_breaks_and_is_not_there_again(reopened: Any) -> None:
+    """The run has ended meanwhile: nobody knows what came after the third update."""
+    first = [STREAMING + sse(*[(str(n), {"n": n}) for n in (1, 2, 3)]), CLOSE]
+    with Scripted(first, reopened) as scripted:
+        events = scripted.run.events()
+        assert [event.update for event in events][:3] == UPDATES[:3]
+        assert (events.ended_by, events.complete) == ("success", None)
+        assert scripted.opened == 2
+
+
+def test_a_stream_without_ids_that_breaks_and_is_never_there_again(set_timing: SetTiming) -> None:
+    set_timing(backoff=(0.01, 0.02), empty=(0.01, 0.02))
+    first = [STREAMING + sse(*[("", update) for update in UPDATES[:5]]), CLOSE]
+    garbage = [b"\x00\x01 garbage\r\n\r\n", CLOSE]
+    with Scripted(first, response(b'"gateway"', 502), garbage) as scripted:
+        events = scripted.run.events()
+        assert [event.update for event in events][:5] == UPDATES[:5]
+        assert (events.ended_by, events.complete) == ("success", None)
+
+
+@pytest.mark.parametrize("ids", [("", ""), ("1", "2")], ids=["none", "anew"])
+def test_a_cut_inside_of_the_first_event(ids: tuple[str, str]) -> None:
+    """The next stream begins after it, and its ids do not tell."""
+    second = STREAMING + sse(*zip(ids, UPDATES[1:3], strict=True)) + chunk(b"")
+    with Scripted([STREAMING + HALF_AN_EVENT, CLOSE], second) as scripted:
+        events = scripted.run.events()
+        assert [event.update for event in events] == UPDATES[1:3]
+        assert (events.ended_by, events.complete) == ("success", None)
+
+
+@pytest.mark.parametrize("before", [1, 2, 3])
+def test_ids_in_steps_of_ten_are_no_loss(before: int) -> None:
+    ids = [str(10 * n) for n in range(1, 13)]
+    numbered = list(zip(ids, UPDATES, strict=True))
+    first = [STREAMING + sse(*numbered[:before]), CLOSE]
+    with Scripted(first, STREAMING + sse(*numbered[before:6]) + chunk(b"")) as scripted:
+        events = scripted.run.events()
+        assert [event.update for event in events] == UPDATES[:6]
+        assert events.complete is None
+        assert [gap.kind for gap in events.gaps] == ["unknown"]
+
+
+def so_far(count: int) -> bytes:
+    data = {"type": "result", "run_id": "r", "status": "pending", "result": {"count": count}}
+    return chunk(f"event: agent_event\ndata: {json.dumps(data)}\n\n".encode())
+
+
+@pytest.mark.parametrize("silent", ["ended", "comments", "204"])
+def test_the_last_result_is_that_of_the_run_after_a_silent_reconnect(
+    silent: str, set_timing: SetTiming
+) -> None:
+    set_timing(silence=0.3)
+    reopened = {
+        "ended": STREAMING + chunk(b""),
+        "comments": [STREAMING, *[chunk(b": ping\n\n"), 0.1] * 100, STALL],
+        "204": response(status=204, content_type=""),
+    }[silent]
+    first = [STREAMING + so_far(1) + so_far(2), CLOSE]
+    with Scripted(first, reopened) as scripted:
+        results = [event.result for event in scripted.run.events()]
+        assert results == [{"count": 1}, {"count": 2}, {"ok": 1}]
+
+
+def test_retry_after_is_not_overtaken_on_the_way_down(
+    server: LocalServer, counter: AgentHandle, set_timing: SetTiming
+) -> None:
+    """Neither by the next stream, nor by the look at the run before it is polled."""
+    set_timing(stream_refusals=2)
+    server.faults.add(Fault(path=STREAM, status=504, retry_after=1, times=None))
+    run = counter.start({"count": 1}, streaming="custom")
+    assert [event.result for event in run.events()] == [{"count": 1, "of": 1}]
+    times = [request.time for request in server.requests][1:4]
+    assert [request.path.endswith("/stream") for request in server.requests[1:4]] == [
+        True,
+        True,
+        False,
+    ]
+    assert times[1] - times[0] >= 1
+    assert times[2] - times[1] >= 1
+
+
+def test_a_run_of_another_server_is_gone_and_one_that_is_there_is_polled() -> None:
+    for status, outcome in ((None, "gone"), ("success", "success")):
+
+        def respond(request: Any, status: str | None = status) -> Any:
+            if request.path.endswith("/stream") or status is None:
+                return response(b'"not found"', 404)
+            if "/output" in request.path:
+                result = {"type": "result", "run_id": "r", "status": "success", "result": {}}
+                return response(json.dumps(result).encode())
+            return run_json(status)
+
+        with (
+            SocketServer(handler=serve_each(respond)) as server,
+            ApiClient(Configuration(host=server.url)) as client,
+        ):
+            events = RunHandle("r", client).events()
+            if outcome == "gone":
+                with pytest.raises(RunGone):
+                    next(events)
+            else:
+                assert [event.result for event in events] == [{}]
+            assert events.ended_by == outcome

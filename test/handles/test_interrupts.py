@@ -699,3 +699,18 @@ def test_the_questions_of_an_iterator_are_iterated_over_once(three: AgentHandle)
         question.answer({"value": 1})
     with pytest.raises(ApiValueError, match="interrupts"):
         iter(questions)
+
+
+def test_a_wait_for_a_question_that_ran_out_is_not_the_end_of_the_run(
+    server: LocalServer, client: ApiClient
+) -> None:
+    """The next ``next()`` waits again, as that of the events does."""
+
+    def agent(input: Any, config: Any, context: Any) -> Iterator[Interrupt]:
+        context.sleep(1.5)
+        yield Interrupt("quiz", {"words": "late"})
+
+    questions = AgentHandle(server.register(agent), client).start().interrupts(timeout=1.0)
+    with pytest.raises(RunWaitTimeout):
+        next(questions)
+    assert next(questions).payload == {"words": "late"}

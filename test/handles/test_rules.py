@@ -390,3 +390,10 @@ def test_there_is_a_decision_about_everything(operation: Operation) -> None:
             assert 0 <= decision.seconds <= ends - NOW.now
             if kind != "missing":
                 assert decision.seconds >= (asked or 0)
+
+
+@pytest.mark.parametrize("operation", ["create", "search", "look", "output"])
+def test_a_proxy_that_refuses_for_good_refuses_all(operation: Operation) -> None:
+    words = "Tunnel connection failed: 407 Proxy Authentication Required"
+    error = transport(ProxyException, sent=False, reason=words)
+    assert done(operation, error, NEVER) == Raise(everywhere=True)
