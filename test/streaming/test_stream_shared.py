@@ -20,7 +20,7 @@ from support.transport import eventually, rest_client
 from acp_client_v0_1 import ApiClient, Configuration, RunsApi
 from acp_client_v0_1.exceptions import ApiValueError
 from acp_client_v0_1.models.run_output_stream import RunOutputStream
-from acp_client_v0_1.streaming import EventStream, ServerSentEvent
+from acp_client_v0_1.streaming import EventStream, ServerSentEvent, _reader
 
 # Tests here use the alarm themselves.
 pytestmark = pytest.mark.timeout(method="thread")
