@@ -45,12 +45,13 @@ def inputs_of(lines: Iterable[bytes], name: str, key: str | None) -> Iterator[di
 def _conversion(line: bytes, name: str) -> str:
     """Give the command that makes JSON Lines of a file whose first line is of CSV or an array."""
     if line.lstrip(b"\xef\xbb\xbf \t").startswith(b"["):
-        records = "json.load(sys.stdin)"
+        read = "json.load"
     elif b"," in line and not line.lstrip().startswith(b"{"):
-        records = "csv.DictReader(sys.stdin)"
+        read = "csv.DictReader"
     else:
         return ""
-    script = f"import csv, json, sys; [print(json.dumps(each)) for each in {records}]"
+    records = f"{read}(open(0, encoding='utf-8-sig'))"
+    script = f"import csv, json; [print(json.dumps(each)) for each in {records}]"
     return f'; to convert it: python3 -c "{script}" < {shlex.quote(name)} > inputs.jsonl'
 
 
