@@ -175,5 +175,8 @@ def show_warnings(*, debug: bool) -> None:
                 notice(f"{PROGRAM}: {record.getMessage()}")
             self.last = record.msg
 
+    def show(message: Warning | str, *rest: object, **more: object) -> None:
+        notice(f"{PROGRAM}: {message}")
+
     logging.getLogger("acp_client_v0_1").addHandler(Lines(logging.WARNING))
-    warnings.showwarning = lambda message, *rest, **more: notice(f"{PROGRAM}: {message}")
+    warnings.showwarning = show

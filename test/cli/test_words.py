@@ -32,6 +32,8 @@ from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS
 
 PYTHON = re.compile(r"RunHandle|AgentHandle|ApiClient|Configuration\(|error\.|\w=[\"(]|version=")
 
+PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "guides" / "troubleshooting.md"
+
 
 def make(function: Any, name: str, version: str) -> AgentDefinition:
     return AgentDefinition(function=function, name=name, version=version, description=name)
@@ -57,7 +59,15 @@ def token(server: LocalServer) -> str:
         return run.token()
 
 
+def on_the_page(message: str) -> bool:
+    """Whether the first column of a table on the page of troubles has words of the message."""
+    rows = [row.split(" | ")[0] for row in PAGE.read_text("utf-8").splitlines()]
+    known = [words for row in rows if row[:3] == "| `" for words in re.findall(r"`([^`]+)`", row)]
+    return any(re.search(".*".join(map(re.escape, each.split("…"))), message) for each in known)
+
+
 def in_own_words(done: subprocess.CompletedProcess[str], status: int, words: str) -> None:
+    assert on_the_page(done.stderr.splitlines()[0]), done.stderr
     assert (done.returncode, words in done.stderr) == (status, True), done.stderr
     assert not PYTHON.search(done.stderr), done.stderr
     assert all(
