@@ -21,7 +21,7 @@ _READER_GONE = 141  # 128 + SIGPIPE, as a shell reports it
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Carry out one command.
+    """Carry out one command, in the main thread: signals and uncaught errors are its own.
 
     Args:
         arguments: The command line without the program's name; None for that of the process.

@@ -36,6 +36,11 @@ _STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (acp.ProtocolException, 1),
     (acp.TransportException, 10),
 )
+_NAMES: dict[type[Exception], str] = {
+    acp.RunWaitTimeout: "pending",
+    acp.InterruptLimit: "interrupted",
+    acp.RunGone: "gone",
+}
 _NEXT: dict[type[Exception], str] = {
     acp.RunWaitTimeout: "wait",
     acp.RunInterrupted: "wait --ask",
@@ -96,12 +101,11 @@ def document(error: Exception) -> dict[str, Any]:
         known |= {"status": "interrupted", "interrupt": interrupt}
     elif isinstance(error, acp.RunStartAmbiguous):
         known |= {"status": None, "token": error.token}
-    elif isinstance(error, acp.RunWaitTimeout):
-        known |= {"status": "pending"}
-    elif isinstance(error, acp.RunGone):
-        known |= {"status": "gone"}
     else:
-        known |= {"status": None, "error": _words(error)}
+        named = (status for kind, status in _NAMES.items() if isinstance(error, kind))
+        known["status"] = next(named, None)
+        if known["status"] is None:
+            known["error"] = _words(error)
     return known
 
 
