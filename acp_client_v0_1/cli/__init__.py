@@ -7,21 +7,21 @@ is no success, one line on stderr that says what to do next.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from argparse import Namespace
 from types import TracebackType
 
-from acp_client_v0_1.cli._arguments import PROGRAM, parser
-from acp_client_v0_1.cli._output import Output, notice
+from acp_client_v0_1.cli._arguments import PROGRAM, parse
+from acp_client_v0_1.cli._output import STOP, Output, notice
 
 __all__ = ["main"]
 
 _READER_GONE = 141  # 128 + SIGPIPE, as a shell reports it
-_CTRL_C = 130  # 128 + SIGINT
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Carry out one command.
+    """Carry out one command, in the main thread: signals and uncaught errors are its own.
 
     Args:
         arguments: The command line without the program's name; None for that of the process.
@@ -32,32 +32,33 @@ def main(arguments: list[str] | None = None) -> int:
     Raises:
         SystemExit: The command line is wrong (status 2), or asks for help or the version.
     """
-    options = parser().parse_args(arguments)
-    if options.debug:
-        _log_to_stderr()
-    else:
-        sys.excepthook = _one_line
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and `command &` set it
+            signal.signal(number, STOP)
     try:
-        status = _perform(options)
-        sys.stdout.flush()
-        return status
+        options = parse(arguments)
+        if not options.debug:
+            sys.excepthook = _one_line
+        return _perform(options)
     except BrokenPipeError:
         # The reader has all it wanted. Python must not fail at exit for what it could not flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _READER_GONE
     except KeyboardInterrupt as interrupt:
-        notice(f"{PROGRAM}: {interrupt}" if str(interrupt) else f"{PROGRAM}: stopped by Ctrl-C")
-        return _CTRL_C
+        name = "Ctrl-C" if STOP.number != signal.SIGTERM else "SIGTERM"
+        notice(f"{PROGRAM}: {interrupt}" if str(interrupt) else f"{PROGRAM}: stopped by {name}")
+        return 128 + (STOP.number or signal.SIGINT)
 
 
 def _perform(options: Namespace) -> int:
     # They load pydantic and urllib3, which --help and a mistyped option need not wait for.
     from acp_client_v0_1.cli import _commands, _outcomes
 
+    _outcomes.show_warnings(debug=options.debug)
     output = Output(options.format)
     try:
         status: int | None = getattr(_commands, options.command)(options, output)
-        return status or 0
+        return status or int(output.refused)
     except BrokenPipeError:
         raise  # of stdout: those of connections are errors of their calls
     except _outcomes.EXPECTED as error:
@@ -66,12 +67,6 @@ def _perform(options: Namespace) -> int:
 
             traceback.print_exception(error)
         return _outcomes.report(error, output)
-
-
-def _log_to_stderr() -> None:
-    import logging
-
-    logging.basicConfig(stream=sys.stderr, level=logging.DEBUG, format="%(name)s: %(message)s")
 
 
 def _one_line(

@@ -1,117 +1,116 @@
 """The commands: each a few lines on top of agents, runs and batches.
 
 A command gets the options and an `Output`; it returns an exit status other than 0 only where
-something is amiss that raised no error.
+something is amiss that raised no error. Its function has its name.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
-import subprocess
+import re
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator
+import time
+from argparse import Namespace
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import Any
 
-from acp_client_v0_1 import (
-    AgentHandle,
-    AgentsApi,
-    AgentSearchRequest,
-    ApiClient,
-    ApiException,
-    ApiValueError,
-    Configuration,
-    OpenApiException,
-    PendingInterrupt,
-    RunEvent,
-    RunHandle,
-    RunsApi,
-    RunSearchRequest,
-    iter_agents,
-    iter_runs,
-)
+import acp_client_v0_1 as acp
 from acp_client_v0_1.cli._arguments import PROGRAM, parser
-from acp_client_v0_1.cli._outcomes import document, status_of
+from acp_client_v0_1.cli._inputs import answerer, inputs_of, opened
+from acp_client_v0_1.cli._outcomes import EXPECTED, document
 from acp_client_v0_1.cli._output import Output, notice
+from acp_client_v0_1.cli._runs import at_once, client_of, each_run, followed, one_run
 
-if TYPE_CHECKING:
-    from acp_client_v0_1 import BatchItem
-
-__all__ = [
-    "agents",
-    "batch",
-    "cancel",
-    "completion",
-    "delete",
-    "describe",
-    "resume",
-    "run",
-    "search",
-    "serve",
-    "show",
-    "start",
-    "stream",
-    "wait",
-]
+_OUTCOMES = (acp.RunFailed, acp.RunInterrupted, acp.RunGone, acp.RunWaitTimeout)
+_PING = 10.0  # seconds
+_COMPLETION = 0.5  # seconds; a shell waits for them
+_PLAIN = re.compile(r"\w[\w.:+/-]*", re.ASCII)  # names that no shell expands, as bash would
 
 
-def agents(options: argparse.Namespace, output: Output) -> None:
+def agents(options: Namespace, output: Output) -> None:
     """List agents."""
-    with _client(options) as client:
-        wanted = AgentSearchRequest(name=options.name, version=options.version)
-        found = iter_agents(AgentsApi(client), wanted)
-        output.many((agent.to_dict(mode="json"), agent.agent_id) for agent in found)
+    with client_of(options) as client:
+        wanted = acp.AgentSearchRequest(name=options.name, version=options.version)
+        found = acp.iter_agents(acp.AgentsApi(client), wanted)
+        output.many(
+            ((agent.to_dict(mode="json"), agent.agent_id) for agent in found),
+            {
+                "NAME": "metadata.ref.name",
+                "VERSION": "metadata.ref.version",
+                "ID": "agent_id",
+                "DESCRIPTION": "metadata.description",
+            },
+        )
 
 
-def describe(options: argparse.Namespace, output: Output) -> None:
-    """Print an agent's descriptor."""
-    with _client(options) as client:
-        agent = _agent(options.agent, client)
-        output.one(agent.descriptor().to_dict(mode="json"), agent.agent_id)
+def describe(options: Namespace, output: Output) -> None:
+    """Print an agent's descriptor, or one of its schemas."""
+    with client_of(options) as client:
+        agent = acp.AgentHandle.get(options.agent, api_client=client)
+        known = agent.descriptor().to_dict(mode="json")
+        if options.schema:
+            known = known["specs"].get(options.schema)
+            if known is None:
+                raise acp.ApiException(reason=f"{options.agent} declares no {options.schema}")
+        output.one(known, agent.agent_id)
 
 
-def start(options: argparse.Namespace, output: Output) -> None:
+def start(options: Namespace, output: Output) -> None:
     """Start a run and print its token."""
-    with _client(options) as client:
+    with client_of(options) as client:
         run = _start(options, client)
-        output.one(run.token() if output.is_text else _started(run), run.run_id)
+        known = {
+            "run_id": run.run_id,
+            "agent_id": run.agent_id,
+            "thread_id": run.thread_id or None,
+            "status": None if run.run is None else run.run.status.value,
+            "token": run.token(),
+        }
+        output.one(run.token() if output.is_text else known, run.run_id)
 
 
-def run(options: argparse.Namespace, output: Output) -> None:
+def run(options: Namespace, output: Output) -> None:
     """Start a run, follow it, and print its result."""
-    with _client(options) as client:
+    with client_of(options) as client:
+        answer = answerer(options)
         handle = _start(options, client)
-        with _followed(handle, cancel=options.cancel_on_exit):
+        with followed(handle, cancel=options.cancel_on_exit):
             result = handle.drive(
-                _answerer(options),
-                on_event=_writer(output) if options.stream else None,
+                answer or (lambda question: None),
+                on_event=(lambda event: output.one(_event(event), event.id))
+                if options.stream
+                else None,
                 timeout=options.timeout,
             )
             output.one(result, handle.run_id)
 
 
-def wait(options: argparse.Namespace, output: Output) -> int:
+def wait(options: Namespace, output: Output) -> int:
     """Wait for runs and print their results; the status is the largest of theirs."""
-    with _client(options) as client:
-        handles = [_run(text, client) for text in options.run]
-        if len(handles) == 1:
-            with _followed(handles[0]):
-                output.one(_result(handles[0], options), handles[0].run_id)
-            return 0
-        statuses = [0]
-        output.many(_outcomes(handles, options, statuses))
-        return max(statuses)
+    answer = answerer(options)
+
+    def result_of(run: acp.RunHandle) -> dict[str, Any]:
+        with followed(run):
+            if options.timeout == 0 or answer is None:
+                return run.result(options.timeout)
+            return run.drive(answer, timeout=options.timeout)
+
+    return each_run(
+        options,
+        output,
+        result_of,
+        lambda run, result: {"run_id": run.run_id, "status": "success", "result": result},
+    )
 
 
-def stream(options: argparse.Namespace, output: Output) -> None:
+def stream(options: Namespace, output: Output) -> None:
     """Print the events of a run as they come."""
-    with _client(options) as client:
-        handle = _run(options.run, client)
+    with client_of(options) as client:
+        handle = one_run(options.run, client)
         after = {} if options.after is None else {"after": options.after}
         with (
-            _followed(handle),
+            followed(handle),
             handle.events(on_gap=options.on_gap, timeout=options.timeout, **after) as events,
         ):
             output.many((_event(event), event.id) for event in events)
@@ -119,62 +118,115 @@ def stream(options: argparse.Namespace, output: Output) -> None:
                 notice("the stream was broken, and whether events are missing cannot be known")
 
 
-def show(options: argparse.Namespace, output: Output) -> None:
-    """Print a run."""
-    with _client(options) as client:
-        output.one(_run(options.run, client).refresh().to_dict(mode="json"))
+def show(options: Namespace, output: Output) -> int:
+    """Print runs."""
+    return each_run(options, output, lambda run: run.refresh().to_dict(mode="json"))
 
 
-def resume(options: argparse.Namespace, output: Output) -> None:
+def resume(options: Namespace, output: Output) -> None:
     """Answer a run's question."""
-    with _client(options) as client:
-        handle = _run(options.run, client)
+    with client_of(options) as client:
+        handle = one_run(options.run, client)
         handle.resume(options.body)
         output.one({"run_id": handle.run_id, "resumed": True}, handle.run_id)
 
 
-def cancel(options: argparse.Namespace, output: Output) -> None:
-    """End a run that is not final."""
-    with _client(options) as client:
-        handle = _run(options.run, client)
-        output.one({"run_id": handle.run_id, "cancelled": handle.cancel()}, handle.run_id)
+def cancel(options: Namespace, output: Output) -> int:
+    """End runs that are not final."""
+    return each_run(options, output, lambda run: {"run_id": run.run_id, "cancelled": run.cancel()})
 
 
-def delete(options: argparse.Namespace, output: Output) -> None:
-    """Make the server forget a run."""
-    with _client(options) as client:
-        handle = _run(options.run, client)
-        handle.delete()
-        output.one({"run_id": handle.run_id, "deleted": True}, handle.run_id)
+def delete(options: Namespace, output: Output) -> int:
+    """Make the server forget runs."""
+
+    def deleted(run: acp.RunHandle) -> dict[str, Any]:
+        run.delete()
+        return {"run_id": run.run_id, "deleted": True}
+
+    return each_run(options, output, deleted)
 
 
-def search(options: argparse.Namespace, output: Output) -> None:
+def search(options: Namespace, output: Output) -> None:
     """List the runs that match."""
-    with _client(options) as client:
-        agent_id = _agent(options.agent, client).agent_id if options.agent else None
-        wanted = RunSearchRequest(
-            agent_id=agent_id, status=options.status, metadata=options.metadata
+    with client_of(options) as client:
+        wanted = acp.RunSearchRequest(
+            agent_id=_agent_id(options, client), status=options.status, metadata=options.metadata
         )
-        found = islice(iter_runs(RunsApi(client), wanted), options.limit)
-        output.many((each.to_dict(mode="json"), each.run_id) for each in found)
+        found = islice(acp.iter_runs(acp.RunsApi(client), wanted), options.limit)
+        output.many(
+            ((each.to_dict(mode="json"), each.run_id) for each in found),
+            {"STATUS": "status", "RUN": "run_id", "CREATED": "created_at", "AGENT": "agent_id"},
+        )
 
 
-def batch(options: argparse.Namespace, output: Output) -> int:
+def threads(options: Namespace, output: Output) -> None:
+    """List the threads that match."""
+    with client_of(options) as client:
+        wanted = acp.ThreadSearchRequest(
+            agent_id=_agent_id(options, client), metadata=options.metadata
+        )
+        found = islice(acp.iter_threads(acp.ThreadsApi(client), wanted), options.limit)
+        output.many(
+            ((each.to_dict(mode="json"), each.thread_id) for each in found),
+            {"THREAD": "thread_id", "AGENT": "agent_id", "METADATA": "metadata"},
+        )
+
+
+def history(options: Namespace, output: Output) -> None:
+    """Print the runs of a thread, the oldest first, each with its input and outcome."""
+    with client_of(options) as client:
+
+        def outcome(run: acp.Run) -> dict[str, Any]:
+            known = {"run_id": run.run_id, "input": run.creation.input}
+            try:
+                result = acp.RunHandle.of(run, client).result(timeout=0)
+                return known | {"status": "success", "result": result}
+            except _OUTCOMES as error:
+                return known | document(error)
+
+        runs = acp.ThreadsApi(client).get_thread_history(options.thread)
+        output.many((known, known["run_id"]) for known in at_once(outcome, runs))
+
+
+def ping(options: Namespace, output: Output) -> None:
+    """Ask the server for one quick response, and tell how long it took."""
+    with client_of(options, retries=0) as client:
+        began = time.perf_counter()
+        # With a name, which some servers demand.
+        acp.AgentsApi(client).search_agents({"name": "ping", "limit": 1}, _request_timeout=_PING)
+        milliseconds = round(1000 * (time.perf_counter() - began), 1)
+        server = client.configuration.host
+        output.one({"server": server, "milliseconds": milliseconds}, server)
+
+
+def batch(options: Namespace, output: Output) -> int:
     """Run an agent on each line of a file; the status is 5 if an item failed."""
-    with _client(options) as client, contextlib.ExitStack() as files:
-        agent = _agent(options.agent, client)
+    field = options.key
+
+    def key(input: dict[str, Any]) -> str:
+        value = input[field]
+        return value if isinstance(value, str) else json.dumps(value)
+
+    with (
+        client_of(options) as client,
+        opened(options.file) as lines,
+        contextlib.ExitStack() as files,
+    ):
+        agent = acp.AgentHandle.get(options.agent, api_client=client)
         if options.results:
-            results = files.enter_context(open(options.results, "a", encoding="utf-8"))
+            results = files.enter_context(open(options.results, "ab"))
             output = Output(options.format, results)
-        lines = sys.stdin if options.file == "-" else files.enter_context(_opened(options.file))
         items = files.enter_context(
             agent.map(
-                _inputs(lines, options.file),
+                inputs_of(lines, options.file, field),
+                key=None if field is None else key,
                 concurrency=options.concurrency,
                 ordered=options.ordered,
                 journal=options.journal,
                 retry_failed=options.retry_failed,
                 timeout=options.timeout,
+                on_interrupt=answerer(options),
+                on_stop="cancel" if options.cancel_on_exit else "leave",
                 progress=options.progress or None,
                 **_creation(options),
             )
@@ -183,47 +235,52 @@ def batch(options: argparse.Namespace, output: Output) -> int:
         failed = items.counts.failed
     if failed:
         notice(f"{failed} of {items.counts.done + failed} items failed")
-    return 5 if failed else 0
+    return 5 if failed else int(output.refused)
 
 
-def serve(options: argparse.Namespace, output: Output) -> int:
+def serve(options: Namespace, output: Output) -> int:
     """Run the local server until Ctrl-C."""
     from acp_client_v0_1.testing.__main__ import main as serve_until_signal
 
     return serve_until_signal(["--host", options.bind, "--port", str(options.port)])
 
 
-def completion(options: argparse.Namespace, output: Output) -> None:
-    """Print what completes the command in a shell."""
+def completion(options: Namespace, output: Output) -> None:
+    """Print what completes the command in a shell, or the names of agents for it."""
+    if options.shell == "agents":
+        with contextlib.suppress(*EXPECTED), client_of(options, retries=0) as client:
+            found = acp.AgentsApi(client).search_agents(
+                {"limit": 1000}, _request_timeout=_COMPLETION
+            )
+            for name in sorted({agent.metadata.ref.name for agent in found}):
+                if _PLAIN.fullmatch(name):
+                    sys.stdout.write(f"{name}\n")
+        return
     try:
         import shtab
     except ImportError as error:
-        raise ApiValueError("completion needs shtab: pip install 'acp-client-v0-1[cli]'") from error
-    sys.stdout.write(shtab.complete(parser(), shell=options.shell))
+        raise acp.ApiValueError(
+            "completion needs shtab: pip install 'acp-client-v0-1[cli]'"
+        ) from error
+    ask = f"{PROGRAM} completion agents 2>/dev/null"
+    scripts = {
+        "bash": f'_acp_client_agents() {{ compgen -W "$({ask})" -- "$1"; }}',
+        "zsh": f'_acp_client_agents() {{ compadd -- ${{(f)"$({ask})"}}; }}',
+    }
+    for_agents = {"bash": "_acp_client_agents", "zsh": "_acp_client_agents", "fish": f"({ask})"}
+    made = parser(for_agents)
+    sys.stdout.write(shtab.complete(made, options.shell, preamble=scripts.get(options.shell, "")))
 
 
 # What the commands share
 
 
-@contextlib.contextmanager
-def _client(options: argparse.Namespace) -> Generator[ApiClient, None, None]:
-    chosen = {} if options.host is None else {"host": options.host}
-    with ApiClient(Configuration.from_env(**chosen)) as client:
-        yield client
+def _agent_id(options: Namespace, client: acp.ApiClient) -> str | None:
+    return acp.AgentHandle.get(options.agent, api_client=client).agent_id if options.agent else None
 
 
-def _agent(text: str, client: ApiClient) -> AgentHandle:
-    return AgentHandle.get(text, api_client=client)
-
-
-def _run(text: str, client: ApiClient) -> RunHandle:
-    if text.startswith("acprun"):
-        return RunHandle.from_token(text, client)
-    return RunHandle(text, client)
-
-
-def _start(options: argparse.Namespace, client: ApiClient) -> RunHandle:
-    return _agent(options.agent, client).start(
+def _start(options: Namespace, client: acp.ApiClient) -> acp.RunHandle:
+    return acp.AgentHandle.get(options.agent, api_client=client).start(
         options.input,
         streaming=options.stream,
         thread_id=options.thread,
@@ -233,61 +290,11 @@ def _start(options: argparse.Namespace, client: ApiClient) -> RunHandle:
     )
 
 
-def _creation(options: argparse.Namespace) -> dict[str, Any]:
+def _creation(options: Namespace) -> dict[str, Any]:
     return {"config": options.config, "metadata": options.metadata, "check": options.check}
 
 
-def _started(run: RunHandle) -> dict[str, Any]:
-    status = None if run.run is None else run.run.status.value
-    return {
-        "run_id": run.run_id,
-        "agent_id": run.agent_id,
-        "thread_id": run.thread_id or None,
-        "status": status,
-        "token": run.token(),
-    }
-
-
-@contextlib.contextmanager
-def _followed(run: RunHandle, *, cancel: bool = False) -> Generator[None, None, None]:
-    """Say where a run can be picked up if Ctrl-C ends the command; or cancel it, if asked to."""
-    try:
-        yield
-    except BaseException as error:
-        if cancel:
-            ended = run.cancel()
-            notice(f"run {run.run_id} was {'cancelled' if ended else 'finished already'}")
-        elif isinstance(error, KeyboardInterrupt):
-            raise KeyboardInterrupt(f"the run goes on: {PROGRAM} wait {run.token()}") from None
-        raise
-
-
-def _result(run: RunHandle, options: argparse.Namespace) -> dict[str, Any]:
-    if options.timeout == 0:
-        return run.result(timeout=0)
-    return run.drive(_answerer(options), timeout=options.timeout)
-
-
-def _outcomes(
-    runs: list[RunHandle], options: argparse.Namespace, statuses: list[int]
-) -> Iterator[tuple[Any, str]]:
-    """Wait for several runs in turn; an error is an outcome, and the next run is waited for."""
-    for run in runs:
-        with _followed(run):
-            try:
-                result = _result(run, options)
-                outcome = {"run_id": run.run_id, "status": "success", "result": result}
-            except ApiException as error:
-                statuses.append(status_of(error))
-                outcome = document(error) | {"run_id": run.run_id}
-        yield outcome, run.run_id
-
-
-def _writer(output: Output) -> Callable[[RunEvent], None]:
-    return lambda event: output.one(_event(event), event.id)
-
-
-def _event(event: RunEvent) -> dict[str, Any]:
+def _event(event: acp.RunEvent) -> dict[str, Any]:
     known: dict[str, Any] = {"id": event.id}
     if event.update is None:
         known["result"] = event.result
@@ -298,82 +305,9 @@ def _event(event: RunEvent) -> dict[str, Any]:
     return known
 
 
-def _item(item: BatchItem) -> dict[str, Any]:
+def _item(item: acp.BatchItem) -> dict[str, Any]:
     known: dict[str, Any] = {"index": item.index, "key": item.key, "run_id": item.run_id}
     try:
         return known | {"status": "success", "result": item.result()}
-    except OpenApiException as error:
+    except acp.OpenApiException as error:
         return known | {**document(error), "run_id": item.run_id}
-
-
-def _opened(path: str) -> TextIO:
-    try:
-        return open(path, encoding="utf-8", errors="surrogateescape")
-    except OSError as error:
-        raise ApiValueError(f"cannot read {path}: {error.strerror}") from error
-
-
-def _inputs(lines: Iterable[str], name: str) -> Iterator[dict[str, Any]]:
-    """Read JSON Lines, a line when it is needed."""
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        if not line.isascii() and any("\udc80" <= character <= "\udcff" for character in line):
-            raise ApiValueError(f"line {number} of {name} is not UTF-8 text")
-        try:
-            value = json.loads(line)
-        except ValueError as error:
-            raise ApiValueError(f"line {number} of {name} is not JSON: {error}") from error
-        if not isinstance(value, dict):
-            raise ApiValueError(f"line {number} of {name} must be a JSON object")
-        yield cast("dict[str, Any]", value)
-
-
-def _answerer(
-    options: argparse.Namespace,
-) -> Callable[[PendingInterrupt], dict[str, Any] | None]:
-    """Choose who answers questions: the terminal, a command, or nobody."""
-    if options.ask:
-        return _ask
-    if options.answer_command:
-        return lambda question: _answer_of(options.answer_command, question)
-    return lambda question: None
-
-
-def _ask(question: PendingInterrupt) -> dict[str, Any] | None:
-    if not sys.stdin.isatty():
-        notice("--ask needs a terminal")
-        return None
-    notice(f"{question.type}: {json.dumps(question.payload, ensure_ascii=False)}")
-    while True:
-        sys.stderr.write("answer (a JSON object in one line): ")
-        sys.stderr.flush()
-        line = sys.stdin.readline()
-        if not line:
-            return None  # Ctrl-D
-        try:
-            answer = json.loads(line)
-        except ValueError as error:
-            notice(f"not JSON: {error}")
-            continue
-        if isinstance(answer, dict):
-            return cast("dict[str, Any]", answer)
-        notice("not a JSON object")
-
-
-def _answer_of(command: str, question: PendingInterrupt) -> dict[str, Any] | None:
-    """Ask a shell command for the answer; one that fails or prints nothing gives none."""
-    asked = json.dumps({"type": question.type, "payload": question.payload})
-    ran = subprocess.run(command, shell=True, input=asked, stdout=subprocess.PIPE, text=True)
-    if ran.returncode:
-        notice(f"the answer command ended with status {ran.returncode}")
-        return None
-    if not ran.stdout.strip():
-        return None
-    try:
-        answer = json.loads(ran.stdout)
-    except ValueError as error:
-        raise ApiValueError(f"the answer command printed no JSON: {error}") from error
-    if not isinstance(answer, dict):
-        raise ApiValueError("the answer command must print a JSON object")
-    return cast("dict[str, Any]", answer)

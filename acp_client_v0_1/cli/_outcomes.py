@@ -2,48 +2,85 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
+import warnings
 from typing import Any
 
 from pydantic import ValidationError
 
-from acp_client_v0_1 import (
-    ApiTypeError,
-    ApiValueError,
-    OpenApiException,
-    RunFailed,
-    RunGone,
-    RunInterrupted,
-    RunStartAmbiguous,
-    RunTimedOut,
-    RunWaitTimeout,
-    StreamGap,
-)
+import acp_client_v0_1 as acp
 from acp_client_v0_1.cli._arguments import PROGRAM
 from acp_client_v0_1.cli._output import Output, notice
 
-__all__ = ["EXPECTED", "document", "report", "status_of"]
+__all__ = ["EXPECTED", "Cancelled", "document", "report", "show_warnings", "status_of"]
 
-EXPECTED = (OpenApiException, OSError, ValidationError)
+EXPECTED = (acp.OpenApiException, OSError, ValidationError)
 """The errors that a command may end with; any other is a bug."""
 
 # The first class that fits decides.
 _STATUSES: tuple[tuple[type[Exception], int], ...] = (
-    (RunWaitTimeout, 3),
-    (RunInterrupted, 4),
-    (RunTimedOut, 6),
-    (RunFailed, 5),
-    (RunGone, 7),
-    (RunStartAmbiguous, 8),
-    (StreamGap, 9),
-    (ApiTypeError, 2),
-    (ApiValueError, 2),
+    (acp.RunWaitTimeout, 3),
+    (acp.RunInterrupted, 4),
+    (acp.InterruptLimit, 4),
+    (acp.RunTimedOut, 6),
+    (acp.RunFailed, 5),
+    (acp.RunGone, 7),
+    (acp.RunStartAmbiguous, 8),
+    (acp.StreamGap, 9),
+    (acp.ApiTypeError, 2),
+    (acp.ApiValueError, 2),
     (ValidationError, 2),
+    (acp.TLSException, 1),  # waiting mends neither of these two
+    (acp.ProtocolException, 1),
+    (acp.TransportException, 10),
 )
+_NAMES: dict[type[Exception], str] = {
+    acp.RunWaitTimeout: "pending",
+    acp.InterruptLimit: "interrupted",
+    acp.RunGone: "gone",
+}
+_NEXT: dict[type[Exception], str] = {
+    acp.RunWaitTimeout: "wait",
+    acp.RunInterrupted: "wait --ask",
+    acp.InterruptLimit: "wait --ask",
+    acp.RunStartAmbiguous: "show",
+    acp.ResumeAmbiguous: "show",
+    acp.StaleInterrupt: "show",
+    acp.StreamGap: "stream --on-gap mark",
+}
+# What the package tells a caller in Python, and what it means here.
+_IN_PYTHON = {
+    "Configuration(host=…) or ACP_HOST": "--host or ACP_HOST",
+    "pass version=, or use its id": "use an id",
+    "pass an ApiClient of the token's server": "set ACP_HOST or --host to the token's server",
+    "attach by RunHandle(run_id)": "use the run's id",
+    "; see RunHandle.interrupts()": "",
+}
+
+
+class Cancelled(acp.OpenApiException):
+    """An error that ended a command, after which its run was cancelled.
+
+    Args:
+        cause: The error.
+    """
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(cause)
+        self.cause = cause
 
 
 def status_of(error: Exception) -> int:
     """Give the exit status that an error stands for."""
-    return next((status for kind, status in _STATUSES if isinstance(error, kind)), 1)
+    if isinstance(error, Cancelled):
+        return status_of(error.cause)
+    for kind, status in _STATUSES:
+        if isinstance(error, kind):
+            return status
+    code = (error.status if isinstance(error, acp.ApiException) else None) or 0
+    return 10 if code in (408, 429) or (code >= 500 and code != 501) else 1
 
 
 def document(error: Exception) -> dict[str, Any]:
@@ -53,21 +90,22 @@ def document(error: Exception) -> dict[str, Any]:
         ``run_id`` and ``status``, and what there is besides: the question, the errcode and the
         description, the token of a run that may exist, or the ``error`` in words.
     """
+    if isinstance(error, Cancelled):
+        return document(error.cause) | {"status": "cancelled"}
     known: dict[str, Any] = {"run_id": getattr(error, "run_id", None) or None}
-    if isinstance(error, RunFailed):
-        status = "timeout" if isinstance(error, RunTimedOut) else "error"
+    if isinstance(error, acp.RunFailed):
+        status = "timeout" if isinstance(error, acp.RunTimedOut) else "error"
         known |= {"status": status, "errcode": error.errcode, "description": error.description}
-    elif isinstance(error, RunInterrupted):
+    elif isinstance(error, acp.RunInterrupted):
         interrupt = {"type": error.interrupt.type, "payload": error.interrupt.payload}
         known |= {"status": "interrupted", "interrupt": interrupt}
-    elif isinstance(error, RunStartAmbiguous):
+    elif isinstance(error, acp.RunStartAmbiguous):
         known |= {"status": None, "token": error.token}
-    elif isinstance(error, RunWaitTimeout):
-        known |= {"status": "pending"}
-    elif isinstance(error, RunGone):
-        known |= {"status": "gone"}
     else:
-        known |= {"status": None, "error": str(error)}
+        named = (status for kind, status in _NAMES.items() if isinstance(error, kind))
+        known["status"] = next(named, None)
+        if known["status"] is None:
+            known["error"] = _words(error)
     return known
 
 
@@ -78,30 +116,71 @@ def report(error: Exception, output: Output) -> int:
         The exit status.
     """
     status = status_of(error)
-    if isinstance(error, RunStartAmbiguous):
+    if isinstance(error, acp.RunStartAmbiguous):
         output.one(error.token if output.is_text else document(error), error.token)
-    elif status in (3, 4, 5, 6, 7):
-        output.one(document(error), getattr(error, "run_id", None))
+    elif status in (3, 4, 5, 6, 7) or isinstance(error, Cancelled):
+        known = document(error)
+        output.one(known, known["run_id"])
     notice(f"{PROGRAM}: {_words(error)}")
     token = getattr(error, "token", "")
-    if token and status in (3, 4, 8, 9):
-        notice(f"next: {_NEXT[status]} {token}")
+    step = next((step for kind, step in _NEXT.items() if isinstance(error, kind)), None)
+    if token and step:
+        notice(f"next: {PROGRAM} {step} {token}")
     return status
 
 
-_NEXT = {
-    3: f"{PROGRAM} wait",
-    4: f"{PROGRAM} wait --ask",
-    8: f"{PROGRAM} show",
-    9: f"{PROGRAM} stream --on-gap mark",
-}
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, RunInterrupted):
-        return f"run {error.run_id} asks {error.interrupt.type!r}, and nobody answers"
-    if isinstance(error, RunWaitTimeout):
-        return f"run {error.run_id} is not finished yet"
+def _words(error: BaseException) -> str:
+    """Say what happened, without the advice for callers in Python."""
+    run = f"run {getattr(error, 'run_id', '')}"
+    cause = error.__cause__
+    if isinstance(cause, acp.RunWaitTimeout):
+        cause = cause.__cause__
+    why = "" if cause is None else f": {_words(cause)}"
+    if isinstance(error, Cancelled):
+        return f"{_words(error.cause)}; the run was cancelled"
+    if isinstance(error, acp.RunInterrupted):
+        return f"{run} asks {error.interrupt.type!r}, and nobody answers"
+    if isinstance(error, acp.InterruptLimit):
+        return f"{run} asks again after {error.limit} answers"
+    if isinstance(error, acp.RunWaitTimeout):
+        after = f"has no output after {error.elapsed:.1f} s" if error.elapsed else "is not finished"
+        return f"{run} {after}{why}"
+    if isinstance(error, acp.RunStartAmbiguous):
+        return f"unclear whether the run was started{why}"
+    if isinstance(error, acp.ResumeAmbiguous):
+        return f"unclear whether {run} got the answer{why}"
+    if isinstance(error, acp.StreamGap):
+        count = "events" if error.missing is None else f"{error.missing} events"
+        return f"{count} of {run} are missing, or may be, after event {error.last_event_id!r}"
+    if isinstance(error, acp.SearchDrift):
+        return "the list changed while it was read: run the command again"
+    if isinstance(error, acp.RunGone) and os.path.isfile(error.run_id):
+        return f"{error}; {error.run_id} is a file: write @{error.run_id} for the token in it"
     if isinstance(error, OSError) and error.filename:
         return f"cannot use {error.filename}: {error.strerror}"
-    return str(error)
+    text = str(error)
+    for python, here in _IN_PYTHON.items():
+        text = text.replace(python, here)
+    return text
+
+
+def show_warnings(*, debug: bool) -> None:
+    """Show the package's warnings on stderr, a line each; with ``debug``, every request as well."""
+    if debug:
+        form = "%(name)s: %(message)s"
+        logging.basicConfig(stream=sys.stderr, level=logging.DEBUG, format=form)
+        return
+
+    class Lines(logging.Handler):
+        last = ""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.msg != self.last:  # runs that are waited for at once share an outage
+                notice(f"{PROGRAM}: {record.getMessage()}")
+            self.last = record.msg
+
+    def show(message: Warning | str, *rest: object, **more: object) -> None:
+        notice(f"{PROGRAM}: {message}")
+
+    logging.getLogger("acp_client_v0_1").addHandler(Lines(logging.WARNING))
+    warnings.showwarning = show

@@ -1,17 +1,60 @@
 """What the command prints: data to stdout, everything else to stderr.
 
-Invariants: stdout holds valid data only, whatever happens; no control character of a server
-reaches a terminal.
+Invariants: a record is written whole, and a signal waits for it; an array is closed only if it is
+whole; JSON is valid JSON; no control character of a server is printed, and no id that another
+command could read as an option or a file.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
-from collections.abc import Iterable
-from typing import Any, TextIO, cast
+import time
+from collections.abc import Iterable, Mapping
+from types import FrameType
+from typing import Any, BinaryIO, cast
+from unicodedata import category, east_asian_width
 
-__all__ = ["Output", "notice"]
+__all__ = ["STOP", "Output", "notice"]
+
+# Not printable for Python, and harmless: spaces, and what joins letters and emoji.
+_HARMLESS = "\u00a0\u202f\u3000\u200c\u200d"
+_CELL = 200  # characters of a table's cell, so that one long name widens no other row much
+_AGAIN = 1.0  # seconds in which a signal that is repeated counts once: timeout(1) sends two
+
+
+class Stop:
+    """Ctrl-C and SIGTERM: the handler that raises KeyboardInterrupt, but not inside a ``with``.
+
+    Attributes:
+        number: The signal that came last, 0 for none.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._at = -_AGAIN
+        self._held = self._waits = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if time.monotonic() - self._at < _AGAIN:
+            return
+        self.number, self._at = number, time.monotonic()
+        self._waits = self._held
+        if not self._held:
+            raise KeyboardInterrupt
+
+    def __enter__(self) -> None:
+        self._held = True
+
+    def __exit__(self, *error: object) -> None:
+        self._held = False
+        if self._waits:
+            self._waits = False
+            raise KeyboardInterrupt
+
+
+STOP = Stop()
 
 
 class Output:
@@ -23,52 +66,98 @@ class Output:
 
     Attributes:
         is_text: Whether a person reads it.
+        refused: Whether something could not be printed, which is said on stderr.
     """
 
-    def __init__(self, form: str, file: TextIO | None = None) -> None:
+    def __init__(self, form: str, file: BinaryIO | None = None) -> None:
         self.is_text = form == "text"
+        self.refused = False
         self._form = form
-        self._file = sys.stdout if file is None else file
+        self._file = sys.stdout.buffer if file is None else file
         self._indent = 2 if form == "json" and self._file.isatty() else None
-        self._ascii = (self._file.encoding or "").lower() not in ("utf-8", "utf8")
 
     def one(self, value: Any, id: str | None = None) -> None:
         """Write one value; in the format ``id``, only what identifies it."""
-        self._line(self._shown(value, id))
+        text = self._shown(value, id)
+        if text:
+            self._write(f"{text}\n")
 
-    def many(self, values: Iterable[tuple[Any, str | None]]) -> None:
-        """Write values with their ids as they come; together they are one array in ``json``."""
-        if self._form != "json":
+    def many(
+        self, values: Iterable[tuple[Any, str | None]], columns: Mapping[str, str] | None = None
+    ) -> None:
+        """Write values with their ids as they come; together they are one array in ``json``.
+
+        With ``columns``, heads and the paths of members, they are a table in ``text``.
+        """
+        if self.is_text and columns:
+            rows = [[_cell(value, path) for path in columns.values()] for value, _ in values]
+            self._table([list(columns), *rows])
+        elif self._form != "json":
             for value, id in values:
                 self.one(value, id)
-            return
-        opened = False
+        else:
+            self._array(values)
+
+    def _array(self, values: Iterable[tuple[Any, str | None]]) -> None:
+        before = "["
         try:
-            for value, _ in values:
-                self._file.write(",\n" if opened else "[\n")
-                opened = True
-                self._file.write(self._json(value))
-                self._file.flush()
-        finally:
-            self._line("\n]" if opened else "[]")
+            for value, id in values:
+                if text := self._shown(value, id):
+                    self._write(f"{before}\n{text}")
+                    before = ","
+        except BaseException:
+            if before == ",":
+                self._write("\n")  # the array stays open: it is not whole
+            raise
+        self._write("[]\n" if before == "[" else "\n]\n")
 
-    def _shown(self, value: Any, id: str | None) -> str | None:
+    def _table(self, rows: list[list[str]]) -> None:
+        """Write rows in aligned columns, cut to the terminal's width, or ``COLUMNS``."""
+        columns = shutil.get_terminal_size((0, 0)).columns  # 0: neither is there
+        widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            cells = zip(row, widths, strict=True)
+            line = "  ".join(cell + " " * (width - _width(cell)) for cell, width in cells).rstrip()
+            if columns and _width(line) > columns:
+                line = line[:columns]
+                while _width(line) >= columns:
+                    line = line[:-1]
+                line += "…"
+            self._write(f"{line}\n")
+
+    def _shown(self, value: Any, id: str | None) -> str:
         if self._form == "id":
-            return id
-        if self._form == "text":
-            return _printable(_text(value), keep="\n\t") if self._file.isatty() else _text(value)
-        return self._json(value)
-
-    def _json(self, value: Any) -> str:
+            return self._safe(id or "")
+        if self.is_text:
+            return _printable(_text(value), keep="\n\t")
         separators = None if self._indent else (",", ":")
-        text = json.dumps(
-            value, indent=self._indent, separators=separators, ensure_ascii=self._ascii
-        )
+        try:
+            text = json.dumps(
+                value,
+                indent=self._indent,
+                separators=separators,
+                ensure_ascii=False,
+                allow_nan=False,
+            )
+        except ValueError:
+            return self._refuse(f"{id or 'this'} is not printed: JSON has no NaN and no infinity")
         return _printable(text, keep="\n")
 
-    def _line(self, text: str | None) -> None:
-        if text is not None:
-            self._file.write(text + "\n")
+    def _safe(self, id: str) -> str:
+        if id[:1] not in ("-", "@") and id.isprintable() and " " not in id:
+            return id
+        return self._refuse(f"the id {id!a} is not printed: a command could misread it")
+
+    def _refuse(self, why: str) -> str:
+        self.refused = True
+        notice(why)
+        return ""
+
+    def _write(self, text: str) -> None:
+        left = text.encode()  # JSON is UTF-8, whatever the locale
+        with STOP:
+            while left:  # with PYTHONUNBUFFERED, a write that a signal interrupts is short
+                left = left[self._file.write(left) :]
             self._file.flush()
 
 
@@ -80,12 +169,9 @@ def notice(text: str) -> None:
 
 def _text(value: Any) -> str:
     """Write a value for a person: a str as it is, members as ``name: value``, the rest as JSON."""
-    if isinstance(value, str):
-        return value
     if isinstance(value, dict):
-        return "\n".join(
-            f"{name}: {_member(member)}" for name, member in cast("dict[str, Any]", value).items()
-        )
+        members = cast("dict[str, Any]", value).items()
+        return "\n".join(f"{name}: {_member(member)}" for name, member in members)
     return _member(value)
 
 
@@ -93,11 +179,31 @@ def _member(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+def _cell(value: Any, path: str) -> str:
+    """Write the member at a path, such as ``metadata.ref.name``, in one line."""
+    for name in path.split("."):
+        value = value.get(name)
+    if isinstance(value, dict):
+        members = cast("dict[str, Any]", value).items()
+        value = ", ".join(f"{name}={_member(member)}" for name, member in members)
+    text = "" if value is None else " ".join(_member(value).split())
+    return _printable(text if len(text) <= _CELL else f"{text[:_CELL]}…", keep="")
+
+
+def _width(text: str) -> int:
+    """Count the columns that a text takes on a terminal (Unicode Standard Annex 11)."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        (1 + (east_asian_width(c) in "WF")) * (category(c) not in ("Mn", "Me", "Cf")) for c in text
+    )
+
+
 def _printable(text: str, keep: str) -> str:
     """Escape what cannot be printed as JSON does it, which keeps JSON text valid."""
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() or c in keep else _escaped(c) for c in text)
+    return "".join(c if c.isprintable() or c in keep + _HARMLESS else _escaped(c) for c in text)
 
 
 def _escaped(character: str) -> str:

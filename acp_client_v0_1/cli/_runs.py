@@ -1,0 +1,158 @@
+"""The runs that a command is for: how they are named, and what is done with several.
+
+Invariant: the id of a run, which a server chose, names neither a file nor an option.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+from argparse import Namespace
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import acp_client_v0_1 as acp
+from acp_client_v0_1.cli._arguments import PROGRAM, content_of
+from acp_client_v0_1.cli._outcomes import EXPECTED, Cancelled, document, status_of
+from acp_client_v0_1.cli._output import Output, notice
+
+__all__ = ["at_once", "client_of", "each_run", "followed", "one_run"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_AT_ONCE = 64  # the most requests at once
+_TOKEN = re.compile(r"acprun[0-9]+\.")  # how the token of a run begins
+
+
+@contextlib.contextmanager
+def client_of(options: Namespace, **settings: Any) -> Generator[acp.ApiClient, None, None]:
+    """Make the client, from the environment and --host."""
+    if options.host is not None:
+        settings["host"] = options.host
+    with acp.ApiClient(acp.Configuration.from_env(**settings)) as client:
+        yield client
+
+
+def _runs(arguments: Iterable[str], client: acp.ApiClient) -> Iterator[acp.RunHandle]:
+    """Read RUN arguments. What a server chose may be among them, so stdin is never expanded."""
+    for argument in arguments:
+        if argument == "-":
+            lines = _text(argument).split("\n")
+            yield from (_run(line.strip(" \t\r"), client) for line in lines if line.strip(" \t\r"))
+        elif argument.startswith("@"):
+            text = _text(argument).strip()
+            if not _TOKEN.match(text):
+                raise acp.ApiValueError(f"{argument[1:]} holds no token of a run; nothing was sent")
+            yield _run(text, client)
+        else:
+            yield _run(argument, client)
+
+
+def _text(argument: str) -> str:
+    try:
+        return content_of(argument).decode("utf-8-sig")
+    except ValueError as error:
+        raise acp.ApiValueError(str(error)) from error
+
+
+def _run(text: str, client: acp.ApiClient) -> acp.RunHandle:
+    if not text.isprintable():
+        raise acp.ApiValueError(f"the id {text!a} has control characters; nothing was sent")
+    if _TOKEN.match(text):
+        return acp.RunHandle.from_token(text, client)
+    return acp.RunHandle(text, client)
+
+
+def one_run(argument: str, client: acp.ApiClient) -> acp.RunHandle:
+    """Read the RUN argument of a command that is for one run."""
+    handles = list(_runs([argument], client))
+    if len(handles) != 1:
+        raise acp.ApiValueError(f"one run is needed, and stdin has {len(handles)}")
+    return handles[0]
+
+
+def each_run(
+    options: Namespace,
+    output: Output,
+    act: Callable[[acp.RunHandle], dict[str, Any]],
+    named: Callable[[acp.RunHandle, dict[str, Any]], dict[str, Any]] = lambda run, value: value,
+) -> int:
+    """Do something with the runs, all at once; of several, an error is an outcome as well."""
+
+    def outcome(run: acp.RunHandle) -> tuple[dict[str, Any], str, int]:
+        try:
+            return named(run, act(run)), run.run_id, 0
+        except acp.ApiException as error:
+            return document(error) | {"run_id": run.run_id}, run.run_id, status_of(error)
+
+    with client_of(options) as client:
+        handles = list(_runs(options.runs, client))
+        if len(handles) == 1 and options.runs != ["-"]:
+            output.one(act(handles[0]), handles[0].run_id)
+            return 0
+        statuses = [0]
+
+        def written() -> Iterator[tuple[dict[str, Any], str]]:
+            # A terminal has room for one question.
+            in_turn = vars(options).get("ask")
+            for known, id, status in (map if in_turn else at_once)(outcome, handles):
+                statuses.append(status)
+                yield known, id
+
+        output.many(written())
+        return max(statuses)
+
+
+def at_once(act: Callable[[T], R], values: Sequence[T]) -> Iterator[R]:
+    """Give what a function gives for each value, in their order; the calls are made at once."""
+    outcomes: dict[int, R | Exception] = {}
+    slots = threading.Semaphore(_AT_ONCE)
+
+    def carry_out(index: int, value: T) -> None:
+        with slots:
+            try:
+                outcomes[index] = act(value)
+            except EXPECTED as error:
+                outcomes[index] = error
+
+    # Daemons: Ctrl-C does not wait for them.
+    tasks = [
+        threading.Thread(target=carry_out, args=each, daemon=True) for each in enumerate(values)
+    ]
+    for task in tasks:
+        task.start()
+    for index, task in enumerate(tasks):
+        task.join()
+        outcome = outcomes.pop(index)
+        if isinstance(outcome, Exception):
+            raise outcome
+        yield outcome
+
+
+@contextlib.contextmanager
+def followed(run: acp.RunHandle, *, cancel: bool = False) -> Generator[None, None, None]:
+    """Say where a run can be picked up if Ctrl-C ends the command; or cancel it, if asked to."""
+    try:
+        yield
+    except (acp.RunFailed, acp.RunGone):
+        raise  # it is over
+    except BaseException as error:
+        if not cancel:
+            if isinstance(error, KeyboardInterrupt):
+                raise KeyboardInterrupt(f"the run goes on: {PROGRAM} wait {run.token()}") from None
+            raise
+        try:
+            cancelled = run.cancel()
+        except (acp.ApiException, KeyboardInterrupt) as failure:
+            why = str(failure) or "stopped by a signal"
+            notice(f"the run was not cancelled: {why}; {PROGRAM} cancel {run.token()}")
+            raise error from None
+        if not cancelled:
+            notice(f"the run had finished, and was kept: {PROGRAM} wait {run.token()}")
+        elif isinstance(error, acp.OpenApiException):
+            raise Cancelled(error) from error
+        else:
+            notice(f"run {run.run_id} was cancelled")
+        raise

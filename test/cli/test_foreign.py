@@ -1,0 +1,197 @@
+"""What a server chose, ids and results, is data for the command: no option, no file, no escape.
+
+The servers here send ids and texts that no honest server would.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.commands import COMMAND, SECONDS, Inside, acp, environment
+from support.socket_server import Request, SocketServer, response, serve_each
+
+from acp_client_v0_1.testing import LocalServer
+
+HOSTILE = [
+    "--answer-command=touch executed",
+    "@secret",
+    "two words",
+    "\x1b]0;title\x07",
+    "\u202eabc",
+]
+STAMP = "2026-01-01T00:00:00Z"
+
+
+def run_of(run_id: str, status: str = "pending") -> dict[str, Any]:
+    return {
+        "run_id": run_id, "agent_id": "a1", "status": status, "created_at": STAMP,
+        "updated_at": STAMP, "creation": {"agent_id": "a1"},
+    }  # fmt: skip
+
+
+def server_of(ids: list[str], result: str = '{"n":1}') -> SocketServer:
+    """A server that lists runs with these ids, and has a result for each."""
+
+    def respond(request: Request) -> bytes:
+        if request.path == "/runs/search":
+            offset = json.loads(request.body).get("offset", 0)
+            return response(json.dumps([run_of(each) for each in ids[offset:]]).encode())
+        content = f'{{"type":"result","run_id":"r1","status":"success","result":{result}}}'
+        return response(content.encode())
+
+    return SocketServer(handler=serve_each(respond))
+
+
+def test_an_id_that_a_command_could_misread_is_not_printed(inside: Inside) -> None:
+    with server_of(["r1", *HOSTILE, "r2"]) as server:
+        done = inside(server, "search", "--format", "id")
+        assert (done.returncode, done.stdout) == (1, "r1\nr2\n")
+        assert len(done.stderr.splitlines()) == len(HOSTILE) and done.stderr.isascii()
+        assert "'@secret' is not printed" in done.stderr and "\x1b" not in done.stderr
+
+
+def test_a_pipeline_reads_ids_from_stdin_and_expands_none(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("[default]\nkey = hidden\n", "utf-8")
+    ids = ["r1", "@secret", "--answer-command=touch executed", "--", "r2"]
+    with server_of([]) as server:
+        done = acp(server.url, "wait", "-", stdin="\n".join(ids), cwd=tmp_path)
+        paths = sorted(request.path for request in server.requests)
+    assert done.returncode == 0, done.stderr
+    assert [outcome["run_id"] for outcome in json.loads(done.stdout)] == ids
+    assert all(re.fullmatch(r"/runs/[^/]+/output", path.partition("?")[0]) for path in paths)
+    assert any("/runs/%40secret/" in path for path in paths) and "hidden" not in str(paths)
+    assert [path.name for path in tmp_path.iterdir()] == ["secret"]
+
+
+def test_an_empty_pipeline_waits_for_nothing(inside: Inside) -> None:
+    done = acp("http://127.0.0.1:9", "wait", "-", stdin="\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
+
+
+@pytest.mark.parametrize("command", [["wait"], ["show"], ["cancel"], ["delete"], ["stream"]])
+def test_a_file_that_holds_no_token_is_not_sent(
+    inside: Inside, tmp_path: Path, command: list[str]
+) -> None:
+    secret = tmp_path / "default"
+    secret.write_text("[default]\naws_secret_access_key = hidden\n", "utf-8")
+    with server_of([]) as server:
+        done = inside(server, *command, f"@{secret}")
+        assert (done.returncode, done.stdout, server.requests) == (2, "", [])
+    assert f"{secret} holds no token of a run; nothing was sent" in done.stderr
+    assert "hidden" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["show", "a\x1b[31m"], ["history", "a\x07"], ["run", "e\u202echo"], ["wait", "a\nb"]],
+)
+def test_an_id_with_control_characters_is_refused(inside: Inside, arguments: list[str]) -> None:
+    with server_of([]) as server:
+        done = inside(server, *arguments)
+        assert (done.returncode, done.stdout, server.requests) == (2, "", [])
+    assert "control characters" in done.stderr and "\x1b" not in done.stderr
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_escapes_are_escaped_without_a_terminal_too(inside: Inside, form: str) -> None:
+    text = "\x1b[31mred\x7f\x9b1m\u202e\u2066 Stra\u00dfe \U0001f468\u200d\U0001f467"
+    with server_of([], json.dumps({"text": text})) as server:
+        shown = inside(server, "wait", "r1", "--format", form).stdout
+    assert not {"\x1b", "\x7f", "\x9b", "\u202e", "\u2066"} & set(shown)
+    assert "\\u001b[31mred\\u007f\\u009b1m\\u202e\\u2066 Stra\u00dfe" in shown
+    assert "\U0001f468\u200d\U0001f467" in shown  # the joiner of an emoji stays
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN"])
+def test_a_result_that_is_no_json_is_not_printed_with_status_0(inside: Inside, number: str) -> None:
+    with server_of([], f'{{"n":{number}}}') as server:
+        done = inside(server, "wait", "r1")
+    assert done.returncode != 0 and done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("results", [[], ["--results", "/dev/stdout"]])
+def test_a_signal_waits_until_a_record_is_written(
+    tmp_path: Path, number: signal.Signals, results: list[str], unbuffered: str
+) -> None:
+    # Larger than the buffer of a pipe, so the command waits inside a record for its reader.
+    inputs = "".join(json.dumps({"n": n, "text": "x" * 300_000}) + "\n" for n in range(3))
+    (tmp_path / "in.jsonl").write_text(inputs, "utf-8")
+    with LocalServer() as server:
+        process = subprocess.Popen(
+            [*COMMAND, "batch", "echo", "in.jsonl", *results], cwd=tmp_path,
+            env={**environment(server.url), "PYTHONUNBUFFERED": unbuffered},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        assert process.stdout is not None and process.stderr is not None
+        first = os.read(process.stdout.fileno(), 1)
+        process.send_signal(number)
+        process.send_signal(number)  # as timeout(1) does
+        time.sleep(0.5)
+        assert process.poll() is None
+        written = first + process.stdout.read()
+        err = process.stderr.read().decode()
+        process.wait(SECONDS)
+        process.stdout.close()
+        process.stderr.close()
+    assert written.endswith(b"\n") and "Traceback" not in err
+    assert [len(json.loads(line)["result"]["text"]) for line in written.splitlines()] == [300_000]
+    assert process.returncode == 128 + number and "stopped after 1 of" in err
+
+
+def test_a_process_that_ignores_ctrl_c_goes_on_ignoring_it(tmp_path: Path) -> None:
+    """As shells start what runs in the background, and as nohup does."""
+    with LocalServer() as server:
+        script = (
+            f"trap '' INT; {' '.join(COMMAND)} run counter "
+            """'{"count": 10, "interval": 0.1}' --stream custom --format jsonl"""
+        )
+        process = subprocess.Popen(
+            ["sh", "-c", script], env=environment(server.url),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        os.killpg(process.pid, signal.SIGINT)
+        out, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0
+    assert json.loads(out.splitlines()[-1]) == {"count": 10, "of": 10}
+
+
+def search_failing_after(pages: int) -> Callable[[Request], Iterator[Any] | bytes]:
+    def respond(request: Request) -> bytes:
+        offset = json.loads(request.body).get("offset", 0)
+        if offset >= pages:
+            return response(b'"away"', 503)
+        return response(json.dumps([run_of(f"r{offset}"), run_of(f"r{offset + 1}")]).encode())
+
+    return respond
+
+
+def test_nothing_is_printed_before_the_first_page_has_come(inside: Inside) -> None:
+    for command in ("agents", "search", "threads"):
+        for form in ("json", "jsonl", "text", "id"):
+            with SocketServer(response(b'"away"', 503)) as server:
+                done = inside(server, command, "--format", form)
+            assert (done.returncode, done.stdout) == (10, "")
+            assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_array_is_closed_only_if_it_is_whole(inside: Inside) -> None:
+    with SocketServer(handler=serve_each(search_failing_after(1))) as server:
+        done = inside(server, "search")
+    assert done.returncode == 10
+    first, *others = done.stdout.splitlines()
+    assert (first, len(others)) == ("[", 2)  # a line each, and none that closes the array
+    assert json.loads(done.stdout + "]")[1]["run_id"] == "r1"

@@ -1,0 +1,257 @@
+"""Threads, histories, tables, statuses for cron, and what completes an agent's name."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.commands import COMMAND, KEY, SECONDS, Inside, acp, data, environment, lines
+from support.socket_server import STALL, SocketServer, response
+
+from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, ThreadsApi
+from acp_client_v0_1.testing import ECHO_AGENT_ID, AgentDefinition, LocalServer
+from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LocalServer]:
+    with LocalServer(api_key={"x-api-key": KEY}) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: LocalServer) -> Iterator[ApiClient]:
+    with ApiClient(Configuration(server.url, api_key={"x-api-key": KEY})) as made:
+        yield made
+
+
+# Threads and histories
+
+
+def test_threads_and_the_history_of_one(server: LocalServer, client: ApiClient) -> None:
+    thread = ThreadsApi(client).create_thread(
+        {"agent_id": ECHO_AGENT_ID, "metadata": {"topic": "weather"}}
+    )
+    for n in (1, 2):
+        AgentHandle.find("echo", api_client=client).run({"n": n}, thread_id=thread.thread_id)
+    listed = data(acp(server, "threads", "--agent", "echo", "--metadata", '{"topic": "weather"}'))
+    assert [each["thread_id"] for each in listed] == [thread.thread_id]
+    runs = lines(acp(server, "history", thread.thread_id, "--format", "jsonl"))
+    assert [(run["status"], run["input"], run["result"]) for run in runs] == [
+        ("success", {"n": 1}, {"n": 1}),
+        ("success", {"n": 2}, {"n": 2}),
+    ]
+    assert acp(server, "history", "nothing").returncode == 1
+
+
+def test_a_history_has_outcomes_of_each_kind(client: ApiClient, inside: Inside) -> None:
+    host = client.configuration.host
+    threads = ThreadsApi(client)
+    for name, input, wanted in (
+        ("failing", {"errcode": 7}, {"status": "error", "errcode": 7}),
+        ("failing", {"timeout": True}, {"status": "timeout"}),
+        ("approval", {}, {"status": "interrupted"}),
+        ("slow", {"seconds": 60}, {"status": "pending"}),
+    ):
+        agent = AgentHandle.find(name, api_client=client)
+        thread = threads.create_thread({"agent_id": agent.agent_id})
+        run = agent.start(input, thread_id=thread.thread_id)
+        if name != "slow":
+            run.output(timeout=SECONDS)
+        (shown,) = data(inside(host, "history", thread.thread_id))
+        assert wanted.items() <= shown.items() and shown["input"] == input
+        run.delete()
+
+
+# Statuses for cron
+
+
+def test_ping(server: LocalServer) -> None:
+    answer = data(acp(server, "ping"))
+    assert answer["server"] == server.url and 0 < answer["milliseconds"] < 1000 * SECONDS
+    refused = acp(server, "ping", more={"ACP_API_KEY": "wrong"})
+    assert (refused.returncode, refused.stdout) == (1, "")
+    away = acp("http://127.0.0.1:9", "ping")
+    assert (away.returncode, away.stdout, len(away.stderr.splitlines())) == (10, "", 1)
+
+
+def test_ping_sends_one_request(inside: Inside) -> None:
+    with SocketServer(response(b"[]")) as server:
+        assert inside(server, "ping", ACP_RETRIES="3").returncode == 0
+        assert len(server.requests) == 1
+    with SocketServer(response(b'"busy"', 503)) as server:
+        assert inside(server, "ping", ACP_RETRIES="3").returncode == 10
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "wanted"),
+    [
+        *((408, 10), (429, 10), (500, 10), (502, 10), (503, 10), (524, 10)),
+        *((400, 1), (401, 1), (403, 1), (404, 1), (409, 1), (422, 1), (501, 1)),
+    ],
+)
+def test_10_is_for_what_may_pass(inside: Inside, status: int, wanted: int) -> None:
+    with SocketServer(response(b'"no"', status)) as server:
+        assert inside(server, "agents").returncode == wanted
+
+
+def test_10_is_not_for_what_stays(inside: Inside) -> None:
+    with SocketServer(response(b"<html>", content_type="text/html")) as server:
+        assert inside(server, "agents").returncode == 1
+    with SocketServer(b"no http at all\r\n\r\n") as server:
+        assert inside(server, "agents").returncode == 1
+
+
+# Schemas
+
+
+def test_a_bare_schema(server: LocalServer, inside: Inside) -> None:
+    schema = data(acp(server, "describe", "counter", "--schema", "input"))
+    assert schema["properties"]["count"] == {"type": "integer"}
+    assert data(inside(server, "describe", "echo", "--schema", "thread_state"))["type"] == "object"
+    (interrupt,) = data(inside(server, "describe", "approval", "--schema", "interrupts"))
+    assert interrupt["interrupt_type"] == "approval"
+    done = inside(server, "describe", "counter", "--schema", "thread_state")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "acp-client: counter declares no thread_state\n"
+
+
+# Batches
+
+
+def test_a_member_names_the_item(server: LocalServer, inside: Inside, tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text('{"id": "a", "n": 1}\n{"id": 2}\n', "utf-8")
+    items = lines(inside(server, "batch", "echo", str(path), "--ordered", "--key", "id"))
+    assert [item["key"] for item in items] == ["a", "2"]
+    done = inside(server, "batch", "echo", str(path), "--ordered", "--key", "n")
+    assert done.returncode == 2 and "line 2 of" in done.stderr
+    assert "has no member 'n'" in done.stderr and len(lines(done, 2)) < 2
+
+
+def test_a_command_answers_in_a_batch(server: LocalServer) -> None:
+    answer = """echo '{"approved": true}'"""
+    done = acp(server, "batch", "approval", "-", "--answer-command", answer, stdin="{}\n{}\n")
+    assert [item["result"]["approved"] for item in lines(done)] == [True, True]
+
+
+def test_a_batch_that_is_stopped_cancels_its_runs(client: ApiClient, server: LocalServer) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "batch", "slow", "-", "--cancel-on-exit", "--metadata", '{"test": "stop"}'],
+        env=environment(server.url), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write('{"seconds": 60}\n{"seconds": 0}\n')
+    process.stdin.close()
+    process.stdin = None
+    assert json.loads(process.stdout.readline())["status"] == "success"
+    process.terminate()
+    process.communicate(timeout=SECONDS)
+    assert process.returncode == 143
+    left = data(acp(server, "search", "--metadata", '{"test": "stop"}', "--status", "pending"))
+    assert left == []
+
+
+# Tables
+
+
+WIDE = "\u65e5\u672c\u8a9e e\u0301"  # takes 8 columns, with 6 characters
+
+
+def described(name: str, description: str) -> AgentDefinition:
+    return AgentDefinition(
+        function=lambda input, config, context: input, name=name, version="1.0.0",
+        description=description,
+    )  # fmt: skip
+
+
+def columns_of(text: str) -> int:
+    return len(text) + sum(c in WIDE[:3] for c in text) - text.count("\u0301")
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_tables_are_aligned_and_cut_to_the_width(inside: Inside, columns: int) -> None:
+    hostile = described("b", "two\nlines \x1b[31m and a tab\t.")
+    agents = [*BUILTIN_AGENTS, described(WIDE, "Name " * 60), hostile]
+    with LocalServer(api_key={"x-api-key": KEY}, agents=agents) as server:
+        shown = inside(server, "agents", "--format", "text", COLUMNS=str(columns)).stdout
+        whole = inside(server, "agents", "--format", "text", COLUMNS="").stdout
+        width = {"COLUMNS": str(columns)}
+        assert inside(server, "start", "echo", "{}", "--thread", "t1").returncode in (0, 1)
+        runs = inside(server, "search", "--format", "text", **width).stdout
+        threads = inside(server, "threads", "--format", "text", **width).stdout
+    head, *rows = shown.splitlines()
+    assert head.startswith("NAME ") and " VERSION  ID " in head
+    assert len(rows) == len(agents) and "\x1b" not in shown and "{" not in shown
+    assert all(columns_of(row) <= columns for row in shown.splitlines())
+    place = head.index("VERSION")
+    for row in rows:
+        assert "1.0.0" in row
+        assert columns_of(row[: row.index("1.0.0")]) == place
+    assert any(row.endswith("…") and columns_of(row) == columns for row in rows)
+    assert "two lines \\u001b[31m and a tab ." in whole
+    for table in (runs, threads):
+        assert all(columns_of(row) <= columns and "{" not in row for row in table.splitlines())
+
+
+def test_a_table_takes_the_width_of_its_terminal(server: LocalServer) -> None:
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
+    variables = {name: v for name, v in environment(server.url).items() if name != "COLUMNS"}
+    done = subprocess.run(
+        [*COMMAND, "agents", "--format", "text"], env=variables, stdout=follower,
+        stdin=subprocess.DEVNULL, timeout=SECONDS, check=False,
+    )  # fmt: skip
+    shown = os.read(leader, 10_000).decode()
+    os.close(leader)
+    os.close(follower)
+    assert done.returncode == 0
+    assert max(map(len, shown.splitlines())) == 40
+
+
+# Completion
+
+
+def test_completion_knows_the_names_of_agents(tmp_path: Path) -> None:
+    hostile = described(f"$(touch {tmp_path}/executed)", "evaluated by compgen -W")
+    command = tmp_path / "acp-client"
+    command.write_text(f'#!/bin/sh\nexec {" ".join(COMMAND)} "$@"\n', "utf-8")
+    command.chmod(0o755)
+    with LocalServer(api_key={"x-api-key": KEY}, agents=[*BUILTIN_AGENTS, hostile]) as server:
+        variables = environment(server.url)
+        variables["PATH"] = f"{tmp_path}{os.pathsep}{variables['PATH']}"
+        script = (
+            'eval "$(acp-client completion bash)"\n'
+            "COMP_WORDS=(acp-client run '') COMP_CWORD=2\n"
+            "_shtab_acp_client\n"
+            'printf "%s\\n" "${COMPREPLY[@]}"\n'
+        )
+        done = subprocess.run(
+            ["bash", "-c", script], env=variables, capture_output=True, text=True,
+            timeout=SECONDS, check=False,
+        )  # fmt: skip
+    assert done.stdout.split() == sorted(agent.name for agent in BUILTIN_AGENTS), done.stderr
+    assert not (tmp_path / "executed").exists()
+
+
+def test_completion_is_silent_where_the_server_is_slow_or_away(inside: Inside) -> None:
+    with SocketServer([STALL]) as server:
+        began = time.monotonic()
+        done = inside(server, "completion", "agents")
+        assert time.monotonic() - began < 10  # half a second, and what a busy machine adds
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    done = inside("http://127.0.0.1:9", "completion", "agents", ACP_RETRIES="3")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    done = inside("nonsense", "completion", "agents")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -1,0 +1,299 @@
+"""What the command says when something goes wrong: true, in its own words, in one line each."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import subprocess
+import threading
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.commands import (
+    COMMAND,
+    KEY,
+    SECONDS,
+    Inside,
+    acp,
+    data,
+    environment,
+    lines,
+    started,
+)
+from support.socket_server import Request, SocketServer, response, serve_each
+
+from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, RunHandle
+from acp_client_v0_1.cli import _outcomes
+from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer, Quirks
+from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS
+
+PYTHON = re.compile(r"RunHandle|AgentHandle|ApiClient|Configuration\(|error\.|\w=[\"(]|version=")
+
+PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "guides" / "troubleshooting.md"
+
+
+def make(function: Any, name: str, version: str) -> AgentDefinition:
+    return AgentDefinition(function=function, name=name, version=version, description=name)
+
+
+def twin(input: Any, config: Any, context: Any) -> Any:
+    return input
+
+
+@pytest.fixture
+def server() -> Any:
+    agents = [*BUILTIN_AGENTS, make(twin, "twin", "1.0.0"), make(twin, "twin", "2.0.0")]
+    with LocalServer(api_key={"x-api-key": KEY}, agents=agents) as running:
+        yield running
+
+
+@pytest.fixture
+def token(server: LocalServer) -> str:
+    """The token of a run that asks something, which this process has started."""
+    with ApiClient(Configuration(server.url, api_key={"x-api-key": KEY})) as client:
+        run = AgentHandle.find("approval", api_client=client).start({"action": "deploy"})
+        run.output(timeout=SECONDS)
+        return run.token()
+
+
+def on_the_page(message: str) -> bool:
+    """Whether the first column of a table on the page of troubles has words of the message."""
+    rows = [row.split(" | ")[0] for row in PAGE.read_text("utf-8").splitlines()]
+    known = [words for row in rows if row[:3] == "| `" for words in re.findall(r"`([^`]+)`", row)]
+    return any(re.search(".*".join(map(re.escape, each.split("…"))), message) for each in known)
+
+
+def in_own_words(done: subprocess.CompletedProcess[str], status: int, words: str) -> None:
+    assert on_the_page(done.stderr.splitlines()[0]), done.stderr
+    assert (done.returncode, words in done.stderr) == (status, True), done.stderr
+    assert not PYTHON.search(done.stderr), done.stderr
+    assert all(
+        line.startswith(("acp-client: ", "next: acp-client ")) for line in done.stderr.splitlines()
+    )
+
+
+# Cancelled on exit
+
+
+def test_a_run_that_was_cancelled_is_not_advised_to_wait_for(
+    server: LocalServer, inside: Inside
+) -> None:
+    ask = ("run", "slow", '{"seconds": 60}', "--timeout", "0.3", "--cancel-on-exit")
+    done = inside(server, *ask)
+    in_own_words(done, 3, "; the run was cancelled")
+    assert data(done, 3)["status"] == "cancelled" and "next" not in done.stderr
+    assert not [run for run in server.runs if run["status"] == "pending"]
+
+
+def test_a_question_that_was_cancelled(server: LocalServer, inside: Inside) -> None:
+    done = inside(server, "run", "approval", "{}", "--cancel-on-exit")
+    in_own_words(done, 4, "nobody answers; the run was cancelled")
+    known = data(done, 4)
+    assert (known["status"], known["interrupt"]["type"]) == ("cancelled", "approval")
+    assert "next" not in done.stderr
+
+
+def test_a_run_that_could_not_be_cancelled(server: LocalServer, inside: Inside) -> None:
+    server.faults.add(Fault(method="DELETE", status=403, body="not yours", times=None))
+    ask = ("run", "slow", '{"seconds": 2}', "--timeout", "0.3", "--cancel-on-exit")
+    done = inside(server, *ask)
+    assert data(done, 3)["status"] == "pending"
+    assert "the run was not cancelled: " in done.stderr and "not yours" in done.stderr
+    assert "next: acp-client wait" in done.stderr and "was cancelled" not in done.stderr
+
+
+# The way on, in the command's own words
+
+
+def test_the_way_on_is_a_command(server: LocalServer, inside: Inside, token: str) -> None:
+    in_own_words(inside(server, "wait", token), 4, "next: acp-client wait --ask acprun1.")
+    answer = '{"approved": true}'
+    assert inside(server, "resume", token, answer).returncode == 0
+    assert inside(server, "wait", token).returncode == 0
+    in_own_words(inside(server, "resume", token, answer), 1, "next: acp-client show acprun1.")
+    in_own_words(inside(server, "run", "twin"), 1, "use an id")
+    in_own_words(inside("", "agents"), 10, "--host or ACP_HOST")
+
+
+def test_a_token_of_another_server(server: LocalServer, inside: Inside, token: str) -> None:
+    done = inside("http://127.0.0.1:9", "show", token)
+    in_own_words(done, 2, "set ACP_HOST or --host to the token's server")
+    newer = token.replace("acprun1.", "acprun7.")
+    in_own_words(inside(server, "show", newer), 2, "use the run's id")
+
+
+def test_a_start_without_a_response(inside: Inside) -> None:
+    with LocalServer(api_key={"x-api-key": KEY}) as server:
+        server.faults.add(Fault(method="POST", path="/runs", cut="close"))
+        server.faults.add(Fault(method="POST", path="/runs/search", status=403, times=None))
+        done = inside(server, "start", "echo", "{}")
+    in_own_words(done, 8, "next: acp-client show acprun1.")
+    assert "unclear whether the run was started: POST /runs" in done.stderr
+
+
+def test_events_are_missing(inside: Inside) -> None:
+    quirks = Quirks(event_ids="connection", replay=False)
+    with LocalServer(api_key={"x-api-key": KEY}, quirks=quirks) as server:
+        done = inside(
+            server, "start", "counter", '{"count": 300, "interval": 0.1}', "--stream", "custom"
+        )
+        server.faults.add(Fault(path="/runs/*/stream", cut="close", after_events=2))
+        done = inside(server, "stream", done.stdout.strip())
+    in_own_words(done, 9, "next: acp-client stream --on-gap mark acprun1.")
+
+
+def test_a_token_file_without_its_mark(
+    server: LocalServer, inside: Inside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.token").write_text("acprun1.…", "utf-8")
+    in_own_words(inside(server, "wait", "run.token"), 7, "write @run.token for the token in it")
+
+
+def test_an_answer_command_that_prints_no_json(server: LocalServer, inside: Inside) -> None:
+    for command, words in (
+        ("echo no", "what the answer command printed is not JSON"),
+        ("echo [1]", "what the answer command printed is not a JSON object"),
+        ("false", "the answer command ended with status 1"),
+        ("true", "nobody answers"),
+    ):
+        done = inside(server, "run", "approval", "{}", "--answer-command", command)
+        assert data(done, 4)["run_id"] and words in done.stderr
+        assert "next: acp-client wait --ask acprun1." in done.stderr
+    done = inside(server, "run", "approval", "{}", "--ask", "--answer-command", "true")
+    assert done.returncode == 2 and "exclude each other" in done.stderr
+
+
+# Several runs
+
+
+def test_several_runs_are_waited_for_at_once(inside: Inside) -> None:
+    both = threading.Barrier(2)
+
+    def respond(request: Request) -> bytes:
+        both.wait(SECONDS)  # which breaks if one is waited for after the other
+        content = {"type": "result", "run_id": "r", "status": "success", "result": {}}
+        return response(json.dumps(content).encode())
+
+    with SocketServer(handler=serve_each(respond)) as server:
+        outcomes = data(inside(server, "wait", "r1", "r2"))
+    assert [(each["run_id"], each["status"]) for each in outcomes] == [
+        ("r1", "success"), ("r2", "success"),
+    ]  # fmt: skip
+
+
+def test_ctrl_c_ends_the_wait_for_several(server: LocalServer) -> None:
+    runs = [started(server, "slow", {"seconds": 60}) for _ in range(2)]
+    process = subprocess.Popen(
+        [*COMMAND, "wait", *runs], env=environment(server.url), stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while len([each for each in server.requests if each.path.endswith("/output")]) < 2:
+        assert process.poll() is None
+    process.send_signal(2)
+    out, err = process.communicate(timeout=SECONDS)
+    assert (process.returncode, out, err) == (130, "", "acp-client: stopped by Ctrl-C\n")
+
+
+def test_several_runs_are_ended(server: LocalServer, inside: Inside) -> None:
+    with ApiClient(Configuration(server.url, api_key={"x-api-key": KEY})) as client:
+        agent = AgentHandle.find("slow", api_client=client)
+        ids = [agent.start({"seconds": 60}).run_id for _ in range(2)]
+        assert isinstance(RunHandle(ids[0], client), RunHandle)
+    shown = data(inside(server, "show", *ids))
+    assert [run["status"] for run in shown] == ["pending", "pending"]
+    done = inside(server, "cancel", *ids, "nothing")
+    assert [each.get("cancelled") for each in data(done, 7)] == [True, True, None]
+
+
+# Warnings
+
+
+def test_a_warning_is_one_line_once(capfd: pytest.CaptureFixture[str]) -> None:
+    package = logging.getLogger("acp_client_v0_1")
+    before, show = list(package.handlers), warnings.showwarning
+    try:
+        _outcomes.show_warnings(debug=False)
+        log = logging.getLogger("acp_client_v0_1.handles")
+        for run in ("r1", "r2"):
+            log.warning("%s: no response; asking again for 300 s", run)
+        log.info("quiet")
+        log.warning("the server is back")
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn("the schema\ncannot be used", stacklevel=1)
+    finally:
+        package.handlers[:], warnings.showwarning = before, show
+    assert capfd.readouterr().err.splitlines() == [
+        "acp-client: r1: no response; asking again for 300 s",
+        "acp-client: the server is back",
+        "acp-client: the schema cannot be used",
+    ]
+
+
+# Where things stand, and how they are written
+
+
+def test_the_host_may_stand_before_the_command(server: LocalServer, inside: Inside) -> None:
+    nowhere = "http://127.0.0.1:9"
+    assert data(inside(nowhere, "--host", server.url, "run", "echo", "{}")) == {}
+    assert data(inside(nowhere, "run", "echo", "{}", "--host", server.url)) == {}
+    assert inside(server, "--host", nowhere, "run", "echo", "{}").returncode == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("people.csv", b"\xef\xbb\xbfname,age\nZo\xc3\xab,3\nAda,4\n"),
+        ("people.json", b'[{"name": "Zo\xc3\xab"},\n{"name": "Ada"}]\n'),
+        ("line.json", b'[{"name": "Zo\xc3\xab"}, {"name": "Ada"}]\n'),
+    ],
+)
+def test_a_batch_names_the_command_that_converts_its_file(
+    server: LocalServer, inside: Inside, tmp_path: Path, name: str, content: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    done = inside(server, "batch", "echo", name)
+    assert (done.returncode, done.stdout) == (2, "") and f"line 1 of {name}" in done.stderr
+    command = done.stderr.partition("to convert it: ")[2]
+    subprocess.run(["sh", "-c", command], check=True, timeout=SECONDS)
+    items = lines(inside(server, "batch", "echo", "inputs.jsonl", "--ordered"))
+    assert [item["result"]["name"] for item in items] == ["Zo\u00eb", "Ada"]
+
+
+def test_a_byte_order_mark_is_accepted(
+    server: LocalServer, inside: Inside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in.jsonl").write_bytes(b'\xef\xbb\xbf{"n": 1}\n{"n": 2}\n')
+    items = lines(inside(server, "batch", "echo", "in.jsonl", "--ordered"))
+    assert [item["result"]["n"] for item in items] == [1, 2]
+    (tmp_path / "in.json").write_bytes(b'\xef\xbb\xbf{"n": 1}')
+    assert data(inside(server, "run", "echo", "@in.json")) == {"n": 1}
+
+
+def test_json_is_utf_8_whatever_the_locale(server: LocalServer) -> None:
+    text = '{"text": "Zo\u00eb \u2713"}'.encode()
+    locale = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    for arguments in (["run", "echo", "-"], ["batch", "echo", "-"]):
+        done = subprocess.run(
+            [*COMMAND, *arguments], env={**environment(server.url), **locale}, input=text,
+            capture_output=True, timeout=SECONDS, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "Zo\u00eb \u2713".encode() in done.stdout
+
+
+def test_json_that_is_nested_too_deep_is_wrong_usage(server: LocalServer, inside: Inside) -> None:
+    done = inside(server, "run", "echo", '{"a":' + "[" * 100_000)
+    assert done.returncode == 2 and "nested too deep" in done.stderr
+
+
+def test_an_unknown_option_is_named_before_its_value_is_read(tmp_path: Path) -> None:
+    done = acp("http://127.0.0.1:9", "run", "echo", "--api-key", "x")
+    assert done.returncode == 2 and "unrecognized arguments: --api-key" in done.stderr

@@ -1,0 +1,102 @@
+"""The command ``acp-client`` as tests run it: in a process of its own, or quickly in this one."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from acp_client_v0_1.cli import main
+from acp_client_v0_1.testing import LocalServer
+
+COMMAND = [sys.executable, "-m", "acp_client_v0_1"]
+KEY = "a-secret-key"
+SECONDS = 60  # for each process, on a machine that is busy
+
+
+def environment(host: str) -> dict[str, str]:
+    return {**os.environ, "ACP_HOST": host, "ACP_API_KEY": KEY}
+
+
+def acp(
+    server: LocalServer | str,
+    *arguments: str,
+    stdin: str | None = None,
+    cwd: Path | None = None,
+    more: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own, for a server or its URL."""
+    host = server if isinstance(server, str) else server.url
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        env={**environment(host), **(more or {})},
+        input=stdin,
+        stdin=subprocess.DEVNULL if stdin is None else None,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=SECONDS,
+        check=False,
+        cwd=cwd,
+    )
+    assert "Traceback" not in done.stderr
+    assert KEY not in done.stdout + done.stderr
+    return done
+
+
+@dataclass
+class Inside:
+    """Runs the command in this process, which takes a hundredth of the time of another."""
+
+    capture: pytest.CaptureFixture[str]
+
+    def __call__(
+        self, server: Any, *arguments: str, **settings: str
+    ) -> subprocess.CompletedProcess[str]:
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        package = logging.getLogger("acp_client_v0_1")
+        hooks = sys.excepthook, warnings.showwarning, list(package.handlers)
+        host = server if isinstance(server, str) else server.url
+        self.capture.readouterr()
+        try:
+            with patch.dict(os.environ, {**environment(host), "ACP_RETRIES": "0", **settings}):
+                status = main(list(arguments))
+        except SystemExit as error:
+            status = int(str(error.code))
+        finally:
+            sys.excepthook, warnings.showwarning, package.handlers[:] = hooks
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        shown = self.capture.readouterr()
+        return subprocess.CompletedProcess(arguments, status, shown.out, shown.err)
+
+
+@pytest.fixture(name="inside")
+def inside(capfd: pytest.CaptureFixture[str]) -> Inside:
+    return Inside(capfd)
+
+
+def data(done: subprocess.CompletedProcess[str], status: int = 0) -> Any:
+    assert done.returncode == status, done.stderr
+    return json.loads(done.stdout)
+
+
+def lines(done: subprocess.CompletedProcess[str], status: int = 0) -> list[Any]:
+    assert done.returncode == status, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def started(server: LocalServer, agent: str, input: object, *more: str) -> str:
+    done = acp(server, "start", agent, json.dumps(input), *more)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
