@@ -13,11 +13,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 unexport PYTHONDONTWRITEBYTECODE
 PIP_INSTALL := $(BIN)/python -m pip install --quiet
 
+SEEDS ?= 0:50
 FUZZERS := $(sort $(wildcard fuzz/fuzz_*.py))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help quickstart test docs-test site fuzz bench check lint types contract generate \
+.PHONY: help quickstart test docs-test site fuzz chaos bench check lint types contract generate \
 	generate-check dropin pyright dist dist-check compat compat-lowest format clean
 
 help:
@@ -28,6 +29,7 @@ help:
 	@echo 'make docs-test    run only the examples of README.md and docs/'
 	@echo 'make site         build the documentation: build/site/index.html'
 	@echo 'make fuzz         search for inputs that break the parser'
+	@echo 'make chaos        break servers, sockets and processes at random: SEEDS=0:1000'
 	@echo 'make bench        measure speed and memory, next to other clients'
 	@echo 'make compat       test on every installed Python, with the oldest and newest dependencies'
 	@echo 'make format       format the code'
@@ -98,6 +100,10 @@ bench: $(VENV)/.installed-bench
 
 fuzz: $(VENV)/.installed-dev
 	@for script in $(FUZZERS); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+# The last line counts the seeds that do not hold; each is printed with its schedule.
+chaos: $(VENV)/.installed-dev
+	@PYTHONPATH=tools $(BIN)/python -m chaos $(SEEDS) $(CHAOS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .cache .hypothesis

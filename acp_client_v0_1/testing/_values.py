@@ -18,11 +18,6 @@ __all__ = ["check_type", "json_object", "number_fault"]
 def check_type(what: str, value: object, *kinds: type | None) -> None:
     """Refuse a value of none of the types; True and False are no numbers here.
 
-    Args:
-        what: How the error begins.
-        value: The value.
-        *kinds: The types; None for None.
-
     Raises:
         TypeError: The value is of another type.
     """
@@ -34,13 +29,6 @@ def check_type(what: str, value: object, *kinds: type | None) -> None:
 
 def json_object(value: object, what: str) -> dict[str, Any]:
     """Return a JSON object as the wire would carry it, independent of the original.
-
-    Args:
-        value: A dict of whatever pydantic can write as JSON, or None for an empty object.
-        what: What the value is, for the error.
-
-    Returns:
-        A deep copy that holds nothing but JSON types.
 
     Raises:
         TypeError: The value is not a dict, or holds something that JSON cannot carry, such as NaN.
@@ -60,11 +48,7 @@ def json_object(value: object, what: str) -> dict[str, Any]:
 
 
 def number_fault(value: object) -> str | None:
-    """Tell which number of a value JSON cannot carry: "total.mean is nan", None for none.
-
-    Args:
-        value: A value of JSON types.
-    """
+    """Tell which number of a value JSON cannot carry: "total.mean is nan", None for none."""
     if isinstance(value, float):
         return None if math.isfinite(value) else f"is {value}"
     parts: Iterable[tuple[object, object]] = ()

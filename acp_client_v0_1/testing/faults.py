@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Any, Literal, cast
 
 from acp_client_v0_1._http.headers import TOKEN
@@ -64,9 +63,12 @@ class Fault:
             included; 0 carries the request out and sends nothing.
         after_body_bytes: Break off after this many bytes of the body; 0 sends the headers.
         after_events: Break off after this many server-sent events.
+        carried_out: Carry the request out, and then respond with `status` all the same.
         late: Carry the request out this many seconds after its client got another response
             (`status`, `redirect` or `raw`), or none (`cut`); without any of these, nothing is
             sent, and the seconds count from when the client closes the connection.
+        lag: Respond as a replica that is so many seconds behind: a run, its output and a search
+            for runs are as they were then, and a run that is younger is 404, also to its stream.
         close_after: Close the connection after the whole response, without announcing it.
 
     Raises:
@@ -92,7 +94,9 @@ class Fault:
     after_wire_bytes: int | None = None
     after_body_bytes: int | None = None
     after_events: int | None = None
+    carried_out: bool = False
     late: float | None = None
+    lag: float = 0.0
     close_after: bool = False
 
     def __post_init__(self) -> None:
@@ -245,7 +249,7 @@ def _check_times(fault: Fault) -> None:
     check_type("times:", fault.times, int, None)
     if fault.times is not None and fault.times < 1:
         raise ValueError("times: must be at least 1, or None")
-    for name in ("delay", "drip"):
+    for name in ("delay", "drip", "lag"):
         _seconds(name, getattr(fault, name))
     _seconds("share", fault.share)
     if not 0 < fault.share <= 1:
@@ -263,15 +267,14 @@ def _check_times(fault: Fault) -> None:
         choice = getattr(fault, name)
         if choice is not None and choice not in choices:
             raise ValueError(f"{name}: must be one of {', '.join(choices)}, not {choice!r}")
-    if not isinstance(cast("object", fault.close_after), bool):
-        raise TypeError(f"close_after: must be a bool, not {type(fault.close_after).__name__}")
+    for name in ("carried_out", "close_after"):
+        if not isinstance(getattr(fault, name), bool):
+            raise TypeError(f"{name}: must be a bool, not {type(getattr(fault, name)).__name__}")
 
 
 def _check_response(fault: Fault) -> None:
     check_type("status:", fault.status, int, None)
-    if fault.status is not None and (
-        fault.status < 200 or fault.status not in (each.value for each in HTTPStatus)
-    ):
+    if fault.status is not None and not 200 <= fault.status <= 599:
         raise ValueError(f"status: {fault.status} is not a final status")
     check_type("raw:", fault.raw, bytes, None)
     check_type("redirect:", fault.redirect, str, None)
@@ -300,7 +303,7 @@ def _check_together(fault: Fault) -> None:
         raise ValueError(f"{' and '.join(limits)}: a response breaks off once")
     if limits and "cut" not in given:
         raise ValueError(f"{limits[0]}: needs cut, which says how the response breaks off")
-    for name in ("body", "headers", "retry_after"):
+    for name in ("body", "headers", "retry_after", "carried_out"):
         if name in given and "status" not in given and "redirect" not in given:
             raise ValueError(f"{name}: belongs to a status")
     if fault.status in (204, 304) and "body" in given:
@@ -308,16 +311,24 @@ def _check_together(fault: Fault) -> None:
     if fault.cut == "end" and limits != ["after_events"]:
         raise ValueError("cut: 'end' needs after_events: it is a stream that ends")
     if "late" in given:
-        _idle(given, ("block", *_LIMITS), "with late, nothing of that response is sent")
+        _idle(
+            given,
+            ("block", "carried_out", "lag", *_LIMITS),
+            "with late, nothing of that response is sent",
+        )
     if "raw" in given:
-        _idle(given, (*_OF_A_STATUS, "block", *_LIMITS, "close_after"), "raw is the whole response")
+        _idle(
+            given,
+            (*_OF_A_STATUS, "block", "lag", *_LIMITS, "close_after"),
+            "raw is the whole response",
+        )
     elif "cut" in given and not limits:
-        idle = (*_OF_A_STATUS, "block", "drip", "close_after")
+        idle = (*_OF_A_STATUS, "block", "drip", "lag", "close_after")
         _idle(given, idle, "cut alone sends nothing; say after what with after_…")
     elif "cut" in given:
         _idle(given, ("close_after",), "cut says how the connection ends")
     elif "status" in given or "redirect" in given:
-        _idle(given, ("block",), "the request is not carried out")
+        _idle(given, ("block", "lag"), "the request is not carried out")
 
 
 def _given(fault: Fault) -> set[str]:
@@ -326,7 +337,8 @@ def _given(fault: Fault) -> set[str]:
         name: getattr(fault, name) for name in (*_OF_A_STATUS, "raw", *_CHOICES, *_LIMITS, "late")
     }
     given = {name for name, value in asked.items() if value is not None and value != {}}
-    return given | {name for name in ("drip", "close_after") if getattr(fault, name)}
+    switches = ("drip", "lag", "carried_out", "close_after")
+    return given | {name for name in switches if getattr(fault, name)}
 
 
 def _idle(given: set[str], names: tuple[str, ...], why: str) -> None:

@@ -135,8 +135,10 @@ class LocalServer:
                 memory; agents, faults and recorded requests stay.
         """
         self.stop()
-        if forget:
+        if forget or self._store.quirks.on_restart == "forgets":
             self._engine.close()
+        elif self._store.quirks.on_restart == "hangs":
+            self._engine.hang()
         time.sleep(pause)
         self.start()
 

@@ -14,6 +14,7 @@ import urllib3
 from support.transport import eventually
 
 from acp_client_v0_1.testing import (
+    APPROVAL_AGENT_ID,
     COUNTER_AGENT_ID,
     ECHO_AGENT_ID,
     SLOW_AGENT_ID,
@@ -344,6 +345,68 @@ class TestLate:
         assert (server.runs, server._app._app._late) == ((), set())
 
 
+class TestCarriedOut:
+    @pytest.mark.parametrize("status", [502, 524])
+    def test_a_status_after_the_work_is_done(
+        self, server: LocalServer, call: Any, status: int
+    ) -> None:
+        server.faults.add(Fault(status=status, carried_out=True, times=3))
+        assert call("POST", "/runs", {"agent_id": ECHO_AGENT_ID}).status == status
+        (run,) = server.runs
+        path = f"/runs/{run['run_id']}"
+        assert call("GET", f"{path}/output?block_timeout=60").status == status
+        assert call("DELETE", path).status == status
+        assert server.runs == ()
+
+
+class TestLag:
+    def lagging(self, server: LocalServer) -> None:
+        server.faults.clear()
+        server.faults.add(Fault(lag=0.3, times=None))
+
+    def test_a_new_run_is_not_there_yet(self, server: LocalServer, call: Any) -> None:
+        self.lagging(server)
+        run_id = call.run(COUNTER_AGENT_ID, input={"interval": 0}, streaming="custom")
+        for path in ("", "/output", "/stream"):
+            assert call("GET", f"/runs/{run_id}{path}").status == 404
+        assert call.ok("POST", "/runs/search", {}) == []
+        time.sleep(0.4)
+        assert call.ok("GET", f"/runs/{run_id}")["status"] == "success"
+        assert [run["run_id"] for run in call.ok("POST", "/runs/search", {})] == [run_id]
+        assert len(call.events(run_id)) == 3
+
+    def test_reads_are_stale(self, server: LocalServer, call: Any) -> None:
+        run_id = call.run(APPROVAL_AGENT_ID)
+        assert call.output(run_id)["type"] == "interrupt"
+        time.sleep(0.4)
+        self.lagging(server)
+        call.ok("POST", f"/runs/{run_id}", {"approved": True})
+        assert call.ok("GET", f"/runs/{run_id}/output?block_timeout=0")["type"] == "interrupt"
+        asked = {"status": "interrupted"}
+        assert len(call.ok("POST", "/runs/search", asked)) == 1
+        time.sleep(0.4)
+        assert call.ok("GET", f"/runs/{run_id}")["status"] == "success"
+        assert call.ok("POST", "/runs/search", asked) == []
+
+    def test_a_deleted_run_is_still_there(self, server: LocalServer, call: Any) -> None:
+        run_id = call.run(ECHO_AGENT_ID)
+        time.sleep(0.4)
+        self.lagging(server)
+        call.ok("DELETE", f"/runs/{run_id}")
+        assert call("DELETE", f"/runs/{run_id}").status == 404  # writes do not lag
+        assert call.ok("GET", f"/runs/{run_id}")["run_id"] == run_id
+        time.sleep(0.4)
+        assert call("GET", f"/runs/{run_id}").status == 404
+
+    def test_a_long_poll_ends_when_the_replica_knows(self, server: LocalServer, call: Any) -> None:
+        run_id = call.run(SLOW_AGENT_ID, input={"seconds": 0.4})
+        time.sleep(0.35)
+        self.lagging(server)
+        began = time.monotonic()
+        assert call.output(run_id)["status"] == "success"
+        assert time.monotonic() - began >= 0.25
+
+
 class TestShare:
     def test_of_the_requests_that_fit(self, server: LocalServer, call: Any) -> None:
         fault = Fault(path="/runs/*", status=500, share=0.3, times=None)
@@ -435,6 +498,11 @@ class TestChoice:
         ("block", {"late": 1, "block": "never"}),
         ("share", {"share": 0}),
         ("share", {"share": 1.5}),
+        ("lag", {"lag": -1}),
+        ("lag", {"lag": 1, "status": 500}),
+        ("lag", {"lag": 1, "cut": "stall"}),
+        ("carried_out", {"carried_out": True}),
+        ("carried_out", {"carried_out": True, "status": 502, "late": 1}),
         ("status", {"cut": "close", "status": 500}),
         ("close_after", {"cut": "stall", "close_after": True}),
         ("close_after", {"cut": "stall", "after_events": 1, "close_after": True}),
@@ -468,6 +536,7 @@ def test_what_would_do_nothing_or_break_is_refused_by_name(name: str, fields: An
         ("share", {"share": "1"}),
         ("after_events", {"cut": "close", "after_events": 1.0}),
         ("close_after", {"close_after": 1}),
+        ("carried_out", {"status": 502, "carried_out": 1}),
     ],
 )
 def test_a_field_of_the_wrong_type_is_refused_by_name(name: str, fields: Any) -> None:

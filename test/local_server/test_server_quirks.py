@@ -13,6 +13,7 @@ from support.examples import event_fields
 from support.transport import eventually
 
 from acp_client_v0_1.testing import (
+    APPROVAL_AGENT_ID,
     COUNTER_AGENT_ID,
     ECHO_AGENT_ID,
     SLOW_AGENT_ID,
@@ -221,8 +222,179 @@ def test_the_defaults_are_no_quirks(server: LocalServer, call: Any) -> None:
         (ValueError, "updated_at", {"updated_at": "minutes"}),
         (TypeError, "replay", {"replay": 0}),
         (TypeError, "comments_after_end", {"comments_after_end": None}),
+        (TypeError, "attempts", {"attempts": True}),
+        (ValueError, "attempts", {"attempts": 0}),
+        (ValueError, "unknown_agent", {"unknown_agent": 204}),
+        (TypeError, "lacks", {"lacks": ["search_runs"]}),
+        (TypeError, "lacks: search_runs", {"lacks": {"search_runs": "501"}}),
+        (ValueError, "lacks: search_runs", {"lacks": {"search_runs": 200}}),
+        (ValueError, "lacks", {"lacks": {"search_run": 501}}),
+        (ValueError, "echo", {"echo": False}),
     ],
 )
 def test_a_quirk_that_cannot_be_is_refused_by_name(error: Any, name: str, fields: Any) -> None:
-    with pytest.raises(error, match=f"^{name}: must be "):
+    with pytest.raises(error, match=f"^{name}: "):
         Quirks(**fields)
+
+
+def test_a_server_that_is_not_bundled_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^server: must be one of workflow-srv, acp-proxy"):
+        Quirks.of("nginx")  # type: ignore[arg-type]
+
+
+def test_comments_without_a_line_end_swallow_the_next_line(serve: Any) -> None:
+    agent = Stepwise()
+    with serve(bare_comments=True) as call:
+        run_id = call.run(call.server.register(agent, name="stepwise"), streaming="custom")
+        path = f"{call.url}/runs/{run_id}/stream"
+        stream = call.pool.request("GET", path, preload_content=False, timeout=5)
+        assert stream.read1() == b":"
+        agent.emit()
+        text = b":"
+        while not text.endswith(b"\r\n\r\n"):
+            text += stream.read1()
+        assert re.match(rb":+id: 1\r\nevent: agent_event\r\ndata: ", text)
+        agent.emit(5)
+        stream.close()
+
+
+class TestWhatIsLacking:
+    @pytest.mark.parametrize("status", [404, 500, 501])
+    def test_an_operation(self, serve: Any, status: int) -> None:
+        with serve(lacks={"search_runs": status, "get_run_stream": status}) as call:
+            run_id = finished(call)
+            for request in (("POST", "/runs/search", {}), ("GET", f"/runs/{run_id}/stream")):
+                response = call(*request)
+                assert (response.status, response.json) == (status, {"detail": "Not implemented"})
+            assert call("GET", f"/runs/{run_id}").status == 200
+
+    def test_a_list_of_all_agents(self, serve: Any) -> None:
+        with serve(agents_by_name=True) as call:
+            assert call("POST", "/agents/search", {"limit": 5}).status == 422
+            assert len(call.ok("POST", "/agents/search", {"name": "echo"})) == 1
+            assert len(call.ok("POST", "/agents/search", {"version": "1.0.0"})) == 5
+
+    @pytest.mark.parametrize("echo", ["part", "none"])
+    def test_an_echo_of_the_create(self, serve: Any, echo: str) -> None:
+        with serve(echo=echo) as call:
+            creation = {"agent_id": ECHO_AGENT_ID, "input": {"a": 1}}
+            more = {"metadata": {"b": 1}, "streaming": "custom"}
+            run = call.ok("POST", "/runs", {**creation, **more})
+            zeros = {"agent_id": "00000000-0000-0000-0000-000000000000"}
+            assert run["creation"] == (creation if echo == "part" else zeros)
+            # The server itself knows.
+            assert len(call.ok("POST", "/runs/search", {"metadata": {"b": 1}})) == 1
+
+    def test_a_body_of_a_deletion(self, serve: Any) -> None:
+        with serve(delete_body=False) as call:
+            thread = call.ok("POST", "/threads", {"agent_id": ECHO_AGENT_ID})["thread_id"]
+            for path in (f"/runs/{call.run(ECHO_AGENT_ID)}", f"/threads/{thread}"):
+                response = call("DELETE", path)
+                assert (response.status, response.body) == (200, b"")
+                assert call("GET", path).status == 404
+
+
+class TestOutputOfAPendingRun:
+    def test_404(self, serve: Any) -> None:
+        with serve(pending_output="404") as call:
+            run_id = call.run(SLOW_AGENT_ID, input={"seconds": 0.2})
+            path = f"/runs/{run_id}/output?block_timeout=5"
+            assert (call("GET", path).status, call("GET", path).body) == (404, b"")
+            assert eventually(lambda: call("GET", path).status == 200, 5)
+
+    def test_held_without_a_window(self, serve: Any) -> None:
+        with serve(pending_output="held") as call:
+            run_id = call.run(SLOW_AGENT_ID, input={"seconds": 0.3})
+            path = f"/runs/{run_id}/output"
+            assert call("GET", f"{path}?block_timeout=0").status == 204
+            assert call.ok("GET", path)["result"] == {"slept": 0.3}
+
+
+@pytest.mark.parametrize(
+    ("updated_at", "pattern"),
+    [("naive", r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}"), ("year 1", "0001-01-01T00:00:00Z")],
+)
+def test_times_that_say_less(serve: Any, updated_at: str, pattern: str) -> None:
+    with serve(updated_at=updated_at) as call:
+        run = call.ok("GET", f"/runs/{call.run(ECHO_AGENT_ID)}")
+        assert re.fullmatch(pattern, run["created_at"]) and re.fullmatch(pattern, run["updated_at"])
+
+
+def test_a_thread_id_of_the_servers_own(serve: Any) -> None:
+    with serve(own_thread_ids=True) as call:
+        thread = call.ok("POST", "/threads", {"agent_id": ECHO_AGENT_ID})["thread_id"]
+        run = call.ok("POST", "/runs", {"agent_id": ECHO_AGENT_ID, "thread_id": thread})
+        assert run["thread_id"] != thread
+        assert call.ok("GET", f"/runs/{run['run_id']}")["thread_id"] == run["thread_id"]
+
+
+def test_a_create_for_an_unknown_agent(serve: Any) -> None:
+    with serve(unknown_agent=500) as call:
+        assert call("POST", "/runs", {"agent_id": "nobody"}).status == 500
+        assert call("GET", "/agents/nobody").status == 404
+
+
+def test_json_as_text(serve: Any) -> None:
+    with serve(media_type="text/plain") as call:
+        for response in (call("POST", "/runs", {"agent_id": ECHO_AGENT_ID}), call("GET", "/none")):
+            assert response.headers["content-type"] == "text/plain"
+            assert response.json
+
+
+def test_a_run_that_is_tried_again(serve: Any) -> None:
+    calls: list[int] = []
+
+    def third_time_lucky(input: Any, config: Any, context: Any) -> dict[str, int]:
+        calls.append(1)
+        if len(calls) % 3:
+            raise ValueError("not yet")
+        return {"calls": len(calls)}
+
+    with serve(attempts=3) as call:
+        run_id = call.run(call.server.register(third_time_lucky, name="lucky"))
+        seen = [call("GET", f"/runs/{run_id}").json["status"]]
+        while seen[-1] != "success":
+            status = call.ok("GET", f"/runs/{run_id}")["status"]
+            seen += [status] * (status != seen[-1])
+        assert {"error", "pending"} >= set(seen[:-1]) and "error" in seen
+        assert call.output(run_id)["result"] == {"calls": 3}
+    with serve(attempts=2) as call:
+        run_id = call.run(call.server.register(third_time_lucky, name="lucky"))
+        assert eventually(lambda: len(calls) == 5, 5)
+        assert eventually(lambda: call.server.runs[0]["status"] == "error", 5)
+
+
+def test_interrupts_that_end_as_success(serve: Any) -> None:
+    with serve(interrupts_succeed=True) as call:
+        run_id = call.run(APPROVAL_AGENT_ID, input={"action": "act"})
+        result = call.output(run_id)["result"]
+        assert (result["interrupt_type"], result["action"]) == ("approval", "act")
+        assert call("POST", f"/runs/{run_id}", {"approved": True}).status == 409
+
+
+class TestRestart:
+    def test_that_forgets(self, serve: Any) -> None:
+        with serve(on_restart="forgets") as call:
+            run_id = call.run(ECHO_AGENT_ID)
+            call.server.restart()
+            assert call("GET", f"/runs/{run_id}").status == 404
+
+    def test_that_leaves_runs_pending(self, serve: Any) -> None:
+        with serve(on_restart="hangs") as call:
+            done, hung = finished(call), call.run(SLOW_AGENT_ID, input={"seconds": 0.1})
+            call.server.restart(pause=0.3)
+            assert call.output(done)["status"] == "success"
+            assert call("GET", f"/runs/{hung}/output?block_timeout=1").status == 204
+            assert call.ok("DELETE", f"/runs/{hung}")["status"] == "pending"
+
+
+@pytest.mark.parametrize("name", ["workflow-srv", "acp-proxy"])
+def test_a_real_server(name: Any, caller_for: Callable[[LocalServer], Any]) -> None:
+    with LocalServer(quirks=Quirks.of(name)) as server:
+        call = caller_for(server)
+        run = call("POST", "/runs", {"agent_id": ECHO_AGENT_ID, "input": {"a": 1}}).json
+        path = f"/runs/{run['run_id']}/output?block_timeout=5"
+        assert eventually(lambda: call("GET", path).status == 200, 5)
+        assert call("GET", path).json["result"] == {"a": 1}
+        lacking = call("POST", "/runs/search", {}).status
+        assert lacking == {"workflow-srv": 500, "acp-proxy": 501}[name]

@@ -6,7 +6,10 @@ quick, so all of them run in the event loop; only the two that wait, wait in str
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import unquote
 
@@ -22,12 +25,13 @@ from acp_client_v0_1.models.run_search_request import RunSearchRequest
 from acp_client_v0_1.models.thread_create import ThreadCreate
 from acp_client_v0_1.models.thread_search_request import ThreadSearchRequest
 from acp_client_v0_1.testing._server.engine import Engine
-from acp_client_v0_1.testing._server.gate import BODY, check_keys
+from acp_client_v0_1.testing._server.gate import BODY, LAG, check_keys
 from acp_client_v0_1.testing._server.records import RunRecord, ThreadRecord
 from acp_client_v0_1.testing._server.responses import JsonResponse, Refusal
 from acp_client_v0_1.testing._server.store import Store
 from acp_client_v0_1.testing._server.streams import RunStream, settled
 from acp_client_v0_1.testing._server.validation import (
+    LONGEST_BLOCK,
     block_seconds,
     check_against_schema,
     checked,
@@ -44,15 +48,7 @@ _Search: TypeAlias = AgentSearchRequest | RunSearchRequest | ThreadSearchRequest
 
 
 class Application:
-    """The ASGI application, without faults.
-
-    Args:
-        store: What the server knows.
-        engine: What runs the agents.
-        ping: Seconds between the keep-alive comments of a stream.
-        base_path: The path that those of the operations begin with, "" for none.
-        required_headers: Name and value of each header that a request must have.
-    """
+    """The ASGI application, without faults."""
 
     def __init__(
         self,
@@ -63,6 +59,7 @@ class Application:
         required_headers: Mapping[str, str],
     ) -> None:
         self._operations = _Operations(store, engine, ping).by_path()
+        self._quirks = store.quirks
         self._base_path = base_path
         self._required_headers = required_headers
 
@@ -73,6 +70,8 @@ class Application:
             response = await self._handler(request)(request)
         except Refusal as refusal:
             response = JsonResponse(refusal.message, refusal.status, refusal.headers)
+        if isinstance(response, JsonResponse):
+            response.headers["Content-Type"] = self._quirks.media_type
         await response(scope, receive, send)
 
     def _handler(self, request: Request) -> _Handler:
@@ -98,12 +97,17 @@ class Application:
         if handler is None:
             allowed = ", ".join([*handlers, "HEAD"] if "GET" in handlers else handlers)
             raise Refusal(405, f"{method} {path}: Method Not Allowed", {"Allow": allowed})
+        lacking = self._quirks.lacks.get(handler.__name__)
+        if lacking is not None:
+            # Not the JSON string of the contract: no operation of it has responded.
+            raise Refusal(lacking, {"detail": "Not implemented"})
         return handler
 
 
 class _Operations:
     def __init__(self, store: Store, engine: Engine, ping: float) -> None:
         self._store = store
+        self._quirks = store.quirks
         self._engine = engine
         self._ping = ping
 
@@ -135,16 +139,17 @@ class _Operations:
     async def create_run(self, request: Request) -> Response:
         creation, _ = _body(request, RunCreate)
         _check_webhook(creation.get("webhook"))
-        agent = self._store.agent(creation["agent_id"])
+        agent = self._store.agent(creation["agent_id"], self._quirks.unknown_agent)
         check_against_schema(creation.get("input", {}), agent.input, "input")
         check_against_schema(creation.get("config", {}), agent.config, "config")
         return JsonResponse(self._engine.create_run(creation))
 
     async def search_runs(self, request: Request) -> Response:
-        return await self._found(request, RunSearchRequest, self._store.find_runs)
+        find = partial(self._store.find_runs, lag=request.scope.get(LAG, 0.0))
+        return await self._found(request, RunSearchRequest, find)
 
     async def get_run(self, request: Request) -> Response:
-        run = self._run(request)
+        run = self._run(request, request.scope.get(LAG, 0.0))
         with self._store.lock:
             wire = run.to_wire()
         return JsonResponse(wire)
@@ -155,27 +160,31 @@ class _Operations:
         return JsonResponse(self._engine.resume_run(run, answer))
 
     async def delete_run(self, request: Request) -> Response:
-        return JsonResponse(self._engine.delete_run(self._run(request)))
+        return self._deleted(self._engine.delete_run(self._run(request)))
 
     async def get_run_output(self, request: Request) -> Response:
-        run = self._run(request)
-        seconds = block_seconds(request.query_params.get("block_timeout"))
-        if seconds:
-            await settled(self._store, run, seconds, request.receive)
-        with self._store.lock:
-            # Read together: a status that has changed has its output.
-            deleted, output = run.deleted, run.output
-        if deleted:
-            raise Refusal(404, f"the run {run.run_id} was deleted")
-        return Response(status_code=204) if output is None else JsonResponse(output)
+        pending, lag = self._quirks.pending_output, request.scope.get(LAG, 0.0)
+        self._run(request, lag)
+        window = request.query_params.get("block_timeout")
+        seconds = LONGEST_BLOCK if pending == "held" and window is None else block_seconds(window)
+        if seconds and pending != "404":
+            ends = time.monotonic() + seconds
+            await settled(self._store, self._run(request), seconds, request.receive)
+            await asyncio.sleep(max(0.0, min(lag, ends - time.monotonic())))
+        output = self._run(request, lag).output
+        if output is None:
+            return Response(status_code=404 if pending == "404" else 204)
+        return JsonResponse(output)
 
     async def get_run_stream(self, request: Request) -> Response:
+        self._run(request, request.scope.get(LAG, 0.0))
         run = self._run(request)
         stream = RunStream(self._store, run, request.headers.get("last-event-id", ""))
         if stream.empty:
             return Response(status_code=204)
         ping: Any = self._ping  # sse-starlette before 3.4.9 declares an int, and takes a float
-        return EventSourceResponse(stream.events(), ping=ping)
+        comment: Any = (lambda: b":") if self._quirks.bare_comments else None
+        return EventSourceResponse(stream.events(), ping=ping, ping_message_factory=comment)
 
     async def get_run_threadstate(self, request: Request) -> Response:
         run = self._run(request)
@@ -190,6 +199,8 @@ class _Operations:
     # Agents
 
     async def search_agents(self, request: Request) -> Response:
+        if self._quirks.agents_by_name and not {"name", "version"} & _object(request).keys():
+            raise Refusal(422, "a name or a version is needed")
         return await self._found(request, AgentSearchRequest, self._store.find_agents)
 
     async def get_agent_by_id(self, request: Request) -> Response:
@@ -217,7 +228,7 @@ class _Operations:
     async def delete_thread(self, request: Request) -> Response:
         thread = self._thread(request)
         self._engine.delete_thread(thread)
-        return JsonResponse(thread.to_wire())
+        return self._deleted(thread.to_wire())
 
     async def get_thread_state(self, request: Request) -> Response:
         return JsonResponse(self._thread(request).state.get())
@@ -238,8 +249,11 @@ class _Operations:
         body, wanted = _body(request, model)
         return JsonResponse(find(body, wanted.limit or 10, wanted.offset or 0))
 
-    def _run(self, request: Request) -> RunRecord:
-        return self._store.run(request.path_params["id"])
+    def _deleted(self, wire: JsonObject) -> Response:
+        return JsonResponse(wire) if self._quirks.delete_body else Response()
+
+    def _run(self, request: Request, lag: float = 0.0) -> RunRecord:
+        return self._store.run(request.path_params["id"], lag)
 
     def _thread(self, request: Request) -> ThreadRecord:
         return self._store.thread(request.path_params["id"])

@@ -32,12 +32,7 @@ _TIMEOUT_ERRCODE = 2
 
 
 class Yielded:
-    """What a generator yielded, and the generator, which waits to go on.
-
-    Args:
-        generator: The generator.
-        value: What it yielded.
-    """
+    """What a generator yielded, and the generator, which waits to go on."""
 
     __slots__ = ("generator", "value")
 
@@ -47,15 +42,7 @@ class Yielded:
 
 
 def call(run: RunRecord, context: AgentContext) -> object:
-    """Call an agent.
-
-    Args:
-        run: The agent's run.
-        context: The agent's third argument.
-
-    Returns:
-        What it returned, or the first `Yielded` of its generator.
-    """
+    """Call an agent."""
     # Copies: what the agent does to them must not change the run's creation.
     given = json_object(run.creation.get("input"), "the input")
     config = json_object(run.creation.get("config"), "the config")
@@ -70,15 +57,7 @@ def call(run: RunRecord, context: AgentContext) -> object:
 
 
 def advance(generator: Generator[object, object, object], answer: JsonObject | None) -> object:
-    """Let a generator go on.
-
-    Args:
-        generator: The generator.
-        answer: What its `yield` gives back, None for nothing.
-
-    Returns:
-        The next `Yielded`, or what it returned.
-    """
+    """Let a generator go on."""
     try:
         return Yielded(generator, generator.send(answer))
     except StopIteration as stop:
@@ -86,11 +65,7 @@ def advance(generator: Generator[object, object, object], answer: JsonObject | N
 
 
 def close_generator(generator: Generator[object, object, object]) -> None:
-    """Let a generator that will not be resumed clean up.
-
-    Args:
-        generator: The generator.
-    """
+    """Let a generator that will not be resumed clean up."""
     with contextlib.suppress(RunCancelled):
         generator.close()
 
@@ -111,11 +86,7 @@ class Failure:
 
 
 def timed_out(description: str) -> Failure:
-    """Return the failure of a run that took too long.
-
-    Args:
-        description: `description` of its RunError.
-    """
+    """Return the failure of a run that took too long."""
     return Failure("timeout", _TIMEOUT_ERRCODE, description)
 
 
@@ -124,9 +95,6 @@ def failure_of(error: BaseException) -> Failure:
 
     It has to become words that JSON can carry: a run whose failure cannot be sent would stay
     pending without end.
-
-    Args:
-        error: What the agent raised.
     """
     if isinstance(error, RunCancelled):
         return Failure("error", _EXCEPTION_ERRCODE, "the run was cancelled")

@@ -35,16 +35,11 @@ from acp_client_v0_1.testing.context import RunCancelled
 __all__ = ["Engine"]
 
 _CLOSE_SECONDS = 2.0
+_ATTEMPT_PAUSE = 0.2  # seconds until a run that failed is tried again
 
 
 class Engine:
-    """Runs agents.
-
-    Args:
-        store: Where runs and threads are kept.
-        on_status_change: Called with each run whose status has changed, under the store's lock;
-            it must not block.
-    """
+    """Runs agents."""
 
     def __init__(self, store: Store, on_status_change: Callable[[RunRecord], None]) -> None:
         self._store = store
@@ -54,12 +49,6 @@ class Engine:
     def create_run(self, creation: JsonObject) -> JsonObject:
         """Start a run.
 
-        Args:
-            creation: A valid RunCreate, as it was received.
-
-        Returns:
-            The Run, pending.
-
         Raises:
             Refusal: 404 for an unknown agent or thread, 409 if the thread is busy or not the
                 agent's.
@@ -67,22 +56,15 @@ class Engine:
         with self._store.lock:
             agent = self._store.agent(creation["agent_id"])
             thread = self._thread_for(creation.get("thread_id"), agent)
-            run = RunRecord(creation, agent, thread, self._store.quirks.updated_at)
+            run = RunRecord(creation, agent, thread, self._store.quirks)
             self._store.runs[run.run_id] = run
             if thread is not None:
                 thread.runs.append(run)
-            self._begin(run, lambda: call(run, run.context(self._store.lock)))
+            self._attempt(run)
             return run.to_wire()
 
     def resume_run(self, run: RunRecord, answer: JsonObject) -> JsonObject:
         """Give an interrupted run the answer to its question.
-
-        Args:
-            run: The run.
-            answer: What the agent's `yield` gives back.
-
-        Returns:
-            The Run, pending.
 
         Raises:
             Refusal: 404 if the run was deleted; 409 if it is not interrupted, or its thread has a
@@ -105,14 +87,7 @@ class Engine:
             return run.to_wire()
 
     def delete_run(self, run: RunRecord) -> JsonObject:
-        """Forget a run, and cancel it if it has not ended.
-
-        Args:
-            run: The run.
-
-        Returns:
-            The Run as it was.
-        """
+        """Forget a run, and cancel it if it has not ended."""
         with self._store.lock:
             self._store.forget_run(run)
             suspended, run.suspended = run.suspended, None
@@ -126,9 +101,6 @@ class Engine:
     def delete_thread(self, thread: ThreadRecord) -> None:
         """Forget a thread and its runs.
 
-        Args:
-            thread: The thread.
-
         Raises:
             Refusal: 409 if one of its runs is pending.
         """
@@ -138,6 +110,14 @@ class Engine:
             self._store.threads.pop(thread.thread_id, None)
             for run in list(thread.runs):
                 self.delete_run(run)
+
+    def hang(self) -> None:
+        """Have no pending run ever end."""
+        with self._store.lock:
+            for run in self._store.runs.values():
+                if run.working:
+                    run.stretch += 1
+                    run.cancelled.set()
 
     def close(self) -> None:
         """Forget all runs and threads, cancel agents at work, and wait for them to stop.
@@ -183,6 +163,19 @@ class Engine:
         except RuntimeError:
             self._threads.discard(thread)
             raise
+
+    def _attempt(self, run: RunRecord) -> None:
+        """Call a run's agent from its beginning."""
+        run.attempts += 1
+        self._begin(run, lambda: call(run, run.context(self._store.lock)))
+
+    def _try_again(self, run: RunRecord) -> None:
+        """Try a run again that failed; until then anybody may see that it did."""
+        run.cancelled.wait(_ATTEMPT_PAUSE)
+        with self._store.lock:
+            if not run.deleted:
+                self._change(run, "pending", None)
+                self._attempt(run)
 
     def _begin(self, run: RunRecord, step: Callable[[], object]) -> None:
         """Start the next stretch of a run, in a thread of its own."""
@@ -258,10 +251,12 @@ class Engine:
         if not isinstance(ask, Interrupt):
             raise TypeError("only an Interrupt interrupts a run")
         payload = json_object(ask.payload, "an interrupt's payload")
-        output = {
-            "type": "interrupt",
-            "interrupt": {**payload, "interrupt_type": ask.interrupt_type},
-        }
+        question = {**payload, "interrupt_type": ask.interrupt_type}
+        if self._store.quirks.interrupts_succeed:
+            self._finish(run, stretch, question)
+            close_generator(generator)
+            return
+        output: JsonObject = {"type": "interrupt", "interrupt": question}
         with self._store.lock:
             if not _overtaken(run, stretch):
                 run.suspended = generator
@@ -280,6 +275,8 @@ class Engine:
                 "description": failure.description,
             }
             self._change(run, failure.status, output)
+            if failure.status == "error" and run.attempts < self._store.quirks.attempts:
+                self._spawn(run, self._try_again, run)
 
     def _time_out(self, run: RunRecord, stretch: int) -> None:
         description = f"not done after {run.agent.timeout} s"
@@ -294,9 +291,19 @@ class Engine:
         self._on_status_change(run)
 
 
-class _Worker(threading.Thread):
+class _Listed(threading.Thread):
     """A thread that takes itself off a list, so that nothing has to look for those that ended."""
 
+    listed: set[threading.Thread]
+
+    def run(self) -> None:
+        try:
+            super().run()
+        finally:
+            self.listed.discard(self)
+
+
+class _Worker(_Listed):
     def __init__(
         self,
         listed: set[threading.Thread],
@@ -305,18 +312,10 @@ class _Worker(threading.Thread):
         name: str,
     ) -> None:
         super().__init__(target=target, args=arguments, name=name, daemon=True)
-        self._listed = listed
-
-    def run(self) -> None:
-        try:
-            super().run()
-        finally:
-            self._listed.discard(self)
+        self.listed = listed
 
 
-class _Timer(threading.Timer):
-    """A timer that takes itself off a list when it has fired or was cancelled."""
-
+class _Timer(_Listed, threading.Timer):
     def __init__(
         self,
         listed: set[threading.Thread],
@@ -324,15 +323,9 @@ class _Timer(threading.Timer):
         function: Callable[..., None],
         arguments: tuple[object, ...],
     ) -> None:
-        super().__init__(seconds, function, arguments)
+        threading.Timer.__init__(self, seconds, function, arguments)
         self.daemon = True
-        self._listed = listed
-
-    def run(self) -> None:
-        try:
-            super().run()
-        finally:
-            self._listed.discard(self)
+        self.listed = listed
 
 
 def _event(run: RunRecord, kind: str, status: str, **content: JsonObject) -> JsonObject:

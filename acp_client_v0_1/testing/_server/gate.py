@@ -20,10 +20,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from acp_client_v0_1._http.headers import TOKEN
 from acp_client_v0_1.testing._server.responses import JsonResponse, Refusal
 
-__all__ = ["BODY", "Gate", "base_path_of", "check_keys", "required_headers"]
+__all__ = ["BODY", "LAG", "Gate", "base_path_of", "check_keys", "required_headers"]
 
 # Where the scope of a request that was let in has its body.
 BODY = "acp_client_v0_1.body"
+
+# Where it has the seconds that the replica is behind which responds.
+LAG = "acp_client_v0_1.lag"
 
 _LARGEST_BODY = 64 * 1024 * 1024  # bytes
 _LINGER_SECONDS = 2.0
@@ -37,9 +40,6 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::[0-9]*)?")
 def base_path_of(text: str) -> str:
     """Return a base path in the form that routes take.
 
-    Args:
-        text: A path such as "/acp/v0", with or without a slash at its end; "" and "/" for none.
-
     Raises:
         ValueError: It is not a path of letters, digits, dots, hyphens, underscores and tildes.
     """
@@ -51,9 +51,6 @@ def base_path_of(text: str) -> str:
 
 def required_headers(api_key: Mapping[str, str] | tuple[str, str] | None) -> dict[str, str]:
     """Return the headers that each request must have, by name.
-
-    Args:
-        api_key: A header's name and its value, or a mapping of several; None for none.
 
     Raises:
         ValueError: It is neither; a name is not a header name; a value is empty, begins or ends
@@ -76,10 +73,6 @@ def required_headers(api_key: Mapping[str, str] | tuple[str, str] | None) -> dic
 def check_keys(given: Headers, required: Mapping[str, str]) -> None:
     """Refuse a request without the right keys.
 
-    Args:
-        given: The request's headers.
-        required: Name and value of each header that it must have.
-
     Raises:
         Refusal: 401, naming the header.
     """
@@ -92,11 +85,6 @@ def check_keys(given: Headers, required: Mapping[str, str]) -> None:
 
 class Gate:
     """ASGI middleware that reads each request whole, or refuses it by its host or its size.
-
-    Args:
-        app: The application behind it, which finds the body in the scope, as `BODY`.
-        allowed_hosts: Names of this server beside those of this machine's loopback and the
-            address at which a connection came in.
 
     Raises:
         ValueError: A name has a port, or is not a host name.

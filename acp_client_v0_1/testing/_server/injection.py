@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from http import HTTPStatus
+from http.client import responses
 from urllib.parse import parse_qsl, urlencode
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from acp_client_v0_1.testing._server.gate import BODY
+from acp_client_v0_1.testing._server.gate import BODY, LAG
 from acp_client_v0_1.testing._server.responses import JsonResponse
 from acp_client_v0_1.testing._server.wire import WireTransport
 from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest, RequestLog
@@ -25,14 +25,7 @@ _BLOCK_SECONDS = {"never": 0, "forever": 10**6}
 
 
 class FaultInjection:
-    """ASGI middleware that records every request and applies the faults.
-
-    Args:
-        app: The application behind it.
-        faults: Where the faults wait.
-        log: Where the requests are recorded.
-        base_path: What the paths of faults leave out.
-    """
+    """ASGI middleware that records every request and applies the faults."""
 
     def __init__(self, app: ASGIApp, faults: Faults, log: RequestLog, base_path: str) -> None:
         self._app = app
@@ -93,6 +86,9 @@ class _Exchange:
 
     async def _send_response(self, app: ASGIApp) -> None:
         fault = self._fault
+        self._scope[LAG] = fault.lag
+        if fault.carried_out:
+            await app(self._scope, _gone, _discard)
         if fault.after_wire_bytes is not None:
             self._wire.limit(fault.after_wire_bytes, self._break)
         if fault.block is not None:
@@ -211,5 +207,5 @@ def _fault_response(fault: Fault) -> Response:
         return Response(status_code=status, headers=headers)
     if isinstance(fault.body, bytes):
         return Response(fault.body, status, headers)
-    body = HTTPStatus(status).phrase if fault.body is None else fault.body
+    body = responses.get(status, "") if fault.body is None else fault.body
     return JsonResponse(body, status, headers)

@@ -6,7 +6,10 @@ may leave the lock.
 
 from __future__ import annotations
 
+import copy
+import math
 import threading
+import time
 import uuid
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
@@ -17,12 +20,18 @@ from typing import Any
 from acp_client_v0_1.testing._values import json_object
 from acp_client_v0_1.testing.agents import AgentDefinition, JsonObject
 from acp_client_v0_1.testing.context import AgentContext, ThreadState
+from acp_client_v0_1.testing.quirks import Quirks
 
 __all__ = ["RunRecord", "ThreadRecord"]
 
 
-def _now(timespec: str) -> str:
-    return datetime.now(timezone.utc).isoformat(timespec=timespec).replace("+00:00", "Z")
+def _now(form: str) -> str:
+    """Return the time as `Quirks.updated_at` has it."""
+    if form == "year 1":  # what Go writes for a time that was never set
+        return "0001-01-01T00:00:00Z"
+    timespec = "seconds" if form == "seconds" else "microseconds"
+    offset = "" if form == "naive" else "Z"
+    return datetime.now(timezone.utc).replace(tzinfo=None).isoformat(timespec=timespec) + offset
 
 
 def _new_id() -> str:
@@ -66,7 +75,7 @@ class RunRecord:
         creation: The RunCreate, as it was received.
         agent: What runs.
         thread: The thread that it is on, None for none.
-        timespec: How exact its times are, "microseconds" or "seconds".
+        quirks: How it is described.
         run_id: Its id, by default a new one.
         status: Its RunStatus.
         created_at: When it was created, in RFC 3339.
@@ -77,7 +86,12 @@ class RunRecord:
         streamed: Whether a stream of it was ever opened.
         stretch: How often the agent was set to work: what an agent says after its stretch is over
             (the run timed out, say) is dropped.
+        attempts: How often the agent was called from its beginning.
         deleted: Whether it is gone from the store.
+        deleted_at: When it went, in seconds of `time.monotonic()`.
+        past: Each status with its updated_at and its output, and since when it is that, oldest
+            first: what a replica that lags still shows.
+        own_thread_id: The thread id that it is described with by that quirk.
         cancelled: Set when its agent shall end.
         suspended: The agent's generator, at rest after a question.
         watchers: Called at every change, under the store's lock.
@@ -86,7 +100,7 @@ class RunRecord:
     creation: JsonObject
     agent: AgentDefinition
     thread: ThreadRecord | None
-    timespec: str = "microseconds"
+    quirks: Quirks
     run_id: str = field(default_factory=_new_id)
     status: str = "pending"
     created_at: str = field(init=False)
@@ -96,14 +110,20 @@ class RunRecord:
     events: list[JsonObject] = field(default_factory=list[JsonObject])
     streamed: bool = False
     stretch: int = 0
+    attempts: int = 0
     deleted: bool = False
+    deleted_at: float = math.inf
+    past: list[tuple[float, str, str, JsonObject | None]] = field(init=False)
+    own_thread_id: str = field(default_factory=_new_id)
     cancelled: threading.Event = field(default_factory=threading.Event)
     suspended: Generator[Any, Any, Any] | None = None
     watchers: set[Callable[[], None]] = field(default_factory=set[Callable[[], None]])
 
     def __post_init__(self) -> None:
         """A run was last changed when it was made."""
-        self.updated_at = self.created_at = _now(self.timespec)
+        self.past = []
+        self.become("pending", None)
+        self.created_at = self.updated_at
 
     @property
     def working(self) -> bool:
@@ -119,21 +139,36 @@ class RunRecord:
     def to_wire(self) -> JsonObject:
         """Return the Run of this record."""
         wire: JsonObject = {
-            "creation": self.creation,
+            "creation": self._echo(),
             "run_id": self.run_id,
             "agent_id": self.agent.agent_id,
             "created_at": self.created_at,
             "updated_at": self.updated_at,
             "status": self.status,
         }
-        return wire if self.thread is None else {**wire, "thread_id": self.thread.thread_id}
+        if self.quirks.own_thread_ids:
+            wire["thread_id"] = self.own_thread_id
+        elif self.thread is not None:
+            wire["thread_id"] = self.thread.thread_id
+        return wire
+
+    def _echo(self) -> JsonObject:
+        if self.quirks.echo == "none":
+            return {"agent_id": str(uuid.UUID(int=0))}
+        left_out = ("streaming", "metadata", "webhook") if self.quirks.echo == "part" else ()
+        return {name: value for name, value in self.creation.items() if name not in left_out}
+
+    def at(self, when: float) -> RunRecord | None:
+        """Return the run as it was at a time of `time.monotonic()`, None if it was not there."""
+        then = [state for state in self.past if state[0] <= when]
+        if not then or self.deleted_at <= when:
+            return None
+        record = copy.copy(self)
+        _, record.status, record.updated_at, record.output = then[-1]
+        return record
 
     def context(self, lock: AbstractContextManager[bool]) -> AgentContext:
-        """Return the context that this run's agent works with.
-
-        Args:
-            lock: The store's lock.
-        """
+        """Return the context that this run's agent works with."""
         return AgentContext(
             run_id=self.run_id,
             thread_id=self.thread.thread_id if self.thread else None,
@@ -146,12 +181,8 @@ class RunRecord:
         )
 
     def become(self, status: str, output: JsonObject | None) -> None:
-        """Change the status, and with it the output and the time of the last change.
-
-        Args:
-            status: The new RunStatus.
-            output: The new RunOutput, None for none.
-        """
+        """Change the status, and with it the output and the time of the last change."""
         self.status = status
         self.output = output
-        self.updated_at = _now(self.timespec)
+        self.updated_at = _now(self.quirks.updated_at)
+        self.past.append((time.monotonic(), status, self.updated_at, output))

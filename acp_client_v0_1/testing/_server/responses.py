@@ -26,15 +26,11 @@ class JsonResponse(Response):
 
 
 class Refusal(Exception):
-    """A request that the server declines.
+    """A request that the server declines."""
 
-    Args:
-        status: HTTP status code, 4xx or 5xx.
-        message: One line for the caller: the JSON string of the response.
-        headers: Headers of the response.
-    """
-
-    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, message: object, headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message

@@ -28,11 +28,6 @@ _GRACE_SECONDS = 1.0
 class Runner:
     """One listening socket, served from a thread of its own until `stop`.
 
-    Args:
-        app: The application.
-        listener: A bound socket; it is closed with the server.
-        tls: How to speak TLS, None for plain HTTP.
-
     Raises:
         RuntimeError: The server does not come up within ten seconds.
     """

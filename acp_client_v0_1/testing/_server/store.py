@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from itertools import islice
@@ -23,13 +24,11 @@ __all__ = ["Store", "json_equal"]
 
 T = TypeVar("T")
 
+_DELETED = 100  # runs that are remembered after their deletion
+
 
 class Store:
     """Agents, threads and runs by id, in the order in which they came.
-
-    Args:
-        agents: The agents to begin with.
-        quirks: How it searches and writes times.
 
     Attributes:
         quirks: As given.
@@ -43,15 +42,13 @@ class Store:
         self.lock: AbstractContextManager[bool] = threading.RLock()
         self.runs: dict[str, RunRecord] = {}
         self.threads: dict[str, ThreadRecord] = {}
+        self._deleted: dict[str, RunRecord] = {}  # the last ones, which a replica may still show
         self._agents: dict[str, AgentDefinition] = {}
         for definition in agents:
             self.register(definition)
 
     def register(self, definition: AgentDefinition) -> None:
         """Add an agent.
-
-        Args:
-            definition: The agent.
 
         Raises:
             ValueError: Another agent has its id.
@@ -68,35 +65,37 @@ class Store:
         with self.lock:
             return list(self._agents.values())
 
-    def agent(self, agent_id: str) -> AgentDefinition:
+    def agent(self, agent_id: str, unknown: int = 404) -> AgentDefinition:
         """Return an agent.
 
-        Args:
-            agent_id: Its id.
+        Raises:
+            Refusal: The status ``unknown`` if the id is not known.
+        """
+        with self.lock:
+            return _found(self._agents, agent_id, "agent", unknown)
+
+    def run(self, run_id: str, lag: float = 0.0) -> RunRecord:
+        """Return a run, or a copy of it as it was ``lag`` seconds ago.
 
         Raises:
             Refusal: 404 if the id is not known.
         """
         with self.lock:
-            return _found(self._agents, agent_id, "agent")
+            if not lag:
+                return _found(self.runs, run_id, "run")
+            run = self.runs.get(run_id) or self._deleted.get(run_id)
+            then = run and run.at(time.monotonic() - lag)
+            return _found({run_id: then} if then else {}, run_id, "run")
 
-    def run(self, run_id: str) -> RunRecord:
-        """Return a run.
-
-        Args:
-            run_id: Its id.
-
-        Raises:
-            Refusal: 404 if the id is not known.
-        """
-        with self.lock:
-            return _found(self.runs, run_id, "run")
+    def _runs(self, lag: float) -> Iterable[RunRecord]:
+        if not lag:
+            return self._in_order(self.runs)
+        when = time.monotonic() - lag
+        then = (run.at(when) for run in self._in_order({**self._deleted, **self.runs}))
+        return [run for run in then if run is not None]
 
     def thread(self, thread_id: str) -> ThreadRecord:
         """Return a thread.
-
-        Args:
-            thread_id: Its id.
 
         Raises:
             Refusal: 404 if the id is not known.
@@ -105,13 +104,7 @@ class Store:
             return _found(self.threads, thread_id, "thread")
 
     def find_agents(self, wanted: JsonObject, limit: int, offset: int) -> list[JsonObject]:
-        """Return a page of the agents with exactly the wanted name and version.
-
-        Args:
-            wanted: A valid AgentSearchRequest, as it was received.
-            limit: How many agents to give at most.
-            offset: How many to leave out before them.
-        """
+        """Return a page of the agents with exactly the wanted name and version."""
         name, version = wanted.get("name"), wanted.get("version")
         with self.lock:
             found = (
@@ -121,21 +114,17 @@ class Store:
             )
             return [agent.to_wire() for agent in _page(found, limit, offset)]
 
-    def find_runs(self, wanted: JsonObject, limit: int, offset: int) -> list[JsonObject]:
-        """Return a page of the runs that every filter lets through.
-
-        Args:
-            wanted: A valid RunSearchRequest, as it was received.
-            limit: How many runs to give at most.
-            offset: How many to leave out before them.
-        """
+    def find_runs(
+        self, wanted: JsonObject, limit: int, offset: int, lag: float = 0.0
+    ) -> list[JsonObject]:
+        """Return a page of the runs that every filter lets through, as they were ``lag`` ago."""
         agent_id, status = wanted.get("agent_id"), wanted.get("status")
         metadata = self._wanted_metadata(wanted)
         with self.lock:
             # The cheapest and strictest filter first: thousands of runs are looked at.
             found = (
                 run
-                for run in self._in_order(self.runs)
+                for run in self._runs(lag)
                 if (status is None or run.status == status)
                 and (agent_id is None or run.agent.agent_id == agent_id)
                 and (not metadata or _has_metadata(run.creation.get("metadata"), metadata))
@@ -143,13 +132,7 @@ class Store:
             return [run.to_wire() for run in _page(found, limit, offset)]
 
     def find_threads(self, wanted: JsonObject, limit: int, offset: int) -> list[JsonObject]:
-        """Return a page of the threads that every filter lets through.
-
-        Args:
-            wanted: A valid ThreadSearchRequest, as it was received.
-            limit: How many threads to give at most.
-            offset: How many to leave out before them.
-        """
+        """Return a page of the threads that every filter lets through."""
         agent_id, metadata = wanted.get("agent_id"), self._wanted_metadata(wanted)
         with self.lock:
             found = (
@@ -172,34 +155,23 @@ class Store:
         return reversed(records.values()) if newest_first else records.values()
 
     def watch(self, run: RunRecord, watcher: Callable[[], None]) -> None:
-        """Have a callback called at every change of a run.
-
-        Args:
-            run: The run.
-            watcher: Called under the lock, from any thread; it must not block.
-        """
+        """Have a callback called at every change of a run."""
         with self.lock:
             run.watchers.add(watcher)
 
     def unwatch(self, run: RunRecord, watcher: Callable[[], None]) -> None:
-        """Have a callback called no more.
-
-        Args:
-            run: The run.
-            watcher: What `watch` was given.
-        """
+        """Have a callback called no more."""
         with self.lock:
             run.watchers.discard(watcher)
 
     def forget_run(self, run: RunRecord) -> None:
-        """Take a run out of everything that holds it.
-
-        Args:
-            run: The run.
-        """
+        """Take a run out of everything that holds it."""
         with self.lock:
-            run.deleted = True
+            run.deleted, run.deleted_at = True, time.monotonic()
             self.runs.pop(run.run_id, None)
+            self._deleted[run.run_id] = run
+            while len(self._deleted) > _DELETED:
+                del self._deleted[next(iter(self._deleted))]
             if run.thread is not None:
                 run.thread.runs.remove(run)
 
@@ -209,19 +181,14 @@ def _page(found: Iterable[T], limit: int, offset: int) -> Iterable[T]:
     return islice(found, first, first + limit)
 
 
-def _found(records: dict[str, T], identifier: str, kind: str) -> T:
+def _found(records: dict[str, T], identifier: str, kind: str, status: int = 404) -> T:
     if identifier not in records:
-        raise Refusal(404, f"no {kind} has the id {identifier!r}")
+        raise Refusal(status, f"no {kind} has the id {identifier!r}")
     return records[identifier]
 
 
 def json_equal(one: Any, other: Any) -> bool:
-    """Tell whether two JSON values are the same; unlike Python's, 1 and true differ.
-
-    Args:
-        one: A value as JSON has it.
-        other: Another one.
-    """
+    """Tell whether two JSON values are the same; unlike Python's, 1 and true differ."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, dict) and isinstance(other, dict):

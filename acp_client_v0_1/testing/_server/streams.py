@@ -26,11 +26,6 @@ __all__ = ["RunStream", "Watch", "settled"]
 class Watch:
     """Waits for changes of one run, from inside the event loop.
 
-    Args:
-        store: The store that has the run.
-        run: The run.
-        receive: Where the client's disconnection is heard; None if somebody else listens.
-
     Attributes:
         client_gone: Whether the client has gone.
     """
@@ -82,14 +77,7 @@ class Watch:
 
 
 async def settled(store: Store, run: RunRecord, seconds: float, receive: Receive) -> None:
-    """Wait until a run is not pending, the time is over, or the client has gone.
-
-    Args:
-        store: The store that has the run.
-        run: The run.
-        seconds: How long to wait at most.
-        receive: Where the client's disconnection is heard.
-    """
+    """Wait until a run is not pending, the time is over, or the client has gone."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     async with Watch(store, run, receive) as watch:
@@ -104,11 +92,6 @@ async def settled(store: Store, run: RunRecord, seconds: float, receive: Receive
 
 class RunStream:
     """The events of one run on one connection.
-
-    Args:
-        store: The store that has the run.
-        run: The run.
-        last_event_id: The request's `Last-Event-ID`, "" if there was none.
 
     Attributes:
         empty: Whether nothing is to be sent, now or later.
@@ -125,11 +108,7 @@ class RunStream:
             run.streamed = run.streamed or not self.empty
 
     async def events(self) -> AsyncIterator[ServerSentEvent]:
-        """Yield the run's events as they come, until the run is no longer pending.
-
-        Yields:
-            The events, with ids as the server's quirks have them.
-        """
+        """Yield the run's events as they come, until the run is no longer pending."""
         run = self._run
         async with Watch(self._store, run) as watch:
             while True:

@@ -15,7 +15,14 @@ from pydantic_core import from_json
 from acp_client_v0_1.testing._server.responses import Refusal
 from acp_client_v0_1.testing._values import number_fault
 
-__all__ = ["block_seconds", "check_against_schema", "checked", "json_body", "with_whole_numbers"]
+__all__ = [
+    "LONGEST_BLOCK",
+    "block_seconds",
+    "check_against_schema",
+    "checked",
+    "json_body",
+    "with_whole_numbers",
+]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -28,15 +35,11 @@ _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
     "boolean": (bool,),
     "null": (type(None),),
 }
-_LONGEST_BLOCK = 24 * 3600
+LONGEST_BLOCK = 24 * 3600
 
 
 def json_body(content_type: str, body: bytes) -> dict[str, Any]:
     """Return a request's body, which must be a JSON object.
-
-    Args:
-        content_type: The request's `Content-Type`.
-        body: The body as it came.
 
     Raises:
         Refusal: 422; the body is not a JSON object, or not declared as JSON.
@@ -57,10 +60,6 @@ def json_body(content_type: str, body: bytes) -> dict[str, Any]:
 
 def checked(model: type[M], body: dict[str, Any]) -> M:
     """Return a request's body as a model, checked by the strict rules.
-
-    Args:
-        model: The model.
-        body: The body; properties that the model does not know are let pass.
 
     Raises:
         Refusal: 422, naming the property.
@@ -85,11 +84,6 @@ def checked(model: type[M], body: dict[str, Any]) -> M:
 def check_against_schema(value: dict[str, Any], schema: dict[str, Any], what: str) -> None:
     """Check an object against an agent's JSON Schema: `required`, and the properties' `type`.
 
-    Args:
-        value: The object.
-        schema: Its JSON Schema; keywords other than those two are not looked at.
-        what: What the object is, for the message.
-
     Raises:
         Refusal: 422, naming the property.
     """
@@ -105,10 +99,6 @@ def with_whole_numbers(value: dict[str, Any], schema: dict[str, Any]) -> dict[st
     """Return an object that fits an agent's JSON Schema, with ints for all of its integers.
 
     To JSON Schema 2.0 is an integer (2020-12 validation, 6.1.1), but not to Python's `range`.
-
-    Args:
-        value: The object.
-        schema: Its JSON Schema.
     """
     kinds = _types(schema)
     return {
@@ -120,9 +110,6 @@ def with_whole_numbers(value: dict[str, Any], schema: dict[str, Any]) -> dict[st
 def block_seconds(text: str | None) -> int:
     """Return the query parameter block_timeout in seconds, 0 where it is not given.
 
-    Args:
-        text: The parameter as it was sent, None where it is not given.
-
     Raises:
         Refusal: 422, if it is not an integer of at least 0.
     """
@@ -131,7 +118,7 @@ def block_seconds(text: str | None) -> int:
     if not re.fullmatch("[0-9]+", text, re.ASCII):
         raise Refusal(422, "block_timeout: must be an integer of seconds, at least 0")
     # Longer than a day is as good as endless, and int() has a limit of its own.
-    return int(text) if len(text.lstrip("0")) <= 5 else _LONGEST_BLOCK
+    return int(text) if len(text.lstrip("0")) <= 5 else LONGEST_BLOCK
 
 
 def _types(schema: dict[str, Any]) -> dict[str, str]:

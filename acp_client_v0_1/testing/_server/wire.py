@@ -23,9 +23,6 @@ __all__ = ["Meter", "WireProtocol", "WireTransport"]
 class WireTransport(asyncio.Transport):
     """A transport that can break off after a number of bytes.
 
-    Args:
-        transport: The connection's own transport, which gets every other call.
-
     Attributes:
         lost: Set when the connection is closed, by either side.
     """
@@ -45,12 +42,7 @@ class WireTransport(asyncio.Transport):
         self._on_limit: Callable[[], None] | None = None
 
     def limit(self, left: int, on_limit: Callable[[], None]) -> None:
-        """Send `left` more bytes, then call back, and drop the rest.
-
-        Args:
-            left: The number of bytes.
-            on_limit: Called once, after the last of them.
-        """
+        """Send `left` more bytes, then call back, and drop the rest."""
         self._left, self._on_limit = left, on_limit
 
     def unlimit(self) -> None:
@@ -70,11 +62,7 @@ class WireTransport(asyncio.Transport):
                 on_limit()
 
     def write_raw(self, data: bytes) -> None:
-        """Send bytes past the limit and past HTTP.
-
-        Args:
-            data: The bytes.
-        """
+        """Send bytes past the limit and past HTTP."""
         self._put(data)
 
     def _put(self, data: bytes | bytearray | memoryview[Any]) -> None:

@@ -1,0 +1,58 @@
+"""`python -m chaos 0:1000 [--mutant NAME]`: plays the seeds, several at a time."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+from chaos.client import MUTANTS, patch
+from chaos.play import FORK, Verdict, play
+from chaos.schedule import schedule_of
+
+
+def main() -> int:
+    """Play the seeds of the command line; return 1 if one does not hold."""
+    parser = argparse.ArgumentParser(prog="chaos", description=__doc__)
+    parser.add_argument("seeds", help="one seed, or the first and the end: 0:1000")
+    parser.add_argument("--mutant", choices=MUTANTS, default="", help="make a mistake, to be found")
+    parser.add_argument("--workers", type=int, default=4 * (os.cpu_count() or 1))
+    options = parser.parse_args()
+    first, colon, end = options.seeds.partition(":")
+    seeds = range(int(first), int(end) if colon else int(first) + 1)
+    for place in patch(options.mutant):
+        sys.stderr.write(f"not there, so not changed: {place}\n")
+    FORK.set_forkserver_preload(["chaos.warm"])
+    FORK.Process().start()  # so that no life has to wait for that
+    began, verdicts = time.monotonic(), list[Verdict]()
+    # Threads, as a server needs little and a client is a process of its own.
+    with ThreadPoolExecutor(options.workers) as pool:
+        plays = {pool.submit(play, one, options.mutant): one for one in seeds}
+        for played in as_completed(plays):
+            error = played.exception()
+            if error is None:
+                verdict = played.result()
+            else:
+                verdict = Verdict(schedule_of(plays[played]), [f"the checker failed: {error!r}"])
+            verdicts.append(verdict)
+            if verdict.faults:
+                lines = [f"{verdict.schedule}", *(f"  ! {fault}" for fault in verdict.faults)]
+                lines += [f"  | {line}" for line in verdict.stderr.splitlines()[-4:]]
+                print("\n".join(lines), flush=True)
+    failed = sum(bool(verdict.faults) for verdict in verdicts)
+    slowest = max(verdicts, key=lambda verdict: sum(verdict.lives))
+    kinds = Counter(verdict.schedule.kind for verdict in verdicts)
+    told = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
+    print(
+        f"{len(seeds)} seeds ({told}) in {time.monotonic() - began:.0f} s"
+        f" (the slowest, {slowest.schedule.seed}, took {sum(slowest.lives):.1f} s):"
+        f" {len(seeds) - failed} hold, {failed} do not"
+    )
+    return min(failed, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

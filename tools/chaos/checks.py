@@ -1,0 +1,347 @@
+"""What has to hold, whatever was done to the server and the client.
+
+WINDOWS names what the documentation admits. A check that would complain about one says so.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from acp_client_v0_1.testing import LocalServer, RecordedRequest
+from chaos.schedule import Schedule
+from chaos.server import Truth, result_of
+
+WINDOWS = {
+    "forgot": "a server that forgot its runs has lost them: an item is RunGone, or started again",
+    "cancel": "a batch that was stopped with on_stop='cancel' starts anew what it has deleted",
+    "early end": "a stream that ends cleanly, and too early, while its run ends looks complete",
+    "last moment": "a request that another thread began just before a Retry-After came is sent",
+    "farewell": "Ctrl-C ends a batch within 3 s, so its last deletes do not wait for Retry-After",
+    "wrong address": "an address that has never responded is not waited for",
+}
+JUST_BEFORE = 0.35  # seconds; "last moment", on a busy machine
+
+
+@dataclass
+class Lived:
+    """One life of the client, from outside."""
+
+    began: float
+    ended: float
+    exit: int | None  # its exit status; None if it had to be killed because it did not end
+    killed: bool  # by the schedule
+    stdout: bytes = b""
+
+
+@dataclass
+class Story:
+    """All that is known of a seed at its end."""
+
+    schedule: Schedule
+    truth: Truth
+    server: LocalServer
+    reports: list[dict[str, Any]]
+    lives: list[Lived] = field(default_factory=list[Lived])
+    settled: bool = False  # the last life had nothing left to do
+    storm_ended: float = 0.0
+
+    def told(self, what: str, life: int | None = None) -> list[dict[str, Any]]:
+        """Return the reports of a kind."""
+        return [r for r in self.reports if r["what"] == what and life in (None, r["life"])]
+
+    def requests(self, method: str, pattern: str) -> list[RecordedRequest]:
+        """Return the requests with a method, and a path that fits a regular expression."""
+        return [
+            r for r in self.server.requests if r.method == method and re.fullmatch(pattern, r.path)
+        ]
+
+
+def faults_of(story: Story) -> list[str]:
+    """Return what does not hold, a line each."""
+    return [
+        *_lives(story),
+        *_one_run_a_start(story),
+        *_outcomes(story),
+        *_events(story),
+        *_answers(story),
+        *_others(story),
+        *_retry_after(story),
+        *_stdout(story),
+    ]
+
+
+def _lives(story: Story) -> Iterator[str]:
+    for number, life in enumerate(story.lives):
+        if life.exit is None:
+            yield f"life {number} did not end"
+        elif life.exit > 1 and story.schedule.kind != "command":
+            yield f"life {number} crashed with status {life.exit}"
+        elif life.exit == 1 and not life.killed:
+            yield f"life {number} ended with a traceback"
+    if not story.settled:
+        yield f"{len(story.lives)} lives did not settle it"
+
+
+def _one_run_a_start(story: Story) -> Iterator[str]:
+    excused = len(story.truth.forgotten)  # window "forgot"
+    stopped = sum(life.killed or life.exit != 0 for life in story.lives)
+    cancelled = stopped if story.schedule.options.get("on_stop") == "cancel" else 0  # "cancel"
+    for token, number in Counter(made.token for made in story.truth.runs).items():
+        if number > 1 + excused:
+            yield f"{number} runs have the client token {token}"
+    if story.schedule.kind == "command" and story.schedule.command[0] == "run":
+        excused += len(story.lives) - 1  # each life is a start of its own
+    for number, runs in Counter(made.number for made in story.truth.runs).items():
+        if runs > 1 + excused + cancelled:
+            yield f"{runs} runs were made for input {number}"
+
+
+def _outcomes(story: Story) -> Iterator[str]:
+    """Each outcome is that of its own input; an error is borne out by the truth."""
+    seen: dict[tuple[int, int], dict[str, Any]] = {}
+    final: dict[int, tuple[dict[str, Any], float]] = {}  # by index, what was handed out first
+    for report in story.told("item"):
+        index = report["index"]
+        if (report["life"], index) in seen:
+            yield f"item {index} was handed out twice in life {report['life']}"
+        seen[report["life"], index] = report
+        yield from _outcome(story, report, story.schedule.inputs[index])
+        if "result" in report and index not in final:
+            final[index] = report, report["time"]
+    for report in story.told("result"):
+        yield from _outcome(story, report, story.schedule.inputs[0])
+    for report in story.told("error"):
+        yield from _error(story, report, None)
+    if story.truth.forgotten:
+        return
+    there = {run["run_id"] for run in story.server.runs}
+    deleted = {report["run_id"] for report in story.told("deleted")}
+    for index, (report, when) in final.items():
+        run_id = report["run_id"]
+        if run_id not in there:
+            yield f"item {index} was handed out, and its run {run_id} deleted"
+        later = [life for life in story.lives if life.began > when]
+        for request in story.requests("GET", f"/runs/{run_id}/output"):
+            if later and request.time > later[0].began:
+                yield f"item {index} was handed out in an earlier life, and is asked for again"
+                break
+    yield from (f"{run_id} was deleted, and is there" for run_id in sorted(deleted & there))
+
+
+def _outcome(story: Story, report: dict[str, Any], input: dict[str, Any]) -> Iterator[str]:
+    fail, name = input.get("fail"), report.get("error")
+    if name is None:
+        if fail is not None or report["result"] != result_of(input):
+            yield f"input {input} has the result {str(report['result'])[:80]}"
+    elif fail is not None and name == ("RunTimedOut" if fail == "timeout" else "RunFailed"):
+        words = ("too slow",) if fail == "timeout" else (f"input {input['n']}",)
+        if report["description"] not in words:
+            yield f"input {input} has the failure {report['description']}"
+    else:
+        yield from _error(story, report, input["n"])
+
+
+def _error(story: Story, report: dict[str, Any], number: int | None) -> Iterator[str]:
+    """An error that is not the run's own has to be one that the truth bears out."""
+    name, truth = report["error"], story.truth
+    life = story.lives[report["life"]]
+    if name == "RunGone" and truth.forgotten:
+        return  # window "forgot"
+    if name == "ResumeAmbiguous" and any(
+        request.fault is not None and life.began <= request.time <= report["time"]
+        for request in story.requests("POST", r"/runs/[0-9a-f-]{36}")
+    ):
+        return
+    if name == "RunStartAmbiguous":
+        yield from _ambiguous(story, report, life)
+        return
+    answered = any(
+        request.fault is None and life.began <= request.time <= report["time"]
+        for request in story.server.requests
+    )
+    if report.get("sent") is False and not answered and truth.away:
+        return  # window "wrong address"
+    whose = "" if number is None else f" of input {number}"
+    yield f"life {report['life']}: {name}{whose}, which nothing bears out: {report['text']}"
+
+
+def _ambiguous(story: Story, report: dict[str, Any], life: Lived) -> Iterator[str]:
+    """A run that a search has told of is not unclear; without a search, nothing is known."""
+    token = report["client_token"]
+    made = [run.time for run in story.truth.runs if run.token == token]
+    searches = [
+        request
+        for request in story.requests("POST", "/runs/search")
+        if life.began <= request.time <= report["time"]
+    ]
+    away = any(end > life.began and began < report["time"] for began, end in story.truth.away)
+    if not searches and not away:
+        yield f"RunStartAmbiguous without a search: {report['text']}"
+    fine = [request for request in searches if request.fault is None]
+    if story.schedule.quirks.search_metadata == "fails":
+        fine = [request for request in fine if b"metadata" not in request.body]
+    told = [one for one in fine if made and one.time > made[0] + 0.1]
+    if told and not story.truth.forgotten and not away:
+        yield f"RunStartAmbiguous although a search told of the run: {report['text']}"
+    if story.schedule.kind != "batch" and not report.get("token"):
+        yield "RunStartAmbiguous without a token"
+
+
+def _events(story: Story) -> Iterator[str]:
+    if story.schedule.kind != "follow":
+        return
+    quirks, updates = story.schedule.quirks, story.schedule.inputs[0]["updates"]
+    cursor = quirks.replay and quirks.event_ids in ("run", "opaque")
+    last_ever = 0
+    for number in range(len(story.lives)):
+        events = story.told("event", number)
+        seen = [(report["told"]["k"], report["gap"]) for report in events if "k" in report["told"]]
+        ends = story.told("events", number)
+        after = last_ever if cursor else 0
+        last = after
+        for k, gap in seen:
+            if gap is None and k <= last:
+                yield f"life {number}: update {k} was handed out after {last}"
+            if gap is not None and gap[1] is not None and gap[1] != k - last - 1:
+                yield f"life {number}: a gap of {gap[1]} between updates {last} and {k}"
+            last = k
+        last_ever = max(last, last_ever)
+        yield from _last_event_ids(story, number, events)
+        if not ends:
+            continue
+        whole = sorted({k for k, _ in seen}) == list(range(after + 1, updates + 1))
+        if ends[0]["complete"] is True and not whole and not _ended_early(story, number):
+            yield f"life {number}: complete, with {[k for k, _ in seen]} of {updates}"
+        if ends[0]["complete"] is False and whole:
+            yield f"life {number}: incomplete, with all updates"
+        fail = story.schedule.inputs[0].get("fail")
+        right = "success" if fail is None else "timeout" if fail == "timeout" else "error"
+        if ends[0]["ended_by"] not in (right, "gone" if story.truth.forgotten else right):
+            yield f"life {number}: ended by {ends[0]['ended_by']}, not {right}"
+
+
+def _ended_early(story: Story, number: int) -> bool:
+    """Whether window "early end" is open."""
+    life = story.lives[number]
+    return any(
+        request.fault is not None and request.fault.cut == "end" and request.time >= life.began
+        for request in story.requests("GET", r"/runs/[^/]+/stream")
+    )
+
+
+def _last_event_ids(story: Story, number: int, events: list[dict[str, Any]]) -> Iterator[str]:
+    """A stream that is opened after an event with an id asks for what comes after it."""
+    life = story.lives[number]
+    for request in story.requests("GET", r"/runs/[^/]+/stream"):
+        before = [report["id"] for report in events if report["time"] < request.time - 0.01]
+        mine = life.began <= request.time <= life.ended
+        if mine and before and before[-1] and not request.headers.get("last-event-id"):
+            yield f"life {number}: a stream after event {before[-1]} has no Last-Event-ID"
+            return
+
+
+def _answers(story: Story) -> Iterator[str]:
+    for run_id, question, answer in story.truth.answers:
+        if answer != question:
+            yield f"run {run_id}: question {question} got the answer to {answer}"
+
+
+def _others(story: Story) -> Iterator[str]:
+    there = {run["run_id"] for run in story.server.runs}
+    for run_id in story.truth.others:
+        if run_id not in there and not story.truth.forgotten:
+            yield f"the run {run_id} of somebody else was deleted"
+        if story.requests("DELETE", f"/runs/{run_id}"):
+            yield f"a DELETE for the run {run_id} of somebody else was sent"
+
+
+def _retry_after(story: Story) -> Iterator[str]:
+    for life in story.lives:
+        sent = [r for r in story.server.requests if life.began <= r.time <= life.ended]
+        for request in sent:
+            fault = request.fault
+            if fault is None or fault.retry_after is None:
+                continue
+            over = request.time + float(fault.retry_after)
+            if any(began < over and end > request.time for began, end in story.truth.away):
+                continue  # the response may have been lost
+            early = [one for one in sent if request.time + JUST_BEFORE < one.time < over - 0.05]
+            if story.schedule.options.get("on_stop") == "cancel":  # window "farewell"
+                early = [one for one in early if one.method != "DELETE"]
+            if early:
+                yield (
+                    f"{early[0].method} {early[0].path} {early[0].time - request.time:.2f} s after"
+                    f" a {fault.status} to {request.method} {request.path} with Retry-After: 1"
+                )
+                return
+
+
+def _stdout(story: Story) -> Iterator[str]:
+    for number, life in enumerate(story.lives):
+        *lines, rest = life.stdout.split(b"\n")
+        if rest and not life.killed:
+            yield f"life {number}: half a line on stdout: {rest[:60]!r}"
+        rows = defaultdict[str, list[Any]](list)
+        for line in lines:
+            try:
+                rows["good"].append(json.loads(line))
+            except ValueError:
+                yield f"life {number}: a line of stdout is no JSON: {line[:60]!r}"
+        yield from _command(story, number, rows["good"])
+
+
+def _command(story: Story, number: int, rows: list[Any]) -> Iterator[str]:
+    """What the command prints is right, and so is its exit status."""
+    exits = story.told("exit", number)
+    if story.schedule.kind != "command":
+        return
+    if story.schedule.command[0] == "batch":
+        for row in rows:
+            input = story.schedule.inputs[row["index"]]
+            right = {"timeout": "timeout", None: "success"}.get(input.get("fail"), "error")
+            if row["status"] == "success" == right and row["result"] == result_of(input):
+                continue
+            if row["status"] != right or right == "success":
+                yield from _row(story, number, row)
+        return
+    fail = story.schedule.inputs[0].get("fail")
+    expected = 0 if fail is None else 6 if fail == "timeout" else 5
+    for report in exits:
+        status = report["status"]
+        if status == 0 and (not rows or rows[-1] != result_of(story.schedule.inputs[0])):
+            yield f"life {number}: status 0, with the output {str(rows)[:80]}"
+        if status not in (expected, 130) and not _excused(story, number, status):
+            yield f"life {number}: exit status {status} instead of {expected}"
+
+
+def _row(story: Story, number: int, row: dict[str, Any]) -> Iterator[str]:
+    if row["status"] == "gone" and story.truth.forgotten:
+        return
+    if row["status"] is None and row.get("token") and _unclear(story, number):
+        return
+    yield f"life {number}: item {row['index']} is {str(row)[:200]}"
+
+
+def _excused(story: Story, number: int, status: int) -> bool:
+    """Whether an exit status of the command `run` is borne out."""
+    life = story.lives[number]
+    answered = any(
+        r.fault is None and life.began <= r.time <= life.ended for r in story.server.requests
+    )
+    if status in (1, 10):
+        return bool(story.truth.away) and not answered  # window "wrong address"
+    return (status == 8 and _unclear(story, number)) or (
+        status == 7 and bool(story.truth.forgotten)
+    )
+
+
+def _unclear(story: Story, number: int) -> bool:
+    life = story.lives[number]
+    away = any(end > life.began and began < life.ended for began, end in story.truth.away)
+    creates = story.requests("POST", "/runs")
+    return away or any(r.fault is not None and life.began <= r.time <= life.ended for r in creates)

@@ -1,0 +1,257 @@
+"""What runs in the client's process, and reports what it was told, a line for each thing.
+
+The two tables below name private places of the package. An entry whose place is gone is skipped,
+and `missing` names it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from urllib3.util import Retry
+
+from acp_client_v0_1 import (
+    AgentHandle,
+    ApiClient,
+    Configuration,
+    OpenApiException,
+    PendingInterrupt,
+    RunHandle,
+    RunStartAmbiguous,
+)
+from acp_client_v0_1.cli import main
+from chaos.schedule import Schedule
+from chaos.server import AGENT_ID
+
+# Seconds that a check need not wait for: module below acp_client_v0_1, name, value.
+TIMES: tuple[tuple[str, str, float], ...] = (
+    ("handles._starting", "_SEARCH_SECONDS", 3.0),
+    ("handles._starting", "_FIRST_PAUSE", 0.02),
+    ("handles._starting", "_LONGEST_PAUSE", 0.1),
+    ("handles._patience", "_FIRST_PAUSE", 0.02),
+    ("handles._patience", "_LONGEST_PAUSE", 0.2),
+    ("handles._answering", "_UNCHANGED", 1.0),
+    ("handles._answering", "_LOOK_EVERY", 0.05),
+    ("handles.events", "_LOOK_EVERY", 1.0),
+    ("handles.events", "_SILENCE", 0.1),
+    ("handles.events", "_EMPTY_PAUSE", 0.02),
+    ("handles.events", "_LONGEST_PAUSE", 0.2),
+    ("batch._carrier", "_LIMITED", 0.05),
+    ("waiting", "_FIRST_BACKOFF", 0.05),
+    ("waiting", "_LONGEST_BACKOFF", 0.2),
+)
+
+
+def _always_unsent(original: Any) -> Any:
+    return lambda error: True
+
+
+def _never_found(original: Any) -> Any:
+    def look_for(runs: Any, known: Any, *args: Any, **kwargs: Any) -> Any:
+        raise RunStartAmbiguous(client_token=known.client_token, token="", why="not searched")
+
+    return look_for
+
+
+def _without_last_event_id(original: Any) -> Any:
+    def get_run_stream(self: Any, *args: Any, _headers: Any = None, **kwargs: Any) -> Any:
+        return original(self, *args, **kwargs)
+
+    return get_run_stream
+
+
+def _a_moment_later(original: Any) -> Any:
+    def done(*args: Any) -> None:
+        threading.Timer(0.05, lambda: _quietly(original, *args)).start()
+
+    return done
+
+
+def _quietly(function: Callable[..., Any], *args: Any) -> None:
+    with contextlib.suppress(OpenApiException):
+        function(*args)
+
+
+def _always_new(original: Any) -> Any:
+    return lambda self, pair: True
+
+
+# Mistakes that the checks have to find: module, name (of a function or a method), what it becomes.
+MUTANTS: dict[str, tuple[tuple[str, str, Callable[[Any], Any]], ...]] = {
+    "post-again": (("handles._starting", "is_unsent", _always_unsent),),
+    "no-search": (("handles._starting", "look_for", _never_found),),
+    "no-last-event-id": (("api.runs_api", "RunsApi.get_run_stream", _without_last_event_id),),
+    "late-outcome": (("batch._journal", "Journal.done", _a_moment_later),),
+    "no-filter": (("handles._continuity", "Continuity._judge", _always_new),),
+}
+
+
+def patch(mutant: str) -> list[str]:
+    """Make the times small, and the mistake; return the places that are not there."""
+    missing: list[str] = []
+    changes = [(module, name, _constant(value)) for module, name, value in TIMES]
+    for module, name, change in (*changes, *(MUTANTS[mutant] if mutant else ())):
+        try:
+            home = importlib.import_module(f"acp_client_v0_1.{module}")
+            *outer, last = name.split(".")
+            for one in outer:
+                home = getattr(home, one)
+            setattr(home, last, change(getattr(home, last)))
+        except (ImportError, AttributeError):
+            missing.append(f"{module}.{name}")
+    return missing
+
+
+def _constant(value: float) -> Callable[[Any], Any]:
+    return lambda original: value
+
+
+@dataclass
+class Life:
+    """One process of the client: which one it is, and where it finds things."""
+
+    number: int
+    schedule: Schedule
+    url: str
+    folder: Path
+    known: dict[str, Any]  # what earlier lives have reported: "token", "last_id"
+    mutant: str
+
+    def report(self, what: str, **facts: Any) -> None:
+        """Append a line, by one write, so that it is there even if the process is killed."""
+        line = json.dumps({"what": what, "life": self.number, "time": time.monotonic(), **facts})
+        os.write(self.reports, line.encode() + b"\n")
+
+    def handed_out(self, count: int) -> None:
+        """Die at once if the schedule says so of this item or event."""
+        kills = self.schedule.kill_at
+        if self.number < len(kills) and count == kills[self.number]:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def run(self) -> None:
+        """Live, in the client's process."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        self.reports = os.open(self.folder / "reports", flags)
+        os.dup2(os.open(self.folder / "stderr", flags), 2)
+        patch(self.mutant)
+        try:
+            if self.schedule.kind == "command":
+                self.command()
+            else:
+                with ApiClient(_configuration(self.url)) as client:
+                    getattr(self, self.schedule.kind)(client)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            self.report("end", cpu=time.process_time())
+        except KeyboardInterrupt:
+            self.report("interrupted")
+        except OpenApiException as error:
+            self.report("error", **described(error))
+
+    # Scenarios
+
+    def batch(self, client: ApiClient) -> None:
+        """Have the items of a batch, with a journal."""
+        options = dict(self.schedule.options)
+        executor = ThreadPoolExecutor(4) if options.pop("executor") else None
+        if executor is not None:
+            options |= {"executor": executor, "connect": lambda: client}
+        journal = self.folder / "journal"
+        with AgentHandle(AGENT_ID, client).map(
+            self.schedule.inputs, journal=journal, **options
+        ) as items:
+            for count, item in enumerate(items, 1):
+                told = described(item.outcome)
+                self.report("item", index=item.index, run_id=item.run_id, **told)
+                self.handed_out(count)
+
+    def follow(self, client: ApiClient) -> None:
+        """Have the events of a run, and its result."""
+        run = self._attached(client, streaming="custom")
+        known = self.known.get("last_id")
+        after = {} if known is None else {"after": known}
+        with run.events(on_gap="mark", **after) as events:
+            for count, event in enumerate(events, 1):
+                gap = event.gap and [event.gap.kind, event.gap.missing]
+                told = event.update if event.update is not None else event.result
+                self.report("event", id=event.id, told=told, gap=gap)
+                self.handed_out(count)
+            self.report("events", complete=events.complete, ended_by=events.ended_by, after=known)
+        self._ended(run, lambda: run.result())
+
+    def drive(self, client: ApiClient) -> None:
+        """Answer each question of a run, and have its result."""
+        run = self._attached(client)
+        asked: list[int] = []
+
+        def answer(question: PendingInterrupt) -> dict[str, Any]:
+            asked.append(question.payload["question"])
+            self.report("question", question=asked[-1])
+            self.handed_out(len(asked))
+            return {"answer": asked[-1]}
+
+        self._ended(run, lambda: run.drive(answer))
+
+    def command(self) -> None:
+        """Run the command, whose stdout is a pipe."""
+        os.dup2(os.open(self.folder / f"stdout{self.number}", os.O_WRONLY), 1)
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        os.environ["ACP_RETRIES"] = "1"
+        name, *more = self.schedule.command
+        what = [AGENT_ID]
+        if name == "batch":
+            lines = "".join(json.dumps(one) + "\n" for one in self.schedule.inputs)
+            (self.folder / "inputs").write_text(lines)
+            what.append(str(self.folder / "inputs"))
+            more += ["--journal", str(self.folder / "journal")]
+            more += ["--concurrency", str(self.schedule.options["concurrency"])]
+            more += ["--ordered"] * self.schedule.options["ordered"]
+        else:
+            what.append(json.dumps(self.schedule.inputs[0]))
+            more += ["--format", "jsonl"]
+        self.report("started")
+        self.report("exit", status=main([name, *what, "--host", self.url, *more]))
+        sys.stdout.close()
+
+    def _attached(self, client: ApiClient, **how: Any) -> RunHandle:
+        if "token" in self.known:
+            run = RunHandle.from_token(self.known["token"], client)
+        else:
+            run = AgentHandle(AGENT_ID, client).start(self.schedule.inputs[0], **how)
+        self.report("started", token=run.token(), run_id=run.run_id)
+        return run
+
+    def _ended(self, run: RunHandle, result: Callable[[], Any]) -> None:
+        told: Any
+        try:
+            told = result()
+        except OpenApiException as error:
+            told = error
+        self.report("result", run_id=run.run_id, **described(told))
+        if self.schedule.delete and not isinstance(told, OpenApiException):
+            run.delete()
+            self.report("deleted", run_id=run.run_id)
+
+
+def _configuration(url: str) -> Configuration:
+    return Configuration(host=url, retries=Retry(total=3, backoff_factor=0.02, backoff_max=0.1))
+
+
+def described(outcome: Any) -> dict[str, Any]:
+    """Return what is to be reported of a result or an error."""
+    if not isinstance(outcome, Exception):
+        return {"result": outcome}
+    kept = ("status", "ambiguous", "errcode", "description", "token", "client_token", "sent")
+    facts = {name: getattr(outcome, name) for name in kept if hasattr(outcome, name)}
+    return {"error": type(outcome).__name__, "text": str(outcome)[:300], **facts}

@@ -1,0 +1,83 @@
+"""The agent of the checks, and what it has seen: the truth."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+from acp_client_v0_1.testing import (
+    AgentContext,
+    AgentDefinition,
+    AgentError,
+    Interrupt,
+    InterruptSpec,
+    LocalServer,
+    Quirks,
+)
+
+AGENT_ID = "c4a05000-0000-4000-8000-000000000000"
+
+
+@dataclass(frozen=True)
+class Made:
+    """A run that the server has made."""
+
+    run_id: str
+    token: str  # its client token
+    number: int  # of its input
+    time: float
+
+
+@dataclass
+class Truth:
+    """What has happened at the server, whatever anybody was told."""
+
+    runs: list[Made] = field(default_factory=list[Made])
+    answers: list[tuple[str, int, Any]] = field(default_factory=list[tuple[str, int, Any]])
+    others: list[str] = field(default_factory=list[str])  # ids of runs of somebody else
+    forgotten: list[float] = field(default_factory=list[float])  # when the server forgot its runs
+    away: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+
+    def server(self, quirks: Quirks) -> LocalServer:
+        """Return a server, not started, with an agent that tells this truth."""
+        lock = threading.Lock()
+
+        def work(
+            input: dict[str, Any], config: dict[str, Any], context: AgentContext
+        ) -> Generator[dict[str, Any] | Interrupt, dict[str, Any], dict[str, Any]]:
+            token = str(context.metadata.get("acp-client-token", ""))
+            if "others" not in context.metadata:
+                with lock:
+                    self.runs.append(Made(context.run_id, token, input["n"], time.monotonic()))
+            seconds = input.get("ms", 0) / 1000
+            for number in range(1, input.get("updates", 0) + 1):
+                context.sleep(seconds)
+                yield {"k": number}
+            for question in range(input.get("asks", 0)):
+                context.sleep(seconds)
+                answer = yield Interrupt("number", {"question": question, "n": input["n"]})
+                with lock:
+                    self.answers.append((context.run_id, question, answer.get("answer")))
+            context.sleep(seconds)
+            fail = input.get("fail")
+            if fail == "timeout":
+                raise TimeoutError("too slow")
+            if fail is not None:
+                raise AgentError(fail, f"input {input['n']}")
+            return result_of(input)
+
+        agent = AgentDefinition(
+            function=work,
+            name="chaos",
+            agent_id=AGENT_ID,
+            interrupts=(InterruptSpec("number", {}, {}),),
+        )
+        return LocalServer([agent], quirks=quirks, ping=0.3)
+
+
+def result_of(input: dict[str, Any]) -> dict[str, Any]:
+    """Return the result of an input that does not fail."""
+    return {"n": input["n"], "square": input["n"] ** 2, "pad": "x" * input.get("pad", 0)}
