@@ -670,3 +670,71 @@ def test_an_hour_that_a_server_asks_for_is_told_at_once() -> None:
                 call()
             assert len(server.requests) == 1
             assert time.monotonic() - began < 4
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_no_request_overtakes_a_pause_that_is_too_long(status: int) -> None:
+    """Not even the look whether a DELETE was carried out."""
+
+    def respond(request: Any) -> Any:
+        busy = response(b'"busy"', status, retry_after="3600")
+        return busy if request.method == "DELETE" else run_json("pending")
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        with pytest.raises(ApiException) as caught:
+            RunHandle("r", client).delete()
+        assert caught.value.status == status
+        assert [each.method for each in server.requests] == ["DELETE"]
+
+
+def test_an_outage_is_logged_when_it_begins_and_when_it_ends(
+    set_timing: SetTiming, caplog: pytest.LogCaptureFixture
+) -> None:
+    set_timing(backoff=(0.05, 0.1))
+    success = {"type": "result", "run_id": "r", "status": "success", "result": {"ok": 1}}
+    output = response(json.dumps(success).encode())
+    with (
+        SocketServer(*[response(b'"busy"', 503)] * 3, output) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        assert RunHandle("r", client).result(timeout=30) == {"ok": 1}
+    begins, ends = [
+        record.getMessage() for record in caplog.records if record.levelname == "WARNING"
+    ]
+    assert begins.startswith("run r: output: GET /runs/r/output returned 503")
+    assert begins.endswith("asking again for up to 30 s")
+    assert ends.startswith("the server answers again, ") and ends.endswith(" after 3 failures")
+
+
+def test_the_error_of_an_outage_says_how_long_it_lasted(set_timing: SetTiming) -> None:
+    set_timing(outage=0.5, backoff=(0.02, 0.05))
+    with (
+        SocketServer(response(b'"busy"', 503)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        run = RunHandle("r", client)
+        for call in (run.result, lambda: list(run.events()), run.cancel):
+            server.requests.clear()
+            with pytest.raises(ServiceException, match=r"after \d+ attempts in 0\.[3-9] s"):
+                call()
+            assert len(server.requests) > 3
+
+
+def test_what_answered_once_is_known_to_answer(server: LocalServer, counter: AgentHandle) -> None:
+    """A token says that somebody has reached the server: it is away, not a wrong address."""
+    token = counter.start({"count": 1}).token()
+    server.stop()
+    with ApiClient(Configuration(host=server.url, retries=0)) as client:
+        run = RunHandle.from_token(token, client)
+        threading.Timer(1.0, server.restart).start()
+        assert run.result(timeout=30) == {"count": 1, "of": 1}
+
+
+def test_a_run_is_as_young_as_its_token_says(server: LocalServer, counter: AgentHandle) -> None:
+    token = counter.start({"count": 1}).token()
+    with ApiClient(Configuration(host=server.url)) as client:
+        server.faults.add(Fault(method="GET", path="/runs/*", status=404, times=3))
+        assert RunHandle.from_token(token, client).refresh().agent_id == counter.agent_id
