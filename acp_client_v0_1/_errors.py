@@ -265,7 +265,7 @@ class ApiException(OpenApiException):
         if location and self.status is not None and 300 <= self.status <= 399:
             target = _without_userinfo(location) or ""
             yield f"redirect to {one_line(target.partition('?')[0])} not followed"
-        if retry_after and self.status in (429, 503):
+        if retry_after and self.status is not None and self.status >= 400:
             unit = " s" if retry_after.strip().isdigit() else ""
             yield f"Retry-After: {one_line(retry_after, 100)}{unit}"
         if self.status in (401, 403) and self.credentials is not None:

@@ -36,6 +36,7 @@ from acp_client_v0_1.handles.errors import JournalMismatch
 
 if TYPE_CHECKING:
     from acp_client_v0_1.handles.agent import AgentHandle
+    from acp_client_v0_1.models.agent import Agent
 
 
 __all__ = ["Batch", "BatchItem"]
@@ -97,6 +98,7 @@ class Batch:
 
     Args:
         agent: The agent of the runs.
+        about: The agent as its server describes it, None if it was not read.
         inputs: Their inputs.
         config, metadata, key, concurrency, ordered, timeout, on_interrupt, check, journal,
             retry_failed, unclear, on_stop, durable, progress, total, executor, connect: As
@@ -108,6 +110,7 @@ class Batch:
         agent: AgentHandle,
         inputs: Iterable[Any],
         *,
+        about: Agent | None,
         config: Mapping[str, Any] | None,
         metadata: Mapping[str, Any] | None,
         key: Callable[[Any], str] | None,
@@ -152,6 +155,7 @@ class Batch:
         mark = mark if file is None else file.header.batch
         plan = Plan(
             agent.agent_id,
+            about,
             server,
             mark,
             config,

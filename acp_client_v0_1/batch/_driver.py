@@ -99,6 +99,7 @@ class RunDriver:
             task.core = RunCore(self._agent.runs, task.run_id)
             if task.started_before:
                 task.core.note_created(ago=self._age())
+            task.core.open_span()
         return task.core
 
     def _age(self) -> float:
@@ -167,7 +168,7 @@ class RunDriver:
             self._agent.runs,
             plan.agent_id,
             "",
-            None,
+            plan.agent,
             lambda: self._find_or_post(task, creation, look_first or task.started_before),
         )
         core = task.core = RunCore.of_runs(self._agent.runs, made)

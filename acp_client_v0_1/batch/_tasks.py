@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from acp_client_v0_1.handles._core import RunCore
     from acp_client_v0_1.handles._perform import Wait
     from acp_client_v0_1.handles.interrupts import PendingInterrupt
+    from acp_client_v0_1.models.agent import Agent
 
 __all__ = [
     "BATCH_KEY",
@@ -42,6 +43,7 @@ class Plan:
     """The settings that all runs of a batch share; travels to the worker processes."""
 
     agent_id: str
+    agent: Agent | None  # as far as it is known
     server: str  # origin and base path
     batch: str  # the mark in the runs' metadata
     config: Mapping[str, Any] | None

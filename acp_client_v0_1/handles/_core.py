@@ -219,6 +219,8 @@ class RunCore:
             return self.late(elapsed, words)
 
         contact = Contact.of(self.runs) if contact is None else contact
+        if survive is not None:
+            contact.retries = 0  # the client's own are enough
         return Wait(contact, seconds, stop=stop, survive=survive, late=late)
 
     def late(self, elapsed: float, words: str) -> RunWaitTimeout:
@@ -497,17 +499,20 @@ class _Polls:
         # One reading of the clock for both, so that the timeout is never shorter than the window.
         window = int(min(self._window.seconds, max(0.0, limit - clock.round_trip)))
         seconds = None if limit == math.inf else min(limit, window + self._margin)
+        failure: ApiException | None = None
         try:
             with wait.watching():
                 output = self._runs.get_run_output(
                     core.run_id, block_timeout=window, _request_timeout=seconds
                 )
         except ApiException as error:
+            failure = error
             took = clock.now() - began
             if was_held(window, took) and is_cut(error):
                 self._window.note_cut(window, took)
-            wait.report()
-            raise
+        if failure is not None:
+            wait.report()  # here, so that an error of the callback has no other one behind it
+            raise failure
         self._asked, self._took = window, clock.now() - began
         return output
 

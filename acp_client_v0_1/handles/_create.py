@@ -113,6 +113,8 @@ def look_for(
     # The search begins once the server wants requests again.
     asked = max(0.0, wait.contact.not_before - clock.now())
     seconds = min(wait.remaining(), asked + clock.search)
+    if asked > clock.outage:
+        wait.contact.broken = failure  # the server wants no request for so long
     if not known.client_token or seconds <= asked or asked > clock.outage:
         raise ambiguous(0.0, None, False) from failure
 
@@ -137,16 +139,21 @@ def look_for(
         pause, delay = delay, min(2 * delay, clock.search_backoff[1])
         return None if found else pause
 
-    searching = Wait(wait.contact, seconds, stop=wait.stop, late=ambiguous)
-    try:
-        return searching.perform("search", search, ready=ready)
-    except _NoAgent as missing:
-        wait.contact.broken = missing.error
-        raise missing.error from failure
-    except RunStartAmbiguous as error:
-        raise error from failure or error.__cause__
-    except ApiException as error:
-        raise ambiguous(0.0, error, False) from failure or error
+    contact, began = wait.contact, clock.now()
+    searching = Wait(contact, seconds, stop=wait.stop, late=ambiguous)
+    while True:
+        try:
+            return searching.perform("search", search, ready=ready)
+        except _NoAgent as missing:
+            contact.broken = missing.error
+            raise missing.error from failure
+        except RunStartAmbiguous as error:
+            outage = contact.shared and contact.since is not None and contact.since <= began
+            if not outage or wait.stopped or wait.remaining() <= 0:
+                raise error from failure or error.__cause__
+            searching.rearm(seconds)  # the server fails for all: that ends with the outage
+        except ApiException as error:
+            raise ambiguous(0.0, error, False) from failure or error
 
 
 def _check_agent(runs: RunsApi, agent_id: str, limit: float) -> None:

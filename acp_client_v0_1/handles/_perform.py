@@ -121,7 +121,7 @@ class Contact:
         server: What this process knows of it.
         shared: Several waits share it, as in a batch: its outages last no longer than 300 seconds,
             whatever the deadlines of the waits.
-        not_before: No request is sent before this time.
+        not_before: No request is sent before this time, as the response of ``asking`` wants it.
         broken: The error that is wrong with all requests, None if there is none.
     """
 
@@ -130,6 +130,7 @@ class Contact:
         self.retries = retries
         self.shared = shared
         self.not_before = -math.inf
+        self.asking: ApiException | None = None
         self.broken: ApiException | None = None
         self.since: float | None = None  # when the outage began
         self.requests = 0  # that have failed in it
@@ -265,7 +266,9 @@ class Wait:
     def report(self) -> None:
         """Call the function that ticks now."""
         if self._on_tick is not None:
-            self._on_tick(self.elapsed)
+            now = timing().now()
+            self._next_tick = now + self._every
+            self._on_tick(now - self.began)
 
     def watching(self) -> AbstractContextManager[object]:
         """Make long polls inside the ``with`` tick, and end soon after ``stop`` is set."""
@@ -356,6 +359,10 @@ class Wait:
         if failure.kind == "lost":
             contact.server.answered = True  # somebody is there: the request was sent
         since = now if self._since is None else self._since
+        # One request that fails among others that work is not an outage of the server.
+        shared = self._survive is None and (contact.since is not None or self._since is None)
+        if contact.since is not None:
+            since = min(since, contact.since)
         longest = clock.outage if self._survive is None else self._survive
         if self.ends < math.inf and not contact.shared and self._survive is None:
             longest = math.inf
@@ -365,16 +372,15 @@ class Wait:
             last=self._last,
             since=since,
             longest=longest,
-            # One request that fails among others that work is not an outage of the server.
-            shared=self._survive is None and (contact.since is None or contact.since <= since),
+            shared=shared,
             failures=self._failures,
             answered=contact.server.answered,
             retries=contact.retries,
             age=math.inf if run is None else run.age(),
         )
         decision = decide(operation, failure, facts, clock)
-        if failure.asked and failure.asked <= clock.outage:
-            contact.not_before = max(contact.not_before, now + failure.asked)
+        if failure.asked and now + failure.asked > contact.not_before:
+            contact.not_before, contact.asking = now + failure.asked, error
         if isinstance(decision, Pause):
             if failure.kind != "missing":
                 self._failures += 1
@@ -412,8 +418,8 @@ class Wait:
             left = self.contact.not_before - timing().now()
             if left <= 0:
                 return
-            if left > self.remaining():
-                raise self.late(error) from error
+            if left > min(self.remaining(), timing().outage):
+                raise self.contact.asking or self.late(error)  # never shortened
             self.sleep(left)
         raise self.late(error) from error
 

@@ -61,7 +61,7 @@ class Failure(NamedTuple):
     Attributes:
         kind: "unsent": certainly not carried out; "limited": a 429; "lost": nobody can tell;
             "unreadable": carried out, but what came back cannot be read; "lacks": the server does
-            not have the operation; "missing": 404; "denied": 401, 403; "refused": anything else.
+            not have the operation; "missing": 404; "denied": 401, 403, or refused by the proxy; "refused": anything else.
         asked: Seconds of ``Retry-After``, None if the server asks for none.
         conflict: The status is 409.
     """
@@ -78,9 +78,11 @@ def failure_of(error: ApiException) -> Failure:
     if isinstance(error, TransportException):
         if error.sent:
             return Failure("lost")
+        if isinstance(error, ProxyException) and not is_transient(error):
+            return Failure("denied")  # for good, for example by 407
         # A full pool is this process's own, and as unsent as an address that does not answer.
         unsent = isinstance(error, (TLSException, ApiTimeoutError)) or is_transient(error)
-        return Failure("unsent" if unsent and not _is_refusal(error) else "refused")
+        return Failure("unsent" if unsent else "refused")
     if isinstance(error, (ResponseDecodeError, ResponseTooLarge)):
         return Failure("unreadable", asked)
     if status is None:
@@ -97,11 +99,6 @@ def failure_of(error: ApiException) -> Failure:
     elif status in (401, 403):
         kind = "denied"
     return Failure(kind, asked, status == 409)
-
-
-def _is_refusal(error: TransportException) -> bool:
-    """Tell whether a proxy has refused for good, for example by 407."""
-    return isinstance(error, ProxyException) and not is_transient(error)
 
 
 def is_unserved(error: ApiException) -> bool:
@@ -204,7 +201,7 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
     if kind == "lacks":
         return _after_lack(operation)
     if kind == "missing":
-        return _after_missing(operation, facts, timing)
+        return _after_missing(operation, failure, facts, timing)
     if operation == "stream":
         return Lacks()
     # 409 to an answer: another caller was quicker, or the run's thread is busy.
@@ -220,13 +217,15 @@ def _after_lack(operation: Operation) -> Decision:
     return Probe() if operation == "output" else Raise(everywhere=operation == "create")
 
 
-def _after_missing(operation: Operation, facts: Facts, timing: Timing) -> Decision:
+def _after_missing(
+    operation: Operation, failure: Failure, facts: Facts, timing: Timing
+) -> Decision:
     if operation == "create":
         return Raise(everywhere=True)  # there is no such agent
     if operation == "search":
         return Raise()
     if facts.age < timing.young and operation != "delete":
-        return _pause(Failure("missing"), facts, timing, outage=False)
+        return _pause(failure, facts, timing, outage=False)
     return Probe() if operation in _OF_A_RUN else Raise("gone")
 
 

@@ -446,6 +446,7 @@ class AgentHandle:
         return Batch(
             self,
             inputs,
+            about=self._agent.known,
             config=config,
             metadata=metadata,
             key=key,

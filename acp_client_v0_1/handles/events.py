@@ -128,12 +128,12 @@ class RunEvents(Iterator[RunEvent]):
         return expected if custom is None else custom
 
     def __iter__(self) -> Self:
-        if self._over:
+        if self._over or self._closing.is_set():
             raise ApiValueError("these events are over: RunHandle.events() begins again")
         return self
 
     def __next__(self) -> RunEvent:
-        if self._decoder.held is None:
+        while self._decoder.held is None:
             # An event that has arrived is handed out at once; `_next` does everything else.
             try:
                 for event in self._values:
@@ -142,6 +142,7 @@ class RunEvents(Iterator[RunEvent]):
                         if event_id:
                             self.last_event_id = self._core.last_event_id = event_id
                         return event
+                break
             except ValueError as error:
                 self._undecodable(error)
         try:
@@ -209,14 +210,16 @@ class RunEvents(Iterator[RunEvent]):
             self._reader = None
             self._broken(error)
             return None
-        try:
-            for event in self._values:
-                if event is not None:
-                    self._next_look = clock.now() + clock.silence
-                    return event
-        except ValueError as error:
-            self._undecodable(error)
-        return None
+        while True:
+            try:
+                for event in self._values:
+                    if event is not None:
+                        self._next_look = clock.now() + clock.silence
+                        return event
+            except ValueError as error:
+                self._undecodable(error)
+            else:
+                return None
 
     def close(self) -> None:
         """End the iteration, also for a ``next()`` that waits in another thread."""
@@ -247,14 +250,19 @@ class RunEvents(Iterator[RunEvent]):
 
     def _connect(self) -> None:
         """Open a stream, or poll."""
+        lacks = self._wait.contact.server.lacks
         if self._polling:
             self._poll()
             return
         self._core.open_span()
-        try:
-            stream = self._wait.perform("stream", self._open, self._core, probe=self._probe)
-        except Lacking:
-            stream = None
+        stream: EventStream[Any] | None = None
+        if "stream" not in lacks:
+            try:
+                # After a 404, the look at the run below tells what it means.
+                stream = self._wait.perform("stream", self._open, self._core, probe=lambda _: None)
+            except Lacking as lacking:
+                if lacking.error.status in (405, 501):
+                    lacks.add("stream")
         if stream is None or stream.status == 204:
             if stream is not None:
                 stream.close()
@@ -278,10 +286,6 @@ class RunEvents(Iterator[RunEvent]):
             return once(core.runs).get_run_stream(
                 core.run_id, _request_timeout=limits, _headers=headers
             )
-
-    def _probe(self, error: ApiException) -> None:
-        """Find out what a 404 means: the run is gone, or cannot be streamed."""
-        self._core.read(self._wait)
 
     def _broken(self, error: ApiException) -> None:
         """Go on after a stream that broke.

@@ -87,10 +87,15 @@ def _connected(call: T | None) -> T:
 
 
 class Interrupts(Iterator[PendingInterrupt]):
-    """The questions of a run, from `RunHandle.interrupts`, which can be iterated only once."""
+    """The questions of a run, from `RunHandle.interrupts`, which can be iterated only once.
 
-    def __init__(self, questions: Iterator[PendingInterrupt]) -> None:
-        self._questions = questions
+    Args:
+        ask: Waits for the question after another one, None for the first; returns None at the end.
+    """
+
+    def __init__(self, ask: Callable[[PendingInterrupt | None], PendingInterrupt | None]) -> None:
+        self._ask = ask
+        self._last: PendingInterrupt | None = None
         self._over = False
 
     def __iter__(self) -> Iterator[PendingInterrupt]:
@@ -99,8 +104,9 @@ class Interrupts(Iterator[PendingInterrupt]):
         return self
 
     def __next__(self) -> PendingInterrupt:
-        try:
-            return next(self._questions)
-        except StopIteration:
+        question = None if self._over else self._ask(self._last)
+        if question is None:
             self._over = True
-            raise
+            raise StopIteration
+        self._last = question
+        return question

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from typing_extensions import Self
@@ -368,23 +369,23 @@ class RunHandle:
             ApiValueError: ``timeout`` is below 0.
         """
         checked_seconds(timeout)
-        return Interrupts(self._interrupts(timeout))
+        return Interrupts(partial(self._next_question, timeout))
 
-    def _interrupts(self, timeout: float | None) -> Iterator[PendingInterrupt]:
+    def _next_question(
+        self, timeout: float | None, last: PendingInterrupt | None
+    ) -> PendingInterrupt | None:
         core = self._core
-        last: PendingInterrupt | None = None
         while True:
             core.open_span()
             output = core.output(timeout)
             if not isinstance(output.actual_instance, RunInterrupt):
-                return
+                return None
             question = outcome_of(core, output, core.wait(timeout))
             if not isinstance(question, PendingInterrupt):
                 continue  # it was answered meanwhile
             if question == last and core.answered != last:
                 raise core.interrupted(question, " and was not answered before the next question")
-            last = question
-            yield question
+            return question
 
     def drive(
         self,
