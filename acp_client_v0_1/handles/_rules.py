@@ -61,7 +61,8 @@ class Failure(NamedTuple):
     Attributes:
         kind: "unsent": certainly not carried out; "limited": a 429; "lost": nobody can tell;
             "unreadable": carried out, but what came back cannot be read; "lacks": the server does
-            not have the operation; "missing": 404; "denied": 401, 403, or refused by the proxy; "refused": anything else.
+            not have the operation; "missing": 404; "denied": 401, 403, or refused by the
+            proxy; "refused": anything else.
         asked: Seconds of ``Retry-After``, None if the server asks for none.
         conflict: The status is 409.
     """
