@@ -121,13 +121,11 @@ class Entry:
         """Read an input's "starting" line and its last line; `ValueError` if they are no such."""
         state: State = next(name for name in reversed(_STATES) if name in last)
         run_id, known = last.get("run", ""), (first["input"], first["token"], first["key"])
-        outcome: Any = last["result"] if state == "done" else None
         if not all(isinstance(text, str) for text in (run_id, *known)):
             raise ValueError("a text is missing")
-        if state == "done" and not isinstance(outcome, dict):
+        if state == "done" and not isinstance(last["result"], dict):
             raise ValueError("the result is no JSON object")
-        if state == "failed":
-            outcome = decode_failure(last["error"])
+        outcome = decode_failure(last["error"]) if state == "failed" else last.get("result")
         return cls(state, *known, run_id, outcome)
 
 
