@@ -125,7 +125,9 @@ class Entry:
             raise ValueError("a text is missing")
         if state == "done" and not isinstance(last["result"], dict):
             raise ValueError("the result is no JSON object")
-        outcome = decode_failure(last["error"]) if state == "failed" else last.get("result")
+        outcome = last["result"] if state == "done" else None
+        if state == "failed":
+            outcome = decode_failure(last["error"])
         return cls(state, *known, run_id, outcome)
 
 
