@@ -100,9 +100,11 @@ def _zone(name: str | None, offset: int | None) -> tzinfo | None:
 STRICT = Strict()
 """No conversion: neither an int for a str, nor a bool for an int."""
 IDENTIFIER = GetPydanticSchema(
-    lambda _, __: _before(_identifier, core_schema.str_schema(strict=True))
+    lambda _, __: _before(_identifier, core_schema.str_schema(strict=True)),
+    lambda _, __: {"type": "string", "minLength": 1},
 )
-"""A str that identifies something; a constructor takes a uuid.UUID, too, and keeps its text."""
+"""A str that identifies something, by contract not empty, which a server's may be all the same; a
+constructor takes a uuid.UUID, too, and keeps its text."""
 JSON_OBJECT = GetPydanticSchema(lambda source, handler: _before(_json_object, handler(source)))
 """A dict with str keys: a JSON object whose properties the contract leaves to the agent."""
 TIMESTAMP = GetPydanticSchema(

@@ -119,16 +119,16 @@ class Entry:
     @classmethod
     def of(cls, first: Mapping[str, Any], last: Mapping[str, Any]) -> Entry:
         """Read an input's "starting" line and its last line; `ValueError` if they are no such."""
-        state = next(name for name in reversed(_STATES) if name in last)
-        texts = first["input"], first["token"], first["key"], last.get("run", "")
-        outcome = last["result"] if state == "done" else None
-        if not all(isinstance(text, str) for text in texts):
+        state: State = next(name for name in reversed(_STATES) if name in last)
+        run_id, known = last.get("run", ""), (first["input"], first["token"], first["key"])
+        if not all(isinstance(text, str) for text in (run_id, *known)):
             raise ValueError("a text is missing")
-        if state == "done" and not isinstance(outcome, dict):
+        if state == "done" and not isinstance(last["result"], dict):
             raise ValueError("the result is no JSON object")
+        outcome = last["result"] if state == "done" else None
         if state == "failed":
             outcome = decode_failure(last["error"])
-        return cls(state, *texts, outcome)
+        return cls(state, *known, run_id, outcome)
 
 
 def digest(value: object, name: str = "the value") -> str:

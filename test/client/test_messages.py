@@ -85,9 +85,9 @@ def a_path_that_a_web_server_does_not_know() -> None:
     get_run(response(page, 404, "Not Found", "text/html"))
 
 
-@mistake(TooManyRequestsException, "429 Too Many Requests; Retry-After: 300 s")
+@mistake(TooManyRequestsException, "429 Too Many Requests; Retry-After: 3000 s")
 def too_many_requests() -> None:
-    said = {"status": 429, "reason": "Too Many Requests", "retry_after": "300"}
+    said = {"status": 429, "reason": "Too Many Requests", "retry_after": "3000"}
     get_run(response(b'{"detail":"Too Many Requests"}', **said), retries=3)
 
 
