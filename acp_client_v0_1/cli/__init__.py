@@ -57,8 +57,7 @@ def _perform(options: Namespace) -> int:
     _outcomes.show_warnings(debug=options.debug)
     output = Output(options.format)
     try:
-        status: int | None = getattr(_commands, options.command)(options, output)
-        return status or int(output.refused)
+        return _commands.perform(options, output) or int(output.refused)
     except BrokenPipeError:
         raise  # of stdout: those of connections are errors of their calls
     except _outcomes.EXPECTED as error:

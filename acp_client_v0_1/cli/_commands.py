@@ -1,7 +1,7 @@
 """The commands: each a few lines on top of agents, runs and batches.
 
-A command gets the options and an `Output`; it returns an exit status other than 0 only where
-something is amiss that raised no error. Its function has its name.
+A command gets the options, an `Output` and a client; it returns an exit status other than 0 only
+where something is amiss that raised no error. Its function has its name.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
@@ -28,65 +29,64 @@ _COMPLETION = 0.5  # seconds; a shell waits for them
 _PLAIN = re.compile(r"\w[\w.:+/-]*", re.ASCII)  # names that no shell expands, as bash would
 
 
-def agents(options: Namespace, output: Output) -> None:
+def perform(options: Namespace, output: Output) -> int | None:
+    """Carry out the command that was chosen."""
+    command: Callable[..., int | None] = globals()[options.command]
+    if options.command in ("ping", "serve", "completion"):
+        return command(options, output)
+    with client_of(options) as client:
+        return command(options, output, client)
+
+
+def agents(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     """List agents."""
-    with client_of(options) as client:
-        wanted = acp.AgentSearchRequest(name=options.name, version=options.version)
-        found = acp.iter_agents(acp.AgentsApi(client), wanted)
-        output.many(
-            ((agent.to_dict(mode="json"), agent.agent_id) for agent in found),
-            {
-                "NAME": "metadata.ref.name",
-                "VERSION": "metadata.ref.version",
-                "ID": "agent_id",
-                "DESCRIPTION": "metadata.description",
-            },
-        )
+    wanted = acp.AgentSearchRequest(name=options.name, version=options.version)
+    found = acp.iter_agents(acp.AgentsApi(client), wanted)
+    known = (each.to_dict(mode="json") for each in found)
+    columns = "metadata.ref.name metadata.ref.version agent_id metadata.description"
+    output.many(known, "agent_id", columns)
 
 
-def describe(options: Namespace, output: Output) -> None:
+def describe(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     """Print an agent's descriptor, or one of its schemas."""
-    with client_of(options) as client:
-        agent = acp.AgentHandle.get(options.agent, api_client=client)
-        known = agent.descriptor().to_dict(mode="json")
-        if options.schema:
-            known = known["specs"].get(options.schema)
-            if known is None:
-                raise acp.ApiException(reason=f"{options.agent} declares no {options.schema}")
-        output.one(known, agent.agent_id)
+    agent = acp.AgentHandle.get(options.agent, api_client=client)
+    known = agent.descriptor().to_dict(mode="json")
+    if options.schema:
+        known = known["specs"].get(options.schema)
+        if known is None:
+            raise acp.ApiException(reason=f"{options.agent} declares no {options.schema}")
+    output.one(known, agent.agent_id)
 
 
-def start(options: Namespace, output: Output) -> None:
+def start(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     """Start a run and print its token."""
-    with client_of(options) as client:
-        run = _start(options, client)
-        known = {
-            "run_id": run.run_id,
-            "agent_id": run.agent_id,
-            "thread_id": run.thread_id or None,
-            "status": None if run.run is None else run.run.status.value,
-            "token": run.token(),
-        }
-        output.one(run.token() if output.is_text else known, run.run_id)
+    run = _start(options, client)
+    known = {
+        "run_id": run.run_id,
+        "agent_id": run.agent_id,
+        "thread_id": run.thread_id or None,
+        "status": None if run.run is None else run.run.status.value,
+        "token": run.token(),
+    }
+    output.one(run.token() if output.is_text else known, run.run_id)
 
 
-def run(options: Namespace, output: Output) -> None:
+def run(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     """Start a run, follow it, and print its result."""
-    with client_of(options) as client:
-        answer = answerer(options)
-        handle = _start(options, client)
-        with followed(handle, cancel=options.cancel_on_exit):
-            result = handle.drive(
-                answer or (lambda question: None),
-                on_event=(lambda event: output.one(_event(event), event.id))
-                if options.stream
-                else None,
-                timeout=options.timeout,
-            )
-            output.one(result, handle.run_id)
+    answer = answerer(options)
+    handle = _start(options, client)
+    with followed(handle, cancel=options.cancel_on_exit):
+        result = handle.drive(
+            answer or (lambda question: None),
+            on_event=(lambda event: output.one(_event(event), event.id))
+            if options.stream
+            else None,
+            timeout=options.timeout,
+        )
+        output.one(result, handle.run_id)
 
 
-def wait(options: Namespace, output: Output) -> int:
+def wait(options: Namespace, output: Output, client: acp.ApiClient) -> int:
     """Wait for runs and print their results; the status is the largest of theirs."""
     answer = answerer(options)
 
@@ -99,93 +99,85 @@ def wait(options: Namespace, output: Output) -> int:
     return each_run(
         options,
         output,
+        client,
         result_of,
         lambda run, result: {"run_id": run.run_id, "status": "success", "result": result},
     )
 
 
-def stream(options: Namespace, output: Output) -> None:
+def stream(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     """Print the events of a run as they come."""
-    with client_of(options) as client:
-        handle = one_run(options.run, client)
-        after = {} if options.after is None else {"after": options.after}
-        with (
-            followed(handle),
-            handle.events(on_gap=options.on_gap, timeout=options.timeout, **after) as events,
-        ):
-            output.many((_event(event), event.id) for event in events)
-            if events.complete is None:
-                notice("the stream was broken, and whether events are missing cannot be known")
+    handle = one_run(options.run, client)
+    after = {} if options.after is None else {"after": options.after}
+    with (
+        followed(handle),
+        handle.events(on_gap=options.on_gap, timeout=options.timeout, **after) as events,
+    ):
+        output.many(map(_event, events), "id")
+        if events.complete is None:
+            notice("the stream was broken, and whether events are missing cannot be known")
 
 
-def show(options: Namespace, output: Output) -> int:
+def show(options: Namespace, output: Output, client: acp.ApiClient) -> int:
     """Print runs."""
-    return each_run(options, output, lambda run: run.refresh().to_dict(mode="json"))
+    return each_run(options, output, client, lambda run: run.refresh().to_dict(mode="json"))
 
 
-def resume(options: Namespace, output: Output) -> None:
+def resume(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     """Answer a run's question."""
-    with client_of(options) as client:
-        handle = one_run(options.run, client)
-        handle.resume(options.body)
-        output.one({"run_id": handle.run_id, "resumed": True}, handle.run_id)
+    handle = one_run(options.run, client)
+    handle.resume(options.body)
+    output.one({"run_id": handle.run_id, "resumed": True}, handle.run_id)
 
 
-def cancel(options: Namespace, output: Output) -> int:
+def cancel(options: Namespace, output: Output, client: acp.ApiClient) -> int:
     """End runs that are not final."""
-    return each_run(options, output, lambda run: {"run_id": run.run_id, "cancelled": run.cancel()})
+    return each_run(
+        options, output, client, lambda run: {"run_id": run.run_id, "cancelled": run.cancel()}
+    )
 
 
-def delete(options: Namespace, output: Output) -> int:
+def delete(options: Namespace, output: Output, client: acp.ApiClient) -> int:
     """Make the server forget runs."""
 
     def deleted(run: acp.RunHandle) -> dict[str, Any]:
         run.delete()
         return {"run_id": run.run_id, "deleted": True}
 
-    return each_run(options, output, deleted)
+    return each_run(options, output, client, deleted)
 
 
-def search(options: Namespace, output: Output) -> None:
+def search(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     """List the runs that match."""
-    with client_of(options) as client:
-        wanted = acp.RunSearchRequest(
-            agent_id=_agent_id(options, client), status=options.status, metadata=options.metadata
-        )
-        found = islice(acp.iter_runs(acp.RunsApi(client), wanted), options.limit)
-        output.many(
-            ((each.to_dict(mode="json"), each.run_id) for each in found),
-            {"STATUS": "status", "RUN": "run_id", "CREATED": "created_at", "AGENT": "agent_id"},
-        )
+    wanted = acp.RunSearchRequest(
+        agent_id=_agent_id(options, client), status=options.status, metadata=options.metadata
+    )
+    found = islice(acp.iter_runs(acp.RunsApi(client), wanted), options.limit)
+    known = (each.to_dict(mode="json") for each in found)
+    output.many(known, "run_id", "status run_id created_at agent_id")
 
 
-def threads(options: Namespace, output: Output) -> None:
+def threads(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     """List the threads that match."""
-    with client_of(options) as client:
-        wanted = acp.ThreadSearchRequest(
-            agent_id=_agent_id(options, client), metadata=options.metadata
-        )
-        found = islice(acp.iter_threads(acp.ThreadsApi(client), wanted), options.limit)
-        output.many(
-            ((each.to_dict(mode="json"), each.thread_id) for each in found),
-            {"THREAD": "thread_id", "AGENT": "agent_id", "METADATA": "metadata"},
-        )
+    wanted = acp.ThreadSearchRequest(agent_id=_agent_id(options, client), metadata=options.metadata)
+    found = islice(acp.iter_threads(acp.ThreadsApi(client), wanted), options.limit)
+    known = (each.to_dict(mode="json") for each in found)
+    output.many(known, "thread_id", "thread_id agent_id metadata")
 
 
-def history(options: Namespace, output: Output) -> None:
+def history(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     """Print the runs of a thread, the oldest first, each with its input and outcome."""
-    with client_of(options) as client:
 
-        def outcome(run: acp.Run) -> dict[str, Any]:
-            known = {"run_id": run.run_id, "input": run.creation.input}
-            try:
-                result = acp.RunHandle.of(run, client).result(timeout=0)
-                return known | {"status": "success", "result": result}
-            except _OUTCOMES as error:
-                return known | document(error)
+    def outcome(run: acp.Run) -> dict[str, Any]:
+        known = {"run_id": run.run_id, "input": run.creation.input}
+        try:
+            result = acp.RunHandle.of(run, client).result(timeout=0)
+            return known | {"status": "success", "result": result}
+        except _OUTCOMES as error:
+            return known | document(error)
 
-        runs = acp.ThreadsApi(client).get_thread_history(options.thread)
-        output.many((known, known["run_id"]) for known in at_once(outcome, runs))
+    runs = acp.ThreadsApi(client).get_thread_history(options.thread)
+    output.many(at_once(outcome, runs))
 
 
 def ping(options: Namespace, output: Output) -> None:
@@ -199,7 +191,7 @@ def ping(options: Namespace, output: Output) -> None:
         output.one({"server": server, "milliseconds": milliseconds}, server)
 
 
-def batch(options: Namespace, output: Output) -> int:
+def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
     """Run an agent on each line of a file; the status is 5 if an item failed."""
     field = options.key
 
@@ -207,11 +199,7 @@ def batch(options: Namespace, output: Output) -> int:
         value = input[field]
         return value if isinstance(value, str) else json.dumps(value)
 
-    with (
-        client_of(options) as client,
-        opened(options.file) as lines,
-        contextlib.ExitStack() as files,
-    ):
+    with opened(options.file) as lines, contextlib.ExitStack() as files:
         agent = acp.AgentHandle.get(options.agent, api_client=client)
         if options.results:
             results = files.enter_context(open(options.results, "ab"))
@@ -231,7 +219,7 @@ def batch(options: Namespace, output: Output) -> int:
                 **_creation(options),
             )
         )
-        output.many((_item(item), item.run_id) for item in items)
+        output.many(map(_item, items))
         failed = items.counts.failed
     if failed:
         notice(f"{failed} of {items.counts.done + failed} items failed")
@@ -249,9 +237,8 @@ def completion(options: Namespace, output: Output) -> None:
     """Print what completes the command in a shell, or the names of agents for it."""
     if options.shell == "agents":
         with contextlib.suppress(*EXPECTED), client_of(options, retries=0) as client:
-            found = acp.AgentsApi(client).search_agents(
-                {"limit": 1000}, _request_timeout=_COMPLETION
-            )
+            agents = acp.AgentsApi(client)
+            found = agents.search_agents({"limit": 1000}, _request_timeout=_COMPLETION)
             for name in sorted({agent.metadata.ref.name for agent in found}):
                 if _PLAIN.fullmatch(name):
                     sys.stdout.write(f"{name}\n")

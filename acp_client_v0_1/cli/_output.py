@@ -11,7 +11,8 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from functools import partial
 from types import FrameType
 from typing import Any, BinaryIO, cast
 from unicodedata import category, east_asian_width
@@ -74,7 +75,14 @@ class Output:
         self.refused = False
         self._form = form
         self._file = sys.stdout.buffer if file is None else file
-        self._indent = 2 if form == "json" and self._file.isatty() else None
+        indent = 2 if form == "json" and self._file.isatty() else None
+        self._dumps = partial(
+            json.dumps,
+            indent=indent,
+            separators=None if indent else (",", ":"),
+            ensure_ascii=False,
+            allow_nan=False,
+        )
 
     def one(self, value: Any, id: str | None = None) -> None:
         """Write one value; in the format ``id``, only what identifies it."""
@@ -83,26 +91,31 @@ class Output:
             self._write(f"{text}\n")
 
     def many(
-        self, values: Iterable[tuple[Any, str | None]], columns: Mapping[str, str] | None = None
+        self,
+        values: Iterable[dict[str, Any]],
+        id: str = "run_id",
+        columns: str = "",
     ) -> None:
-        """Write values with their ids as they come; together they are one array in ``json``.
+        """Write values as they come; together they are one array in ``json``.
 
-        With ``columns``, heads and the paths of members, they are a table in ``text``.
+        ``id`` is the member that identifies one. With ``columns``, the paths of members such as
+        ``metadata.name``, the values are a table in ``text``.
         """
         if self.is_text and columns:
-            rows = [[_cell(value, path) for path in columns.values()] for value, _ in values]
-            self._table([list(columns), *rows])
+            paths = columns.split()
+            heads = [path.rpartition(".")[2].upper() for path in paths]
+            self._table([heads, *([_cell(value, path) for path in paths] for value in values)])
         elif self._form != "json":
-            for value, id in values:
-                self.one(value, id)
+            for value in values:
+                self.one(value, value[id])
         else:
-            self._array(values)
+            self._array(values, id)
 
-    def _array(self, values: Iterable[tuple[Any, str | None]]) -> None:
+    def _array(self, values: Iterable[dict[str, Any]], id: str) -> None:
         before = "["
         try:
-            for value, id in values:
-                if text := self._shown(value, id):
+            for value in values:
+                if text := self._shown(value, value[id]):
                     self._write(f"{before}\n{text}")
                     before = ","
         except BaseException:
@@ -130,18 +143,10 @@ class Output:
             return self._safe(id or "")
         if self.is_text:
             return _printable(_text(value), keep="\n\t")
-        separators = None if self._indent else (",", ":")
         try:
-            text = json.dumps(
-                value,
-                indent=self._indent,
-                separators=separators,
-                ensure_ascii=False,
-                allow_nan=False,
-            )
+            return _printable(self._dumps(value), keep="\n")
         except ValueError:
             return self._refuse(f"{id or 'this'} is not printed: JSON has no NaN and no infinity")
-        return _printable(text, keep="\n")
 
     def _safe(self, id: str) -> str:
         if id[:1] not in ("-", "@") and id.isprintable() and " " not in id:

@@ -76,33 +76,28 @@ def one_run(argument: str, client: acp.ApiClient) -> acp.RunHandle:
 def each_run(
     options: Namespace,
     output: Output,
+    client: acp.ApiClient,
     act: Callable[[acp.RunHandle], dict[str, Any]],
     named: Callable[[acp.RunHandle, dict[str, Any]], dict[str, Any]] = lambda run, value: value,
 ) -> int:
     """Do something with the runs, all at once; of several, an error is an outcome as well."""
+    statuses = [0]
 
-    def outcome(run: acp.RunHandle) -> tuple[dict[str, Any], str, int]:
+    def outcome(run: acp.RunHandle) -> dict[str, Any]:
         try:
-            return named(run, act(run)), run.run_id, 0
+            return named(run, act(run))
         except acp.ApiException as error:
-            return document(error) | {"run_id": run.run_id}, run.run_id, status_of(error)
+            statuses.append(status_of(error))
+            return document(error) | {"run_id": run.run_id}
 
-    with client_of(options) as client:
-        handles = list(_runs(options.runs, client))
-        if len(handles) == 1 and options.runs != ["-"]:
-            output.one(act(handles[0]), handles[0].run_id)
-            return 0
-        statuses = [0]
-
-        def written() -> Iterator[tuple[dict[str, Any], str]]:
-            # A terminal has room for one question.
-            in_turn = vars(options).get("ask")
-            for known, id, status in (map if in_turn else at_once)(outcome, handles):
-                statuses.append(status)
-                yield known, id
-
-        output.many(written())
-        return max(statuses)
+    handles = list(_runs(options.runs, client))
+    if len(handles) == 1 and options.runs != ["-"]:
+        output.one(act(handles[0]), handles[0].run_id)
+    elif vars(options).get("ask"):  # a terminal has room for one question
+        output.many(map(outcome, handles))
+    else:
+        output.many(at_once(outcome, handles))
+    return max(statuses)
 
 
 def at_once(act: Callable[[T], R], values: Sequence[T]) -> Iterator[R]:

@@ -192,7 +192,7 @@ def test_tables_are_aligned_and_cut_to_the_width(inside: Inside, columns: int) -
         runs = inside(server, "search", "--format", "text", **width).stdout
         threads = inside(server, "threads", "--format", "text", **width).stdout
     head, *rows = shown.splitlines()
-    assert head.startswith("NAME ") and " VERSION  ID " in head
+    assert head.startswith("NAME ") and " VERSION  AGENT_ID " in head
     assert len(rows) == len(agents) and "\x1b" not in shown and "{" not in shown
     assert all(columns_of(row) <= columns for row in shown.splitlines())
     place = head.index("VERSION")
