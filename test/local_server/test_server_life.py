@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import re
 import signal
 import socket
@@ -87,6 +89,31 @@ def test_a_restarted_server_has_its_port_and_its_runs(
     server.restart(0.05)
     assert caller_for(server).ok("GET", f"/runs/{run_id}")["status"] == "success"
     assert server.connections_accepted == 3
+
+
+def test_a_restart_leaves_no_connection_that_has_just_been_made_open() -> None:
+    """What is left open is a ResourceWarning, which fails the test."""
+    over = threading.Event()
+
+    def connect(port: int) -> None:
+        while not over.wait(0.001):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                pass
+
+    with LocalServer() as server:
+        port = int(server.url.rpartition(":")[2])
+        threads = [threading.Thread(target=connect, args=(port,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(20):
+                over.wait(0.02)
+                server.restart()
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
+    gc.collect()
 
 
 def test_a_restarted_server_may_have_forgotten_its_runs(

@@ -97,10 +97,17 @@ class _Server(uvicorn.Server):
                 await asyncio.wait_for(self._woken.wait(), 1)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # asyncio loses a connection that it has just accepted if the server closes before the loop
+        # has made some more steps. Only then is the connection known here.
+        for listener in (listener for server in self.servers for listener in server.sockets):
+            with contextlib.suppress(NotImplementedError):  # on Windows
+                asyncio.get_running_loop().remove_reader(listener.fileno())
+        for _ in range(5):
+            await asyncio.sleep(0)
+            for connection in list(self.meter.connections):
+                connection.transport.abort()
         for server in self.servers:
             server.close()
-        for connection in list(self.meter.connections):
-            connection.transport.abort()
         if self.meter.tasks:
             # Each response learns that its client is gone; one that does not is cancelled.
             _, deaf = await asyncio.wait(self.meter.tasks, timeout=_GRACE_SECONDS)
