@@ -125,10 +125,10 @@ class Entry:
             raise ValueError("a text is missing")
         if state == "done" and not isinstance(last["result"], dict):
             raise ValueError("the result is no JSON object")
-        outcome = last["result"] if state == "done" else None
         if state == "failed":
-            outcome = decode_failure(last["error"])
-        return cls(state, *known, run_id, outcome)
+            return cls(state, *known, run_id, decode_failure(last["error"]))
+        result = cast("dict[str, Any] | None", last["result"] if state == "done" else None)
+        return cls(state, *known, run_id, result)
 
 
 def digest(value: object, name: str = "the value") -> str:
