@@ -30,7 +30,7 @@ from acp_client_v0_1.batch._workers import Workers
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._answering import checked_on_interrupt
 from acp_client_v0_1.handles._perform import checked_seconds
-from acp_client_v0_1.handles._schemas import json_object
+from acp_client_v0_1.handles._schemas import JsonObject, json_object
 from acp_client_v0_1.handles._token import new_client_token, server_of
 from acp_client_v0_1.handles.errors import JournalMismatch
 
@@ -111,8 +111,8 @@ class Batch:
         inputs: Iterable[Any],
         *,
         about: Agent | None,
-        config: Mapping[str, Any] | None,
-        metadata: Mapping[str, Any] | None,
+        config: JsonObject | None,
+        metadata: JsonObject | None,
         key: Callable[[Any], str] | None,
         concurrency: int,
         ordered: bool,
@@ -141,9 +141,8 @@ class Batch:
                 "retry_failed is for the failures that a journal has: pass journal="
             )
         checked_on_interrupt(on_interrupt)
-        for name, value in (("config", config), ("metadata", metadata)):
-            if value is not None:
-                json_object(name, value)
+        config = None if config is None else json_object("config", config)
+        metadata = None if metadata is None else json_object("metadata", metadata)
         seconds = checked_seconds(timeout) or None
         self._progress = Progress(progress)
         server = server_of(agent.runs.api_client)

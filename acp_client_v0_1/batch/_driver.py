@@ -15,9 +15,10 @@ import contextlib
 import math
 import threading
 import time
+from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from acp_client_v0_1._http.retry import backoff
 from acp_client_v0_1._operation import faults_of
@@ -28,6 +29,7 @@ from acp_client_v0_1.handles._core import RunCore, creating
 from acp_client_v0_1.handles._create import create, find_by_token, once
 from acp_client_v0_1.handles._perform import Contact, Wait
 from acp_client_v0_1.handles._rules import failure_of
+from acp_client_v0_1.handles._schemas import json_object
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles.errors import (
     InterruptLimit,
@@ -152,12 +154,15 @@ class RunDriver:
         if self._journal is not None:
             # First, as an input that is refused below is noted as failed.
             note_start(self._journal, task)
+        value = task.input
+        if isinstance(value, BaseModel) or is_dataclass(value):
+            value = json_object(f"input {task.index}", value)
         if plan.check:
-            self._agent.check(input=task.input, config=plan.config)
+            self._agent.check(input=value, config=plan.config)
         try:
             creation = RunCreate(
                 agent_id=plan.agent_id,
-                input=task.input,
+                input=value,
                 config=plan.config,  # type: ignore[arg-type]
                 metadata=plan.marks(task.token),
             )

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar, cast
 from urllib.parse import unquote
 
 from pydantic import BaseModel
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from acp_client_v0_1.api_client import ApiClient
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
 
-__all__ = ["Kept", "check_value", "faults_of", "json_object", "kept_descriptor"]
+__all__ = ["JsonObject", "Kept", "check_value", "faults_of", "json_object", "kept_descriptor"]
 
 T = TypeVar("T")
 
@@ -48,6 +48,14 @@ _OF_CHILDREN = frozenset(
 _REFERENCES = frozenset(("$ref", "$dynamicRef", "$recursiveRef"))
 _UNEVALUATED = frozenset(("unevaluatedItems", "unevaluatedProperties"))
 _IN_PLACE = frozenset(("allOf", "anyOf", "oneOf", "not", "if", "then", "else"))
+
+
+class _Dataclass(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+JsonObject: TypeAlias = Mapping[str, Any] | BaseModel | _Dataclass
+"""What is accepted where the contract has a JSON object."""
 
 
 def json_object(name: str, value: object) -> dict[str, Any]:

@@ -27,7 +27,13 @@ from acp_client_v0_1.handles._answering import checked_on_interrupt
 from acp_client_v0_1.handles._core import RunCore, creating, held_by
 from acp_client_v0_1.handles._create import create, find_by_token, once
 from acp_client_v0_1.handles._perform import Contact, Wait, checked_seconds
-from acp_client_v0_1.handles._schemas import Kept, check_value, json_object, kept_descriptor
+from acp_client_v0_1.handles._schemas import (
+    JsonObject,
+    Kept,
+    check_value,
+    json_object,
+    kept_descriptor,
+)
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import (
     CLIENT_TOKEN_KEY,
@@ -106,11 +112,11 @@ class AgentHandle:
         agents = AgentsApi(api_client)
         request = {"name": name} if version is None else {"name": name, "version": version}
         page = agents.search_agents({**request, "limit": _PAGE})
-        found = [agent for agent in page if _is_called(agent, name, version)]
+        found = [each for each in page if each.metadata.ref.name == name]
+        found = [each for each in found if version in (None, each.metadata.ref.version)]
         if len(found) < len(page):
             # The server ignores the conditions, so that the agent may stand on another page.
-            every = iter_agents(agents, request, on_drift="continue")
-            found = [agent for agent in every if _is_called(agent, name, version)]
+            found = list(iter_agents(agents, request, on_drift="continue"))
         if len(found) == 1:
             handle = cls(found[0].agent_id, agents.api_client)
             handle._agent.note(found[0])
@@ -175,9 +181,7 @@ class AgentHandle:
         """
         return self._descriptor.get()
 
-    def check(
-        self, *, input: Mapping[str, Any] | None = None, config: Mapping[str, Any] | None = None
-    ) -> None:
+    def check(self, *, input: JsonObject | None = None, config: JsonObject | None = None) -> None:
         """Check input and config against the schemas of the agent's descriptor.
 
         A schema that cannot be used is a warning. Needs the extra ``validation``.
@@ -195,14 +199,16 @@ class AgentHandle:
         for what, value in (("input", input), ("config", config)):
             if value is not None:
                 specs = self.descriptor().specs
-                check_value(what, value, specs.input if what == "input" else specs.config)
+                check_value(
+                    what, json_object(what, value), specs.input if what == "input" else specs.config
+                )
 
     def start(
         self,
-        input: Mapping[str, Any] | None = None,
+        input: JsonObject | None = None,
         *,
-        config: Mapping[str, Any] | None = None,
-        metadata: Mapping[str, Any] | None = None,
+        config: JsonObject | None = None,
+        metadata: JsonObject | None = None,
         thread_id: str | None = None,
         webhook: str | None = None,
         streaming: StreamingMode | str | None = None,
@@ -238,7 +244,7 @@ class AgentHandle:
             ApiTypeError: An argument has the wrong type.
             ApiValueError: An argument cannot be used; ``reuse`` needs a ``client_token``.
         """
-        marked = {} if metadata is None else json_object("metadata", metadata)
+        marked = _marked(metadata)
         token = _token_of(marked) if client_token is None else checked_client_token(client_token)
         if token:
             marked[CLIENT_TOKEN_KEY] = token
@@ -282,13 +288,13 @@ class AgentHandle:
 
     def run(
         self,
-        input: Mapping[str, Any] | None = None,
+        input: JsonObject | None = None,
         *,
         timeout: float | None = None,
         on_interrupt: Callable[[PendingInterrupt], Mapping[str, Any] | None] | None = None,
         cancel_on_exit: bool = False,
-        config: Mapping[str, Any] | None = None,
-        metadata: Mapping[str, Any] | None = None,
+        config: JsonObject | None = None,
+        metadata: JsonObject | None = None,
         thread_id: str | None = None,
         webhook: str | None = None,
         client_token: str | None = None,
@@ -330,7 +336,7 @@ class AgentHandle:
         if reuse:
             _check_reuse(client_token, metadata)
         if client_token is None:  # here, so that Ctrl-C during the create finds the run
-            client_token = _token_of({} if metadata is None else json_object("metadata", metadata))
+            client_token = _token_of(_marked(metadata))
         handle: RunHandle | None = None
         try:
             handle = self.start(
@@ -381,10 +387,10 @@ class AgentHandle:
 
     def map(
         self,
-        inputs: Iterable[Mapping[str, Any] | None],
+        inputs: Iterable[JsonObject | None],
         *,
-        config: Mapping[str, Any] | None = None,
-        metadata: Mapping[str, Any] | None = None,
+        config: JsonObject | None = None,
+        metadata: JsonObject | None = None,
         key: Callable[[Any], str] | None = None,
         concurrency: int = 8,
         ordered: bool = False,
@@ -438,7 +444,7 @@ class AgentHandle:
             the runs left.
 
         Raises:
-            JournalLocked, JournalDamaged, JournalMismatch: The journal cannot be used.
+            JournalError: The journal cannot be used: locked, damaged, of another batch, or no file.
             ApiTypeError, ApiValueError: An argument has the wrong type, or an impossible value.
         """
         from acp_client_v0_1.batch._batch import Batch
@@ -517,19 +523,18 @@ class AgentHandle:
         return f"<AgentHandle{name} {self.agent_id}>"
 
 
-def _check_reuse(client_token: str | None, metadata: Mapping[str, Any] | None) -> None:
-    if not (client_token or (client_token is None and (metadata or {}).get(CLIENT_TOKEN_KEY))):
+def _check_reuse(client_token: str | None, metadata: JsonObject | None) -> None:
+    if not (client_token or (client_token is None and _marked(metadata).get(CLIENT_TOKEN_KEY))):
         raise ApiValueError("reuse needs a client_token to search for: pass client_token=")
+
+
+def _marked(metadata: JsonObject | None) -> dict[str, Any]:
+    return {} if metadata is None else json_object("metadata", metadata)
 
 
 def _token_of(metadata: dict[str, Any]) -> str:
     """Return the client token that the caller has put into the metadata, or a new one."""
     return str(metadata.get(CLIENT_TOKEN_KEY) or new_client_token())
-
-
-def _is_called(agent: Agent, name: str, version: str | None) -> bool:
-    ref = agent.metadata.ref
-    return ref.name == name and version in (None, ref.version)
 
 
 def _check_reused(run: Run, creation: RunCreate) -> None:

@@ -12,6 +12,7 @@ from acp_client_v0_1.models.run_status import RunStatus
 
 if TYPE_CHECKING:
     from acp_client_v0_1.api_client import ApiClient
+    from acp_client_v0_1.handles._schemas import JsonObject
     from acp_client_v0_1.handles.interrupts import PendingInterrupt
     from acp_client_v0_1.models.run import Run
     from acp_client_v0_1.models.run_output import RunOutput
@@ -43,10 +44,10 @@ class Conversation:
 
     def start(
         self,
-        input: Mapping[str, Any] | None = None,
+        input: JsonObject | None = None,
         *,
-        config: Mapping[str, Any] | None = None,
-        metadata: Mapping[str, Any] | None = None,
+        config: JsonObject | None = None,
+        metadata: JsonObject | None = None,
         streaming: StreamingMode | str | None = None,
         timeout: float | None = None,
     ) -> RunHandle:
@@ -84,9 +85,9 @@ class Conversation:
 
     def run(
         self,
-        input: Mapping[str, Any] | None = None,
+        input: JsonObject | None = None,
         *,
-        config: Mapping[str, Any] | None = None,
+        config: JsonObject | None = None,
         timeout: float | None = None,
         on_interrupt: Callable[[PendingInterrupt], Mapping[str, Any] | None] | None = None,
     ) -> dict[str, Any]:
