@@ -30,6 +30,7 @@ from acp_client_v0_1 import (
     RunStatus,
     ThreadsApi,
 )
+from acp_client_v0_1._http.retry import KnownServer
 from acp_client_v0_1.streaming import ServerSentEvent, event_decoder
 
 TIME = "2026-11-24T09:30:00Z"
@@ -127,6 +128,8 @@ class Canned:
     method: str = "GET"
     url: str = "http://localhost/runs"
     headers: dict[str, str] = field(default_factory=lambda: {"Content-Type": "application/json"})
+
+    server: KnownServer = field(default_factory=KnownServer)
 
     def request(self, *args: Any, **options: Any) -> Canned:
         return self

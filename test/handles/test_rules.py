@@ -118,7 +118,7 @@ KINDS: list[tuple[ApiException, str]] = [
     (answer(403), "denied"),
     *[(answer(status), "refused") for status in (400, 409, 410, 413, 415, 418, 422, 451)],
     (ApiException(reason="no status"), "refused"),
-    (transport(ProxyException, sent=False, reason="Tunnel connection failed: 407 who"), "refused"),
+    (transport(ProxyException, sent=False, reason="Tunnel connection failed: 407 who"), "denied"),
 ]
 
 
