@@ -3,6 +3,7 @@
 #
 #   make quickstart PYTHON=python3.12    choose the interpreter for a new .venv
 #   make bench BENCH=--publish           also write the figures into docs/
+#   make compat COMPAT='--also /opt/python3.14t/bin/python3'    test on one that is not on the path
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -90,7 +91,7 @@ compat-lowest: $(VENV)/.installed-dev
 	$(BIN)/python tools/compat.py --here --versions lowest
 
 compat: $(VENV)/.installed-dev
-	$(BIN)/python tools/compat.py
+	$(BIN)/python tools/compat.py $(COMPAT)
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format

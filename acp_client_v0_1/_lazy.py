@@ -21,6 +21,25 @@ if TYPE_CHECKING:
 
 __all__ = ["lazy_exports"]
 
+# The lowest versions of pyproject.toml; pip keeps to them, `pip install --no-deps` does not.
+_NEEDED = {"pydantic": (2, 12), "urllib3": (2, 6), "typing_extensions": (4, 14)}
+
+
+def _check_dependencies(failure: ImportError | None = None) -> None:
+    """Raise an `ImportError` that says which dependency is too old, or missing after a failure."""
+    for name, lowest in _NEEDED.items():
+        module = sys.modules.get(name)
+        found = str(getattr(module, "__version__", "unknown"))
+        if module is None and failure is not None and failure.name == name:
+            found = "none"
+        elif not found[0].isdigit() or tuple(map(int, found.split(".")[:2])) >= lowest:
+            continue
+        raise ImportError(
+            f"acp_client_v0_1 needs {name} {lowest[0]}.{lowest[1]} or newer, and finds {found}: "
+            "pip install --upgrade acp-client-v0-1",
+            name=name,
+        ) from failure
+
 
 def lazy_exports(
     package: str, homes: Mapping[str, str]
@@ -33,8 +52,12 @@ def lazy_exports(
     submodules = {home.split(".")[1] for home in homes} - {""}
 
     def imported(home: str) -> ModuleType:
-        import_module(home.rpartition(".")[0] or ".", package)
-        return import_module(home, package)
+        try:
+            import_module(home.rpartition(".")[0] or ".", package)
+            return import_module(home, package)
+        except ImportError as error:
+            _check_dependencies(error)
+            raise
 
     def home_of(name: str) -> ModuleType:
         for home, names in homes.items():
@@ -45,11 +68,12 @@ def lazy_exports(
 
     def load(name: str) -> Any:
         if name in submodules:
-            value = import_module(f".{name}", package)
+            value = imported(f".{name}")
         elif name in sys.modules[package].__all__:
             value = getattr(home_of(name), name)
         else:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        _check_dependencies()
         setattr(sys.modules[package], name, value)
         return value
 

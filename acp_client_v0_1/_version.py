@@ -1,5 +1,9 @@
-"""The version of this package, the one place that says it."""
+"""The version of this package, the one place that says it; what it calls itself to servers."""
 
-__all__ = ["__version__"]
+import sys
 
-__version__ = "0.1.0"
+__all__ = ["USER_AGENT", "__version__"]
+
+__version__ = "0.2.0"
+
+USER_AGENT = "acp_client_v0_1/{} Python/{}.{}.{}".format(__version__, *sys.version_info)

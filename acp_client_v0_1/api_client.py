@@ -25,7 +25,7 @@ from acp_client_v0_1._decoding import check_event_stream, decode, status_error
 from acp_client_v0_1._dropin.client import DropInClient, RequestSerialized
 from acp_client_v0_1._http.headers import RequestAuth, merge_headers
 from acp_client_v0_1._operation import Operation
-from acp_client_v0_1._version import __version__
+from acp_client_v0_1._version import USER_AGENT
 from acp_client_v0_1.api_response import ApiResponse
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.configuration._checks import checked, instance_of
@@ -103,7 +103,7 @@ class ApiClient(DropInClient):
         if header_name is not None and header_value is not None:
             self.default_headers[header_name] = header_value
         self.cookie = cookie
-        self.user_agent = f"acp_client_v0_1/{__version__}/python"
+        self.user_agent = USER_AGENT
 
     def __repr__(self) -> str:
         return f"ApiClient(host={represented(getattr(self, 'configuration', None), 'host')})"

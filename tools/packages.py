@@ -3,6 +3,7 @@
 A build works on a copy of the checkout, with a fixed time and owner, so that the same source gives
 the same bytes on every machine. The check builds once from the checkout and once from the source
 package: equal bytes show that the build is reproducible and that the source package is complete.
+The bill of materials beside the wheel comes from a fresh environment with the wheel in it.
 The check runs the quick tests inside the unpacked source package. Then it installs the wheel in a
 fresh environment and runs the README's first script there, as a new user would.
 """
@@ -13,6 +14,7 @@ import argparse
 import gzip
 import io
 import os
+import re
 import shutil
 import sys
 import tarfile
@@ -20,9 +22,11 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from email import message_from_bytes
 from pathlib import Path
 from typing import Literal
 
+import readme_renderer.markdown
 from build import ProjectBuilder
 from build.env import DefaultIsolatedEnv, IsolatedEnv
 from environments import PACKAGE, ROOT, Environment, copy_checkout, run
@@ -114,6 +118,35 @@ def _same(what: str, held: set[str], wanted: set[str]) -> None:
     print(f"the {what} has the {len(held)} files that it should have")
 
 
+def bill_of_materials(wheel: Path, work: Path) -> Path:
+    """Write a wheel's bill of materials (CycloneDX) beside it: what an install of it brings."""
+    environment = Environment.create(work / "materials")
+    name, version, *_ = wheel.name.split("-")
+    # Found by its name: a path would be part of the bill.
+    environment.install("--find-links", str(wheel.parent), f"{name}=={version}")
+    bill = wheel.with_name(f"{name}-{version}.cdx.json")
+    options = ["--output-reproducible", "--output-format", "JSON", "--output-file", str(bill)]
+    python = environment.program("python")
+    run([sys.executable, "-m", "cyclonedx_py", "environment", *options, python], quiet=True)
+    return bill
+
+
+def check_description(wheel: Path) -> None:
+    """Render the long description as a package index does, and check that its links lead on."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        description = message_from_bytes(archive.read(name)).get_payload(decode=True)
+    rendered = readme_renderer.markdown.render(bytes(description).decode("utf-8"))
+    if not rendered:
+        raise SystemExit("the long description cannot be rendered")
+    links = re.findall(r'(?:href|src)="([^"]*)"', rendered)
+    anchors = re.findall(r'id="([^"]*)"', rendered)
+    dead = [link for link in links if not re.match("https?:", link) and link[1:] not in anchors]
+    if dead:
+        raise SystemExit(f"the long description has dead links: {dead}")
+    print(f"the long description is rendered, and its {len(links)} links lead somewhere")
+
+
 def check_rebuild(wheel: Path, sdist: Path, work: Path, environment: IsolatedEnv) -> None:
     """Build from the source package and compare the bytes with the first build."""
     source = _unpack(sdist, work / "unpacked")
@@ -189,6 +222,10 @@ def check(work: Path) -> None:
         wheel, sdist = build(copy_checkout(work / "source"), work / "dist", environment)
         check_rebuild(wheel, sdist, work, environment)
     run([sys.executable, "-m", "twine", "check", "--strict", str(wheel), str(sdist)])
+    bills = [bill_of_materials(wheel, work / name).read_bytes() for name in ("once", "twice")]
+    if bills[0] != bills[1] or str(work).encode() in bills[0]:
+        raise SystemExit("the bill of materials is not reproducible")
+    check_description(wheel)
     check_contents(wheel, sdist, checkout)
     check_tests(sdist, work)
     check_install(wheel, work)
@@ -205,7 +242,8 @@ def main() -> None:
             check(work)
             return
         with build_environment() as environment:
-            packages = build(copy_checkout(work / "source"), work / "dist", environment)
+            wheel, sdist = build(copy_checkout(work / "source"), work / "dist", environment)
+        packages = wheel, sdist, bill_of_materials(wheel, work)
         (ROOT / "dist").mkdir(exist_ok=True)
         for path in packages:
             shutil.copy(path, ROOT / "dist")

@@ -6,10 +6,14 @@ What the built packages hold, and that they install, is checked by tools/package
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from importlib import metadata, resources
 
+import pytest
+
 import acp_client_v0_1
-from acp_client_v0_1 import ApiClient, Configuration
+from acp_client_v0_1 import ApiClient, Configuration, _lazy
 
 NAME = "acp-client-v0-1"
 
@@ -21,7 +25,38 @@ def test_the_version_is_the_installed_one() -> None:
 
 def test_the_user_agent_carries_the_version() -> None:
     with ApiClient(Configuration(host="http://localhost:8000")) as client:
-        assert acp_client_v0_1.__version__ in client.user_agent
+        python = ".".join(map(str, sys.version_info[:3]))
+        version = acp_client_v0_1.__version__
+        assert client.user_agent == f"acp_client_v0_1/{version} Python/{python}"
+
+
+def first_use(name: str, dependency: str, version: str | None) -> str:
+    """The error of a first use of a name where a dependency is missing, or of some version."""
+    found = f"types.SimpleNamespace(__version__={version!r})" if version else None
+    script = (
+        f"import sys, types\nsys.modules[{dependency!r}] = {found}\n"
+        f"import acp_client_v0_1\nacp_client_v0_1.{name}()"
+    )
+    command = [sys.executable, "-c", script]
+    outcome = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return outcome.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("version", [None, "1.9.3"])
+@pytest.mark.parametrize(("name", "dependency"), [("Run", "pydantic"), ("ApiClient", "urllib3")])
+def test_a_dependency_that_is_missing_or_too_old_is_named(
+    name: str, dependency: str, version: str | None
+) -> None:
+    error = first_use(name, dependency, version)
+    assert error.startswith(f"ImportError: acp_client_v0_1 needs {dependency} 2.")
+    assert f" or newer, and finds {version or 'none'}: pip install --upgrade" in error
+
+
+def test_the_versions_that_are_needed_are_those_of_the_metadata() -> None:
+    declared = {line for line in metadata.requires(NAME) or [] if "extra ==" not in line}
+    for module, (major, minor) in _lazy._NEEDED.items():
+        name = module.replace("_", "-")
+        assert any(re.match(rf"{name}.*>={major}\.{minor}\b", line) for line in declared)
 
 
 def test_the_debug_report_carries_the_version() -> None:
