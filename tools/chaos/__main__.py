@@ -40,7 +40,7 @@ def main() -> int:
             verdicts.append(verdict)
             if verdict.faults:
                 lines = [f"{verdict.schedule}", *(f"  ! {fault}" for fault in verdict.faults)]
-                lines += [f"  | {line}" for line in verdict.stderr.splitlines()[-4:]]
+                lines += [f"  | {line}" for line in verdict.stderr.splitlines()[-40:]]
                 print("\n".join(lines), flush=True)
     failed = sum(bool(verdict.faults) for verdict in verdicts)
     slowest = max(verdicts, key=lambda verdict: sum(verdict.lives))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -78,7 +79,7 @@ def faults_of(story: Story) -> list[str]:
 def _lives(story: Story) -> Iterator[str]:
     for number, life in enumerate(story.lives):
         if life.exit is None:
-            yield f"life {number} did not end"
+            yield f"life {number} did not end, {len(story.server.requests)} requests have come"
         elif life.exit > 1 and story.schedule.kind != "command":
             yield f"life {number} crashed with status {life.exit}"
         elif life.exit == 1 and not life.killed:
@@ -150,7 +151,7 @@ def _error(story: Story, report: dict[str, Any], number: int | None) -> Iterator
     """An error that is not the run's own has to be one that the truth bears out."""
     name, truth = report["error"], story.truth
     life = story.lives[report["life"]]
-    if name == "RunGone" and truth.forgotten:
+    if name == "RunGone" and (truth.forgotten or _deleted_itself(story, report)):
         return  # window "forgot"
     if name == "ResumeAmbiguous" and any(
         request.fault is not None and life.began <= request.time <= report["time"]
@@ -168,6 +169,13 @@ def _error(story: Story, report: dict[str, Any], number: int | None) -> Iterator
         return  # window "wrong address"
     whose = "" if number is None else f" of input {number}"
     yield f"life {report['life']}: {name}{whose}, which nothing bears out: {report['text']}"
+
+
+def _deleted_itself(story: Story, report: dict[str, Any]) -> bool:
+    """Whether the client had the run of a result deleted, in this life or before."""
+    return story.schedule.delete and any(
+        one.time < report["time"] for one in story.requests("DELETE", "/runs/.*")
+    )
 
 
 def _ambiguous(story: Story, report: dict[str, Any], life: Lived) -> Iterator[str]:
@@ -270,7 +278,9 @@ def _retry_after(story: Story) -> Iterator[str]:
             over = request.time + float(fault.retry_after)
             if any(began < over and end > request.time for began, end in story.truth.away):
                 continue  # the response may have been lost
-            early = [one for one in sent if request.time + JUST_BEFORE < one.time < over - 0.05]
+            # One run is waited for by one thread, which cannot begin anything "just before".
+            grace = JUST_BEFORE if len(story.schedule.inputs) > 1 else 0.0
+            early = [one for one in sent if request.time + grace < one.time < over - 0.05]
             if story.schedule.options.get("on_stop") == "cancel":  # window "farewell"
                 early = [one for one in early if one.method != "DELETE"]
             if early:
@@ -284,7 +294,7 @@ def _retry_after(story: Story) -> Iterator[str]:
 def _stdout(story: Story) -> Iterator[str]:
     for number, life in enumerate(story.lives):
         *lines, rest = life.stdout.split(b"\n")
-        if rest and not life.killed:
+        if rest and life.exit != -signal.SIGKILL:
             yield f"life {number}: half a line on stdout: {rest[:60]!r}"
         rows = defaultdict[str, list[Any]](list)
         for line in lines:

@@ -7,6 +7,7 @@ and `missing` names it.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import importlib
 import json
 import os
@@ -145,6 +146,7 @@ class Life:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         self.reports = os.open(self.folder / "reports", flags)
         os.dup2(os.open(self.folder / "stderr", flags), 2)
+        faulthandler.register(signal.SIGUSR1)  # shows where a life hangs
         patch(self.mutant)
         try:
             if self.schedule.kind == "command":

@@ -102,6 +102,8 @@ class _Play:
             unclear = [one for one in story.told("item", number) if _is_unclear(one)]
             return ended and (calm or not unclear)
         results = story.told("result", number)
+        if any(one["error"] == "RunGone" for one in story.told("error", number)):
+            return True
         unmade = calm and not story.truth.runs  # from_token finds nothing, and says so
         return unmade or (ended and not (results and _is_unclear(results[0]) and not calm))
 
@@ -122,7 +124,9 @@ class _Play:
             process.start()
         killed = self._watch(process, began)
         exit = _exit_of(process)
-        if exit is None:
+        if exit is None and process.pid is not None:
+            os.kill(process.pid, signal.SIGUSR1)
+            time.sleep(0.5)
             process.kill()
         while _exit_of(process) is None:
             time.sleep(0.01)

@@ -1,0 +1,55 @@
+"""The checker of random faults: it can be repeated, holds without faults, and finds a mistake."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MUTANTS = [
+    ("post-again", "0", "runs have the client token"),
+    ("no-search", "0", "RunStartAmbiguous without a search"),
+    ("no-last-event-id", "13", "has no Last-Event-ID"),
+    ("late-outcome", "183", "was handed out in an earlier life, and is asked for again"),
+    ("no-filter", "187", "update 1 was handed out after 2"),
+]
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="it kills processes")
+
+
+def chaos(*arguments: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "chaos", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "tools")},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def test_a_seed_without_faults_holds() -> None:
+    status, said = chaos("79")
+    assert (status, said.count("\n")) == (0, 1)
+    assert "1 seeds (1 batch)" in said and "1 hold, 0 do not" in said
+
+
+@pytest.mark.parametrize(("mutant", "seed", "words"), MUTANTS)
+def test_a_mistake_is_found(mutant: str, seed: str, words: str) -> None:
+    status, said = chaos(seed, "--mutant", mutant)
+    assert status == 1
+    assert f"seed {seed}: " in said and words in said
+    assert said.endswith("0 hold, 1 do not\n")
+
+
+def test_a_seed_is_always_the_same_schedule() -> None:
+    code = "from chaos.schedule import schedule_of; print(*map(schedule_of, range(30)), sep='\\n')"
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "tools")}
+    said = {subprocess.check_output([sys.executable, "-c", code], env=env) for _ in range(2)}
+    assert len(said) == 1
