@@ -1,6 +1,6 @@
-"""Run an agent and wait for its result with a progress bar; go on waiting another time.
+"""Run an agent and wait for its result with a progress bar; continue waiting another time.
 
-If the time is over, or on Ctrl-C, the run goes on, and the script prints a token. `--token` waits
+If the time is over, or on Ctrl-C, the run continues, and the script prints a token. `--token` waits
 for the same run again, on any machine. The bar needs `pip install tqdm`.
 
     python examples/wait_with_progress.py --input '{"seconds": 5}' --timeout 20
@@ -17,7 +17,6 @@ import importlib.util
 import json
 import os
 import sys
-import threading
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -60,7 +59,7 @@ def main() -> None:
         try:
             result = wait(run, options.timeout)
         except (RunWaitTimeout, KeyboardInterrupt):
-            sys.exit(f"the run goes on; wait for it with --token {run.token()}")
+            sys.exit(f"the run continues; wait for it with --token {run.token()}")
         print("result:", json.dumps(result, ensure_ascii=False))
 
 
@@ -74,8 +73,7 @@ def wait(run: RunHandle, timeout: float) -> dict[str, object]:
             bar.set_description_str(status.value, refresh=False)
             bar.update(min(elapsed, timeout) - bar.n)
 
-        # With an event to stop it, the server is asked each second, and the bar moves that often.
-        return run.result(timeout, on_pending=on_pending, stop=threading.Event())
+        return run.result(timeout, on_pending=on_pending, every=0.5)
 
 
 if __name__ == "__main__":
