@@ -22,12 +22,11 @@ import time
 import weakref
 from collections.abc import Iterator
 from operator import length_hint
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from acp_client_v0_1._deadline import NothingYet
-from acp_client_v0_1._http.observer import StreamedResponse
 from acp_client_v0_1.exceptions import (
     ApiTimeoutError,
     EventTooLarge,
@@ -38,6 +37,9 @@ from acp_client_v0_1.exceptions import (
 )
 from acp_client_v0_1.streaming.event import ServerSentEvent
 from acp_client_v0_1.streaming.parser import SSEParser
+
+if TYPE_CHECKING:
+    from acp_client_v0_1._http.observer import StreamedResponse
 
 __all__ = ["EventReader"]
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from operator import length_hint
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from typing_extensions import Self
 
-from acp_client_v0_1._http.observer import StreamedResponse
 from acp_client_v0_1.exceptions import ApiValueError
 from acp_client_v0_1.streaming._reader import EventReader
 from acp_client_v0_1.streaming.event import ServerSentEvent
 from acp_client_v0_1.streaming.parser import DEFAULT_MAX_EVENT_BYTES
 
-__all__ = ["EventStream", "StreamedResponse"]
+if TYPE_CHECKING:
+    from acp_client_v0_1._http.observer import StreamedResponse
+
+__all__ = ["EventStream"]
 
 T = TypeVar("T")
 
