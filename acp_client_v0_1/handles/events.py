@@ -128,7 +128,7 @@ class RunEvents(Iterator[RunEvent]):
         return expected if custom is None else custom
 
     def __iter__(self) -> Self:
-        if self._over or self._closing.is_set():
+        if self._over:
             raise ApiValueError("these events are over: RunHandle.events() begins again")
         return self
 
