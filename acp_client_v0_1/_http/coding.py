@@ -61,13 +61,14 @@ CODINGS: dict[str, tuple[Callable[[bytes], Any], bytes | None]] = {
     "deflate": (lambda data: zlib.decompressobj(15 if data[0] & 15 == 8 else -15), None),
 }
 CODINGS["x-gzip"] = CODINGS["gzip"]
-_ERRORS: tuple[type[Exception], ...] = (zlib.error,)
+_errors: list[type[Exception]] = [zlib.error]
 if _brotli is not None:
     CODINGS["br"] = _Brotli, None
-    _ERRORS += (_brotli.error,)
+    _errors.append(_brotli.error)
 if _zstd is not None:
     CODINGS["zstd"] = (lambda _: _zstd.ZstdDecompressor()), b""
-    _ERRORS += (_zstd.ZstdError,)
+    _errors.append(_zstd.ZstdError)
+_ERRORS = tuple(_errors)
 
 
 class Decoder:

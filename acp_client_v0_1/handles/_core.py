@@ -499,6 +499,7 @@ class _Polls:
         # One reading of the clock for both, so that the timeout is never shorter than the window.
         window = int(min(self._window.seconds, max(0.0, limit - clock.round_trip)))
         seconds = None if limit == math.inf else min(limit, window + self._margin)
+        output: RunOutput | None = None
         failure: ApiException | None = None
         try:
             with wait.watching():
