@@ -129,11 +129,11 @@ class Contact:
         self.server = server
         self.retries = retries
         self.shared = shared
-        self.not_before = -math.inf
+        self.not_before: float = -math.inf
         self.asking: ApiException | None = None
         self.broken: ApiException | None = None
         self.since: float | None = None  # when the outage began
-        self.requests = 0  # that have failed in it
+        self.requests: int = 0  # that have failed in it
         self._warned = False
 
     @classmethod
@@ -199,8 +199,8 @@ class Wait:
     def rearm(self, timeout: float | None) -> None:
         """Begin the time again; failures in a row still count."""
         now = timing().now()
-        self.began = now
-        self.ends = math.inf if timeout is None else now + timeout
+        self.began: float = now
+        self.ends: float = math.inf if timeout is None else now + timeout
         self._last = 0.0 if timeout is None else min(timing().last, timeout)
 
     def ticking(self, on_tick: Callable[[float], object], every: float) -> None:

@@ -51,6 +51,8 @@ _IN_PLACE = frozenset(("allOf", "anyOf", "oneOf", "not", "if", "then", "else"))
 
 
 class _Dataclass(Protocol):
+    """An instance of any dataclass."""
+
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
