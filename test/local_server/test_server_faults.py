@@ -115,6 +115,17 @@ class TestResponses:
         assert call("GET", "/runs/x").body == b"0123456789"
         assert time.monotonic() - began >= 0.29
 
+    def test_the_drips_of_events_and_of_comments_do_not_mix(self, call: Any) -> None:
+        with LocalServer(ping=0.05) as server:
+            server.faults.add(Fault(path="/runs/*/stream", drip=0.0005))
+            run_id = call.__class__(server.url).run(
+                COUNTER_AGENT_ID, input={"count": 4, "interval": 0.05}, streaming="custom"
+            )
+            response = urllib3.request("GET", f"{server.url}/runs/{run_id}/stream", timeout=10)
+        lines = [line for line in response.data.decode().split("\r\n") if line]
+        assert len(lines) > 12
+        assert {line.partition(": ")[0] for line in lines} == {"", "id", "event", "data"}
+
 
 class TestBlocking:
     def test_a_server_that_never_blocks(self, server: LocalServer, call: Any) -> None:

@@ -23,8 +23,8 @@ def main() -> int:
     options = parser.parse_args()
     first, colon, end = options.seeds.partition(":")
     seeds = range(int(first), int(end) if colon else int(first) + 1)
-    for place in patch(options.mutant):
-        sys.stderr.write(f"not there, so not changed: {place}\n")
+    if not patch(options.mutant):
+        parser.error("chaos.client names a place that is not there any more: see its tables")
     FORK.set_forkserver_preload(["chaos.warm"])
     FORK.Process().start()  # so that no life has to wait for that
     began, verdicts = time.monotonic(), list[Verdict]()

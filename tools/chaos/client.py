@@ -1,12 +1,12 @@
 """What runs in the client's process, and reports what it was told, a line for each thing.
 
-The two tables below name private places of the package. An entry whose place is gone is skipped,
-and `missing` names it.
+The tables below name private places of the package, and are all that changes if those move.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import faulthandler
 import importlib
 import json
@@ -36,8 +36,23 @@ from acp_client_v0_1.cli import main
 from chaos.schedule import Schedule
 from chaos.server import AGENT_ID
 
-# Seconds that a check need not wait for: module below acp_client_v0_1, name, value.
-TIMES: tuple[tuple[str, str, float], ...] = (
+# Durations that a check need not wait for: fields of handles._timing.Timing.
+TIMES: dict[str, Any] = {
+    "backoff": (0.02, 0.2),
+    "young_pause": 0.03,
+    "early": (0.05, 0.2),
+    "search": 3.0,
+    "search_backoff": (0.02, 0.1),
+    "unchanged": 1.0,
+    "probe": 0.05,
+    "silence": 1.0,
+    "least_silence": 0.1,
+    "empty": (0.02, 0.2),
+    "batch_early": (0.02, 0.2),
+}
+
+# The same where the package has no such class: module, name, value.
+OLD_TIMES: tuple[tuple[str, str, float], ...] = (
     ("handles._starting", "_SEARCH_SECONDS", 3.0),
     ("handles._starting", "_FIRST_PAUSE", 0.02),
     ("handles._starting", "_LONGEST_PAUSE", 0.1),
@@ -57,6 +72,11 @@ TIMES: tuple[tuple[str, str, float], ...] = (
 
 def _always_unsent(original: Any) -> Any:
     return lambda error: True
+
+
+def _again(original: Any) -> Any:
+    again = importlib.import_module("acp_client_v0_1.handles._perform").AGAIN
+    return lambda *args, **kwargs: again
 
 
 def _never_found(original: Any) -> Any:
@@ -89,30 +109,44 @@ def _always_new(original: Any) -> Any:
     return lambda self, pair: True
 
 
-# Mistakes that the checks have to find: module, name (of a function or a method), what it becomes.
+# Mistakes that the checks have to find: what changes (a module, and a function or method in it),
+# and what it becomes. Of several places, those that there are change.
 MUTANTS: dict[str, tuple[tuple[str, str, Callable[[Any], Any]], ...]] = {
-    "post-again": (("handles._starting", "is_unsent", _always_unsent),),
-    "no-search": (("handles._starting", "look_for", _never_found),),
+    "post-again": (
+        ("handles._create", "look_for", _again),
+        ("handles._starting", "is_unsent", _always_unsent),
+    ),
+    "no-search": (
+        ("handles._create", "look_for", _never_found),
+        ("handles._starting", "look_for", _never_found),
+    ),
     "no-last-event-id": (("api.runs_api", "RunsApi.get_run_stream", _without_last_event_id),),
     "late-outcome": (("batch._journal", "Journal.done", _a_moment_later),),
     "no-filter": (("handles._continuity", "Continuity._judge", _always_new),),
 }
 
 
-def patch(mutant: str) -> list[str]:
-    """Make the times small, and the mistake; return the places that are not there."""
-    missing: list[str] = []
-    changes = [(module, name, _constant(value)) for module, name, value in TIMES]
-    for module, name, change in (*changes, *(MUTANTS[mutant] if mutant else ())):
-        try:
-            home = importlib.import_module(f"acp_client_v0_1.{module}")
-            *outer, last = name.split(".")
-            for one in outer:
-                home = getattr(home, one)
-            setattr(home, last, change(getattr(home, last)))
-        except (ImportError, AttributeError):
-            missing.append(f"{module}.{name}")
-    return missing
+def patch(mutant: str) -> bool:
+    """Make the times small, and the mistake; return whether there is a place for both."""
+    places = list(MUTANTS[mutant]) if mutant else []
+    made = sum(_changed(*place) for place in places)
+    timing = ("handles._timing", "_in_use", lambda value: dataclasses.replace(value, **TIMES))
+    old = [_changed(module, name, _constant(value)) for module, name, value in OLD_TIMES]
+    quick = _changed(*timing) or any(old)
+    return quick and (made > 0 or not places)
+
+
+def _changed(module: str, name: str, change: Callable[[Any], Any]) -> bool:
+    """Change something below acp_client_v0_1; return whether it is there."""
+    *outer, last = name.split(".")
+    try:
+        home = importlib.import_module(f"acp_client_v0_1.{module}")
+        for one in outer:
+            home = getattr(home, one)
+        setattr(home, last, change(getattr(home, last)))
+    except (ImportError, AttributeError):
+        return False
+    return True
 
 
 def _constant(value: float) -> Callable[[Any], Any]:

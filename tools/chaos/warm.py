@@ -20,7 +20,7 @@ with (
     Truth().server(Quirks()) as _server,
     ApiClient(Configuration(host=_server.url)) as _client,
     tempfile.TemporaryDirectory() as _folder,
-    contextlib.redirect_stdout(io.StringIO()),
+    contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO())),
 ):
     _agent = AgentHandle(AGENT_ID, _client)
     list(_agent.map([{"n": 0}], journal=Path(_folder) / "journal"))

@@ -65,6 +65,7 @@ class _Exchange:
         self._body_left = fault.after_body_bytes
         self._events_left = fault.after_events
         self._broken = False
+        self._turn = asyncio.Lock()  # a stream sends its comments from a task of their own
 
     async def respond(self, app: ASGIApp) -> None:
         """Respond to the request, and leave the connection as the fault wants it."""
@@ -115,6 +116,10 @@ class _Exchange:
 
     async def _send(self, message: Message) -> None:
         """Pass one of the application's messages on, as far as the fault lets it."""
+        async with self._turn:
+            await self._pass_on(message)
+
+    async def _pass_on(self, message: Message) -> None:
         if self._broken:
             return
         if message["type"] != "http.response.body":

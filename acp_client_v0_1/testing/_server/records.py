@@ -40,15 +40,7 @@ def _new_id() -> str:
 
 @dataclass(slots=True, eq=False)
 class ThreadRecord:
-    """A thread: its agent, its state, and its runs.
-
-    Args:
-        agent_id: The agent that all of its runs are of.
-        metadata: What the caller gave with it, None for nothing.
-        thread_id: Its id, by default a new one.
-        state: Its state, by default an empty one.
-        runs: Its runs, oldest first.
-    """
+    """A thread: its agent, its state, and its runs, oldest first."""
 
     agent_id: str
     metadata: JsonObject | None
@@ -89,8 +81,7 @@ class RunRecord:
         attempts: How often the agent was called from its beginning.
         deleted: Whether it is gone from the store.
         deleted_at: When it went, in seconds of `time.monotonic()`.
-        past: Each status with its updated_at and its output, and since when it is that, oldest
-            first: what a replica that lags still shows.
+        past: When each status began, with its updated_at and output: what a replica still shows.
         own_thread_id: The thread id that it is described with by that quirk.
         cancelled: Set when its agent shall end.
         suspended: The agent's generator, at rest after a question.

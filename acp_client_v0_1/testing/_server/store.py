@@ -54,11 +54,10 @@ class Store:
             ValueError: Another agent has its id.
         """
         with self.lock:
-            if definition.agent_id in self._agents:
-                raise ValueError(
-                    f"an agent with the id {definition.agent_id} is already registered"
-                )
-            self._agents[definition.agent_id] = definition
+            agent_id = definition.agent_id
+            if agent_id in self._agents:
+                raise ValueError(f"an agent with the id {agent_id} is already registered")
+            self._agents[agent_id] = definition
 
     def agents(self) -> list[AgentDefinition]:
         """Return all agents."""
