@@ -64,12 +64,16 @@ def test_every_response_belongs_to_its_own_request(client: RESTClientObject) -> 
 
 def test_events_of_a_stream_that_another_thread_closes(client: RESTClientObject) -> None:
     def numbers(stream: EventStream[ServerSentEvent]) -> list[int]:
-        return [int(event.data) for event in stream]
+        read = []
+        while (event := next(stream, None)) is not None:
+            read.append(int(event.data))
+        return read
 
     with SocketServer(handler=echo) as server, ThreadPoolExecutor(8) as threads:
         for after in range(200):
             body = client.request("GET", server.url + "/events", stream=True, _request_timeout=20)
             stream = EventStream(body, lambda event: event)
+            iter(stream)  # begun, so that closing ends it without an error
             reading = threads.submit(numbers, stream)
             threading.Event().wait(after / 20_000)
             stream.close()
