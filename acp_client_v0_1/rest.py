@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from urllib3 import Retry
 
-from acp_client_v0_1._deadline import Deadline, resolve_timeout
+from acp_client_v0_1._deadline import Deadline, Timeout, resolve_timeout
 from acp_client_v0_1._errors import one_line
 from acp_client_v0_1._http.attempt import Attempt
 from acp_client_v0_1._http.call import SHOWN_HEADERS, Call, encode_body, redirected
@@ -149,10 +149,7 @@ class RESTClientObject:
             ApiValueError: The request cannot be written.
             ApiTypeError: An argument has the wrong type.
         """
-        settings = self._configuration
-        default = settings.stream_timeout if stream else settings.timeout
-        total = None if stream else settings.total_timeout
-        timeout = resolve_timeout(_request_timeout, default, total=total)
+        timeout = self._resolved(_request_timeout, stream)
         sent_headers = checked_headers(headers or {})
         call = Call(
             method=method.upper(),
@@ -167,6 +164,13 @@ class RESTClientObject:
             route=route,
         )
         return self._perform(call, self.policy if retries is None else RetryPolicy.of(retries))
+
+    def _resolved(self, timeout: object, stream: bool) -> Timeout:
+        if isinstance(timeout, Timeout):
+            return timeout
+        settings = self._configuration
+        default = settings.stream_timeout if stream else settings.timeout
+        return resolve_timeout(timeout, default, total=None if stream else settings.total_timeout)
 
     def _perform(self, call: Call, policy: RetryPolicy) -> RESTResponse:
         """Make attempts until one counts."""

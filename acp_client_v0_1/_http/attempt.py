@@ -71,6 +71,7 @@ class Attempt:
 
     Attributes:
         fresh: It must not use a connection that has been idle for long.
+        until: The deadline of what is read now: the call's, or an earlier one.
         connected: A new connection was made for it.
         sent: Some of the request may have reached the server.
         patience: Seconds that the reader of the response waits for now, None for no limit.
@@ -80,6 +81,7 @@ class Attempt:
 
     def __init__(self, deadline: Deadline, timeout: Timeout, fresh: bool = False) -> None:
         self.deadline = deadline
+        self.until = deadline
         self.timeout = timeout
         self.fresh = fresh
         self.connected = False
@@ -115,7 +117,7 @@ class Attempt:
 
     def limit(self, sock: socket.socket) -> None:
         """Set how long the next wait for a socket may take; `TimeoutError` if no time remains."""
-        seconds = self.deadline.bound(self.timeout.read)
+        seconds = self.until.bound(self.timeout.read)
         if self.patience is not None and (seconds is None or seconds > self.patience):
             seconds = self.patience
         set_limit(sock, seconds)

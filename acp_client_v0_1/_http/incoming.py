@@ -67,10 +67,9 @@ class Incoming:
         self._fate: dict[None, str] = {}
         self._no_notify = False  # TLS ended without a close_notify
         self._received = b""  # not parsed yet
-        deadline = attempt.deadline
         self.head: Head
         self.head, self._received = final_head(self._receive_head)
-        attempt.deadline = deadline
+        attempt.until = attempt.deadline
         self._ready = b""  # content that a read has left behind
         self._framing, self._reusable = framing_of(self.head, method)
         if self._framing.complete:
@@ -135,7 +134,7 @@ class Incoming:
         except TimeoutError:
             if attempt.patience is not None:
                 self._quiet += attempt.patience
-                if not attempt.deadline.expired and self._quiet < longest:
+                if not attempt.until.expired and self._quiet < longest:
                     raise NothingYet from None
             raise
         except (OSError, ValueError, AttributeError) as error:
@@ -155,8 +154,9 @@ class Incoming:
 
     def _receive_head(self) -> bytes:
         attempt = self.attempt
-        if self._received:  # the rest of a head has one read timeout: it could drip for days
-            attempt.deadline = attempt.deadline.earlier(attempt.timeout.read)
+        # The rest of a head has one read timeout: it could drip for days.
+        if self._received and attempt.until is attempt.deadline:
+            attempt.until = attempt.deadline.earlier(attempt.timeout.read)
         self._received = self._receive()
         return self._received
 

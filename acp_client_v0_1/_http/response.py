@@ -205,7 +205,7 @@ class RESTResponse:
             seconds: How long it may take from now on, if the call's own limits are not shorter.
         """
         attempt = self._incoming.attempt
-        attempt.deadline = attempt.deadline.earlier(seconds).earlier(attempt.timeout.read)
+        attempt.until = attempt.deadline.earlier(seconds).earlier(attempt.timeout.read)
 
     def abort(self) -> None:
         """End the body now, from any thread; a blocked ``read_available`` raises at once."""
@@ -269,7 +269,7 @@ class RESTResponse:
                     raise DecodeError("it ends too early")
                 return b""
         # A few bytes may decode to gigabytes, without a wait on the socket.
-        if incoming.attempt.deadline.expired:
+        if incoming.attempt.until.expired:
             raise TimeoutError("the deadline has passed")
         return piece
 

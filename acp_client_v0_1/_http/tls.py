@@ -14,7 +14,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Generator, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from urllib3.util.ssl_ import create_urllib3_context
 
@@ -96,16 +96,6 @@ class OuterSocket:
         if data:
             self._limit(self.socket)
             self.socket.sendall(data)
-
-    @property
-    def _io_refs(self) -> int:
-        # How many files keep the socket open; urllib3 changes it.
-        count: int = cast(Any, self.socket)._io_refs
-        return count
-
-    @_io_refs.setter
-    def _io_refs(self, count: int) -> None:
-        cast(Any, self.socket)._io_refs = count
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.socket, name)
