@@ -26,7 +26,7 @@ from acp_client_v0_1.batch._tasks import Plan, Task, note_end, note_start, token
 from acp_client_v0_1.exceptions import ApiException, ApiValueError, OpenApiException
 from acp_client_v0_1.handles._answering import answer_run, outcome_of
 from acp_client_v0_1.handles._core import RunCore, creating
-from acp_client_v0_1.handles._create import create, find_by_token, once
+from acp_client_v0_1.handles._create import create, find_by_token
 from acp_client_v0_1.handles._perform import Contact, Wait
 from acp_client_v0_1.handles._rules import failure_of
 from acp_client_v0_1.handles._schemas import json_object
@@ -90,15 +90,15 @@ class RunDriver:
         self._agent = agent
         self._journal = journal
         self._stop = stop
-        self.runs = once(agent.runs)
         self.contact = Contact.of(agent.runs, shared=True)
+        self.runs = self.contact.runs
         if plan.written_at is not None:
             self.contact.server.answered = True  # an earlier call, as a journal tells
 
     def core(self, task: Task) -> RunCore:
         """Return the core of a task's run, which is made when it is needed."""
         if task.core is None:
-            task.core = RunCore(self._agent.runs, task.run_id)
+            task.core = RunCore(self._agent.runs, task.run_id, self.contact)
             if task.started_before:
                 task.core.note_created(ago=self._age())
             task.core.open_span()
@@ -176,7 +176,7 @@ class RunDriver:
             plan.agent,
             lambda: self._find_or_post(task, creation, look_first or task.started_before),
         )
-        core = task.core = RunCore.of_runs(self._agent.runs, made)
+        core = task.core = RunCore.of_runs(self._agent.runs, made, self.contact)
         core.note_created(creation)
         core.keep_span(span)
         task.run_id, task.duplicates = core.run_id, len(made) - 1
@@ -189,7 +189,7 @@ class RunDriver:
         posts = _MOST_POSTS
         while True:
             try:
-                return create(self.runs, creation, self.wait(task), posts=posts)
+                return create(creation, self.wait(task), posts=posts)
             except RunStartAmbiguous:
                 if self._plan.unclear == "raise" or posts <= 1:
                     raise

@@ -26,7 +26,6 @@ from acp_client_v0_1.exceptions import (
     NotFoundException,
 )
 from acp_client_v0_1.handles._core import FINAL, RunCore
-from acp_client_v0_1.handles._create import once
 from acp_client_v0_1.handles._perform import AGAIN, Wait, settled
 from acp_client_v0_1.handles._schemas import json_object
 from acp_client_v0_1.handles._timing import timing
@@ -95,7 +94,7 @@ def question_of(core: RunCore, wait: Wait) -> PendingInterrupt | None:
     run = core.read(wait)
     if run.status in FINAL:
         return None
-    runs = once(core.runs)
+    runs = wait.contact.runs
 
     def send(limit: float) -> RunOutput | None:
         # A window of 0, since some servers hold the output without end if they are given none.
@@ -165,7 +164,7 @@ def answer_run(
 
 def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait: Wait) -> bool:
     """Send an answer, at most twice; return False if another caller's was quicker."""
-    runs = once(core.runs)
+    runs = wait.contact.runs
     sent = lost = conflicts = 0
 
     def send(limit: float) -> bool:

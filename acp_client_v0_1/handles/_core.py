@@ -28,7 +28,6 @@ from acp_client_v0_1.exceptions import (
     OpenApiException,
     RunWaitTimeout,
 )
-from acp_client_v0_1.handles._create import once
 from acp_client_v0_1.handles._perform import AGAIN, Contact, Wait, checked_seconds
 from acp_client_v0_1.handles._rules import Window
 from acp_client_v0_1.handles._schemas import kept_descriptor
@@ -81,14 +80,15 @@ class RunCore:
     _born: float | None = None  # when it was created, by the clock of this process
     _asked: tuple[datetime, float] | None = None  # updated_at of a question, and when it was seen
 
-    def __init__(self, runs: RunsApi, run_id: str) -> None:
+    def __init__(self, runs: RunsApi, run_id: str, contact: Contact | None = None) -> None:
         self.runs = runs
         self.run_id = run_id
+        self._contact = contact
 
     @classmethod
-    def of_runs(cls, runs: RunsApi, made: list[Run]) -> RunCore:
+    def of_runs(cls, runs: RunsApi, made: list[Run], contact: Contact | None = None) -> RunCore:
         """Return the core of the first of the runs that have one client token."""
-        core = cls(runs, made[0].run_id)
+        core = cls(runs, made[0].run_id, contact)
         core.note(made[0])
         if len(made) > 1:
             core.duplicates = tuple(run.run_id for run in made[1:])
@@ -201,7 +201,6 @@ class RunCore:
         stop: threading.Event | None = None,
         *,
         what: str = "has no output",
-        contact: Contact | None = None,
         survive: float | None = None,
     ) -> Wait:
         """Return the budget of a caller; ``what`` says what did not happen when it is over.
@@ -218,9 +217,9 @@ class RunCore:
                 words += f"; the last request failed: {error}"
             return self.late(elapsed, words)
 
-        contact = Contact.of(self.runs) if contact is None else contact
-        if survive is not None:
-            contact.retries = 0  # the client's own are enough
+        contact = self._contact
+        if contact is None:
+            contact = self._contact = Contact.of(self.runs)
         return Wait(contact, seconds, stop=stop, survive=survive, late=late)
 
     def late(self, elapsed: float, words: str) -> RunWaitTimeout:
@@ -253,7 +252,7 @@ class RunCore:
         longest: float | None = None,
     ) -> Run:
         """Read the run until there is a response, and ``ready`` finds it ready."""
-        runs = once(self.runs)
+        runs = wait.contact.runs
 
         def send(limit: float) -> Run:
             return self.note(runs.get_run(self.run_id, _request_timeout=limit))
@@ -340,7 +339,7 @@ class RunCore:
         # A run that was never seen may be 404 because of a wrong address.
         seen = self._run is not None or self._born is not None
         lost = 0
-        runs = once(self.runs)
+        runs = wait.contact.runs
 
         def send(limit: float) -> Run:
             return self.note(runs.delete_run(self.run_id, _request_timeout=limit))
@@ -461,7 +460,7 @@ class RunCore:
 
     def __getstate__(self) -> dict[str, Any]:
         # What is measured by this process's clock means nothing to another.
-        return {**self.__dict__, "_born": None, "_asked": None, "span": None}
+        return {**self.__dict__, "_contact": None, "_born": None, "_asked": None, "span": None}
 
 
 class _Polls:
@@ -478,10 +477,9 @@ class _Polls:
     def __init__(self, core: RunCore, wait: Wait, window: int) -> None:
         self._core = core
         self._wait = wait
-        self._runs = once(core.runs)
+        self._runs = wait.contact.runs
         self._window = Window(window)
         self._early = 0  # polls in a row that ended before their window
-        self._margin = _margin_of(core.runs)
         self._by_looks = False  # the server has no output while the run is pending
         self._asked = self._took = 0.0
 
@@ -498,7 +496,7 @@ class _Polls:
             self._by_looks = False
         # One reading of the clock for both, so that the timeout is never shorter than the window.
         window = int(min(self._window.seconds, max(0.0, limit - clock.round_trip)))
-        seconds = None if limit == math.inf else min(limit, window + self._margin)
+        seconds = None if limit == math.inf else min(limit, window + _margin_of(core.runs))
         output: RunOutput | None = None
         failure: ApiException | None = None
         try:

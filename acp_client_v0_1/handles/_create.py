@@ -17,7 +17,7 @@ from typing import Any
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiException, NotFoundException
-from acp_client_v0_1.handles._perform import AGAIN, Contact, Wait
+from acp_client_v0_1.handles._perform import AGAIN, Wait
 from acp_client_v0_1.handles._rules import failure_of, is_unserved
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import (
@@ -33,17 +33,11 @@ from acp_client_v0_1.models.run import Run
 from acp_client_v0_1.models.run_create import RunCreate
 from acp_client_v0_1.models.run_search_request import RunSearchRequest
 
-__all__ = ["create", "find_by_token", "look_for", "once"]
+__all__ = ["create", "find_by_token", "look_for"]
 
 _PAGE = 1000  # runs of one page of a search, the most that the contract allows
 _PAGES = 10  # the most that is read where a server does not search by metadata
 _NO_METADATA = "search by metadata"  # what a server may lack
-
-
-def once(runs: RunsApi) -> RunsApi:
-    """Return the same operations on the same connections, each request sent once."""
-    client = getattr(runs, "api_client", None)  # a stand-in of a test has none
-    return runs if client is None else RunsApi(client.with_options(retries=0))
 
 
 class _NoAgent(Exception):
@@ -54,12 +48,13 @@ class _NoAgent(Exception):
         self.error = error
 
 
-def create(runs: RunsApi, creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
+def create(creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
     """Create one run; return it, or after a lost response all runs with its token, oldest first.
 
-    ``runs`` sends each request once. The run is created again, up to ``posts`` times, after a
+    The run is created again, up to ``posts`` times, after a
     search that worked and did not find it; a search is all that the next call would go by, too.
     """
+    runs = wait.contact.runs
     total = wait.ends - wait.began
     longest = max(total - timing().search, total / 2)  # the rest is for the search
 
@@ -73,7 +68,7 @@ def create(runs: RunsApi, creation: RunCreate, wait: Wait, *, posts: int = 1) ->
         agent_id, mark = creation.agent_id, mark_of(creation)
         known = RunToken(server_of(runs.api_client), agent=agent_id, client_token=mark)
         try:
-            return look_for(runs, known, wait, error)
+            return look_for(known, wait, error)
         except RunStartAmbiguous as ambiguous:
             if posts <= 0 or not ambiguous.searched or wait.stopped:
                 raise
@@ -82,15 +77,14 @@ def create(runs: RunsApi, creation: RunCreate, wait: Wait, *, posts: int = 1) ->
     return wait.perform("create", post, longest=math.inf, probe=probe)
 
 
-def look_for(
-    runs: RunsApi, known: RunToken, wait: Wait, failure: ApiException | None = None
-) -> list[Run]:
+def look_for(known: RunToken, wait: Wait, failure: ApiException | None = None) -> list[Run]:
     """Search for the runs with the client token of a create until there is one; oldest first.
 
     ``known`` is what a token without a run id says. The search takes 10 seconds, or what ``wait``
     has left; then it raises `RunStartAmbiguous`. ``failure`` is that of the create, if it is known.
     """
-    clock = timing()
+    clock, contact = timing(), wait.contact
+    runs = contact.runs
     found_none = False
     checked = failure is None  # whether the server knows the agent
     delay = clock.search_backoff[0]
@@ -111,10 +105,10 @@ def look_for(
         )
 
     # The search begins once the server wants requests again.
-    asked = max(0.0, wait.contact.not_before - clock.now())
+    asked = max(0.0, contact.not_before - clock.now())
     seconds = min(wait.remaining(), asked + clock.search)
     if asked > clock.outage:
-        wait.contact.broken = failure  # the server wants no request for so long
+        contact.broken = failure  # the server wants no request for so long
     if not known.client_token or seconds <= asked or asked > clock.outage:
         raise ambiguous(0.0, None, False) from failure
 
@@ -139,7 +133,7 @@ def look_for(
         pause, delay = delay, min(2 * delay, clock.search_backoff[1])
         return None if found else pause
 
-    contact, began = wait.contact, clock.now()
+    began = clock.now()
     searching = Wait(contact, seconds, stop=wait.stop, late=ambiguous)
     while True:
         try:
@@ -176,7 +170,7 @@ def find_by_token(
     If a server refuses or ignores metadata in a search, at most ten pages of the agent's runs are
     read. The timeout, in seconds, includes all pages; None is for the client's own limits.
     """
-    lacks = Contact.of(runs).server.lacks
+    lacks = runs.api_client.rest_client.server.lacks
     ends = None if timeout is None else timing().now() + timeout
     if _NO_METADATA not in lacks:
         try:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from acp_client_v0_1._http.attempt import Interruptible
 from acp_client_v0_1._http.retry import KnownServer, RetryPolicy
+from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._rules import (
     Facts,
@@ -41,7 +42,6 @@ from acp_client_v0_1.handles._timing import timing
 
 if TYPE_CHECKING:
     from acp_client_v0_1._http.observer import RunSpan
-    from acp_client_v0_1.api.runs_api import RunsApi
 
 __all__ = ["AGAIN", "Asked", "Contact", "Lacking", "Wait", "checked_seconds", "settled"]
 
@@ -118,6 +118,7 @@ class Contact:
     """What waits that share it know of their server.
 
     Attributes:
+        runs: The operations, each request sent once.
         server: What this process knows of it.
         shared: Several waits share it, as in a batch: its outages last no longer than 300 seconds,
             whatever the deadlines of the waits.
@@ -125,7 +126,10 @@ class Contact:
         broken: The error that is wrong with all requests, None if there is none.
     """
 
-    def __init__(self, server: KnownServer, retries: float, *, shared: bool = False) -> None:
+    def __init__(
+        self, runs: RunsApi, server: KnownServer, retries: float, *, shared: bool = False
+    ) -> None:
+        self.runs = runs
         self.server = server
         self.retries = retries
         self.shared = shared
@@ -141,10 +145,11 @@ class Contact:
         """Return the contact of a client; a stand-in of a test has no client."""
         client = getattr(runs, "api_client", None)
         rest = getattr(client, "rest_client", None)
-        if rest is None:
-            return cls(KnownServer(answered=True), 0, shared=shared)
+        if client is None or rest is None:
+            return cls(runs, KnownServer(answered=True), 0, shared=shared)
         policy: RetryPolicy = rest.policy
-        return cls(rest.server, min(policy.total, policy.connect), shared=shared)
+        once = RunsApi(client.with_options(retries=0))
+        return cls(once, rest.server, min(policy.total, policy.connect), shared=shared)
 
     def failed(self, error: ApiException, now: float, pause: Pause, until: float, who: str) -> None:
         """Note a failure that is survived, and log the first one of an outage."""
@@ -375,7 +380,7 @@ class Wait:
             shared=shared,
             failures=self._failures,
             answered=contact.server.answered,
-            retries=contact.retries,
+            retries=contact.retries if self._survive is None else 0,  # the client's own
             age=math.inf if run is None else run.age(),
         )
         decision = decide(operation, failure, facts, clock)

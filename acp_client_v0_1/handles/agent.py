@@ -25,7 +25,7 @@ from acp_client_v0_1.exceptions import (
 )
 from acp_client_v0_1.handles._answering import checked_on_interrupt
 from acp_client_v0_1.handles._core import RunCore, creating, held_by
-from acp_client_v0_1.handles._create import create, find_by_token, once
+from acp_client_v0_1.handles._create import create, find_by_token
 from acp_client_v0_1.handles._perform import Contact, Wait, checked_seconds
 from acp_client_v0_1.handles._schemas import (
     JsonObject,
@@ -265,21 +265,20 @@ class AgentHandle:
         if check:
             self._descriptor.get(seconds)  # which `check` reads, with no limit of its own
             self.check(input={} if input is None else input, config=config)
-        runs = once(self.runs)
 
         def made_or_found() -> tuple[list[Run], bool]:
             if reuse:
-                found = wait.perform("search", lambda limit: self._search(token, limit))
+                found = wait.perform("search", lambda limit: self._search(token, wait, limit))
                 if found:
                     _check_reused(found[0], creation)
                     return found, False
-            return create(runs, creation, wait), True
+            return create(creation, wait), True
 
         known = self._agent.known
         (made, ours), span = creating(
             self.runs, self.agent_id, thread_id or "", known, made_or_found
         )
-        core = RunCore.of_runs(self.runs, made)
+        core = RunCore.of_runs(self.runs, made, wait.contact)
         core.agent_descriptor = self._descriptor
         if ours:
             core.note_created(creation)
@@ -447,7 +446,7 @@ class AgentHandle:
             JournalError: The journal cannot be used: locked, damaged, of another batch, or no file.
             ApiTypeError, ApiValueError: An argument has the wrong type, or an impossible value.
         """
-        from acp_client_v0_1.batch._batch import Batch
+        from acp_client_v0_1.batch import Batch
 
         return Batch(
             self,
@@ -495,8 +494,8 @@ class AgentHandle:
                 stacklevel=3,
             )
 
-    def _search(self, client_token: str, limit: float | None) -> list[Run]:
-        return find_by_token(once(self.runs), client_token, self.agent_id, timeout=limit)
+    def _search(self, client_token: str, wait: Wait, limit: float) -> list[Run]:
+        return find_by_token(wait.contact.runs, client_token, self.agent_id, timeout=limit)
 
     def _cancel(self, handle: RunHandle | None, client_token: str) -> str:
         """Cancel the run of a call that an exception ends, perhaps during its create.
@@ -508,7 +507,7 @@ class AgentHandle:
             if handle is not None:
                 core = RunCore(self.runs, handle.run_id)
             else:
-                found = self._search(client_token, timing().exit) if client_token else []
+                found = self._search(client_token, wait, timing().exit) if client_token else []
                 if not found:
                     return "no run was found"
                 core = RunCore.of_runs(self.runs, found)

@@ -26,7 +26,6 @@ from acp_client_v0_1.exceptions import (
     RunWaitTimeout,
 )
 from acp_client_v0_1.handles._core import FINAL
-from acp_client_v0_1.handles._create import once
 from acp_client_v0_1.handles._event import EventDecoder, RunEvent
 from acp_client_v0_1.handles._perform import Lacking
 from acp_client_v0_1.handles._timing import timing
@@ -283,7 +282,7 @@ class RunEvents(Iterator[RunEvent]):
         last_id = self._decoder.memory.last_id
         headers = {"Last-Event-ID": last_id} if last_id else None
         with self._wait.watching():
-            return once(core.runs).get_run_stream(
+            return self._wait.contact.runs.get_run_stream(
                 core.run_id, _request_timeout=limits, _headers=headers
             )
 

@@ -20,7 +20,7 @@ from acp_client_v0_1.handles._answering import (
     outcome_of,
 )
 from acp_client_v0_1.handles._core import FINAL, OnPending, RunCore, held_by
-from acp_client_v0_1.handles._create import find_by_token, look_for, once
+from acp_client_v0_1.handles._create import find_by_token, look_for
 from acp_client_v0_1.handles._perform import Contact, Wait, checked_seconds
 from acp_client_v0_1.handles._token import (
     checked_client_token,
@@ -155,8 +155,8 @@ class RunHandle:
             handle = cls(known.run, runs.api_client)
             handle._core.note_token(known)
             return handle
-        found = look_for(once(runs), known, Wait(Contact.of(runs)))
-        return held_by(cls, RunCore.of_runs(runs, found))
+        contact = Contact.of(runs)
+        return held_by(cls, RunCore.of_runs(runs, look_for(known, Wait(contact)), contact))
 
     @classmethod
     def find(
