@@ -53,7 +53,7 @@ site: $(VENV)/.installed-site
 # The longest job starts early, for `make --jobs=2 check`. All extras are installed before any job.
 check: $(VENV)/.installed-check
 	@$(MAKE) --no-print-directory lint types compat-lowest pyright contract generate-check dropin \
-		site dist-check
+		site dist-check chaos
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check

@@ -89,7 +89,6 @@ def test_an_agent_is_found_by_its_name_alone() -> None:
         assert AgentHandle.find("echo", api_client=client).agent_id == ECHO_AGENT_ID
 
 
-@pytest.mark.xfail(strict=False, reason="an unclear create does not ask for the agent yet")
 def test_an_unknown_agent_is_not_found() -> None:
     with serving(Quirks(unknown_agent=500)) as (_, agent), pytest.raises(NotFoundException):
         agent("nobody").start(timeout=5)

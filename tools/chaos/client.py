@@ -51,28 +51,6 @@ TIMES: dict[str, Any] = {
     "batch_early": (0.02, 0.2),
 }
 
-# The same where the package has no such class: module, name, value.
-OLD_TIMES: tuple[tuple[str, str, float], ...] = (
-    ("handles._starting", "_SEARCH_SECONDS", 3.0),
-    ("handles._starting", "_FIRST_PAUSE", 0.02),
-    ("handles._starting", "_LONGEST_PAUSE", 0.1),
-    ("handles._patience", "_FIRST_PAUSE", 0.02),
-    ("handles._patience", "_LONGEST_PAUSE", 0.2),
-    ("handles._answering", "_UNCHANGED", 1.0),
-    ("handles._answering", "_LOOK_EVERY", 0.05),
-    ("handles.events", "_LOOK_EVERY", 1.0),
-    ("handles.events", "_SILENCE", 0.1),
-    ("handles.events", "_EMPTY_PAUSE", 0.02),
-    ("handles.events", "_LONGEST_PAUSE", 0.2),
-    ("batch._carrier", "_LIMITED", 0.05),
-    ("waiting", "_FIRST_BACKOFF", 0.05),
-    ("waiting", "_LONGEST_BACKOFF", 0.2),
-)
-
-
-def _always_unsent(original: Any) -> Any:
-    return lambda error: True
-
 
 def _again(original: Any) -> Any:
     again = importlib.import_module("acp_client_v0_1.handles._perform").AGAIN
@@ -80,7 +58,7 @@ def _again(original: Any) -> Any:
 
 
 def _never_found(original: Any) -> Any:
-    def look_for(runs: Any, known: Any, *args: Any, **kwargs: Any) -> Any:
+    def look_for(known: Any, *args: Any, **kwargs: Any) -> Any:
         raise RunStartAmbiguous(client_token=known.client_token, token="", why="not searched")
 
     return look_for
@@ -112,14 +90,8 @@ def _always_new(original: Any) -> Any:
 # Mistakes that the checks have to find: what changes (a module, and a function or method in it),
 # and what it becomes. Of several places, those that there are change.
 MUTANTS: dict[str, tuple[tuple[str, str, Callable[[Any], Any]], ...]] = {
-    "post-again": (
-        ("handles._create", "look_for", _again),
-        ("handles._starting", "is_unsent", _always_unsent),
-    ),
-    "no-search": (
-        ("handles._create", "look_for", _never_found),
-        ("handles._starting", "look_for", _never_found),
-    ),
+    "post-again": (("handles._create", "look_for", _again),),
+    "no-search": (("handles._create", "look_for", _never_found),),
     "no-last-event-id": (("api.runs_api", "RunsApi.get_run_stream", _without_last_event_id),),
     "late-outcome": (("batch._journal", "Journal.done", _a_moment_later),),
     "no-filter": (("handles._continuity", "Continuity._judge", _always_new),),
@@ -131,9 +103,7 @@ def patch(mutant: str) -> bool:
     places = list(MUTANTS[mutant]) if mutant else []
     made = sum(_changed(*place) for place in places)
     timing = ("handles._timing", "_in_use", lambda value: dataclasses.replace(value, **TIMES))
-    old = [_changed(module, name, _constant(value)) for module, name, value in OLD_TIMES]
-    quick = _changed(*timing) or any(old)
-    return quick and (made > 0 or not places)
+    return _changed(*timing) and (made > 0 or not places)
 
 
 def _changed(module: str, name: str, change: Callable[[Any], Any]) -> bool:
@@ -147,10 +117,6 @@ def _changed(module: str, name: str, change: Callable[[Any], Any]) -> bool:
     except (ImportError, AttributeError):
         return False
     return True
-
-
-def _constant(value: float) -> Callable[[Any], Any]:
-    return lambda original: value
 
 
 @dataclass
