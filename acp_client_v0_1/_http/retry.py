@@ -121,7 +121,7 @@ class RetryPolicy:
 
 @functools.lru_cache(maxsize=16)
 def _counted(retries: int) -> RetryPolicy:
-    # Kept, because each create and each poll of a run asks for it.
+    # Cached, because each create and each poll of a run asks for it.
     return RetryPolicy(total=retries)
 
 

@@ -31,7 +31,7 @@ from acp_client_v0_1.models.run_status import RunStatus
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Parking"]
+__all__ = ["UnattendedRuns"]
 
 _HOLDERS = 12  # workers that hold long polls; the others start runs and fetch outputs
 _HOLDERS_ALONE = 20  # of them, where the server does not search
@@ -45,7 +45,7 @@ _SPARE_PAGES = 10  # that a search may have beyond those that the runs in flight
 _PASSING = frozenset(("lost", "limited", "unsent"))  # failures after which it is tried again
 
 
-class Parking:
+class UnattendedRuns:
     """The runs that no thread waits for; ``put_back`` gives one back to the workers."""
 
     def __init__(

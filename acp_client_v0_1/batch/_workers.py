@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from acp_client_v0_1._http.attempt import Interruptible
 from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1.batch._driver import RunDriver, Stopped, cancel_run
-from acp_client_v0_1.batch._parking import Parking
+from acp_client_v0_1.batch._parking import UnattendedRuns
 from acp_client_v0_1.batch._tasks import Plan, Task, note_deleted
 from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._timing import timing
@@ -58,10 +58,10 @@ class Workers:
         self._calls: list[_Calls] = []  # of each thread
         self.in_flight: dict[int, Task] = {}  # submitted and not taken, by index
         self._workers, self._most_workers = 0, concurrency
-        self._parking: Parking | None = None
+        self._parking: UnattendedRuns | None = None
         if concurrency > _MOST_WORKERS:
             self._most_workers = _CROWD_WORKERS
-            self._parking = Parking(plan, self._driver, self._stop, self._tasks.put)
+            self._parking = UnattendedRuns(plan, self._driver, self._stop, self._tasks.put)
 
     # For the caller, from one thread
 
@@ -178,7 +178,7 @@ class Workers:
                     pass
             self._outcomes.put(task)
 
-    def _carry_in_crowd(self, calls: _Calls, task: Task, parking: Parking) -> None:
+    def _carry_in_crowd(self, calls: _Calls, task: Task, parking: UnattendedRuns) -> None:
         """Do the next step of a task, and hold long polls as long as few do."""
         if not task.parked_at:
             if not self._driver.start(task):

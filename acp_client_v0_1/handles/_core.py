@@ -30,7 +30,7 @@ from acp_client_v0_1.exceptions import (
 )
 from acp_client_v0_1.handles._perform import AGAIN, Contact, Wait, checked_seconds
 from acp_client_v0_1.handles._rules import Window
-from acp_client_v0_1.handles._schemas import kept_descriptor
+from acp_client_v0_1.handles._schemas import cached_descriptor
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import RunToken, client_token_of, encode_token, server_of
 from acp_client_v0_1.handles.errors import RunFailed, RunGone, RunInterrupted, RunTimedOut
@@ -42,7 +42,7 @@ from acp_client_v0_1.models.run_status import RunStatus
 if TYPE_CHECKING:
     from acp_client_v0_1._http.observer import RunSpan
     from acp_client_v0_1.api.runs_api import RunsApi
-    from acp_client_v0_1.handles._schemas import Kept
+    from acp_client_v0_1.handles._schemas import Cached
     from acp_client_v0_1.handles.interrupts import PendingInterrupt
     from acp_client_v0_1.models.agent import Agent
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
@@ -74,7 +74,7 @@ class RunCore:
     traceparent: str = ""  # of the run's last span, also of another process
     answered: PendingInterrupt | None = None  # the last question that anybody is known to answer
     answered_at: float = 0.0
-    agent_descriptor: Kept[AgentACPDescriptor] | None = None
+    agent_descriptor: Cached[AgentACPDescriptor] | None = None
     _run: Run | None = None
     _outcome: RunStatus | None = None  # that was seen, newer than the word on the run
     _born: float | None = None  # when it was created, by the clock of this process
@@ -190,7 +190,7 @@ class RunCore:
         """Return the descriptor of the run's agent, which is kept for 300 seconds."""
         if self.agent_descriptor is None:
             agent_id = self.agent_id or self.refresh().agent_id
-            self.agent_descriptor = kept_descriptor(self.runs.api_client, agent_id)
+            self.agent_descriptor = cached_descriptor(self.runs.api_client, agent_id)
         return self.agent_descriptor.get()
 
     # Waiting

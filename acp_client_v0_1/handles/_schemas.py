@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from acp_client_v0_1.api_client import ApiClient
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
 
-__all__ = ["JsonObject", "Kept", "check_value", "faults_of", "json_object", "kept_descriptor"]
+__all__ = ["JsonObject", "Cached", "check_value", "faults_of", "json_object", "cached_descriptor"]
 
 T = TypeVar("T")
 
@@ -76,7 +76,7 @@ def json_object(name: str, value: object) -> dict[str, Any]:
     raise ApiTypeError(f"{name} must be a JSON object (dict), not {kind}{hint}")
 
 
-class Kept(Generic[T]):
+class Cached(Generic[T]):
     """A server's description of an agent, read when it is needed and kept for 300 seconds.
 
     Attributes:
@@ -92,7 +92,7 @@ class Kept(Generic[T]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The time at which it was read means nothing to another process.
-        return Kept, (self._read,)
+        return Cached, (self._read,)
 
     def get(self, timeout: float | None = None) -> T:
         """Return it, read again if it is older; ``timeout`` bounds that, in seconds."""
@@ -107,9 +107,9 @@ class Kept(Generic[T]):
         self.known, self._at = known, time.monotonic()
 
 
-def kept_descriptor(client: ApiClient, agent_id: str) -> Kept[AgentACPDescriptor]:
+def cached_descriptor(client: ApiClient, agent_id: str) -> Cached[AgentACPDescriptor]:
     """Return the descriptor of an agent, which is read when it is needed."""
-    return Kept(partial(AgentsApi(client).get_acp_descriptor_by_id, agent_id))
+    return Cached(partial(AgentsApi(client).get_acp_descriptor_by_id, agent_id))
 
 
 def check_value(what: str, value: Mapping[str, Any], schema: Mapping[str, Any]) -> None:

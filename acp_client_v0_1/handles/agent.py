@@ -28,11 +28,11 @@ from acp_client_v0_1.handles._core import RunCore, creating, held_by
 from acp_client_v0_1.handles._create import create, find_by_token
 from acp_client_v0_1.handles._perform import Contact, Wait, checked_seconds
 from acp_client_v0_1.handles._schemas import (
+    Cached,
     JsonObject,
-    Kept,
+    cached_descriptor,
     check_value,
     json_object,
-    kept_descriptor,
 )
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import (
@@ -86,8 +86,10 @@ class AgentHandle:
         self.agent_id: str = identifier("agent_id", agent_id)
         self.runs: RunsApi = RunsApi(api_client)
         client = self.runs.api_client
-        self._descriptor = kept_descriptor(client, self.agent_id)
-        self._agent: Kept[Agent] = Kept(partial(AgentsApi(client).get_agent_by_id, self.agent_id))
+        self._descriptor = cached_descriptor(client, self.agent_id)
+        self._agent: Cached[Agent] = Cached(
+            partial(AgentsApi(client).get_agent_by_id, self.agent_id)
+        )
 
     @classmethod
     def find(
