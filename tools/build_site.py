@@ -18,6 +18,8 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +39,23 @@ MOVED = {
     "CONTRIBUTING.md": "contributing.md",
 }
 
-# Each page of the reference, and the modules whose public names it describes; errors have a page of
-# their own. Names of other modules are operations and models, which have generated pages.
-REFERENCE = {
-    "client": ("Client and settings", ("api_client", "api_response", "configuration", "telemetry")),
-    "handles": ("Agents, runs and batches", ("handles", "batch")),
-    "streaming": ("Streams and waiting", ("streaming", "waiting")),
-    "errors": ("Errors", ("errors",)),
-    "testing": ("Testing", ("testing",)),
+# Each page of the reference, and the public names that it describes. Errors and the testing package
+# have a page of their own each; operations and models have generated pages.
+REFERENCE: dict[str, tuple[str, tuple[str, ...]]] = {
+    "AgentHandle": ("AgentHandle", ("AgentHandle",)),
+    "RunHandle": ("RunHandle", ("RunHandle",)),
+    "RunEvents": ("RunEvents", ("RunEvents", "RunEvent")),
+    "PendingInterrupt": ("PendingInterrupt", ("PendingInterrupt",)),
+    "Conversation": ("Conversation", ("Conversation",)),
+    "Batch": ("Batch", ("Batch", "BatchItem", "BatchCounts")),
+    "searches": ("Searches", ("iter_runs", "iter_agents", "iter_threads")),
+    "Configuration": ("Configuration", ("Configuration",)),
+    "ApiClient": ("ApiClient", ("ApiClient", "ApiResponse")),
+    "instrument": ("instrument", ("instrument",)),
+    "streaming": (
+        "Streams and waiting",
+        ("EventStream", "ServerSentEvent", "SSEParser", "wait_for_run_output"),
+    ),
 }
 
 
@@ -64,8 +75,13 @@ def collect() -> None:
     for page in [*map(ROOT.joinpath, MOVED), *(ROOT / "docs").rglob("*.md")]:
         _write(_place(page), _for_the_site(page))
     _write(PAGES / "examples.md", "\n".join(_examples()))
-    for name, (title, modules) in REFERENCE.items():
-        _write(PAGES / "reference" / f"{name}.md", _reference(title, modules))
+    reference = PAGES / "reference"
+    for page_name, (title, names) in REFERENCE.items():
+        text = _reference(title, (f"{PACKAGE}.{name}" for name in names))
+        _write(reference / f"{page_name}.md", text)
+    testing = (name for name in public_names() if name.startswith(f"{PACKAGE}.testing."))
+    _write(reference / "testing.md", _reference("Testing", testing))
+    _write(reference / "errors.md", _errors())
     _write(PAGES / "site.css", STYLE)
 
 
@@ -114,25 +130,42 @@ def _for_the_site(page: Path) -> str:
 
 
 def _examples() -> list[str]:
-    """The page of the examples: what each says of itself, and its text."""
+    """The page of the examples: what each says of itself, and where its text is."""
     page = ["# Examples", "", "Scripts to start from. Copy one: it needs nothing beside it.", ""]
-    for path in sorted((ROOT / "examples").glob("[!_]*.py")):
+    scripts = sorted((ROOT / "examples").glob("[!_]*.py"))
+    for path in sorted(scripts, key=lambda path: path.stem != "quickstart"):
         source = path.read_text("utf-8")
-        summary = (ast.get_docstring(ast.parse(source)) or "").partition("\n\n")[0]
-        page += [f"## {path.name}", "", summary, "", "```python", source, "```", ""]
+        lies = PAGES / "files" / "examples" / path.name
+        _write(lies, source)
+        said = (ast.get_docstring(ast.parse(source)) or "").split("\n\n")
+        page += [f"## {path.name}", "", said[0].replace("\n", " "), ""]
+        for more in said[1:]:
+            page += ["```sh", textwrap.dedent(more), "```", ""] if more[0] == " " else [more, ""]
+        page += [f"[{path.name}]({lies.relative_to(PAGES).as_posix()})", ""]
     return page
 
 
-def _reference(title: str, modules: tuple[str, ...]) -> str:
-    """A page of the reference: a directive for each name that is defined in some modules."""
-    names = [name for name, value in public_names().items() if _room(name, value) in modules]
-    options = ""
-    if "errors" in modules:
-        # As the tree is drawn. How an error is built is of no interest, what it is, is.
-        tree = str(exceptions.__doc__)
-        names.sort(key=lambda name: tree.find(name.rpartition(".")[2]) % len(tree))
-        options = "    options: {merge_init_into_class: false, show_bases: true}\n"
-    return f"# {title}\n\n" + "\n".join(f"::: {name}\n{options}" for name in names)
+def _reference(title: str, names: Iterable[str], options: str = "") -> str:
+    """A page of the reference: a directive for each name."""
+    chosen = f"    options: {{{options}}}\n" if options else ""
+    return f"# {title}\n\n" + "\n".join(f"::: {name}\n{chosen}" for name in names)
+
+
+def _errors() -> str:
+    """The page of the errors, in the order in which the tree is drawn."""
+    tree = str(exceptions.__doc__)
+    names = [
+        name
+        for name, value in public_names().items()
+        if not name.startswith(f"{PACKAGE}.testing.") and _is_error(value)
+    ]
+    names.sort(key=lambda name: tree.find(name.rpartition(".")[2]) % len(tree))
+    # How an error is built is of no interest, what it is, is.
+    return _reference("Errors", names, "merge_init_into_class: false, show_bases: true")
+
+
+def _is_error(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseException)
 
 
 def public_names() -> dict[str, Any]:
@@ -142,16 +175,6 @@ def public_names() -> dict[str, Any]:
         exporting = importlib.import_module(module)
         found |= {f"{module}.{name}": getattr(exporting, name) for name in exporting.__all__}
     return found
-
-
-def _room(name: str, value: Any) -> str:
-    """The first part of the module that defines a name; for errors, "errors"."""
-    if name.startswith(f"{PACKAGE}.testing."):
-        return "testing"
-    if isinstance(value, type) and issubclass(value, BaseException):
-        return "errors"
-    defined: str = getattr(value, "__module__", "")
-    return defined.removeprefix(f"{PACKAGE}.").partition(".")[0]
 
 
 def pages_in_navigation() -> set[str]:
