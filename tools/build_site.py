@@ -83,6 +83,7 @@ def collect() -> None:
     _write(reference / "testing.md", _reference("Testing", testing))
     _write(reference / "errors.md", _errors())
     _write(PAGES / "site.css", STYLE)
+    _write(PAGES / "site.js", SCRIPT)
 
 
 def _write(path: Path, text: str) -> None:
@@ -123,6 +124,8 @@ def _for_the_site(page: Path) -> str:
             headings += 1
             # A long name without a place to break it is too wide for a phone.
             line = line.replace(f"{PACKAGE}.", "") if headings == 1 else f"#{line}"
+        elif line == "## Where to look next":
+            line += " { data-search-exclude }"  # it has every word, and says nothing of any
         # A pair of brackets after another would be a link by reference.
         return with_targets(line, moved).replace("[default to", "\\[default to")
 
@@ -197,12 +200,45 @@ def build() -> None:
     for page in SITE.rglob("*.html"):
         if (found := _FETCHED.search(page.read_text("utf-8"))) is not None:
             raise SystemExit(f"{page.relative_to(SITE)} would fetch from elsewhere: {found[0]}")
-    print(f"open {SITE.relative_to(ROOT)}/index.html")
+    print(f"open {SITE.relative_to(ROOT)}/index.html, or with its search: make site-serve")
 
 
 STYLE = """\
-/* A name in a table breaks at spaces only: on a phone the table scrolls. */
-.md-typeset td:first-child code { word-break: normal; overflow-wrap: normal; }
+/* Output: no code to copy. */
+.md-typeset .language-text code {
+  background: transparent; border-left: .2rem solid var(--md-default-fg-color--lightest);
+}
+.md-typeset .language-text .md-code__nav { display: none; }
+
+/* A picture has its own background. */
+.md-typeset img { border-radius: .2rem; }
+
+@media (max-width: 44.9em) {
+  /* Nothing lies over code; the menu has the page's contents, too. */
+  .md-sidebar-button { display: none !important; }
+
+  /* Rows of words stand one below the other; tables of figures stay tables, and scroll. */
+  .md-typeset table:not([class]):not(:has([style*="right"])) { display: block; }
+  .md-typeset table:not([class]):not(:has([style*="right"])) thead { display: none; }
+  .md-typeset table:not([class]):not(:has([style*="right"])) :is(tbody, tr, td) { display: block; }
+  .md-typeset table:not([class]):not(:has([style*="right"])) td {
+    border: 0; padding: .2rem .6rem; min-width: 0;
+  }
+  .md-typeset table:not([class]):not(:has([style*="right"])) tr {
+    border-top: .05rem solid var(--md-typeset-table-color); padding: .4rem 0;
+  }
+  .md-typeset table:not([class]):not(:has([style*="right"])) td:first-child { font-weight: 700; }
+}
+"""
+
+# A browser lets no page of a folder read the index of the search.
+SCRIPT = """\
+if (location.protocol === "file:") {
+  for (const button of document.querySelectorAll(".md-search__button")) {
+    button.disabled = true;
+    button.textContent = "Search needs: make site-serve";
+  }
+}
 """
 
 if __name__ == "__main__":
