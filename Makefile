@@ -15,11 +15,12 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP_INSTALL := $(BIN)/python -m pip install --quiet
 
 SEEDS ?= 0:50
+SITE_PORT ?= 8080
 FUZZERS := $(sort $(wildcard fuzz/fuzz_*.py))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help quickstart test docs-test site fuzz chaos bench check lint types contract generate \
+.PHONY: help quickstart test docs-test site site-serve site-check fuzz chaos bench check lint types contract generate \
 	generate-check dropin pyright dist dist-check compat compat-lowest format clean
 
 help:
@@ -29,6 +30,8 @@ help:
 	@echo 'make generate     write the generated files from openapi.yaml and templates/'
 	@echo 'make docs-test    run only the examples of README.md and docs/'
 	@echo 'make site         build the documentation: build/site/index.html'
+	@echo 'make site-serve   build it and serve it, with its search: http://127.0.0.1:8080'
+	@echo 'make site-check   read it in an installed Chromium or Chrome'
 	@echo 'make fuzz         search for inputs that break the parser'
 	@echo 'make chaos        break servers, sockets and processes at random: SEEDS=0:1000'
 	@echo 'make bench        measure speed and memory, next to other clients'
@@ -49,6 +52,14 @@ docs-test: $(VENV)/.installed-dev
 # Fails if a link is dead or a page is missing from the navigation.
 site: $(VENV)/.installed-site
 	$(BIN)/python tools/build_site.py
+
+# Its search needs a server: a browser lets no page of a folder read the index.
+site-serve: site
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site $(SITE_PORT)
+
+# Reads the site in the Chromium or Chrome that is installed; on Debian: apt install chromium.
+site-check: site $(VENV)/.installed-browser
+	$(BIN)/python tools/check_site.py
 
 # The longest job starts early, for `make --jobs=2 check`. All extras are installed before any job.
 check: $(VENV)/.installed-check
@@ -143,6 +154,10 @@ $(VENV)/.installed-generate: $(VENV)/.installed-dev
 
 $(VENV)/.installed-site: $(VENV)/.installed-dev
 	$(PIP_INSTALL) --editable '.[dev,site]'
+	@touch $@
+
+$(VENV)/.installed-browser: $(VENV)/.installed-site
+	$(PIP_INSTALL) --editable '.[dev,site,browser]'
 	@touch $@
 
 $(VENV)/.installed-pyright: $(VENV)/.installed-dev

@@ -86,10 +86,7 @@ def write(outcomes: Sequence[Outcome], machine: Machine, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "benchmarks.json").write_text(as_json(outcomes, machine), "utf-8")
     (folder / "benchmarks.md").write_text(as_markdown(outcomes, machine), "utf-8")
-    try:
-        draw(outcomes, folder / "benchmarks.svg")
-    except ImportError as error:
-        print(f"no chart: {error}")
+    draw(outcomes, folder / "benchmarks.svg")
     print(f"written to {folder}")
 
 

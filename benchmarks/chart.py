@@ -1,78 +1,101 @@
-"""One picture: what each contestant takes over what this client takes, as SVG, by matplotlib."""
+"""One picture: what each contestant takes over what this client takes, as SVG.
+
+Each bar has its name beside it, so that no colour has to be looked up: a colour says only whether a
+contestant takes more or less than this client. It is narrow, so that its text can be read on a
+phone, and has its own background, light or dark as the reader prefers.
+"""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from html import escape
 from pathlib import Path
 
-from .measure import OURS, Spread
+from .measure import OURS
 from .report import Outcome
 
-__all__ = ["draw"]
+__all__ = ["draw", "svg"]
 
-_COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#8172b3", "#937860", "#da8bc3", "#8c8c8c", "#ccb974")
+_Scale = Callable[[float], float]  # a ratio -> where it lies
+
+# Pixels of the view box, which a phone shows nearly as they are.
+_WIDTH, _LINE, _TOP = 400, 17, 46
+_LEFT, _RIGHT = 196, 362  # of the bars
+
+_STYLE = """
+    .back { fill: #ffffff } text { fill: #1f2328; font: 11px sans-serif }
+    .work { font-weight: bold } .tick { fill: #59636e } line { stroke: #d1d9e0 }
+    .one { stroke: #1f2328 } .more { fill: #bc4c00 } .less { fill: #0969da }
+    @media (prefers-color-scheme: dark) {
+      .back { fill: #161b22 } text { fill: #e6edf3 } .tick { fill: #9198a1 }
+      line { stroke: #3d444d } .one { stroke: #e6edf3 }
+      .more { fill: #f0883e } .less { fill: #58a6ff }
+    }
+"""
 
 
 def draw(outcomes: Sequence[Outcome], path: Path) -> None:
-    """Draw the works that are charted into an SVG file.
-
-    Raises:
-        ImportError: matplotlib is not installed.
-    """
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.fonttype"] = "none"  # text stays text
-    matplotlib.rcParams["svg.hashsalt"] = "acp_client_v0_1"
-    from matplotlib import pyplot, ticker
-
+    """Draw the works that are charted into an SVG file."""
     shown = [outcome for outcome in outcomes if outcome.work.charted and OURS in outcome.samples]
     ratios = {outcome.work.title.partition(";")[0]: _ratios(outcome) for outcome in shown}
-    families = dict.fromkeys(_family(name) for each in ratios.values() for name in each)
-    colours = dict(zip(families, itertools.cycle(_COLOURS), strict=False))
-    places = sum(len(each) + 1 for each in ratios.values())
-    figure, axes = pyplot.subplots(figsize=(9, 0.2 * places + 1))
-    place, ticks, labelled = 0.0, list[float](), set[str]()
-    for each in ratios.values():
-        ticks.append(place + (len(each) - 1) / 2)
-        for name, ratio in each.items():
-            family = _family(name)
-            label = "" if family in labelled else family
-            labelled.add(family)
-            # On a logarithmic scale a bar begins where its ratio is 1.
-            axes.barh(place, ratio.median - 1, left=1, color=colours[family], label=label)
-            axes.annotate(
-                f"{ratio.median:.2g}" if ratio.median < 10 else f"{ratio.median:.0f}",
-                (max(ratio.median, 1), place),
-                xytext=(3, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=7,
+    path.write_text(svg(ratios), "utf-8")
+
+
+def svg(works: Mapping[str, Mapping[str, float]]) -> str:
+    """Give the picture of some works: for each, what the others took over this client."""
+    ratios = [ratio for work in works.values() for ratio in work.values()]
+    low, high = math.log(min([0.5, *ratios])), math.log(max([2, *ratios]))
+
+    def across(ratio: float) -> float:
+        return round(_LEFT + (math.log(ratio) - low) / (high - low) * (_RIGHT - _LEFT), 1)
+
+    lines = sum(len(work) + 1.5 for work in works.values())
+    height = round(_TOP + _LINE * lines + 6)
+    drawn = "\n".join([*_axis(across, math.exp(high), height), *_bars(works, across)])
+    return f"""\
+<?xml version="1.0" encoding="UTF-8"?>
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH * 1.2:g}" \
+role="img" aria-labelledby="title">
+  <title id="title">CPU time of the others over that of this client, for each work</title>
+  <style>{_STYLE}  </style>
+  <rect class="back" width="100%" height="100%"/>
+  <text x="8" y="16">CPU time, as a multiple of this client's</text>
+{drawn}
+</svg>
+"""
+
+
+def _axis(across: _Scale, high: float, height: int) -> Iterator[str]:
+    for tick in (0.5, 1, 2, 5, 10, 20, 50, 100):
+        if tick <= high:
+            x, of_ours = across(tick), ' class="one"' if tick == 1 else ""
+            yield f'  <line{of_ours} x1="{x}" x2="{x}" y1="{_TOP - 10}" y2="{height - 6}"/>'
+            place = f'x="{x}" y="{_TOP - 14}" text-anchor="middle"'
+            yield f'  <text class="tick" {place}>{tick:g}</text>'
+
+
+def _bars(works: Mapping[str, Mapping[str, float]], across: _Scale) -> Iterator[str]:
+    y: float = _TOP
+    for title, work in works.items():
+        y += _LINE
+        yield f'  <text class="work" x="8" y="{y:g}">{escape(title)}</text>'
+        for name, ratio in work.items():
+            y += _LINE
+            begin, end = sorted((across(1), across(ratio)))
+            kind = "more" if ratio > 1 else "less"
+            told = f"{ratio:.2g}" if ratio < 10 else f"{ratio:.0f}"
+            yield f'  <text x="16" y="{y:g}">{escape(name)}</text>'
+            yield (
+                f'  <rect class="{kind}" x="{begin}" y="{y - 9:g}" width="{end - begin:.1f}" '
+                'height="10"/>'
             )
-            place += 1
-        place += 1
-    axes.set_xscale("log")
-    axes.axvline(1, color="black", linewidth=1)
-    axes.set_yticks(ticks, list(ratios), fontsize=8)
-    axes.set_ylim(place - 0.5, -1)
-    axes.set_xlabel("CPU time over that of this client (right of 1: slower than this client)")
-    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
-    axes.xaxis.set_minor_formatter(ticker.NullFormatter())
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=8, frameon=False, loc="upper right")
-    figure.savefig(path, format="svg", bbox_inches="tight", metadata={"Date": None})
-    pyplot.close(figure)
+            yield f'  <text x="{end + 4:.1f}" y="{y:g}">{told}</text>'
+        y += _LINE / 2
 
 
-def _ratios(outcome: Outcome) -> dict[str, Spread]:
+def _ratios(outcome: Outcome) -> dict[str, float]:
     """What the others took over what this client took."""
     names = (name for name in outcome.samples if name not in outcome.work.aside)
-    return {name: ratio for name in names if (ratio := outcome.ratio(name)) is not None}
-
-
-def _family(name: str) -> str:
-    """What a contestant is known by: a parser has one colour, whatever reads for it."""
-    parser = name.removeprefix("httpx + ").removesuffix("'s decoder")
-    return name if parser == "pydantic" else parser
+    spreads = {name: outcome.ratio(name) for name in names}
+    return {name: ratio.median for name, ratio in spreads.items() if ratio is not None}

@@ -54,7 +54,7 @@ def main() -> None:
         try:
             print("result:", json.dumps(run.drive(ask, timeout=300), ensure_ascii=False))
         except EOFError:
-            sys.exit(f"\nno answer: the run waits; go on with --token {run.token()}")
+            sys.exit(f"\nno answer: the run waits; continue with --token {run.token()}")
 
 
 def ask(question: PendingInterrupt) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-r"""Run an agent on many inputs, many at a time; go on after Ctrl-C or a crash.
+r"""Run an agent on many inputs, many at a time; continue after Ctrl-C or a crash.
 
 The inputs are JSON Lines, one object a line, from a file or standard input. Each gives a line of
 JSON when it is done, with the number of its line and its `result` or `error`. With `--journal` the
-same command goes on where it stopped, and no input runs twice.
+same command continues where it stopped, and no input runs twice.
 
     printf '{"count": %d, "interval": 0.1}\n' 3 1 4 1 5 | python examples/batch_runs.py --progress
     python examples/batch_runs.py inputs.jsonl --agent echo --journal runs.jsonl > results.jsonl
@@ -63,5 +63,5 @@ if __name__ == "__main__":
     except OpenApiException as error:
         sys.exit(f"failed: {error}")
     except KeyboardInterrupt as error:
-        print(error, file=sys.stderr)  # how many runs go on
+        print(error, file=sys.stderr)  # how many runs continue
         sys.exit(130)

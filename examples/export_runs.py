@@ -47,7 +47,7 @@ def main() -> None:
         for number in range(options.sample):
             agent.run({"number": number}, timeout=60)
 
-        # 1,000 runs a request; the iteration goes on until there are no more.
+        # 1,000 runs a request; until there are no more.
         wanted = RunSearchRequest(agent_id=agent.agent_id, status=options.status, limit=1000)
         for run in iter_runs(RunsApi(client), wanted):
             print(run.to_json())

@@ -86,10 +86,10 @@ def main() -> None:
         run = agent.start(options.input, webhook=webhook)
         print(f"run {run.run_id}, which tells {webhook}", flush=True)
         try:
-            told = changes.get(timeout=options.timeout)
+            change = changes.get(timeout=options.timeout)
         except queue.Empty:
             sys.exit("no webhook came")
-        print(f"by webhook: {told.run_id} is {told.status.value}")
+        print(f"by webhook: {change.run_id} is {change.status.value}")
         # A webhook tells that something happened; the server itself says what.
         print("result:", json.dumps(run.result(timeout=10), ensure_ascii=False))
 

@@ -18,6 +18,8 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +39,23 @@ MOVED = {
     "CONTRIBUTING.md": "contributing.md",
 }
 
-# Each page of the reference, and the modules whose public names it describes; errors have a page of
-# their own. Names of other modules are operations and models, which have generated pages.
-REFERENCE = {
-    "client": ("Client and settings", ("api_client", "api_response", "configuration", "telemetry")),
-    "handles": ("Agents, runs and batches", ("handles", "batch")),
-    "streaming": ("Streams and waiting", ("streaming", "waiting")),
-    "errors": ("Errors", ("errors",)),
-    "testing": ("Testing", ("testing",)),
+# Each page of the reference, and the public names that it describes. Errors and the testing package
+# have a page of their own each; operations and models have generated pages.
+REFERENCE: dict[str, tuple[str, tuple[str, ...]]] = {
+    "AgentHandle": ("AgentHandle", ("AgentHandle",)),
+    "RunHandle": ("RunHandle", ("RunHandle",)),
+    "RunEvents": ("RunEvents", ("RunEvents", "RunEvent")),
+    "PendingInterrupt": ("PendingInterrupt", ("PendingInterrupt",)),
+    "Conversation": ("Conversation", ("Conversation",)),
+    "Batch": ("Batch", ("Batch", "BatchItem", "BatchCounts")),
+    "searches": ("Searches", ("iter_runs", "iter_agents", "iter_threads")),
+    "Configuration": ("Configuration", ("Configuration",)),
+    "ApiClient": ("ApiClient", ("ApiClient", "ApiResponse")),
+    "instrument": ("instrument", ("instrument",)),
+    "streaming": (
+        "Streams and waiting",
+        ("EventStream", "ServerSentEvent", "SSEParser", "wait_for_run_output"),
+    ),
 }
 
 
@@ -64,9 +75,15 @@ def collect() -> None:
     for page in [*map(ROOT.joinpath, MOVED), *(ROOT / "docs").rglob("*.md")]:
         _write(_place(page), _for_the_site(page))
     _write(PAGES / "examples.md", "\n".join(_examples()))
-    for name, (title, modules) in REFERENCE.items():
-        _write(PAGES / "reference" / f"{name}.md", _reference(title, modules))
+    reference = PAGES / "reference"
+    for page_name, (title, names) in REFERENCE.items():
+        text = _reference(title, (f"{PACKAGE}.{name}" for name in names))
+        _write(reference / f"{page_name}.md", text)
+    testing = (name for name in public_names() if name.startswith(f"{PACKAGE}.testing."))
+    _write(reference / "testing.md", _reference("Testing", testing))
+    _write(reference / "errors.md", _errors())
     _write(PAGES / "site.css", STYLE)
+    _write(PAGES / "site.js", SCRIPT)
 
 
 def _write(path: Path, text: str) -> None:
@@ -107,6 +124,8 @@ def _for_the_site(page: Path) -> str:
             headings += 1
             # A long name without a place to break it is too wide for a phone.
             line = line.replace(f"{PACKAGE}.", "") if headings == 1 else f"#{line}"
+        elif line == "## Where to look next":
+            line += " { data-search-exclude }"  # it has every word, and says nothing of any
         # A pair of brackets after another would be a link by reference.
         return with_targets(line, moved).replace("[default to", "\\[default to")
 
@@ -114,25 +133,42 @@ def _for_the_site(page: Path) -> str:
 
 
 def _examples() -> list[str]:
-    """The page of the examples: what each says of itself, and its text."""
+    """The page of the examples: what each says of itself, and where its text is."""
     page = ["# Examples", "", "Scripts to start from. Copy one: it needs nothing beside it.", ""]
-    for path in sorted((ROOT / "examples").glob("[!_]*.py")):
+    scripts = sorted((ROOT / "examples").glob("[!_]*.py"))
+    for path in sorted(scripts, key=lambda path: path.stem != "quickstart"):
         source = path.read_text("utf-8")
-        summary = (ast.get_docstring(ast.parse(source)) or "").partition("\n\n")[0]
-        page += [f"## {path.name}", "", summary, "", "```python", source, "```", ""]
+        lies = PAGES / "files" / "examples" / path.name
+        _write(lies, source)
+        said = (ast.get_docstring(ast.parse(source)) or "").split("\n\n")
+        page += [f"## {path.name}", "", said[0].replace("\n", " "), ""]
+        for more in said[1:]:
+            page += ["```sh", textwrap.dedent(more), "```", ""] if more[0] == " " else [more, ""]
+        page += [f"[{path.name}]({lies.relative_to(PAGES).as_posix()})", ""]
     return page
 
 
-def _reference(title: str, modules: tuple[str, ...]) -> str:
-    """A page of the reference: a directive for each name that is defined in some modules."""
-    names = [name for name, value in public_names().items() if _room(name, value) in modules]
-    options = ""
-    if "errors" in modules:
-        # As the tree is drawn. How an error is built is of no interest, what it is, is.
-        tree = str(exceptions.__doc__)
-        names.sort(key=lambda name: tree.find(name.rpartition(".")[2]) % len(tree))
-        options = "    options: {merge_init_into_class: false, show_bases: true}\n"
-    return f"# {title}\n\n" + "\n".join(f"::: {name}\n{options}" for name in names)
+def _reference(title: str, names: Iterable[str], options: str = "") -> str:
+    """A page of the reference: a directive for each name."""
+    chosen = f"    options: {{{options}}}\n" if options else ""
+    return f"# {title}\n\n" + "\n".join(f"::: {name}\n{chosen}" for name in names)
+
+
+def _errors() -> str:
+    """The page of the errors, in the order in which the tree is drawn."""
+    tree = str(exceptions.__doc__)
+    names = [
+        name
+        for name, value in public_names().items()
+        if not name.startswith(f"{PACKAGE}.testing.") and _is_error(value)
+    ]
+    names.sort(key=lambda name: tree.find(name.rpartition(".")[2]) % len(tree))
+    # How an error is built is of no interest, what it is, is.
+    return _reference("Errors", names, "merge_init_into_class: false, show_bases: true")
+
+
+def _is_error(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseException)
 
 
 def public_names() -> dict[str, Any]:
@@ -142,16 +178,6 @@ def public_names() -> dict[str, Any]:
         exporting = importlib.import_module(module)
         found |= {f"{module}.{name}": getattr(exporting, name) for name in exporting.__all__}
     return found
-
-
-def _room(name: str, value: Any) -> str:
-    """The first part of the module that defines a name; for errors, "errors"."""
-    if name.startswith(f"{PACKAGE}.testing."):
-        return "testing"
-    if isinstance(value, type) and issubclass(value, BaseException):
-        return "errors"
-    defined: str = getattr(value, "__module__", "")
-    return defined.removeprefix(f"{PACKAGE}.").partition(".")[0]
 
 
 def pages_in_navigation() -> set[str]:
@@ -174,12 +200,45 @@ def build() -> None:
     for page in SITE.rglob("*.html"):
         if (found := _FETCHED.search(page.read_text("utf-8"))) is not None:
             raise SystemExit(f"{page.relative_to(SITE)} would fetch from elsewhere: {found[0]}")
-    print(f"open {SITE.relative_to(ROOT)}/index.html")
+    print(f"open {SITE.relative_to(ROOT)}/index.html, or with its search: make site-serve")
 
 
 STYLE = """\
-/* A name in a table breaks at spaces only: on a phone the table scrolls. */
-.md-typeset td:first-child code { word-break: normal; overflow-wrap: normal; }
+/* Output: no code to copy. */
+.md-typeset .language-text code {
+  background: transparent; border-left: .2rem solid var(--md-default-fg-color--lightest);
+}
+.md-typeset .language-text .md-code__nav { display: none; }
+
+/* A picture has its own background. */
+.md-typeset img { border-radius: .2rem; }
+
+@media (max-width: 44.9em) {
+  /* Nothing lies over code; the menu has the page's contents, too. */
+  .md-sidebar-button { display: none !important; }
+
+  /* Rows of words stand one below the other; tables of figures stay tables, and scroll. */
+  .md-typeset table:not([class]):not(:has([style*="right"])) { display: block; }
+  .md-typeset table:not([class]):not(:has([style*="right"])) thead { display: none; }
+  .md-typeset table:not([class]):not(:has([style*="right"])) :is(tbody, tr, td) { display: block; }
+  .md-typeset table:not([class]):not(:has([style*="right"])) td {
+    border: 0; padding: .2rem .6rem; min-width: 0;
+  }
+  .md-typeset table:not([class]):not(:has([style*="right"])) tr {
+    border-top: .05rem solid var(--md-typeset-table-color); padding: .4rem 0;
+  }
+  .md-typeset table:not([class]):not(:has([style*="right"])) td:first-child { font-weight: 700; }
+}
+"""
+
+# A browser lets no page of a folder read the index of the search.
+SCRIPT = """\
+if (location.protocol === "file:") {
+  for (const button of document.querySelectorAll(".md-search__button")) {
+    button.disabled = true;
+    button.textContent = "Search needs: make site-serve";
+  }
+}
 """
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The pages of the site: all of them are there, each public name is described, no link is dead.
 
-What the site looks like is the generator's affair; `make site` runs it.
+What the site looks like is the generator's affair: `make site` runs it, and `make site-check` reads
+it in a browser.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from pathlib import Path
 import build_site
 import pytest
 from pages import links
+
+from acp_client_v0_1 import __version__
 
 
 @pytest.fixture
@@ -60,3 +63,19 @@ def test_further_headings_and_brackets_are_made_readable(pages: Path) -> None:
     assert "\n# **create_run**" not in runs and "\n## **create_run**\n" in runs
     assert "# The host is optional" in runs  # a comment in code is no heading
     assert "\\[default to False]" in (pages / "AgentCapabilities.md").read_text("utf-8")
+
+
+def test_the_footer_has_the_version() -> None:
+    settings = (build_site.ROOT / "mkdocs.yml").read_text("utf-8")
+    assert f"copyright: acp_client_v0_1 {__version__}\n" in settings
+
+
+def test_the_examples_are_listed_and_linked_and_the_quickstart_is_first(pages: Path) -> None:
+    listed = (pages / "examples.md").read_text("utf-8")
+    scripts = re.findall(r"^## (\S+)$", listed, re.MULTILINE)
+    assert scripts[0] == "quickstart.py"
+    assert sorted(scripts) == sorted(
+        path.name for path in (build_site.ROOT / "examples").glob("*.py")
+    )
+    assert "import argparse" not in listed
+    assert all((pages / "files" / "examples" / script).is_file() for script in scripts)

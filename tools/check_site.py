@@ -1,0 +1,131 @@
+"""Reads the built site in a browser, as a visitor would: `make site-check`, after `make site`.
+
+No page is wider than a phone, the search finds the right page first, a click copies code, output
+has no copy button, the pages have a way on, and a page that is opened as a file says what its
+search needs. It takes the Chromium or Chrome that is installed: on Debian, `apt install chromium`.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import shutil
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+from build_site import SITE
+from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
+
+PHONE: ViewportSize = {"width": 390, "height": 844}  # pixels
+DESKTOP: ViewportSize = {"width": 1280, "height": 900}
+
+# What somebody types, and the page that should come first.
+SEARCHES = {
+    "idempotency": "guides/runs.html",
+    "pagination": "guides/searching.html",
+    "rate limit": "guides/errors.html",
+    "webhook": "guides/webhooks.html",
+    "notebook": "guides/many-at-once.html",
+}
+
+# Without them, Chromium looks for hosts of its maker at each start.
+_QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+# Elements of the text that end beyond the window, but for what scrolls by itself.
+_TOO_WIDE = """() => [...document.querySelectorAll("article *")].filter(element =>
+    !element.closest("pre, svg, .md-typeset__scrollwrap, .headerlink")
+    && element.getBoundingClientRect().right > window.innerWidth + 1
+).map(element => `${element.tagName} ${element.textContent.slice(0, 40)}`)"""
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def served() -> Generator[str]:
+    """Serve the site; give its address."""
+    handler = functools.partial(_Handler, directory=str(SITE))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def check_widths(browser: Browser, address: str) -> None:
+    """Check that every page fits a phone."""
+    page = browser.new_page(viewport=PHONE)
+    pages = [path.relative_to(SITE).as_posix() for path in sorted(SITE.rglob("*.html"))]
+    for name in pages:
+        page.goto(f"{address}/{name}")
+        if wide := page.evaluate(_TOO_WIDE):
+            raise SystemExit(f"{name} is wider than a phone: {wide[:3]}")
+    print(f"{len(pages)} pages fit a phone")
+
+
+def check_search(page: Page, address: str) -> None:
+    """Check which page is found first."""
+    for words, wanted in SEARCHES.items():
+        page.goto(f"{address}/index.html")
+        page.locator(".md-search__button").click()
+        page.locator("input:focus").fill(words)
+        found = page.locator("a[href*='?h=']").first
+        expect(found).to_have_attribute("href", re.compile(re.escape(wanted)))
+    print(f"{len(SEARCHES)} searches find their page first")
+
+
+def check_copying(page: Page, address: str) -> None:
+    """Check that one click copies a block of code, and that output has no such button."""
+    page.goto(f"{address}/index.html")
+    block = page.locator(".language-python").first
+    block.hover()
+    block.locator("button, .md-clipboard").first.click()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    if not copied.startswith("from acp_client_v0_1 import"):
+        raise SystemExit(f"a click on the copy button copied: {copied!r}")
+    output = page.locator(".language-text").first
+    output.hover()
+    expect(output.locator(".md-clipboard, button").first).not_to_be_visible()
+    expect(page.locator("a.md-footer__link--next")).to_be_visible()
+    print("one click copies code")
+
+
+def check_folder(browser: Browser) -> None:
+    """Check that a page that is opened as a file says what its search needs."""
+    page = browser.new_page(viewport=DESKTOP)
+    page.goto((SITE / "index.html").as_uri())
+    expect(page.locator(".md-search__button").first).to_have_text("Search needs: make site-serve")
+    print("a page that is opened as a file says what its search needs")
+
+
+def main() -> None:
+    """Run every check."""
+    names = ("chromium", "google-chrome", "chromium-browser", "chrome")
+    program = next(filter(None, map(shutil.which, names)), None)
+    if program is None:
+        raise SystemExit("no Chromium or Chrome is installed; on Debian: apt install chromium")
+    with served() as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=_QUIET)
+        check_widths(browser, address)
+        context = browser.new_context(viewport=DESKTOP)
+        context.grant_permissions(["clipboard-read", "clipboard-write"], origin=address)
+        page = context.new_page()
+        check_search(page, address)
+        check_copying(page, address)
+        check_folder(browser)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
