@@ -220,6 +220,8 @@ class RunCore:
         contact = self._contact
         if contact is None:
             contact = self._contact = Contact.of(self.runs)
+        elif not contact.shared:
+            contact = contact.again()
         return Wait(contact, seconds, stop=stop, survive=survive, late=late)
 
     def late(self, elapsed: float, words: str) -> RunWaitTimeout:

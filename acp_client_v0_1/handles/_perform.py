@@ -151,6 +151,10 @@ class Contact:
         once = RunsApi(client.with_options(retries=0))
         return cls(once, rest.server, min(policy.total, policy.connect), shared=shared)
 
+    def again(self) -> Contact:
+        """Return a contact for another call, which is no retry of an earlier one."""
+        return Contact(self.runs, self.server, self.retries)
+
     def failed(self, error: ApiException, now: float, pause: Pause, until: float, who: str) -> None:
         """Note a failure that is survived, and log the first one of an outage."""
         self.since = now if self.since is None else self.since
