@@ -1,0 +1,186 @@
+"""What is said of misuse, of what was seen, and of a run whose caller goes away."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from acp_client_v0_1 import (
+    AgentHandle,
+    AgentLookupError,
+    ApiClient,
+    ApiException,
+    ApiTypeError,
+    ApiValueError,
+    Configuration,
+    RunHandle,
+    RunsApi,
+    RunStatus,
+    RunWaitTimeout,
+    iter_runs,
+)
+from acp_client_v0_1.testing import Fault, LocalServer, Quirks
+
+ECHO = "11111111-1111-4111-8111-111111111111"
+
+
+def test_a_call_that_is_cancelled_says_so(slow: AgentHandle, server: LocalServer) -> None:
+    with pytest.raises(RunWaitTimeout, match=r"has no output after .* the run was cancelled$") as e:
+        slow.run({"seconds": 30}, timeout=1, cancel_on_exit=True)
+    assert not e.value.token and not server.runs
+
+
+def test_a_call_that_cannot_be_cancelled_says_why(slow: AgentHandle, server: LocalServer) -> None:
+    server.faults.add(Fault(method="DELETE", path="/runs/*", status=403, times=None))
+    with pytest.raises(RunWaitTimeout, match=r"the run could not be cancelled: DELETE .*403") as e:
+        slow.run({"seconds": 30}, timeout=1, cancel_on_exit=True)
+    assert RunHandle.from_token(e.value.token, slow.runs.api_client).run_id == e.value.run_id
+
+
+def test_an_outcome_that_was_seen_counts(counter: AgentHandle) -> None:
+    run = counter.start({"count": 1})
+    assert (run.status, counter.name, counter.version.count(".")) == ("pending", "counter", 2)
+    run.result(timeout=30)
+    assert run.status == RunStatus.SUCCESS
+    assert run.run is not None and run.run.status == RunStatus.SUCCESS
+    assert repr(run).endswith("success>")
+
+
+def test_nothing_is_known_of_a_run_that_was_only_named(client: ApiClient) -> None:
+    run = RunHandle("r", client)
+    assert (run.status, run.agent_id, run.thread_id, run.client_token) == (None,) * 4
+
+
+def test_a_token_of_another_run_is_refused(client: ApiClient, counts: Any) -> None:
+    echo = AgentHandle(ECHO, client)
+    first = echo.start({"n": 1}, client_token="order-1")
+    again = echo.start({"n": 1}, client_token="order-1", reuse=True)
+    assert again.run_id == first.run_id
+    with pytest.raises(ApiValueError, match=f"run {first.run_id}, which was created with .* input"):
+        echo.start({"n": 2}, client_token="order-1", reuse=True)
+    assert counts.creates == 1
+
+
+def test_reuse_needs_a_token(client: ApiClient, counts: Any) -> None:
+    echo = AgentHandle(ECHO, client)
+    for call in (echo.start, echo.run):
+        with pytest.raises(ApiValueError, match="reuse needs a client_token"):
+            call({}, reuse=True)
+    assert counts.creates == 0
+
+
+def test_a_name_that_is_there_takes_one_request(client: ApiClient, server: LocalServer) -> None:
+    assert AgentHandle.find("echo", client).agent_id == ECHO
+    assert len(server.requests) == 1
+
+
+def test_a_failed_courtesy_hides_nothing(client: ApiClient, server: LocalServer) -> None:
+    server.faults.add(Fault(path="/agents/search"))  # lets the first through
+    server.faults.add(Fault(path="/agents/search", status=422, times=None))
+    with pytest.raises(AgentLookupError, match="no agent is called 'nobody'"):
+        AgentHandle.find("nobody", client)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("ecko", "did you mean 'echo'"),
+        (ECHO, r"for an id, use AgentHandle\(agent_id\), or AgentHandle.get"),
+    ],
+)
+def test_a_lookup_names_the_other_way(client: ApiClient, name: str, words: str) -> None:
+    with pytest.raises(AgentLookupError, match=words):
+        AgentHandle.find(name, client)
+
+
+def test_a_handle_of_an_id_is_named(client: ApiClient) -> None:
+    with pytest.raises(ApiTypeError, match=r"run must be a Run, not str; .* RunHandle\(run_id\)"):
+        RunHandle.of("id", client)  # type: ignore[arg-type]
+
+
+def test_events_and_batches_do_not_pickle(counter: AgentHandle) -> None:
+    with counter.map([]) as batch, pytest.raises(TypeError, match="pickle the AgentHandle"):
+        pickle.dumps(batch)
+    events = counter.start({"count": 1}).events()
+    with pytest.raises(TypeError, match="pickle the RunHandle"):
+        pickle.dumps(events)
+
+
+def test_zero_updates_of_a_run_that_has_some_are_not_complete() -> None:
+    with LocalServer(quirks=Quirks(echo="none")) as server:
+        with ApiClient(Configuration(host=server.url)) as client:
+            counter = AgentHandle.find("counter", client)
+            events = counter.start({"count": 0}, streaming="custom").events()
+            assert [event.update for event in events if event.update] == []
+            assert events.complete is None
+
+
+def test_a_stream_that_the_agent_does_not_have_is_a_warning(slow: AgentHandle) -> None:
+    slow.descriptor()
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        slow.start({"seconds": 0}, streaming="custom")
+    streams = slow.descriptor().specs.capabilities.streaming
+    has = bool(streams and streams.custom)
+    assert has or "capabilities.streaming.custom" in str(seen[0].message)
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="exceptions have notes from 3.11 on")
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda run: run.result(on_pending=interrupt, every=0.1),
+        lambda run: run.output(on_pending=interrupt, every=0.1),
+        lambda run: run.drive(interrupt),
+    ],
+)
+def test_an_exception_tells_which_run_was_waited_for(
+    slow: AgentHandle, approval: AgentHandle, wait: Callable[[RunHandle], object]
+) -> None:
+    run = approval.start({"text": "x"}) if "drive" in wait.__code__.co_names else None
+    run = run or slow.start({"seconds": 30})
+    with pytest.raises(KeyboardInterrupt) as caught:
+        wait(run)
+    (note,) = caught.value.__notes__  # type: ignore[attr-defined]
+    assert run.run_id in note and f"acp-client wait {run.run_id}" in note
+
+
+def test_failed_runs_are_three_lines(failing: AgentHandle, counter: AgentHandle) -> None:
+    with pytest.raises(ApiException):
+        failing.run({})
+    counter.run({"count": 1})
+    runs = RunsApi(counter.runs.api_client)
+    failures = [RunHandle.of(run, runs.api_client).failure() for run in iter_runs(runs)]
+    assert sorted(type(failure).__name__ for failure in failures) == ["NoneType", "RunFailed"]
+
+
+def test_progress_ticks_during_one_long_poll(slow: AgentHandle, server: LocalServer) -> None:
+    run = slow.start({"seconds": 3.5})
+    ticks: list[float] = []
+    run.result(timeout=60, on_pending=lambda elapsed, _: ticks.append(elapsed), every=1)
+    polls = [each for each in server.requests if each.path.endswith("/output")]
+    assert (len(ticks), len(polls)) == (3, 1)
+
+
+def test_a_conversation(client: ApiClient, slow: AgentHandle) -> None:
+    talk = AgentHandle(ECHO, client).conversation()
+    with pytest.raises(ApiValueError, match="no thread yet"):
+        talk.state()
+    assert talk.run({"n": 1}, timeout=30) == {"n": 1}
+    assert talk.start({"n": 2}).result(timeout=30) == {"n": 2}
+    assert talk.state()["turns"] == 2
+    told = [(run.creation.input, output) for run, output in talk.history()]
+    assert [said for said, _ in told] == [{"n": 1}, {"n": 2}]
+    assert all(output and output.actual_instance.type == "result" for _, output in told)
+    assert AgentHandle(ECHO, client).conversation(talk.thread_id).run({"n": 3}) == {"n": 3}
+    with pytest.raises(ApiException, match="gave it no thread"):
+        slow.conversation().run({"seconds": 0})
