@@ -112,12 +112,14 @@ def test_events_and_batches_do_not_pickle(counter: AgentHandle) -> None:
 
 
 def test_zero_updates_of_a_run_that_has_some_are_not_complete() -> None:
-    with LocalServer(quirks=Quirks(echo="none")) as server:
-        with ApiClient(Configuration(host=server.url)) as client:
-            counter = AgentHandle.find("counter", client)
-            events = counter.start({"count": 0}, streaming="custom").events()
-            assert [event.update for event in events if event.update] == []
-            assert events.complete is None
+    with (
+        LocalServer(quirks=Quirks(echo="none")) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        counter = AgentHandle.find("counter", client)
+        events = counter.start({"count": 0}, streaming="custom").events()
+        assert [event.update for event in events if event.update] == []
+        assert events.complete is None
 
 
 def test_a_stream_that_the_agent_does_not_have_is_a_warning(slow: AgentHandle) -> None:
