@@ -51,8 +51,8 @@ class _NoAgent(Exception):
 def create(creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
     """Create one run; return it, or after a lost response all runs with its token, oldest first.
 
-    The run is created again, up to ``posts`` times, after a
-    search that worked and did not find it; a search is all that the next call would go by, too.
+    It is posted up to ``posts`` times, each time after a search that worked and did not find the
+    run: a search is all that the next call would go by, too.
     """
     runs = wait.contact.runs
     total = wait.ends - wait.began
@@ -142,7 +142,8 @@ def look_for(known: RunToken, wait: Wait, failure: ApiException | None = None) -
             contact.broken = missing.error
             raise missing.error from failure
         except RunStartAmbiguous as error:
-            outage = contact.shared and contact.since is not None and contact.since <= began
+            since = contact.since  # once, as other threads change it
+            outage = contact.shared and since is not None and since <= began
             if not outage or wait.stopped or wait.remaining() <= 0:
                 raise error from failure or error.__cause__
             searching.rearm(seconds)  # the server fails for all: that ends with the outage

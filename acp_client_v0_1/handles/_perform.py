@@ -369,9 +369,10 @@ class Wait:
             contact.server.answered = True  # somebody is there: the request was sent
         since = now if self._since is None else self._since
         # One request that fails among others that work is not an outage of the server.
-        shared = self._survive is None and (contact.since is not None or self._since is None)
-        if contact.since is not None:
-            since = min(since, contact.since)
+        outage = contact.since  # once, as other threads change it
+        shared = self._survive is None and (outage is not None or self._since is None)
+        if outage is not None:
+            since = min(since, outage)
         longest = clock.outage if self._survive is None else self._survive
         if self.ends < math.inf and not contact.shared and self._survive is None:
             longest = math.inf
