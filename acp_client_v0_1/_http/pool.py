@@ -21,9 +21,9 @@ import os
 import ssl
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from urllib3.connection import HTTPConnection, ProxyConfig
 from urllib3.exceptions import EmptyPoolError
@@ -36,12 +36,9 @@ from acp_client_v0_1._http.headers import checked_headers
 from acp_client_v0_1._http.incoming import Incoming
 from acp_client_v0_1._http.proxies import Proxy, proxy_for
 from acp_client_v0_1._http.slots import Slot, Slots
-from acp_client_v0_1._http.tls import check_identity, tls_context
+from acp_client_v0_1._http.tls import TLSSettings, check_identity, tls_context
 from acp_client_v0_1._http.urls import Origin
 from acp_client_v0_1.exceptions import ApiValueError
-
-if TYPE_CHECKING:
-    from acp_client_v0_1.configuration import Configuration
 
 __all__ = ["Pool", "Pools"]
 
@@ -114,6 +111,27 @@ def _close_all(idle: deque[Connection]) -> None:
             return
 
 
+class PoolSettings(TLSSettings, Protocol):
+    """What connections need of a `Configuration`."""
+
+    @property
+    def proxy(self) -> str | None: ...
+    @property
+    def no_proxy(self) -> str | None: ...
+    @property
+    def proxy_headers(self) -> Mapping[str, str]: ...
+    @property
+    def proxy_ssl_context(self) -> ssl.SSLContext | None: ...
+    @property
+    def socket_options(self) -> Sequence[tuple[int, int, int | bytes]] | None: ...
+    @property
+    def tls_server_name(self) -> str | None: ...
+    @property
+    def assert_hostname(self) -> str | bool | None: ...
+    @property
+    def connection_pool_maxsize(self) -> int: ...
+
+
 class Pools:
     """The pools of one client.
 
@@ -121,7 +139,7 @@ class Pools:
         ApiValueError: Two settings cannot be used together.
     """
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: PoolSettings) -> None:
         check_identity(configuration)
         self._configuration = configuration
         self._maxsize = configuration.connection_pool_maxsize

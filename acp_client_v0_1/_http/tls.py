@@ -14,25 +14,37 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Generator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from urllib3.util.ssl_ import create_urllib3_context
 
 from acp_client_v0_1.exceptions import ApiValueError
 
-if TYPE_CHECKING:
-    from acp_client_v0_1.configuration import Configuration
-
-__all__ = ["OuterSocket", "check_identity", "decrypted", "shut_down", "tls_context"]
+__all__ = ["OuterSocket", "TLSSettings", "check_identity", "decrypted", "shut_down", "tls_context"]
 
 
-def check_identity(configuration: Configuration) -> None:
+class TLSSettings(Protocol):
+    """What TLS needs of a `Configuration`."""
+
+    @property
+    def verify_ssl(self) -> bool: ...
+    @property
+    def ssl_ca_cert(self) -> str | None: ...
+    @property
+    def ca_cert_data(self) -> str | bytes | None: ...
+    @property
+    def cert_file(self) -> str | None: ...
+    @property
+    def key_file(self) -> str | None: ...
+
+
+def check_identity(configuration: TLSSettings) -> None:
     """Refuse a client key without its certificate, with an `ApiValueError`."""
     if configuration.key_file is not None and configuration.cert_file is None:
         raise ApiValueError("key_file cannot be used without cert_file")
 
 
-def tls_context(configuration: Configuration, *, with_identity: bool) -> ssl.SSLContext:
+def tls_context(configuration: TLSSettings, *, with_identity: bool) -> ssl.SSLContext:
     """Make a TLS context, which shows the client's certificate only ``with_identity``.
 
     Raises:
@@ -52,7 +64,7 @@ def tls_context(configuration: Configuration, *, with_identity: bool) -> ssl.SSL
     return context
 
 
-def _load_trust(context: ssl.SSLContext, configuration: Configuration) -> None:
+def _load_trust(context: ssl.SSLContext, configuration: TLSSettings) -> None:
     if configuration.ssl_ca_cert is not None:
         with _named("a file of certificates (PEM)", {"ssl_ca_cert": configuration.ssl_ca_cert}):
             context.load_verify_locations(cafile=configuration.ssl_ca_cert)
