@@ -42,7 +42,7 @@ _FORMS = "a number of seconds, a pair (connect, read), or None"
 
 
 class NothingYet(Exception):
-    """Nothing arrived within the time that the caller wanted to wait; reading again goes on.
+    """Nothing arrived within the time that the caller wanted to wait; reading again continues.
 
     The call has not failed, so this is not in the error tree, and it never leaves the package.
     """
@@ -56,7 +56,7 @@ class Timeout:
         total: For the whole call: attempts, backoff, body, stream.
         connect: For making a connection, in each attempt.
         read: For the longest silence on the connection.
-        window: How long the server may hold a long poll, None for any other call. A long poll
+        window: How long the server may hold a long poll; None otherwise. A long poll
             that the server was holding is not retried.
     """
 
@@ -85,14 +85,14 @@ class Deadline:
     """The point in time at which a call has to be done.
 
     Attributes:
-        at: Monotonic time in seconds, None for never.
+        at: Monotonic time in seconds; None means never.
     """
 
     at: float | None
 
     @classmethod
     def after(cls, seconds: float | None) -> Deadline:
-        """Return the deadline that is ``seconds`` from now, None for never."""
+        """Return the deadline that is ``seconds`` from now; None means never."""
         return cls(None if seconds is None else time.monotonic() + seconds)
 
     @property
@@ -105,7 +105,7 @@ class Deadline:
         return math.inf if self.at is None else max(0.0, self.at - time.monotonic())
 
     def bound(self, limit: float | None = None) -> float | None:
-        """Shorten a limit in seconds, None for no limit, to the time that remains."""
+        """Shorten a limit in seconds, or None, to the time that remains."""
         if self.at is None:
             return limit
         remaining = max(0.0, self.at - time.monotonic())
@@ -156,7 +156,7 @@ def resolve_timeout(
 
 
 def checked_total(value: object, name: str) -> float | None:
-    """Return a total in seconds, None for no limit; an error about it says ``name``."""
+    """Return a total in seconds, or None; an error about it says ``name``."""
     if value is not None and not _is_number(value):
         raise ApiTypeError(
             f"{name} must be a number of seconds or None, not {type(value).__name__}"

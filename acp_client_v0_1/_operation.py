@@ -67,7 +67,7 @@ class BoundArguments:
     Attributes:
         target: Path and query, relative to the host.
         body: The request's content, None if it has none.
-        block_window: Seconds for which the server may hold a long poll, None for other calls.
+        block_window: Seconds for which the server may hold a long poll; None otherwise.
     """
 
     target: str
@@ -84,7 +84,7 @@ class Operation(Generic[T_co]):
         method: The HTTP method.
         path: The path below the host, with ``{name}`` for each path parameter.
         parameters: In the order of the method's signature.
-        returns: A function for the type of a 200 response; for a stream, that of one event.
+        returns: A function for the type of a 200 response; for a stream, the type of one event.
         accept: The media types of the responses.
         content_type: The media type of the request's content, None if it has none.
         safe: Whether the operation changes nothing, so that it may be retried.

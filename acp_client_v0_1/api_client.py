@@ -62,12 +62,12 @@ class ApiClient(DropInClient):
         configuration: Where and how requests are sent.
         default_headers: Headers of every request; credentials and the headers of a call override
             them.
-        cookie: The ``Cookie`` header of every request, None for none.
+        cookie: The ``Cookie`` header of every request, or None.
         rest_client: The transport.
     """
 
     _default: ApiClient | None = None
-    # Of a view, see `with_options`; None for those of the configuration.
+    # Of a view, see `with_options`; None means what the configuration says.
     _timeout: RequestTimeout = None
     _retries: int | Retry | None = None
     _headers: Mapping[str, str] | None = None
@@ -83,8 +83,8 @@ class ApiClient(DropInClient):
         """Make a client.
 
         Args:
-            configuration: Where and how to send; if None, that of `Configuration.set_default`,
-                otherwise that of the environment (`Configuration.from_env`).
+            configuration: Where and how to send. By default what `Configuration.set_default` was
+                given, otherwise what the environment says (`Configuration.from_env`).
             header_name: The name of a header to send with every request.
             header_value: The value of that header.
             cookie: The ``Cookie`` header to send with every request.

@@ -146,7 +146,7 @@ class ResponseValidationError(ResponseDecodeError):
 
 
 class StreamDecodeError(ApiException):
-    """One event of a stream cannot be decoded; the stream can go on.
+    """One event of a stream cannot be decoded; the stream can continue.
 
     Args:
         event_id: The last event id at the event.
@@ -211,7 +211,7 @@ class EventTooLarge(_TooLarge):
 
 
 class RunWaitTimeout(ApiException, TimeoutError):
-    """Waiting for a run ran out of time, and the run goes on; also a ``TimeoutError``.
+    """Waiting for a run ran out of time, and the run continues; also a ``TimeoutError``.
 
     Args:
         run_id: The run that was waited for.

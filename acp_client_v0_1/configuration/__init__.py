@@ -65,8 +65,8 @@ class Configuration(ConfigurationReport):
         server_operation_variables: Operation id to variables of its server; no effect.
         ignore_operation_servers: Send requests to ``host`` even if a script names another.
         ssl_ca_cert: File of certificates (PEM) to trust instead of the system's.
-        retries: Most retries of a request: a number, ``False`` for none, a ``urllib3.Retry`` for
-            the details, None for 3.
+        retries: The maximum number of retries of a request (3), ``False`` for none, or a
+            ``urllib3.Retry`` for the details.
         ca_cert_data: Certificates to trust, as PEM text or DER bytes.
         cert_file: File of the client's certificate (PEM), for mutual TLS.
         key_file: File of the client's key (PEM), if it is not in ``cert_file``.
@@ -75,8 +75,8 @@ class Configuration(ConfigurationReport):
         tls_server_name: Name to ask for (SNI) and to verify, instead of the host's.
         connection_pool_maxsize: Most connections to one origin that quick calls have open at once,
             None for 5 per CPU; streams and long polls have connections of their own.
-        proxy: Proxy URL (http, https, socks5, socks5h, socks4, socks4a); "" for no proxy, None for
-            the proxy of the environment.
+        proxy: Proxy URL (http, https, socks5, socks5h, socks4, socks4a); "" for no proxy. By
+            default the proxy of the environment.
         no_proxy: Hosts to reach without a proxy, separated by commas; None for ``no_proxy`` of the
             environment, which applies to proxies of the environment only.
         proxy_headers: Headers for the proxy only.
@@ -88,7 +88,7 @@ class Configuration(ConfigurationReport):
         date_format: No effect: the contract has no dates.
         debug: Log each attempt in detail to the logger ``acp_client_v0_1``. All clients of the
             process share it, so it is on for all of them.
-        timeout: Timeout of calls in seconds: a total, a pair (connect, read), None for no limit.
+        timeout: Timeout of calls in seconds: a total, or a pair (connect, read). None: no limit.
         stream_timeout: Timeout of streams, in the same forms.
         total_timeout: Seconds that a unary call may take in all, its retries included, if
             ``timeout`` is a pair; None for no limit.
@@ -254,7 +254,7 @@ class Configuration(ConfigurationReport):
     def get_default(cls) -> Configuration:
         """Return the configuration of clients that are made without one.
 
-        It is that of `set_default`, otherwise `from_env` when it is first needed.
+        `set_default` gave it; otherwise `from_env` makes it when it is first needed.
 
         Raises:
             ApiValueError: A variable of the environment has a value that cannot be used.
@@ -333,8 +333,8 @@ class Configuration(ConfigurationReport):
     def auth_headers(self) -> dict[str, str]:
         """Return the headers that carry the credentials.
 
-        ``Authorization`` is that of ``api_key``, if it has one; else it carries the
-        ``access_token``, else ``username`` and ``password``.
+        ``Authorization`` comes from ``api_key`` if it has one, else from the ``access_token``, else
+        from ``username`` and ``password``.
 
         Raises:
             ApiTypeError: A key of ``api_key`` is None.

@@ -209,7 +209,7 @@ class InterruptLimit(_RunProblem):
 
 
 class StreamGap(_RunProblem):
-    """Updates of a run's stream are missing, or may be; the next ``next()`` goes on.
+    """Updates of a run's stream are missing, or may be; the next ``next()`` continues.
 
     Args:
         kind: "lost": the ids leave some out; "cursor-ignored": the server sent new updates under
@@ -319,7 +319,7 @@ class JournalDamaged(JournalError):
 
 
 class JournalMismatch(JournalError):
-    """A journal belongs to another agent, server, config or input than those of the call.
+    """A journal belongs to another agent, server, config or input than the call.
 
     Args:
         msg: What does not fit.

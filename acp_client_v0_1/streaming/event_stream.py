@@ -25,7 +25,7 @@ class EventStream(Iterator[T]):
     """The events of a response, decoded, as they arrive; an iterator and a context manager.
 
     Iterating raises:
-        StreamDecodeError: An event cannot be decoded. The next ``next()`` goes on after it.
+        StreamDecodeError: An event cannot be decoded. The next ``next()`` continues after it.
         StreamInterrupted: The connection ended before the body was complete.
         ApiTimeoutError: The call's deadline passed, or the server was silent for too long.
         EventTooLarge: An event exceeds the limit.

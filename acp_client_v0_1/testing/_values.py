@@ -48,7 +48,7 @@ def json_object(value: object, what: str) -> dict[str, Any]:
 
 
 def number_fault(value: object) -> str | None:
-    """Tell which number of a value JSON cannot carry: "total.mean is nan", None for none."""
+    """Tell which number of a value JSON cannot carry: "total.mean is nan"."""
     if isinstance(value, float):
         return None if math.isfinite(value) else f"is {value}"
     parts: Iterable[tuple[object, object]] = ()

@@ -53,7 +53,7 @@ class AgentContext:
 
     Args:
         run_id: The run that the agent works for.
-        thread_id: The thread of that run, None for a run without one.
+        thread_id: The thread of that run; None if it has none.
         streaming: The mode the caller wants to stream in: "result", "custom" or None.
         metadata: `RunCreate.metadata`, empty if the caller gave none.
         state: The state of the thread; a run without thread has one of its own.

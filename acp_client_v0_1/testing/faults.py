@@ -188,7 +188,7 @@ class RecordedRequest:
         body: Its body.
         client: Address and port at the other end of its connection.
         time: When it had arrived, in seconds of `time.monotonic()`.
-        fault: The fault of its response, None for none.
+        fault: The fault of its response, or None.
     """
 
     method: str

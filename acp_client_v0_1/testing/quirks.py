@@ -62,7 +62,7 @@ _SERVERS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quirks:
-    """Habits of a server; the defaults are those of a server without quirks.
+    """Habits of a server, by default none.
 
     Args:
         event_ids: The ids of streamed events: "run" counts from 1 within the run, "connection"

@@ -51,9 +51,9 @@ class LocalServer:
         api_key: A header that each request must have, as a pair of name and value, or several as
             a mapping; a request without them gets 401. None to require no key.
         base_path: The path that the server lives below, such as "/acp/v0".
-        allowed_hosts: Names, without port, that a request's `Host` may have besides those of the
-            loopback interface and the address it reached; any other gets 421, since a web
-            page whose name resolves to this machine could send it.
+        allowed_hosts: Names, without port, that a request's `Host` may have, besides loopback
+            names and the address it reached. Any other gets 421, since a web page whose name
+            resolves to this machine could send it.
         quirks: How it departs from the habits of a tidy server.
 
     Attributes:
@@ -120,7 +120,7 @@ class LocalServer:
         return self
 
     def stop(self) -> None:
-        """Cut all connections and stop listening; runs go on, and `start` brings it back."""
+        """Cut all connections and stop listening; runs continue, and `start` brings it back."""
         runner, self._runner = self._runner, None
         if runner is not None:
             runner.stop()

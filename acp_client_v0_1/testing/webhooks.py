@@ -3,7 +3,7 @@
 One thread sends one after the other, in the order of the changes; each gets a few seconds. It
 starts with the first delivery and ends with the server; a server that starts again begins a new
 one. Because a webhook's URL comes from outside, only this machine's own addresses get anything,
-unless the server was told of others.
+unless `webhook_hosts` names others.
 """
 
 from __future__ import annotations

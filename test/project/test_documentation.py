@@ -150,6 +150,12 @@ def as_script(blocks: list[CodeBlock]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def test_the_scripts_about_runs_are_short() -> None:
+    for block in blocks_to_follow(ROOT / "docs" / "guides" / "runs.md"):
+        lines = [line for line in block.source.splitlines() if line]
+        assert block.language != "python" or len(lines) <= 6, where(block)
+
+
 def test_every_page_that_should_show_code_does() -> None:
     shown = {block.page for page in RUNNABLE for block in blocks_to_follow(page)}
     assert {ROOT / "README.md", *(ROOT / "docs").glob("*Api.md")} <= shown
