@@ -368,11 +368,11 @@ class Wait:
         if failure.kind == "lost":
             contact.server.answered = True  # somebody is there: the request was sent
         since = now if self._since is None else self._since
-        # One request that fails among others that work is not an outage of the server.
         outage = contact.since  # once, as other threads change it
-        shared = self._survive is None and (outage is not None or self._since is None)
-        if outage is not None:
-            since = min(since, outage)
+        # One request that fails among others that work is not an outage of the server.
+        alone = self._since is not None if outage is None else outage > since
+        shared = self._survive is None and not alone
+        since = since if outage is None else min(since, outage)
         longest = clock.outage if self._survive is None else self._survive
         if self.ends < math.inf and not contact.shared and self._survive is None:
             longest = math.inf
