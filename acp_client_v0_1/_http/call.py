@@ -45,7 +45,7 @@ class Call:
     Attributes:
         safe: Sending the request again changes nothing.
         stream: The caller reads the body of the response.
-        timeout: The timeouts of single waits; ``deadline`` is that of the whole call.
+        timeout: The timeouts of single waits; ``deadline`` bounds the whole call.
         cross_origin: The target was reached by a cross-origin redirect.
         route: The path of the operation, with its parameters as ``{name}``; "" if it has none.
         credential: A query parameter, percent-encoded, for the configured origin only. It is not
@@ -143,7 +143,7 @@ def _refused(call: Call, status: int, reason: str) -> ProtocolException:
 def encode_body(
     headers: dict[str, str], body: Any, post_params: Sequence[tuple[str, Any]] | None
 ) -> bytes | None:
-    """Encode a request's body, None for none; bytes and text as they are, anything else as JSON.
+    """Encode a request's body: bytes and text as they are, anything else but None as JSON.
 
     The headers decide on the form; a missing ``Content-Type`` is added to them.
 

@@ -6,7 +6,7 @@ the last handshake; after that, every wait is bounded by the limits of the attem
 
 What of urllib3 and http.client is overridden, and why:
 
-``connect``            one deadline for all of it; errors of a proxy are told from those of a server
+``connect``            one deadline for all of it; a proxy's failure raises `ProxyException`
 ``_new_conn``          `dial` bounds the look-up too; PySocks connects to a SOCKS proxy in a thread
 ``_tunnel``            http.client reads the proxy's response without a deadline; this uses
                        ``_tunnel_host``, ``_tunnel_port`` and ``_tunnel_headers``

@@ -43,7 +43,7 @@ class StreamedResponse(Protocol):
         """Return the bytes that have arrived, ``b""`` only at the end of a complete body.
 
         Args:
-            wait: Seconds to wait for a first byte, None for no limit but the call's.
+            wait: Seconds to wait for a first byte; None means the call's limit.
 
         Raises:
             NothingYet: Nothing has arrived within that time.
@@ -77,7 +77,7 @@ class RunSpan(Protocol):
         """End the span, unless the outcome is only that of a look-up.
 
         Args:
-            outcome: A result, a `RunOutput`, an exception, or the name of a status, "" for none.
+            outcome: A result, a `RunOutput`, an exception, the name of a status, or "".
 
         Returns:
             Whether the span stands for the run from now on; else the next wait has a new one.
@@ -107,6 +107,6 @@ class Observer(Protocol):
     ) -> RunSpan:
         """Begin the span of a run; "" or None for what is not known of it.
 
-        ``linked`` is the ``traceparent`` of an earlier span of the run, "" for none.
+        ``linked`` is the ``traceparent`` of an earlier span of the run, or "".
         """
         raise NotImplementedError

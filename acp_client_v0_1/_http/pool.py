@@ -12,7 +12,7 @@ Invariants: there is no lock, and a slot is in use only while an attempt holds i
 connection is idle, or used by one attempt or response, or closed. With quick calls alone, never
 more than ``connection_pool_maxsize`` sockets are open. A process never uses a connection of
 its parent. The client's certificate, ``tls_server_name`` and ``assert_hostname`` belong to the
-configured origins and are not used for those of a redirect.
+configured origins and are not used after a cross-origin redirect.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ class Pools:
             pool.close()
 
     def _own(self) -> dict[Origin, Pool]:
-        """Give the pools of this process; one that was forked starts anew.
+        """Give the pools of this process; a forked process starts with none.
 
         The parent's idle connections are closed here, which sends nothing, so that they stay open
         for the parent. Those in use are kept from the garbage collector.

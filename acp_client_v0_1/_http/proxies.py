@@ -1,6 +1,6 @@
 """Which proxy leads to an origin, what its URL says, and which headers it gets.
 
-Strategy: an explicit proxy comes before those of the environment (``http_proxy``, ``https_proxy``,
+Strategy: an explicit proxy comes before the environment's (``http_proxy``, ``https_proxy``,
 ``all_proxy``). ``Configuration.no_proxy`` holds for both, ``no_proxy`` of the environment for the
 environment's own: a proxy that is named in code is meant to be used.
 
