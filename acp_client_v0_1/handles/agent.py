@@ -86,6 +86,7 @@ class AgentHandle:
         self.agent_id: str = identifier("agent_id", agent_id)
         self.runs: RunsApi = RunsApi(api_client)
         client = self.runs.api_client
+        self._contact: Contact | None = None  # made on first use, and copied for each call
         self._descriptor = cached_descriptor(client, self.agent_id)
         self._agent: Cached[Agent] = Cached(
             partial(AgentsApi(client).get_agent_by_id, self.agent_id)
@@ -261,7 +262,9 @@ class AgentHandle:
         seconds = checked_seconds(timeout) or None
         if reuse:
             _check_reuse(client_token, metadata)
-        wait = Wait(Contact.of(self.runs), seconds)
+        contact = self._contact or Contact.of(self.runs)
+        self._contact = contact
+        wait = Wait(contact.again(), seconds)
         if streaming is not None:
             self._warn_of_streaming(creation)
         if check:
@@ -517,6 +520,9 @@ class AgentHandle:
         except (ApiException, TimeoutError) as error:
             return f"the run could not be cancelled: {error}"
         return "the run was cancelled" if cancelled else "the run had ended before it was cancelled"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_contact": None}
 
     def __repr__(self) -> str:
         known = self._agent.known
