@@ -94,15 +94,13 @@ class Batch:
 
     Use it from one thread. An iteration that ends early, by `close`, an exception or Ctrl-C, draws
     no more inputs, and ends its threads within 3 seconds; the runs on the server go on, unless
-    ``on_stop`` is "cancel". With a journal, the same call goes on where it stopped.
+    ``on_stop`` is "cancel". With a journal, the same call goes on where it stopped. The other
+    arguments are described by `AgentHandle.map`.
 
     Args:
         agent: The agent of the runs.
         about: The agent as its server describes it, None if it was not read.
         inputs: Their inputs.
-        config, metadata, key, concurrency, ordered, timeout, on_interrupt, check, journal,
-            retry_failed, unclear, on_stop, durable, progress, total, executor, connect: As
-            `AgentHandle.map` describes them.
     """
 
     def __init__(
