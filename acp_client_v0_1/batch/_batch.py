@@ -152,6 +152,7 @@ class Batch:
         mark = mark if file is None else file.header.batch
         plan = Plan(
             agent.agent_id,
+            new_client_token(),
             about,
             server,
             mark,
@@ -162,6 +163,7 @@ class Batch:
             check,
             unclear,
             None if file is None else file.written_at,
+            file is not None and file.answered,
         )
         self._runners: Workers | Remote
         if executor is None:

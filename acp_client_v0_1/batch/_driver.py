@@ -92,7 +92,7 @@ class RunDriver:
         self._stop = stop
         self.contact = Contact.of(agent.runs, shared=True)
         self.runs = self.contact.runs
-        if plan.written_at is not None:
+        if plan.answered:
             self.contact.server.answered = True  # an earlier call, as a journal tells
 
     def core(self, task: Task) -> RunCore:
@@ -221,8 +221,9 @@ class RunDriver:
         except ApiException as error:
             if self.contact.broken is not None:
                 raise
-            if not task.started_before or self._plan.unclear == "start":
-                return []  # there is seldom one to find, or a second one is accepted
+            lacks = error.status is not None and failure_of(error).kind != "lost"
+            if self._plan.unclear == "start" or (lacks and not task.started_before):
+                return []  # a second one is accepted, or there is seldom one to find
             raise RunStartAmbiguous(
                 client_token=task.token,
                 token=self._plan.token_of(task.token),

@@ -74,7 +74,7 @@ class RemoteTask:
 
 # In the worker process ------------------------------------------------------------------------
 
-_clients: dict[str, tuple[ApiClient, RunDriver]] = {}  # by the mark of the batch
+_clients: dict[str, tuple[ApiClient, RunDriver]] = {}  # by the call
 _clients_lock = threading.Lock()
 
 
@@ -94,7 +94,7 @@ def carry(remote: RemoteTask) -> Task:
         task.outcome, task.broken = error, error is driver.contact.broken
         if task.broken:  # the next call of the same batch begins with another client
             with _clients_lock:
-                _clients.pop(remote.plan.batch, None)
+                _clients.pop(remote.plan.call, None)
     # Only what the caller needs travels back; the core, above all, has the client's credentials.
     task.input = task.core = task.wait = None
     return task
@@ -104,7 +104,7 @@ def _driver(remote: RemoteTask) -> RunDriver:
     """Return the driver that this process has for the batch."""
     plan = remote.plan
     with _clients_lock:
-        if plan.batch not in _clients:
+        if plan.call not in _clients:
             client = remote.connect()
             if not isinstance(client, ApiClient):
                 raise ApiTypeError(f"connect must give an ApiClient, not {type(client).__name__}")
@@ -117,8 +117,8 @@ def _driver(remote: RemoteTask) -> RunDriver:
             while len(_clients) >= _MOST_CLIENTS:
                 _clients.pop(next(iter(_clients)))[0].close()
             agent = remote.attach(plan.agent_id, client)
-            _clients[plan.batch] = client, RunDriver(plan, agent, None, Flag())
-        return _clients[plan.batch][1]
+            _clients[plan.call] = client, RunDriver(plan, agent, None, Flag())
+        return _clients[plan.call][1]
 
 
 # In the caller's process ----------------------------------------------------------------------
@@ -188,15 +188,22 @@ class Remote:
         # Never one whose item the caller has, nor one that somebody else has started.
         tasks = {task.token: task for task, _ in self.in_flight.values()}
         tasks.update([(token_after(token), task) for token, task in tasks.items() if task.retry])
+        failure: ApiException | None = None
         try:
-            for run in [run for run in self._runs_of_batch() if run.status not in FINAL]:
-                task = tasks.get(client_token_of(run))
+            found = [run for run in self._runs_of_batch() if run.status not in FINAL]
+        except ApiException as error:
+            found, failure = [], error
+        for run in found:
+            task = tasks.get(client_token_of(run))
+            try:
                 if task is not None and cancel_run(RunCore(self._runs, run.run_id)):
                     note_deleted(self._journal, task)
-        except ApiException as error:
-            _log.warning("the runs of the batch could not be deleted: %s", error)
-            return left
-        return 0
+            except ApiException as error:
+                failure = error
+        if failure is None:
+            return 0
+        _log.warning("runs of the batch could not be deleted: %s", failure)
+        return left
 
     @property
     def outage(self) -> float:

@@ -236,6 +236,7 @@ class Journal:
 
     Attributes:
         header: The header of the file.
+        answered: Whether a line tells of a run, so that the server has answered an earlier call.
         written_at: When an earlier call wrote the last line, in seconds since the epoch; None if
             the file is new.
 
@@ -262,6 +263,7 @@ class Journal:
             if not stat.S_ISREG(status.st_mode):
                 raise JournalError(f"the journal {path} is not a regular file; choose another name")
             _lock_file(self._fd, self.path)
+            self.answered = False
             self.written_at: float | None = status.st_mtime if status.st_size else None
             self._reader = self.path.open("rb")
             self._load()
@@ -386,6 +388,7 @@ class Journal:
             raise ValueError(f"the input {index} was never about to start")
         else:
             block[at + 1] = offset
+            self.answered = self.answered or state in ("started", "done")
 
     def _damage(self, number: int, error: Exception) -> JournalDamaged:
         words = error if type(error) is ValueError else "it is none that a batch writes"

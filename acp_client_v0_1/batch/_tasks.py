@@ -43,6 +43,7 @@ class Plan:
     """The settings that all runs of a batch share; travels to the worker processes."""
 
     agent_id: str
+    call: str  # tells this batch from others of its journal
     agent: Agent | None  # as far as it is known
     server: str  # origin and base path
     batch: str  # the mark in the runs' metadata
@@ -53,6 +54,7 @@ class Plan:
     check: bool  # each input against the agent's schema
     unclear: str  # "raise" or "start": what to do if nobody can tell whether a run was started
     written_at: float | None = None  # when an earlier call wrote the journal, since the epoch
+    answered: bool = False  # the server has, in an earlier call
 
     def marks(self, token: str) -> dict[str, Any]:
         """Return the metadata of the run with this client token."""

@@ -125,9 +125,7 @@ def _is_stale(core: RunCore, question: PendingInterrupt) -> bool:
     answered = core.answered
     if answered is None or question.updated_at > answered.updated_at:
         return False
-    if question.updated_at < answered.updated_at:
-        return True
-    # Some servers never change the time of a run: no replica lags that long.
+    # The clock of some servers stands still, or steps back: no replica lags for so long.
     return timing().now() - core.answered_at < timing().unchanged
 
 
@@ -209,8 +207,10 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
 
 
 def _differs(run: Run, question: PendingInterrupt) -> bool:
-    """Return whether a run has moved on since it asked."""
-    return run.status != RunStatus.INTERRUPTED or run.updated_at != question.updated_at
+    """Return whether a run has moved on since it asked; an older word is a replica's."""
+    if run.updated_at == question.updated_at:
+        return run.status != RunStatus.INTERRUPTED
+    return run.updated_at > question.updated_at
 
 
 def _arrived(core: RunCore, question: PendingInterrupt, wait: Wait) -> bool:

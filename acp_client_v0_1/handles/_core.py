@@ -202,10 +202,12 @@ class RunCore:
         *,
         what: str = "has no output",
         survive: float | None = None,
+        same: bool = False,
     ) -> Wait:
         """Return the budget of a caller; ``what`` says what did not happen when it is over.
 
-        A timeout of 0 is one look, of at most 10 seconds.
+        A timeout of 0 is one look, of at most 10 seconds. With ``same`` it belongs to the last
+        call, whose ``Retry-After`` counts for it, too.
         """
         seconds = timing().quick if timeout == 0 else timeout
 
@@ -220,8 +222,8 @@ class RunCore:
         contact = self._contact
         if contact is None:
             contact = self._contact = Contact.of(self.runs)
-        elif not contact.shared:
-            contact = contact.again()
+        elif not (contact.shared or same):
+            contact = self._contact = contact.again()
         return Wait(contact, seconds, stop=stop, survive=survive, late=late)
 
     def late(self, elapsed: float, words: str) -> RunWaitTimeout:
@@ -298,7 +300,9 @@ class RunCore:
         def send(limit: float) -> RunOutput | None:
             try:
                 return runs.get_run_output(self.run_id, 0, _request_timeout=limit)
-            except ApiTimeoutError:
+            except ApiTimeoutError as error:
+                if not error.sent:
+                    raise
                 return None
 
         def probe(error: ApiException) -> RunOutput | None:
@@ -349,6 +353,8 @@ class RunCore:
         def probe(error: ApiException) -> Run | None:
             nonlocal lost
             missing = isinstance(error, NotFoundException)
+            if missing and lost:
+                return None  # by the DELETE whose response was lost
             lost += not missing
             try:
                 run = self.read(wait)
@@ -531,6 +537,7 @@ class _Polls:
 
     def probe(self, error: ApiException) -> RunOutput | None:
         self._core.check_served(error, self._wait)
+        self._wait.pause(timing().probe, error)  # the two may disagree: pause, or we spin
         self._by_looks = True
         return AGAIN  # type: ignore[no-any-return]
 

@@ -181,7 +181,7 @@ def find_by_token(
             failure = failure_of(error)
             if error.status is None or failure.asked or failure.kind in ("denied", "limited"):
                 raise
-            if failure.kind != "lost":
+            if failure.kind in ("lacks", "missing", "refused"):
                 lacks.add(_NO_METADATA)
     return _matching(runs, client_token, agent_id, None, ends)
 
@@ -210,6 +210,9 @@ def _matching(
         # Where the server filters, its first page has all of them.
         if not page or (metadata is not None and len(matching) == len(page)):
             break
+    else:
+        if not found:
+            raise ApiException(reason=f"the run is not among the first {offset} that were found")
     return sorted(found.values(), key=_age)
 
 

@@ -350,16 +350,6 @@ class Wait:
             if value is not AGAIN:
                 return value
 
-    def survive(self, operation: Operation, error: ApiException, run: Asked) -> None:
-        """Pause after the failure of a request that was sent elsewhere, or raise."""
-        if not self._survived(operation, error, run):
-            raise error
-
-    def succeeded(self) -> None:
-        """Note the response to a request that was sent elsewhere."""
-        if self.contact.since is not None or self._since is not None:
-            self._recovered()
-
     def _survived(self, operation: Operation, error: ApiException, run: Asked | None) -> bool:
         """Do what the rules say of a failure: pause, or raise; return False for a probe."""
         clock, contact = timing(), self.contact
@@ -367,13 +357,16 @@ class Wait:
         failure = failure_of(error)
         if failure.kind == "lost":
             contact.server.answered = True  # somebody is there: the request was sent
+        longest = clock.outage if self._survive is None else self._survive
         since = now if self._since is None else self._since
         outage = contact.since  # once, as other threads change it
-        # One request that fails among others that work is not an outage of the server.
-        alone = self._since is not None if outage is None else outage > since
+        # One request that fails among others that work is not an outage of the server. Polls that
+        # began before an outage may still succeed in it, so that it seems younger than it is.
+        alone = self._since is not None
+        if outage is not None:
+            alone = outage > since and now - outage < longest / 2
+            since = since if alone else outage
         shared = self._survive is None and not alone
-        since = since if outage is None else min(since, outage)
-        longest = clock.outage if self._survive is None else self._survive
         if self.ends < math.inf and not contact.shared and self._survive is None:
             longest = math.inf
         facts = Facts(
@@ -429,7 +422,10 @@ class Wait:
             if left <= 0:
                 return
             if left > min(self.remaining(), timing().outage):
-                raise self.contact.asking or self.late(error)  # never shortened
+                asking = self.contact.asking  # never shortened
+                if self.contact.shared and left > timing().outage:
+                    self.contact.broken = asking
+                raise asking or self.late(error)
             self.sleep(left)
         raise self.late(error) from error
 

@@ -52,7 +52,9 @@ Operation = Literal["create", "search", "look", "output", "stream", "resume", "d
 _CHANGES = frozenset(("create", "resume", "delete"))
 _OF_A_RUN = frozenset(("output", "stream", "resume", "delete"))
 
-Kind = Literal["unsent", "limited", "lost", "unreadable", "lacks", "missing", "denied", "refused"]
+Kind = Literal[
+    "unsent", "limited", "lost", "unreadable", "oversized", "lacks", "missing", "denied", "refused"
+]
 
 
 class Failure(NamedTuple):
@@ -60,9 +62,9 @@ class Failure(NamedTuple):
 
     Attributes:
         kind: "unsent": certainly not carried out; "limited": a 429; "lost": nobody can tell;
-            "unreadable": carried out, but what came back cannot be read; "lacks": the server does
-            not have the operation; "missing": 404; "denied": 401, 403, or refused by the
-            proxy; "refused": anything else.
+            "unreadable", "oversized": carried out, but what came back cannot be read; "lacks": the
+            server does not have the operation; "missing": 404; "denied": 401, 403, or refused by
+            the proxy; "refused": anything else.
         asked: Seconds of ``Retry-After``, None if the server asks for none.
         conflict: The status is 409.
     """
@@ -84,7 +86,9 @@ def failure_of(error: ApiException) -> Failure:
         # A full pool is this process's own, and as unsent as an address that does not answer.
         unsent = isinstance(error, (TLSException, ApiTimeoutError)) or is_transient(error)
         return Failure("unsent" if unsent else "refused")
-    if isinstance(error, (ResponseDecodeError, ResponseTooLarge)):
+    if isinstance(error, ResponseTooLarge):
+        return Failure("oversized", asked)
+    if isinstance(error, ResponseDecodeError):
         return Failure("unreadable", asked)
     if status is None:
         return Failure("refused")
@@ -191,7 +195,7 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
         return _pause(failure, facts, timing, outage=False)
     if kind in ("unsent", "limited"):
         return _pause(failure, facts, timing)
-    if kind in ("lost", "unreadable") and operation in _CHANGES:
+    if kind in ("lost", "unreadable", "oversized") and operation in _CHANGES:
         return Probe()
     if kind == "unreadable":
         return _after_unreadable(operation, failure, facts, timing)

@@ -247,47 +247,18 @@ class AgentHandle:
             ApiTypeError: An argument has the wrong type.
             ApiValueError: An argument cannot be used; ``reuse`` needs a ``client_token``.
         """
-        marked = _marked(metadata)
-        token = _token_of(marked) if client_token is None else checked_client_token(client_token)
-        if token:
-            marked[CLIENT_TOKEN_KEY] = token
-        creation = self._creation(
+        core, _ = self._start(
             input=input,
             config=config,
-            metadata=marked or None,
+            metadata=metadata,
             thread_id=thread_id,
             webhook=webhook,
             streaming=streaming,
+            client_token=client_token,
+            reuse=reuse,
+            check=check,
+            timeout=timeout,
         )
-        seconds = checked_seconds(timeout) or None
-        if reuse:
-            _check_reuse(client_token, metadata)
-        contact = self._contact or Contact.of(self.runs)
-        self._contact = contact
-        wait = Wait(contact.again(), seconds)
-        if streaming is not None:
-            self._warn_of_streaming(creation)
-        if check:
-            self._descriptor.get(seconds)  # which `check` reads, with no limit of its own
-            self.check(input={} if input is None else input, config=config)
-
-        def made_or_found() -> tuple[list[Run], bool]:
-            if reuse:
-                found = wait.perform("search", lambda limit: self._search(token, wait, limit))
-                if found:
-                    _check_reused(found[0], creation)
-                    return found, False
-            return create(creation, wait), True
-
-        known = self._agent.known
-        (made, ours), span = creating(
-            self.runs, self.agent_id, thread_id or "", known, made_or_found
-        )
-        core = RunCore.of_runs(self.runs, made, wait.contact)
-        core.agent_descriptor = self._descriptor
-        if ours:
-            core.note_created(creation)
-        core.keep_span(span)
         return held_by(RunHandle, core)
 
     def run(
@@ -339,12 +310,13 @@ class AgentHandle:
         began = timing().now()
         if reuse:
             _check_reuse(client_token, metadata)
+        made_here = client_token is None and not _marked(metadata).get(CLIENT_TOKEN_KEY)
         if client_token is None:  # here, so that Ctrl-C during the create finds the run
             client_token = _token_of(_marked(metadata))
-        handle: RunHandle | None = None
+        core, ours = None, made_here
         try:
-            handle = self.start(
-                input,
+            core, ours = self._start(
+                input=input,
                 config=config,
                 metadata=metadata,
                 thread_id=thread_id,
@@ -354,18 +326,21 @@ class AgentHandle:
                 check=check,
                 timeout=seconds,
             )
+            handle = held_by(RunHandle, core)
             if on_interrupt is not None:
                 return handle.drive(on_interrupt, timeout=seconds)
             if seconds:  # 0 looks once
                 seconds = max(0.001, began + seconds - timing().now())
             return handle.result(seconds)
         except BaseException as error:
-            if not cancel_on_exit:
+            # A token of the caller's may be that of another run, and a run that was found is not
+            # this call's to end.
+            if not (cancel_on_exit and ours):
                 raise
             # Of the package's errors, only this one leaves open that a run was made.
             unclear = isinstance(error, RunStartAmbiguous)
             search = unclear or not isinstance(error, OpenApiException)
-            said = self._cancel(handle, client_token if search else "")
+            said = self._cancel(core, client_token if search else "")
             if isinstance(error, RunWaitTimeout):
                 elapsed = timing().now() - began
                 raise RunWaitTimeout(
@@ -486,6 +461,64 @@ class AgentHandle:
         except ValidationError as error:
             raise ApiValueError(faults_of(error)) from error
 
+    def _start(
+        self,
+        *,
+        input: JsonObject | None,
+        config: JsonObject | None,
+        metadata: JsonObject | None,
+        thread_id: str | None,
+        webhook: str | None,
+        client_token: str | None,
+        reuse: bool,
+        check: bool,
+        timeout: float | None,
+        streaming: StreamingMode | str | None = None,
+    ) -> tuple[RunCore, bool]:
+        """Start a run; return its core, and whether this call has made it."""
+        marked = _marked(metadata)
+        token = _token_of(marked) if client_token is None else checked_client_token(client_token)
+        if token:
+            marked[CLIENT_TOKEN_KEY] = token
+        creation = self._creation(
+            input=input,
+            config=config,
+            metadata=marked or None,
+            thread_id=thread_id,
+            webhook=webhook,
+            streaming=streaming,
+        )
+        seconds = checked_seconds(timeout) or None
+        if reuse:
+            _check_reuse(client_token, metadata)
+        contact = self._contact or Contact.of(self.runs)
+        self._contact = contact
+        wait = Wait(contact.again(), seconds)
+        if streaming is not None:
+            self._warn_of_streaming(creation)
+        if check:
+            self._descriptor.get(seconds)  # which `check` reads, with no limit of its own
+            self.check(input={} if input is None else input, config=config)
+
+        def made_or_found() -> tuple[list[Run], bool]:
+            if reuse:
+                found = wait.perform("search", lambda limit: self._search(token, wait, limit))
+                if found:
+                    _check_reused(found[0], creation)
+                    return found, False
+            return create(creation, wait), True
+
+        known = self._agent.known
+        (made, ours), span = creating(
+            self.runs, self.agent_id, thread_id or "", known, made_or_found
+        )
+        core = RunCore.of_runs(self.runs, made, wait.contact)
+        core.agent_descriptor = self._descriptor
+        if ours:
+            core.note_created(creation)
+        core.keep_span(span)
+        return core, ours
+
     def _warn_of_streaming(self, creation: RunCreate) -> None:
         """Warn if the agent's descriptor, as far as it was read, has no such stream."""
         known, mode = self._descriptor.known, creation.streaming
@@ -502,21 +535,19 @@ class AgentHandle:
     def _search(self, client_token: str, wait: Wait, limit: float) -> list[Run]:
         return find_by_token(wait.contact.runs, client_token, self.agent_id, timeout=limit)
 
-    def _cancel(self, handle: RunHandle | None, client_token: str) -> str:
+    def _cancel(self, core: RunCore | None, client_token: str) -> str:
         """Cancel the run of a call that an exception ends, perhaps during its create.
 
         Return what to say of it.
         """
         wait = Wait(Contact.of(self.runs), timing().exit)
         try:
-            if handle is not None:
-                core = RunCore(self.runs, handle.run_id)
-            else:
+            if core is None:
                 found = self._search(client_token, wait, timing().exit) if client_token else []
                 if not found:
                     return "no run was found"
                 core = RunCore.of_runs(self.runs, found)
-            cancelled = core.cancel(wait)
+            cancelled = core.cancel(core.wait(timing().exit, what="was not deleted", same=True))
         except (ApiException, TimeoutError) as error:
             return f"the run could not be cancelled: {error}"
         return "the run was cancelled" if cancelled else "the run had ended before it was cancelled"

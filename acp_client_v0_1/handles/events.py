@@ -27,7 +27,7 @@ from acp_client_v0_1.exceptions import (
 )
 from acp_client_v0_1.handles._core import FINAL
 from acp_client_v0_1.handles._event import EventDecoder, RunEvent
-from acp_client_v0_1.handles._perform import Lacking
+from acp_client_v0_1.handles._perform import Lacking, Wait
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles.errors import RunGone, StreamGap
 from acp_client_v0_1.models.run_error import RunError
@@ -330,10 +330,11 @@ class RunEvents(Iterator[RunEvent]):
         self._next_look = clock.now() + clock.silence
         remaining = min(clock.answered_probe, self._wait.remaining() or clock.answered_probe)
         try:
-            run = core.read(core.wait(remaining, self._closing, survive=0.0))
+            contact = self._wait.contact
+            run = core.read(Wait(contact, remaining, stop=self._closing, survive=0.0))
         except RunGone:
             raise
-        except ApiException:
+        except (ApiException, TimeoutError):
             return  # the stream is alive, which is more than this says
         self._heed(run)
 

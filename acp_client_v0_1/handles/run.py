@@ -37,7 +37,6 @@ from acp_client_v0_1.handles.errors import (
 from acp_client_v0_1.handles.events import RunEvent, RunEvents
 from acp_client_v0_1.handles.interrupts import Interrupts, PendingInterrupt
 from acp_client_v0_1.models.run_error import RunError
-from acp_client_v0_1.models.run_interrupt import RunInterrupt
 from acp_client_v0_1.models.run_status import RunStatus
 
 if TYPE_CHECKING:
@@ -375,17 +374,16 @@ class RunHandle:
         self, timeout: float | None, last: PendingInterrupt | None
     ) -> PendingInterrupt | None:
         core = self._core
-        while True:
-            core.open_span()
-            output = core.output(timeout)
-            if not isinstance(output.actual_instance, RunInterrupt):
-                return None
-            question = outcome_of(core, output, core.wait(timeout))
-            if not isinstance(question, PendingInterrupt):
-                continue  # it was answered meanwhile
-            if question == last and core.answered != last:
-                raise core.interrupted(question, " and was not answered before the next question")
-            return question
+        core.open_span()
+        try:
+            question = next_outcome(core, core.wait(timeout), look=timeout == 0)
+        except RunFailed:
+            return None  # `result` says how
+        if not isinstance(question, PendingInterrupt):
+            return None
+        if question == last and core.answered != last:
+            raise core.interrupted(question, " and was not answered before the next question")
+        return question
 
     def drive(
         self,

@@ -109,7 +109,7 @@ KINDS: list[tuple[ApiException, str]] = [
     *[(error, "lost") for error in LOST.values()],
     (UNREADABLE, "unreadable"),
     (ResponseDecodeError(status=200), "unreadable"),
-    (ResponseTooLarge(limit=1, status=200), "unreadable"),
+    (ResponseTooLarge(limit=1, status=200), "oversized"),
     (answer(429), "limited"),
     (answer(405), "lacks"),
     (answer(501), "lacks"),
