@@ -30,7 +30,6 @@ _PLAIN = re.compile(r"\w[\w.:+/-]*", re.ASCII)  # names that no shell expands, a
 
 
 def perform(options: Namespace, output: Output) -> int | None:
-    """Carry out the command that was chosen."""
     command: Callable[..., int | None] = globals()[options.command]
     if options.command in ("ping", "serve", "completion"):
         return command(options, output)
@@ -39,7 +38,6 @@ def perform(options: Namespace, output: Output) -> int | None:
 
 
 def agents(options: Namespace, output: Output, client: acp.ApiClient) -> None:
-    """List agents."""
     wanted = acp.AgentSearchRequest(name=options.name, version=options.version)
     found = acp.iter_agents(acp.AgentsApi(client), wanted)
     known = (each.to_dict(mode="json") for each in found)
@@ -106,7 +104,6 @@ def wait(options: Namespace, output: Output, client: acp.ApiClient) -> int:
 
 
 def stream(options: Namespace, output: Output, client: acp.ApiClient) -> None:
-    """Print the events of a run as they come."""
     handle = one_run(options.run, client)
     after = {} if options.after is None else {"after": options.after}
     with (
@@ -119,12 +116,10 @@ def stream(options: Namespace, output: Output, client: acp.ApiClient) -> None:
 
 
 def show(options: Namespace, output: Output, client: acp.ApiClient) -> int:
-    """Print runs."""
     return each_run(options, output, client, lambda run: run.refresh().to_dict(mode="json"))
 
 
 def resume(options: Namespace, output: Output, client: acp.ApiClient) -> None:
-    """Answer a run's question."""
     handle = one_run(options.run, client)
     handle.resume(options.body)
     output.one({"run_id": handle.run_id, "resumed": True}, handle.run_id)

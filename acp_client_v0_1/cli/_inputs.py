@@ -18,7 +18,6 @@ __all__ = ["answerer", "inputs_of", "opened"]
 
 
 def opened(path: str) -> BinaryIO:
-    """Open a file of inputs, or stdin for -."""
     try:
         return open(0 if path == "-" else path, "rb", closefd=path != "-")
     except OSError as error:

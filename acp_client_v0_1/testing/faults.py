@@ -100,7 +100,6 @@ class Fault:
     close_after: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what would break the server, or silently do nothing."""
         _check_fault(self)
 
     def fits(self, method: str, path: str) -> bool:

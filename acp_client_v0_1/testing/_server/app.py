@@ -64,7 +64,6 @@ class Application:
         self._required_headers = required_headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Respond to one request."""
         request = Request(scope, receive)
         try:
             response = await self._handler(request)(request)
@@ -75,11 +74,7 @@ class Application:
         await response(scope, receive, send)
 
     def _handler(self, request: Request) -> _Handler:
-        """Return the operation of a request, and note the id in its path.
-
-        Raises:
-            Refusal: 401 without the keys, 404 for a path and 405 for a method that is not served.
-        """
+        """Return the operation of a request, and note the id in its path; or refuse the request."""
         method, path = request.method, request.scope["path"]
         # Still percent-encoded, so that an id may hold a slash.
         raw_path: str = request.scope["raw_path"].decode("latin-1")

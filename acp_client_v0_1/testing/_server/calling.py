@@ -42,7 +42,6 @@ class Yielded:
 
 
 def call(run: RunRecord, context: AgentContext) -> object:
-    """Call an agent."""
     # Copies: what the agent does to them must not change the run's creation.
     given = json_object(run.creation.get("input"), "the input")
     config = json_object(run.creation.get("config"), "the config")
@@ -57,7 +56,6 @@ def call(run: RunRecord, context: AgentContext) -> object:
 
 
 def advance(generator: Generator[object, object, object], answer: JsonObject | None) -> object:
-    """Let a generator go on."""
     try:
         return Yielded(generator, generator.send(answer))
     except StopIteration as stop:
@@ -72,13 +70,7 @@ def close_generator(generator: Generator[object, object, object]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The end of a run without a result.
-
-    Args:
-        status: Its RunStatus, "error" or "timeout".
-        errcode: `errcode` of its RunError.
-        description: `description` of its RunError.
-    """
+    """The end of a run without a result; ``status`` is its RunStatus, the rest its RunError."""
 
     status: str
     errcode: int
@@ -86,7 +78,6 @@ class Failure:
 
 
 def timed_out(description: str) -> Failure:
-    """Return the failure of a run that took too long."""
     return Failure("timeout", _TIMEOUT_ERRCODE, description)
 
 

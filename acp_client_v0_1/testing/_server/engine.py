@@ -39,20 +39,13 @@ _ATTEMPT_PAUSE = 0.2  # seconds until a run that failed is tried again
 
 
 class Engine:
-    """Runs agents."""
-
     def __init__(self, store: Store, on_status_change: Callable[[RunRecord], None]) -> None:
         self._store = store
         self._on_status_change = on_status_change
         self._threads: set[threading.Thread] = set()
 
     def create_run(self, creation: JsonObject) -> JsonObject:
-        """Start a run.
-
-        Raises:
-            Refusal: 404 for an unknown agent or thread, 409 if the thread is busy or not the
-                agent's.
-        """
+        """Start a run; a Refusal for an unknown agent or thread, and for a thread in use."""
         with self._store.lock:
             agent = self._store.agent(creation["agent_id"])
             thread = self._thread_for(creation.get("thread_id"), agent)
@@ -64,12 +57,7 @@ class Engine:
             return run.to_wire()
 
     def resume_run(self, run: RunRecord, answer: JsonObject) -> JsonObject:
-        """Give an interrupted run the answer to its question.
-
-        Raises:
-            Refusal: 404 if the run was deleted; 409 if it is not interrupted, or its thread has a
-                pending run; 422 if the answer does not fit the agent's schema.
-        """
+        """Give an interrupted run the answer to its question, or raise the Refusal for it."""
         with self._store.lock:
             suspended = run.suspended
             if run.deleted:
@@ -99,11 +87,7 @@ class Engine:
             return run.to_wire()
 
     def delete_thread(self, thread: ThreadRecord) -> None:
-        """Forget a thread and its runs.
-
-        Raises:
-            Refusal: 409 if one of its runs is pending.
-        """
+        """Forget a thread and its runs; Refusal 409 if one of them is pending."""
         with self._store.lock:
             if thread.pending:
                 raise Refusal(409, "a run of the thread is pending")
@@ -165,7 +149,6 @@ class Engine:
             raise
 
     def _attempt(self, run: RunRecord) -> None:
-        """Call a run's agent from its beginning."""
         run.attempts += 1
         self._begin(run, lambda: call(run, run.context(self._store.lock)))
 

@@ -49,7 +49,6 @@ class ThreadRecord:
     runs: list[RunRecord] = field(default_factory=lambda: list[RunRecord]())
 
     def to_wire(self) -> JsonObject:
-        """Return the Thread of this record."""
         wire: JsonObject = {"thread_id": self.thread_id, "agent_id": self.agent_id}
         return wire if self.metadata is None else {**wire, "metadata": self.metadata}
 
@@ -111,7 +110,6 @@ class RunRecord:
     watchers: set[Callable[[], None]] = field(default_factory=set[Callable[[], None]])
 
     def __post_init__(self) -> None:
-        """A run was last changed when it was made."""
         self.past = []
         self.become("pending", None)
         self.created_at = self.updated_at
@@ -123,12 +121,10 @@ class RunRecord:
 
     @property
     def streaming(self) -> str | None:
-        """The mode to stream in, None for none."""
         mode: str | None = self.creation.get("streaming")
         return mode
 
     def to_wire(self) -> JsonObject:
-        """Return the Run of this record."""
         wire: JsonObject = {
             "creation": self._echo(),
             "run_id": self.run_id,
@@ -159,7 +155,6 @@ class RunRecord:
         return record
 
     def context(self, lock: AbstractContextManager[bool]) -> AgentContext:
-        """Return the context that this run's agent works with."""
         return AgentContext(
             run_id=self.run_id,
             thread_id=self.thread.thread_id if self.thread else None,
@@ -172,7 +167,6 @@ class RunRecord:
         )
 
     def become(self, status: str, output: JsonObject | None) -> None:
-        """Change the status, and with it the output and the time of the last change."""
         self.status = status
         self.output = output
         self.updated_at = _now(self.quirks.updated_at)
