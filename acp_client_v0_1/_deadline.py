@@ -50,19 +50,13 @@ class NothingYet(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Timeout:
-    """The timeouts of one call, in seconds; None is no limit.
+    """The timeouts of one call, in seconds; None is no limit."""
 
-    Attributes:
-        total: For the whole call: attempts, backoff, body, stream.
-        connect: For making a connection, in each attempt.
-        read: For the longest silence on the connection.
-        window: How long the server may hold a long poll, None for any other call. A long poll
-            that the server was holding is not retried.
-    """
-
-    total: float | None = None
-    connect: float | None = None
-    read: float | None = None
+    total: float | None = None  # for the whole call: attempts, backoff, body, stream
+    connect: float | None = None  # for making a connection, in each attempt
+    read: float | None = None  # for the longest silence on the connection
+    # How long the server may hold a long poll, None for any other call. A long poll that the server
+    # was holding is not retried.
     window: float | None = None
 
     @classmethod
@@ -82,13 +76,9 @@ class Timeout:
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """The point in time at which a call has to be done.
+    """The point in time at which a call has to be done."""
 
-    Attributes:
-        at: Monotonic time in seconds, None for never.
-    """
-
-    at: float | None
+    at: float | None  # monotonic time in seconds, None for never
 
     @classmethod
     def after(cls, seconds: float | None) -> Deadline:

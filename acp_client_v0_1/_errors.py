@@ -307,14 +307,12 @@ def bounded(text: str, limit: int = _LONGEST_MESSAGE) -> str:
 
 
 def _without_userinfo(url: str | None) -> str | None:
-    """Drop ``user:password@`` from a URL."""
     if url is None or "@" not in url:
         return url
     return _AUTHORITY.sub(lambda found: found[1] + found[2].rpartition("@")[2], url)
 
 
 def _path_of(url: str | None) -> str | None:
-    """Return the path of a URL, without its query."""
     return None if url is None else one_line(re.split("[?#]", _AUTHORITY.sub("", url))[0]) or "/"
 
 

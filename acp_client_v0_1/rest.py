@@ -173,7 +173,6 @@ class RESTClientObject:
         return resolve_timeout(timeout, default, total=None if stream else settings.total_timeout)
 
     def _perform(self, call: Call, policy: RetryPolicy) -> RESTResponse:
-        """Make attempts until one counts."""
         began = time.monotonic()
         attempts = Attempts(policy)
         observer = self.observer
@@ -233,7 +232,6 @@ class RESTClientObject:
         failure.reason = "; ".join(map(str, hints))
 
     def _attempt(self, call: Call) -> RESTResponse:
-        """Send the request once."""
         if _log.isEnabledFor(logging.DEBUG):
             _say(call, logging.DEBUG, " with %s", _masked(call.headers))
         with Attempt(call.deadline, call.timeout, not call.safe) as attempt:

@@ -111,8 +111,6 @@ def instrument(api_client: ApiClient, tracer_provider: TracerProvider | None = N
 
 
 class _Observer:
-    """Makes the spans of one client; see `acp_client_v0_1._http.observer.Observer`."""
-
     def __init__(self, configuration: Configuration, tracer: Tracer) -> None:
         self._configuration = configuration
         self._tracer = tracer
@@ -196,8 +194,6 @@ class _Observer:
 
 
 class _RunSpan:
-    """The span of one run; see `acp_client_v0_1._http.observer.RunSpan`."""
-
     def __init__(self, span: Span) -> None:
         self._span = span
         self._ended = False

@@ -85,7 +85,6 @@ class Connection(HTTPConnection):
         self._idle_since = 0.0
 
     def rest(self) -> None:
-        """Note that it is idle from now on."""
         self._attempt = None
         self._idle_since = time.monotonic()
 
@@ -164,8 +163,6 @@ class Connection(HTTPConnection):
 
 
 class SecureConnection(Connection, HTTPSConnection):
-    """A connection over TLS."""
-
     @property
     def is_connected(self) -> bool:
         # Bytes that TLS has decrypted already do not show on the socket.

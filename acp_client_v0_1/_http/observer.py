@@ -19,12 +19,7 @@ __all__ = ["Observer", "RunSpan", "StreamedResponse"]
 
 
 class StreamedResponse(Protocol):
-    """What a stream needs of a response; `acp_client_v0_1.rest.RESTResponse` has it.
-
-    Attributes:
-        status: The HTTP status.
-        method: The request's method.
-    """
+    """What a stream needs of a response; `acp_client_v0_1.rest.RESTResponse` has it."""
 
     status: int
     method: str
@@ -32,23 +27,13 @@ class StreamedResponse(Protocol):
     @property
     def url(self) -> str:
         """The URL of the response, after redirects."""
-        raise NotImplementedError
 
     @property
     def headers(self) -> Mapping[str, str]:
         """The headers."""
-        raise NotImplementedError
 
     def read_available(self, *, wait: float | None = None) -> bytes:
-        """Return the bytes that have arrived, ``b""`` only at the end of a complete body.
-
-        Args:
-            wait: Seconds to wait for a first byte, None for no limit but the call's.
-
-        Raises:
-            NothingYet: Nothing has arrived within that time.
-        """
-        raise NotImplementedError
+        """Return the bytes that have arrived, b"" at the end; wait for them, at most ``wait`` s."""
 
     def abort(self) -> None:
         """Wake a blocked `read_available`; called from any thread."""
@@ -58,31 +43,18 @@ class StreamedResponse(Protocol):
 
 
 class RunSpan(Protocol):
-    """The span of one run.
-
-    Attributes:
-        traceparent: What a later span of the run links to, in the form of W3C Trace Context.
-    """
+    """The span of one run; ``traceparent`` is what a later span of the run links to (W3C)."""
 
     traceparent: str
 
     def active(self) -> AbstractContextManager[object]:
         """Let requests inside the ``with`` block be children of the span."""
-        raise NotImplementedError
 
     def started(self, run_id: str) -> None:
         """Note the run's id."""
 
     def end(self, outcome: object) -> bool:
-        """End the span, unless the outcome is only that of a look-up.
-
-        Args:
-            outcome: A result, a `RunOutput`, an exception, or the name of a status, "" for none.
-
-        Returns:
-            Whether the span stands for the run from now on; else the next wait has a new one.
-        """
-        raise NotImplementedError
+        """End the span, unless the outcome is only that of a look-up; tell whether it has ended."""
 
 
 class Observer(Protocol):
@@ -96,11 +68,9 @@ class Observer(Protocol):
         ``send`` sends a call once, perhaps with further headers. What it returns or raises is
         returned or raised.
         """
-        raise NotImplementedError
 
     def reading(self, response: StreamedResponse) -> StreamedResponse:
         """Stand around the reading of a stream: gives what to read instead of the response."""
-        raise NotImplementedError
 
     def run(
         self, agent_id: str, thread_id: str, *, agent: Agent | None = None, linked: str = ""
@@ -109,4 +79,3 @@ class Observer(Protocol):
 
         ``linked`` is the ``traceparent`` of an earlier span of the run, "" for none.
         """
-        raise NotImplementedError

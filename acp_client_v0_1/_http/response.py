@@ -62,7 +62,6 @@ class _Urllib3Response(HTTPResponse):
         self.incoming.close()
 
     def shutdown(self) -> None:
-        """Wake a read of another thread, which then fails."""
         self.incoming.abort()
 
 

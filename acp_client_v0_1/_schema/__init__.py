@@ -196,7 +196,6 @@ class Conversions(BaseModel):
         return cls.from_json(text)
 
     def __str__(self) -> str:
-        """Return `to_str`."""
         return self.to_str()
 
 
@@ -266,7 +265,6 @@ class OpenEnum(str, Enum):
         return read_json(TypeAdapter(cls).validate_json, json_str)
 
     def __str__(self) -> str:
-        """Return the value as it goes over the wire."""
         return str(self.value)
 
     def __reduce_ex__(self, proto: Any) -> tuple[Any, ...]:

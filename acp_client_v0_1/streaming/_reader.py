@@ -47,15 +47,7 @@ _EXCERPT_CHARACTERS = 200
 
 
 class EventReader:
-    """Reads the events of a response as they arrive.
-
-    Args:
-        response: The response, its body unread.
-        max_event_bytes: The most bytes that one event may have.
-
-    Attributes:
-        response: The response.
-    """
+    """Reads the events of a response as they arrive."""
 
     def __init__(self, response: StreamedResponse, max_event_bytes: int) -> None:
         self.response = response
@@ -72,7 +64,6 @@ class EventReader:
 
     @property
     def closed(self) -> bool:
-        """Whether the stream is over: exhausted, failed or closed."""
         return self._closed
 
     @property

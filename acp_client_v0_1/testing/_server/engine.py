@@ -138,9 +138,11 @@ class Engine:
 
     def _spawn(self, run: RunRecord, target: Callable[..., None], *arguments: object) -> None:
         """Do something in a thread of its own; called under the store's lock, as `close` needs."""
-        self._start(_Worker(self._threads, target, arguments, _name(run)))
+        self._start(_Listed(target=target, args=arguments, name=_name(run)))
 
-    def _start(self, thread: _Worker | _Timer) -> None:
+    def _start(self, thread: _Listed) -> None:
+        thread.daemon = True
+        thread.listed = self._threads
         self._threads.add(thread)
         try:
             thread.start()
@@ -166,7 +168,7 @@ class Engine:
         timer: _Timer | None = None
         if run.agent.timeout is not None:
             seconds = min(run.agent.timeout, threading.TIMEOUT_MAX)
-            timer = _Timer(self._threads, seconds, self._time_out, (run, run.stretch))
+            timer = _Timer(seconds, self._time_out, (run, run.stretch))
             self._start(timer)
         self._spawn(run, self._work, run, run.stretch, step, timer)
 
@@ -286,29 +288,8 @@ class _Listed(threading.Thread):
             self.listed.discard(self)
 
 
-class _Worker(_Listed):
-    def __init__(
-        self,
-        listed: set[threading.Thread],
-        target: Callable[..., None],
-        arguments: tuple[object, ...],
-        name: str,
-    ) -> None:
-        super().__init__(target=target, args=arguments, name=name, daemon=True)
-        self.listed = listed
-
-
 class _Timer(_Listed, threading.Timer):
-    def __init__(
-        self,
-        listed: set[threading.Thread],
-        seconds: float,
-        function: Callable[..., None],
-        arguments: tuple[object, ...],
-    ) -> None:
-        threading.Timer.__init__(self, seconds, function, arguments)
-        self.daemon = True
-        self.listed = listed
+    pass
 
 
 def _event(run: RunRecord, kind: str, status: str, **content: JsonObject) -> JsonObject:

@@ -60,34 +60,9 @@ class ThreadRecord:
 
 @dataclass(slots=True, eq=False)
 class RunRecord:
-    """A run: its creation, its status, its output and its events.
+    """A run: its creation, its status, its output and its events."""
 
-    Args:
-        creation: The RunCreate, as it was received.
-        agent: What runs.
-        thread: The thread that it is on, None for none.
-        quirks: How it is described.
-        run_id: Its id, by default a new one.
-        status: Its RunStatus.
-        created_at: When it was created, in RFC 3339.
-        updated_at: When it last changed.
-        output: Its RunOutput, None while it is pending.
-        final_state: The state of the thread as the run left it, None unless it ended in success.
-        events: The payload of every streamed event.
-        streamed: Whether a stream of it was ever opened.
-        stretch: How often the agent was set to work: what an agent says after its stretch is over
-            (the run timed out, say) is dropped.
-        attempts: How often the agent was called from its beginning.
-        deleted: Whether it is gone from the store.
-        deleted_at: When it went, in seconds of `time.monotonic()`.
-        past: When each status began, with its updated_at and output: what a replica still shows.
-        own_thread_id: The thread id that it is described with by that quirk.
-        cancelled: Set when its agent shall end.
-        suspended: The agent's generator, at rest after a question.
-        watchers: Called at every change, under the store's lock.
-    """
-
-    creation: JsonObject
+    creation: JsonObject  # the RunCreate, as it was received
     agent: AgentDefinition
     thread: ThreadRecord | None
     quirks: Quirks
@@ -95,18 +70,22 @@ class RunRecord:
     status: str = "pending"
     created_at: str = field(init=False)
     updated_at: str = field(init=False)
-    output: JsonObject | None = None
-    final_state: JsonObject | None = None
+    output: JsonObject | None = None  # None while it is pending
+    final_state: JsonObject | None = None  # of the thread, if the run ended in success
     events: list[JsonObject] = field(default_factory=list[JsonObject])
-    streamed: bool = False
+    streamed: bool = False  # once a stream of it was opened
+    # How often the agent was set to work: what an agent says after its stretch is over (the run
+    # timed out, say) is dropped.
     stretch: int = 0
-    attempts: int = 0
+    attempts: int = 0  # how often the agent was called from its beginning
     deleted: bool = False
-    deleted_at: float = math.inf
+    deleted_at: float = math.inf  # seconds of `time.monotonic()`
+    # When each status began, with its updated_at and output: what a replica still shows.
     past: list[tuple[float, str, str, JsonObject | None]] = field(init=False)
     own_thread_id: str = field(default_factory=_new_id)
     cancelled: threading.Event = field(default_factory=threading.Event)
-    suspended: Generator[Any, Any, Any] | None = None
+    suspended: Generator[Any, Any, Any] | None = None  # the agent, at rest after a question
+    # Called at every change, under the store's lock.
     watchers: set[Callable[[], None]] = field(default_factory=set[Callable[[], None]])
 
     def __post_init__(self) -> None:
