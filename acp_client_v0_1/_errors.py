@@ -80,12 +80,7 @@ class OpenApiException(Exception):
 
 
 class _ArgumentError(OpenApiException):
-    """An argument or setting cannot be used.
-
-    Args:
-        msg: What is wrong; names the parameter.
-        path_to_item: Keys and indices that lead to the value, outermost first.
-    """
+    """An argument or setting cannot be used; ``path_to_item`` leads to it, outermost first."""
 
     def __init__(self, msg: str, path_to_item: Sequence[int | str] | None = None) -> None:
         self.path_to_item = path_to_item
@@ -335,7 +330,8 @@ def _message_in(data: Any) -> str:
         items = cast("Sequence[object]", data)
         return "; ".join(_field_error(item) for item in items[:5])
     if isinstance(data, str) and data.lstrip()[:1] == "<":
-        return _html_message(data[:_SEARCHED])
+        page = data[:_SEARCHED]
+        return html_title(page) or one_line(re.sub(r"<[^<>]*>", " ", page))
     return one_line(data)
 
 
@@ -348,10 +344,6 @@ def _field_error(item: Any) -> str:
             field = one_line(".".join(map(str, cast("Sequence[object]", steps))))
         return f"{field}: {one_line(entry['msg'])}" if field else one_line(entry["msg"])
     return _message_in(item)
-
-
-def _html_message(text: str) -> str:
-    return html_title(text) or one_line(re.sub(r"<[^<>]*>", " ", text))
 
 
 def html_title(text: str) -> str:

@@ -164,12 +164,7 @@ class _Observer:
         return _Reading(response, self._tracer.start_span("read stream"))
 
     def run(
-        self,
-        agent_id: str,
-        thread_id: str,
-        *,
-        agent: Agent | None = None,
-        linked: str = "",
+        self, agent_id: str, thread_id: str, *, agent: Agent | None = None, linked: str = ""
     ) -> _RunSpan:
         origin = parse_target(self._configuration.host).origin
         named = {_AGENT_ID: agent_id, _CONVERSATION: thread_id}

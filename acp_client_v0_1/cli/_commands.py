@@ -254,9 +254,6 @@ def completion(options: Namespace, output: Output) -> None:
     sys.stdout.write(shtab.complete(made, options.shell, preamble=scripts.get(options.shell, "")))
 
 
-# What the commands share
-
-
 def _agent_id(options: Namespace, client: acp.ApiClient) -> str | None:
     return acp.AgentHandle.get(options.agent, api_client=client).agent_id if options.agent else None
 

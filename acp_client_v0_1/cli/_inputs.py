@@ -54,9 +54,7 @@ def _conversion(line: bytes, name: str) -> str:
     return f'; to convert it: python3 -c "{script}" < {shlex.quote(name)} > inputs.jsonl'
 
 
-def answerer(
-    options: Namespace,
-) -> Callable[[acp.PendingInterrupt], dict[str, Any] | None] | None:
+def answerer(options: Namespace) -> Callable[[acp.PendingInterrupt], dict[str, Any] | None] | None:
     """Choose who answers questions: the terminal, a command, or nobody."""
     if vars(options).get("ask"):
         if options.answer_command:

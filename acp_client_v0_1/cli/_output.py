@@ -83,12 +83,7 @@ class Output:
         if text:
             self._write(f"{text}\n")
 
-    def many(
-        self,
-        values: Iterable[dict[str, Any]],
-        id: str = "run_id",
-        columns: str = "",
-    ) -> None:
+    def many(self, values: Iterable[dict[str, Any]], id: str = "run_id", columns: str = "") -> None:
         """Write values as they come; together they are one array in ``json``.
 
         ``id`` is the member that identifies one. With ``columns``, the paths of members such as

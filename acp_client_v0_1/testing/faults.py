@@ -100,7 +100,10 @@ class Fault:
     close_after: bool = False
 
     def __post_init__(self) -> None:
-        _check_fault(self)
+        _check_choice_of_requests(self)
+        _check_times(self)
+        _check_response(self)
+        _check_together(self)
 
     def fits(self, method: str, path: str) -> bool:
         """Tell whether this fault is for such a request.
@@ -208,11 +211,7 @@ class RequestLog:
         self._requests: list[RecordedRequest] = []
 
     def append(self, request: RecordedRequest) -> None:
-        """Record a request.
-
-        Args:
-            request: The request.
-        """
+        """Record a request."""
         with self._lock:
             self._requests.append(request)
 
@@ -225,14 +224,6 @@ class RequestLog:
         """Return the requests so far."""
         with self._lock:
             return tuple(self._requests)
-
-
-def _check_fault(fault: Fault) -> None:
-    """Raise a TypeError or ValueError that names the field that is wrong, or would do nothing."""
-    _check_choice_of_requests(fault)
-    _check_times(fault)
-    _check_response(fault)
-    _check_together(fault)
 
 
 def _check_choice_of_requests(fault: Fault) -> None:

@@ -129,8 +129,6 @@ class _Operations:
             ("threads", "*", "history"): {"GET": self.get_thread_history},
         }
 
-    # Runs
-
     async def create_run(self, request: Request) -> Response:
         creation, _ = _body(request, RunCreate)
         _check_webhook(creation.get("webhook"))
@@ -191,8 +189,6 @@ class _Operations:
             raise Refusal(409, "the run has no thread")
         return JsonResponse(state)
 
-    # Agents
-
     async def search_agents(self, request: Request) -> Response:
         if self._quirks.agents_by_name and not {"name", "version"} & _object(request).keys():
             raise Refusal(422, "a name or a version is needed")
@@ -203,8 +199,6 @@ class _Operations:
 
     async def get_acp_descriptor_by_id(self, request: Request) -> Response:
         return JsonResponse(self._store.agent(request.path_params["id"]).descriptor())
-
-    # Threads
 
     async def create_thread(self, request: Request) -> Response:
         body, _ = _body(request, ThreadCreate)

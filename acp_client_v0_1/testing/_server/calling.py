@@ -16,29 +16,19 @@ from acp_client_v0_1.testing._values import json_object
 from acp_client_v0_1.testing.agents import AgentError, JsonObject
 from acp_client_v0_1.testing.context import AgentContext, RunCancelled
 
-__all__ = [
-    "Failure",
-    "Yielded",
-    "advance",
-    "call",
-    "close_generator",
-    "failure_of",
-    "timed_out",
-]
+__all__ = ["Failure", "Yielded", "advance", "call", "close_generator", "failure_of", "timed_out"]
 
 # `errcode` of a RunError whose agent gave none.
 _EXCEPTION_ERRCODE = 1
 _TIMEOUT_ERRCODE = 2
 
 
+@dataclass(frozen=True, slots=True)
 class Yielded:
     """What a generator yielded, and the generator, which waits to go on."""
 
-    __slots__ = ("generator", "value")
-
-    def __init__(self, generator: Generator[object, object, object], value: object) -> None:
-        self.generator = generator
-        self.value = value
+    generator: Generator[object, object, object]
+    value: object
 
 
 def call(run: RunRecord, context: AgentContext) -> object:

@@ -138,7 +138,8 @@ class Engine:
 
     def _spawn(self, run: RunRecord, target: Callable[..., None], *arguments: object) -> None:
         """Do something in a thread of its own; called under the store's lock, as `close` needs."""
-        self._start(_Listed(target=target, args=arguments, name=_name(run)))
+        name = f"the agent {run.agent.name} of run {run.run_id}"
+        self._start(_Listed(target=target, args=arguments, name=name))
 
     def _start(self, thread: _Listed) -> None:
         thread.daemon = True
@@ -303,7 +304,3 @@ def _overtaken(run: RunRecord, stretch: int) -> bool:
 def _wake(run: RunRecord) -> None:
     for watcher in list(run.watchers):
         watcher()
-
-
-def _name(run: RunRecord) -> str:
-    return f"the agent {run.agent.name} of run {run.run_id}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from types import TracebackType
 
 from pydantic_core import to_json
 from sse_starlette import ServerSentEvent
@@ -41,12 +40,7 @@ class Watch:
             self._listener = asyncio.create_task(self._listen(self._receive))
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         self._store.unwatch(self._run, self._notify)
         if self._listener is not None:
             self._listener.cancel()

@@ -103,9 +103,6 @@ class WireTransport(asyncio.Transport):
     def resume_reading(self) -> None:
         self._transport.resume_reading()
 
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        self._transport.set_protocol(protocol)
-
 
 class Meter(ServerState):
     """uvicorn's shared state, and a count of the connections ever accepted."""
