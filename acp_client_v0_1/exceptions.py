@@ -180,12 +180,7 @@ class StreamDecodeError(ApiException):
 
 
 class _TooLarge(ApiException):
-    """Something that the server sends exceeds a limit.
-
-    Args:
-        limit: The limit in bytes.
-        response: ``status``, ``headers``, ``body``, ``method`` and ``url``.
-    """
+    """Something that the server sends exceeds ``limit``, in bytes."""
 
     _before_reason: ClassVar[str] = ": "
     _what: ClassVar[str]

@@ -49,23 +49,10 @@ if TYPE_CHECKING:
     from acp_client_v0_1._http.observer import Observer
     from acp_client_v0_1.configuration import Configuration
 
-__all__ = [
-    "ApiException",
-    "ApiTypeError",
-    "ApiValueError",
-    "BadRequestException",
-    "ConflictException",
-    "ForbiddenException",
-    "NotFoundException",
-    "RESTClientObject",
-    "RESTResponse",
-    "RESTResponseType",
-    "RawResponse",
-    "ServiceException",
-    "TooManyRequestsException",
-    "UnauthorizedException",
-    "UnprocessableEntityException",
-]
+__all__ = ["ApiException", "ApiTypeError", "ApiValueError", "BadRequestException"]
+__all__ += ["ConflictException", "ForbiddenException", "NotFoundException", "RESTClientObject"]
+__all__ += ["RESTResponse", "RESTResponseType", "RawResponse", "ServiceException"]
+__all__ += ["TooManyRequestsException", "UnauthorizedException", "UnprocessableEntityException"]
 
 RESTResponseType = RawResponse
 """The name that openapi-generator's clients have for urllib3's response."""

@@ -25,15 +25,14 @@ class StreamedResponse(Protocol):
     method: str
 
     @property
-    def url(self) -> str:
-        """The URL of the response, after redirects."""
+    def url(self) -> str: ...
 
     @property
-    def headers(self) -> Mapping[str, str]:
-        """The headers."""
+    def headers(self) -> Mapping[str, str]: ...
 
     def read_available(self, *, wait: float | None = None) -> bytes:
         """Return the bytes that have arrived, b"" at the end; wait for them, at most ``wait`` s."""
+        ...
 
     def abort(self) -> None:
         """Wake a blocked `read_available`; called from any thread."""
@@ -49,12 +48,14 @@ class RunSpan(Protocol):
 
     def active(self) -> AbstractContextManager[object]:
         """Let requests inside the ``with`` block be children of the span."""
+        ...
 
     def started(self, run_id: str) -> None:
         """Note the run's id."""
 
     def end(self, outcome: object) -> bool:
-        """End the span, unless the outcome is only that of a look-up; tell whether it has ended."""
+        """End the span, except after a look-up; False if the next wait needs a span of its own."""
+        ...
 
 
 class Observer(Protocol):
@@ -68,9 +69,11 @@ class Observer(Protocol):
         ``send`` sends a call once, perhaps with further headers. What it returns or raises is
         returned or raised.
         """
+        ...
 
     def reading(self, response: StreamedResponse) -> StreamedResponse:
         """Stand around the reading of a stream: gives what to read instead of the response."""
+        ...
 
     def run(
         self, agent_id: str, thread_id: str, *, agent: Agent | None = None, linked: str = ""
@@ -79,3 +82,4 @@ class Observer(Protocol):
 
         ``linked`` is the ``traceparent`` of an earlier span of the run, "" for none.
         """
+        ...

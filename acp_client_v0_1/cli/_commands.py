@@ -46,7 +46,6 @@ def agents(options: Namespace, output: Output, client: acp.ApiClient) -> None:
 
 
 def describe(options: Namespace, output: Output, client: acp.ApiClient) -> None:
-    """Print an agent's descriptor, or one of its schemas."""
     agent = acp.AgentHandle.get(options.agent, api_client=client)
     known = agent.descriptor().to_dict(mode="json")
     if options.schema:
@@ -57,7 +56,6 @@ def describe(options: Namespace, output: Output, client: acp.ApiClient) -> None:
 
 
 def start(options: Namespace, output: Output, client: acp.ApiClient) -> None:
-    """Start a run and print its token."""
     run = _start(options, client)
     known = {
         "run_id": run.run_id,
@@ -70,7 +68,6 @@ def start(options: Namespace, output: Output, client: acp.ApiClient) -> None:
 
 
 def run(options: Namespace, output: Output, client: acp.ApiClient) -> None:
-    """Start a run, follow it, and print its result."""
     answer = answerer(options)
     handle = _start(options, client)
     with followed(handle, cancel=options.cancel_on_exit):
@@ -126,15 +123,12 @@ def resume(options: Namespace, output: Output, client: acp.ApiClient) -> None:
 
 
 def cancel(options: Namespace, output: Output, client: acp.ApiClient) -> int:
-    """End runs that are not final."""
     return each_run(
         options, output, client, lambda run: {"run_id": run.run_id, "cancelled": run.cancel()}
     )
 
 
 def delete(options: Namespace, output: Output, client: acp.ApiClient) -> int:
-    """Make the server forget runs."""
-
     def deleted(run: acp.RunHandle) -> dict[str, Any]:
         run.delete()
         return {"run_id": run.run_id, "deleted": True}
@@ -143,7 +137,6 @@ def delete(options: Namespace, output: Output, client: acp.ApiClient) -> int:
 
 
 def search(options: Namespace, output: Output, client: acp.ApiClient) -> None:
-    """List the runs that match."""
     wanted = acp.RunSearchRequest(
         agent_id=_agent_id(options, client), status=options.status, metadata=options.metadata
     )
@@ -153,7 +146,6 @@ def search(options: Namespace, output: Output, client: acp.ApiClient) -> None:
 
 
 def threads(options: Namespace, output: Output, client: acp.ApiClient) -> None:
-    """List the threads that match."""
     wanted = acp.ThreadSearchRequest(agent_id=_agent_id(options, client), metadata=options.metadata)
     found = islice(acp.iter_threads(acp.ThreadsApi(client), wanted), options.limit)
     known = (each.to_dict(mode="json") for each in found)
@@ -222,7 +214,6 @@ def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
 
 
 def serve(options: Namespace, output: Output) -> int:
-    """Run the local server until Ctrl-C."""
     from acp_client_v0_1.testing.__main__ import main as serve_until_signal
 
     return serve_until_signal(["--host", options.bind, "--port", str(options.port)])

@@ -28,14 +28,8 @@ from pydantic_core import from_json, to_json
 from acp_client_v0_1.testing._values import check_type, json_object
 from acp_client_v0_1.testing.context import AgentContext
 
-__all__ = [
-    "AgentDefinition",
-    "AgentError",
-    "AgentFunction",
-    "Interrupt",
-    "InterruptSpec",
-    "JsonObject",
-]
+__all__ = ["AgentDefinition", "AgentError", "AgentFunction", "Interrupt", "InterruptSpec"]
+__all__ += ["JsonObject"]
 
 JsonObject: TypeAlias = dict[str, Any]
 AgentFunction: TypeAlias = Callable[[JsonObject, JsonObject, AgentContext], object]

@@ -15,14 +15,8 @@ from pydantic_core import from_json
 from acp_client_v0_1.testing._server.responses import Refusal
 from acp_client_v0_1.testing._values import number_fault
 
-__all__ = [
-    "LONGEST_BLOCK",
-    "block_seconds",
-    "check_against_schema",
-    "checked",
-    "json_body",
-    "with_whole_numbers",
-]
+__all__ = ["LONGEST_BLOCK", "block_seconds", "check_against_schema", "checked", "json_body"]
+__all__ += ["with_whole_numbers"]
 
 M = TypeVar("M", bound=BaseModel)
 
