@@ -37,9 +37,6 @@ loads, and urllib3 with it, when one of its classes is first used.
 
 The errors of agents, runs as objects and batches are in `handles.errors` and derive from these.
 
-A new class stands in three places of this file (the tree, ``__all__``, the class itself), and in
-the table of docs/guides/errors.md with the first line of its docstring. Tests compare them.
-
 Invariants: ``str()`` is one bounded line; a URL is kept without user information and shown as its
 path; request headers are never kept, so credentials cannot appear.
 """

@@ -85,11 +85,9 @@ class RetryPolicy:
         )
 
     def covers(self, status: int) -> bool:
-        return (
-            status in self.statuses
-            if self.statuses is not None
-            else status == 429 or is_unclear(status)
-        )
+        if self.statuses is not None:
+            return status in self.statuses
+        return status == 429 or is_unclear(status)
 
 
 @functools.lru_cache(maxsize=16)

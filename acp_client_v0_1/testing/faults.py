@@ -301,17 +301,11 @@ def _check_together(fault: Fault) -> None:
     if fault.cut == "end" and limits != ["after_events"]:
         raise ValueError("cut: 'end' needs after_events: it is a stream that ends")
     if "late" in given:
-        _idle(
-            given,
-            ("block", "carried_out", "lag", *_LIMITS),
-            "with late, nothing of that response is sent",
-        )
+        idle: tuple[str, ...] = ("block", "carried_out", "lag", *_LIMITS)
+        _idle(given, idle, "with late, nothing of that response is sent")
     if "raw" in given:
-        _idle(
-            given,
-            (*_OF_A_STATUS, "block", "lag", *_LIMITS, "close_after"),
-            "raw is the whole response",
-        )
+        idle = (*_OF_A_STATUS, "block", "lag", *_LIMITS, "close_after")
+        _idle(given, idle, "raw is the whole response")
     elif "cut" in given and not limits:
         idle = (*_OF_A_STATUS, "block", "drip", "lag", "close_after")
         _idle(given, idle, "cut alone sends nothing; say after what with after_…")
