@@ -64,37 +64,14 @@ from acp_client_v0_1._lazy import lazy_exports
 if TYPE_CHECKING:
     from acp_client_v0_1._transport_errors import *
 
-__all__ = [
-    "ApiAttributeError",
-    "ApiException",
-    "ApiKeyError",
-    "ApiTimeoutError",
-    "ApiTypeError",
-    "ApiValueError",
-    "BadRequestException",
-    "ConflictException",
-    "ConnectionException",
-    "EventTooLarge",
-    "ForbiddenException",
-    "NameResolutionException",
-    "NotFoundException",
-    "OpenApiException",
-    "ProtocolException",
-    "ProxyException",
-    "ResponseDecodeError",
-    "ResponseTooLarge",
-    "ResponseValidationError",
-    "RunWaitTimeout",
-    "ServiceException",
-    "StreamDecodeError",
-    "StreamInterrupted",
-    "TLSException",
-    "TooManyRequestsException",
-    "TransportException",
-    "UnauthorizedException",
-    "UnprocessableEntityException",
-    "render_path",
-]
+__all__ = ["ApiAttributeError", "ApiException", "ApiKeyError", "ApiTimeoutError", "ApiTypeError"]
+__all__ += ["ApiValueError", "BadRequestException", "ConflictException", "ConnectionException"]
+__all__ += ["EventTooLarge", "ForbiddenException", "NameResolutionException", "NotFoundException"]
+__all__ += ["OpenApiException", "ProtocolException", "ProxyException", "ResponseDecodeError"]
+__all__ += ["ResponseTooLarge", "ResponseValidationError", "RunWaitTimeout", "ServiceException"]
+__all__ += ["StreamDecodeError", "StreamInterrupted", "TLSException", "TooManyRequestsException"]
+__all__ += ["TransportException", "UnauthorizedException", "UnprocessableEntityException"]
+__all__ += ["render_path"]
 
 
 class BadRequestException(ApiException, status=400):

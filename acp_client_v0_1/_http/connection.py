@@ -85,6 +85,7 @@ class Connection(HTTPConnection):
         self._idle_since = 0.0
 
     def rest(self) -> None:
+        """Note that it is idle from now on."""
         self._attempt = None
         self._idle_since = time.monotonic()
 

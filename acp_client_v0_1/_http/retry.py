@@ -85,6 +85,7 @@ class RetryPolicy:
         )
 
     def covers(self, status: int) -> bool:
+        """Tell whether a response with this status may be retried."""
         if self.statuses is not None:
             return status in self.statuses
         return status == 429 or is_unclear(status)

@@ -57,21 +57,9 @@ from acp_client_v0_1._schema.fields import (
 )
 from acp_client_v0_1._schema.surrogates import read_json
 
-__all__ = [
-    # base classes (that of a oneOf is in one_of)
-    "Conversions",
-    "Model",
-    "OpenEnum",
-    # what a field's declaration says besides its type
-    "IDENTIFIER",
-    "JSON_OBJECT",
-    "STRICT",
-    "TIMESTAMP",
-    "UP_TO_FIRST_FAULT",
-    "Annotated",
-    "Field",
-    "any_null",
-]
+__all__ = ["Conversions", "Model", "OpenEnum"]
+__all__ += ["IDENTIFIER", "JSON_OBJECT", "STRICT", "TIMESTAMP", "UP_TO_FIRST_FAULT", "Annotated"]
+__all__ += ["Field", "any_null"]
 
 
 # Newer versions of pydantic have such a lock themselves. Without it, a thread that begins to build

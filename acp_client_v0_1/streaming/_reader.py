@@ -60,7 +60,7 @@ class EventReader:
         self._pid = os.getpid()
         self._id_before = ""  # the last event id before the batch
         self._start_batch([])
-        self.closed = False
+        self.closed: bool = False
 
     @property
     def left(self) -> Iterator[ServerSentEvent]:
