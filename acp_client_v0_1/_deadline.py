@@ -48,8 +48,8 @@ class Timeout:
     total: float | None = None  # for the whole call: attempts, backoff, body, stream
     connect: float | None = None  # for making a connection, in each attempt
     read: float | None = None  # for the longest silence on the connection
-    # How long the server may hold a long poll, None for any other call. A long poll that the server
-    # was holding is not retried.
+    # How long the server may hold a long poll; None otherwise. A long poll that the server was
+    # holding is not retried.
     window: float | None = None
 
     @classmethod
@@ -71,11 +71,11 @@ class Timeout:
 class Deadline:
     """The point in time at which a call has to be done."""
 
-    at: float | None  # monotonic time in seconds, None for never
+    at: float | None  # monotonic time in seconds; None means never
 
     @classmethod
     def after(cls, seconds: float | None) -> Deadline:
-        """Return the deadline that is ``seconds`` from now, None for never."""
+        """Return the deadline that is ``seconds`` from now; None means never."""
         return cls(None if seconds is None else time.monotonic() + seconds)
 
     @property

@@ -57,7 +57,7 @@ class BoundArguments:
 
     target: str  # path and query, relative to the host
     body: bytes | None
-    block_window: int | None  # seconds for which the server may hold a long poll
+    block_window: int | None  # seconds for which the server may hold a long poll; None otherwise
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +68,9 @@ class Operation(Generic[T_co]):
     method: str
     path: str  # below the host, with ``{name}`` for each path parameter
     parameters: tuple[Parameter, ...]  # in the order of the method's signature
-    returns: Callable[[], Any]  # gives the type of a 200 response; for a stream, of one event
+    returns: Callable[
+        [], Any
+    ]  # gives the type of a 200 response; for a stream, the type of one event
     accept: str
     content_type: str | None = None
     safe: bool = False  # it changes nothing, so it may be retried

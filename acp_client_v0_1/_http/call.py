@@ -130,7 +130,7 @@ def _refused(call: Call, status: int, reason: str) -> ProtocolException:
 def encode_body(
     headers: dict[str, str], body: Any, post_params: Sequence[tuple[str, Any]] | None
 ) -> bytes | None:
-    """Encode a request's body, None for none; bytes and text as they are, anything else as JSON.
+    """Encode a request's body: bytes and text as they are, anything else but None as JSON.
 
     The headers decide on the form; a missing ``Content-Type`` is added to them.
     """

@@ -80,6 +80,6 @@ class Observer(Protocol):
     ) -> RunSpan:
         """Begin the span of a run; "" or None for what is not known of it.
 
-        ``linked`` is the ``traceparent`` of an earlier span of the run, "" for none.
+        ``linked`` is the ``traceparent`` of an earlier span of the run, or "".
         """
         ...
