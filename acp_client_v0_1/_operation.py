@@ -68,9 +68,7 @@ class Operation(Generic[T_co]):
     method: str
     path: str  # below the host, with ``{name}`` for each path parameter
     parameters: tuple[Parameter, ...]  # in the order of the method's signature
-    returns: Callable[
-        [], Any
-    ]  # gives the type of a 200 response; for a stream, the type of one event
+    returns: Callable[[], Any]  # gives the type of a 200 response, or of an event of the stream
     accept: str
     content_type: str | None = None
     safe: bool = False  # it changes nothing, so it may be retried
