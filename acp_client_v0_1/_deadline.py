@@ -21,15 +21,8 @@ from typing import TypeAlias, TypeGuard, cast
 
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
-__all__ = [
-    "Deadline",
-    "NothingYet",
-    "RequestTimeout",
-    "Timeout",
-    "checked_margin",
-    "checked_total",
-    "resolve_timeout",
-]
+__all__ = ["Deadline", "NothingYet", "RequestTimeout", "Timeout", "checked_margin"]
+__all__ += ["checked_total", "resolve_timeout"]
 
 RequestTimeout: TypeAlias = float | tuple[float | None, float | None] | None
 """Seconds: a total for the whole call, or a pair (connect, read) for each attempt; None, alone or
@@ -50,19 +43,13 @@ class NothingYet(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Timeout:
-    """The timeouts of one call, in seconds; None is no limit.
+    """The timeouts of one call, in seconds; None is no limit."""
 
-    Attributes:
-        total: For the whole call: attempts, backoff, body, stream.
-        connect: For making a connection, in each attempt.
-        read: For the longest silence on the connection.
-        window: How long the server may hold a long poll; None otherwise. A long poll
-            that the server was holding is not retried.
-    """
-
-    total: float | None = None
-    connect: float | None = None
-    read: float | None = None
+    total: float | None = None  # for the whole call: attempts, backoff, body, stream
+    connect: float | None = None  # for making a connection, in each attempt
+    read: float | None = None  # for the longest silence on the connection
+    # How long the server may hold a long poll; None otherwise. A long poll that the server was
+    # holding is not retried.
     window: float | None = None
 
     @classmethod
@@ -82,13 +69,9 @@ class Timeout:
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """The point in time at which a call has to be done.
+    """The point in time at which a call has to be done."""
 
-    Attributes:
-        at: Monotonic time in seconds; None means never.
-    """
-
-    at: float | None
+    at: float | None  # monotonic time in seconds; None means never
 
     @classmethod
     def after(cls, seconds: float | None) -> Deadline:

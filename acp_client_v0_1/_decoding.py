@@ -73,7 +73,6 @@ def validate(content: bytes | str, kind: Any) -> Any:
 
 
 def decode(response: acp.rest.RESTResponse, operation: Operation[Any]) -> Any:
-    """Decode a successful response of an operation, or raise `ResponseValidationError`."""
     content = response.data or b""
     try:
         return read_json(_adapter_of(operation).validate_json, content)
@@ -83,7 +82,6 @@ def decode(response: acp.rest.RESTResponse, operation: Operation[Any]) -> Any:
 
 
 def status_error(response: acp.rest.RESTResponse) -> ApiException:
-    """Return the error for a response whose status is not 2xx, its content read."""
     content, failure = response.data, None
     if content is None:
         content, failure = _beginning(response)
@@ -134,7 +132,6 @@ def _beginning(response: acp.rest.RESTResponse) -> tuple[bytes, ApiException | N
 def _explanation(
     response: acp.rest.RESTResponse, content: bytes, kind: Any, error: ValidationError
 ) -> str:
-    """Describe an unexpected response."""
     expected = f"expected {_named(kind)}"
     if not content.strip():
         held = f"holds {len(content)} bytes of white space" if content else "is empty (0 bytes)"

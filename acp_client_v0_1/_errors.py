@@ -16,22 +16,9 @@ from typing import Any, ClassVar, Protocol, cast
 
 from typing_extensions import TypedDict
 
-__all__ = [
-    "REQUEST_IDS",
-    "ApiAttributeError",
-    "ApiException",
-    "ApiKeyError",
-    "ApiTypeError",
-    "ApiValueError",
-    "OpenApiException",
-    "ResponseFields",
-    "bounded",
-    "did_you_mean",
-    "html_title",
-    "one_line",
-    "rebuild_error",
-    "render_path",
-]
+__all__ = ["REQUEST_IDS", "ApiAttributeError", "ApiException", "ApiKeyError", "ApiTypeError"]
+__all__ += ["ApiValueError", "OpenApiException", "ResponseFields", "bounded", "did_you_mean"]
+__all__ += ["html_title", "one_line", "rebuild_error", "render_path"]
 
 _PUBLIC_HOME = "acp_client_v0_1.exceptions"  # what a traceback shows
 _LONGEST_MESSAGE = 300  # characters of the server's message that an error shows
@@ -80,12 +67,7 @@ class OpenApiException(Exception):
 
 
 class _ArgumentError(OpenApiException):
-    """An argument or setting cannot be used.
-
-    Args:
-        msg: What is wrong; names the parameter.
-        path_to_item: Keys and indices that lead to the value, outermost first.
-    """
+    """An argument or setting cannot be used; ``path_to_item`` leads to it, outermost first."""
 
     def __init__(self, msg: str, path_to_item: Sequence[int | str] | None = None) -> None:
         self.path_to_item = path_to_item
@@ -307,14 +289,12 @@ def bounded(text: str, limit: int = _LONGEST_MESSAGE) -> str:
 
 
 def _without_userinfo(url: str | None) -> str | None:
-    """Drop ``user:password@`` from a URL."""
     if url is None or "@" not in url:
         return url
     return _AUTHORITY.sub(lambda found: found[1] + found[2].rpartition("@")[2], url)
 
 
 def _path_of(url: str | None) -> str | None:
-    """Return the path of a URL, without its query."""
     return None if url is None else one_line(re.split("[?#]", _AUTHORITY.sub("", url))[0]) or "/"
 
 
@@ -337,7 +317,8 @@ def _message_in(data: Any) -> str:
         items = cast("Sequence[object]", data)
         return "; ".join(_field_error(item) for item in items[:5])
     if isinstance(data, str) and data.lstrip()[:1] == "<":
-        return _html_message(data[:_SEARCHED])
+        page = data[:_SEARCHED]
+        return html_title(page) or one_line(re.sub(r"<[^<>]*>", " ", page))
     return one_line(data)
 
 
@@ -350,10 +331,6 @@ def _field_error(item: Any) -> str:
             field = one_line(".".join(map(str, cast("Sequence[object]", steps))))
         return f"{field}: {one_line(entry['msg'])}" if field else one_line(entry["msg"])
     return _message_in(item)
-
-
-def _html_message(text: str) -> str:
-    return html_title(text) or one_line(re.sub(r"<[^<>]*>", " ", text))
 
 
 def html_title(text: str) -> str:

@@ -38,70 +38,42 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter of an operation.
+    """One parameter of an operation."""
 
-    Attributes:
-        name: Its name in Python and on the wire, which are the same in this protocol.
-        place: Where the request carries it.
-        type: ``str``, ``int``, ``bool``, ``datetime``, or ``dict`` for a free JSON object; for an
-            enum, a model or a list, a function that returns it, so that it loads on first use.
-        required: Whether None is refused.
-        minimum: The smallest integer that the contract allows.
-        maximum: The largest integer that the contract allows.
-        block_window: Whether its value is the window of a long poll, in seconds.
-    """
-
-    name: str
+    name: str  # in Python and on the wire, which are the same in this protocol
     place: Literal["path", "query", "body"]
+    # ``str``, ``int``, ``bool``, ``datetime``, or ``dict`` for a free JSON object; for an enum, a
+    # model or a list, a function that returns it, so that it loads on first use.
     type: type[Any] | Callable[[], Any]
     required: bool = True
     minimum: int | None = None
     maximum: int | None = None
-    block_window: bool = False
+    block_window: bool = False  # its value is the window of a long poll, in seconds
 
 
 @dataclass(frozen=True, slots=True)
 class BoundArguments:
-    """The arguments of one call, checked and encoded for the request.
+    """The arguments of one call, checked and encoded for the request."""
 
-    Attributes:
-        target: Path and query, relative to the host.
-        body: The request's content, None if it has none.
-        block_window: Seconds for which the server may hold a long poll; None otherwise.
-    """
-
-    target: str
+    target: str  # path and query, relative to the host
     body: bytes | None
-    block_window: int | None
+    block_window: int | None  # seconds for which the server may hold a long poll; None otherwise
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Operation(Generic[T_co]):
-    """One operation of the contract; ``T_co`` is what its method returns.
+    """One operation of the contract; ``T_co`` is what its method returns."""
 
-    Attributes:
-        name: The operationId, which is the method's name.
-        method: The HTTP method.
-        path: The path below the host, with ``{name}`` for each path parameter.
-        parameters: In the order of the method's signature.
-        returns: A function for the type of a 200 response; for a stream, the type of one event.
-        accept: The media types of the responses.
-        content_type: The media type of the request's content, None if it has none.
-        safe: Whether the operation changes nothing, so that it may be retried.
-        streaming: Whether a 200 response is a stream of server-sent events.
-        empty_on_204: Whether 204 means None rather than a fault.
-    """
-
-    name: str
+    name: str  # the operationId, which is the method's name
     method: str
-    path: str
-    parameters: tuple[Parameter, ...]
-    returns: Callable[[], Any]
+    path: str  # below the host, with ``{name}`` for each path parameter
+    parameters: tuple[Parameter, ...]  # in the order of the method's signature
+    returns: Callable[[], Any]  # gives the type of a 200 response, or of an event of the stream
     accept: str
     content_type: str | None = None
-    safe: bool = False
-    streaming: bool = False
-    empty_on_204: bool = False
+    safe: bool = False  # it changes nothing, so it may be retried
+    streaming: bool = False  # a 200 response is a stream of server-sent events
+    empty_on_204: bool = False  # 204 means None rather than a fault
 
     def bind(self, arguments: Sequence[Any], safe_chars: str = "") -> BoundArguments:
         """Check and encode the arguments of a call, one for each parameter."""

@@ -12,16 +12,9 @@ from urllib3.exceptions import HTTPError
 
 from acp_client_v0_1._errors import ApiException, ResponseFields, one_line
 
-__all__ = [
-    "ApiTimeoutError",
-    "ConnectionException",
-    "NameResolutionException",
-    "ProtocolException",
-    "ProxyException",
-    "StreamInterrupted",
-    "TLSException",
-    "TransportException",
-]
+__all__ = ["ApiTimeoutError", "ConnectionException", "NameResolutionException"]
+__all__ += ["ProtocolException", "ProxyException", "StreamInterrupted", "TLSException"]
+__all__ += ["TransportException"]
 
 
 class TransportException(ApiException, HTTPError):

@@ -191,8 +191,6 @@ class ApiClient(DropInClient):
         """
         ApiClient._default = _checked_client("default", default)
 
-    # The three variants of every operation.
-
     def call(self, operation: Operation[T], arguments: Sequence[Any], options: CallOptions) -> T:
         """Send an operation and return the decoded response.
 

@@ -37,9 +37,6 @@ loads, and urllib3 with it, when one of its classes is first used.
 
 The errors of agents, runs as objects and batches are in `handles.errors` and derive from these.
 
-A new class stands in three places of this file (the tree, ``__all__``, the class itself), and in
-the table of docs/guides/errors.md with the first line of its docstring. Tests compare them.
-
 Invariants: ``str()`` is one bounded line; a URL is kept without user information and shown as its
 path; request headers are never kept, so credentials cannot appear.
 """
@@ -67,37 +64,14 @@ from acp_client_v0_1._lazy import lazy_exports
 if TYPE_CHECKING:
     from acp_client_v0_1._transport_errors import *
 
-__all__ = [
-    "ApiAttributeError",
-    "ApiException",
-    "ApiKeyError",
-    "ApiTimeoutError",
-    "ApiTypeError",
-    "ApiValueError",
-    "BadRequestException",
-    "ConflictException",
-    "ConnectionException",
-    "EventTooLarge",
-    "ForbiddenException",
-    "NameResolutionException",
-    "NotFoundException",
-    "OpenApiException",
-    "ProtocolException",
-    "ProxyException",
-    "ResponseDecodeError",
-    "ResponseTooLarge",
-    "ResponseValidationError",
-    "RunWaitTimeout",
-    "ServiceException",
-    "StreamDecodeError",
-    "StreamInterrupted",
-    "TLSException",
-    "TooManyRequestsException",
-    "TransportException",
-    "UnauthorizedException",
-    "UnprocessableEntityException",
-    "render_path",
-]
+__all__ = ["ApiAttributeError", "ApiException", "ApiKeyError", "ApiTimeoutError", "ApiTypeError"]
+__all__ += ["ApiValueError", "BadRequestException", "ConflictException", "ConnectionException"]
+__all__ += ["EventTooLarge", "ForbiddenException", "NameResolutionException", "NotFoundException"]
+__all__ += ["OpenApiException", "ProtocolException", "ProxyException", "ResponseDecodeError"]
+__all__ += ["ResponseTooLarge", "ResponseValidationError", "RunWaitTimeout", "ServiceException"]
+__all__ += ["StreamDecodeError", "StreamInterrupted", "TLSException", "TooManyRequestsException"]
+__all__ += ["TransportException", "UnauthorizedException", "UnprocessableEntityException"]
+__all__ += ["render_path"]
 
 
 class BadRequestException(ApiException, status=400):
@@ -180,12 +154,7 @@ class StreamDecodeError(ApiException):
 
 
 class _TooLarge(ApiException):
-    """Something that the server sends exceeds a limit.
-
-    Args:
-        limit: The limit in bytes.
-        response: ``status``, ``headers``, ``body``, ``method`` and ``url``.
-    """
+    """Something that the server sends exceeds ``limit``, in bytes."""
 
     _before_reason: ClassVar[str] = ": "
     _what: ClassVar[str]

@@ -49,23 +49,10 @@ if TYPE_CHECKING:
     from acp_client_v0_1._http.observer import Observer
     from acp_client_v0_1.configuration import Configuration
 
-__all__ = [
-    "ApiException",
-    "ApiTypeError",
-    "ApiValueError",
-    "BadRequestException",
-    "ConflictException",
-    "ForbiddenException",
-    "NotFoundException",
-    "RESTClientObject",
-    "RESTResponse",
-    "RESTResponseType",
-    "RawResponse",
-    "ServiceException",
-    "TooManyRequestsException",
-    "UnauthorizedException",
-    "UnprocessableEntityException",
-]
+__all__ = ["ApiException", "ApiTypeError", "ApiValueError", "BadRequestException"]
+__all__ += ["ConflictException", "ForbiddenException", "NotFoundException", "RESTClientObject"]
+__all__ += ["RESTResponse", "RESTResponseType", "RawResponse", "ServiceException"]
+__all__ += ["TooManyRequestsException", "UnauthorizedException", "UnprocessableEntityException"]
 
 RESTResponseType = RawResponse
 """The name that openapi-generator's clients have for urllib3's response."""
@@ -173,7 +160,6 @@ class RESTClientObject:
         return resolve_timeout(timeout, default, total=None if stream else settings.total_timeout)
 
     def _perform(self, call: Call, policy: RetryPolicy) -> RESTResponse:
-        """Make attempts until one counts."""
         began = time.monotonic()
         attempts = Attempts(policy)
         observer = self.observer
@@ -233,7 +219,6 @@ class RESTClientObject:
         failure.reason = "; ".join(map(str, hints))
 
     def _attempt(self, call: Call) -> RESTResponse:
-        """Send the request once."""
         if _log.isEnabledFor(logging.DEBUG):
             _say(call, logging.DEBUG, " with %s", _masked(call.headers))
         with Attempt(call.deadline, call.timeout, not call.safe) as attempt:

@@ -111,8 +111,6 @@ def instrument(api_client: ApiClient, tracer_provider: TracerProvider | None = N
 
 
 class _Observer:
-    """Makes the spans of one client; see `acp_client_v0_1._http.observer.Observer`."""
-
     def __init__(self, configuration: Configuration, tracer: Tracer) -> None:
         self._configuration = configuration
         self._tracer = tracer
@@ -166,12 +164,7 @@ class _Observer:
         return _Reading(response, self._tracer.start_span("read stream"))
 
     def run(
-        self,
-        agent_id: str,
-        thread_id: str,
-        *,
-        agent: Agent | None = None,
-        linked: str = "",
+        self, agent_id: str, thread_id: str, *, agent: Agent | None = None, linked: str = ""
     ) -> _RunSpan:
         origin = parse_target(self._configuration.host).origin
         named = {_AGENT_ID: agent_id, _CONVERSATION: thread_id}
@@ -196,8 +189,6 @@ class _Observer:
 
 
 class _RunSpan:
-    """The span of one run; see `acp_client_v0_1._http.observer.RunSpan`."""
-
     def __init__(self, span: Span) -> None:
         self._span = span
         self._ended = False

@@ -72,9 +72,11 @@ def _errors(module: str) -> tuple[str, ...]:
     """The classes among the public names of a module, read without importing it."""
     path = PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
     tree = ast.parse(path.read_text("utf-8"))
-    (names,) = (
-        ast.literal_eval(node.value)
+    return tuple(
+        name
         for node in tree.body
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+        if isinstance(node, (ast.Assign, ast.AugAssign))
+        and ast.unparse(node).startswith("__all__ ")
+        for name in ast.literal_eval(node.value)
+        if name[0].isupper()
     )
-    return tuple(name for name in names if name[0].isupper())

@@ -52,8 +52,6 @@ class DropInClient:
         """The configuration's setting; no effect: arguments are always checked."""
         return self.configuration.client_side_validation
 
-    # The three steps.
-
     def param_serialize(
         self,
         method: str,
@@ -183,8 +181,6 @@ class DropInClient:
             raw_data=content,
         )
 
-    # Conversions.
-
     def sanitize_for_serialization(self, obj: Any) -> Any:
         """Return a value as JSON holds it: models as dicts, dates as text, enums as their values.
 
@@ -258,8 +254,6 @@ class DropInClient:
             collection_formats: As for `parameters_to_tuples`.
         """
         return to_query(params, collection_formats)
-
-    # Headers.
 
     def select_header_accept(self, accepts: Sequence[str]) -> str | None:
         """Return the media type to ask for: the first that is JSON, else the first, if any.

@@ -33,7 +33,6 @@ _PLAIN_TYPES: dict[str, Any] = {
 
 
 def items_of(params: Parameters | None) -> Iterable[tuple[str, Any]]:
-    """Return parameters as pairs, with their values unchanged."""
     if params is None:
         return ()
     return params.items() if isinstance(params, Mapping) else params

@@ -36,10 +36,8 @@ _this_thread = _Thread()
 class Interruptible:
     """The calls of one thread, in a ``with`` of that thread.
 
-    Args:
-        watch: Called while a call waits for its response; returns the seconds until it wants to be
-            called again. What it raises ends the call.
-        first: The seconds until it is called first.
+    ``watch`` is called while a call waits for its response, after ``first`` seconds; it returns the
+    seconds until it wants to be called again. What it raises ends the call.
     """
 
     def __init__(self, watch: Callable[[], float] | None = None, first: float = 0.0) -> None:
@@ -67,28 +65,18 @@ class Interruptible:
 
 
 class Attempt:
-    """One attempt of a call, in a ``with``: its limits, and how far it came.
-
-    Attributes:
-        fresh: It must not use a connection that has been idle for long.
-        until: The deadline of what is read now: the call's, or an earlier one.
-        connected: A new connection was made for it.
-        sent: Some of the request may have reached the server.
-        patience: Seconds that the reader of the response waits for now, None for no limit.
-        slot: What makes it count among the quick calls, None if it does not.
-        slots: Where its slot is from.
-    """
+    """One attempt of a call, in a ``with``: its limits, and how far it came."""
 
     def __init__(self, deadline: Deadline, timeout: Timeout, fresh: bool = False) -> None:
         self.deadline = deadline
-        self.until = deadline
+        self.until = deadline  # of what is read now: the call's, or an earlier one
         self.timeout = timeout
-        self.fresh = fresh
-        self.connected = False
-        self.sent = False
-        self.patience: float | None = None
+        self.fresh = fresh  # not on a connection that has been idle for long
+        self.connected = False  # by a new connection
+        self.sent = False  # some of the request may have reached the server
+        self.patience: float | None = None  # seconds that the reader waits for now
         self.connection: HTTPConnection | None = None
-        self.slot: Slot | None = None
+        self.slot: Slot | None = None  # of a quick call
         self.slots: Slots | None = None
         self._calls: Interruptible | None = None
 

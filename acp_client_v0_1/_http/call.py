@@ -40,29 +40,21 @@ SHOWN_HEADERS = HARMLESS_HEADERS.union(
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call: its request, and its timeouts.
-
-    Attributes:
-        safe: Sending the request again changes nothing.
-        stream: The caller reads the body of the response.
-        timeout: The timeouts of single waits; ``deadline`` bounds the whole call.
-        cross_origin: The target was reached by a cross-origin redirect.
-        route: The path of the operation, with its parameters as ``{name}``; "" if it has none.
-        credential: A query parameter, percent-encoded, for the configured origin only. It is not
-            part of the target, which errors and logs show.
-    """
+    """One call: its request, and its timeouts."""
 
     method: str
     target: Target
     headers: Mapping[str, str] = field(repr=False)
     body: bytes | None = field(repr=False)
-    safe: bool
-    stream: bool
-    timeout: Timeout
-    deadline: Deadline
-    cross_origin: bool = False
+    safe: bool  # sending the request again changes nothing
+    stream: bool  # the caller reads the body of the response
+    timeout: Timeout  # of single waits
+    deadline: Deadline  # of the whole call
+    cross_origin: bool = False  # reached by a cross-origin redirect
+    # A query parameter, percent-encoded, for the configured origin only. It is not part of the
+    # target, which errors and logs show.
     credential: str = field(default="", repr=False)
-    route: str = ""
+    route: str = ""  # the path of the operation, with its parameters as {name}
 
     @property
     def path(self) -> str:
@@ -110,12 +102,7 @@ class Call:
 
 
 def redirected(call: Call, status: int, location: str | None, hops: int) -> Call | None:
-    """Give the call to send next, after ``hops`` redirects; None to return the response as it is.
-
-    Raises:
-        ProtocolException: The redirect must not be followed: from https to http, to something that
-            is not an http(s) URL, or one too many.
-    """
+    """Give the call to send next, after ``hops`` redirects; None to return the response."""
     if location is None or status not in (301, 302, 303, 307, 308):
         return None
     if status not in (307, 308) and call.method not in ("GET", "HEAD"):
@@ -146,9 +133,6 @@ def encode_body(
     """Encode a request's body: bytes and text as they are, anything else but None as JSON.
 
     The headers decide on the form; a missing ``Content-Type`` is added to them.
-
-    Raises:
-        ApiValueError: ``body`` and form fields were given, or the body cannot be written as JSON.
     """
     if post_params:
         if body is not None:

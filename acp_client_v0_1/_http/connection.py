@@ -164,8 +164,6 @@ class Connection(HTTPConnection):
 
 
 class SecureConnection(Connection, HTTPSConnection):
-    """A connection over TLS."""
-
     @property
     def is_connected(self) -> bool:
         # Bytes that TLS has decrypted already do not show on the socket.

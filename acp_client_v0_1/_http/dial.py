@@ -39,12 +39,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def dial(host: str, port: int, deadline: Deadline, options: SocketOptions) -> socket.socket:
-    """Connect to the first address of a host that accepts, with the socket options set before.
-
-    Raises:
-        TimeoutError: The deadline passed.
-        OSError: No address could be connected to; the error of the last one.
-    """
+    """Connect to the first address of a host that accepts, with the socket options set before."""
     addresses = _look_up(host, port, deadline)
     failure: OSError | None = None
     for number, (family, address) in enumerate(addresses):

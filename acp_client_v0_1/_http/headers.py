@@ -14,14 +14,8 @@ from urllib.parse import quote
 
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
-__all__ = [
-    "TOKEN",
-    "RequestAuth",
-    "basic_credentials",
-    "checked_headers",
-    "merge_headers",
-    "plain_text",
-]
+__all__ = ["TOKEN", "RequestAuth", "basic_credentials", "checked_headers", "merge_headers"]
+__all__ += ["plain_text"]
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _MOST_BITS = 1024  # of an integer; Python refuses to write much larger ones
@@ -47,12 +41,7 @@ def merge_headers(*sources: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def checked_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
-    """Copy and check headers; numbers and booleans become text.
-
-    Raises:
-        ApiTypeError: A value has no obvious form in a header, such as None, bytes and lists.
-        ApiValueError: A name or value cannot be part of a request, or the transport sets it.
-    """
+    """Copy and check headers; numbers and booleans become text."""
     checked = dict(headers)
     for name, value in headers.items():
         if not isinstance(name, str) or not TOKEN.fullmatch(name):
@@ -83,12 +72,7 @@ def basic_credentials(username: str, password: str) -> str:
 
 
 def plain_text(value: object, name: str) -> str:
-    """Write a str, a number or a bool as text, a bool as JSON has it.
-
-    Raises:
-        ApiTypeError: It is something else; the error shows ``name`` and not the value.
-        ApiValueError: It is an integer of hundreds of digits.
-    """
+    """Write a str, a number or a bool as text; an error shows ``name`` and not the value."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -112,12 +96,7 @@ class RequestAuth:
 
     @classmethod
     def of(cls, auth: Mapping[str, Any]) -> RequestAuth:
-        """Check ``{"in": "header" | "cookie" | "query", "key": name, "value": value}``.
-
-        Raises:
-            ApiTypeError: It is not a mapping, or its key or value is neither a str nor a number.
-            ApiValueError: It lacks a key, or cannot be part of a request.
-        """
+        """Check ``{"in": "header" | "cookie" | "query", "key": name, "value": value}``."""
         given: object = auth
         if not isinstance(given, Mapping):
             raise ApiTypeError(f"_request_auth must be a dict, not {type(given).__name__}")

@@ -37,17 +37,10 @@ _SHORTEST_WAIT = 0.001  # seconds
 class Incoming:
     """A response that a connection receives; a file of its body, as urllib3's response wants one.
 
-    Args:
-        connection: The connection, on which the request was sent.
-        attempt: The limits of its waits.
-        method: The request's method.
-        done: Called with the connection if it can be used again after the body.
-
-    Attributes:
-        wait: Seconds after which a read gives up if nothing comes, None for the attempt's limits.
+    ``done`` is called with the connection if it can be used again after the body.
     """
 
-    wait: float | None = None
+    wait: float | None = None  # seconds until a read gives up; None for the attempt's limits
 
     def __init__(
         self,
@@ -76,13 +69,7 @@ class Incoming:
             self._finish()
 
     def read1(self, size: int | None = None) -> bytes:
-        """Read up to ``size`` bytes that have arrived; b"" once the body is complete.
-
-        Raises:
-            NothingYet: Nothing came within ``wait``.
-            OSError: The connection failed, ended, was silent for too long, or was closed.
-            HTTPException: The framing is broken.
-        """
+        """Read up to ``size`` bytes that have arrived; b"" once the body is complete."""
         if size == 0:
             return b""
         try:
@@ -173,7 +160,6 @@ class Incoming:
         self._reusable = False
 
     def _finish(self) -> None:
-        """Give the connection back, or close it."""
         if self.finished:
             return
         reusable = self._reusable and not (self._received or self._framing.rest)
@@ -186,7 +172,6 @@ class Incoming:
 
     @property
     def finished(self) -> bool:
-        """True once the body is complete."""
         return self._fate.get(None) == "finished"
 
     @property

@@ -19,36 +19,20 @@ __all__ = ["Observer", "RunSpan", "StreamedResponse"]
 
 
 class StreamedResponse(Protocol):
-    """What a stream needs of a response; `acp_client_v0_1.rest.RESTResponse` has it.
-
-    Attributes:
-        status: The HTTP status.
-        method: The request's method.
-    """
+    """What a stream needs of a response; `acp_client_v0_1.rest.RESTResponse` has it."""
 
     status: int
     method: str
 
     @property
-    def url(self) -> str:
-        """The URL of the response, after redirects."""
-        raise NotImplementedError
+    def url(self) -> str: ...
 
     @property
-    def headers(self) -> Mapping[str, str]:
-        """The headers."""
-        raise NotImplementedError
+    def headers(self) -> Mapping[str, str]: ...
 
     def read_available(self, *, wait: float | None = None) -> bytes:
-        """Return the bytes that have arrived, ``b""`` only at the end of a complete body.
-
-        Args:
-            wait: Seconds to wait for a first byte; None means the call's limit.
-
-        Raises:
-            NothingYet: Nothing has arrived within that time.
-        """
-        raise NotImplementedError
+        """Return the bytes that have arrived, b"" at the end; wait for them, at most ``wait`` s."""
+        ...
 
     def abort(self) -> None:
         """Wake a blocked `read_available`; called from any thread."""
@@ -58,31 +42,20 @@ class StreamedResponse(Protocol):
 
 
 class RunSpan(Protocol):
-    """The span of one run.
-
-    Attributes:
-        traceparent: What a later span of the run links to, in the form of W3C Trace Context.
-    """
+    """The span of one run; ``traceparent`` is what a later span of the run links to (W3C)."""
 
     traceparent: str
 
     def active(self) -> AbstractContextManager[object]:
         """Let requests inside the ``with`` block be children of the span."""
-        raise NotImplementedError
+        ...
 
     def started(self, run_id: str) -> None:
         """Note the run's id."""
 
     def end(self, outcome: object) -> bool:
-        """End the span, unless the outcome is only that of a look-up.
-
-        Args:
-            outcome: A result, a `RunOutput`, an exception, the name of a status, or "".
-
-        Returns:
-            Whether the span stands for the run from now on; else the next wait has a new one.
-        """
-        raise NotImplementedError
+        """End the span, except after a look-up; False if the next wait needs a span of its own."""
+        ...
 
 
 class Observer(Protocol):
@@ -96,11 +69,11 @@ class Observer(Protocol):
         ``send`` sends a call once, perhaps with further headers. What it returns or raises is
         returned or raised.
         """
-        raise NotImplementedError
+        ...
 
     def reading(self, response: StreamedResponse) -> StreamedResponse:
         """Stand around the reading of a stream: gives what to read instead of the response."""
-        raise NotImplementedError
+        ...
 
     def run(
         self, agent_id: str, thread_id: str, *, agent: Agent | None = None, linked: str = ""
@@ -109,4 +82,4 @@ class Observer(Protocol):
 
         ``linked`` is the ``traceparent`` of an earlier span of the run, or "".
         """
-        raise NotImplementedError
+        ...

@@ -80,11 +80,7 @@ class HeadParser:
         self.rest = b""
 
     def feed(self, data: bytes) -> Head | None:
-        """Take received bytes; return the head once it is complete.
-
-        Raises:
-            HTTPException: This is not HTTP/1, or a line or their number is beyond the bounds.
-        """
+        """Take received bytes; return the head once it is complete."""
         received, searched = self._received, len(self._received)
         received += data
         while True:
@@ -107,12 +103,7 @@ class HeadParser:
 
 
 def final_head(receive: Callable[[], bytes]) -> tuple[Head, bytes]:
-    """Collect the head of a final response (RFC 9110, section 15), and what follows it.
-
-    Raises:
-        Closed: ``receive`` returned b"" before: EOF.
-        HTTPException: This is not HTTP/1, or it has no end.
-    """
+    """Collect the head of a final response (RFC 9110, section 15), and what follows it."""
     received = b""
     for _ in range(_MOST_INFORMATIONAL):
         parser = HeadParser()
@@ -163,26 +154,18 @@ def _parse_status_line(line: str) -> tuple[int, int, str]:
 
 
 class Framing:
-    """Finds the end of a body: here, of one with a known length, or a close-delimited one.
-
-    Attributes:
-        complete: The body has ended.
-        rest: Bytes that follow its end.
-        delimited: The body is not close-delimited.
-    """
+    """Finds the end of a body: here, of one with a known length, or a close-delimited one."""
 
     def __init__(self, length: int | None) -> None:
         self._left = length or 0  # bytes of the body, or of a chunk's data
-        self.complete = length == 0
-        self.rest = b""
-        self.delimited = length is not None
+        self.complete = length == 0  # the body has ended
+        self.rest = b""  # what follows the end
+        self.delimited = length is not None  # False if close-delimited
 
     def take(self, data: bytes) -> bytes:
         """Take received bytes, and return the content among them.
 
-        Raises:
-            BadFraming: They are not valid. If content precedes the fault, it is returned, and the
-                next call raises.
+        Content that precedes a fault is returned; the next call raises `BadFraming`.
         """
         if self.delimited:
             if len(data) > self._left:
@@ -306,14 +289,9 @@ class _Chunked(Framing):
 
 
 def framing_of(head: Head, method: str) -> tuple[Framing, bool]:
-    """Decide where a body ends (RFC 9112, section 6.3).
+    """Decide where a body ends (RFC 9112, section 6.3), and whether to keep the connection then.
 
-    Returns:
-        The framing, and whether the connection may be used again after the body. It may not after
-        408 and 5xx: servers close it then, whether they say so or not.
-
-    Raises:
-        BadFraming: The head's framing is not valid.
+    Not after 408 and 5xx: servers close it then, whether they say so or not.
     """
     status, headers = head.status, head.headers
     coding = headers.get("transfer-encoding")

@@ -46,13 +46,7 @@ _MOST_IDLE = 64  # connections that are kept, if ``connection_pool_maxsize`` is 
 
 
 class Pool:
-    """The connections to one origin; safe to share between threads.
-
-    Args:
-        make: Makes a connection, which is not yet connected.
-        maxsize: How many quick calls may be under way at once.
-        forwarded: Headers for a proxy that forwards requests, which name the whole URL then.
-    """
+    """The connections to one origin; safe to share between threads."""
 
     def __init__(
         self, make: Callable[[], Connection], maxsize: int, forwarded: dict[str, str] | None
@@ -66,11 +60,7 @@ class Pool:
         weakref.finalize(self, _close_all, self.idle)  # if the client is never closed
 
     def take(self, attempt: Attempt, *, quick: bool) -> Connection:
-        """Lend a connection to an attempt, which also holds the slot of a quick call.
-
-        Raises:
-            EmptyPoolError: Quick calls use all slots, and time ran out.
-        """
+        """Lend a connection to an attempt, which also holds the slot of a quick call."""
         if quick:
             attempt.slots, attempt.slot = self.slots, Slot()
             if not self.slots.join(attempt.slot):
@@ -88,7 +78,6 @@ class Pool:
             connection.close()
 
     def put(self, connection: Connection) -> None:
-        """Take back a connection that can be used again."""
         connection.rest()
         if len(self.idle) >= self._most_idle:
             connection.close()
@@ -133,13 +122,7 @@ class PoolSettings(TLSSettings, Protocol):
 
 
 class Pools:
-    """The pools of one client.
-
-    Raises:
-        ApiValueError: Two settings cannot be used together.
-    """
-
-    def __init__(self, configuration: PoolSettings) -> None:
+    def __init__(self, configuration: Configuration) -> None:
         check_identity(configuration)
         self._configuration = configuration
         self._maxsize = configuration.connection_pool_maxsize
@@ -148,12 +131,7 @@ class Pools:
         self._parents: list[dict[Origin, Pool]] = []
 
     def send(self, call: Call, attempt: Attempt) -> Incoming:
-        """Send a request, and read the head of its response; the attempt holds the connection.
-
-        Raises:
-            ApiValueError: A setting of TLS or the proxy cannot be used.
-            OSError, HTTPException, HTTPError: The request cannot be sent, or no response came.
-        """
+        """Send a request, and read the head of its response; the attempt holds the connection."""
         target, headers = call.target, call.headers
         if call.cross_origin:
             pool = self._new_pool(target.origin, cross_origin=True)
@@ -172,7 +150,6 @@ class Pools:
         return Incoming(connection, attempt, call.method, pool.put)
 
     def pool(self, origin: Origin) -> Pool:
-        """Give the pool of an origin."""
         pools = self._own()
         pool = pools.get(origin)
         if pool is None:

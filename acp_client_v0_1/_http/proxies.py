@@ -44,7 +44,6 @@ class Proxy:
 
     @property
     def is_socks(self) -> bool:
-        """True for a SOCKS proxy, False for an HTTP proxy."""
         return self.scheme in _SOCKS
 
 

@@ -62,7 +62,6 @@ class _Urllib3Response(HTTPResponse):
         self.incoming.close()
 
     def shutdown(self) -> None:
-        """Wake a read of another thread, which then fails."""
         self.incoming.abort()
 
 
@@ -199,11 +198,7 @@ class RESTResponse:
         return self._read(limit, wait) if self.data is None else b""
 
     def hasten(self, seconds: float) -> None:
-        """Cap the time left for reading the body.
-
-        Args:
-            seconds: How long it may take from now on, if the call's own limits are not shorter.
-        """
+        """Cap the time left for reading the body, in seconds."""
         attempt = self._incoming.attempt
         attempt.until = attempt.deadline.earlier(seconds).earlier(attempt.timeout.read)
 

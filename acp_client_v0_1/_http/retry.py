@@ -35,18 +35,8 @@ from acp_client_v0_1.exceptions import (
     TransportException,
 )
 
-__all__ = [
-    "LONGEST_OUTAGE",
-    "Attempts",
-    "KnownServer",
-    "RetryPolicy",
-    "backoff",
-    "is_cut",
-    "is_transient",
-    "is_unclear",
-    "retry_after",
-    "was_held",
-]
+__all__ = ["LONGEST_OUTAGE", "Attempts", "KnownServer", "RetryPolicy", "backoff", "is_cut"]
+__all__ += ["is_transient", "is_unclear", "retry_after", "was_held"]
 
 LONGEST_OUTAGE = 300.0
 """Seconds for which a server may fail, or ask for a pause, before the caller gets the error."""
@@ -56,40 +46,24 @@ _HELD = 1.0  # seconds; the server was holding a long poll that fails later than
 
 @dataclass(slots=True)
 class KnownServer:
-    """What the calls of a client have shown of its server.
+    """What the calls of a client have shown of its server."""
 
-    Attributes:
-        answered: A response has come that could be read, or a status that is an error.
-        lacks: The operations that it does not have.
-    """
-
-    answered: bool = False
-    lacks: set[str] = field(default_factory=set[str])
+    answered: bool = False  # with a response that could be read, or a status that is an error
+    lacks: set[str] = field(default_factory=set[str])  # the operations that it does not have
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RetryPolicy:
-    """How often to retry, after what, and with which backoff.
-
-    Attributes:
-        total: Retries in all.
-        connect: Retries after the connection could not be made.
-        read: Retries after the connection failed later.
-        status: Retries after a response.
-        statuses: The statuses to retry, None for 408, 429 and 5xx but 501.
-        backoff: The longest first delay, in seconds; it doubles with each retry.
-        backoff_max: The longest delay, in seconds.
-        respect_retry_after: Let ``Retry-After`` replace the backoff.
-    """
+    """How often to retry, after what, and with which backoff."""
 
     total: float = 3
-    connect: float = math.inf
-    read: float = math.inf
-    status: float = math.inf
-    statuses: frozenset[int] | None = None
-    backoff: float = 0.5
-    backoff_max: float = 8.0
-    respect_retry_after: bool = True
+    connect: float = math.inf  # after the connection could not be made
+    read: float = math.inf  # after the connection failed later
+    status: float = math.inf  # after a response
+    statuses: frozenset[int] | None = None  # None for 408, 429 and 5xx but 501
+    backoff: float = 0.5  # seconds, the longest first delay; it doubles with each retry
+    backoff_max: float = 8.0  # seconds
+    respect_retry_after: bool = True  # Retry-After replaces the backoff
 
     @classmethod
     def of(cls, retries: int | Retry | None) -> RetryPolicy:
@@ -112,11 +86,9 @@ class RetryPolicy:
 
     def covers(self, status: int) -> bool:
         """Tell whether a response with this status may be retried."""
-        return (
-            status in self.statuses
-            if self.statuses is not None
-            else status == 429 or is_unclear(status)
-        )
+        if self.statuses is not None:
+            return status in self.statuses
+        return status == 429 or is_unclear(status)
 
 
 @functools.lru_cache(maxsize=16)

@@ -48,17 +48,11 @@ class Target:
 
     @property
     def url(self) -> str:
-        """The target as an absolute URL."""
         return f"{self.origin}{self.path}"
 
 
 def checked_host(host: object) -> str:
-    """Check a configured host, and drop a trailing slash.
-
-    Raises:
-        ApiTypeError: ``host`` is not a str.
-        ApiValueError: ``host`` is not an http(s) URL; the message says which part is wrong.
-    """
+    """Check a configured host, and drop a trailing slash."""
     if not isinstance(host, str):
         raise ApiTypeError(f"host must be a str, not {type(host).__name__}")
     if "?" in host or "#" in host:
@@ -68,12 +62,7 @@ def checked_host(host: object) -> str:
 
 
 def parse_target(url: str, name: str = "url") -> Target:
-    """Split an absolute URL into its origin and path; a fragment is dropped.
-
-    Raises:
-        ApiValueError: This is not an absolute http(s) URL, or it has user information, which the
-            message never repeats. It calls the URL ``name``.
-    """
+    """Split an absolute URL, which errors call ``name``, into its origin and path."""
     if _FORBIDDEN.search(url):
         raise ApiValueError(f"{name} contains a space, a backslash or a control character")
     split = _AUTHORITY.match(url)
@@ -86,9 +75,7 @@ def parse_target(url: str, name: str = "url") -> Target:
 def split_url(url: str, name: str, *, quotable: bool = False) -> tuple[SplitResult, int | None]:
     """Split a URL into its parts, and give its port as a number, None if it has none.
 
-    Raises:
-        ApiValueError: The port is not a number from 1 to 65535, or the URL cannot be split. The
-            message calls the URL ``name``, and quotes from it only if it is ``quotable``.
+    Errors call the URL ``name``, and quote from it only if it is ``quotable``.
     """
     try:
         parts = urlsplit(url)

@@ -57,21 +57,9 @@ from acp_client_v0_1._schema.fields import (
 )
 from acp_client_v0_1._schema.surrogates import read_json
 
-__all__ = [
-    # base classes (that of a oneOf is in one_of)
-    "Conversions",
-    "Model",
-    "OpenEnum",
-    # what a field's declaration says besides its type
-    "IDENTIFIER",
-    "JSON_OBJECT",
-    "STRICT",
-    "TIMESTAMP",
-    "UP_TO_FIRST_FAULT",
-    "Annotated",
-    "Field",
-    "any_null",
-]
+__all__ = ["Conversions", "Model", "OpenEnum"]
+__all__ += ["IDENTIFIER", "JSON_OBJECT", "STRICT", "TIMESTAMP", "UP_TO_FIRST_FAULT", "Annotated"]
+__all__ += ["Field", "any_null"]
 
 
 # Newer versions of pydantic have such a lock themselves. Without it, a thread that begins to build
@@ -196,7 +184,6 @@ class Conversions(BaseModel):
         return cls.from_json(text)
 
     def __str__(self) -> str:
-        """Return `to_str`."""
         return self.to_str()
 
 
@@ -266,7 +253,6 @@ class OpenEnum(str, Enum):
         return read_json(TypeAdapter(cls).validate_json, json_str)
 
     def __str__(self) -> str:
-        """Return the value as it goes over the wire."""
         return str(self.value)
 
     def __reduce_ex__(self, proto: Any) -> tuple[Any, ...]:

@@ -184,10 +184,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "wait": ("wait for runs and print their results", "@run.token --timeout 60"),
     "stream": ("print the events of a run as they come", "@run.token"),
     "show": ("show runs and their status", "@run.token"),
-    "resume": (
-        "answer the question of an interrupted run",
-        "@run.token '{\"approved\": true}'",
-    ),
+    "resume": ("answer the question of an interrupted run", "@run.token '{\"approved\": true}'"),
     "cancel": ("end runs that are not final, which deletes them", "@run.token"),
     "delete": ("delete runs and their results", "@run.token"),
     "search": ("list every run that matches", "--status interrupted"),

@@ -30,7 +30,6 @@ _PLAIN = re.compile(r"\w[\w.:+/-]*", re.ASCII)  # names that no shell expands, a
 
 
 def perform(options: Namespace, output: Output) -> int | None:
-    """Carry out the command that was chosen."""
     command: Callable[..., int | None] = globals()[options.command]
     if options.command in ("ping", "serve", "completion"):
         return command(options, output)
@@ -39,7 +38,6 @@ def perform(options: Namespace, output: Output) -> int | None:
 
 
 def agents(options: Namespace, output: Output, client: acp.ApiClient) -> None:
-    """List agents."""
     wanted = acp.AgentSearchRequest(name=options.name, version=options.version)
     found = acp.iter_agents(acp.AgentsApi(client), wanted)
     known = (each.to_dict(mode="json") for each in found)
@@ -48,7 +46,6 @@ def agents(options: Namespace, output: Output, client: acp.ApiClient) -> None:
 
 
 def describe(options: Namespace, output: Output, client: acp.ApiClient) -> None:
-    """Print an agent's descriptor, or one of its schemas."""
     agent = acp.AgentHandle.get(options.agent, api_client=client)
     known = agent.descriptor().to_dict(mode="json")
     if options.schema:
@@ -59,7 +56,6 @@ def describe(options: Namespace, output: Output, client: acp.ApiClient) -> None:
 
 
 def start(options: Namespace, output: Output, client: acp.ApiClient) -> None:
-    """Start a run and print its token."""
     run = _start(options, client)
     known = {
         "run_id": run.run_id,
@@ -72,7 +68,6 @@ def start(options: Namespace, output: Output, client: acp.ApiClient) -> None:
 
 
 def run(options: Namespace, output: Output, client: acp.ApiClient) -> None:
-    """Start a run, follow it, and print its result."""
     answer = answerer(options)
     handle = _start(options, client)
     with followed(handle, cancel=options.cancel_on_exit):
@@ -106,7 +101,6 @@ def wait(options: Namespace, output: Output, client: acp.ApiClient) -> int:
 
 
 def stream(options: Namespace, output: Output, client: acp.ApiClient) -> None:
-    """Print the events of a run as they come."""
     handle = one_run(options.run, client)
     after = {} if options.after is None else {"after": options.after}
     with (
@@ -119,27 +113,22 @@ def stream(options: Namespace, output: Output, client: acp.ApiClient) -> None:
 
 
 def show(options: Namespace, output: Output, client: acp.ApiClient) -> int:
-    """Print runs."""
     return each_run(options, output, client, lambda run: run.refresh().to_dict(mode="json"))
 
 
 def resume(options: Namespace, output: Output, client: acp.ApiClient) -> None:
-    """Answer a run's question."""
     handle = one_run(options.run, client)
     handle.resume(options.body)
     output.one({"run_id": handle.run_id, "resumed": True}, handle.run_id)
 
 
 def cancel(options: Namespace, output: Output, client: acp.ApiClient) -> int:
-    """End runs that are not final."""
     return each_run(
         options, output, client, lambda run: {"run_id": run.run_id, "cancelled": run.cancel()}
     )
 
 
 def delete(options: Namespace, output: Output, client: acp.ApiClient) -> int:
-    """Make the server forget runs."""
-
     def deleted(run: acp.RunHandle) -> dict[str, Any]:
         run.delete()
         return {"run_id": run.run_id, "deleted": True}
@@ -148,7 +137,6 @@ def delete(options: Namespace, output: Output, client: acp.ApiClient) -> int:
 
 
 def search(options: Namespace, output: Output, client: acp.ApiClient) -> None:
-    """List the runs that match."""
     wanted = acp.RunSearchRequest(
         agent_id=_agent_id(options, client), status=options.status, metadata=options.metadata
     )
@@ -158,7 +146,6 @@ def search(options: Namespace, output: Output, client: acp.ApiClient) -> None:
 
 
 def threads(options: Namespace, output: Output, client: acp.ApiClient) -> None:
-    """List the threads that match."""
     wanted = acp.ThreadSearchRequest(agent_id=_agent_id(options, client), metadata=options.metadata)
     found = islice(acp.iter_threads(acp.ThreadsApi(client), wanted), options.limit)
     known = (each.to_dict(mode="json") for each in found)
@@ -227,7 +214,6 @@ def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
 
 
 def serve(options: Namespace, output: Output) -> int:
-    """Run the local server until Ctrl-C."""
     from acp_client_v0_1.testing.__main__ import main as serve_until_signal
 
     return serve_until_signal(["--host", options.bind, "--port", str(options.port)])
@@ -257,9 +243,6 @@ def completion(options: Namespace, output: Output) -> None:
     for_agents = {"bash": "_acp_client_agents", "zsh": "_acp_client_agents", "fish": f"({ask})"}
     made = parser(for_agents)
     sys.stdout.write(shtab.complete(made, options.shell, preamble=scripts.get(options.shell, "")))
-
-
-# What the commands share
 
 
 def _agent_id(options: Namespace, client: acp.ApiClient) -> str | None:

@@ -18,7 +18,6 @@ __all__ = ["answerer", "inputs_of", "opened"]
 
 
 def opened(path: str) -> BinaryIO:
-    """Open a file of inputs, or stdin for -."""
     try:
         return open(0 if path == "-" else path, "rb", closefd=path != "-")
     except OSError as error:
@@ -55,9 +54,7 @@ def _conversion(line: bytes, name: str) -> str:
     return f'; to convert it: python3 -c "{script}" < {shlex.quote(name)} > inputs.jsonl'
 
 
-def answerer(
-    options: Namespace,
-) -> Callable[[acp.PendingInterrupt], dict[str, Any] | None] | None:
+def answerer(options: Namespace) -> Callable[[acp.PendingInterrupt], dict[str, Any] | None] | None:
     """Choose who answers questions: the terminal, a command, or nobody."""
     if vars(options).get("ask"):
         if options.answer_command:

@@ -61,11 +61,7 @@ _IN_PYTHON = {
 
 
 class Cancelled(acp.OpenApiException):
-    """An error that ended a command, after which its run was cancelled.
-
-    Args:
-        cause: The error.
-    """
+    """An error that ended a command, after which its run was cancelled."""
 
     def __init__(self, cause: Exception) -> None:
         super().__init__(cause)
@@ -73,7 +69,6 @@ class Cancelled(acp.OpenApiException):
 
 
 def status_of(error: Exception) -> int:
-    """Give the exit status that an error stands for."""
     if isinstance(error, Cancelled):
         return status_of(error.cause)
     for kind, status in _STATUSES:
@@ -84,12 +79,7 @@ def status_of(error: Exception) -> int:
 
 
 def document(error: Exception) -> dict[str, Any]:
-    """Write how a run ended without a result, as data.
-
-    Returns:
-        ``run_id`` and ``status``, and what there is besides: the question, the errcode and the
-        description, the token of a run that may exist, or the ``error`` in words.
-    """
+    """Write how a run ended without a result as data: ``run_id``, ``status``, and what is known."""
     if isinstance(error, Cancelled):
         return document(error.cause) | {"status": "cancelled"}
     known: dict[str, Any] = {"run_id": getattr(error, "run_id", None) or None}
@@ -110,11 +100,7 @@ def document(error: Exception) -> dict[str, Any]:
 
 
 def report(error: Exception, output: Output) -> int:
-    """Tell how a command failed: what is known of the run to stdout, the error to stderr.
-
-    Returns:
-        The exit status.
-    """
+    """Tell how a command failed, the run to stdout, the error to stderr; return the exit status."""
     status = status_of(error)
     if isinstance(error, acp.RunStartAmbiguous):
         output.one(error.token if output.is_text else document(error), error.token)

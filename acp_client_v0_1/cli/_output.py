@@ -28,8 +28,7 @@ _AGAIN = 1.0  # seconds in which a signal that is repeated counts once: timeout(
 class Stop:
     """Ctrl-C and SIGTERM: the handler that raises KeyboardInterrupt, but not inside a ``with``.
 
-    Attributes:
-        number: The signal that came last, 0 for none.
+    ``number`` is the signal that came last, 0 for none.
     """
 
     def __init__(self) -> None:
@@ -59,15 +58,9 @@ STOP = Stop()
 
 
 class Output:
-    """Writes values in the format that was chosen.
+    """Writes values in the format that was chosen: ``json``, ``jsonl``, ``text`` or ``id``.
 
-    Args:
-        form: ``json``, ``jsonl``, ``text`` or ``id``.
-        file: Where to write; None for stdout.
-
-    Attributes:
-        is_text: Whether a person reads it.
-        refused: Whether something could not be printed, which is said on stderr.
+    ``refused`` says whether something could not be printed, which is said on stderr.
     """
 
     def __init__(self, form: str, file: BinaryIO | None = None) -> None:
@@ -90,12 +83,7 @@ class Output:
         if text:
             self._write(f"{text}\n")
 
-    def many(
-        self,
-        values: Iterable[dict[str, Any]],
-        id: str = "run_id",
-        columns: str = "",
-    ) -> None:
+    def many(self, values: Iterable[dict[str, Any]], id: str = "run_id", columns: str = "") -> None:
         """Write values as they come; together they are one array in ``json``.
 
         ``id`` is the member that identifies one. With ``columns``, the paths of members such as

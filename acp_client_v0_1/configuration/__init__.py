@@ -236,8 +236,6 @@ class Configuration(ConfigurationReport):
         """
         return cls(**_environment.settings(prefix, os.environ, overrides))
 
-    # The default configuration.
-
     @classmethod
     def set_default(cls, default: Configuration | None) -> None:
         """Set the configuration of clients that are made without one.
@@ -273,8 +271,6 @@ class Configuration(ConfigurationReport):
         other = copy.copy(self)
         other.__dict__ = copy.deepcopy(self.__dict__, memo)
         return other
-
-    # Hosts.
 
     @property
     def host(self) -> str:
@@ -327,8 +323,6 @@ class Configuration(ConfigurationReport):
                 raise ApiValueError(f"variable {name} must be one of {allowed}, not {value!r}")
             url = url.replace(f"{{{name}}}", value)
         return checked_host(url)
-
-    # Credentials.
 
     def auth_headers(self) -> dict[str, str]:
         """Return the headers that carry the credentials.

@@ -73,7 +73,6 @@ class ConfigurationReport:
             self._add_handler(file)
 
     def _end_file(self, path: str | None) -> None:
-        """Stop writing the package's log to a file."""
         package_logger = self.logger["package_logger"]
         for handler in list(package_logger.handlers):
             if isinstance(handler, _LogFile) and handler.baseFilename == path:

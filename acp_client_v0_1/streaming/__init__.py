@@ -10,15 +10,8 @@ from acp_client_v0_1._lazy import lazy_exports
 
 TYPE_CHECKING = False  # typing's own would take longer to import than all of this
 
-__all__ = [
-    "EventStream",
-    "EventTooLarge",
-    "SSEParser",
-    "ServerSentEvent",
-    "StreamDecodeError",
-    "StreamInterrupted",
-    "event_decoder",
-]
+__all__ = ["EventStream", "EventTooLarge", "SSEParser", "ServerSentEvent", "StreamDecodeError"]
+__all__ += ["StreamInterrupted", "event_decoder"]
 
 if TYPE_CHECKING:
     from acp_client_v0_1.exceptions import EventTooLarge, StreamDecodeError, StreamInterrupted

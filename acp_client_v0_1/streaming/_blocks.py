@@ -147,7 +147,6 @@ class EventBuffers:
         self._join()
 
     def add_data(self, value: str) -> None:
-        """Process the value of a data field."""
         self._lines.append(value)
         self._join()
 
@@ -215,7 +214,6 @@ class OpenLine:
 
     @property
     def begun(self) -> bool:
-        """True if a byte of the line has arrived."""
         return self.size > 0 or self._is_comment
 
     def add(self, part: bytes) -> None:

@@ -10,8 +10,8 @@ Invariants:
   - The events end without an error only if HTTP says that the body is complete, or after `close`.
   - `last_event_id` is that of the last event handed out, not of one that was only read ahead.
   - One thread reads; `close` may be called by any thread, and by a signal handler in that one.
-  - There is no lock, which an interrupt could leave held. `close` sets `_closed`, then looks at
-    `_in_read`; a reader sets `_in_read`, then looks at `_closed`. So at least one of the two sees
+  - There is no lock, which an interrupt could leave held. `close` sets `closed`, then looks at
+    `_in_read`; a reader sets `_in_read`, then looks at `closed`. So at least one of the two sees
     the other: `close` only aborts a read under way, and the reader releases the connection.
 """
 
@@ -47,15 +47,7 @@ _EXCERPT_CHARACTERS = 200
 
 
 class EventReader:
-    """Reads the events of a response as they arrive.
-
-    Args:
-        response: The response, its body unread.
-        max_event_bytes: The most bytes that one event may have.
-
-    Attributes:
-        response: The response.
-    """
+    """Reads the events of a response as they arrive."""
 
     def __init__(self, response: StreamedResponse, max_event_bytes: int) -> None:
         self.response = response
@@ -68,12 +60,7 @@ class EventReader:
         self._pid = os.getpid()
         self._id_before = ""  # the last event id before the batch
         self._start_batch([])
-        self._closed = False
-
-    @property
-    def closed(self) -> bool:
-        """Whether the stream is over: exhausted, failed or closed."""
-        return self._closed
+        self.closed: bool = False
 
     @property
     def left(self) -> Iterator[ServerSentEvent]:
@@ -140,7 +127,7 @@ class EventReader:
         if self.closed:
             return
         last_event_id = self.last_event_id
-        self._closed = True
+        self.closed = True
         self._end_batch(last_event_id)
         # The parent of a forked process may have been in the middle of a read.
         if self._in_read and os.getpid() == self._pid:
@@ -194,16 +181,14 @@ class EventReader:
             if isinstance(error, ApiTimeoutError):
                 raise
             raise StreamInterrupted(
-                last_event_id=self._id_before,
-                reason=error.reason or str(error),
-                **self.fields(),
+                last_event_id=self._id_before, reason=error.reason or str(error), **self.fields()
             ) from error
         finally:
             self._in_read = False
 
     def _release(self) -> None:
         # Called by the thread that reads, after its read.
-        self._closed = True
+        self.closed = True
         self._finalizer()
 
 

@@ -42,28 +42,9 @@ except ModuleNotFoundError as _error:
         path=_error.path,
     ) from _error
 
-__all__ = [
-    "LocalServer",
-    # agents
-    "AgentContext",
-    "AgentDefinition",
-    "AgentError",
-    "AgentFunction",
-    "Interrupt",
-    "InterruptSpec",
-    "JsonObject",
-    "RunCancelled",
-    # the built-in ones
-    "BUILTIN_AGENTS",
-    "ECHO_AGENT_ID",
-    "COUNTER_AGENT_ID",
-    "APPROVAL_AGENT_ID",
-    "FAILING_AGENT_ID",
-    "SLOW_AGENT_ID",
-    # faults, quirks and records
-    "Fault",
-    "Faults",
-    "Quirks",
-    "RecordedRequest",
-    "WebhookDelivery",
-]
+__all__ = ["LocalServer"]
+__all__ += ["AgentContext", "AgentDefinition", "AgentError", "AgentFunction", "Interrupt"]
+__all__ += ["InterruptSpec", "JsonObject", "RunCancelled"]
+__all__ += ["BUILTIN_AGENTS", "ECHO_AGENT_ID", "COUNTER_AGENT_ID", "APPROVAL_AGENT_ID"]
+__all__ += ["FAILING_AGENT_ID", "SLOW_AGENT_ID"]
+__all__ += ["Fault", "Faults", "Quirks", "RecordedRequest", "WebhookDelivery"]

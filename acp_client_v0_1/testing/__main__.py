@@ -16,17 +16,7 @@ __all__ = ["main"]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve until Ctrl-C or SIGTERM.
-
-    Args:
-        arguments: Command line without the program's name; by default that of the process.
-
-    Returns:
-        The exit status: 0, or 1 if the port is taken.
-
-    Raises:
-        SystemExit: The command line is wrong, or asks for help.
-    """
+    """Serve until Ctrl-C or SIGTERM; return the exit status, 1 if the port is taken."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:

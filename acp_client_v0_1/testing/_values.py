@@ -16,11 +16,7 @@ __all__ = ["check_type", "json_object", "number_fault"]
 
 
 def check_type(what: str, value: object, *kinds: type | None) -> None:
-    """Refuse a value of none of the types; True and False are no numbers here.
-
-    Raises:
-        TypeError: The value is of another type.
-    """
+    """Raise a TypeError for a value of none of the types; True and False are no numbers here."""
     types = tuple(type(None) if kind is None else kind for kind in kinds)
     if isinstance(value, bool) or not isinstance(value, types):
         wanted = " or ".join("None" if kind is None else kind.__name__ for kind in kinds)
@@ -28,11 +24,7 @@ def check_type(what: str, value: object, *kinds: type | None) -> None:
 
 
 def json_object(value: object, what: str) -> dict[str, Any]:
-    """Return a JSON object as the wire would carry it, independent of the original.
-
-    Raises:
-        TypeError: The value is not a dict, or holds something that JSON cannot carry, such as NaN.
-    """
+    """Return a JSON object as the wire would carry it, independent of the original."""
     if value is None:
         return {}
     if not isinstance(value, dict):

@@ -28,14 +28,8 @@ from pydantic_core import from_json, to_json
 from acp_client_v0_1.testing._values import check_type, json_object
 from acp_client_v0_1.testing.context import AgentContext
 
-__all__ = [
-    "AgentDefinition",
-    "AgentError",
-    "AgentFunction",
-    "Interrupt",
-    "InterruptSpec",
-    "JsonObject",
-]
+__all__ = ["AgentDefinition", "AgentError", "AgentFunction", "Interrupt", "InterruptSpec"]
+__all__ += ["JsonObject"]
 
 JsonObject: TypeAlias = dict[str, Any]
 AgentFunction: TypeAlias = Callable[[JsonObject, JsonObject, AgentContext], object]
@@ -84,7 +78,6 @@ class Interrupt:
     payload: JsonObject = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
-        """Refuse a type that no descriptor could declare."""
         check_type("interrupt_type", self.interrupt_type, str)
 
 
@@ -106,7 +99,6 @@ class InterruptSpec:
     resume_payload: JsonObject = field(default_factory=lambda: dict(_ANY_OBJECT))
 
     def __post_init__(self) -> None:
-        """Refuse what could not be served."""
         check_type("interrupt_type", self.interrupt_type, str)
         for schema in ("interrupt_payload", "resume_payload"):
             copy = json_object(getattr(self, schema), schema)
@@ -162,7 +154,6 @@ class AgentDefinition:
     timeout: float | None = None
 
     def __post_init__(self) -> None:
-        """Fill in what the function itself tells, and refuse what could not be served."""
         _check_function(self.function)
         if self.timeout is not None:
             check_type("timeout", self.timeout, int, float)

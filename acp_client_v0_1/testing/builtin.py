@@ -17,14 +17,8 @@ from acp_client_v0_1.testing.agents import (
 )
 from acp_client_v0_1.testing.context import AgentContext
 
-__all__ = [
-    "APPROVAL_AGENT_ID",
-    "BUILTIN_AGENTS",
-    "COUNTER_AGENT_ID",
-    "ECHO_AGENT_ID",
-    "FAILING_AGENT_ID",
-    "SLOW_AGENT_ID",
-]
+__all__ = ["APPROVAL_AGENT_ID", "BUILTIN_AGENTS", "COUNTER_AGENT_ID", "ECHO_AGENT_ID"]
+__all__ += ["FAILING_AGENT_ID", "SLOW_AGENT_ID"]
 
 ECHO_AGENT_ID = "11111111-1111-4111-8111-111111111111"
 COUNTER_AGENT_ID = "22222222-2222-4222-8222-222222222222"

@@ -63,14 +63,8 @@ class AgentContext:
     """
 
     __slots__ = (
-        "_cancelled",
-        "_lock",
-        "_state",
-        "_working",
-        "metadata",
-        "run_id",
-        "streaming",
-        "thread_id",
+        *("metadata", "run_id", "streaming", "thread_id"),
+        *("_cancelled", "_lock", "_state", "_working"),
     )
 
     def __init__(

@@ -100,8 +100,10 @@ class Fault:
     close_after: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what would break the server, or silently do nothing."""
-        _check_fault(self)
+        _check_choice_of_requests(self)
+        _check_times(self)
+        _check_response(self)
+        _check_together(self)
 
     def fits(self, method: str, path: str) -> bool:
         """Tell whether this fault is for such a request.
@@ -209,11 +211,7 @@ class RequestLog:
         self._requests: list[RecordedRequest] = []
 
     def append(self, request: RecordedRequest) -> None:
-        """Record a request.
-
-        Args:
-            request: The request.
-        """
+        """Record a request."""
         with self._lock:
             self._requests.append(request)
 
@@ -226,14 +224,6 @@ class RequestLog:
         """Return the requests so far."""
         with self._lock:
             return tuple(self._requests)
-
-
-def _check_fault(fault: Fault) -> None:
-    """Raise a TypeError or ValueError that names the field that is wrong, or would do nothing."""
-    _check_choice_of_requests(fault)
-    _check_times(fault)
-    _check_response(fault)
-    _check_together(fault)
 
 
 def _check_choice_of_requests(fault: Fault) -> None:
@@ -311,17 +301,11 @@ def _check_together(fault: Fault) -> None:
     if fault.cut == "end" and limits != ["after_events"]:
         raise ValueError("cut: 'end' needs after_events: it is a stream that ends")
     if "late" in given:
-        _idle(
-            given,
-            ("block", "carried_out", "lag", *_LIMITS),
-            "with late, nothing of that response is sent",
-        )
+        idle: tuple[str, ...] = ("block", "carried_out", "lag", *_LIMITS)
+        _idle(given, idle, "with late, nothing of that response is sent")
     if "raw" in given:
-        _idle(
-            given,
-            (*_OF_A_STATUS, "block", "lag", *_LIMITS, "close_after"),
-            "raw is the whole response",
-        )
+        idle = (*_OF_A_STATUS, "block", "lag", *_LIMITS, "close_after")
+        _idle(given, idle, "raw is the whole response")
     elif "cut" in given and not limits:
         idle = (*_OF_A_STATUS, "block", "drip", "lag", "close_after")
         _idle(given, idle, "cut alone sends nothing; say after what with after_…")

@@ -123,7 +123,6 @@ class Quirks:
     on_restart: Literal["goes on", "forgets", "hangs"] = "goes on"
 
     def __post_init__(self) -> None:
-        """Refuse a value that would silently do nothing."""
         for name, kind in (("unknown_agent", int), ("attempts", int), ("lacks", Mapping)):
             check_type(f"{name}:", getattr(self, name), kind)
         if self.attempts < 1:

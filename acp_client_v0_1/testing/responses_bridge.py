@@ -71,20 +71,17 @@ class _Declared(Incoming):
         self.head = Head(response.version, response.status, reason, response.headers)
 
     def read1(self, size: int | None = 65_536) -> bytes:
-        """Read some of the body, coded as it is."""
         return self._response.read(size or 65_536, decode_content=False)
 
     def abort(self) -> None:
         """Nobody waits for a body that is there."""
 
     def close(self) -> None:
-        """Let go of the body."""
         self._fate.setdefault(None, "closed")
         self._response.close()
 
 
 def _ask_responses(call: Call, attempt: Attempt) -> Incoming:
-    """Return the response that was declared for a request."""
     url = call.target.url
     if call.credential:
         url += ("&" if "?" in url else "?") + call.credential

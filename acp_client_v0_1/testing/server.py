@@ -12,8 +12,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
-from types import TracebackType
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from typing_extensions import Self
@@ -99,8 +98,6 @@ class LocalServer:
         self._runner: Runner | None = None
         self._accepted_before = 0
 
-    # Life
-
     def start(self) -> Self:
         """Listen, and serve from a thread of its own.
 
@@ -151,12 +148,7 @@ class LocalServer:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.close()
 
     @property
@@ -175,8 +167,6 @@ class LocalServer:
             raise RuntimeError("the server has no port before it is started")
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"{'https' if self._tls else 'http'}://{host}:{self._port}{self._base_path}"
-
-    # Agents
 
     def register(self, agent: AgentDefinition | AgentFunction, **fields: Any) -> str:
         """Add an agent.
@@ -204,8 +194,6 @@ class LocalServer:
     def agents(self) -> list[AgentDefinition]:
         """All agents, in the order of their registration."""
         return self._store.agents()
-
-    # What tests ask for, and what they see
 
     def fail_next(self, status: int, **fields: Any) -> None:
         """Respond to the next request with a status instead of carrying it out.
@@ -243,15 +231,12 @@ class LocalServer:
     @property
     def connections_accepted(self) -> int:
         """How many connections were ever accepted."""
-        return self._accepted_before + self._of_runner(lambda runner: runner.accepted)
+        return self._accepted_before + (self._runner.accepted if self._runner else 0)
 
     @property
     def connections_open(self) -> int:
         """How many connections are open now."""
-        return self._of_runner(lambda runner: runner.open)
-
-    def _of_runner(self, count: Callable[[Runner], int]) -> int:
-        return 0 if self._runner is None else count(self._runner)
+        return self._runner.open if self._runner else 0
 
     def _send_webhook(self, run: RunRecord) -> None:
         url = run.creation.get("webhook")

@@ -44,14 +44,7 @@ class WebhookDelivery:
 
 
 def webhook_target(url: str) -> SplitResult:
-    """Return the parts of a webhook's URL.
-
-    Args:
-        url: The URL.
-
-    Raises:
-        ValueError: It is not an http or https URL.
-    """
+    """Return the parts of a webhook's URL; a ValueError says what is wrong with it."""
     if not _URI_CHARACTERS.fullmatch(url):
         raise ValueError("must be a URI: no spaces, and nothing but ASCII")
     parts = urlsplit(url)
@@ -100,12 +93,7 @@ class Webhooks:
         self._deliveries: list[WebhookDelivery] = []
 
     def send(self, url: str, run: dict[str, Any]) -> None:
-        """Queue a delivery; returns at once.
-
-        Args:
-            url: The webhook.
-            run: The Run to send; it is copied at once.
-        """
+        """Queue the delivery of a copy of a Run."""
         copy = from_json(to_json(run))
         with self._lock:
             if self._closed:

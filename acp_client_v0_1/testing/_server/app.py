@@ -64,7 +64,6 @@ class Application:
         self._required_headers = required_headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Respond to one request."""
         request = Request(scope, receive)
         try:
             response = await self._handler(request)(request)
@@ -75,11 +74,7 @@ class Application:
         await response(scope, receive, send)
 
     def _handler(self, request: Request) -> _Handler:
-        """Return the operation of a request, and note the id in its path.
-
-        Raises:
-            Refusal: 401 without the keys, 404 for a path and 405 for a method that is not served.
-        """
+        """Return the operation of a request, and note the id in its path; or refuse the request."""
         method, path = request.method, request.scope["path"]
         # Still percent-encoded, so that an id may hold a slash.
         raw_path: str = request.scope["raw_path"].decode("latin-1")
@@ -133,8 +128,6 @@ class _Operations:
             ("threads", "*", "state"): {"GET": self.get_thread_state},
             ("threads", "*", "history"): {"GET": self.get_thread_history},
         }
-
-    # Runs
 
     async def create_run(self, request: Request) -> Response:
         creation, _ = _body(request, RunCreate)
@@ -196,8 +189,6 @@ class _Operations:
             raise Refusal(409, "the run has no thread")
         return JsonResponse(state)
 
-    # Agents
-
     async def search_agents(self, request: Request) -> Response:
         if self._quirks.agents_by_name and not {"name", "version"} & _object(request).keys():
             raise Refusal(422, "a name or a version is needed")
@@ -208,8 +199,6 @@ class _Operations:
 
     async def get_acp_descriptor_by_id(self, request: Request) -> Response:
         return JsonResponse(self._store.agent(request.path_params["id"]).descriptor())
-
-    # Threads
 
     async def create_thread(self, request: Request) -> Response:
         body, _ = _body(request, ThreadCreate)

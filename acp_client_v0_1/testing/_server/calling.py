@@ -16,33 +16,22 @@ from acp_client_v0_1.testing._values import json_object
 from acp_client_v0_1.testing.agents import AgentError, JsonObject
 from acp_client_v0_1.testing.context import AgentContext, RunCancelled
 
-__all__ = [
-    "Failure",
-    "Yielded",
-    "advance",
-    "call",
-    "close_generator",
-    "failure_of",
-    "timed_out",
-]
+__all__ = ["Failure", "Yielded", "advance", "call", "close_generator", "failure_of", "timed_out"]
 
 # `errcode` of a RunError whose agent gave none.
 _EXCEPTION_ERRCODE = 1
 _TIMEOUT_ERRCODE = 2
 
 
+@dataclass(frozen=True, slots=True)
 class Yielded:
     """What a generator yielded, and the generator, which waits to go on."""
 
-    __slots__ = ("generator", "value")
-
-    def __init__(self, generator: Generator[object, object, object], value: object) -> None:
-        self.generator = generator
-        self.value = value
+    generator: Generator[object, object, object]
+    value: object
 
 
 def call(run: RunRecord, context: AgentContext) -> object:
-    """Call an agent."""
     # Copies: what the agent does to them must not change the run's creation.
     given = json_object(run.creation.get("input"), "the input")
     config = json_object(run.creation.get("config"), "the config")
@@ -57,7 +46,6 @@ def call(run: RunRecord, context: AgentContext) -> object:
 
 
 def advance(generator: Generator[object, object, object], answer: JsonObject | None) -> object:
-    """Let a generator go on."""
     try:
         return Yielded(generator, generator.send(answer))
     except StopIteration as stop:
@@ -72,13 +60,7 @@ def close_generator(generator: Generator[object, object, object]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The end of a run without a result.
-
-    Args:
-        status: Its RunStatus, "error" or "timeout".
-        errcode: `errcode` of its RunError.
-        description: `description` of its RunError.
-    """
+    """The end of a run without a result; ``status`` is its RunStatus, the rest its RunError."""
 
     status: str
     errcode: int
@@ -86,7 +68,6 @@ class Failure:
 
 
 def timed_out(description: str) -> Failure:
-    """Return the failure of a run that took too long."""
     return Failure("timeout", _TIMEOUT_ERRCODE, description)
 
 

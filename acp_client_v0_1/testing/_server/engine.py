@@ -39,20 +39,13 @@ _ATTEMPT_PAUSE = 0.2  # seconds until a run that failed is tried again
 
 
 class Engine:
-    """Runs agents."""
-
     def __init__(self, store: Store, on_status_change: Callable[[RunRecord], None]) -> None:
         self._store = store
         self._on_status_change = on_status_change
         self._threads: set[threading.Thread] = set()
 
     def create_run(self, creation: JsonObject) -> JsonObject:
-        """Start a run.
-
-        Raises:
-            Refusal: 404 for an unknown agent or thread, 409 if the thread is busy or not the
-                agent's.
-        """
+        """Start a run; a Refusal for an unknown agent or thread, and for a thread in use."""
         with self._store.lock:
             agent = self._store.agent(creation["agent_id"])
             thread = self._thread_for(creation.get("thread_id"), agent)
@@ -64,12 +57,7 @@ class Engine:
             return run.to_wire()
 
     def resume_run(self, run: RunRecord, answer: JsonObject) -> JsonObject:
-        """Give an interrupted run the answer to its question.
-
-        Raises:
-            Refusal: 404 if the run was deleted; 409 if it is not interrupted, or its thread has a
-                pending run; 422 if the answer does not fit the agent's schema.
-        """
+        """Give an interrupted run the answer to its question, or raise the Refusal for it."""
         with self._store.lock:
             suspended = run.suspended
             if run.deleted:
@@ -99,11 +87,7 @@ class Engine:
             return run.to_wire()
 
     def delete_thread(self, thread: ThreadRecord) -> None:
-        """Forget a thread and its runs.
-
-        Raises:
-            Refusal: 409 if one of its runs is pending.
-        """
+        """Forget a thread and its runs; Refusal 409 if one of them is pending."""
         with self._store.lock:
             if thread.pending:
                 raise Refusal(409, "a run of the thread is pending")
@@ -154,9 +138,12 @@ class Engine:
 
     def _spawn(self, run: RunRecord, target: Callable[..., None], *arguments: object) -> None:
         """Do something in a thread of its own; called under the store's lock, as `close` needs."""
-        self._start(_Worker(self._threads, target, arguments, _name(run)))
+        name = f"the agent {run.agent.name} of run {run.run_id}"
+        self._start(_Listed(target=target, args=arguments, name=name))
 
-    def _start(self, thread: _Worker | _Timer) -> None:
+    def _start(self, thread: _Listed) -> None:
+        thread.daemon = True
+        thread.listed = self._threads
         self._threads.add(thread)
         try:
             thread.start()
@@ -165,7 +152,6 @@ class Engine:
             raise
 
     def _attempt(self, run: RunRecord) -> None:
-        """Call a run's agent from its beginning."""
         run.attempts += 1
         self._begin(run, lambda: call(run, run.context(self._store.lock)))
 
@@ -183,7 +169,7 @@ class Engine:
         timer: _Timer | None = None
         if run.agent.timeout is not None:
             seconds = min(run.agent.timeout, threading.TIMEOUT_MAX)
-            timer = _Timer(self._threads, seconds, self._time_out, (run, run.stretch))
+            timer = _Timer(seconds, self._time_out, (run, run.stretch))
             self._start(timer)
         self._spawn(run, self._work, run, run.stretch, step, timer)
 
@@ -303,29 +289,8 @@ class _Listed(threading.Thread):
             self.listed.discard(self)
 
 
-class _Worker(_Listed):
-    def __init__(
-        self,
-        listed: set[threading.Thread],
-        target: Callable[..., None],
-        arguments: tuple[object, ...],
-        name: str,
-    ) -> None:
-        super().__init__(target=target, args=arguments, name=name, daemon=True)
-        self.listed = listed
-
-
 class _Timer(_Listed, threading.Timer):
-    def __init__(
-        self,
-        listed: set[threading.Thread],
-        seconds: float,
-        function: Callable[..., None],
-        arguments: tuple[object, ...],
-    ) -> None:
-        threading.Timer.__init__(self, seconds, function, arguments)
-        self.daemon = True
-        self.listed = listed
+    pass
 
 
 def _event(run: RunRecord, kind: str, status: str, **content: JsonObject) -> JsonObject:
@@ -339,7 +304,3 @@ def _overtaken(run: RunRecord, stretch: int) -> bool:
 def _wake(run: RunRecord) -> None:
     for watcher in list(run.watchers):
         watcher()
-
-
-def _name(run: RunRecord) -> str:
-    return f"the agent {run.agent.name} of run {run.run_id}"

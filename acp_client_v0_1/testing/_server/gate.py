@@ -38,11 +38,7 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::[0-9]*)?")
 
 
 def base_path_of(text: str) -> str:
-    """Return a base path in the form that routes take.
-
-    Raises:
-        ValueError: It is not a path of letters, digits, dots, hyphens, underscores and tildes.
-    """
+    """Return a base path in the form that routes take; a ValueError says what is wrong with it."""
     path = text.removesuffix("/")
     if not _BASE_PATH.fullmatch(path) or not {".", ".."}.isdisjoint(path.split("/")):
         raise ValueError(f'base_path must be a path such as "/acp/v0", not {text!r}')
@@ -50,12 +46,7 @@ def base_path_of(text: str) -> str:
 
 
 def required_headers(api_key: Mapping[str, str] | tuple[str, str] | None) -> dict[str, str]:
-    """Return the headers that each request must have, by name.
-
-    Raises:
-        ValueError: It is neither; a name is not a header name; a value is empty, begins or ends
-            with a space, or is not printable ASCII.
-    """
+    """Return the headers that each request must have; a ValueError says what is wrong with one."""
     if api_key is None:
         return {}
     try:
@@ -71,11 +62,6 @@ def required_headers(api_key: Mapping[str, str] | tuple[str, str] | None) -> dic
 
 
 def check_keys(given: Headers, required: Mapping[str, str]) -> None:
-    """Refuse a request without the right keys.
-
-    Raises:
-        Refusal: 401, naming the header.
-    """
     for name, value in required.items():
         if name not in given:
             raise Refusal(401, f"the header {name} is missing")
@@ -84,11 +70,7 @@ def check_keys(given: Headers, required: Mapping[str, str]) -> None:
 
 
 class Gate:
-    """ASGI middleware that reads each request whole, or refuses it by its host or its size.
-
-    Raises:
-        ValueError: A name has a port, or is not a host name.
-    """
+    """ASGI middleware that reads each request whole, or refuses it by its host or its size."""
 
     def __init__(self, app: ASGIApp, allowed_hosts: Collection[str]) -> None:
         self._app = app
@@ -98,7 +80,6 @@ class Gate:
                 raise ValueError(f"allowed_hosts: {name!r} is not a host name without port")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let one request in, or turn it away."""
         try:
             headers = Headers(scope=scope)
             self._check_host(headers.get("host", ""), scope)

@@ -35,7 +35,6 @@ class FaultInjection:
         self._late: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Respond to one request."""
         fault = self._faults.take(scope["method"], scope["path"].removeprefix(self._base_path))
         self._log.append(_recorded(scope, fault))
         if fault is None:
@@ -54,8 +53,6 @@ class FaultInjection:
 
 
 class _Exchange:
-    """One request whose response has a fault."""
-
     def __init__(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
         self._fault = fault
         self._scope = scope
@@ -68,7 +65,6 @@ class _Exchange:
         self._turn = asyncio.Lock()  # a stream sends its comments from a task of their own
 
     async def respond(self, app: ASGIApp) -> None:
-        """Respond to the request, and leave the connection as the fault wants it."""
         fault = self._fault
         await self._pause(fault.delay)
         limited = (fault.after_wire_bytes, fault.after_body_bytes, fault.after_events)
@@ -115,7 +111,6 @@ class _Exchange:
             self._wire.close()
 
     async def _send(self, message: Message) -> None:
-        """Pass one of the application's messages on, as far as the fault lets it."""
         async with self._turn:
             await self._pass_on(message)
 
@@ -201,7 +196,6 @@ def _recorded(scope: Scope, fault: Fault | None) -> RecordedRequest:
 
 
 def _fault_response(fault: Fault) -> Response:
-    """Return the response that a fault gives in place of the application's."""
     status = fault.status if fault.status is not None else 307
     headers = dict(fault.headers)
     if fault.retry_after is not None:

@@ -49,7 +49,6 @@ class ThreadRecord:
     runs: list[RunRecord] = field(default_factory=lambda: list[RunRecord]())
 
     def to_wire(self) -> JsonObject:
-        """Return the Thread of this record."""
         wire: JsonObject = {"thread_id": self.thread_id, "agent_id": self.agent_id}
         return wire if self.metadata is None else {**wire, "metadata": self.metadata}
 
@@ -61,34 +60,9 @@ class ThreadRecord:
 
 @dataclass(slots=True, eq=False)
 class RunRecord:
-    """A run: its creation, its status, its output and its events.
+    """A run: its creation, its status, its output and its events."""
 
-    Args:
-        creation: The RunCreate, as it was received.
-        agent: What runs.
-        thread: The thread that it is on, None for none.
-        quirks: How it is described.
-        run_id: Its id, by default a new one.
-        status: Its RunStatus.
-        created_at: When it was created, in RFC 3339.
-        updated_at: When it last changed.
-        output: Its RunOutput, None while it is pending.
-        final_state: The state of the thread as the run left it, None unless it ended in success.
-        events: The payload of every streamed event.
-        streamed: Whether a stream of it was ever opened.
-        stretch: How often the agent was set to work: what an agent says after its stretch is over
-            (the run timed out, say) is dropped.
-        attempts: How often the agent was called from its beginning.
-        deleted: Whether it is gone from the store.
-        deleted_at: When it went, in seconds of `time.monotonic()`.
-        past: When each status began, with its updated_at and output: what a replica still shows.
-        own_thread_id: The thread id that it is described with by that quirk.
-        cancelled: Set when its agent shall end.
-        suspended: The agent's generator, at rest after a question.
-        watchers: Called at every change, under the store's lock.
-    """
-
-    creation: JsonObject
+    creation: JsonObject  # the RunCreate, as it was received
     agent: AgentDefinition
     thread: ThreadRecord | None
     quirks: Quirks
@@ -96,22 +70,25 @@ class RunRecord:
     status: str = "pending"
     created_at: str = field(init=False)
     updated_at: str = field(init=False)
-    output: JsonObject | None = None
-    final_state: JsonObject | None = None
+    output: JsonObject | None = None  # None while it is pending
+    final_state: JsonObject | None = None  # of the thread, if the run ended in success
     events: list[JsonObject] = field(default_factory=list[JsonObject])
-    streamed: bool = False
+    streamed: bool = False  # once a stream of it was opened
+    # How often the agent was set to work: what an agent says after its stretch is over (the run
+    # timed out, say) is dropped.
     stretch: int = 0
-    attempts: int = 0
+    attempts: int = 0  # how often the agent was called from its beginning
     deleted: bool = False
-    deleted_at: float = math.inf
+    deleted_at: float = math.inf  # seconds of `time.monotonic()`
+    # When each status began, with its updated_at and output: what a replica still shows.
     past: list[tuple[float, str, str, JsonObject | None]] = field(init=False)
     own_thread_id: str = field(default_factory=_new_id)
     cancelled: threading.Event = field(default_factory=threading.Event)
-    suspended: Generator[Any, Any, Any] | None = None
+    suspended: Generator[Any, Any, Any] | None = None  # the agent, at rest after a question
+    # Called at every change, under the store's lock.
     watchers: set[Callable[[], None]] = field(default_factory=set[Callable[[], None]])
 
     def __post_init__(self) -> None:
-        """A run was last changed when it was made."""
         self.past = []
         self.become("pending", None)
         self.created_at = self.updated_at
@@ -123,12 +100,10 @@ class RunRecord:
 
     @property
     def streaming(self) -> str | None:
-        """The mode to stream in, None for none."""
         mode: str | None = self.creation.get("streaming")
         return mode
 
     def to_wire(self) -> JsonObject:
-        """Return the Run of this record."""
         wire: JsonObject = {
             "creation": self._echo(),
             "run_id": self.run_id,
@@ -159,7 +134,6 @@ class RunRecord:
         return record
 
     def context(self, lock: AbstractContextManager[bool]) -> AgentContext:
-        """Return the context that this run's agent works with."""
         return AgentContext(
             run_id=self.run_id,
             thread_id=self.thread.thread_id if self.thread else None,
@@ -172,7 +146,6 @@ class RunRecord:
         )
 
     def become(self, status: str, output: JsonObject | None) -> None:
-        """Change the status, and with it the output and the time of the last change."""
         self.status = status
         self.output = output
         self.updated_at = _now(self.quirks.updated_at)

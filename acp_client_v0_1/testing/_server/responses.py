@@ -21,13 +21,10 @@ class JsonResponse(Response):
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
-        """Return the body's bytes."""
         return to_json(content)
 
 
 class Refusal(Exception):
-    """A request that the server declines."""
-
     def __init__(
         self, status: int, message: object, headers: Mapping[str, str] | None = None
     ) -> None:

@@ -26,11 +26,7 @@ _GRACE_SECONDS = 1.0
 
 
 class Runner:
-    """One listening socket, served from a thread of its own until `stop`.
-
-    Raises:
-        RuntimeError: The server does not come up within ten seconds.
-    """
+    """One listening socket, served from a thread of its own until `stop`."""
 
     def __init__(self, app: ASGIApp, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
         self._listener = listener
@@ -42,20 +38,14 @@ class Runner:
 
     @property
     def accepted(self) -> int:
-        """How many connections were accepted."""
         return self._server.meter.accepted
 
     @property
     def open(self) -> int:
-        """How many connections are open."""
         return len(self._server.meter.connections)
 
     def stop(self) -> None:
-        """Cut all connections, stop listening, and end the thread.
-
-        Raises:
-            RuntimeError: The thread does not end within five seconds.
-        """
+        """Cut all connections, stop listening, and end the thread."""
         self._server.stop()
         self._thread.join(_STOP_SECONDS)
         if self._thread.is_alive():

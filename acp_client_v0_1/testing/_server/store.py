@@ -30,11 +30,7 @@ _DELETED = 100  # runs that are remembered after their deletion
 class Store:
     """Agents, threads and runs by id, in the order in which they came.
 
-    Attributes:
-        quirks: As given.
-        lock: Guards all that is here, and the records themselves; re-entrant.
-        runs: The runs by id.
-        threads: The threads by id.
+    ``lock``, which is re-entrant, guards all that is here, and the records themselves.
     """
 
     def __init__(self, agents: Iterable[AgentDefinition], quirks: Quirks) -> None:
@@ -48,11 +44,6 @@ class Store:
             self.register(definition)
 
     def register(self, definition: AgentDefinition) -> None:
-        """Add an agent.
-
-        Raises:
-            ValueError: Another agent has its id.
-        """
         with self.lock:
             agent_id = definition.agent_id
             if agent_id in self._agents:
@@ -60,25 +51,15 @@ class Store:
             self._agents[agent_id] = definition
 
     def agents(self) -> list[AgentDefinition]:
-        """Return all agents."""
         with self.lock:
             return list(self._agents.values())
 
     def agent(self, agent_id: str, unknown: int = 404) -> AgentDefinition:
-        """Return an agent.
-
-        Raises:
-            Refusal: The status ``unknown`` if the id is not known.
-        """
         with self.lock:
             return _found(self._agents, agent_id, "agent", unknown)
 
     def run(self, run_id: str, lag: float = 0.0) -> RunRecord:
-        """Return a run, or a copy of it as it was ``lag`` seconds ago.
-
-        Raises:
-            Refusal: 404 if the id is not known.
-        """
+        """Return a run, or a copy of it as it was ``lag`` seconds ago."""
         with self.lock:
             if not lag:
                 return _found(self.runs, run_id, "run")
@@ -94,11 +75,6 @@ class Store:
         return [run for run in then if run is not None]
 
     def thread(self, thread_id: str) -> ThreadRecord:
-        """Return a thread.
-
-        Raises:
-            Refusal: 404 if the id is not known.
-        """
         with self.lock:
             return _found(self.threads, thread_id, "thread")
 
@@ -154,12 +130,10 @@ class Store:
         return reversed(records.values()) if newest_first else records.values()
 
     def watch(self, run: RunRecord, watcher: Callable[[], None]) -> None:
-        """Have a callback called at every change of a run."""
         with self.lock:
             run.watchers.add(watcher)
 
     def unwatch(self, run: RunRecord, watcher: Callable[[], None]) -> None:
-        """Have a callback called no more."""
         with self.lock:
             run.watchers.discard(watcher)
 

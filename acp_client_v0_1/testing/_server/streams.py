@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from types import TracebackType
 
 from pydantic_core import to_json
 from sse_starlette import ServerSentEvent
@@ -24,11 +23,7 @@ __all__ = ["RunStream", "Watch", "settled"]
 
 
 class Watch:
-    """Waits for changes of one run, from inside the event loop.
-
-    Attributes:
-        client_gone: Whether the client has gone.
-    """
+    """Waits for changes of one run, from inside the event loop."""
 
     def __init__(self, store: Store, run: RunRecord, receive: Receive | None = None) -> None:
         self.client_gone: bool = False
@@ -40,19 +35,12 @@ class Watch:
         self._listener: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        """Start to watch."""
         self._store.watch(self._run, self._notify)
         if self._receive is not None:
             self._listener = asyncio.create_task(self._listen(self._receive))
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Watch no more."""
+    async def __aexit__(self, *exc_info: object) -> None:
         self._store.unwatch(self._run, self._notify)
         if self._listener is not None:
             self._listener.cancel()
@@ -91,11 +79,7 @@ async def settled(store: Store, run: RunRecord, seconds: float, receive: Receive
 
 
 class RunStream:
-    """The events of one run on one connection.
-
-    Attributes:
-        empty: Whether nothing is to be sent, now or later.
-    """
+    """The events of one run on one connection; ``empty`` if none are to be sent, now or later."""
 
     def __init__(self, store: Store, run: RunRecord, last_event_id: str) -> None:
         self._store = store

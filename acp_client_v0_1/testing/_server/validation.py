@@ -15,14 +15,8 @@ from pydantic_core import from_json
 from acp_client_v0_1.testing._server.responses import Refusal
 from acp_client_v0_1.testing._values import number_fault
 
-__all__ = [
-    "LONGEST_BLOCK",
-    "block_seconds",
-    "check_against_schema",
-    "checked",
-    "json_body",
-    "with_whole_numbers",
-]
+__all__ = ["LONGEST_BLOCK", "block_seconds", "check_against_schema", "checked", "json_body"]
+__all__ += ["with_whole_numbers"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -39,11 +33,7 @@ LONGEST_BLOCK = 24 * 3600
 
 
 def json_body(content_type: str, body: bytes) -> dict[str, Any]:
-    """Return a request's body, which must be a JSON object.
-
-    Raises:
-        Refusal: 422; the body is not a JSON object, or not declared as JSON.
-    """
+    """Return a request's body, which must be a JSON object and declared as one."""
     if content_type.partition(";")[0].strip().lower() != "application/json":
         raise Refusal(422, "the body's Content-Type must be application/json")
     try:
@@ -59,11 +49,7 @@ def json_body(content_type: str, body: bytes) -> dict[str, Any]:
 
 
 def checked(model: type[M], body: dict[str, Any]) -> M:
-    """Return a request's body as a model, checked by the strict rules.
-
-    Raises:
-        Refusal: 422, naming the property.
-    """
+    """Return a request's body as a model, checked by the strict rules."""
     known = {name: body[name] for name in model.model_fields if name in body}
     for name, value in known.items():
         if value is None:
@@ -82,11 +68,7 @@ def checked(model: type[M], body: dict[str, Any]) -> M:
 
 
 def check_against_schema(value: dict[str, Any], schema: dict[str, Any], what: str) -> None:
-    """Check an object against an agent's JSON Schema: `required`, and the properties' `type`.
-
-    Raises:
-        Refusal: 422, naming the property.
-    """
+    """Check an object against an agent's JSON Schema: `required`, and the properties' `type`."""
     for name in schema.get("required", ()):
         if name not in value:
             raise Refusal(422, f"{what}.{name}: the agent requires it")
@@ -108,11 +90,7 @@ def with_whole_numbers(value: dict[str, Any], schema: dict[str, Any]) -> dict[st
 
 
 def block_seconds(text: str | None) -> int:
-    """Return the query parameter block_timeout in seconds, 0 where it is not given.
-
-    Raises:
-        Refusal: 422, if it is not an integer of at least 0.
-    """
+    """Return the query parameter block_timeout in seconds, 0 where it is not given."""
     if text is None:
         return 0
     if not re.fullmatch("[0-9]+", text, re.ASCII):

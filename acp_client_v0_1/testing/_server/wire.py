@@ -21,11 +21,7 @@ __all__ = ["Meter", "WireProtocol", "WireTransport"]
 
 
 class WireTransport(asyncio.Transport):
-    """A transport that can break off after a number of bytes.
-
-    Attributes:
-        lost: Set when the connection is closed, by either side.
-    """
+    """A transport that can break off after a number of bytes; ``lost`` is set at its end."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         super().__init__()
@@ -50,7 +46,6 @@ class WireTransport(asyncio.Transport):
         self._left = self._on_limit = None
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
-        """Send what the limit allows."""
         if self._left is None:
             self._put(data)
         elif self._on_limit is not None and data:
@@ -89,11 +84,9 @@ class WireTransport(asyncio.Transport):
     # The rest of asyncio.Transport, handed on.
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return what the connection knows about itself."""
         return self._transport.get_extra_info(name, default)
 
     def is_closing(self) -> bool:
-        """Tell whether the connection is closing."""
         return self._transport.is_closing()
 
     def close(self) -> None:
@@ -102,28 +95,17 @@ class WireTransport(asyncio.Transport):
         self._transport.close()
 
     def abort(self) -> None:
-        """Close at once."""
         self._transport.abort()
 
     def pause_reading(self) -> None:
-        """Read no more for now."""
         self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Read on."""
         self._transport.resume_reading()
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Give the connection another protocol."""
-        self._transport.set_protocol(protocol)
 
 
 class Meter(ServerState):
-    """uvicorn's shared state, and a count of connections.
-
-    Attributes:
-        accepted: How many connections were ever accepted.
-    """
+    """uvicorn's shared state, and a count of the connections ever accepted."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -134,7 +116,6 @@ class WireProtocol(H11Protocol):
     """uvicorn's HTTP/1.1 with a WireTransport between it and the socket."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a new connection."""
         wire = WireTransport(transport)
         self.app_state: dict[str, Any] = {**self.app_state, "wire": wire}
         if isinstance(self.server_state, Meter):
@@ -142,7 +123,6 @@ class WireProtocol(H11Protocol):
         super().connection_made(wire)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Learn that the connection is closed."""
         super().connection_lost(exc)
         if isinstance(self.transport, WireTransport):
             self.transport.lost.set()
