@@ -122,7 +122,7 @@ class PoolSettings(TLSSettings, Protocol):
 
 
 class Pools:
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: PoolSettings) -> None:
         check_identity(configuration)
         self._configuration = configuration
         self._maxsize = configuration.connection_pool_maxsize

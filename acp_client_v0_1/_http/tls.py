@@ -44,7 +44,7 @@ def check_identity(configuration: TLSSettings) -> None:
         raise ApiValueError("key_file cannot be used without cert_file")
 
 
-def tls_context(configuration: Configuration, *, with_identity: bool) -> ssl.SSLContext:
+def tls_context(configuration: TLSSettings, *, with_identity: bool) -> ssl.SSLContext:
     """Make a TLS context, which shows the client's certificate only ``with_identity``."""
     mode = ssl.CERT_REQUIRED if configuration.verify_ssl else ssl.CERT_NONE
     context = create_urllib3_context(cert_reqs=mode)

@@ -140,7 +140,8 @@ def test_a_server_that_ignores_metadata_is_searched_by_ten_pages(
         counter = AgentHandle(COUNTER, client)
         for _ in range(22):
             counter.start({"count": 1})
-        assert RunHandle.find("nobody's", agent_id=COUNTER, api_client=client) is None
+        with pytest.raises(ApiException, match="not among the first 20 that were found"):
+            RunHandle.find("nobody's", agent_id=COUNTER, api_client=client)
         assert len([one for one in server.requests if one.path == "/runs/search"]) == 10
 
 
