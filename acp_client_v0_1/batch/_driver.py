@@ -24,7 +24,7 @@ from acp_client_v0_1._http.retry import backoff
 from acp_client_v0_1._operation import faults_of
 from acp_client_v0_1.batch._tasks import Plan, Task, note_end, note_start, token_after
 from acp_client_v0_1.exceptions import ApiException, ApiValueError, OpenApiException
-from acp_client_v0_1.handles._answering import answer_run, outcome_of
+from acp_client_v0_1.handles._answering import answer_of, answer_run, outcome_of
 from acp_client_v0_1.handles._core import RunCore, creating
 from acp_client_v0_1.handles._create import create, find_by_token
 from acp_client_v0_1.handles._perform import Contact, Wait
@@ -295,7 +295,7 @@ class RunDriver:
         if task.answered >= _MOST_ANSWERS:
             raise InterruptLimit(run_id=task.run_id, token=core.token(), limit=_MOST_ANSWERS)
         try:
-            answer = ask(question)
+            answer = answer_of(ask, question)
         except Exception as error:  # noqa: BLE001 - what the callback raises is the outcome
             return self._end(task, error)
         if answer is None:

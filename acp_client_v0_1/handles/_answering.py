@@ -14,7 +14,7 @@ is not asked again because a read replica still shows it: the server's word has 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,14 @@ from acp_client_v0_1.models.run_status import RunStatus
 if TYPE_CHECKING:
     from acp_client_v0_1.models.run import Run
 
-__all__ = ["answer_run", "checked_on_interrupt", "next_outcome", "outcome_of", "question_of"]
+__all__ = [
+    "answer_of",
+    "answer_run",
+    "checked_on_interrupt",
+    "next_outcome",
+    "outcome_of",
+    "question_of",
+]
 
 Outcome = dict[str, Any] | PendingInterrupt
 
@@ -52,6 +59,14 @@ def checked_on_interrupt(on_interrupt: object, *, optional: bool = True) -> None
             "on_interrupt must be a function that takes the question and gives the answer, "
             f"not {type(on_interrupt).__name__}"
         )
+
+
+def answer_of(
+    on_interrupt: Callable[[PendingInterrupt], Mapping[str, Any] | None], question: PendingInterrupt
+) -> dict[str, Any] | None:
+    """Ask a callback, and return its answer as a JSON object, None to stop."""
+    answer = on_interrupt(question)
+    return None if answer is None else json_object("what on_interrupt returns", answer)
 
 
 def next_outcome(core: RunCore, wait: Wait, *, look: bool = False) -> Outcome:

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from functools import partial
+from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar, cast
 from urllib.parse import unquote
 
@@ -72,6 +73,9 @@ def json_object(name: str, value: object) -> dict[str, Any]:
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     hint = ": is it JSON text? Then pass json.loads(…)" if isinstance(value, str) else ""
+    if iscoroutine(value):
+        value.close()  # which would warn that nobody has awaited it
+        hint = ": this client is synchronous, so the function must not be async"
     kind = type(value).__name__
     raise ApiTypeError(f"{name} must be a JSON object (dict), not {kind}{hint}")
 

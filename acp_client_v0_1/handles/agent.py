@@ -20,6 +20,7 @@ from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTypeError,
     ApiValueError,
+    NotFoundException,
     OpenApiException,
     RunWaitTimeout,
 )
@@ -509,9 +510,17 @@ class AgentHandle:
             return create(creation, wait), True
 
         known = self._agent.known
-        (made, ours), span = creating(
-            self.runs, self.agent_id, thread_id or "", known, made_or_found
-        )
+        try:
+            (made, ours), span = creating(
+                self.runs, self.agent_id, thread_id or "", known, made_or_found
+            )
+        except NotFoundException as error:
+            if not _UUID.fullmatch(self.agent_id):
+                error.reason = (
+                    f"{error.reason} (AgentHandle takes an id: for a name, use AgentHandle.find, "
+                    "or get for either)"
+                )
+            raise
         core = RunCore.of_runs(self.runs, made, wait.contact)
         core.agent_descriptor = self._descriptor
         if ours:

@@ -14,6 +14,7 @@ from acp_client_v0_1._operation import identifier
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._answering import (
+    answer_of,
     answer_run,
     checked_on_interrupt,
     next_outcome,
@@ -421,7 +422,7 @@ class RunHandle:
             nonlocal answered
             if answered >= max_interrupts:
                 raise InterruptLimit(run_id=self.run_id, token=self.token(), limit=max_interrupts)
-            body = on_interrupt(question)
+            body = answer_of(on_interrupt, question)
             if body is None:
                 raise core.interrupted(question, ", and on_interrupt gave None")
             with suppress(StaleInterrupt):  # another caller was quicker: ask again

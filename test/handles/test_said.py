@@ -186,3 +186,31 @@ def test_a_conversation(client: ApiClient, slow: AgentHandle) -> None:
     assert AgentHandle(ECHO, client).conversation(talk.thread_id).run({"n": 3}) == {"n": 3}
     with pytest.raises(ApiException, match="gave it no thread"):
         slow.conversation().run({"seconds": 0})
+
+
+async def later(_: object) -> dict[str, Any]:
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda _: True, "what on_interrupt returns must be a JSON object .*, not bool"),
+        (lambda _: "{}", "not str: is it JSON text"),
+        (later, "this client is synchronous"),
+    ],
+)
+def test_an_answer_that_is_no_json_object(
+    approval: AgentHandle, answer: Any, words: str, counts: Any
+) -> None:
+    run = approval.start({"text": "x"})
+    with pytest.raises(ApiTypeError, match=words):
+        run.drive(answer)
+    (item,) = approval.map([{"text": "x"}], on_interrupt=answer)
+    assert isinstance(item.error, ApiTypeError)
+    assert counts.resumes == []
+
+
+def test_a_name_where_an_id_belongs(client: ApiClient) -> None:
+    with pytest.raises(ApiException, match=r"for a name, use AgentHandle.find, or get for either"):
+        AgentHandle("echo", client).start({})
