@@ -353,7 +353,7 @@ class RunCore:
         def probe(error: ApiException) -> Run | None:
             nonlocal lost
             missing = isinstance(error, NotFoundException)
-            if missing and lost:
+            if missing and lost and self.age() >= timing().young:
                 return None  # by the DELETE whose response was lost
             lost += not missing
             try:
@@ -362,8 +362,11 @@ class RunCore:
                 if seen or lost:
                     return None
                 raise
-            if missing:
+            if missing and not lost:
                 raise self.not_served(error) from error
+            if missing:  # one of the two is a replica's word
+                wait.pause(timing().probe, error)
+                return AGAIN  # type: ignore[no-any-return]
             if keep_final and run.status in FINAL:
                 return run
             if lost > 1:
