@@ -70,7 +70,7 @@ def in_time(work: Callable[[], T], deadline: Deadline, discard: Callable[[T], ob
         except RuntimeError as error:  # there are too many threads
             raise OSError(str(error)) from error
         try:
-            outcome = job.outcomes.get(timeout=deadline.remaining())
+            outcome = job.outcomes.get(timeout=max(0.001, deadline.remaining()))
         except Empty:
             raise TimeoutError("timed out") from None
     except BaseException:

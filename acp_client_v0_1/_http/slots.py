@@ -56,7 +56,7 @@ class Slots:
             if not remaining:
                 return False
             with contextlib.suppress(queue.Empty):
-                slot.wake.get(timeout=min(remaining, _LOOK_AGAIN))
+                slot.wake.get(timeout=max(0.001, min(remaining, _LOOK_AGAIN)))
         slot.wake = None
         return True
 
@@ -113,7 +113,8 @@ class Flag(threading.Event):
         try:
             if not self._is_set:
                 with contextlib.suppress(queue.Empty):
-                    wake.get(timeout=None if timeout is None else max(0.0, timeout))
+                    # At least a millisecond: on CPython 3.10 a shorter wait may have no end.
+                    wake.get(timeout=None if timeout is None else max(0.001, timeout))
         finally:
             self._waiting.remove(wake)
         return self._is_set

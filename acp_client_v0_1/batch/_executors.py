@@ -159,7 +159,7 @@ class Remote:
     def take(self, timeout: float) -> Task | None:
         """Return a task that has its outcome, None if none has within the timeout (seconds)."""
         try:
-            task, future = self._ended.get(timeout=timeout)
+            task, future = self._ended.get(timeout > 0, timeout)
         except queue.Empty:
             return None
         ended = _ended(task, future)

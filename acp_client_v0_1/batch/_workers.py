@@ -82,7 +82,8 @@ class Workers:
         Raises what has ended a thread, such as an `OSError` of the journal.
         """
         try:
-            outcome = self._outcomes.get(timeout=timeout)
+            # Not get(timeout=0), which may wait for ever on CPython 3.10.
+            outcome = self._outcomes.get(timeout > 0, timeout)
         except queue.Empty:
             return None
         if isinstance(outcome, BaseException):
