@@ -178,34 +178,45 @@ class Remote:
         return ended
 
     def close(self, *, cancel: bool) -> int:
-        """Have no more tasks begun; return how many may go on in their processes.
+        """Have no more tasks begun; return how many may continue in their processes.
 
         With ``cancel``, the runs of the batch that have not ended are deleted.
         """
         for _, future in self.in_flight.values():
             future.cancel()
-        left = sum(not future.done() for _, future in self.in_flight.values())
-        if not cancel:
-            return left
-        # Never one whose item the caller has, nor one that somebody else has started.
-        tasks = {task.token: task for task, _ in self.in_flight.values()}
-        tasks.update([(token_after(token), task) for token, task in tasks.items() if task.retry])
+        clock, began = timing(), timing().now()
+        # By client token; never a run whose item the caller has, nor one that others have started.
+        ours = {task.token: task for task, _ in self.in_flight.values()}
+        ours.update([(token_after(token), task) for token, task in ours.items() if task.retry])
+        while True:
+            failure = self._delete_runs(ours) if cancel else None
+            left = [one for one in ours.values() if not self.in_flight[one.index][1].done()]
+            # A worker may be about to create its run, which the next search finds.
+            if not (cancel and left) or failure or clock.now() - began > clock.threads:
+                break
+            clock.sleep(clock.probe, None)
+        if failure is not None:
+            _log.warning("runs of the batch could not be deleted: %s", failure)
+        return len({task.index for task in left})
+
+    def _delete_runs(self, tasks: dict[str, Task]) -> ApiException | None:
+        """Delete the runs of tasks that have not ended, and drop those tasks; return an error."""
         failure: ApiException | None = None
         try:
-            found = [run for run in self._runs_of_batch() if run.status not in FINAL]
+            for run in list(self._runs_of_batch()):
+                task = tasks.get(client_token_of(run))
+                if task is None or run.status in FINAL:
+                    continue
+                try:
+                    if cancel_run(RunCore(self._runs, run.run_id)):
+                        note_deleted(self._journal, task)
+                    for token in [token for token, one in tasks.items() if one is task]:
+                        del tasks[token]
+                except ApiException as error:
+                    failure = error
         except ApiException as error:
-            found, failure = [], error
-        for run in found:
-            task = tasks.get(client_token_of(run))
-            try:
-                if task is not None and cancel_run(RunCore(self._runs, run.run_id)):
-                    note_deleted(self._journal, task)
-            except ApiException as error:
-                failure = error
-        if failure is None:
-            return 0
-        _log.warning("runs of the batch could not be deleted: %s", failure)
-        return left
+            failure = error
+        return failure
 
     def duplicates(self, known: int) -> int:
         """Count the runs that are one too many for their client token.

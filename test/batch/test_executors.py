@@ -189,6 +189,29 @@ def test_closing_cancels_what_has_not_begun(
     assert [run for run in server.runs if run["status"] == "pending"] == []
 
 
+def test_closing_deletes_the_run_that_a_worker_creates_meanwhile(
+    server: LocalServer, agent: AgentHandle, threads: Executor
+) -> None:
+    connecting, goes_on = threading.Event(), threading.Event()
+
+    def connect() -> ApiClient:
+        connecting.set()
+        assert goes_on.wait(20)
+        return ApiClient(Configuration(host=server.url))
+
+    def inputs() -> Iterator[dict[str, Any]]:
+        yield {"n": 0, "seconds": 60}
+        assert connecting.wait(20)
+        threading.Timer(0.3, goes_on.set).start()
+        raise LookupError("no more")
+
+    batch = agent.map(inputs(), executor=threads, connect=connect, on_stop="cancel")
+    with pytest.raises(LookupError, match="no more"):
+        next(batch)
+    assert len(creates(server)) == 1
+    assert [run["status"] for run in server.runs] == []
+
+
 def test_on_stop_cancel_asks_for_the_open_runs_only(
     server: LocalServer, agent: AgentHandle, threads: Executor
 ) -> None:
