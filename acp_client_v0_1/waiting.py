@@ -68,7 +68,6 @@ def wait_for_run_output(
         raise ApiTypeError(f"stop must be a threading.Event or None, not {type(stop).__name__}")
     positive("block_timeout", block_timeout)
     core = RunCore(runs_api, run_id)
-    wait = core.wait(checked_total(timeout, "timeout"), stop)
-    if on_pending is not None:
-        wait.ticking(core.report_to(on_pending), block_timeout)
-    return core.output_in(wait, block_timeout)
+    timeout = checked_total(timeout, "timeout")
+    wait = core.wait(timeout, stop, on_pending=on_pending, every=block_timeout)
+    return core.output(wait, block_timeout)

@@ -69,17 +69,13 @@ def answer_of(
     return None if answer is None else json_object("what on_interrupt returns", answer)
 
 
-def next_outcome(core: RunCore, wait: Wait, *, look: bool = False) -> Outcome:
-    """Wait for the run's result or its next question; raise `RunFailed` if it failed.
-
-    With ``look``, ask once.
-    """
+def next_outcome(core: RunCore, wait: Wait) -> Outcome:
+    """Wait for the run's result or its next question; raise `RunFailed` if it failed."""
     while True:
-        output = core.output_now() if look else core.output_in(wait)
-        outcome = outcome_of(core, output, wait)
+        outcome = outcome_of(core, core.output(wait), wait)
         if outcome is not None:
             return outcome
-        if look:  # the question was answered meanwhile
+        if wait.look:  # the question was answered meanwhile
             raise core.late(0.0, f"run {core.run_id} has no output yet")
 
 

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,7 +28,13 @@ from acp_client_v0_1.exceptions import (
     OpenApiException,
     RunWaitTimeout,
 )
-from acp_client_v0_1.handles._perform import AGAIN, Contact, Wait, checked_seconds
+from acp_client_v0_1.handles._perform import (
+    AGAIN,
+    Contact,
+    Wait,
+    checked_every,
+    checked_seconds,
+)
 from acp_client_v0_1.handles._rules import Window
 from acp_client_v0_1.handles._schemas import cached_descriptor
 from acp_client_v0_1.handles._timing import timing
@@ -201,15 +207,17 @@ class RunCore:
         stop: threading.Event | None = None,
         *,
         what: str = "has no output",
+        on_pending: OnPending | None = None,
+        every: float = 30,
         survive: float | None = None,
         same: bool = False,
     ) -> Wait:
         """Return the budget of a caller; ``what`` says what did not happen when it is over.
 
-        A timeout of 0 is one look, of at most 10 seconds. With ``same`` it belongs to the last
-        call, whose ``Retry-After`` counts for it, too.
+        A timeout of 0 is one look, of at most 10 seconds. ``on_pending`` is called as
+        `RunHandle.output` says. With ``same`` the wait belongs to the last call, whose
+        ``Retry-After`` counts for it, too.
         """
-        seconds = timing().quick if timeout == 0 else timeout
 
         def late(elapsed: float, error: ApiException | None, stopped: bool) -> RunWaitTimeout:
             words = f"run {self.run_id} {what} after {elapsed:.1f} s"
@@ -224,7 +232,17 @@ class RunCore:
             contact = self._contact = Contact.of(self.runs)
         elif not (contact.shared or same):
             contact = self._contact = contact.again()
-        return Wait(contact, seconds, stop=stop, survive=survive, late=late)
+        look = checked_seconds(timeout) == 0
+        seconds = timing().quick if look else timeout
+        wait = Wait(contact, seconds, stop=stop, survive=survive, late=late)
+        if look:
+            wait.look = True
+        if on_pending is not None:
+            wait.ticking(
+                lambda elapsed: on_pending(elapsed, self.status or RunStatus.PENDING),
+                checked_every(every),
+            )
+        return wait
 
     def late(self, elapsed: float, words: str) -> RunWaitTimeout:
         """Return the error of a wait that is over."""
@@ -263,26 +281,13 @@ class RunCore:
 
         return wait.perform("look", send, self, longest=longest, ready=ready)
 
-    def output(
-        self,
-        timeout: float | None,
-        on_pending: OnPending | None = None,
-        stop: threading.Event | None = None,
-        every: float | None = None,
-    ) -> RunOutput:
-        """Wait for an output, as `RunHandle.output` describes it."""
-        seconds = checked_seconds(timeout)
-        wait = self.wait(seconds, stop)
-        if on_pending is not None:
-            wait.ticking(self.report_to(on_pending), every or timing().window)
-        return self.output_now() if seconds == 0 else self.output_in(wait)
+    def output(self, wait: Wait, window: int | None = None) -> RunOutput:
+        """Wait for an output by long polls, or by looks where the server has no output yet.
 
-    def report_to(self, on_pending: OnPending) -> Callable[[float], object]:
-        """Return the function that tells a callback the seconds elapsed and the status."""
-        return lambda elapsed: on_pending(elapsed, self.status or RunStatus.PENDING)
-
-    def output_in(self, wait: Wait, window: int | None = None) -> RunOutput:
-        """Wait for an output by long polls, or by looks where the server has no output yet."""
+        A wait for a look asks once.
+        """
+        if wait.look:
+            return self._output_now()
         polls = _Polls(self, wait, timing().window if window is None else window)
         output = wait.perform(
             "output", polls.send, self, longest=math.inf, ready=polls.ready, probe=polls.probe
@@ -292,7 +297,7 @@ class RunCore:
         self.note_outcome(output.actual_instance)
         return output
 
-    def output_now(self) -> RunOutput:
+    def _output_now(self) -> RunOutput:
         """Ask once for the output: with a window of 0, since some servers hold it without end."""
         wait = self.wait(0, survive=0.0)
         runs = self.runs
@@ -446,14 +451,17 @@ class RunCore:
     def awaited(self, work: Callable[[], T]) -> T:
         """Do what waits for the run, and end its span with the outcome."""
         self.open_span()
-        with nullcontext() if self.span is None else self.span.active():
-            try:
+        try:
+            if self.span is None:
                 outcome = work()
-            except BaseException as error:
-                self.ended(error)
-                if not isinstance(error, OpenApiException):
-                    self._add_note(error)
-                raise
+            else:
+                with self.span.active():
+                    outcome = work()
+        except BaseException as error:
+            self.ended(error)
+            if not isinstance(error, OpenApiException):
+                self._add_note(error)
+            raise
         self.ended(outcome)
         return outcome
 
@@ -485,14 +493,15 @@ class _Polls:
     - with a shorter window, if a proxy or the server cut the poll (see `Window`).
     """
 
+    _early = 0  # polls in a row that ended before their window
+    _by_looks = False  # the server has no output while the run is pending
+    _asked = _took = 0.0  # seconds: the window of the last poll, and its time
+
     def __init__(self, core: RunCore, wait: Wait, window: int) -> None:
         self._core = core
         self._wait = wait
         self._runs = wait.contact.runs
         self._window = Window(window)
-        self._early = 0  # polls in a row that ended before their window
-        self._by_looks = False  # the server has no output while the run is pending
-        self._asked = self._took = 0.0
 
     def send(self, limit: float) -> RunOutput | None:
         clock, core, wait = timing(), self._core, self._wait
@@ -508,28 +517,22 @@ class _Polls:
         # One reading of the clock for both, so that the timeout is never shorter than the window.
         window = int(min(self._window.seconds, max(0.0, limit - clock.round_trip)))
         seconds = None if limit == math.inf else min(limit, window + _margin_of(core.runs))
-        output: RunOutput | None = None
-        failure: ApiException | None = None
         try:
             with wait.watching():
                 output = self._runs.get_run_output(
                     core.run_id, block_timeout=window, _request_timeout=seconds
                 )
         except ApiException as error:
-            failure = error
             took = clock.now() - began
             if was_held(window, took) and is_cut(error):
                 self._window.note_cut(window, took)
-        if failure is not None:
-            wait.report()  # here, so that an error of the callback has no other one behind it
-            raise failure
+            raise
         self._asked, self._took = window, clock.now() - began
         return output
 
     def ready(self, output: RunOutput | None) -> float | None:
         if output is not None:
             return None
-        self._wait.report()
         clock = timing()
         if self._asked and self._took >= 0.9 * self._asked:
             self._early = 0

@@ -146,7 +146,7 @@ def look_for(known: RunToken, wait: Wait, failure: ApiException | None = None) -
             outage = contact.shared and since is not None and since <= began
             if not outage or wait.stopped or wait.remaining() <= 0:
                 raise error from failure or error.__cause__
-            searching.rearm(seconds)  # the server fails for all: that ends with the outage
+            searching.rearm()  # the server fails for all: that ends with the outage
         except ApiException as error:
             raise ambiguous(0.0, error, False) from failure or error
 

@@ -43,7 +43,8 @@ from acp_client_v0_1.handles._timing import timing
 if TYPE_CHECKING:
     from acp_client_v0_1._http.observer import RunSpan
 
-__all__ = ["AGAIN", "Asked", "Contact", "Lacking", "Wait", "checked_seconds", "settled"]
+__all__ = ["AGAIN", "Asked", "Contact", "Lacking", "Wait"]
+__all__ += ["checked_every", "checked_seconds", "settled"]
 
 T = TypeVar("T")
 
@@ -114,17 +115,36 @@ def checked_seconds(timeout: float | None) -> float | None:
     return timeout
 
 
+def checked_every(every: float) -> float:
+    """Return the ``every`` of a caller if it is a number of seconds above 0."""
+    if isinstance(every, bool) or not isinstance(every, (int, float)):
+        raise ApiTypeError(f"every must be a number of seconds, not {every!r}")
+    if not every > 0:
+        raise ApiValueError(f"every must be above 0 seconds, not {every!r}")
+    return every
+
+
 class Contact:
-    """What waits that share it know of their server.
+    """What the waits that share it know of their server.
 
     Attributes:
         runs: The operations, each request sent once.
         server: What this process knows of it.
         shared: Several waits share it, as in a batch: its outages last no longer than 300 seconds,
             whatever the deadlines of the waits.
-        not_before: No request is sent before this time, as the response of ``asking`` wants it.
-        broken: The error that is wrong with all requests, None if there is none.
+        not_before: No request is sent before this time, which the response of ``asking`` set.
+        broken: The error that all requests would get.
+        since: When the outage began.
+        requests: How many have failed in it.
     """
+
+    # Most calls meet no failure, and need none of these.
+    not_before: float = -math.inf
+    asking: ApiException | None = None
+    broken: ApiException | None = None
+    since: float | None = None
+    requests: int = 0
+    _warned = False
 
     def __init__(
         self, runs: RunsApi, server: KnownServer, retries: float, *, shared: bool = False
@@ -133,12 +153,6 @@ class Contact:
         self.server = server
         self.retries = retries
         self.shared = shared
-        self.not_before: float = -math.inf
-        self.asking: ApiException | None = None
-        self.broken: ApiException | None = None
-        self.since: float | None = None  # when the outage began
-        self.requests: int = 0  # that have failed in it
-        self._warned = False
 
     @classmethod
     def of(cls, runs: RunsApi, *, shared: bool = False) -> Contact:
@@ -179,13 +193,23 @@ class Wait:
 
     Args:
         contact: What is known of the server.
-        timeout: Seconds, None for no limit.
-        stop: Ends it when set.
-        survive: Seconds of failures that it survives without a deadline; None for an outage's.
+        timeout: Seconds; None for no limit.
+        stop: Ends the wait when set.
+        survive: Seconds of failures to survive without a deadline; None for an outage's.
         late: Makes the error of a wait that is over, from the seconds that it took, the failure
-            that ended it (None if no request failed), and whether it was stopped. By default it is
-            that failure.
+            that ended it, if any, and whether it was stopped. By default it is that failure.
+
+    Attributes:
+        began: When it began, by the clock.
+        ends: The deadline, or infinity.
     """
+
+    # Most waits need none of these.
+    look = False  # the caller wants to ask once
+    _failures = 0  # in a row
+    _since: float | None = None  # when these began
+    _on_tick: Callable[[float], object] | None = None
+    _every = _next_tick = math.inf
 
     def __init__(
         self,
@@ -200,17 +224,13 @@ class Wait:
         self.stop = stop
         self._survive = survive
         self._late = late
-        self._on_tick: Callable[[float], object] | None = None
-        self.rearm(timeout)
-        self._failures = 0  # in a row
-        self._since: float | None = None  # when these began
+        self._timeout = math.inf if timeout is None else timeout
+        self.rearm()
 
-    def rearm(self, timeout: float | None) -> None:
+    def rearm(self) -> None:
         """Begin the time again; failures in a row still count."""
-        now = timing().now()
-        self.began: float = now
-        self.ends: float = math.inf if timeout is None else now + timeout
-        self._last = 0.0 if timeout is None else min(timing().last, timeout)
+        self.began = timing().now()
+        self.ends = self.began + self._timeout
 
     def ticking(self, on_tick: Callable[[float], object], every: float) -> None:
         """Call a function with the seconds elapsed, at least every so many seconds."""
@@ -272,8 +292,8 @@ class Wait:
             self._next_tick = max(self._next_tick + self._every, now)
             self._on_tick(now - self.began)
 
-    def report(self) -> None:
-        """Call the function that ticks now."""
+    def _report(self) -> None:
+        """Call the function that ticks now, after a request that brought nothing."""
         if self._on_tick is not None:
             now = timing().now()
             self._next_tick = now + self._every
@@ -337,9 +357,11 @@ class Wait:
                 seconds = None if ready is None else ready(value)
                 if seconds is None:
                     return value
+                self._report()
                 self.pause(seconds)
                 error = None
                 continue
+            self._report()  # here, so that an error of the callback has no other one behind it
             if self.stopped:
                 raise self.late(error) from error
             if self._survived(operation, error, run):
@@ -372,7 +394,7 @@ class Wait:
         facts = Facts(
             now=now,
             ends=self.ends,
-            last=self._last,
+            last=min(clock.last, self._timeout),
             since=since,
             longest=longest,
             shared=shared,

@@ -272,12 +272,12 @@ class Window:
     window follows four full ones, and four times as many after each further cut.
     """
 
+    _cut_at = math.inf  # seconds
+    _cuts = 0  # since a window of at least `_cut_at` was full
+    _full = 0  # full windows since the last cut
+
     def __init__(self, seconds: int) -> None:
-        self.seconds = seconds
-        self._longest = seconds
-        self._cut_at = math.inf  # seconds
-        self._cuts = 0  # since a window of at least `_cut_at` was full
-        self._full = 0  # full windows since the last cut
+        self.seconds = self._longest = seconds
 
     def note_cut(self, asked: int, took: float) -> None:
         """Note that a window of ``asked`` seconds was cut after ``took`` seconds."""

@@ -39,6 +39,7 @@ from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import (
     CLIENT_TOKEN_KEY,
     checked_client_token,
+    mark_of,
     new_client_token,
 )
 from acp_client_v0_1.handles.conversation import Conversation
@@ -248,18 +249,17 @@ class AgentHandle:
             ApiTypeError: An argument has the wrong type.
             ApiValueError: An argument cannot be used; ``reuse`` needs a ``client_token``.
         """
-        core, _ = self._start(
+        creation, _ = self._creation(
+            client_token,
+            metadata,
+            reuse=reuse,
             input=input,
             config=config,
-            metadata=metadata,
             thread_id=thread_id,
             webhook=webhook,
             streaming=streaming,
-            client_token=client_token,
-            reuse=reuse,
-            check=check,
-            timeout=timeout,
         )
+        core, _ = self._start(creation, checked_seconds(timeout), reuse=reuse, check=check)
         return held_by(RunHandle, core)
 
     def run(
@@ -309,24 +309,18 @@ class AgentHandle:
         seconds = checked_seconds(timeout)
         checked_on_interrupt(on_interrupt)
         began = timing().now()
-        if reuse:
-            _check_reuse(client_token, metadata)
-        made_here = client_token is None and not _marked(metadata).get(CLIENT_TOKEN_KEY)
-        if client_token is None:  # here, so that Ctrl-C during the create finds the run
-            client_token = _token_of(_marked(metadata))
-        core, ours = None, made_here
+        creation, ours = self._creation(
+            client_token,
+            metadata,
+            reuse=reuse,
+            input=input,
+            config=config,
+            thread_id=thread_id,
+            webhook=webhook,
+        )
+        core = None
         try:
-            core, ours = self._start(
-                input=input,
-                config=config,
-                metadata=metadata,
-                thread_id=thread_id,
-                webhook=webhook,
-                client_token=client_token,
-                reuse=reuse,
-                check=check,
-                timeout=seconds,
-            )
+            core, ours = self._start(creation, seconds, reuse=reuse, check=check)
             handle = held_by(RunHandle, core)
             if on_interrupt is not None:
                 return handle.drive(on_interrupt, timeout=seconds)
@@ -341,7 +335,7 @@ class AgentHandle:
             # Of the package's errors, only this one leaves open that a run was made.
             unclear = isinstance(error, RunStartAmbiguous)
             search = unclear or not isinstance(error, OpenApiException)
-            said = self._cancel(core, client_token if search else "")
+            said = self._cancel(core, mark_of(creation) if search else "")
             if isinstance(error, RunWaitTimeout):
                 elapsed = timing().now() - began
                 raise RunWaitTimeout(
@@ -452,68 +446,59 @@ class AgentHandle:
             connect=connect,
         )
 
-    def _creation(self, **fields: Any) -> RunCreate:
+    def _creation(
+        self,
+        client_token: str | None,
+        metadata: JsonObject | None,
+        *,
+        reuse: bool,
+        **fields: Any,
+    ) -> tuple[RunCreate, bool]:
+        """Make a create; return it, and whether its client token is new."""
         given: dict[str, Any] = {"agent_id": self.agent_id}
         for name, value in fields.items():
             if value is not None:
                 given[name] = json_object(name, value) if name in ("input", "config") else value
+        marks = {} if metadata is None else json_object("metadata", metadata)
+        known = marks.get(CLIENT_TOKEN_KEY) or None if client_token is None else client_token
+        if reuse and not known:
+            raise ApiValueError("reuse needs a client_token to search for: pass client_token=")
+        # Here, and not when it is sent, so that Ctrl-C during the create finds the run.
+        token = new_client_token() if known is None else checked_client_token(known)
+        if token:
+            marks[CLIENT_TOKEN_KEY] = token
+        if marks:
+            given["metadata"] = marks
         try:
-            return RunCreate(**given)
+            return RunCreate(**given), known is None
         except ValidationError as error:
             raise ApiValueError(faults_of(error)) from error
 
     def _start(
-        self,
-        *,
-        input: JsonObject | None,
-        config: JsonObject | None,
-        metadata: JsonObject | None,
-        thread_id: str | None,
-        webhook: str | None,
-        client_token: str | None,
-        reuse: bool,
-        check: bool,
-        timeout: float | None,
-        streaming: StreamingMode | str | None = None,
+        self, creation: RunCreate, seconds: float | None, *, reuse: bool, check: bool
     ) -> tuple[RunCore, bool]:
         """Start a run; return its core, and whether this call has made it."""
-        marked = _marked(metadata)
-        token = _token_of(marked) if client_token is None else checked_client_token(client_token)
-        if token:
-            marked[CLIENT_TOKEN_KEY] = token
-        creation = self._creation(
-            input=input,
-            config=config,
-            metadata=marked or None,
-            thread_id=thread_id,
-            webhook=webhook,
-            streaming=streaming,
-        )
-        seconds = checked_seconds(timeout) or None
-        if reuse:
-            _check_reuse(client_token, metadata)
-        contact = self._contact or Contact.of(self.runs)
-        self._contact = contact
-        wait = Wait(contact.again(), seconds)
-        if streaming is not None:
-            self._warn_of_streaming(creation)
+        if self._contact is None:
+            self._contact = Contact.of(self.runs)
+        wait = Wait(self._contact.again(), seconds or None)
+        if creation.streaming is not None:
+            self._warn_of_streaming(creation.streaming)
         if check:
             self._descriptor.get(seconds)  # which `check` reads, with no limit of its own
-            self.check(input={} if input is None else input, config=config)
+            self.check(input=creation.input or {}, config=creation.config)
 
         def made_or_found() -> tuple[list[Run], bool]:
             if reuse:
+                token = mark_of(creation)
                 found = wait.perform("search", lambda limit: self._search(token, wait, limit))
                 if found:
                     _check_reused(found[0], creation)
                     return found, False
             return create(creation, wait), True
 
-        known = self._agent.known
+        thread_id, known = creation.thread_id or "", self._agent.known
         try:
-            (made, ours), span = creating(
-                self.runs, self.agent_id, thread_id or "", known, made_or_found
-            )
+            (made, ours), span = creating(self.runs, self.agent_id, thread_id, known, made_or_found)
         except NotFoundException as error:
             if not _UUID.fullmatch(self.agent_id):
                 error.reason = (
@@ -528,17 +513,15 @@ class AgentHandle:
         core.keep_span(span)
         return core, ours
 
-    def _warn_of_streaming(self, creation: RunCreate) -> None:
+    def _warn_of_streaming(self, mode: StreamingMode) -> None:
         """Warn if the agent's descriptor, as far as it was read, has no such stream."""
-        known, mode = self._descriptor.known, creation.streaming
-        if known is None or mode is None:
-            return
-        streams = known.specs.capabilities.streaming
-        if not (streams and getattr(streams, mode.value, False)):
+        known = self._descriptor.known
+        streams = None if known is None else known.specs.capabilities.streaming
+        if known is not None and not (streams and getattr(streams, mode.value, False)):
             warnings.warn(
                 f"agent {self.agent_id} does not stream: its capabilities.streaming.{mode.value} "
                 "is not true, so that events() gives the result alone",
-                stacklevel=3,
+                stacklevel=4,
             )
 
     def _search(self, client_token: str, wait: Wait, limit: float) -> list[Run]:
@@ -570,20 +553,6 @@ class AgentHandle:
         return f"<AgentHandle{name} {self.agent_id}>"
 
 
-def _check_reuse(client_token: str | None, metadata: JsonObject | None) -> None:
-    if not (client_token or (client_token is None and _marked(metadata).get(CLIENT_TOKEN_KEY))):
-        raise ApiValueError("reuse needs a client_token to search for: pass client_token=")
-
-
-def _marked(metadata: JsonObject | None) -> dict[str, Any]:
-    return {} if metadata is None else json_object("metadata", metadata)
-
-
-def _token_of(metadata: dict[str, Any]) -> str:
-    """Return the client token that the caller has put into the metadata, or a new one."""
-    return str(metadata.get(CLIENT_TOKEN_KEY) or new_client_token())
-
-
 def _check_reused(run: Run, creation: RunCreate) -> None:
     """Refuse a run that was found by its client token, but was created for something else."""
     asked, made = creation.to_dict("json"), run.creation.to_dict("json")
@@ -594,7 +563,7 @@ def _check_reused(run: Run, creation: RunCreate) -> None:
         warnings.warn(
             f"run {run.run_id} was found by its client_token, and its server does not say what it "
             "was created with: it is used as it is",
-            stacklevel=4,
+            stacklevel=6,
         )
         return
     raise ApiValueError(

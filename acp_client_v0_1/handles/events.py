@@ -162,7 +162,7 @@ class RunEvents(Iterator[RunEvent]):
 
     def _next(self) -> RunEvent:
         clock = timing()
-        self._wait.rearm(clock.quick if self._timeout == 0 else self._timeout)
+        self._wait.rearm()
         looked = False
         while True:
             if self._decoder.held is not None:
@@ -362,7 +362,7 @@ class RunEvents(Iterator[RunEvent]):
                 return timing().human if run.status == RunStatus.INTERRUPTED else None
 
             core.read(core.wait(stop=self._closing), ready)
-        self._wait.rearm(timing().quick if self._timeout == 0 else self._timeout)
+        self._wait.rearm()
 
     def _begin_polling(self) -> None:
         self._polling = True
@@ -371,7 +371,7 @@ class RunEvents(Iterator[RunEvent]):
     def _poll(self) -> None:
         core = self._core
         core.open_span()
-        polled = core.output_now() if self._timeout == 0 else core.output_in(self._wait)
+        polled = core.output(self._wait)
         output = polled.actual_instance
         if isinstance(output, RunResult):
             last = self._decoder.result

@@ -239,7 +239,7 @@ class RunHandle:
         status = core.status or core.refresh().status
         if status not in (RunStatus.ERROR, RunStatus.TIMEOUT):
             return None
-        output = core.output_now().actual_instance
+        output = core.output(core.wait(0)).actual_instance
         return core.failure_of(output, core.wait(0)) if isinstance(output, RunError) else None
 
     # Waiting
@@ -269,8 +269,9 @@ class RunHandle:
             ApiException: The server refused.
         """
         core = self._core
-        _checked_every(every)
-        return core.awaited(lambda: core.output(timeout, on_pending, stop, every))
+        return core.awaited(
+            lambda: core.output(core.wait(timeout, stop, on_pending=on_pending, every=every))
+        )
 
     def result(
         self,
@@ -296,14 +297,10 @@ class RunHandle:
             ApiException: The server refused.
         """
         core = self._core
-        seconds = checked_seconds(timeout)
-        _checked_every(every)
 
         def wait() -> dict[str, Any]:
-            budget = core.wait(seconds, stop)
-            if on_pending is not None:
-                budget.ticking(core.report_to(on_pending), every)
-            outcome = next_outcome(core, budget, look=seconds == 0)
+            budget = core.wait(timeout, stop, on_pending=on_pending, every=every)
+            outcome = next_outcome(core, budget)
             if isinstance(outcome, PendingInterrupt):
                 raise core.interrupted(outcome)
             return outcome
@@ -377,7 +374,7 @@ class RunHandle:
         core = self._core
         core.open_span()
         try:
-            question = next_outcome(core, core.wait(timeout), look=timeout == 0)
+            question = next_outcome(core, core.wait(timeout))
         except RunFailed:
             return None  # `result` says how
         if not isinstance(question, PendingInterrupt):
@@ -446,7 +443,7 @@ class RunHandle:
                     for event in events:
                         on_event(event)
             while True:
-                outcome = next_outcome(core, core.wait(seconds), look=seconds == 0)
+                outcome = next_outcome(core, core.wait(seconds))
                 if not isinstance(outcome, PendingInterrupt):
                     return outcome
                 answer(outcome)
@@ -481,7 +478,7 @@ class RunHandle:
             ApiException: The server refused the answer.
             ApiTypeError: ``body`` is not a mapping.
         """
-        wait = self._core.wait(checked_seconds(timeout), stop, what="was not answered")
+        wait = self._core.wait(timeout, stop, what="was not answered")
         answer_run(self._core, body, to, wait)
 
     # Ending
@@ -511,10 +508,3 @@ class RunHandle:
         status = "not read yet" if self.status is None else self.status.value
         agent = f" of agent {self.agent_id}" if self.agent_id else ""
         return f"<RunHandle {self.run_id}{agent}: {status}>"
-
-
-def _checked_every(every: float) -> None:
-    if isinstance(every, bool) or not isinstance(every, (int, float)):
-        raise ApiTypeError(f"every must be a number of seconds, not {every!r}")
-    if not every > 0:
-        raise ApiValueError(f"every must be above 0 seconds, not {every!r}")
