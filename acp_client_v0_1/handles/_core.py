@@ -227,16 +227,17 @@ class RunCore:
                 words += f"; the last request failed: {error}"
             return self.late(elapsed, words)
 
-        contact = self._contact
-        if contact is None:
-            contact = self._contact = Contact.of(self.runs)
-        elif not (contact.shared or same):
-            contact = self._contact = contact.again()
-        look = checked_seconds(timeout) == 0
+        contact = self._contact or Contact.of(self.runs)
+        if not same:
+            contact = contact.of_next_call()
+        self._contact = contact
+        look = timeout is not None and checked_seconds(timeout) == 0
         seconds = timing().quick if look else timeout
         wait = Wait(contact, seconds, stop=stop, survive=survive, late=late)
         if look:
             wait.look = True
+        if stop is not None:
+            wait.watched = True
         if on_pending is not None:
             wait.ticking(
                 lambda elapsed: on_pending(elapsed, self.status or RunStatus.PENDING),
@@ -453,10 +454,9 @@ class RunCore:
         self.open_span()
         try:
             if self.span is None:
+                return work()
+            with self.span.active():
                 outcome = work()
-            else:
-                with self.span.active():
-                    outcome = work()
         except BaseException as error:
             self.ended(error)
             if not isinstance(error, OpenApiException):
@@ -504,7 +504,7 @@ class _Polls:
         self._window = Window(window)
 
     def send(self, limit: float) -> RunOutput | None:
-        clock, core, wait = timing(), self._core, self._wait
+        clock, core = timing(), self._core
         began = clock.now()
         if self._by_looks:
             run = core.note(
@@ -514,14 +514,15 @@ class _Polls:
             if run.status == RunStatus.PENDING:
                 return None
             self._by_looks = False
-        # One reading of the clock for both, so that the timeout is never shorter than the window.
-        window = int(min(self._window.seconds, max(0.0, limit - clock.round_trip)))
-        seconds = None if limit == math.inf else min(limit, window + _margin_of(core.runs))
+        window, seconds = self._window.seconds, None
+        if limit < math.inf:
+            # The timeout is never shorter than the window.
+            window = int(min(window, max(0.0, limit - clock.round_trip)))
+            seconds = min(limit, window + _margin_of(core.runs))
         try:
-            with wait.watching():
-                output = self._runs.get_run_output(
-                    core.run_id, block_timeout=window, _request_timeout=seconds
-                )
+            output = self._runs.get_run_output(
+                core.run_id, block_timeout=window, _request_timeout=seconds
+            )
         except ApiException as error:
             took = clock.now() - began
             if was_held(window, took) and is_cut(error):

@@ -55,12 +55,13 @@ def create(creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
     run: a search is all that the next call would go by, too.
     """
     runs = wait.contact.runs
-    total = wait.ends - wait.began
-    longest = max(total - timing().search, total / 2)  # the rest is for the search
 
     def post(limit: float) -> list[Run]:
-        seconds = None if limit == math.inf else min(limit, longest)
-        return [runs.create_run(creation, _request_timeout=seconds)]
+        if limit == math.inf:
+            return [runs.create_run(creation)]
+        total = wait.ends - wait.began
+        longest = max(total - timing().search, total / 2)  # the rest is for the search
+        return [runs.create_run(creation, _request_timeout=min(limit, longest))]
 
     def probe(error: ApiException) -> Any:
         nonlocal posts

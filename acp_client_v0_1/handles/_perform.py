@@ -53,7 +53,7 @@ _log = logging.getLogger("acp_client_v0_1.handles")
 AGAIN: Any = object()
 """What a probe returns if the request was not carried out, and is to be sent again."""
 
-_NOTHING: AbstractContextManager[None] = nullcontext()
+_NOTHING: AbstractContextManager[object] = nullcontext()
 
 
 class Lacking(Exception):
@@ -165,9 +165,10 @@ class Contact:
         once = RunsApi(client.with_options(retries=0))
         return cls(once, rest.server, min(policy.total, policy.connect), shared=shared)
 
-    def again(self) -> Contact:
-        """Return a contact for another call, which is no retry of an earlier one."""
-        return Contact(self.runs, self.server, self.retries)
+    def of_next_call(self) -> Contact:
+        """Return the contact of another call, which is no retry of those that have failed."""
+        clean = self.since is None and self.asking is None and self.broken is None
+        return self if clean or self.shared else Contact(self.runs, self.server, self.retries)
 
     def failed(self, error: ApiException, now: float, pause: Pause, until: float, who: str) -> None:
         """Note a failure that is survived, and log the first one of an outage."""
@@ -206,6 +207,7 @@ class Wait:
 
     # Most waits need none of these.
     look = False  # the caller wants to ask once
+    watched = False  # requests tick, and end soon after `stop` is set
     _failures = 0  # in a row
     _since: float | None = None  # when these began
     _on_tick: Callable[[float], object] | None = None
@@ -225,7 +227,8 @@ class Wait:
         self._survive = survive
         self._late = late
         self._timeout = math.inf if timeout is None else timeout
-        self.rearm()
+        self.began: float = timing().now()
+        self.ends: float = self.began + self._timeout
 
     def rearm(self) -> None:
         """Begin the time again; failures in a row still count."""
@@ -234,6 +237,7 @@ class Wait:
 
     def ticking(self, on_tick: Callable[[float], object], every: float) -> None:
         """Call a function with the seconds elapsed, at least every so many seconds."""
+        self.watched = True
         self._on_tick = on_tick
         self._every = every
         self._next_tick = self.began + every
@@ -261,6 +265,8 @@ class Wait:
 
     def limit(self, longest: float) -> float:
         """Seconds that the next request may take, above 0."""
+        if self.ends == math.inf:
+            return longest
         return max(0.001, min(longest, self.ends - timing().now()))
 
     def late(self, error: ApiException | None = None) -> BaseException:
@@ -299,11 +305,8 @@ class Wait:
             self._next_tick = now + self._every
             self._on_tick(now - self.began)
 
-    def watching(self) -> AbstractContextManager[object]:
-        """Make long polls inside the ``with`` tick, and end soon after ``stop`` is set."""
-        if self._on_tick is None and self.stop is None:
-            return _NOTHING
-        return Interruptible(self._watch, timing().tick)
+    def _watching(self) -> AbstractContextManager[object]:
+        return Interruptible(self._watch, timing().tick) if self.watched else _NOTHING
 
     def _watch(self) -> float:
         """Do what is due during a request; return the seconds until it is called next."""
@@ -340,10 +343,11 @@ class Wait:
             if self.stop is not None or self.contact.not_before > -math.inf:
                 self._await_turn(error)
             try:
-                if run is None or run.span is None:
+                span = None if run is None else run.span
+                if span is None and not self.watched:
                     value = send(self.limit(longest))
                 else:
-                    with run.span.active():
+                    with _NOTHING if span is None else span.active(), self._watching():
                         value = send(self.limit(longest))
             except ApiException as failure:
                 error = failure

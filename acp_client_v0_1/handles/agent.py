@@ -88,7 +88,7 @@ class AgentHandle:
         self.agent_id: str = identifier("agent_id", agent_id)
         self.runs: RunsApi = RunsApi(api_client)
         client = self.runs.api_client
-        self._contact: Contact | None = None  # made on first use, and copied for each call
+        self._contact: Contact | None = None
         self._descriptor = cached_descriptor(client, self.agent_id)
         self._agent: Cached[Agent] = Cached(
             partial(AgentsApi(client).get_agent_by_id, self.agent_id)
@@ -478,9 +478,8 @@ class AgentHandle:
         self, creation: RunCreate, seconds: float | None, *, reuse: bool, check: bool
     ) -> tuple[RunCore, bool]:
         """Start a run; return its core, and whether this call has made it."""
-        if self._contact is None:
-            self._contact = Contact.of(self.runs)
-        wait = Wait(self._contact.again(), seconds or None)
+        self._contact = (self._contact or Contact.of(self.runs)).of_next_call()
+        wait = Wait(self._contact, seconds or None)
         if creation.streaming is not None:
             self._warn_of_streaming(creation.streaming)
         if check:

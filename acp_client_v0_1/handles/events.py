@@ -281,10 +281,9 @@ class RunEvents(Iterator[RunEvent]):
             limits = limit, silence + timing().beyond
         last_id = self._decoder.memory.last_id
         headers = {"Last-Event-ID": last_id} if last_id else None
-        with self._wait.watching():
-            return self._wait.contact.runs.get_run_stream(
-                core.run_id, _request_timeout=limits, _headers=headers
-            )
+        return self._wait.contact.runs.get_run_stream(
+            core.run_id, _request_timeout=limits, _headers=headers
+        )
 
     def _broken(self, error: ApiException) -> None:
         """Go on after a stream that broke.
