@@ -34,7 +34,7 @@ from acp_client_v0_1.models.run_search_request import RunSearchRequest
 from acp_client_v0_1.models.thread import Thread
 from acp_client_v0_1.models.thread_search_request import ThreadSearchRequest
 
-__all__ = ["iter_agents", "iter_runs", "iter_threads", "matches_run"]
+__all__ = ["iter_agents", "iter_runs", "iter_threads"]
 
 R = TypeVar("R", bound=BaseModel)
 T = TypeVar("T")
@@ -130,17 +130,8 @@ def iter_threads(
     return _every(search, ThreadSearchRequest, request, "thread_id", _OF_THREAD, on_drift)
 
 
-def matches_run(request: Mapping[str, Any], run: Run) -> bool:
-    """Return whether a run is one that a search asked for; servers may ignore its conditions.
-
-    Args:
-        request: The fields of a `RunSearchRequest`; those that are missing or None match any run.
-        run: The run, as the server returned it.
-    """
-    return _matches(request, run, _OF_RUN)
-
-
 def _matches(request: Mapping[str, Any], record: object, places: Mapping[str, str]) -> bool:
+    """Return whether a record is one that was asked for; servers may ignore conditions."""
     for name, place in places.items():
         wanted = request.get(name)
         if wanted is None:
