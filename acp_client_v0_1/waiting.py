@@ -38,14 +38,14 @@ def wait_for_run_output(
 ) -> RunOutput:
     """Wait until a run has an output, and return it: a result, an interrupt or an error.
 
-    The wait goes on after failures that may pass (a broken connection, 408, 429, 5xx), with a
+    The wait survives failures that may pass (a broken connection, 408, 429, 5xx), with a
     backoff or after ``Retry-After``.
 
     Args:
         runs_api: The operations to call.
         run_id: The run.
-        timeout: Seconds to wait at most, None for no limit. Without a limit, five minutes of
-            failures alone end the wait with the last of them.
+        timeout: Seconds to wait at most. By default there is no limit, but five minutes of failures
+            alone end the wait with the last of them.
         block_timeout: Seconds for which the server may hold each request, a whole number.
         on_pending: Called with the seconds elapsed and the run's last known status, at first
             ``pending``, after each request without output, failed or not, and every

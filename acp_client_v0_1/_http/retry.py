@@ -112,7 +112,7 @@ class Attempts:
         self._by_kind: dict[str, int] = {}
 
     def after_failure(self, call: Call, failure: TransportException, took: float) -> float | None:
-        """Give the delay after an attempt that ``took`` some seconds; None to give up."""
+        """Give the delay after an attempt that ``took`` some seconds, or None to give up."""
         if not is_transient(failure) or (failure.sent and not call.safe):
             return None
         cut = isinstance(failure, ConnectionException) and failure.sent
@@ -125,7 +125,7 @@ class Attempts:
     def after_response(
         self, call: Call, status: int, headers: Mapping[str, str], took: float
     ) -> float | None:
-        """Give the delay after a response, in seconds; None to return it."""
+        """Give the delay after a response, in seconds, or None to return it."""
         if not self._policy.covers(status) or not (call.safe or status == 429):
             return None
         if _is_cut_status(status) and was_held(call.timeout.window, took):
@@ -155,7 +155,7 @@ def backoff(retries: int, first: float, longest: float) -> float:
 
 
 def retry_after(headers: Mapping[str, str] | None) -> float | None:
-    """Read the seconds of ``Retry-After``, None if it is absent or makes no sense."""
+    """Read the seconds of ``Retry-After``, if it is there and makes sense."""
     if headers is None:
         return None
     text = (headers.get("retry-after") or "").strip()
@@ -213,5 +213,5 @@ def _is_cut_status(status: int) -> bool:
 
 
 def was_held(window: float | None, took: float) -> bool:
-    """Tell whether a long poll of ``window`` seconds, None for none, failed while it was held."""
+    """Tell whether a call failed while the server held it, as a long poll of ``window`` seconds."""
     return window is not None and window > 0 and took >= min(_HELD, window)

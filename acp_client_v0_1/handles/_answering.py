@@ -4,7 +4,7 @@ ACP 0.1 gives an interrupt no id. The run's ``updated_at`` and the question itse
 questions apart, so both are compared before an answer is sent. A window of one round trip remains,
 in which another process may answer.
 
-Strategy: `answer_run` sends an answer once. If its response is lost, it looks at the run. If the
+Strategy: `answer_run` sends an answer once. If its response is lost, it reads the run. If the
 run is no longer interrupted, or its ``updated_at`` moved, the answer arrived and is never sent
 again. If nothing changes for five seconds, it did not arrive and is sent once more.
 
@@ -53,7 +53,7 @@ Outcome = dict[str, Any] | PendingInterrupt
 
 
 def checked_on_interrupt(on_interrupt: object, *, optional: bool = True) -> None:
-    """Refuse what cannot be called, before anything is sent; None is fine if it is optional."""
+    """Refuse what cannot be called, before anything is sent."""
     if not callable(on_interrupt) and not (optional and on_interrupt is None):
         raise ApiTypeError(
             "on_interrupt must be a function that takes the question and gives the answer, "
@@ -64,7 +64,7 @@ def checked_on_interrupt(on_interrupt: object, *, optional: bool = True) -> None
 def answer_of(
     on_interrupt: Callable[[PendingInterrupt], Mapping[str, Any] | None], question: PendingInterrupt
 ) -> dict[str, Any] | None:
-    """Ask a callback, and return its answer as a JSON object, None to stop."""
+    """Ask a callback, and return its answer as a JSON object, or None to stop."""
     answer = on_interrupt(question)
     return None if answer is None else json_object("what on_interrupt returns", answer)
 
@@ -80,9 +80,9 @@ def next_outcome(core: RunCore, wait: Wait) -> Outcome:
 
 
 def outcome_of(core: RunCore, output: RunOutput | None, wait: Wait) -> Outcome | None:
-    """Return the result or the question of an output; None if the question was answered meanwhile.
+    """Return the result or the question of an output, or None if somebody has just answered.
 
-    No output stands for an interrupt that was seen elsewhere. A failed run raises its `RunFailed`.
+    No output means that an interrupt was seen elsewhere. A failed run raises its `RunFailed`.
     """
     kind = None if output is None else output.actual_instance
     if isinstance(kind, RunResult):
@@ -97,7 +97,7 @@ def outcome_of(core: RunCore, output: RunOutput | None, wait: Wait) -> Outcome |
 
 
 def question_of(core: RunCore, wait: Wait) -> PendingInterrupt | None:
-    """Return the open question of a run, None if there is none.
+    """Return the open question of a run, if it has one.
 
     The run is read before its output. If another process answers in between, the next question gets
     the older time, so that an answer to it is refused as stale: it is never used for the wrong one.
@@ -225,9 +225,9 @@ def _differs(run: Run, question: PendingInterrupt) -> bool:
 
 
 def _arrived(core: RunCore, question: PendingInterrupt, wait: Wait) -> bool:
-    """Look at a run for some seconds; return whether an answer without a response arrived."""
+    """Read a run for some seconds, and return whether the answer arrived without a response."""
     clock = timing()
-    since: float | None = None  # the first successful look
+    since: float | None = None  # when the run was first read
 
     def ready(run: Run) -> float | None:
         nonlocal since

@@ -1,4 +1,4 @@
-"""Whether the events of a connection go on after those of the last connection.
+"""Whether a connection continues the events of the one before it.
 
 A connection breaks, and the next one sends ``Last-Event-ID``. Then the server may send the next
 event, a replay of old events, or something else. Only the first event after the reconnect tells, by
@@ -7,8 +7,8 @@ its id and its content.
 Strategy: remember the first 16 and the last 256 events as pairs of id and digest. Compare the first
 event of a connection with them:
 
-- the successor of the last id: the stream goes on;
-- a known pair: a replay, whose events are dropped up to the last one that was delivered;
+- the successor of the last id: the stream continues;
+- a known pair: a replay, which is dropped up to the last event that was delivered;
 - a greater number, if two or more ids so far were all consecutive: the events in between are lost;
 - a known id with other content: the server ignored the cursor and restarted its ids;
 - anything else: unknown.
@@ -40,8 +40,8 @@ class Gap(NamedTuple):
     """What is known of the events between two connections."""
 
     kind: GapKind
-    missing: int | None  # how many events are lost, None if that is unknown
-    last_event_id: str  # of the event before the gap, "" if it had none
+    missing: int | None  # the number of lost events, if known
+    last_event_id: str  # of the event before the gap
 
 
 def digest(update: object) -> int:
@@ -72,8 +72,8 @@ class Continuity:
     Attributes:
         last_id: The id of the last event that was delivered, or that the iteration begins after.
         complete: False once events were lost, None once that is unknown, True otherwise.
-        judging: Whether the connection has not shown yet that it goes on after the last event, so
-            that the next event is to be compared.
+        judging: Whether the next event is still to be compared, since the connection has not shown
+            yet that it continues after the last one.
     """
 
     def __init__(self, after: str = "") -> None:
@@ -200,14 +200,14 @@ class Continuity:
         return None
 
     def _at(self, place: int) -> tuple[str, int | str] | None:
-        """Return the event of a place, None if it is not remembered."""
+        """Return the event at a place, if it is remembered."""
         if place < len(self._first):
             return self._first[place]
         place -= self._count - len(self._last)
         return self._last[place] if 0 <= place < len(self._last) else None
 
     def _first_number(self) -> int | None:
-        """Return the first id as a number, None if the ids are not consecutive numbers."""
+        """Return the first id as a number, if the ids are consecutive numbers."""
         if self._count < 2:
             return None  # one id does not tell in which steps they grow
         numbers = [_number(event_id) for event_id, _ in self._first]

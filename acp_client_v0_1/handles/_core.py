@@ -104,7 +104,7 @@ class RunCore:
 
     @property
     def run(self) -> Run | None:
-        """The run as the server last described it, its status that of an outcome seen later."""
+        """The run as the server last described it, with the status of a later outcome."""
         run, outcome = self._run, self._outcome
         if run is not None and outcome is not None and run.status != outcome:
             run = self._run = run.model_copy(update={"status": outcome})
@@ -112,22 +112,22 @@ class RunCore:
 
     @property
     def status(self) -> RunStatus | None:
-        """The run's last known status, None if it is not known."""
+        """The run's last known status."""
         return self._outcome or (None if self._run is None else self._run.status)
 
     @property
     def agent_id(self) -> str | None:
-        """The run's agent, None if it is not known."""
+        """The run's agent, once known."""
         return (self.known.agent if self._run is None else self._run.agent_id) or None
 
     @property
     def thread_id(self) -> str | None:
-        """The run's thread, None if it has none or it is not known."""
+        """The run's thread, if it has one and it is known."""
         return (self.known.thread if self._run is None else self._run.thread_id) or None
 
     @property
     def client_token(self) -> str | None:
-        """The mark that the run was created with, None if it has none or it is not known."""
+        """The mark that the run was created with, if it has one and it is known."""
         echoed = "" if self._run is None else client_token_of(self._run)
         return echoed or self.known.client_token or None
 
@@ -214,7 +214,7 @@ class RunCore:
     ) -> Wait:
         """Return the budget of a caller; ``what`` says what did not happen when it is over.
 
-        A timeout of 0 is one look, of at most 10 seconds. ``on_pending`` is called as
+        A timeout of 0 asks once, for at most 10 seconds. ``on_pending`` is called as
         `RunHandle.output` says. With ``same`` the wait belongs to the last call, whose
         ``Retry-After`` counts for it, too.
         """
@@ -251,7 +251,7 @@ class RunCore:
             token = self.token()
         except AttributeError:  # a stand-in of a test has no client, and so no server
             token = ""
-        advice = "; the run goes on: wait again, or RunHandle.from_token(error.token)"
+        advice = "; the run continues: wait again, or RunHandle.from_token(error.token)"
         return RunWaitTimeout(
             run_id=self.run_id,
             elapsed=elapsed,
@@ -283,9 +283,9 @@ class RunCore:
         return wait.perform("look", send, self, longest=longest, ready=ready)
 
     def output(self, wait: Wait, window: int | None = None) -> RunOutput:
-        """Wait for an output by long polls, or by looks where the server has no output yet.
+        """Wait for an output by long polls, or by reading the run where polls are not served.
 
-        A wait for a look asks once.
+        With a timeout of 0, ask once.
         """
         if wait.look:
             return self._output_now()
@@ -344,7 +344,7 @@ class RunCore:
         return cancelled
 
     def delete(self, wait: Wait, *, keep_final: bool = False) -> Run | None:
-        """Delete the run and return what it was, None if the server does not say or know.
+        """Delete the run; return it as the server last described it, if it did.
 
         With ``keep_final``, a DELETE without a response is not repeated once the run has ended.
         """
@@ -384,10 +384,10 @@ class RunCore:
     # The errors of the run
 
     def failure_of(self, output: RunError, wait: Wait) -> RunFailed:
-        """Return the error of a failed run; a look tells ``error`` from ``timeout``."""
+        """Return the error of a failed run, which is read to tell ``error`` from ``timeout``."""
         clock = timing()
         # A replica may still show it as pending, for a moment.
-        looking = self.wait(min(wait.remaining(), clock.quick) or 0.001, wait.stop)
+        reading = self.wait(min(wait.remaining(), clock.quick) or 0.001, wait.stop)
         since = clock.now()
 
         def ready(run: Run) -> float | None:
@@ -396,7 +396,7 @@ class RunCore:
 
         status = None
         with suppress(ApiException):  # it failed, whatever its status is called
-            status = self.read(looking, ready).status
+            status = self.read(reading, ready).status
         kind = RunTimedOut if status == RunStatus.TIMEOUT else RunFailed
         error = kind(
             run_id=self.run_id,
@@ -444,7 +444,7 @@ class RunCore:
     def ended(self, outcome: object) -> None:
         """End the span with the outcome of a wait, if there is one.
 
-        The outcome is a result, a `RunOutput`, an exception, or the name of a status, "" for none.
+        The outcome is a result, a `RunOutput`, an exception, the name of a status, or "".
         """
         if self.span is not None and not self.span.end(outcome):
             self.span = None
@@ -469,7 +469,7 @@ class RunCore:
         """Say in an exception that is not of this package which run was waited for."""
         status = "" if self.status is None else f" is {self.status.value}, and"
         note = (
-            f"run {self.run_id}{status} goes on: RunHandle({self.run_id!r}) or "
+            f"run {self.run_id}{status} continues: RunHandle({self.run_id!r}) or "
             f"`acp-client wait {self.run_id}` waits for it"
         )
         if sys.version_info >= (3, 11):
@@ -483,7 +483,7 @@ class RunCore:
 
 
 class _Polls:
-    """The requests of one wait for an output: long polls, or looks.
+    """The requests of one wait for an output: long polls, or reading the run.
 
     After a poll without output, the next one follows
 

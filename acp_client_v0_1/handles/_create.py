@@ -82,7 +82,7 @@ def look_for(known: RunToken, wait: Wait, failure: ApiException | None = None) -
     """Search for the runs with the client token of a create until there is one; oldest first.
 
     ``known`` is what a token without a run id says. The search takes 10 seconds, or what ``wait``
-    has left; then it raises `RunStartAmbiguous`. ``failure`` is that of the create, if it is known.
+    has left; then it raises `RunStartAmbiguous`. ``failure`` is the error of the create, if known.
     """
     clock, contact = timing(), wait.contact
     runs = contact.runs
@@ -170,7 +170,7 @@ def find_by_token(
     """Search once for the runs with a client token; return them, oldest first.
 
     If a server refuses or ignores metadata in a search, at most ten pages of the agent's runs are
-    read. The timeout, in seconds, includes all pages; None is for the client's own limits.
+    read. The timeout, in seconds, includes all pages.
     """
     lacks = runs.api_client.rest_client.server.lacks
     ends = None if timeout is None else timing().now() + timeout
@@ -203,7 +203,7 @@ def _matching(
             page = runs.search_runs(request, _request_timeout=limit)
         except ApiException:
             if found:
-                break  # what an earlier page has told is true all the same
+                break  # an earlier page has the run, all the same
             raise
         matching = [run for run in page if client_token_of(run) == client_token]
         found.update((run.run_id, run) for run in matching)

@@ -42,9 +42,9 @@ class RunEvent(NamedTuple):
     """One event of a run.
 
     Attributes:
-        id: Its id, "" if it has none.
+        id: Its id, or "".
         data: An update of mode ``custom``, or a result so far.
-        gap: The gap before it, in which events may be missing; None if there is none.
+        gap: The gap before it, in which events may be missing.
     """
 
     id: str
@@ -53,13 +53,13 @@ class RunEvent(NamedTuple):
 
     @property
     def update(self) -> dict[str, Any] | None:
-        """The update, in the agent's own schema; None if the event is a result."""
+        """The update, in the agent's own schema, unless the event is a result."""
         data = self.data
         return data.update if isinstance(data, CustomRunResultUpdate) else None
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """The result so far, or the final one; None if the event is an update."""
+        """The result so far, or the final one, unless the event is an update."""
         data = self.data
         return data.result if isinstance(data, RunResult) else None
 
@@ -78,14 +78,14 @@ class EventDecoder:
         self.memory = Continuity(after)  # of the events that were handed out
         self.gaps: list[StreamGap] = []
         self.held: RunEvent | None = None  # the event after a gap that was raised
-        self.custom: bool | None = None  # the last event was an update; None before the first
+        self.custom: bool | None = None  # whether the last event was an update
         self.result: RunResult | None = None  # the last one that was new
         self._core = core
         self._raise_gaps = raise_gaps
         self._validate = _payload_validator()
 
     def decode(self, raw: ServerSentEvent) -> RunEvent | None:
-        """Return the event, None for a replayed one and for a name that is not in the contract."""
+        """Return the event, unless it is replayed or its name is not in the contract."""
         name, text, event_id = raw
         if name not in _NAMES:
             return None

@@ -6,11 +6,11 @@ the loops that repeat a request:
 - `rest`: the attempts of one call;
 - `Wait.perform`, here: every operation on agents and runs;
 - `events.RunEvents`: the streams of one run, and the reading of each;
-- `batch._parking`: the search for those of many runs that have ended.
+- `batch._parking`: the search for the runs of a batch that have ended.
 
 Strategy: a `Wait` is the budget of one caller: its deadline, and what can stop it. A `Contact` is
 what several waits know of their server: whether it fails, and for how long it wants no request. A
-wait has a contact of its own; those of a batch share one.
+wait has a contact of its own; all waits of a batch share one.
 
 Invariants: no pause passes the deadline; each pause ends within a moment once ``stop`` is set; no
 request of a contact is sent before a ``Retry-After`` is over.
@@ -89,7 +89,7 @@ class Asked(Protocol):
 
     Attributes:
         run_id: The run.
-        span: Its span, None if the client is not instrumented.
+        span: Its span, if the client is instrumented.
     """
 
     run_id: str
@@ -194,9 +194,9 @@ class Wait:
 
     Args:
         contact: What is known of the server.
-        timeout: Seconds; None for no limit.
+        timeout: Seconds; by default there is no limit.
         stop: Ends the wait when set.
-        survive: Seconds of failures to survive without a deadline; None for an outage's.
+        survive: Seconds of failures to survive without a deadline; by default an outage.
         late: Makes the error of a wait that is over, from the seconds that it took, the failure
             that ended it, if any, and whether it was stopped. By default it is that failure.
 

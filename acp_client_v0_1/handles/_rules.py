@@ -65,7 +65,7 @@ class Failure(NamedTuple):
             "unreadable", "oversized": carried out, but what came back cannot be read; "lacks": the
             server does not have the operation; "missing": 404; "denied": 401, 403, or refused by
             the proxy; "refused": anything else.
-        asked: Seconds of ``Retry-After``, None if the server asks for none.
+        asked: Seconds of ``Retry-After``, if the response had it.
         conflict: The status is 409.
     """
 
@@ -124,9 +124,9 @@ class Facts:
 
     Attributes:
         now: The time.
-        ends: The caller's deadline, infinity for none.
+        ends: The caller's deadline, or infinity.
         last: With less than this to go, no request is begun.
-        since: When the failures of this wait began, ``now`` if this is the first.
+        since: When the failures of this wait began: ``now`` for the first.
         longest: Seconds of failures that are survived; infinity if only the deadline ends them.
         shared: All that share the contact with the server have failed since then, too.
         failures: How many requests of this wait had failed in a row before this one.

@@ -84,7 +84,7 @@ class Cached(Generic[T]):
     """A server's description of an agent, read when it is needed and kept for 300 seconds.
 
     Attributes:
-        known: The description that was read last, None if none was.
+        known: The description that was read last.
     """
 
     __slots__ = ("_at", "_read", "known")

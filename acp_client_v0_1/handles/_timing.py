@@ -34,7 +34,7 @@ class Timing:
     quick: float = 10.0  # the longest, if its response needs no waiting for
     change: float = 60.0  # the longest RESUME or DELETE
     last: float = 1.0  # with less to go, no request is begun
-    answered_probe: float = 5.0  # the longest look beside an open stream
+    answered_probe: float = 5.0  # to read the run beside an open stream
 
     # Failures
     outage: float = LONGEST_OUTAGE
@@ -59,9 +59,9 @@ class Timing:
 
     # Answers
     unchanged: float = 5.0  # an answer without a response counts as lost, if the run stays as it is
-    probe: float = 0.25  # between two looks at a run that is about to move on
+    probe: float = 0.25  # between two readings of a run that is about to move on
     whole_second: float = 1.0  # the least age of a question whose time has no fraction
-    human: float = 1.0  # between two looks whether an interrupt was answered
+    human: float = 1.0  # between two checks whether an interrupt was answered
 
     # Streams
     silence: float = 15.0  # without an event, until the run is checked

@@ -2,8 +2,8 @@
 
 A token is ``acprun1.``, a JSON object in base64url, ``.``, and the CRC-32 of that JSON in hex. The
 number is the version. The checksum finds a token that was truncated or mistyped. It does not
-prevent forgery and need not: a token holds no secret, and its server is only compared with that of
-the client, never connected to.
+prevent forgery and need not: a token holds no secret, and its server is compared with the client's,
+never connected to.
 
 The client token is another thing: the mark in the metadata of a run by which its create is found
 again, if the response to that is lost.
@@ -139,7 +139,7 @@ def checked_client_token(token: object) -> str:
 
 
 def client_token_of(run: Run) -> str:
-    """Return the client token that a run was created with, "" if it has none."""
+    """Return the client token that a run was created with, or ""."""
     return mark_of(run.creation)
 
 

@@ -103,7 +103,7 @@ class AgentHandle:
         Args:
             name: The exact name.
             api_client: Client to use; the shared default client if None.
-            version: The exact version; None for any, if there is only one.
+            version: The exact version. By default any, if there is only one.
 
         Raises:
             AgentLookupError: No agent has the name and version, or several have; the error names
@@ -192,8 +192,8 @@ class AgentHandle:
         A schema that cannot be used is a warning. Needs the extra ``validation``.
 
         Args:
-            input: The input; None is not checked.
-            config: The configuration; None is not checked.
+            input: The input, unless None.
+            config: The configuration, unless None.
 
         Raises:
             SchemaMismatch: One of them does not fit; the error names the paths.
@@ -235,11 +235,11 @@ class AgentHandle:
             thread_id: The thread to run on.
             webhook: The URL that receives each change of the run's status.
             streaming: "result" or "custom", to follow the run by `RunHandle.events`.
-            client_token: The mark of the run; None for a new one, "" for none.
+            client_token: The mark of the run. By default a new one; "" sends none.
             reuse: Search for a run with ``client_token`` first, and return that. Search and create
                 are two requests, so two callers at once can still make two runs.
             check: Check input and config by `check` first.
-            timeout: Seconds for all of it; None for the client's own limits.
+            timeout: Seconds for all of it. By default the client's own limits hold.
 
         Raises:
             RunStartAmbiguous: The response was lost and no run was found; the error has a token to
@@ -282,7 +282,7 @@ class AgentHandle:
         Args:
             input: The agent's input, in its own schema.
             timeout: Seconds to wait for the result, the start included, or with ``on_interrupt``
-                for each output; None for as long as it takes.
+                for each output. By default there is no limit.
             on_interrupt: Called with each question of the run; returns the answer, a JSON object,
                 or None to stop.
             cancel_on_exit: Cancel the run if an exception ends this call, Ctrl-C included.
@@ -290,7 +290,7 @@ class AgentHandle:
             metadata: Keys and values to find the run by.
             thread_id: The thread to run on.
             webhook: The URL that receives each change of the run's status.
-            client_token: The mark of the run; None for a new one, "" for none.
+            client_token: The mark of the run. By default a new one; "" sends none.
             reuse: Search for a run with ``client_token`` first, and wait for that.
             check: Check input and config by `check` first.
 
@@ -300,8 +300,8 @@ class AgentHandle:
                 None.
             RunStartAmbiguous: The create's response was lost, and no run was found.
             RunGone: The run was deleted during the call.
-            RunWaitTimeout: There was no result in time; the run goes on, and the error's ``token``
-                attaches to it.
+            RunWaitTimeout: There was no result in time. The run continues, and the error's
+                ``token`` attaches to it.
             SchemaMismatch: ``check`` is true, and input or config does not fit.
             ApiTypeError, ApiValueError: An argument cannot be used; nothing was sent.
             ApiException: The server refused, or could not be reached.
@@ -328,7 +328,7 @@ class AgentHandle:
                 seconds = max(0.001, began + seconds - timing().now())
             return handle.result(seconds)
         except BaseException as error:
-            # A token of the caller's may be that of another run, and a run that was found is not
+            # The caller's own token may belong to another run, and a run that was found is not
             # this call's to end.
             if not (cancel_on_exit and ours):
                 raise
@@ -350,7 +350,7 @@ class AgentHandle:
         """Return a conversation with the agent: runs on one thread. No I/O.
 
         Args:
-            thread_id: The thread to go on with; None for a new one, which the first run makes.
+            thread_id: The thread to continue. By default the first run makes one.
 
         Raises:
             ApiTypeError: ``thread_id`` is not a str or None.
@@ -385,7 +385,7 @@ class AgentHandle:
 
         The batch gives an item for each input once it has an outcome, which may be an error.
         Nothing starts until you iterate over it. If a batch with a ``journal`` was stopped or
-        killed, the same call with the same inputs goes on.
+        killed, the same call with the same inputs continues it.
 
         Args:
             inputs: The inputs, drawn as they are needed, in the thread that iterates.
@@ -394,7 +394,7 @@ class AgentHandle:
             key: Returns the name of an input, for `BatchItem.key`; by default its index.
             concurrency: How many runs may be in flight; this is not a number of threads.
             ordered: Give the items in the order of the inputs.
-            timeout: Seconds to wait for each output of a run, None for as long as it takes.
+            timeout: Seconds to wait for each output of a run. By default there is no limit.
             on_interrupt: Answers questions as in `run`; called from several threads.
             check: Check each input by `check` first.
             journal: The file that records each start and outcome.

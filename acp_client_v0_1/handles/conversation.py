@@ -29,10 +29,10 @@ class Conversation:
     Args:
         start: Starts a run of the agent; it takes the arguments of `AgentHandle.start`.
         api_client: Client to use.
-        thread_id: The thread, None for the one that the first run makes.
+        thread_id: The thread. By default the first run makes one.
 
     Attributes:
-        thread_id: The thread; None before the first run.
+        thread_id: The thread, once the first run has made it.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Conversation:
             config: The agent's configuration, in its own schema.
             metadata: Keys and values to find the run by.
             streaming: "result" or "custom", to follow the run by `RunHandle.events`.
-            timeout: Seconds for all of it; None for the client's own limits.
+            timeout: Seconds for all of it. By default the client's own limits hold.
 
         Raises:
             ApiException: The run was not started, see `AgentHandle.start`; or it was, on no thread,
@@ -96,7 +96,7 @@ class Conversation:
         Args:
             input: The agent's input, in its own schema.
             config: The agent's configuration, in its own schema.
-            timeout: Seconds to wait for each output of the run, None for as long as it takes.
+            timeout: Seconds to wait for each output of the run. By default there is no limit.
             on_interrupt: Called with each question; returns the answer, or None to stop.
 
         Raises:

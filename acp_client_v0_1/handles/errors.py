@@ -62,8 +62,8 @@ class _RunProblem(ApiException):
 
     Args:
         reason: What happened, and what to do next.
-        run_id: The run, "" if it is not known.
-        token: The token for `RunHandle.from_token`, "" if there is none.
+        run_id: The run, or "" if unknown.
+        token: The token for `RunHandle.from_token`, or "".
     """
 
     def __init__(self, reason: str, *, run_id: str, token: str = "") -> None:
@@ -144,18 +144,17 @@ class RunStartAmbiguous(_RunProblem):
     """A create got no response, and no run with its client token was found; it may still appear.
 
     Args:
-        client_token: The mark for `RunHandle.find`; "" if the run was created without one.
-        token: The token for `RunHandle.from_token`, which searches again; "" if the run was created
-            without a client token.
+        client_token: The mark for `RunHandle.find`, or "" if the create had none.
+        token: The token for `RunHandle.from_token`, which searches again; "" without client token.
         why: What happened to the create and to the search.
         searched: Whether the search worked and found no run.
     """
 
     def __init__(self, *, client_token: str, token: str, why: str, searched: bool = False) -> None:
         hint = (
-            "look for it later by RunHandle.from_token(error.token), before you start another"
+            "search for it later by RunHandle.from_token(error.token), before you start another"
             if client_token
-            else 'it was created with client_token="", so it cannot be looked for'
+            else 'it was created with client_token="", so it cannot be searched for'
         )
         reason = f"the run may have been started or not: {why}; {hint}"
         super().__init__(reason, run_id="", token=token)
@@ -175,7 +174,7 @@ class ResumeAmbiguous(_RunProblem):
         often = "once" if times == 1 else "twice"
         reason = (
             f"run {run_id} may or may not have got the answer, which was sent {often}: {why}; "
-            "look at RunHandle.refresh() later, and answer again if it is still interrupted"
+            "call RunHandle.refresh() later, and answer again if it is still interrupted"
         )
         super().__init__(reason, run_id=run_id, token=token)
 
@@ -202,7 +201,7 @@ class InterruptLimit(_RunProblem):
     def __init__(self, *, run_id: str, token: str, limit: int) -> None:
         reason = (
             f"run {run_id} asks again after {limit} answers; "
-            "go on by RunHandle.drive with a larger max_interrupts, or cancel() it"
+            "continue by RunHandle.drive with a larger max_interrupts, or cancel() it"
         )
         super().__init__(reason, run_id=run_id, token=token)
         self.limit = limit
@@ -214,8 +213,8 @@ class StreamGap(_RunProblem):
     Args:
         kind: "lost": the ids leave some out; "cursor-ignored": the server sent new updates under
             old ids, so others may be lost; "unknown": the ids do not tell.
-        missing: How many updates are lost, None if that is unknown.
-        last_event_id: The id of the last event before the gap, "" if it had none.
+        missing: How many updates are lost, if known.
+        last_event_id: The id of the last event before the gap, or "".
     """
 
     def __init__(
@@ -229,7 +228,7 @@ class StreamGap(_RunProblem):
     ) -> None:
         what = {
             "lost": f"{missing} updates are lost",
-            "cursor-ignored": "updates may be lost, as the server began its event ids anew",
+            "cursor-ignored": "updates may be lost, as the server restarted its event ids",
             "unknown": "whether updates are lost cannot be known from the event ids",
         }[kind]
         reason = (
@@ -323,7 +322,7 @@ class JournalMismatch(JournalError):
 
     Args:
         msg: What does not fit.
-        index: The place of the input that differs, from 0; None if it is not an input that does.
+        index: The place of the input that differs, from 0, if an input does.
     """
 
     def __init__(self, msg: str, *, index: int | None = None) -> None:

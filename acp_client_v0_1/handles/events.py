@@ -54,8 +54,8 @@ class RunEvents(Iterator[RunEvent]):
     when the run ends or is interrupted.
 
     Iterating raises:
-        StreamGap: updates were lost; the next ``next()`` goes on.
-        StreamDecodeError: an event cannot be decoded; the next ``next()`` goes on.
+        StreamGap: updates were lost; the next ``next()`` continues.
+        StreamDecodeError: an event cannot be decoded; the next ``next()`` continues.
         RunGone: the server does not know the run.
         RunWaitTimeout: no event came in time; the next ``next()`` waits again.
         EventTooLarge: an event exceeds ``Configuration.max_event_bytes``; the iteration is over.
@@ -65,13 +65,13 @@ class RunEvents(Iterator[RunEvent]):
     Args:
         core: The run.
         raise_gaps: Raise a gap, instead of marking the event after it.
-        through_interrupts: Go on after an interrupt; a function answers it, or waits.
-        timeout: Seconds to wait for each event, None for as long as it takes.
-        after: The id of the event to begin after, "" for the beginning.
+        through_interrupts: Continue after an interrupt; a function answers it, or waits.
+        timeout: Seconds to wait for each event; None sets no limit.
+        after: The id of the event to begin after; "" begins at the first.
 
     Attributes:
-        last_event_id: The id of the last event that was handed out, "" if none.
-        ended_by: The status of the run that ended the iteration, or "gone"; None before its end.
+        last_event_id: The id of the last event that was handed out, or "".
+        ended_by: The status of the run that ended the iteration, or "gone".
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class RunEvents(Iterator[RunEvent]):
         self._polling = False
         self._empty = 0  # streams without an event, in a row
         self._delivered = 0  # when the last stream ended
-        self._next_look = 0.0  # when the run is asked for, unless an event comes before
+        self._next_check = 0.0  # when the run is read, unless an event comes before
         self._wait = core.wait(timeout, self._closing, what="has no event")
 
     @property
@@ -106,7 +106,7 @@ class RunEvents(Iterator[RunEvent]):
 
     @property
     def complete(self) -> bool | None:
-        """Whether every event was handed out; None if the events' ids do not tell, or not yet.
+        """Whether every event was handed out, or None while the events' ids do not tell.
 
         Blind spot: if a server ends a stream early but cleanly, and the run is over by then, this
         is True all the same.
@@ -181,8 +181,8 @@ class RunEvents(Iterator[RunEvent]):
                 if event is not None:
                     return self._handed_out(event)
             except NothingYet:
-                if clock.now() >= self._next_look:
-                    self._look_aside()
+                if clock.now() >= self._next_check:
+                    self._check_aside()
                     continue
                 late = self._timeout == 0 or self._wait.remaining() <= 0
             if late:
@@ -190,12 +190,12 @@ class RunEvents(Iterator[RunEvent]):
 
     def _arrive(self, reader: EventReader) -> RunEvent | None:
         """Read until an event arrives, the stream ends, or it is time to check the run."""
-        # Only silence is a reason to look: a slow reader may find the run over, and events that
-        # are still to be read.
+        # Only silence is a reason to read the run: a slow reader may find it over while events are
+        # still to be read.
         clock = timing()
         remaining = self._wait.remaining() if self._timeout != 0 else 0.0
         silence = min(clock.least_silence, remaining / 2)
-        seconds = min(max(silence, self._next_look - clock.now()), remaining)
+        seconds = min(max(silence, self._next_check - clock.now()), remaining)
         try:
             if not reader.advance(seconds):
                 self._reader = None
@@ -213,7 +213,7 @@ class RunEvents(Iterator[RunEvent]):
             try:
                 for event in self._values:
                     if event is not None:
-                        self._next_look = clock.now() + clock.silence
+                        self._next_check = clock.now() + clock.silence
                         return event
             except ValueError as error:
                 self._undecodable(error)
@@ -257,7 +257,7 @@ class RunEvents(Iterator[RunEvent]):
         stream: EventStream[Any] | None = None
         if "stream" not in lacks:
             try:
-                # After a 404, the look at the run below tells what it means.
+                # After a 404, reading the run below shows what it means.
                 stream = self._wait.perform("stream", self._open, self._core, probe=lambda _: None)
             except Lacking as lacking:
                 if lacking.error.status in (405, 501):
@@ -268,7 +268,7 @@ class RunEvents(Iterator[RunEvent]):
             self._decide(streams=False)
             return
         self._decoder.memory.reconnect()
-        self._next_look = timing().now() + timing().silence
+        self._next_check = timing().now() + timing().silence
         self._reader = stream.reader
         if self._closing.is_set():  # `close` has not seen it
             stream.close()
@@ -286,10 +286,10 @@ class RunEvents(Iterator[RunEvent]):
         )
 
     def _broken(self, error: ApiException) -> None:
-        """Go on after a stream that broke.
+        """Continue after a stream that broke.
 
-        A server may break every stream off after it has replayed all events. So this looks at the
-        run if nothing new came, or if new results look like replayed ones.
+        A server may break every stream off after it has replayed all events. So this reads
+        the run if nothing new came, or if new results resemble replayed ones.
         """
         self._decoder.memory.reconnect(cut=True)
         self._count_stream()
@@ -312,7 +312,7 @@ class RunEvents(Iterator[RunEvent]):
     # The run
 
     def _decide(self, *, streams: bool) -> None:
-        """Look at the run to decide how to go on without a stream; ``streams`` if it had one."""
+        """Read the run to decide how to continue; ``streams`` says whether there was a stream."""
         if self._closing.is_set() or self._heed(self._core.read(self._wait)):
             return
         if streams:
@@ -323,10 +323,10 @@ class RunEvents(Iterator[RunEvent]):
         elif self._empty > 1:
             self._wait.pause(backoff(self._empty, *timing().empty))
 
-    def _look_aside(self) -> None:
-        """Look whether the run is over, after a while without events."""
+    def _check_aside(self) -> None:
+        """Check whether the run is over, after a while without events."""
         clock, core = timing(), self._core
-        self._next_look = clock.now() + clock.silence
+        self._next_check = clock.now() + clock.silence
         remaining = min(clock.answered_probe, self._wait.remaining() or clock.answered_probe)
         try:
             contact = self._wait.contact

@@ -27,8 +27,8 @@ class PendingInterrupt:
         run_id: The run that asks.
         updated_at: When the run last changed, which tells two equal questions apart.
         seen_at: When it was first seen, in seconds of `time.monotonic()`; 0 after pickling.
-        _descriptor: Reads the agent's descriptor; None after pickling.
-        _answer: Sends an answer to this question; None after pickling.
+        _descriptor: Reads the agent's descriptor; lost by pickling.
+        _answer: Sends an answer to this question; lost by pickling.
     """
 
     type: str
@@ -45,7 +45,7 @@ class PendingInterrupt:
 
     @property
     def schema(self) -> dict[str, Any] | None:
-        """The JSON Schema of the answer, None if the agent declares none for this type.
+        """The JSON Schema of the answer, if the agent declares one for this type.
 
         It is read from the agent's descriptor on first use, and kept for 300 seconds.
 
@@ -90,7 +90,7 @@ class Interrupts(Iterator[PendingInterrupt]):
     """The questions of a run, from `RunHandle.interrupts`, which can be iterated only once.
 
     Args:
-        ask: Waits for the question after another one, None for the first; returns None at the end.
+        ask: Waits for the question after the one that it is given; returns None at the end.
     """
 
     def __init__(self, ask: Callable[[PendingInterrupt | None], PendingInterrupt | None]) -> None:

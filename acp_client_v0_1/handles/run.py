@@ -78,27 +78,27 @@ class RunHandle:
 
     @property
     def agent_id(self) -> str | None:
-        """The id of the run's agent; None if it is not known yet."""
+        """The id of the run's agent, once known."""
         return self._core.agent_id
 
     @property
     def thread_id(self) -> str | None:
-        """The id of the run's thread; None if it has none, or it is not known yet."""
+        """The id of the run's thread, if it has one, once known."""
         return self._core.thread_id
 
     @property
     def client_token(self) -> str | None:
-        """The mark that the run was created with; None if it has none, or it is not known yet."""
+        """The mark that the run was created with, if it has one, once known."""
         return self._core.client_token
 
     @property
     def run(self) -> Run | None:
-        """The run as the server last described it, without asking; None if it never has."""
+        """The run as the server last described it; no I/O."""
         return self._core.run
 
     @property
     def status(self) -> RunStatus | None:
-        """The run's last known status, without asking; None if it was never read."""
+        """The run's last known status; no I/O."""
         return self._core.status
 
     @property
@@ -131,7 +131,7 @@ class RunHandle:
         """Return the handle of the run of a token, which `token` or an error's ``token`` gave.
 
         There is no I/O, except for the token of a `RunStartAmbiguous`, whose run is searched for
-        up to 10 seconds. The handle's `events` go on after the last event of the token.
+        up to 10 seconds. The handle's `events` begin after the last event of the token.
 
         Args:
             token: The text.
@@ -166,7 +166,7 @@ class RunHandle:
         *,
         agent_id: str | None = None,
     ) -> Self | None:
-        """Search once for the run with a client token; return its handle, None if there is none.
+        """Search once for the run with a client token, and return its handle, or None.
 
         Of several runs it is the oldest, and `duplicates` names the others.
 
@@ -196,7 +196,7 @@ class RunHandle:
         """
         return self._core.token()
 
-    # Looking
+    # Reading
 
     def refresh(self) -> Run:
         """Ask the server for the run once, and return it; it is `run` from now on.
@@ -226,7 +226,7 @@ class RunHandle:
         return self._core.descriptor()
 
     def failure(self) -> RunFailed | None:
-        """Return the error of a run that has failed, by at most two requests; None otherwise.
+        """Return the error of a run that has failed, by at most two requests, or None.
 
         ``[run for run in map(RunHandle.of, iter_runs(runs)) if run.failure()]`` are all runs that
         failed; a run whose last known status is another costs no request.
@@ -255,8 +255,8 @@ class RunHandle:
         """Wait for an output as `wait_for_run_output` does: return a result, interrupt or error.
 
         Args:
-            timeout: Seconds to wait at most; 0 looks once; None waits as long as it takes, but not
-                for more than five minutes of failures alone.
+            timeout: Seconds to wait at most; 0 asks once. By default there is no limit, but five
+                minutes of failures alone end the wait.
             on_pending: Called with the seconds elapsed and the run's status, at least every
                 ``every`` seconds and after each request that brought no output; what it raises
                 ends the wait.
@@ -265,7 +265,7 @@ class RunHandle:
 
         Raises:
             RunGone: The server does not know the run.
-            RunWaitTimeout: There was no output in time, or ``stop`` was set; the run goes on.
+            RunWaitTimeout: There was no output in time, or ``stop`` was set. The run continues.
             ApiException: The server refused.
         """
         core = self._core
@@ -284,7 +284,7 @@ class RunHandle:
         """Wait for the run's result and return it, in the agent's own schema.
 
         Args:
-            timeout: Seconds to wait at most; 0 looks once; None waits as long as it takes.
+            timeout: Seconds to wait at most; 0 asks once. By default there is no limit.
             on_pending: Called as by `output`.
             every: Seconds between two calls of it at most.
             stop: Ends the wait when set, within about a second.
@@ -293,7 +293,7 @@ class RunHandle:
             RunFailed: The run ended in error; `RunTimedOut` if in timeout.
             RunInterrupted: The run asks something; the error has the question.
             RunGone: The server does not know the run.
-            RunWaitTimeout: There was no output in time, or ``stop`` was set; the run goes on.
+            RunWaitTimeout: There was no output in time, or ``stop`` was set. The run continues.
             ApiException: The server refused.
         """
         core = self._core
@@ -317,18 +317,18 @@ class RunHandle:
     ) -> RunEvents:
         """Return an iterator over the run's `RunEvent`, which is a context manager as well.
 
-        It goes on over connections that break and servers that restart. Each call returns another
+        It survives connections that break and servers that restart. Each call returns another
         iterator.
 
         Args:
-            on_gap: "raise" a `StreamGap` where updates are lost, after which ``next()`` goes on, or
-                "mark" the next event with it, as ``event.gap``.
-            through_interrupts: Wait until another caller answers an interrupt, and go on;
+            on_gap: "raise" a `StreamGap` where updates are lost, after which ``next()`` continues,
+                or "mark" the next event with it, as ``event.gap``.
+            through_interrupts: Wait until another caller answers an interrupt, and continue;
                 otherwise it ends the iteration.
             timeout: Seconds to wait for each event, never for an answer to an interrupt; 0 takes
-                what has arrived; None waits as long as it takes.
-            after: The id of the event to begin after; "" for the beginning; None for the
-                beginning, or for the last event of the token that the handle was made from.
+                what has arrived. By default there is no limit.
+            after: The id of the event to begin after; "" begins at the first event. By default the
+                last event of the token that the handle was made from, if any.
 
         Raises:
             ApiTypeError: ``timeout`` is not a number, or ``after`` not a str.
@@ -355,13 +355,13 @@ class RunHandle:
         first three errors.
 
         Args:
-            timeout: Seconds to wait for each output, never for your answer; None for as long as it
-                takes.
+            timeout: Seconds to wait for each output, never for your answer. By default there is no
+                limit.
 
         Raises:
             RunInterrupted: The last question was not answered.
             RunGone: The server does not know the run.
-            RunWaitTimeout: There was no output in time; the run goes on.
+            RunWaitTimeout: There was no output in time. The run continues.
             ApiTypeError: ``timeout`` is not a number.
             ApiValueError: ``timeout`` is below 0.
         """
@@ -397,8 +397,8 @@ class RunHandle:
             on_interrupt: Called with each question; returns the answer, a JSON object, or None to
                 stop. What it raises ends the call; the run stays interrupted.
             on_event: Called with each event of the run's stream, gaps marked.
-            timeout: Seconds to wait for each output, or event, of the server; never for the
-                callback. None for as long as it takes.
+            timeout: Seconds to wait for each output, or event, of the server, never for the
+                callback. By default there is no limit.
             max_interrupts: The most questions to answer.
 
         Raises:
@@ -407,7 +407,7 @@ class RunHandle:
             InterruptLimit: The run asked more than ``max_interrupts`` questions.
             ResumeAmbiguous: Two responses to an answer were lost, and the run has not moved.
             RunGone: The server does not know the run.
-            RunWaitTimeout: There was no output in time; the run goes on.
+            RunWaitTimeout: There was no output in time. The run continues.
             ApiTypeError: ``on_interrupt`` cannot be called.
             ApiException: The server refused.
         """
@@ -465,9 +465,9 @@ class RunHandle:
 
         Args:
             body: The answer, a JSON object in the agent's schema for the question.
-            to: The question to answer; None for the one that is open now.
-            timeout: Seconds to wait for the server; None for as long as it takes, but not for more
-                than five minutes of failures alone.
+            to: The question to answer. By default the one that is open now.
+            timeout: Seconds to wait for the server. By default there is no limit, but five minutes
+                of failures alone end the wait.
             stop: Ends the waiting when set.
 
         Raises:
@@ -486,8 +486,8 @@ class RunHandle:
     def cancel(self) -> bool:
         """End the run, by deleting it; return False if it had ended before, and so was kept.
 
-        ACP 0.1 has no other means. A run that ends in the round trip between the look and the
-        DELETE loses its output.
+        ACP 0.1 has no other means. A run that ends in the round trip between the two requests,
+        GET and DELETE, loses its output.
 
         Raises:
             RunGone: The server does not know the run.

@@ -7,8 +7,8 @@ records were inserted before it. If it is not there, records before it were dele
 before are read again until one has it. Anything else is drift. A server whose pages have one record
 has no such overlap.
 
-Invariants: no record comes twice, and none that the request did not ask for, whatever the server
-sends; drift is detected, not prevented. Collect ids before deleting.
+Invariants: whatever the server sends, no record comes twice, and each is one that the request asked
+for; drift is detected, not prevented. Collect ids before deleting.
 """
 
 from __future__ import annotations
@@ -183,12 +183,12 @@ def _every(
 def _matching(
     records: Iterator[T], request: Mapping[str, Any], places: Mapping[str, str], id_name: str
 ) -> Iterator[T]:
-    told = False
+    warned = False
     for record in records:
         if _matches(request, record, places):
             yield record
-        elif not told:
-            told = True
+        elif not warned:
+            warned = True
             named = f"{id_name} {getattr(record, id_name)}"
             _log.warning("the server ignores conditions of the search: %s does not match", named)
 
@@ -210,7 +210,7 @@ def _records(
         if pages > most_pages:
             raise ApiException(
                 reason=f"the search does not end: the server sent {most_pages:,} pages with "
-                f"{len(seen):,} records and goes on; search with more conditions"
+                f"{len(seen):,} records, and has more; search with more conditions"
             )
         page = search({**request, "limit": limit, "offset": offset})
         return {id_of(record): record for record in page}

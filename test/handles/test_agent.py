@@ -145,7 +145,7 @@ def test_a_run_that_timed_out_is_no_timeout_of_the_caller(failing: AgentHandle) 
 
 def test_a_wait_that_ran_out(slow: AgentHandle) -> None:
     began = time.monotonic()
-    with pytest.raises(RunWaitTimeout, match=r"goes on: wait again.*from_token") as caught:
+    with pytest.raises(RunWaitTimeout, match=r"continues: wait again.*from_token") as caught:
         slow.run({"seconds": 30}, timeout=0.4)
     assert 0.35 < time.monotonic() - began < 5
     handle = RunHandle.from_token(caught.value.token, slow.runs.api_client)

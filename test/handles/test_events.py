@@ -134,7 +134,7 @@ def test_ids_that_restart_without_replay_are_a_gap_and_it_goes_on() -> None:
             next(events)
         gap = caught.value
         assert (gap.kind, gap.missing, gap.last_event_id) == ("cursor-ignored", None, "2")
-        assert "the server began its event ids anew" in str(gap)
+        assert "the server restarted its event ids" in str(gap)
         assert 'on_gap="mark"' in str(gap)
         rest = list(events)
         assert rest[0].gap is gap
@@ -336,7 +336,7 @@ def test_a_stream_that_ends_cleanly_is_opened_again_and_then_polled(
     empty = STREAMING + chunk(b"")
     with Scripted(*[empty] * 6, at_the_end="pending") as scripted:
         events = scripted.run.events(timeout=1)
-        with pytest.raises(RunWaitTimeout, match="the run goes on"):
+        with pytest.raises(RunWaitTimeout, match="the run continues"):
             next(events)
         assert scripted.opened == 6  # once, and five times again
         scripted.at_the_end = "success"
@@ -357,7 +357,7 @@ def test_a_clean_end_with_events_is_no_reason_to_poll(
 def test_streams_that_break_at_once_are_opened_less_and_less_often() -> None:
     with Scripted(*[[STREAMING, CLOSE]] * 100, at_the_end="pending") as scripted:
         began = time.monotonic()
-        with pytest.raises(RunWaitTimeout, match="the run goes on"):
+        with pytest.raises(RunWaitTimeout, match="the run continues"):
             next(scripted.run.events(timeout=3))
         assert time.monotonic() - began < 3 + 4
         assert 3 <= scripted.opened <= 6
@@ -470,7 +470,7 @@ def test_the_timeout_is_for_each_event(server: LocalServer, counter: AgentHandle
     assert next(events).id == "1"
     for _ in range(2):
         began = time.monotonic()
-        with pytest.raises(RunWaitTimeout, match=r"has no event after \d\.\d s; the run goes on"):
+        with pytest.raises(RunWaitTimeout, match=r"has no event after \d\.\d s; the run continues"):
             next(events)
         assert time.monotonic() - began < 1.5 + 4
     goes_on.set()

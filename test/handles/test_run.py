@@ -111,7 +111,7 @@ def test_a_timeout_of_zero_at_a_server_that_holds_each_poll(
     set_timing(quick=0.5)
     run = slow.start({"seconds": 30})
     server.faults.add(Fault(path="/runs/*/output", cut="stall"))
-    with pytest.raises(RunWaitTimeout, match="the run goes on"):
+    with pytest.raises(RunWaitTimeout, match="the run continues"):
         run.result(timeout=0)
 
 
@@ -136,7 +136,7 @@ def test_progress_and_stop(slow: AgentHandle) -> None:
         seen.append(status)
         stop.set()
 
-    with pytest.raises(RunWaitTimeout, match=r"was stopped.*the run goes on"):
+    with pytest.raises(RunWaitTimeout, match=r"was stopped.*the run continues"):
         run.result(on_pending=progress, every=0.2, stop=stop)
     assert seen == [RunStatus.PENDING]
 
@@ -302,7 +302,7 @@ def test_the_deadline_holds_while_the_server_says_nothing() -> None:
             lambda: run.drive(lambda question: {}, on_event=print, timeout=0.7),
         ):
             began = time.monotonic()
-            with pytest.raises(Exception, match=r"may have been started|the run goes on"):
+            with pytest.raises(Exception, match=r"may have been started|the run continues"):
                 call()
             assert time.monotonic() - began < 0.7 + 4
 

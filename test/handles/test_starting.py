@@ -194,7 +194,7 @@ def test_without_a_client_token_nothing_can_be_looked_for(
     server: LocalServer, counter: AgentHandle, counts: Any
 ) -> None:
     server.faults.add(LOST)
-    with pytest.raises(RunStartAmbiguous, match="it cannot be looked for") as caught:
+    with pytest.raises(RunStartAmbiguous, match="it cannot be searched for") as caught:
         counter.start({"count": 1}, client_token="")
     assert caught.value.token == ""
     assert counts.of("POST", "/search") == 0
