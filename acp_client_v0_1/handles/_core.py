@@ -231,11 +231,11 @@ class RunCore:
         if not same:
             contact = contact.of_next_call()
         self._contact = contact
-        look = timeout is not None and checked_seconds(timeout) == 0
-        seconds = timing().quick if look else timeout
-        wait = Wait(contact, seconds, stop=stop, survive=survive, late=late)
-        if look:
+        if timeout is not None and checked_seconds(timeout) == 0:
+            wait = Wait(contact, timing().quick, stop=stop, survive=0.0, late=late)
             wait.look = True
+        else:
+            wait = Wait(contact, timeout, stop=stop, survive=survive, late=late)
         if stop is not None:
             wait.watched = True
         if on_pending is not None:
@@ -287,35 +287,10 @@ class RunCore:
 
         With a timeout of 0, ask once.
         """
-        if wait.look:
-            return self._output_now()
         polls = _Polls(self, wait, timing().window if window is None else window)
         output = wait.perform(
             "output", polls.send, self, longest=math.inf, ready=polls.ready, probe=polls.probe
         )
-        if output is None:
-            raise RuntimeError("a wait ended without output")
-        self.note_outcome(output.actual_instance)
-        return output
-
-    def _output_now(self) -> RunOutput:
-        """Ask once for the output: with a window of 0, since some servers hold it without end."""
-        wait = self.wait(0, survive=0.0)
-        runs = self.runs
-
-        def send(limit: float) -> RunOutput | None:
-            try:
-                return runs.get_run_output(self.run_id, 0, _request_timeout=limit)
-            except ApiTimeoutError as error:
-                if not error.sent:
-                    raise
-                return None
-
-        def probe(error: ApiException) -> RunOutput | None:
-            self.check_served(error, wait)
-            return None
-
-        output = wait.perform("output", send, self, probe=probe)
         if output is None:
             raise self.late(0.0, f"run {self.run_id} has no output yet")
         self.note_outcome(output.actual_instance)
@@ -500,8 +475,10 @@ class _Polls:
     def __init__(self, core: RunCore, wait: Wait, window: int) -> None:
         self._core = core
         self._wait = wait
-        self._runs = wait.contact.runs
-        self._window = Window(window)
+        # A look has the client's own retries, and a window of 0, since some servers hold it without
+        # end if they are given none.
+        self._runs = core.runs if wait.look else wait.contact.runs
+        self._window = Window(0 if wait.look else window)
 
     def send(self, limit: float) -> RunOutput | None:
         clock, core = timing(), self._core
@@ -527,12 +504,14 @@ class _Polls:
             took = clock.now() - began
             if was_held(window, took) and is_cut(error):
                 self._window.note_cut(window, took)
+            if self._wait.look and isinstance(error, ApiTimeoutError) and error.sent:
+                return None  # held all the same: there is no output yet
             raise
         self._asked, self._took = window, clock.now() - began
         return output
 
     def ready(self, output: RunOutput | None) -> float | None:
-        if output is not None:
+        if output is not None or self._wait.look:
             return None
         clock = timing()
         if self._asked and self._took >= 0.9 * self._asked:
@@ -544,6 +523,8 @@ class _Polls:
 
     def probe(self, error: ApiException) -> RunOutput | None:
         self._core.check_served(error, self._wait)
+        if self._wait.look:
+            return None
         self._wait.pause(timing().probe, error)  # the two may disagree: pause, or we spin
         self._by_looks = True
         return AGAIN  # type: ignore[no-any-return]

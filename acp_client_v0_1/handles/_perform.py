@@ -85,23 +85,13 @@ class _StopSet(Exception):
 
 
 class Asked(Protocol):
-    """What a request is about; a `RunCore` is the only one.
-
-    Attributes:
-        run_id: The run.
-        span: Its span, if the client is instrumented.
-    """
+    """The run of a request: what is used here of a `RunCore`, which stands above this module."""
 
     run_id: str
     span: RunSpan | None
 
-    def age(self) -> float:
-        """Seconds since its create, infinity if that is not known."""
-        raise NotImplementedError
-
-    def gone(self) -> ApiException:
-        """The error of a run that the server does not know."""
-        raise NotImplementedError
+    def age(self) -> float: ...
+    def gone(self) -> ApiException: ...
 
 
 def checked_seconds(timeout: float | None) -> float | None:

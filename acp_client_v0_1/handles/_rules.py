@@ -203,8 +203,10 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
         if operation == "stream" and facts.failures + 1 >= timing.stream_refusals:
             return Lacks()
         return _pause(failure, facts, timing)
-    if kind == "lacks":
-        return _after_lack(operation)
+    if kind == "lacks" and operation == "output":
+        return Probe()  # the run tells whether it is only not ready, as a proxy may say it
+    if kind == "lacks" and operation != "stream":
+        return Raise(everywhere=operation == "create")
     if kind == "missing":
         return _after_missing(operation, failure, facts, timing)
     if operation == "stream":
@@ -213,13 +215,6 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
     if failure.conflict and operation == "resume":
         return Probe()
     return Raise()
-
-
-def _after_lack(operation: Operation) -> Decision:
-    if operation == "stream":
-        return Lacks()
-    # The run tells whether its output is only not ready, as a proxy may say it.
-    return Probe() if operation == "output" else Raise(everywhere=operation == "create")
 
 
 def _after_missing(
