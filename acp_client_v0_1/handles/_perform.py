@@ -134,7 +134,8 @@ class Contact:
     broken: ApiException | None = None
     since: float | None = None
     requests: int = 0
-    _warned = False
+    _warned = False  # of this outage
+    _warn_after = -math.inf
 
     def __init__(
         self, runs: RunsApi, server: KnownServer, retries: float, *, shared: bool = False
@@ -165,8 +166,10 @@ class Contact:
         self.since = now if self.since is None else self.since
         self.requests += 1
         limited = error.status == 429 and pause.seconds <= timing().quiet
-        if not self._warned and not limited:
-            self._warned = True
+        # A single run that always fails, among others that work, would fill the log.
+        recent = now < self._warn_after
+        if not (self._warned or recent or limited):
+            self._warned, self._warn_after = True, now + timing().warnings
             _log.warning("%s: %s; asking again for up to %.0f s", who, error, until - now)
 
     def recovered(self) -> None:

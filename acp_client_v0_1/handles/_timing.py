@@ -40,6 +40,7 @@ class Timing:
     outage: float = LONGEST_OUTAGE
     backoff: tuple[float, float] = (0.25, 4.0)
     quiet: float = 5.0  # a longer pause because of a rate limit is logged as a warning
+    warnings: float = 60.0  # between two warnings that an outage begins
     stream_refusals: int = 5  # in a row, until the run is polled
 
     # A run that a read replica may not know yet

@@ -24,6 +24,8 @@ from acp_client_v0_1 import (
     RunWaitTimeout,
     iter_runs,
 )
+from acp_client_v0_1.handles._perform import Contact
+from acp_client_v0_1.handles._rules import Pause
 from acp_client_v0_1.testing import Fault, LocalServer, Quirks
 
 ECHO = "11111111-1111-4111-8111-111111111111"
@@ -214,3 +216,16 @@ def test_an_answer_that_is_no_json_object(
 def test_a_name_where_an_id_belongs(client: ApiClient) -> None:
     with pytest.raises(ApiException, match=r"for a name, use AgentHandle.find, or get for either"):
         AgentHandle("echo", client).start({})
+
+
+def test_one_run_that_always_fails_among_others_does_not_fill_the_log(
+    client: ApiClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    contact = Contact.of(RunsApi(client), shared=True)
+    failure = ApiException(status=500, reason="always")
+    for now in (0.0, 1.0, 2.0, 70.0):
+        contact.failed(failure, now, Pause(0.1), 300.0, "run r: output")
+        contact.recovered()
+    begins = [each for each in caplog.messages if "asking again" in each]
+    ends = [each for each in caplog.messages if "answers again" in each]
+    assert (len(begins), len(ends)) == (2, 2)
