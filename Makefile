@@ -8,6 +8,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+RECIPES := build/recipes
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Without bytecode, each of the many processes that the tests start compiles the package again.
@@ -20,15 +21,17 @@ FUZZERS := $(sort $(wildcard fuzz/fuzz_*.py))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help quickstart test docs-test site site-serve site-check fuzz chaos bench check lint types contract generate \
-	generate-check dropin pyright dist dist-check compat compat-lowest format clean
+.PHONY: help quickstart test docs-test recipes site site-serve site-check fuzz chaos bench check lint types contract \
+	generate generate-check dropin pyright dist dist-check compat compat-lowest format clean
 
 help:
 	@echo 'make quickstart   run an agent on a local server: the first example'
 	@echo 'make test         run the tests and the documented examples'
-	@echo 'make check        lint, types, contract, generated files, drop-in surface, site, packages'
+	@echo 'make check        lint, types, contract, generated files, drop-in surface, recipes, site,'
+	@echo '                  packages'
 	@echo 'make generate     write the generated files from openapi.yaml and templates/'
 	@echo 'make docs-test    run only the examples of README.md and docs/'
+	@echo 'make recipes      run the programs of docs/guides/recipes.md, with LangGraph, FastAPI, ...'
 	@echo 'make site         build the documentation: build/site/index.html'
 	@echo 'make site-serve   build it and serve it, with its search: http://127.0.0.1:8080'
 	@echo 'make site-check   read it in an installed Chromium or Chrome'
@@ -49,6 +52,10 @@ test: $(VENV)/.installed-dev
 docs-test: $(VENV)/.installed-dev
 	@$(BIN)/pytest test/project/test_documentation.py
 
+# In an environment of its own: what the recipes need may want other versions than the checks do.
+recipes: $(RECIPES)/.installed
+	$(RECIPES)/bin/pytest test/project/recipes.py
+
 # Fails if a link is dead or a page is missing from the navigation.
 site: $(VENV)/.installed-site
 	$(BIN)/python tools/build_site.py
@@ -64,7 +71,7 @@ site-check: site $(VENV)/.installed-browser
 # The longest job starts early, for `make --jobs=2 check`. All extras are installed before any job.
 check: $(VENV)/.installed-check
 	@$(MAKE) --no-print-directory lint types compat-lowest pyright contract generate-check dropin \
-		site dist-check chaos
+		recipes site dist-check chaos
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
@@ -162,6 +169,12 @@ $(VENV)/.installed-browser: $(VENV)/.installed-site
 
 $(VENV)/.installed-pyright: $(VENV)/.installed-dev
 	$(PIP_INSTALL) --editable '.[dev,pyright]'
+	@touch $@
+
+# Made from $(VENV), whose pip it uses, and which says whether PYTHON is new enough.
+$(RECIPES)/.installed: $(VENV)/.installed-dev
+	$(BIN)/python -m venv --without-pip $(RECIPES)
+	$(BIN)/python -m pip --python $(RECIPES)/bin/python install --quiet --editable '.[recipes]'
 	@touch $@
 
 $(VENV)/.installed-check: $(VENV)/.made pyproject.toml

@@ -27,7 +27,7 @@ SEARCHES = {
     "pagination": "guides/searching.html",
     "rate limit": "guides/errors.html",
     "webhook": "guides/webhooks.html",
-    "notebook": "guides/many-at-once.html",
+    "notebook": "guides/recipes.html",
 }
 
 # Without them, Chromium looks for hosts of its maker at each start.
