@@ -69,8 +69,7 @@ class Operation(Generic[T_co]):
     path: str  # below the host, with ``{name}`` for each path parameter
     parameters: tuple[Parameter, ...]  # in the order of the method's signature
     returns: Callable[[], Any]  # gives the type of a 200 response, or of an event of the stream
-    accept: str
-    content_type: str | None = None
+    accept: str = "application/json"  # the media type of a request's body is always this one
     safe: bool = False  # it changes nothing, so it may be retried
     streaming: bool = False  # a 200 response is a stream of server-sent events
     empty_on_204: bool = False  # 204 means None rather than a fault

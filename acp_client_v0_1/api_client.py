@@ -11,12 +11,14 @@ state of a call, so threads can share it. Whatever is wrong with a response rais
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections.abc import Callable, Mapping, Sequence
+from types import FunctionType, SimpleNamespace
+from typing import TYPE_CHECKING, Any, ForwardRef, TypeVar, cast
 from urllib.parse import urlsplit
 
-from typing_extensions import Self
+from typing_extensions import ParamSpec, Self
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1 import streaming
@@ -38,7 +40,9 @@ if TYPE_CHECKING:
     from acp_client_v0_1._http.observer import StreamedResponse
 
 __all__ = ["Api", "ApiClient", "CallOptions", "RequestSerialized", "RequestTimeout"]
+__all__ += ["with_http_info", "without_preload_content"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 # _request_timeout, _request_auth, _content_type, _headers, _host_index
@@ -250,7 +254,7 @@ class ApiClient(DropInClient):
         )
         own: dict[str, str] = {"Accept": operation.accept}
         if bound.body is not None:
-            own["Content-Type"] = content_type or operation.content_type or "application/json"
+            own["Content-Type"] = content_type or "application/json"
         if self.cookie is not None:
             own["Cookie"] = self.cookie
         override = RequestAuth.of(auth) if auth else None
@@ -318,6 +322,12 @@ def _checked_client(name: str, client: T) -> T:
 class Api:
     """Base of the generated API classes: operations of one tag, sent by one client.
 
+    Each operation also takes ``_request_timeout``, seconds in all, or a pair (connect, longest
+    silence) for each attempt; ``_request_auth``, which replaces the credentials: ``{"in": "header",
+    "key": …, "value": …}``, or in ``cookie`` or ``query``; ``_content_type``, the request's media
+    type if it is not the contract's; ``_headers``, which override all others; and ``_host_index``,
+    0, the only host.
+
     Attributes:
         api_client: The client that sends them.
     """
@@ -336,3 +346,40 @@ class Api:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({getattr(self, 'api_client', None)!r})"
+
+
+def with_http_info(
+    method: Callable[P, T],
+) -> Callable[[Callable[..., None]], Callable[P, ApiResponse[T]]]:
+    """Declare the variant of ``method``, with its parameters, that returns an `ApiResponse`.
+
+    The decorated function has no body; it gives the variant its name and docstring.
+    """
+    returns = cast(Any, ApiResponse)[cast(Any, method).__annotations__["return"]]
+    return functools.partial(_variant, method, "call_with_http_info", returns)
+
+
+def without_preload_content(
+    method: Callable[P, object],
+) -> Callable[[Callable[..., None]], Callable[P, acp.rest.RawResponse]]:
+    """Declare the variant of ``method``, with its parameters, that returns the response unread.
+
+    The decorated function has no body; it gives the variant its name and docstring.
+    """
+    returns = ForwardRef("acp.rest.RawResponse", module=__name__)
+    return functools.partial(_variant, method, "call_without_preload_content", returns)
+
+
+def _variant(method: Any, sender: str, returns: object, declared: Callable[..., None]) -> Any:
+    # A copy of the method under the variant's name, which `inspect` and Python's TypeError show.
+    copy: Any = FunctionType(method.__code__, method.__globals__, None, method.__defaults__)
+    functools.update_wrapper(copy, declared, updated=())
+    copy.__annotations__ = {**method.__annotations__, "return": returns}
+    del copy.__wrapped__
+
+    @functools.wraps(copy)
+    def variant(self: Api, *args: Any, **kwargs: Any) -> Any:
+        client = SimpleNamespace(call=getattr(self.api_client, sender))
+        return copy(SimpleNamespace(api_client=client), *args, **kwargs)
+
+    return variant
