@@ -1,7 +1,7 @@
 """The vocabulary of the generated models: their base classes and the types of their fields.
 
-A model reads like its schema in OpenAPI. Its fields have Python's own types, which is what an
-editor shows, and a mark for what is special: ``run_id: Annotated[str, schema.IDENTIFIER]``.
+A model reads like its schema in OpenAPI: ``run_id: schema.Identifier = schema.required("…")``. The
+names of types stand for Python's own, which an editor shows, with a mark for what is special.
 
 Strategy: how data comes in tells the two directions apart, so that no call needs a flag.
 
@@ -48,18 +48,22 @@ from pydantic_core import (
 from typing_extensions import Self
 
 from acp_client_v0_1._schema.fields import (
-    IDENTIFIER,
-    JSON_OBJECT,
-    STRICT,
-    TIMESTAMP,
     UP_TO_FIRST_FAULT,
+    Identifier,
+    JsonObject,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    Timestamp,
     either,
+    optional,
+    required,
 )
 from acp_client_v0_1._schema.surrogates import read_json
 
 __all__ = ["Conversions", "Model", "OpenEnum"]
-__all__ += ["IDENTIFIER", "JSON_OBJECT", "STRICT", "TIMESTAMP", "UP_TO_FIRST_FAULT", "Annotated"]
-__all__ += ["Field", "any_null"]
+__all__ += ["UP_TO_FIRST_FAULT", "Identifier", "JsonObject", "StrictBool", "StrictInt", "StrictStr"]
+__all__ += ["Timestamp", "Annotated", "Field", "any_null", "optional", "required"]
 
 
 # Newer versions of pydantic have such a lock themselves. Without it, a thread that begins to build

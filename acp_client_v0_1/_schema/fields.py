@@ -1,4 +1,4 @@
-"""What a field of a model says besides its type, which an editor shows: ``Annotated[str, STRICT]``.
+"""The types and declarations of the fields of the generated models.
 
 The arguments of a constructor are checked here; pydantic-core alone reads JSON, except for the
 date-times that it refuses.
@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone, tzinfo
-from typing import Any, cast
+from typing import Annotated, Any, TypeAlias, cast
 from uuid import UUID
 
-from pydantic import GetPydanticSchema, Strict
+from pydantic import Field, GetPydanticSchema, Strict
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-__all__ = ["IDENTIFIER", "JSON_OBJECT", "STRICT", "TIMESTAMP", "UP_TO_FIRST_FAULT", "either"]
+__all__ = ["UP_TO_FIRST_FAULT", "Identifier", "JsonObject", "StrictBool", "StrictInt", "StrictStr"]
+__all__ += ["Timestamp", "either", "optional", "required"]
 
 _LONGEST_TIMESTAMP = 64  # characters; dateutil's time grows with the square of a number's length
 
@@ -97,20 +98,42 @@ def _zone(name: str | None, offset: int | None) -> tzinfo | None:
     return None
 
 
-STRICT = Strict()
-"""No conversion: neither an int for a str, nor a bool for an int."""
-IDENTIFIER = GetPydanticSchema(
-    lambda _, __: _before(_identifier, core_schema.str_schema(strict=True)),
-    lambda _, __: {"type": "string", "minLength": 1},
-)
-"""A str that identifies something, by contract not empty, which a server's may be all the same; a
-constructor takes a uuid.UUID, too, and keeps its text."""
-JSON_OBJECT = GetPydanticSchema(lambda source, handler: _before(_json_object, handler(source)))
+def required(description: str, default: Any = ..., **limits: Any) -> Any:
+    """Declare a field that must be given; its limits are pydantic's ``ge`` and ``le``."""
+    return Field(default=default, description=description, **limits)
+
+
+def optional(description: str, default: object = None, **limits: int) -> Any:
+    """Declare a field that need not be given."""
+    return required(description, default, **limits)
+
+
+StrictStr: TypeAlias = Annotated[str, Strict()]
+StrictInt: TypeAlias = Annotated[int, Strict()]
+StrictBool: TypeAlias = Annotated[bool, Strict()]
+
+Identifier: TypeAlias = Annotated[
+    str,
+    GetPydanticSchema(
+        lambda _, __: _before(_identifier, core_schema.str_schema(strict=True)),
+        lambda _, __: {"type": "string", "minLength": 1},
+    ),
+]
+"""An id. The contract says that it is not empty, which is not checked. Constructors also take a
+uuid.UUID, and keep its text."""
+
+JsonObject: TypeAlias = Annotated[
+    dict[str, Any],
+    GetPydanticSchema(lambda source, handler: _before(_json_object, handler(source))),
+]
 """A dict with str keys: a JSON object whose properties the contract leaves to the agent."""
-TIMESTAMP = GetPydanticSchema(
-    _timestamp_schema, lambda _, __: {"type": "string", "format": "date-time"}
-)
+
+Timestamp: TypeAlias = Annotated[
+    datetime,
+    GetPydanticSchema(_timestamp_schema, lambda _, __: {"type": "string", "format": "date-time"}),
+]
 """RFC 3339 by contract, naive if it came without an offset; other complete forms are tolerated."""
+
 UP_TO_FIRST_FAULT = GetPydanticSchema(
     lambda source, handler: cast("CoreSchema", {**handler(source), "fail_fast": True})
 )
