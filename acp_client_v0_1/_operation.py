@@ -64,7 +64,6 @@ class BoundArguments:
 class Operation(Generic[T_co]):
     """One operation of the contract, whose method returns ``T_co``."""
 
-    name: str  # the operationId, which is the method's name
     method: str
     path: str  # below the host, with ``{name}`` for each path parameter
     parameters: tuple[Parameter, ...]  # in the order of the method's signature

@@ -21,7 +21,7 @@ import os
 import ssl
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any, Protocol
 
@@ -103,22 +103,14 @@ def _close_all(idle: deque[Connection]) -> None:
 class PoolSettings(TLSSettings, Protocol):
     """What connections need of a `Configuration`."""
 
-    @property
-    def proxy(self) -> str | None: ...
-    @property
-    def no_proxy(self) -> str | None: ...
-    @property
-    def proxy_headers(self) -> Mapping[str, str]: ...
-    @property
-    def proxy_ssl_context(self) -> ssl.SSLContext | None: ...
-    @property
-    def socket_options(self) -> Sequence[tuple[int, int, int | bytes]] | None: ...
-    @property
-    def tls_server_name(self) -> str | None: ...
-    @property
-    def assert_hostname(self) -> str | bool | None: ...
-    @property
-    def connection_pool_maxsize(self) -> int: ...
+    proxy: str | None
+    no_proxy: str | None
+    proxy_headers: dict[str, str]
+    proxy_ssl_context: ssl.SSLContext | None
+    socket_options: Sequence[tuple[int, int, int | bytes]] | None
+    tls_server_name: str | None
+    assert_hostname: str | bool | None
+    connection_pool_maxsize: int
 
 
 class Pools:

@@ -26,16 +26,11 @@ __all__ = ["OuterSocket", "TLSSettings", "check_identity", "decrypted", "shut_do
 class TLSSettings(Protocol):
     """What TLS needs of a `Configuration`."""
 
-    @property
-    def verify_ssl(self) -> bool: ...
-    @property
-    def ssl_ca_cert(self) -> str | None: ...
-    @property
-    def ca_cert_data(self) -> str | bytes | None: ...
-    @property
-    def cert_file(self) -> str | None: ...
-    @property
-    def key_file(self) -> str | None: ...
+    verify_ssl: bool
+    ssl_ca_cert: str | None
+    ca_cert_data: str | bytes | None
+    cert_file: str | None
+    key_file: str | None
 
 
 def check_identity(configuration: TLSSettings) -> None:

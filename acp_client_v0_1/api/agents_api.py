@@ -14,7 +14,6 @@ from acp_client_v0_1.api_client import Api, with_http_info, without_preload_cont
 __all__ = ["AgentsApi"]
 
 _GET_ACP_DESCRIPTOR_BY_ID: Operation[models.AgentACPDescriptor] = Operation(
-    "get_acp_descriptor_by_id",
     "GET",
     "/agents/{agent_id}/descriptor",
     (Parameter("agent_id", "path", str),),
@@ -22,7 +21,6 @@ _GET_ACP_DESCRIPTOR_BY_ID: Operation[models.AgentACPDescriptor] = Operation(
     safe=True,
 )
 _GET_AGENT_BY_ID: Operation[models.Agent] = Operation(
-    "get_agent_by_id",
     "GET",
     "/agents/{agent_id}",
     (Parameter("agent_id", "path", str),),
@@ -30,7 +28,6 @@ _GET_AGENT_BY_ID: Operation[models.Agent] = Operation(
     safe=True,
 )
 _SEARCH_AGENTS: Operation[list[models.Agent]] = Operation(
-    "search_agents",
     "POST",
     "/agents/search",
     (Parameter("agent_search_request", "body", lambda: models.AgentSearchRequest),),

@@ -14,21 +14,18 @@ from acp_client_v0_1.api_client import Api, with_http_info, without_preload_cont
 __all__ = ["RunsApi"]
 
 _CREATE_RUN: Operation[models.Run] = Operation(
-    "create_run",
     "POST",
     "/runs",
     (Parameter("run_create", "body", lambda: models.RunCreate),),
     returns=lambda: models.Run,
 )
 _DELETE_RUN: Operation[models.Run] = Operation(
-    "delete_run",
     "DELETE",
     "/runs/{run_id}",
     (Parameter("run_id", "path", str),),
     returns=lambda: models.Run,
 )
 _GET_RUN: Operation[models.Run] = Operation(
-    "get_run",
     "GET",
     "/runs/{run_id}",
     (Parameter("run_id", "path", str),),
@@ -36,7 +33,6 @@ _GET_RUN: Operation[models.Run] = Operation(
     safe=True,
 )
 _GET_RUN_OUTPUT: Operation[models.RunOutput | None] = Operation(
-    "get_run_output",
     "GET",
     "/runs/{run_id}/output",
     (
@@ -48,7 +44,6 @@ _GET_RUN_OUTPUT: Operation[models.RunOutput | None] = Operation(
     empty_on_204=True,
 )
 _GET_RUN_STREAM: Operation[streaming.EventStream[models.RunOutputStream]] = Operation(
-    "get_run_stream",
     "GET",
     "/runs/{run_id}/stream",
     (Parameter("run_id", "path", str),),
@@ -58,14 +53,12 @@ _GET_RUN_STREAM: Operation[streaming.EventStream[models.RunOutputStream]] = Oper
     streaming=True,
 )
 _RESUME_RUN: Operation[models.Run] = Operation(
-    "resume_run",
     "POST",
     "/runs/{run_id}",
     (Parameter("run_id", "path", str), Parameter("body", "body", dict)),
     returns=lambda: models.Run,
 )
 _SEARCH_RUNS: Operation[list[models.Run]] = Operation(
-    "search_runs",
     "POST",
     "/runs/search",
     (Parameter("run_search_request", "body", lambda: models.RunSearchRequest),),

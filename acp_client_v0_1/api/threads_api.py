@@ -14,21 +14,18 @@ from acp_client_v0_1.api_client import Api, with_http_info, without_preload_cont
 __all__ = ["ThreadsApi"]
 
 _CREATE_THREAD: Operation[models.Thread] = Operation(
-    "create_thread",
     "POST",
     "/threads",
     (Parameter("thread_create", "body", lambda: models.ThreadCreate),),
     returns=lambda: models.Thread,
 )
 _DELETE_THREAD: Operation[models.Thread] = Operation(
-    "delete_thread",
     "DELETE",
     "/threads/{thread_id}",
     (Parameter("thread_id", "path", str),),
     returns=lambda: models.Thread,
 )
 _GET_RUN_THREADSTATE: Operation[dict[str, Any]] = Operation(
-    "get_run_threadstate",
     "GET",
     "/runs/{run_id}/threadstate",
     (Parameter("run_id", "path", str),),
@@ -36,7 +33,6 @@ _GET_RUN_THREADSTATE: Operation[dict[str, Any]] = Operation(
     safe=True,
 )
 _GET_THREAD: Operation[models.Thread] = Operation(
-    "get_thread",
     "GET",
     "/threads/{thread_id}",
     (Parameter("thread_id", "path", str),),
@@ -44,7 +40,6 @@ _GET_THREAD: Operation[models.Thread] = Operation(
     safe=True,
 )
 _GET_THREAD_HISTORY: Operation[list[models.Run]] = Operation(
-    "get_thread_history",
     "GET",
     "/threads/{thread_id}/history",
     (Parameter("thread_id", "path", str),),
@@ -52,7 +47,6 @@ _GET_THREAD_HISTORY: Operation[list[models.Run]] = Operation(
     safe=True,
 )
 _GET_THREAD_STATE: Operation[dict[str, Any]] = Operation(
-    "get_thread_state",
     "GET",
     "/threads/{thread_id}/state",
     (Parameter("thread_id", "path", str),),
@@ -60,7 +54,6 @@ _GET_THREAD_STATE: Operation[dict[str, Any]] = Operation(
     safe=True,
 )
 _SEARCH_THREADS: Operation[list[models.Thread]] = Operation(
-    "search_threads",
     "POST",
     "/threads/search",
     (Parameter("thread_search_request", "body", lambda: models.ThreadSearchRequest),),
