@@ -1,11 +1,10 @@
 """Spans of OpenTelemetry for runs, requests and streams.
 
-Strategy: `instrument` gives a client an observer (`_http.observer`), which the transport calls
-around each attempt and each stream, and the handles for each run. Nothing else knows of
-OpenTelemetry, and a client that is not instrumented imports nothing of it.
+Strategy: `instrument` gives a client an observer (`_http.observer`). The transport calls it for each
+attempt and each stream, the handles call it for each run. Only this module imports OpenTelemetry.
 
-Invariants: no input, output, header, query or message of an error is recorded. Trace headers go to
-the configured origin only. The names of all attributes stand here, at the top; they follow the
+Invariants: no input, output, header, query or error message is recorded. Trace headers go to the
+configured origin only. All names of attributes are defined here, at the top. They follow the
 semantic conventions for HTTP clients (stable) and for GenAI agents (in development).
 """
 
@@ -88,8 +87,8 @@ def instrument(api_client: ApiClient, tracer_provider: TracerProvider | None = N
     A second call replaces the first. A pickle of the client is not instrumented.
 
     Args:
-        api_client: The client. Handles and API classes that use it already are included.
-        tracer_provider: Where the spans go; the global provider if None.
+        api_client: The client. This includes handles and API classes that already use it.
+        tracer_provider: Where the spans go. By default the global provider.
 
     Raises:
         ApiTypeError: ``api_client`` is not an ApiClient.
@@ -105,7 +104,7 @@ def instrument(api_client: ApiClient, tracer_provider: TracerProvider | None = N
         )
     tracer = trace.get_tracer("acp_client_v0_1", __version__, tracer_provider)
     api_client.rest_client.observer = _Observer(api_client.configuration, tracer)
-    # After the provider has registered its own, so that it is called before.
+    # Registered after the provider's own function, so that it is called before.
     atexit.unregister(_end_at_exit)
     atexit.register(_end_at_exit)
 
@@ -211,7 +210,7 @@ class _RunSpan:
 
     def end(self, outcome: object) -> bool:
         if isinstance(outcome, RunWaitTimeout) and not outcome.elapsed:
-            return True  # a look, timeout=0
+            return True  # the run was only read, with timeout=0
         status = _status_of(outcome)
         if not self._ended:
             self._ended = True
@@ -225,7 +224,7 @@ class _RunSpan:
         return status in _FINAL
 
     def drop(self) -> None:
-        """End the span of a run that nobody waits for, with its last request."""
+        """End the span of a run that nobody waits for at the time of its last request."""
         if not self._ended:
             self._ended = True
             self._span.end(self._last)
@@ -242,7 +241,7 @@ def _end_at_exit() -> None:
 
 
 class _Reading:
-    """A response whose reading is a span."""
+    """A streamed response that records its reading as a span."""
 
     def __init__(self, response: StreamedResponse, span: Span) -> None:
         self.status = response.status
@@ -290,7 +289,7 @@ class _Reading:
 
 
 def _current(span: Span) -> AbstractContextManager[Span]:
-    """Make a span the current one; no words of an exception get into it."""
+    """Make a span the current one, without recording the message of an exception."""
     return trace.use_span(span, record_exception=False, set_status_on_exception=False)
 
 
@@ -308,7 +307,7 @@ def _links(traceparent: str) -> list[Link]:
 
 
 def _status_of(outcome: object) -> str:
-    """Give the status of a run by what its wait brought, "" if that does not say."""
+    """Return the status of a run after a wait, if the outcome of the wait tells it."""
     if isinstance(outcome, str):
         return outcome
     if isinstance(outcome, RunFailed):
