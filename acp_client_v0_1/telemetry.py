@@ -1,7 +1,7 @@
 """Spans of OpenTelemetry for runs, requests and streams.
 
-Strategy: `instrument` gives a client an observer (`_http.observer`). The transport calls it for each
-attempt and each stream, the handles call it for each run. Only this module imports OpenTelemetry.
+Strategy: `instrument` gives a client an observer (`_http.observer`). The transport calls it for
+each attempt and stream, the handles for each run. Only this module imports OpenTelemetry.
 
 Invariants: no input, output, header, query or error message is recorded. Trace headers go to the
 configured origin only. All names of attributes are defined here, at the top. They follow the
