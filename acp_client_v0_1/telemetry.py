@@ -4,8 +4,8 @@ Strategy: `instrument` gives a client an observer (`_http.observer`). The transp
 each attempt and stream, the handles for each run. Only this module imports OpenTelemetry.
 
 Invariants: no input, output, header, query or error message is recorded. Trace headers go to the
-configured origin only. All names of attributes are defined here, at the top. They follow the
-semantic conventions for HTTP clients (stable) and for GenAI agents (in development).
+configured origin only. The names of attributes follow the semantic conventions for HTTP clients
+(stable) and for GenAI agents (in development).
 """
 
 from __future__ import annotations
@@ -50,32 +50,6 @@ else:
 
 __all__ = ["instrument"]
 
-# Of all spans
-_SERVER_ADDRESS = "server.address"
-_SERVER_PORT = "server.port"
-_ERROR_TYPE = "error.type"
-
-# Of an attempt
-_METHOD = "http.request.method"
-_STATUS_CODE = "http.response.status_code"
-_RESEND_COUNT = "http.request.resend_count"
-_URL_FULL = "url.full"
-_URL_TEMPLATE = "url.template"
-
-# Of a run
-_OPERATION = "gen_ai.operation.name"
-_PROVIDER = "gen_ai.provider.name"
-_AGENT_ID = "gen_ai.agent.id"
-_AGENT_NAME = "gen_ai.agent.name"
-_AGENT_VERSION = "gen_ai.agent.version"
-_AGENT_DESCRIPTION = "gen_ai.agent.description"
-_CONVERSATION = "gen_ai.conversation.id"
-_RUN_ID = "acp.run.id"
-_RUN_STATUS = "acp.run.status"
-
-# Of a stream
-_STREAM_END = "acp.stream.end"
-
 _INVOKE = "invoke_agent"
 _FINAL = frozenset(("success", "error", "timeout", "gone", "cancelled"))
 _FAILURES = {"error": "RunFailed", "timeout": "RunTimedOut", "gone": "RunGone"}
@@ -119,17 +93,17 @@ class _Observer:
     ) -> RESTResponse:
         origin = call.target.origin
         attributes: dict[str, str | int] = {
-            _METHOD: call.method,
-            _SERVER_ADDRESS: origin.host,
-            _SERVER_PORT: origin.port,
-            _URL_FULL: f"{origin}{call.path}",
+            "http.request.method": call.method,
+            "server.address": origin.host,
+            "server.port": origin.port,
+            "url.full": f"{origin}{call.path}",
         }
         name = call.method
         if call.route and not call.cross_origin:
-            attributes[_URL_TEMPLATE] = call.route
+            attributes["url.template"] = call.route
             name = f"{call.method} {call.route}"
         if resends:
-            attributes[_RESEND_COUNT] = resends
+            attributes["http.request.resend_count"] = resends
         span = self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes)
         with _current(span):
             try:
@@ -137,11 +111,11 @@ class _Observer:
             except BaseException as error:
                 status = getattr(error, "status", None)
                 if isinstance(status, int):
-                    span.set_attribute(_STATUS_CODE, status)
+                    span.set_attribute("http.response.status_code", status)
                 _fail(span, type(error).__name__)
                 raise
             else:
-                span.set_attribute(_STATUS_CODE, response.status)
+                span.set_attribute("http.response.status_code", response.status)
                 if response.status >= 400:
                     _fail(span, str(response.status))
                 return response
@@ -166,19 +140,19 @@ class _Observer:
         self, agent_id: str, thread_id: str, *, agent: Agent | None = None, linked: str = ""
     ) -> _RunSpan:
         origin = parse_target(self._configuration.host).origin
-        named = {_AGENT_ID: agent_id, _CONVERSATION: thread_id}
+        named = {"gen_ai.agent.id": agent_id, "gen_ai.conversation.id": thread_id}
         name = _INVOKE
         if agent is not None:
             about = agent.metadata
             name = f"{_INVOKE} {about.ref.name}"
-            named[_AGENT_NAME] = about.ref.name
-            named[_AGENT_VERSION] = about.ref.version
-            named[_AGENT_DESCRIPTION] = about.description
+            named["gen_ai.agent.name"] = about.ref.name
+            named["gen_ai.agent.version"] = about.ref.version
+            named["gen_ai.agent.description"] = about.description
         attributes: dict[str, str | int] = {
-            _OPERATION: _INVOKE,
-            _PROVIDER: "acp",
-            _SERVER_ADDRESS: origin.host,
-            _SERVER_PORT: origin.port,
+            "gen_ai.operation.name": _INVOKE,
+            "gen_ai.provider.name": "acp",
+            "server.address": origin.host,
+            "server.port": origin.port,
             **{key: value for key, value in named.items() if value},
         }
         span = self._tracer.start_span(
@@ -206,7 +180,7 @@ class _RunSpan:
             self._last = time.time_ns()
 
     def started(self, run_id: str) -> None:
-        self._span.set_attribute(_RUN_ID, run_id)
+        self._span.set_attribute("acp.run.id", run_id)
 
     def end(self, outcome: object) -> bool:
         if isinstance(outcome, RunWaitTimeout) and not outcome.elapsed:
@@ -215,7 +189,7 @@ class _RunSpan:
         if not self._ended:
             self._ended = True
             if status:
-                self._span.set_attribute(_RUN_STATUS, status)
+                self._span.set_attribute("acp.run.status", status)
             if status in _FAILURES:
                 _fail(self._span, _FAILURES[status])
             elif isinstance(outcome, BaseException) and not isinstance(outcome, RunInterrupted):
@@ -282,7 +256,7 @@ class _Reading:
         if self._ended:
             return
         self._ended = True
-        self._span.set_attribute(_STREAM_END, "left" if self._left else how)
+        self._span.set_attribute("acp.stream.end", "left" if self._left else how)
         if error_type and not self._left:
             _fail(self._span, error_type)
         self._span.end()
@@ -294,7 +268,7 @@ def _current(span: Span) -> AbstractContextManager[Span]:
 
 
 def _fail(span: Span, error_type: str) -> None:
-    span.set_attribute(_ERROR_TYPE, error_type)
+    span.set_attribute("error.type", error_type)
     span.set_status(StatusCode.ERROR)
 
 

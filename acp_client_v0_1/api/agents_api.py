@@ -40,11 +40,11 @@ class AgentsApi(Api):
     """Find agents and read what they can do.
 
     An operation returns the decoded response, its variant ``…_with_http_info`` an ``ApiResponse``,
-    and ``…_without_preload_content`` urllib3's response, unread, whatever its status. `Api`, the
-    base class, describes the arguments that begin with an underscore.
+    and ``…_without_preload_content`` urllib3's response, unread, whatever its status. The base
+    class, `Api`, describes the arguments that begin with an underscore.
 
-    All raise ``ApiTypeError`` or ``ApiValueError``, naming the argument, before anything is sent,
-    and ``ApiException`` (see ``acp_client_v0_1.exceptions``) if the call fails.
+    Each raises ``ApiTypeError`` or ``ApiValueError``, naming the argument, before anything is sent,
+    and an ``ApiException`` (see ``acp_client_v0_1.exceptions``) if the call fails.
     """
 
     def get_acp_descriptor_by_id(
@@ -65,7 +65,6 @@ class AgentsApi(Api):
 
         Raises:
             NotFoundException, UnprocessableEntityException: 404, 422.
-            OpenApiException: Anything else that is wrong.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_GET_ACP_DESCRIPTOR_BY_ID, (agent_id,), options)
@@ -96,7 +95,6 @@ class AgentsApi(Api):
 
         Raises:
             NotFoundException, UnprocessableEntityException: 404, 422.
-            OpenApiException: Anything else that is wrong.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_GET_AGENT_BY_ID, (agent_id,), options)
@@ -127,7 +125,6 @@ class AgentsApi(Api):
 
         Raises:
             UnprocessableEntityException: 422.
-            OpenApiException: Anything else that is wrong.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_SEARCH_AGENTS, (agent_search_request,), options)

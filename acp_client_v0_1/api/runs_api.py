@@ -71,11 +71,11 @@ class RunsApi(Api):
     """Create runs of agents, follow them and read their output.
 
     An operation returns the decoded response, its variant ``…_with_http_info`` an ``ApiResponse``,
-    and ``…_without_preload_content`` urllib3's response, unread, whatever its status. `Api`, the
-    base class, describes the arguments that begin with an underscore.
+    and ``…_without_preload_content`` urllib3's response, unread, whatever its status. The base
+    class, `Api`, describes the arguments that begin with an underscore.
 
-    All raise ``ApiTypeError`` or ``ApiValueError``, naming the argument, before anything is sent,
-    and ``ApiException`` (see ``acp_client_v0_1.exceptions``) if the call fails.
+    Each raises ``ApiTypeError`` or ``ApiValueError``, naming the argument, before anything is sent,
+    and an ``ApiException`` (see ``acp_client_v0_1.exceptions``) if the call fails.
     """
 
     def create_run(
@@ -96,7 +96,6 @@ class RunsApi(Api):
 
         Raises:
             NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
-            OpenApiException: Anything else that is wrong.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_CREATE_RUN, (run_create,), options)
@@ -127,7 +126,6 @@ class RunsApi(Api):
 
         Raises:
             NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
-            OpenApiException: Anything else that is wrong.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_DELETE_RUN, (run_id,), options)
@@ -158,7 +156,6 @@ class RunsApi(Api):
 
         Raises:
             NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
-            OpenApiException: Anything else that is wrong.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_GET_RUN, (run_id,), options)
@@ -201,7 +198,6 @@ class RunsApi(Api):
 
         Raises:
             NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
-            OpenApiException: Anything else that is wrong.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_GET_RUN_OUTPUT, (run_id, block_timeout), options)
@@ -237,7 +233,6 @@ class RunsApi(Api):
 
         Raises:
             NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
-            OpenApiException: Anything else that is wrong.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_GET_RUN_STREAM, (run_id,), options)
@@ -271,7 +266,6 @@ class RunsApi(Api):
 
         Raises:
             NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
-            OpenApiException: Anything else that is wrong.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_RESUME_RUN, (run_id, body), options)
@@ -303,7 +297,6 @@ class RunsApi(Api):
 
         Raises:
             UnprocessableEntityException: 422.
-            OpenApiException: Anything else that is wrong.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_SEARCH_RUNS, (run_search_request,), options)

@@ -66,11 +66,11 @@ class ThreadsApi(Api):
     """Keep state between the runs of one conversation.
 
     An operation returns the decoded response, its variant ``…_with_http_info`` an ``ApiResponse``,
-    and ``…_without_preload_content`` urllib3's response, unread, whatever its status. `Api`, the
-    base class, describes the arguments that begin with an underscore.
+    and ``…_without_preload_content`` urllib3's response, unread, whatever its status. The base
+    class, `Api`, describes the arguments that begin with an underscore.
 
-    All raise ``ApiTypeError`` or ``ApiValueError``, naming the argument, before anything is sent,
-    and ``ApiException`` (see ``acp_client_v0_1.exceptions``) if the call fails.
+    Each raises ``ApiTypeError`` or ``ApiValueError``, naming the argument, before anything is sent,
+    and an ``ApiException`` (see ``acp_client_v0_1.exceptions``) if the call fails.
     """
 
     def create_thread(
@@ -91,7 +91,6 @@ class ThreadsApi(Api):
 
         Raises:
             NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
-            OpenApiException: Anything else that is wrong.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_CREATE_THREAD, (thread_create,), options)
@@ -123,7 +122,6 @@ class ThreadsApi(Api):
 
         Raises:
             NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
-            OpenApiException: Anything else that is wrong.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_DELETE_THREAD, (thread_id,), options)
@@ -155,7 +153,6 @@ class ThreadsApi(Api):
 
         Raises:
             NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
-            OpenApiException: Anything else that is wrong.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_GET_RUN_THREADSTATE, (run_id,), options)
@@ -186,7 +183,6 @@ class ThreadsApi(Api):
 
         Raises:
             NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
-            OpenApiException: Anything else that is wrong.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_GET_THREAD, (thread_id,), options)
@@ -217,7 +213,6 @@ class ThreadsApi(Api):
 
         Raises:
             NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
-            OpenApiException: Anything else that is wrong.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_GET_THREAD_HISTORY, (thread_id,), options)
@@ -248,7 +243,6 @@ class ThreadsApi(Api):
 
         Raises:
             NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
-            OpenApiException: Anything else that is wrong.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_GET_THREAD_STATE, (thread_id,), options)
@@ -279,7 +273,6 @@ class ThreadsApi(Api):
 
         Raises:
             UnprocessableEntityException: 422.
-            OpenApiException: Anything else that is wrong.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_SEARCH_THREADS, (thread_search_request,), options)

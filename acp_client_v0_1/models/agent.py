@@ -22,5 +22,4 @@ class Agent(schema.Model):
 
     if TYPE_CHECKING:
 
-        def __init__(self, *, agent_id: str | UUID, metadata: AgentMetadata) -> None:
-            """An agent that the server can run."""
+        def __init__(self, *, agent_id: str | UUID, metadata: AgentMetadata) -> None: ...

@@ -22,5 +22,4 @@ class AgentACPDescriptor(schema.Model):
 
     if TYPE_CHECKING:
 
-        def __init__(self, *, metadata: AgentMetadata, specs: AgentACPSpec) -> None:
-            """All that a program has to know to use an agent."""
+        def __init__(self, *, metadata: AgentMetadata, specs: AgentACPSpec) -> None: ...

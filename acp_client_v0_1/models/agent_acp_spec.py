@@ -50,5 +50,4 @@ class AgentACPSpec(schema.Model):
             custom_streaming_update: dict[str, Any] | None = None,
             thread_state: dict[str, Any] | None = None,
             interrupts: list[AgentACPSpecInterruptsInner] | None = None,
-        ) -> None:
-            """What an agent can do, and the JSON Schemas of what it takes and gives."""
+        ) -> None: ...

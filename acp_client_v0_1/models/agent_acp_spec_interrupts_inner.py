@@ -32,5 +32,4 @@ class AgentACPSpecInterruptsInner(schema.Model):
             interrupt_type: str,
             interrupt_payload: dict[str, Any],
             resume_payload: dict[str, Any],
-        ) -> None:
-            """A type of interrupt that an agent can raise."""
+        ) -> None: ...

@@ -40,5 +40,4 @@ class AgentCapabilities(schema.Model):
             interrupts: bool | None = False,
             callbacks: bool | None = False,
             streaming: StreamingModes | None = None,
-        ) -> None:
-            """Which parts of the protocol an agent supports."""
+        ) -> None: ...

@@ -21,5 +21,4 @@ class AgentMetadata(schema.Model):
 
     if TYPE_CHECKING:
 
-        def __init__(self, *, ref: AgentRef, description: str) -> None:
-            """What an agent is called and does."""
+        def __init__(self, *, ref: AgentRef, description: str) -> None: ...

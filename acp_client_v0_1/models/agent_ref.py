@@ -22,5 +22,4 @@ class AgentRef(schema.Model):
 
     if TYPE_CHECKING:
 
-        def __init__(self, *, name: str, version: str, url: str | None = None) -> None:
-            """The name and version of an agent."""
+        def __init__(self, *, name: str, version: str, url: str | None = None) -> None: ...

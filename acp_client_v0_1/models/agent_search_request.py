@@ -33,5 +33,4 @@ class AgentSearchRequest(schema.Model):
             version: str | None = None,
             limit: int | None = 10,
             offset: int | None = 0,
-        ) -> None:
-            """Which agents to search for."""
+        ) -> None: ...

@@ -33,5 +33,4 @@ class CustomRunResultUpdate(schema.Model):
             run_id: str | UUID,
             status: RunStatus | Literal["pending", "error", "success", "timeout", "interrupted"],
             update: dict[str, Any],
-        ) -> None:
-            """An update of a run's output in the agent's own schema."""
+        ) -> None: ...

@@ -46,5 +46,4 @@ class Run(schema.Model):
             created_at: datetime,
             updated_at: datetime,
             status: RunStatus | Literal["pending", "error", "success", "timeout", "interrupted"],
-        ) -> None:
-            """A run of an agent."""
+        ) -> None: ...

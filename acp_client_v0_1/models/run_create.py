@@ -50,5 +50,4 @@ class RunCreate(schema.Model):
             config: dict[str, Any] | None = None,
             webhook: str | None = None,
             streaming: StreamingMode | Literal["result", "custom"] | None = None,
-        ) -> None:
-            """What a new run is made from."""
+        ) -> None: ...

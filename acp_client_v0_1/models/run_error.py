@@ -32,5 +32,4 @@ class RunError(schema.Model):
             run_id: str | UUID,
             errcode: int,
             description: str,
-        ) -> None:
-            """The failure of a run."""
+        ) -> None: ...

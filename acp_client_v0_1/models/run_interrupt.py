@@ -26,5 +26,4 @@ class RunInterrupt(schema.Model):
 
         def __init__(
             self, *, type: Literal["interrupt"] = "interrupt", interrupt: dict[str, Any]
-        ) -> None:
-            """A question of the agent, which waits for resume_run to answer it."""
+        ) -> None: ...

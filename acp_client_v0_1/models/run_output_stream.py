@@ -29,5 +29,4 @@ class RunOutputStream(schema.Model):
             id: str,
             event: Literal["agent_event"] = "agent_event",
             data: StreamEventPayload,
-        ) -> None:
-            """One server-sent event of a run's stream."""
+        ) -> None: ...

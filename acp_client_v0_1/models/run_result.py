@@ -33,5 +33,4 @@ class RunResult(schema.Model):
             run_id: str | UUID,
             status: RunStatus | Literal["pending", "error", "success", "timeout", "interrupted"],
             result: dict[str, Any],
-        ) -> None:
-            """The result of a run, final or, in a stream, so far."""
+        ) -> None: ...

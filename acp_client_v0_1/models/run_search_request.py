@@ -42,5 +42,4 @@ class RunSearchRequest(schema.Model):
             metadata: dict[str, Any] | None = None,
             limit: int | None = 10,
             offset: int | None = 0,
-        ) -> None:
-            """Which runs to search for."""
+        ) -> None: ...

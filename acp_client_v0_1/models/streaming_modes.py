@@ -22,5 +22,4 @@ class StreamingModes(schema.Model):
 
     if TYPE_CHECKING:
 
-        def __init__(self, *, result: bool | None = None, custom: bool | None = None) -> None:
-            """The streaming modes that an agent supports."""
+        def __init__(self, *, result: bool | None = None, custom: bool | None = None) -> None: ...

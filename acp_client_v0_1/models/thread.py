@@ -29,5 +29,4 @@ class Thread(schema.Model):
             thread_id: str | UUID,
             agent_id: str | UUID,
             metadata: dict[str, Any] | None = None,
-        ) -> None:
-            """What the runs of one conversation share."""
+        ) -> None: ...

@@ -21,5 +21,6 @@ class ThreadCreate(schema.Model):
 
     if TYPE_CHECKING:
 
-        def __init__(self, *, agent_id: str | UUID, metadata: dict[str, Any] | None = None) -> None:
-            """What a new thread is made from."""
+        def __init__(
+            self, *, agent_id: str | UUID, metadata: dict[str, Any] | None = None
+        ) -> None: ...

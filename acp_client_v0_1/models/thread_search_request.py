@@ -36,5 +36,4 @@ class ThreadSearchRequest(schema.Model):
             metadata: dict[str, Any] | None = None,
             limit: int | None = 10,
             offset: int | None = 0,
-        ) -> None:
-            """Which threads to search for."""
+        ) -> None: ...
