@@ -25,8 +25,8 @@ __all__ = ["Deadline", "NothingYet", "RequestTimeout", "Timeout", "checked_margi
 __all__ += ["checked_total", "resolve_timeout"]
 
 RequestTimeout: TypeAlias = float | tuple[float | None, float | None] | None
-"""Seconds: a total for the whole call, or a pair (connect, read) for each attempt; None, alone or
-in the pair, for no limit (as ``_request_timeout`` of one call: for the configured default)."""
+"""Seconds: a total for the whole call, or a pair (connect, read) for each attempt. None, alone or
+in the pair, means no limit. As ``_request_timeout`` of a call, it means the configured default."""
 
 # Longer waits do not fit into the milliseconds of poll(), so they count as no limit.
 _LONGEST = 2_000_000.0
@@ -35,15 +35,15 @@ _FORMS = "a number of seconds, a pair (connect, read), or None"
 
 
 class NothingYet(Exception):
-    """Nothing arrived within the time that the caller wanted to wait; reading again continues.
+    """Nothing arrived within the time that the caller wanted to wait.
 
-    The call has not failed, so this is not in the error tree, and it never leaves the package.
+    The call has not failed, and can be read on. So this is not in the error tree.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Timeout:
-    """The timeouts of one call, in seconds; None is no limit."""
+    """The timeouts of one call, in seconds. None means no limit."""
 
     total: float | None = None  # for the whole call: attempts, backoff, body, stream
     connect: float | None = None  # for making a connection, in each attempt
@@ -54,7 +54,7 @@ class Timeout:
 
     @classmethod
     def of(cls, value: object, name: str = "_request_timeout") -> Timeout:
-        """Parse a total, a pair (connect, read), a `Timeout` or None; errors say ``name``."""
+        """Parse a total, a pair (connect, read), a `Timeout` or None. Errors call it ``name``."""
         if isinstance(value, Timeout):
             return value
         if isinstance(value, (tuple, list)):
@@ -75,7 +75,7 @@ class Deadline:
 
     @classmethod
     def after(cls, seconds: float | None) -> Deadline:
-        """Return the deadline that is ``seconds`` from now; None means never."""
+        """Return the deadline that is ``seconds`` from now. None means never."""
         return cls(None if seconds is None else time.monotonic() + seconds)
 
     @property
@@ -84,7 +84,7 @@ class Deadline:
         return self.at is not None and time.monotonic() >= self.at
 
     def remaining(self) -> float:
-        """Return the seconds that remain, at least 0; infinity without a limit."""
+        """Return the seconds that remain, from 0 to infinity."""
         return math.inf if self.at is None else max(0.0, self.at - time.monotonic())
 
     def bound(self, limit: float | None = None) -> float | None:
@@ -99,7 +99,7 @@ class Deadline:
         return Deadline.after(self.bound(seconds))
 
     def sleep(self, seconds: float, stop: threading.Event | None = None) -> bool:
-        """Sleep, but not beyond the deadline; True if ``stop`` was set before or meanwhile."""
+        """Sleep, but not beyond the deadline. Return whether ``stop`` was set, which ends it."""
         wait = min(seconds, self.remaining())
         if stop is not None:
             return stop.wait(wait)
@@ -118,8 +118,8 @@ def resolve_timeout(
     """Return the timeouts of a call: its ``request_timeout``, else the configured default.
 
     ``total`` limits the whole call if the default is a pair. ``block_window`` is the time for which
-    the server may hold a long poll: a default becomes at least as long, plus ``margin``; an
-    explicit timeout that is not longer raises `ApiValueError`.
+    the server may hold a long poll. A default timeout is extended to that, plus ``margin``. An
+    explicit one that is not longer raises `ApiValueError`.
     """
     if request_timeout is None:
         timeout = Timeout.of(default, "Configuration.timeout")
@@ -139,7 +139,7 @@ def resolve_timeout(
 
 
 def checked_total(value: object, name: str) -> float | None:
-    """Return a total in seconds, or None; an error about it says ``name``."""
+    """Check a total in seconds, or None, which errors call ``name``."""
     if value is not None and not _is_number(value):
         raise ApiTypeError(
             f"{name} must be a number of seconds or None, not {type(value).__name__}"
@@ -148,7 +148,7 @@ def checked_total(value: object, name: str) -> float | None:
 
 
 def checked_margin(value: object, name: str) -> float:
-    """Return the seconds that a long poll may take beyond its window; an error says ``name``."""
+    """Check the seconds that a long poll may take beyond its window, called ``name`` in errors."""
     if not _is_number(value):
         raise ApiTypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
     if not 0 <= value <= _LONGEST:  # also true for NaN

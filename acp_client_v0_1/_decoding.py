@@ -113,7 +113,7 @@ def _with_body(
 
 
 def _beginning(response: acp.rest.RESTResponse) -> tuple[bytes, ApiException | None]:
-    """Read the beginning of an unexpected response; also return the error that cut it short."""
+    """Read the beginning of an unexpected response, and the error that truncated it, if any."""
     pieces: list[bytes] = []
     size = 0
     failure: ApiException | None = None
@@ -140,7 +140,7 @@ def _explanation(
     beginning = text_of(content[:_SEARCHED], response).lstrip()
     if beginning[:1] == "<":
         named = f' titled "{title}"' if (title := html_title(beginning)) else ""
-        whose = f"is this page{named} that of a proxy or a login?"
+        whose = f"does this page{named} belong to a proxy or a login?"
         return f"HTML, not JSON, {expected}: {whose} is the base path of host right?"
     first, *others = error.errors(include_url=False, include_input=False)[:3]
     if first["type"] == "json_invalid" and "recursion" in first["msg"]:

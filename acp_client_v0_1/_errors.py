@@ -67,7 +67,7 @@ class OpenApiException(Exception):
 
 
 class _ArgumentError(OpenApiException):
-    """An argument or setting cannot be used; ``path_to_item`` leads to it, outermost first."""
+    """An argument or setting cannot be used. ``path_to_item`` leads to it, outermost first."""
 
     def __init__(self, msg: str, path_to_item: Sequence[int | str] | None = None) -> None:
         self.path_to_item = path_to_item
@@ -112,7 +112,7 @@ class ApiKeyError(_ArgumentError, KeyError):
 
 
 class _HttpResponse(Protocol):
-    """What a response that becomes an error must have; more is optional."""
+    """What a response must have to become an error. More is optional."""
 
     @property
     def status(self) -> int: ...
@@ -136,7 +136,7 @@ class ApiException(OpenApiException):
     """A call failed; raised itself for a status that has no class of its own.
 
     Args:
-        status: HTTP status code, None if there was no response.
+        status: HTTP status code. It is None if there was no response.
         reason: The status line's reason phrase, or what went wrong.
         http_resp: The response, from which status, reason, headers, method and URL are taken
             unless they are given.
@@ -144,7 +144,7 @@ class ApiException(OpenApiException):
         data: The parsed body: JSON if it parses, else the text.
         headers: The response's headers.
         method: The request's method.
-        url: The request's URL; user information in it is dropped.
+        url: The request's URL, from which user information is dropped.
     """
 
     _by_status: ClassVar[dict[int, type[ApiException]]] = {}
@@ -155,9 +155,9 @@ class ApiException(OpenApiException):
     attempts: int = 1
     """How often the request was sent."""
     credentials: str | None = None
-    """The names of the request's headers that may be credentials, None if they are not known."""
+    """The names of the request's headers that may be credentials, if they are known."""
     elapsed: float = 0.0
-    """Seconds from the beginning of the call to its failure, 0 if that is not known."""
+    """Seconds from the beginning of the call to its failure, if they are known."""
 
     def __init__(
         self,
@@ -200,10 +200,7 @@ class ApiException(OpenApiException):
     ) -> ApiException:
         """Return the error for a response, of the class that stands for its status.
 
-        Args:
-            http_resp: The response.
-            body: Its body as text.
-            data: Its body parsed.
+        ``body`` is the response's body as text, ``data`` the parsed body.
         """
         status = http_resp.status
         kind = cls._by_status.get(500 if 500 <= status <= 599 else status, cls)
@@ -211,7 +208,7 @@ class ApiException(OpenApiException):
 
     @property
     def request_id(self) -> str | None:
-        """What the server calls the request in its logs (``x-request-id``), None if not sent."""
+        """The server's name for the request in its logs (``x-request-id``), if it sent one."""
         headers = self.headers or {}
         return next((headers[name] for name in REQUEST_IDS if headers.get(name)), None)
 
@@ -223,7 +220,7 @@ class ApiException(OpenApiException):
         return f"<{type(self).__name__} {self}>"
 
     def _request(self) -> str:
-        """Name the request: its method and path, "" if neither is known."""
+        """Name the request by its method and path, as far as they are known."""
         return " ".join(filter(None, (self.method, _path_of(self.url))))
 
     def _headline(self) -> str:
@@ -234,14 +231,14 @@ class ApiException(OpenApiException):
         return f"{request} returned {outcome}" if request else outcome
 
     def _message(self) -> str:
-        """Quote the server, "" if it says no more than the status does."""
+        """Quote the server, unless it says no more than the status does."""
         message = bounded(_server_message(self.data if self.data is not None else self.body))
         reason = one_line(self.reason)
         known = (reason.lower(), f"{self.status} {reason}".lower())
         return "" if message.lower() in known else message
 
     def _notes(self) -> Iterator[str]:
-        """What the headers and the attempts add to the server's message."""
+        """Yield what the headers and the attempts add to the server's message."""
         headers = self.headers or {}
         location, retry_after = headers.get("location"), headers.get("retry-after")
         if location and self.status is not None and 300 <= self.status <= 399:
@@ -266,7 +263,10 @@ class ApiException(OpenApiException):
 
 
 def one_line(text: object, limit: int = _LONGEST_REASON) -> str:
-    """Write a text in one bounded line: whitespace collapses, U+FFFD replaces the unprintable."""
+    """Write a text in one bounded line: white space collapses, U+FFFD replaces control characters.
+
+    Without this, the message of a server could recolour a terminal or fake a line of a log.
+    """
     if text is None:
         return ""
     line = " ".join(str(text)[:_SEARCHED].split())
@@ -276,7 +276,7 @@ def one_line(text: object, limit: int = _LONGEST_REASON) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the end of a message about an unknown name, "" if it is like no known one."""
+    """Return the end of a message about an unknown name: a known one, if any is similar."""
     from difflib import get_close_matches  # only a mistake pays for the import
 
     close = get_close_matches(name, list(known), 1)
@@ -284,7 +284,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def bounded(text: str, limit: int = _LONGEST_MESSAGE) -> str:
-    """Shorten a text to ``limit`` characters; an ellipsis takes the place of the rest."""
+    """Shorten a text to ``limit`` characters, of which the last is an ellipsis."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
@@ -299,7 +299,7 @@ def _path_of(url: str | None) -> str | None:
 
 
 def _server_message(data: Any) -> str:
-    """Find the server's message in a body; servers put it into many forms."""
+    """Find the server's message in a body, which has many forms in the wild."""
     try:
         return _message_in(data)
     except RecursionError:
@@ -334,6 +334,6 @@ def _field_error(item: Any) -> str:
 
 
 def html_title(text: str) -> str:
-    """Return the title of an HTML page in one line, "" if it has none."""
+    """Return the title of an HTML page, if it has one, in a line."""
     title = re.search(r"<title[^<>]*>([^<]*)", text, re.IGNORECASE)
     return one_line(title[1]) if title else ""

@@ -3,9 +3,8 @@
 ``import acp_client_v0_1`` alone then costs almost nothing: pydantic and urllib3 are loaded by the
 first name that needs them. A name, once loaded, is an ordinary attribute of its package.
 
-Invariant: a package is imported before a module in it. Before Python 3.15, importing a module does
-not wait while another thread imports the package that holds it; each thread then waits for what
-the other has begun, and one gets a module that is half loaded.
+Invariant: a package is imported before a module in it. Before Python 3.15, two threads that import
+them at the same time each wait for what the other has begun, and one gets a half-loaded module.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["lazy_exports"]
 
-# The lowest versions of pyproject.toml; pip keeps to them, `pip install --no-deps` does not.
+# The lowest versions of pyproject.toml, which pip enforces, but not with `--no-deps`.
 _NEEDED = {"pydantic": (2, 12), "urllib3": (2, 6), "typing_extensions": (4, 14)}
 
 

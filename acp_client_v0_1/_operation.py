@@ -1,9 +1,9 @@
-"""What the contract says of one operation, and the checks of its arguments.
+"""The declaration of an operation, and the checks of its arguments.
 
-The generated modules in ``api`` hold the declarations; ``ApiClient`` turns one and the arguments of
-a call into a request. Strategy: a declaration is immutable and has all that distinguishes its
-operation, so that a generated method is a signature and a call. The type that the contract gives a
-parameter decides how its argument is checked, wherever the request carries it.
+The generated modules in ``api`` hold the declarations. ``ApiClient`` turns one of them and the
+arguments of a call into a request. Strategy: a declaration is immutable and has everything that
+distinguishes its operation, so that a generated method is a signature and a call. The declared type
+of a parameter decides how its argument is checked, in the path, the query and the body alike.
 
 Invariant: a bad argument raises ``ApiTypeError`` or ``ApiValueError`` that names the parameter,
 before anything is sent.
@@ -48,7 +48,7 @@ class Parameter:
     required: bool = True
     minimum: int | None = None
     maximum: int | None = None
-    block_window: bool = False  # its value is the window of a long poll, in seconds
+    block_window: bool = False  # its value is the poll window, in seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +57,18 @@ class BoundArguments:
 
     target: str  # path and query, relative to the host
     body: bytes | None
-    block_window: int | None  # seconds for which the server may hold a long poll; None otherwise
+    block_window: int | None  # of a long poll: for how many seconds the server may hold it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Operation(Generic[T_co]):
-    """One operation of the contract; ``T_co`` is what its method returns."""
+    """One operation of the contract, whose method returns ``T_co``."""
 
-    name: str  # the operationId, which is the method's name
     method: str
     path: str  # below the host, with ``{name}`` for each path parameter
     parameters: tuple[Parameter, ...]  # in the order of the method's signature
     returns: Callable[[], Any]  # gives the type of a 200 response, or of an event of the stream
-    accept: str
-    content_type: str | None = None
+    accept: str = "application/json"  # the media type of a request's body is always this one
     safe: bool = False  # it changes nothing, so it may be retried
     streaming: bool = False  # a 200 response is a stream of server-sent events
     empty_on_204: bool = False  # 204 means None rather than a fault
@@ -106,7 +104,7 @@ def _wrong_type(name: str, expected: str, value: object) -> ApiTypeError:
 
 
 def path_segment(name: str, value: object, safe_chars: str) -> str:
-    """Encode one path segment (RFC 3986, section 3.3); refuse a value that changes the path."""
+    """Encode one path segment (RFC 3986, section 3.3), or refuse a value that changes the path."""
     if not isinstance(value, str):
         raise _wrong_type(name, "a str", value)
     if not value:
@@ -122,7 +120,7 @@ def path_segment(name: str, value: object, safe_chars: str) -> str:
 
 
 def identifier(name: str, value: object) -> str:
-    """Return the text of an id, a str or a UUID; refuse one that cannot be a path segment."""
+    """Return the text of an id, a str or a UUID, or refuse one that cannot be a path segment."""
     text = str(value) if isinstance(value, UUID) else value
     path_segment(name, text, "")
     return cast("str", text)
@@ -143,7 +141,7 @@ def _loaded(kind: type[Any] | Callable[[], Any]) -> Any:
 
 
 def _text(parameter: Parameter, kind: type[Any], value: object) -> str:
-    """Write a value of a path or a query; refuse one of another type than the parameter's."""
+    """Write a value of a path or a query, or refuse one of another type than the parameter's."""
     name = parameter.name
     if kind is int:
         return str(_integer(parameter, value))
@@ -178,7 +176,7 @@ def _integer(parameter: Parameter, value: object) -> int:
 
 
 def _content(parameter: Parameter, value: object) -> bytes:
-    """Encode a body as JSON: a model, or a mapping that fits the model; a mapping where free."""
+    """Encode a body as JSON: a model, or a mapping of its fields, or a mapping of any keys."""
     name, kind = parameter.name, _loaded(parameter.type)
     if kind is not dict and isinstance(value, Mapping):
         value = constructed(name, kind, cast("Mapping[object, Any]", value))
@@ -213,7 +211,7 @@ def _encoded(value: object) -> bytes:
 
 
 def constructed(name: str, model: type[BaseModel], value: Mapping[Any, Any]) -> BaseModel:
-    """Make a model from a mapping of its fields; an error names each field that does not fit."""
+    """Make a model from a mapping of its fields. An error names each field that does not fit."""
     for key in value:
         if not isinstance(key, str):
             raise ApiTypeError(f"{name} must have str keys, got {type(key).__name__} {key!r:.60}")

@@ -61,7 +61,7 @@ class StreamInterrupted(TransportException):
     """A stream ended before it was complete; ``last_event_id`` says where to resume.
 
     Args:
-        last_event_id: The id to resume from, "" if there is none.
+        last_event_id: The id to resume from. It is empty if no event had one.
         reason: What happened.
         response: ``status``, ``headers``, ``method`` and ``url`` of the stream.
     """

@@ -1,4 +1,4 @@
-"""The version of this package, the one place that says it; what it calls itself to servers."""
+"""The version of this package, stated only here, and the name that servers see."""
 
 import sys
 

@@ -11,12 +11,14 @@ state of a call, so threads can share it. Whatever is wrong with a response rais
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections.abc import Callable, Mapping, Sequence
+from types import FunctionType, SimpleNamespace
+from typing import TYPE_CHECKING, Any, ForwardRef, TypeVar, cast
 from urllib.parse import urlsplit
 
-from typing_extensions import Self
+from typing_extensions import ParamSpec, Self
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1 import streaming
@@ -38,7 +40,9 @@ if TYPE_CHECKING:
     from acp_client_v0_1._http.observer import StreamedResponse
 
 __all__ = ["Api", "ApiClient", "CallOptions", "RequestSerialized", "RequestTimeout"]
+__all__ += ["with_http_info", "without_preload_content"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 # _request_timeout, _request_auth, _content_type, _headers, _host_index
@@ -53,7 +57,7 @@ _CONTENT_TYPE = instance_of("a str", str)
 
 
 class ApiClient(DropInClient):
-    """Sends the operations of the API classes; safe to share between threads.
+    """Sends the operations of the API classes. Threads can share it.
 
     Use it as a context manager, or call `close`, so that its connections are closed. A pickle of it
     holds its configuration and headers **with the credentials** in plain text, and no connection.
@@ -67,7 +71,7 @@ class ApiClient(DropInClient):
     """
 
     _default: ApiClient | None = None
-    # Of a view, see `with_options`; None means what the configuration says.
+    # The options of a view, see `with_options`. None stands for the configuration's setting.
     _timeout: RequestTimeout = None
     _retries: int | Retry | None = None
     _headers: Mapping[str, str] | None = None
@@ -115,7 +119,7 @@ class ApiClient(DropInClient):
         self.close()
 
     def close(self) -> None:
-        """Close the connections that no call uses; the client can be used again afterwards."""
+        """Close the connections that no call uses. The client can be used again afterwards."""
         if not self._is_view:
             self.rest_client.close()
 
@@ -126,16 +130,16 @@ class ApiClient(DropInClient):
         retries: int | Retry | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Self:
-        """Return a view of this client whose calls have other options; it costs about 1 µs.
+        """Return a view of this client whose calls have other options. It costs about 1 µs.
 
         The view shares connections, configuration and default headers with this client, has its
         present cookie, and can be used wherever a client can, for example by `AgentHandle`. Closing
-        it closes nothing. Its calls can still be given options of their own.
+        it closes nothing. A call on the view can override the options.
 
         Args:
-            timeout: Timeout of calls in seconds, in the forms of ``Configuration.timeout``, which
-                it replaces; None for that. Streams keep ``Configuration.stream_timeout``.
-            retries: The retries, in the forms of ``Configuration.retries``; None for those.
+            timeout: Timeout of calls in seconds, instead of ``Configuration.timeout`` and in its
+                forms. Streams keep ``Configuration.stream_timeout``.
+            retries: The retries, instead of ``Configuration.retries`` and in its forms.
             headers: More headers of each request. They override default headers and the
                 configuration's credentials of the same names.
 
@@ -164,27 +168,22 @@ class ApiClient(DropInClient):
         self.default_headers["User-Agent"] = value
 
     def set_default_header(self, header_name: str, header_value: str) -> None:
-        """Send a header with every request from now on.
-
-        Args:
-            header_name: Its name.
-            header_value: Its value.
-        """
+        """Send a header with every request from now on."""
         self.default_headers[header_name] = header_value
 
     @classmethod
     def get_default(cls) -> ApiClient:
-        """Return the client that API classes use when they are given none; made on first use."""
+        """Return the client that API classes use by default, which the first use makes."""
         if ApiClient._default is None:
             ApiClient._default = ApiClient()
         return ApiClient._default
 
     @classmethod
     def set_default(cls, default: ApiClient | None) -> None:
-        """Set the client that API classes use when they are given none.
+        """Set the client that API classes use by default.
 
         Args:
-            default: The client; None for a new one on next use.
+            default: The client. If None, the next use makes a new one.
 
         Raises:
             ApiTypeError: It is something else, for example a configuration.
@@ -210,7 +209,7 @@ class ApiClient(DropInClient):
     def call_with_http_info(
         self, operation: Operation[T], arguments: Sequence[Any], options: CallOptions
     ) -> ApiResponse[T]:
-        """Do the same as `call`, but return the status and headers, too."""
+        """Do the same as `call`, and return the status and headers as well."""
         response = self._send(operation, arguments, options, stream=operation.streaming)
         result = self._result(operation, response)
         return ApiResponse(
@@ -223,7 +222,7 @@ class ApiClient(DropInClient):
     def call_without_preload_content(
         self, operation: Operation[Any], arguments: Sequence[Any], options: CallOptions
     ) -> acp.rest.RawResponse:
-        """Do the same as `call`, but return urllib3's response, unread and unchecked."""
+        """Do the same as `call`, and return urllib3's response, unread, whatever its status."""
         return self._send(operation, arguments, options, stream=True).response
 
     def _send(
@@ -250,7 +249,7 @@ class ApiClient(DropInClient):
         )
         own: dict[str, str] = {"Accept": operation.accept}
         if bound.body is not None:
-            own["Content-Type"] = content_type or operation.content_type or "application/json"
+            own["Content-Type"] = content_type or "application/json"
         if self.cookie is not None:
             own["Cookie"] = self.cookie
         override = RequestAuth.of(auth) if auth else None
@@ -294,7 +293,7 @@ class ApiClient(DropInClient):
         if response.status == 204:
             _log.info(
                 "%s %s: 204, a stream without events: the run was created without `streaming`, or "
-                "Last-Event-ID is that of its last event",
+                "Last-Event-ID names its last event",
                 response.method,
                 urlsplit(response.url).path,
             )
@@ -318,6 +317,12 @@ def _checked_client(name: str, client: T) -> T:
 class Api:
     """Base of the generated API classes: operations of one tag, sent by one client.
 
+    Each operation also takes ``_request_timeout``, seconds in all, or a pair (connect, longest
+    silence) for each attempt; ``_request_auth``, which replaces the credentials: ``{"in": "header",
+    "key": …, "value": …}``, or in ``cookie`` or ``query``; ``_content_type``, the request's media
+    type if it is not the contract's; ``_headers``, which override all others; and ``_host_index``,
+    0, the only host.
+
     Attributes:
         api_client: The client that sends them.
     """
@@ -326,7 +331,7 @@ class Api:
         """Make the operations available.
 
         Args:
-            api_client: The client that sends them; the default client if None.
+            api_client: The client that sends them. By default `ApiClient.get_default`.
 
         Raises:
             ApiTypeError: It is something else, for example a configuration.
@@ -336,3 +341,40 @@ class Api:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({getattr(self, 'api_client', None)!r})"
+
+
+def with_http_info(
+    method: Callable[P, T],
+) -> Callable[[Callable[..., None]], Callable[P, ApiResponse[T]]]:
+    """Declare the variant of ``method``, with its parameters, that returns an `ApiResponse`.
+
+    The decorated function has no body; it gives the variant its name and docstring.
+    """
+    returns = cast(Any, ApiResponse)[cast(Any, method).__annotations__["return"]]
+    return functools.partial(_variant, method, "call_with_http_info", returns)
+
+
+def without_preload_content(
+    method: Callable[P, object],
+) -> Callable[[Callable[..., None]], Callable[P, acp.rest.RawResponse]]:
+    """Declare the variant of ``method``, with its parameters, that returns the response unread.
+
+    The decorated function has no body; it gives the variant its name and docstring.
+    """
+    returns = ForwardRef("acp.rest.RawResponse", module=__name__)
+    return functools.partial(_variant, method, "call_without_preload_content", returns)
+
+
+def _variant(method: Any, sender: str, returns: object, declared: Callable[..., None]) -> Any:
+    # A copy of the method under the variant's name, which `inspect` and Python's TypeError show.
+    copy: Any = FunctionType(method.__code__, method.__globals__, None, method.__defaults__)
+    functools.update_wrapper(copy, declared, updated=())
+    copy.__annotations__ = {**method.__annotations__, "return": returns}
+    del copy.__wrapped__
+
+    @functools.wraps(copy)
+    def variant(self: Api, *args: Any, **kwargs: Any) -> Any:
+        client = SimpleNamespace(call=getattr(self.api_client, sender))
+        return copy(SimpleNamespace(api_client=client), *args, **kwargs)
+
+    return variant

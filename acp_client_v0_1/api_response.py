@@ -17,10 +17,9 @@ class ApiResponse(Generic[T_co]):
 
     Attributes:
         status_code: The HTTP status.
-        headers: The headers of the response, names in any case; None if they are not known.
+        headers: The headers of the response. Their names are not case-sensitive.
         data: What the plain method returns.
-        raw_data: The content as bytes, content coding undone; empty for a stream, which is read
-            through ``data``.
+        raw_data: The content as bytes, without content coding. It is empty if ``data`` is a stream.
     """
 
     status_code: int

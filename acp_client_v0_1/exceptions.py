@@ -185,8 +185,8 @@ class RunWaitTimeout(ApiException, TimeoutError):
     Args:
         run_id: The run that was waited for.
         elapsed: Seconds spent waiting.
-        reason: The message; None for one that says that there is no output.
-        token: What `RunHandle.from_token` takes; "" if no `RunHandle` waited.
+        reason: The message. By default it says that there is no output.
+        token: What `RunHandle.from_token` takes. It is empty if no `RunHandle` waited.
     """
 
     def __init__(

@@ -1,12 +1,12 @@
-"""The transport: requests out and responses in, under one deadline, with retries and redirects.
+"""The transport: sends a request under one deadline, with retries and redirects.
 
-Strategy: `RESTClientObject` makes attempts in a loop. Each sends the request once; between them,
-the rules of `call` (redirects) and `retry` decide what comes next. They are ours and not urllib3's,
-because they depend on the contract (what is safe to repeat) and the call (what time remains).
+Strategy: `RESTClientObject` makes attempts in a loop. Each sends the request once. After it, the
+rules of `call` (redirects) and `retry` decide what comes next. urllib3's own rules do not fit: ours
+depend on the contract (what is safe to repeat) and the call (what time remains).
 
 Invariants: a client holds no state of a call, so threads share it. A process never uses a
-connection of its parent. Statuses are not judged here: the last response is returned as it is. A
-log record shows no query, no credential, and no control character from a server.
+connection of its parent. No status is an error here: the last response is returned as it is. A log
+record shows no query, no credential, and no control character from a server.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from urllib3 import Retry
 
-from acp_client_v0_1._deadline import Deadline, Timeout, resolve_timeout
+from acp_client_v0_1._deadline import Deadline, resolve_timeout
 from acp_client_v0_1._errors import one_line
 from acp_client_v0_1._http.attempt import Attempt
 from acp_client_v0_1._http.call import SHOWN_HEADERS, Call, encode_body, redirected
@@ -59,11 +59,11 @@ RESTResponseType = RawResponse
 
 _log = logging.getLogger(__name__)
 _ENDED = ": %s in %.3f s"
-_FACTS = ("status", "attempt", "seconds")  # of a log record, None if not known yet
+_FACTS = ("status", "attempt", "seconds")  # attributes of a log record
 
 
 class RESTClientObject:
-    """Sends requests; safe to share between threads, safe after a fork, and picklable.
+    """Sends requests. Threads can share it, also after a fork.
 
     A pickle holds the configuration, credentials included, and no connection.
 
@@ -71,9 +71,9 @@ class RESTClientObject:
         configuration: Hosts, TLS, proxy, timeouts, retries and the number of connections.
 
     Attributes:
-        observer: Told of each attempt, for telemetry; None for nobody.
-        policy: How often a call is retried, unless it says otherwise.
-        server: What the calls so far have shown of the server.
+        observer: Sees each attempt, for telemetry. By default there is none.
+        policy: How often a call is retried by default.
+        server: What previous calls have shown about the server.
 
     Raises:
         ApiTypeError: A setting has the wrong type.
@@ -91,7 +91,7 @@ class RESTClientObject:
         return type(self), (self._configuration,)
 
     def close(self) -> None:
-        """Close the connections that no call uses; the client can be used again afterwards."""
+        """Close the connections that no call uses. The client can be used again afterwards."""
         self._pools.close()
 
     def request(
@@ -117,26 +117,28 @@ class RESTClientObject:
             headers: The headers, credentials included.
             body: Bytes or text to send as they are, or an object to send as JSON.
             post_params: Form fields, instead of a body.
-            _request_timeout: Seconds: a total, a pair (connect, read), or a `Timeout`; None for
-                the configured default.
+            _request_timeout: Seconds in all, a pair (connect, read), or a `Timeout`. By default the
+                configured.
             safe: Sending it again changes nothing.
             stream: Leave the body of the response to the caller.
             credential: A parameter of the query, percent-encoded, that no log, error or other
                 origin may see.
-            retries: The retries of this call, in the forms of ``Configuration.retries``, which it
-                replaces; None for those.
+            retries: Replaces ``Configuration.retries``, in the same forms.
             route: The path of the operation, with its parameters as ``{name}``, for the observer.
 
         Returns:
-            The response, whatever its status; its body is read unless ``stream`` is true.
+            The response, whatever its status. Its body is read unless ``stream`` is true.
 
         Raises:
-            TransportException: No usable response came; `ApiTimeoutError` if time ran out.
+            TransportException: No usable response came, or time ran out (`ApiTimeoutError`).
             ResponseDecodeError: The body's content coding is broken.
             ApiValueError: The request cannot be written.
             ApiTypeError: An argument has the wrong type.
         """
-        timeout = self._resolved(_request_timeout, stream)
+        settings = self._configuration
+        default = settings.stream_timeout if stream else settings.timeout
+        total = None if stream else settings.total_timeout
+        timeout = resolve_timeout(_request_timeout, default, total=total)
         sent_headers = checked_headers(headers or {})
         call = Call(
             method=method.upper(),
@@ -151,13 +153,6 @@ class RESTClientObject:
             route=route,
         )
         return self._perform(call, self.policy if retries is None else RetryPolicy.of(retries))
-
-    def _resolved(self, timeout: object, stream: bool) -> Timeout:
-        if isinstance(timeout, Timeout):
-            return timeout
-        settings = self._configuration
-        default = settings.stream_timeout if stream else settings.timeout
-        return resolve_timeout(timeout, default, total=None if stream else settings.total_timeout)
 
     def _perform(self, call: Call, policy: RetryPolicy) -> RESTResponse:
         began = time.monotonic()
@@ -204,7 +199,7 @@ class RESTClientObject:
             call.deadline.sleep(wait)
 
     def _explain(self, failure: TransportException, call: Call) -> None:
-        """Add to a failure what only the configuration knows."""
+        """Add to the message of a failure what only the configuration knows."""
         if failure.sent:
             return
         settings, origin = self._configuration, call.target.origin
@@ -236,7 +231,7 @@ class RESTClientObject:
 
 
 def _moved(call: Call, response: RESTResponse, hops: int) -> Call | None:
-    """Follow a redirect; None if the response is not one to follow."""
+    """Return the call that follows a redirect, if the response is one to follow."""
     try:
         moved = redirected(call, response.status, response.getheader("location"), hops)
     except TransportException:
@@ -250,7 +245,7 @@ def _moved(call: Call, response: RESTResponse, hops: int) -> Call | None:
 
 
 def _say(call: Call, level: int, text: str, *values: object, **facts: object) -> None:
-    """Log about a call; method, path and facts are attributes of the record."""
+    """Log about a call. Method, path and facts become attributes of the record."""
     if _log.isEnabledFor(level):
         named = {"method": call.method, "path": call.path}
         extra = {**dict.fromkeys(_FACTS), **facts, **named}

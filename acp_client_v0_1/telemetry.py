@@ -1,12 +1,11 @@
 """Spans of OpenTelemetry for runs, requests and streams.
 
-Strategy: `instrument` gives a client an observer (`_http.observer`), which the transport calls
-around each attempt and each stream, and the handles for each run. Nothing else knows of
-OpenTelemetry, and a client that is not instrumented imports nothing of it.
+Strategy: `instrument` gives a client an observer (`_http.observer`). The transport calls it for
+each attempt and stream, the handles for each run. Only this module imports OpenTelemetry.
 
-Invariants: no input, output, header, query or message of an error is recorded. Trace headers go to
-the configured origin only. The names of all attributes stand here, at the top; they follow the
-semantic conventions for HTTP clients (stable) and for GenAI agents (in development).
+Invariants: no input, output, header, query or error message is recorded. Trace headers go to the
+configured origin only. The names of attributes follow the semantic conventions for HTTP clients
+(stable) and for GenAI agents (in development).
 """
 
 from __future__ import annotations
@@ -51,32 +50,6 @@ else:
 
 __all__ = ["instrument"]
 
-# Of all spans
-_SERVER_ADDRESS = "server.address"
-_SERVER_PORT = "server.port"
-_ERROR_TYPE = "error.type"
-
-# Of an attempt
-_METHOD = "http.request.method"
-_STATUS_CODE = "http.response.status_code"
-_RESEND_COUNT = "http.request.resend_count"
-_URL_FULL = "url.full"
-_URL_TEMPLATE = "url.template"
-
-# Of a run
-_OPERATION = "gen_ai.operation.name"
-_PROVIDER = "gen_ai.provider.name"
-_AGENT_ID = "gen_ai.agent.id"
-_AGENT_NAME = "gen_ai.agent.name"
-_AGENT_VERSION = "gen_ai.agent.version"
-_AGENT_DESCRIPTION = "gen_ai.agent.description"
-_CONVERSATION = "gen_ai.conversation.id"
-_RUN_ID = "acp.run.id"
-_RUN_STATUS = "acp.run.status"
-
-# Of a stream
-_STREAM_END = "acp.stream.end"
-
 _INVOKE = "invoke_agent"
 _FINAL = frozenset(("success", "error", "timeout", "gone", "cancelled"))
 _FAILURES = {"error": "RunFailed", "timeout": "RunTimedOut", "gone": "RunGone"}
@@ -88,8 +61,8 @@ def instrument(api_client: ApiClient, tracer_provider: TracerProvider | None = N
     A second call replaces the first. A pickle of the client is not instrumented.
 
     Args:
-        api_client: The client. Handles and API classes that use it already are included.
-        tracer_provider: Where the spans go; the global provider if None.
+        api_client: The client. This includes handles and API classes that already use it.
+        tracer_provider: Where the spans go. By default the global provider.
 
     Raises:
         ApiTypeError: ``api_client`` is not an ApiClient.
@@ -105,7 +78,7 @@ def instrument(api_client: ApiClient, tracer_provider: TracerProvider | None = N
         )
     tracer = trace.get_tracer("acp_client_v0_1", __version__, tracer_provider)
     api_client.rest_client.observer = _Observer(api_client.configuration, tracer)
-    # After the provider has registered its own, so that it is called before.
+    # Registered after the provider's own function, so that it is called before.
     atexit.unregister(_end_at_exit)
     atexit.register(_end_at_exit)
 
@@ -120,17 +93,17 @@ class _Observer:
     ) -> RESTResponse:
         origin = call.target.origin
         attributes: dict[str, str | int] = {
-            _METHOD: call.method,
-            _SERVER_ADDRESS: origin.host,
-            _SERVER_PORT: origin.port,
-            _URL_FULL: f"{origin}{call.path}",
+            "http.request.method": call.method,
+            "server.address": origin.host,
+            "server.port": origin.port,
+            "url.full": f"{origin}{call.path}",
         }
         name = call.method
         if call.route and not call.cross_origin:
-            attributes[_URL_TEMPLATE] = call.route
+            attributes["url.template"] = call.route
             name = f"{call.method} {call.route}"
         if resends:
-            attributes[_RESEND_COUNT] = resends
+            attributes["http.request.resend_count"] = resends
         span = self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes)
         with _current(span):
             try:
@@ -138,11 +111,11 @@ class _Observer:
             except BaseException as error:
                 status = getattr(error, "status", None)
                 if isinstance(status, int):
-                    span.set_attribute(_STATUS_CODE, status)
+                    span.set_attribute("http.response.status_code", status)
                 _fail(span, type(error).__name__)
                 raise
             else:
-                span.set_attribute(_STATUS_CODE, response.status)
+                span.set_attribute("http.response.status_code", response.status)
                 if response.status >= 400:
                     _fail(span, str(response.status))
                 return response
@@ -167,19 +140,19 @@ class _Observer:
         self, agent_id: str, thread_id: str, *, agent: Agent | None = None, linked: str = ""
     ) -> _RunSpan:
         origin = parse_target(self._configuration.host).origin
-        named = {_AGENT_ID: agent_id, _CONVERSATION: thread_id}
+        named = {"gen_ai.agent.id": agent_id, "gen_ai.conversation.id": thread_id}
         name = _INVOKE
         if agent is not None:
             about = agent.metadata
             name = f"{_INVOKE} {about.ref.name}"
-            named[_AGENT_NAME] = about.ref.name
-            named[_AGENT_VERSION] = about.ref.version
-            named[_AGENT_DESCRIPTION] = about.description
+            named["gen_ai.agent.name"] = about.ref.name
+            named["gen_ai.agent.version"] = about.ref.version
+            named["gen_ai.agent.description"] = about.description
         attributes: dict[str, str | int] = {
-            _OPERATION: _INVOKE,
-            _PROVIDER: "acp",
-            _SERVER_ADDRESS: origin.host,
-            _SERVER_PORT: origin.port,
+            "gen_ai.operation.name": _INVOKE,
+            "gen_ai.provider.name": "acp",
+            "server.address": origin.host,
+            "server.port": origin.port,
             **{key: value for key, value in named.items() if value},
         }
         span = self._tracer.start_span(
@@ -207,16 +180,16 @@ class _RunSpan:
             self._last = time.time_ns()
 
     def started(self, run_id: str) -> None:
-        self._span.set_attribute(_RUN_ID, run_id)
+        self._span.set_attribute("acp.run.id", run_id)
 
     def end(self, outcome: object) -> bool:
         if isinstance(outcome, RunWaitTimeout) and not outcome.elapsed:
-            return True  # a look, timeout=0
+            return True  # the run was only read, with timeout=0
         status = _status_of(outcome)
         if not self._ended:
             self._ended = True
             if status:
-                self._span.set_attribute(_RUN_STATUS, status)
+                self._span.set_attribute("acp.run.status", status)
             if status in _FAILURES:
                 _fail(self._span, _FAILURES[status])
             elif isinstance(outcome, BaseException) and not isinstance(outcome, RunInterrupted):
@@ -225,7 +198,7 @@ class _RunSpan:
         return status in _FINAL
 
     def drop(self) -> None:
-        """End the span of a run that nobody waits for, with its last request."""
+        """End the span of a run that nobody waits for at the time of its last request."""
         if not self._ended:
             self._ended = True
             self._span.end(self._last)
@@ -242,7 +215,7 @@ def _end_at_exit() -> None:
 
 
 class _Reading:
-    """A response whose reading is a span."""
+    """A streamed response that records its reading as a span."""
 
     def __init__(self, response: StreamedResponse, span: Span) -> None:
         self.status = response.status
@@ -283,19 +256,19 @@ class _Reading:
         if self._ended:
             return
         self._ended = True
-        self._span.set_attribute(_STREAM_END, "left" if self._left else how)
+        self._span.set_attribute("acp.stream.end", "left" if self._left else how)
         if error_type and not self._left:
             _fail(self._span, error_type)
         self._span.end()
 
 
 def _current(span: Span) -> AbstractContextManager[Span]:
-    """Make a span the current one; no words of an exception get into it."""
+    """Make a span the current one, without recording the message of an exception."""
     return trace.use_span(span, record_exception=False, set_status_on_exception=False)
 
 
 def _fail(span: Span, error_type: str) -> None:
-    span.set_attribute(_ERROR_TYPE, error_type)
+    span.set_attribute("error.type", error_type)
     span.set_status(StatusCode.ERROR)
 
 
@@ -308,7 +281,7 @@ def _links(traceparent: str) -> list[Link]:
 
 
 def _status_of(outcome: object) -> str:
-    """Give the status of a run by what its wait brought, "" if that does not say."""
+    """Return the status of a run after a wait, if the outcome of the wait tells it."""
     if isinstance(outcome, str):
         return outcome
     if isinstance(outcome, RunFailed):

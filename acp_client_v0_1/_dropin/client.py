@@ -49,7 +49,7 @@ class DropInClient:
 
     @property
     def client_side_validation(self) -> bool:
-        """The configuration's setting; no effect: arguments are always checked."""
+        """The configuration's setting, without effect: arguments are always checked."""
         return self.configuration.client_side_validation
 
     def param_serialize(
@@ -71,17 +71,17 @@ class DropInClient:
 
         Args:
             method: The HTTP method.
-            resource_path: The path below the host, with ``{name}`` for each path parameter.
+            resource_path: The path below the host, with ``{name}`` for each of ``path_params``.
             path_params: Values for the path.
             query_params: Values for the query.
-            header_params: Headers; they take precedence over default headers and credentials.
+            header_params: Headers, which override default headers and credentials.
             body: The content: a model, or a value that JSON can hold.
             post_params: Form fields, instead of a body.
             files: Must be empty: the protocol has no uploads.
             auth_settings: Not used: the protocol declares no security schemes.
             collection_formats: The format of each list, as for `parameters_to_tuples`.
-            _host: URL of another host; it gets neither the configured credentials nor the cookie.
-            _request_auth: As for `update_params_for_auth`; in the query, errors show it.
+            _host: URL of another host. It gets neither the configured credentials nor the cookie.
+            _request_auth: As for `update_params_for_auth`. Errors show it if it is in the query.
 
         Raises:
             ApiValueError: A value cannot be part of a request, or ``files`` is not empty.
@@ -100,7 +100,7 @@ class DropInClient:
         if own_host or _request_auth:
             unused = auth_settings, resource_path, method, body
             self.update_params_for_auth(headers, query, *unused, _request_auth)
-        if _request_auth:  # its cookie has joined the others by now
+        if _request_auth:  # its cookie is already among the others
             extra = {name: value for name, value in extra.items() if name.lower() != "cookie"}
         headers = merge_headers(headers, extra)
         for name, value in self._pairs(path_params, collection_formats):
@@ -122,15 +122,15 @@ class DropInClient:
         post_params: Sequence[tuple[str, Any]] | None = None,
         _request_timeout: RequestTimeout = None,
     ) -> acp.rest.RESTResponse:
-        """Send a request that no operation describes; return the response, read and unchecked.
+        """Send a request that `param_serialize` made, and return the response, whatever its status.
 
         Args:
             method: The HTTP method.
             url: The absolute URL.
-            header_params: The headers; neither default headers nor credentials are added.
+            header_params: The headers. Neither default headers nor credentials are added.
             body: The content: bytes, or a value that is sent as JSON.
             post_params: Form fields, instead of a body.
-            _request_timeout: Seconds: a total, a pair (connect, read), or None for the default.
+            _request_timeout: Seconds in all, or a pair (connect, read). By default the configured.
 
         Raises:
             TransportException: No usable response came.
@@ -151,12 +151,12 @@ class DropInClient:
         response_data: acp.rest.RESTResponse,
         response_types_map: Mapping[str, str | type[Any] | None] | None = None,
     ) -> ApiResponse[Any]:
-        """Return a response with its decoded data.
+        """Decode a response.
 
         Args:
             response_data: The response.
             response_types_map: Status (``"200"``, ``"2XX"`` or ``"default"``) to a type or its
-                name; the data of any other status is None.
+                name. The data of any other status is None.
 
         Raises:
             ApiException: The status is not 2xx.
@@ -182,11 +182,7 @@ class DropInClient:
         )
 
     def sanitize_for_serialization(self, obj: Any) -> Any:
-        """Return a value as JSON holds it: models as dicts, dates as text, enums as their values.
-
-        Args:
-            obj: The value; None and bytes come back unchanged.
-        """
+        """Return a value as JSON holds it: models as dicts, dates as text. Bytes stay bytes."""
         if obj is None or isinstance(obj, bytes):
             return obj
         return to_jsonable_python(_unwrapped(obj), by_alias=True)
@@ -199,11 +195,11 @@ class DropInClient:
         Args:
             response_text: The content.
             response_type: A type, or its name, such as ``"List[Run]"``.
-            content_type: The media type of the content; None counts as JSON.
+            content_type: The media type of the content. None counts as JSON.
 
         Returns:
-            A value of the type; the unchanged content if the media type is text (``text/...``);
-            None for ``null``, whatever the type.
+            A value of the type, or None if the content is ``null``. Content whose media type is
+            text (``text/...``) comes back unchanged.
 
         Raises:
             ApiValueError: No type has this name.
@@ -233,7 +229,7 @@ class DropInClient:
         """Return parameters as pairs, with lists in their collection format.
 
         Args:
-            params: Names to values, or pairs of both; None for no parameters.
+            params: A mapping of names to values, or pairs of both.
             collection_formats: The format of each parameter that is a list: ``csv``, ``ssv``,
                 ``tsv``, ``pipes`` or ``multi``.
         """
@@ -247,28 +243,15 @@ class DropInClient:
     def parameters_to_url_query(
         self, params: Parameters | None, collection_formats: Mapping[str, str] | None
     ) -> str:
-        """Return parameters as a query string, such as ``a=Hello%20World&b=123``.
-
-        Args:
-            params: Names to values, or pairs of both; None for no parameters.
-            collection_formats: As for `parameters_to_tuples`.
-        """
+        """Return parameters, as for `parameters_to_tuples`, as a query: ``a=Hello%20World&b=1``."""
         return to_query(params, collection_formats)
 
     def select_header_accept(self, accepts: Sequence[str]) -> str | None:
-        """Return the media type to ask for: the first that is JSON, else the first, if any.
-
-        Args:
-            accepts: The media types that the server can send.
-        """
+        """Return the media type to ask for: the first that is JSON, else the first, if any."""
         return next((name for name in accepts if "json" in name.lower()), next(iter(accepts), None))
 
     def select_header_content_type(self, content_types: Sequence[str]) -> str | None:
-        """Return the media type to send: the first that is JSON, else the first, if any.
-
-        Args:
-            content_types: The media types that the server accepts.
-        """
+        """Return the media type to send: the first that is JSON, else the first, if any."""
         return self.select_header_accept(content_types)
 
     def update_params_for_auth(
@@ -283,15 +266,9 @@ class DropInClient:
     ) -> None:
         """Add the credentials to the headers of a request.
 
-        Args:
-            headers: The headers; they are changed.
-            queries: The parameters of the query; they are changed.
-            auth_settings: Not used, like the next three: the protocol declares no security schemes.
-            resource_path: Not used.
-            method: Not used.
-            body: Not used.
-            request_auth: Replaces the configured credentials: a mapping
-                ``{"in": "header" | "cookie" | "query", "key": ..., "value": ...}``.
+        ``headers`` and ``queries`` are changed. ``request_auth``, a mapping
+        ``{"in": "header" | "cookie" | "query", "key": ..., "value": ...}``, replaces the configured
+        credentials. The others are not used: the protocol declares no security schemes.
 
         Raises:
             ApiTypeError: A value of ``request_auth`` has the wrong type.
@@ -309,7 +286,7 @@ class DropInClient:
 
 
 def _unwrapped(obj: Any) -> Any:
-    """Replace models by dicts; a model knows which of its fields are sent."""
+    """Replace models by dicts of the fields that are sent."""
     if isinstance(obj, Conversions):
         return obj.to_dict()
     if isinstance(obj, dict):

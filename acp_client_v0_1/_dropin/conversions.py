@@ -57,7 +57,7 @@ def to_query(params: Parameters | None, formats: Mapping[str, str] | None) -> st
 def _grouped(
     params: Parameters | None, formats: Mapping[str, str] | None
 ) -> Iterator[tuple[str, Sequence[Any], str | None]]:
-    """Yield each name with its values and the delimiter between them, None for a single value."""
+    """Yield each name with its values, and with the delimiter between them if they are a list."""
     for name, value in items_of(params):
         form = (formats or {}).get(name)
         if form is None or not isinstance(value, (list, tuple)):
@@ -78,7 +78,7 @@ def _lower(value: Any) -> Any:
 
 
 def resolve_type(name: str | type[Any]) -> Any:
-    """Return the type of this name, or raise `ApiValueError`; a type stands for itself."""
+    """Return the type that has this name, or raise `ApiValueError`. A type stands for itself."""
     if not isinstance(name, str):
         return name
     if container := re.fullmatch(r"Optional\[(.+)\]", name):

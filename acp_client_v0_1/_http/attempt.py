@@ -1,7 +1,7 @@
-"""One attempt of a call: what bounds its waits, what it holds meanwhile, how it is interrupted.
+"""One attempt of a call: its time limits, its connection and its slot, and how to interrupt it.
 
 A call that waits for its response can only be woken through its socket. So a thread whose calls
-others may interrupt says so (`Interruptible`), and each attempt of its calls registers there.
+others may interrupt enters an `Interruptible`, and each attempt of its calls registers there.
 
 Invariants: a socket never gets a timeout of 0, which would mean "do not wait". However the attempt
 ends, its slot is free afterwards; an error closes its connection as well.
@@ -36,8 +36,8 @@ _this_thread = _Thread()
 class Interruptible:
     """The calls of one thread, in a ``with`` of that thread.
 
-    ``watch`` is called while a call waits for its response, after ``first`` seconds; it returns the
-    seconds until it wants to be called again. What it raises ends the call.
+    ``watch`` is called while a call waits for its response, first after ``first`` seconds. It
+    returns the seconds until its next call. An exception from it ends the waiting call.
     """
 
     def __init__(self, watch: Callable[[], float] | None = None, first: float = 0.0) -> None:
@@ -48,8 +48,8 @@ class Interruptible:
     def interrupt(self) -> None:
         """Make the current call fail, as if its server had closed the connection.
 
-        A call that is still connecting goes on, within its timeout for that. At the very end of a
-        call, the connection may be idle already, or that of another call, which fails instead.
+        A call that is still connecting continues, within its connect timeout. At the very end of a
+        call, its connection may be idle already, or serve another call, which fails instead.
         """
         connection = None if self.attempt is None else self.attempt.connection
         if connection is not None and connection.sock is not None:
@@ -65,14 +65,14 @@ class Interruptible:
 
 
 class Attempt:
-    """One attempt of a call, in a ``with``: its limits, and how far it came."""
+    """One attempt of a call, in a ``with``: its limits, and how far it has come."""
 
     def __init__(self, deadline: Deadline, timeout: Timeout, fresh: bool = False) -> None:
         self.deadline = deadline
-        self.until = deadline  # of what is read now: the call's, or an earlier one
+        self.until = deadline  # of the current reads: the call's, or an earlier one
         self.timeout = timeout
-        self.fresh = fresh  # not on a connection that has been idle for long
-        self.connected = False  # by a new connection
+        self.fresh = fresh  # use no connection that has been idle for long
+        self.connected = False  # a new connection was made for it
         self.sent = False  # some of the request may have reached the server
         self.patience: float | None = None  # seconds that the reader waits for now
         self.connection: HTTPConnection | None = None
@@ -81,7 +81,7 @@ class Attempt:
         self._calls: Interruptible | None = None
 
     def receive(self, sock: socket.socket, size: int) -> bytes:
-        """Receive bytes, within the limits; b"" at EOF."""
+        """Receive bytes within the limits. b"" means EOF."""
         calls = self._calls
         watch = None if calls is None else calls.watch
         if calls is None or watch is None:
@@ -93,7 +93,7 @@ class Attempt:
     def _watch(
         self, sock: socket.socket, calls: Interruptible, watch: Callable[[], float]
     ) -> float:
-        """Wait until there is something to receive, or little time is left; return that time."""
+        """Wait for bytes, calling ``watch`` on time. Return the seconds left to receive them."""
         limits = (self.deadline.bound(self.timeout.read), self.patience)
         until = time.monotonic() + min((each for each in limits if each is not None), default=1e6)
         buffered = getattr(sock, "pending", None)  # TLS may have decrypted more than was read
@@ -104,7 +104,7 @@ class Attempt:
         return max(left, 0.001)
 
     def limit(self, sock: socket.socket) -> None:
-        """Set how long the next wait for a socket may take; `TimeoutError` if no time remains."""
+        """Bound the next wait for a socket, or raise `TimeoutError` if no time remains."""
         seconds = self.until.bound(self.timeout.read)
         if self.patience is not None and (seconds is None or seconds > self.patience):
             seconds = self.patience
@@ -117,7 +117,7 @@ class Attempt:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # The frames of a traceback may keep this object, but must not keep what it holds.
+        # The frames of a traceback may keep this object alive, and must not keep its slot.
         try:
             if kind is not None and self.connection is not None:
                 self.connection.close()
@@ -130,7 +130,7 @@ class Attempt:
 
 
 def set_limit(sock: socket.socket, seconds: float | None) -> None:
-    """Set a socket's timeout, None for no limit; `TimeoutError` if no time remains."""
+    """Set a socket's timeout, or raise `TimeoutError` if no time remains."""
     if seconds is not None and seconds <= 0:
         raise TimeoutError("the deadline has passed")
     if seconds != sock.gettimeout():  # setting it is a system call

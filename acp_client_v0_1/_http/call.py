@@ -1,8 +1,8 @@
-"""One call: where its request goes, what it carries, where a redirect leads it (RFC 9110, 15.4).
+"""One call: its target, its headers and body, and its redirects (RFC 9110, section 15.4).
 
-Invariants: method and body never change. 307 and 308 are followed with both; 301, 302 and 303, for
-which the standard lets a client turn a POST into a GET, are followed by GET and HEAD only, and are
-returned to the caller otherwise. Another origin gets no credentials.
+Invariants: method and body never change. 307 and 308 are followed with both. For 301, 302 and 303
+the standard lets a client turn a POST into a GET, so only GET and HEAD follow them, and the caller
+gets the response otherwise. Another origin gets no credentials.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SHOWN_HEADERS = HARMLESS_HEADERS.union(
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call: its request, and its timeouts."""
+    """One call: its request and its timeouts."""
 
     method: str
     target: Target
@@ -70,7 +70,7 @@ class Call:
     def hide_credential(self, headers: MutableMapping[str, str]) -> None:
         """Hide the credential in the headers of a response, if the server echoes it.
 
-        A redirect's target loses the parameter, and its fragment; another header that shows the
+        A redirect's target loses the parameter and the fragment. Any other header that shows the
         credential, such as ``Link``, is masked as a whole.
         """
         for name in ("location", "content-location"):
@@ -94,7 +94,7 @@ class Call:
         return place + mark + kept if kept else place
 
     def moved(self, target: Target) -> Call:
-        """Give the same call for another target, without credentials if the origin differs."""
+        """Return the same call for another target, without credentials if the origin differs."""
         if target.origin == self.target.origin:
             return replace(self, target=target)
         kept = {k: v for k, v in self.headers.items() if k.lower() in HARMLESS_HEADERS}
@@ -102,7 +102,7 @@ class Call:
 
 
 def redirected(call: Call, status: int, location: str | None, hops: int) -> Call | None:
-    """Give the call to send next, after ``hops`` redirects; None to return the response."""
+    """Return the call that follows a redirect, if the response is one to follow."""
     if location is None or status not in (301, 302, 303, 307, 308):
         return None
     if status not in (307, 308) and call.method not in ("GET", "HEAD"):
@@ -114,7 +114,7 @@ def redirected(call: Call, status: int, location: str | None, hops: int) -> Call
         location = _NOT_ASCII.sub(lambda found: quote(found[0].encode("latin-1")), location.strip())
         url = urljoin(call.target.url, location)
         target = parse_target(url, "the redirect's target")
-    except ValueError as error:  # of urljoin; or the ApiValueError of parse_target
+    except ValueError as error:  # from urljoin, or the ApiValueError of parse_target
         raise _refused(call, status, f"a redirect that cannot be followed: {error}") from error
     if call.target.origin.scheme == "https" and target.origin.scheme == "http":
         raise _refused(call, status, f"a redirect from https to {target.origin} is not followed")
@@ -132,7 +132,7 @@ def encode_body(
 ) -> bytes | None:
     """Encode a request's body: bytes and text as they are, anything else but None as JSON.
 
-    The headers decide on the form; a missing ``Content-Type`` is added to them.
+    A ``Content-Type`` in the headers decides how form fields are encoded. A missing one is added.
     """
     if post_params:
         if body is not None:

@@ -1,8 +1,8 @@
-"""Content codings (RFC 9110, section 8.4.1), undone a bounded piece at a time.
+"""Content codings (RFC 9110, section 8.4.1), decoded a bounded piece at a time.
 
 Strategy: a body is one member of its coding, or several (RFC 1952, section 2.2; RFC 8878, section
-3.1). Each has a decompressor of its own, which gets no byte after its end: zlib would begin again,
-or fail.
+3.1). Each has a decompressor of its own, which gets no byte after the member's end: zlib would
+start over, or fail.
 
 Invariant: an error of a decompressor is a `DecodeError`.
 """
@@ -32,13 +32,13 @@ _zstd = _installed("compression.zstd", "backports.zstd")
 
 
 class _Brotli:
-    """Brotli's decompressor, as zlib's and zstd's are called."""
+    """Brotli's decompressor with the methods of zlib's and zstd's."""
 
     unused_data = b""
 
     def __init__(self, _: bytes) -> None:
         self._decompressor = _brotli.Decompressor()
-        self._ready = b""  # it exceeds the limit by some 32 KiB
+        self._ready = b""  # decoded, but over the limit, which Brotli exceeds by some 32 KiB
 
     @property
     def eof(self) -> bool:
@@ -53,8 +53,8 @@ class _Brotli:
         return ready[:limit]
 
 
-# What makes the decompressor of a member from its first bytes, and how the next member begins; None
-# if none follows.
+# For each coding: a function that makes the decompressor of a member from its first bytes, and how
+# the next member begins, or None if a body has only one.
 CODINGS: dict[str, tuple[Callable[[bytes], Any], bytes | None]] = {
     "gzip": (lambda _: zlib.decompressobj(31), b"\x1f\x8b"),
     # Many servers leave zlib's header out; bare deflate does not begin with the low bits of 8.
@@ -72,21 +72,21 @@ _ERRORS = tuple(_errors)
 
 
 class Decoder:
-    """Undoes one of the `CODINGS`."""
+    """Decodes one of the `CODINGS`."""
 
     def __init__(self, coding: str) -> None:
         self._make, self._follows = CODINGS[coding]
-        self._begins: bytes | None = b""  # how a member begins now, None if none does any more
+        self._begins: bytes | None = b""  # how the next member begins, None after the last
         self._member: Any = None
         self._rest = b""  # not decoded yet
 
     @property
     def unfinished(self) -> bool:
-        """True if the body is truncated, unless more bytes come."""
+        """True if the body would be truncated here."""
         return bool(self._rest) or not (self._member is None or self._member.eof)
 
     def decode(self, data: bytes, limit: int) -> bytes:
-        """Return up to ``limit`` bytes; b"" only if there are no more without further ``data``."""
+        """Return up to ``limit`` bytes. b"" means that further ``data`` is needed."""
         data, piece = self._rest + data, b""
         try:
             while not piece and (data or self.unfinished):

@@ -1,13 +1,13 @@
-"""A connection to an origin, made by urllib3 (addresses, tunnels, TLS), used by us.
+"""A connection to an origin: urllib3 connects, and this package sends and receives.
 
-Strategy: urllib3 connects; from then on requests are written to its socket here, and responses are
-read from it by `incoming`. Connecting has one deadline, from the look-up of the name to the end of
-the last handshake; after that, every wait is bounded by the limits of the attempt.
+Strategy: once urllib3 has connected (addresses, tunnels, TLS), requests are written to its socket
+here, and `incoming` reads the responses. Connecting has one deadline, from name resolution to the
+end of the last handshake. After that, the limits of the attempt bound every wait.
 
 What of urllib3 and http.client is overridden, and why:
 
 ``connect``            one deadline for all of it; a proxy's failure raises `ProxyException`
-``_new_conn``          `dial` bounds the look-up too; PySocks connects to a SOCKS proxy in a thread
+``_new_conn``          `dial` bounds name resolution too; PySocks connects to its proxy in a thread
 ``_tunnel``            http.client reads the proxy's response without a deadline; this uses
                        ``_tunnel_host``, ``_tunnel_port`` and ``_tunnel_headers``
 ``_connect_tls_proxy`` each read of TLS within TLS gets a limit; see `OuterSocket`
@@ -45,9 +45,9 @@ __all__ = ["Connection", "SecureConnection", "request_head"]
 # that close is lost with its outcome unknown. Requests that change something avoid the risk.
 _STALE = 2.0
 
-_PIECE = 65_536  # bytes that are sent within one time limit
+_PIECE = 65_536  # bytes to send within one read timeout
 
-# Characters to encode in a path or query (RFC 3986, section 3.3); "%" is one of an encoded one.
+# Characters to encode in a path or query (RFC 3986, section 3.3). "%" begins an encoded one.
 _NOT_IN_TARGET = re.compile(r"[^!$%&'()*+,\-./0-9:;=?@A-Z_a-z~]+")
 _BODILESS = ("GET", "HEAD", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 
@@ -57,8 +57,8 @@ def request_head(
 ) -> bytes:
     """Write the head of a request (RFC 9112, sections 3 and 5).
 
-    The target is the path with its query, or the absolute URL for a proxy. ``headers``, which are
-    checked, replace the ones that are written here.
+    The target is the path with its query, or the absolute URL for a proxy. The ``headers``, which
+    have been checked, replace the ones that are written here.
     """
     target = _NOT_IN_TARGET.sub(lambda found: quote(found[0]), target)
     names = {name.lower() for name in headers}
@@ -74,28 +74,31 @@ def request_head(
 
 
 class Connection(HTTPConnection):
-    """A connection to an origin or a proxy; ``via`` is the proxy that leads to the origin."""
+    """A connection to an origin, or to the proxy that leads there (``via``)."""
 
     def __init__(self, host: str, port: int, *, via: Proxy | None = None, **arguments: Any) -> None:
         super().__init__(host, port, **arguments)
         self._address = (host, port)
         self._via = via
-        self._attempt: Attempt | None = None  # the one that uses it
-        self._connecting: Deadline | None = None  # while it is
+        self._attempt: Attempt | None = None  # that uses the connection
+        self._connecting: Deadline | None = None  # until it is connected
         self._idle_since = 0.0
 
     def rest(self) -> None:
-        """Note that it is idle from now on."""
+        """Note that the connection is idle from now on."""
         self._attempt = None
         self._idle_since = time.monotonic()
 
     def is_usable(self, fresh: bool) -> bool:
-        """Tell whether it can carry another request; a ``fresh`` one was not idle for long."""
+        """Return whether it can carry another request, and if ``fresh``, was idle only briefly."""
         stale = fresh and time.monotonic() - self._idle_since > _STALE
         return not stale and self.is_connected
 
     def open(self, attempt: Attempt) -> None:
-        """Serve an attempt; connect first if need be. urllib3's `ProxyError` if a proxy cannot."""
+        """Serve an attempt, and connect for it if necessary.
+
+        Raises urllib3's `ProxyError` if the proxy cannot be reached.
+        """
         self._attempt = attempt
         if self.sock is not None:
             return
@@ -113,20 +116,20 @@ class Connection(HTTPConnection):
         self._attempt.connected = True
 
     def send_request(self, head: bytes, body: bytes | None) -> None:
-        """Send a request within the attempt's limits; `OSError` if the connection fails."""
+        """Send a request within the attempt's limits."""
         attempt = cast(Attempt, self._attempt)
         view = memoryview(head if body is None else head + body)
         try:
-            # The limit is for silence; a large body over a slow connection may take longer.
+            # The read timeout limits silence. A large body on a slow connection may take longer.
             for start in range(0, len(view), _PIECE):
                 attempt.limit(self.sock)
                 attempt.sent = True
                 self.sock.sendall(view[start : start + _PIECE])
         except (BrokenPipeError, ConnectionResetError):
-            pass  # the server may have responded before it closed; if not, reading says so
+            pass  # the server may have responded before it closed; if not, the read fails
 
     def limit(self, sock: socket.socket) -> None:
-        """Set how long the next wait for a socket may take; `TimeoutError` if no time remains."""
+        """Bound the next wait for a socket, or raise `TimeoutError` if no time remains."""
         if self._connecting is not None:
             set_limit(sock, self._connecting.bound())
         elif self._attempt is not None:
@@ -170,9 +173,10 @@ class SecureConnection(Connection, HTTPSConnection):
         return not decrypted(self.sock) and super().is_connected
 
     def connect(self) -> None:
-        """Connect, and speak TLS; EOF without a close_notify is an error from here on."""
+        """Connect with TLS."""
         super().connect()
-        # By default Python takes it for a clean EOF, so an attacker could truncate a body.
+        # By default Python takes EOF without a close_notify for a clean end, so an attacker could
+        # truncate a body. From here on it raises SSLEOFError.
         cast(Any, self.sock).suppress_ragged_eofs = False
         if not self.is_verified and not self.proxy_is_verified:
             message = f"Unverified HTTPS request to {self.host!r}: verify_ssl is False"
@@ -186,7 +190,7 @@ class SecureConnection(Connection, HTTPSConnection):
 def _socks_socket(
     proxy: Proxy, address: tuple[str, int], options: Any, deadline: Deadline
 ) -> socket.socket:
-    import socks  # type: ignore[import-untyped]  # only those with a SOCKS proxy have PySocks
+    import socks  # type: ignore[import-untyped]  # PySocks is optional
 
     def connect() -> socket.socket:
         sock: socket.socket = socks.create_connection(
@@ -197,7 +201,7 @@ def _socks_socket(
             proxy_rdns=proxy.scheme in ("socks5h", "socks4a"),
             proxy_username=proxy.username,
             proxy_password=proxy.password,
-            # For each single wait; `in_time` bounds the sum.
+            # PySocks applies it to each single wait. `in_time` bounds their sum.
             timeout=cast(Any, deadline.bound()),
             socket_options=options,
         )

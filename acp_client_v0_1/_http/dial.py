@@ -1,11 +1,12 @@
 """From a name and a port to a connected socket, in time.
 
-Strategy: one deadline for the look-up and all addresses together. The standard library would bound
-each address alone and the look-up not at all.
+Strategy: one deadline for name resolution and all addresses together. The standard library bounds
+each address alone, and name resolution not at all.
 
-Invariants: no wait goes beyond the deadline. Work that takes no timeout (a look-up, the handshake
-with a SOCKS proxy) is abandoned in a daemon thread then. There are at most 64 of these threads;
-further work waits until one returns. A socket that does not connect is closed.
+Invariants: no wait goes beyond the deadline. Work that takes no timeout (name resolution, the
+handshake with a SOCKS proxy) runs in a daemon thread, which is abandoned at the deadline. There are
+at most 64 of these threads. Further work waits until one ends. A socket that does not connect is
+closed.
 """
 
 from __future__ import annotations
@@ -34,16 +35,16 @@ _MOST_THREADS = 64
 _threads = Slots(_MOST_THREADS)
 
 if hasattr(os, "register_at_fork"):
-    # A forked process has none of these threads.
+    # A forked process has none of its parent's threads.
     os.register_at_fork(after_in_child=lambda: _threads.__init__(_MOST_THREADS))  # type: ignore[misc]
 
 
 def dial(host: str, port: int, deadline: Deadline, options: SocketOptions) -> socket.socket:
-    """Connect to the first address of a host that accepts, with the socket options set before."""
+    """Connect to the first address of a host that accepts, with these socket options."""
     addresses = _look_up(host, port, deadline)
     failure: OSError | None = None
     for number, (family, address) in enumerate(addresses):
-        # An address that does not respond must leave time for the ones after it.
+        # An address that does not respond must leave time for the addresses after it.
         share = None if deadline.at is None else deadline.remaining() / (len(addresses) - number)
         try:
             return _connect(family, address, share, options)
@@ -55,17 +56,17 @@ def dial(host: str, port: int, deadline: Deadline, options: SocketOptions) -> so
 def in_time(work: Callable[[], T], deadline: Deadline, discard: Callable[[T], object]) -> T:
     """Run ``work``, which takes no timeout, in a thread that is abandoned at the deadline.
 
-    ``discard`` gets a result that comes after that, or after this thread was interrupted.
+    ``discard`` gets a result that comes too late, or after an interrupt of the calling thread.
     """
     if deadline.at is None:
         return work()
     job = _Job(work, discard)
     try:
         if not (_threads.join(job.slots[0]) or _threads.wait(job.slots[0], deadline)):
-            raise TimeoutError(f"{_MOST_THREADS} look-ups or connections are under way")
+            raise TimeoutError(f"{_MOST_THREADS} name resolutions or connections are under way")
         try:
-            # Not threading.Thread, which waits for a Condition: an interrupt can leave its lock
-            # held, so that the thread never gets to its work, and never gives its slot back.
+            # threading.Thread waits for a Condition. An interrupt can leave its lock held, and then
+            # the thread never gets to its work, and never frees its slot.
             _thread.start_new_thread(job.run, ())
         except RuntimeError as error:  # there are too many threads
             raise OSError(str(error)) from error
@@ -81,13 +82,13 @@ def in_time(work: Callable[[], T], deadline: Deadline, discard: Callable[[T], ob
     try:
         raise outcome
     finally:
-        del outcome  # which refers to this frame by its traceback
+        del outcome  # its traceback refers to this frame, which would be a reference cycle
 
 
 class _Job(Generic[T]):
-    """Work for a thread of its own, which may be abandoned.
+    """Work for a thread that may be abandoned.
 
-    Invariant: an outcome is taken from the queue once, by the caller or by what discards it.
+    Invariant: the outcome is taken from the queue once, by the caller or by `_drop`.
     """
 
     def __init__(self, work: Callable[[], T], discard: Callable[[T], object]) -> None:
@@ -95,7 +96,7 @@ class _Job(Generic[T]):
         self._discard = discard
         self._abandoned = False
         self.outcomes: SimpleQueue[tuple[T] | BaseException] = SimpleQueue()
-        # The thread takes it when it begins, or the caller when it gives up before that.
+        # The thread takes the slot when it begins, or the caller if it gives up before that.
         self.slots = [Slot()]
 
     def run(self) -> None:

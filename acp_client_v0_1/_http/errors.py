@@ -1,6 +1,6 @@
-"""Exceptions of lower layers become errors of the tree, whose messages say what to do.
+"""From the exceptions of lower layers to the public errors, whose messages say what to do.
 
-Invariant: the caller chains the original exception, ``raise failure_of(...) from error``.
+Invariant: the caller chains the original exception: ``raise failure_of(...) from error``.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from acp_client_v0_1.exceptions import (
 
 __all__ = ["LOWER_ERRORS", "failure_of", "refused_tunnel"]
 
-# What the layers below raise; ssl.CertificateError is an OSError.
+# What the layers below raise, as ssl.CertificateError is an OSError.
 LOWER_ERRORS = (OSError, http.client.HTTPException, HTTPError)
 
 _TIMEOUTS = (ConnectTimeoutError, ReadTimeoutError, EmptyPoolError)
 _TLS_ENDED = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 
-# The first that fits counts: urllib3 derives NewConnectionError from its ConnectTimeoutError.
+# The first match counts, because urllib3 derives NewConnectionError from its ConnectTimeoutError.
 _KINDS: tuple[tuple[Any, type[TransportException]], ...] = (
     ((socket.gaierror, NameResolutionError), NameResolutionException),
     ((NewConnectionError, http.client.IncompleteRead, *_TLS_ENDED), ConnectionException),
@@ -53,7 +53,7 @@ _KINDS: tuple[tuple[Any, type[TransportException]], ...] = (
 
 _REFUSED_TUNNEL = re.compile(r"Tunnel connection failed: (\d+)")
 
-# OpenSSL's errors for a server that does not speak TLS; they depend on its version.
+# The errors of several versions of OpenSSL for a server that does not speak TLS.
 _NOT_TLS = re.compile("WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|PACKET_LENGTH_TOO_LONG")
 _WRONG_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 
@@ -63,8 +63,9 @@ def failure_of(
 ) -> TransportException:
     """Translate an exception of a lower layer into the error to raise.
 
-    It depends on how far the attempt got: a new connection was made for it (``connected``), the
-    server may have some of the request (``sent``), the head of a response arrived (``reading``).
+    The message depends on how far the attempt came: whether a new connection was made for it
+    (``connected``), the server may have a part of the request (``sent``), and the head of the
+    response arrived (``reading``).
     """
     if isinstance(error, TransportException):
         return error
@@ -91,13 +92,13 @@ def failure_of(
 
 
 def refused_tunnel(words: object) -> int | None:
-    """Give the status with which a proxy refused a tunnel, None if the text is not about that."""
+    """Return the status with which a proxy refused a tunnel, if the text is about that."""
     refused = _REFUSED_TUNNEL.search(str(words))
     return None if refused is None else int(refused[1][:3])
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """Unwrap urllib3's exceptions, and those about a proxy, down to the cause."""
+    """Unwrap the exceptions of urllib3 and http.client down to the cause."""
     while isinstance(error, (HTTPError, http.client.HTTPException)):
         inner = error.__cause__ or next(
             (arg for arg in error.args if isinstance(arg, BaseException)), None
@@ -122,7 +123,7 @@ def _text(error: BaseException) -> str:
 
 
 def _reason_of_timeout(cause: BaseException, call: Call, *, sent: bool, reading: bool) -> str:
-    """Name the phase in which a call ran out of time, and the limit that ended it."""
+    """Describe the phase in which a call ran out of time, and the limit that ended it."""
     limit = call.timeout.read if sent or isinstance(cause, EmptyPoolError) else call.timeout.connect
     within = "" if limit is None else f" within {round(limit, 3):g} s"
     if call.deadline.expired:

@@ -1,4 +1,4 @@
-"""The headers of a request, and the credentials of one call, which may become one of them.
+"""The headers of a request, and the credentials of a single call.
 
 Invariant: no error and no repr shows the value of a header or credential.
 """
@@ -18,12 +18,12 @@ __all__ = ["TOKEN", "RequestAuth", "basic_credentials", "checked_headers", "merg
 __all__ += ["plain_text"]
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
-_MOST_BITS = 1024  # of an integer; Python refuses to write much larger ones
+_MOST_BITS = 1024  # of an integer, as Python refuses to write much larger ones
 _FORBIDDEN = re.compile(r"[\r\n\0]")  # RFC 9110, section 5.5
 _PLACES = ("header", "cookie", "query")
-# Characters of a cookie's value that are not encoded; space, comma, semicolon and others are.
+# The characters of a cookie's value that are not percent-encoded.
 _SAFE_IN_COOKIE = "!#$%&'()*+-./:<=>?@[]^_`{|}~"
-# They frame the message or belong to one connection (RFC 9110, 7.6.1; RFC 9112, 6).
+# Headers that frame the message or belong to one connection (RFC 9110, 7.6.1; RFC 9112, 6).
 _OF_THE_TRANSPORT = (
     *("connection", "content-length", "keep-alive", "proxy-connection"),
     *("te", "trailer", "transfer-encoding", "upgrade"),
@@ -31,7 +31,7 @@ _OF_THE_TRANSPORT = (
 
 
 def merge_headers(*sources: Mapping[str, str] | None) -> dict[str, str]:
-    """Merge headers; the later one of two with the same name, in any case, is kept."""
+    """Merge headers. Of two with the same name, in any case, the later one is kept."""
     merged: dict[str, tuple[str, str]] = {}
     for source in sources:
         if source:
@@ -41,7 +41,7 @@ def merge_headers(*sources: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def checked_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
-    """Copy and check headers; numbers and booleans become text."""
+    """Copy and check headers. Numbers and booleans become text."""
     checked = dict(headers)
     for name, value in headers.items():
         if not isinstance(name, str) or not TOKEN.fullmatch(name):
@@ -72,7 +72,7 @@ def basic_credentials(username: str, password: str) -> str:
 
 
 def plain_text(value: object, name: str) -> str:
-    """Write a str, a number or a bool as text; an error shows ``name`` and not the value."""
+    """Write a str, a number or a bool as text. An error shows ``name`` and not the value."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -80,7 +80,7 @@ def plain_text(value: object, name: str) -> str:
     if isinstance(value, int):
         if value.bit_length() > _MOST_BITS:
             raise ApiValueError(f"{name} must not be a number of more than {_MOST_BITS} bits")
-        return str(int(value))  # of an enum, its number
+        return str(int(value))  # for an enum, its number
     if isinstance(value, float):
         return str(float(value))
     raise ApiTypeError(f"{name} must be a str, not {type(value).__name__}")
@@ -113,16 +113,16 @@ class RequestAuth:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The header to send; empty for a cookie or a parameter of the query."""
+        """The header to send, if it is one."""
         return {self.key: self.value} if self.place == "header" else {}
 
     @property
     def query(self) -> str:
-        """The parameter of the query to send, percent-encoded; "" for a header or a cookie."""
+        """The percent-encoded query parameter to send, if it is one."""
         return f"{_quoted(self.key)}={_quoted(self.value)}" if self.place == "query" else ""
 
     def add_cookie(self, headers: dict[str, str]) -> None:
-        """Add it to the ``Cookie`` of a request's headers, if it is a cookie."""
+        """Add the cookie, if it is one, to the headers of a request."""
         if self.place != "cookie":
             return
         name = next((name for name in headers if name.lower() == "cookie"), "Cookie")

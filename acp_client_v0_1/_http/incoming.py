@@ -1,14 +1,14 @@
-"""A response as a connection brings it: its head, and its body before the coding is undone.
+"""A response as it arrives on a connection: its head, and its body, still content-coded.
 
-Strategy: `Incoming` receives bytes and asks `parse` what they mean. A socket's own timeout bounds
-one ``recv`` only, so a server that sends a byte now and then would never time out: the limit is set
-anew before each ``recv``.
+Strategy: `Incoming` receives bytes, and `parse` frames them. A socket's own timeout bounds one
+``recv`` only, so a server that sends a byte now and then would never time out. So the limit is
+set again before each ``recv``.
 
 Invariants: no wait goes beyond the attempt's limits. EOF is an error unless the body is
-close-delimited; over TLS it needs a close_notify then (RFC 9112, section 9.8). b"" means that the
-body is complete by its framing, never that the response was closed. Memory is used for bytes that
-have arrived, not for those that a length promises. A forked process reads nothing from a connection
-of its parent.
+close-delimited, and then TLS needs a close_notify (RFC 9112, section 9.8). b"" means that the body
+is complete by its framing, never that the response was closed. Memory grows with the bytes that
+have arrived, not with the length that a header promises. A forked process reads nothing from a
+connection of its parent.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _SHORTEST_WAIT = 0.001  # seconds
 
 
 class Incoming:
-    """A response that a connection receives; a file of its body, as urllib3's response wants one.
+    """A response on a connection, with the methods of a file that urllib3's response reads.
 
     ``done`` is called with the connection if it can be used again after the body.
     """
 
-    wait: float | None = None  # seconds until a read gives up; None for the attempt's limits
+    wait: float | None = None  # seconds until a read gives up, if that is before the limits
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Incoming:
         self._done = done
         self._pid = os.getpid()
         self._quiet = 0.0  # seconds without a byte so far, for a caller that waits in steps
-        # How it ended, once it has. The first to write wins: a reader that finishes, `close`, or
+        # How the response ended. The first to write wins: a reader that finishes, `close`, or
         # `abort` in another thread, which then cannot hit the connection's next response.
         self._fate: dict[None, str] = {}
         self._no_notify = False  # TLS ended without a close_notify
@@ -69,7 +69,7 @@ class Incoming:
             self._finish()
 
     def read1(self, size: int | None = None) -> bytes:
-        """Read up to ``size`` bytes that have arrived; b"" once the body is complete."""
+        """Read up to ``size`` bytes that have arrived. b"" means that the body is complete."""
         if size == 0:
             return b""
         try:
@@ -84,7 +84,7 @@ class Incoming:
         return content[:size]
 
     def read(self, size: int | None = None) -> bytes:
-        """Read all of the body, or exactly ``size`` bytes; fewer only at the end."""
+        """Read all of the body, or exactly ``size`` bytes unless it ends before."""
         pieces: list[bytes] = []
         while piece := self.read1(size):
             pieces.append(piece)
@@ -100,7 +100,7 @@ class Incoming:
             if self._fate:
                 raise self._ended()
             received, self._received = self._received, b""
-            content = framing.take(received)  # also of no bytes: a fault may be known
+            content = framing.take(received)  # even without bytes: it may have to raise a fault
             if not received:
                 self._received = self._receive(until)
                 if not self._received:
@@ -110,7 +110,7 @@ class Incoming:
         return content
 
     def _receive(self, until: float | None = None) -> bytes:
-        """Receive bytes; b"" at EOF."""
+        """Receive bytes. b"" means EOF."""
         attempt = self.attempt
         longest = attempt.timeout.read or math.inf
         if until is not None:
@@ -125,7 +125,7 @@ class Incoming:
                     raise NothingYet from None
             raise
         except (OSError, ValueError, AttributeError) as error:
-            if self._fate:  # TLS raises anything if another thread closes it
+            if self._fate:  # TLS raises anything, even AttributeError, if another thread closes it
                 raise self._ended() from error
             if not isinstance(error, ssl.SSLEOFError):
                 raise
@@ -141,7 +141,7 @@ class Incoming:
 
     def _receive_head(self) -> bytes:
         attempt = self.attempt
-        # The rest of a head has one read timeout: it could drip for days.
+        # After its first bytes a head has one read timeout in all. It could drip for days.
         if self._received and attempt.until is attempt.deadline:
             attempt.until = attempt.deadline.earlier(attempt.timeout.read)
         self._received = self._receive()
@@ -153,7 +153,7 @@ class Incoming:
     def _judge_eof(self) -> None:
         if not self._framing.may_end():
             raise Closed("the server closed the connection in the middle of the body")
-        # If it is an error, its status matters more.
+        # The status of an error matters more than whether its body is truncated.
         if self._no_notify and self.head.status < 300 and not self._framing.delimited:
             raise Closed("TLS ended without a close_notify, so that the body may be truncated")
         self._framing.complete = True
@@ -163,7 +163,7 @@ class Incoming:
         if self.finished:
             return
         reusable = self._reusable and not (self._received or self._framing.rest)
-        # Before the connection goes back, so that an abort cannot hit its next response.
+        # Set before the connection goes back, so that an abort cannot hit its next response.
         if self._fate.setdefault(None, "finished") == "finished" and reusable:
             self.attempt.connection = None
             self._done(self._connection)
@@ -180,7 +180,7 @@ class Incoming:
         return bool(self._fate) and not (self.finished and self._ready)
 
     def abort(self) -> None:
-        """Wake a read of another thread, which then fails; the connection is lost."""
+        """Close the connection, so that a blocked read of another thread fails."""
         if os.getpid() == self._pid and self._fate.setdefault(None, "aborted") == "aborted":
             shut_down(self._sock)
 

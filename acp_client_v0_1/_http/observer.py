@@ -1,7 +1,7 @@
 """What telemetry sees of a client: attempts, streams that are read, and runs.
 
-`RESTClientObject.observer` is None, or what `telemetry.instrument` has put there. Only these types
-stand between, so that nothing that sends a request imports OpenTelemetry.
+`RESTClientObject.observer` is None unless `telemetry.instrument` has set it. The transport knows
+these types only, so that it does not import OpenTelemetry.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["Observer", "RunSpan", "StreamedResponse"]
 
 
 class StreamedResponse(Protocol):
-    """What a stream needs of a response; `acp_client_v0_1.rest.RESTResponse` has it."""
+    """What a stream needs of a response, such as `acp_client_v0_1.rest.RESTResponse`."""
 
     status: int
     method: str
@@ -31,30 +31,30 @@ class StreamedResponse(Protocol):
     def headers(self) -> Mapping[str, str]: ...
 
     def read_available(self, *, wait: float | None = None) -> bytes:
-        """Return the bytes that have arrived, b"" at the end; wait for them, at most ``wait`` s."""
+        """Return bytes once some have arrived, within ``wait`` seconds. b"" means the end."""
         ...
 
     def abort(self) -> None:
-        """Wake a blocked `read_available`; called from any thread."""
+        """Wake a blocked `read_available`, from any thread."""
 
     def close(self) -> None:
         """Release the connection."""
 
 
 class RunSpan(Protocol):
-    """The span of one run; ``traceparent`` is what a later span of the run links to (W3C)."""
+    """The span of one run. A later span of the run links to its ``traceparent`` (W3C)."""
 
     traceparent: str
 
     def active(self) -> AbstractContextManager[object]:
-        """Let requests inside the ``with`` block be children of the span."""
+        """Make requests inside the ``with`` block children of the span."""
         ...
 
     def started(self, run_id: str) -> None:
         """Note the run's id."""
 
     def end(self, outcome: object) -> bool:
-        """End the span, except after a look-up; False if the next wait needs a span of its own."""
+        """End the span, except after a read with timeout 0. False if a next wait needs another."""
         ...
 
 
@@ -64,22 +64,21 @@ class Observer(Protocol):
     def attempt(
         self, call: Call, resends: int, send: Callable[[Call], RESTResponse]
     ) -> RESTResponse:
-        """Stand around one attempt of a call, which was sent ``resends`` times before.
+        """Wrap one attempt of a call, which was sent ``resends`` times before.
 
-        ``send`` sends a call once, perhaps with further headers. What it returns or raises is
-        returned or raised.
+        ``send`` sends a call once, which may get further headers. Its outcome is passed on.
         """
         ...
 
     def reading(self, response: StreamedResponse) -> StreamedResponse:
-        """Stand around the reading of a stream: gives what to read instead of the response."""
+        """Wrap the reading of a stream: return what to read instead of the response."""
         ...
 
     def run(
         self, agent_id: str, thread_id: str, *, agent: Agent | None = None, linked: str = ""
     ) -> RunSpan:
-        """Begin the span of a run; "" or None for what is not known of it.
+        """Begin the span of a run. Unknown facts are empty or None.
 
-        ``linked`` is the ``traceparent`` of an earlier span of the run, or "".
+        ``linked`` is the ``traceparent`` of an earlier span of the run, if there is one.
         """
         ...

@@ -4,14 +4,14 @@ Strategy: no I/O here, so that every split of the bytes can be tested. `HeadPars
 and `framing_of` decides how its body is framed: by a length, in chunks, or by EOF. A `Framing` is
 fed the bytes that arrive, and returns the content among them.
 
-http.client is more lenient than is safe: it takes EOF for the end of the headers, anything that
-``int`` accepts for the size of a chunk (``+3``, ``0x3``, ``1_0``, ``-5``), and drops the two bytes
-behind a chunk unread, so that a body with a wrong chunk size is read as another one.
+http.client is more lenient than is safe: it takes EOF for the end of the headers and anything that
+``int`` accepts for the size of a chunk (``+3``, ``0x3``, ``1_0``, ``-5``). It also skips the two
+bytes after a chunk unread, so that a wrong chunk size yields another body.
 
 Invariants: a head is complete, with its empty line, or it is an error. The size of a chunk is one
-or more hexadecimal digits, then spaces or tabs (old servers pad it with them), then an extension or
-nothing, then CR LF. The length and number of lines are bounded. Parsing takes linear time, however
-the bytes are split.
+or more hexadecimal digits, then spaces or tabs (from old servers), then possibly an extension, then
+CR LF. The length and number of lines are bounded. Parsing takes linear time, however the bytes are
+split.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ _STATUS_LINE = re.compile(r"HTTP/1\.([0-9])[ \t]+([1-9][0-9]{2})(?:[ \t](.*))?",
 _FIELD = re.compile(rf"({TOKEN.pattern})[ \t]*:(.*)", re.DOTALL)
 _CHUNK_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 _NEXT_CHUNK = re.compile(rb"\r\n" + _CHUNK_SIZE.pattern)
-_SHORT_LINE = 64  # bytes; a longer chunk line goes the slow way
+_SHORT_LINE = 64  # bytes of a chunk line that the fast path reads
 _MOST_SIZES = 1024  # chunk lines to remember for a body
 _MOST_DIGITS = 18
 
 _BLANK = " \t"
 _SPACE = " \t\r\n"
 _FRAMING_FIELDS = ("content-length", "transfer-encoding")
-# Control characters, which must reach neither a log nor a terminal. A header's value may be UTF-8,
-# whose bytes look like those from 0x80 on.
+# Control characters must reach neither a log nor a terminal. Those from 0x80 on are allowed in a
+# header's value, because it may be UTF-8.
 _CONTROL = dict.fromkeys((*range(9), *range(10, 32), 127), " ")
 _CONTROL_OF_REASON = _CONTROL | dict.fromkeys(range(0x80, 0xA0), " ")
 
@@ -59,7 +59,7 @@ class BadFraming(http.client.HTTPException):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A status line and headers; the version is 10 or 11, as in http.client."""
+    """A status line and headers. The version is 10 or 11, as in http.client."""
 
     version: int
     status: int
@@ -68,7 +68,7 @@ class Head:
 
 
 class HeadParser:
-    """Collects one head; ``rest`` is what follows it, once it is complete."""
+    """Collects one head. Once it is complete, ``rest`` has the bytes that follow it."""
 
     __slots__ = ("_line", "_lines", "_received", "_status", "rest")
 
@@ -80,7 +80,7 @@ class HeadParser:
         self.rest = b""
 
     def feed(self, data: bytes) -> Head | None:
-        """Take received bytes; return the head once it is complete."""
+        """Take received bytes, and return the head once it is complete."""
         received, searched = self._received, len(self._received)
         received += data
         while True:
@@ -91,7 +91,7 @@ class HeadParser:
                 return None
             line = received[self._line : newline].decode("latin-1")
             self._line = searched = newline + 1
-            if self._status is None:  # checked at once: what is not HTTP may have no end
+            if self._status is None:  # checked at once, as other protocols may send no blank line
                 self._status = _parse_status_line(line)
             elif line in ("", "\r"):
                 self.rest = bytes(received[searched:])
@@ -103,7 +103,7 @@ class HeadParser:
 
 
 def final_head(receive: Callable[[], bytes]) -> tuple[Head, bytes]:
-    """Collect the head of a final response (RFC 9110, section 15), and what follows it."""
+    """Receive the head of a final response (RFC 9110, section 15), and the bytes that follow it."""
     received = b""
     for _ in range(_MOST_INFORMATIONAL):
         parser = HeadParser()
@@ -137,7 +137,8 @@ def _parse_fields(lines: list[str]) -> HTTPHeaderDict:
     for name, value in fields:
         if not value.isprintable():
             plain = value.translate(_CONTROL).strip(_BLANK)
-            if plain != value and name.lower() in _FRAMING_FIELDS:  # a proxy may read another value
+            if plain != value and name.lower() in _FRAMING_FIELDS:
+                # A proxy may read another value, and so another end of the body.
                 raise BadFraming(f"a response with a control character in {name} cannot be read")
             value = plain
         headers.add(name, value)
@@ -154,7 +155,7 @@ def _parse_status_line(line: str) -> tuple[int, int, str]:
 
 
 class Framing:
-    """Finds the end of a body: here, of one with a known length, or a close-delimited one."""
+    """Finds the end of a body, here by its length, or at EOF if it is close-delimited."""
 
     def __init__(self, length: int | None) -> None:
         self._left = length or 0  # bytes of the body, or of a chunk's data
@@ -175,7 +176,7 @@ class Framing:
         return data
 
     def may_end(self) -> bool:
-        """Tell whether EOF completes the body."""
+        """Return whether EOF completes the body."""
         return not self.delimited
 
 
@@ -187,7 +188,7 @@ class _Chunked(Framing):
         self.delimited = True
         self._next: Callable[[_Chunked, bytes, int, int], int] = _Chunked._size
         self._waiting = b""  # the beginning of a line
-        self._sizes: dict[bytes, int] = {}  # by chunk line: most streams repeat a few
+        self._sizes: dict[bytes, int] = {}  # by chunk line, of which most streams repeat a few
         self._trailer_lines = 0
         self._fault: BadFraming | None = None
 
@@ -225,7 +226,7 @@ class _Chunked(Framing):
     def _whole_chunks(self, data: bytes, position: int, pieces: list[bytes]) -> int:
         """Take all complete chunks at once, and return where they end.
 
-        Before and after, the line end behind a chunk's data is next.
+        Before and after, the line end that follows a chunk's data is next.
         """
         sizes, length = self._sizes, len(data)
         while True:
@@ -244,11 +245,11 @@ class _Chunked(Framing):
             position = end
 
     def may_end(self) -> bool:
-        # The empty line behind the last chunk may be missing (RFC 9112, section 8).
+        # The empty line after the last chunk may be missing (RFC 9112, section 8).
         begun = self._trailer_lines or self._waiting
         return self._next is _Chunked._trailer and not begun
 
-    # Each of these takes one line, and returns its number of bytes, 0 if it is incomplete.
+    # Each of these takes one line, and returns its number of bytes, or 0 if it is incomplete.
 
     def _size(self, data: bytes, position: int, searched: int) -> int:
         end = self._line_end(data, position, searched, "the size of a chunk")
@@ -281,7 +282,7 @@ class _Chunked(Framing):
         return end - position
 
     def _line_end(self, data: bytes, position: int, searched: int, name: str) -> int:
-        """Find where a line ends, 0 if its end has not arrived."""
+        """Find where a line ends, or return 0 if its end has not arrived."""
         end = data.find(b"\n", searched) + 1
         if (end or len(data)) - position > _LONGEST_CHUNK_LINE:
             raise BadFraming(f"{name} is too long: {data[position : position + 40]!r}…")
@@ -289,35 +290,35 @@ class _Chunked(Framing):
 
 
 def framing_of(head: Head, method: str) -> tuple[Framing, bool]:
-    """Decide where a body ends (RFC 9112, section 6.3), and whether to keep the connection then.
+    """Decide where a body ends (RFC 9112, section 6.3), and whether to reuse the connection.
 
-    Not after 408 and 5xx: servers close it then, whether they say so or not.
+    After 408 and 5xx it is not reused: servers close it, whether they say so or not.
     """
     status, headers = head.status, head.headers
     coding = headers.get("transfer-encoding")
     if coding is not None and coding.lower() == "identity":
         coding = None  # meant none in older HTTP/1.1 (RFC 2616, section 3.6)
     length = headers.get("content-length")
-    if status in (204, 304) or method == "HEAD":
+    if status in (204, 304) or method == "HEAD":  # rule 1
         framing = Framing(0)
-    elif coding is not None and coding.lower() == "chunked":
+    elif coding is not None and coding.lower() == "chunked":  # rules 3 and 4
         framing = _Chunked()
     elif coding is not None:
         raise BadFraming(f"a response with transfer-encoding: {coding[:40]!r} cannot be read")
-    elif length is not None:
+    elif length is not None:  # rules 5 and 6
         framing = Framing(_content_length(length))
-    else:
+    else:  # rule 8
         return Framing(None), False
     options = headers.get("connection", "").lower()
     says_close = "close" in options or (head.version == 10 and "keep-alive" not in options)
-    # A sender of both, or of chunks in HTTP/1.0, and a proxy in between may disagree on where
-    # the body ends (RFC 9112, sections 6.1 and 6.3).
+    # Of a response with both, or with chunks in HTTP/1.0, a proxy may have found another end
+    # (response splitting; RFC 9112, sections 6.1 and 6.3).
     doubtful = coding is not None and (length is not None or head.version == 10)
     return framing, not (says_close or doubtful or status >= 500 or status == 408)
 
 
 def _content_length(text: str) -> int:
-    """Read a content length; it may be a list of equal ones (RFC 9110, section 8.6)."""
+    """Parse a content length, or a list of equal ones (RFC 9110, section 8.6)."""
     values = {part.strip(" \t") for part in text.split(",")}
     value = values.pop() if len(values) == 1 else ""
     if not (value.isascii() and value.isdigit() and len(value.lstrip("0")) <= _MOST_DIGITS):

@@ -1,18 +1,17 @@
 """The connections of a client: a pool for each origin, with TLS and proxies set up.
 
-Strategy: quick calls to an origin take one of ``connection_pool_maxsize`` slots for as long as they
-last, and wait for one within their deadline. Streams and long polls, which may last for hours, take
-none and wait for none: a few of them must not keep quick calls from a connection. All of them leave
-their connections to the calls that follow.
+Strategy: a quick call to an origin takes one of ``connection_pool_maxsize`` slots while it lasts,
+and waits for one within its deadline. Streams and long polls may last for hours, so they take no
+slot: a few of them must not block quick calls. All leave their connections to later calls.
 
 urllib3's own pools are not used: an interrupt inside their queue leaves its lock held, and later
-calls of every thread hang. Nothing of urllib3 is overridden here.
+calls of every thread hang.
 
-Invariants: there is no lock, and a slot is in use only while an attempt holds it; see `slots`. A
+Invariants: there is no lock, and a slot is in use only while an attempt holds it (see `slots`). A
 connection is idle, or used by one attempt or response, or closed. With quick calls alone, never
 more than ``connection_pool_maxsize`` sockets are open. A process never uses a connection of
 its parent. The client's certificate, ``tls_server_name`` and ``assert_hostname`` belong to the
-configured origins and are not used after a cross-origin redirect.
+configured origin and are not used after a cross-origin redirect.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import os
 import ssl
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any, Protocol
 
@@ -46,7 +45,7 @@ _MOST_IDLE = 64  # connections that are kept, if ``connection_pool_maxsize`` is 
 
 
 class Pool:
-    """The connections to one origin; safe to share between threads."""
+    """The connections to one origin. Threads can share it."""
 
     def __init__(
         self, make: Callable[[], Connection], maxsize: int, forwarded: dict[str, str] | None
@@ -60,7 +59,7 @@ class Pool:
         weakref.finalize(self, _close_all, self.idle)  # if the client is never closed
 
     def take(self, attempt: Attempt, *, quick: bool) -> Connection:
-        """Lend a connection to an attempt, which also holds the slot of a quick call."""
+        """Give an attempt a connection, and for a quick call a slot."""
         if quick:
             attempt.slots, attempt.slot = self.slots, Slot()
             if not self.slots.join(attempt.slot):
@@ -87,7 +86,7 @@ class Pool:
             _close_all(self.idle)
 
     def close(self) -> None:
-        """Close the idle connections, and each of the others when it comes back."""
+        """Close the idle connections, and later each that comes back."""
         self.retired = True
         _close_all(self.idle)
 
@@ -103,22 +102,14 @@ def _close_all(idle: deque[Connection]) -> None:
 class PoolSettings(TLSSettings, Protocol):
     """What connections need of a `Configuration`."""
 
-    @property
-    def proxy(self) -> str | None: ...
-    @property
-    def no_proxy(self) -> str | None: ...
-    @property
-    def proxy_headers(self) -> Mapping[str, str]: ...
-    @property
-    def proxy_ssl_context(self) -> ssl.SSLContext | None: ...
-    @property
-    def socket_options(self) -> Sequence[tuple[int, int, int | bytes]] | None: ...
-    @property
-    def tls_server_name(self) -> str | None: ...
-    @property
-    def assert_hostname(self) -> str | bool | None: ...
-    @property
-    def connection_pool_maxsize(self) -> int: ...
+    proxy: str | None
+    no_proxy: str | None
+    proxy_headers: dict[str, str]
+    proxy_ssl_context: ssl.SSLContext | None
+    socket_options: Sequence[tuple[int, int, int | bytes]] | None
+    tls_server_name: str | None
+    assert_hostname: str | bool | None
+    connection_pool_maxsize: int
 
 
 class Pools:
@@ -131,7 +122,7 @@ class Pools:
         self._parents: list[dict[Origin, Pool]] = []
 
     def send(self, call: Call, attempt: Attempt) -> Incoming:
-        """Send a request, and read the head of its response; the attempt holds the connection."""
+        """Send a request on a connection of the attempt, and read the head of the response."""
         target, headers = call.target, call.headers
         if call.cross_origin:
             pool = self._new_pool(target.origin, cross_origin=True)
@@ -153,7 +144,7 @@ class Pools:
         pools = self._own()
         pool = pools.get(origin)
         if pool is None:
-            # If two threads make it at once, one wins, and the other uses its pool.
+            # If two threads make it at once, both use the pool that is stored first.
             pool = pools.setdefault(origin, self._new_pool(origin))
         return pool
 
@@ -165,10 +156,10 @@ class Pools:
             pool.close()
 
     def _own(self) -> dict[Origin, Pool]:
-        """Give the pools of this process; a forked process starts with none.
+        """Return the pools of this process. A forked process starts without any.
 
-        The parent's idle connections are closed here, which sends nothing, so that they stay open
-        for the parent. Those in use are kept from the garbage collector.
+        Closing the parent's idle connections sends nothing, so they stay open for the parent. The
+        connections in use are kept from the garbage collector.
         """
         pid, pools = self._process
         if pid != os.getpid():
@@ -180,7 +171,7 @@ class Pools:
         return pools
 
     def _new_pool(self, origin: Origin, *, cross_origin: bool = False) -> Pool:
-        """Make the pool of an origin, which may be ``cross_origin``: reached by such a redirect."""
+        """Make the pool of an origin, perhaps reached by a cross-origin redirect."""
         settings = self._configuration
         proxy = proxy_for(origin, settings.proxy, settings.no_proxy, settings.proxy_headers)
         if proxy is not None and proxy.is_socks and find_spec("socks") is None:

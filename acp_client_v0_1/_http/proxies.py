@@ -1,8 +1,8 @@
-"""Which proxy leads to an origin, what its URL says, and which headers it gets.
+"""The proxy for an origin: its URL, its credentials and its headers.
 
-Strategy: an explicit proxy comes before the environment's (``http_proxy``, ``https_proxy``,
-``all_proxy``). ``Configuration.no_proxy`` holds for both, ``no_proxy`` of the environment for the
-environment's own: a proxy that is named in code is meant to be used.
+Strategy: a configured proxy overrides the environment's (``http_proxy``, ``https_proxy``,
+``all_proxy``). ``Configuration.no_proxy`` applies to both, ``no_proxy`` of the environment only to
+the environment's: a proxy that is named in code is meant to be used.
 
 Invariants: user information in the URL becomes a header for that proxy and appears nowhere else;
 neither errors nor their causes repeat the URL.
@@ -27,7 +27,7 @@ _PORTS = {"http": 80, "https": 443, **dict.fromkeys(_SOCKS, 1080)}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Proxy:
-    """A proxy, with its credentials and headers; its text shows none of them."""
+    """A proxy, with credentials and headers that its text does not show."""
 
     scheme: str
     host: str
@@ -48,7 +48,7 @@ class Proxy:
 
 
 def parse_proxy(url: str, name: str, headers: Mapping[str, str] | None = None) -> Proxy:
-    """Read the URL of a proxy, which errors call ``name``; `ApiValueError` if it cannot be used.
+    """Parse the URL of a proxy, which errors call ``name``.
 
     Its user information becomes a header, unless ``headers`` have credentials for the proxy.
     """
@@ -69,7 +69,7 @@ def parse_proxy(url: str, name: str, headers: Mapping[str, str] | None = None) -
 def proxy_for(
     origin: Origin, proxy: str | None, no_proxy: str | None, headers: Mapping[str, str]
 ) -> Proxy | None:
-    """Find the proxy for an origin by the settings of these names; None to connect directly."""
+    """Find the proxy for an origin, if there is one, by the settings of these names."""
     if no_proxy is not None and _excludes(no_proxy, origin):
         return None
     if proxy is not None:
@@ -79,13 +79,13 @@ def proxy_for(
 
 
 def _from_environment(origin: Origin, with_exceptions: bool) -> tuple[str, str]:
-    # Slow to import, and needed for the first connection only.
+    # Slow to import, and not needed before the first connection.
     from urllib.request import getproxies, proxy_bypass
 
     proxies = getproxies()
     name = origin.scheme if proxies.get(origin.scheme) else "all"
     url = proxies.get(name, "")
-    # The system may know exceptions beside the variable.
+    # proxy_bypass() also knows the exceptions in the settings of macOS and Windows.
     if not url or (
         with_exceptions and (_excludes(proxies.get("no", ""), origin) or proxy_bypass(origin.host))
     ):
@@ -94,7 +94,7 @@ def _from_environment(origin: Origin, with_exceptions: bool) -> tuple[str, str]:
 
 
 def _excludes(no_proxy: str, origin: Origin) -> bool:
-    """Tell whether ``no_proxy`` covers a host: by name, domain, network, or ``*``."""
+    """Return whether ``no_proxy`` covers a host by name, domain, network, or ``*``."""
     host = origin.host.lower()
     for entry in no_proxy.lower().replace(" ", ",").split(","):
         name = entry.removesuffix(f":{origin.port}").strip("[]").removeprefix("*.").lstrip(".")

@@ -1,12 +1,12 @@
 """A response, as callers see it: status, headers, and the body as it arrives.
 
-Strategy: `Incoming` reads the connection. `RESTResponse` undoes the content coding, bounds what is
-kept, and turns errors into those of the tree. `_Urllib3Response` is urllib3's response over the
-same bytes, for callers that know it.
+Strategy: `Incoming` reads the connection. `RESTResponse` decodes the content coding, bounds what it
+keeps, and raises the errors of this package. `_Urllib3Response` is urllib3's response over the same
+bytes, for callers that know it.
 
-Requests say ``Accept-Encoding: identity``; some servers code the body all the same (RFC 9110,
-section 8.4), and callers may send another header. One coding is accepted: each further one
-multiplies how far a body can expand.
+Requests say ``Accept-Encoding: identity``, but some servers code the body all the same (RFC 9110,
+section 8.4), and callers may send another header. Only one coding is accepted, because each further
+one multiplies how far a body can expand.
 
 Invariant: a truncated coding is an error.
 """
@@ -38,7 +38,7 @@ _MOST_OF_AN_ERROR = 1_048_576  # bytes
 
 
 class _Urllib3Response(HTTPResponse):
-    """urllib3's response, for callers that know it; its body may be unread."""
+    """urllib3's response, for callers that know it. Its body may be unread."""
 
     incoming: Incoming
 
@@ -48,9 +48,9 @@ class _Urllib3Response(HTTPResponse):
     def read_chunked(
         self, amt: int | None = None, decode_content: bool | None = None
     ) -> Generator[bytes, None, None]:
-        """Read the body as it arrives, up to ``amt`` bytes at a time; `stream` does so if chunked.
+        """Yield the body as it arrives, up to ``amt`` bytes at a time; for `stream`, if chunked.
 
-        ``decode_content`` undoes the content coding; None means False, as in urllib3.
+        ``decode_content`` decodes the content coding. None means False, as in urllib3.
         """
         if amt == 0:
             return
@@ -71,15 +71,15 @@ class RESTResponse:
     Args:
         call: The call.
         incoming: The response, its body unread.
-        limit: The most bytes that `read` accepts, None for no limit.
+        limit: The most bytes that `read` accepts, if there is a limit.
 
     Attributes:
         status: The status code.
         reason: The reason phrase.
-        headers: The headers; their names are not case-sensitive.
+        headers: The headers. Their names are not case-sensitive.
         method: The request's method.
-        data: The decoded body, None while it is unread.
-        attempts: How often the request was sent for it.
+        data: The decoded body. It is None while it is unread.
+        attempts: How often the request was sent.
         elapsed: Seconds from the beginning of the call to the response.
     """
 
@@ -100,7 +100,7 @@ class RESTResponse:
         self._call = call
         self._incoming = incoming
         self._limit = limit
-        self._decoder: Decoder | None = None  # once some was read of a coded body
+        self._decoder: Decoder | None = None  # of a coded body, once it is read
         self._raw: _Urllib3Response | None = None
 
     def __repr__(self) -> str:
@@ -113,13 +113,13 @@ class RESTResponse:
 
     @property
     def credentials(self) -> str | None:
-        """The names of what may have been credentials; None after a cross-origin redirect."""
+        """The names of the request's possible credentials, unless a redirect was cross-origin."""
         return None if self._call.cross_origin else self._call.credentials
 
     @property
     def response(self) -> RawResponse:
         """urllib3's response, which reads the same body."""
-        self._incoming.wait = None  # that of an earlier `read_available`
+        self._incoming.wait = None  # set by an earlier `read_available`
         if self._raw is None:
             unread, version = self.data is None, self._incoming.head.version
             self._raw = _Urllib3Response(
@@ -144,20 +144,15 @@ class RESTResponse:
         return not self._call.safe and is_unclear(self.status)
 
     def getheaders(self) -> HTTPHeaderDict:
-        """Give all headers."""
+        """Return all headers."""
         return self.headers
 
     def getheader(self, name: str, default: str | None = None) -> str | None:
-        """Give the value of one header.
-
-        Args:
-            name: Its name, in any case.
-            default: What to give if it is missing.
-        """
+        """Return the value of a header, whose name may be in any case, or the default."""
         return self.headers.get(name, default)
 
     def check_coding(self) -> None:
-        """Close a response whose content coding is not supported, with a `ResponseDecodeError`."""
+        """Raise `ResponseDecodeError`, and close, if the content coding is not supported."""
         try:
             _coding_of(self.headers)
         except DecodeError as error:
@@ -165,9 +160,9 @@ class RESTResponse:
             raise self._failure(error) from error
 
     def read(self) -> bytes:
-        """Return the decoded body, or the rest of it, which stays in ``data``.
+        """Return the decoded body, or the rest of it, and keep it in ``data``.
 
-        Of an error (status 300 and above), no more than 1 MiB is read.
+        If the status is 300 or above, at most 1 MiB is read.
 
         Raises:
             TransportException: The connection failed, or time ran out.
@@ -179,20 +174,20 @@ class RESTResponse:
         return self.data
 
     def read_available(self, limit: int = _PIECE, *, wait: float | None = None) -> bytes:
-        """Read what has arrived of the body; waits only where nothing has.
+        """Return the bytes of the body that have arrived, decoded, and wait only if there are none.
 
         Args:
             limit: The most bytes to return, at least 65,536.
-            wait: Seconds to wait for the first of them, None for as long as the call may last.
+            wait: Seconds to wait for the first byte. By default until the call's deadline.
 
         Returns:
-            Decoded bytes; b"" only once HTTP says that the body is complete.
+            Decoded bytes. b"" means that the body is complete.
 
         Raises:
-            NothingYet: Nothing came within ``wait``; the response can be read on.
+            NothingYet: Nothing came within ``wait``. Reading can continue.
             ConnectionException: The connection ended before the body did, or was aborted.
             ProtocolException: The body's framing is broken.
-            ApiTimeoutError: The call's time is over, or the server was silent for too long.
+            ApiTimeoutError: The call's deadline passed, or the server was silent for too long.
             ResponseDecodeError: The content coding is broken.
         """
         return self._read(limit, wait) if self.data is None else b""
@@ -203,7 +198,7 @@ class RESTResponse:
         attempt.until = attempt.deadline.earlier(seconds).earlier(attempt.timeout.read)
 
     def abort(self) -> None:
-        """End the body now, from any thread; a blocked ``read_available`` raises at once."""
+        """End the body now, from any thread. A blocked ``read_available`` raises at once."""
         self._incoming.abort()
 
     def close(self) -> None:
@@ -220,7 +215,7 @@ class RESTResponse:
             pieces.append(piece)
             size += len(piece)
             if self._decoder is None and self._incoming.finished:
-                break  # there is nothing to wait for, and nothing to decode
+                break  # the body is complete, which saves a read of b""
             if most is not None and size > most:
                 self.close()
                 beginning = b"".join(pieces)[: min(most, _MOST_OF_AN_ERROR)]
@@ -263,7 +258,7 @@ class RESTResponse:
                 if self._decoder.unfinished:
                     raise DecodeError("it ends too early")
                 return b""
-        # A few bytes may decode to gigabytes, without a wait on the socket.
+        # A few bytes may decode to gigabytes without any wait on the socket.
         if incoming.attempt.until.expired:
             raise TimeoutError("the deadline has passed")
         return piece
@@ -281,7 +276,7 @@ class RESTResponse:
 
 
 def _coding_of(headers: HTTPHeaderDict) -> str:
-    """Give the content coding of a body, "" for none; `DecodeError` if it cannot be undone."""
+    """Return the content coding of a body, or "", or raise `DecodeError` if it is not supported."""
     if "content-encoding" not in headers:
         return ""
     names = [name.strip() for name in headers["content-encoding"].lower().split(",")]

@@ -1,13 +1,13 @@
-"""A bound on what runs at once: threads that connect, quick calls to an origin.
+"""A limit for what runs at the same time: threads that connect, quick calls to an origin.
 
-Strategy: each slot joins a line, and may be used once fewer than ``most`` are ahead. The line holds
-weak references only: a `Slot` is in use for as long as its one owner keeps it. So a slot that an
-interrupt orphaned, at any step, is free as soon as its owner is gone; nothing has to be given back
-for the count to be right. `Slots.leave` only frees it sooner.
+Strategy: each slot joins a queue, and may be used once fewer than ``most`` are ahead. The queue
+holds weak references only: a `Slot` is in use while its one owner references it. If an interrupt
+orphans a slot, at any step, the slot is free once its owner is gone, without being given back.
+`Slots.leave` only frees it sooner.
 
-Invariants: there is no lock that an interrupt could leave held: each step is one call into C that
-other threads see done or not done. First come, first served. A wait polls as well, so that a
-wake-up which an interrupt swallowed costs a moment and not the whole wait.
+Invariants: there is no lock that an interrupt could leave held: each step is one call into C, which
+other threads see done or not done. First come, first served. A wait also polls, because an
+interrupt may swallow a wake-up.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from acp_client_v0_1._deadline import Deadline
 
 __all__ = ["Flag", "Slot", "Slots"]
 
-_LOOK_AGAIN = 0.2  # seconds
+_POLL_INTERVAL = 0.2  # seconds
 
 
 class Slot:
-    """The right to do something, in use while its owner holds it."""
+    """A permit, taken while its owner references it."""
 
     __slots__ = ("__weakref__", "wake")
 
@@ -43,12 +43,12 @@ class Slots:
         self._line: list[weakref.ref[Slot]] = []
 
     def join(self, slot: Slot) -> bool:
-        """Get in line with a new slot, which the caller alone keeps; False if it has to `wait`."""
+        """Queue a new slot, which only the caller references. Return False if it has to `wait`."""
         self._line.append(weakref.ref(slot))
         return len(self._line) <= self.most
 
     def wait(self, slot: Slot, deadline: Deadline) -> bool:
-        """Wait until a slot that has joined may be used; False if the deadline passed."""
+        """Wait until a queued slot may be used. Return False if the deadline passed."""
         ref = weakref.ref(slot)
         slot.wake = queue.SimpleQueue()
         while not self._is_due(ref):
@@ -56,15 +56,15 @@ class Slots:
             if not remaining:
                 return False
             with contextlib.suppress(queue.Empty):
-                slot.wake.get(timeout=max(0.001, min(remaining, _LOOK_AGAIN)))
+                slot.wake.get(timeout=max(0.001, min(remaining, _POLL_INTERVAL)))
         slot.wake = None
         return True
 
     def leave(self, ref: weakref.ref[Slot]) -> None:
-        """Free a slot, if it has joined, and wake the next ones.
+        """Free a slot, if it is queued, and wake the next ones.
 
-        The owner no longer holds it: so it is free even if an interrupt strikes here and a
-        traceback keeps this frame.
+        It takes a weak reference, because an interrupt may strike here, and a traceback keep this
+        frame.
         """
         with contextlib.suppress(ValueError):
             self._line.remove(ref)
@@ -76,7 +76,7 @@ class Slots:
                     wake.put(None)
 
     def _is_due(self, ref: weakref.ref[Slot]) -> bool:
-        ahead = 0
+        ahead = 0  # slots in use before this one
         for other in list(self._line):
             if other is ref:
                 break
@@ -91,8 +91,8 @@ class Slots:
 class Flag(threading.Event):
     """An event without a lock, set once and never cleared.
 
-    An interrupt can leave the lock of a `threading.Event` held, and then the next to set it hangs,
-    such as the ``close`` of what was interrupted.
+    An interrupt can leave the lock of a `threading.Event` held. Then the next ``set`` hangs, for
+    example in the ``close`` that follows the interrupt.
     """
 
     def __init__(self) -> None:

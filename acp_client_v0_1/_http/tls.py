@@ -1,7 +1,7 @@
-"""The TLS context that a configuration asks for; TLS in TLS.
+"""The TLS context for a configuration, and TLS in TLS.
 
 Through an https proxy, TLS to the origin runs within TLS to the proxy. urllib3 reads the outer
-connection until the inner one has data, and the timeout starts anew with each read. So
+connection until the inner one has data, and the timeout starts again with each read. So
 `OuterSocket` bounds each read.
 
 Invariant: certificates are checked unless ``verify_ssl`` is false.
@@ -26,16 +26,11 @@ __all__ = ["OuterSocket", "TLSSettings", "check_identity", "decrypted", "shut_do
 class TLSSettings(Protocol):
     """What TLS needs of a `Configuration`."""
 
-    @property
-    def verify_ssl(self) -> bool: ...
-    @property
-    def ssl_ca_cert(self) -> str | None: ...
-    @property
-    def ca_cert_data(self) -> str | bytes | None: ...
-    @property
-    def cert_file(self) -> str | None: ...
-    @property
-    def key_file(self) -> str | None: ...
+    verify_ssl: bool
+    ssl_ca_cert: str | None
+    ca_cert_data: str | bytes | None
+    cert_file: str | None
+    key_file: str | None
 
 
 def check_identity(configuration: TLSSettings) -> None:
@@ -45,10 +40,10 @@ def check_identity(configuration: TLSSettings) -> None:
 
 
 def tls_context(configuration: TLSSettings, *, with_identity: bool) -> ssl.SSLContext:
-    """Make a TLS context, which shows the client's certificate only ``with_identity``."""
+    """Make a TLS context, which sends the client's certificate only ``with_identity``."""
     mode = ssl.CERT_REQUIRED if configuration.verify_ssl else ssl.CERT_NONE
     context = create_urllib3_context(cert_reqs=mode)
-    # Early versions of 3.10 and 3.11 set it, and then take a truncated body for a complete one.
+    # Early versions of Python 3.10 and 3.11 set it, and take a truncated body for a complete one.
     context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     if configuration.verify_ssl:
         _load_trust(context, configuration)
@@ -77,7 +72,7 @@ def _load_trust(context: ssl.SSLContext, configuration: TLSSettings) -> None:
 
 @contextlib.contextmanager
 def _named(expected: str, files: Mapping[str, str | None]) -> Generator[None, None, None]:
-    """Turn errors about files into one that names the files and their settings."""
+    """Turn an error about files into an `ApiValueError` that names them and their settings."""
     try:
         yield
     except (OSError, ValueError) as error:
@@ -90,7 +85,7 @@ def _named(expected: str, files: Mapping[str, str | None]) -> Generator[None, No
 
 
 class OuterSocket:
-    """A TLS connection that sets ``limit`` before each wait; has what `ssl.SSLSocket` has."""
+    """An `ssl.SSLSocket` that calls ``limit`` before each wait."""
 
     def __init__(self, sock: ssl.SSLSocket, limit: Callable[[socket.socket], None]) -> None:
         self.socket = sock
@@ -110,16 +105,16 @@ class OuterSocket:
 
 
 def shut_down(sock: Any) -> None:
-    """End a connection, so that a thread that reads it wakes; it may be closed already."""
+    """Shut down a connection, unless it is closed, to wake a thread that reads from it."""
     while hasattr(sock, "socket"):
-        sock = sock.socket  # down to that of the operating system, below all layers of TLS
+        sock = sock.socket  # down to the operating system's socket, below all layers of TLS
     with contextlib.suppress(OSError, TypeError):
-        # ssl's own method would disturb a reader.
+        # SSLSocket.shutdown() would drop the TLS state that a reader is using.
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 def decrypted(sock: Any) -> int:
-    """Count the bytes that TLS has decrypted and not yet returned, TLS in TLS included."""
+    """Count the bytes that TLS, or TLS in TLS, has decrypted and not yet returned."""
     held: int = getattr(sock, "pending", int)()
     incoming = getattr(sock, "incoming", None)
     if incoming is not None:

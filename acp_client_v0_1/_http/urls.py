@@ -23,7 +23,7 @@ _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Scheme, host and port: what credentials belong to."""
+    """Scheme, host and port, to which credentials belong."""
 
     scheme: str
     host: str
@@ -41,7 +41,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a request goes: an origin, and the path with its query."""
+    """The target of a request: an origin, and the path with its query."""
 
     origin: Origin
     path: str
@@ -67,19 +67,19 @@ def parse_target(url: str, name: str = "url") -> Target:
         raise ApiValueError(f"{name} contains a space, a backslash or a control character")
     split = _AUTHORITY.match(url)
     base, path = split.groups() if split else (url, "")
-    # After a slash in a password, the "@" of user information stands in the path.
+    # If a password contains a slash, the "@" of the user information is in the path.
     origin = _parse_origin(base, name, "@" not in url)
     return Target(origin, path if path.startswith("/") else f"/{path}")
 
 
 def split_url(url: str, name: str, *, quotable: bool = False) -> tuple[SplitResult, int | None]:
-    """Split a URL into its parts, and give its port as a number, None if it has none.
+    """Split a URL into its parts and its port, if it has one.
 
     Errors call the URL ``name``, and quote from it only if it is ``quotable``.
     """
     try:
         parts = urlsplit(url)
-    except ValueError:  # its message may quote a part of a password, so it is not chained
+    except ValueError:  # not chained, because its message may quote a part of a password
         raise ApiValueError(f"{name} is not a URL: its [IPv6] address is not valid") from None
     try:
         port = parts.port

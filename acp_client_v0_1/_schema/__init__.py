@@ -1,20 +1,20 @@
-"""The vocabulary of the generated models: their base classes and the types of their fields.
+"""The base classes of the generated models, and the types of their fields.
 
-A model reads like its schema in OpenAPI. Its fields have Python's own types, which is what an
-editor shows, and a mark for what is special: ``run_id: Annotated[str, schema.IDENTIFIER]``.
+A model reads like its schema in OpenAPI: ``run_id: schema.Identifier = schema.required("…")``. The
+names of types stand for Python's own, which an editor shows, with a mark for what is special.
 
-Strategy: how data comes in tells the two directions apart, so that no call needs a flag.
+Strategy: the two directions need no flag, because they differ in how data comes in.
 
-* A **constructor** (or an assignment) is a caller's and strict: an unknown keyword, an unknown enum
-  value and a wrong type raise ``pydantic.ValidationError``.
-* **JSON** is a server's and tolerant: unknown fields are kept and written back, an unknown enum
-  value becomes a member that carries it, odd timestamps get a second reading.
+* A **constructor** (or an assignment) is used by a caller, and strict: an unknown keyword, an
+  unknown enum value and a wrong type raise ``pydantic.ValidationError``.
+* **JSON** comes from a server, and reading it is tolerant: unknown fields are kept and written
+  back, an unknown enum value becomes a member that carries it, and dateutil reads odd timestamps.
 
 Invariants:
 
 * Decoding stays inside pydantic-core. Python code runs only for values outside the contract.
 * Nothing here knows of HTTP: ``models`` import this module and nothing of the runtime.
-* `Model.to_dict` and `Model.to_json` give back what JSON brought, unknown fields too.
+* `Model.to_dict` and `Model.to_json` return what JSON brought, including unknown fields.
 """
 
 from __future__ import annotations
@@ -48,23 +48,27 @@ from pydantic_core import (
 from typing_extensions import Self
 
 from acp_client_v0_1._schema.fields import (
-    IDENTIFIER,
-    JSON_OBJECT,
-    STRICT,
-    TIMESTAMP,
     UP_TO_FIRST_FAULT,
+    Identifier,
+    JsonObject,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    Timestamp,
     either,
+    optional,
+    required,
 )
 from acp_client_v0_1._schema.surrogates import read_json
 
 __all__ = ["Conversions", "Model", "OpenEnum"]
-__all__ += ["IDENTIFIER", "JSON_OBJECT", "STRICT", "TIMESTAMP", "UP_TO_FIRST_FAULT", "Annotated"]
-__all__ += ["Field", "any_null"]
+__all__ += ["UP_TO_FIRST_FAULT", "Identifier", "JsonObject", "StrictBool", "StrictInt", "StrictStr"]
+__all__ += ["Timestamp", "Annotated", "Field", "any_null", "optional", "required"]
 
 
 # Newer versions of pydantic have such a lock themselves. Without it, a thread that begins to build
-# a model takes away the validator that another has just built; a third then validates with the
-# base class's, for which each field is an unknown one.
+# a model removes the validator that another has just built. A third thread then validates with the
+# base class's, which knows none of the fields.
 _building = threading.RLock()
 
 
@@ -90,7 +94,7 @@ class _Signature:
 
 
 class Conversions(BaseModel):
-    """The conversions of each model, from and to dictionaries, JSON and text."""
+    """The conversions of every model, from and to dictionaries, JSON and text."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
         defer_build=True,
@@ -103,14 +107,7 @@ class Conversions(BaseModel):
 
     @classmethod
     def model_rebuild(cls, **options: Any) -> bool | None:
-        """Build the model as pydantic does, in one thread at a time; a first use does it.
-
-        Args:
-            options: What pydantic's own method takes.
-
-        Returns:
-            None if it was built before, else whether it could be built.
-        """
+        """Build the model as pydantic does, in one thread at a time. The first use calls it."""
         options["_parent_namespace_depth"] = options.get("_parent_namespace_depth", 2) + 1
         with _building:
             return super().model_rebuild(**options)
@@ -123,11 +120,11 @@ class Conversions(BaseModel):
                 both as text, so that ``json.dumps`` takes the dictionary.
 
         Returns:
-            A new dictionary, keyed by the names on the wire. Unknown fields are included, also
-            those that are null.
+            A new dictionary, keyed by the names on the wire. It includes unknown fields, even if
+            they are null.
         """
         dumped: dict[str, Any] = self.model_dump(mode=mode, by_alias=True, exclude_none=True)
-        # exclude_none leaves out the unknown fields that were received as null, too.
+        # exclude_none also leaves out the unknown fields that were received as null.
         for *steps, name in _nulls(self):
             place: Any = dumped
             for step in steps:
@@ -168,7 +165,7 @@ class Conversions(BaseModel):
         """Return a model read from a dictionary of received data, as tolerantly as JSON.
 
         Args:
-            obj: A mapping keyed by the names on the wire; or an instance of the model, which is
+            obj: A mapping keyed by the names on the wire, or an instance of the model, which is
                 returned itself.
 
         Raises:
@@ -201,15 +198,15 @@ class Model(Conversions):
             raise _unknown_keywords(type(self), unknown, data)
         super().__init__(**data)
 
-    # pydantic-core then builds instances from JSON without calling __init__, which is what keeps
-    # received data tolerant, and fast.
+    # So pydantic-core builds instances from JSON without calling __init__, which keeps reading
+    # tolerant and fast.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
-    # The types leave None out: with an overload for it, a checker could not tell which of the two
-    # `from_dict(json.loads(text))` means, and would know nothing of the result.
+    # The types leave None out: with an overload for it, `from_dict(json.loads(text))` would match
+    # both, and a type checker would not know the result.
     @classmethod
     def from_dict(cls, obj: Mapping[str, Any] | Conversions) -> Self:
-        """Return a model read from a dictionary of received data; None for None (drop-in)."""
+        """Return a model read from a dictionary of received data. None stays None (drop-in)."""
         given: Any = obj
         return cast("Self", given) if given is None else super().from_dict(obj)
 
@@ -226,11 +223,11 @@ class Model(Conversions):
 
 
 class OpenEnum(str, Enum):
-    """Base of the enums: closed for what is sent, open for what a server sends.
+    """Base of the enums: closed for callers, open for what a server sends.
 
-    A value that the contract does not list, received in JSON, becomes a member that carries it:
+    If JSON has a value that the contract does not list, it becomes a member that carries it:
     ``member.value`` is the received text, and `is_known` is false. Such a member can be sent
-    back; as a ``str``, ``RunStatus("…")`` and constructors refuse a value that is not listed.
+    back. ``RunStatus("…")`` and the constructors of models refuse a text that is not listed.
     """
 
     @property
@@ -243,7 +240,7 @@ class OpenEnum(str, Enum):
         """Return a member read from JSON, as tolerantly as the response of a server.
 
         Args:
-            json_str: One JSON string, as text or as UTF-8 bytes; the contract need not list it.
+            json_str: One JSON string, listed or not, as text or as UTF-8 bytes.
 
         Raises:
             pydantic.ValidationError: (a ``ValueError``) The text is not a JSON string.
@@ -256,14 +253,14 @@ class OpenEnum(str, Enum):
         return str(self.value)
 
     def __reduce_ex__(self, proto: Any) -> tuple[Any, ...]:
-        """Pickle by value, so that an unlisted one comes back, too."""
+        """Pickle by value, because a value that is not listed has no name."""
         return type(self)._received, (self.value,)
 
     @classmethod
     def __get_pydantic_core_schema__(
         cls, source: Any, handler: GetCoreSchemaHandler
     ) -> core_schema.CoreSchema:
-        """Validate listed values natively; open the enum for JSON only."""
+        """Validate listed values natively, and others in JSON only."""
         closed = handler(source)
         unlisted = core_schema.no_info_after_validator_function(
             cls._received, core_schema.str_schema(strict=True)
@@ -288,7 +285,7 @@ class OpenEnum(str, Enum):
 
 
 def _escaped(value: object) -> str:
-    """Write JSON whose text is all ASCII, which half a surrogate pair needs; slower, and rare."""
+    """Write JSON in ASCII, as half a surrogate pair needs it. This is slow, and rare."""
 
     def plain(inner: object) -> Any:
         return inner.to_dict() if isinstance(inner, Conversions) else to_jsonable_python(inner)
@@ -314,12 +311,12 @@ def _unknown_keywords(
 
 
 def any_null(model: BaseModel) -> bool:
-    """Tell whether a model, or one inside it, has an unknown field that is null."""
+    """Return whether a model, or one inside it, has an unknown field that is null."""
     return any(True for _ in _nulls(model))
 
 
 def _nulls(model: BaseModel) -> Iterator[tuple[str | int, ...]]:
-    """Find the unknown fields that are null: for each, the keys that lead to it once dumped."""
+    """Yield the path, in the dumped model, to each unknown field that is null."""
     yield from (
         (name,) for name, value in (model.__pydantic_extra__ or {}).items() if value is None
     )

@@ -1,6 +1,6 @@
-"""What a field of a model says besides its type, which an editor shows: ``Annotated[str, STRICT]``.
+"""The types and declarations of the fields of the generated models.
 
-The arguments of a constructor are checked here; pydantic-core alone reads JSON, except for the
+The arguments of a constructor are checked here. pydantic-core alone reads JSON, except for the
 date-times that it refuses.
 """
 
@@ -9,22 +9,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone, tzinfo
-from typing import Any, cast
+from typing import Annotated, Any, TypeAlias, cast
 from uuid import UUID
 
-from pydantic import GetPydanticSchema, Strict
+from pydantic import Field, GetPydanticSchema, Strict
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-__all__ = ["IDENTIFIER", "JSON_OBJECT", "STRICT", "TIMESTAMP", "UP_TO_FIRST_FAULT", "either"]
+__all__ = ["UP_TO_FIRST_FAULT", "Identifier", "JsonObject", "StrictBool", "StrictInt", "StrictStr"]
+__all__ += ["Timestamp", "either", "optional", "required"]
 
-_LONGEST_TIMESTAMP = 64  # characters; dateutil's time grows with the square of a number's length
+_LONGEST_TIMESTAMP = 64  # characters, as dateutil's time grows with the square of a number's length
 
-# "GMT+0100" is meant as one hour ahead; dateutil reads it as POSIX does, the other way round.
+# Servers mean by "GMT+0100" one hour ahead. dateutil reads it as POSIX does, the other way round.
 _PREFIXED_OFFSET = re.compile(r"(?:GMT|UTC)\s*(?=[+-]\d)")
 
 
 def either(first: CoreSchema, second: CoreSchema, otherwise: str) -> CoreSchema:
-    """Try one reading, then the other; one error if both fail, instead of each one's own."""
+    """Try one schema, then the other. If both fail, the only error says ``otherwise``."""
     return core_schema.union_schema(
         [first, second],
         mode="left_to_right",
@@ -34,7 +35,7 @@ def either(first: CoreSchema, second: CoreSchema, otherwise: str) -> CoreSchema:
 
 
 def _before(check: Callable[[Any], Any], regular: CoreSchema) -> CoreSchema:
-    """Check the arguments of constructors; pydantic-core alone reads JSON."""
+    """Check the arguments of constructors, but leave JSON to pydantic-core."""
     checked = core_schema.no_info_before_validator_function(check, regular)
     return core_schema.json_or_python_schema(regular, checked)
 
@@ -57,7 +58,7 @@ def _json_object(value: object) -> object:
 
 
 def _timestamp_schema(source: Any, handler: Callable[[Any], CoreSchema]) -> CoreSchema:
-    """Read date-times in JSON that pydantic refuses a second time, with dateutil."""
+    """Read a date-time in JSON with dateutil if pydantic refuses it."""
     regular = handler(source)
     odd = core_schema.no_info_after_validator_function(
         _read_timestamp, core_schema.str_schema(strict=True, max_length=_LONGEST_TIMESTAMP)
@@ -67,7 +68,7 @@ def _timestamp_schema(source: Any, handler: Callable[[Any], CoreSchema]) -> Core
 
 
 def _read_timestamp(text: str) -> datetime:
-    """Read a date-time that is not RFC 3339; refuse one that lacks a part of its date.
+    """Read a date-time that is not RFC 3339, unless it lacks a part of its date.
 
     dateutil takes missing parts from a default, so a text is complete only if two different
     defaults lead to the same result. Some texts make it raise undocumented errors, such as
@@ -89,7 +90,7 @@ def _read_timestamp(text: str) -> datetime:
 
 
 def _zone(name: str | None, offset: int | None) -> tzinfo | None:
-    """Return the zone of a timestamp, None if it has none; refuse an ambiguous name."""
+    """Return the zone of a timestamp, if it has one, but refuse an ambiguous name."""
     if offset is not None:
         return timezone(timedelta(seconds=offset))
     if name is not None:
@@ -97,21 +98,43 @@ def _zone(name: str | None, offset: int | None) -> tzinfo | None:
     return None
 
 
-STRICT = Strict()
-"""No conversion: neither an int for a str, nor a bool for an int."""
-IDENTIFIER = GetPydanticSchema(
-    lambda _, __: _before(_identifier, core_schema.str_schema(strict=True)),
-    lambda _, __: {"type": "string", "minLength": 1},
-)
-"""A str that identifies something, by contract not empty, which a server's may be all the same; a
-constructor takes a uuid.UUID, too, and keeps its text."""
-JSON_OBJECT = GetPydanticSchema(lambda source, handler: _before(_json_object, handler(source)))
+def required(description: str, default: Any = ..., **limits: Any) -> Any:
+    """Declare a field that must be given. Its limits are pydantic's ``ge`` and ``le``."""
+    return Field(default=default, description=description, **limits)
+
+
+def optional(description: str, default: object = None, **limits: int) -> Any:
+    """Declare a field that need not be given."""
+    return required(description, default, **limits)
+
+
+StrictStr: TypeAlias = Annotated[str, Strict()]
+StrictInt: TypeAlias = Annotated[int, Strict()]
+StrictBool: TypeAlias = Annotated[bool, Strict()]
+
+Identifier: TypeAlias = Annotated[
+    str,
+    GetPydanticSchema(
+        lambda _, __: _before(_identifier, core_schema.str_schema(strict=True)),
+        lambda _, __: {"type": "string", "minLength": 1},
+    ),
+]
+"""An id. The contract says that it is not empty, which is not checked. Constructors also take a
+uuid.UUID, and keep its text."""
+
+JsonObject: TypeAlias = Annotated[
+    dict[str, Any],
+    GetPydanticSchema(lambda source, handler: _before(_json_object, handler(source))),
+]
 """A dict with str keys: a JSON object whose properties the contract leaves to the agent."""
-TIMESTAMP = GetPydanticSchema(
-    _timestamp_schema, lambda _, __: {"type": "string", "format": "date-time"}
-)
-"""RFC 3339 by contract, naive if it came without an offset; other complete forms are tolerated."""
+
+Timestamp: TypeAlias = Annotated[
+    datetime,
+    GetPydanticSchema(_timestamp_schema, lambda _, __: {"type": "string", "format": "date-time"}),
+]
+"""RFC 3339 by contract, and naive if it came without an offset. Other forms are tolerated."""
+
 UP_TO_FIRST_FAULT = GetPydanticSchema(
     lambda source, handler: cast("CoreSchema", {**handler(source), "fail_fast": True})
 )
-"""A list, read until its first wrong item; pydantic's own FailFast cannot be hashed."""
+"""A list, read until its first wrong item. pydantic's own FailFast cannot be hashed."""

@@ -1,9 +1,9 @@
-"""What a free JSON object may hold: JSON (RFC 8259), and a few values with one obvious text.
+"""The check of a free JSON object: JSON (RFC 8259), and a few values with one obvious text.
 
 pydantic-core writes almost anything: bytes as text, a set as a list, a Decimal as text, the key 1
-as "1". The agent would then read something else than its caller passed, so this refuses it.
+as "1". The agent would then read something else than its caller passed, so this is refused.
 
-Strategy: a flat loop over the containers, which is fast, looks for anything but plain JSON. Only if
+Strategy: a flat loop over the containers, which is fast, looks for anything but plain JSON. If
 there is any, a second walk decides whether it may pass, and finds its place.
 """
 
@@ -22,7 +22,7 @@ from pydantic import BaseModel
 __all__ = ["not_json"]
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
-# Values with one obvious text (RFC 3339, RFC 9562); an enum is its value, a model its JSON.
+# Values with one obvious text (RFC 3339, RFC 9562). An enum stands for its value.
 _WRITTEN = (str, int, float, type(None), date, time, UUID, Enum)
 _ADVICE: tuple[tuple[type | tuple[type, ...], str], ...] = (
     ((bytes, bytearray, memoryview), "decode it to a str"),
@@ -33,10 +33,10 @@ _OTHERS = "pass a dict, a list, a str or a number"
 
 
 def not_json(value: object, numbers: bool = False) -> str | None:
-    """Return the place of the first thing that JSON cannot hold, and what is wrong with it.
+    """Describe the first thing that JSON cannot hold, if there is any, and its place.
 
-    The text continues the value's name; None means that all is well. Of a model, the mappings in
-    its fields are searched. ``numbers`` also finds floats that are not finite.
+    The text continues the value's name. In a model, the mappings in its fields are searched.
+    ``numbers`` also finds floats that are not finite.
     """
     if not numbers and all(_is_plain(part) for _, part in _parts(value)):
         return None
@@ -44,7 +44,7 @@ def not_json(value: object, numbers: bool = False) -> str | None:
 
 
 def _parts(value: object) -> Iterable[tuple[str, object]]:
-    """The free objects of a model's fields, or the mapping itself, with their places."""
+    """Return the free objects of a model's fields, or the mapping itself, with their places."""
     if not isinstance(value, BaseModel):
         return (("", value),)
     fields = {**value.__dict__, **(value.__pydantic_extra__ or {})}

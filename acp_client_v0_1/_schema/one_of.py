@@ -1,8 +1,8 @@
 """The base class of the generated models that are one of several others (OpenAPI's oneOf).
 
-Strategy: pydantic's root model, so that decoding is one native step: the discriminator says which
-model it is, so no schema is tried in vain. It stands apart from `_schema` because root models are
-slow to import, and requests need none.
+Strategy: pydantic's root model, so that decoding is one native step: the discriminator selects the
+model, so that no other schema is tried. This is not in `_schema`, because root models are slow to
+import, and requests need none.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ T = TypeVar("T")
 class OneOf(  # pyright: ignore[reportIncompatibleMethodOverride]  # of RootModel and BaseModel
     RootModel[T], Conversions, Generic[T]
 ):
-    """Base of the models that are one of several others, told apart by a discriminator."""
+    """Base of the models that are one of several others, selected by a discriminator."""
 
     root: T
     """The instance, by pydantic's name for it."""

@@ -4,9 +4,9 @@ A server that sends text in UTF-16 units, a token at a time, writes an emoji as 
 event and ``"\ude00"`` in the next. RFC 8259, section 8.2, allows it, a ``str`` can hold it, and
 pydantic-core refuses it.
 
-Strategy: after such a refusal, a private character stands in for each lone surrogate, pydantic-core
+Strategy: after such a refusal, a private character replaces each lone surrogate, pydantic-core
 reads the text again, and the values get their surrogates back. The stand-ins are the last 2,048
-characters of the private planes; a text that uses one of them itself stays refused.
+characters of the private planes. A text that contains one of them is still refused.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def read_json(validate: Callable[[Any], T], text: str | bytes | bytearray) -> T:
 def read_again(
     error: ValidationError, validate: Callable[[Any], T], text: str | bytes | bytearray
 ) -> T:
-    """Read JSON text again if ``error`` is about lone surrogates; raise what else is wrong."""
+    """Read JSON text again if ``error`` is about lone surrogates, or raise it."""
     (first, *_) = error.errors(include_url=False, include_input=False)
     if first["type"] != "json_invalid":
         raise error
@@ -82,7 +82,7 @@ def _restored(value: Any) -> Any:
         return {key.translate(_LOST): _restored(item) for key, item in members.items()}
     if isinstance(value, list):
         return list(map(_restored, cast("list[object]", value)))
-    if isinstance(value, Enum):  # which has its class's own way to carry a value
+    if isinstance(value, Enum):
         text = str(value.value).translate(_BACK)
         kind: Any = type(value)
         return value if text == value.value else kind._received(text)

@@ -7,40 +7,31 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-import acp_client_v0_1 as acp
 from acp_client_v0_1 import models
 from acp_client_v0_1._operation import Operation, Parameter
-from acp_client_v0_1.api_client import Api
-from acp_client_v0_1.api_response import ApiResponse
+from acp_client_v0_1.api_client import Api, with_http_info, without_preload_content
 
 __all__ = ["AgentsApi"]
 
 _GET_ACP_DESCRIPTOR_BY_ID: Operation[models.AgentACPDescriptor] = Operation(
-    "get_acp_descriptor_by_id",
     "GET",
     "/agents/{agent_id}/descriptor",
     (Parameter("agent_id", "path", str),),
     returns=lambda: models.AgentACPDescriptor,
-    accept="application/json",
     safe=True,
 )
 _GET_AGENT_BY_ID: Operation[models.Agent] = Operation(
-    "get_agent_by_id",
     "GET",
     "/agents/{agent_id}",
     (Parameter("agent_id", "path", str),),
     returns=lambda: models.Agent,
-    accept="application/json",
     safe=True,
 )
 _SEARCH_AGENTS: Operation[list[models.Agent]] = Operation(
-    "search_agents",
     "POST",
     "/agents/search",
     (Parameter("agent_search_request", "body", lambda: models.AgentSearchRequest),),
     returns=lambda: list[models.Agent],
-    accept="application/json",
-    content_type="application/json",
     safe=True,
 )
 
@@ -49,18 +40,11 @@ class AgentsApi(Api):
     """Find agents and read what they can do.
 
     An operation returns the decoded response, its variant ``…_with_http_info`` an ``ApiResponse``,
-    and ``…_without_preload_content`` urllib3's response, unread, whatever its status.
+    and ``…_without_preload_content`` urllib3's response, unread, whatever its status. The base
+    class, `Api`, describes the arguments that begin with an underscore.
 
-    All take these arguments besides their own:
-
-    * ``_request_timeout``: seconds in all, or a pair (connect, longest silence) for each attempt.
-    * ``_request_auth``: instead of the credentials, ``{"in": "header", "key": …, "value": …}``;
-      ``in`` may be ``cookie`` or ``query``, too.
-    * ``_content_type``: the ``Content-Type`` of the request, if not the contract's.
-    * ``_headers``: further headers, which win over all others; ``_host_index``: 0, the only host.
-
-    All raise ``ApiTypeError`` or ``ApiValueError``, naming the argument, before anything is sent,
-    and ``ApiException`` (see ``acp_client_v0_1.exceptions``) if the call fails.
+    Each raises ``ApiTypeError`` or ``ApiValueError``, naming the argument, before anything is sent,
+    and an ``ApiException`` (see ``acp_client_v0_1.exceptions``) if the call fails.
     """
 
     def get_acp_descriptor_by_id(
@@ -78,45 +62,20 @@ class AgentsApi(Api):
 
         Args:
             agent_id: The ID of the agent.
-            _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
-
-        Returns:
-            The AgentACPDescriptor.
 
         Raises:
             NotFoundException, UnprocessableEntityException: 404, 422.
-            OpenApiException: Anything else that is wrong, see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_GET_ACP_DESCRIPTOR_BY_ID, (agent_id,), options)
 
-    def get_acp_descriptor_by_id_with_http_info(
-        self,
-        agent_id: str | UUID,
-        _request_timeout: float | tuple[float | None, float | None] | None = None,
-        _request_auth: dict[str, Any] | None = None,
-        _content_type: str | None = None,
-        _headers: dict[str, str] | None = None,
-        _host_index: int = 0,
-    ) -> ApiResponse[models.AgentACPDescriptor]:
+    @with_http_info(get_acp_descriptor_by_id)
+    def get_acp_descriptor_by_id_with_http_info(self) -> None:
         """Do the same as `get_acp_descriptor_by_id`, returning status and headers as well."""
-        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_with_http_info(_GET_ACP_DESCRIPTOR_BY_ID, (agent_id,), options)
 
-    def get_acp_descriptor_by_id_without_preload_content(
-        self,
-        agent_id: str | UUID,
-        _request_timeout: float | tuple[float | None, float | None] | None = None,
-        _request_auth: dict[str, Any] | None = None,
-        _content_type: str | None = None,
-        _headers: dict[str, str] | None = None,
-        _host_index: int = 0,
-    ) -> acp.rest.RawResponse:
+    @without_preload_content(get_acp_descriptor_by_id)
+    def get_acp_descriptor_by_id_without_preload_content(self) -> None:
         """Do the same as `get_acp_descriptor_by_id`, returning the response unread."""
-        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_without_preload_content(
-            _GET_ACP_DESCRIPTOR_BY_ID, (agent_id,), options
-        )
 
     def get_agent_by_id(
         self,
@@ -133,43 +92,20 @@ class AgentsApi(Api):
 
         Args:
             agent_id: The ID of the agent.
-            _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
-
-        Returns:
-            The Agent.
 
         Raises:
             NotFoundException, UnprocessableEntityException: 404, 422.
-            OpenApiException: Anything else that is wrong, see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_GET_AGENT_BY_ID, (agent_id,), options)
 
-    def get_agent_by_id_with_http_info(
-        self,
-        agent_id: str | UUID,
-        _request_timeout: float | tuple[float | None, float | None] | None = None,
-        _request_auth: dict[str, Any] | None = None,
-        _content_type: str | None = None,
-        _headers: dict[str, str] | None = None,
-        _host_index: int = 0,
-    ) -> ApiResponse[models.Agent]:
+    @with_http_info(get_agent_by_id)
+    def get_agent_by_id_with_http_info(self) -> None:
         """Do the same as `get_agent_by_id`, returning status and headers as well."""
-        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_with_http_info(_GET_AGENT_BY_ID, (agent_id,), options)
 
-    def get_agent_by_id_without_preload_content(
-        self,
-        agent_id: str | UUID,
-        _request_timeout: float | tuple[float | None, float | None] | None = None,
-        _request_auth: dict[str, Any] | None = None,
-        _content_type: str | None = None,
-        _headers: dict[str, str] | None = None,
-        _host_index: int = 0,
-    ) -> acp.rest.RawResponse:
+    @without_preload_content(get_agent_by_id)
+    def get_agent_by_id_without_preload_content(self) -> None:
         """Do the same as `get_agent_by_id`, returning the response unread."""
-        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_without_preload_content(_GET_AGENT_BY_ID, (agent_id,), options)
 
     def search_agents(
         self,
@@ -186,42 +122,17 @@ class AgentsApi(Api):
 
         Args:
             agent_search_request: Which agents to return. A dict of its fields will do.
-            _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
-
-        Returns:
-            A list of Agent.
 
         Raises:
             UnprocessableEntityException: 422.
-            OpenApiException: Anything else that is wrong, see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_SEARCH_AGENTS, (agent_search_request,), options)
 
-    def search_agents_with_http_info(
-        self,
-        agent_search_request: models.AgentSearchRequest | Mapping[str, Any],
-        _request_timeout: float | tuple[float | None, float | None] | None = None,
-        _request_auth: dict[str, Any] | None = None,
-        _content_type: str | None = None,
-        _headers: dict[str, str] | None = None,
-        _host_index: int = 0,
-    ) -> ApiResponse[list[models.Agent]]:
+    @with_http_info(search_agents)
+    def search_agents_with_http_info(self) -> None:
         """Do the same as `search_agents`, returning status and headers as well."""
-        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_with_http_info(_SEARCH_AGENTS, (agent_search_request,), options)
 
-    def search_agents_without_preload_content(
-        self,
-        agent_search_request: models.AgentSearchRequest | Mapping[str, Any],
-        _request_timeout: float | tuple[float | None, float | None] | None = None,
-        _request_auth: dict[str, Any] | None = None,
-        _content_type: str | None = None,
-        _headers: dict[str, str] | None = None,
-        _host_index: int = 0,
-    ) -> acp.rest.RawResponse:
+    @without_preload_content(search_agents)
+    def search_agents_without_preload_content(self) -> None:
         """Do the same as `search_agents`, returning the response unread."""
-        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_without_preload_content(
-            _SEARCH_AGENTS, (agent_search_request,), options
-        )

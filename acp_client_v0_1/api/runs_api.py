@@ -7,42 +7,32 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-import acp_client_v0_1 as acp
 from acp_client_v0_1 import models, streaming
 from acp_client_v0_1._operation import Operation, Parameter
-from acp_client_v0_1.api_client import Api
-from acp_client_v0_1.api_response import ApiResponse
+from acp_client_v0_1.api_client import Api, with_http_info, without_preload_content
 
 __all__ = ["RunsApi"]
 
 _CREATE_RUN: Operation[models.Run] = Operation(
-    "create_run",
     "POST",
     "/runs",
     (Parameter("run_create", "body", lambda: models.RunCreate),),
     returns=lambda: models.Run,
-    accept="application/json",
-    content_type="application/json",
 )
 _DELETE_RUN: Operation[models.Run] = Operation(
-    "delete_run",
     "DELETE",
     "/runs/{run_id}",
     (Parameter("run_id", "path", str),),
     returns=lambda: models.Run,
-    accept="application/json",
 )
 _GET_RUN: Operation[models.Run] = Operation(
-    "get_run",
     "GET",
     "/runs/{run_id}",
     (Parameter("run_id", "path", str),),
     returns=lambda: models.Run,
-    accept="application/json",
     safe=True,
 )
 _GET_RUN_OUTPUT: Operation[models.RunOutput | None] = Operation(
-    "get_run_output",
     "GET",
     "/runs/{run_id}/output",
     (
@@ -50,12 +40,10 @@ _GET_RUN_OUTPUT: Operation[models.RunOutput | None] = Operation(
         Parameter("block_timeout", "query", int, required=False, minimum=0, block_window=True),
     ),
     returns=lambda: models.RunOutput,
-    accept="application/json",
     safe=True,
     empty_on_204=True,
 )
 _GET_RUN_STREAM: Operation[streaming.EventStream[models.RunOutputStream]] = Operation(
-    "get_run_stream",
     "GET",
     "/runs/{run_id}/stream",
     (Parameter("run_id", "path", str),),
@@ -65,22 +53,16 @@ _GET_RUN_STREAM: Operation[streaming.EventStream[models.RunOutputStream]] = Oper
     streaming=True,
 )
 _RESUME_RUN: Operation[models.Run] = Operation(
-    "resume_run",
     "POST",
     "/runs/{run_id}",
     (Parameter("run_id", "path", str), Parameter("body", "body", dict)),
     returns=lambda: models.Run,
-    accept="application/json",
-    content_type="application/json",
 )
 _SEARCH_RUNS: Operation[list[models.Run]] = Operation(
-    "search_runs",
     "POST",
     "/runs/search",
     (Parameter("run_search_request", "body", lambda: models.RunSearchRequest),),
     returns=lambda: list[models.Run],
-    accept="application/json",
-    content_type="application/json",
     safe=True,
 )
 
@@ -89,18 +71,11 @@ class RunsApi(Api):
     """Create runs of agents, follow them and read their output.
 
     An operation returns the decoded response, its variant ``…_with_http_info`` an ``ApiResponse``,
-    and ``…_without_preload_content`` urllib3's response, unread, whatever its status.
+    and ``…_without_preload_content`` urllib3's response, unread, whatever its status. The base
+    class, `Api`, describes the arguments that begin with an underscore.
 
-    All take these arguments besides their own:
-
-    * ``_request_timeout``: seconds in all, or a pair (connect, longest silence) for each attempt.
-    * ``_request_auth``: instead of the credentials, ``{"in": "header", "key": …, "value": …}``;
-      ``in`` may be ``cookie`` or ``query``, too.
-    * ``_content_type``: the ``Content-Type`` of the request, if not the contract's.
-    * ``_headers``: further headers, which win over all others; ``_host_index``: 0, the only host.
-
-    All raise ``ApiTypeError`` or ``ApiValueError``, naming the argument, before anything is sent,
-    and ``ApiException`` (see ``acp_client_v0_1.exceptions``) if the call fails.
+    Each raises ``ApiTypeError`` or ``ApiValueError``, naming the argument, before anything is sent,
+    and an ``ApiException`` (see ``acp_client_v0_1.exceptions``) if the call fails.
     """
 
     def create_run(
@@ -118,43 +93,20 @@ class RunsApi(Api):
 
         Args:
             run_create: What to run, and how. A dict of its fields will do.
-            _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
-
-        Returns:
-            The Run.
 
         Raises:
             NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
-            OpenApiException: Anything else that is wrong, see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_CREATE_RUN, (run_create,), options)
 
-    def create_run_with_http_info(
-        self,
-        run_create: models.RunCreate | Mapping[str, Any],
-        _request_timeout: float | tuple[float | None, float | None] | None = None,
-        _request_auth: dict[str, Any] | None = None,
-        _content_type: str | None = None,
-        _headers: dict[str, str] | None = None,
-        _host_index: int = 0,
-    ) -> ApiResponse[models.Run]:
+    @with_http_info(create_run)
+    def create_run_with_http_info(self) -> None:
         """Do the same as `create_run`, returning status and headers as well."""
-        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_with_http_info(_CREATE_RUN, (run_create,), options)
 
-    def create_run_without_preload_content(
-        self,
-        run_create: models.RunCreate | Mapping[str, Any],
-        _request_timeout: float | tuple[float | None, float | None] | None = None,
-        _request_auth: dict[str, Any] | None = None,
-        _content_type: str | None = None,
-        _headers: dict[str, str] | None = None,
-        _host_index: int = 0,
-    ) -> acp.rest.RawResponse:
+    @without_preload_content(create_run)
+    def create_run_without_preload_content(self) -> None:
         """Do the same as `create_run`, returning the response unread."""
-        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_without_preload_content(_CREATE_RUN, (run_create,), options)
 
     def delete_run(
         self,
@@ -171,43 +123,20 @@ class RunsApi(Api):
 
         Args:
             run_id: The ID of the run.
-            _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
-
-        Returns:
-            The Run.
 
         Raises:
             NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
-            OpenApiException: Anything else that is wrong, see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_DELETE_RUN, (run_id,), options)
 
-    def delete_run_with_http_info(
-        self,
-        run_id: str | UUID,
-        _request_timeout: float | tuple[float | None, float | None] | None = None,
-        _request_auth: dict[str, Any] | None = None,
-        _content_type: str | None = None,
-        _headers: dict[str, str] | None = None,
-        _host_index: int = 0,
-    ) -> ApiResponse[models.Run]:
+    @with_http_info(delete_run)
+    def delete_run_with_http_info(self) -> None:
         """Do the same as `delete_run`, returning status and headers as well."""
-        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_with_http_info(_DELETE_RUN, (run_id,), options)
 
-    def delete_run_without_preload_content(
-        self,
-        run_id: str | UUID,
-        _request_timeout: float | tuple[float | None, float | None] | None = None,
-        _request_auth: dict[str, Any] | None = None,
-        _content_type: str | None = None,
-        _headers: dict[str, str] | None = None,
-        _host_index: int = 0,
-    ) -> acp.rest.RawResponse:
+    @without_preload_content(delete_run)
+    def delete_run_without_preload_content(self) -> None:
         """Do the same as `delete_run`, returning the response unread."""
-        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_without_preload_content(_DELETE_RUN, (run_id,), options)
 
     def get_run(
         self,
@@ -224,43 +153,20 @@ class RunsApi(Api):
 
         Args:
             run_id: The ID of the run.
-            _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
-
-        Returns:
-            The Run.
 
         Raises:
             NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
-            OpenApiException: Anything else that is wrong, see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_GET_RUN, (run_id,), options)
 
-    def get_run_with_http_info(
-        self,
-        run_id: str | UUID,
-        _request_timeout: float | tuple[float | None, float | None] | None = None,
-        _request_auth: dict[str, Any] | None = None,
-        _content_type: str | None = None,
-        _headers: dict[str, str] | None = None,
-        _host_index: int = 0,
-    ) -> ApiResponse[models.Run]:
+    @with_http_info(get_run)
+    def get_run_with_http_info(self) -> None:
         """Do the same as `get_run`, returning status and headers as well."""
-        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_with_http_info(_GET_RUN, (run_id,), options)
 
-    def get_run_without_preload_content(
-        self,
-        run_id: str | UUID,
-        _request_timeout: float | tuple[float | None, float | None] | None = None,
-        _request_auth: dict[str, Any] | None = None,
-        _content_type: str | None = None,
-        _headers: dict[str, str] | None = None,
-        _host_index: int = 0,
-    ) -> acp.rest.RawResponse:
+    @without_preload_content(get_run)
+    def get_run_without_preload_content(self) -> None:
         """Do the same as `get_run`, returning the response unread."""
-        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_without_preload_content(_GET_RUN, (run_id,), options)
 
     def get_run_output(
         self,
@@ -286,49 +192,23 @@ class RunsApi(Api):
         Args:
             run_id: The ID of the run.
             block_timeout: For how many seconds the server may wait for the output. Optional.
-            _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
 
         Returns:
-            The RunOutput; None for a 204.
+            The RunOutput, or None for a 204.
 
         Raises:
             NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
-            OpenApiException: Anything else that is wrong, see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_GET_RUN_OUTPUT, (run_id, block_timeout), options)
 
-    def get_run_output_with_http_info(
-        self,
-        run_id: str | UUID,
-        block_timeout: int | None = None,
-        _request_timeout: float | tuple[float | None, float | None] | None = None,
-        _request_auth: dict[str, Any] | None = None,
-        _content_type: str | None = None,
-        _headers: dict[str, str] | None = None,
-        _host_index: int = 0,
-    ) -> ApiResponse[models.RunOutput | None]:
+    @with_http_info(get_run_output)
+    def get_run_output_with_http_info(self) -> None:
         """Do the same as `get_run_output`, returning status and headers as well."""
-        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_with_http_info(
-            _GET_RUN_OUTPUT, (run_id, block_timeout), options
-        )
 
-    def get_run_output_without_preload_content(
-        self,
-        run_id: str | UUID,
-        block_timeout: int | None = None,
-        _request_timeout: float | tuple[float | None, float | None] | None = None,
-        _request_auth: dict[str, Any] | None = None,
-        _content_type: str | None = None,
-        _headers: dict[str, str] | None = None,
-        _host_index: int = 0,
-    ) -> acp.rest.RawResponse:
+    @without_preload_content(get_run_output)
+    def get_run_output_without_preload_content(self) -> None:
         """Do the same as `get_run_output`, returning the response unread."""
-        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_without_preload_content(
-            _GET_RUN_OUTPUT, (run_id, block_timeout), options
-        )
 
     def get_run_stream(
         self,
@@ -347,43 +227,23 @@ class RunsApi(Api):
 
         Args:
             run_id: The ID of the run.
-            _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
 
         Returns:
-            An EventStream of RunOutputStream, without events for a 204.
+            An iterator and context manager of RunOutputStream; without events for a 204.
 
         Raises:
             NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
-            OpenApiException: Anything else that is wrong, see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_GET_RUN_STREAM, (run_id,), options)
 
-    def get_run_stream_with_http_info(
-        self,
-        run_id: str | UUID,
-        _request_timeout: float | tuple[float | None, float | None] | None = None,
-        _request_auth: dict[str, Any] | None = None,
-        _content_type: str | None = None,
-        _headers: dict[str, str] | None = None,
-        _host_index: int = 0,
-    ) -> ApiResponse[streaming.EventStream[models.RunOutputStream]]:
+    @with_http_info(get_run_stream)
+    def get_run_stream_with_http_info(self) -> None:
         """Do the same as `get_run_stream`, returning status and headers as well."""
-        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_with_http_info(_GET_RUN_STREAM, (run_id,), options)
 
-    def get_run_stream_without_preload_content(
-        self,
-        run_id: str | UUID,
-        _request_timeout: float | tuple[float | None, float | None] | None = None,
-        _request_auth: dict[str, Any] | None = None,
-        _content_type: str | None = None,
-        _headers: dict[str, str] | None = None,
-        _host_index: int = 0,
-    ) -> acp.rest.RawResponse:
+    @without_preload_content(get_run_stream)
+    def get_run_stream_without_preload_content(self) -> None:
         """Do the same as `get_run_stream`, returning the response unread."""
-        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_without_preload_content(_GET_RUN_STREAM, (run_id,), options)
 
     def resume_run(
         self,
@@ -403,45 +263,20 @@ class RunsApi(Api):
         Args:
             run_id: The ID of the run.
             body: The input that the run was interrupted for.
-            _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
-
-        Returns:
-            The Run.
 
         Raises:
             NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
-            OpenApiException: Anything else that is wrong, see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_RESUME_RUN, (run_id, body), options)
 
-    def resume_run_with_http_info(
-        self,
-        run_id: str | UUID,
-        body: dict[str, Any],
-        _request_timeout: float | tuple[float | None, float | None] | None = None,
-        _request_auth: dict[str, Any] | None = None,
-        _content_type: str | None = None,
-        _headers: dict[str, str] | None = None,
-        _host_index: int = 0,
-    ) -> ApiResponse[models.Run]:
+    @with_http_info(resume_run)
+    def resume_run_with_http_info(self) -> None:
         """Do the same as `resume_run`, returning status and headers as well."""
-        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_with_http_info(_RESUME_RUN, (run_id, body), options)
 
-    def resume_run_without_preload_content(
-        self,
-        run_id: str | UUID,
-        body: dict[str, Any],
-        _request_timeout: float | tuple[float | None, float | None] | None = None,
-        _request_auth: dict[str, Any] | None = None,
-        _content_type: str | None = None,
-        _headers: dict[str, str] | None = None,
-        _host_index: int = 0,
-    ) -> acp.rest.RawResponse:
+    @without_preload_content(resume_run)
+    def resume_run_without_preload_content(self) -> None:
         """Do the same as `resume_run`, returning the response unread."""
-        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_without_preload_content(_RESUME_RUN, (run_id, body), options)
 
     def search_runs(
         self,
@@ -459,42 +294,17 @@ class RunsApi(Api):
 
         Args:
             run_search_request: Which runs to return. A dict of its fields will do.
-            _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
-
-        Returns:
-            A list of Run.
 
         Raises:
             UnprocessableEntityException: 422.
-            OpenApiException: Anything else that is wrong, see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_SEARCH_RUNS, (run_search_request,), options)
 
-    def search_runs_with_http_info(
-        self,
-        run_search_request: models.RunSearchRequest | Mapping[str, Any],
-        _request_timeout: float | tuple[float | None, float | None] | None = None,
-        _request_auth: dict[str, Any] | None = None,
-        _content_type: str | None = None,
-        _headers: dict[str, str] | None = None,
-        _host_index: int = 0,
-    ) -> ApiResponse[list[models.Run]]:
+    @with_http_info(search_runs)
+    def search_runs_with_http_info(self) -> None:
         """Do the same as `search_runs`, returning status and headers as well."""
-        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_with_http_info(_SEARCH_RUNS, (run_search_request,), options)
 
-    def search_runs_without_preload_content(
-        self,
-        run_search_request: models.RunSearchRequest | Mapping[str, Any],
-        _request_timeout: float | tuple[float | None, float | None] | None = None,
-        _request_auth: dict[str, Any] | None = None,
-        _content_type: str | None = None,
-        _headers: dict[str, str] | None = None,
-        _host_index: int = 0,
-    ) -> acp.rest.RawResponse:
+    @without_preload_content(search_runs)
+    def search_runs_without_preload_content(self) -> None:
         """Do the same as `search_runs`, returning the response unread."""
-        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_without_preload_content(
-            _SEARCH_RUNS, (run_search_request,), options
-        )

@@ -7,75 +7,57 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-import acp_client_v0_1 as acp
 from acp_client_v0_1 import models
 from acp_client_v0_1._operation import Operation, Parameter
-from acp_client_v0_1.api_client import Api
-from acp_client_v0_1.api_response import ApiResponse
+from acp_client_v0_1.api_client import Api, with_http_info, without_preload_content
 
 __all__ = ["ThreadsApi"]
 
 _CREATE_THREAD: Operation[models.Thread] = Operation(
-    "create_thread",
     "POST",
     "/threads",
     (Parameter("thread_create", "body", lambda: models.ThreadCreate),),
     returns=lambda: models.Thread,
-    accept="application/json",
-    content_type="application/json",
 )
 _DELETE_THREAD: Operation[models.Thread] = Operation(
-    "delete_thread",
     "DELETE",
     "/threads/{thread_id}",
     (Parameter("thread_id", "path", str),),
     returns=lambda: models.Thread,
-    accept="application/json",
 )
 _GET_RUN_THREADSTATE: Operation[dict[str, Any]] = Operation(
-    "get_run_threadstate",
     "GET",
     "/runs/{run_id}/threadstate",
     (Parameter("run_id", "path", str),),
     returns=lambda: dict[str, Any],
-    accept="application/json",
     safe=True,
 )
 _GET_THREAD: Operation[models.Thread] = Operation(
-    "get_thread",
     "GET",
     "/threads/{thread_id}",
     (Parameter("thread_id", "path", str),),
     returns=lambda: models.Thread,
-    accept="application/json",
     safe=True,
 )
 _GET_THREAD_HISTORY: Operation[list[models.Run]] = Operation(
-    "get_thread_history",
     "GET",
     "/threads/{thread_id}/history",
     (Parameter("thread_id", "path", str),),
     returns=lambda: list[models.Run],
-    accept="application/json",
     safe=True,
 )
 _GET_THREAD_STATE: Operation[dict[str, Any]] = Operation(
-    "get_thread_state",
     "GET",
     "/threads/{thread_id}/state",
     (Parameter("thread_id", "path", str),),
     returns=lambda: dict[str, Any],
-    accept="application/json",
     safe=True,
 )
 _SEARCH_THREADS: Operation[list[models.Thread]] = Operation(
-    "search_threads",
     "POST",
     "/threads/search",
     (Parameter("thread_search_request", "body", lambda: models.ThreadSearchRequest),),
     returns=lambda: list[models.Thread],
-    accept="application/json",
-    content_type="application/json",
     safe=True,
 )
 
@@ -84,18 +66,11 @@ class ThreadsApi(Api):
     """Keep state between the runs of one conversation.
 
     An operation returns the decoded response, its variant ``…_with_http_info`` an ``ApiResponse``,
-    and ``…_without_preload_content`` urllib3's response, unread, whatever its status.
+    and ``…_without_preload_content`` urllib3's response, unread, whatever its status. The base
+    class, `Api`, describes the arguments that begin with an underscore.
 
-    All take these arguments besides their own:
-
-    * ``_request_timeout``: seconds in all, or a pair (connect, longest silence) for each attempt.
-    * ``_request_auth``: instead of the credentials, ``{"in": "header", "key": …, "value": …}``;
-      ``in`` may be ``cookie`` or ``query``, too.
-    * ``_content_type``: the ``Content-Type`` of the request, if not the contract's.
-    * ``_headers``: further headers, which win over all others; ``_host_index``: 0, the only host.
-
-    All raise ``ApiTypeError`` or ``ApiValueError``, naming the argument, before anything is sent,
-    and ``ApiException`` (see ``acp_client_v0_1.exceptions``) if the call fails.
+    Each raises ``ApiTypeError`` or ``ApiValueError``, naming the argument, before anything is sent,
+    and an ``ApiException`` (see ``acp_client_v0_1.exceptions``) if the call fails.
     """
 
     def create_thread(
@@ -113,45 +88,20 @@ class ThreadsApi(Api):
 
         Args:
             thread_create: The thread's agent and metadata. A dict of its fields will do.
-            _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
-
-        Returns:
-            The Thread.
 
         Raises:
             NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
-            OpenApiException: Anything else that is wrong, see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_CREATE_THREAD, (thread_create,), options)
 
-    def create_thread_with_http_info(
-        self,
-        thread_create: models.ThreadCreate | Mapping[str, Any],
-        _request_timeout: float | tuple[float | None, float | None] | None = None,
-        _request_auth: dict[str, Any] | None = None,
-        _content_type: str | None = None,
-        _headers: dict[str, str] | None = None,
-        _host_index: int = 0,
-    ) -> ApiResponse[models.Thread]:
+    @with_http_info(create_thread)
+    def create_thread_with_http_info(self) -> None:
         """Do the same as `create_thread`, returning status and headers as well."""
-        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_with_http_info(_CREATE_THREAD, (thread_create,), options)
 
-    def create_thread_without_preload_content(
-        self,
-        thread_create: models.ThreadCreate | Mapping[str, Any],
-        _request_timeout: float | tuple[float | None, float | None] | None = None,
-        _request_auth: dict[str, Any] | None = None,
-        _content_type: str | None = None,
-        _headers: dict[str, str] | None = None,
-        _host_index: int = 0,
-    ) -> acp.rest.RawResponse:
+    @without_preload_content(create_thread)
+    def create_thread_without_preload_content(self) -> None:
         """Do the same as `create_thread`, returning the response unread."""
-        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_without_preload_content(
-            _CREATE_THREAD, (thread_create,), options
-        )
 
     def delete_thread(
         self,
@@ -169,43 +119,20 @@ class ThreadsApi(Api):
 
         Args:
             thread_id: The ID of the thread.
-            _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
-
-        Returns:
-            The Thread.
 
         Raises:
             NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
-            OpenApiException: Anything else that is wrong, see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_DELETE_THREAD, (thread_id,), options)
 
-    def delete_thread_with_http_info(
-        self,
-        thread_id: str | UUID,
-        _request_timeout: float | tuple[float | None, float | None] | None = None,
-        _request_auth: dict[str, Any] | None = None,
-        _content_type: str | None = None,
-        _headers: dict[str, str] | None = None,
-        _host_index: int = 0,
-    ) -> ApiResponse[models.Thread]:
+    @with_http_info(delete_thread)
+    def delete_thread_with_http_info(self) -> None:
         """Do the same as `delete_thread`, returning status and headers as well."""
-        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_with_http_info(_DELETE_THREAD, (thread_id,), options)
 
-    def delete_thread_without_preload_content(
-        self,
-        thread_id: str | UUID,
-        _request_timeout: float | tuple[float | None, float | None] | None = None,
-        _request_auth: dict[str, Any] | None = None,
-        _content_type: str | None = None,
-        _headers: dict[str, str] | None = None,
-        _host_index: int = 0,
-    ) -> acp.rest.RawResponse:
+    @without_preload_content(delete_thread)
+    def delete_thread_without_preload_content(self) -> None:
         """Do the same as `delete_thread`, returning the response unread."""
-        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_without_preload_content(_DELETE_THREAD, (thread_id,), options)
 
     def get_run_threadstate(
         self,
@@ -223,45 +150,20 @@ class ThreadsApi(Api):
 
         Args:
             run_id: The ID of the run.
-            _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
-
-        Returns:
-            The JSON object.
 
         Raises:
             NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
-            OpenApiException: Anything else that is wrong, see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_GET_RUN_THREADSTATE, (run_id,), options)
 
-    def get_run_threadstate_with_http_info(
-        self,
-        run_id: str | UUID,
-        _request_timeout: float | tuple[float | None, float | None] | None = None,
-        _request_auth: dict[str, Any] | None = None,
-        _content_type: str | None = None,
-        _headers: dict[str, str] | None = None,
-        _host_index: int = 0,
-    ) -> ApiResponse[dict[str, Any]]:
+    @with_http_info(get_run_threadstate)
+    def get_run_threadstate_with_http_info(self) -> None:
         """Do the same as `get_run_threadstate`, returning status and headers as well."""
-        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_with_http_info(_GET_RUN_THREADSTATE, (run_id,), options)
 
-    def get_run_threadstate_without_preload_content(
-        self,
-        run_id: str | UUID,
-        _request_timeout: float | tuple[float | None, float | None] | None = None,
-        _request_auth: dict[str, Any] | None = None,
-        _content_type: str | None = None,
-        _headers: dict[str, str] | None = None,
-        _host_index: int = 0,
-    ) -> acp.rest.RawResponse:
+    @without_preload_content(get_run_threadstate)
+    def get_run_threadstate_without_preload_content(self) -> None:
         """Do the same as `get_run_threadstate`, returning the response unread."""
-        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_without_preload_content(
-            _GET_RUN_THREADSTATE, (run_id,), options
-        )
 
     def get_thread(
         self,
@@ -278,43 +180,20 @@ class ThreadsApi(Api):
 
         Args:
             thread_id: The ID of the thread.
-            _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
-
-        Returns:
-            The Thread.
 
         Raises:
             NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
-            OpenApiException: Anything else that is wrong, see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_GET_THREAD, (thread_id,), options)
 
-    def get_thread_with_http_info(
-        self,
-        thread_id: str | UUID,
-        _request_timeout: float | tuple[float | None, float | None] | None = None,
-        _request_auth: dict[str, Any] | None = None,
-        _content_type: str | None = None,
-        _headers: dict[str, str] | None = None,
-        _host_index: int = 0,
-    ) -> ApiResponse[models.Thread]:
+    @with_http_info(get_thread)
+    def get_thread_with_http_info(self) -> None:
         """Do the same as `get_thread`, returning status and headers as well."""
-        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_with_http_info(_GET_THREAD, (thread_id,), options)
 
-    def get_thread_without_preload_content(
-        self,
-        thread_id: str | UUID,
-        _request_timeout: float | tuple[float | None, float | None] | None = None,
-        _request_auth: dict[str, Any] | None = None,
-        _content_type: str | None = None,
-        _headers: dict[str, str] | None = None,
-        _host_index: int = 0,
-    ) -> acp.rest.RawResponse:
+    @without_preload_content(get_thread)
+    def get_thread_without_preload_content(self) -> None:
         """Do the same as `get_thread`, returning the response unread."""
-        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_without_preload_content(_GET_THREAD, (thread_id,), options)
 
     def get_thread_history(
         self,
@@ -331,45 +210,20 @@ class ThreadsApi(Api):
 
         Args:
             thread_id: The ID of the thread.
-            _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
-
-        Returns:
-            A list of Run.
 
         Raises:
             NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
-            OpenApiException: Anything else that is wrong, see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_GET_THREAD_HISTORY, (thread_id,), options)
 
-    def get_thread_history_with_http_info(
-        self,
-        thread_id: str | UUID,
-        _request_timeout: float | tuple[float | None, float | None] | None = None,
-        _request_auth: dict[str, Any] | None = None,
-        _content_type: str | None = None,
-        _headers: dict[str, str] | None = None,
-        _host_index: int = 0,
-    ) -> ApiResponse[list[models.Run]]:
+    @with_http_info(get_thread_history)
+    def get_thread_history_with_http_info(self) -> None:
         """Do the same as `get_thread_history`, returning status and headers as well."""
-        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_with_http_info(_GET_THREAD_HISTORY, (thread_id,), options)
 
-    def get_thread_history_without_preload_content(
-        self,
-        thread_id: str | UUID,
-        _request_timeout: float | tuple[float | None, float | None] | None = None,
-        _request_auth: dict[str, Any] | None = None,
-        _content_type: str | None = None,
-        _headers: dict[str, str] | None = None,
-        _host_index: int = 0,
-    ) -> acp.rest.RawResponse:
+    @without_preload_content(get_thread_history)
+    def get_thread_history_without_preload_content(self) -> None:
         """Do the same as `get_thread_history`, returning the response unread."""
-        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_without_preload_content(
-            _GET_THREAD_HISTORY, (thread_id,), options
-        )
 
     def get_thread_state(
         self,
@@ -386,45 +240,20 @@ class ThreadsApi(Api):
 
         Args:
             thread_id: The ID of the thread.
-            _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
-
-        Returns:
-            The JSON object.
 
         Raises:
             NotFoundException, ConflictException, UnprocessableEntityException: 404, 409, 422.
-            OpenApiException: Anything else that is wrong, see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_GET_THREAD_STATE, (thread_id,), options)
 
-    def get_thread_state_with_http_info(
-        self,
-        thread_id: str | UUID,
-        _request_timeout: float | tuple[float | None, float | None] | None = None,
-        _request_auth: dict[str, Any] | None = None,
-        _content_type: str | None = None,
-        _headers: dict[str, str] | None = None,
-        _host_index: int = 0,
-    ) -> ApiResponse[dict[str, Any]]:
+    @with_http_info(get_thread_state)
+    def get_thread_state_with_http_info(self) -> None:
         """Do the same as `get_thread_state`, returning status and headers as well."""
-        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_with_http_info(_GET_THREAD_STATE, (thread_id,), options)
 
-    def get_thread_state_without_preload_content(
-        self,
-        thread_id: str | UUID,
-        _request_timeout: float | tuple[float | None, float | None] | None = None,
-        _request_auth: dict[str, Any] | None = None,
-        _content_type: str | None = None,
-        _headers: dict[str, str] | None = None,
-        _host_index: int = 0,
-    ) -> acp.rest.RawResponse:
+    @without_preload_content(get_thread_state)
+    def get_thread_state_without_preload_content(self) -> None:
         """Do the same as `get_thread_state`, returning the response unread."""
-        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_without_preload_content(
-            _GET_THREAD_STATE, (thread_id,), options
-        )
 
     def search_threads(
         self,
@@ -441,44 +270,17 @@ class ThreadsApi(Api):
 
         Args:
             thread_search_request: Which threads to return. A dict of its fields will do.
-            _request_timeout, _request_auth, _content_type, _headers, _host_index: see the class.
-
-        Returns:
-            A list of Thread.
 
         Raises:
             UnprocessableEntityException: 422.
-            OpenApiException: Anything else that is wrong, see the class.
         """
         options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
         return self.api_client.call(_SEARCH_THREADS, (thread_search_request,), options)
 
-    def search_threads_with_http_info(
-        self,
-        thread_search_request: models.ThreadSearchRequest | Mapping[str, Any],
-        _request_timeout: float | tuple[float | None, float | None] | None = None,
-        _request_auth: dict[str, Any] | None = None,
-        _content_type: str | None = None,
-        _headers: dict[str, str] | None = None,
-        _host_index: int = 0,
-    ) -> ApiResponse[list[models.Thread]]:
+    @with_http_info(search_threads)
+    def search_threads_with_http_info(self) -> None:
         """Do the same as `search_threads`, returning status and headers as well."""
-        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_with_http_info(
-            _SEARCH_THREADS, (thread_search_request,), options
-        )
 
-    def search_threads_without_preload_content(
-        self,
-        thread_search_request: models.ThreadSearchRequest | Mapping[str, Any],
-        _request_timeout: float | tuple[float | None, float | None] | None = None,
-        _request_auth: dict[str, Any] | None = None,
-        _content_type: str | None = None,
-        _headers: dict[str, str] | None = None,
-        _host_index: int = 0,
-    ) -> acp.rest.RawResponse:
+    @without_preload_content(search_threads)
+    def search_threads_without_preload_content(self) -> None:
         """Do the same as `search_threads`, returning the response unread."""
-        options = (_request_timeout, _request_auth, _content_type, _headers, _host_index)
-        return self.api_client.call_without_preload_content(
-            _SEARCH_THREADS, (thread_search_request,), options
-        )

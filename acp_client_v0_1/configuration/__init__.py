@@ -1,10 +1,9 @@
 """``Configuration``: the settings of a client.
 
 A plain object with the attributes that users of openapi-generator know, plus timeouts. Setting a
-wrong value raises, in the constructor or later; values that do not go together are refused when a
-client is made with them.
+wrong value raises at once. Values that do not go together raise when a client is made with them.
 
-Invariants: no representation, report or log of a configuration shows a secret; nothing here opens
+Invariants: no representation, report or log of a configuration shows a secret. Nothing here opens
 a connection.
 """
 
@@ -35,8 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["Configuration"]
 
 _DEFAULT_HOST = "http://localhost"
-# Settings that are no arguments. Of the last three, which openapi-generator's clients have, none
-# has an effect.
+# Settings that are not arguments. The last three, which openapi-generator's clients have, have no
+# effect.
 _NO_ARGUMENTS = (
     *("logger", "logger_format", "refresh_api_key_hook", "temp_folder_path"),
     *("logger_file_handler", "logger_formatter", "logger_stream_handler"),
@@ -51,18 +50,17 @@ class Configuration(ConfigurationReport):
     without a configuration.
 
     Args:
-        host: The server's URL, with a base path if it has one; ``http://localhost`` if not set.
-        api_key: Header name to key, for example ``{"x-api-key": "..."}``; sent with each request.
+        host: The server's URL, with its base path, by default ``http://localhost``.
+        api_key: Header name to key, for example ``{"x-api-key": "..."}``, for each request.
         api_key_prefix: Header name to a word that precedes the key, for example ``"Token"``.
         username: User name for HTTP Basic authentication (RFC 7617).
         password: Password for HTTP Basic authentication.
-        access_token: Bearer token (RFC 6750), without the word "Bearer"; takes precedence over
-            username and password.
+        access_token: Bearer token (RFC 6750), without the word "Bearer". It overrides username and
+            password.
         server_index: Index into `get_host_settings`, if no host is set.
         server_variables: Values of the variables in that server's URL.
-        server_operation_index: Operation id to server index; no effect: all operations have the
-            same server.
-        server_operation_variables: Operation id to variables of its server; no effect.
+        server_operation_index: No effect: all operations have the same server.
+        server_operation_variables: No effect.
         ignore_operation_servers: Send requests to ``host`` even if a script names another.
         ssl_ca_cert: File of certificates (PEM) to trust instead of the system's.
         retries: The maximum number of retries of a request (3), ``False`` for none, or a
@@ -73,12 +71,12 @@ class Configuration(ConfigurationReport):
         verify_ssl: False trusts any certificate, with a warning.
         assert_hostname: Name that the server's certificate must have; False for any name.
         tls_server_name: Name to ask for (SNI) and to verify, instead of the host's.
-        connection_pool_maxsize: Most connections to one origin that quick calls have open at once,
-            None for 5 per CPU; streams and long polls have connections of their own.
-        proxy: Proxy URL (http, https, socks5, socks5h, socks4, socks4a); "" for no proxy. By
+        connection_pool_maxsize: How many connections to one origin quick calls have open at most,
+            by default 5 per CPU. Streams and long polls have connections of their own.
+        proxy: Proxy URL (http, https, socks5, socks5h, socks4, socks4a), or "" to use no proxy. By
             default the proxy of the environment.
-        no_proxy: Hosts to reach without a proxy, separated by commas; None for ``no_proxy`` of the
-            environment, which applies to proxies of the environment only.
+        no_proxy: Hosts to reach without a proxy, separated by commas. By default ``no_proxy`` of
+            the environment, which applies to proxies of the environment only.
         proxy_headers: Headers for the proxy only.
         proxy_ssl_context: TLS context for the connection to an https proxy.
         safe_chars_for_path_param: Characters that are not percent-encoded in a path parameter.
@@ -86,24 +84,24 @@ class Configuration(ConfigurationReport):
         socket_options: Options ``(level, name, value)`` of each socket, besides TCP_NODELAY.
         datetime_format: No effect: date-times are sent in the format of RFC 3339.
         date_format: No effect: the contract has no dates.
-        debug: Log each attempt in detail to the logger ``acp_client_v0_1``. All clients of the
-            process share it, so it is on for all of them.
+        debug: Log each attempt in detail to the logger ``acp_client_v0_1``, which all clients of
+            the process share.
         timeout: Timeout of calls in seconds: a total, or a pair (connect, read). None: no limit.
         stream_timeout: Timeout of streams, in the same forms.
         total_timeout: Seconds that a unary call may take in all, its retries included, if
-            ``timeout`` is a pair; None for no limit.
+            ``timeout`` is a pair. None: no limit.
         block_margin: Seconds that a long poll may take beyond its ``block_timeout``.
         max_event_bytes: Largest event of a stream, in bytes.
-        max_response_bytes: Largest body of a unary response, in bytes without content coding; None
-            for no limit.
+        max_response_bytes: Largest body of a unary response, in bytes without content coding.
+            None: no limit.
 
     Attributes:
-        refresh_api_key_hook: Function that can renew a key of ``api_key``: it is called with the
-            configuration before a key is read. None for no function.
+        refresh_api_key_hook: Function that may renew the keys of ``api_key``. It is called with the
+            configuration before a key is read.
         temp_folder_path: No effect: the protocol has no files.
         logger: The loggers of this package and of urllib3, by ``package_logger`` and
             ``urllib3_logger``.
-        logger_format: Format of log lines, for handlers that are added from now on.
+        logger_format: Format of log lines, for handlers that are added afterwards.
 
     Raises:
         ApiTypeError: An argument has the wrong type, or there is no such argument.
@@ -217,7 +215,7 @@ class Configuration(ConfigurationReport):
 
     @classmethod
     def from_env(cls, prefix: str = "ACP_", **overrides: Any) -> Self:
-        """Return a configuration read from environment variables; others keep their defaults.
+        """Return a configuration with the settings that environment variables have.
 
         The names are the prefix and HOST, API_KEY, API_KEY_HEADER (default ``x-api-key``),
         ACCESS_TOKEN (or TOKEN), USERNAME, PASSWORD, TIMEOUT and STREAM_TIMEOUT (``30``, ``10,60``
@@ -227,11 +225,11 @@ class Configuration(ConfigurationReport):
 
         Args:
             prefix: Prefix of the names.
-            **overrides: Arguments of `Configuration` that take precedence over the environment;
-                their variables are not read.
+            **overrides: Arguments of `Configuration` that replace the environment's. Their
+                variables are not read.
 
         Raises:
-            ApiValueError: A value cannot be used; the message names the variable.
+            ApiValueError: A value cannot be used. The message names the variable.
             ApiTypeError: An override has the wrong type.
         """
         return cls(**_environment.settings(prefix, os.environ, overrides))
@@ -241,7 +239,7 @@ class Configuration(ConfigurationReport):
         """Set the configuration of clients that are made without one.
 
         Args:
-            default: The configuration, which is copied; None for a new one on the next use.
+            default: The configuration, which is copied. If None, the next use makes a new one.
 
         Raises:
             ApiTypeError: It is something else, for example a host.
@@ -252,7 +250,7 @@ class Configuration(ConfigurationReport):
     def get_default(cls) -> Configuration:
         """Return the configuration of clients that are made without one.
 
-        `set_default` gave it; otherwise `from_env` makes it when it is first needed.
+        It is what `set_default` was given, or what `from_env` returned when it was first needed.
 
         Raises:
             ApiValueError: A variable of the environment has a value that cannot be used.
@@ -302,9 +300,9 @@ class Configuration(ConfigurationReport):
         """Return the URL of one server of the contract.
 
         Args:
-            index: Index of the server in the list; None for the configured host.
+            index: Index of the server in the list. If None, the configured host is returned.
             variables: Values of the variables in its URL.
-            servers: The list of servers; None for `get_host_settings`.
+            servers: The list of servers, by default `get_host_settings`.
 
         Raises:
             ApiValueError: No server has this index, or a variable has a value that is not allowed.
@@ -348,7 +346,7 @@ class Configuration(ConfigurationReport):
         return headers
 
     def get_api_key_with_prefix(self, identifier: str, alias: str | None = None) -> str | None:
-        """Return the value of an API key header, None if the key is not set.
+        """Return the value of an API key header, if the key is set.
 
         Args:
             identifier: Name of the header.

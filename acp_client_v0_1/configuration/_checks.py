@@ -1,9 +1,9 @@
 """Checks of the values that are assigned to settings.
 
-One table maps a setting to its check, which runs on each assignment, so the error comes from the
+One table maps a setting to its check, which runs on each assignment. So the error comes from the
 line that sets the value and not from a library far below. `checked_host` checks the host.
 
-Invariant: an error names the setting; it does not show a value that may be a secret.
+Invariant: an error names the setting, and does not show a value that may be a secret.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def checked(setting: str, value: Any, name: str = "") -> Any:
 
 
 def only_known(init: Callable[P, None]) -> Callable[P, None]:
-    """Have a constructor name the argument that was meant by an unknown keyword."""
+    """Make a constructor suggest the argument that an unknown keyword may have meant."""
     known = signature(init).parameters
 
     @wraps(init)
@@ -51,7 +51,7 @@ def only_known(init: Callable[P, None]) -> Callable[P, None]:
 
 
 def copied(value: object, name: str) -> dict[Any, Any]:
-    """Copy a mapping, or raise `ApiTypeError`; None becomes an empty one."""
+    """Copy a mapping as a dict, which is empty for None."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -60,7 +60,7 @@ def copied(value: object, name: str) -> dict[Any, Any]:
 
 
 def instance_of(expected: str, *kinds: Any, or_none: bool = True) -> Callable[[str, Any], Any]:
-    """Make a check that a value has one of these types; errors say ``expected`` for them."""
+    """Make a check that a value has one of these types, which errors call ``expected``."""
 
     def check(name: str, value: Any) -> Any:
         if isinstance(value, kinds) or (value is None and or_none):
@@ -71,7 +71,7 @@ def instance_of(expected: str, *kinds: Any, or_none: bool = True) -> Callable[[s
 
 
 def _keys(name: str, value: Any) -> Any:
-    """Check a mapping of header names to credentials; a dict is kept, not copied."""
+    """Check a mapping of header names to credentials. A dict is kept, so that it can be changed."""
     entries = copied(value, name)
     for header, key in entries.items():
         if not isinstance(header, str):
@@ -82,7 +82,7 @@ def _keys(name: str, value: Any) -> Any:
 
 
 def _headers(name: str, value: Any) -> dict[str, str]:
-    """Check headers; their values may be numbers."""
+    """Check headers, whose values may be numbers."""
     return {k: plain_text(v, f"{name}[{k!r}]") for k, v in copied(value, name).items()}
 
 

@@ -3,7 +3,7 @@
 One table maps each variable to an argument of ``Configuration`` and to the function that parses its
 text. The value is then checked like any other.
 
-Invariants: an empty variable counts as not set; an error names the variable, and shows no secret.
+Invariants: an empty variable counts as not set. An error names the variable, and shows no secret.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FALSE = ("0", "false", "no", "off")
 def settings(
     prefix: str, environment: Mapping[str, str], overrides: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the arguments of ``Configuration``; raise `ApiValueError` for a wrong value."""
+    """Return the arguments of ``Configuration``, with the overrides."""
     found: dict[str, Any] = {}
     for suffix, (argument, parse) in _VARIABLES.items():
         text = environment.get(prefix + suffix, "").strip()
@@ -51,7 +51,7 @@ def _parsed(argument: str, parse: Callable[[str], Any], text: str, variable: str
 
 
 def _line(text: str) -> str:
-    # A header with such a value would be refused too, but only when a request is made.
+    # Otherwise it would be refused only when a request is sent.
     if not text.isprintable():
         raise ValueError("it contains a control character or a line break")
     return text

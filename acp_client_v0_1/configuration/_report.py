@@ -1,6 +1,6 @@
-"""How a configuration is shown and logged: its representation, the debug report, log handlers.
+"""The representation of a configuration, the debug report, and the log handlers.
 
-The base class of ``Configuration``, with everything that calls do not need.
+This is the base class of ``Configuration``, with everything that calls do not need.
 
 Invariant: a secret is shown as ``***``.
 """
@@ -56,10 +56,7 @@ class ConfigurationReport:
 
     @property
     def logger_file(self) -> str | None:
-        """A file that gets the package's log, too; None for no file.
-
-        All configurations share one log, so the file gets the lines of all of them.
-        """
+        """A file that also gets the package's log, with the lines of all configurations."""
         return self._logger_file
 
     @logger_file.setter
@@ -102,7 +99,7 @@ class ConfigurationReport:
 
 
 def represented(settings: object, name: str) -> str:
-    """Represent a setting, or the error of reading it; "" if it is not set."""
+    """Represent a setting, if it is set, or the error of reading it."""
     try:
         value = getattr(settings, name)
     except (AttributeError, LookupError, TypeError, ValueError) as error:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from acp_client_v0_1 import _schema as schema
@@ -15,17 +15,11 @@ __all__ = ["Agent"]
 class Agent(schema.Model):
     """An agent that the server can run."""
 
-    agent_id: Annotated[str, schema.IDENTIFIER] = schema.Field(description="The ID of the agent.")
+    agent_id: schema.Identifier = schema.required("The ID of the agent.")
     """The ID of the agent."""
-    metadata: AgentMetadata = schema.Field(description="What the agent is called and does.")
+    metadata: AgentMetadata = schema.required("What the agent is called and does.")
     """What the agent is called and does."""
 
     if TYPE_CHECKING:
 
-        def __init__(
-            self,
-            *,
-            agent_id: str | UUID,
-            metadata: AgentMetadata,
-        ) -> None:
-            """An agent that the server can run."""
+        def __init__(self, *, agent_id: str | UUID, metadata: AgentMetadata) -> None: ...

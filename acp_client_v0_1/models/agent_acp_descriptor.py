@@ -15,17 +15,11 @@ __all__ = ["AgentACPDescriptor"]
 class AgentACPDescriptor(schema.Model):
     """All that a program has to know to use an agent."""
 
-    metadata: AgentMetadata = schema.Field(description="What the agent is called and does.")
+    metadata: AgentMetadata = schema.required("What the agent is called and does.")
     """What the agent is called and does."""
-    specs: AgentACPSpec = schema.Field(description="What the agent can do, and its schemas.")
+    specs: AgentACPSpec = schema.required("What the agent can do, and its schemas.")
     """What the agent can do, and its schemas."""
 
     if TYPE_CHECKING:
 
-        def __init__(
-            self,
-            *,
-            metadata: AgentMetadata,
-            specs: AgentACPSpec,
-        ) -> None:
-            """All that a program has to know to use an agent."""
+        def __init__(self, *, metadata: AgentMetadata, specs: AgentACPSpec) -> None: ...

@@ -15,33 +15,26 @@ __all__ = ["AgentACPSpec"]
 class AgentACPSpec(schema.Model):
     """What an agent can do, and the JSON Schemas of what it takes and gives."""
 
-    capabilities: AgentCapabilities = schema.Field(
-        description="Which parts of the protocol the agent supports."
+    capabilities: AgentCapabilities = schema.required(
+        "Which parts of the protocol the agent supports."
     )
     """Which parts of the protocol the agent supports."""
-    input: Annotated[dict[str, Any], schema.JSON_OBJECT] = schema.Field(
-        description="The JSON Schema of the agent's input."
-    )
+    input: schema.JsonObject = schema.required("The JSON Schema of the agent's input.")
     """The JSON Schema of the agent's input."""
-    output: Annotated[dict[str, Any], schema.JSON_OBJECT] = schema.Field(
-        description="The JSON Schema of the agent's output."
-    )
+    output: schema.JsonObject = schema.required("The JSON Schema of the agent's output.")
     """The JSON Schema of the agent's output."""
-    config: Annotated[dict[str, Any], schema.JSON_OBJECT] = schema.Field(
-        description="The JSON Schema of the agent's configuration."
-    )
+    config: schema.JsonObject = schema.required("The JSON Schema of the agent's configuration.")
     """The JSON Schema of the agent's configuration."""
-    custom_streaming_update: Annotated[dict[str, Any], schema.JSON_OBJECT] | None = schema.Field(
-        default=None,
-        description="The JSON Schema of the agent's updates in streaming mode `custom`.",
+    custom_streaming_update: schema.JsonObject | None = schema.optional(
+        "The JSON Schema of the agent's updates in streaming mode `custom`."
     )
     """The JSON Schema of the agent's updates in streaming mode `custom`."""
-    thread_state: Annotated[dict[str, Any], schema.JSON_OBJECT] | None = schema.Field(
-        default=None, description="The JSON Schema of the state of the agent's threads."
+    thread_state: schema.JsonObject | None = schema.optional(
+        "The JSON Schema of the state of the agent's threads."
     )
     """The JSON Schema of the state of the agent's threads."""
     interrupts: Annotated[list[AgentACPSpecInterruptsInner], schema.UP_TO_FIRST_FAULT] | None = (
-        schema.Field(default=None, description="The types of interrupt that the agent can raise.")
+        schema.optional("The types of interrupt that the agent can raise.")
     )
     """The types of interrupt that the agent can raise."""
 
@@ -57,5 +50,4 @@ class AgentACPSpec(schema.Model):
             custom_streaming_update: dict[str, Any] | None = None,
             thread_state: dict[str, Any] | None = None,
             interrupts: list[AgentACPSpecInterruptsInner] | None = None,
-        ) -> None:
-            """What an agent can do, and the JSON Schemas of what it takes and gives."""
+        ) -> None: ...

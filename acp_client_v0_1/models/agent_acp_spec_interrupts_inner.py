@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from acp_client_v0_1 import _schema as schema
 
@@ -13,16 +13,14 @@ __all__ = ["AgentACPSpecInterruptsInner"]
 class AgentACPSpecInterruptsInner(schema.Model):
     """A type of interrupt that an agent can raise."""
 
-    interrupt_type: Annotated[str, schema.STRICT] = schema.Field(
-        description="The name of the type."
-    )
+    interrupt_type: schema.StrictStr = schema.required("The name of the type.")
     """The name of the type."""
-    interrupt_payload: Annotated[dict[str, Any], schema.JSON_OBJECT] = schema.Field(
-        description="The JSON Schema of what the agent asks."
+    interrupt_payload: schema.JsonObject = schema.required(
+        "The JSON Schema of what the agent asks."
     )
     """The JSON Schema of what the agent asks."""
-    resume_payload: Annotated[dict[str, Any], schema.JSON_OBJECT] = schema.Field(
-        description="The JSON Schema of the answer that a person gives, the body of resume_run."
+    resume_payload: schema.JsonObject = schema.required(
+        "The JSON Schema of the answer that a person gives, the body of resume_run."
     )
     """The JSON Schema of the answer that a person gives, the body of resume_run."""
 
@@ -34,5 +32,4 @@ class AgentACPSpecInterruptsInner(schema.Model):
             interrupt_type: str,
             interrupt_payload: dict[str, Any],
             resume_payload: dict[str, Any],
-        ) -> None:
-            """A type of interrupt that an agent can raise."""
+        ) -> None: ...

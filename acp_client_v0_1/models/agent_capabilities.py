@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1.models.streaming_modes import StreamingModes
@@ -14,20 +14,20 @@ __all__ = ["AgentCapabilities"]
 class AgentCapabilities(schema.Model):
     """Which parts of the protocol an agent supports."""
 
-    threads: Annotated[bool, schema.STRICT] | None = schema.Field(
-        default=False, description="Whether the agent's runs can share a thread."
+    threads: schema.StrictBool | None = schema.optional(
+        "Whether the agent's runs can share a thread.", False
     )
     """Whether the agent's runs can share a thread."""
-    interrupts: Annotated[bool, schema.STRICT] | None = schema.Field(
-        default=False, description="Whether the agent's runs can be interrupted and resumed."
+    interrupts: schema.StrictBool | None = schema.optional(
+        "Whether the agent's runs can be interrupted and resumed.", False
     )
     """Whether the agent's runs can be interrupted and resumed."""
-    callbacks: Annotated[bool, schema.STRICT] | None = schema.Field(
-        default=False, description="Whether changes of status are sent to a webhook."
+    callbacks: schema.StrictBool | None = schema.optional(
+        "Whether changes of status are sent to a webhook.", False
     )
     """Whether changes of status are sent to a webhook."""
-    streaming: StreamingModes | None = schema.Field(
-        default=None, description="The streaming modes that the agent supports."
+    streaming: StreamingModes | None = schema.optional(
+        "The streaming modes that the agent supports."
     )
     """The streaming modes that the agent supports."""
 
@@ -40,5 +40,4 @@ class AgentCapabilities(schema.Model):
             interrupts: bool | None = False,
             callbacks: bool | None = False,
             streaming: StreamingModes | None = None,
-        ) -> None:
-            """Which parts of the protocol an agent supports."""
+        ) -> None: ...

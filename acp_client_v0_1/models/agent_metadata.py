@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1.models.agent_ref import AgentRef
@@ -14,17 +14,11 @@ __all__ = ["AgentMetadata"]
 class AgentMetadata(schema.Model):
     """What an agent is called and does."""
 
-    ref: AgentRef = schema.Field(description="The name and version of the agent.")
+    ref: AgentRef = schema.required("The name and version of the agent.")
     """The name and version of the agent."""
-    description: Annotated[str, schema.STRICT] = schema.Field(description="What the agent does.")
+    description: schema.StrictStr = schema.required("What the agent does.")
     """What the agent does."""
 
     if TYPE_CHECKING:
 
-        def __init__(
-            self,
-            *,
-            ref: AgentRef,
-            description: str,
-        ) -> None:
-            """What an agent is called and does."""
+        def __init__(self, *, ref: AgentRef, description: str) -> None: ...

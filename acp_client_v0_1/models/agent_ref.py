@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from acp_client_v0_1 import _schema as schema
 
@@ -13,24 +13,13 @@ __all__ = ["AgentRef"]
 class AgentRef(schema.Model):
     """The name and version of an agent."""
 
-    name: Annotated[str, schema.STRICT] = schema.Field(description="The name of the agent.")
+    name: schema.StrictStr = schema.required("The name of the agent.")
     """The name of the agent."""
-    version: Annotated[str, schema.STRICT] = schema.Field(
-        description="The version of the agent, a semantic version."
-    )
+    version: schema.StrictStr = schema.required("The version of the agent, a semantic version.")
     """The version of the agent, a semantic version."""
-    url: Annotated[str, schema.STRICT] | None = schema.Field(
-        default=None, description="The URL of the agent's record."
-    )
+    url: schema.StrictStr | None = schema.optional("The URL of the agent's record.")
     """The URL of the agent's record."""
 
     if TYPE_CHECKING:
 
-        def __init__(
-            self,
-            *,
-            name: str,
-            version: str,
-            url: str | None = None,
-        ) -> None:
-            """The name and version of an agent."""
+        def __init__(self, *, name: str, version: str, url: str | None = None) -> None: ...

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from acp_client_v0_1 import _schema as schema
 
@@ -13,21 +13,15 @@ __all__ = ["AgentSearchRequest"]
 class AgentSearchRequest(schema.Model):
     """Which agents to search for."""
 
-    name: Annotated[str, schema.STRICT] | None = schema.Field(
-        default=None, description="Only agents of this name."
-    )
+    name: schema.StrictStr | None = schema.optional("Only agents of this name.")
     """Only agents of this name."""
-    version: Annotated[str, schema.STRICT] | None = schema.Field(
-        default=None, description="Only agents of this version."
-    )
+    version: schema.StrictStr | None = schema.optional("Only agents of this version.")
     """Only agents of this version."""
-    limit: Annotated[int, schema.STRICT] | None = schema.Field(
-        default=10, ge=1, le=1000, description="The largest number of entries to return."
+    limit: schema.StrictInt | None = schema.optional(
+        "The largest number of entries to return.", 10, ge=1, le=1000
     )
     """The largest number of entries to return."""
-    offset: Annotated[int, schema.STRICT] | None = schema.Field(
-        default=0, ge=0, description="How many matching entries to skip."
-    )
+    offset: schema.StrictInt | None = schema.optional("How many matching entries to skip.", 0, ge=0)
     """How many matching entries to skip."""
 
     if TYPE_CHECKING:
@@ -39,5 +33,4 @@ class AgentSearchRequest(schema.Model):
             version: str | None = None,
             limit: int | None = 10,
             offset: int | None = 0,
-        ) -> None:
-            """Which agents to search for."""
+        ) -> None: ...

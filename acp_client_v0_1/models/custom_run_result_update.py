@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 from acp_client_v0_1 import _schema as schema
@@ -15,17 +15,13 @@ __all__ = ["CustomRunResultUpdate"]
 class CustomRunResultUpdate(schema.Model):
     """An update of a run's output in the agent's own schema."""
 
-    type: Literal["custom"] = schema.Field(
-        default="custom", description="Tells an update from a result."
-    )
+    type: Literal["custom"] = schema.optional("Tells an update from a result.", "custom")
     """Tells an update from a result."""
-    run_id: Annotated[str, schema.IDENTIFIER] = schema.Field(description="The ID of the run.")
+    run_id: schema.Identifier = schema.required("The ID of the run.")
     """The ID of the run."""
-    status: RunStatus = schema.Field(description="The status of the run.")
+    status: RunStatus = schema.required("The status of the run.")
     """The status of the run."""
-    update: Annotated[dict[str, Any], schema.JSON_OBJECT] = schema.Field(
-        description="The update, in the agent's own schema."
-    )
+    update: schema.JsonObject = schema.required("The update, in the agent's own schema.")
     """The update, in the agent's own schema."""
 
     if TYPE_CHECKING:
@@ -37,5 +33,4 @@ class CustomRunResultUpdate(schema.Model):
             run_id: str | UUID,
             status: RunStatus | Literal["pending", "error", "success", "timeout", "interrupted"],
             update: dict[str, Any],
-        ) -> None:
-            """An update of a run's output in the agent's own schema."""
+        ) -> None: ...

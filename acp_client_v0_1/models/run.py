@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from acp_client_v0_1 import _schema as schema
@@ -17,25 +17,21 @@ __all__ = ["Run"]
 class Run(schema.Model):
     """A run of an agent."""
 
-    creation: RunCreate = schema.Field(description="What the run was created from.")
+    creation: RunCreate = schema.required("What the run was created from.")
     """What the run was created from."""
-    run_id: Annotated[str, schema.IDENTIFIER] = schema.Field(description="The ID of the run.")
+    run_id: schema.Identifier = schema.required("The ID of the run.")
     """The ID of the run."""
-    agent_id: Annotated[str, schema.IDENTIFIER] = schema.Field(description="The ID of the agent.")
+    agent_id: schema.Identifier = schema.required("The ID of the agent.")
     """The ID of the agent."""
-    thread_id: Annotated[str, schema.IDENTIFIER] | None = schema.Field(
-        default=None, description="The ID of the run's thread, if it has one."
+    thread_id: schema.Identifier | None = schema.optional(
+        "The ID of the run's thread, if it has one."
     )
     """The ID of the run's thread, if it has one."""
-    created_at: Annotated[datetime, schema.TIMESTAMP] = schema.Field(
-        description="When the run was created."
-    )
+    created_at: schema.Timestamp = schema.required("When the run was created.")
     """When the run was created."""
-    updated_at: Annotated[datetime, schema.TIMESTAMP] = schema.Field(
-        description="When the run last changed."
-    )
+    updated_at: schema.Timestamp = schema.required("When the run last changed.")
     """When the run last changed."""
-    status: RunStatus = schema.Field(description="The status of the run.")
+    status: RunStatus = schema.required("The status of the run.")
     """The status of the run."""
 
     if TYPE_CHECKING:
@@ -50,5 +46,4 @@ class Run(schema.Model):
             created_at: datetime,
             updated_at: datetime,
             status: RunStatus | Literal["pending", "error", "success", "timeout", "interrupted"],
-        ) -> None:
-            """A run of an agent."""
+        ) -> None: ...

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 from acp_client_v0_1 import _schema as schema
@@ -15,32 +15,26 @@ __all__ = ["RunCreate"]
 class RunCreate(schema.Model):
     """What a new run is made from."""
 
-    agent_id: Annotated[str, schema.IDENTIFIER] = schema.Field(
-        description="The ID of the agent to run."
-    )
+    agent_id: schema.Identifier = schema.required("The ID of the agent to run.")
     """The ID of the agent to run."""
-    thread_id: Annotated[str, schema.IDENTIFIER] | None = schema.Field(
-        default=None, description="The ID of the thread to run on."
-    )
+    thread_id: schema.Identifier | None = schema.optional("The ID of the thread to run on.")
     """The ID of the thread to run on."""
-    input: Annotated[dict[str, Any], schema.JSON_OBJECT] | None = schema.Field(
-        default=None, description="The input of the agent, in the agent's own schema."
+    input: schema.JsonObject | None = schema.optional(
+        "The input of the agent, in the agent's own schema."
     )
     """The input of the agent, in the agent's own schema."""
-    metadata: Annotated[dict[str, Any], schema.JSON_OBJECT] | None = schema.Field(
-        default=None, description="Keys and values to find the run by."
-    )
+    metadata: schema.JsonObject | None = schema.optional("Keys and values to find the run by.")
     """Keys and values to find the run by."""
-    config: Annotated[dict[str, Any], schema.JSON_OBJECT] | None = schema.Field(
-        default=None, description="The configuration of the agent, in the agent's own schema."
+    config: schema.JsonObject | None = schema.optional(
+        "The configuration of the agent, in the agent's own schema."
     )
     """The configuration of the agent, in the agent's own schema."""
-    webhook: Annotated[str, schema.STRICT] | None = schema.Field(
-        default=None, description="The URL that receives each change of the run's status."
+    webhook: schema.StrictStr | None = schema.optional(
+        "The URL that receives each change of the run's status."
     )
     """The URL that receives each change of the run's status."""
-    streaming: StreamingMode | None = schema.Field(
-        default=None, description="The streaming mode, for agents that support it."
+    streaming: StreamingMode | None = schema.optional(
+        "The streaming mode, for agents that support it."
     )
     """The streaming mode, for agents that support it."""
 
@@ -56,5 +50,4 @@ class RunCreate(schema.Model):
             config: dict[str, Any] | None = None,
             webhook: str | None = None,
             streaming: StreamingMode | Literal["result", "custom"] | None = None,
-        ) -> None:
-            """What a new run is made from."""
+        ) -> None: ...

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from acp_client_v0_1 import _schema as schema
@@ -14,17 +14,13 @@ __all__ = ["RunError"]
 class RunError(schema.Model):
     """The failure of a run."""
 
-    type: Literal["error"] = schema.Field(
-        default="error", description="Tells an error from the other outputs."
-    )
+    type: Literal["error"] = schema.optional("Tells an error from the other outputs.", "error")
     """Tells an error from the other outputs."""
-    run_id: Annotated[str, schema.IDENTIFIER] = schema.Field(description="The ID of the run.")
+    run_id: schema.Identifier = schema.required("The ID of the run.")
     """The ID of the run."""
-    errcode: Annotated[int, schema.STRICT] = schema.Field(
-        description="The code of the error, the agent's own."
-    )
+    errcode: schema.StrictInt = schema.required("The code of the error, the agent's own.")
     """The code of the error, the agent's own."""
-    description: Annotated[str, schema.STRICT] = schema.Field(description="What went wrong.")
+    description: schema.StrictStr = schema.required("What went wrong.")
     """What went wrong."""
 
     if TYPE_CHECKING:
@@ -36,5 +32,4 @@ class RunError(schema.Model):
             run_id: str | UUID,
             errcode: int,
             description: str,
-        ) -> None:
-            """The failure of a run."""
+        ) -> None: ...

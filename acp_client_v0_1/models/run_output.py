@@ -15,12 +15,7 @@ __all__ = ["RunOutput"]
 
 
 class RunOutput(
-    OneOf[
-        schema.Annotated[
-            RunError | RunInterrupt | RunResult,
-            schema.Field(discriminator="type"),
-        ]
-    ]
+    OneOf[schema.Annotated[RunError | RunInterrupt | RunResult, schema.Field(discriminator="type")]]
 ):
     """The output of a run, a result, an interrupt or an error.
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1.models.stream_event_payload import StreamEventPayload
@@ -14,13 +14,11 @@ __all__ = ["RunOutputStream"]
 class RunOutputStream(schema.Model):
     """One server-sent event of a run's stream."""
 
-    id: Annotated[str, schema.STRICT] = schema.Field(description="The ID of the event.")
+    id: schema.StrictStr = schema.required("The ID of the event.")
     """The ID of the event."""
-    event: Literal["agent_event"] = schema.Field(
-        default="agent_event", description="The name of the event."
-    )
+    event: Literal["agent_event"] = schema.optional("The name of the event.", "agent_event")
     """The name of the event."""
-    data: StreamEventPayload = schema.Field(description="What the event carries.")
+    data: StreamEventPayload = schema.required("What the event carries.")
     """What the event carries."""
 
     if TYPE_CHECKING:
@@ -31,5 +29,4 @@ class RunOutputStream(schema.Model):
             id: str,
             event: Literal["agent_event"] = "agent_event",
             data: StreamEventPayload,
-        ) -> None:
-            """One server-sent event of a run's stream."""
+        ) -> None: ...

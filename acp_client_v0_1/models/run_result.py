@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 from acp_client_v0_1 import _schema as schema
@@ -15,17 +15,13 @@ __all__ = ["RunResult"]
 class RunResult(schema.Model):
     """The result of a run, final or, in a stream, so far."""
 
-    type: Literal["result"] = schema.Field(
-        default="result", description="Tells a result from the other outputs."
-    )
+    type: Literal["result"] = schema.optional("Tells a result from the other outputs.", "result")
     """Tells a result from the other outputs."""
-    run_id: Annotated[str, schema.IDENTIFIER] = schema.Field(description="The ID of the run.")
+    run_id: schema.Identifier = schema.required("The ID of the run.")
     """The ID of the run."""
-    status: RunStatus = schema.Field(description="The status of the run.")
+    status: RunStatus = schema.required("The status of the run.")
     """The status of the run."""
-    result: Annotated[dict[str, Any], schema.JSON_OBJECT] = schema.Field(
-        description="The result, in the agent's own schema."
-    )
+    result: schema.JsonObject = schema.required("The result, in the agent's own schema.")
     """The result, in the agent's own schema."""
 
     if TYPE_CHECKING:
@@ -37,5 +33,4 @@ class RunResult(schema.Model):
             run_id: str | UUID,
             status: RunStatus | Literal["pending", "error", "success", "timeout", "interrupted"],
             result: dict[str, Any],
-        ) -> None:
-            """The result of a run, final or, in a stream, so far."""
+        ) -> None: ...

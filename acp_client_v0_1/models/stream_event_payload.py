@@ -14,12 +14,7 @@ __all__ = ["StreamEventPayload"]
 
 
 class StreamEventPayload(
-    OneOf[
-        schema.Annotated[
-            CustomRunResultUpdate | RunResult,
-            schema.Field(discriminator="type"),
-        ]
-    ]
+    OneOf[schema.Annotated[CustomRunResultUpdate | RunResult, schema.Field(discriminator="type")]]
 ):
     """What an event of a stream carries, a result so far or a custom update.
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from acp_client_v0_1 import _schema as schema
 
@@ -13,21 +13,13 @@ __all__ = ["StreamingModes"]
 class StreamingModes(schema.Model):
     """The streaming modes that an agent supports."""
 
-    result: Annotated[bool, schema.STRICT] | None = schema.Field(
-        default=None, description="Whether the agent streams whole results."
-    )
+    result: schema.StrictBool | None = schema.optional("Whether the agent streams whole results.")
     """Whether the agent streams whole results."""
-    custom: Annotated[bool, schema.STRICT] | None = schema.Field(
-        default=None, description="Whether the agent streams updates in its own schema."
+    custom: schema.StrictBool | None = schema.optional(
+        "Whether the agent streams updates in its own schema."
     )
     """Whether the agent streams updates in its own schema."""
 
     if TYPE_CHECKING:
 
-        def __init__(
-            self,
-            *,
-            result: bool | None = None,
-            custom: bool | None = None,
-        ) -> None:
-            """The streaming modes that an agent supports."""
+        def __init__(self, *, result: bool | None = None, custom: bool | None = None) -> None: ...

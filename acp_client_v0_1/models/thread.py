@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from acp_client_v0_1 import _schema as schema
@@ -14,13 +14,11 @@ __all__ = ["Thread"]
 class Thread(schema.Model):
     """What the runs of one conversation share."""
 
-    thread_id: Annotated[str, schema.IDENTIFIER] = schema.Field(description="The ID of the thread.")
+    thread_id: schema.Identifier = schema.required("The ID of the thread.")
     """The ID of the thread."""
-    agent_id: Annotated[str, schema.IDENTIFIER] = schema.Field(description="The ID of the agent.")
+    agent_id: schema.Identifier = schema.required("The ID of the agent.")
     """The ID of the agent."""
-    metadata: Annotated[dict[str, Any], schema.JSON_OBJECT] | None = schema.Field(
-        default=None, description="Keys and values to find the thread by."
-    )
+    metadata: schema.JsonObject | None = schema.optional("Keys and values to find the thread by.")
     """Keys and values to find the thread by."""
 
     if TYPE_CHECKING:
@@ -31,5 +29,4 @@ class Thread(schema.Model):
             thread_id: str | UUID,
             agent_id: str | UUID,
             metadata: dict[str, Any] | None = None,
-        ) -> None:
-            """What the runs of one conversation share."""
+        ) -> None: ...

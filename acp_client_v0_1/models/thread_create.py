@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from acp_client_v0_1 import _schema as schema
@@ -14,21 +14,13 @@ __all__ = ["ThreadCreate"]
 class ThreadCreate(schema.Model):
     """What a new thread is made from."""
 
-    agent_id: Annotated[str, schema.IDENTIFIER] = schema.Field(
-        description="The ID of the agent that the thread is for."
-    )
+    agent_id: schema.Identifier = schema.required("The ID of the agent that the thread is for.")
     """The ID of the agent that the thread is for."""
-    metadata: Annotated[dict[str, Any], schema.JSON_OBJECT] | None = schema.Field(
-        default=None, description="Keys and values to find the thread by."
-    )
+    metadata: schema.JsonObject | None = schema.optional("Keys and values to find the thread by.")
     """Keys and values to find the thread by."""
 
     if TYPE_CHECKING:
 
         def __init__(
-            self,
-            *,
-            agent_id: str | UUID,
-            metadata: dict[str, Any] | None = None,
-        ) -> None:
-            """What a new thread is made from."""
+            self, *, agent_id: str | UUID, metadata: dict[str, Any] | None = None
+        ) -> None: ...

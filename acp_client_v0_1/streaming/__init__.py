@@ -1,7 +1,7 @@
 """Server-sent events: from the bytes of a response to typed events.
 
-`SSEParser` knows nothing of HTTP; `EventStream` reads a response and decodes what it parses. Each
-name loads its module when it is first used, so that unary calls load no parser.
+`SSEParser` has no I/O. `EventStream` reads a response, parses it and decodes the events. Each name
+loads its module when it is first used, so that unary calls load no parser.
 """
 
 from __future__ import annotations

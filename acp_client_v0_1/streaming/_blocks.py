@@ -1,6 +1,6 @@
-r"""What the lines and blocks of a stream mean (WHATWG HTML, 9.2.6), and a fast way to read them.
+r"""From lines and blocks of a stream to events (WHATWG HTML, 9.2.6), with a fast path.
 
-A server writes every event with the same lines in the same order, so two blocks differ only in
+A server writes each event with the same lines in the same order, so two blocks differ only in
 their id and their data::
 
     id: 17                      prefix "id: ", then the id
@@ -8,15 +8,15 @@ their id and their data::
     data: {"type": "custom"}    then the data
 
 Strategy: `EventBuffers` learns the constant parts of a block, a `BlockShape`, and reads each later
-block that has exactly these parts with one partition; any other block goes line by line, as the
-standard's "process the field" and "dispatch the event" say. `OpenLine` gathers a line that comes in
-several pieces: as soon as its bytes tell the field, a data line keeps only its value, so that the
-value of a large event is gathered in one buffer and decoded once, and a comment keeps nothing.
+block of this shape with one partition. It reads any other block line by line, by the standard's
+steps "process the field" and "dispatch the event". `OpenLine` gathers a line that comes in several
+pieces. Once its bytes show the field, a data line keeps only its value, so that a large value is
+gathered in one buffer and decoded once. A comment keeps nothing.
 
 Invariants: a shape has each field at most once, one space after each colon or none after any, and
-one data line at the end, so `BlockShape.read` takes a block only if it reads it as the standard's
-algorithm would (NUL in an id is left to the caller). A block has data exactly if it had a data
-field, even an empty one. `last_event_id` changes only at a blank line.
+one data line at the end. So `BlockShape.read` takes a block only if the standard's algorithm would
+read it the same way (except for NUL in an id, which the caller handles). A block has data if it had
+a data field, even an empty one. `last_event_id` changes only at a blank line.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from acp_client_v0_1.streaming.event import ServerSentEvent
 
 __all__ = ["BlockShape", "EventBuffers", "OpenLine"]
 
-# `(?(id)\n)`: only an id leaves a line end to be matched.
+# `(?(id)\n)`: the line end of an id, if there is one.
 _COMMON_BLOCK = (
     r"(?P<before>(?:event{colon}(?P<early>[^\n]*)\n)?)"
     r"(?:(?P<id>id{colon})[^\n]*)?"
@@ -40,17 +40,17 @@ _COMMON_BLOCK = (
 _SPACED = re.compile(_COMMON_BLOCK.format(colon=": "))
 _TIGHT = re.compile(_COMMON_BLOCK.format(colon=":(?! )"))
 
-# Data lines are joined whenever there are this many; a short string is mostly overhead.
+# So many data lines are joined at once, because a short string is mostly overhead.
 _LINES_TO_JOIN = 4096
 
-# Python's default limit for int(): more digits take quadratic time, and are no sensible time.
+# Python's default limit for int(), because parsing takes quadratic time.
 _MAX_RETRY_DIGITS = 4300
 
 _DATA = b"data:"
 _COLON = 0x3A
 _SPACE = 0x20
 
-# What the class's own `__new__` does, in half the time.
+# Makes a named tuple in half the time of the class's own `__new__`.
 _new = cast("Callable[..., ServerSentEvent]", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
 
 
@@ -58,15 +58,15 @@ _new = cast("Callable[..., ServerSentEvent]", tuple.__new__)  # pyright: ignore[
 class BlockShape:
     """The constant parts of a block."""
 
-    prefix: str  # the text before the id, "" if there is no id
+    prefix: str  # the text before the id, or "" without an id
     middle: str  # the text between id and data
     event: str  # the event's type
-    tight: bool = False  # no space follows the colons; then no value begins with one, either
+    tight: bool = False  # no space follows a colon
 
     def read(
         self, blocks: Iterator[str], last_event_id: str, events: list[ServerSentEvent]
     ) -> str | None:
-        """Read blocks with LF line ends into ``events``; return the first of another shape."""
+        """Read blocks with LF line ends into ``events``, up to one of another shape, or None."""
         if self.prefix:
             return self._read_with_id(blocks, events)
         middle, name, append, tight = self.middle, self.event, events.append, self.tight
@@ -96,7 +96,7 @@ _ACP_SHAPE = BlockShape("id: ", "\nevent: agent_event\ndata: ", "agent_event")
 
 
 def _learn_shape(block: str) -> BlockShape | None:
-    """Find the constant parts of a block; ``None`` if the block is not of the common kind."""
+    """Find the constant parts of a block, if it is of the common kind."""
     found = _SPACED.fullmatch(block) or _TIGHT.fullmatch(block)
     if found is None or (found["early"] is not None and found["late"] is not None):
         return None
@@ -118,12 +118,12 @@ class EventBuffers:
     def __init__(self) -> None:
         self.last_event_id: str = ""  # the id that the latest blank line confirmed
         self.retry: int | None = None  # the reconnection time in milliseconds, if there is one
-        self._lines: list[str] = []  # of the data
-        self._joined = 0  # the first of them, which are many lines each
+        self._lines: list[str] = []  # the data
+        self._joined = 0  # how many of them, at the beginning, are joined lines
         self._event = ""
         self._id = ""
         self._shape = _ACP_SHAPE
-        self._misfits = 0  # blocks of other shapes since the last one that had it
+        self._misfits = 0  # blocks of other shapes since the last one of this shape
 
     def add_lines(self, lines: Iterable[str]) -> None:
         """Process fields and comments, from complete lines without their ends."""
@@ -138,7 +138,7 @@ class EventBuffers:
             elif name == "id":
                 if "\0" not in value:
                     self._id = value
-            # str.isdigit is false for an empty value, and true for digits of any script.
+            # str.isdigit is true for digits of any script, and false for an empty value.
             elif name == "retry" and value.isascii() and value.isdigit():
                 digits = value.lstrip("0") or "0"
                 if len(digits) <= _MAX_RETRY_DIGITS:
@@ -156,7 +156,7 @@ class EventBuffers:
             self._joined += 1
 
     def dispatch(self, events: list[ServerSentEvent]) -> None:
-        """End the block, as a blank line does; its event, if it has data, goes to ``events``."""
+        """End the block, as a blank line does, and add its event, if it has data."""
         self.last_event_id = self._id
         if lines := self._lines:
             data = lines[0] if len(lines) == 1 else "\n".join(lines)
@@ -170,7 +170,7 @@ class EventBuffers:
         self._event = ""
 
     def add_blocks(self, text: str, events: list[ServerSentEvent]) -> None:
-        """Interpret whole blocks while no block is open; their events go to ``events``.
+        """Interpret whole blocks, while no block is open, and add their events.
 
         Lines end with LF. ``text`` has the blank lines between blocks, but not the last one.
         """
@@ -189,7 +189,7 @@ class EventBuffers:
                 return
             self._add_block(misfit, events)
             self._misfits += 1
-            # Not for each misfit: learning is slow, and shapes may alternate.
+            # Learning is slow, and shapes may alternate, so not every misfit is learned.
             if self._misfits == 2 or self._misfits % 64 == 0:
                 self._shape = _learn_shape(misfit) or self._shape
 
@@ -234,7 +234,7 @@ class OpenLine:
             del self._bytes[: len(_DATA) + (self._bytes[len(_DATA)] == _SPACE)]
 
     def end(self, last: bytes, buffers: EventBuffers) -> None:
-        """Complete the line with its last bytes, hand it to the buffers, and begin anew."""
+        """Complete the line with its last bytes, pass it to the buffers, and reset."""
         if self._is_data:
             self._bytes += last
             buffers.add_data(self._bytes.decode("utf-8", "replace"))

@@ -1,18 +1,17 @@
 """The undecoded events of a response whose body is an event stream.
 
 Strategy: read the bytes that have arrived, feed the parser, hand out its events one by one, and
-read again only when all of them are handed out. `EventStream` decodes them one way, the events of a
-run another.
+read again when all of them are handed out. `EventStream` and the events of a run decode them.
 
 Invariants:
-  - The connection is released on every way out: at the end of the body, by `close`, after an error,
-    and when the reader is garbage.
+  - The connection is released at the end of the body, by `close`, after an error, and when the
+    reader is garbage.
   - The events end without an error only if HTTP says that the body is complete, or after `close`.
-  - `last_event_id` is that of the last event handed out, not of one that was only read ahead.
+  - `last_event_id` belongs to the last event handed out, not to one that was only read ahead.
   - One thread reads; `close` may be called by any thread, and by a signal handler in that one.
-  - There is no lock, which an interrupt could leave held. `close` sets `closed`, then looks at
-    `_in_read`; a reader sets `_in_read`, then looks at `closed`. So at least one of the two sees
-    the other: `close` only aborts a read under way, and the reader releases the connection.
+  - There is no lock, which an interrupt could leave held. `close` sets `closed`, then reads
+    `_in_read`. A reader sets `_in_read`, then reads `closed`. So at least one of the two sees the
+    other: `close` only aborts a read under way, and the reader releases the connection.
 """
 
 from __future__ import annotations
@@ -64,21 +63,21 @@ class EventReader:
 
     @property
     def left(self) -> Iterator[ServerSentEvent]:
-        """The events that have arrived and are not handed out; whoever takes them hands them out.
+        """The events that have arrived and are not handed out, until `advance` replaces it.
 
-        `advance` replaces it.
+        Taking an event from this iterator hands it out.
         """
         return self._batch[1]
 
     @property
     def last_event_id(self) -> str:
-        """The id of the last event that was handed out, ``""`` if there is none."""
+        """The id of the last event that was handed out, or ``""``."""
         last = self.last_event
         return self._id_before if last is None else last.id
 
     @property
     def last_event(self) -> ServerSentEvent | None:
-        """The last event that was handed out since the last `advance`, None if there is none."""
+        """The last event that was handed out since the last `advance`, if there is one."""
         events, left = self._batch
         handed_out = len(events) - length_hint(left)
         # A slice, since another thread may just have emptied the batch.
@@ -86,17 +85,17 @@ class EventReader:
         return latest[0] if latest else None
 
     def advance(self, seconds: float | None = None) -> bool:
-        """Read until there are events; return False at the end.
+        """Read until there are events, or return False at the end.
 
-        With ``seconds``, raise `NothingYet` if there are none in time, comments or not; the stream
-        is still open then.
+        With ``seconds``, raise `NothingYet` if there are none in time, even if comments arrive. The
+        stream stays open.
         """
         until = None if seconds is None else time.monotonic() + seconds
         read = False
         try:
             while not self.closed:
                 self._end_batch(self._parser.last_event_id)
-                # If a too large event followed good ones, feed() raises now.
+                # If an event that is too large followed good ones, feed() raises now.
                 data = b""
                 if not self._parser.too_large:
                     wait = None if until is None else until - time.monotonic()
@@ -123,7 +122,7 @@ class EventReader:
         return False
 
     def close(self) -> None:
-        """End the stream and release its connection; a blocked `advance` of any thread ends."""
+        """End the stream, and a blocked `advance` of any thread, and release the connection."""
         if self.closed:
             return
         last_event_id = self.last_event_id
@@ -133,10 +132,10 @@ class EventReader:
         if self._in_read and os.getpid() == self._pid:
             self.response.abort()  # wakes the reader, which closes
         else:
-            self._finalizer()  # of several calls, the first one closes
+            self._finalizer()  # closes once, however often it is called
 
     def undecodable(self, error: ValueError) -> StreamDecodeError | None:
-        """Return the error of the event handed out last, None if the stream was just closed."""
+        """Return the error for the last event handed out, unless the stream was just closed."""
         event = self.last_event
         if event is None:
             return None
@@ -150,7 +149,7 @@ class EventReader:
         )
 
     def fields(self) -> dict[str, Any]:
-        """What an error of the stream says of its response."""
+        """Return the fields of the response, for an error of the stream."""
         response = self.response
         return {
             "status": response.status,
@@ -160,8 +159,8 @@ class EventReader:
         }
 
     def _start_batch(self, events: list[ServerSentEvent]) -> None:
-        # One tuple of the events and the iterator over them, so that another thread sees both of
-        # the same batch. The position of the iterator says how many events are handed out.
+        # One tuple, so that another thread sees the events and the iterator of the same batch. The
+        # iterator's position tells how many events are handed out.
         self._batch = (events, iter(events))
 
     def _end_batch(self, last_event_id: str) -> None:

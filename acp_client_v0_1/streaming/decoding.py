@@ -21,7 +21,7 @@ __all__ = ["event_decoder"]
 
 M = TypeVar("M", bound=BaseModel)
 
-# What an instance consists of. Their setters, because BaseModel's own assignment validates.
+# Setters of the parts of an instance, because BaseModel's own assignment validates.
 _set_fields = BaseModel.__dict__["__dict__"].__set__
 _set_fields_set = BaseModel.__dict__["__pydantic_fields_set__"].__set__
 _set_extra = BaseModel.__dict__["__pydantic_extra__"].__set__
@@ -37,15 +37,15 @@ def event_decoder(model: type[M]) -> Callable[[ServerSentEvent], M | None]:
             ``data``.
 
     Returns:
-        A function that turns an event into the model. It returns ``None`` for an event that has
-        another name; unnamed events are decoded. It raises ``pydantic.ValidationError``, a
-        ``ValueError``, if the data is not JSON or does not fit.
+        A function that turns an event, named so or unnamed, into the model, and any other event
+        into ``None``. It raises ``pydantic.ValidationError``, a ``ValueError``, if the data is not
+        JSON or does not fit.
     """
     (name,) = get_args(model.model_fields["event"].annotation)
     payload_type: Any = model.model_fields["data"].annotation
     adapter = TypeAdapter(payload_type)
     adapter.rebuild()  # the models are built on first use
-    # The bound method of pydantic-core; TypeAdapter's own costs another call.
+    # pydantic-core's own method: TypeAdapter's would cost another call.
     validate_json = adapter.validator.validate_json
     new = model.__new__
 
@@ -57,7 +57,7 @@ def event_decoder(model: type[M]) -> Callable[[ServerSentEvent], M | None]:
             payload = validate_json(data)
         except ValidationError as error:
             payload = surrogates.read_again(error, validate_json, data)
-        # As pydantic-core builds an instance; `model_construct` does the same in twice the time.
+        # This is how pydantic-core builds an instance. `model_construct` takes twice the time.
         instance = new(model)
         _set_fields(instance, {"id": event_id, "event": name, "data": payload})
         _set_fields_set(instance, {"id", "event", "data"})

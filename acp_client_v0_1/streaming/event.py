@@ -1,7 +1,7 @@
 """One server-sent event, as the stream dispatched it.
 
-A named tuple, because a parser makes hundreds of thousands of them and a tuple is Python's cheapest
-immutable value. In a file of its own, because decoding needs it and no parser.
+It is a named tuple, Python's cheapest immutable value, because a parser makes hundreds of thousands
+of them. It has a file of its own, because decoding needs it without the parser.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ class ServerSentEvent(NamedTuple):
     """One event of a stream, undecoded (WHATWG HTML, 9.2.6).
 
     Attributes:
-        event: The event's type, ``"message"`` if the stream named none.
+        event: The event's type, by default ``"message"``.
         data: The text of its ``data`` fields, joined by line feeds.
-        id: The last event id of the stream when the event was dispatched, ``""`` if there was
-            none.
+        id: The last event id of the stream when the event was dispatched, or ``""``.
     """
 
     event: str = "message"

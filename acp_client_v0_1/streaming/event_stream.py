@@ -1,4 +1,4 @@
-"""An iterator over the events of a response, decoded; `_reader` has the strategy."""
+"""An iterator over the decoded events of a response. Its strategy is in `_reader`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class EventStream(Iterator[T]):
-    """The events of a response, decoded, as they arrive; an iterator and a context manager.
+    """An iterator and context manager over the decoded events of a response, as they arrive.
 
     Iterating raises:
         StreamDecodeError: An event cannot be decoded. The next ``next()`` continues after it.
@@ -61,12 +61,12 @@ class EventStream(Iterator[T]):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The headers of the response; their names are not case-sensitive."""
+        """The headers of the response. Their names are not case-sensitive."""
         return self.reader.response.headers
 
     @property
     def last_event_id(self) -> str:
-        """The id to resume from, ``""`` if there is none (WHATWG HTML, 9.2.4)."""
+        """The id to resume from, or ``""`` (WHATWG HTML, 9.2.4)."""
         return self.reader.last_event_id
 
     @property
@@ -111,13 +111,13 @@ class EventStream(Iterator[T]):
         if self.closed:
             raise ApiValueError(
                 "the stream is over or closed, and can be iterated only once; "
-                "get_run_stream opens another, with Last-Event-ID to go on after an event"
+                "get_run_stream opens another, with Last-Event-ID to continue after an event"
             )
 
     def raw_events(self) -> Iterator[ServerSentEvent]:
-        """Return an iterator over the undecoded events that are left, whatever their names.
+        """Return an iterator over the remaining events, undecoded, whatever their names.
 
-        Both iterations take from the same stream: each event comes out of one of them.
+        Both iterations take events from the same stream, so each event comes from one of them.
 
         Raises:
             StreamInterrupted: The connection ended before the body was complete.
@@ -131,7 +131,7 @@ class EventStream(Iterator[T]):
     def _raw_events(self) -> Iterator[ServerSentEvent]:
         reader = self.reader
         while True:
-            # Looked up for each event: the typed iteration may have begun a new batch.
+            # Read again for each event: the typed iteration may have begun a new batch.
             event = next(reader.left, None)
             if event is not None:
                 yield event
@@ -139,7 +139,7 @@ class EventStream(Iterator[T]):
                 return
 
     def close(self) -> None:
-        """End the stream and release its connection; a blocked ``next()`` of any thread ends."""
+        """End the stream, and a blocked ``next()`` of any thread, and release the connection."""
         self.reader.close()
 
     def __enter__(self) -> Self:

@@ -1,17 +1,17 @@
-"""Bytes to server-sent events, by the algorithm of WHATWG HTML, 9.2.6.
+"""From bytes to server-sent events, by the algorithm of WHATWG HTML, 9.2.6.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 
 Strategy: no I/O here; the caller feeds bytes in pieces of any size. CR and LF never occur inside a
 UTF-8 sequence, so the bytes are split at line ends first and decoded then. This module finds the
-lines and blocks; `_blocks` says what they mean. The value of an unfinished data line is gathered
-apart from its name, so that an event of any size is copied a fixed number of times.
+lines and blocks, `_blocks` interprets them. The value of an unfinished data line is gathered
+without its name, so that an event of any size is copied a fixed number of times.
 
 Invariants:
   - Events and errors do not depend on how the stream is split into pieces.
-  - An event is out as soon as its blank line is in, even if that is a lone CR.
-  - Only the lines of the open block are held, and never exceed the limit by more than the byte that
-    shows the excess. Comments are not held, and do not count.
+  - An event is returned as soon as its blank line has arrived, even if that is a lone CR.
+  - Only the lines of the open block are held, at most one byte more than the limit. Comments are
+    not held, and do not count.
   - Time is linear in the bytes fed.
 """
 
@@ -35,9 +35,9 @@ _CR = 0x0D
 _LF = 0x0A
 _COLON = 0x3A
 
-# The beginning of a block, up to this size, is not interpreted but fed again with the next piece,
-# so that most blocks are read whole. This happens once for a block, so that time stays linear, and
-# not to a block with a `retry` field, which takes effect at once.
+# The beginning of a block, up to this size, is kept and fed again with the next piece, so that most
+# blocks are read whole. This happens once for a block, so that time stays linear. A block with a
+# `retry` field is interpreted at once, because the field takes effect at once.
 _MAX_CARRY = 4096
 
 
@@ -68,22 +68,22 @@ class SSEParser:
         self._block_bytes = 0  # the whole lines of the open block
         self._room = min(max_event_bytes, _SLICE)  # bytes that may be taken at once
         self._carry = b""
-        self._after_cr = False  # an LF now belongs to the line end before
-        # One flag for `feed` to check: the stream is at its beginning or its end.
+        self._after_cr = False  # an LF now would belong to the previous line end
+        # The stream is at its beginning or end: `feed` then checks what else is to do.
         self._unready = True
-        self._bom: bytes | None = b""  # the part of it that has arrived, None after it
+        self._bom: bytes | None = b""  # the part of the BOM that has arrived, None after it
         self._closed = False
         self.too_large: bool = False
-        self._unsaid = False  # too large, and not raised yet
+        self._unsaid = False  # an event was too large, and no call has raised yet
 
     @property
     def last_event_id(self) -> str:
-        """The id that the latest blank line confirmed, ``""`` if there is none."""
+        """The id that the latest blank line confirmed, or ``""``."""
         return self._buffers.last_event_id
 
     @property
     def retry(self) -> int | None:
-        """The reconnection time in milliseconds that the stream asks for, ``None`` if it does not.
+        """The reconnection time in milliseconds that the stream asks for, if it does.
 
         A number with more digits than Python converts (4300, see ``sys.set_int_max_str_digits``)
         is ignored.
@@ -97,8 +97,8 @@ class SSEParser:
             chunk: Any number of bytes.
 
         Raises:
-            EventTooLarge: An event exceeds the limit. If the same bytes complete other events
-                before it, those are returned, and the next call raises. The parser cannot go on.
+            EventTooLarge: An event exceeds the limit, which ends the parsing. If the same bytes
+                complete other events before it, those are returned, and the next call raises.
             ApiValueError: The parser is closed.
         """
         if self._unready:
@@ -112,7 +112,7 @@ class SSEParser:
         return events
 
     def close(self) -> None:
-        """End the stream; an unfinished event is dropped, as the standard says.
+        """End the stream, and drop an unfinished event, as the standard says.
 
         Raises:
             EventTooLarge: An event exceeded the limit, and no call has raised yet.
@@ -135,8 +135,8 @@ class SSEParser:
         return beginning.removeprefix(_BOM)
 
     def _take_slices(self, piece: bytes, events: list[ServerSentEvent]) -> None:
-        # A slice that is one byte longer than what may still be held shows an excess, and only
-        # at its end: the outcome is the same as byte by byte.
+        # A slice is one byte longer than what may still be held. So an excess shows, and only at
+        # the end of a slice: the outcome is the same as byte by byte.
         begin = 0
         while begin < len(piece):
             end = begin + self._room + 1
@@ -170,7 +170,8 @@ class SSEParser:
         if not (self._block_open or piece[0] == _LF or b"\r" in piece):
             # From the start of a block, with LF alone, as most servers send it.
             cut = piece.rfind(b"\n") + 1  # the end of the last whole line
-            # Only there: rfind() is slow for two bytes, and the unfinished line may be long.
+            # Only whole lines are searched: rfind() is slow for two bytes, and the unfinished line
+            # may be long.
             blank = piece.rfind(b"\n\n", 0, cut)
             if blank >= 0:
                 self._buffers.add_blocks(piece[:blank].decode("utf-8", "replace"), events)
@@ -190,7 +191,7 @@ class SSEParser:
             self._open_block(rest, cut - begin)
 
     def _take_blocks(self, run: bytes, events: list[ServerSentEvent]) -> int:
-        # Takes the whole blocks of `run`, which is whole lines; returns their length.
+        # Takes the whole blocks of `run`, which consists of whole lines, and returns their length.
         lines = run if b"\r" not in run else _with_line_feeds(run)
         if self._block_open:
             block, blank, lines = self._split_block(lines)
@@ -203,7 +204,7 @@ class SSEParser:
         return len(run) - _width(run, tail)
 
     def _split_block(self, lines: bytes) -> tuple[bytes, bytes, bytes]:
-        # At the blank line that ends the open block.
+        # Splits at the blank line that ends the open block.
         if lines[0] == _LF and not self._line.begun:
             return b"", b"\n", lines[1:]
         # find() is much faster for one byte than for two, and the open block's line may be long.
@@ -238,7 +239,7 @@ class SSEParser:
 
 
 def _size(lines: bytes) -> int:
-    # Without comments.
+    # Comments do not count.
     if lines[:1] != b":" and b"\n:" not in lines:
         return len(lines)
     return sum(len(line) for line in lines.splitlines(keepends=True) if line[0] != _COLON)
@@ -251,7 +252,7 @@ def _with_line_feeds(lines: bytes) -> bytes:
 
 
 def _width(run: bytes, tail: bytes) -> int:
-    # The bytes in `run` of its last lines, `tail`, whose ends have become LF.
+    # How many bytes of `run` its last lines take. In `tail` their ends have become LF.
     if not tail or b"\r" not in run:
         return len(tail)
     return sum(map(len, run.splitlines(keepends=True)[-tail.count(b"\n") :]))

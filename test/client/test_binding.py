@@ -79,7 +79,7 @@ def operation(place: Any, kind: Any, **options: Any) -> Operation[Any]:
     path = "/things/{each}" if place == "path" else "/things"
     bounds = {"minimum": 1, "maximum": 9} if kind is int else {}
     parameter = Parameter("each", place, kind, **bounds, **options)
-    return Operation("op", "GET", path, (parameter,), lambda: dict, "application/json")
+    return Operation("GET", path, (parameter,), lambda: dict)
 
 
 @pytest.mark.parametrize(("kind", "value", "sent"), FITTING, ids=named)

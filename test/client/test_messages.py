@@ -299,7 +299,7 @@ def a_blank_response() -> None:
 @mistake(
     ResponseValidationError,
     "HTML, not JSON, expected a Run",
-    'is this page titled "Please sign in" that of a proxy or a login? is the base path of host',
+    'does this page titled "Please sign in" belong to a proxy or a login? is the base path of host',
 )
 def a_page_for_a_run() -> None:
     page = b"<!doctype html><html><head><TITLE>\n Please sign in</TITLE></head></html>"

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any, get_args, get_origin
+from inspect import signature
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 import yaml
@@ -15,7 +16,7 @@ from support.operations import CASES, RESULT, RUN_ID, Case
 from support.socket_server import SocketServer, response
 
 import acp_client_v0_1
-from acp_client_v0_1 import ApiClient, ApiResponse, Configuration, EventStream, models
+from acp_client_v0_1 import ApiClient, ApiResponse, Configuration, EventStream, models, rest
 from acp_client_v0_1.exceptions import (
     ApiException,
     BadRequestException,
@@ -146,6 +147,22 @@ def test_without_preload_content_returns_the_response_unread(case: Case, status:
         assert raw.read() == case.content
         raw.release_conn()
         check_request(case, served.server)
+
+
+@EVERY
+@pytest.mark.parametrize("variant", ["_with_http_info", "_without_preload_content"])
+def test_a_variant_declares_the_parameters_of_its_method(case: Case, variant: str) -> None:
+    api = getattr(acp_client_v0_1, case.api)
+    method, name = getattr(api, case.name), case.name + variant
+    declared = getattr(api, name)
+    assert signature(declared).parameters == signature(method).parameters
+    assert (declared.__qualname__, declared.__module__) == (f"{case.api}.{name}", api.__module__)
+    hints, expected = get_type_hints(declared), get_type_hints(method)
+    returned = expected.pop("return")
+    assert hints.pop("return") == (ApiResponse[returned] if "info" in variant else rest.RawResponse)
+    assert hints == expected
+    with pytest.raises(TypeError, match=rf"{name}\(\) got an unexpected keyword argument"):
+        getattr(api(ApiClient(Configuration())), name)(*case.arguments, no_such=1)
 
 
 DECLARED = [(case, status) for case in CASES for status in case.errors]
