@@ -26,7 +26,7 @@ from acp_client_v0_1.testing._server.runner import Runner
 from acp_client_v0_1.testing._server.store import Store
 from acp_client_v0_1.testing.agents import AgentDefinition, AgentFunction, JsonObject
 from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS
-from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest, RequestLog
+from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest
 from acp_client_v0_1.testing.quirks import Quirks
 from acp_client_v0_1.testing.webhooks import WebhookDelivery, Webhooks
 
@@ -89,7 +89,7 @@ class LocalServer:
         self._store = Store(BUILTIN_AGENTS if agents is None else agents, quirks)
         self._webhooks = Webhooks(webhook_hosts)
         self._engine = Engine(self._store, self._send_webhook)
-        self._log = RequestLog()
+        self._log: list[RecordedRequest] = []
         self.faults: Faults = Faults()
         keys = required_headers(api_key)
         operations = Application(self._store, self._engine, ping, self._base_path, keys)
@@ -211,7 +211,7 @@ class LocalServer:
     @property
     def requests(self) -> tuple[RecordedRequest, ...]:
         """The requests that arrived whole and were let in, oldest first."""
-        return self._log.snapshot()
+        return tuple(self._log)
 
     def clear_requests(self) -> None:
         """Forget the requests so far."""

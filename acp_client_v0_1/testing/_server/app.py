@@ -27,11 +27,12 @@ from acp_client_v0_1.models.thread_search_request import ThreadSearchRequest
 from acp_client_v0_1.testing._server.engine import Engine
 from acp_client_v0_1.testing._server.gate import BODY, LAG, check_keys
 from acp_client_v0_1.testing._server.records import RunRecord, ThreadRecord
-from acp_client_v0_1.testing._server.responses import JsonResponse, Refusal
 from acp_client_v0_1.testing._server.store import Store
 from acp_client_v0_1.testing._server.streams import RunStream, settled
 from acp_client_v0_1.testing._server.validation import (
     LONGEST_BLOCK,
+    JsonResponse,
+    Refusal,
     block_seconds,
     check_against_schema,
     checked,
@@ -220,7 +221,7 @@ class _Operations:
         return self._deleted(thread.to_wire())
 
     async def get_thread_state(self, request: Request) -> Response:
-        return JsonResponse(self._thread(request).state.get())
+        return JsonResponse(self._thread(request).state.value)
 
     async def get_thread_history(self, request: Request) -> Response:
         thread = self._thread(request)

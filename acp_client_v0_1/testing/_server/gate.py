@@ -18,7 +18,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from acp_client_v0_1._http.headers import TOKEN
-from acp_client_v0_1.testing._server.responses import JsonResponse, Refusal
+from acp_client_v0_1.testing._server.validation import JsonResponse, Refusal
 
 __all__ = ["BODY", "LAG", "Gate", "base_path_of", "check_keys", "required_headers"]
 

@@ -15,9 +15,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from acp_client_v0_1.testing._server.gate import BODY, LAG
-from acp_client_v0_1.testing._server.responses import JsonResponse
+from acp_client_v0_1.testing._server.validation import JsonResponse
 from acp_client_v0_1.testing._server.wire import WireTransport
-from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest, RequestLog
+from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest
 
 __all__ = ["FaultInjection"]
 
@@ -27,7 +27,9 @@ _BLOCK_SECONDS = {"never": 0, "forever": 10**6}
 class FaultInjection:
     """ASGI middleware that records every request and applies the faults."""
 
-    def __init__(self, app: ASGIApp, faults: Faults, log: RequestLog, base_path: str) -> None:
+    def __init__(
+        self, app: ASGIApp, faults: Faults, log: list[RecordedRequest], base_path: str
+    ) -> None:
         self._app = app
         self._base_path = base_path
         self._faults = faults

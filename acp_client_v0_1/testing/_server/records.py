@@ -74,9 +74,8 @@ class RunRecord:
     final_state: JsonObject | None = None  # of the thread, if the run ended in success
     events: list[JsonObject] = field(default_factory=list[JsonObject])
     streamed: bool = False  # once a stream of it was opened
-    # How often the agent was set to work: what an agent says after its stretch is over (the run
-    # timed out, say) is dropped.
-    stretch: int = 0
+    # Set once the present stretch of work is over: what the agent says after that is dropped.
+    over: threading.Event = field(default_factory=threading.Event)
     attempts: int = 0  # how often the agent was called from its beginning
     deleted: bool = False
     deleted_at: float = math.inf  # seconds of `time.monotonic()`

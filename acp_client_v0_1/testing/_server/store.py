@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Any, TypeVar, cast
 
 from acp_client_v0_1.testing._server.records import RunRecord, ThreadRecord
-from acp_client_v0_1.testing._server.responses import Refusal
+from acp_client_v0_1.testing._server.validation import Refusal
 from acp_client_v0_1.testing.agents import AgentDefinition, JsonObject
 from acp_client_v0_1.testing.quirks import Quirks
 
