@@ -6,6 +6,7 @@ number that is too large for a float as infinity, and would then write that.
 
 from __future__ import annotations
 
+import ipaddress
 import math
 from collections.abc import Iterable
 from types import UnionType
@@ -13,7 +14,8 @@ from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hin
 
 from pydantic_core import from_json, to_json
 
-__all__ = ["check_fields", "check_type", "json_object", "number_fault"]
+__all__ = ["address_of", "check_fields", "check_type", "is_loopback", "json_object"]
+__all__ += ["number_fault"]
 
 
 def check_type(what: str, value: object, *kinds: type | None) -> None:
@@ -66,3 +68,16 @@ def number_fault(value: object) -> str | None:
         if fault := number_fault(part):
             return f"{key} {fault}" if fault.startswith("is ") else f"{key}.{fault}"
     return None
+
+
+def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the IP address that a host is written as; None for a name."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def is_loopback(host: str) -> bool:
+    address = address_of(host)
+    return host == "localhost" or (address is not None and address.is_loopback)

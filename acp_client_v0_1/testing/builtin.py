@@ -1,6 +1,6 @@
 """The agents that every local server starts with, one for each way a run can go.
 
-Their ids are fixed, so that documents, shells and tests can name them.
+Their ids never change, so that documents, shells and tests can name them.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ this machine's own addresses get anything, unless `webhook_hosts` names others.
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import queue
 import re
 import threading
@@ -18,6 +17,8 @@ from typing import Any, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic_core import from_json, to_json
+
+from acp_client_v0_1.testing._values import is_loopback
 
 __all__ = ["WebhookDelivery", "Webhooks", "webhook_target"]
 
@@ -120,7 +121,7 @@ class Webhooks:
 
     def _post(self, url: SplitResult, body: bytes) -> int:
         host = url.hostname or ""
-        if host not in self._hosts and not _is_local(host):
+        if host not in self._hosts and not is_loopback(host):
             raise ValueError("the local server sends to this machine only")
         kind = http.client.HTTPConnection if url.scheme == "http" else http.client.HTTPSConnection
         connection = kind(host, url.port, timeout=_SECONDS)
@@ -130,12 +131,3 @@ class Webhooks:
             return connection.getresponse().status
         finally:
             connection.close()
-
-
-def _is_local(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -1,7 +1,7 @@
 """The operations of ACP 0.1: from a request to the engine and back.
 
-A handler is one operation of the contract and bears its name. Whatever it wants of the engine is
-quick, so all of them run in the event loop; only the two that wait, wait in streams.py.
+A handler is one operation of the contract, and has its name. The engine is quick, so handlers call
+it in the event loop; the two that wait do so in streams.py.
 """
 
 from __future__ import annotations
@@ -75,9 +75,9 @@ class Application:
         await response(scope, receive, send)
 
     def _handler(self, request: Request) -> _Handler:
-        """Return the operation of a request, and note the id in its path; or refuse the request."""
+        """Return the operation of a request, and keep the id of its path; or refuse the request."""
         method, path = request.method, request.scope["path"]
-        # Still percent-encoded, so that an id may hold a slash.
+        # Percent-encoded, so that an id may hold a slash.
         raw_path: str = request.scope["raw_path"].decode("latin-1")
         if not raw_path.startswith(self._base_path + "/"):
             raise Refusal(404, "Not Found")
@@ -95,7 +95,7 @@ class Application:
             raise Refusal(405, f"{method} {path}: Method Not Allowed", {"Allow": allowed})
         lacking = self._quirks.lacks.get(handler.__name__)
         if lacking is not None:
-            # Not the JSON string of the contract: no operation of it has responded.
+            # An object, not the contract's JSON string: the router of a server responds like this.
             raise Refusal(lacking, {"detail": "Not implemented"})
         return handler
 
@@ -108,7 +108,7 @@ class _Operations:
         self._ping = ping
 
     def by_path(self) -> dict[tuple[str, ...], dict[str, _Handler]]:
-        """Return the operations by the segments of their path, "*" for an id, and by method."""
+        """Return the operations by the segments of their path ("*" is an id) and by method."""
         return {
             ("runs",): {"POST": self.create_run},
             ("runs", "search"): {"POST": self.search_runs},
@@ -235,7 +235,7 @@ class _Operations:
         model: type[_Search],
         find: Callable[[JsonObject, int, int], list[JsonObject]],
     ) -> Response:
-        """Answer a search: the page that the request asks for of all that fits it."""
+        """Respond to a search with the page that the request asks for."""
         body, wanted = _body(request, model)
         return JsonResponse(find(body, wanted.limit or 10, wanted.offset or 0))
 
@@ -254,7 +254,7 @@ def _object(request: Request) -> JsonObject:
 
 
 def _body(request: Request, model: type[M]) -> tuple[JsonObject, M]:
-    """Return a request's body as it came, and as the model that it is valid for."""
+    """Return a request's body as it came, and as a valid model."""
     body = _object(request)
     return body, checked(model, body)
 

@@ -1,7 +1,7 @@
-"""The layer between the gate and the application that records requests and breaks responses.
+"""The layer between the gate and the application: records requests and breaks responses.
 
-After a break, the application's remaining messages are swallowed, and the request stays open until
-its connection is gone: the break is all that the client sees.
+After a break, the application's remaining messages are dropped, and the request stays open until
+its connection has ended, so that the client sees the break and nothing else.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ class FaultInjection:
         await _Exchange(fault, scope, receive, send).respond(self._app)
         if fault.late is not None:
             task = asyncio.create_task(self._carry_out(fault.late, scope))
-            self._late.add(task)  # the loop itself holds tasks weakly
+            self._late.add(task)  # the loop only has weak references to tasks
             task.add_done_callback(self._late.discard)
 
     async def _carry_out(self, late: float, scope: Scope) -> None:
-        """Carry a request out whose client expects no response any more."""
+        """Carry out a request whose client no longer expects a response."""
         await asyncio.sleep(late)
         await self._app(scope, _gone, _discard)
 
@@ -64,7 +64,7 @@ class _Exchange:
         self._body_left = fault.after_body_bytes
         self._events_left = fault.after_events
         self._broken = False
-        self._turn = asyncio.Lock()  # a stream sends its comments from a task of their own
+        self._turn = asyncio.Lock()  # a stream sends its comments from another task
 
     async def respond(self, app: ASGIApp) -> None:
         fault = self._fault
@@ -99,8 +99,8 @@ class _Exchange:
         else:
             await app(self._scope, self._receive, self._send)
         if not self._broken:
-            # The connection is kept, and the next response on it is not this fault's.
-            self._wire.unlimit()
+            # The fault is not for the next response on the same connection.
+            self._wire.limit(None, None)
 
     async def _send_raw(self, raw: bytes) -> None:
         for piece in self._pieces(raw):
@@ -114,22 +114,25 @@ class _Exchange:
 
     async def _send(self, message: Message) -> None:
         async with self._turn:
-            await self._pass_on(message)
+            if not self._broken:
+                if message["type"] == "http.response.body":
+                    await self._send_body(message)
+                else:
+                    await self._send_head(message)
 
-    async def _pass_on(self, message: Message) -> None:
-        if self._broken:
-            return
-        if message["type"] != "http.response.body":
-            await self._forward(message)
-            if self._fault.cut == "end" and not _is_stream(message):
-                self._events_left = None
-            if self._body_left == 0 or self._events_left == 0:
-                await self._break_off()
-            return
+    async def _send_head(self, message: Message) -> None:
+        await self._forward(message)
+        if self._fault.cut == "end" and not _is_stream(message):
+            self._events_left = None
+        if self._body_left == 0 or self._events_left == 0:
+            await self._break_off()
+
+    async def _send_body(self, message: Message) -> None:
         body = message.get("body", b"")
         for piece in self._pieces(body):
             await self._pause(self._fault.drip)
-            if not await self._send_piece(piece):
+            await self._send_piece(piece)
+            if self._broken:
                 return
         if self._events_left is not None and b"data:" in body:
             self._events_left -= 1
@@ -139,23 +142,21 @@ class _Exchange:
         if not message.get("more_body", False):
             await self._forward({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _send_piece(self, piece: bytes) -> bool:
-        """Send some of the body; tell whether the response may go on."""
+    async def _send_piece(self, piece: bytes) -> None:
         if self._body_left is not None:
             piece = piece[: self._body_left]
             self._body_left -= len(piece)
         await self._forward({"type": "http.response.body", "body": piece, "more_body": True})
         if self._body_left == 0:
             self._break()
-        return not self._broken
 
     def _pieces(self, body: bytes) -> list[bytes]:
         if self._fault.drip:
-            return [body[place : place + 1] for place in range(len(body))]
+            return [body[index : index + 1] for index in range(len(body))]
         return [body] if body else []
 
     async def _pause(self, seconds: float) -> None:
-        """Sleep, but not longer than there is a connection."""
+        """Sleep until the time is over, or the connection has ended."""
         if seconds > 0:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._wire.lost.wait(), seconds)

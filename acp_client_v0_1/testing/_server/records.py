@@ -1,7 +1,7 @@
 """Runs and threads as the server keeps them, and how they look on the wire.
 
-Records are changed by the engine only, under the store's lock. `to_wire` gives a fresh object that
-may leave the lock.
+Only the engine changes records, under the store's lock. `to_wire` returns a new object, which may
+be used without the lock.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["RunRecord", "ThreadRecord"]
 
 
 def _now(form: str) -> str:
-    """Return the time as `Quirks.updated_at` has it."""
+    """Return the time in a form of `Quirks.updated_at`."""
     if form == "year 1":  # what Go writes for a time that was never set
         return "0001-01-01T00:00:00Z"
     timespec = "seconds" if form == "seconds" else "microseconds"
@@ -54,7 +54,7 @@ class ThreadRecord:
 
     @property
     def pending(self) -> bool:
-        """Whether one of its runs is pending, which bars another one."""
+        """Whether one of its runs is pending; then no other may start."""
         return any(run.status == "pending" for run in self.runs)
 
 
@@ -73,17 +73,17 @@ class RunRecord:
     output: JsonObject | None = None  # None while it is pending
     final_state: JsonObject | None = None  # of the thread, if the run ended in success
     events: list[JsonObject] = field(default_factory=list[JsonObject])
-    streamed: bool = False  # once a stream of it was opened
+    streamed: bool = False  # whether a stream of it was opened
     # Set once the present stretch of work is over: what the agent says after that is dropped.
     over: threading.Event = field(default_factory=threading.Event)
     attempts: int = 0  # how often the agent was called from its beginning
     deleted: bool = False
     deleted_at: float = math.inf  # seconds of `time.monotonic()`
-    # When each status began, with its updated_at and output: what a replica still shows.
+    # When each status began, with its updated_at and output, for replicas that lag.
     past: list[tuple[float, str, str, JsonObject | None]] = field(init=False)
     own_thread_id: str = field(default_factory=_new_id)
     cancelled: threading.Event = field(default_factory=threading.Event)
-    suspended: Generator[Any, Any, Any] | None = None  # the agent, at rest after a question
+    suspended: Generator[Any, Any, Any] | None = None  # the agent, while its question is open
     # Called at every change, under the store's lock.
     watchers: set[Callable[[], None]] = field(default_factory=set[Callable[[], None]])
 
@@ -94,7 +94,7 @@ class RunRecord:
 
     @property
     def working(self) -> bool:
-        """Whether its agent's work still counts; read it under the store's lock."""
+        """Whether its agent's work still counts; to be read under the store's lock."""
         return self.status == "pending" and not self.deleted
 
     @property
@@ -124,7 +124,7 @@ class RunRecord:
         return {name: value for name, value in self.creation.items() if name not in left_out}
 
     def at(self, when: float) -> RunRecord | None:
-        """Return the run as it was at a time of `time.monotonic()`, None if it was not there."""
+        """Return the run as it was at a time of `time.monotonic()`, if it was there."""
         then = [state for state in self.past if state[0] <= when]
         if not then or self.deleted_at <= when:
             return None

@@ -1,7 +1,7 @@
 """uvicorn in a thread: starts at once, and stops at once, even while clients wait for responses.
 
-uvicorn's own shutdown waits for responses to end, which a long poll or an open stream may not
-do for minutes. Here stopping cuts every connection first, as the end of a server process does.
+uvicorn's own shutdown waits for responses to end, which a long poll or an open stream may take
+minutes to do. Here stopping first cuts every connection, as the end of a server process does.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import logging
 import socket
 import ssl
 import threading
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -20,64 +21,62 @@ from acp_client_v0_1.testing._server.wire import Meter, WireProtocol
 
 __all__ = ["Runner"]
 
+_SETTINGS: dict[str, Any] = {
+    "ws": "none",
+    "loop": "asyncio",
+    "lifespan": "off",
+    "log_config": None,
+    "log_level": logging.ERROR,
+    "access_log": False,
+    "proxy_headers": False,
+    "timeout_keep_alive": 60,
+}
 _START_SECONDS = 10.0
 _STOP_SECONDS = 5.0
 _GRACE_SECONDS = 1.0
 
 
-class Runner:
-    """One listening socket, served from a thread of its own until `stop`."""
+class Runner(uvicorn.Server):
+    """One listening socket, served from a thread of its own until `end`."""
 
     def __init__(self, app: ASGIApp, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
-        self._listener = listener
-        self._server = _Server(_config(app, tls))
-        self._thread = threading.Thread(target=self._serve, name="local ACP server", daemon=True)
-        self._thread.start()
-        if not self._server.ready.wait(_START_SECONDS) or not self._server.started:
-            raise RuntimeError("the local server did not start")
-
-    @property
-    def accepted(self) -> int:
-        return self._server.meter.accepted
-
-    @property
-    def open(self) -> int:
-        return len(self._server.meter.connections)
-
-    def stop(self) -> None:
-        """Cut all connections, stop listening, and end the thread."""
-        self._server.stop()
-        self._thread.join(_STOP_SECONDS)
-        if self._thread.is_alive():
-            raise RuntimeError("the local server did not stop")
-
-    def _serve(self) -> None:
-        try:
-            asyncio.run(self._server.serve(sockets=[self._listener]))
-        finally:
-            self._listener.close()
-            self._server.ready.set()
-
-
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
+        config = uvicorn.Config(app, http=WireProtocol, **_SETTINGS)
+        config.load()
+        config.ssl = tls
         super().__init__(config)
-        self.ready = threading.Event()
         self.server_state = self.meter = Meter()
+        self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken = asyncio.Event()
+        self._thread = threading.Thread(
+            target=self._thread_main, args=(listener,), name="local ACP server", daemon=True
+        )
+        self._thread.start()
+        if not self._ready.wait(_START_SECONDS) or not self.started:
+            raise RuntimeError("the local server did not start")
 
-    def stop(self) -> None:
+    def end(self) -> None:
+        """Cut all connections, stop listening, and end the thread."""
         self.should_exit = True
         if self._loop is not None:
             # The loop may have ended on its own meanwhile.
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._woken.set)
+        self._thread.join(_STOP_SECONDS)
+        if self._thread.is_alive():
+            raise RuntimeError("the local server did not stop")
+
+    def _thread_main(self, listener: socket.socket) -> None:
+        try:
+            asyncio.run(self.serve(sockets=[listener]))
+        finally:
+            listener.close()
+            self._ready.set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
-        self.ready.set()
+        self._ready.set()
 
     async def main_loop(self) -> None:
         tick = 0
@@ -87,8 +86,9 @@ class _Server(uvicorn.Server):
                 await asyncio.wait_for(self._woken.wait(), 1)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # asyncio loses a connection that it has just accepted if the server closes before the loop
-        # has made some more steps. Only then is the connection known here.
+        # asyncio leaks a connection that it has just accepted if the server closes before the loop
+        # has made some more steps, after which uvicorn knows the connection. So stop accepting,
+        # and let the loop run before the server closes.
         for listener in (listener for server in self.servers for listener in server.sockets):
             with contextlib.suppress(NotImplementedError):  # on Windows
                 asyncio.get_running_loop().remove_reader(listener.fileno())
@@ -99,28 +99,10 @@ class _Server(uvicorn.Server):
         for server in self.servers:
             server.close()
         if self.meter.tasks:
-            # Each response learns that its client is gone; one that does not is cancelled.
+            # Each response learns that its client has gone; one that ignores it is cancelled.
             _, deaf = await asyncio.wait(self.meter.tasks, timeout=_GRACE_SECONDS)
             for task in deaf:
                 task.cancel()
         for server in self.servers:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(server.wait_closed(), _GRACE_SECONDS)
-
-
-def _config(app: ASGIApp, tls: ssl.SSLContext | None) -> uvicorn.Config:
-    config = uvicorn.Config(
-        app,
-        http=WireProtocol,
-        ws="none",
-        loop="asyncio",
-        lifespan="off",
-        log_config=None,
-        log_level=logging.ERROR,
-        access_log=False,
-        proxy_headers=False,
-        timeout_keep_alive=60,
-    )
-    config.load()
-    config.ssl = tls
-    return config

@@ -1,8 +1,8 @@
-"""What the server knows: agents, threads, runs, and callbacks that wait for a run to change.
+"""What the server knows: agents, threads, and runs with the callbacks that watch them.
 
 One lock guards everything. A watcher is a callback that is called, under the lock, whenever its
-run changes, gets an event or goes away; it must not block. Since removing a watcher takes the same
-lock, none is called after `unwatch` has returned.
+run changes, gets an event or is deleted; it must not block. Since removing a watcher takes the
+same lock, no watcher is called after `unwatch` has returned.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _DELETED = 100  # runs that are remembered after their deletion
 
 
 class Store:
-    """Agents, threads and runs by id, in the order in which they came.
+    """Agents, threads and runs by id, in the order of their creation.
 
-    ``lock``, which is re-entrant, guards all that is here, and the records themselves.
+    ``lock``, which is re-entrant, guards the store and its records.
     """
 
     def __init__(self, agents: Iterable[AgentDefinition], quirks: Quirks) -> None:
@@ -38,7 +38,7 @@ class Store:
         self.lock: AbstractContextManager[bool] = threading.RLock()
         self.runs: dict[str, RunRecord] = {}
         self.threads: dict[str, ThreadRecord] = {}
-        self._deleted: dict[str, RunRecord] = {}  # the last ones, which a replica may still show
+        self._deleted: dict[str, RunRecord] = {}  # the last ones, for replicas that lag
         self._agents: dict[str, AgentDefinition] = {}
         for definition in agents:
             self.register(definition)
@@ -87,39 +87,38 @@ class Store:
                 for agent in self._in_order(self._agents)
                 if name in (None, agent.name) and version in (None, agent.version)
             )
-            return [agent.to_wire() for agent in _page(found, limit, offset)]
+            return _page(found, limit, offset)
 
     def find_runs(
         self, wanted: JsonObject, limit: int, offset: int, lag: float = 0.0
     ) -> list[JsonObject]:
-        """Return a page of the runs that every filter lets through, as they were ``lag`` ago."""
+        """Return a page of the runs that pass every filter, as they were ``lag`` seconds ago."""
         agent_id, status = wanted.get("agent_id"), wanted.get("status")
         metadata = self._wanted_metadata(wanted)
         with self.lock:
-            # The cheapest and strictest filter first: thousands of runs are looked at.
+            # The cheapest and strictest filter first, for there may be thousands of runs.
             found = (
                 run
                 for run in self._runs(lag)
                 if (status is None or run.status == status)
                 and (agent_id is None or run.agent.agent_id == agent_id)
-                and (not metadata or _has_metadata(run.creation.get("metadata"), metadata))
+                and _has_metadata(run.creation.get("metadata"), metadata)
             )
-            return [run.to_wire() for run in _page(found, limit, offset)]
+            return _page(found, limit, offset)
 
     def find_threads(self, wanted: JsonObject, limit: int, offset: int) -> list[JsonObject]:
-        """Return a page of the threads that every filter lets through."""
+        """Return a page of the threads that pass every filter."""
         agent_id, metadata = wanted.get("agent_id"), self._wanted_metadata(wanted)
         with self.lock:
             found = (
                 thread
                 for thread in self._in_order(self.threads)
-                if agent_id in (None, thread.agent_id)
-                and (not metadata or _has_metadata(thread.metadata, metadata))
+                if agent_id in (None, thread.agent_id) and _has_metadata(thread.metadata, metadata)
             )
-            return [thread.to_wire() for thread in _page(found, limit, offset)]
+            return _page(found, limit, offset)
 
     def _wanted_metadata(self, wanted: JsonObject) -> JsonObject:
-        """Return what a search wants of the metadata, as far as this server looks at it."""
+        """Return the metadata to filter by, as the server's quirk has it."""
         metadata: JsonObject = wanted.get("metadata") or {}
         if metadata and self.quirks.search_metadata == "fails":
             raise Refusal(500, "the search by metadata failed")
@@ -138,7 +137,7 @@ class Store:
             run.watchers.discard(watcher)
 
     def forget_run(self, run: RunRecord) -> None:
-        """Take a run out of everything that holds it."""
+        """Remove a run from the store and from its thread."""
         with self.lock:
             run.deleted, run.deleted_at = True, time.monotonic()
             self.runs.pop(run.run_id, None)
@@ -149,9 +148,11 @@ class Store:
                 run.thread.runs.remove(run)
 
 
-def _page(found: Iterable[T], limit: int, offset: int) -> Iterable[T]:
+def _page(
+    found: Iterable[AgentDefinition | RunRecord | ThreadRecord], limit: int, offset: int
+) -> list[JsonObject]:
     first = min(offset, sys.maxsize - limit)  # islice takes no larger one
-    return islice(found, first, first + limit)
+    return [record.to_wire() for record in islice(found, first, first + limit)]
 
 
 def _found(records: dict[str, T], identifier: str, kind: str, status: int = 404) -> T:
@@ -161,7 +162,7 @@ def _found(records: dict[str, T], identifier: str, kind: str, status: int = 404)
 
 
 def json_equal(one: Any, other: Any) -> bool:
-    """Tell whether two JSON values are the same; unlike Python's, 1 and true differ."""
+    """Compare two JSON values; unlike in Python, 1 and true differ."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, dict) and isinstance(other, dict):
@@ -174,6 +175,6 @@ def json_equal(one: Any, other: Any) -> bool:
 
 
 def _has_metadata(present: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> bool:
-    """Tell whether every wanted key is there with an equal value; nested ones equal as a whole."""
+    """Return whether every wanted key is there with an equal value, nested ones included."""
     present = present or {}
     return all(key in present and json_equal(present[key], wanted[key]) for key in wanted)

@@ -1,7 +1,7 @@
 """How a response waits for a run: for its next change, or for its next event.
 
-Agents change runs from their threads, responses wait in the server's event loop: a `Watch` is the
-bridge. It also notices when the client has gone, so that the wait ends then.
+Agents change runs in their threads, and responses wait in the server's event loop; a `Watch` is the
+bridge. A wait also ends when the client has gone.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Watch:
             self._listener.cancel()
 
     async def change(self) -> None:
-        """Wait for a change since the last call, for `wake`, or for the client to go."""
+        """Wait for a change since the last call, for `wake`, or until the client has gone."""
         await self._changed.wait()
         self._changed.clear()
 
@@ -65,11 +65,11 @@ class Watch:
 
 
 async def settled(store: Store, run: RunRecord, seconds: float, receive: Receive) -> None:
-    """Wait until a run is not pending, the time is over, or the client has gone."""
+    """Wait until a run is not pending, the seconds are over, or the client has gone."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     async with Watch(store, run, receive) as watch:
-        # Cheaper than asyncio.wait_for, which makes a task: thousands of requests wait here.
+        # asyncio.wait_for would make a task for each of thousands of requests.
         timer = loop.call_at(deadline, watch.wake)
         try:
             while run.working and not watch.client_gone and loop.time() < deadline:
@@ -79,7 +79,7 @@ async def settled(store: Store, run: RunRecord, seconds: float, receive: Receive
 
 
 class RunStream:
-    """The events of one run on one connection; ``empty`` if none are to be sent, now or later."""
+    """The events of one run on one connection; ``empty`` if there are none, and will be none."""
 
     def __init__(self, store: Store, run: RunRecord, last_event_id: str) -> None:
         self._store = store
@@ -92,12 +92,12 @@ class RunStream:
             run.streamed = run.streamed or not self.empty
 
     async def events(self) -> AsyncIterator[ServerSentEvent]:
-        """Yield the run's events as they come, until the run is no longer pending."""
+        """Yield the run's events as they come, while the run is pending."""
         run = self._run
         async with Watch(self._store, run) as watch:
             while True:
                 with self._store.lock:
-                    # Read together: an event that comes with the last change must not be lost.
+                    # Read both under one lock, or an event that comes with the last change is lost.
                     events = run.events[self._sent :]
                     over = run.deleted or (run.status != "pending" and not self._endless)
                 for payload in events:
@@ -125,7 +125,7 @@ def _opaque_id(run: RunRecord, number: int) -> str:
 
 
 def _events_seen(run: RunRecord, last_event_id: str, quirks: Quirks) -> int:
-    """Return how many events a new connection leaves out; an id of no event counts as 0."""
+    """Return how many events a new connection skips: none if the id is not an event's."""
     if not quirks.replay:
         return len(run.events) if run.streamed else 0
     if quirks.event_ids == "opaque":

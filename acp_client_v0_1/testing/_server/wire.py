@@ -1,9 +1,9 @@
-"""One connection of the local server, down to the bytes that a fault wants to touch.
+"""One connection of the local server, with access to the bytes for the faults.
 
-uvicorn responds through the transport that asyncio gave it. `WireTransport` stands in between, so
-that a response can break off at any byte of the wire, headers included, and a connection can be
-closed or reset behind uvicorn's back, as a real server's fault would. `WireProtocol` puts it
-there and hands it to the application as `scope["state"]["wire"]`.
+uvicorn responds through a transport of asyncio. `WireTransport` wraps that transport, so that a
+response can break off at any byte, headers included, and a connection can be closed or reset
+without uvicorn's knowledge, as by a real fault. `WireProtocol` installs it, and passes it to the
+application as `scope["state"]["wire"]`.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ __all__ = ["Meter", "WireProtocol", "WireTransport"]
 
 
 class WireTransport(asyncio.Transport):
-    """A transport that can break off after a number of bytes; ``lost`` is set at its end."""
+    """A transport that can break off after a number of bytes, and sets ``lost`` when it ends."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         super().__init__()
         connection = transport.get_extra_info("socket")
         if connection is not None:
-            # asyncio does this only for sockets that were made with the protocol's number; without
-            # it the body of a response waits 40 ms for the client to acknowledge the headers.
+            # asyncio does this only for sockets that were made with the protocol's number. Without
+            # it, the body of a response waits 40 ms for the client to acknowledge the headers.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.lost: asyncio.Event = asyncio.Event()
         self._transport = transport
@@ -37,32 +37,25 @@ class WireTransport(asyncio.Transport):
         self._left: int | None = None
         self._on_limit: Callable[[], None] | None = None
 
-    def limit(self, left: int, on_limit: Callable[[], None]) -> None:
-        """Send `left` more bytes, then call back, and drop the rest."""
+    def limit(self, left: int | None, on_limit: Callable[[], None] | None) -> None:
+        """Send `left` more bytes, then call back, and drop the rest; None ends the limit."""
         self._left, self._on_limit = left, on_limit
-
-    def unlimit(self) -> None:
-        """Send everything again: the response that the limit was for has ended."""
-        self._left = self._on_limit = None
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         if self._left is None:
-            self._put(data)
+            self.write_raw(data)
         elif self._on_limit is not None and data:
             part = bytes(data)[: self._left]
             self._left -= len(part)
-            self._put(part)
+            self.write_raw(part)
             if self._left == 0:
                 on_limit, self._on_limit = self._on_limit, None
                 on_limit()
 
-    def write_raw(self, data: bytes) -> None:
+    def write_raw(self, data: bytes | bytearray | memoryview[Any]) -> None:
         """Send bytes past the limit and past HTTP."""
-        self._put(data)
-
-    def _put(self, data: bytes | bytearray | memoryview[Any]) -> None:
-        # uvicorn writes the head and the body of a response apart, without a pause between them:
-        # one call of the system for both is a good part of the cost of a small response.
+        # uvicorn writes the head and the body of a response one after the other. Sending both in
+        # one system call makes a small response much cheaper.
         if data and not self._unsent:
             self._loop.call_soon(self._flush)
         self._unsent += data
@@ -81,7 +74,7 @@ class WireTransport(asyncio.Transport):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self._transport.abort()
 
-    # The rest of asyncio.Transport, handed on.
+    # The rest of asyncio.Transport is forwarded.
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return self._transport.get_extra_info(name, default)
