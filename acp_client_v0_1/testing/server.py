@@ -20,9 +20,8 @@ from acp_client_v0_1.testing._server.app import Application
 from acp_client_v0_1.testing._server.engine import Engine
 from acp_client_v0_1.testing._server.gate import Gate, base_path_of, required_headers
 from acp_client_v0_1.testing._server.injection import FaultInjection
-from acp_client_v0_1.testing._server.records import RunRecord
 from acp_client_v0_1.testing._server.runner import Runner
-from acp_client_v0_1.testing._server.store import Store
+from acp_client_v0_1.testing._server.store import RunRecord, Store
 from acp_client_v0_1.testing.agents import AgentDefinition, AgentFunction, JsonObject
 from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS
 from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest

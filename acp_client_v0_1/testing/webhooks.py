@@ -7,7 +7,6 @@ this machine's own addresses get anything, unless `webhook_hosts` names others.
 
 from __future__ import annotations
 
-import http.client
 import queue
 import re
 import threading
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
+import urllib3
 from pydantic_core import from_json, to_json
 
 from acp_client_v0_1.testing._values import is_loopback
@@ -112,22 +112,19 @@ class Webhooks:
 
     def _deliver(self, url: str, run: dict[str, Any]) -> None:
         try:
-            status = self._post(webhook_target(url), to_json(run))
+            status = self._post(url, to_json(run))
             delivery = WebhookDelivery(url, run, status=status)
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except (OSError, urllib3.exceptions.HTTPError, ValueError) as error:
             delivery = WebhookDelivery(url, run, error=f"{type(error).__name__}: {error}")
         with self._lock:
             self._deliveries.append(delivery)
 
-    def _post(self, url: SplitResult, body: bytes) -> int:
-        host = url.hostname or ""
+    def _post(self, url: str, body: bytes) -> int:
+        host = webhook_target(url).hostname or ""
         if host not in self._hosts and not is_loopback(host):
             raise ValueError("the local server sends to this machine only")
-        kind = http.client.HTTPConnection if url.scheme == "http" else http.client.HTTPSConnection
-        connection = kind(host, url.port, timeout=_SECONDS)
-        try:
-            target = (url.path or "/") + (f"?{url.query}" if url.query else "")
-            connection.request("POST", target, body, {"Content-Type": "application/json"})
-            return connection.getresponse().status
-        finally:
-            connection.close()
+        with urllib3.PoolManager(retries=False, timeout=_SECONDS) as pool:
+            headers = {"Content-Type": "application/json"}
+            response = pool.request("POST", url, body=body, headers=headers, preload_content=False)
+            response.close()
+            return response.status

@@ -26,8 +26,7 @@ from acp_client_v0_1.models.thread_create import ThreadCreate
 from acp_client_v0_1.models.thread_search_request import ThreadSearchRequest
 from acp_client_v0_1.testing._server.engine import Engine
 from acp_client_v0_1.testing._server.gate import BODY, LAG, check_keys
-from acp_client_v0_1.testing._server.records import RunRecord, ThreadRecord
-from acp_client_v0_1.testing._server.store import Store
+from acp_client_v0_1.testing._server.store import RunRecord, Store, ThreadRecord
 from acp_client_v0_1.testing._server.streams import RunStream, settled
 from acp_client_v0_1.testing._server.validation import (
     LONGEST_BLOCK,
@@ -59,10 +58,13 @@ class Application:
         base_path: str,
         required_headers: Mapping[str, str],
     ) -> None:
-        self._operations = _Operations(store, engine, ping).by_path()
+        self._store = store
         self._quirks = store.quirks
+        self._engine = engine
+        self._ping = ping
         self._base_path = base_path
         self._required_headers = required_headers
+        self._operations = self._by_path()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -99,15 +101,7 @@ class Application:
             raise Refusal(lacking, {"detail": "Not implemented"})
         return handler
 
-
-class _Operations:
-    def __init__(self, store: Store, engine: Engine, ping: float) -> None:
-        self._store = store
-        self._quirks = store.quirks
-        self._engine = engine
-        self._ping = ping
-
-    def by_path(self) -> dict[tuple[str, ...], dict[str, _Handler]]:
+    def _by_path(self) -> dict[tuple[str, ...], dict[str, _Handler]]:
         """Return the operations by the segments of their path ("*" is an id) and by method."""
         return {
             ("runs",): {"POST": self.create_run},
@@ -132,7 +126,10 @@ class _Operations:
 
     async def create_run(self, request: Request) -> Response:
         creation, _ = _body(request, RunCreate)
-        _check_webhook(creation.get("webhook"))
+        try:
+            webhook_target(creation.get("webhook", "http://localhost"))
+        except ValueError as error:
+            raise Refusal(422, f"webhook: {error}") from error
         agent = self._store.agent(creation["agent_id"], self._quirks.unknown_agent)
         check_against_schema(creation.get("input", {}), agent.input, "input")
         check_against_schema(creation.get("config", {}), agent.config, "config")
@@ -257,12 +254,3 @@ def _body(request: Request, model: type[M]) -> tuple[JsonObject, M]:
     """Return a request's body as it came, and as a valid model."""
     body = _object(request)
     return body, checked(model, body)
-
-
-def _check_webhook(url: str | None) -> None:
-    if url is None:
-        return
-    try:
-        webhook_target(url)
-    except ValueError as error:
-        raise Refusal(422, f"webhook: {error}") from error

@@ -17,8 +17,7 @@ import warnings
 from collections.abc import Callable, Generator
 from typing import Any, TypeAlias
 
-from acp_client_v0_1.testing._server.records import RunRecord, ThreadRecord
-from acp_client_v0_1.testing._server.store import Store
+from acp_client_v0_1.testing._server.store import RunRecord, Store, ThreadRecord
 from acp_client_v0_1.testing._server.validation import (
     Refusal,
     check_against_schema,

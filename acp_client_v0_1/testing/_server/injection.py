@@ -15,8 +15,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from acp_client_v0_1.testing._server.gate import BODY, LAG
+from acp_client_v0_1.testing._server.runner import WireTransport
 from acp_client_v0_1.testing._server.validation import JsonResponse
-from acp_client_v0_1.testing._server.wire import WireTransport
 from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest
 
 __all__ = ["FaultInjection"]
