@@ -21,7 +21,7 @@ _READER_GONE = 141  # 128 + SIGPIPE, as a shell reports it
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Carry out one command in the main thread; it handles signals and uncaught errors.
+    """Carry out one command, in the main thread, as it handles signals and uncaught errors.
 
     Args:
         arguments: The command line without the program's name; the process's own by default.

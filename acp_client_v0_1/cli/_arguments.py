@@ -55,7 +55,7 @@ def content_of(argument: str) -> bytes:
 
 
 def json_object(text: str | bytes) -> dict[str, Any]:
-    """Read a JSON object (RFC 8259); raise ValueError for any other text."""
+    """Read a JSON object (RFC 8259), or raise ValueError."""
     try:
         value = json.loads(text, parse_constant=_refuse)
     except UnicodeDecodeError as error:
@@ -227,7 +227,7 @@ _FORMATS = {"start": "text", "stream": "jsonl", "batch": "jsonl"}  # "json" for 
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """Read the command line; if it is wrong, end the process with status 2."""
+    """Read the command line, or end the process with status 2."""
     options = parser().parse_args(arguments)
     # After argparse, which names an unknown option first: `run echo --api-key KEY` has no INPUT.
     for read, names in _READERS.items():
@@ -243,7 +243,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def parser(agent_names: Mapping[str, str] | None = None) -> argparse.ArgumentParser:
-    """Build the parser; ``agent_names`` tells shtab how each shell completes an agent's name."""
+    """Build the parser. ``agent_names`` is how each shell completes an agent's name with shtab."""
     form = argparse.RawDescriptionHelpFormatter
     top = argparse.ArgumentParser(PROGRAM, None, _ABOUT, _NOTES, formatter_class=form)
     top.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")

@@ -77,7 +77,7 @@ def run(options: Namespace, output: Output, client: acp.ApiClient) -> None:
 
 
 def wait(options: Namespace, output: Output, client: acp.ApiClient) -> int:
-    """Wait for runs and print their results; return the largest of their statuses."""
+    """Wait for runs, print their results, and return the largest of their statuses."""
     answer = answerer(options)
 
     def result_of(run: acp.RunHandle) -> dict[str, Any]:
@@ -169,7 +169,7 @@ def ping(options: Namespace, output: Output) -> None:
 
 
 def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
-    """Run an agent on each line of a file; return 5 if an item failed."""
+    """Run an agent on each line of a file, and return 5 if an item failed."""
     field = options.key
 
     def key(input: dict[str, Any]) -> str:

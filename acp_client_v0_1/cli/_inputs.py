@@ -80,7 +80,7 @@ def _ask(question: acp.PendingInterrupt) -> dict[str, Any] | None:
 
 
 def _answer_of(command: str, question: acp.PendingInterrupt) -> dict[str, Any] | None:
-    """Ask a shell command for the answer; return None if it fails or prints none."""
+    """Ask a shell command for the answer, which is None if it fails or prints nothing."""
     asked = json.dumps({"type": question.type, "payload": question.payload}).encode()
     ran = subprocess.run(command, shell=True, input=asked, stdout=subprocess.PIPE)
     if ran.returncode:

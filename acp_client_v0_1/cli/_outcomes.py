@@ -17,7 +17,7 @@ from acp_client_v0_1.cli._output import Output, notice
 __all__ = ["EXPECTED", "Cancelled", "document", "report", "show_warnings", "status_of"]
 
 EXPECTED = (acp.OpenApiException, OSError, ValidationError)
-"""The errors that a command may end with; any other is a bug."""
+"""The errors that a command may end with. Any other is a bug."""
 
 # For each class of error, the exit status, the run's status as data, and the command to try next.
 # The first class that fits decides; without an exit status, the status of the response does.
@@ -85,7 +85,7 @@ def document(error: Exception) -> dict[str, Any]:
 
 
 def report(error: Exception, output: Output) -> int:
-    """Print how a command failed, the run on stdout, the error on stderr; return the status."""
+    """Print the run on stdout and the error on stderr, and return the exit status."""
     status = status_of(error)
     if isinstance(error, acp.RunStartAmbiguous):
         output.one(error.token if output.is_text else document(error), error.token)
@@ -140,7 +140,7 @@ def _words(error: BaseException) -> str:
 
 
 def show_warnings(*, debug: bool) -> None:
-    """Show the package's warnings on stderr, a line each; with ``debug``, also every request."""
+    """Show the package's warnings on stderr, a line each, and with ``debug`` every request."""
     if debug:
         form = "%(name)s: %(message)s"
         logging.basicConfig(stream=sys.stderr, level=logging.DEBUG, format=form)

@@ -85,7 +85,7 @@ class Output:
             self._write(f"{text}\n")
 
     def many(self, values: Iterable[dict[str, Any]], id: str = "run_id", columns: str = "") -> None:
-        """Write values as they come; in the format ``json``, they are one array.
+        """Write values as they come, which makes one array in the format ``json``.
 
         ``id`` is the member that identifies a value. ``columns`` are paths of members, such as
         ``metadata.name``: with them, the format ``text`` is a table.

@@ -26,17 +26,15 @@ _AT_ONCE = 64  # the most requests at once
 _TOKEN = re.compile(r"acprun[0-9]+\.")  # how the token of a run begins
 
 
-@contextlib.contextmanager
-def client_of(options: Namespace, **settings: Any) -> Generator[acp.ApiClient, None, None]:
+def client_of(options: Namespace, **settings: Any) -> acp.ApiClient:
     """Make the client from the environment and --host."""
     if options.host is not None:
         settings["host"] = options.host
-    with acp.ApiClient(acp.Configuration.from_env(**settings)) as client:
-        yield client
+    return acp.ApiClient(acp.Configuration.from_env(**settings))
 
 
 def _runs(arguments: Iterable[str], client: acp.ApiClient) -> Iterator[acp.RunHandle]:
-    """Read RUN arguments; lines of stdin may be ids that a server chose, so @ is plain there."""
+    """Read RUN arguments. On stdin, @ is plain: a server may have chosen the ids there."""
     for argument in arguments:
         if argument == "-":
             lines = _text(argument).split("\n")
@@ -80,7 +78,7 @@ def each_run(
     act: Callable[[acp.RunHandle], dict[str, Any]],
     named: Callable[[acp.RunHandle, dict[str, Any]], dict[str, Any]] = lambda run, value: value,
 ) -> int:
-    """Do something with all runs at once; if there are several, an error is an outcome, too."""
+    """Do something with all runs at once. If there are several, an error is an outcome, too."""
     statuses = [0]
 
     def outcome(run: acp.RunHandle) -> dict[str, Any]:
@@ -101,7 +99,7 @@ def each_run(
 
 
 def at_once(act: Callable[[T], R], values: Sequence[T]) -> Iterator[R]:
-    """Call a function for all values at once; yield the results in the order of the values."""
+    """Call a function for all values at once, and yield the results in order."""
     outcomes: dict[int, R | Exception] = {}
     slots = threading.Semaphore(_AT_ONCE)
 
@@ -128,7 +126,7 @@ def at_once(act: Callable[[T], R], values: Sequence[T]) -> Iterator[R]:
 
 @contextlib.contextmanager
 def followed(run: acp.RunHandle, *, cancel: bool = False) -> Generator[None, None, None]:
-    """If Ctrl-C ends the command, print how to pick the run up; or cancel the run on any error."""
+    """Print how to pick the run up after Ctrl-C, or with ``cancel``, cancel it on any error."""
     try:
         yield
     except (acp.RunFailed, acp.RunGone):

@@ -16,7 +16,7 @@ __all__ = ["main"]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve until Ctrl-C or SIGTERM; return the exit status, which is 1 if the port is taken."""
+    """Serve until Ctrl-C or SIGTERM, and return the exit status (1 if the port is taken)."""
     parser = _parser()
     options = parser.parse_args(arguments)
     keys = dict(options.api_key)

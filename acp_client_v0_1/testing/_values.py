@@ -19,7 +19,7 @@ __all__ += ["number_fault"]
 
 
 def check_type(what: str, value: object, *kinds: type | None) -> None:
-    """Raise a TypeError unless a value has one of the types; True and 1.0 are not an int here."""
+    """Raise a TypeError unless a value has one of the types. True is not an int here."""
     types = tuple(type(None) if kind is None else kind for kind in kinds)
     if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
         names = ["None" if kind is type(None) else kind.__name__ for kind in types]
@@ -71,7 +71,7 @@ def number_fault(value: object) -> str | None:
 
 
 def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return the IP address that a host is written as; None for a name."""
+    """Return a host's IP address, or None if it is a name."""
     try:
         return ipaddress.ip_address(host)
     except ValueError:

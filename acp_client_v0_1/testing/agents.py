@@ -113,7 +113,7 @@ class InterruptSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentDefinition:
-    """An agent and its description for the protocol; only the function has no default.
+    """An agent and its description for the protocol. Only the function is required.
 
     Args:
         function: The agent itself; the module's description has its two shapes.
@@ -167,7 +167,7 @@ class AgentDefinition:
 
     @property
     def yields_updates(self) -> bool:
-        """Whether the agent is a generator; no other has updates to stream."""
+        """Whether the agent is a generator, as only generators have updates to stream."""
         call = getattr(self.function, "__call__", None)  # noqa: B004 - an object may be the agent
         return inspect.isgeneratorfunction(self.function) or inspect.isgeneratorfunction(call)
 
@@ -202,7 +202,7 @@ class AgentDefinition:
         return {"metadata": self._metadata(), "specs": specs}
 
     def resume_schema(self, interrupt_type: str) -> JsonObject:
-        """Return the JSON Schema of the answer to an interrupt; any object if it is undeclared."""
+        """Return the JSON Schema of an interrupt's answer: any object if it is not declared."""
         for interrupt in self.interrupts:
             if interrupt.interrupt_type == interrupt_type:
                 return interrupt.resume_payload
@@ -216,7 +216,7 @@ class AgentDefinition:
 
 
 def _copy_schemas(definition: object, *names: str) -> None:
-    """Replace schemas by copies; refuse keywords in forms that JSON Schema does not have."""
+    """Replace schemas by copies, and refuse forms that JSON Schema does not have."""
     for name in names:
         if getattr(definition, name) is not None:
             schema = json_object(getattr(definition, name), name)

@@ -33,7 +33,7 @@ class ThreadState:
 
 
 class AgentContext:
-    """The third argument of an agent; the server makes it.
+    """The third argument of an agent, which the server makes.
 
     Attributes:
         run_id: The run that the agent works for.
@@ -93,11 +93,11 @@ class AgentContext:
         return self._cancelled.is_set()
 
     def check(self) -> None:
-        """Raise RunCancelled if the run was cancelled; for loops that never sleep."""
+        """Raise RunCancelled if the run was cancelled. A loop that never sleeps needs it."""
         if self.cancelled:
             raise RunCancelled(self.run_id)
 
     def sleep(self, seconds: float) -> None:
-        """Sleep for some seconds; raise RunCancelled as soon as the run is cancelled."""
+        """Sleep for some seconds, or raise RunCancelled as soon as the run is cancelled."""
         if self._cancelled.wait(min(seconds, threading.TIMEOUT_MAX)):
             raise RunCancelled(self.run_id)

@@ -31,7 +31,7 @@ _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """What goes wrong with a response; all that is given applies, in this order.
+    """What goes wrong with a response. All that is given applies, in this order.
 
     A fault that only chooses requests lets them through, and the next fault applies after them.
 
@@ -104,7 +104,7 @@ class Fault:
         _check_together(self)
 
     def fits(self, method: str, path: str) -> bool:
-        """Return whether the fault is for a request; `path` is decoded, below the base path."""
+        """Return whether the fault is for a method and a decoded path below the base path."""
         if self.method is not None and self.method.upper() != method:
             return False
         if self.path is None:
@@ -121,7 +121,7 @@ class _Waiting:
 
 
 class Faults:
-    """The faults that wait for their requests; safe to use from any thread."""
+    """The faults that wait for their requests, safe to use from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -168,7 +168,7 @@ class RecordedRequest:
         body: The body.
         client: Address and port of the client's end of the connection.
         time: When the request had arrived, in seconds of `time.monotonic()`.
-        fault: The fault of its response; None if it had none.
+        fault: The fault of the response, if it had one.
     """
 
     method: str

@@ -26,6 +26,6 @@ def acp_server() -> Iterator[LocalServer]:
 
 @pytest.fixture
 def acp_client(acp_server: LocalServer) -> Iterator[ApiClient]:
-    """An ApiClient of the test's local server, with default settings; closed after the test."""
+    """An ApiClient of the test's local server, with default settings, open during the test."""
     with ApiClient(Configuration(host=acp_server.url)) as client:
         yield client

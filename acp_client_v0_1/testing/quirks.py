@@ -52,7 +52,7 @@ _SERVERS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quirks:
-    """The habits of a server; the defaults are no quirks.
+    """The habits of a real server, by default none.
 
     Args:
         event_ids: The ids of streamed events: "run" counts from 1 within the run, "connection"

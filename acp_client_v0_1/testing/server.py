@@ -112,7 +112,7 @@ class LocalServer:
         return self
 
     def stop(self) -> None:
-        """Cut all connections and stop listening; runs continue, and `start` listens again."""
+        """Cut all connections and stop listening. Runs continue, and `start` listens again."""
         runner, self._runner = self._runner, None
         if runner is not None:
             runner.end()
@@ -148,12 +148,12 @@ class LocalServer:
 
     @property
     def port(self) -> int:
-        """The port; 0 before the first start on a free one."""
+        """The port, or 0 before a free one is taken."""
         return self._port
 
     @property
     def url(self) -> str:
-        """The server's URL, for `Configuration(host=…)`; RuntimeError before the first start."""
+        """The URL for `Configuration(host=…)`. Before the first start, RuntimeError is raised."""
         if not self._port:
             raise RuntimeError("the server has no port before it is started")
         host = f"[{self._host}]" if ":" in self._host else self._host

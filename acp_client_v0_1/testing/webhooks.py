@@ -47,7 +47,7 @@ class WebhookDelivery:
 
 
 def webhook_target(url: str) -> SplitResult:
-    """Return the parts of a webhook's URL; a ValueError says what is wrong with it."""
+    """Return the parts of a webhook's URL, or raise ValueError."""
     if not _URI_CHARACTERS.fullmatch(url):
         raise ValueError("must be a URI: no spaces, and nothing but ASCII")
     parts = urlsplit(url)
@@ -59,7 +59,7 @@ def webhook_target(url: str) -> SplitResult:
 
 
 class Webhooks:
-    """The deliveries of one server; safe to use from any thread.
+    """The deliveries of one server, safe to use from any thread.
 
     Args:
         hosts: Hosts beside this machine that may get deliveries.

@@ -1,1 +1,1 @@
-"""The inside of the local server; users import nothing from here."""
+"""The inside of the local server, from which users import nothing."""

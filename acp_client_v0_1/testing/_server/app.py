@@ -77,7 +77,7 @@ class Application:
         await response(scope, receive, send)
 
     def _handler(self, request: Request) -> _Handler:
-        """Return the operation of a request, and keep the id of its path; or refuse the request."""
+        """Return the operation of a request, or refuse it. The id goes into `path_params`."""
         method, path = request.method, request.scope["path"]
         # Percent-encoded, so that an id may hold a slash.
         raw_path: str = request.scope["raw_path"].decode("latin-1")

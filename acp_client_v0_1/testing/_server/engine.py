@@ -46,7 +46,7 @@ class Engine:
         self._threads: set[threading.Thread] = set()
 
     def create_run(self, creation: JsonObject) -> JsonObject:
-        """Start a run; refuse an unknown agent or thread, and a thread in use."""
+        """Start a run, unless its agent or thread is unknown, or the thread is in use."""
         with self._store.lock:
             agent = self._store.agent(creation["agent_id"])
             thread = self._thread_for(creation.get("thread_id"), agent)
@@ -87,7 +87,7 @@ class Engine:
             return run.to_wire()
 
     def delete_thread(self, thread: ThreadRecord) -> None:
-        """Forget a thread and its runs; refuse it while one of them is pending."""
+        """Forget a thread and its runs, unless one of them is pending."""
         with self._store.lock:
             if thread.pending:
                 raise Refusal(409, "a run of the thread is pending")
@@ -134,7 +134,7 @@ class Engine:
         return thread
 
     def _spawn(self, run: RunRecord, target: Callable[..., None], *arguments: object) -> None:
-        """Do something in a thread; called under the store's lock, as `close` needs."""
+        """Do something in a thread. Call it under the store's lock, as `close` needs."""
 
         def work() -> None:
             try:
@@ -156,7 +156,7 @@ class Engine:
         self._begin(run, None, None)
 
     def _try_again(self, run: RunRecord) -> None:
-        """Try a failed run again; until then, anybody may see that it failed."""
+        """Try a failed run again, after a pause in which anybody may see that it failed."""
         run.cancelled.wait(_ATTEMPT_PAUSE)
         with self._store.lock:
             if not run.deleted:
@@ -184,7 +184,7 @@ class Engine:
                 self._step(run, over, value, answer)
             else:
                 self._finish(run, over, value)
-        except BaseException as error:  # noqa: BLE001 - whatever an agent raises is the outcome
+        except BaseException as error:  # noqa: BLE001 - any exception of an agent is the outcome
             self._fail(run, over, *_failure_of(error))
 
     def _call(self, run: RunRecord) -> object:

@@ -36,7 +36,7 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::[0-9]*)?")
 
 
 def base_path_of(text: str) -> str:
-    """Return a base path as routes take it; raise ValueError if it is not plain."""
+    """Return a base path as routes take it, or raise ValueError if it is not plain."""
     path = text.removesuffix("/")
     if not _BASE_PATH.fullmatch(path) or not {".", ".."}.isdisjoint(path.split("/")):
         raise ValueError(f'base_path must be a path such as "/acp/v0", not {text!r}')
@@ -44,7 +44,7 @@ def base_path_of(text: str) -> str:
 
 
 def required_headers(api_key: Mapping[str, str] | tuple[str, str] | None) -> dict[str, str]:
-    """Return the headers that each request must have; raise ValueError for an impossible one."""
+    """Return the headers that each request must have, or raise ValueError."""
     if api_key is None:
         return {}
     try:

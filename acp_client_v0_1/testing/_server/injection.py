@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from http.client import responses
 from urllib.parse import parse_qsl, urlencode
 
@@ -73,7 +74,7 @@ class _Exchange:
         other = (fault.status, fault.redirect, fault.raw)
         silent = fault.cut is not None or fault.late is not None
         if silent and {*limited, *other} == {None}:
-            self._break()
+            self._break(fault.cut)
         elif fault.raw is not None:
             await self._send_raw(fault.raw)
         else:
@@ -89,7 +90,7 @@ class _Exchange:
         if fault.carried_out:
             await app(self._scope, _gone, _discard)
         if fault.after_wire_bytes is not None:
-            self._wire.limit(fault.after_wire_bytes, self._break)
+            self._wire.limit(fault.after_wire_bytes, partial(self._break, fault.cut))
         if fault.block is not None:
             query = dict(parse_qsl(self._scope["query_string"].decode("latin-1")))
             query["block_timeout"] = str(_BLOCK_SECONDS[fault.block])
@@ -106,11 +107,7 @@ class _Exchange:
         for piece in self._pieces(raw):
             await self._pause(self._fault.drip)
             self._wire.write_raw(piece)
-        self._broken = True
-        if self._fault.cut == "reset":
-            self._wire.reset()
-        elif self._fault.cut != "stall":
-            self._wire.close()
+        self._break(self._fault.cut or "close")
 
     async def _send(self, message: Message) -> None:
         async with self._turn:
@@ -131,8 +128,13 @@ class _Exchange:
         body = message.get("body", b"")
         for piece in self._pieces(body):
             await self._pause(self._fault.drip)
-            await self._send_piece(piece)
-            if self._broken:
+            if self._body_left is not None:
+                piece = piece[: self._body_left]
+                self._body_left -= len(piece)
+            await self._forward({"type": "http.response.body", "body": piece, "more_body": True})
+            if self._body_left == 0:
+                self._break(self._fault.cut)
+            if self._broken:  # here, or at the limit of the wire
                 return
         if self._events_left is not None and b"data:" in body:
             self._events_left -= 1
@@ -141,14 +143,6 @@ class _Exchange:
                 return
         if not message.get("more_body", False):
             await self._forward({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _send_piece(self, piece: bytes) -> None:
-        if self._body_left is not None:
-            piece = piece[: self._body_left]
-            self._body_left -= len(piece)
-        await self._forward({"type": "http.response.body", "body": piece, "more_body": True})
-        if self._body_left == 0:
-            self._break()
 
     def _pieces(self, body: bytes) -> list[bytes]:
         if self._fault.drip:
@@ -164,13 +158,13 @@ class _Exchange:
     async def _break_off(self) -> None:
         if self._fault.cut == "end":
             await self._forward({"type": "http.response.body", "body": b"", "more_body": False})
-        self._break()
+        self._break(self._fault.cut)
 
-    def _break(self) -> None:
+    def _break(self, cut: str | None) -> None:
         self._broken = True
-        if self._fault.cut == "reset":
+        if cut == "reset":
             self._wire.reset()
-        elif self._fault.cut == "close":
+        elif cut == "close":
             self._wire.close()
 
 

@@ -61,7 +61,7 @@ class WireTransport(asyncio.Transport):
         self._on_limit: Callable[[], None] | None = None
 
     def limit(self, left: int | None, on_limit: Callable[[], None] | None) -> None:
-        """Send `left` more bytes, then call back, and drop the rest; None ends the limit."""
+        """Send `left` more bytes, call back, and drop the rest. None ends the limit."""
         self._left, self._on_limit = left, on_limit
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
@@ -89,7 +89,7 @@ class WireTransport(asyncio.Transport):
             self._transport.write(unsent)
 
     def reset(self) -> None:
-        """Close with a TCP reset; bytes that the kernel has not sent are lost."""
+        """Close with a TCP reset, which loses bytes that the kernel has not sent."""
         self._flush()
         connection: socket.socket | None = self._transport.get_extra_info("socket")
         if connection is not None:

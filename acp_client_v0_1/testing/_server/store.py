@@ -62,7 +62,7 @@ class ThreadRecord:
 
     @property
     def pending(self) -> bool:
-        """Whether one of its runs is pending; then no other may start."""
+        """Whether one of its runs is pending, so that no other may start."""
         return any(run.status == "pending" for run in self.runs)
 
 
@@ -101,7 +101,7 @@ class RunRecord:
 
     @property
     def working(self) -> bool:
-        """Whether its agent's work still counts; to be read under the store's lock."""
+        """Whether its agent's work still counts. Read it under the store's lock."""
         return self.status == "pending" and not self.deleted
 
     @property
@@ -285,7 +285,7 @@ def _found(records: dict[str, T], identifier: str, kind: str, status: int = 404)
 
 
 def json_equal(one: Any, other: Any) -> bool:
-    """Compare two JSON values; unlike in Python, 1 and true differ."""
+    """Compare two JSON values, of which 1 and true differ, unlike in Python."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, dict) and isinstance(other, dict):

@@ -62,7 +62,7 @@ async def _gone(receive: Receive) -> None:
 
 
 class RunStream:
-    """The events of one run on one connection; ``empty`` if there are none, and will be none."""
+    """The events of one run on one connection, ``empty`` if there will be none."""
 
     def __init__(self, store: Store, run: RunRecord, last_event_id: str) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""Checks a request: strictly by the contract, lightly by an agent's own schemas; or refuses it.
+"""Checks a request: strictly by the contract, lightly by an agent's own schemas.
 
 The models take JSON tolerantly and constructor arguments strictly. A request is checked the strict
 way: known properties by the constructor; unknown ones pass, as the contract allows them.
@@ -37,7 +37,7 @@ LONGEST_BLOCK = 24 * 3600  # seconds
 
 
 class JsonResponse(Response):
-    """A response whose body is a JSON value; pydantic writes it."""
+    """A response whose body is a JSON value, written by pydantic."""
 
     media_type = "application/json"
 
@@ -112,7 +112,7 @@ def with_whole_numbers(value: dict[str, Any], schema: dict[str, Any]) -> dict[st
 
 
 def block_seconds(text: str | None) -> int:
-    """Return the query parameter block_timeout in seconds; it is 0 by default."""
+    """Return the query parameter block_timeout in seconds, by default 0."""
     if text is None:
         return 0
     if not re.fullmatch("[0-9]+", text, re.ASCII):
