@@ -1,7 +1,7 @@
 """The command ``acp-client``: agents and runs for shells, cron and CI.
 
-`main` is the border to the shell: every way a command can end becomes one exit status and, if it
-is no success, one line on stderr that says what to do next.
+`main` is the border to the shell: it turns each way a command can end into one exit status and,
+except for success, one line on stderr that says what to do next.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _READER_GONE = 141  # 128 + SIGPIPE, as a shell reports it
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Carry out one command, in the main thread: signals and uncaught errors are its own.
+    """Carry out one command, in the main thread, as it handles signals and uncaught errors.
 
     Args:
-        arguments: The command line without the program's name; None for that of the process.
+        arguments: The command line without the program's name; the process's own by default.
 
     Returns:
         The exit status, as ``acp-client --help`` lists it.
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
             sys.excepthook = _one_line
         return _perform(options)
     except BrokenPipeError:
-        # The reader has all it wanted. Python must not fail at exit for what it could not flush.
+        # The reader closed stdout. At exit, Python would fail to flush the rest: send it nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _READER_GONE
     except KeyboardInterrupt as interrupt:
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _perform(options: Namespace) -> int:
-    # They load pydantic and urllib3, which --help and a mistyped option need not wait for.
+    # They load pydantic and urllib3; --help and a mistyped option must not wait for that.
     from acp_client_v0_1.cli import _commands, _outcomes
 
     _outcomes.show_warnings(debug=options.debug)
@@ -59,7 +59,7 @@ def _perform(options: Namespace) -> int:
     try:
         return _commands.perform(options, output) or int(output.refused)
     except BrokenPipeError:
-        raise  # of stdout: those of connections are errors of their calls
+        raise  # from stdout; a connection that breaks raises an error of its call
     except _outcomes.EXPECTED as error:
         if options.debug:
             import traceback

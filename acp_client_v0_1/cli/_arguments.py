@@ -1,9 +1,9 @@
 """The command line: a table of arguments, a table of commands, and the parser made of both.
 
-Only argparse and json are needed, so that ``--help`` is quick.
+It needs argparse and json only, so that ``--help`` is quick.
 
 Invariants: JSON is read and checked here, so that a mistake in it is a usage error that names the
-argument; stdin is read for ``-`` alone; no option takes a credential; only JSON and RUN read files.
+argument. Only ``-`` reads stdin, only JSON and RUN read files, and no option takes a credential.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ exit status:
 
 
 def content_of(argument: str) -> bytes:
-    """Read what @FILE or - (stdin) stands for; any other argument is its own text."""
+    """Return the content of @FILE or - (stdin), or the text of any other argument."""
     if argument == "-":
         return sys.stdin.buffer.read()
     if not argument.startswith("@"):
@@ -55,13 +55,13 @@ def content_of(argument: str) -> bytes:
 
 
 def json_object(text: str | bytes) -> dict[str, Any]:
-    """Read a JSON object (RFC 8259); a ValueError says what else the text is."""
+    """Read a JSON object (RFC 8259), or raise ValueError."""
     try:
         value = json.loads(text, parse_constant=_refuse)
     except UnicodeDecodeError as error:
         raise ValueError("not UTF-8 text") from error
     except RecursionError as error:
-        raise ValueError("not JSON that can be read, as it is nested too deep") from error
+        raise ValueError("JSON that is nested too deep to read") from error
     except ValueError as error:
         raise ValueError(f"not JSON: {error}") from error
     if not isinstance(value, dict):
@@ -85,7 +85,7 @@ def _object(argument: str) -> dict[str, Any]:
 def _id(argument: str) -> str:
     if argument.isprintable():
         return argument
-    raise ValueError(f"an id or name has no control characters, and this has: {argument!r}")
+    raise ValueError(f"an id or name must have no control characters: {argument!r}")
 
 
 def _count(argument: str) -> int:
@@ -125,22 +125,24 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "input": _value("INPUT", "a JSON object, @FILE or -", nargs="?"),
     "body": _value("BODY", "the answer: a JSON object, @FILE or -"),
     "file": _value("FILE", "inputs as JSON Lines, or - for stdin"),
-    "shell": _choice("or agents: their names, which the shells ask for", "bash zsh fish agents"),
+    "shell": _choice(
+        "the shell; with agents, print their names, which the scripts call", "bash zsh fish agents"
+    ),
     "--name": _value("NAME", "only agents of this name"),
     "--version": _value("VERSION", "only this version"),
     "--schema": _choice(
         "print only this JSON Schema", "input output config thread_state interrupts"
     ),
     "--stream": _choice("stream the run; `run` prints its events", "custom result"),
-    "--timeout": _value("SECONDS", "to wait for each result, question or event; 0 looks once"),
-    "--cancel-on-exit": _flag("end what runs, and lose its result, on Ctrl-C or a failure"),
+    "--timeout": _value("SECONDS", "to wait for each result, question or event; 0 checks once"),
+    "--cancel-on-exit": _flag("cancel what runs, and lose its result, on Ctrl-C or a failure"),
     "--ask": _flag("answer questions here, with a line of JSON each"),
     "--answer-command": _value(
         "CMD", "answer questions by a shell command: the question on its stdin, JSON on its stdout"
     ),
-    "--from": _value("ID", "go on after this event's id", dest="after"),
+    "--from": _value("ID", "continue after the event with this id", dest="after"),
     "--on-gap": _choice(
-        "when events are missing: end with status 9, or print the gap and go on (%(default)s)",
+        "if events are missing, end with status 9, or print the gap and continue (%(default)s)",
         "raise mark",
         default="raise",
     ),
@@ -148,23 +150,23 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "--status": _choice("only in this status", "pending interrupted success error timeout"),
     "--limit": _value("N", "the most to list"),
     "--config": _value("JSON", "the agent's settings"),
-    "--metadata": _value("JSON", "members of the metadata, to find it by"),
+    "--metadata": _value("JSON", "metadata of the run, to find it by"),
     "--check": _flag("check the input by the agent's schema (needs jsonschema-rs)"),
     "--thread": _value("ID", "the thread to run on"),
-    "--client-token": _value("TEXT", "what marks this run, for --reuse"),
+    "--client-token": _value("TEXT", "a mark of this run, for --reuse"),
     "--reuse": _flag("use the run with this client token if there is one"),
     "--concurrency": _value("N", "runs at once (%(default)s)", default="8"),
     "--ordered": _flag("print in the order of the inputs"),
     "--key": _value("FIELD", "the member of each input that names its item"),
-    "--journal": _value("FILE", "remember what is done, and go on there"),
+    "--journal": _value("FILE", "record what is done, and continue from there"),
     "--retry-failed": _flag("run what failed in the journal again"),
     "--results": _value("FILE", "append results to this file instead of printing them"),
     "--progress": _flag("a bar on stderr (needs tqdm)"),
     "--bind": _value("ADDRESS", "address to listen at (%(default)s)", default="127.0.0.1"),
-    "--port": _value("N", "port, 0 for a free one (%(default)s)", default=8000, type=int),
+    "--port": _value("N", "port; 0 takes a free one (%(default)s)", default=8000, type=int),
     "--host": _value("URL", "the server, instead of ACP_HOST"),
     "--format": _choice(
-        "what stdout gets (%(default)s); json is indented on a terminal", "json jsonl text id"
+        "form of stdout (%(default)s); json is indented on a terminal", "json jsonl text id"
     ),
     "--debug": _flag("log requests, show tracebacks"),
 }
@@ -175,10 +177,10 @@ _READERS: dict[Callable[[str], Any], str] = {
     _seconds: "timeout",
 }
 
-# What each command does, and an example. Its name is that of its function in `_commands`, too.
+# What each command does, and an example. `_commands` has a function of the same name.
 _COMMANDS: dict[str, tuple[str, str]] = {
     "agents": ("list agents", "--name counter"),
-    "describe": ("show what an agent takes and gives", "counter --schema input"),
+    "describe": ("show what an agent takes and returns", "counter --schema input"),
     "run": ("start a run, wait, and print its result", "counter '{\"count\": 3}' --stream custom"),
     "start": ("start a run and print its token", "counter '{\"count\": 3}' > run.token"),
     "wait": ("wait for runs and print their results", "@run.token --timeout 60"),
@@ -187,15 +189,15 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "resume": ("answer the question of an interrupted run", "@run.token '{\"approved\": true}'"),
     "cancel": ("end runs that are not final, which deletes them", "@run.token"),
     "delete": ("delete runs and their results", "@run.token"),
-    "search": ("list every run that matches", "--status interrupted"),
-    "threads": ("list every thread that matches", "--agent echo"),
+    "search": ("list all matching runs", "--status interrupted"),
+    "threads": ("list all matching threads", "--agent echo"),
     "history": ("print the runs of a thread with their outputs", "THREAD --format jsonl"),
     "batch": ("run an agent on each line of a file", "counter inputs.jsonl --journal a.journal"),
-    "ping": ("ask the server for one quick response", "--host http://localhost:8000"),
+    "ping": ("send the server one quick request", "--host http://localhost:8000"),
     "serve": ("run a local ACP server with agents to try", "--port 8000"),
-    "completion": ("print what completes the command in a shell (needs shtab)", "bash > acp.bash"),
+    "completion": ("print a completion script for a shell (needs shtab)", "bash > acp.bash"),
 }
-_ANYWHERE = ("--host", "--debug")  # before the command, too
+_ANYWHERE = ("--host", "--debug")  # also before the command
 _COMMON = "--host --format --debug"
 _CREATING = "--config --metadata --check"
 _ONE = f"agent input --stream {_CREATING} --thread --client-token --reuse {_COMMON}"
@@ -225,7 +227,7 @@ _FORMATS = {"start": "text", "stream": "jsonl", "batch": "jsonl"}  # "json" for 
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """Read the command line; one that is wrong ends the process with status 2."""
+    """Read the command line, or end the process with status 2."""
     options = parser().parse_args(arguments)
     # After argparse, which names an unknown option first: `run echo --api-key KEY` has no INPUT.
     for read, names in _READERS.items():
@@ -241,7 +243,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def parser(agent_names: Mapping[str, str] | None = None) -> argparse.ArgumentParser:
-    """Build the parser of the whole command line; shtab learns what completes an agent's name."""
+    """Build the parser. ``agent_names`` is how each shell completes an agent's name with shtab."""
     form = argparse.RawDescriptionHelpFormatter
     top = argparse.ArgumentParser(PROGRAM, None, _ABOUT, _NOTES, formatter_class=form)
     top.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")

@@ -1,7 +1,7 @@
-"""The commands: each a few lines on top of agents, runs and batches.
+"""The commands: each is a few lines on top of agents, runs and batches.
 
-A command gets the options, an `Output` and a client; it returns an exit status other than 0 only
-where something is amiss that raised no error. Its function has its name.
+The function of a command has its name. It gets the options, an `Output` and a client, and returns
+an exit status for what raised no error.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
 
@@ -25,8 +25,8 @@ from acp_client_v0_1.cli._runs import at_once, client_of, each_run, followed, on
 
 _OUTCOMES = (acp.RunFailed, acp.RunInterrupted, acp.RunGone, acp.RunWaitTimeout)
 _PING = 10.0  # seconds
-_COMPLETION = 0.5  # seconds; a shell waits for them
-_PLAIN = re.compile(r"\w[\w.:+/-]*", re.ASCII)  # names that no shell expands, as bash would
+_COMPLETION = 0.5  # seconds, in which a shell waits
+_PLAIN = re.compile(r"\w[\w.:+/-]*", re.ASCII)  # names that no shell expands
 
 
 def perform(options: Namespace, output: Output) -> int | None:
@@ -39,10 +39,8 @@ def perform(options: Namespace, output: Output) -> int | None:
 
 def agents(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     wanted = acp.AgentSearchRequest(name=options.name, version=options.version)
-    found = acp.iter_agents(acp.AgentsApi(client), wanted)
-    known = (each.to_dict(mode="json") for each in found)
     columns = "metadata.ref.name metadata.ref.version agent_id metadata.description"
-    output.many(known, "agent_id", columns)
+    _list(output, acp.iter_agents(acp.AgentsApi(client), wanted), "agent_id", columns)
 
 
 def describe(options: Namespace, output: Output, client: acp.ApiClient) -> None:
@@ -71,18 +69,15 @@ def run(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     answer = answerer(options)
     handle = _start(options, client)
     with followed(handle, cancel=options.cancel_on_exit):
+        printed = (lambda event: output.one(_event(event), event.id)) if options.stream else None
         result = handle.drive(
-            answer or (lambda question: None),
-            on_event=(lambda event: output.one(_event(event), event.id))
-            if options.stream
-            else None,
-            timeout=options.timeout,
+            answer or (lambda question: None), on_event=printed, timeout=options.timeout
         )
         output.one(result, handle.run_id)
 
 
 def wait(options: Namespace, output: Output, client: acp.ApiClient) -> int:
-    """Wait for runs and print their results; the status is the largest of theirs."""
+    """Wait for runs, print their results, and return the largest of their statuses."""
     answer = answerer(options)
 
     def result_of(run: acp.RunHandle) -> dict[str, Any]:
@@ -91,13 +86,10 @@ def wait(options: Namespace, output: Output, client: acp.ApiClient) -> int:
                 return run.result(options.timeout)
             return run.drive(answer, timeout=options.timeout)
 
-    return each_run(
-        options,
-        output,
-        client,
-        result_of,
-        lambda run, result: {"run_id": run.run_id, "status": "success", "result": result},
-    )
+    def named(run: acp.RunHandle, result: dict[str, Any]) -> dict[str, Any]:
+        return {"run_id": run.run_id, "status": "success", "result": result}
+
+    return each_run(options, output, client, result_of, named)
 
 
 def stream(options: Namespace, output: Output, client: acp.ApiClient) -> None:
@@ -109,7 +101,7 @@ def stream(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     ):
         output.many(map(_event, events), "id")
         if events.complete is None:
-            notice("the stream was broken, and whether events are missing cannot be known")
+            notice("the stream was broken: events may be missing")
 
 
 def show(options: Namespace, output: Output, client: acp.ApiClient) -> int:
@@ -141,15 +133,13 @@ def search(options: Namespace, output: Output, client: acp.ApiClient) -> None:
         agent_id=_agent_id(options, client), status=options.status, metadata=options.metadata
     )
     found = islice(acp.iter_runs(acp.RunsApi(client), wanted), options.limit)
-    known = (each.to_dict(mode="json") for each in found)
-    output.many(known, "run_id", "status run_id created_at agent_id")
+    _list(output, found, "run_id", "status run_id created_at agent_id")
 
 
 def threads(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     wanted = acp.ThreadSearchRequest(agent_id=_agent_id(options, client), metadata=options.metadata)
     found = islice(acp.iter_threads(acp.ThreadsApi(client), wanted), options.limit)
-    known = (each.to_dict(mode="json") for each in found)
-    output.many(known, "thread_id", "thread_id agent_id metadata")
+    _list(output, found, "thread_id", "thread_id agent_id metadata")
 
 
 def history(options: Namespace, output: Output, client: acp.ApiClient) -> None:
@@ -168,10 +158,10 @@ def history(options: Namespace, output: Output, client: acp.ApiClient) -> None:
 
 
 def ping(options: Namespace, output: Output) -> None:
-    """Ask the server for one quick response, and tell how long it took."""
+    """Send the server one quick request, and print how long the response took."""
     with client_of(options, retries=0) as client:
         began = time.perf_counter()
-        # With a name, which some servers demand.
+        # Some servers require a name.
         acp.AgentsApi(client).search_agents({"name": "ping", "limit": 1}, _request_timeout=_PING)
         milliseconds = round(1000 * (time.perf_counter() - began), 1)
         server = client.configuration.host
@@ -179,7 +169,7 @@ def ping(options: Namespace, output: Output) -> None:
 
 
 def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
-    """Run an agent on each line of a file; the status is 5 if an item failed."""
+    """Run an agent on each line of a file, and return 5 if an item failed."""
     field = options.key
 
     def key(input: dict[str, Any]) -> str:
@@ -189,7 +179,8 @@ def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
     with opened(options.file) as lines, contextlib.ExitStack() as files:
         agent = acp.AgentHandle.get(options.agent, api_client=client)
         if options.results:
-            results = files.enter_context(open(options.results, "ab"))
+            # Unbuffered, so that a record that fails can be taken back.
+            results = files.enter_context(open(options.results, "ab", buffering=0))
             output = Output(options.format, results)
         items = files.enter_context(
             agent.map(
@@ -220,7 +211,7 @@ def serve(options: Namespace, output: Output) -> int:
 
 
 def completion(options: Namespace, output: Output) -> None:
-    """Print what completes the command in a shell, or the names of agents for it."""
+    """Print the completion script of a shell, or the names of agents, for such a script."""
     if options.shell == "agents":
         with contextlib.suppress(*EXPECTED), client_of(options, retries=0) as client:
             agents = acp.AgentsApi(client)
@@ -243,6 +234,12 @@ def completion(options: Namespace, output: Output) -> None:
     for_agents = {"bash": "_acp_client_agents", "zsh": "_acp_client_agents", "fish": f"({ask})"}
     made = parser(for_agents)
     sys.stdout.write(shtab.complete(made, options.shell, preamble=scripts.get(options.shell, "")))
+
+
+def _list(
+    output: Output, found: Iterable[acp.Agent | acp.Run | acp.Thread], id: str, columns: str
+) -> None:
+    output.many((each.to_dict(mode="json") for each in found), id, columns)
 
 
 def _agent_id(options: Namespace, client: acp.ApiClient) -> str | None:

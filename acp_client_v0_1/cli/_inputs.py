@@ -1,4 +1,4 @@
-"""What a command reads from the user while it runs: inputs of a batch, answers to questions."""
+"""What a command reads while it runs: the inputs of a batch, answers to questions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def opened(path: str) -> BinaryIO:
 
 
 def inputs_of(lines: Iterable[bytes], name: str, key: str | None) -> Iterator[dict[str, Any]]:
-    """Read JSON Lines, a line when it is needed."""
+    """Read JSON Lines, each line when it is needed."""
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -35,14 +35,12 @@ def inputs_of(lines: Iterable[bytes], name: str, key: str | None) -> Iterator[di
             hint = _conversion(line, name) if number == 1 else ""
             raise acp.ApiValueError(f"line {number} of {name} is {error}{hint}") from error
         if key is not None and key not in value:
-            raise acp.ApiValueError(
-                f"line {number} of {name} has no member {key!r}, as --key needs"
-            )
+            raise acp.ApiValueError(f"line {number} of {name} has no member {key!r} for --key")
         yield value
 
 
 def _conversion(line: bytes, name: str) -> str:
-    """Give the command that makes JSON Lines of a file whose first line is of CSV or an array."""
+    """Return a hint that converts a file which begins like CSV or a JSON array."""
     if line.lstrip(b"\xef\xbb\xbf \t").startswith(b"["):
         read = "json.load"
     elif b"," in line and not line.lstrip().startswith(b"{"):
@@ -82,7 +80,7 @@ def _ask(question: acp.PendingInterrupt) -> dict[str, Any] | None:
 
 
 def _answer_of(command: str, question: acp.PendingInterrupt) -> dict[str, Any] | None:
-    """Ask a shell command for the answer; one that fails, or prints no answer, gives none."""
+    """Ask a shell command for the answer, which is None if it fails or prints nothing."""
     asked = json.dumps({"type": question.type, "payload": question.payload}).encode()
     ran = subprocess.run(command, shell=True, input=asked, stdout=subprocess.PIPE)
     if ran.returncode:

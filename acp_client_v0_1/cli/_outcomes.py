@@ -1,4 +1,4 @@
-"""How a command ends: the exit status of each error, what stdout gets, and what to do next."""
+"""How a command ends: for each error the exit status, the data on stdout, and the next step."""
 
 from __future__ import annotations
 
@@ -17,40 +17,30 @@ from acp_client_v0_1.cli._output import Output, notice
 __all__ = ["EXPECTED", "Cancelled", "document", "report", "show_warnings", "status_of"]
 
 EXPECTED = (acp.OpenApiException, OSError, ValidationError)
-"""The errors that a command may end with; any other is a bug."""
+"""The errors that a command may end with. Any other is a bug."""
 
-# The first class that fits decides.
-_STATUSES: tuple[tuple[type[Exception], int], ...] = (
-    (acp.RunWaitTimeout, 3),
-    (acp.RunInterrupted, 4),
-    (acp.InterruptLimit, 4),
-    (acp.RunTimedOut, 6),
-    (acp.RunFailed, 5),
-    (acp.RunGone, 7),
-    (acp.RunStartAmbiguous, 8),
-    (acp.StreamGap, 9),
-    (acp.ApiTypeError, 2),
-    (acp.ApiValueError, 2),
-    (ValidationError, 2),
-    (acp.TLSException, 1),  # waiting mends neither of these two
-    (acp.ProtocolException, 1),
-    (acp.TransportException, 10),
+# For each class of error, the exit status, the run's status as data, and the command to try next.
+# The first class that fits decides; without an exit status, the status of the response does.
+_ENDINGS: tuple[tuple[type[Exception], int | None, str | None, str], ...] = (
+    (acp.RunWaitTimeout, 3, "pending", "wait"),
+    (acp.RunInterrupted, 4, "interrupted", "wait --ask"),
+    (acp.InterruptLimit, 4, "interrupted", "wait --ask"),
+    (acp.RunTimedOut, 6, "timeout", ""),
+    (acp.RunFailed, 5, "error", ""),
+    (acp.RunGone, 7, "gone", ""),
+    (acp.RunStartAmbiguous, 8, None, "show"),
+    (acp.ResumeAmbiguous, None, None, "show"),
+    (acp.StaleInterrupt, None, None, "show"),
+    (acp.StreamGap, 9, None, "stream --on-gap mark"),
+    (acp.ApiTypeError, 2, None, ""),
+    (acp.ApiValueError, 2, None, ""),
+    (ValidationError, 2, None, ""),
+    (acp.TLSException, 1, None, ""),  # trying later does not mend these two
+    (acp.ProtocolException, 1, None, ""),
+    (acp.TransportException, 10, None, ""),
+    (Exception, None, None, ""),
 )
-_NAMES: dict[type[Exception], str] = {
-    acp.RunWaitTimeout: "pending",
-    acp.InterruptLimit: "interrupted",
-    acp.RunGone: "gone",
-}
-_NEXT: dict[type[Exception], str] = {
-    acp.RunWaitTimeout: "wait",
-    acp.RunInterrupted: "wait --ask",
-    acp.InterruptLimit: "wait --ask",
-    acp.RunStartAmbiguous: "show",
-    acp.ResumeAmbiguous: "show",
-    acp.StaleInterrupt: "show",
-    acp.StreamGap: "stream --on-gap mark",
-}
-# What the package tells a caller in Python, and what it means here.
+# Advice for callers in Python, and what it means here.
 _IN_PYTHON = {
     "Configuration(host=…) or ACP_HOST": "--host or ACP_HOST",
     "pass version=, or use its id": "use an id",
@@ -71,36 +61,31 @@ class Cancelled(acp.OpenApiException):
 def status_of(error: Exception) -> int:
     if isinstance(error, Cancelled):
         return status_of(error.cause)
-    for kind, status in _STATUSES:
-        if isinstance(error, kind):
-            return status
+    status, _, _ = _ending(error)
+    if status is not None:
+        return status
     code = (error.status if isinstance(error, acp.ApiException) else None) or 0
     return 10 if code in (408, 429) or (code >= 500 and code != 501) else 1
 
 
 def document(error: Exception) -> dict[str, Any]:
-    """Write how a run ended without a result as data: ``run_id``, ``status``, and what is known."""
+    """Return how a run ended without a result as data: ``run_id``, ``status``, and the details."""
     if isinstance(error, Cancelled):
         return document(error.cause) | {"status": "cancelled"}
-    known: dict[str, Any] = {"run_id": getattr(error, "run_id", None) or None}
+    _, status, _ = _ending(error)
+    known = {"run_id": getattr(error, "run_id", None) or None, "status": status}
     if isinstance(error, acp.RunFailed):
-        status = "timeout" if isinstance(error, acp.RunTimedOut) else "error"
-        known |= {"status": status, "errcode": error.errcode, "description": error.description}
-    elif isinstance(error, acp.RunInterrupted):
+        return known | {"errcode": error.errcode, "description": error.description}
+    if isinstance(error, acp.RunInterrupted):
         interrupt = {"type": error.interrupt.type, "payload": error.interrupt.payload}
-        known |= {"status": "interrupted", "interrupt": interrupt}
-    elif isinstance(error, acp.RunStartAmbiguous):
-        known |= {"status": None, "token": error.token}
-    else:
-        named = (status for kind, status in _NAMES.items() if isinstance(error, kind))
-        known["status"] = next(named, None)
-        if known["status"] is None:
-            known["error"] = _words(error)
-    return known
+        return known | {"interrupt": interrupt}
+    if isinstance(error, acp.RunStartAmbiguous):
+        return known | {"token": error.token}
+    return known if status else known | {"error": _words(error)}
 
 
 def report(error: Exception, output: Output) -> int:
-    """Tell how a command failed, the run to stdout, the error to stderr; return the exit status."""
+    """Print the run on stdout and the error on stderr, and return the exit status."""
     status = status_of(error)
     if isinstance(error, acp.RunStartAmbiguous):
         output.one(error.token if output.is_text else document(error), error.token)
@@ -109,14 +94,18 @@ def report(error: Exception, output: Output) -> int:
         output.one(known, known["run_id"])
     notice(f"{PROGRAM}: {_words(error)}")
     token = getattr(error, "token", "")
-    step = next((step for kind, step in _NEXT.items() if isinstance(error, kind)), None)
+    _, _, step = _ending(error)
     if token and step:
         notice(f"next: {PROGRAM} {step} {token}")
     return status
 
 
+def _ending(error: Exception) -> tuple[int | None, str | None, str]:
+    return next(ending[1:] for ending in _ENDINGS if isinstance(error, ending[0]))
+
+
 def _words(error: BaseException) -> str:
-    """Say what happened, without the advice for callers in Python."""
+    """Describe an error without the advice for callers in Python."""
     run = f"run {getattr(error, 'run_id', '')}"
     cause = error.__cause__
     if isinstance(cause, acp.RunWaitTimeout):
@@ -151,7 +140,7 @@ def _words(error: BaseException) -> str:
 
 
 def show_warnings(*, debug: bool) -> None:
-    """Show the package's warnings on stderr, a line each; with ``debug``, every request as well."""
+    """Show the package's warnings on stderr, a line each, and with ``debug`` every request."""
     if debug:
         form = "%(name)s: %(message)s"
         logging.basicConfig(stream=sys.stderr, level=logging.DEBUG, format=form)
@@ -161,7 +150,7 @@ def show_warnings(*, debug: bool) -> None:
         last = ""
 
         def emit(self, record: logging.LogRecord) -> None:
-            if record.msg != self.last:  # runs that are waited for at once share an outage
+            if record.msg != self.last:  # all runs of a command have the same outage
                 notice(f"{PROGRAM}: {record.getMessage()}")
             self.last = record.msg
 

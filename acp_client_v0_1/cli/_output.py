@@ -1,8 +1,8 @@
 """What the command prints: data to stdout, everything else to stderr.
 
-Invariants: a record is written whole, and a signal waits for it; an array is closed only if it is
-whole; JSON is valid JSON; no control character of a server is printed, and no id that another
-command could read as an option or a file.
+Invariants: a signal waits until a record is written whole. An array is closed only if it is whole.
+JSON is valid JSON. No control character of a server is printed, and no id that another command
+could read as an option or a file.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from unicodedata import category, east_asian_width
 
 __all__ = ["STOP", "Output", "notice"]
 
-# Not printable for Python, and harmless: spaces, and what joins letters and emoji.
+# Harmless, though Python calls them unprintable: spaces, and the joiners of letters and emoji.
 _HARMLESS = "\u00a0\u202f\u3000\u200c\u200d"
-_CELL = 200  # characters of a table's cell, so that one long name widens no other row much
-_AGAIN = 1.0  # seconds in which a signal that is repeated counts once: timeout(1) sends two
+_CELL = 200  # characters of a table's cell; one long name must not widen every row
+_AGAIN = 1.0  # seconds in which a repeated signal counts once: timeout(1) sends two
 
 
 class Stop:
-    """Ctrl-C and SIGTERM: the handler that raises KeyboardInterrupt, but not inside a ``with``.
+    """The handler of Ctrl-C and SIGTERM: raises KeyboardInterrupt, after a ``with`` it is in.
 
-    ``number`` is the signal that came last, 0 for none.
+    ``number`` is the last signal, or 0.
     """
 
     def __init__(self) -> None:
@@ -58,9 +58,9 @@ STOP = Stop()
 
 
 class Output:
-    """Writes values in the format that was chosen: ``json``, ``jsonl``, ``text`` or ``id``.
+    """Writes values in a format (``json``, ``jsonl``, ``text`` or ``id``), to stdout or a file.
 
-    ``refused`` says whether something could not be printed, which is said on stderr.
+    ``refused`` is True once a value could not be printed; a notice on stderr has named it.
     """
 
     def __init__(self, form: str, file: BinaryIO | None = None) -> None:
@@ -68,6 +68,7 @@ class Output:
         self.refused = False
         self._form = form
         self._file = sys.stdout.buffer if file is None else file
+        self._may_truncate = file is not None and file.seekable()
         indent = 2 if form == "json" and self._file.isatty() else None
         self._dumps = partial(
             json.dumps,
@@ -78,16 +79,16 @@ class Output:
         )
 
     def one(self, value: Any, id: str | None = None) -> None:
-        """Write one value; in the format ``id``, only what identifies it."""
+        """Write one value, or its id in the format ``id``."""
         text = self._shown(value, id)
         if text:
             self._write(f"{text}\n")
 
     def many(self, values: Iterable[dict[str, Any]], id: str = "run_id", columns: str = "") -> None:
-        """Write values as they come; together they are one array in ``json``.
+        """Write values as they come, which makes one array in the format ``json``.
 
-        ``id`` is the member that identifies one. With ``columns``, the paths of members such as
-        ``metadata.name``, the values are a table in ``text``.
+        ``id`` is the member that identifies a value. ``columns`` are paths of members, such as
+        ``metadata.name``: with them, the format ``text`` is a table.
         """
         if self.is_text and columns:
             paths = columns.split()
@@ -114,7 +115,7 @@ class Output:
 
     def _table(self, rows: list[list[str]]) -> None:
         """Write rows in aligned columns, cut to the terminal's width, or ``COLUMNS``."""
-        columns = shutil.get_terminal_size((0, 0)).columns  # 0: neither is there
+        columns = shutil.get_terminal_size((0, 0)).columns  # 0 if there is neither
         widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             cells = zip(row, widths, strict=True)
@@ -149,19 +150,26 @@ class Output:
     def _write(self, text: str) -> None:
         left = text.encode()  # JSON is UTF-8, whatever the locale
         with STOP:
-            while left:  # with PYTHONUNBUFFERED, a write that a signal interrupts is short
-                left = left[self._file.write(left) :]
-            self._file.flush()
+            start = self._file.tell() if self._may_truncate else None
+            try:
+                while left:  # with PYTHONUNBUFFERED, a write that a signal interrupts is short
+                    left = left[self._file.write(left) :]
+                self._file.flush()
+            except OSError as error:  # a full disk, say: leave no part of a record
+                if start is not None:
+                    self._file.truncate(start)
+                    error.filename = self._file.name
+                raise
 
 
 def notice(text: str) -> None:
-    """Tell a person something, on stderr, in one line."""
+    """Print one line for a person on stderr."""
     sys.stderr.write(_printable(" ".join(text.split()), keep="") + "\n")
     sys.stderr.flush()
 
 
 def _text(value: Any) -> str:
-    """Write a value for a person: a str as it is, members as ``name: value``, the rest as JSON."""
+    """Format a value for a person: a str as it is, members as ``name: value``, else JSON."""
     if isinstance(value, dict):
         members = cast("dict[str, Any]", value).items()
         return "\n".join(f"{name}: {_member(member)}" for name, member in members)
@@ -173,7 +181,7 @@ def _member(value: Any) -> str:
 
 
 def _cell(value: Any, path: str) -> str:
-    """Write the member at a path, such as ``metadata.ref.name``, in one line."""
+    """Format the member at a path, such as ``metadata.ref.name``, in one line."""
     for name in path.split("."):
         value = value.get(name)
     if isinstance(value, dict):
@@ -184,7 +192,7 @@ def _cell(value: Any, path: str) -> str:
 
 
 def _width(text: str) -> int:
-    """Count the columns that a text takes on a terminal (Unicode Standard Annex 11)."""
+    """Count the columns of a text on a terminal (Unicode Standard Annex 11)."""
     if text.isascii():
         return len(text)
     return sum(
@@ -193,7 +201,7 @@ def _width(text: str) -> int:
 
 
 def _printable(text: str, keep: str) -> str:
-    """Escape what cannot be printed as JSON does it, which keeps JSON text valid."""
+    """Escape unprintable characters as in JSON, so that JSON stays valid."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in keep + _HARMLESS else _escaped(c) for c in text)

@@ -1,6 +1,6 @@
-"""The runs that a command is for: how they are named, and what is done with several.
+"""The runs of a command: how RUN names them, and how several are handled.
 
-Invariant: the id of a run, which a server chose, names neither a file nor an option.
+Invariant: the id of a run, which a server chose, is never read as a file or an option.
 """
 
 from __future__ import annotations
@@ -26,17 +26,15 @@ _AT_ONCE = 64  # the most requests at once
 _TOKEN = re.compile(r"acprun[0-9]+\.")  # how the token of a run begins
 
 
-@contextlib.contextmanager
-def client_of(options: Namespace, **settings: Any) -> Generator[acp.ApiClient, None, None]:
-    """Make the client, from the environment and --host."""
+def client_of(options: Namespace, **settings: Any) -> acp.ApiClient:
+    """Make the client from the environment and --host."""
     if options.host is not None:
         settings["host"] = options.host
-    with acp.ApiClient(acp.Configuration.from_env(**settings)) as client:
-        yield client
+    return acp.ApiClient(acp.Configuration.from_env(**settings))
 
 
 def _runs(arguments: Iterable[str], client: acp.ApiClient) -> Iterator[acp.RunHandle]:
-    """Read RUN arguments. What a server chose may be among them, so stdin is never expanded."""
+    """Read RUN arguments. On stdin, @ is plain: a server may have chosen the ids there."""
     for argument in arguments:
         if argument == "-":
             lines = _text(argument).split("\n")
@@ -44,7 +42,7 @@ def _runs(arguments: Iterable[str], client: acp.ApiClient) -> Iterator[acp.RunHa
         elif argument.startswith("@"):
             text = _text(argument).strip()
             if not _TOKEN.match(text):
-                raise acp.ApiValueError(f"{argument[1:]} holds no token of a run; nothing was sent")
+                raise acp.ApiValueError(f"{argument[1:]} has no token of a run; nothing was sent")
             yield _run(text, client)
         else:
             yield _run(argument, client)
@@ -66,10 +64,10 @@ def _run(text: str, client: acp.ApiClient) -> acp.RunHandle:
 
 
 def one_run(argument: str, client: acp.ApiClient) -> acp.RunHandle:
-    """Read the RUN argument of a command that is for one run."""
+    """Read the RUN argument of a command that takes one run."""
     handles = list(_runs([argument], client))
     if len(handles) != 1:
-        raise acp.ApiValueError(f"one run is needed, and stdin has {len(handles)}")
+        raise acp.ApiValueError(f"stdin must name one run, and names {len(handles)}")
     return handles[0]
 
 
@@ -80,7 +78,7 @@ def each_run(
     act: Callable[[acp.RunHandle], dict[str, Any]],
     named: Callable[[acp.RunHandle, dict[str, Any]], dict[str, Any]] = lambda run, value: value,
 ) -> int:
-    """Do something with the runs, all at once; of several, an error is an outcome as well."""
+    """Do something with all runs at once. If there are several, an error is an outcome, too."""
     statuses = [0]
 
     def outcome(run: acp.RunHandle) -> dict[str, Any]:
@@ -101,7 +99,7 @@ def each_run(
 
 
 def at_once(act: Callable[[T], R], values: Sequence[T]) -> Iterator[R]:
-    """Give what a function gives for each value, in their order; the calls are made at once."""
+    """Call a function for all values at once, and yield the results in order."""
     outcomes: dict[int, R | Exception] = {}
     slots = threading.Semaphore(_AT_ONCE)
 
@@ -112,7 +110,7 @@ def at_once(act: Callable[[T], R], values: Sequence[T]) -> Iterator[R]:
             except EXPECTED as error:
                 outcomes[index] = error
 
-    # Daemons: Ctrl-C does not wait for them.
+    # Daemons, so that Ctrl-C does not wait for them.
     tasks = [
         threading.Thread(target=carry_out, args=each, daemon=True) for each in enumerate(values)
     ]
@@ -128,15 +126,17 @@ def at_once(act: Callable[[T], R], values: Sequence[T]) -> Iterator[R]:
 
 @contextlib.contextmanager
 def followed(run: acp.RunHandle, *, cancel: bool = False) -> Generator[None, None, None]:
-    """Say where a run can be picked up if Ctrl-C ends the command; or cancel it, if asked to."""
+    """Print how to pick the run up after Ctrl-C, or with ``cancel``, cancel it on any error."""
     try:
         yield
     except (acp.RunFailed, acp.RunGone):
-        raise  # it is over
+        raise  # the run is over
     except BaseException as error:
         if not cancel:
             if isinstance(error, KeyboardInterrupt):
-                raise KeyboardInterrupt(f"the run goes on: {PROGRAM} wait {run.token()}") from None
+                raise KeyboardInterrupt(
+                    f"the run continues on the server: {PROGRAM} wait {run.token()}"
+                ) from None
             raise
         try:
             cancelled = run.cancel()
@@ -145,7 +145,7 @@ def followed(run: acp.RunHandle, *, cancel: bool = False) -> Generator[None, Non
             notice(f"the run was not cancelled: {why}; {PROGRAM} cancel {run.token()}")
             raise error from None
         if not cancelled:
-            notice(f"the run had finished, and was kept: {PROGRAM} wait {run.token()}")
+            notice(f"the run had finished, and is kept: {PROGRAM} wait {run.token()}")
         elif isinstance(error, acp.OpenApiException):
             raise Cancelled(error) from error
         else:

@@ -1,9 +1,9 @@
-"""A complete local ACP 0.1 server, for trying things and for tests (extra `testing`).
+"""A complete local ACP 0.1 server, to try things and for tests (extra `testing`).
 
     with LocalServer() as server:
         configuration = Configuration(host=server.url)
 
-agents.py tells what an agent is, faults.py what can be made to go wrong. From the shell:
+agents.py says what an agent is, faults.py what can go wrong. The shell command is
 `python -m acp_client_v0_1.testing`. Nothing in the client imports this package.
 """
 
@@ -34,7 +34,7 @@ try:
 except ModuleNotFoundError as _error:
     _missing = (_error.name or "").partition(".")[0]
     if _missing in ("", "acp_client_v0_1"):
-        raise  # not what the extra brings
+        raise  # the extra would not help
     raise ModuleNotFoundError(
         f"{__name__} needs {_missing}, which is not installed: "
         "pip install 'acp-client-v0-1[testing]'",

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterable
-from types import FrameType
+from typing import Any
 
 from acp_client_v0_1.testing.server import LocalServer
 
@@ -16,14 +16,15 @@ __all__ = ["main"]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve until Ctrl-C or SIGTERM; return the exit status, 1 if the port is taken."""
+    """Serve until Ctrl-C or SIGTERM, and return the exit status (1 if the port is taken)."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    keys = dict(options.api_key)
     try:
         server = LocalServer(
             host=options.host,
             port=options.port,
-            api_key=dict(options.api_key),
+            api_key=keys,
             base_path=options.base_path,
             allowed_hosts=options.allowed_host,
         )
@@ -37,11 +38,11 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"cannot listen at {address}: {reason}; --port takes another, 0 any\n")
         return 1
     with server:
-        # A reader of the greeting may send a signal at once.
+        # Before the greeting, whose reader may send a signal at once.
         ended = _signalled()
-        sys.stdout.write(_greeting(server, dict(options.api_key)))
+        sys.stdout.write(_greeting(server, keys))
         sys.stdout.flush()
-        # Windows delivers no signal to a wait without end.
+        # Windows delivers no signal during an endless wait.
         while not ended.wait(1):
             pass
     return 0
@@ -52,28 +53,15 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m acp_client_v0_1.testing",
         description="A local ACP 0.1 server with an agent for each way a run can go.",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
-    parser.add_argument(
-        "--port", type=int, default=8000, help="port, 0 for a free one (%(default)s)"
-    )
-    parser.add_argument(
-        "--base-path", default="", metavar="PATH", help="path to live below, such as /acp/v0"
-    )
-    parser.add_argument(
-        "--api-key",
-        type=_header,
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="header that each request must have, such as x-api-key=secret; may be repeated",
-    )
-    parser.add_argument(
-        "--allowed-host",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="name of this machine that clients use, beside localhost; may be repeated",
-    )
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
+    add("--port", type=int, default=8000, help="port; 0 takes a free one (%(default)s)")
+    add("--base-path", default="", metavar="PATH", help="path of the server, such as /acp/v0")
+    several: dict[str, Any] = {"action": "append", "default": []}
+    help = "header that each request must have, such as x-api-key=secret; may be repeated"
+    add("--api-key", type=_header, metavar="NAME=VALUE", help=help, **several)
+    help = "name of this machine that clients use, beside localhost; may be repeated"
+    add("--allowed-host", metavar="NAME", help=help, **several)
     return parser
 
 
@@ -93,14 +81,10 @@ def _greeting(server: LocalServer, keys: Iterable[str]) -> str:
 
 
 def _signalled() -> threading.Event:
-    """Return an event that Ctrl-C or SIGTERM sets, from now on."""
+    """Return an event that Ctrl-C or SIGTERM sets."""
     ended = threading.Event()
-
-    def end(number: int, frame: FrameType | None) -> None:
-        ended.set()
-
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
+        signal.signal(number, lambda number, frame: ended.set())
     return ended
 
 

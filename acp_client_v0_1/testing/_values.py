@@ -1,26 +1,43 @@
-"""Checks of values that users of the local server give: their types, and what JSON can carry.
+"""Checks of the values that users of the local server pass: their types, and that JSON has them.
 
-pydantic writes NaN and the infinities as bare words, which are not JSON (RFC 8259, 6), and reads a
-number that is too large for a float as infinity, which it would then write.
+pydantic writes NaN and the infinities as bare words, which are not JSON (RFC 8259, 6). It reads a
+number that is too large for a float as infinity, and would then write that.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import math
 from collections.abc import Iterable
-from typing import Any, cast
+from types import UnionType
+from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from pydantic_core import from_json, to_json
 
-__all__ = ["check_type", "json_object", "number_fault"]
+__all__ = ["address_of", "check_fields", "check_type", "is_loopback", "json_object"]
+__all__ += ["number_fault"]
 
 
 def check_type(what: str, value: object, *kinds: type | None) -> None:
-    """Raise a TypeError for a value of none of the types; True and False are no numbers here."""
+    """Raise a TypeError unless a value has one of the types. True is not an int here."""
     types = tuple(type(None) if kind is None else kind for kind in kinds)
-    if isinstance(value, bool) or not isinstance(value, types):
-        wanted = " or ".join("None" if kind is None else kind.__name__ for kind in kinds)
-        raise TypeError(f"{what} must be of type {wanted}, not {type(value).__name__}")
+    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        names = ["None" if kind is type(None) else kind.__name__ for kind in types]
+        raise TypeError(f"{what} must be of type {' or '.join(names)}, not {type(value).__name__}")
+
+
+def check_fields(record: object) -> None:
+    """Check the fields of a dataclass by their annotations: types, and the choices of a Literal."""
+    for name, hint in get_type_hints(type(record)).items():
+        value = getattr(record, name)
+        kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        choices = [text for kind in kinds if get_origin(kind) is Literal for text in get_args(kind)]
+        if choices:
+            if value not in choices and (value is not None or type(None) not in kinds):
+                raise ValueError(f"{name}: must be one of {', '.join(choices)}, not {value!r}")
+        elif hint is not object:
+            numbers = (int,) if float in kinds else ()  # an int is a float, too (PEP 484)
+            check_type(f"{name}:", value, *numbers, *(get_origin(kind) or kind for kind in kinds))
 
 
 def json_object(value: object, what: str) -> dict[str, Any]:
@@ -33,14 +50,13 @@ def json_object(value: object, what: str) -> dict[str, Any]:
         copy: dict[str, Any] = from_json(to_json(value))
     except ValueError as error:
         raise TypeError(f"{what} is not a JSON object: {error}") from error
-    fault = number_fault(copy)
-    if fault is not None:
+    if fault := number_fault(copy):
         raise TypeError(f"{what} is not a JSON object: {fault}")
     return copy
 
 
 def number_fault(value: object) -> str | None:
-    """Tell which number of a value JSON cannot carry: "total.mean is nan"."""
+    """Name the number of a value that JSON cannot carry, as in "total.mean is nan"."""
     if isinstance(value, float):
         return None if math.isfinite(value) else f"is {value}"
     parts: Iterable[tuple[object, object]] = ()
@@ -48,8 +64,20 @@ def number_fault(value: object) -> str | None:
         parts = cast("dict[object, object]", value).items()
     elif isinstance(value, list):
         parts = enumerate(cast("list[object]", value))
-    for place, part in parts:
-        fault = number_fault(part)
-        if fault is not None:
-            return f"{place} {fault}" if fault.startswith("is ") else f"{place}.{fault}"
+    for key, part in parts:
+        if fault := number_fault(part):
+            return f"{key} {fault}" if fault.startswith("is ") else f"{key}.{fault}"
     return None
+
+
+def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return a host's IP address, or None if it is a name."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def is_loopback(host: str) -> bool:
+    address = address_of(host)
+    return host == "localhost" or (address is not None and address.is_loopback)

@@ -5,7 +5,7 @@ An agent is `function(input, config, context)` and takes one of two shapes:
 - a plain function returns the result, a dict, or raises;
 - a generator function may yield before it returns its result. A yielded dict is an update: an
   event of mode `custom`, a partial result of mode `result`. A yielded `Interrupt` asks the caller
-  for input, and the `yield` gives back what `resume_run` sent:
+  for input, and the `yield` returns what `resume_run` sent:
 
       def agent(input, config, context):
           answer = yield Interrupt("approval", {"question": "Go on?"})
@@ -20,7 +20,7 @@ from __future__ import annotations
 import inspect
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
 from pydantic_core import from_json, to_json
@@ -34,9 +34,12 @@ __all__ += ["JsonObject"]
 JsonObject: TypeAlias = dict[str, Any]
 AgentFunction: TypeAlias = Callable[[JsonObject, JsonObject, AgentContext], object]
 
-_ANY_OBJECT: JsonObject = {"type": "object"}
 # Ids derived from name and version stay the same from one test run to the next.
 _ID_NAMESPACE = uuid.UUID("6f0f0d9c-0d0a-5f7e-9a55-3b0c1f6f7a10")
+
+
+def _any_object() -> JsonObject:
+    return {"type": "object"}
 
 
 class AgentError(Exception):
@@ -48,14 +51,16 @@ class AgentError(Exception):
 
     Raises:
         TypeError: `errcode` is not an int, or `description` not a str.
-        ValueError: `errcode` or `description` cannot be written as JSON.
+        ValueError: One of them cannot be written as JSON.
     """
 
     def __init__(self, errcode: int, description: str) -> None:
-        check_type("errcode", errcode, int)
-        check_type("description", description, str)
-        _check_words("errcode", errcode)
-        _check_words("description", description)
+        for name, value, kind in (("errcode", errcode, int), ("description", description, str)):
+            check_type(name, value, kind)
+            try:  # JSON has no half of a surrogate pair, and no int of thousands of digits.
+                from_json(to_json(value))
+            except ValueError as error:
+                raise ValueError(f"{name} cannot be written as JSON: {error}") from error
         super().__init__(errcode, description)
         self.errcode = errcode
         self.description = description
@@ -63,12 +68,11 @@ class AgentError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Interrupt:
-    """A question to the caller: what an agent yields to be interrupted.
+    """A question to the caller: an agent yields it to be interrupted.
 
     Args:
         interrupt_type: Which of the agent's interrupts this is.
-        payload: What the caller needs to know; the run's output carries it beside
-            `interrupt_type`.
+        payload: What the caller needs to know; the run's output has it beside `interrupt_type`.
 
     Raises:
         TypeError: `interrupt_type` is not a str.
@@ -95,42 +99,35 @@ class InterruptSpec:
     """
 
     interrupt_type: str
-    interrupt_payload: JsonObject = field(default_factory=lambda: dict(_ANY_OBJECT))
-    resume_payload: JsonObject = field(default_factory=lambda: dict(_ANY_OBJECT))
+    interrupt_payload: JsonObject = field(default_factory=_any_object)
+    resume_payload: JsonObject = field(default_factory=_any_object)
 
     def __post_init__(self) -> None:
         check_type("interrupt_type", self.interrupt_type, str)
-        for schema in ("interrupt_payload", "resume_payload"):
-            copy = json_object(getattr(self, schema), schema)
-            _check_schema(schema, copy)
-            object.__setattr__(self, schema, copy)
+        _copy_schemas(self, "interrupt_payload", "resume_payload")
 
     def to_wire(self) -> JsonObject:
         """Return the AgentACPSpecInterruptsInner of this interrupt."""
-        return {
-            "interrupt_type": self.interrupt_type,
-            "interrupt_payload": self.interrupt_payload,
-            "resume_payload": self.resume_payload,
-        }
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentDefinition:
-    """An agent and what the protocol tells about it; all but the function has a default.
+    """An agent and its description for the protocol. Only the function is required.
 
     Args:
-        function: The agent itself, see the module's description.
+        function: The agent itself; the module's description has its two shapes.
         name: Name to search by; by default the function's name.
         version: Semantic version to search by.
         description: One line for a person; by default the docstring's first line.
         agent_id: Identifier; by default a UUID derived from name and version.
-        input: JSON Schema of `RunCreate.input`; of it, `required` and the `type` of the
-            properties are checked before a run starts.
+        input: JSON Schema of `RunCreate.input`. Before a run starts, `required` and the `type` of
+            the properties are checked.
         output: JSON Schema of the result.
         config: JSON Schema of `RunCreate.config`, checked like `input`.
         custom_streaming_update: JSON Schema of one update of mode `custom`.
-        thread_state: JSON Schema of the thread state. An agent with one declares threads: its runs
-            that name none get a new one each.
+        thread_state: JSON Schema of the thread state. An agent that has one declares threads: each
+            of its runs that names no thread gets a new one.
         interrupts: The questions that the agent may ask.
         timeout: Seconds that a run may be pending before it ends in status `timeout`.
 
@@ -145,9 +142,9 @@ class AgentDefinition:
     version: str = "0.1.0"
     description: str = ""
     agent_id: str = ""
-    input: JsonObject = field(default_factory=lambda: dict(_ANY_OBJECT))
-    output: JsonObject = field(default_factory=lambda: dict(_ANY_OBJECT))
-    config: JsonObject = field(default_factory=lambda: dict(_ANY_OBJECT))
+    input: JsonObject = field(default_factory=_any_object)
+    output: JsonObject = field(default_factory=_any_object)
+    config: JsonObject = field(default_factory=_any_object)
     custom_streaming_update: JsonObject | None = None
     thread_state: JsonObject | None = None
     interrupts: Sequence[InterruptSpec] = ()
@@ -165,16 +162,12 @@ class AgentDefinition:
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "description", self.description or documentation)
         object.__setattr__(self, "agent_id", self.agent_id or derived_id)
-        for schema in ("input", "output", "config", "custom_streaming_update", "thread_state"):
-            if getattr(self, schema) is not None:
-                copy = json_object(getattr(self, schema), schema)
-                _check_schema(schema, copy)
-                object.__setattr__(self, schema, copy)
+        _copy_schemas(self, "input", "output", "config", "custom_streaming_update", "thread_state")
         json_object(self.descriptor(), "the agent's descriptor")
 
     @property
     def yields_updates(self) -> bool:
-        """Whether the agent is a generator, which alone has more to stream than its result."""
+        """Whether the agent is a generator, as only generators have updates to stream."""
         call = getattr(self.function, "__call__", None)  # noqa: B004 - an object may be the agent
         return inspect.isgeneratorfunction(self.function) or inspect.isgeneratorfunction(call)
 
@@ -200,24 +193,20 @@ class AgentDefinition:
             "output": self.output,
             "config": self.config,
         }
-        if self.custom_streaming_update is not None:
-            specs["custom_streaming_update"] = self.custom_streaming_update
-        if self.thread_state is not None:
-            specs["thread_state"] = self.thread_state
-        if self.interrupts:
-            specs["interrupts"] = [interrupt.to_wire() for interrupt in self.interrupts]
+        optional = {
+            "custom_streaming_update": self.custom_streaming_update,
+            "thread_state": self.thread_state,
+            "interrupts": [interrupt.to_wire() for interrupt in self.interrupts] or None,
+        }
+        specs |= {name: value for name, value in optional.items() if value is not None}
         return {"metadata": self._metadata(), "specs": specs}
 
     def resume_schema(self, interrupt_type: str) -> JsonObject:
-        """Return the JSON Schema of the answer to one kind of interrupt.
-
-        Args:
-            interrupt_type: The kind; one that is not declared takes any object.
-        """
+        """Return the JSON Schema of an interrupt's answer: any object if it is not declared."""
         for interrupt in self.interrupts:
             if interrupt.interrupt_type == interrupt_type:
                 return interrupt.resume_payload
-        return dict(_ANY_OBJECT)
+        return _any_object()
 
     def _metadata(self) -> JsonObject:
         return {
@@ -226,20 +215,16 @@ class AgentDefinition:
         }
 
 
-def _check_words(name: str, value: object) -> None:
-    """Refuse what JSON cannot carry: half a surrogate pair, an int of thousands of digits."""
-    try:
-        from_json(to_json(value))
-    except ValueError as error:
-        raise ValueError(f"{name} cannot be written as JSON: {error}") from error
-
-
-def _check_schema(name: str, schema: JsonObject) -> None:
-    """Refuse a schema whose looked-at keywords have forms that JSON Schema does not know."""
-    if not isinstance(schema.get("required", []), list):
-        raise TypeError(f"{name}: required must be a list of names")
-    if not isinstance(schema.get("properties", {}), dict):
-        raise TypeError(f"{name}: properties must be a dict of schemas")
+def _copy_schemas(definition: object, *names: str) -> None:
+    """Replace schemas by copies, and refuse forms that JSON Schema does not have."""
+    for name in names:
+        if getattr(definition, name) is not None:
+            schema = json_object(getattr(definition, name), name)
+            if not isinstance(schema.get("required", []), list):
+                raise TypeError(f"{name}: required must be a list of names")
+            if not isinstance(schema.get("properties", {}), dict):
+                raise TypeError(f"{name}: properties must be a dict of schemas")
+            object.__setattr__(definition, name, schema)
 
 
 def _check_function(function: object) -> None:

@@ -1,11 +1,12 @@
 """The agents that every local server starts with, one for each way a run can go.
 
-Their ids are fixed, so that documents, shells and tests can name them.
+Their ids never change, so that documents, shells and tests can name them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator
+from functools import partial
 from typing import Any
 
 from acp_client_v0_1.testing.agents import (
@@ -71,29 +72,28 @@ def _slow(input: JsonObject, config: JsonObject, context: AgentContext) -> JsonO
     return {"slept": seconds}
 
 
-BUILTIN_AGENTS = (
-    AgentDefinition(
+_builtin = partial(AgentDefinition, version="1.0.0")
+
+BUILTIN_AGENTS: tuple[AgentDefinition, ...] = (
+    _builtin(
         function=_echo,
         name="echo",
-        version="1.0.0",
         description="Returns its input; on a thread, counts the turns in the thread's state.",
         agent_id=ECHO_AGENT_ID,
         thread_state=_schema(turns="integer", last_input="object"),
     ),
-    AgentDefinition(
+    _builtin(
         function=_counter,
         name="counter",
-        version="1.0.0",
         description="Counts to `count`, one update every `interval` seconds.",
         agent_id=COUNTER_AGENT_ID,
         input=_schema(count="integer", interval="number"),
         output=_schema(("count", "of"), count="integer", of="integer"),
         custom_streaming_update=_schema(("count", "of"), count="integer", of="integer"),
     ),
-    AgentDefinition(
+    _builtin(
         function=_approval,
         name="approval",
-        version="1.0.0",
         description="Asks whether it may do `action`, and returns the answer.",
         agent_id=APPROVAL_AGENT_ID,
         input=_schema(action="string"),
@@ -106,18 +106,16 @@ BUILTIN_AGENTS = (
             ),
         ),
     ),
-    AgentDefinition(
+    _builtin(
         function=_failing,
         name="failing",
-        version="1.0.0",
         description="Ends in error with `errcode` and `description`, or in timeout if asked to.",
         agent_id=FAILING_AGENT_ID,
         input=_schema(errcode="integer", description="string", timeout="boolean"),
     ),
-    AgentDefinition(
+    _builtin(
         function=_slow,
         name="slow",
-        version="1.0.0",
         description="Sleeps for `seconds`, then returns; a deleted run wakes it.",
         agent_id=SLOW_AGENT_ID,
         input=_schema(seconds="number"),

@@ -1,8 +1,8 @@
 """What an agent of the local server gets besides its input: its run, its thread, its clock.
 
-A context lives as long as its run. Agents run in threads of their own, so everything here is safe
-to use from any thread. Nothing can stop a Python thread from outside: a cancelled run ends when
-its agent looks, which `sleep` and `check` do on their own.
+A context lives as long as its run. Agents run in threads, so everything here is safe to use from
+any thread. Nothing can stop a Python thread from outside: the agent of a cancelled run has to check
+for that itself, which `sleep` and `check` do.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import Any
 
 from acp_client_v0_1.testing._values import json_object
@@ -20,46 +21,25 @@ __all__ = ["AgentContext", "RunCancelled", "ThreadState"]
 class RunCancelled(Exception):
     """Raised inside an agent whose run was deleted, timed out, or lost its server.
 
-    Raised by `sleep` and `check`, and by an assignment to `thread_state`.
+    `sleep`, `check` and an assignment to `thread_state` raise it.
     """
 
 
+@dataclass(slots=True)
 class ThreadState:
     """The state of one thread: a JSON object that is replaced, never changed in place."""
 
-    __slots__ = ("_value",)
-
-    def __init__(self) -> None:
-        self._value: dict[str, Any] = {}
-
-    def get(self) -> dict[str, Any]:
-        """Return a copy of the state."""
-        return json_object(self._value, "the thread state")
-
-    def set(self, value: dict[str, Any]) -> None:
-        """Replace the state.
-
-        Args:
-            value: The new state, a JSON object.
-
-        Raises:
-            TypeError: The value is not a JSON object.
-        """
-        self._value = json_object(value, "the thread state")
+    value: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 class AgentContext:
-    """The third argument of an agent.
+    """The third argument of an agent, which the server makes.
 
-    Args:
+    Attributes:
         run_id: The run that the agent works for.
-        thread_id: The thread of that run; None if it has none.
-        streaming: The mode the caller wants to stream in: "result", "custom" or None.
+        thread_id: The run's thread, if it has one.
+        streaming: The mode that the caller wants to stream in: "result", "custom" or None.
         metadata: `RunCreate.metadata`, empty if the caller gave none.
-        state: The state of the thread; a run without thread has one of its own.
-        lock: What guards the run and the state.
-        working: Tells, under the lock, whether the agent's work still counts.
-        cancelled: Set when the run is cancelled.
     """
 
     __slots__ = (
@@ -84,7 +64,7 @@ class AgentContext:
         self.streaming: str | None = streaming
         self.metadata: dict[str, Any] = metadata
         self._state = state
-        self._lock = lock
+        self._lock = lock  # guards the run and the state
         self._working = working
         self._cancelled = cancelled
 
@@ -93,11 +73,11 @@ class AgentContext:
         """The thread's state: reading gives a copy, assigning replaces it at once.
 
         Raises:
-            RunCancelled: On assigning, when the run is not pending any more: the state may be
-                another run's by then.
+            RunCancelled: On assigning, if the run is no longer pending: the state may belong to
+                another run already.
             TypeError: On assigning a value that is not a JSON object.
         """
-        return self._state.get()
+        return json_object(self._state.value, "the thread state")
 
     @thread_state.setter
     def thread_state(self, value: dict[str, Any]) -> None:
@@ -105,30 +85,19 @@ class AgentContext:
         with self._lock:
             if self.cancelled or not self._working():
                 raise RunCancelled(self.run_id)
-            self._state.set(copy)
+            self._state.value = copy
 
     @property
     def cancelled(self) -> bool:
-        """Whether the run was cancelled, so that the agent's work is in vain."""
+        """Whether the run was cancelled, so that nobody will get its result."""
         return self._cancelled.is_set()
 
     def check(self) -> None:
-        """Look whether the run was cancelled, in loops that never sleep.
-
-        Raises:
-            RunCancelled: It was.
-        """
-        if self._cancelled.is_set():
+        """Raise RunCancelled if the run was cancelled. A loop that never sleeps needs it."""
+        if self.cancelled:
             raise RunCancelled(self.run_id)
 
     def sleep(self, seconds: float) -> None:
-        """Sleep, and wake at once when the run is cancelled.
-
-        Args:
-            seconds: How long to sleep.
-
-        Raises:
-            RunCancelled: The run was cancelled before the time was over.
-        """
+        """Sleep for some seconds, or raise RunCancelled as soon as the run is cancelled."""
         if self._cancelled.wait(min(seconds, threading.TIMEOUT_MAX)):
             raise RunCancelled(self.run_id)

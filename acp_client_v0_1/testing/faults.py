@@ -1,11 +1,11 @@
-"""Faults that a test asks the local server for, and the requests that reached it.
+"""The faults that a test asks the local server for, and the requests that reached the server.
 
-A fault is a value: which requests it is for, and what goes wrong with the response. Of the faults
-that fit a request, the one added first applies, alone; it is spent after `times` requests. What a
-fault does on the wire is in _server/injection.py.
+A fault is a value: which requests it is for, and what goes wrong with the response. If several
+faults fit a request, the one added first applies, alone; it is used up after `times` requests.
+_server/injection.py does what a fault says.
 
-A fault that does nothing makes a test that proves nothing, so fields are checked where the fault is
-written, each alone and together, and the error names the field.
+A fault that does nothing makes a test that proves nothing. So its fields are checked when it is
+made, each alone and together, and the error names the field.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ import re
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from dataclasses import dataclass, field, fields
+from typing import Literal
 
 from acp_client_v0_1._http.headers import TOKEN
-from acp_client_v0_1.testing._values import check_type, json_object
+from acp_client_v0_1.testing._values import check_fields, check_type, json_object
 
-__all__ = ["Fault", "Faults", "RecordedRequest", "RequestLog"]
+__all__ = ["Fault", "Faults", "RecordedRequest"]
 
-_CHOICES = {"block": ("never", "forever"), "cut": ("close", "reset", "stall", "end")}
 _LIMITS = ("after_wire_bytes", "after_body_bytes", "after_events")
 _OF_A_STATUS = ("status", "body", "headers", "retry_after", "redirect")
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -32,48 +31,48 @@ _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """What goes wrong with a response. Everything given applies, in this order.
+    """What goes wrong with a response. All that is given applies, in this order.
 
-    One that only says which requests it is for lets them through: the next one applies after them.
+    A fault that only chooses requests lets them through, and the next fault applies after them.
 
     Args:
-        method: Only for requests with this method.
-        path: Only for requests with this path, below the server's base path; each `*` stands for
+        method: Only requests with this method.
+        path: Only requests with this path, below the server's base path; each `*` stands for
             one segment: "/runs/*/output".
-        times: For how many requests; None for all until it is removed.
-        share: Apply to about this share of those requests, such as 0.05 for one in twenty. Which
-            ones is random, but the same each time the same requests come; the others count
-            neither here nor in `times`.
+        times: How many requests it is for; None keeps it until it is removed.
+        share: Apply to about this share of those requests, such as 0.05 for one in twenty. The
+            choice is random, but the same for the same sequence of requests. Requests that are
+            not chosen do not count in `times`.
         delay: Seconds from the request to the first byte of the response.
-        status: Respond with this status instead of carrying the request out.
-        body: The body of such a response: bytes as they are, anything else as JSON; by default
-            the JSON string that the contract has for errors.
-        headers: Headers of such a response.
+        status: Respond with this status, and do not carry the request out.
+        body: The body of that response: bytes as they are, anything else as JSON; by default a
+            JSON string, the contract's form of an error.
+        headers: The headers of that response.
         retry_after: Its `Retry-After`: seconds, or an HTTP date.
-        redirect: Its `Location`; the status is 307 unless given.
+        redirect: Its `Location`; the status is 307 by default.
         raw: Respond with these bytes, which need not be HTTP, and close the connection.
         block: Take the request's block_timeout as 0 ("never": a server that responds 204 at
             once) or as endless ("forever": a server that ignores it).
         drip: Seconds to wait before each byte of the body or of `raw`.
         cut: How the response breaks off: "close" ends the connection, "reset" resets it, "stall"
-            sends nothing more and keeps it open; "end", with `after_events` only, ends a stream
-            as if it were over. Without any of the next three, the request is not carried out,
+            sends nothing more and keeps it open. "end" needs `after_events`, and ends a stream
+            as if it were over. Without one of the next three fields, nothing is carried out,
             and not a byte is sent.
         after_wire_bytes: Break off after this many bytes of the response, status line and headers
             included; 0 carries the request out and sends nothing.
         after_body_bytes: Break off after this many bytes of the body; 0 sends the headers.
         after_events: Break off after this many server-sent events.
-        carried_out: Carry the request out, and then respond with `status` all the same.
+        carried_out: Carry the request out, and then respond with `status` nevertheless.
         late: Carry the request out this many seconds after its client got another response
-            (`status`, `redirect` or `raw`), or none (`cut`); without any of these, nothing is
+            (`status`, `redirect` or `raw`) or none (`cut`). Without any of these, nothing is
             sent, and the seconds count from when the client closes the connection.
-        lag: Respond as a replica that is so many seconds behind: a run, its output and a search
-            for runs are as they were then, and a run that is younger is 404, also to its stream.
+        lag: Respond as a replica that is this many seconds behind: a run, its output and a search
+            for runs are as they were then, and a younger run is 404, also its stream.
         close_after: Close the connection after the whole response, without announcing it.
 
     Raises:
         TypeError: A field has the wrong type; the message names it.
-        ValueError: A field has a value that cannot be, or would do nothing beside the others; the
+        ValueError: A field has an impossible value, or would do nothing beside the others; the
             message names it.
     """
 
@@ -100,18 +99,12 @@ class Fault:
     close_after: bool = False
 
     def __post_init__(self) -> None:
-        _check_choice_of_requests(self)
-        _check_times(self)
-        _check_response(self)
+        check_fields(self)
+        _check_values(self)
         _check_together(self)
 
     def fits(self, method: str, path: str) -> bool:
-        """Tell whether this fault is for such a request.
-
-        Args:
-            method: The request's method.
-            path: The request's path below the base path, decoded, without query.
-        """
+        """Return whether the fault is for a method and a decoded path below the base path."""
         if self.method is not None and self.method.upper() != method:
             return False
         if self.path is None:
@@ -120,38 +113,24 @@ class Fault:
         return re.fullmatch(pattern, path) is not None
 
 
+@dataclass
 class _Waiting:
-    """A fault, how many requests it is still for, and the dice that choose them."""
-
-    def __init__(self, fault: Fault) -> None:
-        self.fault = fault
-        self.left = fault.times
-        self._random = random.Random(0)
-
-    def strikes(self) -> bool:
-        """Tell whether the fault is for a request that it fits, and count it if so."""
-        if self.fault.share < 1 and self._random.random() >= self.fault.share:
-            return False
-        if self.left is not None:
-            self.left -= 1
-        return True
+    fault: Fault
+    left: int | None  # requests
+    dice: random.Random = field(default_factory=lambda: random.Random(0))
 
 
 class Faults:
-    """The faults that wait for their requests; safe to use from any thread."""
+    """The faults that wait for their requests, safe to use from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: list[_Waiting] = []
 
     def add(self, *faults: Fault) -> None:
-        """Add faults after those that wait already.
-
-        Args:
-            *faults: The faults.
-        """
+        """Add faults after those that already wait."""
         with self._lock:
-            self._waiting.extend(map(_Waiting, faults))
+            self._waiting.extend(_Waiting(fault, fault.times) for fault in faults)
 
     def clear(self) -> None:
         """Remove all faults."""
@@ -163,18 +142,17 @@ class Faults:
             return len(self._waiting)
 
     def take(self, method: str, path: str) -> Fault | None:
-        """Return the fault for a request, and count it as spent once more.
-
-        Args:
-            method: The request's method.
-            path: The request's path below the base path, decoded, without query.
-        """
+        """Return the fault for a request, if there is one, and count the request."""
         with self._lock:
             for waiting in self._waiting:
-                if waiting.fault.fits(method, path) and waiting.strikes():
+                fault = waiting.fault
+                if not fault.fits(method, path) or waiting.dice.random() >= fault.share:
+                    continue
+                if waiting.left is not None:
+                    waiting.left -= 1
                     if waiting.left == 0:
                         self._waiting.remove(waiting)
-                    return waiting.fault
+                return fault
         return None
 
 
@@ -183,14 +161,14 @@ class RecordedRequest:
     """A request that reached the server whole.
 
     Args:
-        method: Its method.
-        path: Its path as it was sent, percent-encoded, without query.
-        query: Its query string.
-        headers: Its headers by lower-case name; the last of a name that came twice.
-        body: Its body.
-        client: Address and port at the other end of its connection.
-        time: When it had arrived, in seconds of `time.monotonic()`.
-        fault: The fault of its response, or None.
+        method: The method.
+        path: The path as it was sent, percent-encoded, without query.
+        query: The query string.
+        headers: The headers by lower-case name; if a name came twice, the last of them.
+        body: The body.
+        client: Address and port of the client's end of the connection.
+        time: When the request had arrived, in seconds of `time.monotonic()`.
+        fault: The fault of the response, if it had one.
     """
 
     method: str
@@ -203,91 +181,40 @@ class RecordedRequest:
     time: float = field(default_factory=time.monotonic)
 
 
-class RequestLog:
-    """The requests that reached the server, in order; safe to use from any thread."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._requests: list[RecordedRequest] = []
-
-    def append(self, request: RecordedRequest) -> None:
-        """Record a request."""
-        with self._lock:
-            self._requests.append(request)
-
-    def clear(self) -> None:
-        """Forget all requests."""
-        with self._lock:
-            self._requests.clear()
-
-    def snapshot(self) -> tuple[RecordedRequest, ...]:
-        """Return the requests so far."""
-        with self._lock:
-            return tuple(self._requests)
-
-
-def _check_choice_of_requests(fault: Fault) -> None:
-    check_type("method:", fault.method, str, None)
-    check_type("path:", fault.path, str, None)
+def _check_values(fault: Fault) -> None:
     if fault.method is not None and not TOKEN.fullmatch(fault.method):
-        raise ValueError(f"method: no request has {fault.method!r}")
+        raise ValueError(f"method: {fault.method!r} is not a method of HTTP")
     if fault.path is not None and not re.fullmatch(r"/[^?#]*", fault.path):
         raise ValueError(f"path: must begin with a slash and have no query, not {fault.path!r}")
-
-
-def _check_times(fault: Fault) -> None:
-    check_type("times:", fault.times, int, None)
     if fault.times is not None and fault.times < 1:
         raise ValueError("times: must be at least 1, or None")
-    for name in ("delay", "drip", "lag"):
-        _seconds(name, getattr(fault, name))
-    _seconds("share", fault.share)
     if not 0 < fault.share <= 1:
         raise ValueError(f"share: must be above 0, at most 1, not {fault.share!r}")
-    if fault.late is not None:
-        _seconds("late", fault.late)
-    if fault.retry_after is not None and not isinstance(fault.retry_after, str):
-        _seconds("retry_after", fault.retry_after)
-    for name in _LIMITS:
-        limit = getattr(fault, name)
-        check_type(f"{name}:", limit, int, None)
-        if limit is not None and limit < 0:
-            raise ValueError(f"{name}: must be at least 0, not {limit}")
-    for name, choices in _CHOICES.items():
-        choice = getattr(fault, name)
-        if choice is not None and choice not in choices:
-            raise ValueError(f"{name}: must be one of {', '.join(choices)}, not {choice!r}")
-    for name in ("carried_out", "close_after"):
-        if not isinstance(getattr(fault, name), bool):
-            raise TypeError(f"{name}: must be a bool, not {type(getattr(fault, name)).__name__}")
-
-
-def _check_response(fault: Fault) -> None:
-    check_type("status:", fault.status, int, None)
+    for name in ("delay", "drip", "late", "lag", "retry_after", *_LIMITS):
+        value = getattr(fault, name)
+        if value is not None and not isinstance(value, str) and not 0 <= value < math.inf:
+            raise ValueError(f"{name}: must be a finite number, at least 0, not {value!r}")
     if fault.status is not None and not 200 <= fault.status <= 599:
         raise ValueError(f"status: {fault.status} is not a final status")
-    check_type("raw:", fault.raw, bytes, None)
-    check_type("redirect:", fault.redirect, str, None)
-    if not isinstance(cast("object", fault.headers), Mapping):
-        raise TypeError(f"headers: must be a mapping, not {type(fault.headers).__name__}")
-    for name, text in fault.headers.items():
-        check_type("headers: a name:", name, str)
-        check_type(f"headers: {name}:", text, str)
-        if not TOKEN.fullmatch(name):
-            raise ValueError(f"headers: {name!r} is not a header name")
-        if name.lower() == "content-length":
-            raise ValueError("headers: Content-Length is the body's; raw can tell a wrong one")
-        _header_value(f"headers: {name}", text)
-    for name in ("redirect", "retry_after"):
-        if isinstance(getattr(fault, name), str):
-            _header_value(name, getattr(fault, name))
+    texts: dict[str, object] = {"redirect": fault.redirect, "retry_after": fault.retry_after}
+    for header, value in fault.headers.items():
+        check_type("headers: a name:", header, str)
+        check_type(f"headers: {header}:", value, str)
+        if not TOKEN.fullmatch(header):
+            raise ValueError(f"headers: {header!r} is not a header name")
+        if header.lower() == "content-length":
+            raise ValueError("headers: the body decides Content-Length; use raw for a wrong one")
+        texts[f"headers: {header}"] = value
+    for name, text in texts.items():
+        if isinstance(text, str) and (not _FIELD_VALUE.fullmatch(text) or text.strip() != text):
+            raise ValueError(f"{name}: {text!r} cannot be the value of a header")
     if not isinstance(fault.body, bytes):
         json_object({"body": fault.body}, "body")
 
 
 def _check_together(fault: Fault) -> None:
-    """Refuse fields that another field, or the lack of one, would make idle."""
-    given = _given(fault)
+    """Refuse fields that do nothing because of another field, or because one is missing."""
+    given = {one.name for one in fields(fault) if getattr(fault, one.name) not in (one.default, {})}
     limits = [name for name in _LIMITS if name in given]
     if len(limits) > 1:
         raise ValueError(f"{' and '.join(limits)}: a response breaks off once")
@@ -295,48 +222,27 @@ def _check_together(fault: Fault) -> None:
         raise ValueError(f"{limits[0]}: needs cut, which says how the response breaks off")
     for name in ("body", "headers", "retry_after", "carried_out"):
         if name in given and "status" not in given and "redirect" not in given:
-            raise ValueError(f"{name}: belongs to a status")
+            raise ValueError(f"{name}: needs a status")
     if fault.status in (204, 304) and "body" in given:
         raise ValueError(f"body: a response with status {fault.status} has none")
     if fault.cut == "end" and limits != ["after_events"]:
-        raise ValueError("cut: 'end' needs after_events: it is a stream that ends")
+        raise ValueError("cut: 'end' ends a stream, and needs after_events")
     if "late" in given:
         idle: tuple[str, ...] = ("block", "carried_out", "lag", *_LIMITS)
-        _idle(given, idle, "with late, nothing of that response is sent")
+        _refuse(given, idle, "with late, nothing of that response is sent")
     if "raw" in given:
         idle = (*_OF_A_STATUS, "block", "lag", *_LIMITS, "close_after")
-        _idle(given, idle, "raw is the whole response")
+        _refuse(given, idle, "raw is the whole response")
     elif "cut" in given and not limits:
         idle = (*_OF_A_STATUS, "block", "drip", "lag", "close_after")
-        _idle(given, idle, "cut alone sends nothing; say after what with after_…")
+        _refuse(given, idle, "cut alone sends nothing; an after_… field says after what to cut")
     elif "cut" in given:
-        _idle(given, ("close_after",), "cut says how the connection ends")
+        _refuse(given, ("close_after",), "cut says how the connection ends")
     elif "status" in given or "redirect" in given:
-        _idle(given, ("block", "lag"), "the request is not carried out")
+        _refuse(given, ("block", "lag"), "the request is not carried out")
 
 
-def _given(fault: Fault) -> set[str]:
-    """Return the names of the fields that ask for something."""
-    asked = {
-        name: getattr(fault, name) for name in (*_OF_A_STATUS, "raw", *_CHOICES, *_LIMITS, "late")
-    }
-    given = {name for name, value in asked.items() if value is not None and value != {}}
-    switches = ("drip", "lag", "carried_out", "close_after")
-    return given | {name for name in switches if getattr(fault, name)}
-
-
-def _idle(given: set[str], names: tuple[str, ...], why: str) -> None:
+def _refuse(given: set[str], names: tuple[str, ...], why: str) -> None:
     for name in names:
         if name in given:
             raise ValueError(f"{name}: would do nothing: {why}")
-
-
-def _seconds(name: str, value: Any) -> None:
-    check_type(f"{name}:", value, int, float)
-    if not (math.isfinite(value) and value >= 0):
-        raise ValueError(f"{name}: must be seconds, at least 0, not {value!r}")
-
-
-def _header_value(name: str, text: str) -> None:
-    if not _FIELD_VALUE.fullmatch(text) or text.strip() != text:
-        raise ValueError(f"{name}: {text!r} cannot be the value of a header")

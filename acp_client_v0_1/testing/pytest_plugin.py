@@ -1,7 +1,7 @@
-"""The opt-in pytest fixtures `acp_server` and `acp_client`.
+"""The pytest fixtures `acp_server` and `acp_client`, which a test suite opts into.
 
-`pytest_plugins = ["acp_client_v0_1.testing.pytest_plugin"]` in the top-level conftest.py enables
-them (pytest allows it in no other), or `-p` with that name on the command line.
+`pytest_plugins = ["acp_client_v0_1.testing.pytest_plugin"]` in the top-level conftest.py (pytest
+allows it in no other) enables them, as does `-p` with that name on the command line.
 """
 
 from __future__ import annotations
@@ -26,6 +26,6 @@ def acp_server() -> Iterator[LocalServer]:
 
 @pytest.fixture
 def acp_client(acp_server: LocalServer) -> Iterator[ApiClient]:
-    """An ApiClient of the test's local server, with default settings; closed after the test."""
+    """An ApiClient of the test's local server, with default settings, open during the test."""
     with ApiClient(Configuration(host=acp_server.url)) as client:
         yield client

@@ -1,12 +1,12 @@
-"""How the local server departs from its defaults, as real servers were seen to do.
+"""The ways in which real servers differ, for the local server to take on.
 
-A quirk holds for the whole life of a server; what goes wrong with single responses is a Fault.
+A quirk holds for the whole life of a server; a Fault is for single responses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from typing_extensions import Self
@@ -14,20 +14,10 @@ from typing_extensions import Self
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.api.threads_api import ThreadsApi
-from acp_client_v0_1.testing._values import check_type
+from acp_client_v0_1.testing._values import check_fields, check_type
 
 __all__ = ["Quirks"]
 
-_CHOICES = {
-    "event_ids": ("run", "connection", "none", "opaque"),
-    "search_metadata": ("matched", "ignored", "fails"),
-    "search_order": ("oldest", "newest"),
-    "updated_at": ("microseconds", "seconds", "naive", "year 1"),
-    "pending_output": ("204", "404", "held"),
-    "echo": ("whole", "part", "none"),
-    "on_restart": ("goes on", "forgets", "hangs"),
-    "media_type": ("application/json", "text/plain"),
-}
 _NO_RUNS = ("search_runs", "get_run_stream", "resume_run")
 _NO_AGENTS = ("search_agents", "get_agent_by_id", "get_acp_descriptor_by_id")
 _THREADS = (
@@ -62,22 +52,22 @@ _SERVERS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quirks:
-    """Habits of a server, by default none.
+    """The habits of a real server, by default none.
 
     Args:
         event_ids: The ids of streamed events: "run" counts from 1 within the run, "connection"
-            from 1 on each connection, "none" sends none, and "opaque" hex strings without order.
-            `Last-Event-ID` is honoured with "run" and "opaque" only.
+            from 1 on each connection, "none" sends none, and "opaque" sends hex strings without
+            order. Only "run" and "opaque" honour `Last-Event-ID`.
         replay: Whether a stream begins with the events that the client has not seen. If False,
             only the first connection to a run gets past events; a later one gets what happens
             after it was made, and `Last-Event-ID` is ignored.
-        comments_after_end: Keep the stream of a run that is over open, sending only keep-alive
-            comments, instead of ending it, or of responding 204.
+        comments_after_end: Keep the stream of a finished run open, and send only keep-alive
+            comments, instead of ending it or responding 204.
         bare_comments: Send keep-alive comments without a line end, so that each becomes one with
             the next line, and that line (an event's id) is lost.
         search_metadata: What searches do with `metadata`: "matched" filters by it, "ignored" does
             not, "fails" responds to such a search with status 500.
-        search_order: Whether searches give the oldest or the newest record first.
+        search_order: Whether searches return the oldest or the newest record first.
         agents_by_name: Respond 422 to a search for agents without a name or version.
         lacks: The status of each operation that the server does not have, such as
             `{"search_runs": 501}`.
@@ -88,15 +78,15 @@ class Quirks:
             `block_timeout`.
         echo: How much of its create a run repeats: the "whole", the "part" without `streaming`,
             `metadata` and `webhook`, or "none", a `creation` with an agent id of zeros.
-        own_thread_ids: Describe each run with a thread id of the server's own.
-        unknown_agent: The status of a create for an agent that there is not.
+        own_thread_ids: Give each run a thread id of the server's own.
+        unknown_agent: The status of a create for an agent that does not exist.
         media_type: The `Content-Type` of JSON.
         delete_body: Whether the response to a DELETE has a body.
-        attempts: How often an agent is called until its run stays in status `error`; before each
+        attempts: How often an agent is called before its run stays in status `error`; before each
             further attempt, the run is `pending` again.
         interrupts_succeed: End a run that asks as `success`, with the question as its result.
         on_restart: What `LocalServer.restart` does with runs: it "goes on" with them, "forgets"
-            them and all threads, or "hangs": those that are pending stay so for ever.
+            them and all threads, or "hangs": pending runs stay pending.
 
     Raises:
         TypeError: A field has the wrong type; the message names it.
@@ -123,37 +113,29 @@ class Quirks:
     on_restart: Literal["goes on", "forgets", "hangs"] = "goes on"
 
     def __post_init__(self) -> None:
-        for name, kind in (("unknown_agent", int), ("attempts", int), ("lacks", Mapping)):
-            check_type(f"{name}:", getattr(self, name), kind)
+        check_fields(self)
         if self.attempts < 1:
             raise ValueError("attempts: must be at least 1")
-        for operation, status in {"": self.unknown_agent, **self.lacks}.items():
-            check_type(f"lacks: {operation}:", status, int)
-            if not 400 <= status <= 599:
-                name = f"lacks: {operation}" if operation else "unknown_agent"
-                raise ValueError(f"{name}: must be a status from 400 to 599, not {status}")
-            if operation and not any(
-                operation in vars(api) for api in (RunsApi, AgentsApi, ThreadsApi)
-            ):
+        statuses = {"unknown_agent": self.unknown_agent}
+        for operation, status in self.lacks.items():
+            if not any(operation in vars(api) for api in (RunsApi, AgentsApi, ThreadsApi)):
                 raise ValueError(f"lacks: {operation!r} is not an operation of ACP 0.1")
-        for one in fields(self):
-            value: object = getattr(self, one.name)
-            choices = _CHOICES.get(one.name)
-            if isinstance(one.default, bool) and not isinstance(value, bool):
-                raise TypeError(f"{one.name}: must be a bool, not {type(value).__name__}")
-            if choices is not None and value not in choices:
-                raise ValueError(f"{one.name}: must be one of {', '.join(choices)}, not {value!r}")
+            statuses[f"lacks: {operation}"] = status
+        for name, status in statuses.items():
+            check_type(f"{name}:", status, int)
+            if not 400 <= status <= 599:
+                raise ValueError(f"{name}: must be a status from 400 to 599, not {status}")
 
     @classmethod
     def of(cls, server: Literal["workflow-srv", "acp-proxy"]) -> Self:
         """Return the quirks of a real server, as the guide "What real servers do" lists them.
 
         Args:
-            server: "workflow-srv", the workflow server of AGNTCY in version 0.1.0, or "acp-proxy",
-                which comes with AGNTCY's API bridge.
+            server: "workflow-srv" (AGNTCY's workflow server 0.1.0) or "acp-proxy" (part of
+                AGNTCY's API bridge).
 
         Raises:
-            ValueError: There is no such bundle.
+            ValueError: The name is neither of these.
         """
         if server not in _SERVERS:
             raise ValueError(f"server: must be one of {', '.join(_SERVERS)}, not {server!r}")

@@ -1,11 +1,11 @@
-"""Lets the `responses` library answer this client, whose transport it does not know.
+"""Lets mocks of the `responses` library respond to this client.
 
-`responses` takes the place of `requests.adapters.HTTPAdapter.send`; this client sends by its pools
-of connections. Inside `responses_bridge()` the one asks the other, with the request as it would
-have gone over the wire. All above it is the real transport: retries, redirects, decompression,
-errors. Which mock is active, what it matches and what it records is left to `responses`.
+`responses` replaces `requests.adapters.HTTPAdapter.send`, which this client does not use. Inside
+`responses_bridge()`, the client's connection pools call it, with the request as it would have gone
+over the wire. All above the pools stays real: retries, redirects, decompression, errors. Which mock
+is active, what it matches and what it records, `responses` decides.
 
-Needs `responses`, which the extra `testing` does not bring.
+The extra `testing` does not install `responses`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ except ModuleNotFoundError as _error:
 
 __all__ = ["responses_bridge"]
 
-# How `responses` words it that nothing was declared for a request; it has no class for that.
+# The message of `responses` if nothing was declared for a request; it has no class for that.
 _UNMATCHED = "Connection refused by Responses"
 
 
@@ -48,7 +48,7 @@ def responses_bridge() -> Generator[None, None, None]:
     response's body looks to the client like a failure of its connection.
 
     Raises:
-        AssertionError: (by the call) no declared response matches a request.
+        AssertionError: No declared response matches a request; the call of the client raises it.
     """
     real = Pools.send
 
@@ -61,7 +61,7 @@ def responses_bridge() -> Generator[None, None, None]:
 
 
 class _Declared(Incoming):
-    """A declared response in the place of one that a connection brings."""
+    """A declared response, in place of one from a connection."""
 
     def __init__(self, response: BaseHTTPResponse, attempt: Attempt) -> None:
         self._response = response
@@ -74,7 +74,7 @@ class _Declared(Incoming):
         return self._response.read(size or 65_536, decode_content=False)
 
     def abort(self) -> None:
-        """Nobody waits for a body that is there."""
+        """Do nothing: nobody waits for a body that is there."""
 
     def close(self) -> None:
         self._fate.setdefault(None, "closed")
@@ -88,16 +88,15 @@ def _ask_responses(call: Call, attempt: Attempt) -> Incoming:
     request = requests.Request(call.method, url, dict(call.headers)).prepare()
     request.prepare_body(call.body, None)
     try:
-        answer = HTTPAdapter(max_retries=0).send(request, stream=True)
+        response = HTTPAdapter(max_retries=0).send(request, stream=True)
     except requests.ConnectTimeout as error:
         raise ConnectTimeoutError(str(error)) from error
-    except requests.Timeout as error:
-        attempt.sent = True
-        raise TimeoutError(str(error)) from error
     except OSError as error:
         if str(error).startswith(_UNMATCHED):
             raise AssertionError(str(error)) from error  # the test is wrong, not the connection
         attempt.sent = True
+        if isinstance(error, requests.Timeout):
+            raise TimeoutError(str(error)) from error
         raise
     attempt.sent = True
-    return _Declared(cast(BaseHTTPResponse, answer.raw), attempt)
+    return _Declared(cast(BaseHTTPResponse, response.raw), attempt)

@@ -1,8 +1,7 @@
 """`LocalServer`: a complete ACP 0.1 server on a port of this machine.
 
-The runs belong to the object, the connections to the time between `start` and `stop`: a server
-that is stopped and started again has the same port, agents, runs and threads, as a real one that
-was restarted.
+Connections last from `start` to `stop`, runs until `close`: like a real server that restarts, one
+that is stopped and started again has the same port, agents, runs and threads.
 """
 
 from __future__ import annotations
@@ -21,18 +20,17 @@ from acp_client_v0_1.testing._server.app import Application
 from acp_client_v0_1.testing._server.engine import Engine
 from acp_client_v0_1.testing._server.gate import Gate, base_path_of, required_headers
 from acp_client_v0_1.testing._server.injection import FaultInjection
-from acp_client_v0_1.testing._server.records import RunRecord
 from acp_client_v0_1.testing._server.runner import Runner
-from acp_client_v0_1.testing._server.store import Store
+from acp_client_v0_1.testing._server.store import RunRecord, Store
 from acp_client_v0_1.testing.agents import AgentDefinition, AgentFunction, JsonObject
 from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS
-from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest, RequestLog
+from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest
 from acp_client_v0_1.testing.quirks import Quirks
 from acp_client_v0_1.testing.webhooks import WebhookDelivery, Webhooks
 
 __all__ = ["LocalServer"]
 
-_TIDY = Quirks()
+_NO_QUIRKS = Quirks()
 
 
 class LocalServer:
@@ -43,20 +41,20 @@ class LocalServer:
     Args:
         agents: The agents to serve, by default `BUILTIN_AGENTS`.
         host: The address to listen at.
-        port: The port, 0 for a free one.
+        port: The port; 0 takes a free one.
         tls: Speak TLS with this context, instead of plain HTTP.
         ping: Seconds between the keep-alive comments of a stream.
         webhook_hosts: Hosts beside this machine that may get webhooks.
         api_key: A header that each request must have, as a pair of name and value, or several as
-            a mapping; a request without them gets 401. None to require no key.
-        base_path: The path that the server lives below, such as "/acp/v0".
+            a mapping; a request without them gets 401.
+        base_path: The path of the server, such as "/acp/v0".
         allowed_hosts: Names, without port, that a request's `Host` may have, besides loopback
-            names and the address it reached. Any other gets 421, since a web page whose name
+            names and the address that it reached. Any other gets 421, since a web page whose name
             resolves to this machine could send it.
-        quirks: How it departs from the habits of a tidy server.
+        quirks: The habits of a real server to take on.
 
     Attributes:
-        faults: The faults that wait for their requests; `fail_next` adds the simplest of them.
+        faults: The faults that wait for their requests; `fail_next` adds the simplest kind.
 
     Raises:
         ValueError: `port` or `ping` is out of range, `api_key` cannot be a header, `base_path` is
@@ -76,7 +74,7 @@ class LocalServer:
         api_key: Mapping[str, str] | tuple[str, str] | None = None,
         base_path: str = "",
         allowed_hosts: Collection[str] = (),
-        quirks: Quirks = _TIDY,
+        quirks: Quirks = _NO_QUIRKS,
     ) -> None:
         if not 0 <= port <= 65535:
             raise ValueError(f"port must be from 0 to 65535, not {port}")
@@ -89,7 +87,7 @@ class LocalServer:
         self._store = Store(BUILTIN_AGENTS if agents is None else agents, quirks)
         self._webhooks = Webhooks(webhook_hosts)
         self._engine = Engine(self._store, self._send_webhook)
-        self._log = RequestLog()
+        self._log: list[RecordedRequest] = []
         self.faults: Faults = Faults()
         keys = required_headers(api_key)
         operations = Application(self._store, self._engine, ping, self._base_path, keys)
@@ -99,10 +97,7 @@ class LocalServer:
         self._accepted_before = 0
 
     def start(self) -> Self:
-        """Listen, and serve from a thread of its own.
-
-        Returns:
-            The server itself.
+        """Listen, serve from a thread, and return the server itself.
 
         Raises:
             OSError: The port is taken.
@@ -117,19 +112,19 @@ class LocalServer:
         return self
 
     def stop(self) -> None:
-        """Cut all connections and stop listening; runs continue, and `start` brings it back."""
+        """Cut all connections and stop listening. Runs continue, and `start` listens again."""
         runner, self._runner = self._runner, None
         if runner is not None:
-            runner.stop()
-            self._accepted_before += runner.accepted
+            runner.end()
+            self._accepted_before += runner.meter.accepted
 
     def restart(self, pause: float = 0.0, *, forget: bool = False) -> None:
         """Stop, wait, and start again at the same port.
 
         Args:
-            pause: Seconds to be away.
-            forget: Cancel and forget all runs and threads, as a server does that keeps them in
-                memory; agents, faults and recorded requests stay.
+            pause: Seconds between the stop and the start.
+            forget: Cancel and forget all runs and threads, like a server that has them in memory
+                only; agents, faults and recorded requests stay.
         """
         self.stop()
         if forget or self._store.quirks.on_restart == "forgets":
@@ -140,7 +135,7 @@ class LocalServer:
         self.start()
 
     def close(self) -> None:
-        """Stop; cancel and forget all runs."""
+        """Stop, and cancel and forget all runs."""
         self.stop()
         self._engine.close()
         self._webhooks.close()
@@ -153,35 +148,28 @@ class LocalServer:
 
     @property
     def port(self) -> int:
-        """The port; 0 before the first start on a free one."""
+        """The port, or 0 before a free one is taken."""
         return self._port
 
     @property
     def url(self) -> str:
-        """What `Configuration(host=…)` takes.
-
-        Raises:
-            RuntimeError: The server was never started.
-        """
+        """The URL for `Configuration(host=…)`. Before the first start, RuntimeError is raised."""
         if not self._port:
             raise RuntimeError("the server has no port before it is started")
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"{'https' if self._tls else 'http'}://{host}:{self._port}{self._base_path}"
 
     def register(self, agent: AgentDefinition | AgentFunction, **fields: Any) -> str:
-        """Add an agent.
+        """Add an agent, and return its id.
 
         Args:
             agent: A function `agent(input, config, context)`, or a whole AgentDefinition.
             **fields: Fields of AgentDefinition, such as `name` or `interrupts`.
 
-        Returns:
-            The agent's id.
-
         Raises:
-            TypeError: A field of the definition has the wrong type.
-            ValueError: Another agent has its id, as one of the same name and version has; or a
-                field of the definition cannot be.
+            TypeError: A field has the wrong type.
+            ValueError: A field has an impossible value, or another agent has the same id; agents
+                of the same name and version have.
         """
         if isinstance(agent, AgentDefinition):
             definition = dataclasses.replace(agent, **fields)
@@ -204,14 +192,14 @@ class LocalServer:
 
         Raises:
             TypeError: A field has the wrong type.
-            ValueError: A field has a value that cannot be, or would do nothing.
+            ValueError: A field has an impossible value, or would do nothing.
         """
         self.faults.add(Fault(status=status, **fields))
 
     @property
     def requests(self) -> tuple[RecordedRequest, ...]:
         """The requests that arrived whole and were let in, oldest first."""
-        return self._log.snapshot()
+        return tuple(self._log)
 
     def clear_requests(self) -> None:
         """Forget the requests so far."""
@@ -231,12 +219,12 @@ class LocalServer:
     @property
     def connections_accepted(self) -> int:
         """How many connections were ever accepted."""
-        return self._accepted_before + (self._runner.accepted if self._runner else 0)
+        return self._accepted_before + (self._runner.meter.accepted if self._runner else 0)
 
     @property
     def connections_open(self) -> int:
         """How many connections are open now."""
-        return self._runner.open if self._runner else 0
+        return len(self._runner.meter.connections) if self._runner else 0
 
     def _send_webhook(self, run: RunRecord) -> None:
         url = run.creation.get("webhook")

@@ -1,29 +1,32 @@
 """Posts runs whose status changed to their webhooks.
 
-One thread sends one after the other, in the order of the changes; each gets a few seconds. It
-starts with the first delivery and ends with the server; a server that starts again begins a new
-one. Because a webhook's URL comes from outside, only this machine's own addresses get anything,
-unless `webhook_hosts` names others.
+One thread sends them, in the order of the changes; each receiver gets a few seconds. The thread
+starts with the first delivery and ends with the server. A webhook's URL comes from outside, so only
+this machine's own addresses get anything, unless `webhook_hosts` names others.
 """
 
 from __future__ import annotations
 
-import http.client
-import ipaddress
 import queue
 import re
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
+import urllib3
 from pydantic_core import from_json, to_json
+
+from acp_client_v0_1.testing._values import is_loopback
 
 __all__ = ["WebhookDelivery", "Webhooks", "webhook_target"]
 
-# All that a URI may hold (RFC 3986, 2); urlsplit lets more through, and strips some of it.
+# The characters of a URI (RFC 3986, 2). urlsplit lets others through, and strips some.
 _URI_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
+
+_SECONDS = 2.0  # of silence that a receiver may keep
+_Queue: TypeAlias = queue.SimpleQueue["tuple[str, dict[str, Any]] | None"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +36,8 @@ class WebhookDelivery:
     Args:
         url: The webhook.
         run: The Run that was sent.
-        status: The status of its response, None if there was none; 200 is acceptance.
-        error: Why there was no response, None if there was one.
+        status: The status of the response; 200 means that the webhook accepted the run.
+        error: Why there was no response; either this or `status` is None.
     """
 
     url: str
@@ -44,7 +47,7 @@ class WebhookDelivery:
 
 
 def webhook_target(url: str) -> SplitResult:
-    """Return the parts of a webhook's URL; a ValueError says what is wrong with it."""
+    """Return the parts of a webhook's URL, or raise ValueError."""
     if not _URI_CHARACTERS.fullmatch(url):
         raise ValueError("must be a URI: no spaces, and nothing but ASCII")
     parts = urlsplit(url)
@@ -55,40 +58,18 @@ def webhook_target(url: str) -> SplitResult:
     return parts
 
 
-class _Worker:
-    """A thread that delivers what is put into its queue."""
-
-    def __init__(self, deliver: Callable[[str, dict[str, Any]], None]) -> None:
-        self.queue: queue.SimpleQueue[tuple[str, dict[str, Any]] | None] = queue.SimpleQueue()
-        self._deliver = deliver
-        self._closed = False
-        self._thread = threading.Thread(target=self._work, name="webhooks", daemon=True)
-        self._thread.start()
-
-    def close(self, seconds: float) -> None:
-        self._closed = True
-        self.queue.put(None)
-        self._thread.join(seconds)
-
-    def _work(self) -> None:
-        while (queued := self.queue.get()) is not None:
-            if not self._closed:
-                self._deliver(*queued)
-
-
 class Webhooks:
-    """The deliveries of one server; safe to use from any thread.
+    """The deliveries of one server, safe to use from any thread.
 
     Args:
         hosts: Hosts beside this machine that may get deliveries.
-        timeout: Seconds of silence that a receiver may keep.
     """
 
-    def __init__(self, hosts: Collection[str] = (), timeout: float = 2.0) -> None:
+    def __init__(self, hosts: Collection[str]) -> None:
         self._hosts = frozenset(hosts)
-        self._timeout = timeout
         self._lock = threading.Lock()
-        self._worker: _Worker | None = None
+        self._queue: _Queue | None = None
+        self._thread: threading.Thread | None = None
         self._closed = False
         self._deliveries: list[WebhookDelivery] = []
 
@@ -98,55 +79,52 @@ class Webhooks:
         with self._lock:
             if self._closed:
                 return
-            if self._worker is None:
-                self._worker = _Worker(self._deliver)
-            self._worker.queue.put((url, copy))
+            if self._queue is None:
+                self._queue = queue.SimpleQueue()
+                self._thread = threading.Thread(
+                    target=self._work, args=(self._queue,), name="webhooks", daemon=True
+                )
+                self._thread.start()
+            self._queue.put((url, copy))
 
     def deliveries(self) -> tuple[WebhookDelivery, ...]:
-        """Return the deliveries so far, failed ones too."""
+        """Return the deliveries so far, failed ones included."""
         with self._lock:
             return tuple(self._deliveries)
 
     def open(self) -> None:
-        """Take deliveries, again if it was closed."""
-        with self._lock:
-            self._closed = False
+        """Take deliveries again after `close`."""
+        self._closed = False
 
     def close(self) -> None:
-        """Drop queued and later deliveries, and wait for the one under way."""
+        """Drop queued and later deliveries, and wait for the one that is being sent."""
         with self._lock:
             self._closed = True
-            worker, self._worker = self._worker, None
-        if worker is not None:
-            worker.close(2 * self._timeout)
+            closed, self._queue = self._queue, None
+        if closed is not None and self._thread is not None:
+            closed.put(None)
+            self._thread.join(2 * _SECONDS)
+
+    def _work(self, queued: _Queue) -> None:
+        while (delivery := queued.get()) is not None:
+            if queued is self._queue:  # not closed
+                self._deliver(*delivery)
 
     def _deliver(self, url: str, run: dict[str, Any]) -> None:
         try:
-            status = self._post(webhook_target(url), to_json(run))
+            status = self._post(url, to_json(run))
             delivery = WebhookDelivery(url, run, status=status)
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except (OSError, urllib3.exceptions.HTTPError, ValueError) as error:
             delivery = WebhookDelivery(url, run, error=f"{type(error).__name__}: {error}")
         with self._lock:
             self._deliveries.append(delivery)
 
-    def _post(self, url: SplitResult, body: bytes) -> int:
-        host = url.hostname or ""
-        if host not in self._hosts and not _is_local(host):
+    def _post(self, url: str, body: bytes) -> int:
+        host = webhook_target(url).hostname or ""
+        if host not in self._hosts and not is_loopback(host):
             raise ValueError("the local server sends to this machine only")
-        kind = http.client.HTTPConnection if url.scheme == "http" else http.client.HTTPSConnection
-        connection = kind(host, url.port, timeout=self._timeout)
-        try:
-            target = (url.path or "/") + (f"?{url.query}" if url.query else "")
-            connection.request("POST", target, body, {"Content-Type": "application/json"})
-            return connection.getresponse().status
-        finally:
-            connection.close()
-
-
-def _is_local(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        with urllib3.PoolManager(retries=False, timeout=_SECONDS) as pool:
+            headers = {"Content-Type": "application/json"}
+            response = pool.request("POST", url, body=body, headers=headers, preload_content=False)
+            response.close()
+            return response.status

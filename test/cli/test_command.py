@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import resource
 import signal
 import subprocess
 import sys
@@ -256,7 +257,7 @@ def test_a_reader_that_goes_away_is_quiet(server: LocalServer) -> None:
     assert (status, done.stderr) == ("141", "")
 
 
-def test_ctrl_c_says_where_to_go_on(server: LocalServer) -> None:
+def test_ctrl_c_says_where_to_continue(server: LocalServer) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "acp_client_v0_1", "run", "counter",
          '{"count": 100, "interval": 0.3}', "--stream", "custom", "--format", "jsonl"],
@@ -269,7 +270,7 @@ def test_ctrl_c_says_where_to_go_on(server: LocalServer) -> None:
     assert process.returncode == 130
     assert all(json.loads(line) for line in out.splitlines())
     token = err.strip().split()[-1]
-    assert "acp-client wait" in err and "Traceback" not in err
+    assert "the run continues on the server: acp-client wait" in err and "Traceback" not in err
     assert data(acp(server, "cancel", token))["cancelled"] is True
 
 
@@ -336,7 +337,24 @@ def test_a_batch_names_a_file_that_it_cannot_read(server: LocalServer, tmp_path:
     assert (done.returncode, done.stdout, done.stderr) == (1, "", words)
 
 
-def test_a_batch_goes_on_after_ctrl_c(server: LocalServer, tmp_path: Path) -> None:
+def test_a_full_disk_leaves_no_part_of_a_record(server: LocalServer, tmp_path: Path) -> None:
+    inputs = "".join(json.dumps({"n": n, "text": "x" * 600}) + "\n" for n in range(3))
+
+    def fill_the_disk() -> None:  # a write beyond the limit is short, and the next one fails
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "acp_client_v0_1", "batch", "echo", "-", "--results", "out.jsonl"],
+        env=environment(server.url), cwd=tmp_path, input=inputs, capture_output=True, text=True,
+        timeout=SECONDS, check=False, preexec_fn=fill_the_disk,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "acp-client: cannot use out.jsonl: File too large\n"
+    (line,) = (tmp_path / "out.jsonl").read_text("utf-8").splitlines(keepends=True)
+    assert line.endswith("\n") and len(json.loads(line)["result"]["text"]) == 600
+
+
+def test_a_batch_continues_after_ctrl_c(server: LocalServer, tmp_path: Path) -> None:
     inputs = "".join(f'{{"seconds": 0.2, "n": {n}}}\n' for n in range(20))
     (tmp_path / "in.jsonl").write_text(inputs, "utf-8")
     command = ["batch", "slow", "in.jsonl", "--journal", "batch.journal", "--concurrency", "2",

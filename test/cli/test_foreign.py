@@ -86,7 +86,7 @@ def test_a_file_that_holds_no_token_is_not_sent(
     with server_of([]) as server:
         done = inside(server, *command, f"@{secret}")
         assert (done.returncode, done.stdout, server.requests) == (2, "", [])
-    assert f"{secret} holds no token of a run; nothing was sent" in done.stderr
+    assert f"{secret} has no token of a run; nothing was sent" in done.stderr
     assert "hidden" not in done.stderr
 
 

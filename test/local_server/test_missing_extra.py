@@ -76,7 +76,7 @@ def test_the_bridge_says_what_it_needs_itself() -> None:
 
 def test_a_module_that_this_package_lacks_is_another_matter() -> None:
     kind, name, message = importing(
-        "acp_client_v0_1.testing", without="acp_client_v0_1.testing._server.wire"
+        "acp_client_v0_1.testing", without="acp_client_v0_1.testing._server.runner"
     )
-    assert (kind, name) == ("ModuleNotFoundError", "acp_client_v0_1.testing._server.wire")
+    assert (kind, name) == ("ModuleNotFoundError", "acp_client_v0_1.testing._server.runner")
     assert "pip install" not in message

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from acp_client_v0_1.testing import ECHO_AGENT_ID
-from acp_client_v0_1.testing._server.responses import Refusal
 from acp_client_v0_1.testing._server.store import json_equal
-from acp_client_v0_1.testing._server.validation import block_seconds
+from acp_client_v0_1.testing._server.validation import Refusal, block_seconds
 
 SEARCHES = ("/runs/search", "/agents/search", "/threads/search")
 BAD_PAGES = [

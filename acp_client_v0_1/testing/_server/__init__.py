@@ -1,1 +1,1 @@
-"""What the local server is made of; nothing here is for import by users."""
+"""The inside of the local server, from which users import nothing."""

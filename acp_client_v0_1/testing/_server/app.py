@@ -1,7 +1,7 @@
 """The operations of ACP 0.1: from a request to the engine and back.
 
-A handler is one operation of the contract and bears its name. Whatever it wants of the engine is
-quick, so all of them run in the event loop; only the two that wait, wait in streams.py.
+A handler is one operation of the contract, and has its name. The engine is quick, so handlers call
+it in the event loop; the two that wait do so in streams.py.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from acp_client_v0_1.models.thread_create import ThreadCreate
 from acp_client_v0_1.models.thread_search_request import ThreadSearchRequest
 from acp_client_v0_1.testing._server.engine import Engine
 from acp_client_v0_1.testing._server.gate import BODY, LAG, check_keys
-from acp_client_v0_1.testing._server.records import RunRecord, ThreadRecord
-from acp_client_v0_1.testing._server.responses import JsonResponse, Refusal
-from acp_client_v0_1.testing._server.store import Store
+from acp_client_v0_1.testing._server.store import RunRecord, Store, ThreadRecord
 from acp_client_v0_1.testing._server.streams import RunStream, settled
 from acp_client_v0_1.testing._server.validation import (
     LONGEST_BLOCK,
+    JsonResponse,
+    Refusal,
     block_seconds,
     check_against_schema,
     checked,
@@ -58,10 +58,13 @@ class Application:
         base_path: str,
         required_headers: Mapping[str, str],
     ) -> None:
-        self._operations = _Operations(store, engine, ping).by_path()
+        self._store = store
         self._quirks = store.quirks
+        self._engine = engine
+        self._ping = ping
         self._base_path = base_path
         self._required_headers = required_headers
+        self._operations = self._by_path()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -74,9 +77,9 @@ class Application:
         await response(scope, receive, send)
 
     def _handler(self, request: Request) -> _Handler:
-        """Return the operation of a request, and note the id in its path; or refuse the request."""
+        """Return the operation of a request, or refuse it. The id goes into `path_params`."""
         method, path = request.method, request.scope["path"]
-        # Still percent-encoded, so that an id may hold a slash.
+        # Percent-encoded, so that an id may hold a slash.
         raw_path: str = request.scope["raw_path"].decode("latin-1")
         if not raw_path.startswith(self._base_path + "/"):
             raise Refusal(404, "Not Found")
@@ -94,20 +97,12 @@ class Application:
             raise Refusal(405, f"{method} {path}: Method Not Allowed", {"Allow": allowed})
         lacking = self._quirks.lacks.get(handler.__name__)
         if lacking is not None:
-            # Not the JSON string of the contract: no operation of it has responded.
+            # An object, not the contract's JSON string: the router of a server responds like this.
             raise Refusal(lacking, {"detail": "Not implemented"})
         return handler
 
-
-class _Operations:
-    def __init__(self, store: Store, engine: Engine, ping: float) -> None:
-        self._store = store
-        self._quirks = store.quirks
-        self._engine = engine
-        self._ping = ping
-
-    def by_path(self) -> dict[tuple[str, ...], dict[str, _Handler]]:
-        """Return the operations by the segments of their path, "*" for an id, and by method."""
+    def _by_path(self) -> dict[tuple[str, ...], dict[str, _Handler]]:
+        """Return the operations by the segments of their path ("*" is an id) and by method."""
         return {
             ("runs",): {"POST": self.create_run},
             ("runs", "search"): {"POST": self.search_runs},
@@ -131,7 +126,10 @@ class _Operations:
 
     async def create_run(self, request: Request) -> Response:
         creation, _ = _body(request, RunCreate)
-        _check_webhook(creation.get("webhook"))
+        try:
+            webhook_target(creation.get("webhook", "http://localhost"))
+        except ValueError as error:
+            raise Refusal(422, f"webhook: {error}") from error
         agent = self._store.agent(creation["agent_id"], self._quirks.unknown_agent)
         check_against_schema(creation.get("input", {}), agent.input, "input")
         check_against_schema(creation.get("config", {}), agent.config, "config")
@@ -220,7 +218,7 @@ class _Operations:
         return self._deleted(thread.to_wire())
 
     async def get_thread_state(self, request: Request) -> Response:
-        return JsonResponse(self._thread(request).state.get())
+        return JsonResponse(self._thread(request).state.value)
 
     async def get_thread_history(self, request: Request) -> Response:
         thread = self._thread(request)
@@ -234,7 +232,7 @@ class _Operations:
         model: type[_Search],
         find: Callable[[JsonObject, int, int], list[JsonObject]],
     ) -> Response:
-        """Answer a search: the page that the request asks for of all that fits it."""
+        """Respond to a search with the page that the request asks for."""
         body, wanted = _body(request, model)
         return JsonResponse(find(body, wanted.limit or 10, wanted.offset or 0))
 
@@ -253,15 +251,6 @@ def _object(request: Request) -> JsonObject:
 
 
 def _body(request: Request, model: type[M]) -> tuple[JsonObject, M]:
-    """Return a request's body as it came, and as the model that it is valid for."""
+    """Return a request's body as it came, and as a valid model."""
     body = _object(request)
     return body, checked(model, body)
-
-
-def _check_webhook(url: str | None) -> None:
-    if url is None:
-        return
-    try:
-        webhook_target(url)
-    except ValueError as error:
-        raise Refusal(422, f"webhook: {error}") from error

@@ -2,40 +2,41 @@
 
 Strategy: each stretch of an agent's work (from its start or a resume to its next question or its
 end) is one short-lived thread. An interrupted run has no thread, only a suspended generator. All
-changes happen under the store's lock, and a stretch that was overtaken (its run was deleted, or
-timed out) changes nothing any more.
+changes happen under the store's lock. A stretch whose run was deleted or timed out meanwhile is
+over, and changes nothing any more.
 
 Invariant: after `close()` no thread of this module is left, unless an agent neither sleeps through
-its context nor looks at `cancelled`; that is reported by a ResourceWarning.
+its context nor checks `cancelled`; a ResourceWarning reports that.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import warnings
 from collections.abc import Callable, Generator
+from typing import Any, TypeAlias
 
-from acp_client_v0_1.testing._server.calling import (
-    Failure,
-    Yielded,
-    advance,
-    call,
-    close_generator,
-    failure_of,
-    timed_out,
+from acp_client_v0_1.testing._server.store import RunRecord, Store, ThreadRecord
+from acp_client_v0_1.testing._server.validation import (
+    Refusal,
+    check_against_schema,
+    with_whole_numbers,
 )
-from acp_client_v0_1.testing._server.records import RunRecord, ThreadRecord
-from acp_client_v0_1.testing._server.responses import Refusal
-from acp_client_v0_1.testing._server.store import Store
-from acp_client_v0_1.testing._server.validation import check_against_schema, with_whole_numbers
 from acp_client_v0_1.testing._values import json_object
-from acp_client_v0_1.testing.agents import AgentDefinition, Interrupt, JsonObject
+from acp_client_v0_1.testing.agents import AgentDefinition, AgentError, Interrupt, JsonObject
 from acp_client_v0_1.testing.context import RunCancelled
 
 __all__ = ["Engine"]
 
+_Agent: TypeAlias = Generator[Any, Any, Any]  # one that is at work, or suspended by its question
+
 _CLOSE_SECONDS = 2.0
-_ATTEMPT_PAUSE = 0.2  # seconds until a run that failed is tried again
+_ATTEMPT_PAUSE = 0.2  # seconds until a failed run is tried again
+
+# `errcode` of a RunError whose agent gave none.
+_EXCEPTION_ERRCODE = 1
+_TIMEOUT_ERRCODE = 2
 
 
 class Engine:
@@ -45,7 +46,7 @@ class Engine:
         self._threads: set[threading.Thread] = set()
 
     def create_run(self, creation: JsonObject) -> JsonObject:
-        """Start a run; a Refusal for an unknown agent or thread, and for a thread in use."""
+        """Start a run, unless its agent or thread is unknown, or the thread is in use."""
         with self._store.lock:
             agent = self._store.agent(creation["agent_id"])
             thread = self._thread_for(creation.get("thread_id"), agent)
@@ -57,7 +58,7 @@ class Engine:
             return run.to_wire()
 
     def resume_run(self, run: RunRecord, answer: JsonObject) -> JsonObject:
-        """Give an interrupted run the answer to its question, or raise the Refusal for it."""
+        """Give an interrupted run the answer to its question, or refuse it."""
         with self._store.lock:
             suspended = run.suspended
             if run.deleted:
@@ -68,10 +69,9 @@ class Engine:
                 raise Refusal(409, "another run of the thread is pending")
             schema = run.agent.resume_schema(run.output["interrupt"]["interrupt_type"])
             check_against_schema(answer, schema, "body")
-            fitted = with_whole_numbers(answer, schema)
             run.suspended = None
             self._change(run, "pending", None)
-            self._begin(run, lambda: advance(suspended, fitted))
+            self._begin(run, suspended, with_whole_numbers(answer, schema))
             return run.to_wire()
 
     def delete_run(self, run: RunRecord) -> JsonObject:
@@ -79,15 +79,15 @@ class Engine:
         with self._store.lock:
             self._store.forget_run(run)
             suspended, run.suspended = run.suspended, None
-            run.cancelled.set()
+            _cancel(run)
             _wake(run)
             if suspended is not None:
                 # The agent's own clean-up may take its time.
-                self._spawn(run, close_generator, suspended)
+                self._spawn(run, _close, suspended)
             return run.to_wire()
 
     def delete_thread(self, thread: ThreadRecord) -> None:
-        """Forget a thread and its runs; Refusal 409 if one of them is pending."""
+        """Forget a thread and its runs, unless one of them is pending."""
         with self._store.lock:
             if thread.pending:
                 raise Refusal(409, "a run of the thread is pending")
@@ -96,30 +96,27 @@ class Engine:
                 self.delete_run(run)
 
     def hang(self) -> None:
-        """Have no pending run ever end."""
+        """Keep every pending run pending."""
         with self._store.lock:
             for run in self._store.runs.values():
                 if run.working:
-                    run.stretch += 1
-                    run.cancelled.set()
+                    _cancel(run)
 
     def close(self) -> None:
         """Forget all runs and threads, cancel agents at work, and wait for them to stop.
 
-        Each has two seconds after the one before, until one does not stop.
+        Each gets two seconds more than the one before, until one does not stop.
         """
         with self._store.lock:
             for run in list(self._store.runs.values()):
                 self.delete_run(run)
             self._store.threads.clear()
             threads = list(self._threads)
-        patience = _CLOSE_SECONDS
+        seconds = _CLOSE_SECONDS
         for thread in threads:
-            if isinstance(thread, threading.Timer):
-                thread.cancel()
-            thread.join(patience)
+            thread.join(seconds)
             if thread.is_alive():
-                patience = 0.0
+                seconds = 0.0
                 warnings.warn(f"{thread.name} did not stop", ResourceWarning, stacklevel=2)
 
     def _thread_for(self, thread_id: str | None, agent: AgentDefinition) -> ThreadRecord | None:
@@ -137,13 +134,16 @@ class Engine:
         return thread
 
     def _spawn(self, run: RunRecord, target: Callable[..., None], *arguments: object) -> None:
-        """Do something in a thread of its own; called under the store's lock, as `close` needs."""
-        name = f"the agent {run.agent.name} of run {run.run_id}"
-        self._start(_Listed(target=target, args=arguments, name=name))
+        """Do something in a thread. Call it under the store's lock, as `close` needs."""
 
-    def _start(self, thread: _Listed) -> None:
-        thread.daemon = True
-        thread.listed = self._threads
+        def work() -> None:
+            try:
+                target(*arguments)
+            finally:
+                self._threads.discard(thread)
+
+        name = f"the agent {run.agent.name} of run {run.run_id}"
+        thread = threading.Thread(target=work, name=name, daemon=True)
         self._threads.add(thread)
         try:
             thread.start()
@@ -153,57 +153,70 @@ class Engine:
 
     def _attempt(self, run: RunRecord) -> None:
         run.attempts += 1
-        self._begin(run, lambda: call(run, run.context(self._store.lock)))
+        self._begin(run, None, None)
 
     def _try_again(self, run: RunRecord) -> None:
-        """Try a run again that failed; until then anybody may see that it did."""
+        """Try a failed run again, after a pause in which anybody may see that it failed."""
         run.cancelled.wait(_ATTEMPT_PAUSE)
         with self._store.lock:
             if not run.deleted:
                 self._change(run, "pending", None)
                 self._attempt(run)
 
-    def _begin(self, run: RunRecord, step: Callable[[], object]) -> None:
-        """Start the next stretch of a run, in a thread of its own."""
-        run.stretch += 1
-        timer: _Timer | None = None
+    def _begin(self, run: RunRecord, agent: _Agent | None, answer: JsonObject | None) -> None:
+        """Start the next stretch of a run: call its agent, or give a suspended one its answer."""
+        run.over = threading.Event()
         if run.agent.timeout is not None:
-            seconds = min(run.agent.timeout, threading.TIMEOUT_MAX)
-            timer = _Timer(seconds, self._time_out, (run, run.stretch))
-            self._start(timer)
-        self._spawn(run, self._work, run, run.stretch, step, timer)
+            self._spawn(run, self._time_out, run, run.over, run.agent.timeout)
+        self._spawn(run, self._work, run, run.over, agent, answer)
 
     def _work(
         self,
         run: RunRecord,
-        stretch: int,
-        step: Callable[[], object],
-        timer: threading.Timer | None,
+        over: threading.Event,
+        agent: _Agent | None,
+        answer: JsonObject | None,
     ) -> None:
         """Do one stretch: what the agent returns or raises becomes its run's status."""
         try:
-            self._finish(run, stretch, self._follow(run, stretch, step()))
-        except BaseException as error:  # noqa: BLE001 - whatever an agent raises is the outcome
-            self._fail(run, stretch, failure_of(error))
-        finally:
-            if timer is not None:
-                timer.cancel()
+            value = self._call(run) if agent is None else agent
+            if isinstance(value, Generator):
+                self._step(run, over, value, answer)
+            else:
+                self._finish(run, over, value)
+        except BaseException as error:  # noqa: BLE001 - any exception of an agent is the outcome
+            self._fail(run, over, *_failure_of(error))
 
-    def _follow(self, run: RunRecord, stretch: int, value: object) -> object:
-        """Take a generator's updates until it ends or asks; give back its result or itself."""
-        while isinstance(value, Yielded):
-            if isinstance(value.value, Interrupt):
-                return value
-            self._publish(run, stretch, json_object(value.value, "an update"))
+    def _call(self, run: RunRecord) -> object:
+        # Copies: what the agent does to them must not change the run's creation.
+        input = json_object(run.creation.get("input"), "the input")
+        config = json_object(run.creation.get("config"), "the config")
+        return run.agent.function(
+            with_whole_numbers(input, run.agent.input),
+            with_whole_numbers(config, run.agent.config),
+            run.context(self._store.lock),
+        )
+
+    def _step(
+        self, run: RunRecord, over: threading.Event, agent: _Agent, answer: JsonObject | None
+    ) -> None:
+        """Take a generator's updates until it asks or ends."""
+        while True:
+            try:
+                value = agent.send(answer)
+            except StopIteration as stop:
+                return self._finish(run, over, stop.value)
+            if isinstance(value, Interrupt):
+                return self._suspend(run, over, agent, value)
+            self._publish(run, over, json_object(value, "an update"))
             if run.cancelled.is_set():
-                close_generator(value.generator)
+                _close(agent)
                 raise RunCancelled(run.run_id)
-            value = advance(value.generator, None)
-        return value
+            answer = None
 
-    def _publish(self, run: RunRecord, stretch: int, update: JsonObject) -> None:
+    def _publish(self, run: RunRecord, over: threading.Event, update: JsonObject) -> None:
         with self._store.lock:
-            if _overtaken(run, stretch):
+            if over.is_set():
                 return
             if run.streaming == "custom":
                 run.events.append(_event(run, "custom", "pending", update=update))
@@ -211,96 +224,102 @@ class Engine:
                 run.events.append(_event(run, "result", "pending", result=update))
             _wake(run)
 
-    def _finish(self, run: RunRecord, stretch: int, value: object) -> None:
-        if isinstance(value, Yielded):
-            self._suspend(run, stretch, value.generator, value.value)
-            return
+    def _finish(self, run: RunRecord, over: threading.Event, value: object) -> None:
         if isinstance(value, Interrupt):
             raise TypeError("an Interrupt must be yielded, not returned")
         result = json_object(value, "an agent's result")
         with self._store.lock:
-            if _overtaken(run, stretch):
+            if over.is_set():
                 return
             output = _event(run, "result", "success", result=result)
-            run.final_state = run.thread.state.get() if run.thread else None
+            run.final_state = run.thread.state.value if run.thread else None
             if run.streaming == "result":
                 run.events.append(output)
             self._change(run, "success", output)
 
     def _suspend(
-        self,
-        run: RunRecord,
-        stretch: int,
-        generator: Generator[object, object, object],
-        ask: object,
+        self, run: RunRecord, over: threading.Event, agent: _Agent, ask: Interrupt
     ) -> None:
-        if not isinstance(ask, Interrupt):
-            raise TypeError("only an Interrupt interrupts a run")
         payload = json_object(ask.payload, "an interrupt's payload")
         question = {**payload, "interrupt_type": ask.interrupt_type}
         if self._store.quirks.interrupts_succeed:
-            self._finish(run, stretch, question)
-            close_generator(generator)
-            return
-        output: JsonObject = {"type": "interrupt", "interrupt": question}
+            self._finish(run, over, question)
         with self._store.lock:
-            if not _overtaken(run, stretch):
-                run.suspended = generator
-                self._change(run, "interrupted", output)
+            if not over.is_set():
+                run.suspended = agent
+                self._change(run, "interrupted", {"type": "interrupt", "interrupt": question})
                 return
-        close_generator(generator)
+        _close(agent)
 
-    def _fail(self, run: RunRecord, stretch: int, failure: Failure) -> None:
+    def _fail(
+        self, run: RunRecord, over: threading.Event, status: str, errcode: int, description: str
+    ) -> None:
+        """End a run without a result: in a RunStatus, with the fields of a RunError."""
         with self._store.lock:
-            if _overtaken(run, stretch):
+            if over.is_set():
                 return
-            output: JsonObject = {
-                "type": "error",
-                "run_id": run.run_id,
-                "errcode": failure.errcode,
-                "description": failure.description,
-            }
-            self._change(run, failure.status, output)
-            if failure.status == "error" and run.attempts < self._store.quirks.attempts:
+            output: JsonObject = {"type": "error", "run_id": run.run_id}
+            self._change(run, status, {**output, "errcode": errcode, "description": description})
+            if status == "error" and run.attempts < self._store.quirks.attempts:
                 self._spawn(run, self._try_again, run)
 
-    def _time_out(self, run: RunRecord, stretch: int) -> None:
-        description = f"not done after {run.agent.timeout} s"
-        with self._store.lock:
-            self._fail(run, stretch, timed_out(description))
-            if run.status == "timeout":
-                run.cancelled.set()
+    def _time_out(self, run: RunRecord, over: threading.Event, seconds: float) -> None:
+        if not over.wait(min(seconds, threading.TIMEOUT_MAX)):
+            with self._store.lock:
+                self._fail(run, over, "timeout", _TIMEOUT_ERRCODE, f"not done after {seconds} s")
+                if run.status == "timeout":
+                    run.cancelled.set()
 
     def _change(self, run: RunRecord, status: str, output: JsonObject | None) -> None:
+        run.over.set()
         run.become(status, output)
         _wake(run)
         self._on_status_change(run)
-
-
-class _Listed(threading.Thread):
-    """A thread that takes itself off a list, so that nothing has to look for those that ended."""
-
-    listed: set[threading.Thread]
-
-    def run(self) -> None:
-        try:
-            super().run()
-        finally:
-            self.listed.discard(self)
-
-
-class _Timer(_Listed, threading.Timer):
-    pass
 
 
 def _event(run: RunRecord, kind: str, status: str, **content: JsonObject) -> JsonObject:
     return {"type": kind, "run_id": run.run_id, "status": status, **content}
 
 
-def _overtaken(run: RunRecord, stretch: int) -> bool:
-    return run.stretch != stretch or not run.working
+def _cancel(run: RunRecord) -> None:
+    run.over.set()
+    run.cancelled.set()
 
 
 def _wake(run: RunRecord) -> None:
     for watcher in list(run.watchers):
         watcher()
+
+
+def _close(agent: _Agent) -> None:
+    """Let a generator that will not be resumed clean up."""
+    with contextlib.suppress(RunCancelled):
+        agent.close()
+
+
+def _failure_of(error: BaseException) -> tuple[str, int, str]:
+    """Return the status, errcode and description of a run whose agent raised, or exited.
+
+    JSON must be able to carry them: a run whose failure cannot be sent would stay pending.
+    """
+    if isinstance(error, RunCancelled):
+        return "error", _EXCEPTION_ERRCODE, "the run was cancelled"
+    if isinstance(error, AgentError):
+        try:
+            # A subclass may have skipped the constructor's checks, or changed the values since.
+            sound = AgentError(error.errcode, error.description)
+        except (AttributeError, TypeError, ValueError) as fault:
+            return _failure_of(fault)
+        return "error", sound.errcode, sound.description
+    if isinstance(error, TimeoutError):
+        return "timeout", _TIMEOUT_ERRCODE, _text(error) or "timed out"
+    return "error", _EXCEPTION_ERRCODE, f"{type(error).__name__}: {_text(error)}"
+
+
+def _text(error: BaseException) -> str:
+    """Return an exception's text, with what UTF-8 cannot encode escaped."""
+    try:
+        text = str(error)
+    except Exception as fault:  # noqa: BLE001 - the agent's own code may fail here
+        text = f"(its text raises {type(fault).__name__})"
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,16 +1,15 @@
-"""What a request must have before anything else looks at it: a host, a bounded body, the keys.
+"""The first checks of a request: its host, the size of its body, its keys.
 
 A page in a browser can have its own name resolve to 127.0.0.1 and so reach a server on this machine
-(DNS rebinding); its requests carry that name in `Host`, and are refused. What is refused here is
-neither recorded nor kept. Only the keys are checked later, after the faults and before the routes,
-as a gateway of the real server would.
+(DNS rebinding). Its requests have that name in `Host`, and are refused. A request that is refused
+here is not recorded. The keys are checked later, after the faults and before the routes, as the
+gateway of a real server would.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import re
 from collections.abc import Collection, Mapping
 
@@ -18,27 +17,26 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from acp_client_v0_1._http.headers import TOKEN
-from acp_client_v0_1.testing._server.responses import JsonResponse, Refusal
+from acp_client_v0_1.testing._server.validation import JsonResponse, Refusal
+from acp_client_v0_1.testing._values import address_of, is_loopback
 
 __all__ = ["BODY", "LAG", "Gate", "base_path_of", "check_keys", "required_headers"]
 
-# Where the scope of a request that was let in has its body.
+# Keys of a request's scope: its body, and how many seconds the replica that responds is behind.
 BODY = "acp_client_v0_1.body"
-
-# Where it has the seconds that the replica is behind which responds.
 LAG = "acp_client_v0_1.lag"
 
 _LARGEST_BODY = 64 * 1024 * 1024  # bytes
 _LINGER_SECONDS = 2.0
 
-# Characters that stand for themselves in a path (RFC 3986, 2.3), so that it has one spelling.
+# Only characters that need no percent-encoding (RFC 3986, 2.3), so that it has one spelling.
 _BASE_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)*")
 _NAME = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::[0-9]*)?")
 
 
 def base_path_of(text: str) -> str:
-    """Return a base path in the form that routes take; a ValueError says what is wrong with it."""
+    """Return a base path as routes take it, or raise ValueError if it is not plain."""
     path = text.removesuffix("/")
     if not _BASE_PATH.fullmatch(path) or not {".", ".."}.isdisjoint(path.split("/")):
         raise ValueError(f'base_path must be a path such as "/acp/v0", not {text!r}')
@@ -46,7 +44,7 @@ def base_path_of(text: str) -> str:
 
 
 def required_headers(api_key: Mapping[str, str] | tuple[str, str] | None) -> dict[str, str]:
-    """Return the headers that each request must have; a ValueError says what is wrong with one."""
+    """Return the headers that each request must have, or raise ValueError."""
     if api_key is None:
         return {}
     try:
@@ -57,7 +55,7 @@ def required_headers(api_key: Mapping[str, str] | tuple[str, str] | None) -> dic
         if not TOKEN.fullmatch(name):
             raise ValueError(f"api_key: {name!r} is not a header name")
         if not (value.isascii() and value.isprintable() and value.strip() == value != ""):
-            raise ValueError(f"api_key: the value of {name} cannot be that of a header")
+            raise ValueError(f"api_key: the value of {name} cannot be a header's value")
     return headers
 
 
@@ -76,7 +74,7 @@ class Gate:
         self._app = app
         self._allowed = {name.lower() for name in allowed_hosts}
         for name in self._allowed:
-            if not _NAME.fullmatch(name) and not _is_address(name):
+            if not _NAME.fullmatch(name) and address_of(name) is None:
                 raise ValueError(f"allowed_hosts: {name!r} is not a host name without port")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,29 +90,13 @@ class Gate:
             await self._app(scope, receive, send)
 
     def _check_host(self, text: str, scope: Scope) -> None:
-        name = _host_name(text)
-        server: tuple[str, int] = scope["server"]
-        if name == server[0] or name in self._allowed:
-            return
-        if name == "localhost" or name.endswith(".localhost"):
-            return
-        if _is_address(name) and ipaddress.ip_address(name).is_loopback:
-            return
-        raise Refusal(421, f"Host: {text!r} is not this server; see allowed_hosts of LocalServer")
-
-
-def _host_name(text: str) -> str:
-    """Return what a `Host` header names, without port and brackets; "" for nothing."""
-    parts = _HOST.fullmatch(text)
-    return parts[1].strip("[]").removesuffix(".").lower() if parts else ""
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
+        parts = _HOST.fullmatch(text)
+        name = parts[1].strip("[]").removesuffix(".").lower() if parts else ""
+        known = name in self._allowed or name == scope["server"][0]
+        if not (known or is_loopback(name) or name.endswith(".localhost")):
+            raise Refusal(
+                421, f"Host: {text!r} is not this server; see allowed_hosts of LocalServer"
+            )
 
 
 async def _read(declared: str, receive: Receive) -> bytes | None:
@@ -134,9 +116,10 @@ async def _read(declared: str, receive: Receive) -> bytes | None:
 
 
 async def _turn_away(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
-    """Refuse a request of which a part may be on its way, and close the connection.
+    """Refuse a request that may still be arriving, and close the connection.
 
-    Closed with bytes unread, a connection is reset, which could cost the client the response.
+    Closing with bytes unread resets the connection, and the client could lose the response. So
+    the rest of the request is read first.
     """
     response = JsonResponse(refusal.message, refusal.status, {"Connection": "close"})
     head, body = response.raw_headers, bytes(response.body)

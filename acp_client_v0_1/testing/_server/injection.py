@@ -1,13 +1,14 @@
-"""The layer between the gate and the application that records requests and breaks responses.
+"""The layer between the gate and the application: records requests and breaks responses.
 
-After a break, the application's remaining messages are swallowed, and the request stays open until
-its connection is gone: the break is all that the client sees.
+After a break, the application's remaining messages are dropped, and the request stays open until
+its connection has ended, so that the client sees the break and nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from http.client import responses
 from urllib.parse import parse_qsl, urlencode
 
@@ -15,9 +16,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from acp_client_v0_1.testing._server.gate import BODY, LAG
-from acp_client_v0_1.testing._server.responses import JsonResponse
-from acp_client_v0_1.testing._server.wire import WireTransport
-from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest, RequestLog
+from acp_client_v0_1.testing._server.runner import WireTransport
+from acp_client_v0_1.testing._server.validation import JsonResponse
+from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest
 
 __all__ = ["FaultInjection"]
 
@@ -27,7 +28,9 @@ _BLOCK_SECONDS = {"never": 0, "forever": 10**6}
 class FaultInjection:
     """ASGI middleware that records every request and applies the faults."""
 
-    def __init__(self, app: ASGIApp, faults: Faults, log: RequestLog, base_path: str) -> None:
+    def __init__(
+        self, app: ASGIApp, faults: Faults, log: list[RecordedRequest], base_path: str
+    ) -> None:
         self._app = app
         self._base_path = base_path
         self._faults = faults
@@ -43,11 +46,11 @@ class FaultInjection:
         await _Exchange(fault, scope, receive, send).respond(self._app)
         if fault.late is not None:
             task = asyncio.create_task(self._carry_out(fault.late, scope))
-            self._late.add(task)  # the loop itself holds tasks weakly
+            self._late.add(task)  # the loop only has weak references to tasks
             task.add_done_callback(self._late.discard)
 
     async def _carry_out(self, late: float, scope: Scope) -> None:
-        """Carry a request out whose client expects no response any more."""
+        """Carry out a request whose client no longer expects a response."""
         await asyncio.sleep(late)
         await self._app(scope, _gone, _discard)
 
@@ -62,7 +65,7 @@ class _Exchange:
         self._body_left = fault.after_body_bytes
         self._events_left = fault.after_events
         self._broken = False
-        self._turn = asyncio.Lock()  # a stream sends its comments from a task of their own
+        self._turn = asyncio.Lock()  # a stream sends its comments from another task
 
     async def respond(self, app: ASGIApp) -> None:
         fault = self._fault
@@ -71,7 +74,7 @@ class _Exchange:
         other = (fault.status, fault.redirect, fault.raw)
         silent = fault.cut is not None or fault.late is not None
         if silent and {*limited, *other} == {None}:
-            self._break()
+            self._break(fault.cut)
         elif fault.raw is not None:
             await self._send_raw(fault.raw)
         else:
@@ -87,7 +90,7 @@ class _Exchange:
         if fault.carried_out:
             await app(self._scope, _gone, _discard)
         if fault.after_wire_bytes is not None:
-            self._wire.limit(fault.after_wire_bytes, self._break)
+            self._wire.limit(fault.after_wire_bytes, partial(self._break, fault.cut))
         if fault.block is not None:
             query = dict(parse_qsl(self._scope["query_string"].decode("latin-1")))
             query["block_timeout"] = str(_BLOCK_SECONDS[fault.block])
@@ -97,37 +100,41 @@ class _Exchange:
         else:
             await app(self._scope, self._receive, self._send)
         if not self._broken:
-            # The connection is kept, and the next response on it is not this fault's.
-            self._wire.unlimit()
+            # The fault is not for the next response on the same connection.
+            self._wire.limit(None, None)
 
     async def _send_raw(self, raw: bytes) -> None:
         for piece in self._pieces(raw):
             await self._pause(self._fault.drip)
             self._wire.write_raw(piece)
-        self._broken = True
-        if self._fault.cut == "reset":
-            self._wire.reset()
-        elif self._fault.cut != "stall":
-            self._wire.close()
+        self._break(self._fault.cut or "close")
 
     async def _send(self, message: Message) -> None:
         async with self._turn:
-            await self._pass_on(message)
+            if not self._broken:
+                if message["type"] == "http.response.body":
+                    await self._send_body(message)
+                else:
+                    await self._send_head(message)
 
-    async def _pass_on(self, message: Message) -> None:
-        if self._broken:
-            return
-        if message["type"] != "http.response.body":
-            await self._forward(message)
-            if self._fault.cut == "end" and not _is_stream(message):
-                self._events_left = None
-            if self._body_left == 0 or self._events_left == 0:
-                await self._break_off()
-            return
+    async def _send_head(self, message: Message) -> None:
+        await self._forward(message)
+        if self._fault.cut == "end" and not _is_stream(message):
+            self._events_left = None
+        if self._body_left == 0 or self._events_left == 0:
+            await self._break_off()
+
+    async def _send_body(self, message: Message) -> None:
         body = message.get("body", b"")
         for piece in self._pieces(body):
             await self._pause(self._fault.drip)
-            if not await self._send_piece(piece):
+            if self._body_left is not None:
+                piece = piece[: self._body_left]
+                self._body_left -= len(piece)
+            await self._forward({"type": "http.response.body", "body": piece, "more_body": True})
+            if self._body_left == 0:
+                self._break(self._fault.cut)
+            if self._broken:  # here, or at the limit of the wire
                 return
         if self._events_left is not None and b"data:" in body:
             self._events_left -= 1
@@ -137,23 +144,13 @@ class _Exchange:
         if not message.get("more_body", False):
             await self._forward({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _send_piece(self, piece: bytes) -> bool:
-        """Send some of the body; tell whether the response may go on."""
-        if self._body_left is not None:
-            piece = piece[: self._body_left]
-            self._body_left -= len(piece)
-        await self._forward({"type": "http.response.body", "body": piece, "more_body": True})
-        if self._body_left == 0:
-            self._break()
-        return not self._broken
-
     def _pieces(self, body: bytes) -> list[bytes]:
         if self._fault.drip:
-            return [body[place : place + 1] for place in range(len(body))]
+            return [body[index : index + 1] for index in range(len(body))]
         return [body] if body else []
 
     async def _pause(self, seconds: float) -> None:
-        """Sleep, but not longer than there is a connection."""
+        """Sleep until the time is over, or the connection has ended."""
         if seconds > 0:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._wire.lost.wait(), seconds)
@@ -161,13 +158,13 @@ class _Exchange:
     async def _break_off(self) -> None:
         if self._fault.cut == "end":
             await self._forward({"type": "http.response.body", "body": b"", "more_body": False})
-        self._break()
+        self._break(self._fault.cut)
 
-    def _break(self) -> None:
+    def _break(self, cut: str | None) -> None:
         self._broken = True
-        if self._fault.cut == "reset":
+        if cut == "reset":
             self._wire.reset()
-        elif self._fault.cut == "close":
+        elif cut == "close":
             self._wire.close()
 
 

@@ -1,7 +1,12 @@
-"""uvicorn in a thread: starts at once, and stops at once, even while clients wait for responses.
+"""uvicorn in a thread: stops at once, and gives the faults access to the bytes of a connection.
 
-uvicorn's own shutdown waits for responses to end, which a long poll or an open stream may not
-do for minutes. Here stopping cuts every connection first, as the end of a server process does.
+uvicorn's own shutdown waits for responses to end, which a long poll or an open stream may take
+minutes to do. Here stopping first cuts every connection, as the end of a server process does.
+
+uvicorn responds through a transport of asyncio. `WireTransport` wraps that transport, so that a
+response can break off at any byte, headers included, and a connection can be closed or reset
+without uvicorn's knowledge, as by a real fault. `_WireProtocol` installs it, and passes it to the
+application as `scope["state"]["wire"]`.
 """
 
 from __future__ import annotations
@@ -11,73 +16,175 @@ import contextlib
 import logging
 import socket
 import ssl
+import struct
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
 
-from acp_client_v0_1.testing._server.wire import Meter, WireProtocol
+__all__ = ["Runner", "WireTransport"]
 
-__all__ = ["Runner"]
-
+_SETTINGS: dict[str, Any] = {
+    "ws": "none",
+    "loop": "asyncio",
+    "lifespan": "off",
+    "log_config": None,
+    "log_level": logging.ERROR,
+    "access_log": False,
+    "proxy_headers": False,
+    "timeout_keep_alive": 60,
+}
 _START_SECONDS = 10.0
 _STOP_SECONDS = 5.0
 _GRACE_SECONDS = 1.0
 
 
-class Runner:
-    """One listening socket, served from a thread of its own until `stop`."""
+class WireTransport(asyncio.Transport):
+    """A transport that can break off after a number of bytes, and sets ``lost`` when it ends."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        super().__init__()
+        connection = transport.get_extra_info("socket")
+        if connection is not None:
+            # asyncio does this only for sockets that were made with the protocol's number. Without
+            # it, the body of a response waits 40 ms for the client to acknowledge the headers.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.lost: asyncio.Event = asyncio.Event()
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._unsent = bytearray()
+        self._left: int | None = None
+        self._on_limit: Callable[[], None] | None = None
+
+    def limit(self, left: int | None, on_limit: Callable[[], None] | None) -> None:
+        """Send `left` more bytes, call back, and drop the rest. None ends the limit."""
+        self._left, self._on_limit = left, on_limit
+
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        if self._left is None:
+            self.write_raw(data)
+        elif self._on_limit is not None and data:
+            part = bytes(data)[: self._left]
+            self._left -= len(part)
+            self.write_raw(part)
+            if self._left == 0:
+                on_limit, self._on_limit = self._on_limit, None
+                on_limit()
+
+    def write_raw(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        """Send bytes past the limit and past HTTP."""
+        # uvicorn writes the head and the body of a response one after the other. Sending both in
+        # one system call makes a small response much cheaper.
+        if data and not self._unsent:
+            self._loop.call_soon(self._flush)
+        self._unsent += data
+
+    def _flush(self) -> None:
+        if self._unsent:
+            unsent, self._unsent = self._unsent, bytearray()
+            self._transport.write(unsent)
+
+    def reset(self) -> None:
+        """Close with a TCP reset, which loses bytes that the kernel has not sent."""
+        self._flush()
+        connection: socket.socket | None = self._transport.get_extra_info("socket")
+        if connection is not None:
+            linger = struct.pack("ii", 1, 0)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self._transport.abort()
+
+    # The rest of asyncio.Transport is forwarded.
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._transport.get_extra_info(name, default)
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        """Close after sending what was written."""
+        self._flush()
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def pause_reading(self) -> None:
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._transport.resume_reading()
+
+
+class _Meter(ServerState):
+    """uvicorn's shared state, and a count of the connections ever accepted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.accepted = 0
+
+
+class _WireProtocol(H11Protocol):
+    """uvicorn's HTTP/1.1 with a WireTransport between it and the socket."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        wire = WireTransport(transport)
+        self.app_state: dict[str, Any] = {**self.app_state, "wire": wire}
+        if isinstance(self.server_state, _Meter):
+            self.server_state.accepted += 1
+        super().connection_made(wire)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if isinstance(self.transport, WireTransport):
+            self.transport.lost.set()
+
+
+class Runner(uvicorn.Server):
+    """One listening socket, served from a thread of its own until `end`."""
 
     def __init__(self, app: ASGIApp, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
-        self._listener = listener
-        self._server = _Server(_config(app, tls))
-        self._thread = threading.Thread(target=self._serve, name="local ACP server", daemon=True)
-        self._thread.start()
-        if not self._server.ready.wait(_START_SECONDS) or not self._server.started:
-            raise RuntimeError("the local server did not start")
-
-    @property
-    def accepted(self) -> int:
-        return self._server.meter.accepted
-
-    @property
-    def open(self) -> int:
-        return len(self._server.meter.connections)
-
-    def stop(self) -> None:
-        """Cut all connections, stop listening, and end the thread."""
-        self._server.stop()
-        self._thread.join(_STOP_SECONDS)
-        if self._thread.is_alive():
-            raise RuntimeError("the local server did not stop")
-
-    def _serve(self) -> None:
-        try:
-            asyncio.run(self._server.serve(sockets=[self._listener]))
-        finally:
-            self._listener.close()
-            self._server.ready.set()
-
-
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
+        config = uvicorn.Config(app, http=_WireProtocol, **_SETTINGS)
+        config.load()
+        config.ssl = tls
         super().__init__(config)
-        self.ready = threading.Event()
-        self.server_state = self.meter = Meter()
+        self.server_state = self.meter = _Meter()
+        self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken = asyncio.Event()
+        self._thread = threading.Thread(
+            target=self._thread_main, args=(listener,), name="local ACP server", daemon=True
+        )
+        self._thread.start()
+        if not self._ready.wait(_START_SECONDS) or not self.started:
+            raise RuntimeError("the local server did not start")
 
-    def stop(self) -> None:
+    def end(self) -> None:
+        """Cut all connections, stop listening, and end the thread."""
         self.should_exit = True
         if self._loop is not None:
             # The loop may have ended on its own meanwhile.
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._woken.set)
+        self._thread.join(_STOP_SECONDS)
+        if self._thread.is_alive():
+            raise RuntimeError("the local server did not stop")
+
+    def _thread_main(self, listener: socket.socket) -> None:
+        try:
+            asyncio.run(self.serve(sockets=[listener]))
+        finally:
+            listener.close()
+            self._ready.set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
-        self.ready.set()
+        self._ready.set()
 
     async def main_loop(self) -> None:
         tick = 0
@@ -87,8 +194,9 @@ class _Server(uvicorn.Server):
                 await asyncio.wait_for(self._woken.wait(), 1)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # asyncio loses a connection that it has just accepted if the server closes before the loop
-        # has made some more steps. Only then is the connection known here.
+        # asyncio leaks a connection that it has just accepted if the server closes before the loop
+        # has made some more steps, after which uvicorn knows the connection. So stop accepting,
+        # and let the loop run before the server closes.
         for listener in (listener for server in self.servers for listener in server.sockets):
             with contextlib.suppress(NotImplementedError):  # on Windows
                 asyncio.get_running_loop().remove_reader(listener.fileno())
@@ -99,28 +207,10 @@ class _Server(uvicorn.Server):
         for server in self.servers:
             server.close()
         if self.meter.tasks:
-            # Each response learns that its client is gone; one that does not is cancelled.
+            # Each response learns that its client has gone; one that ignores it is cancelled.
             _, deaf = await asyncio.wait(self.meter.tasks, timeout=_GRACE_SECONDS)
             for task in deaf:
                 task.cancel()
         for server in self.servers:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(server.wait_closed(), _GRACE_SECONDS)
-
-
-def _config(app: ASGIApp, tls: ssl.SSLContext | None) -> uvicorn.Config:
-    config = uvicorn.Config(
-        app,
-        http=WireProtocol,
-        ws="none",
-        loop="asyncio",
-        lifespan="off",
-        log_config=None,
-        log_level=logging.ERROR,
-        access_log=False,
-        proxy_headers=False,
-        timeout_keep_alive=60,
-    )
-    config.load()
-    config.ssl = tls
-    return config

@@ -1,36 +1,167 @@
-"""What the server knows: agents, threads, runs, and callbacks that wait for a run to change.
+"""What the server knows: agents, threads, and runs, and how they look on the wire.
 
-One lock guards everything. A watcher is a callback that is called, under the lock, whenever its
-run changes, gets an event or goes away; it must not block. Since removing a watcher takes the same
-lock, none is called after `unwatch` has returned.
+One lock guards everything, and only the engine changes records. `to_wire` returns a new object,
+which may be used without the lock. A run's watchers are callbacks that are called, under the lock,
+whenever the run changes, gets an event or is deleted; they must not block.
 """
 
 from __future__ import annotations
 
+import copy
+import math
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+import uuid
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from itertools import islice
 from typing import Any, TypeVar, cast
 
-from acp_client_v0_1.testing._server.records import RunRecord, ThreadRecord
-from acp_client_v0_1.testing._server.responses import Refusal
+from acp_client_v0_1.testing._server.validation import Refusal
+from acp_client_v0_1.testing._values import json_object
 from acp_client_v0_1.testing.agents import AgentDefinition, JsonObject
+from acp_client_v0_1.testing.context import AgentContext, ThreadState
 from acp_client_v0_1.testing.quirks import Quirks
 
-__all__ = ["Store", "json_equal"]
+__all__ = ["RunRecord", "Store", "ThreadRecord", "json_equal"]
 
 T = TypeVar("T")
 
 _DELETED = 100  # runs that are remembered after their deletion
 
 
-class Store:
-    """Agents, threads and runs by id, in the order in which they came.
+def _now(form: str) -> str:
+    """Return the time in a form of `Quirks.updated_at`."""
+    if form == "year 1":  # what Go writes for a time that was never set
+        return "0001-01-01T00:00:00Z"
+    timespec = "seconds" if form == "seconds" else "microseconds"
+    offset = "" if form == "naive" else "Z"
+    return datetime.now(timezone.utc).replace(tzinfo=None).isoformat(timespec=timespec) + offset
 
-    ``lock``, which is re-entrant, guards all that is here, and the records themselves.
+
+def _new_id() -> str:
+    return str(uuid.uuid4())
+
+
+@dataclass(slots=True, eq=False)
+class ThreadRecord:
+    """A thread: its agent, its state, and its runs, oldest first."""
+
+    agent_id: str
+    metadata: JsonObject | None
+    thread_id: str = field(default_factory=_new_id)
+    state: ThreadState = field(default_factory=ThreadState)
+    runs: list[RunRecord] = field(default_factory=lambda: list[RunRecord]())
+
+    def to_wire(self) -> JsonObject:
+        wire: JsonObject = {"thread_id": self.thread_id, "agent_id": self.agent_id}
+        return wire if self.metadata is None else {**wire, "metadata": self.metadata}
+
+    @property
+    def pending(self) -> bool:
+        """Whether one of its runs is pending, so that no other may start."""
+        return any(run.status == "pending" for run in self.runs)
+
+
+@dataclass(slots=True, eq=False)
+class RunRecord:
+    """A run: its creation, its status, its output and its events."""
+
+    creation: JsonObject  # the RunCreate, as it was received
+    agent: AgentDefinition
+    thread: ThreadRecord | None
+    quirks: Quirks
+    run_id: str = field(default_factory=_new_id)
+    status: str = "pending"
+    created_at: str = field(init=False)
+    updated_at: str = field(init=False)
+    output: JsonObject | None = None  # None while it is pending
+    final_state: JsonObject | None = None  # of the thread, if the run ended in success
+    events: list[JsonObject] = field(default_factory=list[JsonObject])
+    streamed: bool = False  # whether a stream of it was opened
+    # Set once the present stretch of work is over: what the agent says after that is dropped.
+    over: threading.Event = field(default_factory=threading.Event)
+    attempts: int = 0  # how often the agent was called from its beginning
+    deleted: bool = False
+    deleted_at: float = math.inf  # seconds of `time.monotonic()`
+    # When each status began, with its updated_at and output, for replicas that lag.
+    past: list[tuple[float, str, str, JsonObject | None]] = field(init=False)
+    own_thread_id: str = field(default_factory=_new_id)
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    suspended: Generator[Any, Any, Any] | None = None  # the agent, while its question is open
+    watchers: set[Callable[[], None]] = field(default_factory=set[Callable[[], None]])
+
+    def __post_init__(self) -> None:
+        self.past = []
+        self.become("pending", None)
+        self.created_at = self.updated_at
+
+    @property
+    def working(self) -> bool:
+        """Whether its agent's work still counts. Read it under the store's lock."""
+        return self.status == "pending" and not self.deleted
+
+    @property
+    def streaming(self) -> str | None:
+        mode: str | None = self.creation.get("streaming")
+        return mode
+
+    def to_wire(self) -> JsonObject:
+        wire: JsonObject = {
+            "creation": self._echo(),
+            "run_id": self.run_id,
+            "agent_id": self.agent.agent_id,
+            "created_at": self.created_at,
+            "updated_at": self.updated_at,
+            "status": self.status,
+        }
+        if self.quirks.own_thread_ids:
+            wire["thread_id"] = self.own_thread_id
+        elif self.thread is not None:
+            wire["thread_id"] = self.thread.thread_id
+        return wire
+
+    def _echo(self) -> JsonObject:
+        if self.quirks.echo == "none":
+            return {"agent_id": str(uuid.UUID(int=0))}
+        left_out = ("streaming", "metadata", "webhook") if self.quirks.echo == "part" else ()
+        return {name: value for name, value in self.creation.items() if name not in left_out}
+
+    def at(self, when: float) -> RunRecord | None:
+        """Return the run as it was at a time of `time.monotonic()`, if it was there."""
+        then = [state for state in self.past if state[0] <= when]
+        if not then or self.deleted_at <= when:
+            return None
+        record = copy.copy(self)
+        _, record.status, record.updated_at, record.output = then[-1]
+        return record
+
+    def context(self, lock: AbstractContextManager[bool]) -> AgentContext:
+        return AgentContext(
+            run_id=self.run_id,
+            thread_id=self.thread.thread_id if self.thread else None,
+            streaming=self.streaming,
+            metadata=json_object(self.creation.get("metadata"), "the metadata"),
+            state=self.thread.state if self.thread else ThreadState(),
+            lock=lock,
+            working=lambda: self.working,
+            cancelled=self.cancelled,
+        )
+
+    def become(self, status: str, output: JsonObject | None) -> None:
+        self.status = status
+        self.output = output
+        self.updated_at = _now(self.quirks.updated_at)
+        self.past.append((time.monotonic(), status, self.updated_at, output))
+
+
+class Store:
+    """Agents, threads and runs by id, in the order of their creation.
+
+    ``lock``, which is re-entrant, guards the store and its records.
     """
 
     def __init__(self, agents: Iterable[AgentDefinition], quirks: Quirks) -> None:
@@ -38,7 +169,7 @@ class Store:
         self.lock: AbstractContextManager[bool] = threading.RLock()
         self.runs: dict[str, RunRecord] = {}
         self.threads: dict[str, ThreadRecord] = {}
-        self._deleted: dict[str, RunRecord] = {}  # the last ones, which a replica may still show
+        self._deleted: dict[str, RunRecord] = {}  # the last ones, for replicas that lag
         self._agents: dict[str, AgentDefinition] = {}
         for definition in agents:
             self.register(definition)
@@ -87,39 +218,38 @@ class Store:
                 for agent in self._in_order(self._agents)
                 if name in (None, agent.name) and version in (None, agent.version)
             )
-            return [agent.to_wire() for agent in _page(found, limit, offset)]
+            return _page(found, limit, offset)
 
     def find_runs(
         self, wanted: JsonObject, limit: int, offset: int, lag: float = 0.0
     ) -> list[JsonObject]:
-        """Return a page of the runs that every filter lets through, as they were ``lag`` ago."""
+        """Return a page of the runs that pass every filter, as they were ``lag`` seconds ago."""
         agent_id, status = wanted.get("agent_id"), wanted.get("status")
         metadata = self._wanted_metadata(wanted)
         with self.lock:
-            # The cheapest and strictest filter first: thousands of runs are looked at.
+            # The cheapest and strictest filter first, for there may be thousands of runs.
             found = (
                 run
                 for run in self._runs(lag)
                 if (status is None or run.status == status)
                 and (agent_id is None or run.agent.agent_id == agent_id)
-                and (not metadata or _has_metadata(run.creation.get("metadata"), metadata))
+                and _has_metadata(run.creation.get("metadata"), metadata)
             )
-            return [run.to_wire() for run in _page(found, limit, offset)]
+            return _page(found, limit, offset)
 
     def find_threads(self, wanted: JsonObject, limit: int, offset: int) -> list[JsonObject]:
-        """Return a page of the threads that every filter lets through."""
+        """Return a page of the threads that pass every filter."""
         agent_id, metadata = wanted.get("agent_id"), self._wanted_metadata(wanted)
         with self.lock:
             found = (
                 thread
                 for thread in self._in_order(self.threads)
-                if agent_id in (None, thread.agent_id)
-                and (not metadata or _has_metadata(thread.metadata, metadata))
+                if agent_id in (None, thread.agent_id) and _has_metadata(thread.metadata, metadata)
             )
-            return [thread.to_wire() for thread in _page(found, limit, offset)]
+            return _page(found, limit, offset)
 
     def _wanted_metadata(self, wanted: JsonObject) -> JsonObject:
-        """Return what a search wants of the metadata, as far as this server looks at it."""
+        """Return the metadata to filter by, as the server's quirk has it."""
         metadata: JsonObject = wanted.get("metadata") or {}
         if metadata and self.quirks.search_metadata == "fails":
             raise Refusal(500, "the search by metadata failed")
@@ -129,16 +259,8 @@ class Store:
         newest_first = self.quirks.search_order == "newest"
         return reversed(records.values()) if newest_first else records.values()
 
-    def watch(self, run: RunRecord, watcher: Callable[[], None]) -> None:
-        with self.lock:
-            run.watchers.add(watcher)
-
-    def unwatch(self, run: RunRecord, watcher: Callable[[], None]) -> None:
-        with self.lock:
-            run.watchers.discard(watcher)
-
     def forget_run(self, run: RunRecord) -> None:
-        """Take a run out of everything that holds it."""
+        """Remove a run from the store and from its thread."""
         with self.lock:
             run.deleted, run.deleted_at = True, time.monotonic()
             self.runs.pop(run.run_id, None)
@@ -149,9 +271,11 @@ class Store:
                 run.thread.runs.remove(run)
 
 
-def _page(found: Iterable[T], limit: int, offset: int) -> Iterable[T]:
+def _page(
+    found: Iterable[AgentDefinition | RunRecord | ThreadRecord], limit: int, offset: int
+) -> list[JsonObject]:
     first = min(offset, sys.maxsize - limit)  # islice takes no larger one
-    return islice(found, first, first + limit)
+    return [record.to_wire() for record in islice(found, first, first + limit)]
 
 
 def _found(records: dict[str, T], identifier: str, kind: str, status: int = 404) -> T:
@@ -161,7 +285,7 @@ def _found(records: dict[str, T], identifier: str, kind: str, status: int = 404)
 
 
 def json_equal(one: Any, other: Any) -> bool:
-    """Tell whether two JSON values are the same; unlike Python's, 1 and true differ."""
+    """Compare two JSON values, of which 1 and true differ, unlike in Python."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, dict) and isinstance(other, dict):
@@ -174,6 +298,6 @@ def json_equal(one: Any, other: Any) -> bool:
 
 
 def _has_metadata(present: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> bool:
-    """Tell whether every wanted key is there with an equal value; nested ones equal as a whole."""
+    """Return whether every wanted key is there with an equal value, nested ones included."""
     present = present or {}
     return all(key in present and json_equal(present[key], wanted[key]) for key in wanted)

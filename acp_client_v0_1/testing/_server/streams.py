@@ -1,85 +1,68 @@
 """How a response waits for a run: for its next change, or for its next event.
 
-Agents change runs from their threads, responses wait in the server's event loop: a `Watch` is the
-bridge. It also notices when the client has gone, so that the wait ends then.
+Agents change runs in their threads, and responses wait in the server's event loop; `_watching` is
+the bridge.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator
 
 from pydantic_core import to_json
 from sse_starlette import ServerSentEvent
 from starlette.types import Receive
-from typing_extensions import Self
 
-from acp_client_v0_1.testing._server.records import RunRecord
-from acp_client_v0_1.testing._server.store import Store
+from acp_client_v0_1.testing._server.store import RunRecord, Store
 from acp_client_v0_1.testing.quirks import Quirks
 
-__all__ = ["RunStream", "Watch", "settled"]
+__all__ = ["RunStream", "settled"]
 
 
-class Watch:
-    """Waits for changes of one run, from inside the event loop."""
+@contextlib.asynccontextmanager
+async def _watching(store: Store, run: RunRecord) -> AsyncIterator[asyncio.Event]:
+    """Provide an event of the loop that each change of a run sets."""
+    loop, changed = asyncio.get_running_loop(), asyncio.Event()
 
-    def __init__(self, store: Store, run: RunRecord, receive: Receive | None = None) -> None:
-        self.client_gone: bool = False
-        self._store = store
-        self._run = run
-        self._receive = receive
-        self._loop = asyncio.get_running_loop()
-        self._changed = asyncio.Event()
-        self._listener: asyncio.Task[None] | None = None
+    def notify() -> None:
+        loop.call_soon_threadsafe(changed.set)
 
-    async def __aenter__(self) -> Self:
-        self._store.watch(self._run, self._notify)
-        if self._receive is not None:
-            self._listener = asyncio.create_task(self._listen(self._receive))
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        self._store.unwatch(self._run, self._notify)
-        if self._listener is not None:
-            self._listener.cancel()
-
-    async def change(self) -> None:
-        """Wait for a change since the last call, for `wake`, or for the client to go."""
-        await self._changed.wait()
-        self._changed.clear()
-
-    def wake(self) -> None:
-        """End a wait; to be called in the event loop."""
-        self._changed.set()
-
-    def _notify(self) -> None:
-        self._loop.call_soon_threadsafe(self._changed.set)
-
-    async def _listen(self, receive: Receive) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        self.client_gone = True
-        self._changed.set()
+    with store.lock:
+        run.watchers.add(notify)
+    try:
+        yield changed
+    finally:
+        with store.lock:  # under the lock, so that none is called after this
+            run.watchers.discard(notify)
 
 
 async def settled(store: Store, run: RunRecord, seconds: float, receive: Receive) -> None:
-    """Wait until a run is not pending, the time is over, or the client has gone."""
+    """Wait until a run is not pending, the seconds are over, or the client has gone."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
-    async with Watch(store, run, receive) as watch:
-        # Cheaper than asyncio.wait_for, which makes a task: thousands of requests wait here.
-        timer = loop.call_at(deadline, watch.wake)
+    async with _watching(store, run) as changed:
+        # asyncio.wait_for would make a task for each of thousands of requests.
+        timer = loop.call_at(deadline, changed.set)
+        client = asyncio.create_task(_gone(receive))
+        client.add_done_callback(lambda done: changed.set())
         try:
-            while run.working and not watch.client_gone and loop.time() < deadline:
-                await watch.change()
+            while run.working and not client.done() and loop.time() < deadline:
+                await changed.wait()
+                changed.clear()
         finally:
             timer.cancel()
+            client.cancel()
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 class RunStream:
-    """The events of one run on one connection; ``empty`` if none are to be sent, now or later."""
+    """The events of one run on one connection, ``empty`` if there will be none."""
 
     def __init__(self, store: Store, run: RunRecord, last_event_id: str) -> None:
         self._store = store
@@ -92,12 +75,12 @@ class RunStream:
             run.streamed = run.streamed or not self.empty
 
     async def events(self) -> AsyncIterator[ServerSentEvent]:
-        """Yield the run's events as they come, until the run is no longer pending."""
+        """Yield the run's events as they come, while the run is pending."""
         run = self._run
-        async with Watch(self._store, run) as watch:
+        async with _watching(self._store, run) as changed:
             while True:
                 with self._store.lock:
-                    # Read together: an event that comes with the last change must not be lost.
+                    # Read both under one lock, or an event that comes with the last change is lost.
                     events = run.events[self._sent :]
                     over = run.deleted or (run.status != "pending" and not self._endless)
                 for payload in events:
@@ -106,7 +89,8 @@ class RunStream:
                     yield ServerSentEvent(data, id=self._id(), event="agent_event")
                 if over:
                     return
-                await watch.change()
+                await changed.wait()
+                changed.clear()
 
     def _id(self) -> str | None:
         match self._store.quirks.event_ids:
@@ -125,7 +109,7 @@ def _opaque_id(run: RunRecord, number: int) -> str:
 
 
 def _events_seen(run: RunRecord, last_event_id: str, quirks: Quirks) -> int:
-    """Return how many events a new connection leaves out; an id of no event counts as 0."""
+    """Return how many events a new connection skips: none if the id is not an event's."""
     if not quirks.replay:
         return len(run.events) if run.streamed else 0
     if quirks.event_ids == "opaque":

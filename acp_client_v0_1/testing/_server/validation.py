@@ -1,22 +1,26 @@
-"""Checks what comes in: strictly against the contract, lightly against an agent's own schemas.
+"""Checks a request: strictly by the contract, lightly by an agent's own schemas.
 
 The models take JSON tolerantly and constructor arguments strictly. A request is checked the strict
-way: known properties through the constructor, unknown ones let pass, as the contract allows them.
+way: known properties by the constructor; unknown ones pass, as the contract allows them.
+
+ACP 0.1 has one form of error body, a JSON string. Whatever cannot be done raises `Refusal` with a
+status and that string, and only app.py and gate.py turn it into a response.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
+from starlette.responses import Response
 
-from acp_client_v0_1.testing._server.responses import Refusal
 from acp_client_v0_1.testing._values import number_fault
 
-__all__ = ["LONGEST_BLOCK", "block_seconds", "check_against_schema", "checked", "json_body"]
-__all__ += ["with_whole_numbers"]
+__all__ = ["LONGEST_BLOCK", "JsonResponse", "Refusal", "block_seconds", "check_against_schema"]
+__all__ += ["checked", "json_body", "with_whole_numbers"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -29,7 +33,26 @@ _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
     "boolean": (bool,),
     "null": (type(None),),
 }
-LONGEST_BLOCK = 24 * 3600
+LONGEST_BLOCK = 24 * 3600  # seconds
+
+
+class JsonResponse(Response):
+    """A response whose body is a JSON value, written by pydantic."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return to_json(content)
+
+
+class Refusal(Exception):
+    def __init__(
+        self, status: int, message: object, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.headers = dict(headers or {})
 
 
 def json_body(content_type: str, body: bytes) -> dict[str, Any]:
@@ -42,14 +65,13 @@ def json_body(content_type: str, body: bytes) -> dict[str, Any]:
         raise Refusal(422, f"the body is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise Refusal(422, "the body must be a JSON object")
-    fault = number_fault(cast("object", value))
-    if fault is not None:
+    if fault := number_fault(cast("object", value)):
         raise Refusal(422, f"the body has a number out of range: {fault}")
     return cast("dict[str, Any]", value)
 
 
 def checked(model: type[M], body: dict[str, Any]) -> M:
-    """Return a request's body as a model, checked by the strict rules."""
+    """Return a request's body as a model, checked strictly."""
     known = {name: body[name] for name in model.model_fields if name in body}
     for name, value in known.items():
         if value is None:
@@ -63,7 +85,7 @@ def checked(model: type[M], body: dict[str, Any]) -> M:
         return model(**known)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "body"
+        where = ".".join(map(str, first["loc"])) or "body"
         raise Refusal(422, f"{where}: {first['msg']}") from error
 
 
@@ -90,17 +112,17 @@ def with_whole_numbers(value: dict[str, Any], schema: dict[str, Any]) -> dict[st
 
 
 def block_seconds(text: str | None) -> int:
-    """Return the query parameter block_timeout in seconds, 0 where it is not given."""
+    """Return the query parameter block_timeout in seconds, by default 0."""
     if text is None:
         return 0
     if not re.fullmatch("[0-9]+", text, re.ASCII):
         raise Refusal(422, "block_timeout: must be an integer of seconds, at least 0")
-    # Longer than a day is as good as endless, and int() has a limit of its own.
+    # A day is as good as endless, and int() refuses thousands of digits.
     return int(text) if len(text.lstrip("0")) <= 5 else LONGEST_BLOCK
 
 
 def _types(schema: dict[str, Any]) -> dict[str, str]:
-    """Return the types that a schema wants of its properties, where it wants a single one."""
+    """Return the types of those properties that a schema gives a single type."""
     properties: dict[str, object] = schema.get("properties", {})
     types = {
         name: cast("dict[str, object]", expected).get("type")
