@@ -1,12 +1,12 @@
-"""Many inputs of one agent: drawn as they are needed, their outcomes given as they come.
+"""Many inputs of one agent: drawn as they are needed, and given as items as their runs end.
 
 Strategy: the caller's thread, inside ``next()``, draws inputs, compares them with the journal, and
-hands them on as tasks; threads (`_workers`) or an executor (`_executors`) carry them to an outcome.
-So the inputs need not be thread-safe, and what they raise is raised here.
+submits them as tasks; threads (`_workers`) or an executor (`_executors`) carry them to an outcome.
+So the inputs need not be thread-safe, and the errors that they raise are raised here.
 
 Invariants: an input is drawn only if fewer than ``concurrency`` runs are in flight and about as
-many items wait for the caller; an item is in the journal before the caller has it; whatever ends
-the iteration, the threads are gone and the journal is whole and closed.
+many items wait for the caller. An item is in the journal before the caller has it. However the
+iteration ends, the threads are gone, and the journal is whole and closed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sized
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Batch", "BatchItem"]
 
-_TICK = 0.5  # seconds of a wait, as not every system interrupts one by Ctrl-C
+_TICK = 0.5  # seconds of a wait, as Ctrl-C does not interrupt one on every system
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,9 @@ class BatchItem:
     """One input's outcome.
 
     Attributes:
-        index: The place of the input, from 0.
-        key: Its name: what ``key`` gave, or the index as text.
-        run_id: Its run, "" if there is none.
+        index: The index of the input, from 0.
+        key: The input's name: what ``key`` returned, or the index as text.
+        run_id: The id of the run, or "" if no run was created.
         input: The input itself.
         outcome: The result, or the error that took its place.
     """
@@ -69,7 +69,7 @@ class BatchItem:
 
     @property
     def error(self) -> Exception | None:
-        """The error that took the result's place, None if there is none."""
+        """The error that took the result's place, if any."""
         return self.outcome if isinstance(self.outcome, Exception) else None
 
     def result(self) -> dict[str, Any]:
@@ -80,9 +80,10 @@ class BatchItem:
 
         Raises:
             ApiException: The error that took its place: `RunFailed`, `RunInterrupted`, `RunGone`,
-                `RunWaitTimeout`, or what the server refused.
-            ApiValueError: The input could not be sent; `SchemaMismatch` if it does not fit.
-            Exception: What ``on_interrupt`` or the executor raised.
+                `RunWaitTimeout`, `RunStartAmbiguous`, or the error of a create that was refused.
+            ApiValueError: The input could not be sent; `SchemaMismatch` if it does not match the
+                agent's schema.
+            Exception: ``on_interrupt`` or the executor raised it.
         """
         if isinstance(self.outcome, Exception):
             raise self.outcome
@@ -90,17 +91,18 @@ class BatchItem:
 
 
 class Batch:
-    """The items of many inputs: an iterator and context manager. `AgentHandle.map` makes it.
+    """An iterator and context manager over the items of many inputs; made by `AgentHandle.map`.
 
-    Use it from one thread. An iteration that ends early, by `close`, an exception or Ctrl-C, draws
-    no more inputs, and ends its threads within 3 seconds; the runs on the server go on, unless
-    ``on_stop`` is "cancel". With a journal, the same call goes on where it stopped. The other
-    arguments are described by `AgentHandle.map`.
+    Use it from one thread. If the iteration ends early, by `close`, an exception or Ctrl-C, no more
+    inputs are drawn and the threads end within 3 seconds. The runs continue on the server, unless
+    ``on_stop`` is "cancel". With a journal, the same call continues where this one stopped.
 
     Args:
         agent: The agent of the runs.
-        about: The agent as its server describes it, None if it was not read.
-        inputs: Their inputs.
+        inputs: The inputs.
+        about: The agent as its server described it, if it was read.
+
+    The other arguments are those of `AgentHandle.map`.
     """
 
     def __init__(
@@ -127,43 +129,41 @@ class Batch:
         executor: Executor | None,
         connect: Connect | None,
     ) -> None:
-        _check(inputs, concurrency, executor, connect)
+        _check_inputs(inputs)
+        _check_concurrency(concurrency)
         _one_of("on_stop", on_stop, ("leave", "cancel"))
         _one_of("unclear", unclear, ("raise", "start"))
+        if executor is None and connect is not None:
+            raise ApiValueError("connect is for the processes of an executor: pass executor=")
         if key is not None and not callable(key):
-            raise ApiTypeError(
-                f"key must be a function that takes an input and gives its name, not {key!r}"
-            )
+            raise ApiTypeError(f"key must be a function that returns an input's name, not {key!r}")
         if retry_failed and journal is None:
-            raise ApiValueError(
-                "retry_failed is for the failures that a journal has: pass journal="
-            )
+            raise ApiValueError("retry_failed is for the failures in a journal: pass journal=")
         checked_on_interrupt(on_interrupt)
         config = None if config is None else json_object("config", config)
         metadata = None if metadata is None else json_object("metadata", metadata)
         seconds = checked_seconds(timeout) or None
-        self._progress = Progress(progress)
+        shown = Progress(progress)
         server = server_of(agent.runs.api_client)
-        # Random for the batch, and counted within it for the runs' tokens.
+        # Random for the batch; the client tokens of its runs differ by the index.
         mark = new_client_token()
         self._token_start = mark[:20]
         header = Header(agent.agent_id, server, digest(config, "config"), mark)
         file = None if journal is None else Journal(journal, header, durable)
-        mark = mark if file is None else file.header.batch
         plan = Plan(
-            agent.agent_id,
-            new_client_token(),
-            about,
-            server,
-            mark,
-            config,
-            metadata,
-            seconds,
-            on_interrupt,
-            check,
-            unclear,
-            None if file is None else file.written_at,
-            file is not None and file.answered,
+            agent_id=agent.agent_id,
+            call=new_client_token(),
+            agent=about,
+            server=server,
+            batch=mark if file is None else file.header.batch,
+            config=config,
+            metadata=metadata,
+            timeout=seconds,
+            on_interrupt=on_interrupt,
+            check=check,
+            unclear=unclear,
+            written_at=None if file is None else file.written_at,
+            answered=file is not None and file.answered,
         )
         self._runners: Workers | Remote
         if executor is None:
@@ -171,7 +171,7 @@ class Batch:
         else:
             connect = connect or connect_from_environment
             self._runners = Remote(plan, agent, file, executor, connect)
-        self._journal = file
+        self._journal, self._progress = file, shown
         self._inputs = enumerate(inputs)
         self._total = len(inputs) if total is None and isinstance(inputs, Sized) else total
         self._key, self._concurrency, self._ordered = key, concurrency, ordered
@@ -180,11 +180,9 @@ class Batch:
         self._done = self._failed = self._duplicates = 0
         self._exhausted = self._closed = False
         self._ready: dict[int, BatchItem] = {}  # by index, in the order of their ends
-        # For a batch that is dropped without having been closed.
-        cancel, pid = on_stop == "cancel", os.getpid()
-        self._begun = [False]  # whether anybody has iterated
-        made = self._runners, file, cancel, self._progress, pid, self._begun
-        self._abandon = weakref.finalize(self, _end, *made)
+        self._ending = _Ending(self._runners, file, shown, cancel=on_stop == "cancel")
+        # Also ends a batch that is dropped without `close`.
+        self._end = weakref.finalize(self, self._ending)
 
     def __repr__(self) -> str:
         counts = self.counts
@@ -203,10 +201,10 @@ class Batch:
         raise TypeError("a Batch cannot be pickled: pickle the AgentHandle, or RunHandles")
 
     def __next__(self) -> BatchItem:
-        """Return the next item that has an outcome, with ``ordered`` that of the next input."""
-        self._begun[0] = True
+        """Return the next item that has an outcome; with ``ordered``, that of the next input."""
+        self._ending.begun = True
         try:
-            item = None if self._closed else self._next()
+            item = self._next()
         except KeyboardInterrupt as error:
             raise KeyboardInterrupt(self._stop()) from error
         except BaseException:
@@ -217,31 +215,28 @@ class Batch:
         return item
 
     def _next(self) -> BatchItem | None:
-        ready = self._ready
+        ready, runners = self._ready, self._runners
         while not self._closed:  # by a callback, or a signal's handler
             self._draw()
-            if ready:
-                index = self._delivered if self._ordered else next(iter(ready))
-                if index in ready:
-                    self._delivered += 1
-                    if self._progress.shown:
-                        self._progress.tell(self.counts, self._runners.outage)
-                    return ready.pop(index)
-            ended = self._exhausted and not self._runners.in_flight
-            if ended:
-                self._duplicates = self._runners.duplicates(self._duplicates)
+            index = self._delivered if self._ordered else next(iter(ready), -1)
+            item = ready.pop(index, None)
+            ended = item is None and self._exhausted and not runners.in_flight
+            if item is not None:
+                self._delivered += 1
+            elif ended:
+                self._duplicates = runners.duplicates(self._duplicates)
             if self._progress.shown:
-                self._progress.tell(self.counts, self._runners.outage)
+                self._progress.tell(self.counts, runners.outage)
+            if item is not None:
+                return item
             if ended:
                 self._stop()
-                break
-            task = self._runners.take(_TICK)
-            if task is not None:
+            elif (task := runners.take(_TICK)) is not None:
                 self._note(task)
         return None
 
     def _draw(self) -> None:
-        """Draw inputs until there are enough, or the caller can have an item."""
+        """Draw inputs until enough runs are in flight, or the caller can have an item."""
         while not self._exhausted:
             room = self._concurrency - (self._drawn - self._delivered)
             if self._ordered:
@@ -269,11 +264,10 @@ class Batch:
                 return
 
     def _task_of(self, index: int, value: Any) -> Task:
-        """Make the task of an input; it has its outcome if the journal has it."""
-        name = self._key
-        key = str(index) if name is None else name(value)
+        """Make the task of an input, with its outcome if the journal has it."""
+        key = str(index) if self._key is None else self._key(value)
         if not isinstance(key, str):
-            raise ApiTypeError(f"key must give a str, not {type(key).__name__}")
+            raise ApiTypeError(f"key must return a str, not {type(key).__name__}")
         task = Task(index, key, value, f"{self._token_start}{index:012x}")
         if self._journal is None:
             return task
@@ -291,21 +285,21 @@ class Batch:
                 "pass the same inputs in the same order, or use another file",
                 index=index,
             )
-        if known.outcome is None or (known.state == "failed" and not self._retry_failed):
-            task.token, task.run_id, task.outcome = known.token, known.run_id, known.outcome
-            task.started_before = True
-        elif known.state == "failed" and known.run_id:  # its server may have tried again
-            task.token, task.run_id = known.token, known.run_id
-            task.started_before = task.retry = True
-        elif known.state == "done":
-            task.run_id, task.outcome = known.run_id, known.outcome
+        again = known.state == "failed" and self._retry_failed
+        if again and not known.run_id:
+            return task
+        task.token, task.run_id, task.started_before = known.token, known.run_id, True
+        if again:
+            task.retry = True
+        else:
+            task.outcome = known.outcome
         return task
 
     def _note(self, task: Task) -> None:
         """Count an outcome, and keep its item for the caller."""
         outcome = task.outcome
         if outcome is None:
-            raise RuntimeError(f"the task {task.index} has no outcome")
+            raise RuntimeError(f"task {task.index} has no outcome")
         if isinstance(outcome, dict):
             self._done += 1
         else:
@@ -317,7 +311,7 @@ class Batch:
 
     @property
     def counts(self) -> BatchCounts:
-        """How far the batch is."""
+        """The progress of the batch."""
         return BatchCounts(
             total=self._drawn if self._exhausted else self._total,
             drawn=self._drawn,
@@ -330,27 +324,25 @@ class Batch:
     # Ending
 
     def _stop(self) -> str:
-        """End everything; return what to say of it."""
+        """End everything; return a sentence about it."""
         if self._closed:
             return "the batch was closed"
-        self._closed = self._begun[0] = True
-        return self._farewell(self._abandon() or 0)
-
-    def _farewell(self, left: int) -> str:
+        self._closed = self._ending.begun = True
+        left = self._end() or 0
         runs = "1 run is" if left == 1 else f"{left} runs are"
         ended = self._done + self._failed
-        said = f"stopped after {ended} of {self._drawn} drawn inputs; {runs} still under way"
+        said = f"stopped after {ended} of {self._drawn} drawn inputs; {runs} still in flight"
         if self._journal is not None:
-            said += f": the same call goes on with the journal {self._journal.path}"
+            said += f": the same call continues with the journal {self._journal.path}"
         elif left:
-            said += " on the server, which nobody waits for: pass journal= to go on with them"
+            said += " on the server: pass journal= to map() to be able to continue with them"
         return said
 
     def close(self) -> None:
-        """End the batch: draw no more, end the threads, close the journal; safe to repeat.
+        """Stop drawing inputs, end the threads and close the journal; safe to repeat.
 
-        Runs that are under way go on, unless ``on_stop`` is "cancel". A callback may call it, too;
-        ``next()`` then raises `StopIteration`.
+        Runs in flight continue on the server, unless ``on_stop`` is "cancel". Callbacks may call
+        it; ``next()`` then raises `StopIteration`.
         """
         self._stop()
 
@@ -368,42 +360,45 @@ class Batch:
         self._stop()
 
 
-def _end(
-    runners: Workers | Remote,
-    journal: Journal | None,
-    cancel: bool,
-    progress: Progress,
-    pid: int,
-    begun: list[bool],
-) -> int:
-    """End what a batch has made; return how many runs are still under way."""
-    if os.getpid() != pid:
-        return 0  # a fork: the runs are its parent's
-    if not begun[0]:
-        warnings.warn(
-            "a batch was dropped without having run: nothing starts until you iterate over it",
-            ResourceWarning,
-            stacklevel=2,
-        )
-    try:
-        return runners.close(cancel=cancel)
-    finally:
-        if journal is not None:
-            journal.close()
-        progress.close()
+@dataclass(slots=True)
+class _Ending:
+    """Ends what a batch has started; returns how many runs are still in flight."""
+
+    runners: Workers | Remote
+    journal: Journal | None
+    progress: Progress
+    cancel: bool
+    pid: int = field(default_factory=os.getpid)
+    begun: bool = False  # somebody has iterated
+
+    def __call__(self) -> int:
+        if os.getpid() != self.pid:
+            return 0  # a fork: the runs are its parent's
+        if not self.begun:
+            warnings.warn(
+                "a batch was dropped without having run: nothing starts until you iterate over it",
+                ResourceWarning,
+                stacklevel=2,
+            )
+        try:
+            return self.runners.close(cancel=self.cancel)
+        finally:
+            if self.journal is not None:
+                self.journal.close()
+            self.progress.close()
 
 
-def _check(inputs: object, concurrency: int, executor: object, connect: object) -> None:
-    """Refuse arguments that cannot be used, before anything is drawn."""
-    kind = type(inputs).__name__
+def _check_inputs(inputs: object) -> None:
     if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable):
+        kind = type(inputs).__name__
         raise ApiTypeError(f"inputs must be an iterable of dicts, not {kind}; for one, pass a list")
+
+
+def _check_concurrency(concurrency: object) -> None:
     if isinstance(concurrency, bool) or not isinstance(concurrency, int):
         raise ApiTypeError(f"concurrency must be an int, not {type(concurrency).__name__}")
     if concurrency < 1:
         raise ApiValueError(f"concurrency must be at least 1, not {concurrency}")
-    if executor is None and connect is not None:
-        raise ApiValueError("connect is for the worker processes of an executor: pass executor=")
 
 
 def _one_of(name: str, value: str, values: tuple[str, str]) -> None:

@@ -1,13 +1,13 @@
 """The runs of a batch in other processes, or on other machines: any executor whose tasks pickle.
 
-Strategy: a task of the executor is one run from its create to its outcome. It travels with what it
-needs and nothing secret: each worker process makes one client of its own, by `connect` or from the
-environment, and keeps it for the batch. A scheduler that lost a worker runs its tasks again, so a
-task looks for its client token before it creates a run.
+Strategy: a task of the executor is one run from its create to its outcome. It travels without
+credentials: each worker process makes one client, by `connect` or from its environment, and keeps
+it for the batch. A scheduler that lost a worker runs its tasks again, so a task searches for its
+client token before it creates a run.
 
-Invariants: only the caller's process writes the journal; a client of another server than the
-agent's is refused before anything is sent; a future is dropped as soon as its outcome was taken,
-as Dask runs a task whose result was lost with its worker again while its future is referenced.
+Invariants: only the caller's process writes the journal. A client of another server than the
+agent's is refused before anything is sent. A future is dropped as soon as its outcome was taken,
+as Dask repeats a task whose result was lost with its worker while its future is referenced.
 """
 
 from __future__ import annotations
@@ -17,29 +17,21 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import CancelledError, Executor, Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1.api_client import ApiClient
-from acp_client_v0_1.batch._driver import RunDriver, cancel_run
-from acp_client_v0_1.batch._tasks import (
-    BATCH_KEY,
-    Plan,
-    Task,
-    note_deleted,
-    note_end,
-    note_start,
-    token_after,
-)
+from acp_client_v0_1.batch._driver import RunDriver
+from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task, token_after
+from acp_client_v0_1.batch._workers import cancel_runs, log_undeleted
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError, OpenApiException
 from acp_client_v0_1.handles._core import FINAL, RunCore
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import client_token_of, server_of
 from acp_client_v0_1.handles.searching import iter_runs
-from acp_client_v0_1.models.run_search_request import RunSearchRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +40,7 @@ if TYPE_CHECKING:
     from acp_client_v0_1.handles.agent import AgentHandle
     from acp_client_v0_1.models.run import Run
 
-__all__ = ["Connect", "RemoteTask", "Remote", "carry", "connect_from_environment"]
+__all__ = ["Connect", "Remote", "connect_from_environment"]
 
 Connect = Callable[[], ApiClient]
 
@@ -62,6 +54,9 @@ def connect_from_environment() -> ApiClient:
     return ApiClient(Configuration.from_env())
 
 
+# In the worker process ------------------------------------------------------------------------
+
+
 @dataclass(frozen=True, slots=True)
 class RemoteTask:
     """One task on its way to a worker process."""
@@ -71,8 +66,6 @@ class RemoteTask:
     connect: Connect
     task: Task
 
-
-# In the worker process ------------------------------------------------------------------------
 
 _clients: dict[str, tuple[ApiClient, RunDriver]] = {}  # by the call
 _clients_lock = threading.Lock()
@@ -87,12 +80,12 @@ def carry(remote: RemoteTask) -> Task:
         task.outcome, task.broken = error, True
         return task
     try:
-        if driver.start(task, look_first=True):
-            while not driver.poll(task, timing().window):
-                pass
+        driver.start(task, look_first=True)
+        while task.outcome is None:
+            driver.poll(task, timing().window)
     except Exception as error:  # noqa: BLE001 - any error is the outcome
         task.outcome, task.broken = error, error is driver.contact.broken
-        if task.broken:  # the next call of the same batch begins with another client
+        if task.broken:  # the next task of the batch begins with another client
             with _clients_lock:
                 _clients.pop(remote.plan.call, None)
     # Only what the caller needs travels back; the core, above all, has the client's credentials.
@@ -101,7 +94,7 @@ def carry(remote: RemoteTask) -> Task:
 
 
 def _driver(remote: RemoteTask) -> RunDriver:
-    """Return the driver that this process has for the batch."""
+    """Return the driver that the tasks of the batch share in this process."""
     plan = remote.plan
     with _clients_lock:
         if plan.call not in _clients:
@@ -127,7 +120,7 @@ def _driver(remote: RemoteTask) -> RunDriver:
 class Remote:
     """The tasks of one batch in an executor; has the methods of `_workers.Workers`."""
 
-    outage = 0.0  # seconds for which the server has only failed: only the workers know
+    outage = 0.0  # only the workers know
 
     def __init__(
         self,
@@ -138,28 +131,26 @@ class Remote:
         connect: Connect,
     ) -> None:
         self._plan = plan
-        self._runs = agent.runs
-        self._attach = type(agent)
+        self._agent = agent
+        self._journal = journal
         self._executor = executor
         self._connect = connect
-        self._journal = journal
+        self.in_flight: dict[int, Task] = {}  # submitted and not taken, by index
+        self._futures: dict[int, Future[Task]] = {}  # of these
         self._ended: queue.SimpleQueue[tuple[Task, Future[Task]]] = queue.SimpleQueue()
-        # Submitted and not taken, by index.
-        self.in_flight: dict[int, tuple[Task, Future[Task]]] = {}
 
     def submit(self, task: Task) -> None:
         """Carry a task to its outcome."""
         if not task.run_id and self._journal is not None:
-            note_start(self._journal, task)
+            self._journal.starting(task)
+        self.in_flight[task.index] = task  # first, as an interrupt may follow the submission
+        remote = RemoteTask(self._plan, type(self._agent), self._connect, task)
+        future = self._futures[task.index] = self._executor.submit(carry, remote)
         ended = self._ended
-        future = self._executor.submit(
-            carry, RemoteTask(self._plan, self._attach, self._connect, task)
-        )
-        self.in_flight[task.index] = task, future
         future.add_done_callback(lambda done: ended.put((task, done)))
 
     def take(self, timeout: float) -> Task | None:
-        """Return a task that has its outcome, None if none has within the timeout (seconds)."""
+        """Return a task that has its outcome; None if there is none within so many seconds."""
         try:
             task, future = self._ended.get(timeout > 0, timeout)
         except queue.Empty:
@@ -167,90 +158,81 @@ class Remote:
         ended = _ended(task, future)
         if ended.broken and isinstance(ended.outcome, Exception):
             raise ended.outcome
-        del self.in_flight[task.index]
+        del self.in_flight[task.index], self._futures[task.index]
         ended.input = task.input
         if self._journal is not None:
             if ended.token != task.token:
-                note_start(self._journal, ended)
+                self._journal.starting(ended)
             if ended.run_id and ended.run_id != task.run_id:
-                self._journal.started(task.index, ended.run_id)
-            note_end(self._journal, ended)
+                self._journal.started(ended)
+            self._journal.ended(ended)
         return ended
 
     def close(self, *, cancel: bool) -> int:
-        """Have no more tasks begun; return how many may continue in their processes.
+        """Begin no more tasks; return how many may continue in their processes.
 
         With ``cancel``, the runs of the batch that have not ended are deleted.
         """
-        for _, future in self.in_flight.values():
+        for future in self._futures.values():
             future.cancel()
-        clock, began = timing(), timing().now()
-        # By client token; never a run whose item the caller has, nor one that others have started.
-        ours = {task.token: task for task, _ in self.in_flight.values()}
+        # By client token: never a run whose item the caller has, nor one that others have started.
+        ours = {task.token: task for task in self.in_flight.values()}
         ours.update([(token_after(token), task) for token, task in ours.items() if task.retry])
+        clock, began = timing(), timing().now()
         while True:
-            failure = self._delete_runs(ours) if cancel else None
-            left = [one for one in ours.values() if not self.in_flight[one.index][1].done()]
-            # A worker may be about to create its run, which the next search finds.
-            if not (cancel and left) or failure or clock.now() - began > clock.threads:
+            # First, as a worker may be about to create its run, which the next search finds.
+            all_done = not self._not_done(ours)
+            if not cancel or not self._delete_runs(ours) or all_done:
+                break
+            if clock.now() - began > clock.threads:
                 break
             clock.sleep(clock.probe, None)
-        if failure is not None:
-            _log.warning("runs of the batch could not be deleted: %s", failure)
-        return len({task.index for task in left})
+        return len(self._not_done(ours))
 
-    def _delete_runs(self, tasks: dict[str, Task]) -> ApiException | None:
-        """Delete the runs of tasks that have not ended, and drop those tasks; return an error."""
-        failure: ApiException | None = None
-        try:
-            for run in list(self._runs_of_batch()):
-                task = tasks.get(client_token_of(run))
-                if task is None or run.status in FINAL:
-                    continue
-                try:
-                    if cancel_run(RunCore(self._runs, run.run_id)):
-                        note_deleted(self._journal, task)
-                    for token in [token for token, one in tasks.items() if one is task]:
-                        del tasks[token]
-                except ApiException as error:
-                    failure = error
-        except ApiException as error:
-            failure = error
-        return failure
+    def _not_done(self, tasks: dict[str, Task]) -> set[Task]:
+        done = {index for index, future in self._futures.items() if future.done()}
+        return {task for task in tasks.values() if task.index not in done}
 
-    def duplicates(self, known: int) -> int:
-        """Count the runs that are one too many for their client token.
-
-        The workers have met those that are ``known``; a server that does not search has no others.
-        """
-        tokens: set[str] = set()
-        runs = 0
+    def _delete_runs(self, tasks: dict[str, Task]) -> bool:
+        """Delete the runs of tasks, and drop the tasks; return False if the server refuses."""
+        cores: dict[Task, RunCore] = {}
         try:
             for run in self._runs_of_batch():
-                runs += 1
-                tokens.add(client_token_of(run))
+                task = tasks.get(client_token_of(run))
+                if task is not None and run.status not in FINAL:
+                    cores[task] = RunCore(self._agent.runs, run.run_id)
+        except ApiException as error:
+            log_undeleted(error)
+            return False
+        left = cancel_runs(cores, self._journal)
+        for token, task in list(tasks.items()):
+            if task in cores and task not in left:
+                del tasks[token]
+        return not left
+
+    def duplicates(self, known: int) -> int:
+        """Count the runs of the batch beyond the first of each client token.
+
+        The workers have found ``known`` of them, which is the result if the server cannot search.
+        """
+        try:
+            tokens = [client_token_of(run) for run in self._runs_of_batch()]
         except ApiException as error:
             _log.warning("the duplicate runs of the batch could not be counted: %s", error)
             return known
-        return runs - len(tokens)
+        return len(tokens) - len(set(tokens))
 
     def _runs_of_batch(self) -> Iterator[Run]:
-        wanted = RunSearchRequest(
-            agent_id=self._plan.agent_id, metadata={BATCH_KEY: self._plan.batch}
-        )
-        # It leaves out those of others, which some servers give.
-        return iter_runs(self._runs, wanted, on_drift="continue")
+        wanted = {"agent_id": self._plan.agent_id, "metadata": {BATCH_KEY: self._plan.batch}}
+        return iter_runs(self._agent.runs, wanted, on_drift="continue")
 
 
 def _ended(task: Task, future: Future[Task]) -> Task:
-    """Return the task of a future with its outcome; the executor's own error is one, too."""
-    if future.cancelled():
-        task.outcome = ApiException(reason="the executor cancelled the task")
-        return task
-    error = future.exception()
-    if error is None:
+    """Return the task of a future with its outcome, which may be the executor's own error."""
+    try:
         return future.result()
-    if not isinstance(error, Exception):
-        raise error
-    task.outcome = error
+    except CancelledError:
+        task.outcome = ApiException(reason="the executor cancelled the task")
+    except Exception as error:  # noqa: BLE001
+        task.outcome = error
     return task

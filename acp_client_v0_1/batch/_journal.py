@@ -1,20 +1,20 @@
 """The journal of a batch: the runs that were started and their outcomes, kept across a crash.
 
-Format: JSON Lines. The first line is the header; each other line says one thing of one input, by
-its index, and ends in the CRC-32 of what stands before it::
+Format: JSON Lines. The first line is the header; each other line states one fact about one input,
+by its index. Every line ends in the CRC-32 of what precedes it::
 
     {"acp-journal":1,"agent":"…","server":"…","config":"…","batch":"…","crc":"…"}
     {"starting":0,"input":"…","token":"…","key":"0","crc":"…"}    before the create is posted
     {"started":0,"run":"…","crc":"…"}
     {"done":0,"run":"…","result":{…},"crc":"…"}                    or "failed", with an "error"
 
-Strategy: a line is appended by one write, so that a crash can only tear the last one, which is cut
-off when the file is opened again. Results stay in the file: the index in memory is two offsets for
-each input, 16 bytes. The first half of this module is pure.
+Strategy: a line is appended by one write, so a crash can only tear the last one, which is cut off
+when the file is opened again. Results stay in the file: the index in memory is two offsets for each
+input, 16 bytes. The first half of this module is pure.
 
-Invariants: one process, and one batch in it, has the file at a time, and it is a regular file;
-nothing but a torn last line is ever removed; a line that is damaged in any other way is named, and
-the file left as it is. The file is not trusted: a checksum is no signature.
+Invariants: the file is a regular file that one batch of one process has open. Only a torn last line
+is ever removed. The error for any other damage names the line, and the file is left as it is. The
+file is not trusted, as a checksum is not a signature.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ import weakref
 import zlib
 from array import array
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from pydantic_core import to_jsonable_python
 
@@ -46,20 +46,14 @@ from acp_client_v0_1.handles.errors import (
     JournalError,
     JournalLocked,
     JournalMismatch,
+    RunFailed,
+    RunGone,
 )
 
-__all__ = [
-    "Entry",
-    "Header",
-    "Journal",
-    "State",
-    "decode_failure",
-    "decode_line",
-    "digest",
-    "encode_failure",
-    "encode_line",
-    "scan_line",
-]
+if TYPE_CHECKING:
+    from acp_client_v0_1.batch._tasks import Task
+
+__all__ = ["Header", "Journal", "digest"]
 
 State = Literal["starting", "started", "done", "failed"]
 _STATES: tuple[State, ...] = get_args(State)
@@ -71,7 +65,7 @@ _CRC = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
 _CRC_LENGTH = len(b',"crc":"01234567"}')
 _KEPT_HEADERS = frozenset(("content-type", "retry-after", *REQUEST_IDS))
 _BLOCK = 256  # inputs; the index grows by blocks, so that a single large index costs one
-_NO_PLACES = array("q", [-1]) * (2 * _BLOCK)
+_NO_OFFSETS = array("q", [-1]) * (2 * _BLOCK)
 # What reading a value of an unexpected shape raises.
 _UNEXPECTED = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
@@ -89,25 +83,23 @@ class Header:
     batch: str  # the mark in the metadata of all runs
 
     def record(self) -> dict[str, Any]:
-        """Return the header's line, undecoded."""
-        fields = {name: getattr(self, name) for name in self.__slots__}
-        return {"acp-journal": _VERSION, **fields}
+        return {"acp-journal": _VERSION, **asdict(self)}
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Header:
-        """Read a header's line; `ValueError` if it is none, or of a later version."""
+        """Read the record of a header; raise `ValueError` for one of a later version."""
         version = record.get("acp-journal")
         if version != _VERSION:
             raise ValueError(f"a journal of version {version!r:.20} cannot be read by this release")
-        fields = {name: record.get(name) for name in cls.__slots__}
-        if not all(isinstance(value, str) for value in fields.values()):
+        texts = [record.get(name) for name in cls.__slots__]
+        if not all(isinstance(text, str) for text in texts):
             raise ValueError("the header is incomplete")
-        return cls(**cast("dict[str, str]", fields))
+        return cls(*cast("list[str]", texts))
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One input in a journal."""
+    """The last state of one input in a journal."""
 
     state: State
     input: str  # its digest
@@ -118,29 +110,23 @@ class Entry:
 
     @classmethod
     def of(cls, first: Mapping[str, Any], last: Mapping[str, Any]) -> Entry:
-        """Read an input's "starting" line and its last line; `ValueError` if they are no such."""
+        """Read the records of an input's "starting" line and of its last line."""
         state: State = next(name for name in reversed(_STATES) if name in last)
-        run_id, known = last.get("run", ""), (first["input"], first["token"], first["key"])
-        if not all(isinstance(text, str) for text in (run_id, *known)):
+        texts = first["input"], first["token"], first["key"], last.get("run", "")
+        if not all(isinstance(text, str) for text in texts):
             raise ValueError("a text is missing")
-        if state == "done" and not isinstance(last["result"], dict):
-            raise ValueError("the result is no JSON object")
+        outcome: Any = None
         if state == "failed":
-            return cls(state, *known, run_id, decode_failure(last["error"]))
-        result = cast("dict[str, Any] | None", last["result"] if state == "done" else None)
-        return cls(state, *known, run_id, result)
+            outcome = decode_failure(last["error"])
+        elif state == "done":
+            outcome = last["result"]
+            if not isinstance(outcome, dict):
+                raise ValueError("the result is not a JSON object")
+        return cls(state, *texts, outcome)
 
 
 def digest(value: object, name: str = "the value") -> str:
-    """Return 32 hexadecimal digits that tell one JSON value from another.
-
-    Args:
-        value: A JSON value; models and dates count as what they are in JSON.
-        name: What the error calls it.
-
-    Raises:
-        ApiValueError: It cannot be written as JSON.
-    """
+    """Return 32 hexadecimal digits of the hash of a JSON value, which an error calls ``name``."""
     try:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=to_jsonable_python)
     except (TypeError, ValueError, RecursionError) as error:
@@ -149,38 +135,36 @@ def digest(value: object, name: str = "the value") -> str:
 
 
 def encode_line(record: Mapping[str, Any]) -> bytes:
-    """Write a record as one line, with its checksum; `ValueError`, `TypeError` if it is no JSON."""
+    """Encode a record as one line with its checksum."""
     body = json.dumps(record, separators=(",", ":"), default=to_jsonable_python).encode()[:-1]
     return b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
 
 
 def _check(line: bytes) -> None:
-    """Raise `ValueError` if a line, without its end, is damaged."""
+    """Raise `ValueError` if a line, without its LF, is damaged."""
     ending = _CRC.fullmatch(line, len(line) - _CRC_LENGTH) if len(line) > _CRC_LENGTH else None
     if ending is None:
         raise ValueError("the line has no checksum")
     if int(ending[1], 16) != zlib.crc32(line[:-_CRC_LENGTH]):
-        raise ValueError("the line does not fit its checksum")
+        raise ValueError("the line does not match its checksum")
 
 
 def scan_line(line: bytes) -> tuple[State, int]:
-    """Return the state and the index of a line, without parsing all of it."""
+    """Return the state and the index of a line without parsing its JSON."""
     _check(line)
     subject = _SUBJECT.match(line)
     if subject is None:
-        raise ValueError("the line says nothing of an input")
+        raise ValueError("the line is not about an input")
     return cast(State, subject[1].decode()), int(subject[2])
 
 
 def decode_line(line: bytes) -> dict[str, Any]:
-    """Read all of a line."""
     _check(line)
-    record: Any = json.loads(line)
-    return cast("dict[str, Any]", record)
+    return cast("dict[str, Any]", json.loads(line))
 
 
 def encode_failure(error: OpenApiException) -> dict[str, Any]:
-    """Write an error as JSON: its class, and its data as far as JSON has it."""
+    """Return an error as JSON: its class, and those of its attributes that JSON can represent."""
 
     def plain(value: Any) -> Any:
         try:
@@ -197,18 +181,26 @@ def encode_failure(error: OpenApiException) -> dict[str, Any]:
 
 
 def decode_failure(record: Mapping[str, Any]) -> OpenApiException:
-    """Read an error; one of an unknown class becomes an `ApiException` with its message.
-
-    Raises something of `_UNEXPECTED` if it is none that `encode_failure` writes.
-    """
+    """Make an error from its JSON: an `ApiException` with its message if the class is unknown."""
     name = record["class"]
     for module in (errors, exceptions):
         kind = getattr(module, name) if name in module.__all__ else None
         if isinstance(kind, type) and issubclass(kind, OpenApiException):
             error: OpenApiException = rebuild_error(kind, tuple(record["args"]), record["state"])
-            str(error)  # which raises if it lacks something
+            str(error)  # raises if an attribute is missing
             return error
     return ApiException(reason=record["message"])
+
+
+# Statuses of a create that the same input would get again.
+_REFUSALS = frozenset((400, 404, 409, 413, 415, 422))
+
+
+def _is_final(error: OpenApiException, run_id: str) -> bool:
+    """Return whether the same input would fail again, or its run never gets a result."""
+    if run_id:
+        return isinstance(error, (RunFailed, RunGone))
+    return not isinstance(error, ApiException) or error.status in _REFUSALS
 
 
 # The file --------------------------------------------------------------------------------------
@@ -230,20 +222,21 @@ class Journal:
     """An open journal; its writes are safe from any thread.
 
     Args:
-        path: The file, which is made, for its owner only, if it does not exist.
-        header: What it has to belong to; the batch's mark is that of the file, if it exists.
-        durable: Have each line on the disk before going on (fsync), for the loss of power.
+        path: The file. If it does not exist, it is created with mode 0600.
+        header: The header of a new file. One that exists must have the same agent, server and
+            config.
+        durable: Flush each line to the disk (fsync), so that it survives a loss of power.
 
     Attributes:
         header: The header of the file.
-        answered: Whether a line tells of a run, so that the server has answered an earlier call.
+        answered: Whether the server answered an earlier call: a line names a run.
         written_at: When an earlier call wrote the last line, in seconds since the epoch; None if
             the file is new.
 
     Raises:
-        JournalLocked: Another process, or another batch of this one, has the file.
+        JournalLocked: Another batch, in this process or another, has the file open.
         JournalDamaged: A line is damaged, and it is not just a torn last one.
-        JournalMismatch: It is the journal of another agent, server or config.
+        JournalMismatch: The file belongs to another agent, server or config.
         JournalError: The file cannot be opened, or is not a journal.
         OSError: The file cannot be read or written.
     """
@@ -253,9 +246,9 @@ class Journal:
         self.header: Header = header
         self._durable = durable
         self._lock = threading.Lock()
-        # By block, two offsets for each input: of its "starting" line, and of the last line since
-        # then that says more; -1 for none.
-        self._places: dict[int, array[int]] = {}
+        # By block, two offsets for each input: of its "starting" line, and of the last line after
+        # that; -1 if there is no such line.
+        self._offsets: dict[int, array[int]] = {}
         self._fd = _open(path)
         self._closed = weakref.finalize(self, os.close, self._fd)
         try:
@@ -273,39 +266,50 @@ class Journal:
         _open_files.add(self)
 
     def entry(self, index: int) -> Entry | None:
-        """Return what the journal knows of the input at an index, None if it is not in it."""
-        block, at = self._places.get(index // _BLOCK, _NO_PLACES), index % _BLOCK * 2
-        place, latest = block[at : at + 2]
-        if place < 0:
+        """Return the entry of the input at an index, if there is one."""
+        block, at = self._offsets.get(index // _BLOCK, _NO_OFFSETS), index % _BLOCK * 2
+        offset, latest = block[at : at + 2]
+        if offset < 0:
             return None
         with self._lock:
             try:
-                first = last = self._record_at(place)
+                first = last = self._record_at(offset)
                 if latest >= 0:
-                    place = latest
-                    last = self._record_at(place)
+                    offset = latest
+                    last = self._record_at(offset)
                 return Entry.of(first, last)
             except _UNEXPECTED as error:
-                raise self._damage(self._line_at(place), error) from error
+                raise self._damage(self._line_at(offset), error) from error
 
-    def starting(self, index: int, input_digest: str, token: str, key: str) -> None:
-        """Note that a run is about to be created."""
-        self._append({"starting": index, "input": input_digest, "token": token, "key": key})
+    def starting(self, task: Task) -> None:
+        """Record that the run of a task is about to be created, unless an earlier call did."""
+        if not task.started_before:
+            known = {"input": task.digest, "token": task.token, "key": task.key}
+            self._append({"starting": task.index, **known})
 
-    def started(self, index: int, run_id: str) -> None:
-        """Note the run of an input."""
-        self._append({"started": index, "run": run_id})
+    def started(self, task: Task) -> None:
+        """Record the run of a task."""
+        self._append({"started": task.index, "run": task.run_id})
 
-    def done(self, index: int, run_id: str, result: Mapping[str, Any]) -> None:
-        """Note the result of an input."""
-        self._append({"done": index, "run": run_id, "result": result})
+    def ended(self, task: Task) -> None:
+        """Record the outcome of a task.
 
-    def failed(self, index: int, run_id: str, error: OpenApiException) -> None:
-        """Note that there will be no result of an input."""
-        self._append({"failed": index, "run": run_id, "error": encode_failure(error)})
+        A run that is not over, or a create that no server has refused, stays open for the next
+        call.
+        """
+        outcome, run_id = task.outcome, task.run_id
+        if isinstance(outcome, dict):
+            self._append({"done": task.index, "run": run_id, "result": outcome})
+        elif isinstance(outcome, OpenApiException) and _is_final(outcome, run_id):
+            self._append({"failed": task.index, "run": run_id, "error": encode_failure(outcome)})
+
+    def deleted(self, task: Task) -> None:
+        """Record that the run of a task was deleted, so that the next call starts another."""
+        task.start_over()
+        self.starting(task)
 
     def close(self) -> None:
-        """Close the file, and so let others have it."""
+        """Close the file, which gives back its lock."""
         _open_files.discard(self)
         if hasattr(self, "_reader"):
             self._reader.close()
@@ -327,7 +331,7 @@ class Journal:
     def _write(self, line: bytes) -> None:
         written = os.write(self._fd, line)
         if written < len(line):
-            # The disk is full; a piece of a line must not be followed by another line.
+            # The disk is full: no line may follow a part of a line.
             os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
             raise OSError(f"only {written} of {len(line)} bytes could be written to {self.path}")
         if self._durable:
@@ -336,7 +340,7 @@ class Journal:
     # Reading
 
     def _load(self) -> None:
-        """Read the file, cut a torn last line, and write the header of a new file."""
+        """Index the lines, cut off a torn last one, and write the header of a new file."""
         if not _HEADER_START.startswith(self._reader.peek()[: len(_HEADER_START)]):
             raise JournalError(
                 f"{self.path} is not a journal of a batch; choose another name for the journal"
@@ -346,10 +350,10 @@ class Journal:
             whole = line.endswith(b"\n")
             try:
                 if number == 1:
-                    self._note_header(line)
+                    self._take_header(line.rstrip(b"\n"))
                 else:
-                    self._note(*scan_line(line.rstrip(b"\n")), offset)
-            except JournalError:
+                    self._index(line.rstrip(b"\n"), offset)
+            except JournalMismatch:
                 raise
             except _UNEXPECTED as error:
                 if whole:
@@ -357,7 +361,7 @@ class Journal:
                 os.ftruncate(self._fd, offset)
                 break
             offset += len(line)
-            if not whole:
+            if not whole:  # only its LF was lost
                 self._write(b"\n")
                 break
         if offset == 0:
@@ -365,11 +369,10 @@ class Journal:
             if self._durable:
                 _sync_folder(self.path.parent)
 
-    def _note_header(self, line: bytes) -> None:
-        found = Header.of(decode_line(line.rstrip(b"\n")))
-        wanted = self.header
+    def _take_header(self, line: bytes) -> None:
+        found = Header.of(decode_line(line))
         for name in ("agent", "server", "config"):
-            ours, theirs = getattr(wanted, name), getattr(found, name)
+            ours, theirs = getattr(self.header, name), getattr(found, name)
             if ours != theirs:
                 raise JournalMismatch(
                     f"the journal {self.path} is of the {name} {theirs}, not {ours}; "
@@ -377,29 +380,28 @@ class Journal:
                 )
         self.header = found
 
-    def _note(self, state: State, index: int, offset: int) -> None:
-        """Take a line into the index."""
-        block, at = self._places.get(index // _BLOCK), index % _BLOCK * 2
+    def _index(self, line: bytes, offset: int) -> None:
+        state, index = scan_line(line)
+        block, at = self._offsets.get(index // _BLOCK), index % _BLOCK * 2
         if state == "starting":
             if block is None:
-                block = self._places[index // _BLOCK] = _NO_PLACES[:]
+                block = self._offsets[index // _BLOCK] = _NO_OFFSETS[:]
             block[at], block[at + 1] = offset, -1
         elif block is None or block[at] < 0:
-            raise ValueError(f"the input {index} was never about to start")
+            raise ValueError(f"input {index} has no line that starts it")
         else:
             block[at + 1] = offset
             self.answered = self.answered or state in ("started", "done")
 
     def _damage(self, number: int, error: Exception) -> JournalDamaged:
-        words = error if type(error) is ValueError else "it is none that a batch writes"
+        words = error if type(error) is ValueError else "no batch writes such a line"
         return JournalDamaged(
             f"line {number} of the journal {self.path} is damaged: {words}; the file was left as "
-            "it is: repair the line, or choose another name to begin anew",
+            "it is: repair the line, or use another file to start again",
             line=number,
         )
 
     def _line_at(self, offset: int) -> int:
-        """Return the number of the line that begins at an offset."""
         self._reader.seek(0)
         number = 1
         while self._reader.tell() < offset:
@@ -442,7 +444,7 @@ def _lock_file(fd: int, path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have a new file's name on the disk as well; not every system can."""
+    """Flush the name of a new file to the disk, where the system can."""
     with contextlib.suppress(OSError):
         fd = os.open(folder, os.O_RDONLY)
         try:

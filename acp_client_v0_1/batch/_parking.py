@@ -1,14 +1,14 @@
-"""The runs of a large batch that no thread waits for, and the search that tells which have ended.
+"""The runs of a large batch that no thread waits for, and the search for those that have ended.
 
 Strategy: a few workers hold long polls; the other runs are parked. One thread searches for the
-runs with the mark of the batch that are still pending, a page of 1,000 at a time. A parked run that
-is not among them goes back to the workers, which fetch its output. The pause between two searches
-grows while they find nothing, up to a tenth of the time for which the oldest run has been parked:
-short runs are looked at often, long ones seldom.
+batch's pending runs, a page of 1,000 at a time. A parked run that is not among them goes back to
+the workers, which fetch its output. The pause between two searches grows while they find nothing,
+up to a tenth of the time for which the oldest run has been parked, so short runs are checked often
+and long ones seldom.
 
-A search is a hint only: the output decides. The long polls go round the parked runs, for a short
-window each, so every run gets its outcome even if the server does not search, ignores the metadata,
-or calls a run pending that is over.
+A search is only a hint: the output decides. The long polls go round the parked runs, for a short
+window each, so every run gets its outcome even if the server cannot search, ignores the metadata,
+or still calls a run pending that has ended.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
 __all__ = ["UnattendedRuns"]
 
 _HOLDERS = 12  # workers that hold long polls; the others start runs and fetch outputs
-_HOLDERS_ALONE = 20  # of them, where the server does not search
+_HOLDERS_ALONE = 20  # the same at a server that cannot search
 _SHORT_POLL = 2  # seconds
 _QUICKEST, _SLOWEST = 0.2, 10.0  # seconds between two searches
-_DOUBT = 2.0  # seconds for which a search is not believed after it was wrong of a run
-_MOST_MISTAKES = 100  # until a search is not believed that is wrong more often than right
-_PAGE = 1000  # runs; the most that a search gives
+_DOUBT = 2.0  # seconds for which no search is believed about a run, after one was wrong about it
+_MOST_MISTAKES = 100  # until a search that is wrong more often than right is given up
+_PAGE = 1000  # runs; the most that a search returns
 _OVERLAP = 100  # runs by which the pages of a search may move while it is read
 _SPARE_PAGES = 10  # that a search may have beyond those that the runs in flight fill
-_PASSING = frozenset(("lost", "limited", "unsent"))  # failures after which it is tried again
+_PASSING = frozenset(("lost", "limited", "unsent", "unreadable"))  # failures that are retried
 
 
 class UnattendedRuns:
@@ -56,14 +56,14 @@ class UnattendedRuns:
         put_back: Callable[[Task], object],
     ) -> None:
         self._plan = plan
-        self._driver = driver
+        self._contact = driver.contact
         self._stop = stop
         self._put_back = put_back
         self._lock = threading.Lock()  # for the next two
         self._parked: OrderedDict[int, Task] = OrderedDict()  # by index, the oldest first
         self._holders = 0
         self._hits = self._mistakes = 0
-        self._searches = True  # until the server is known not to search, or to be wrong
+        self._searches = True  # until the server turns out not to search, or to be wrong
 
     # For the workers
 
@@ -73,9 +73,9 @@ class UnattendedRuns:
             return timing().window
         return _SHORT_POLL if self._searches else 1
 
-    def note(self, task: Task, *, ended: bool) -> None:
-        """Note whether a task had ended, as a search said."""
-        if ended:
+    def note(self, task: Task) -> None:
+        """Note whether the search was right that said that a task has ended."""
+        if task.outcome is not None:
             self._hits += 1
         else:
             self._mistakes += 1
@@ -90,22 +90,21 @@ class UnattendedRuns:
             self._holders += 1
             return True
 
-    def exchange(self, task: Task | None) -> Task | None:
-        """Give a worker the task that was parked first for its own, which is None if it has ended.
+    def exchange(self, task: Task) -> Task | None:
+        """Park the task of a worker, unless it has ended, and return the oldest one parked.
 
-        It keeps its own if none is parked. None means that it holds no more long polls.
+        None means that there is none, and the worker holds no more long polls.
         """
         with self._lock:
+            if task.outcome is None:
+                self._park(task)
             if self._parked:
-                if task is not None:
-                    self._park(task)
                 return self._parked.popitem(last=False)[1]
-            if task is None:
-                self._holders -= 1
-            return task
+            self._holders -= 1
+            return None
 
     def leave(self) -> None:
-        """Note that a worker holds no more long polls, whatever its task."""
+        """Note that a worker holds no more long polls."""
         with self._lock:
             self._holders -= 1
 
@@ -131,19 +130,18 @@ class UnattendedRuns:
             pause = min(pause, 0.1 * (now - parked[0].parked_at), _SLOWEST)
             pause = max(pause, 4 * (now - began), _QUICKEST)
 
-    def _release(self, parked: list[Task], pending: set[str] | None, now: float) -> int:
-        """Give back those that are not pending, or out of time; return how many there were."""
-        found = 0
+    def _release(self, parked: list[Task], pending: set[str] | None, now: float) -> bool:
+        """Give back tasks that are not pending, or out of time; return whether there were any."""
+        found = False
         for task in parked:
             ended = pending is not None and task.run_id not in pending and task.doubt_until < now
             late = task.wait is not None and task.wait.remaining() <= 0
-            if not ended and not late:
-                continue
-            with self._lock:
-                if self._parked.pop(task.index, None) is None:
-                    continue  # a worker holds a long poll for it
-            self._put_back(task)
-            found += 1
+            if ended or late:
+                with self._lock:
+                    if self._parked.pop(task.index, None) is None:
+                        continue  # a worker holds a long poll for it
+                self._put_back(task)
+                found = True
         return found
 
     def _pending(self, expected: int) -> set[str] | None:
@@ -154,6 +152,7 @@ class UnattendedRuns:
         """
         if not self._searches:
             return None
+        contact = self._contact
         wanted: dict[str, Any] = {
             "agent_id": self._plan.agent_id,
             "status": RunStatus.PENDING,
@@ -161,25 +160,24 @@ class UnattendedRuns:
             "limit": _PAGE,
         }
         pending: set[str] = set()
-        wait = Wait(self._driver.contact, stop=self._stop, survive=0.0)
+        wait = Wait(contact, stop=self._stop, survive=0.0)
         try:
             for number in range(expected // (_PAGE - _OVERLAP) + _SPARE_PAGES):
                 request = RunSearchRequest(**wanted, offset=number * (_PAGE - _OVERLAP))
-                page = wait.perform("search", partial(self._driver.runs.search_runs, request))
-                # Those of others among them do no harm: only this batch's are looked up here.
+                page = wait.perform("search", partial(contact.runs.search_runs, request))
+                # Runs of others among them do no harm: only this batch's are compared.
                 pending.update(run.run_id for run in page if run.status == RunStatus.PENDING)
                 if len(page) < _PAGE:
                     if self._mistakes > max(_MOST_MISTAKES, self._hits):
                         break
                     return pending
         except (ApiException, TimeoutError) as error:
-            contact = self._driver.contact
             if contact.broken is error:
-                contact.broken = None  # a search that is forbidden is only a hint less
+                contact.broken = None  # the batch can do without a search that is forbidden
             if self._stop.is_set():
                 return None
             if isinstance(error, ApiException) and failure_of(error).kind in _PASSING:
                 return None
-        # It fails, finds what is not of this batch, or does not find what is.
+        # It fails, returns runs that are not of this batch, or leaves out some that are.
         self._searches = False
         return None

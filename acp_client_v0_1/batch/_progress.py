@@ -1,4 +1,4 @@
-"""How far a batch is: its counts, and a bar that shows them."""
+"""The progress of a batch: its counts, and a bar that shows them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ["BatchCounts", "OnProgress", "Progress"]
 
 @dataclass(frozen=True, slots=True)
 class BatchCounts:
-    """How far a batch is.
+    """The progress of a batch.
 
     Attributes:
-        total: How many inputs there are, None if that is not known.
-        drawn: How many were taken from the inputs.
+        total: The number of inputs; None if it is not known.
+        drawn: The number of inputs drawn so far.
         in_flight: How many of these have no outcome yet.
-        done: How many have a result, those of a journal included.
-        failed: How many have an error instead.
-        duplicates: How many runs were found that are one too many for their input.
+        done: How many have a result, including results from a journal.
+        failed: How many have an error.
+        duplicates: The number of runs found beyond the first of each input.
     """
 
     total: int | None
@@ -37,21 +37,17 @@ OnProgress = Callable[[BatchCounts], object]
 
 
 class Progress:
-    """Tells the counts to a function, or shows them in a bar of tqdm's on standard error.
+    """Passes the counts to a function, or shows them in a tqdm bar on standard error.
 
     Args:
-        shown: The function, True for the bar, False or None for neither.
+        shown: The function, or True for the bar, or False or None for neither.
 
     Attributes:
-        shown: Whether anybody is told.
-
-    Raises:
-        ApiValueError: tqdm is not installed; the message names the extra.
+        shown: Whether there is anything to call.
     """
 
     def __init__(self, shown: OnProgress | bool | None) -> None:
-        self._told: tuple[BatchCounts, int] | None = None
-        self._outage = 0  # seconds
+        self._last: tuple[BatchCounts, int] | None = None
         self._bar: Any = None
         if shown not in (None, True, False) and not callable(shown):
             raise ApiTypeError(
@@ -65,28 +61,30 @@ class Progress:
                     "progress=True needs the package tqdm: pip install 'acp-client-v0-1[cli]'"
                 ) from error
             self._bar = tqdm(unit="run", file=sys.stderr)
-            shown = self._draw
-        self._tell = shown or None
-        self.shown: bool = self._tell is not None
+        self._function = shown if callable(shown) else None
+        self.shown: bool = shown is True or self._function is not None
 
     def tell(self, counts: BatchCounts, outage: float = 0.0) -> None:
-        """Tell the counts, if they have changed, and seconds for which the server has failed."""
-        told = counts, int(outage)
-        if self._tell is not None and told != self._told:
-            self._told, self._outage = told, told[1]
-            self._tell(counts)
+        """Show the counts, and the seconds since the server began to fail, if they have changed."""
+        last, self._last = self._last, (counts, int(outage))
+        if last == self._last:
+            return
+        if self._function is not None:
+            self._function(counts)
+        else:
+            self._draw(*self._last)
 
     def close(self) -> None:
         """End the bar."""
         if self._bar is not None:
             self._bar.close()
 
-    def _draw(self, counts: BatchCounts) -> None:
+    def _draw(self, counts: BatchCounts, outage: int) -> None:
         self._bar.total = counts.total
         words: dict[str, object] = {"in flight": counts.in_flight, "failed": counts.failed}
         if counts.duplicates:
             words["duplicates"] = counts.duplicates
-        if self._outage:
-            words["server fails for"] = f"{self._outage} s"
+        if outage:
+            words["server fails for"] = f"{outage} s"
         self._bar.set_postfix(words, refresh=False)
         self._bar.update(counts.done + counts.failed - self._bar.n)

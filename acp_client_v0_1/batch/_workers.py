@@ -1,7 +1,7 @@
 """Threads that carry the tasks of a batch to their outcomes: many runs, few threads.
 
-Strategy: workers take tasks from one queue. In a batch of up to 32 runs at a time there is a worker
-for each, which starts the run and holds long polls for it, so the end of a run shows at once. A
+Strategy: workers take tasks from one queue. In a batch of up to 32 runs at a time each run has a
+worker, which starts the run and holds long polls for it, so the end of a run shows at once. A
 larger batch has 24 workers and parks the runs that they cannot wait for (`_parking`).
 
 Invariant: an error that is not the outcome of a run, such as a full disk, is raised in the caller's
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import logging
 import queue
 import threading
 import time
@@ -19,19 +20,23 @@ from typing import TYPE_CHECKING
 
 from acp_client_v0_1._http.attempt import Interruptible
 from acp_client_v0_1._http.slots import Flag
-from acp_client_v0_1.batch._driver import RunDriver, Stopped, cancel_run
+from acp_client_v0_1.batch._driver import RunDriver, Stopped
 from acp_client_v0_1.batch._parking import UnattendedRuns
-from acp_client_v0_1.batch._tasks import Plan, Task, note_deleted
+from acp_client_v0_1.batch._tasks import Plan, Task
 from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._timing import timing
+from acp_client_v0_1.handles.errors import RunGone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from acp_client_v0_1.batch._journal import Journal
+    from acp_client_v0_1.handles._core import RunCore
     from acp_client_v0_1.handles.agent import AgentHandle
 
-__all__ = ["Workers"]
+__all__ = ["Workers", "cancel_runs", "log_undeleted"]
+
+_log = logging.getLogger(__name__)
 
 _MOST_WORKERS = 32  # a batch of no more runs at a time has a worker for each
 _CROWD_WORKERS = 24  # workers of larger batches
@@ -53,7 +58,7 @@ class Workers:
         self._stop = Flag()
         self._driver = RunDriver(plan, agent, journal, self._stop)
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
-        self._outcomes: queue.SimpleQueue[Task | BaseException] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[Task | BaseException] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._calls: list[_Calls] = []  # of each thread
         self.in_flight: dict[int, Task] = {}  # submitted and not taken, by index
@@ -63,7 +68,7 @@ class Workers:
             self._most_workers = _CROWD_WORKERS
             self._parking = UnattendedRuns(plan, self._driver, self._stop, self._tasks.put)
 
-    # For the caller, from one thread
+    # In the caller's thread
 
     def submit(self, task: Task) -> None:
         """Carry a task to its outcome."""
@@ -77,37 +82,36 @@ class Workers:
             self._spawn(self._work, f"worker {self._workers}")
 
     def take(self, timeout: float) -> Task | None:
-        """Return a task that has its outcome, None if there is none within the timeout (seconds).
+        """Return a task that has its outcome; None if there is none within so many seconds.
 
-        Raises what has ended a thread, such as an `OSError` of the journal.
+        Raises the error that ended a thread, such as an `OSError` of the journal.
         """
         try:
-            # Not get(timeout=0), which may wait for ever on CPython 3.10.
-            outcome = self._outcomes.get(timeout > 0, timeout)
+            # Not get(timeout=0), which may never return on CPython 3.10.
+            ended = self._ended.get(timeout > 0, timeout)
         except queue.Empty:
             return None
-        if isinstance(outcome, BaseException):
-            raise outcome
-        del self.in_flight[outcome.index]
-        return outcome
+        if isinstance(ended, BaseException):
+            raise ended
+        del self.in_flight[ended.index]
+        return ended
 
     def close(self, *, cancel: bool) -> int:
-        """End the threads; return how many runs are still under way.
+        """End the threads; return how many runs are still in flight.
 
         With ``cancel``, those are deleted first.
         """
         self._stop.set()
-        # One more, as an interrupt may have struck between the start of a thread and its listing.
+        # One more, as an interrupt may have come between the start of a thread and its listing.
         for _ in range(len(self._threads) + 1):
             self._tasks.put(None)
         self._end_threads()
-        left = [task for task in self.in_flight.values() if task.outcome is None]
+        left = {task for task in self.in_flight.values() if task.run_id and task.outcome is None}
         if cancel:
-            left = self._cancel([task for task in left if task.run_id])
-        started = [task for task in left if task.run_id]
-        for task in started:
+            left = cancel_runs({task: self._driver.core(task) for task in left}, self._journal)
+        for task in left:
             self._driver.core(task).ended("")
-        return len(started)
+        return len(left)
 
     def _end_threads(self) -> None:
         """Break long polls at once, and other calls after a moment, until all threads are gone."""
@@ -124,37 +128,13 @@ class Workers:
 
     @property
     def outage(self) -> float:
-        """Seconds for which the server has only failed, 0 if it works."""
+        """Seconds since the server began to fail; 0 if it works."""
         since = self._driver.contact.since
         return 0.0 if since is None else timing().now() - since
 
     def duplicates(self, known: int) -> int:
-        """Return how many runs are one too many for their input: those that were met."""
+        """Return how many runs were created beyond the first of each input: no more than known."""
         return known
-
-    def _cancel(self, tasks: list[Task]) -> list[Task]:
-        """Delete the runs of tasks; return those whose runs may still be there."""
-        waiting = list(tasks)
-        left: list[Task] = []
-        clock = timing()
-        ends = clock.now() + 3 * clock.cancel  # for all of them
-
-        def work() -> None:
-            with contextlib.suppress(IndexError):
-                while True:
-                    task = waiting.pop()
-                    try:
-                        if clock.now() > ends:
-                            left.append(task)
-                        elif cancel_run(self._driver.core(task)):
-                            note_deleted(self._journal, task)
-                    except ApiException:
-                        left.append(task)
-
-        threads = [_thread(work, f"end {n}") for n in range(min(len(tasks), _CROWD_WORKERS))]
-        for thread in threads:
-            thread.join()
-        return left
 
     # In the threads
 
@@ -162,15 +142,14 @@ class Workers:
         self._threads.append(_thread(lambda: self._run(work), name))
 
     def _run(self, work: Callable[[_Calls], object]) -> None:
-        """Do the work of a thread; what it raises is raised in the caller's."""
         with _Calls() as calls:
             self._calls.append(calls)
             try:
                 work(calls)
             except Stopped:
                 pass
-            except BaseException as error:  # noqa: BLE001
-                self._outcomes.put(error)
+            except BaseException as error:  # noqa: BLE001 - raised by `take`
+                self._ended.put(error)
 
     def _work(self, calls: _Calls) -> None:
         while (task := self._tasks.get()) is not None and not self._stop.is_set():
@@ -178,45 +157,80 @@ class Workers:
             if self._parking is not None:
                 self._carry_in_crowd(calls, task, self._parking)
                 continue
-            if self._driver.start(task):
-                while not self._driver.poll(task, timing().window):
-                    pass
-            self._outcomes.put(task)
+            self._driver.start(task)
+            while task.outcome is None:
+                self._driver.poll(task, timing().window)
+            self._ended.put(task)
 
     def _carry_in_crowd(self, calls: _Calls, task: Task, parking: UnattendedRuns) -> None:
-        """Do the next step of a task, and hold long polls as long as few do."""
+        """Do the next step of a task, and hold long polls as long as few workers do."""
         if not task.parked_at:
-            if not self._driver.start(task):
-                self._outcomes.put(task)
-                return
+            self._driver.start(task)
         else:  # a search says that it has ended
-            ended = self._poll(task, 1)
-            parking.note(task, ended=ended)
-            if ended:
-                return
-        if not parking.enter(task):
+            self._driver.poll(task, 1)
+            parking.note(task)
+        if task.outcome is not None:
+            self._ended.put(task)
             return
-        held: Task | None = task
+        held = task if parking.enter(task) else None
         try:
             while held is not None:
                 calls.task = held
-                ended = self._poll(held, parking.window(len(self.in_flight)))
-                held = parking.exchange(None if ended else held)
+                self._driver.poll(held, parking.window(len(self.in_flight)))
+                if held.outcome is not None:
+                    self._ended.put(held)
+                held = parking.exchange(held)
         except BaseException:
             parking.leave()
             raise
 
-    def _poll(self, task: Task, window: int) -> bool:
-        ended = self._driver.poll(task, window)
-        if ended:
-            self._outcomes.put(task)
-        return ended
-
 
 def _thread(target: Callable[[], object], name: str) -> threading.Thread:
-    # The context of the caller, so that its span is the parent of what the thread does.
+    # The context of the caller, so that its span is the parent of those of the thread.
     context = contextvars.copy_context()
     name = f"acp batch {name}"
     thread = threading.Thread(target=context.run, args=(target,), name=name, daemon=True)
     thread.start()
     return thread
+
+
+# Deleting runs at the end ---------------------------------------------------------------------
+
+
+def cancel_runs(cores: Mapping[Task, RunCore], journal: Journal | None) -> set[Task]:
+    """Delete the runs of tasks, unless they have ended; return the tasks whose runs may be left."""
+    waiting, left = list(cores.items()), set[Task]()
+    clock = timing()
+    ends = clock.now() + 3 * clock.cancel  # for all of them
+
+    def work() -> None:
+        with contextlib.suppress(IndexError):
+            while True:
+                task, core = waiting.pop()
+                try:
+                    if clock.now() > ends:
+                        left.add(task)
+                    elif _cancel(core) and journal is not None:
+                        journal.deleted(task)
+                except ApiException as error:
+                    log_undeleted(error)
+                    left.add(task)
+
+    threads = [_thread(work, f"end {n}") for n in range(min(len(cores), _CROWD_WORKERS))]
+    for thread in threads:
+        thread.join()
+    return left
+
+
+def _cancel(core: RunCore) -> bool:
+    """Delete a run unless it has ended; return whether it is gone."""
+    seconds = timing().cancel
+    with contextlib.suppress(RunGone):
+        if not core.cancel(core.wait(seconds, what="was not deleted")):
+            core.read(core.wait(seconds))  # it may have ended just before it was deleted
+            return False
+    return True
+
+
+def log_undeleted(error: ApiException) -> None:
+    _log.warning("runs of the batch could not be deleted: %s", error)

@@ -308,6 +308,23 @@ def test_what_was_attached_to_and_cancelled_is_started_anew(
     assert len(creates(server)) == 3
 
 
+def test_ctrl_c_just_after_a_submission_counts_its_run(
+    server: LocalServer, agent: AgentHandle, _in_environment: None
+) -> None:
+    class Interrupted(ThreadPoolExecutor):
+        def submit(self, *task: Any) -> Any:  # type: ignore[override]
+            super().submit(*task)
+            wait_for(lambda: len(creates(server)) == 1)
+            raise KeyboardInterrupt
+
+    with Interrupted(1) as pool, pytest.raises(KeyboardInterrupt, match="1 run is still in flight"):
+        next(agent.map([{"n": 0, "seconds": 1}], executor=pool))
+    with Interrupted(1) as pool, pytest.raises(KeyboardInterrupt, match="0 runs are still"):
+        server.clear_requests()
+        next(agent.map([{"n": 0, "seconds": 60}], executor=pool, on_stop="cancel"))
+    assert [run["status"] for run in server.runs] == ["success"]
+
+
 def test_a_failing_search_replaces_no_ctrl_c(
     server: LocalServer,
     agent: AgentHandle,
@@ -321,7 +338,7 @@ def test_a_failing_search_replaces_no_ctrl_c(
         wait_for(lambda: len(creates(server)) == 1)
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt, match="1 run is still under way"):
+    with pytest.raises(KeyboardInterrupt, match="1 run is still in flight"):
         next(agent.map(inputs(), executor=threads, on_stop="cancel"))
     assert "could not be deleted" in caplog.text
 

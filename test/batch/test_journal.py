@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import pickle
@@ -31,6 +32,7 @@ from acp_client_v0_1.batch._journal import (
     encode_line,
     scan_line,
 )
+from acp_client_v0_1.batch._tasks import Task
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, NotFoundException
 from acp_client_v0_1.handles.errors import (
     JournalDamaged,
@@ -59,13 +61,19 @@ def written(path: Path) -> bytes:
     """A journal with an input in each state."""
     journal = opened(path)
     for index in range(4):
-        journal.starting(index, digest({"n": index}), f"token{index}", f"key{index}")
+        journal.starting(task(index))
     for index in range(1, 4):
-        journal.started(index, f"run{index}")
-    journal.done(2, "run2", RESULT)
-    journal.failed(3, "run3", failure())
+        journal.started(task(index))
+    journal.ended(task(2, RESULT))
+    journal.ended(task(3, failure()))
     journal.close()
     return path.read_bytes()
+
+
+def task(index: int, outcome: dict[str, Any] | Exception | None = None) -> Task:
+    key, token, run_id = f"key{index}", f"token{index}", f"run{index}"
+    of_input = digest({"n": index})
+    return Task(index, key, None, token, digest=of_input, run_id=run_id, outcome=outcome)
 
 
 def failure() -> RunFailed:
@@ -97,7 +105,7 @@ def test_every_changed_byte_of_a_line_is_noticed() -> None:
 
 def test_a_line_that_says_nothing_of_an_input_is_damage() -> None:
     for record in ({"other": 1}, {"done": -1}, {"done": "x"}, {"x": 1, "done": 1}):
-        with pytest.raises(ValueError, match="says nothing of an input"):
+        with pytest.raises(ValueError, match="is not about an input"):
             scan_line(encode_line(record).rstrip(b"\n"))
 
 
@@ -172,7 +180,7 @@ def test_what_was_written_is_read_again(path: Path) -> None:
 def test_a_failed_input_can_begin_again(path: Path) -> None:
     written(path)
     journal = opened(path)
-    journal.starting(3, digest({"n": 3}), "token3b", "key3")
+    journal.starting(dataclasses.replace(task(3), token="token3b"))
     journal.close()
     journal = opened(path)
     assert journal.entry(3) == Entry("starting", digest({"n": 3}), "token3b", "key3", "", None)
@@ -426,7 +434,7 @@ def test_a_closed_journal_takes_no_line(path: Path) -> None:
     journal.close()
     journal.close()
     with pytest.raises(JournalError, match="is closed"):
-        journal.started(0, "r")
+        journal.started(task(0))
 
 
 def test_lines_of_many_threads_do_not_mix(path: Path) -> None:
@@ -434,7 +442,8 @@ def test_lines_of_many_threads_do_not_mix(path: Path) -> None:
 
     def write(first: int) -> None:
         for index in range(first, first + 50):
-            journal.starting(index, "d" * random.randrange(1, 2000), "t", "k")
+            text = "d" * random.randrange(1, 2000)
+            journal.starting(dataclasses.replace(task(index), digest=text))
 
     threads = [threading.Thread(target=write, args=[50 * n]) for n in range(8)]
     for thread in threads:
@@ -453,7 +462,7 @@ def test_a_full_disk_leaves_whole_lines(path: Path, monkeypatch: pytest.MonkeyPa
     write = os.write
     monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[: len(data) // 2]))
     with pytest.raises(OSError, match=r"only \d+ of \d+ bytes could be written"):
-        journal.started(0, "r")
+        journal.started(task(0))
     assert path.read_bytes() == whole
     journal.close()
 
@@ -465,11 +474,11 @@ def test_durable_syncs_every_line(path: Path, monkeypatch: pytest.MonkeyPatch) -
     journal = opened(path, durable=True)
     before = len(synced)
     assert before >= 1  # the header, and the name in its folder
-    journal.starting(0, "d", "t", "k")
-    journal.started(0, "r")
+    journal.starting(task(0))
+    journal.started(task(0))
     assert len(synced) == before + 2
     journal.close()
     journal = opened(path.with_name("other"), durable=False)
-    journal.starting(0, "d", "t", "k")
+    journal.starting(task(0))
     assert len(synced) == before + 2
     journal.close()

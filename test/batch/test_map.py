@@ -178,7 +178,7 @@ def test_a_small_batch_is_told_of_each_end_at_once(agent: AgentHandle) -> None:
 def test_key_names_an_item(agent: AgentHandle) -> None:
     items = list(agent.map(numbers(3), key=lambda value: f"number {value['n']}", ordered=True))
     assert [item.key for item in items] == ["number 0", "number 1", "number 2"]
-    with pytest.raises(ApiTypeError, match="key must give a str, not int"):
+    with pytest.raises(ApiTypeError, match="key must return a str, not int"):
         list(agent.map(numbers(3), key=lambda value: value["n"]))
 
 

@@ -280,6 +280,15 @@ def test_a_crowd_goes_on_where_searches_are_forbidden(
     assert {type(item.error) for item in items if not item.ok} == {RunFailed}
 
 
+def test_a_crowd_searches_again_after_a_response_that_is_unreadable(
+    server: LocalServer, agent: AgentHandle
+) -> None:
+    server.faults.add(Fault(path="/runs/search", status=200, body="<html>", times=1))
+    items = list(agent.map(numbers(60, seconds=1.5), concurrency=60))
+    assert len([item.result() for item in items]) == 60
+    assert sum(request.path == "/runs/search" for request in server.requests) > 1
+
+
 def test_a_create_whose_response_is_lost_is_found(server: LocalServer, agent: AgentHandle) -> None:
     server.faults.add(Fault(method="POST", path="/runs", cut="reset", after_wire_bytes=0, times=5))
     assert len([item.result() for item in agent.map(numbers(10))]) == 10
@@ -362,6 +371,9 @@ def test_many_runs_fail_ask_and_run_out_of_time(quirky: LocalServer) -> None:
         agent = AgentHandle(quirky.agents[0].agent_id, client)
         batch = agent.map(inputs, concurrency=CROWD, on_interrupt=answer, timeout=8, ordered=True)
         items = list(batch)
+    for item in items[3::10]:
+        words = r"has no output after (8|9)\.\d s; the run goes on"
+        assert re.search(words, str(item.outcome)), item.outcome
     kinds_of_outcomes = [type(item.outcome).__name__ for item in items[:10]]
     assert kinds_of_outcomes == ["dict", "RunFailed", "dict", "RunWaitTimeout", *["dict"] * 6]
     assert [type(item.outcome).__name__ for item in items] == 12 * kinds_of_outcomes
@@ -410,7 +422,9 @@ def test_ctrl_c_ends_a_batch_at_once(
     presser.join()
     assert took < 3
     assert threads_of_batches() == []
-    told = re.search(r"(\d+) runs are still under way.*goes on with the journal", str(caught.value))
+    told = re.search(
+        r"(\d+) runs are still in flight.*continues with the journal", str(caught.value)
+    )
     assert told is not None
     pending = [run for run in server.runs if run["status"] == "pending"]
     # A run that has just ended, and whose output was not fetched yet, is among those told of.
@@ -431,7 +445,7 @@ def test_ctrl_c_while_the_server_says_nothing(server: LocalServer, agent: AgentH
 
     presser = threading.Thread(target=press)
     presser.start()
-    with pytest.raises(KeyboardInterrupt, match="under way"):
+    with pytest.raises(KeyboardInterrupt, match="still in flight"):
         list(agent.map(numbers(20)))
     assert time.monotonic() - pressed[0] < 3
     presser.join()

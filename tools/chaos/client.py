@@ -93,7 +93,7 @@ MUTANTS: dict[str, tuple[tuple[str, str, Callable[[Any], Any]], ...]] = {
     "post-again": (("handles._create", "look_for", _again),),
     "no-search": (("handles._create", "look_for", _never_found),),
     "no-last-event-id": (("api.runs_api", "RunsApi.get_run_stream", _without_last_event_id),),
-    "late-outcome": (("batch._journal", "Journal.done", _a_moment_later),),
+    "late-outcome": (("batch._journal", "Journal.ended", _a_moment_later),),
     "no-filter": (("handles._continuity", "Continuity._judge", _always_new),),
 }
 
