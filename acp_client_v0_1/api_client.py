@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from urllib3.util import Retry
 
     from acp_client_v0_1._http.observer import StreamedResponse
+    from acp_client_v0_1._http.retry import RetryPolicy
 
 __all__ = ["Api", "ApiClient", "CallOptions", "RequestSerialized", "RequestTimeout"]
 __all__ += ["with_http_info", "without_preload_content"]
@@ -73,7 +74,7 @@ class ApiClient(DropInClient):
     _default: ApiClient | None = None
     # The options of a view, see `with_options`. None stands for the configuration's setting.
     _timeout: RequestTimeout = None
-    _retries: int | Retry | None = None
+    _retries: RetryPolicy | None = None
     _headers: Mapping[str, str] | None = None
     _is_view = False
 
@@ -151,7 +152,7 @@ class ApiClient(DropInClient):
         if timeout is not None:
             options["_timeout"] = checked("timeout", timeout)
         if retries is not None:
-            options["_retries"] = checked("retries", retries)
+            options["_retries"] = self.rest_client.policy.of(checked("retries", retries))
         if headers is not None:
             options["_headers"] = {**(self._headers or {}), **_HEADERS("headers", headers)}
         view = object.__new__(type(self))  # as copy.copy, in a tenth of its time

@@ -106,7 +106,7 @@ class RESTClientObject:
         safe: bool = False,
         stream: bool = False,
         credential: str = "",
-        retries: int | Retry | None = None,
+        retries: RetryPolicy | int | Retry | None = None,
         route: str = "",
     ) -> RESTResponse:
         """Send a request, more than once where that is safe, and receive the response.

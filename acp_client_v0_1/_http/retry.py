@@ -66,8 +66,10 @@ class RetryPolicy:
     respect_retry_after: bool = True  # Retry-After replaces the backoff
 
     @classmethod
-    def of(cls, retries: int | Retry | None) -> RetryPolicy:
+    def of(cls, retries: RetryPolicy | int | Retry | None) -> RetryPolicy:
         """Read ``Configuration.retries``: a number, False, a ``urllib3.Retry``, or None."""
+        if isinstance(retries, RetryPolicy):
+            return retries
         if retries is None:
             return cls()
         if not isinstance(retries, Retry):
