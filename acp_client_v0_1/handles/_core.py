@@ -236,8 +236,8 @@ class RunCore:
             wait.look = True
         else:
             wait = Wait(contact, timeout, stop=stop, survive=survive, late=late)
-        if stop is not None:
-            wait.watched = True
+        # The end of a batch interrupts its threads itself.
+        wait.watched = stop is not None and not contact.shared
         if on_pending is not None:
             wait.ticking(
                 lambda elapsed: on_pending(elapsed, self.status or RunStatus.PENDING),

@@ -372,7 +372,7 @@ def test_many_runs_fail_ask_and_run_out_of_time(quirky: LocalServer) -> None:
         batch = agent.map(inputs, concurrency=CROWD, on_interrupt=answer, timeout=8, ordered=True)
         items = list(batch)
     for item in items[3::10]:
-        words = r"has no output after (8|9)\.\d s; the run goes on"
+        words = r"has no output after (8|9)\.\d s; the run continues"
         assert re.search(words, str(item.outcome)), item.outcome
     kinds_of_outcomes = [type(item.outcome).__name__ for item in items[:10]]
     assert kinds_of_outcomes == ["dict", "RunFailed", "dict", "RunWaitTimeout", *["dict"] * 6]
