@@ -371,12 +371,18 @@ def test_many_runs_fail_ask_and_run_out_of_time(quirky: LocalServer) -> None:
         agent = AgentHandle(quirky.agents[0].agent_id, client)
         batch = agent.map(inputs, concurrency=CROWD, on_interrupt=answer, timeout=8, ordered=True)
         items = list(batch)
-    for item in items[3::10]:
-        words = r"has no output after (8|9)\.\d s; the run continues"
-        assert re.search(words, str(item.outcome)), item.outcome
     kinds_of_outcomes = [type(item.outcome).__name__ for item in items[:10]]
     assert kinds_of_outcomes == ["dict", "RunFailed", "dict", "RunWaitTimeout", *["dict"] * 6]
     assert [type(item.outcome).__name__ for item in items] == 12 * kinds_of_outcomes
+
+
+def test_a_run_that_nobody_polls_runs_out_of_time_without_a_failed_request(
+    server: LocalServer, agent: AgentHandle
+) -> None:
+    items = list(agent.map(numbers(60, seconds=60), concurrency=60, timeout=2))
+    for item in items:
+        words = r"run \S+ has no output after \d+\.\d s; the run continues: wait again"
+        assert re.search(words, str(item.outcome)), item.outcome
 
 
 def test_a_status_that_stays_pending_keeps_no_run_from_ending(
