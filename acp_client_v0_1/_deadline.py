@@ -21,9 +21,6 @@ from typing import TypeAlias, TypeGuard, cast
 
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
-__all__ = ["Deadline", "NothingYet", "RequestTimeout", "Timeout", "checked_margin"]
-__all__ += ["checked_total", "resolve_timeout"]
-
 RequestTimeout: TypeAlias = float | tuple[float | None, float | None] | None
 """Seconds: a total for the whole call, or a pair (connect, read) for each attempt. None, alone or
 in the pair, means no limit. As ``_request_timeout`` of a call, it means the configured default."""

@@ -32,8 +32,6 @@ from acp_client_v0_1.api_response import ApiResponse
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ApiValueError, ResponseDecodeError, ResponseValidationError
 
-__all__ = ["RequestSerialized", "DropInClient"]
-
 RequestSerialized = tuple[str, str, dict[str, str], Any, list[tuple[str, Any]]]
 """What ``param_serialize`` returns: method, URL, headers, body and form fields."""
 

@@ -23,8 +23,6 @@ from acp_client_v0_1._deadline import Deadline, Timeout
 from acp_client_v0_1._http.slots import Slot, Slots
 from acp_client_v0_1._http.tls import shut_down
 
-__all__ = ["Attempt", "Interruptible", "set_limit"]
-
 
 class _Thread(threading.local):
     calls: Interruptible | None = None

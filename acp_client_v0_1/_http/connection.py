@@ -39,8 +39,6 @@ from acp_client_v0_1._http.parse import final_head
 from acp_client_v0_1._http.proxies import Proxy
 from acp_client_v0_1._http.tls import OuterSocket, decrypted
 
-__all__ = ["Connection", "SecureConnection", "request_head"]
-
 # Servers close idle connections after as little as a few seconds, and a request that crosses
 # that close is lost with its outcome unknown. Requests that change something avoid the risk.
 _STALE = 2.0

@@ -28,8 +28,6 @@ from acp_client_v0_1._http.tls import shut_down
 if TYPE_CHECKING:
     from acp_client_v0_1._http.connection import Connection
 
-__all__ = ["Incoming"]
-
 _PIECE = 65_536  # bytes to receive at once
 _SHORTEST_WAIT = 0.001  # seconds
 

@@ -28,8 +28,6 @@ from acp_client_v0_1._http.incoming import Incoming
 from acp_client_v0_1._http.retry import is_unclear
 from acp_client_v0_1.exceptions import ApiException, ResponseDecodeError, ResponseTooLarge
 
-__all__ = ["RESTResponse", "RawResponse"]
-
 RawResponse: TypeAlias = BaseHTTPResponse
 """urllib3's response."""
 

@@ -20,8 +20,6 @@ from acp_client_v0_1._http.headers import plain_text
 from acp_client_v0_1._http.proxies import parse_proxy
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
-__all__ = ["checked", "copied", "instance_of", "only_known", "positive"]
-
 P = ParamSpec("P")
 
 _C_INT = 2**31  # the integers of a socket option are smaller
