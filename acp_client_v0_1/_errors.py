@@ -330,6 +330,5 @@ def _field_error(item: Any) -> str:
 
 
 def html_title(text: str) -> str:
-    """Return the title of an HTML page, if it has one, in a line."""
     title = re.search(r"<title[^<>]*>([^<]*)", text, re.IGNORECASE)
     return one_line(title[1]) if title else ""

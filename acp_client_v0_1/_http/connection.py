@@ -114,7 +114,6 @@ class Connection(HTTPConnection):
         self._attempt.connected = True
 
     def send_request(self, head: bytes, body: bytes | None) -> None:
-        """Send a request within the attempt's limits."""
         attempt = cast(Attempt, self._attempt)
         view = memoryview(head if body is None else head + body)
         try:
@@ -171,7 +170,6 @@ class SecureConnection(Connection, HTTPSConnection):
         return not decrypted(self.sock) and super().is_connected
 
     def connect(self) -> None:
-        """Connect with TLS."""
         super().connect()
         # By default Python takes EOF without a close_notify for a clean end, so an attacker could
         # truncate a body. From here on it raises SSLEOFError.

@@ -108,7 +108,6 @@ class Incoming:
         return content
 
     def _receive(self, until: float | None = None) -> bytes:
-        """Receive bytes. b"" means EOF."""
         attempt = self.attempt
         longest = attempt.timeout.read or math.inf
         if until is not None:
