@@ -5,8 +5,7 @@ the call starts, its total becomes one `Deadline`, a point in time that bounds e
 backoff, read and event of the call. The time that remains bounds the timeouts of single waits
 (connect, read): ``deadline.bound(limit)``.
 
-Invariants: a deadline never moves; None means no limit; no wait is longer than the time that
-remains.
+Invariants: a deadline never moves. None means no limit. No wait outlasts the deadline.
 """
 
 from __future__ import annotations
@@ -20,9 +19,6 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeGuard, cast
 
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
-
-__all__ = ["Deadline", "NothingYet", "RequestTimeout", "Timeout", "checked_margin"]
-__all__ += ["checked_total", "resolve_timeout"]
 
 RequestTimeout: TypeAlias = float | tuple[float | None, float | None] | None
 """Seconds: a total for the whole call, or a pair (connect, read) for each attempt. None, alone or
@@ -71,7 +67,7 @@ class Timeout:
 class Deadline:
     """The point in time at which a call has to be done."""
 
-    at: float | None  # monotonic time in seconds; None means never
+    at: float | None  # monotonic time in seconds, or None for never
 
     @classmethod
     def after(cls, seconds: float | None) -> Deadline:
@@ -80,7 +76,6 @@ class Deadline:
 
     @property
     def expired(self) -> bool:
-        """True if no time remains."""
         return self.at is not None and time.monotonic() >= self.at
 
     def remaining(self) -> float:

@@ -22,8 +22,6 @@ from acp_client_v0_1._operation import Operation
 from acp_client_v0_1._schema.surrogates import read_json
 from acp_client_v0_1.exceptions import ApiException, ResponseDecodeError, ResponseValidationError
 
-__all__ = ["check_event_stream", "decode", "status_error", "text_of", "validate"]
-
 # Limits for quoting a response that is not an event stream: it may have no end, and the timeouts
 # of streams are long.
 _BODY_LIMIT = 65_536  # bytes

@@ -16,10 +16,6 @@ from typing import Any, ClassVar, Protocol, cast
 
 from typing_extensions import TypedDict
 
-__all__ = ["REQUEST_IDS", "ApiAttributeError", "ApiException", "ApiKeyError", "ApiTypeError"]
-__all__ += ["ApiValueError", "OpenApiException", "ResponseFields", "bounded", "did_you_mean"]
-__all__ += ["html_title", "one_line", "rebuild_error", "render_path"]
-
 _PUBLIC_HOME = "acp_client_v0_1.exceptions"  # what a traceback shows
 _LONGEST_MESSAGE = 300  # characters of the server's message that an error shows
 _LONGEST_REASON = 1_000  # characters of a reason, which may list several faults
@@ -334,6 +330,5 @@ def _field_error(item: Any) -> str:
 
 
 def html_title(text: str) -> str:
-    """Return the title of an HTML page, if it has one, in a line."""
     title = re.search(r"<title[^<>]*>([^<]*)", text, re.IGNORECASE)
     return one_line(title[1]) if title else ""

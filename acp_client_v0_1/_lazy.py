@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-__all__ = ["lazy_exports"]
-
 # The lowest versions of pyproject.toml, which pip enforces, but not with `--no-deps`.
 _NEEDED = {"pydantic": (2, 12), "urllib3": (2, 6), "typing_extensions": (4, 14)}
 

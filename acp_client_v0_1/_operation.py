@@ -27,8 +27,6 @@ from acp_client_v0_1._schema import Conversions, OpenEnum, any_null
 from acp_client_v0_1._schema.free_json import not_json
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
-__all__ = ["BoundArguments", "Operation", "Parameter", "path_segment"]
-
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")  # RFC 3986, section 2.3
 
 _LARGEST = 2**63 - 1  # the largest integer that servers can read

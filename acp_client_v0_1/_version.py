@@ -2,8 +2,6 @@
 
 import sys
 
-__all__ = ["USER_AGENT", "__version__"]
-
 __version__ = "0.2.0"
 
 USER_AGENT = "acp_client_v0_1/{} Python/{}.{}.{}".format(__version__, *sys.version_info)

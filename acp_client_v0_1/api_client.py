@@ -194,15 +194,12 @@ class ApiClient(DropInClient):
     def call(self, operation: Operation[T], arguments: Sequence[Any], options: CallOptions) -> T:
         """Send an operation and return the decoded response.
 
-        Args:
-            operation: The operation.
-            arguments: One value for each parameter of the operation, in order.
-            options: Timeout (seconds), credentials, content type, headers and host of this call.
+        ``arguments`` has a value for each parameter of the operation, in order.
 
         Raises:
             ApiException: The call failed, see ``acp_client_v0_1.exceptions``.
-            ApiTypeError: An argument is missing or has a wrong type; nothing was sent.
-            ApiValueError: An argument has an impossible value; nothing was sent.
+            ApiTypeError: An argument is missing or has a wrong type. Nothing was sent.
+            ApiValueError: An argument has an impossible value. Nothing was sent.
         """
         response = self._send(operation, arguments, options, stream=operation.streaming)
         return self._result(operation, response)

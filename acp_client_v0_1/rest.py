@@ -231,7 +231,6 @@ class RESTClientObject:
 
 
 def _moved(call: Call, response: RESTResponse, hops: int) -> Call | None:
-    """Return the call that follows a redirect, if the response is one to follow."""
     try:
         moved = redirected(call, response.status, response.getheader("location"), hops)
     except TransportException:

@@ -32,8 +32,6 @@ from acp_client_v0_1.api_response import ApiResponse
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ApiValueError, ResponseDecodeError, ResponseValidationError
 
-__all__ = ["RequestSerialized", "DropInClient"]
-
 RequestSerialized = tuple[str, str, dict[str, str], Any, list[tuple[str, Any]]]
 """What ``param_serialize`` returns: method, URL, headers, body and form fields."""
 
@@ -124,13 +122,8 @@ class DropInClient:
     ) -> acp.rest.RESTResponse:
         """Send a request that `param_serialize` made, and return the response, whatever its status.
 
-        Args:
-            method: The HTTP method.
-            url: The absolute URL.
-            header_params: The headers. Neither default headers nor credentials are added.
-            body: The content: bytes, or a value that is sent as JSON.
-            post_params: Form fields, instead of a body.
-            _request_timeout: Seconds in all, or a pair (connect, read). By default the configured.
+        Neither default headers nor credentials are added. ``body`` is bytes, or a value that is
+        sent as JSON. ``_request_timeout`` is seconds in all, or a pair (connect, read).
 
         Raises:
             TransportException: No usable response came.

@@ -19,8 +19,6 @@ from uuid import UUID
 from acp_client_v0_1 import models
 from acp_client_v0_1.exceptions import ApiValueError
 
-__all__ = ["Parameters", "items_of", "resolve_type", "to_pairs", "to_query"]
-
 Parameters = Mapping[str, Any] | Sequence[tuple[str, Any]]
 
 _DELIMITERS = {"csv": ",", "ssv": " ", "tsv": "\t", "pipes": "|"}

@@ -23,8 +23,6 @@ from acp_client_v0_1._deadline import Deadline, Timeout
 from acp_client_v0_1._http.slots import Slot, Slots
 from acp_client_v0_1._http.tls import shut_down
 
-__all__ = ["Attempt", "Interruptible", "set_limit"]
-
 
 class _Thread(threading.local):
     calls: Interruptible | None = None
@@ -81,7 +79,6 @@ class Attempt:
         self._calls: Interruptible | None = None
 
     def receive(self, sock: socket.socket, size: int) -> bytes:
-        """Receive bytes within the limits. b"" means EOF."""
         calls = self._calls
         watch = None if calls is None else calls.watch
         if calls is None or watch is None:

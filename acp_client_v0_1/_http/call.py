@@ -20,8 +20,6 @@ from acp_client_v0_1._deadline import Deadline, Timeout
 from acp_client_v0_1._http.urls import Target, parse_target
 from acp_client_v0_1.exceptions import ApiValueError, ProtocolException
 
-__all__ = ["HARMLESS_HEADERS", "SHOWN_HEADERS", "Call", "encode_body", "redirected"]
-
 _MOST_REDIRECTS = 10
 
 _SHORTEST_SECRET = 8  # characters; a shorter value would match by chance

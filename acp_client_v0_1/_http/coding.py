@@ -17,8 +17,6 @@ from typing import Any
 
 from urllib3.exceptions import DecodeError
 
-__all__ = ["CODINGS", "Decoder"]
-
 
 def _installed(*names: str) -> Any:
     for name in names:

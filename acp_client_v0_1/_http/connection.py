@@ -39,8 +39,6 @@ from acp_client_v0_1._http.parse import final_head
 from acp_client_v0_1._http.proxies import Proxy
 from acp_client_v0_1._http.tls import OuterSocket, decrypted
 
-__all__ = ["Connection", "SecureConnection", "request_head"]
-
 # Servers close idle connections after as little as a few seconds, and a request that crosses
 # that close is lost with its outcome unknown. Requests that change something avoid the risk.
 _STALE = 2.0
@@ -116,7 +114,6 @@ class Connection(HTTPConnection):
         self._attempt.connected = True
 
     def send_request(self, head: bytes, body: bytes | None) -> None:
-        """Send a request within the attempt's limits."""
         attempt = cast(Attempt, self._attempt)
         view = memoryview(head if body is None else head + body)
         try:
@@ -173,7 +170,6 @@ class SecureConnection(Connection, HTTPSConnection):
         return not decrypted(self.sock) and super().is_connected
 
     def connect(self) -> None:
-        """Connect with TLS."""
         super().connect()
         # By default Python takes EOF without a close_notify for a clean end, so an attacker could
         # truncate a body. From here on it raises SSLEOFError.

@@ -25,8 +25,6 @@ from acp_client_v0_1._deadline import Deadline
 from acp_client_v0_1._http.attempt import set_limit
 from acp_client_v0_1._http.slots import Slot, Slots
 
-__all__ = ["dial", "in_time"]
-
 T = TypeVar("T")
 SocketOptions = Iterable[tuple[int, int, int | bytes]]
 _Address = tuple[Any, ...]  # what socket.connect takes

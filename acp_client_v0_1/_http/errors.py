@@ -33,8 +33,6 @@ from acp_client_v0_1.exceptions import (
     TransportException,
 )
 
-__all__ = ["LOWER_ERRORS", "failure_of", "refused_tunnel"]
-
 # What the layers below raise, as ssl.CertificateError is an OSError.
 LOWER_ERRORS = (OSError, http.client.HTTPException, HTTPError)
 

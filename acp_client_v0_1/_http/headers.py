@@ -14,9 +14,6 @@ from urllib.parse import quote
 
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
-__all__ = ["TOKEN", "RequestAuth", "basic_credentials", "checked_headers", "merge_headers"]
-__all__ += ["plain_text"]
-
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _MOST_BITS = 1024  # of an integer, as Python refuses to write much larger ones
 _FORBIDDEN = re.compile(r"[\r\n\0]")  # RFC 9110, section 5.5

@@ -28,8 +28,6 @@ from acp_client_v0_1._http.tls import shut_down
 if TYPE_CHECKING:
     from acp_client_v0_1._http.connection import Connection
 
-__all__ = ["Incoming"]
-
 _PIECE = 65_536  # bytes to receive at once
 _SHORTEST_WAIT = 0.001  # seconds
 
@@ -110,7 +108,6 @@ class Incoming:
         return content
 
     def _receive(self, until: float | None = None) -> bytes:
-        """Receive bytes. b"" means EOF."""
         attempt = self.attempt
         longest = attempt.timeout.read or math.inf
         if until is not None:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from acp_client_v0_1._http.response import RESTResponse
     from acp_client_v0_1.models.agent import Agent
 
-__all__ = ["Observer", "RunSpan", "StreamedResponse"]
-
 
 class StreamedResponse(Protocol):
     """What a stream needs of a response, such as `acp_client_v0_1.rest.RESTResponse`."""

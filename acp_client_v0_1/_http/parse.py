@@ -25,8 +25,6 @@ from urllib3 import HTTPHeaderDict
 
 from acp_client_v0_1._http.headers import TOKEN
 
-__all__ = ["BadFraming", "Closed", "Framing", "Head", "HeadParser", "final_head", "framing_of"]
-
 _MOST_LINES = 100  # of headers, and in the trailer of a chunked body
 _LONGEST_LINE = 65_536  # bytes, of a head
 _LONGEST_CHUNK_LINE = 8_192

@@ -39,8 +39,6 @@ from acp_client_v0_1._http.tls import TLSSettings, check_identity, tls_context
 from acp_client_v0_1._http.urls import Origin
 from acp_client_v0_1.exceptions import ApiValueError
 
-__all__ = ["Pool", "Pools"]
-
 _MOST_IDLE = 64  # connections that are kept, if ``connection_pool_maxsize`` is not larger
 
 

@@ -19,8 +19,6 @@ from acp_client_v0_1._http.headers import basic_credentials
 from acp_client_v0_1._http.urls import Origin, split_url
 from acp_client_v0_1.exceptions import ApiValueError
 
-__all__ = ["Proxy", "parse_proxy", "proxy_for"]
-
 _SOCKS = ("socks4", "socks4a", "socks5", "socks5h")
 _PORTS = {"http": 80, "https": 443, **dict.fromkeys(_SOCKS, 1080)}
 

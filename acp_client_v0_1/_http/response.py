@@ -28,8 +28,6 @@ from acp_client_v0_1._http.incoming import Incoming
 from acp_client_v0_1._http.retry import is_unclear
 from acp_client_v0_1.exceptions import ApiException, ResponseDecodeError, ResponseTooLarge
 
-__all__ = ["RESTResponse", "RawResponse"]
-
 RawResponse: TypeAlias = BaseHTTPResponse
 """urllib3's response."""
 
@@ -48,9 +46,9 @@ class _Urllib3Response(HTTPResponse):
     def read_chunked(
         self, amt: int | None = None, decode_content: bool | None = None
     ) -> Generator[bytes, None, None]:
-        """Yield the body as it arrives, up to ``amt`` bytes at a time; for `stream`, if chunked.
+        """Yield the body as it arrives, up to ``amt`` bytes at a time.
 
-        ``decode_content`` decodes the content coding. None means False, as in urllib3.
+        `stream` calls this for a chunked body. As in urllib3, ``decode_content`` is off by default.
         """
         if amt == 0:
             return
@@ -66,12 +64,7 @@ class _Urllib3Response(HTTPResponse):
 
 
 class RESTResponse:
-    """A response.
-
-    Args:
-        call: The call.
-        incoming: The response, its body unread.
-        limit: The most bytes that `read` accepts, if there is a limit.
+    """A response, whose body of at most ``limit`` bytes is read on demand.
 
     Attributes:
         status: The status code.

@@ -19,8 +19,6 @@ import weakref
 
 from acp_client_v0_1._deadline import Deadline
 
-__all__ = ["Flag", "Slot", "Slots"]
-
 _POLL_INTERVAL = 0.2  # seconds
 
 

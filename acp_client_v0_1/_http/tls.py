@@ -20,8 +20,6 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from acp_client_v0_1.exceptions import ApiValueError
 
-__all__ = ["OuterSocket", "TLSSettings", "check_identity", "decrypted", "shut_down", "tls_context"]
-
 
 class TLSSettings(Protocol):
     """What TLS needs of a `Configuration`."""

@@ -14,8 +14,6 @@ from urllib.parse import SplitResult, urlsplit
 
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
-__all__ = ["Origin", "Target", "checked_host", "parse_target", "split_url"]
-
 _PORTS = {"http": 80, "https": 443}
 _AUTHORITY = re.compile(r"([^/?#]*//[^/?#]*)([^#]*)")
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")

@@ -15,9 +15,6 @@ from uuid import UUID
 from pydantic import Field, GetPydanticSchema, Strict
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-__all__ = ["UP_TO_FIRST_FAULT", "Identifier", "JsonObject", "StrictBool", "StrictInt", "StrictStr"]
-__all__ += ["Timestamp", "either", "optional", "required"]
-
 _LONGEST_TIMESTAMP = 64  # characters, as dateutil's time grows with the square of a number's length
 
 # Servers mean by "GMT+0100" one hour ahead. dateutil reads it as POSIX does, the other way round.

@@ -19,8 +19,6 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-__all__ = ["not_json"]
-
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 # Values with one obvious text (RFC 3339, RFC 9562). An enum stands for its value.
 _WRITTEN = (str, int, float, type(None), date, time, UUID, Enum)

@@ -14,8 +14,6 @@ from pydantic import RootModel
 
 from acp_client_v0_1._schema import Conversions
 
-__all__ = ["OneOf"]
-
 T = TypeVar("T")
 
 

@@ -18,8 +18,6 @@ from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
-__all__ = ["read_again", "read_json"]
-
 T = TypeVar("T")
 
 _SURROGATES = range(0xD800, 0xE000)

@@ -257,8 +257,8 @@ class RunsApi(Api):
     ) -> models.Run:
         """Resume an interrupted Run (``POST /runs/{run_id}``).
 
-        Give an interrupted run the input that its agent asked for, so that it goes on. The body has
-        to match the schema that the agent declares as `resume_payload` for this type of interrupt.
+        Give an interrupted run the input that its agent asked for, so that it continues. The body
+        has to match the schema that the agent declares as `resume_payload` for this interrupt type.
 
         Args:
             run_id: The ID of the run.

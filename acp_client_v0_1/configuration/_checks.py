@@ -20,8 +20,6 @@ from acp_client_v0_1._http.headers import plain_text
 from acp_client_v0_1._http.proxies import parse_proxy
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
-__all__ = ["checked", "copied", "instance_of", "only_known", "positive"]
-
 P = ParamSpec("P")
 
 _C_INT = 2**31  # the integers of a socket option are smaller
@@ -82,12 +80,10 @@ def _keys(name: str, value: Any) -> Any:
 
 
 def _headers(name: str, value: Any) -> dict[str, str]:
-    """Check headers, whose values may be numbers."""
     return {k: plain_text(v, f"{name}[{k!r}]") for k, v in copied(value, name).items()}
 
 
 def positive(name: str, value: Any) -> Any:
-    """Check that a value is an integer above 0."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise ApiTypeError(f"{name} must be an integer, not {type(value).__name__}")
     if value < 1:

@@ -17,8 +17,6 @@ from acp_client_v0_1._http.urls import checked_host
 from acp_client_v0_1.configuration._checks import checked
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
-__all__ = ["settings"]
-
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
 

@@ -13,8 +13,6 @@ from typing import Any, cast
 
 from acp_client_v0_1._version import __version__
 
-__all__ = ["ConfigurationReport", "represented"]
-
 _API_VERSION = "0.1"
 _MASK = "***"
 _SHOWN = (

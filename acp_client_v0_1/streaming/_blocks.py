@@ -29,8 +29,6 @@ from typing import cast
 
 from acp_client_v0_1.streaming.event import ServerSentEvent
 
-__all__ = ["BlockShape", "EventBuffers", "OpenLine"]
-
 # `(?(id)\n)`: the line end of an id, if there is one.
 _COMMON_BLOCK = (
     r"(?P<before>(?:event{colon}(?P<early>[^\n]*)\n)?)"

@@ -40,8 +40,6 @@ from acp_client_v0_1.streaming.parser import SSEParser
 if TYPE_CHECKING:
     from acp_client_v0_1._http.observer import StreamedResponse
 
-__all__ = ["EventReader"]
-
 _EXCERPT_CHARACTERS = 200
 
 
