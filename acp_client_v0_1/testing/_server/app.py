@@ -19,11 +19,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from acp_client_v0_1.models.agent_search_request import AgentSearchRequest
-from acp_client_v0_1.models.run_create import RunCreate
-from acp_client_v0_1.models.run_search_request import RunSearchRequest
-from acp_client_v0_1.models.thread_create import ThreadCreate
-from acp_client_v0_1.models.thread_search_request import ThreadSearchRequest
+from acp_client_v0_1.models import (
+    AgentSearchRequest,
+    RunCreate,
+    RunSearchRequest,
+    ThreadCreate,
+    ThreadSearchRequest,
+)
 from acp_client_v0_1.testing._server.engine import Engine
 from acp_client_v0_1.testing._server.gate import BODY, LAG, check_keys
 from acp_client_v0_1.testing._server.store import RunRecord, Store, ThreadRecord
