@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import dataclass, field
 from functools import partial
 from http.client import responses
 from urllib.parse import parse_qsl, urlencode
@@ -26,20 +27,18 @@ __all__ = ["FaultInjection"]
 _BLOCK_SECONDS = {"never": 0, "forever": 10**6}
 
 
+@dataclass(eq=False)
 class FaultInjection:
     """ASGI middleware that records every request and applies the faults."""
 
-    def __init__(
-        self, app: ASGIApp, faults: Faults, log: list[RecordedRequest], base_path: str
-    ) -> None:
-        self._app = app
-        self._base_path = base_path
-        self._faults = faults
-        self._log = log
-        self._late: set[asyncio.Task[None]] = set()
+    app: ASGIApp
+    faults: Faults
+    log: list[RecordedRequest]
+    base_path: str
+    late: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        fault = self._faults.take(scope["method"], scope["path"].removeprefix(self._base_path))
+        fault = self.faults.take(scope["method"], scope["path"].removeprefix(self.base_path))
         request = RecordedRequest(
             method=scope["method"],
             path=scope["raw_path"].decode("latin-1"),
@@ -49,20 +48,20 @@ class FaultInjection:
             client=scope["client"],
             fault=fault,
         )
-        self._log.append(request)
+        self.log.append(request)
         if fault is None:
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
-        await _Exchange(fault, scope, receive, send).respond(self._app)
+        await _Exchange(fault, scope, receive, send).respond(self.app)
         if fault.late is not None:
             task = asyncio.create_task(self._carry_out(fault.late, scope))
-            self._late.add(task)  # the loop only has weak references to tasks
-            task.add_done_callback(self._late.discard)
+            self.late.add(task)  # the loop only has weak references to tasks
+            task.add_done_callback(self.late.discard)
 
     async def _carry_out(self, late: float, scope: Scope) -> None:
         """Carry out a request whose client no longer expects a response."""
         await asyncio.sleep(late)
-        await self._app(scope, _gone, _discard)
+        await self.app(scope, _gone, _discard)
 
 
 class _Exchange:
