@@ -129,18 +129,16 @@ class Output:
 
     def _shown(self, value: Any, id: str | None) -> str:
         if self._form == "id":
-            return self._safe(id or "")
+            id = id or ""
+            if id[:1] not in ("-", "@") and id.isprintable() and " " not in id:
+                return id
+            return self._refuse(f"the id {id!a} is not printed: a command could misread it")
         if self.is_text:
             return _printable(_text(value), keep="\n\t")
         try:
             return _printable(self._dumps(value), keep="\n")
         except ValueError:
             return self._refuse(f"{id or 'this'} is not printed: JSON has no NaN and no infinity")
-
-    def _safe(self, id: str) -> str:
-        if id[:1] not in ("-", "@") and id.isprintable() and " " not in id:
-            return id
-        return self._refuse(f"the id {id!a} is not printed: a command could misread it")
 
     def _refuse(self, why: str) -> str:
         self.refused = True

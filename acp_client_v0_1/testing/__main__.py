@@ -39,7 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     with server:
         # Before the greeting, whose reader may send a signal at once.
-        ended = _signalled()
+        ended = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda number, frame: ended.set())
         sys.stdout.write(_greeting(server, keys))
         sys.stdout.flush()
         # Windows delivers no signal during an endless wait.
@@ -78,14 +80,6 @@ def _greeting(server: LocalServer, keys: Iterable[str]) -> str:
         lines.append(f"  {agent.agent_id}  {agent.name:<10} {agent.description}")
     needed = [f"Each request needs the header {name}." for name in keys]
     return "\n".join([*lines, "", *needed, "Ctrl-C ends it.", ""])
-
-
-def _signalled() -> threading.Event:
-    """Return an event that Ctrl-C or SIGTERM sets."""
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, frame: ended.set())
-    return ended
 
 
 if __name__ == "__main__":

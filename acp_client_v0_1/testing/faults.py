@@ -40,34 +40,29 @@ class Fault:
         path: Only requests with this path, below the server's base path; each `*` stands for
             one segment: "/runs/*/output".
         times: How many requests it is for; None keeps it until it is removed.
-        share: Apply to about this share of those requests, such as 0.05 for one in twenty. The
-            choice is random, but the same for the same sequence of requests. Requests that are
-            not chosen do not count in `times`.
+        share: Which share of those requests it is for, such as 0.05 for one in twenty, chosen at
+            random but the same in each test run; the others do not count in `times`.
         delay: Seconds from the request to the first byte of the response.
         status: Respond with this status, and do not carry the request out.
-        body: The body of that response: bytes as they are, anything else as JSON; by default a
-            JSON string, the contract's form of an error.
+        body: The body of that response: bytes as they are, anything else as JSON.
         headers: The headers of that response.
         retry_after: Its `Retry-After`: seconds, or an HTTP date.
         redirect: Its `Location`; the status is 307 by default.
         raw: Respond with these bytes, which need not be HTTP, and close the connection.
-        block: Take the request's block_timeout as 0 ("never": a server that responds 204 at
-            once) or as endless ("forever": a server that ignores it).
+        block: Take block_timeout as 0 ("never": respond 204 at once) or as endless ("forever").
         drip: Seconds to wait before each byte of the body or of `raw`.
         cut: How the response breaks off: "close" ends the connection, "reset" resets it, "stall"
-            sends nothing more and keeps it open. "end" needs `after_events`, and ends a stream
-            as if it were over. Without one of the next three fields, nothing is carried out,
-            and not a byte is sent.
-        after_wire_bytes: Break off after this many bytes of the response, status line and headers
-            included; 0 carries the request out and sends nothing.
+            sends nothing more, and "end" ends a stream as if it were over (with `after_events`).
+            Without one of the next three fields, nothing is carried out, and nothing is sent.
+        after_wire_bytes: Break off after this many bytes of the response, headers included; 0
+            carries the request out and sends nothing.
         after_body_bytes: Break off after this many bytes of the body; 0 sends the headers.
         after_events: Break off after this many server-sent events.
         carried_out: Carry the request out, and then respond with `status` nevertheless.
         late: Carry the request out this many seconds after its client got another response
-            (`status`, `redirect` or `raw`) or none (`cut`). Without any of these, nothing is
-            sent, and the seconds count from when the client closes the connection.
-        lag: Respond as a replica that is this many seconds behind: a run, its output and a search
-            for runs are as they were then, and a younger run is 404, also its stream.
+            (`status`, `redirect` or `raw`) or none (`cut`), or else closed the connection.
+        lag: Respond as a replica that is this many seconds behind, about a run, its output and
+            searches for runs; a younger run is 404, also its stream.
         close_after: Close the connection after the whole response, without announcing it.
 
     Raises:

@@ -11,9 +11,7 @@ from typing import Any, Literal
 
 from typing_extensions import Self
 
-from acp_client_v0_1.api.agents_api import AgentsApi
-from acp_client_v0_1.api.runs_api import RunsApi
-from acp_client_v0_1.api.threads_api import ThreadsApi
+from acp_client_v0_1.api import AgentsApi, RunsApi, ThreadsApi
 from acp_client_v0_1.testing._values import check_fields, check_type
 
 __all__ = ["Quirks"]
@@ -55,18 +53,16 @@ class Quirks:
     """The habits of a real server, by default none.
 
     Args:
-        event_ids: The ids of streamed events: "run" counts from 1 within the run, "connection"
-            from 1 on each connection, "none" sends none, and "opaque" sends hex strings without
-            order. Only "run" and "opaque" honour `Last-Event-ID`.
+        event_ids: The ids of events: "run" counts from 1 within the run, "connection" from 1 on
+            each connection, "opaque" is hex without order, "none" sends none. Only "run" and
+            "opaque" honour `Last-Event-ID`.
         replay: Whether a stream begins with the events that the client has not seen. If False,
-            only the first connection to a run gets past events; a later one gets what happens
-            after it was made, and `Last-Event-ID` is ignored.
-        comments_after_end: Keep the stream of a finished run open, and send only keep-alive
-            comments, instead of ending it or responding 204.
-        bare_comments: Send keep-alive comments without a line end, so that each becomes one with
-            the next line, and that line (an event's id) is lost.
+            only the first stream of a run has past events, and `Last-Event-ID` is ignored.
+        comments_after_end: Keep the stream of a finished run open, with keep-alive comments only.
+        bare_comments: Send keep-alive comments without a line end, so that each swallows the next
+            line (an event's id).
         search_metadata: What searches do with `metadata`: "matched" filters by it, "ignored" does
-            not, "fails" responds to such a search with status 500.
+            not, "fails" responds with status 500.
         search_order: Whether searches return the oldest or the newest record first.
         agents_by_name: Respond 422 to a search for agents without a name or version.
         lacks: The status of each operation that the server does not have, such as
@@ -74,8 +70,7 @@ class Quirks:
         updated_at: Write the times of a run with "microseconds", as whole "seconds", "naive"
             without an offset, or all of them as the first day of "year 1".
         pending_output: What `get_run_output` does while the run is pending: "204" is the contract,
-            "404" responds with that at once, "held" waits without end unless the request has a
-            `block_timeout`.
+            "404" responds so at once, "held" waits without end if there is no `block_timeout`.
         echo: How much of its create a run repeats: the "whole", the "part" without `streaming`,
             `metadata` and `webhook`, or "none", a `creation` with an agent id of zeros.
         own_thread_ids: Give each run a thread id of the server's own.

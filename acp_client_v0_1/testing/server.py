@@ -49,8 +49,7 @@ class LocalServer:
             a mapping; a request without them gets 401.
         base_path: The path of the server, such as "/acp/v0".
         allowed_hosts: Names, without port, that a request's `Host` may have, besides loopback
-            names and the address that it reached. Any other gets 421, since a web page whose name
-            resolves to this machine could send it.
+            names and the address that it reached; any other gets 421.
         quirks: The habits of a real server to take on.
 
     Attributes:

@@ -54,6 +54,7 @@ def test_a_header_that_comes_twice_is_no_key(caller_for: CallerFor) -> None:
         twice = urllib3.HTTPHeaderDict([KEY, ("x-api-key", "another")])
         response = caller_for(server).pool.request("GET", server.url + AGENT, headers=twice)
         assert response.status == 401
+        assert server.requests[0].headers["x-api-key"] == "another"
 
 
 def test_a_mapping_asks_for_each_of_its_headers(caller_for: CallerFor) -> None:

@@ -344,7 +344,7 @@ class TestLate:
         server.faults.add(Fault(late=0, cut="close"))
         wire.send("GET", f"/runs/{run_id}/output?block_timeout=60")
         assert wire.until_closed() == b""
-        assert eventually(lambda: not server._app._app._late, 5)
+        assert eventually(lambda: not server._app._app.late, 5)
 
     def test_a_server_that_stops_forgets_it(self, wire: Wire, server: LocalServer) -> None:
         server.faults.add(Fault(late=60))
@@ -353,7 +353,7 @@ class TestLate:
         began = time.monotonic()
         server.restart()
         assert time.monotonic() - began < 4
-        assert (server.runs, server._app._app._late) == ((), set())
+        assert (server.runs, server._app._app.late) == ((), set())
 
 
 class TestCarriedOut:

@@ -1,33 +1,39 @@
 """The operations of ACP 0.1: from a request to the engine and back.
 
 A handler is one operation of the contract, and has its name. The engine is quick, so handlers call
-it in the event loop; the two that wait do so in streams.py.
+it in the event loop. Two of them wait for a run, for its next change or its next event: agents
+change runs in their threads, and `_watching` brings the changes into the loop.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import unquote
 
 from pydantic import BaseModel
-from sse_starlette import EventSourceResponse
+from pydantic_core import to_json
+from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from acp_client_v0_1.models.agent_search_request import AgentSearchRequest
-from acp_client_v0_1.models.run_create import RunCreate
-from acp_client_v0_1.models.run_search_request import RunSearchRequest
-from acp_client_v0_1.models.thread_create import ThreadCreate
-from acp_client_v0_1.models.thread_search_request import ThreadSearchRequest
+from acp_client_v0_1.models import (
+    AgentSearchRequest,
+    RunCreate,
+    RunSearchRequest,
+    ThreadCreate,
+    ThreadSearchRequest,
+)
 from acp_client_v0_1.testing._server.engine import Engine
 from acp_client_v0_1.testing._server.gate import BODY, LAG, check_keys
 from acp_client_v0_1.testing._server.store import RunRecord, Store, ThreadRecord
-from acp_client_v0_1.testing._server.streams import RunStream, settled
 from acp_client_v0_1.testing._server.validation import (
     LONGEST_BLOCK,
     JsonResponse,
@@ -38,6 +44,7 @@ from acp_client_v0_1.testing._server.validation import (
     json_body,
 )
 from acp_client_v0_1.testing.agents import JsonObject
+from acp_client_v0_1.testing.quirks import Quirks
 from acp_client_v0_1.testing.webhooks import webhook_target
 
 __all__ = ["Application"]
@@ -47,24 +54,15 @@ _Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 _Search: TypeAlias = AgentSearchRequest | RunSearchRequest | ThreadSearchRequest
 
 
+@dataclass(eq=False)
 class Application:
     """The ASGI application, without faults."""
 
-    def __init__(
-        self,
-        store: Store,
-        engine: Engine,
-        ping: float,
-        base_path: str,
-        required_headers: Mapping[str, str],
-    ) -> None:
-        self._store = store
-        self._quirks = store.quirks
-        self._engine = engine
-        self._ping = ping
-        self._base_path = base_path
-        self._required_headers = required_headers
-        self._operations = self._by_path()
+    store: Store
+    engine: Engine
+    ping: float  # seconds
+    base_path: str
+    required_headers: Mapping[str, str]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -73,7 +71,7 @@ class Application:
         except Refusal as refusal:
             response = JsonResponse(refusal.message, refusal.status, refusal.headers)
         if isinstance(response, JsonResponse):
-            response.headers["Content-Type"] = self._quirks.media_type
+            response.headers["Content-Type"] = self.store.quirks.media_type
         await response(scope, receive, send)
 
     def _handler(self, request: Request) -> _Handler:
@@ -81,26 +79,27 @@ class Application:
         method, path = request.method, request.scope["path"]
         # Percent-encoded, so that an id may hold a slash.
         raw_path: str = request.scope["raw_path"].decode("latin-1")
-        if not raw_path.startswith(self._base_path + "/"):
+        if not raw_path.startswith(self.base_path + "/"):
             raise Refusal(404, "Not Found")
-        check_keys(request.headers, self._required_headers)
-        kind, *rest = raw_path[len(self._base_path) + 1 :].split("/")
-        handlers = self._operations.get((kind, *rest))
+        check_keys(request.headers, self.required_headers)
+        kind, *rest = raw_path[len(self.base_path) + 1 :].split("/")
+        handlers = self._by_path.get((kind, *rest))
         if handlers is None and rest and rest[0]:
             request.scope["path_params"] = {"id": unquote(rest[0])}
-            handlers = self._operations.get((kind, "*", *rest[1:]))
+            handlers = self._by_path.get((kind, "*", *rest[1:]))
         if handlers is None:
             raise Refusal(404, "Not Found")
         handler = handlers.get("GET" if method == "HEAD" else method)
         if handler is None:
             allowed = ", ".join([*handlers, "HEAD"] if "GET" in handlers else handlers)
             raise Refusal(405, f"{method} {path}: Method Not Allowed", {"Allow": allowed})
-        lacking = self._quirks.lacks.get(handler.__name__)
+        lacking = self.store.quirks.lacks.get(handler.__name__)
         if lacking is not None:
             # An object, not the contract's JSON string: the router of a server responds like this.
             raise Refusal(lacking, {"detail": "Not implemented"})
         return handler
 
+    @cached_property
     def _by_path(self) -> dict[tuple[str, ...], dict[str, _Handler]]:
         """Return the operations by the segments of their path ("*" is an id) and by method."""
         return {
@@ -130,37 +129,37 @@ class Application:
             webhook_target(creation.get("webhook", "http://localhost"))
         except ValueError as error:
             raise Refusal(422, f"webhook: {error}") from error
-        agent = self._store.agent(creation["agent_id"], self._quirks.unknown_agent)
+        agent = self.store.agent(creation["agent_id"], self.store.quirks.unknown_agent)
         check_against_schema(creation.get("input", {}), agent.input, "input")
         check_against_schema(creation.get("config", {}), agent.config, "config")
-        return JsonResponse(self._engine.create_run(creation))
+        return JsonResponse(self.engine.create_run(creation))
 
     async def search_runs(self, request: Request) -> Response:
-        find = partial(self._store.find_runs, lag=request.scope.get(LAG, 0.0))
+        find = partial(self.store.find_runs, lag=request.scope.get(LAG, 0.0))
         return await self._found(request, RunSearchRequest, find)
 
     async def get_run(self, request: Request) -> Response:
         run = self._run(request, request.scope.get(LAG, 0.0))
-        with self._store.lock:
+        with self.store.lock:
             wire = run.to_wire()
         return JsonResponse(wire)
 
     async def resume_run(self, request: Request) -> Response:
         run = self._run(request)
         answer = _object(request)
-        return JsonResponse(self._engine.resume_run(run, answer))
+        return JsonResponse(self.engine.resume_run(run, answer))
 
     async def delete_run(self, request: Request) -> Response:
-        return self._deleted(self._engine.delete_run(self._run(request)))
+        return self._deleted(self.engine.delete_run(self._run(request)))
 
     async def get_run_output(self, request: Request) -> Response:
-        pending, lag = self._quirks.pending_output, request.scope.get(LAG, 0.0)
+        pending, lag = self.store.quirks.pending_output, request.scope.get(LAG, 0.0)
         self._run(request, lag)
         window = request.query_params.get("block_timeout")
         seconds = LONGEST_BLOCK if pending == "held" and window is None else block_seconds(window)
         if seconds and pending != "404":
             ends = time.monotonic() + seconds
-            await settled(self._store, self._run(request), seconds, request.receive)
+            await _settled(self.store, self._run(request), seconds, request.receive)
             await asyncio.sleep(max(0.0, min(lag, ends - time.monotonic())))
         output = self._run(request, lag).output
         if output is None:
@@ -170,16 +169,16 @@ class Application:
     async def get_run_stream(self, request: Request) -> Response:
         self._run(request, request.scope.get(LAG, 0.0))
         run = self._run(request)
-        stream = RunStream(self._store, run, request.headers.get("last-event-id", ""))
+        stream = _RunStream(self.store, run, request.headers.get("last-event-id", ""))
         if stream.empty:
             return Response(status_code=204)
-        ping: Any = self._ping  # sse-starlette before 3.4.9 declares an int, and takes a float
-        comment: Any = (lambda: b":") if self._quirks.bare_comments else None
+        ping: Any = self.ping  # sse-starlette before 3.4.9 declares an int, and takes a float
+        comment: Any = (lambda: b":") if self.store.quirks.bare_comments else None
         return EventSourceResponse(stream.events(), ping=ping, ping_message_factory=comment)
 
     async def get_run_threadstate(self, request: Request) -> Response:
         run = self._run(request)
-        with self._store.lock:
+        with self.store.lock:
             status, state = run.status, run.final_state
         if status != "success":
             raise Refusal(409, f"the run is {status}; only one in success has a thread state")
@@ -188,33 +187,33 @@ class Application:
         return JsonResponse(state)
 
     async def search_agents(self, request: Request) -> Response:
-        if self._quirks.agents_by_name and not {"name", "version"} & _object(request).keys():
+        if self.store.quirks.agents_by_name and not {"name", "version"} & _object(request).keys():
             raise Refusal(422, "a name or a version is needed")
-        return await self._found(request, AgentSearchRequest, self._store.find_agents)
+        return await self._found(request, AgentSearchRequest, self.store.find_agents)
 
     async def get_agent_by_id(self, request: Request) -> Response:
-        return JsonResponse(self._store.agent(request.path_params["id"]).to_wire())
+        return JsonResponse(self.store.agent(request.path_params["id"]).to_wire())
 
     async def get_acp_descriptor_by_id(self, request: Request) -> Response:
-        return JsonResponse(self._store.agent(request.path_params["id"]).descriptor())
+        return JsonResponse(self.store.agent(request.path_params["id"]).descriptor())
 
     async def create_thread(self, request: Request) -> Response:
         body, _ = _body(request, ThreadCreate)
         thread = ThreadRecord(body["agent_id"], body.get("metadata"))
-        with self._store.lock:
-            self._store.agent(thread.agent_id)
-            self._store.threads[thread.thread_id] = thread
+        with self.store.lock:
+            self.store.agent(thread.agent_id)
+            self.store.threads[thread.thread_id] = thread
         return JsonResponse(thread.to_wire())
 
     async def search_threads(self, request: Request) -> Response:
-        return await self._found(request, ThreadSearchRequest, self._store.find_threads)
+        return await self._found(request, ThreadSearchRequest, self.store.find_threads)
 
     async def get_thread(self, request: Request) -> Response:
         return JsonResponse(self._thread(request).to_wire())
 
     async def delete_thread(self, request: Request) -> Response:
         thread = self._thread(request)
-        self._engine.delete_thread(thread)
+        self.engine.delete_thread(thread)
         return self._deleted(thread.to_wire())
 
     async def get_thread_state(self, request: Request) -> Response:
@@ -222,7 +221,7 @@ class Application:
 
     async def get_thread_history(self, request: Request) -> Response:
         thread = self._thread(request)
-        with self._store.lock:
+        with self.store.lock:
             history = [run.to_wire() for run in thread.runs]
         return JsonResponse(history)
 
@@ -237,13 +236,13 @@ class Application:
         return JsonResponse(find(body, wanted.limit or 10, wanted.offset or 0))
 
     def _deleted(self, wire: JsonObject) -> Response:
-        return JsonResponse(wire) if self._quirks.delete_body else Response()
+        return JsonResponse(wire) if self.store.quirks.delete_body else Response()
 
     def _run(self, request: Request, lag: float = 0.0) -> RunRecord:
-        return self._store.run(request.path_params["id"], lag)
+        return self.store.run(request.path_params["id"], lag)
 
     def _thread(self, request: Request) -> ThreadRecord:
-        return self._store.thread(request.path_params["id"])
+        return self.store.thread(request.path_params["id"])
 
 
 def _object(request: Request) -> JsonObject:
@@ -254,3 +253,103 @@ def _body(request: Request, model: type[M]) -> tuple[JsonObject, M]:
     """Return a request's body as it came, and as a valid model."""
     body = _object(request)
     return body, checked(model, body)
+
+
+@contextlib.asynccontextmanager
+async def _watching(store: Store, run: RunRecord) -> AsyncIterator[asyncio.Event]:
+    """Provide an event of the loop that each change of a run sets."""
+    loop, changed = asyncio.get_running_loop(), asyncio.Event()
+
+    def notify() -> None:
+        loop.call_soon_threadsafe(changed.set)
+
+    with store.lock:
+        run.watchers.add(notify)
+    try:
+        yield changed
+    finally:
+        with store.lock:  # under the lock, so that none is called after this
+            run.watchers.discard(notify)
+
+
+async def _settled(store: Store, run: RunRecord, seconds: float, receive: Receive) -> None:
+    """Wait until a run is not pending, the seconds are over, or the client has gone."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    async with _watching(store, run) as changed:
+        # asyncio.wait_for would make a task for each of thousands of requests.
+        timer = loop.call_at(deadline, changed.set)
+        client = asyncio.create_task(_gone(receive))
+        client.add_done_callback(lambda done: changed.set())
+        try:
+            while run.working and not client.done() and loop.time() < deadline:
+                await changed.wait()
+                changed.clear()
+        finally:
+            timer.cancel()
+            client.cancel()
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class _RunStream:
+    """The events of one run on one connection, ``empty`` if there will be none."""
+
+    def __init__(self, store: Store, run: RunRecord, last_event_id: str) -> None:
+        self._store = store
+        self._run = run
+        self._endless = store.quirks.comments_after_end
+        with store.lock:
+            self._start = self._sent = _events_seen(run, last_event_id, store.quirks)
+            over = not run.working and self._sent >= len(run.events) and not self._endless
+            self.empty: bool = run.streaming is None or over
+            run.streamed = run.streamed or not self.empty
+
+    async def events(self) -> AsyncIterator[ServerSentEvent]:
+        """Yield the run's events as they come, while the run is pending."""
+        run = self._run
+        async with _watching(self._store, run) as changed:
+            while True:
+                with self._store.lock:
+                    # Read both under one lock, or an event that comes with the last change is lost.
+                    events = run.events[self._sent :]
+                    over = run.deleted or (run.status != "pending" and not self._endless)
+                for payload in events:
+                    self._sent += 1
+                    data = to_json(payload).decode()
+                    yield ServerSentEvent(data, id=self._id(), event="agent_event")
+                if over:
+                    return
+                await changed.wait()
+                changed.clear()
+
+    def _id(self) -> str | None:
+        match self._store.quirks.event_ids:
+            case "run":
+                return str(self._sent)
+            case "connection":
+                return str(self._sent - self._start)
+            case "opaque":
+                return _opaque_id(self._run, self._sent)
+            case "none":
+                return None
+
+
+def _opaque_id(run: RunRecord, number: int) -> str:
+    return hashlib.blake2b(f"{run.run_id}/{number}".encode(), digest_size=8).hexdigest()
+
+
+def _events_seen(run: RunRecord, last_event_id: str, quirks: Quirks) -> int:
+    """Return how many events a new connection skips: none if the id is not an event's."""
+    if not quirks.replay:
+        return len(run.events) if run.streamed else 0
+    if quirks.event_ids == "opaque":
+        numbers = range(1, len(run.events) + 1) if last_event_id else range(0)
+        return next((number for number in numbers if _opaque_id(run, number) == last_event_id), 0)
+    sound = last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) < 10
+    if quirks.event_ids != "run" or not sound or int(last_event_id) > len(run.events):
+        return 0
+    return int(last_event_id)

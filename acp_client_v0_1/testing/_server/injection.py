@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import dataclass, field
 from functools import partial
 from http.client import responses
 from urllib.parse import parse_qsl, urlencode
 
+from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -25,34 +27,41 @@ __all__ = ["FaultInjection"]
 _BLOCK_SECONDS = {"never": 0, "forever": 10**6}
 
 
+@dataclass(eq=False)
 class FaultInjection:
     """ASGI middleware that records every request and applies the faults."""
 
-    def __init__(
-        self, app: ASGIApp, faults: Faults, log: list[RecordedRequest], base_path: str
-    ) -> None:
-        self._app = app
-        self._base_path = base_path
-        self._faults = faults
-        self._log = log
-        self._late: set[asyncio.Task[None]] = set()
+    app: ASGIApp
+    faults: Faults
+    log: list[RecordedRequest]
+    base_path: str
+    late: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        fault = self._faults.take(scope["method"], scope["path"].removeprefix(self._base_path))
-        self._log.append(_recorded(scope, fault))
+        fault = self.faults.take(scope["method"], scope["path"].removeprefix(self.base_path))
+        request = RecordedRequest(
+            method=scope["method"],
+            path=scope["raw_path"].decode("latin-1"),
+            query=scope["query_string"].decode("latin-1"),
+            headers=dict(Headers(scope=scope).items()),  # the last of a name
+            body=scope[BODY],
+            client=scope["client"],
+            fault=fault,
+        )
+        self.log.append(request)
         if fault is None:
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
-        await _Exchange(fault, scope, receive, send).respond(self._app)
+        await _Exchange(fault, scope, receive, send).respond(self.app)
         if fault.late is not None:
             task = asyncio.create_task(self._carry_out(fault.late, scope))
-            self._late.add(task)  # the loop only has weak references to tasks
-            task.add_done_callback(self._late.discard)
+            self.late.add(task)  # the loop only has weak references to tasks
+            task.add_done_callback(self.late.discard)
 
     async def _carry_out(self, late: float, scope: Scope) -> None:
         """Carry out a request whose client no longer expects a response."""
         await asyncio.sleep(late)
-        await self._app(scope, _gone, _discard)
+        await self.app(scope, _gone, _discard)
 
 
 class _Exchange:
@@ -71,9 +80,8 @@ class _Exchange:
         fault = self._fault
         await self._pause(fault.delay)
         limited = (fault.after_wire_bytes, fault.after_body_bytes, fault.after_events)
-        other = (fault.status, fault.redirect, fault.raw)
-        silent = fault.cut is not None or fault.late is not None
-        if silent and {*limited, *other} == {None}:
+        nothing = {*limited, fault.status, fault.redirect, fault.raw} == {None}
+        if nothing and (fault.cut is not None or fault.late is not None):
             self._break(fault.cut)
         elif fault.raw is not None:
             await self._send_raw(fault.raw)
@@ -119,7 +127,8 @@ class _Exchange:
 
     async def _send_head(self, message: Message) -> None:
         await self._forward(message)
-        if self._fault.cut == "end" and not _is_stream(message):
+        kind = Headers(raw=message["headers"]).get("content-type", "")
+        if self._fault.cut == "end" and not kind.startswith("text/event-stream"):
             self._events_left = None
         if self._body_left == 0 or self._events_left == 0:
             await self._break_off()
@@ -174,22 +183,6 @@ async def _gone() -> Message:
 
 async def _discard(message: Message) -> None:
     pass
-
-
-def _is_stream(start: Message) -> bool:
-    return any(value.startswith(b"text/event-stream") for _, value in start["headers"])
-
-
-def _recorded(scope: Scope, fault: Fault | None) -> RecordedRequest:
-    return RecordedRequest(
-        method=scope["method"],
-        path=scope["raw_path"].decode("latin-1"),
-        query=scope["query_string"].decode("latin-1"),
-        headers={name.decode("latin-1"): text.decode("latin-1") for name, text in scope["headers"]},
-        body=scope[BODY],
-        client=scope["client"],
-        fault=fault,
-    )
 
 
 def _fault_response(fault: Fault) -> Response:

@@ -19,7 +19,7 @@ import ssl
 import struct
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -43,11 +43,10 @@ _STOP_SECONDS = 5.0
 _GRACE_SECONDS = 1.0
 
 
-class WireTransport(asyncio.Transport):
+class WireTransport:
     """A transport that can break off after a number of bytes, and sets ``lost`` when it ends."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
-        super().__init__()
         connection = transport.get_extra_info("socket")
         if connection is not None:
             # asyncio does this only for sockets that were made with the protocol's number. Without
@@ -97,27 +96,13 @@ class WireTransport(asyncio.Transport):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self._transport.abort()
 
-    # The rest of asyncio.Transport is forwarded.
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return self._transport.get_extra_info(name, default)
-
-    def is_closing(self) -> bool:
-        return self._transport.is_closing()
-
     def close(self) -> None:
         """Close after sending what was written."""
         self._flush()
         self._transport.close()
 
-    def abort(self) -> None:
-        self._transport.abort()
-
-    def pause_reading(self) -> None:
-        self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        self._transport.resume_reading()
+    def __getattr__(self, name: str) -> Any:  # the rest of asyncio.Transport
+        return getattr(self._transport, name)
 
 
 class _Meter(ServerState):
@@ -136,7 +121,7 @@ class _WireProtocol(H11Protocol):
         self.app_state: dict[str, Any] = {**self.app_state, "wire": wire}
         if isinstance(self.server_state, _Meter):
             self.server_state.accepted += 1
-        super().connection_made(wire)
+        super().connection_made(cast("asyncio.Transport", wire))
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
