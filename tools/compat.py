@@ -2,10 +2,12 @@
 
     python tools/compat.py                            every installed interpreter, both ends
     python tools/compat.py --here --versions lowest   this interpreter, the oldest dependencies
+    python tools/compat.py --only 3.14t               one version
     python tools/compat.py --also /opt/3.14t/bin/python3   one that is not on the path, as well
 
 An interpreter is asked what it is: its name on the path may belong to a shim that starts nothing.
-A table at the end says what passed, and which version was not found.
+A table at the end says what passed, and which version was not found. What has no wheels for an
+interpreter cannot be installed there; that fails only where that interpreter alone was asked for.
 
 "Oldest" means exactly the lower bounds that pyproject.toml declares. The suite runs in a copy of
 the checkout without the package, so that only the installed wheel can be imported.
@@ -21,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from importlib.metadata import requires
 from pathlib import Path
 
@@ -37,6 +40,14 @@ t = "t" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""
 print("%d.%d%s" % (*sys.version_info[:2], t))
 """
 
+# Prints the versions of the dependencies that a row of the table is about.
+_WITH = """
+import re
+from importlib.metadata import requires, version
+names = [re.split("[<>=]", line)[0] for line in requires("acp-client-v0-1") if ";" not in line]
+print("with", ", ".join(f"{name} {version(name)}" for name in names), flush=True)
+"""
+
 # Tests that read files of the checkout's package, which the copy lacks.
 CHECKOUT_TESTS = (
     "--ignore=test/project/test_border.py",
@@ -51,8 +62,22 @@ TESTS_OF_THE_REPOSITORY = (
     "--ignore=test/project/test_dropin_compare.py",
 )
 
+# Without the GIL: what threads share. Its packages have wheels for such an interpreter, which
+# Brotli, PyYAML and some others of `dev` lack.
+FREE_THREADED_TESTS = (
+    "test/http/test_free_threading.py",
+    "test/streaming",
+    "test/handles",
+)
+_FREE_THREADED = ("pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "PySocks")
+
 # Mark the dependencies of the extras in the metadata.
 _EXTRAS = ('extra == "testing"', 'extra == "telemetry"')
+
+
+def declared() -> list[str]:
+    """The requirements in the metadata, those of the extras with their markers."""
+    return requires("acp-client-v0-1") or []
 
 
 def bounded_requirements() -> list[str]:
@@ -60,46 +85,59 @@ def bounded_requirements() -> list[str]:
 
     With OpenTelemetry's SDK, which goes with one version of its API only.
     """
-    declared = requires("acp-client-v0-1") or []
-    plain = [line for line in declared if ";" not in line]
+    plain = [line for line in declared() if ";" not in line]
     extras = [
         line.partition(";")[0].strip()
-        for line in declared
+        for line in declared()
         if any(extra in line for extra in _EXTRAS) or line.startswith("opentelemetry-sdk")
     ]
     return plain + extras
 
 
+def version_of(interpreter: str) -> str:
+    """What an interpreter says that it is, "3.14t" for example; "" if it cannot be used."""
+    with contextlib.suppress(OSError):
+        command = [interpreter, "-c", _WHO]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    return ""
+
+
 def installed(wheel: Path, interpreter: str, versions: str, folder: Path) -> Environment:
     """Install the wheel with the oldest or the newest dependencies in an environment of its own."""
     environment = Environment.create(folder, interpreter)
-    pins = lowest_versions(bounded_requirements()) if versions == "lowest" else []
+    wanted = [f"{wheel}[dev]"]
+    if version_of(interpreter).endswith("t"):
+        names = tuple(f"{name}{sign}" for name in _FREE_THREADED for sign in "<>=!")
+        wanted = [f"{wheel}[testing,validation]"]
+        wanted += [line.partition(";")[0] for line in declared() if line.startswith(names)]
+    if versions == "lowest":
+        wanted += lowest_versions(bounded_requirements())
     # What has no wheel for an interpreter would be compiled, which needs more than Python.
-    environment.install("--only-binary", ":all:", f"{wheel}[dev]", *pins)
+    environment.install("--only-binary", ":all:", *wanted)
     environment.pip("check")
+    run([environment.program("python"), "-c", _WITH])
     return environment
 
 
 def run_suite(environment: Environment, checkout: Path) -> None:
     """Run the tests on the installed wheel, in a copy of the checkout without the package."""
     shutil.rmtree(checkout / PACKAGE)
+    tests: tuple[str, ...] = CHECKOUT_TESTS + TESTS_OF_THE_REPOSITORY
+    if version_of(environment.program("python")).endswith("t"):
+        tests = FREE_THREADED_TESTS
     parallel = ["--numprocesses=auto", "--dist=loadfile"]
-    left_out = CHECKOUT_TESTS + TESTS_OF_THE_REPOSITORY
-    run([environment.program("pytest"), "-q", *parallel, *left_out], cwd=checkout)
+    run([environment.program("pytest"), "-q", *parallel, *tests], cwd=checkout)
 
 
-def interpreters(also: list[str]) -> dict[str, str]:
-    """One interpreter for each version that is installed, on the path or behind pyenv's shims."""
+def interpreters(versions: Sequence[str], also: Sequence[str]) -> dict[str, str]:
+    """An interpreter for each version, on the path or behind pyenv's shims; "" if there is none."""
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    candidates = [*also, *(f"python{version}" for version in VERSIONS)]
+    candidates = [*also, *(f"python{version}" for version in versions)]
     candidates += map(str, sorted(pyenv.glob("versions/*/bin/python3"), reverse=True))
     found: dict[str, str] = {}
     for candidate in candidates:
-        with contextlib.suppress(OSError):
-            command = [candidate, "-c", _WHO]
-            told = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-            found.setdefault(told.strip(), candidate)
-    return {version: found[version] for version in VERSIONS if version in found}
+        found.setdefault(version_of(candidate), candidate)
+    return {version: found.get(version, "") for version in versions}
 
 
 def outcome(wheel: Path, interpreter: str, versions: str, work: Path) -> str:
@@ -122,25 +160,30 @@ def main() -> None:
     """Build the wheel, then run the suite in each environment; fails if one fails."""
     parser = argparse.ArgumentParser(description="Run the suite on the built wheel.")
     parser.add_argument("--here", action="store_true", help="on this interpreter only")
+    parser.add_argument("--only", choices=VERSIONS, help="on this version only")
     parser.add_argument("--also", action="append", default=[], help="an interpreter to use first")
     parser.add_argument("--versions", choices=ENDS, help="only this end")
     options = parser.parse_args()
     ends = [options.versions] if options.versions else ENDS
-    found = {"here": sys.executable} if options.here else interpreters(options.also)
+    if options.here:
+        found = {"here": sys.executable}
+    else:
+        found = interpreters([options.only] if options.only else VERSIONS, options.also)
     rows: list[tuple[str, ...]] = []
     with tempfile.TemporaryDirectory(prefix="acp-compat-") as folder:
         work = Path(folder)
         with build_environment() as environment:
             wheel, _ = build(copy_checkout(work / "source"), work / "dist", environment)
         for version, interpreter in found.items():
-            rows.append((version, *(outcome(wheel, interpreter, end, work) for end in ends)))
-    if not options.here:
-        rows += [
-            (version, *("absent" for _ in ends)) for version in VERSIONS if version not in found
-        ]
+            results = (
+                outcome(wheel, interpreter, end, work) if interpreter else "absent" for end in ends
+            )
+            rows.append((version, *results))
     for row in [("Python", *ends), *rows]:
         print("  ".join(cell.ljust(16) for cell in row).rstrip())
-    if any("failed" in row or (options.here and "cannot install" in row) for row in rows):
+    one = options.here or options.only
+    wrong = {"failed", "cannot install", "absent"} if one else {"failed"}
+    if any(wrong.intersection(row) for row in rows):
         raise SystemExit(1)
 
 

@@ -7,9 +7,12 @@ that list and carries the banner, or is hand-written and carries none.
 from __future__ import annotations
 
 import re
+from importlib.metadata import metadata
 from pathlib import Path
 
 import pytest
+import yaml
+from compat import ENDS, VERSIONS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGE = ROOT / "acp_client_v0_1"
@@ -77,3 +80,14 @@ def test_the_map_of_contributing_names_every_room() -> None:
 
 def is_package(path: Path) -> bool:
     return (path / "__init__.py").is_file()
+
+
+def test_ci_runs_the_interpreters_of_the_metadata_and_of_compat() -> None:
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text("utf-8"))["jobs"]
+    matrix = {job: jobs[job]["strategy"]["matrix"] for job in ("test", "compat")}
+    assert (*matrix["compat"]["python"],) == VERSIONS
+    assert (*matrix["compat"]["versions"],) == ENDS
+    assert matrix["test"]["python"] == [one for one in VERSIONS if not one.endswith("t")]
+    classifiers = metadata("acp-client-v0-1").get_all("Classifier") or []
+    declared = [one.rpartition(" ")[2] for one in classifiers if " :: 3." in one]
+    assert declared == matrix["test"]["python"]
