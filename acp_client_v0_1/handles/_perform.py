@@ -31,7 +31,6 @@ from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._rules import (
     Facts,
-    Lacks,
     Operation,
     Pause,
     Probe,
@@ -43,7 +42,7 @@ from acp_client_v0_1.handles._timing import timing
 if TYPE_CHECKING:
     from acp_client_v0_1._http.observer import RunSpan
 
-__all__ = ["AGAIN", "Asked", "Contact", "Lacking", "Wait"]
+__all__ = ["AGAIN", "Asked", "Contact", "Wait"]
 __all__ += ["checked_every", "checked_seconds", "settled"]
 
 T = TypeVar("T")
@@ -54,14 +53,6 @@ AGAIN: Any = object()
 """What a probe returns if the request was not carried out, and is to be sent again."""
 
 _NOTHING: AbstractContextManager[object] = nullcontext()
-
-
-class Lacking(Exception):
-    """The server does not have an operation; the error says how it showed."""
-
-    def __init__(self, error: ApiException) -> None:
-        super().__init__(str(error))
-        self.error = error
 
 
 class _Settled(Exception):
@@ -328,7 +319,7 @@ class Wait:
         ``send`` gets the seconds that the request may take, ``longest`` at most. ``ready`` returns
         None for a value that will do, or the seconds after which to ask again. ``probe`` finds out
         what came of a request that may have been carried out: it returns the value, or `AGAIN`, or
-        raises. Raises `Lacking` if the server does not have the operation.
+        raises.
         """
         longest = timing().quick if longest is None else longest
         error: ApiException | None = None
@@ -414,9 +405,6 @@ class Wait:
             return True
         if isinstance(decision, Probe):
             return False
-        if isinstance(decision, Lacks):
-            self._failures = 0
-            raise Lacking(error) from error
         if decision.why == "gone" and run is not None:
             raise run.gone() from error
         if decision.why == "late":

@@ -36,7 +36,6 @@ __all__ = [
     "Facts",
     "Failure",
     "Kind",
-    "Lacks",
     "Operation",
     "Pause",
     "Probe",
@@ -160,11 +159,7 @@ class Pause(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """Look at something else first: the run, or the search for one that may have been created."""
-
-
-class Lacks(NamedTuple):
-    """Take the next way down: the server does not have the operation."""
+    """Find out in another way: read the run, search for one that may have been created, or poll."""
 
 
 class Raise(NamedTuple):
@@ -180,7 +175,7 @@ class Raise(NamedTuple):
     everywhere: bool = False
 
 
-Decision = Pause | Probe | Lacks | Raise
+Decision = Pause | Probe | Raise
 
 
 def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing) -> Decision:
@@ -201,16 +196,15 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
         return _after_unreadable(operation, failure, facts, timing)
     if kind == "lost":
         if operation == "stream" and facts.failures + 1 >= timing.stream_refusals:
-            return Lacks()
+            return Probe()
         return _pause(failure, facts, timing)
-    if kind == "lacks" and operation == "output":
-        return Probe()  # the run tells whether it is only not ready, as a proxy may say it
-    if kind == "lacks" and operation != "stream":
-        return Raise(everywhere=operation == "create")
     if kind == "missing":
         return _after_missing(operation, failure, facts, timing)
-    if operation == "stream":
-        return Lacks()
+    # The run tells whether its output is only not ready, as a proxy may say it.
+    if operation == "stream" or (kind == "lacks" and operation == "output"):
+        return Probe()
+    if kind == "lacks":
+        return Raise(everywhere=operation == "create")
     # 409 to an answer: another caller was quicker, or the run's thread is busy.
     if failure.conflict and operation == "resume":
         return Probe()
@@ -233,7 +227,7 @@ def _after_unreadable(
     operation: Operation, failure: Failure, facts: Facts, timing: Timing
 ) -> Decision:
     if operation == "stream":
-        return Lacks()  # it is no event stream
+        return Probe()  # it is no event stream
     if not facts.answered and facts.failures >= facts.retries:
         return Raise(everywhere=True)
     return _pause(failure, facts, timing, outage=facts.answered)

@@ -27,7 +27,7 @@ from acp_client_v0_1.exceptions import (
 )
 from acp_client_v0_1.handles._core import FINAL
 from acp_client_v0_1.handles._event import EventDecoder, RunEvent
-from acp_client_v0_1.handles._perform import Lacking, Wait
+from acp_client_v0_1.handles._perform import Wait
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles.errors import RunGone, StreamGap
 from acp_client_v0_1.models.run_error import RunError
@@ -249,19 +249,19 @@ class RunEvents(Iterator[RunEvent]):
 
     def _connect(self) -> None:
         """Open a stream, or poll."""
-        lacks = self._wait.contact.server.lacks
         if self._polling:
             self._poll()
             return
         self._core.open_span()
+        lacks = self._wait.contact.server.lacks
+
+        def probe(error: ApiException) -> None:
+            if error.status in (405, 501):
+                lacks.add("stream")  # after a 404, reading the run below shows what it means
+
         stream: EventStream[Any] | None = None
         if "stream" not in lacks:
-            try:
-                # After a 404, reading the run below shows what it means.
-                stream = self._wait.perform("stream", self._open, self._core, probe=lambda _: None)
-            except Lacking as lacking:
-                if lacking.error.status in (405, 501):
-                    lacks.add("stream")
+            stream = self._wait.perform("stream", self._open, self._core, probe=probe)
         if stream is None or stream.status == 204:
             if stream is not None:
                 stream.close()

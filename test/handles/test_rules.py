@@ -27,7 +27,6 @@ from acp_client_v0_1.handles._rules import (
     Decision,
     Facts,
     Failure,
-    Lacks,
     Operation,
     Pause,
     Probe,
@@ -204,7 +203,7 @@ def test_a_stream_that_is_refused_five_times_is_polled(
 ) -> None:
     decisions = [done(operation, error, replace(NOW, failures=n)) for n in range(6)]
     assert [isinstance(decision, Pause) for decision in decisions] == [True] * 4 + [False] * 2
-    assert decisions[4:] == [Lacks(), Lacks()]
+    assert decisions[4:] == [Probe(), Probe()]
 
 
 @pytest.mark.parametrize("operation", READS)
@@ -218,7 +217,7 @@ def test_a_response_that_cannot_be_read(operation: Operation) -> None:
 
 
 def test_what_is_no_event_stream_is_polled() -> None:
-    assert done("stream", UNREADABLE) == Lacks()
+    assert done("stream", UNREADABLE) == Probe()
 
 
 # Retry-After
@@ -267,7 +266,7 @@ def test_one_request_that_is_limited_among_others_is_not_wrong_everywhere() -> N
         ("search", Raise()),
         ("look", Raise()),
         ("output", Probe()),
-        ("stream", Lacks()),
+        ("stream", Probe()),
         ("resume", Raise()),
         ("delete", Raise()),
     ],
@@ -331,7 +330,7 @@ def test_any_other_refusal_is_of_one_request(operation: Operation, status: int) 
 
 @pytest.mark.parametrize("status", [400, 406, 409, 422])
 def test_a_stream_that_is_refused_is_polled(status: int) -> None:
-    assert done("stream", answer(status)) == Lacks()
+    assert done("stream", answer(status)) == Probe()
 
 
 def test_a_conflict_with_an_answer_looks_who_was_quicker() -> None:
@@ -385,7 +384,7 @@ def test_there_is_a_decision_about_everything(operation: Operation) -> None:
     ):
         facts = replace(NOW, answered=answered, failures=failures, ends=ends, age=age)
         decision = decide(operation, Failure(kind, asked, conflict), facts, TIMING)  # type: ignore[arg-type]
-        assert isinstance(decision, (Pause, Probe, Lacks, Raise))
+        assert isinstance(decision, (Pause, Probe, Raise))
         if isinstance(decision, Pause):
             assert 0 <= decision.seconds <= ends - NOW.now
             if kind != "missing":
