@@ -1,8 +1,8 @@
 """What a run asks, and answers that reach the question they are meant for.
 
 ACP 0.1 gives an interrupt no id. The run's ``updated_at`` and the question itself tell two
-questions apart, so both are compared before an answer is sent. A window of one round trip remains,
-in which another process may answer.
+questions apart, so both are compared before an answer is sent. A window remains, of one round trip
+and the lag of a read replica, in which another process may answer.
 
 Strategy: `answer_run` sends an answer once. If its response is lost, it reads the run. If the
 run is no longer interrupted, or its ``updated_at`` moved, the answer arrived and is never sent
