@@ -114,6 +114,7 @@ class Connection(HTTPConnection):
         self._attempt.connected = True
 
     def send_request(self, head: bytes, body: bytes | None) -> None:
+        """Send a request within the attempt's limits."""
         attempt = cast(Attempt, self._attempt)
         view = memoryview(head if body is None else head + body)
         try:
