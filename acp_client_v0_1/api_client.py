@@ -315,11 +315,14 @@ def _checked_client(name: str, client: T) -> T:
 class Api:
     """Base of the generated API classes: operations of one tag, sent by one client.
 
-    Each operation also takes ``_request_timeout``, seconds in all, or a pair (connect, longest
-    silence) for each attempt; ``_request_auth``, which replaces the credentials: ``{"in": "header",
-    "key": …, "value": …}``, or in ``cookie`` or ``query``; ``_content_type``, the request's media
-    type if it is not the contract's; ``_headers``, which override all others; and ``_host_index``,
-    0, the only host.
+    Each operation also takes these arguments:
+
+    * ``_request_timeout``: seconds in all, or a pair (connect, longest silence) for each attempt.
+    * ``_request_auth``: replaces the credentials: ``{"in": "header", "key": …, "value": …}``, or in
+      ``cookie`` or ``query``.
+    * ``_content_type``: the ``Content-Type`` of the request, if not the contract's.
+    * ``_headers``: further headers, which override all others.
+    * ``_host_index``: 0, the only host.
 
     Attributes:
         api_client: The client that sends them.
@@ -364,7 +367,8 @@ def without_preload_content(
 
 
 def _variant(method: Any, sender: str, returns: object, declared: Callable[..., None]) -> Any:
-    # A copy of the method under the variant's name, which `inspect` and Python's TypeError show.
+    # A copy of the method under the variant's name, which `inspect` and a TypeError show. All that
+    # it reads of its API object is `api_client.call`, which a stand-in replaces.
     copy: Any = FunctionType(method.__code__, method.__globals__, None, method.__defaults__)
     functools.update_wrapper(copy, declared, updated=())
     copy.__annotations__ = {**method.__annotations__, "return": returns}
@@ -375,4 +379,5 @@ def _variant(method: Any, sender: str, returns: object, declared: Callable[..., 
         client = SimpleNamespace(call=getattr(self.api_client, sender))
         return copy(SimpleNamespace(api_client=client), *args, **kwargs)
 
+    variant.__annotations__ = copy.__annotations__  # CPython 3.14 does not copy them
     return variant

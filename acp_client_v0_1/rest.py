@@ -117,8 +117,8 @@ class RESTClientObject:
             headers: The headers, credentials included.
             body: Bytes or text to send as they are, or an object to send as JSON.
             post_params: Form fields, instead of a body.
-            _request_timeout: Seconds in all, a pair (connect, read), or a `Timeout`. By default the
-                configured.
+            _request_timeout: Seconds in all, a pair (connect, read), or a `Timeout`. By default
+                what is configured.
             safe: Sending it again changes nothing.
             stream: Leave the body of the response to the caller.
             credential: A parameter of the query, percent-encoded, that no log, error or other

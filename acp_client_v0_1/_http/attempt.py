@@ -79,6 +79,7 @@ class Attempt:
         self._calls: Interruptible | None = None
 
     def receive(self, sock: socket.socket, size: int) -> bytes:
+        """Receive bytes within the limits. b"" means EOF."""
         calls = self._calls
         watch = None if calls is None else calls.watch
         if calls is None or watch is None:

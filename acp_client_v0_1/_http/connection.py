@@ -78,8 +78,8 @@ class Connection(HTTPConnection):
         super().__init__(host, port, **arguments)
         self._address = (host, port)
         self._via = via
-        self._attempt: Attempt | None = None  # that uses the connection
-        self._connecting: Deadline | None = None  # until it is connected
+        self._attempt: Attempt | None = None  # the one that uses the connection
+        self._connecting: Deadline | None = None  # None once it is connected
         self._idle_since = 0.0
 
     def rest(self) -> None:
@@ -114,6 +114,7 @@ class Connection(HTTPConnection):
         self._attempt.connected = True
 
     def send_request(self, head: bytes, body: bytes | None) -> None:
+        """Send a request within the attempt's limits."""
         attempt = cast(Attempt, self._attempt)
         view = memoryview(head if body is None else head + body)
         try:

@@ -33,7 +33,7 @@ from acp_client_v0_1.exceptions import (
     TransportException,
 )
 
-# What the layers below raise, as ssl.CertificateError is an OSError.
+# What the layers below raise. ssl.SSLError and ssl.CertificateError are OSErrors.
 LOWER_ERRORS = (OSError, http.client.HTTPException, HTTPError)
 
 _TIMEOUTS = (ConnectTimeoutError, ReadTimeoutError, EmptyPoolError)

@@ -61,8 +61,8 @@ class Slots:
     def leave(self, ref: weakref.ref[Slot]) -> None:
         """Free a slot, if it is queued, and wake the next ones.
 
-        It takes a weak reference, because an interrupt may strike here, and a traceback keep this
-        frame.
+        It takes a weak reference: if an interrupt strikes here, a traceback may keep this frame,
+        and with it a slot.
         """
         with contextlib.suppress(ValueError):
             self._line.remove(ref)

@@ -148,13 +148,8 @@ class EventReader:
 
     def fields(self) -> dict[str, Any]:
         """Return the fields of the response, for an error of the stream."""
-        response = self.response
-        return {
-            "status": response.status,
-            "headers": response.headers,
-            "method": response.method,
-            "url": response.url,
-        }
+        names = ("status", "headers", "method", "url")
+        return {name: getattr(self.response, name) for name in names}
 
     def _start_batch(self, events: list[ServerSentEvent]) -> None:
         # One tuple, so that another thread sees the events and the iterator of the same batch. The

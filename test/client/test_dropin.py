@@ -1,6 +1,6 @@
 """The steps that scripts for openapi-generator's clients take themselves.
 
-`make dropin` compares their outcomes with those of openapi-generator's own client. The tests here
+`make dropin` compares their outcomes with the ones of openapi-generator's client. The tests here
 are about what is stricter or missing there: where credentials go, what is refused, the messages of
 errors.
 """

@@ -120,7 +120,7 @@ VALUES = st.recursive(
 
 @dataclass
 class Canned:
-    """What the transport gives for every request, and a response as far as it is looked at."""
+    """The response of the transport to every request, with what `ApiClient` reads of it."""
 
     data: bytes
     status: int = 200

@@ -60,10 +60,10 @@ def test_each_retry_is_a_span_of_its_own_with_its_number(spans: Spans, tracer: T
     ):
         runs.get_run("r1")
     first, second, third = spans.named("GET")
-    told = [dict(span.attributes or {}) for span in (first, second, third)]
-    assert [each.get("http.request.resend_count") for each in told] == [None, 1, 2]
-    assert [each.get("http.response.status_code") for each in told] == [503, None, 200]
-    assert [each.get("error.type") for each in told] == ["503", "ConnectionException", None]
+    attributes = [dict(span.attributes or {}) for span in (first, second, third)]
+    assert [each.get("http.request.resend_count") for each in attributes] == [None, 1, 2]
+    assert [each.get("http.response.status_code") for each in attributes] == [503, None, 200]
+    assert [each.get("error.type") for each in attributes] == ["503", "ConnectionException", None]
     error, unset = StatusCode.ERROR, StatusCode.UNSET
     assert [s.status.status_code for s in (first, second, third)] == [error, error, unset]
     assert [r.headers["traceparent"] for r in server.requests] == [
@@ -103,8 +103,8 @@ def test_a_body_that_breaks_off_fails_the_attempt_with_its_status(spans: Spans) 
         pytest.raises(ApiException) as failure,
     ):
         runs.get_run("r1")
-    told = spans.one("GET").attributes or {}
-    assert told["error.type"] == type(failure.value).__name__
+    attributes = spans.one("GET").attributes or {}
+    assert attributes["error.type"] == type(failure.value).__name__
 
 
 def test_a_redirect_on_the_origin_has_trace_headers_too(spans: Spans) -> None:
@@ -126,10 +126,10 @@ def test_another_origin_gets_no_trace_headers(spans: Spans) -> None:
     assert "traceparent" in server.requests[0].headers
     assert not {"traceparent", "tracestate", "baggage"} & set(other.requests[0].headers)
     _, away = spans.named("GET")
-    told = away.attributes or {}
-    assert away.name == "GET" and "url.template" not in told
-    assert told["url.full"] == f"{other.url}/elsewhere"
-    assert told["server.port"] == int(other.url.rpartition(":")[2])
+    attributes = away.attributes or {}
+    assert away.name == "GET" and "url.template" not in attributes
+    assert attributes["url.full"] == f"{other.url}/elsewhere"
+    assert attributes["server.port"] == int(other.url.rpartition(":")[2])
     assert "planted" not in spans.text
 
 

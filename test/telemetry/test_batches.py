@@ -32,7 +32,7 @@ def agent(client: ApiClient) -> AgentHandle:
     return AgentHandle.find("obedient", api_client=client)
 
 
-def told(span: ReadableSpan) -> dict[str, Any]:
+def attributes(span: ReadableSpan) -> dict[str, Any]:
     return dict(span.attributes or {})
 
 
@@ -45,10 +45,10 @@ def test_each_item_is_a_child_of_the_callers_span(
         items = list(agent.map(inputs, concurrency=concurrency, timeout=60))
     assert len(items) == 50 and all(isinstance(item.outcome, dict) for item in items)
     runs = spans.named("invoke_agent obedient")
-    assert {told(run)["acp.run.id"] for run in runs} == {item.run_id for item in items}
+    assert {attributes(run)["acp.run.id"] for run in runs} == {item.run_id for item in items}
     for run in runs:
         assert run.parent == caller.get_span_context()
-        assert told(run)["acp.run.status"] == "success"
+        assert attributes(run)["acp.run.status"] == "success"
         below = spans.children(run)
         assert below[0] == CREATE and below.count(CREATE) == 1
         assert set(below[1:]) == {"GET /runs/{run_id}/output"}
@@ -61,7 +61,7 @@ def test_the_outcomes_of_items_are_those_of_their_spans(agent: AgentHandle, span
     items = list(agent.map(inputs, timeout=60))
     assert len(items) == 3
     runs = spans.named("invoke_agent")
-    by_run = {told(run)["acp.run.id"]: told(run) for run in runs}
+    by_run = {attributes(run)["acp.run.id"]: attributes(run) for run in runs}
     ends = [by_run[item.run_id] for item in sorted(items, key=lambda item: item.index)]
     assert [end["acp.run.status"] for end in ends] == ["success", "error", "interrupted"]
     assert [end.get("error.type") for end in ends] == [None, "RunFailed", None]
@@ -85,12 +85,12 @@ def test_a_batch_that_goes_on_has_a_span_for_each_run_that_it_waits_for(
     with agent.map(inputs, journal=journal, timeout=60) as batch:
         next(batch)
     list(agent.map(inputs, journal=journal, timeout=60))
-    waited = [run for run in spans.named("invoke_agent") if told(run).get("acp.run.status")]
-    assert [told(run)["acp.run.status"] for run in waited] == ["success", "success"]
+    waited = [run for run in spans.named("invoke_agent") if attributes(run).get("acp.run.status")]
+    assert [attributes(run)["acp.run.status"] for run in waited] == ["success", "success"]
     assert CREATE not in spans.children(waited[1])
     assert (
-        Counter(told(run)["acp.run.id"] for run in spans.named("invoke_agent"))[
-            told(waited[1])["acp.run.id"]
+        Counter(attributes(run)["acp.run.id"] for run in spans.named("invoke_agent"))[
+            attributes(waited[1])["acp.run.id"]
         ]
         == 2
     )
@@ -108,8 +108,8 @@ def test_in_an_executor_the_runs_are_traces_of_their_own(
         inputs = [{"n": n} for n in range(3)]
         items = list(agent.map(inputs, executor=pool, connect=connect, timeout=60))
     runs = spans.named("invoke_agent")
-    assert [told(run)["acp.run.status"] for run in runs] == ["success"] * 3
-    assert {told(run)["acp.run.id"] for run in runs} == {item.run_id for item in items}
+    assert [attributes(run)["acp.run.status"] for run in runs] == ["success"] * 3
+    assert {attributes(run)["acp.run.id"] for run in runs} == {item.run_id for item in items}
     assert [run.parent for run in runs] == [None] * 3
 
 
@@ -121,7 +121,7 @@ def test_a_batch_that_is_closed_ends_the_spans_of_its_runs(
         next(batch)
         wait_for(lambda: len(creates(server)) == 3)
     runs = spans.named("invoke_agent")
-    assert sorted(told(run)["acp.run.status"] for run in runs) == [
+    assert sorted(attributes(run)["acp.run.status"] for run in runs) == [
         "cancelled",
         "cancelled",
         "success",

@@ -40,7 +40,7 @@ CREATE, WAIT = "POST /runs", "GET /runs/{run_id}/output"
 SECRET = {"message": "planted"}
 
 
-def told(span: ReadableSpan) -> dict[str, Any]:
+def attributes(span: ReadableSpan) -> dict[str, Any]:
     return dict(span.attributes or {})
 
 
@@ -68,7 +68,7 @@ def test_run_is_a_span_around_start_and_wait(
     assert run.kind is SpanKind.CLIENT
     assert run.parent == caller.get_span_context()
     assert run.status.status_code is StatusCode.UNSET
-    assert told(run) == {
+    assert attributes(run) == {
         "gen_ai.operation.name": "invoke_agent",
         "gen_ai.provider.name": "acp",
         "gen_ai.agent.id": ECHO_AGENT_ID,
@@ -88,8 +88,8 @@ def test_an_agent_that_is_known_by_its_id_only(client: ApiClient, spans: Spans) 
     AgentHandle(ECHO_AGENT_ID, client).run({}, timeout=30)
     run = spans.one("invoke_agent")
     assert run.name == "invoke_agent"
-    assert "gen_ai.agent.name" not in told(run)
-    assert told(run)["gen_ai.agent.id"] == ECHO_AGENT_ID
+    assert "gen_ai.agent.name" not in attributes(run)
+    assert attributes(run)["gen_ai.agent.id"] == ECHO_AGENT_ID
 
 
 def test_start_and_result_are_one_span(client: ApiClient, spans: Spans, tracer: Tracer) -> None:
@@ -107,7 +107,7 @@ def test_start_and_result_are_one_span(client: ApiClient, spans: Spans, tracer: 
 def test_a_thread_is_a_conversation(client: ApiClient, spans: Spans) -> None:
     thread = ThreadsApi(client).create_thread({"agent_id": ECHO_AGENT_ID})
     AgentHandle(ECHO_AGENT_ID, client).run({}, thread_id=thread.thread_id, timeout=30)
-    assert told(spans.one("invoke_agent"))["gen_ai.conversation.id"] == thread.thread_id
+    assert attributes(spans.one("invoke_agent"))["gen_ai.conversation.id"] == thread.thread_id
 
 
 def test_a_run_that_fails(client: ApiClient, spans: Spans) -> None:
@@ -117,8 +117,8 @@ def test_a_run_that_fails(client: ApiClient, spans: Spans) -> None:
     run = spans.one("invoke_agent")
     assert run.status.status_code is StatusCode.ERROR
     assert run.status.description is None and not run.events
-    assert told(run)["acp.run.status"] == "error"
-    assert told(run)["error.type"] == "RunFailed"
+    assert attributes(run)["acp.run.status"] == "error"
+    assert attributes(run)["error.type"] == "RunFailed"
     assert failure.value.description not in spans.text
 
 
@@ -126,12 +126,12 @@ def test_output_tells_an_error_from_a_result(client: ApiClient, spans: Spans) ->
     AgentHandle(FAILING_AGENT_ID, client).start({}).output(timeout=30)
     AgentHandle(ECHO_AGENT_ID, client).start({}).output(timeout=30)
     AgentHandle(APPROVAL_AGENT_ID, client).start({}).output(timeout=30)
-    ends = [told(span)["acp.run.status"] for span in spans.named("invoke_agent")]
+    ends = [attributes(span)["acp.run.status"] for span in spans.named("invoke_agent")]
     assert ends == ["error", "success", "interrupted"]
     failed, fine, asks = spans.named("invoke_agent")
-    assert told(failed)["error.type"] == "RunFailed"
+    assert attributes(failed)["error.type"] == "RunFailed"
     for span in (fine, asks):
-        assert span.status.status_code is StatusCode.UNSET and "error.type" not in told(span)
+        assert span.status.status_code is StatusCode.UNSET and "error.type" not in attributes(span)
 
 
 def test_a_create_that_is_refused(client: ApiClient, spans: Spans, server: LocalServer) -> None:
@@ -139,8 +139,8 @@ def test_a_create_that_is_refused(client: ApiClient, spans: Spans, server: Local
     with pytest.raises(BadRequestException):
         AgentHandle(ECHO_AGENT_ID, client).start({})
     run = spans.one("invoke_agent")
-    assert told(run)["error.type"] == "BadRequestException"
-    assert "acp.run.status" not in told(run) and "acp.run.id" not in told(run)
+    assert attributes(run)["error.type"] == "BadRequestException"
+    assert "acp.run.status" not in attributes(run) and "acp.run.id" not in attributes(run)
     assert spans.children(run) == [CREATE]
 
 
@@ -151,7 +151,7 @@ def test_a_lost_create_is_looked_for_inside_the_span(
     AgentHandle(ECHO_AGENT_ID, client).run({}, timeout=30)
     run = spans.one("invoke_agent")
     assert spans.children(run)[:2] == [CREATE, "POST /runs/search"]
-    assert told(run)["acp.run.status"] == "success"
+    assert attributes(run)["acp.run.status"] == "success"
 
 
 def test_a_run_that_asks_ends_the_span_and_goes_on_in_a_linked_one(
@@ -161,14 +161,14 @@ def test_a_run_that_asks_ends_the_span_and_goes_on_in_a_linked_one(
     with pytest.raises(RunInterrupted) as asked:
         handle.result(timeout=30)
     first = spans.one("invoke_agent")
-    assert told(first)["acp.run.status"] == "interrupted"
-    assert first.status.status_code is StatusCode.UNSET and "error.type" not in told(first)
+    assert attributes(first)["acp.run.status"] == "interrupted"
+    assert first.status.status_code is StatusCode.UNSET and "error.type" not in attributes(first)
     asked.value.interrupt.answer({"approved": True, "note": "planted"})
     handle.result(timeout=30)
     _, second = spans.named("invoke_agent")
     assert links(second) == [id_of(first)]
-    assert told(second)["acp.run.status"] == "success"
-    assert told(second)["acp.run.id"] == told(first)["acp.run.id"] == handle.run_id
+    assert attributes(second)["acp.run.status"] == "success"
+    assert attributes(second)["acp.run.id"] == attributes(first)["acp.run.id"] == handle.run_id
     assert "planted" not in spans.text
 
 
@@ -183,17 +183,19 @@ def test_driving_through_questions_is_one_span(
     run = spans.one("invoke_agent")
     below = spans.children(run)
     assert below[0] == CREATE and "thinking" in below and "POST /runs/{run_id}" in below
-    assert told(run)["acp.run.status"] == "success"
+    assert attributes(run)["acp.run.status"] == "success"
 
 
 def test_questions_that_are_iterated_over_are_one_span(client: ApiClient, spans: Spans) -> None:
     run = RunHandle(AgentHandle(APPROVAL_AGENT_ID, client).start({}).run_id, client)
     for question in run.interrupts(timeout=30):
         question.answer({"approved": True})
-    assert not [span for span in spans.named("invoke_agent") if told(span).get("acp.run.status")]
+    assert not [
+        span for span in spans.named("invoke_agent") if attributes(span).get("acp.run.status")
+    ]
     run.result(timeout=30)
     _, span = spans.named("invoke_agent")
-    assert told(span)["acp.run.status"] == "success"
+    assert attributes(span)["acp.run.status"] == "success"
     assert spans.children(span).count(WAIT) >= 3
     assert "POST /runs/{run_id}" in spans.children(span)
 
@@ -206,8 +208,8 @@ def test_the_time_of_a_wait_is_over(client: ApiClient, spans: Spans) -> None:
     with pytest.raises(RunWaitTimeout):
         handle.result(timeout=0.3)
     run = spans.one("invoke_agent")
-    assert told(run)["acp.run.status"] == "pending"
-    assert told(run)["error.type"] == "RunWaitTimeout"
+    assert attributes(run)["acp.run.status"] == "pending"
+    assert attributes(run)["error.type"] == "RunWaitTimeout"
     handle.cancel()
 
 
@@ -215,7 +217,7 @@ def test_a_cancelled_run(client: ApiClient, spans: Spans) -> None:
     handle = AgentHandle(SLOW_AGENT_ID, client).start({"seconds": 30})
     assert handle.cancel()
     run = spans.one("invoke_agent")
-    assert told(run)["acp.run.status"] == "cancelled"
+    assert attributes(run)["acp.run.status"] == "cancelled"
     assert spans.children(run) == [CREATE, "GET /runs/{run_id}", "DELETE /runs/{run_id}"]
 
 
@@ -223,7 +225,9 @@ def test_a_run_that_is_gone(client: ApiClient, spans: Spans) -> None:
     with pytest.raises(RunGone):
         RunHandle("nobody", client).result(timeout=30)
     run = spans.one("invoke_agent")
-    assert told(run)["acp.run.status"] == "gone" and told(run)["error.type"] == "RunGone"
+    assert (
+        attributes(run)["acp.run.status"] == "gone" and attributes(run)["error.type"] == "RunGone"
+    )
 
 
 def test_ctrl_c_ends_the_span(client: ApiClient, spans: Spans, server: LocalServer) -> None:
@@ -235,7 +239,7 @@ def test_ctrl_c_ends_the_span(client: ApiClient, spans: Spans, server: LocalServ
 
     with pytest.raises(KeyboardInterrupt):
         handle.result(timeout=30, on_pending=press)
-    assert told(spans.one("invoke_agent"))["error.type"] == "KeyboardInterrupt"
+    assert attributes(spans.one("invoke_agent"))["error.type"] == "KeyboardInterrupt"
     handle.delete()
 
 
@@ -247,7 +251,7 @@ def test_a_run_that_nobody_waits_for_ends_with_its_last_request(
     threading.Event().wait(0.3)
     del handle
     run = spans.one("invoke_agent")
-    assert "acp.run.status" not in told(run) and run.status.status_code is StatusCode.UNSET
+    assert "acp.run.status" not in attributes(run) and run.status.status_code is StatusCode.UNSET
     assert create.end_time and run.end_time
     assert 0 <= run.end_time - create.end_time < 200_000_000
 

@@ -47,7 +47,7 @@ def runs_of(spans: Spans, server: SocketServer) -> Iterator[RunsApi]:
         yield RunsApi(client)
 
 
-def told(span: ReadableSpan) -> dict[str, Any]:
+def attributes(span: ReadableSpan) -> dict[str, Any]:
     return dict(span.attributes or {})
 
 
@@ -63,7 +63,7 @@ def test_a_stream_that_is_read_to_its_end(spans: Spans, tracer: Tracer) -> None:
     reading = spans.one("read stream")
     assert reading.kind is SpanKind.INTERNAL
     assert reading.parent == spans.one("GET").parent == caller.get_span_context()
-    assert told(reading) == {"acp.stream.end": "complete"}
+    assert attributes(reading) == {"acp.stream.end": "complete"}
     assert reading.status.status_code is StatusCode.UNSET
     assert "planted" not in spans.text
 
@@ -94,7 +94,7 @@ def test_a_stream_that_is_left_early(spans: Spans) -> None:
         runs.get_run_stream("r1") as stream,
     ):
         next(stream)
-    assert told(spans.one("read")) == {"acp.stream.end": "left"}
+    assert attributes(spans.one("read")) == {"acp.stream.end": "left"}
     assert spans.one("read").status.status_code is StatusCode.UNSET
 
 
@@ -104,7 +104,7 @@ def test_a_stream_that_is_forgotten(spans: Spans) -> None:
         next(stream)
         del stream
         gc.collect()
-        assert told(spans.one("read")) == {"acp.stream.end": "left"}
+        assert attributes(spans.one("read")) == {"acp.stream.end": "left"}
 
 
 def test_a_stream_that_another_thread_closes(spans: Spans) -> None:
@@ -113,7 +113,7 @@ def test_a_stream_that_another_thread_closes(spans: Spans) -> None:
         next(stream)
         threading.Timer(0.2, stream.close).start()
         assert list(stream) == []
-    assert told(spans.one("read")) == {"acp.stream.end": "left"}
+    assert attributes(spans.one("read")) == {"acp.stream.end": "left"}
 
 
 @pytest.mark.parametrize("end", [CLOSE, RESET])
@@ -125,7 +125,7 @@ def test_a_stream_that_breaks(spans: Spans, end: str) -> None:
             next(stream)
     reading = spans.one("read")
     cause = broken.value.__cause__
-    assert told(reading) == {"acp.stream.end": "failed", "error.type": type(cause).__name__}
+    assert attributes(reading) == {"acp.stream.end": "failed", "error.type": type(cause).__name__}
     assert reading.status.status_code is StatusCode.ERROR
     assert reading.status.description is None and not reading.events
 
@@ -141,7 +141,7 @@ def test_a_wait_for_an_event_that_is_given_up_ends_nothing(spans: Spans) -> None
             stream.reader.advance(0.05)
         assert not spans.named("read")
         assert len(list(stream)) == 1
-    assert told(spans.one("read")) == {"acp.stream.end": "complete"}
+    assert attributes(spans.one("read")) == {"acp.stream.end": "complete"}
 
 
 def test_a_response_without_preload_content_is_an_attempt_only(spans: Spans) -> None:
@@ -162,8 +162,11 @@ def test_events_of_a_run_are_read_inside_its_span_over_connections_that_break(
     below = spans.children(span)
     assert below[0] == "POST /runs"
     assert below.count(OPEN) == below.count("read stream") == 2
-    assert [told(each)["acp.stream.end"] for each in spans.named("read")] == ["failed", "complete"]
-    assert told(span)["acp.run.status"] == "success"
+    assert [attributes(each)["acp.stream.end"] for each in spans.named("read")] == [
+        "failed",
+        "complete",
+    ]
+    assert attributes(span)["acp.run.status"] == "success"
 
 
 def test_a_run_that_is_polled_instead_of_streamed(
@@ -173,7 +176,7 @@ def test_a_run_that_is_polled_instead_of_streamed(
     run = RunHandle(AgentHandle(COUNTER_AGENT_ID, client).start({"count": 2}).run_id, client)
     assert len(list(run.events(timeout=30))) == 1
     _, span = spans.named("invoke_agent")
-    assert told(span)["acp.run.status"] == "success"
+    assert attributes(span)["acp.run.status"] == "success"
     assert "GET /runs/{run_id}/output" in spans.children(span)
 
 
@@ -182,7 +185,7 @@ def test_the_end_of_the_events_is_that_of_the_span(client: ApiClient, spans: Spa
     with run.events(timeout=30) as events:
         for _ in events:
             pass
-    assert told(spans.one("invoke_agent"))["acp.run.status"] == "success"
+    assert attributes(spans.one("invoke_agent"))["acp.run.status"] == "success"
     run.result(timeout=30)
     assert "GET /runs/{run_id}/output" in spans.children(spans.one("invoke_agent"))
 
@@ -193,10 +196,10 @@ def test_events_that_are_left_early_leave_the_run_to_its_result(
     run = AgentHandle(COUNTER_AGENT_ID, client).start({"count": 3}, streaming="custom")
     with run.events(timeout=30) as events:
         next(events)
-    assert told(spans.one("read")) == {"acp.stream.end": "left"}
+    assert attributes(spans.one("read")) == {"acp.stream.end": "left"}
     assert not spans.named("invoke_agent")
     run.result(timeout=30)
-    assert told(spans.one("invoke_agent"))["acp.run.status"] == "success"
+    assert attributes(spans.one("invoke_agent"))["acp.run.status"] == "success"
 
 
 def test_following_a_run_of_another_process_is_a_span(client: ApiClient, spans: Spans) -> None:
