@@ -125,9 +125,7 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "input": _value("INPUT", "a JSON object, @FILE or -", nargs="?"),
     "body": _value("BODY", "the answer: a JSON object, @FILE or -"),
     "file": _value("FILE", "inputs as JSON Lines, or - for stdin"),
-    "shell": _choice(
-        "the shell; with agents, print their names, which the scripts call", "bash zsh fish agents"
-    ),
+    "shell": _choice("a shell, or agents for the names to complete", "bash zsh fish agents"),
     "--name": _value("NAME", "only agents of this name"),
     "--version": _value("VERSION", "only this version"),
     "--schema": _choice(

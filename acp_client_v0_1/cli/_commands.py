@@ -68,10 +68,15 @@ def start(options: Namespace, output: Output, client: acp.ApiClient) -> None:
 def run(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     answer = answerer(options)
     handle = _start(options, client)
+
+    def print_event(event: acp.RunEvent) -> None:
+        output.one(_event(event), event.id)
+
     with followed(handle, cancel=options.cancel_on_exit):
-        printed = (lambda event: output.one(_event(event), event.id)) if options.stream else None
         result = handle.drive(
-            answer or (lambda question: None), on_event=printed, timeout=options.timeout
+            answer or (lambda question: None),
+            on_event=print_event if options.stream else None,
+            timeout=options.timeout,
         )
         output.one(result, handle.run_id)
 

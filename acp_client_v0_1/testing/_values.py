@@ -18,11 +18,10 @@ __all__ = ["address_of", "check_fields", "check_type", "is_loopback", "json_obje
 __all__ += ["number_fault"]
 
 
-def check_type(what: str, value: object, *kinds: type | None) -> None:
+def check_type(what: str, value: object, *kinds: type) -> None:
     """Raise a TypeError unless a value has one of the types. True is not an int here."""
-    types = tuple(type(None) if kind is None else kind for kind in kinds)
-    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-        names = ["None" if kind is type(None) else kind.__name__ for kind in types]
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        names = ["None" if kind is type(None) else kind.__name__ for kind in kinds]
         raise TypeError(f"{what} must be of type {' or '.join(names)}, not {type(value).__name__}")
 
 

@@ -89,8 +89,7 @@ class Webhooks:
 
     def deliveries(self) -> tuple[WebhookDelivery, ...]:
         """Return the deliveries so far, failed ones included."""
-        with self._lock:
-            return tuple(self._deliveries)
+        return tuple(self._deliveries)
 
     def open(self) -> None:
         """Take deliveries again after `close`."""
@@ -116,15 +115,18 @@ class Webhooks:
             delivery = WebhookDelivery(url, run, status=status)
         except (OSError, urllib3.exceptions.HTTPError, ValueError) as error:
             delivery = WebhookDelivery(url, run, error=f"{type(error).__name__}: {error}")
-        with self._lock:
-            self._deliveries.append(delivery)
+        self._deliveries.append(delivery)
 
     def _post(self, url: str, body: bytes) -> int:
-        host = webhook_target(url).hostname or ""
+        parts = webhook_target(url)
+        host = parts.hostname or ""
         if host not in self._hosts and not is_loopback(host):
             raise ValueError("the local server sends to this machine only")
-        with urllib3.PoolManager(retries=False, timeout=_SECONDS) as pool:
-            headers = {"Content-Type": "application/json"}
-            response = pool.request("POST", url, body=body, headers=headers, preload_content=False)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        headers = {"Content-Type": "application/json"}
+        with urllib3.PoolManager(timeout=_SECONDS) as pools:
+            pool = pools.connection_from_host(host, parts.port, parts.scheme)
+            once: dict[str, Any] = {"retries": False, "redirect": False, "preload_content": False}
+            response = pool.urlopen("POST", target, body, headers, **once)
             response.close()
             return response.status

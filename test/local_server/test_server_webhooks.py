@@ -48,6 +48,25 @@ def receiver() -> Iterator[Receiver]:
         thread.join()
 
 
+@pytest.fixture
+def redirecting(receiver: Receiver) -> Iterator[str]:
+    """The URL of a receiver that redirects to the other one."""
+
+    class Elsewhere(_Handler):
+        def do_POST(self) -> None:
+            self.send_response(307)
+            self.send_header("Location", receiver.url)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as listening:
+        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield f"http://127.0.0.1:{listening.server_port}/"
+        listening.shutdown()
+        thread.join()
+
+
 def deliveries(server: LocalServer, count: int) -> tuple[WebhookDelivery, ...]:
     assert eventually(lambda: len(server.webhooks) == count, 5)
     return server.webhooks
@@ -68,6 +87,14 @@ def test_every_change_of_the_status_is_posted(
     runs = [run for _, _, run in receiver.bodies]
     assert [run["status"] for run in runs] == ["interrupted", "pending", "success"]
     assert runs[-1] == call.ok("GET", f"/runs/{run_id}")
+
+
+def test_a_redirect_is_not_followed(
+    server: LocalServer, call: Any, receiver: Receiver, redirecting: str
+) -> None:
+    call.run(ECHO_AGENT_ID, webhook=redirecting)
+    (delivery,) = deliveries(server, 1)
+    assert (delivery.status, delivery.error, receiver.bodies) == (307, None, [])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import hashlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, TypeAlias, TypeVar
@@ -44,7 +44,6 @@ from acp_client_v0_1.testing._server.validation import (
     json_body,
 )
 from acp_client_v0_1.testing.agents import JsonObject
-from acp_client_v0_1.testing.quirks import Quirks
 from acp_client_v0_1.testing.webhooks import webhook_target
 
 __all__ = ["Application"]
@@ -256,7 +255,7 @@ def _body(request: Request, model: type[M]) -> tuple[JsonObject, M]:
 
 
 @contextlib.asynccontextmanager
-async def _watching(store: Store, run: RunRecord) -> AsyncIterator[asyncio.Event]:
+async def _watching(store: Store, run: RunRecord) -> AsyncGenerator[asyncio.Event, None]:
     """Provide an event of the loop that each change of a run sets."""
     loop, changed = asyncio.get_running_loop(), asyncio.Event()
 
@@ -277,7 +276,7 @@ async def _settled(store: Store, run: RunRecord, seconds: float, receive: Receiv
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     async with _watching(store, run) as changed:
-        # asyncio.wait_for would make a task for each of thousands of requests.
+        # Cheaper than asyncio.wait_for, as thousands of requests may wait here.
         timer = loop.call_at(deadline, changed.set)
         client = asyncio.create_task(_gone(receive))
         client.add_done_callback(lambda done: changed.set())
@@ -303,7 +302,7 @@ class _RunStream:
         self._run = run
         self._endless = store.quirks.comments_after_end
         with store.lock:
-            self._start = self._sent = _events_seen(run, last_event_id, store.quirks)
+            self._start = self._sent = self._skipped(last_event_id)
             over = not run.working and self._sent >= len(run.events) and not self._endless
             self.empty: bool = run.streaming is None or over
             run.streamed = run.streamed or not self.empty
@@ -320,36 +319,29 @@ class _RunStream:
                 for payload in events:
                     self._sent += 1
                     data = to_json(payload).decode()
-                    yield ServerSentEvent(data, id=self._id(), event="agent_event")
+                    yield ServerSentEvent(data, id=self._id(self._sent), event="agent_event")
                 if over:
                     return
                 await changed.wait()
                 changed.clear()
 
-    def _id(self) -> str | None:
+    def _id(self, number: int) -> str | None:
         match self._store.quirks.event_ids:
             case "run":
-                return str(self._sent)
+                return str(number)
             case "connection":
-                return str(self._sent - self._start)
+                return str(number - self._start)
             case "opaque":
-                return _opaque_id(self._run, self._sent)
+                text = f"{self._run.run_id}/{number}"
+                return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
             case "none":
                 return None
 
-
-def _opaque_id(run: RunRecord, number: int) -> str:
-    return hashlib.blake2b(f"{run.run_id}/{number}".encode(), digest_size=8).hexdigest()
-
-
-def _events_seen(run: RunRecord, last_event_id: str, quirks: Quirks) -> int:
-    """Return how many events a new connection skips: none if the id is not an event's."""
-    if not quirks.replay:
-        return len(run.events) if run.streamed else 0
-    if quirks.event_ids == "opaque":
-        numbers = range(1, len(run.events) + 1) if last_event_id else range(0)
-        return next((number for number in numbers if _opaque_id(run, number) == last_event_id), 0)
-    sound = last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) < 10
-    if quirks.event_ids != "run" or not sound or int(last_event_id) > len(run.events):
-        return 0
-    return int(last_event_id)
+    def _skipped(self, last_event_id: str) -> int:
+        """Return how many events this connection skips: none if the id is not an event's."""
+        events, quirks = len(self._run.events), self._store.quirks
+        if not quirks.replay:
+            return events if self._run.streamed else 0
+        if quirks.event_ids == "connection":
+            return 0
+        return next((n for n in range(1, events + 1) if self._id(n) == last_event_id), 0)

@@ -15,7 +15,7 @@ import contextlib
 import threading
 import warnings
 from collections.abc import Callable, Generator
-from typing import Any, TypeAlias
+from typing import TypeAlias, cast
 
 from acp_client_v0_1.testing._server.store import RunRecord, Store, ThreadRecord
 from acp_client_v0_1.testing._server.validation import (
@@ -29,7 +29,9 @@ from acp_client_v0_1.testing.context import RunCancelled
 
 __all__ = ["Engine"]
 
-_Agent: TypeAlias = Generator[Any, Any, Any]  # one that is at work, or suspended by its question
+_Agent: TypeAlias = Generator[
+    object, object, object
+]  # one that is at work, or suspended by its question
 
 _CLOSE_SECONDS = 2.0
 _ATTEMPT_PAUSE = 0.2  # seconds until a failed run is tried again
@@ -134,22 +136,19 @@ class Engine:
         return thread
 
     def _spawn(self, run: RunRecord, target: Callable[..., None], *arguments: object) -> None:
-        """Do something in a thread. Call it under the store's lock, as `close` needs."""
+        """Do something in a thread. Only under the store's lock, the set of threads is right."""
 
         def work() -> None:
             try:
                 target(*arguments)
             finally:
-                self._threads.discard(thread)
+                with self._store.lock:
+                    self._threads.discard(thread)
 
         name = f"the agent {run.agent.name} of run {run.run_id}"
         thread = threading.Thread(target=work, name=name, daemon=True)
+        thread.start()
         self._threads.add(thread)
-        try:
-            thread.start()
-        except RuntimeError:
-            self._threads.discard(thread)
-            raise
 
     def _attempt(self, run: RunRecord) -> None:
         run.attempts += 1
@@ -181,7 +180,7 @@ class Engine:
         try:
             value = self._call(run) if agent is None else agent
             if isinstance(value, Generator):
-                self._step(run, over, value, answer)
+                self._step(run, over, cast("_Agent", value), answer)
             else:
                 self._finish(run, over, value)
         except BaseException as error:  # noqa: BLE001 - any exception of an agent is the outcome
