@@ -1,11 +1,13 @@
 """Builds the wheel and the source package, and checks them: `make dist`, `make dist-check`.
 
 A build works on a copy of the checkout, with a fixed time and owner, so that the same source gives
-the same bytes on every machine. The check builds once from the checkout and once from the source
-package: equal bytes show that the build is reproducible and that the source package is complete.
-The bill of materials beside the wheel comes from a fresh environment with the wheel in it.
-The check runs the quick tests inside the unpacked source package. Then it installs the wheel in a
-fresh environment and runs the README's first script there, as a new user would.
+the same bytes on every machine. The bill of materials lists what a fresh environment with the wheel
+in it contains.
+
+The check builds once from the checkout and once from the source package: equal bytes show that the
+build is reproducible and that the source package is complete. It renders the long description, runs
+the quick tests inside the unpacked source package, and installs the wheel in a fresh environment,
+where the README's first script has to run.
 """
 
 from __future__ import annotations
