@@ -1,9 +1,9 @@
 """Builds the site of the documentation into build/site: `make site`.
 
-The pages of the site are those of the checkout: README.md is its start, docs/ the rest. They are
-copied to build/site-pages, where what only GitHub shows well is changed: links to files that are no
-pages, and top-level headings after the first. Two kinds of page exist on the site only: the
-reference, which the generator fills from the docstrings, and the scripts of examples/.
+The site shows README.md, as its start page, and docs/. They are copied to build/site-pages and
+changed there where only GitHub shows them well: links to files that are no pages, and top-level
+headings after the first. Two kinds of page exist on the site only: the reference, which the
+generator fills from the docstrings, and the scripts of examples/.
 
 A dead link, a page that the navigation in mkdocs.yml lacks, or a name that has no docstring is an
 error.

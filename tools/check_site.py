@@ -1,8 +1,9 @@
 """Reads the built site in a browser, as a visitor would: `make site-check`, after `make site`.
 
-No page is wider than a phone, the search finds the right page first, a click copies code, output
-has no copy button, the pages have a way on, and a page that is opened as a file says what its
-search needs. It takes the Chromium or Chrome that is installed: on Debian, `apt install chromium`.
+It checks that no page is wider than a phone, that the search finds the right page first, that a
+click copies code but output has no copy button, that each page links to the next, and that a page
+opened as a file says what its search needs. It uses the Chromium or Chrome that is installed: on
+Debian, `apt install chromium`.
 """
 
 from __future__ import annotations

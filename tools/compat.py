@@ -5,9 +5,9 @@
     python tools/compat.py --only 3.14t               one version
     python tools/compat.py --also /opt/3.14t/bin/python3   one that is not on the path, as well
 
-An interpreter is asked what it is: its name on the path may belong to a shim that starts nothing.
-A table at the end says what passed, and which version was not found. What has no wheels for an
-interpreter cannot be installed there; that fails only where that interpreter alone was asked for.
+The tool asks each interpreter for its version: a name on the path may belong to a shim that starts
+nothing. The table at the end has a row for each version. "absent" and "cannot install" (a package
+has no wheel for that interpreter) are failures only if that version alone was named.
 
 "Oldest" means exactly the lower bounds that pyproject.toml declares. The suite runs in a copy of
 the checkout without the package, so that only the installed wheel can be imported.
@@ -62,8 +62,8 @@ TESTS_OF_THE_REPOSITORY = (
     "--ignore=test/project/test_dropin_compare.py",
 )
 
-# Without the GIL: what threads share. Its packages have wheels for such an interpreter, which
-# Brotli, PyYAML and some others of `dev` lack.
+# Without the GIL: the tests of what threads share. Brotli, PyYAML and other packages of `dev` have
+# no wheels for such an interpreter; `_FREE_THREADED` are the ones that these tests need.
 FREE_THREADED_TESTS = (
     "test/http/test_free_threading.py",
     "test/streaming",
@@ -76,7 +76,7 @@ _EXTRAS = ('extra == "testing"', 'extra == "telemetry"')
 
 
 def declared() -> list[str]:
-    """The requirements in the metadata, those of the extras with their markers."""
+    """The requirements in the metadata; a marker says which extra one belongs to."""
     return requires("acp-client-v0-1") or []
 
 

@@ -61,7 +61,7 @@ def run(
 
     Args:
         command: The program and its arguments.
-        cwd: The folder to run it in, None for the current one.
+        cwd: The folder to run it in; the current one if None.
         quiet: Show its output only if it fails.
         more: Environment variables to add.
     """

@@ -2,12 +2,11 @@
 
 The pinned generator reads openapi.yaml, openapi-generator-config.yaml, templates/ and the table of
 public names in tools/exports.py, and runs on the Java that its package brings. The pinned ruff then
-drops unused imports, sorts the others and formats, and that is all that happens to a generated
-file.
+drops unused imports, sorts the others and formats. Nothing else changes a generated file.
 
 The generator always writes into an empty folder, never into the checkout. So it cannot touch a
-hand-written file, a file that it no longer writes is known by its absence, and comparing is the
-same work as writing. The list of what it wrote, `.openapi-generator/FILES`, is the border between
+hand-written file, a file that it no longer writes is missing there, and `generate-check` does the
+same work. The list of what it wrote, `.openapi-generator/FILES`, is the border between
 the two kinds of file.
 """
 
