@@ -20,7 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from acp_client_v0_1.batch._driver import RunDriver
-from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task
+from acp_client_v0_1.batch._tasks import BATCH_KEY, Task
 from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._perform import Wait
 from acp_client_v0_1.handles._rules import failure_of
@@ -48,16 +48,8 @@ _PASSING = frozenset(("lost", "limited", "unsent", "unreadable"))  # failures th
 class UnattendedRuns:
     """The runs that no thread waits for; ``put_back`` gives one back to the workers."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        driver: RunDriver,
-        stop: threading.Event,
-        put_back: Callable[[Task], object],
-    ) -> None:
-        self._plan = plan
-        self._contact = driver.contact
-        self._stop = stop
+    def __init__(self, driver: RunDriver, put_back: Callable[[Task], object]) -> None:
+        self._driver = driver
         self._put_back = put_back
         self._lock = threading.Lock()  # for the next two
         self._parked: OrderedDict[int, Task] = OrderedDict()  # by index, the oldest first
@@ -117,7 +109,7 @@ class UnattendedRuns:
     def search(self) -> None:
         """Give tasks that may have ended back to the workers, until the batch ends."""
         pause = _QUICKEST
-        while not self._stop.wait(pause):
+        while not self._driver.stop.wait(pause):
             began = time.monotonic()
             with self._lock:
                 parked = [task for task in self._parked.values() if task.parked_at < began]
@@ -152,15 +144,15 @@ class UnattendedRuns:
         """
         if not self._searches:
             return None
-        contact = self._contact
+        plan, contact, stop = self._driver.plan, self._driver.contact, self._driver.stop
         wanted: dict[str, Any] = {
-            "agent_id": self._plan.agent_id,
+            "agent_id": plan.agent_id,
             "status": RunStatus.PENDING,
-            "metadata": {BATCH_KEY: self._plan.batch},
+            "metadata": {BATCH_KEY: plan.batch},
             "limit": _PAGE,
         }
         pending: set[str] = set()
-        wait = Wait(contact, stop=self._stop, survive=0.0)
+        wait = Wait(contact, stop=stop, survive=0.0)
         try:
             for number in range(expected // (_PAGE - _OVERLAP) + _SPARE_PAGES):
                 request = RunSearchRequest(**wanted, offset=number * (_PAGE - _OVERLAP))
@@ -174,9 +166,9 @@ class UnattendedRuns:
         except (ApiException, TimeoutError) as error:
             if contact.broken is error:
                 contact.broken = None  # the batch can do without a search that is forbidden
-            if self._stop.is_set():
+            if stop.is_set() or isinstance(error, TimeoutError):
                 return None
-            if isinstance(error, ApiException) and failure_of(error).kind in _PASSING:
+            if failure_of(error).kind in _PASSING:
                 return None
         # It fails, returns runs that are not of this batch, or leaves out some that are.
         self._searches = False

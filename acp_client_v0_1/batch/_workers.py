@@ -19,7 +19,6 @@ import time
 from typing import TYPE_CHECKING
 
 from acp_client_v0_1._http.attempt import Interruptible
-from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1.batch._driver import RunDriver, Stopped
 from acp_client_v0_1.batch._parking import UnattendedRuns
 from acp_client_v0_1.batch._tasks import Plan, Task
@@ -55,8 +54,7 @@ class Workers:
         self, plan: Plan, agent: AgentHandle, journal: Journal | None, concurrency: int
     ) -> None:
         self._journal = journal
-        self._stop = Flag()
-        self._driver = RunDriver(plan, agent, journal, self._stop)
+        self._driver = RunDriver(plan, agent, journal)
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._ended: queue.SimpleQueue[Task | BaseException] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -66,7 +64,7 @@ class Workers:
         self._parking: UnattendedRuns | None = None
         if concurrency > _MOST_WORKERS:
             self._most_workers = _CROWD_WORKERS
-            self._parking = UnattendedRuns(plan, self._driver, self._stop, self._tasks.put)
+            self._parking = UnattendedRuns(self._driver, self._tasks.put)
 
     # In the caller's thread
 
@@ -101,7 +99,7 @@ class Workers:
 
         With ``cancel``, those are deleted first.
         """
-        self._stop.set()
+        self._driver.stop.set()
         # One more, as an interrupt may have come between the start of a thread and its listing.
         for _ in range(len(self._threads) + 1):
             self._tasks.put(None)
@@ -152,7 +150,7 @@ class Workers:
                 self._ended.put(error)
 
     def _work(self, calls: _Calls) -> None:
-        while (task := self._tasks.get()) is not None and not self._stop.is_set():
+        while (task := self._tasks.get()) is not None and not self._driver.stop.is_set():
             calls.task = task
             if self._parking is not None:
                 self._carry_in_crowd(calls, task, self._parking)
