@@ -60,11 +60,11 @@ class Stopped(Exception):
 
 
 class RunDriver:
-    """Drives the tasks of a batch to their outcomes; any number of threads may use it.
+    """Drives the tasks of a batch to their outcomes.
 
-    Its methods raise the errors of the journal, an error that all runs would get, and `Stopped`. A
-    run that just gives its result takes few steps here, since between two requests other threads
-    have the caches.
+    Any number of threads may use it. Its methods raise the errors of the journal, an error that
+    all runs would get, and `Stopped`. A run that just gives its result takes few steps here, since
+    between two requests other threads have the caches.
 
     Attributes:
         plan: The settings of the batch.
@@ -206,7 +206,7 @@ class RunDriver:
     # Waiting
 
     def poll(self, task: Task, window: int) -> None:
-        """Ask once for the output of a task's run; the server may hold it for so many seconds."""
+        """Ask once for the output of a task's run, by a long poll of ``window`` seconds."""
         clock, core = timing(), self.core(task)
         wait = task.wait or self._rearm(task)
 
@@ -247,7 +247,7 @@ class RunDriver:
             self._fail(task, error)
 
     def _take(self, task: Task, output: RunOutput) -> dict[str, Any] | Exception | None:
-        """Return the outcome that an output stands for; None if its question was answered."""
+        """Return the outcome that an output stands for, or None after answering its question."""
         core, ask, timeout = self.core(task), self.plan.on_interrupt, self.plan.timeout
         question = outcome_of(core, output, core.wait(timeout, self.stop))
         if not isinstance(question, PendingInterrupt):

@@ -106,7 +106,7 @@ def _driver(plan: Plan, attach: _Attach, connect: Connect) -> RunDriver:
 
 
 class Remote:
-    """The tasks of one batch in an executor; has the methods of `_workers.Workers`."""
+    """The tasks of one batch in an executor, with the methods of `_workers.Workers`."""
 
     outage = 0.0  # only the workers know
 
@@ -138,7 +138,7 @@ class Remote:
         future.add_done_callback(lambda done: ended.put((task, done)))
 
     def take(self, timeout: float) -> Task | None:
-        """Return a task that has its outcome; None if there is none within so many seconds."""
+        """Return a task that has its outcome, or None after so many seconds."""
         try:
             task, future = self._ended.get(timeout > 0, timeout)
         except queue.Empty:
@@ -157,7 +157,7 @@ class Remote:
         return ended
 
     def close(self, *, cancel: bool) -> int:
-        """Begin no more tasks; return how many may continue in their processes.
+        """Begin no more tasks, and return how many may continue in their processes.
 
         With ``cancel``, the runs of the batch that have not ended are deleted.
         """
@@ -182,7 +182,7 @@ class Remote:
         return {task for task in tasks.values() if task.index not in done}
 
     def _delete_runs(self, tasks: dict[str, Task]) -> bool:
-        """Delete the runs of tasks, and drop the tasks; return False if the server refuses."""
+        """Delete the runs of tasks and drop the tasks. Return False after an error."""
         cores: dict[Task, RunCore] = {}
         try:
             for run in self._runs_of_batch():

@@ -46,7 +46,7 @@ _PASSING = frozenset(("lost", "limited", "unsent", "unreadable"))  # failures th
 
 
 class UnattendedRuns:
-    """The runs that no thread waits for; ``put_back`` gives one back to the workers."""
+    """The runs that no thread waits for. ``put_back`` gives one back to the workers."""
 
     def __init__(self, driver: RunDriver, put_back: Callable[[Task], object]) -> None:
         self._driver = driver
@@ -74,7 +74,7 @@ class UnattendedRuns:
             task.doubt_until = time.monotonic() + _DOUBT
 
     def enter(self, task: Task) -> bool:
-        """Let a worker hold long polls for a task; False if enough do, and the task is parked."""
+        """Let a worker hold long polls for a task, or park the task if enough workers do."""
         with self._lock:
             if self._holders >= (_HOLDERS if self._searches else _HOLDERS_ALONE):
                 self._park(task)
@@ -123,7 +123,7 @@ class UnattendedRuns:
             pause = max(pause, 4 * (now - began), _QUICKEST)
 
     def _release(self, parked: list[Task], pending: set[str] | None, now: float) -> bool:
-        """Give back tasks that are not pending, or out of time; return whether there were any."""
+        """Give back the tasks that have ended or are out of time, and return whether any were."""
         found = False
         for task in parked:
             ended = pending is not None and task.run_id not in pending and task.doubt_until < now
@@ -137,7 +137,7 @@ class UnattendedRuns:
         return found
 
     def _pending(self, expected: int) -> set[str] | None:
-        """Search for the ids of the pending runs; None if the server does not tell.
+        """Search for the ids of the pending runs, and return None if the search is of no use.
 
         About as many as ``expected`` are read, in pages that overlap, as each run that ends moves
         those after it.
