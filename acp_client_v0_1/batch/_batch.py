@@ -91,7 +91,7 @@ class BatchItem:
 
 
 class Batch:
-    """An iterator and context manager over the items of many inputs; made by `AgentHandle.map`.
+    """An iterator and context manager over the items of many inputs, made by `AgentHandle.map`.
 
     Use it from one thread. If the iteration ends early, by `close`, an exception or Ctrl-C, no more
     inputs are drawn and the threads end within 3 seconds. The runs continue on the server, unless
@@ -102,7 +102,7 @@ class Batch:
         inputs: The inputs.
         about: The agent as its server described it, if it was read.
 
-    The other arguments are those of `AgentHandle.map`.
+    `AgentHandle.map` describes the other arguments.
     """
 
     def __init__(
@@ -201,7 +201,7 @@ class Batch:
         raise TypeError("a Batch cannot be pickled: pickle the AgentHandle, or RunHandles")
 
     def __next__(self) -> BatchItem:
-        """Return the next item that has an outcome; with ``ordered``, that of the next input."""
+        """Return the next item that has an outcome, or with ``ordered`` the next input's."""
         self._ending.begun = True
         try:
             item = self._next()
@@ -324,7 +324,7 @@ class Batch:
     # Ending
 
     def _stop(self) -> str:
-        """End everything; return a sentence about it."""
+        """End the batch and return a sentence about it."""
         if self._closed:
             return "the batch was closed"
         self._closed = self._ending.begun = True
@@ -339,10 +339,10 @@ class Batch:
         return said
 
     def close(self) -> None:
-        """Stop drawing inputs, end the threads and close the journal; safe to repeat.
+        """Stop drawing inputs, end the threads and close the journal.
 
         Runs in flight continue on the server, unless ``on_stop`` is "cancel". Callbacks may call
-        it; ``next()`` then raises `StopIteration`.
+        it, and it may be repeated. ``next()`` then raises `StopIteration`.
         """
         self._stop()
 
@@ -362,7 +362,7 @@ class Batch:
 
 @dataclass(slots=True)
 class _Ending:
-    """Ends what a batch has started; returns how many runs are still in flight."""
+    """Ends what a batch has started, and returns the number of runs still in flight."""
 
     runners: Workers | Remote
     journal: Journal | None

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import threading
 import time
 from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from acp_client_v0_1._http.retry import backoff
+from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1._operation import faults_of
 from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task
 from acp_client_v0_1.exceptions import ApiException, ApiValueError, OpenApiException
@@ -60,23 +60,23 @@ class Stopped(Exception):
 
 
 class RunDriver:
-    """Drives the tasks of a batch to their outcomes; any number of threads may use it.
+    """Drives the tasks of a batch to their outcomes.
 
-    Once ``stop`` is set, its methods raise `Stopped`. They also raise the errors of the journal,
-    and an error that all runs would get. A run that just gives its result takes few steps here,
-    since between two requests other threads have the caches.
+    Any number of threads may use it. Its methods raise the errors of the journal, an error that
+    all runs would get, and `Stopped`. A run that just gives its result takes few steps here, since
+    between two requests other threads have the caches.
 
     Attributes:
-        contact: What all requests of the batch know of the server.
+        plan: The settings of the batch.
+        contact: What all its requests know of the server.
+        stop: Set when it ends.
     """
 
-    def __init__(
-        self, plan: Plan, agent: AgentHandle, journal: Journal | None, stop: threading.Event
-    ) -> None:
-        self._plan = plan
+    def __init__(self, plan: Plan, agent: AgentHandle, journal: Journal | None = None) -> None:
+        self.plan = plan
+        self.stop = Flag()
         self._agent = agent
         self._journal = journal
-        self._stop = stop
         self.contact = Contact.of(agent.runs, shared=True)
         if plan.answered:
             self.contact.server.answered = True
@@ -92,15 +92,15 @@ class RunDriver:
 
     def _age(self) -> float:
         """Return the seconds since an earlier call last wrote: its runs are at least as old."""
-        return time.time() - (self._plan.written_at or 0.0)
+        return time.time() - (self.plan.written_at or 0.0)
 
     def _wait(self) -> Wait:
         """Return the budget of requests that only the end of the batch stops."""
-        return Wait(self.contact, stop=self._stop, late=lambda *_: Stopped())
+        return Wait(self.contact, stop=self.stop, late=lambda *_: Stopped())
 
     def _rearm(self, task: Task) -> Wait:
         """Begin the time of a task's next output."""
-        task.wait = self.core(task).wait(self._plan.timeout, self._stop)
+        task.wait = self.core(task).wait(self.plan.timeout, self.stop)
         return task.wait
 
     # Starting
@@ -129,7 +129,7 @@ class RunDriver:
         task.start_over()
 
     def _create(self, task: Task, look_first: bool) -> None:
-        plan = self._plan
+        plan = self.plan
         if self._journal is not None:
             # First, as an input that is refused below is recorded as failed.
             self._journal.starting(task)
@@ -169,7 +169,7 @@ class RunDriver:
 
     def _find(self, task: Task) -> list[Run]:
         """Search for the run that an earlier call, or another process, may have created."""
-        clock, plan = timing(), self._plan
+        clock, plan = timing(), self.plan
         ends = math.inf
 
         def search(limit: float) -> list[Run]:
@@ -206,7 +206,7 @@ class RunDriver:
     # Waiting
 
     def poll(self, task: Task, window: int) -> None:
-        """Ask once for the output of a task's run; the server may hold it for so many seconds."""
+        """Ask once for the output of a task's run, by a long poll of ``window`` seconds."""
         clock, core = timing(), self.core(task)
         wait = task.wait or self._rearm(task)
 
@@ -247,9 +247,9 @@ class RunDriver:
             self._fail(task, error)
 
     def _take(self, task: Task, output: RunOutput) -> dict[str, Any] | Exception | None:
-        """Return the outcome that an output stands for; None if its question was answered."""
-        core, ask, timeout = self.core(task), self._plan.on_interrupt, self._plan.timeout
-        question = outcome_of(core, output, core.wait(timeout, self._stop))
+        """Return the outcome that an output stands for, or None after answering its question."""
+        core, ask, timeout = self.core(task), self.plan.on_interrupt, self.plan.timeout
+        question = outcome_of(core, output, core.wait(timeout, self.stop))
         if not isinstance(question, PendingInterrupt):
             return question
         if ask is None:
@@ -263,7 +263,7 @@ class RunDriver:
         if answer is None:
             return core.interrupted(question, ", and on_interrupt gave None")
         with contextlib.suppress(StaleInterrupt):  # another caller was quicker: ask again
-            answer_run(core, answer, question, core.wait(timeout, self._stop))
+            answer_run(core, answer, question, core.wait(timeout, self.stop))
             task.answered += 1
         task.early = 0
         self._rearm(task)
@@ -273,7 +273,7 @@ class RunDriver:
         """Take an error as the outcome of a task, unless it comes from the batch or its end."""
         if self.contact.broken is not None:
             raise self.contact.broken
-        if self._stop.is_set():
+        if self.stop.is_set():
             raise Stopped from error
         self._end(task, error)
 

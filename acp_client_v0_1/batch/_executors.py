@@ -18,10 +18,8 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor, Future
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1.api_client import ApiClient
 from acp_client_v0_1.batch._driver import RunDriver
 from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task, token_after
@@ -57,25 +55,17 @@ def connect_from_environment() -> ApiClient:
 # In the worker process ------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteTask:
-    """One task on its way to a worker process."""
-
-    plan: Plan
-    attach: Callable[[str, ApiClient], AgentHandle]
-    connect: Connect
-    task: Task
-
+_Attach = Callable[[str, ApiClient], "AgentHandle"]
 
 _clients: dict[str, tuple[ApiClient, RunDriver]] = {}  # by the call
 _clients_lock = threading.Lock()
 
 
-def carry(remote: RemoteTask) -> Task:
+def carry(plan: Plan, attach: _Attach, connect: Connect, task: Task) -> Task:
     """Carry a task to its outcome, in a worker process."""
-    task = dataclasses.replace(remote.task)  # as it may be carried out again
+    task = dataclasses.replace(task)  # as it may be carried out again
     try:
-        driver = _driver(remote)
+        driver = _driver(plan, attach, connect)
     except OpenApiException as error:
         task.outcome, task.broken = error, True
         return task
@@ -87,18 +77,17 @@ def carry(remote: RemoteTask) -> Task:
         task.outcome, task.broken = error, error is driver.contact.broken
         if task.broken:  # the next task of the batch begins with another client
             with _clients_lock:
-                _clients.pop(remote.plan.call, None)
+                _clients.pop(plan.call, None)
     # Only what the caller needs travels back; the core, above all, has the client's credentials.
     task.input = task.core = task.wait = None
     return task
 
 
-def _driver(remote: RemoteTask) -> RunDriver:
+def _driver(plan: Plan, attach: _Attach, connect: Connect) -> RunDriver:
     """Return the driver that the tasks of the batch share in this process."""
-    plan = remote.plan
     with _clients_lock:
         if plan.call not in _clients:
-            client = remote.connect()
+            client = connect()
             if not isinstance(client, ApiClient):
                 raise ApiTypeError(f"connect must give an ApiClient, not {type(client).__name__}")
             server = server_of(client)
@@ -109,8 +98,7 @@ def _driver(remote: RemoteTask) -> RunDriver:
                 )
             while len(_clients) >= _MOST_CLIENTS:
                 _clients.pop(next(iter(_clients)))[0].close()
-            agent = remote.attach(plan.agent_id, client)
-            _clients[plan.call] = client, RunDriver(plan, agent, None, Flag())
+            _clients[plan.call] = client, RunDriver(plan, attach(plan.agent_id, client))
         return _clients[plan.call][1]
 
 
@@ -118,7 +106,7 @@ def _driver(remote: RemoteTask) -> RunDriver:
 
 
 class Remote:
-    """The tasks of one batch in an executor; has the methods of `_workers.Workers`."""
+    """The tasks of one batch in an executor, with the methods of `_workers.Workers`."""
 
     outage = 0.0  # only the workers know
 
@@ -144,13 +132,13 @@ class Remote:
         if not task.run_id and self._journal is not None:
             self._journal.starting(task)
         self.in_flight[task.index] = task  # first, as an interrupt may follow the submission
-        remote = RemoteTask(self._plan, type(self._agent), self._connect, task)
-        future = self._futures[task.index] = self._executor.submit(carry, remote)
-        ended = self._ended
+        ended, attach = self._ended, type(self._agent)
+        future = self._executor.submit(carry, self._plan, attach, self._connect, task)
+        self._futures[task.index] = future
         future.add_done_callback(lambda done: ended.put((task, done)))
 
     def take(self, timeout: float) -> Task | None:
-        """Return a task that has its outcome; None if there is none within so many seconds."""
+        """Return a task that has its outcome, or None after so many seconds."""
         try:
             task, future = self._ended.get(timeout > 0, timeout)
         except queue.Empty:
@@ -169,7 +157,7 @@ class Remote:
         return ended
 
     def close(self, *, cancel: bool) -> int:
-        """Begin no more tasks; return how many may continue in their processes.
+        """Begin no more tasks, and return how many may continue in their processes.
 
         With ``cancel``, the runs of the batch that have not ended are deleted.
         """
@@ -194,7 +182,7 @@ class Remote:
         return {task for task in tasks.values() if task.index not in done}
 
     def _delete_runs(self, tasks: dict[str, Task]) -> bool:
-        """Delete the runs of tasks, and drop the tasks; return False if the server refuses."""
+        """Delete the runs of tasks and drop the tasks. Return False after an error."""
         cores: dict[Task, RunCore] = {}
         try:
             for run in self._runs_of_batch():

@@ -87,7 +87,7 @@ class Header:
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Header:
-        """Read the record of a header; raise `ValueError` for one of a later version."""
+        """Read a header, or raise `ValueError` if it is damaged or of a later version."""
         version = record.get("acp-journal")
         if version != _VERSION:
             raise ValueError(f"a journal of version {version!r:.20} cannot be read by this release")
@@ -164,7 +164,7 @@ def decode_line(line: bytes) -> dict[str, Any]:
 
 
 def encode_failure(error: OpenApiException) -> dict[str, Any]:
-    """Return an error as JSON: its class, and those of its attributes that JSON can represent."""
+    """Return an error as JSON: its class, and the attributes that JSON can represent."""
 
     def plain(value: Any) -> Any:
         try:
@@ -219,7 +219,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class Journal:
-    """An open journal; its writes are safe from any thread.
+    """An open journal. Any thread may write to it.
 
     Args:
         path: The file. If it does not exist, it is created with mode 0600.

@@ -20,7 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from acp_client_v0_1.batch._driver import RunDriver
-from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task
+from acp_client_v0_1.batch._tasks import BATCH_KEY, Task
 from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._perform import Wait
 from acp_client_v0_1.handles._rules import failure_of
@@ -46,18 +46,10 @@ _PASSING = frozenset(("lost", "limited", "unsent", "unreadable"))  # failures th
 
 
 class UnattendedRuns:
-    """The runs that no thread waits for; ``put_back`` gives one back to the workers."""
+    """The runs that no thread waits for. ``put_back`` gives one back to the workers."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        driver: RunDriver,
-        stop: threading.Event,
-        put_back: Callable[[Task], object],
-    ) -> None:
-        self._plan = plan
-        self._contact = driver.contact
-        self._stop = stop
+    def __init__(self, driver: RunDriver, put_back: Callable[[Task], object]) -> None:
+        self._driver = driver
         self._put_back = put_back
         self._lock = threading.Lock()  # for the next two
         self._parked: OrderedDict[int, Task] = OrderedDict()  # by index, the oldest first
@@ -82,7 +74,7 @@ class UnattendedRuns:
             task.doubt_until = time.monotonic() + _DOUBT
 
     def enter(self, task: Task) -> bool:
-        """Let a worker hold long polls for a task; False if enough do, and the task is parked."""
+        """Let a worker hold long polls for a task, or park the task if enough workers do."""
         with self._lock:
             if self._holders >= (_HOLDERS if self._searches else _HOLDERS_ALONE):
                 self._park(task)
@@ -117,7 +109,7 @@ class UnattendedRuns:
     def search(self) -> None:
         """Give tasks that may have ended back to the workers, until the batch ends."""
         pause = _QUICKEST
-        while not self._stop.wait(pause):
+        while not self._driver.stop.wait(pause):
             began = time.monotonic()
             with self._lock:
                 parked = [task for task in self._parked.values() if task.parked_at < began]
@@ -131,7 +123,7 @@ class UnattendedRuns:
             pause = max(pause, 4 * (now - began), _QUICKEST)
 
     def _release(self, parked: list[Task], pending: set[str] | None, now: float) -> bool:
-        """Give back tasks that are not pending, or out of time; return whether there were any."""
+        """Give back the tasks that have ended or are out of time, and return whether any were."""
         found = False
         for task in parked:
             ended = pending is not None and task.run_id not in pending and task.doubt_until < now
@@ -145,22 +137,22 @@ class UnattendedRuns:
         return found
 
     def _pending(self, expected: int) -> set[str] | None:
-        """Search for the ids of the pending runs; None if the server does not tell.
+        """Search for the ids of the pending runs, and return None if the search is of no use.
 
         About as many as ``expected`` are read, in pages that overlap, as each run that ends moves
         those after it.
         """
         if not self._searches:
             return None
-        contact = self._contact
+        plan, contact, stop = self._driver.plan, self._driver.contact, self._driver.stop
         wanted: dict[str, Any] = {
-            "agent_id": self._plan.agent_id,
+            "agent_id": plan.agent_id,
             "status": RunStatus.PENDING,
-            "metadata": {BATCH_KEY: self._plan.batch},
+            "metadata": {BATCH_KEY: plan.batch},
             "limit": _PAGE,
         }
         pending: set[str] = set()
-        wait = Wait(contact, stop=self._stop, survive=0.0)
+        wait = Wait(contact, stop=stop, survive=0.0)
         try:
             for number in range(expected // (_PAGE - _OVERLAP) + _SPARE_PAGES):
                 request = RunSearchRequest(**wanted, offset=number * (_PAGE - _OVERLAP))
@@ -174,9 +166,9 @@ class UnattendedRuns:
         except (ApiException, TimeoutError) as error:
             if contact.broken is error:
                 contact.broken = None  # the batch can do without a search that is forbidden
-            if self._stop.is_set():
+            if stop.is_set() or isinstance(error, TimeoutError):
                 return None
-            if isinstance(error, ApiException) and failure_of(error).kind in _PASSING:
+            if failure_of(error).kind in _PASSING:
                 return None
         # It fails, returns runs that are not of this batch, or leaves out some that are.
         self._searches = False

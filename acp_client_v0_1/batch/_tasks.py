@@ -23,7 +23,7 @@ OnInterrupt = Callable[["PendingInterrupt"], Mapping[str, Any] | None]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The settings that all runs of a batch share; travels to the worker processes."""
+    """The settings that all runs of a batch share, also in worker processes."""
 
     agent_id: str
     call: str  # differs between the batches of one journal
@@ -59,14 +59,14 @@ class Task:
     # Only in the process that drives it
     core: RunCore | None = None
     wait: Wait | None = None  # for its output
-    polling: bool = False  # a long poll is under way, which may be broken off
+    polling: bool = False  # in a long poll, which may be interrupted
     answered: int = 0  # questions
     early: int = 0  # long polls that ended before their window
     parked_at: float = 0.0  # when it was last left without a thread
     doubt_until: float = 0.0  # no search is believed before that which says that it has ended
 
     def start_over(self) -> None:
-        """Forget the run; the next create makes another one."""
+        """Forget the run, so that the next create makes another one."""
         self.token = token_after(self.token)
         self.run_id, self.core, self.started_before = "", None, False
 

@@ -19,7 +19,6 @@ import time
 from typing import TYPE_CHECKING
 
 from acp_client_v0_1._http.attempt import Interruptible
-from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1.batch._driver import RunDriver, Stopped
 from acp_client_v0_1.batch._parking import UnattendedRuns
 from acp_client_v0_1.batch._tasks import Plan, Task
@@ -55,8 +54,7 @@ class Workers:
         self, plan: Plan, agent: AgentHandle, journal: Journal | None, concurrency: int
     ) -> None:
         self._journal = journal
-        self._stop = Flag()
-        self._driver = RunDriver(plan, agent, journal, self._stop)
+        self._driver = RunDriver(plan, agent, journal)
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._ended: queue.SimpleQueue[Task | BaseException] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -66,7 +64,7 @@ class Workers:
         self._parking: UnattendedRuns | None = None
         if concurrency > _MOST_WORKERS:
             self._most_workers = _CROWD_WORKERS
-            self._parking = UnattendedRuns(plan, self._driver, self._stop, self._tasks.put)
+            self._parking = UnattendedRuns(self._driver, self._tasks.put)
 
     # In the caller's thread
 
@@ -82,7 +80,7 @@ class Workers:
             self._spawn(self._work, f"worker {self._workers}")
 
     def take(self, timeout: float) -> Task | None:
-        """Return a task that has its outcome; None if there is none within so many seconds.
+        """Return a task that has its outcome, or None after so many seconds.
 
         Raises the error that ended a thread, such as an `OSError` of the journal.
         """
@@ -97,11 +95,11 @@ class Workers:
         return ended
 
     def close(self, *, cancel: bool) -> int:
-        """End the threads; return how many runs are still in flight.
+        """End the threads, and return how many runs are still in flight.
 
         With ``cancel``, those are deleted first.
         """
-        self._stop.set()
+        self._driver.stop.set()
         # One more, as an interrupt may have come between the start of a thread and its listing.
         for _ in range(len(self._threads) + 1):
             self._tasks.put(None)
@@ -114,7 +112,7 @@ class Workers:
         return len(left)
 
     def _end_threads(self) -> None:
-        """Break long polls at once, and other calls after a moment, until all threads are gone."""
+        """Interrupt long polls at once, and other calls after a moment, until all threads end."""
         clock, began = timing(), time.monotonic()
         # A batch may be dropped by a thread of its own, which collects garbage.
         here = threading.current_thread()
@@ -128,7 +126,7 @@ class Workers:
 
     @property
     def outage(self) -> float:
-        """Seconds since the server began to fail; 0 if it works."""
+        """Seconds since the server began to fail, or 0 if it works."""
         since = self._driver.contact.since
         return 0.0 if since is None else timing().now() - since
 
@@ -152,7 +150,7 @@ class Workers:
                 self._ended.put(error)
 
     def _work(self, calls: _Calls) -> None:
-        while (task := self._tasks.get()) is not None and not self._stop.is_set():
+        while (task := self._tasks.get()) is not None and not self._driver.stop.is_set():
             calls.task = task
             if self._parking is not None:
                 self._carry_in_crowd(calls, task, self._parking)
@@ -186,7 +184,7 @@ class Workers:
 
 
 def _thread(target: Callable[[], object], name: str) -> threading.Thread:
-    # The context of the caller, so that its span is the parent of those of the thread.
+    # The context of the caller, so that its span is the parent of the spans in the thread.
     context = contextvars.copy_context()
     name = f"acp batch {name}"
     thread = threading.Thread(target=context.run, args=(target,), name=name, daemon=True)
@@ -198,7 +196,7 @@ def _thread(target: Callable[[], object], name: str) -> threading.Thread:
 
 
 def cancel_runs(cores: Mapping[Task, RunCore], journal: Journal | None) -> set[Task]:
-    """Delete the runs of tasks, unless they have ended; return the tasks whose runs may be left."""
+    """Delete the runs that have not ended, and return the tasks whose runs may be left."""
     waiting, left = list(cores.items()), set[Task]()
     clock = timing()
     ends = clock.now() + 3 * clock.cancel  # for all of them
@@ -223,7 +221,7 @@ def cancel_runs(cores: Mapping[Task, RunCore], journal: Journal | None) -> set[T
 
 
 def _cancel(core: RunCore) -> bool:
-    """Delete a run unless it has ended; return whether it is gone."""
+    """Delete a run unless it has ended, and return whether it is gone."""
     seconds = timing().cancel
     with contextlib.suppress(RunGone):
         if not core.cancel(core.wait(seconds, what="was not deleted")):

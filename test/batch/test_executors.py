@@ -393,14 +393,13 @@ def test_duplicates_are_counted(
 ) -> None:
     """A worker dies after its create, which the search of the next one does not see yet."""
     server.faults.add(Fault(path="/runs/search", status=200, body=[], times=2))
-    make = _executors.RemoteTask
+    carry = _executors.carry
 
-    def lose_the_first(*fields: Any) -> Any:
-        remote = make(*fields)
-        _executors.carry(remote)
-        return remote
+    def lose_the_first(*task: Any) -> Any:
+        carry(*task)
+        return carry(*task)
 
-    monkeypatch.setattr(_executors, "RemoteTask", lose_the_first)
+    monkeypatch.setattr(_executors, "carry", lose_the_first)
     batch = agent.map(numbers(1), executor=threads)
     (item,) = batch
     assert item.result()["n"] == 0
