@@ -14,6 +14,8 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+# Before what is in it, see `_lazy`.
+import acp_client_v0_1.handles  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from acp_client_v0_1._deadline import checked_total
 from acp_client_v0_1.configuration._checks import positive
 from acp_client_v0_1.exceptions import ApiTypeError
