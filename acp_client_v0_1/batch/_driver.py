@@ -210,12 +210,18 @@ class RunDriver:
         clock, core = timing(), self.core(task)
         wait = task.wait or self._rearm(task)
 
+        began, asked = clock.now(), window
+
         def send(limit: float) -> RunOutput | None:
+            nonlocal began, asked
+            began = clock.now()
+            seconds = None  # the client's own limits fit a window, and change no socket's setting
+            if limit < math.inf:
+                asked = int(min(window, max(0.0, limit - clock.round_trip)))
+                seconds = min(limit, asked + clock.quick)
             task.polling = True
             try:
-                # The client's own limits fit a window, and change no setting of its sockets.
-                seconds = None if limit == math.inf else min(limit, window + clock.quick)
-                return self.contact.runs.get_run_output(task.run_id, window, seconds)
+                return self.contact.runs.get_run_output(task.run_id, asked, seconds)
             finally:
                 task.polling = False
 
@@ -227,15 +233,12 @@ class RunDriver:
                     self.contact.broken = error  # the server has no output for any run
                 raise
 
-        began = clock.now()
         try:
-            if wait.ends < math.inf:
-                if wait.over:  # while no thread attended to it
-                    raise wait.late()
-                window = int(min(window, wait.remaining()))
+            if wait.ends < math.inf and wait.over:  # while no thread attended to it
+                raise wait.late()
             output = wait.perform("output", send, core, longest=math.inf, probe=probe)
             if output is None:
-                full = clock.now() - began >= 0.9 * window > 0
+                full = clock.now() - began >= 0.9 * asked > 0
                 task.early += not full
                 wait.pause(0.0 if full else backoff(task.early, *clock.batch_early))
                 return
