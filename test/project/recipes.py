@@ -47,7 +47,6 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalSer
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
-    monkeypatch.setenv("PYTHONWARNINGS", "error")
     monkeypatch.setenv("MYPY_CACHE_DIR", str(Path(sys.prefix) / "mypy_cache"))
     with LocalServer() as running:
         monkeypatch.setenv("ACP_HOST", running.url)
@@ -62,7 +61,7 @@ def run(*command: str) -> str:
 
 def test_langgraph(server: LocalServer) -> None:
     Path("graph.py").write_text(as_script(blocks(LANGGRAPH)), "utf-8")
-    assert run("python", "graph.py") == promised(LANGGRAPH)
+    assert run("python", "-W", "error", "graph.py") == promised(LANGGRAPH)
     assert run("mypy", "--strict", "graph.py")
 
 
@@ -90,7 +89,8 @@ def port(server: LocalServer) -> Iterator[int]:
     """Where a process of uvicorn serves the page's application."""
     Path("app.py").write_text(as_script(blocks(FASTAPI)), "utf-8")
     command = blocks(FASTAPI, "sh")[0].source.replace("8001", "0").split()
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    environment = {**os.environ, "PYTHONWARNINGS": "error"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stderr is not None
         said = ""
         while (running := re.search(r"running on http://127.0.0.1:(\d+)", said)) is None:
@@ -124,14 +124,18 @@ def test_typed(server: LocalServer) -> None:
     (commands,) = blocks(TYPED, "sh")
     run("bash", "-o", "pipefail", "-ec", commands.source)
     Path("typed.py").write_text(as_script(blocks(TYPED)), "utf-8")
-    assert run("python", "typed.py") == promised(TYPED)
+    assert run("python", "-W", "error", "typed.py") == promised(TYPED)
     assert run("mypy", "--strict", "typed.py")
 
 
-def test_notebook(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The kernel warns of itself when it is shut down.
-    ignored = "ignore::PendingDeprecationWarning:ipykernel.kernelbase"
-    monkeypatch.setenv("PYTHONWARNINGS", f"error,{ignored}")
+# For what the cells do: the kernel warns of itself when it is started and shut down.
+STRICT = """\
+import warnings
+warnings.filterwarnings("error", module=r"__main__|acp_client_v0_1")
+"""
+
+
+def test_notebook(server: LocalServer) -> None:
     cells = blocks(NOTEBOOK)
     notebook = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell(cell.source) for cell in cells]
@@ -139,6 +143,7 @@ def test_notebook(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
     for made, cell in zip(notebook.cells, cells, strict=True):
         if cell.instruction == "raises KeyboardInterrupt":
             made.metadata["tags"] = ["raises-exception"]
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(STRICT))
     client = NotebookClient(notebook, timeout=60, kernel_name="python3")
 
     def interrupt_the_wait() -> None:
