@@ -149,7 +149,7 @@ class RunDriver:
         except ValidationError as error:
             raise ApiValueError(f"input {task.index} cannot be sent: {faults_of(error)}") from error
 
-        def find_or_create() -> list[Run]:
+        def find_or_create(creation: RunCreate) -> list[Run]:
             if look_first and (found := self._find(task)):
                 return found
             try:
@@ -159,7 +159,7 @@ class RunDriver:
                     raise
             return create(creation, self._wait())  # the caller accepts a second run
 
-        made, span = creating(self._agent.runs, plan.agent_id, "", plan.agent, find_or_create)
+        made, span = creating(creation, self._agent.runs, plan.agent, find_or_create)
         core = task.core = RunCore.of_runs(self._agent.runs, made, self.contact)
         core.note_created(creation)
         core.keep_span(span)

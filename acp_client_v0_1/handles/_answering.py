@@ -47,6 +47,7 @@ __all__ = [
     "next_outcome",
     "outcome_of",
     "question_of",
+    "result_of",
 ]
 
 Outcome = dict[str, Any] | PendingInterrupt
@@ -77,6 +78,14 @@ def next_outcome(core: RunCore, wait: Wait) -> Outcome:
             return outcome
         if wait.look:  # the question was answered meanwhile
             raise core.late(0.0, f"run {core.run_id} has no output yet")
+
+
+def result_of(core: RunCore, wait: Wait) -> dict[str, Any]:
+    """Wait for the run's result; raise `RunInterrupted` if it asks something."""
+    outcome = next_outcome(core, wait)
+    if isinstance(outcome, PendingInterrupt):
+        raise core.interrupted(outcome)
+    return outcome
 
 
 def outcome_of(core: RunCore, output: RunOutput | None, wait: Wait) -> Outcome | None:

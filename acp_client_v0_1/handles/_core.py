@@ -18,7 +18,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from acp_client_v0_1._http.retry import backoff, is_cut, was_held
 from acp_client_v0_1.exceptions import (
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
 __all__ = ["FINAL", "OnPending", "RunCore", "creating", "held_by"]
 
 H = TypeVar("H")
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _log = logging.getLogger("acp_client_v0_1.handles")
@@ -218,32 +220,33 @@ class RunCore:
         `RunHandle.output` says. With ``same`` the wait belongs to the last call, whose
         ``Retry-After`` counts for it, too.
         """
-
-        def late(elapsed: float, error: ApiException | None, stopped: bool) -> RunWaitTimeout:
-            words = f"run {self.run_id} {what} after {elapsed:.1f} s"
-            if stopped:
-                words = f"waiting for run {self.run_id} was stopped after {elapsed:.1f} s"
-            elif error is not None:
-                words += f"; the last request failed: {error}"
-            return self.late(elapsed, words)
-
         contact = self._contact or Contact.of(self.runs)
         if not same:
             contact = contact.of_next_call()
         self._contact = contact
         if timeout is not None and checked_seconds(timeout) == 0:
-            wait = Wait(contact, timing().quick, stop=stop, survive=0.0, late=late)
+            wait = Wait(contact, timing().quick, stop=stop, survive=0.0, late=self._late)
             wait.look = True
         else:
-            wait = Wait(contact, timeout, stop=stop, survive=survive, late=late)
+            wait = Wait(contact, timeout, stop=stop, survive=survive, late=self._late)
+        wait.what = what
         # The end of a batch interrupts its threads itself.
         wait.watched = stop is not None and not contact.shared
         if on_pending is not None:
-            wait.ticking(
-                lambda elapsed: on_pending(elapsed, self.status or RunStatus.PENDING),
-                checked_every(every),
-            )
+            wait.ticking(partial(self._report, on_pending), checked_every(every))
         return wait
+
+    def _report(self, on_pending: OnPending, elapsed: float) -> None:
+        on_pending(elapsed, self.status or RunStatus.PENDING)
+
+    def _late(self, wait: Wait, error: ApiException | None) -> RunWaitTimeout:
+        elapsed = wait.elapsed
+        words = f"run {self.run_id} {wait.what} after {elapsed:.1f} s"
+        if wait.stopped:
+            words = f"waiting for run {self.run_id} was stopped after {elapsed:.1f} s"
+        elif error is not None:
+            words += f"; the last request failed: {error}"
+        return self.late(elapsed, words)
 
     def late(self, elapsed: float, words: str) -> RunWaitTimeout:
         """Return the error of a wait that is over."""
@@ -424,14 +427,14 @@ class RunCore:
         if self.span is not None and not self.span.end(outcome):
             self.span = None
 
-    def awaited(self, work: Callable[[], T]) -> T:
+    def awaited(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do what waits for the run, and end its span with the outcome."""
         self.open_span()
         try:
             if self.span is None:
-                return work()
+                return work(*args, **kwargs)
             with self.span.active():
-                outcome = work()
+                outcome = work(*args, **kwargs)
         except BaseException as error:
             self.ended(error)
             if not isinstance(error, OpenApiException):
@@ -545,16 +548,16 @@ def held_by(kind: type[H], core: RunCore) -> H:
 
 
 def creating(
-    runs: RunsApi, agent_id: str, thread_id: str, agent: Agent | None, create: Callable[[], T]
+    creation: RunCreate, runs: RunsApi, agent: Agent | None, create: Callable[[RunCreate], T]
 ) -> tuple[T, RunSpan | None]:
     """Create a run in a span of its own, which ends if that fails."""
     observer = runs.api_client.rest_client.observer
     if observer is None:
-        return create(), None
-    span = observer.run(agent_id, thread_id, agent=agent)
+        return create(creation), None
+    span = observer.run(creation.agent_id, creation.thread_id or "", agent=agent)
     with span.active():
         try:
-            return create(), span
+            return create(creation), span
         except BaseException as error:
             span.end(error)
             raise

@@ -90,7 +90,7 @@ def look_for(known: RunToken, wait: Wait, failure: ApiException | None = None) -
     checked = failure is None  # whether the server knows the agent
     delay = clock.search_backoff[0]
 
-    def ambiguous(elapsed: float, error: ApiException | None, stopped: bool) -> RunStartAmbiguous:
+    def ambiguous(_: Wait, error: ApiException | None = None) -> RunStartAmbiguous:
         why = "no run with its client token is there yet"
         if error is not None:
             why = f"the search for it failed: {error}"
@@ -111,7 +111,7 @@ def look_for(known: RunToken, wait: Wait, failure: ApiException | None = None) -
     if asked > clock.outage:
         contact.broken = failure  # the server wants no request for so long
     if not known.client_token or seconds <= asked or asked > clock.outage:
-        raise ambiguous(0.0, None, False) from failure
+        raise ambiguous(wait) from failure
 
     def search(limit: float) -> list[Run]:
         nonlocal found_none, checked
@@ -149,7 +149,7 @@ def look_for(known: RunToken, wait: Wait, failure: ApiException | None = None) -
                 raise error from failure or error.__cause__
             searching.rearm()  # the server fails for all: that ends with the outage
         except ApiException as error:
-            raise ambiguous(0.0, error, False) from failure or error
+            raise ambiguous(wait, error) from failure or error
 
 
 def _check_agent(runs: RunsApi, agent_id: str, limit: float) -> None:

@@ -181,15 +181,17 @@ class Wait:
         timeout: Seconds; by default there is no limit.
         stop: Ends the wait when set.
         survive: Seconds of failures to survive without a deadline; by default an outage.
-        late: Makes the error of a wait that is over, from the seconds that it took, the failure
-            that ended it, if any, and whether it was stopped. By default it is that failure.
+        late: Makes the error of a wait that is over, from the wait and the failure that ended it,
+            if any. By default it is that failure.
 
     Attributes:
         began: When it began, by the clock.
         ends: The deadline, or infinity.
+        what: What did not happen, once it is over.
     """
 
     # Most waits need none of these.
+    what = "has no output"
     look = False  # the caller wants to ask once
     watched = False  # requests tick, and end soon after `stop` is set
     _failures = 0  # in a row
@@ -204,7 +206,7 @@ class Wait:
         *,
         stop: threading.Event | None = None,
         survive: float | None = None,
-        late: Callable[[float, ApiException | None, bool], BaseException] | None = None,
+        late: Callable[[Wait, ApiException | None], BaseException] | None = None,
     ) -> None:
         self.contact = contact
         self.stop = stop
@@ -256,7 +258,7 @@ class Wait:
     def late(self, error: ApiException | None = None) -> BaseException:
         """Return the error of a wait that is over."""
         if self._late is not None:
-            return self._late(self.elapsed, error, self.stopped)
+            return self._late(self, error)
         return error or TimeoutError(f"out of time after {self.elapsed:.1f} s")
 
     def pause(self, seconds: float, error: ApiException | None = None) -> None:

@@ -485,19 +485,9 @@ class AgentHandle:
         if check:
             self._descriptor.get(seconds)  # which `check` reads, with no limit of its own
             self.check(input=creation.input or {}, config=creation.config)
-
-        def made_or_found() -> tuple[list[Run], bool]:
-            if reuse:
-                token = mark_of(creation)
-                found = wait.perform("search", lambda limit: self._search(token, wait, limit))
-                if found:
-                    _check_reused(found[0], creation)
-                    return found, False
-            return create(creation, wait), True
-
-        thread_id, known = creation.thread_id or "", self._agent.known
+        find_or_create = partial(self._find_or_create, wait) if reuse else partial(_create, wait)
         try:
-            (made, ours), span = creating(self.runs, self.agent_id, thread_id, known, made_or_found)
+            (made, ours), span = creating(creation, self.runs, self._agent.known, find_or_create)
         except NotFoundException as error:
             if not _UUID.fullmatch(self.agent_id):
                 error.reason = (
@@ -511,6 +501,14 @@ class AgentHandle:
             core.note_created(creation)
         core.keep_span(span)
         return core, ours
+
+    def _find_or_create(self, wait: Wait, creation: RunCreate) -> tuple[list[Run], bool]:
+        token = mark_of(creation)
+        found = wait.perform("search", lambda limit: self._search(token, wait, limit))
+        if not found:
+            return _create(wait, creation)
+        _check_reused(found[0], creation)
+        return found, False
 
     def _warn_of_streaming(self, mode: StreamingMode) -> None:
         """Warn if the agent's descriptor, as far as it was read, has no such stream."""
@@ -550,6 +548,10 @@ class AgentHandle:
         known = self._agent.known
         name = "" if known is None else f" {known.metadata.ref.name}"
         return f"<AgentHandle{name} {self.agent_id}>"
+
+
+def _create(wait: Wait, creation: RunCreate) -> tuple[list[Run], bool]:
+    return create(creation, wait), True
 
 
 def _check_reused(run: Run, creation: RunCreate) -> None:

@@ -19,6 +19,7 @@ from acp_client_v0_1.handles._answering import (
     checked_on_interrupt,
     next_outcome,
     outcome_of,
+    result_of,
 )
 from acp_client_v0_1.handles._core import FINAL, OnPending, RunCore, held_by
 from acp_client_v0_1.handles._create import find_by_token, look_for
@@ -269,9 +270,8 @@ class RunHandle:
             ApiException: The server refused.
         """
         core = self._core
-        return core.awaited(
-            lambda: core.output(core.wait(timeout, stop, on_pending=on_pending, every=every))
-        )
+        wait = core.wait(timeout, stop, on_pending=on_pending, every=every)
+        return core.awaited(core.output, wait)
 
     def result(
         self,
@@ -297,15 +297,8 @@ class RunHandle:
             ApiException: The server refused.
         """
         core = self._core
-
-        def wait() -> dict[str, Any]:
-            budget = core.wait(timeout, stop, on_pending=on_pending, every=every)
-            outcome = next_outcome(core, budget)
-            if isinstance(outcome, PendingInterrupt):
-                raise core.interrupted(outcome)
-            return outcome
-
-        return core.awaited(wait)
+        wait = core.wait(timeout, stop, on_pending=on_pending, every=every)
+        return core.awaited(result_of, core, wait)
 
     def events(
         self,
