@@ -230,9 +230,11 @@ class RunDriver:
         began = clock.now()
         try:
             if wait.ends < math.inf:
-                if wait.over:  # while no thread attended to it
+                left = wait.remaining()
+                # A parked run may come back so late that no request would have time for a response.
+                if left < min(clock.round_trip, wait.elapsed):
                     raise wait.late()
-                window = int(min(window, wait.remaining()))
+                window = int(min(window, max(0.0, left - clock.round_trip)))
             output = wait.perform("output", send, core, longest=math.inf, probe=probe)
             if output is None:
                 full = clock.now() - began >= 0.9 * window > 0
