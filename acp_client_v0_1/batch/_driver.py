@@ -234,7 +234,8 @@ class RunDriver:
                 raise
 
         try:
-            if wait.ends < math.inf and wait.over:  # while no thread attended to it
+            # A parked run may come back so late that no request would have time for a response.
+            if wait.ends < math.inf and wait.remaining() < min(clock.round_trip, wait.elapsed):
                 raise wait.late()
             output = wait.perform("output", send, core, longest=math.inf, probe=probe)
             if output is None:
