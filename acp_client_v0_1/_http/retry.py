@@ -35,9 +35,6 @@ from acp_client_v0_1.exceptions import (
     TransportException,
 )
 
-__all__ = ["LONGEST_OUTAGE", "Attempts", "KnownServer", "RetryPolicy", "backoff", "is_cut"]
-__all__ += ["is_transient", "is_unclear", "retry_after", "was_held"]
-
 LONGEST_OUTAGE = 300.0
 """Seconds for which a server may fail, or ask for a pause, before the caller gets the error."""
 

@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from acp_client_v0_1.models.agent import Agent
 
 
-__all__ = ["Batch", "BatchItem"]
-
 _TICK = 0.5  # seconds of a wait, as Ctrl-C does not interrupt one on every system
 
 

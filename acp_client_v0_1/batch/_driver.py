@@ -49,8 +49,6 @@ if TYPE_CHECKING:
     from acp_client_v0_1.models.run import Run
     from acp_client_v0_1.models.run_output import RunOutput
 
-__all__ = ["RunDriver", "Stopped"]
-
 _MOST_ANSWERS = 1000  # to the questions of one run
 _MOST_POSTS = 3  # of one run, each time after a search that worked and did not find it
 

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from acp_client_v0_1.handles.agent import AgentHandle
     from acp_client_v0_1.models.run import Run
 
-__all__ = ["Connect", "Remote", "connect_from_environment"]
-
 Connect = Callable[[], ApiClient]
 
 _log = logging.getLogger(__name__)

@@ -53,8 +53,6 @@ from acp_client_v0_1.handles.errors import (
 if TYPE_CHECKING:
     from acp_client_v0_1.batch._tasks import Task
 
-__all__ = ["Header", "Journal", "digest"]
-
 State = Literal["starting", "started", "done", "failed"]
 _STATES: tuple[State, ...] = get_args(State)
 

@@ -31,8 +31,6 @@ from acp_client_v0_1.models.run_status import RunStatus
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["UnattendedRuns"]
-
 _HOLDERS = 12  # workers that hold long polls; the others start runs and fetch outputs
 _HOLDERS_ALONE = 20  # the same at a server that cannot search
 _SHORT_POLL = 2  # seconds

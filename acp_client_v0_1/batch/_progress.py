@@ -9,8 +9,6 @@ from typing import Any
 
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
-__all__ = ["BatchCounts", "OnProgress", "Progress"]
-
 
 @dataclass(frozen=True, slots=True)
 class BatchCounts:

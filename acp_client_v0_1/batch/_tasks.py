@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from acp_client_v0_1.handles.interrupts import PendingInterrupt
     from acp_client_v0_1.models.agent import Agent
 
-__all__ = ["BATCH_KEY", "OnInterrupt", "Plan", "Task", "token_after"]
-
 BATCH_KEY = "acp-batch"
 """The key of the runs' metadata that holds the mark of their batch."""
 

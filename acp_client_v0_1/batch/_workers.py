@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from acp_client_v0_1.handles._core import RunCore
     from acp_client_v0_1.handles.agent import AgentHandle
 
-__all__ = ["Workers", "cancel_runs", "log_undeleted"]
-
 _log = logging.getLogger(__name__)
 
 _MOST_WORKERS = 32  # a batch of no more runs at a time has a worker for each

@@ -17,8 +17,6 @@ from typing import Any, NoReturn, cast
 
 from acp_client_v0_1._version import __version__
 
-__all__ = ["PROGRAM", "content_of", "json_object", "parse", "parser"]
-
 PROGRAM = "acp-client"
 
 _ABOUT = """\

@@ -14,8 +14,6 @@ import acp_client_v0_1 as acp
 from acp_client_v0_1.cli._arguments import json_object
 from acp_client_v0_1.cli._output import notice
 
-__all__ = ["answerer", "inputs_of", "opened"]
-
 
 def opened(path: str) -> BinaryIO:
     try:

@@ -14,8 +14,6 @@ import acp_client_v0_1 as acp
 from acp_client_v0_1.cli._arguments import PROGRAM
 from acp_client_v0_1.cli._output import Output, notice
 
-__all__ = ["EXPECTED", "Cancelled", "document", "report", "show_warnings", "status_of"]
-
 EXPECTED = (acp.OpenApiException, OSError, ValidationError)
 """The errors that a command may end with. Any other is a bug."""
 

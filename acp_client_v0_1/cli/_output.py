@@ -17,8 +17,6 @@ from types import FrameType
 from typing import Any, BinaryIO, cast
 from unicodedata import category, east_asian_width
 
-__all__ = ["STOP", "Output", "notice"]
-
 # Harmless, though Python calls them unprintable: spaces, and the joiners of letters and emoji.
 _HARMLESS = "\u00a0\u202f\u3000\u200c\u200d"
 _CELL = 200  # characters of a table's cell; one long name must not widen every row

@@ -17,8 +17,6 @@ from acp_client_v0_1.cli._arguments import PROGRAM, content_of
 from acp_client_v0_1.cli._outcomes import EXPECTED, Cancelled, document, status_of
 from acp_client_v0_1.cli._output import Output, notice
 
-__all__ = ["at_once", "client_of", "each_run", "followed", "one_run"]
-
 T = TypeVar("T")
 R = TypeVar("R")
 

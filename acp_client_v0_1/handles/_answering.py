@@ -40,16 +40,6 @@ from acp_client_v0_1.models.run_status import RunStatus
 if TYPE_CHECKING:
     from acp_client_v0_1.models.run import Run
 
-__all__ = [
-    "answer_of",
-    "answer_run",
-    "checked_on_interrupt",
-    "next_outcome",
-    "outcome_of",
-    "question_of",
-    "result_of",
-]
-
 Outcome = dict[str, Any] | PendingInterrupt
 
 

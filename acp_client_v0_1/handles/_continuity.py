@@ -25,8 +25,6 @@ from typing import Literal, NamedTuple
 
 from pydantic_core import from_json, to_json
 
-__all__ = ["Continuity", "Gap", "digest"]
-
 _FIRST = 16  # events
 _LAST = 256  # events
 _KEPT_TEXT = 4096  # characters of an id and its JSON that are kept until they are compared

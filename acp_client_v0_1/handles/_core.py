@@ -56,8 +56,6 @@ if TYPE_CHECKING:
     from acp_client_v0_1.models.run import Run
     from acp_client_v0_1.models.run_create import RunCreate
 
-__all__ = ["FINAL", "OnPending", "RunCore", "creating", "held_by"]
-
 H = TypeVar("H")
 P = ParamSpec("P")
 T = TypeVar("T")

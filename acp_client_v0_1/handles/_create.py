@@ -33,8 +33,6 @@ from acp_client_v0_1.models.run import Run
 from acp_client_v0_1.models.run_create import RunCreate
 from acp_client_v0_1.models.run_search_request import RunSearchRequest
 
-__all__ = ["create", "find_by_token", "look_for"]
-
 _PAGE = 1000  # runs of one page of a search, the most that the contract allows
 _PAGES = 10  # the most that is read where a server does not search by metadata
 _NO_METADATA = "search by metadata"  # what a server may lack

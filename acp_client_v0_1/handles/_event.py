@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from acp_client_v0_1.handles._core import RunCore
     from acp_client_v0_1.streaming import ServerSentEvent
 
-__all__ = ["EventDecoder", "RunEvent"]
-
 _NAMES = frozenset(("agent_event", "message"))  # of the contract's events, and of unnamed ones
 
 

@@ -42,9 +42,6 @@ from acp_client_v0_1.handles._timing import timing
 if TYPE_CHECKING:
     from acp_client_v0_1._http.observer import RunSpan
 
-__all__ = ["AGAIN", "Asked", "Contact", "Wait"]
-__all__ += ["checked_every", "checked_seconds", "settled"]
-
 T = TypeVar("T")
 
 _log = logging.getLogger("acp_client_v0_1.handles")

@@ -31,21 +31,6 @@ from acp_client_v0_1.exceptions import (
 )
 from acp_client_v0_1.handles._timing import Timing
 
-__all__ = [
-    "Decision",
-    "Facts",
-    "Failure",
-    "Kind",
-    "Operation",
-    "Pause",
-    "Probe",
-    "Raise",
-    "Window",
-    "decide",
-    "failure_of",
-    "is_unserved",
-]
-
 Operation = Literal["create", "search", "look", "output", "stream", "resume", "delete"]
 
 _CHANGES = frozenset(("create", "resume", "delete"))

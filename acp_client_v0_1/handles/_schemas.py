@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from acp_client_v0_1.api_client import ApiClient
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
 
-__all__ = ["JsonObject", "Cached", "check_value", "faults_of", "json_object", "cached_descriptor"]
-
 T = TypeVar("T")
 
 _KEPT = 300.0  # seconds

@@ -15,8 +15,6 @@ from typing import Any
 
 from acp_client_v0_1._http.retry import LONGEST_OUTAGE
 
-__all__ = ["Timing", "timing", "using"]
-
 
 def _sleep(seconds: float, stop: threading.Event | None) -> bool:
     """Sleep, or until ``stop`` is set; return whether it is."""

@@ -31,19 +31,6 @@ if TYPE_CHECKING:
     from acp_client_v0_1.models.run import Run
     from acp_client_v0_1.models.run_create import RunCreate
 
-__all__ = [
-    "CLIENT_TOKEN_KEY",
-    "RunToken",
-    "checked_client_token",
-    "client_token_of",
-    "decode_token",
-    "encode_token",
-    "is_token",
-    "mark_of",
-    "new_client_token",
-    "server_of",
-]
-
 CLIENT_TOKEN_KEY = "acp-client-token"
 """The key of the run's metadata that holds the client token."""
 

@@ -14,9 +14,6 @@ from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hin
 
 from pydantic_core import from_json, to_json
 
-__all__ = ["address_of", "check_fields", "check_type", "is_loopback", "json_object"]
-__all__ += ["number_fault"]
-
 
 def check_type(what: str, value: object, *kinds: type) -> None:
     """Raise a TypeError unless a value has one of the types. True is not an int here."""

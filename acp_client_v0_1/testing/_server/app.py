@@ -46,8 +46,6 @@ from acp_client_v0_1.testing._server.validation import (
 from acp_client_v0_1.testing.agents import JsonObject
 from acp_client_v0_1.testing.webhooks import webhook_target
 
-__all__ = ["Application"]
-
 M = TypeVar("M", bound=BaseModel)
 _Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 _Search: TypeAlias = AgentSearchRequest | RunSearchRequest | ThreadSearchRequest

@@ -27,8 +27,6 @@ from acp_client_v0_1.testing._values import json_object
 from acp_client_v0_1.testing.agents import AgentDefinition, AgentError, Interrupt, JsonObject
 from acp_client_v0_1.testing.context import RunCancelled
 
-__all__ = ["Engine"]
-
 _Agent: TypeAlias = Generator[
     object, object, object
 ]  # one that is at work, or suspended by its question

@@ -20,8 +20,6 @@ from acp_client_v0_1._http.headers import TOKEN
 from acp_client_v0_1.testing._server.validation import JsonResponse, Refusal
 from acp_client_v0_1.testing._values import address_of, is_loopback
 
-__all__ = ["BODY", "LAG", "Gate", "base_path_of", "check_keys", "required_headers"]
-
 # Keys of a request's scope: its body, and how many seconds the replica that responds is behind.
 BODY = "acp_client_v0_1.body"
 LAG = "acp_client_v0_1.lag"

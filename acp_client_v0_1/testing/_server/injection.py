@@ -22,8 +22,6 @@ from acp_client_v0_1.testing._server.runner import WireTransport
 from acp_client_v0_1.testing._server.validation import JsonResponse
 from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest
 
-__all__ = ["FaultInjection"]
-
 _BLOCK_SECONDS = {"never": 0, "forever": 10**6}
 
 

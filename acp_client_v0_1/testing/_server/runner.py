@@ -26,8 +26,6 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-__all__ = ["Runner", "WireTransport"]
-
 _SETTINGS: dict[str, Any] = {
     "ws": "none",
     "loop": "asyncio",

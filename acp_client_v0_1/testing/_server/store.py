@@ -26,8 +26,6 @@ from acp_client_v0_1.testing.agents import AgentDefinition, JsonObject
 from acp_client_v0_1.testing.context import AgentContext, ThreadState
 from acp_client_v0_1.testing.quirks import Quirks
 
-__all__ = ["RunRecord", "Store", "ThreadRecord", "json_equal"]
-
 T = TypeVar("T")
 
 _DELETED = 100  # runs that are remembered after their deletion

@@ -19,9 +19,6 @@ from starlette.responses import Response
 
 from acp_client_v0_1.testing._values import number_fault
 
-__all__ = ["LONGEST_BLOCK", "JsonResponse", "Refusal", "block_seconds", "check_against_schema"]
-__all__ += ["checked", "json_body", "with_whole_numbers"]
-
 M = TypeVar("M", bound=BaseModel)
 
 _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
