@@ -181,18 +181,19 @@ class Remote:
 
     def _delete_runs(self, tasks: dict[str, Task]) -> bool:
         """Delete the runs of tasks and drop the tasks. Return False after an error."""
-        cores: dict[Task, RunCore] = {}
+        runs: list[tuple[Task, RunCore]] = []  # more than one of a task, if it was begun twice
         try:
             for run in self._runs_of_batch():
                 task = tasks.get(client_token_of(run))
                 if task is not None and run.status not in FINAL:
-                    cores[task] = RunCore(self._agent.runs, run.run_id)
+                    runs.append((task, RunCore(self._agent.runs, run.run_id)))
         except ApiException as error:
             log_undeleted(error)
             return False
-        left = cancel_runs(cores, self._journal)
+        left = cancel_runs(runs, self._journal)
+        deleted = {task for task, _ in runs} - left
         for token, task in list(tasks.items()):
-            if task in cores and task not in left:
+            if task in deleted:
                 del tasks[token]
         return not left
 

@@ -27,7 +27,7 @@ from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles.errors import RunGone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from acp_client_v0_1.batch._journal import Journal
     from acp_client_v0_1.handles._core import RunCore
@@ -104,7 +104,8 @@ class Workers:
         self._end_threads()
         left = {task for task in self.in_flight.values() if task.run_id and task.outcome is None}
         if cancel:
-            left = cancel_runs({task: self._driver.core(task) for task in left}, self._journal)
+            runs = [(task, self._driver.core(task)) for task in left]
+            left = cancel_runs(runs, self._journal)
         for task in left:
             self._driver.core(task).ended("")
         return len(left)
@@ -193,9 +194,9 @@ def _thread(target: Callable[[], object], name: str) -> threading.Thread:
 # Deleting runs at the end ---------------------------------------------------------------------
 
 
-def cancel_runs(cores: Mapping[Task, RunCore], journal: Journal | None) -> set[Task]:
+def cancel_runs(runs: list[tuple[Task, RunCore]], journal: Journal | None) -> set[Task]:
     """Delete the runs that have not ended, and return the tasks whose runs may be left."""
-    waiting, left = list(cores.items()), set[Task]()
+    waiting, left = list(runs), set[Task]()
     clock = timing()
     ends = clock.now() + 3 * clock.cancel  # for all of them
 
@@ -212,7 +213,7 @@ def cancel_runs(cores: Mapping[Task, RunCore], journal: Journal | None) -> set[T
                     log_undeleted(error)
                     left.add(task)
 
-    threads = [_thread(work, f"end {n}") for n in range(min(len(cores), _CROWD_WORKERS))]
+    threads = [_thread(work, f"end {n}") for n in range(min(len(runs), _CROWD_WORKERS))]
     for thread in threads:
         thread.join()
     return left

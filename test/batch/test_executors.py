@@ -212,6 +212,22 @@ def test_closing_deletes_the_run_that_a_worker_creates_meanwhile(
     assert [run["status"] for run in server.runs] == []
 
 
+def test_closing_deletes_each_run_of_an_input_that_was_begun_twice(
+    server: LocalServer, agent: AgentHandle, threads: Executor
+) -> None:
+    def inputs() -> Iterator[dict[str, Any]]:
+        yield {"n": 0, "seconds": 60}
+        wait_for(lambda: len(creates(server)) == 1)
+        agent.runs.create_run(creates(server)[0])  # as a scheduler that lost the worker
+        raise LookupError("no more")
+
+    batch = agent.map(inputs(), executor=threads, on_stop="cancel")
+    with pytest.raises(LookupError, match="no more"):
+        next(batch)
+    assert len(creates(server)) == 2
+    assert [run["status"] for run in server.runs] == []
+
+
 def test_on_stop_cancel_asks_for_the_open_runs_only(
     server: LocalServer, agent: AgentHandle, threads: Executor
 ) -> None:
