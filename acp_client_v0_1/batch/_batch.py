@@ -387,8 +387,8 @@ class _Ending:
 
 
 def _check_inputs(inputs: object) -> None:
+    kind = type(inputs).__name__
     if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable):
-        kind = type(inputs).__name__
         raise ApiTypeError(f"inputs must be an iterable of dicts, not {kind}; for one, pass a list")
 
 

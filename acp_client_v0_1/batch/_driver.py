@@ -94,7 +94,7 @@ class RunDriver:
 
     def _wait(self) -> Wait:
         """Return the budget of requests that only the end of the batch stops."""
-        return Wait(self.contact, stop=self.stop, late=lambda *_: Stopped())
+        return Wait(self.contact, stop=self.stop, late=Stopped)
 
     def _rearm(self, task: Task) -> Wait:
         """Begin the time of a task's next output."""

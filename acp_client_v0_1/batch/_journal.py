@@ -113,14 +113,11 @@ class Entry:
         texts = first["input"], first["token"], first["key"], last.get("run", "")
         if not all(isinstance(text, str) for text in texts):
             raise ValueError("a text is missing")
-        outcome: Any = None
         if state == "failed":
-            outcome = decode_failure(last["error"])
-        elif state == "done":
-            outcome = last["result"]
-            if not isinstance(outcome, dict):
-                raise ValueError("the result is not a JSON object")
-        return cls(state, *texts, outcome)
+            return cls(state, *texts, decode_failure(last["error"]))
+        if state == "done" and not isinstance(last["result"], dict):
+            raise ValueError("the result is not a JSON object")
+        return cls(state, *texts, last["result"] if state == "done" else None)
 
 
 def digest(value: object, name: str = "the value") -> str:
