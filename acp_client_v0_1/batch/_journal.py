@@ -117,7 +117,8 @@ class Entry:
             return cls(state, *texts, decode_failure(last["error"]))
         if state == "done" and not isinstance(last["result"], dict):
             raise ValueError("the result is not a JSON object")
-        return cls(state, *texts, last["result"] if state == "done" else None)
+        result = cast("dict[str, Any] | None", last["result"] if state == "done" else None)
+        return cls(state, *texts, result)
 
 
 def digest(value: object, name: str = "the value") -> str:
