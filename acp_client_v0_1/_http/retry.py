@@ -101,7 +101,7 @@ def _limit(count: int | bool | None) -> float:
 
 
 class Attempts:
-    """The attempts of one call so far; ``retries`` counts those that were decided on."""
+    """The attempts of one call so far, of which ``retries`` were decided on here."""
 
     __slots__ = ("_by_kind", "_policy", "retries")
 

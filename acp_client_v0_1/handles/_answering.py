@@ -61,7 +61,7 @@ def answer_of(
 
 
 def next_outcome(core: RunCore, wait: Wait) -> Outcome:
-    """Wait for the run's result or its next question; raise `RunFailed` if it failed."""
+    """Wait for the run's result or its next question, or raise its `RunFailed`."""
     while True:
         outcome = outcome_of(core, core.output(wait), wait)
         if outcome is not None:
@@ -71,7 +71,7 @@ def next_outcome(core: RunCore, wait: Wait) -> Outcome:
 
 
 def result_of(core: RunCore, wait: Wait) -> dict[str, Any]:
-    """Wait for the run's result; raise `RunInterrupted` if it asks something."""
+    """Wait for the run's result, or raise `RunInterrupted` if it asks something."""
     outcome = next_outcome(core, wait)
     if isinstance(outcome, PendingInterrupt):
         raise core.interrupted(outcome)
@@ -171,7 +171,7 @@ def answer_run(
 
 
 def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait: Wait) -> bool:
-    """Send an answer, at most twice; return False if another caller's was quicker."""
+    """Send an answer, at most twice. Return False if another caller was quicker."""
     runs = wait.contact.runs
     sent = lost = conflicts = 0
 
@@ -217,7 +217,7 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
 
 
 def _differs(run: Run, question: PendingInterrupt) -> bool:
-    """Return whether a run has moved on since it asked; an older word is a replica's."""
+    """Return whether a run has moved on since it asked. An older state comes from a replica."""
     if run.updated_at == question.updated_at:
         return run.status != RunStatus.INTERRUPTED
     return run.updated_at > question.updated_at

@@ -98,7 +98,7 @@ class Continuity:
         return self._cut and (self.judging or self._reconnected)
 
     def reconnect(self, *, cut: bool = False) -> None:
-        """Note that the next event comes from another connection; ``cut`` as soon as one ends."""
+        """Note that the next event comes from another connection, or with ``cut`` that one ends."""
         self._expected = None
         self._cut = self._cut or cut
         self.judging = self._reconnected = True
@@ -158,7 +158,7 @@ class Continuity:
         return False
 
     def _judge_first(self, pair: tuple[str, int | str]) -> Gap | bool:
-        """Judge the first event of a connection; a replay begins at the place `_expected`."""
+        """Judge the first event of a connection. A replay begins at the place `_expected`."""
         event_id, _ = pair
         number, last = _number(event_id), _number(self.last_id)
         if number is not None and last is not None and number == last + 1:

@@ -65,7 +65,7 @@ _log = logging.getLogger("acp_client_v0_1.handles")
 OnPending = Callable[[float, RunStatus], object]
 
 FINAL = frozenset((RunStatus.SUCCESS, RunStatus.ERROR, RunStatus.TIMEOUT))
-"""The statuses of a run that has ended; an interrupted one has not."""
+"""The statuses of a run that has ended. An interrupted run has not."""
 
 
 class RunCore:
@@ -212,7 +212,7 @@ class RunCore:
         survive: float | None = None,
         same: bool = False,
     ) -> Wait:
-        """Return the budget of a caller; ``what`` says what did not happen when it is over.
+        """Return the budget of a caller, where ``what`` names what did not happen in time.
 
         A timeout of 0 asks once, for at most 10 seconds. ``on_pending`` is called as
         `RunHandle.output` says. With ``same`` the wait belongs to the last call, whose
@@ -310,7 +310,7 @@ class RunCore:
     # Ending
 
     def cancel(self, wait: Wait) -> bool:
-        """Delete the run if it has not ended; return whether that ended it."""
+        """Delete the run if it has not ended, and return whether that ended it."""
         if self.read(wait).status in FINAL:
             return False
         deleted = self.delete(wait, keep_final=True)
@@ -320,7 +320,7 @@ class RunCore:
         return cancelled
 
     def delete(self, wait: Wait, *, keep_final: bool = False) -> Run | None:
-        """Delete the run; return it as the server last described it, if it did.
+        """Delete the run, and return it as the server last described it, if it did.
 
         With ``keep_final``, a DELETE without a response is not repeated once the run has ended.
         """
@@ -532,7 +532,7 @@ class _Polls:
 
 
 def _margin_of(runs: RunsApi) -> float:
-    """Return the seconds that a poll may take beyond its window; a stand-in has no client."""
+    """Return the seconds that a poll may take beyond its window."""
     client = getattr(runs, "api_client", None)
     margin: float = 10.0 if client is None else client.configuration.block_margin
     return max(timing().round_trip, margin)

@@ -47,7 +47,7 @@ class _NoAgent(Exception):
 
 
 def create(creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
-    """Create one run; return it, or after a lost response all runs with its token, oldest first.
+    """Create one run, and return it, or after a lost response all with its token, oldest first.
 
     It is posted up to ``posts`` times, each time after a search that worked and did not find the
     run: a search is all that the next call would go by, too.
@@ -77,7 +77,7 @@ def create(creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
 
 
 def look_for(known: RunToken, wait: Wait, failure: ApiException | None = None) -> list[Run]:
-    """Search for the runs with the client token of a create until there is one; oldest first.
+    """Search for the runs of a create until there is one, and return them, oldest first.
 
     ``known`` is what a token without a run id says. The search takes 10 seconds, or what ``wait``
     has left; then it raises `RunStartAmbiguous`. ``failure`` is the error of the create, if known.
@@ -165,7 +165,7 @@ def _check_agent(runs: RunsApi, agent_id: str, limit: float) -> None:
 def find_by_token(
     runs: RunsApi, client_token: str, agent_id: str | None = None, *, timeout: float | None = None
 ) -> list[Run]:
-    """Search once for the runs with a client token; return them, oldest first.
+    """Search once for the runs with a client token, and return them, oldest first.
 
     If a server refuses or ignores metadata in a search, at most ten pages of the agent's runs are
     read. The timeout, in seconds, includes all pages.

@@ -124,7 +124,7 @@ class EventDecoder:
         return error
 
     def note_undecodable(self, error: StreamDecodeError) -> bool:
-        """Remember an event that cannot be decoded; return whether it is new."""
+        """Remember an event that cannot be decoded, and return whether it is new."""
         if not self.custom:
             self.memory.last_id = error.event_id
             return True

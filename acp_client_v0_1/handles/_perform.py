@@ -61,7 +61,7 @@ class _Settled(Exception):
 
 
 def settled(work: Callable[[], T]) -> T:
-    """Send a request inside another one; its error is the error of both."""
+    """Send a request inside another one, whose error is the error of both."""
     try:
         return work()
     except ApiException as error:
@@ -135,7 +135,7 @@ class Contact:
 
     @classmethod
     def of(cls, runs: RunsApi, *, shared: bool = False) -> Contact:
-        """Return the contact of a client; a stand-in of a test has no client."""
+        """Return the contact of a client, which a stand-in of a test may lack."""
         client = getattr(runs, "api_client", None)
         rest = getattr(client, "rest_client", None)
         if client is None or rest is None:
@@ -188,9 +188,9 @@ class Wait:
     """
 
     # Most waits need none of these.
-    what = "has no output"
-    look = False  # the caller wants to ask once
-    watched = False  # requests tick, and end soon after `stop` is set
+    what: str = "has no output"
+    look: bool = False  # the caller wants to ask once
+    watched: bool = False  # requests tick, and end soon after `stop` is set
     _failures = 0  # in a row
     _since: float | None = None  # when these began
     _on_tick: Callable[[float], object] | None = None
@@ -214,7 +214,7 @@ class Wait:
         self.ends: float = self.began + self._timeout
 
     def rearm(self) -> None:
-        """Begin the time again; failures in a row still count."""
+        """Begin the time again. Failures in a row still count."""
         self.began = timing().now()
         self.ends = self.began + self._timeout
 
@@ -233,7 +233,7 @@ class Wait:
         return timing().now() - self.began
 
     def remaining(self) -> float:
-        """Seconds until the deadline, at least 0; infinity without one."""
+        """Seconds until the deadline, from 0 to infinity."""
         return max(0.0, self.ends - timing().now())
 
     @property
@@ -259,7 +259,7 @@ class Wait:
         return error or TimeoutError(f"out of time after {self.elapsed:.1f} s")
 
     def pause(self, seconds: float, error: ApiException | None = None) -> None:
-        """Sleep, but not beyond the deadline; raise the error of `late` once it is over."""
+        """Sleep, but not beyond the deadline, which raises the error of `late`."""
         self.sleep(min(seconds, self.remaining()))
         if self.over:
             raise self.late(error) from error
@@ -292,7 +292,7 @@ class Wait:
         return Interruptible(self._watch, timing().tick) if self.watched else _NOTHING
 
     def _watch(self) -> float:
-        """Do what is due during a request; return the seconds until it is called next."""
+        """Do what is due during a request, and return the seconds until the next time."""
         if self.stopped:
             raise _StopSet
         self._tick()
@@ -360,7 +360,7 @@ class Wait:
                 return value
 
     def _survived(self, operation: Operation, error: ApiException, run: Asked | None) -> bool:
-        """Do what the rules say of a failure: pause, or raise; return False for a probe."""
+        """Pause or raise, as the rules say of a failure, or return False for a probe."""
         clock, contact = timing(), self.contact
         now = clock.now()
         failure = failure_of(error)
@@ -422,7 +422,7 @@ class Wait:
             self.contact.recovered()
 
     def _await_turn(self, error: ApiException | None) -> None:
-        """Wait until the server wants requests; raise if the wait is over before."""
+        """Wait until the server wants requests, or raise if the wait is over before."""
         while not self.stopped:
             left = self.contact.not_before - timing().now()
             if left <= 0:

@@ -60,7 +60,7 @@ JsonObject: TypeAlias = Mapping[str, Any] | BaseModel | _Dataclass
 
 
 def json_object(name: str, value: object) -> dict[str, Any]:
-    """Copy an argument that must be a JSON object into a dict; models and dataclasses are some."""
+    """Copy a JSON object into a dict, also from a model or a dataclass."""
     if type(value) is dict or isinstance(value, Mapping):  # the first is quick, and nearly always
         return {**value}
     if isinstance(value, BaseModel):
@@ -97,7 +97,7 @@ class Cached(Generic[T]):
         return Cached, (self._read,)
 
     def get(self, timeout: float | None = None) -> T:
-        """Return it, read again if it is older; ``timeout`` bounds that, in seconds."""
+        """Return it, read again if it is older, within ``timeout`` seconds."""
         known = self.known
         if known is None or time.monotonic() - self._at > _KEPT:
             known = self._read(_request_timeout=timeout)
@@ -136,7 +136,7 @@ class _UnusableSchema(ValueError):
 
 
 def faults_of(value: object, schema: Mapping[str, Any]) -> Iterator[tuple[list[str | int], str]]:
-    """Find the faults of a value by a JSON Schema; only this function knows the validator."""
+    """Find the faults of a value by a JSON Schema. Only this function knows the validator."""
     try:
         import jsonschema_rs
     except ImportError as error:

@@ -17,7 +17,7 @@ from acp_client_v0_1._http.retry import LONGEST_OUTAGE
 
 
 def _sleep(seconds: float, stop: threading.Event | None) -> bool:
-    """Sleep, or until ``stop`` is set; return whether it is."""
+    """Sleep, or until ``stop`` is set, and return whether it is."""
     if stop is not None:
         return stop.wait(seconds)
     time.sleep(seconds)

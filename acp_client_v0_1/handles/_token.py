@@ -41,7 +41,7 @@ _BEGINNING = re.compile(r"acprun([0-9]{1,9})\.")
 
 @dataclass(frozen=True, slots=True)
 class RunToken:
-    """What a token says of a run; "" for what it does not say."""
+    """What a token says of a run. A text is empty if it says nothing."""
 
     server: str  # origin and base path
     run: str = ""  # "" if only the client token is known
@@ -69,7 +69,7 @@ def is_token(text: str) -> bool:
 
 
 def decode_token(text: str) -> RunToken:
-    """Read a token; raise `TokenError` for anything else."""
+    """Read a token, or raise `TokenError`."""
     if not isinstance(text, str):
         raise TokenError(f"a token must be a str, not {type(text).__name__}")
     text = text.strip()
@@ -119,7 +119,7 @@ def new_client_token() -> str:
 
 
 def checked_client_token(token: object) -> str:
-    """Return a client token if it is a str; no search would find anything else."""
+    """Return a client token if it is a str, as no search finds anything else."""
     if isinstance(token, str):
         return token
     raise ApiTypeError(f"client_token must be a str, not {type(token).__name__}")

@@ -454,7 +454,7 @@ class AgentHandle:
         reuse: bool,
         **fields: Any,
     ) -> tuple[RunCreate, bool]:
-        """Make a create; return it, and whether its client token is new."""
+        """Make a create, and return it with whether its client token is new."""
         given: dict[str, Any] = {"agent_id": self.agent_id}
         for name, value in fields.items():
             if value is not None:
@@ -477,7 +477,7 @@ class AgentHandle:
     def _start(
         self, creation: RunCreate, seconds: float | None, *, reuse: bool, check: bool
     ) -> tuple[RunCore, bool]:
-        """Start a run; return its core, and whether this call has made it."""
+        """Start a run, and return its core with whether this call has made it."""
         self._contact = (self._contact or Contact.of(self.runs)).of_next_call()
         wait = Wait(self._contact, seconds or None)
         if creation.streaming is not None:

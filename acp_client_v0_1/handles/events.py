@@ -312,7 +312,7 @@ class RunEvents(Iterator[RunEvent]):
     # The run
 
     def _decide(self, *, streams: bool) -> None:
-        """Read the run to decide how to continue; ``streams`` says whether there was a stream."""
+        """Read the run to decide how to continue after a stream, or without one."""
         if self._closing.is_set() or self._heed(self._core.read(self._wait)):
             return
         if streams:
@@ -338,7 +338,7 @@ class RunEvents(Iterator[RunEvent]):
         self._heed(run)
 
     def _heed(self, run: Run) -> bool:
-        """Do what the run's status asks for; return whether the run is no longer pending."""
+        """Do what the run's status asks for, and return whether it is no longer pending."""
         if run.status in FINAL:
             self._finish(run.status)
         elif run.status == RunStatus.INTERRUPTED:
@@ -383,7 +383,7 @@ class RunEvents(Iterator[RunEvent]):
             self._interrupted()
 
     def _finish(self, status: RunStatus) -> None:
-        """End the iteration with the run; its result is the last event if none is that yet."""
+        """End the iteration with the run, whose result is the last event, if none is that yet."""
         self._drop_stream()
         memory = self._decoder.memory
         nothing = not memory.delivered and not self.last_event_id

@@ -200,7 +200,7 @@ class RunHandle:
     # Reading
 
     def refresh(self) -> Run:
-        """Ask the server for the run once, and return it; it is `run` from now on.
+        """Ask the server for the run once, and return it. It is `run` from now on.
 
         Raises:
             RunGone: The server does not know it.
@@ -209,7 +209,7 @@ class RunHandle:
         return self._core.refresh()
 
     def done(self) -> bool:
-        """Return whether the run has ended, by one `refresh`; an interrupted run has not.
+        """Return whether the run has ended, by one `refresh`. An interrupted run has not.
 
         Raises:
             RunGone: The server does not know it.
@@ -342,7 +342,7 @@ class RunHandle:
     # Answering
 
     def interrupts(self, timeout: float | None = None) -> Iterator[PendingInterrupt]:
-        """Return an iterator over the run's questions; answer each before the next.
+        """Return an iterator over the run's questions. Answer each before the next.
 
         It ends with the run, also if that failed: `result` says how. Its ``next()`` raises the
         first three errors.
@@ -477,7 +477,7 @@ class RunHandle:
     # Ending
 
     def cancel(self) -> bool:
-        """End the run, by deleting it; return False if it had ended before, and so was kept.
+        """End the run, by deleting it. Return False if it had ended before, and so was kept.
 
         ACP 0.1 has no other means. A run that ends in the round trip between the two requests,
         GET and DELETE, loses its output.
@@ -489,7 +489,7 @@ class RunHandle:
         return self._core.cancel(self._core.wait(what="was not deleted"))
 
     def delete(self) -> None:
-        """Delete the run, whatever its status; it may be gone already if it was seen before.
+        """Delete the run, whatever its status. It may be gone already if it was seen before.
 
         Raises:
             RunGone: The server does not know the run, and this handle has never seen it.

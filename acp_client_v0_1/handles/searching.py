@@ -87,7 +87,7 @@ def iter_agents(
     *,
     on_drift: OnDrift = "raise",
 ) -> Iterator[Agent]:
-    """Return an iterator over every agent that matches, once; see `iter_runs`.
+    """Return an iterator over every agent that matches, once, as `iter_runs` does.
 
     A search that does not end raises `ApiException` after 1,000 pages.
 
@@ -113,7 +113,7 @@ def iter_threads(
     *,
     on_drift: OnDrift = "raise",
 ) -> Iterator[Thread]:
-    """Return an iterator over every thread that matches, once; see `iter_runs`.
+    """Return an iterator over every thread that matches, once, as `iter_runs` does.
 
     Args:
         threads_api: The operations that search.
@@ -131,7 +131,7 @@ def iter_threads(
 
 
 def _matches(request: Mapping[str, Any], record: object, places: Mapping[str, str]) -> bool:
-    """Return whether a record is one that was asked for; servers may ignore conditions."""
+    """Return whether a record was asked for, as servers may ignore conditions."""
     for name, place in places.items():
         wanted = request.get(name)
         if wanted is None:
