@@ -265,7 +265,7 @@ def test_the_question_changed_while_the_human_thought(three: AgentHandle, counts
     run = three.start()
     question = next(run.interrupts())
     RunHandle(run.run_id, three.runs.api_client).resume({"value": "by another"})
-    while not run.refresh().updated_at > question.updated_at:
+    while run.refresh().updated_at == question.updated_at or run.status != "interrupted":
         time.sleep(0.02)
     with pytest.raises(StaleInterrupt, match=r"asks something else now \('quiz'\).*see RunH") as e:
         question.answer({"value": "late"})
