@@ -1,8 +1,8 @@
 """The transport: sends a request under one deadline, with retries and redirects.
 
-Strategy: `RESTClientObject` makes attempts in a loop. Each sends the request once. After it, the
-rules of `call` (redirects) and `retry` decide what comes next. urllib3's own rules do not fit: ours
-depend on the contract (what is safe to repeat) and the call (what time remains).
+Strategy: `RESTClientObject` makes attempts in a loop, and each sends the request once. `call`
+decides about redirects, and `retry` about retries. urllib3's own rules know neither the contract
+(what is safe to repeat) nor the deadline of the call.
 
 Invariants: a client holds no state of a call, so threads share it. A process never uses a
 connection of its parent. No status is an error here: the last response is returned as it is. A log

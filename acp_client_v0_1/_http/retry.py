@@ -92,7 +92,7 @@ class RetryPolicy:
 
 @functools.lru_cache(maxsize=16)
 def _counted(retries: int) -> RetryPolicy:
-    # Cached, because each create and each poll of a run asks for it.
+    # Cached, because each handle makes a view of its client without retries.
     return RetryPolicy(total=retries)
 
 

@@ -136,7 +136,7 @@ class Remote:
         future.add_done_callback(lambda done: ended.put((task, done)))
 
     def take(self, timeout: float) -> Task | None:
-        """Return a task that has its outcome, or None after so many seconds."""
+        """Return a task that has its outcome, or None if none has within ``timeout`` seconds."""
         try:
             task, future = self._ended.get(timeout > 0, timeout)
         except queue.Empty:

@@ -78,7 +78,7 @@ class Workers:
             self._spawn(self._work, f"worker {self._workers}")
 
     def take(self, timeout: float) -> Task | None:
-        """Return a task that has its outcome, or None after so many seconds.
+        """Return a task that has its outcome, or None if none has within ``timeout`` seconds.
 
         Raises the error that ended a thread, such as an `OSError` of the journal.
         """

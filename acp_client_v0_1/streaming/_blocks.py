@@ -38,7 +38,7 @@ _COMMON_BLOCK = (
 _SPACED = re.compile(_COMMON_BLOCK.format(colon=": "))
 _TIGHT = re.compile(_COMMON_BLOCK.format(colon=":(?! )"))
 
-# So many data lines are joined at once, because a short string is mostly overhead.
+# Join this many data lines at a time: on its own, a short string is mostly overhead.
 _LINES_TO_JOIN = 4096
 
 # Python's default limit for int(), because parsing takes quadratic time.
