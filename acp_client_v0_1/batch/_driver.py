@@ -28,7 +28,7 @@ from acp_client_v0_1.handles._answering import answer_of, answer_run, outcome_of
 from acp_client_v0_1.handles._core import RunCore, creating
 from acp_client_v0_1.handles._create import create, find_by_token
 from acp_client_v0_1.handles._perform import Contact, Wait
-from acp_client_v0_1.handles._rules import failure_of
+from acp_client_v0_1.handles._rules import failure_of, fitted, was_full
 from acp_client_v0_1.handles._schemas import json_object
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, RunToken, encode_token
@@ -215,8 +215,7 @@ class RunDriver:
             began = clock.now()
             seconds = None  # the client's own limits fit a window, and change no socket's setting
             if limit < math.inf:
-                asked = int(min(window, max(0.0, limit - clock.round_trip)))
-                seconds = min(limit, asked + clock.quick)
+                asked, seconds = fitted(window, limit, clock.quick, clock)
             task.polling = True
             try:
                 return self.contact.runs.get_run_output(task.run_id, asked, seconds)
@@ -237,7 +236,7 @@ class RunDriver:
                 raise wait.late()
             output = wait.perform("output", send, core, longest=math.inf, probe=probe)
             if output is None:
-                full = clock.now() - began >= 0.9 * asked > 0
+                full = was_full(asked, clock.now() - began)
                 task.early += not full
                 wait.pause(0.0 if full else backoff(task.early, *clock.batch_early))
                 return

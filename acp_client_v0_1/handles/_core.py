@@ -36,7 +36,7 @@ from acp_client_v0_1.handles._perform import (
     checked_every,
     checked_seconds,
 )
-from acp_client_v0_1.handles._rules import Window
+from acp_client_v0_1.handles._rules import Window, fitted, was_full
 from acp_client_v0_1.handles._schemas import cached_descriptor
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import RunToken, client_token_of, encode_token, server_of
@@ -218,20 +218,20 @@ class RunCore:
         `RunHandle.output` says. With ``same`` the wait belongs to the last call, whose
         ``Retry-After`` counts for it, too.
         """
+        checked_every(every)
         contact = self._contact or Contact.of(self.runs)
         if not same:
             contact = contact.of_next_call()
         self._contact = contact
-        if timeout is not None and checked_seconds(timeout) == 0:
-            wait = Wait(contact, timing().quick, stop=stop, survive=0.0, late=self._late)
-            wait.look = True
-        else:
-            wait = Wait(contact, timeout, stop=stop, survive=survive, late=self._late)
-        wait.what = what
+        look = checked_seconds(timeout) == 0
+        if look:
+            timeout, survive = timing().quick, 0.0
+        wait = Wait(contact, timeout, stop=stop, survive=survive, late=self._late)
+        wait.look, wait.what = look, what
         # The end of a batch interrupts its threads itself.
         wait.watched = stop is not None and not contact.shared
         if on_pending is not None:
-            wait.ticking(partial(self._report, on_pending), checked_every(every))
+            wait.ticking(partial(self._report, on_pending), every)
         return wait
 
     def _report(self, on_pending: OnPending, elapsed: float) -> None:
@@ -494,9 +494,7 @@ class _Polls:
             self._by_looks = False
         window, seconds = self._window.seconds, None
         if limit < math.inf:
-            # The timeout is never shorter than the window.
-            window = int(min(window, max(0.0, limit - clock.round_trip)))
-            seconds = min(limit, window + _margin_of(core.runs))
+            window, seconds = fitted(window, limit, _margin_of(core.runs), clock)
         try:
             output = self._runs.get_run_output(
                 core.run_id, block_timeout=window, _request_timeout=seconds
@@ -515,7 +513,7 @@ class _Polls:
         if output is not None or self._wait.look:
             return None
         clock = timing()
-        if self._asked and self._took >= 0.9 * self._asked:
+        if was_full(self._asked, self._took):
             self._early = 0
             self._window.note_full(int(self._asked), clock)
             return 0.0

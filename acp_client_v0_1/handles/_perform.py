@@ -219,7 +219,7 @@ class Wait:
         self.ends = self.began + self._timeout
 
     def ticking(self, on_tick: Callable[[float], object], every: float) -> None:
-        """Call a function with the seconds elapsed, at least every so many seconds."""
+        """Call a function with the seconds elapsed, at least once in ``every`` seconds."""
         self.watched = True
         self._on_tick = on_tick
         self._every = every

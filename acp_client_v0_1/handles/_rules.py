@@ -46,9 +46,9 @@ class Failure(NamedTuple):
 
     Attributes:
         kind: "unsent": certainly not carried out; "limited": a 429; "lost": nobody can tell;
-            "unreadable", "oversized": carried out, but what came back cannot be read; "lacks": the
-            server does not have the operation; "missing": 404; "denied": 401, 403, or refused by
-            the proxy; "refused": anything else.
+            "unreadable", "oversized": carried out, with a response that cannot be read;
+            "lacks": the server does not have the operation; "missing": 404; "denied": 401, 403, or
+            refused by the proxy; "refused": anything else.
         asked: Seconds of ``Retry-After``, if the response had it.
         conflict: The status is 409.
     """
@@ -269,3 +269,14 @@ class Window:
         # The exponent is bounded: no wait has 4 ** 16 windows.
         if longer < self._cut_at or self._full >= timing.full_windows ** min(self._cuts, 16):
             self.seconds = longer
+
+
+def fitted(window: int, limit: float, margin: float, timing: Timing) -> tuple[int, float]:
+    """Fit a long poll into ``limit`` seconds: return its window, and its timeout, never shorter."""
+    window = int(min(window, max(0.0, limit - timing.round_trip)))
+    return window, min(limit, window + margin)
+
+
+def was_full(window: float, took: float) -> bool:
+    """Tell whether the server held a poll without output for its whole window."""
+    return took >= 0.9 * window > 0

@@ -485,7 +485,7 @@ class AgentHandle:
         if check:
             self._descriptor.get(seconds)  # which `check` reads, with no limit of its own
             self.check(input=creation.input or {}, config=creation.config)
-        find_or_create = partial(self._find_or_create, wait) if reuse else partial(_create, wait)
+        find_or_create = partial(self._find_or_create, wait, reuse)
         try:
             (made, ours), span = creating(creation, self.runs, self._agent.known, find_or_create)
         except NotFoundException as error:
@@ -502,13 +502,16 @@ class AgentHandle:
         core.keep_span(span)
         return core, ours
 
-    def _find_or_create(self, wait: Wait, creation: RunCreate) -> tuple[list[Run], bool]:
-        token = mark_of(creation)
-        found = wait.perform("search", lambda limit: self._search(token, wait, limit))
-        if not found:
-            return _create(wait, creation)
-        _check_reused(found[0], creation)
-        return found, False
+    def _find_or_create(
+        self, wait: Wait, reuse: bool, creation: RunCreate
+    ) -> tuple[list[Run], bool]:
+        if reuse:
+            token = mark_of(creation)
+            found = wait.perform("search", lambda limit: self._search(token, wait, limit))
+            if found:
+                _check_reused(found[0], creation)
+                return found, False
+        return create(creation, wait), True
 
     def _warn_of_streaming(self, mode: StreamingMode) -> None:
         """Warn if the agent's descriptor, as far as it was read, has no such stream."""
@@ -548,10 +551,6 @@ class AgentHandle:
         known = self._agent.known
         name = "" if known is None else f" {known.metadata.ref.name}"
         return f"<AgentHandle{name} {self.agent_id}>"
-
-
-def _create(wait: Wait, creation: RunCreate) -> tuple[list[Run], bool]:
-    return create(creation, wait), True
 
 
 def _check_reused(run: Run, creation: RunCreate) -> None:

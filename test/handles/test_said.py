@@ -229,3 +229,9 @@ def test_one_run_that_always_fails_among_others_does_not_fill_the_log(
     begins = [each for each in caplog.messages if "asking again" in each]
     ends = [each for each in caplog.messages if "answers again" in each]
     assert (len(begins), len(ends)) == (2, 2)
+
+
+@pytest.mark.parametrize("wait", [RunHandle.result, RunHandle.output])
+def test_every_is_checked_whoever_is_called(client: ApiClient, wait: Callable[..., Any]) -> None:
+    with pytest.raises(ApiValueError, match="every must be above 0 seconds"):
+        wait(RunHandle("r", client), every=0)
