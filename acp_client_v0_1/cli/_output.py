@@ -7,7 +7,9 @@ could read as an option or a file.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
 import sys
 import time
@@ -146,15 +148,17 @@ class Output:
     def _write(self, text: str) -> None:
         left = text.encode()  # JSON is UTF-8, whatever the locale
         with STOP:
-            start = self._file.tell() if self._may_truncate else None
+            # Another process may have appended to the file.
+            start = self._file.seek(0, os.SEEK_END) if self._may_truncate else None
             try:
                 while left:  # with PYTHONUNBUFFERED, a write that a signal interrupts is short
                     left = left[self._file.write(left) :]
                 self._file.flush()
             except OSError as error:  # a full disk, say: leave no part of a record
                 if start is not None:
-                    self._file.truncate(start)
                     error.filename = self._file.name
+                    with contextlib.suppress(OSError):  # /dev/full, say, cannot be cut
+                        self._file.truncate(start)
                 raise
 
 

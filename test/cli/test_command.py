@@ -5,6 +5,8 @@ Each command runs against a local server, whose agents go each way that a run ca
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import pty
@@ -15,11 +17,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 import pytest
 from support.commands import KEY, SECONDS, acp, data, environment, lines, started
 
 from acp_client_v0_1 import ApiClient, Configuration, RunsApi
+from acp_client_v0_1.cli._output import Output
 from acp_client_v0_1.testing import ECHO_AGENT_ID, Fault, LocalServer, Quirks
 
 ECHO = {"message": "Hello"}
@@ -352,6 +356,35 @@ def test_a_full_disk_leaves_no_part_of_a_record(server: LocalServer, tmp_path: P
     assert done.stderr == "acp-client: cannot use out.jsonl: File too large\n"
     (line,) = (tmp_path / "out.jsonl").read_text("utf-8").splitlines(keepends=True)
     assert line.endswith("\n") and len(json.loads(line)["result"]["text"]) == 600
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_file_that_cannot_be_cut_is_named_with_its_cause(server: LocalServer) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "acp_client_v0_1", "batch", "echo", "-", "--results", "/dev/full"],
+        env=environment(server.url), input='{"n": 0}\n', capture_output=True, text=True,
+        timeout=SECONDS, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "acp-client: cannot use /dev/full: No space left on device\n"
+
+
+class Full(io.FileIO):
+    """A file on a disk that takes four more bytes."""
+
+    def write(self, data: Any) -> int:
+        super().write(data[:4])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_costs_another_process_no_record(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    with Full(path, "ab") as ours:
+        out = Output("jsonl", cast(BinaryIO, ours))
+        path.write_bytes(b'{"of": "another"}\n')
+        with pytest.raises(OSError, match="No space left"):
+            out.one({"n": 0})
+    assert path.read_bytes() == b'{"of": "another"}\n'
 
 
 def test_a_batch_continues_after_ctrl_c(server: LocalServer, tmp_path: Path) -> None:
