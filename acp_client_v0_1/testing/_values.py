@@ -6,6 +6,7 @@ number that is too large for a float as infinity, and would then write that.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import math
 from collections.abc import Iterable
@@ -22,9 +23,14 @@ def check_type(what: str, value: object, *kinds: type) -> None:
         raise TypeError(f"{what} must be of type {' or '.join(names)}, not {type(value).__name__}")
 
 
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
 def check_fields(record: object) -> None:
     """Check the fields of a dataclass by their annotations: types, and the choices of a Literal."""
-    for name, hint in get_type_hints(type(record)).items():
+    for name, hint in _hints(type(record)).items():
         value = getattr(record, name)
         kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
         choices = [text for kind in kinds if get_origin(kind) is Literal for text in get_args(kind)]

@@ -44,7 +44,8 @@ class Fault:
             random but the same in each test run; the others do not count in `times`.
         delay: Seconds from the request to the first byte of the response.
         status: Respond with this status, and do not carry the request out.
-        body: The body of that response: bytes as they are, anything else as JSON.
+        body: The body of that response: bytes as they are, anything else as JSON. By default the
+            JSON string that the contract has for errors.
         headers: The headers of that response.
         retry_after: Its `Retry-After`: seconds, or an HTTP date.
         redirect: Its `Location`; the status is 307 by default.
@@ -108,7 +109,7 @@ class Fault:
         return re.fullmatch(pattern, path) is not None
 
 
-@dataclass
+@dataclass(eq=False)
 class _Waiting:
     fault: Fault
     left: int | None  # requests

@@ -114,7 +114,9 @@ class Webhooks:
             status = self._post(url, to_json(run))
             delivery = WebhookDelivery(url, run, status=status)
         except (OSError, urllib3.exceptions.HTTPError, ValueError) as error:
-            delivery = WebhookDelivery(url, run, error=f"{type(error).__name__}: {error}")
+            # urllib3's own words begin with a repr of the connection.
+            cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+            delivery = WebhookDelivery(url, run, error=f"{type(cause).__name__}: {cause}")
         self._deliveries.append(delivery)
 
     def _post(self, url: str, body: bytes) -> int:

@@ -340,6 +340,6 @@ class _RunStream:
         events, quirks = len(self._run.events), self._store.quirks
         if not quirks.replay:
             return events if self._run.streamed else 0
-        if quirks.event_ids == "connection":
+        if not last_event_id or quirks.event_ids == "connection":
             return 0
         return next((n for n in range(1, events + 1) if self._id(n) == last_event_id), 0)
