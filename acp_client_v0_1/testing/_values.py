@@ -6,7 +6,6 @@ number that is too large for a float as infinity, and would then write that.
 
 from __future__ import annotations
 
-import functools
 import ipaddress
 import math
 from collections.abc import Iterable
@@ -23,23 +22,24 @@ def check_type(what: str, value: object, *kinds: type) -> None:
         raise TypeError(f"{what} must be of type {' or '.join(names)}, not {type(value).__name__}")
 
 
-@functools.cache
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
+_hints: dict[type, dict[str, Any]] = {}  # of each dataclass, read once
 
 
 def check_fields(record: object) -> None:
     """Check the fields of a dataclass by their annotations: types, and the choices of a Literal."""
-    for name, hint in _hints(type(record)).items():
+    kind = type(record)
+    if kind not in _hints:
+        _hints[kind] = get_type_hints(kind)
+    for name, hint in _hints[kind].items():
         value = getattr(record, name)
         kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-        choices = [text for kind in kinds if get_origin(kind) is Literal for text in get_args(kind)]
+        choices = [text for each in kinds if get_origin(each) is Literal for text in get_args(each)]
         if choices:
             if value not in choices and (value is not None or type(None) not in kinds):
                 raise ValueError(f"{name}: must be one of {', '.join(choices)}, not {value!r}")
         elif hint is not object:
             numbers = (int,) if float in kinds else ()  # an int is a float, too (PEP 484)
-            check_type(f"{name}:", value, *numbers, *(get_origin(kind) or kind for kind in kinds))
+            check_type(f"{name}:", value, *numbers, *(get_origin(each) or each for each in kinds))
 
 
 def json_object(value: object, what: str) -> dict[str, Any]:
