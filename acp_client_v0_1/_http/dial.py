@@ -23,7 +23,7 @@ from typing import Any, Generic, TypeVar
 
 from acp_client_v0_1._deadline import Deadline
 from acp_client_v0_1._http.attempt import set_limit
-from acp_client_v0_1._http.slots import Slot, Slots
+from acp_client_v0_1._http.slots import Slot, Slots, got
 
 T = TypeVar("T")
 SocketOptions = Iterable[tuple[int, int, int | bytes]]
@@ -69,7 +69,7 @@ def in_time(work: Callable[[], T], deadline: Deadline, discard: Callable[[T], ob
         except RuntimeError as error:  # there are too many threads
             raise OSError(str(error)) from error
         try:
-            outcome = job.outcomes.get(timeout=max(0.001, deadline.remaining()))
+            outcome = got(job.outcomes, deadline.remaining())
         except Empty:
             raise TimeoutError("timed out") from None
     except BaseException:

@@ -16,10 +16,19 @@ import contextlib
 import queue
 import threading
 import weakref
+from typing import TypeVar
 
 from acp_client_v0_1._deadline import Deadline
 
 _POLL_INTERVAL = 0.2  # seconds
+
+T = TypeVar("T")
+
+
+def got(source: queue.SimpleQueue[T], seconds: float | None) -> T:
+    """Return the next item of a queue, or raise `queue.Empty` after some seconds."""
+    # At least a millisecond: on CPython 3.10 a shorter wait may have no end.
+    return source.get(timeout=None if seconds is None else max(0.001, seconds))
 
 
 class Slot:
@@ -54,7 +63,7 @@ class Slots:
             if not remaining:
                 return False
             with contextlib.suppress(queue.Empty):
-                slot.wake.get(timeout=max(0.001, min(remaining, _POLL_INTERVAL)))
+                got(slot.wake, min(remaining, _POLL_INTERVAL))
         slot.wake = None
         return True
 
@@ -111,8 +120,7 @@ class Flag(threading.Event):
         try:
             if not self._is_set:
                 with contextlib.suppress(queue.Empty):
-                    # At least a millisecond: on CPython 3.10 a shorter wait may have no end.
-                    wake.get(timeout=None if timeout is None else max(0.001, timeout))
+                    got(wake, timeout)
         finally:
             self._waiting.remove(wake)
         return self._is_set
