@@ -33,6 +33,9 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    StrictBool,
+    StrictInt,
+    StrictStr,
     ValidationError,
 )
 from pydantic.json_schema import JsonSchemaValue
@@ -51,9 +54,6 @@ from acp_client_v0_1._schema.fields import (
     UP_TO_FIRST_FAULT,
     Identifier,
     JsonObject,
-    StrictBool,
-    StrictInt,
-    StrictStr,
     Timestamp,
     either,
     optional,

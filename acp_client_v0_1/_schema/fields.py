@@ -12,7 +12,7 @@ from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Annotated, Any, TypeAlias, cast
 from uuid import UUID
 
-from pydantic import Field, GetPydanticSchema, Strict
+from pydantic import Field, GetPydanticSchema
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 _LONGEST_TIMESTAMP = 64  # characters, as dateutil's time grows with the square of a number's length
@@ -95,19 +95,15 @@ def _zone(name: str | None, offset: int | None) -> tzinfo | None:
     return None
 
 
-def required(description: str, default: Any = ..., **limits: Any) -> Any:
+def required(description: str, **limits: Any) -> Any:
     """Declare a field that must be given. Its limits are pydantic's ``ge`` and ``le``."""
+    return Field(description=description, **limits)
+
+
+def optional(description: str, default: object = None, **limits: Any) -> Any:
+    """Declare a field that need not be given."""
     return Field(default=default, description=description, **limits)
 
-
-def optional(description: str, default: object = None, **limits: int) -> Any:
-    """Declare a field that need not be given."""
-    return required(description, default, **limits)
-
-
-StrictStr: TypeAlias = Annotated[str, Strict()]
-StrictInt: TypeAlias = Annotated[int, Strict()]
-StrictBool: TypeAlias = Annotated[bool, Strict()]
 
 Identifier: TypeAlias = Annotated[
     str,
