@@ -11,14 +11,12 @@ state of a call, so threads can share it. Whatever is wrong with a response rais
 
 from __future__ import annotations
 
-import functools
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from types import FunctionType, SimpleNamespace
-from typing import TYPE_CHECKING, Any, ForwardRef, TypeVar, cast
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
-from typing_extensions import ParamSpec, Self
+from typing_extensions import Self
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1 import streaming
@@ -41,9 +39,7 @@ if TYPE_CHECKING:
     from acp_client_v0_1._http.retry import RetryPolicy
 
 __all__ = ["Api", "ApiClient", "CallOptions", "RequestSerialized", "RequestTimeout"]
-__all__ += ["with_http_info", "without_preload_content"]
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 # _request_timeout, _request_auth, _content_type, _headers, _host_index
@@ -152,6 +148,7 @@ class ApiClient(DropInClient):
         if timeout is not None:
             options["_timeout"] = checked("timeout", timeout)
         if retries is not None:
+            # By way of the transport, whose module is not imported before there is a client.
             options["_retries"] = self.rest_client.policy.of(checked("retries", retries))
         if headers is not None:
             options["_headers"] = {**(self._headers or {}), **_HEADERS("headers", headers)}
@@ -342,42 +339,3 @@ class Api:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({getattr(self, 'api_client', None)!r})"
-
-
-def with_http_info(
-    method: Callable[P, T],
-) -> Callable[[Callable[..., None]], Callable[P, ApiResponse[T]]]:
-    """Declare the variant of ``method``, with its parameters, that returns an `ApiResponse`.
-
-    The decorated function has no body; it gives the variant its name and docstring.
-    """
-    returns = cast(Any, ApiResponse)[cast(Any, method).__annotations__["return"]]
-    return functools.partial(_variant, method, "call_with_http_info", returns)
-
-
-def without_preload_content(
-    method: Callable[P, object],
-) -> Callable[[Callable[..., None]], Callable[P, acp.rest.RawResponse]]:
-    """Declare the variant of ``method``, with its parameters, that returns the response unread.
-
-    The decorated function has no body; it gives the variant its name and docstring.
-    """
-    returns = ForwardRef("acp.rest.RawResponse", module=__name__)
-    return functools.partial(_variant, method, "call_without_preload_content", returns)
-
-
-def _variant(method: Any, sender: str, returns: object, declared: Callable[..., None]) -> Any:
-    # A copy of the method under the variant's name, which `inspect` and a TypeError show. All that
-    # it reads of its API object is `api_client.call`, which a stand-in replaces.
-    copy: Any = FunctionType(method.__code__, method.__globals__, None, method.__defaults__)
-    functools.update_wrapper(copy, declared, updated=())
-    copy.__annotations__ = {**method.__annotations__, "return": returns}
-    del copy.__wrapped__
-
-    @functools.wraps(copy)
-    def variant(self: Api, *args: Any, **kwargs: Any) -> Any:
-        client = SimpleNamespace(call=getattr(self.api_client, sender))
-        return copy(SimpleNamespace(api_client=client), *args, **kwargs)
-
-    variant.__annotations__ = copy.__annotations__  # CPython 3.14 does not copy them
-    return variant

@@ -9,7 +9,8 @@ from uuid import UUID
 
 from acp_client_v0_1 import models
 from acp_client_v0_1._operation import Operation, Parameter
-from acp_client_v0_1.api_client import Api, with_http_info, without_preload_content
+from acp_client_v0_1._variants import with_http_info, without_preload_content
+from acp_client_v0_1.api_client import Api
 from acp_client_v0_1.api_response import ApiResponse as ApiResponse
 
 __all__ = ["ThreadsApi"]
