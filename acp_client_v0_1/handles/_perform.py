@@ -78,8 +78,13 @@ class Asked(Protocol):
     run_id: str
     span: RunSpan | None
 
-    def age(self) -> float: ...
-    def gone(self) -> ApiException: ...
+    def age(self) -> float:
+        """Seconds since its create, or infinity."""
+        ...
+
+    def gone(self) -> ApiException:
+        """The error of a run that the server does not know."""
+        ...
 
 
 def checked_seconds(timeout: float | None) -> float | None:
