@@ -14,9 +14,8 @@ import functools
 import math
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias, TypeGuard, cast
+from typing import Any, TypeAlias, TypeGuard
 
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
@@ -54,10 +53,11 @@ class Timeout:
         if isinstance(value, Timeout):
             return value
         if isinstance(value, (tuple, list)):
-            limits = tuple(cast("Sequence[object]", value))
-            if not all(limit is None or _is_number(limit) for limit in limits):
-                raise ApiTypeError(f"{name} must be {_FORMS}, whose limits are numbers or None")
-            return _parsed(cast("tuple[float | None, ...]", limits), name)
+            limits: tuple[Any, ...] = tuple(value)  # pyright: ignore[reportUnknownArgumentType]
+            for limit in limits:
+                if limit is not None and not _is_number(limit):
+                    raise ApiTypeError(f"{name} must be {_FORMS}, whose limits are numbers or None")
+            return _parsed(limits, name)
         if value is not None and not _is_number(value):
             raise ApiTypeError(f"{name} must be {_FORMS}, not {type(value).__name__}")
         return _parsed(value, name)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from types import GenericAlias
 from typing import Any, Generic, Literal, TypeVar, cast, get_args
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, quote_plus
 from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
@@ -74,7 +74,7 @@ class Operation(Generic[T_co]):
     def bind(self, arguments: Sequence[Any], safe_chars: str = "") -> BoundArguments:
         """Check and encode the arguments of a call, one for each parameter."""
         target = self.path
-        query: dict[str, str | list[str]] = {}
+        query: list[str] = []
         body: bytes | None = None
         window: int | None = None
         for parameter, value in zip(self.parameters, arguments, strict=True):
@@ -85,14 +85,12 @@ class Operation(Generic[T_co]):
                 segment = path_segment(parameter.name, text, safe_chars)
                 target = target.replace("{" + parameter.name + "}", segment)
             elif parameter.place == "query":
-                query[parameter.name] = _query_value(parameter, value)
+                query += _query_fields(parameter, value)
                 if parameter.block_window:
                     window = value
             else:
                 body = _content(parameter, value)
-        # A list repeats its name for each item: style form, exploded, which is OpenAPI's default.
-        suffix = f"?{urlencode(query, doseq=True)}" if query else ""
-        return BoundArguments(target + suffix, body, window)
+        return BoundArguments(f"{target}?{'&'.join(query)}" if query else target, body, window)
 
 
 def _wrong_type(name: str, expected: str, value: object) -> ApiTypeError:
@@ -124,14 +122,15 @@ def identifier(name: str, value: object) -> str:
     return cast("str", text)
 
 
-def _query_value(parameter: Parameter, value: object) -> str | list[str]:
-    kind = _loaded(parameter.type)
-    if not isinstance(kind, GenericAlias):
-        return _text(parameter, kind, value)
-    if not isinstance(value, (list, tuple)):
-        raise _wrong_type(parameter.name, "a list", value)
-    (item_kind,) = get_args(kind)
-    return [_text(parameter, item_kind, item) for item in cast("Sequence[object]", value)]
+def _query_fields(parameter: Parameter, value: Any) -> list[str]:
+    name, kind, values = parameter.name, _loaded(parameter.type), [value]
+    if isinstance(kind, GenericAlias):
+        if not isinstance(value, (list, tuple)):
+            raise _wrong_type(name, "a list", value)
+        # A list repeats its name for each item: style form, exploded, which is OpenAPI's default.
+        (kind,), values = get_args(kind), list(value)  # pyright: ignore[reportUnknownArgumentType]
+    texts = [_text(parameter, kind, each) for each in values]
+    return [f"{name}={text if _UNRESERVED.fullmatch(text) else quote_plus(text)}" for text in texts]
 
 
 def _loaded(kind: type[Any] | Callable[[], Any]) -> Any:
@@ -177,7 +176,7 @@ def _content(parameter: Parameter, value: object) -> bytes:
     """Encode a body as JSON: a model, or a mapping of its fields, or a mapping of any keys."""
     name, kind = parameter.name, _loaded(parameter.type)
     if kind is not dict and isinstance(value, Mapping):
-        value = constructed(name, kind, cast("Mapping[object, Any]", value))
+        value = constructed(name, kind, value)  # pyright: ignore[reportUnknownArgumentType]
     if not isinstance(value, (Mapping, BaseModel) if kind is dict else kind):
         expected = "a JSON object (dict)" if kind is dict else f"a {kind.__name__} or dict"
         raise _wrong_type(name, expected, value)

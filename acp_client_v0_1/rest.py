@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from urllib3 import Retry
 
-from acp_client_v0_1._deadline import Deadline, resolve_timeout
+from acp_client_v0_1._deadline import Deadline, Timeout, resolve_timeout
 from acp_client_v0_1._errors import one_line
 from acp_client_v0_1._http.attempt import Attempt
 from acp_client_v0_1._http.call import SHOWN_HEADERS, Call, encode_body, redirected
@@ -135,10 +135,13 @@ class RESTClientObject:
             ApiValueError: The request cannot be written.
             ApiTypeError: An argument has the wrong type.
         """
-        settings = self._configuration
-        default = settings.stream_timeout if stream else settings.timeout
-        total = None if stream else settings.total_timeout
-        timeout = resolve_timeout(_request_timeout, default, total=total)
+        if isinstance(_request_timeout, Timeout):
+            timeout = _request_timeout
+        else:
+            settings = self._configuration
+            default = settings.stream_timeout if stream else settings.timeout
+            total = None if stream else settings.total_timeout
+            timeout = resolve_timeout(_request_timeout, default, total=total)
         sent_headers = checked_headers(headers or {})
         call = Call(
             method=method.upper(),

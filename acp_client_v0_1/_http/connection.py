@@ -115,7 +115,7 @@ class Connection(HTTPConnection):
 
     def send_request(self, head: bytes, body: bytes | None) -> None:
         """Send a request within the attempt's limits."""
-        attempt = cast(Attempt, self._attempt)
+        attempt: Any = self._attempt
         view = memoryview(head if body is None else head + body)
         try:
             # The read timeout limits silence. A large body on a slow connection may take longer.

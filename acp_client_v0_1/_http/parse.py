@@ -113,16 +113,17 @@ def final_head(receive: Callable[[], bytes]) -> tuple[Head, bytes]:
                 raise Closed(f"the connection was closed {where}")
             head = parser.feed(received)
         received = parser.rest
-        if head.status == http.HTTPStatus.SWITCHING_PROTOCOLS:
-            raise http.client.UnknownProtocol("status 101, although no upgrade was requested")
         if head.status >= 200:
             return head, received
+        if head.status == 101:
+            raise http.client.UnknownProtocol("status 101, although no upgrade was requested")
     raise http.client.HTTPException(f"{_MOST_INFORMATIONAL} responses, all informational")
 
 
 def _parse_fields(lines: list[str]) -> HTTPHeaderDict:
     fields: list[tuple[str, str]] = []
-    for line in (line.removesuffix("\r") for line in lines):
+    for ended in lines:
+        line = ended.removesuffix("\r")
         if line[0] in " \t" and fields:  # folded (RFC 9112, section 5.2)
             name, before = fields[-1]
             fields[-1] = name, f"{before} {line.strip(_BLANK)}"
@@ -148,8 +149,10 @@ def _parse_status_line(line: str) -> tuple[int, int, str]:
     match = _STATUS_LINE.fullmatch(line)
     if match is None:
         raise http.client.BadStatusLine(f"not a status line of HTTP/1: {line[:60]!r}")
-    reason = (match[3] or "").translate(_CONTROL_OF_REASON).strip()
-    return 10 if match[1] == "0" else 11, int(match[2]), reason
+    reason = match[3] or ""
+    if not reason.isprintable():
+        reason = reason.translate(_CONTROL_OF_REASON)
+    return 10 if match[1] == "0" else 11, int(match[2]), reason.strip()
 
 
 class Framing:
@@ -293,10 +296,11 @@ def framing_of(head: Head, method: str) -> tuple[Framing, bool]:
     After 408 and 5xx it is not reused: servers close it, whether they say so or not.
     """
     status, headers = head.status, head.headers
-    coding = headers.get("transfer-encoding")
+    # Not `get`, which raises and catches a KeyError if the header is missing.
+    coding = headers["transfer-encoding"] if "transfer-encoding" in headers else None  # noqa: SIM401
     if coding is not None and coding.lower() == "identity":
         coding = None  # meant none in older HTTP/1.1 (RFC 2616, section 3.6)
-    length = headers.get("content-length")
+    length = headers["content-length"] if "content-length" in headers else None  # noqa: SIM401
     if status in (204, 304) or method == "HEAD":  # rule 1
         framing = Framing(0)
     elif coding is not None and coding.lower() == "chunked":  # rules 3 and 4
@@ -307,7 +311,7 @@ def framing_of(head: Head, method: str) -> tuple[Framing, bool]:
         framing = Framing(_content_length(length))
     else:  # rule 8
         return Framing(None), False
-    options = headers.get("connection", "").lower()
+    options = headers["connection"].lower() if "connection" in headers else ""
     says_close = "close" in options or (head.version == 10 and "keep-alive" not in options)
     # Of a response with both, or with chunks in HTTP/1.0, a proxy may have found another end
     # (response splitting; RFC 9112, sections 6.1 and 6.3).

@@ -192,7 +192,7 @@ class Model(Conversions):
     def __init__(self, /, **data: Any) -> None:
         # No docstring, so that an editor shows the model's own. pydantic.ValidationError, a
         # ValueError, names each keyword that is unknown, missing or of a wrong type.
-        fields = type(self).model_fields
+        fields = self.__pydantic_fields__
         unknown = [name for name in data if name not in fields]
         if unknown:
             raise _unknown_keywords(type(self), unknown, data)
@@ -312,7 +312,7 @@ def _unknown_keywords(
 
 def any_null(model: BaseModel) -> bool:
     """Return whether a model, or one inside it, has an unknown field that is null."""
-    return any(True for _ in _nulls(model))
+    return next(_nulls(model), None) is not None
 
 
 def _nulls(model: BaseModel) -> Iterator[tuple[str | int, ...]]:
