@@ -160,7 +160,8 @@ class RunDriver:
         made, span = creating(creation, self._agent.runs, plan.agent, find_or_create)
         core = task.core = RunCore.of_runs(self._agent.runs, made, self.contact)
         core.note_created(creation)
-        core.keep_span(span)
+        if span is not None:
+            core.keep_span(span)
         task.run_id, task.duplicates = core.run_id, len(made) - 1
         if self._journal is not None:
             self._journal.started(task)

@@ -33,7 +33,7 @@ from acp_client_v0_1.handles._perform import (
     AGAIN,
     Contact,
     Wait,
-    checked_every,
+    check_every,
     checked_seconds,
 )
 from acp_client_v0_1.handles._rules import Window, fitted, was_full
@@ -94,8 +94,9 @@ class RunCore:
     @classmethod
     def of_runs(cls, runs: RunsApi, made: list[Run], contact: Contact | None = None) -> RunCore:
         """Return the core of the first of the runs that have one client token."""
-        core = cls(runs, made[0].run_id, contact)
-        core.note(made[0])
+        run = made[0]
+        core = cls(runs, run.run_id, contact)
+        core.note(run)
         if len(made) > 1:
             core.duplicates = tuple(run.run_id for run in made[1:])
         return core
@@ -218,12 +219,12 @@ class RunCore:
         `RunHandle.output` says. With ``same`` the wait belongs to the last call, whose
         ``Retry-After`` counts for it, too.
         """
-        checked_every(every)
+        check_every(every)
         contact = self._contact or Contact.of(self.runs)
-        if not same:
+        if contact.has_failed and not same:
             contact = contact.of_next_call()
         self._contact = contact
-        look = checked_seconds(timeout) == 0
+        look = timeout is not None and checked_seconds(timeout) == 0
         if look:
             timeout, survive = timing().quick, 0.0
         wait = Wait(contact, timeout, stop=stop, survive=survive, late=self._late)
@@ -411,11 +412,10 @@ class RunCore:
             span = observer.run(self.agent_id or "", self.thread_id or "", linked=linked)
             self.keep_span(span)
 
-    def keep_span(self, span: RunSpan | None) -> None:
+    def keep_span(self, span: RunSpan) -> None:
         """Begin to use a span."""
-        if span is not None:
-            span.started(self.run_id)
-            self.span, self.traceparent = span, span.traceparent
+        span.started(self.run_id)
+        self.span, self.traceparent = span, span.traceparent
 
     def ended(self, outcome: object) -> None:
         """End the span with the outcome of a wait, if there is one.
@@ -427,7 +427,8 @@ class RunCore:
 
     def awaited(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do what waits for the run, and end its span with the outcome."""
-        self.open_span()
+        if self.runs.api_client.rest_client.observer is not None:
+            self.open_span()
         try:
             if self.span is None:
                 return work(*args, **kwargs)
@@ -458,7 +459,7 @@ class RunCore:
         return {**self.__dict__, "_contact": None, "_born": None, "_asked": None, "span": None}
 
 
-class _Polls:
+class _Polls(Window):
     """The requests of one wait for an output: long polls, or reading the run.
 
     After a poll without output, the next one follows
@@ -466,7 +467,7 @@ class _Polls:
     - at once, if the server held the poll for the full window;
     - after a backoff, if the 204 was early: a server that ignores windows is not asked in a hot
       loop;
-    - with a shorter window, if a proxy or the server cut the poll (see `Window`).
+    - with a shorter window, if a proxy or the server cut the poll.
     """
 
     _early = 0  # polls in a row that ended before their window
@@ -474,12 +475,11 @@ class _Polls:
     _asked = _took = 0.0  # seconds: the window of the last poll, and its time
 
     def __init__(self, core: RunCore, wait: Wait, window: int) -> None:
-        self._core = core
-        self._wait = wait
         # A look has the client's own retries, and a window of 0, since some servers hold it without
         # end if they are given none.
+        super().__init__(0 if wait.look else window)
+        self._core, self._wait = core, wait
         self._runs = core.runs if wait.look else wait.contact.runs
-        self._window = Window(0 if wait.look else window)
 
     def send(self, limit: float) -> RunOutput | None:
         clock, core = timing(), self._core
@@ -492,7 +492,7 @@ class _Polls:
             if run.status == RunStatus.PENDING:
                 return None
             self._by_looks = False
-        window, seconds = self._window.seconds, None
+        window, seconds = self.seconds, None
         if limit < math.inf:
             window, seconds = fitted(window, limit, _margin_of(core.runs), clock)
         try:
@@ -502,7 +502,7 @@ class _Polls:
         except ApiException as error:
             took = clock.now() - began
             if was_held(window, took) and is_cut(error):
-                self._window.note_cut(window, took)
+                self.note_cut(window, took)
             if self._wait.look and isinstance(error, ApiTimeoutError) and error.sent:
                 return None  # held all the same: there is no output yet
             raise
@@ -515,7 +515,7 @@ class _Polls:
         clock = timing()
         if was_full(self._asked, self._took):
             self._early = 0
-            self._window.note_full(int(self._asked), clock)
+            self.note_full(int(self._asked), clock)
             return 0.0
         self._early += 1
         return backoff(self._early - 1, *clock.early)

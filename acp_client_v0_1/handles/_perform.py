@@ -98,13 +98,12 @@ def checked_seconds(timeout: float | None) -> float | None:
     return timeout
 
 
-def checked_every(every: float) -> float:
-    """Return the ``every`` of a caller if it is a number of seconds above 0."""
+def check_every(every: float) -> None:
+    """Refuse the ``every`` of a caller unless it is a number of seconds above 0."""
     if isinstance(every, bool) or not isinstance(every, (int, float)):
         raise ApiTypeError(f"every must be a number of seconds, not {every!r}")
     if not every > 0:
         raise ApiValueError(f"every must be above 0 seconds, not {every!r}")
-    return every
 
 
 class Contact:
@@ -119,6 +118,7 @@ class Contact:
         broken: The error that all requests would get.
         since: When the outage began.
         requests: How many have failed in it.
+        has_failed: A request has failed.
     """
 
     # Most calls meet no failure, and need none of these.
@@ -127,6 +127,7 @@ class Contact:
     broken: ApiException | None = None
     since: float | None = None
     requests: int = 0
+    has_failed: bool = False
     _warned = False  # of this outage
     _warn_after = -math.inf
 
@@ -151,8 +152,9 @@ class Contact:
 
     def of_next_call(self) -> Contact:
         """Return the contact of another call, which is no retry of those that have failed."""
-        clean = self.since is None and self.asking is None and self.broken is None
-        return self if clean or self.shared else Contact(self.runs, self.server, self.retries)
+        if self.shared or not self.has_failed:
+            return self
+        return Contact(self.runs, self.server, self.retries)
 
     def failed(self, error: ApiException, now: float, pause: Pause, until: float, who: str) -> None:
         """Note a failure that is survived, and log the first one of an outage."""
@@ -253,8 +255,6 @@ class Wait:
 
     def limit(self, longest: float) -> float:
         """Seconds that the next request may take, above 0."""
-        if self.ends == math.inf:
-            return longest
         return max(0.001, min(longest, self.ends - timing().now()))
 
     def late(self, error: ApiException | None = None) -> BaseException:
@@ -333,7 +333,7 @@ class Wait:
             try:
                 span = None if run is None else run.span
                 if span is None and not self.watched:
-                    value = send(self.limit(longest))
+                    value = send(longest if self.ends == math.inf else self.limit(longest))
                 else:
                     with _NOTHING if span is None else span.active(), self._watching():
                         value = send(self.limit(longest))
@@ -367,6 +367,7 @@ class Wait:
     def _survived(self, operation: Operation, error: ApiException, run: Asked | None) -> bool:
         """Pause or raise, as the rules say of a failure, or return False for a probe."""
         clock, contact = timing(), self.contact
+        contact.has_failed = True
         now = clock.now()
         failure = failure_of(error)
         if failure.kind == "lost":

@@ -485,33 +485,34 @@ class AgentHandle:
         if check:
             self._descriptor.get(seconds)  # which `check` reads, with no limit of its own
             self.check(input=creation.input or {}, config=creation.config)
-        find_or_create = partial(self._find_or_create, wait, reuse)
-        try:
-            (made, ours), span = creating(creation, self.runs, self._agent.known, find_or_create)
-        except NotFoundException as error:
-            if not _UUID.fullmatch(self.agent_id):
-                error.reason = (
-                    f"{error.reason} (AgentHandle takes an id: for a name, use AgentHandle.find, "
-                    "or get for either)"
-                )
-            raise
+        made = self._reused(creation, wait) if reuse else []
+        ours, span = not made, None
+        if ours:
+            post = partial(create, wait=wait)
+            try:
+                made, span = creating(creation, self.runs, self._agent.known, post)
+            except NotFoundException as error:
+                if not _UUID.fullmatch(self.agent_id):
+                    error.reason = (
+                        f"{error.reason} (AgentHandle takes an id: for a name, use "
+                        "AgentHandle.find, or get for either)"
+                    )
+                raise
         core = RunCore.of_runs(self.runs, made, wait.contact)
         core.agent_descriptor = self._descriptor
         if ours:
             core.note_created(creation)
-        core.keep_span(span)
+        if span is not None:
+            core.keep_span(span)
         return core, ours
 
-    def _find_or_create(
-        self, wait: Wait, reuse: bool, creation: RunCreate
-    ) -> tuple[list[Run], bool]:
-        if reuse:
-            token = mark_of(creation)
-            found = wait.perform("search", lambda limit: self._search(token, wait, limit))
-            if found:
-                _check_reused(found[0], creation)
-                return found, False
-        return create(creation, wait), True
+    def _reused(self, creation: RunCreate, wait: Wait) -> list[Run]:
+        """Search for the runs that a create would repeat, and refuse those of another one."""
+        token = mark_of(creation)
+        found = wait.perform("search", lambda limit: self._search(token, wait, limit))
+        if found:
+            _check_reused(found[0], creation)
+        return found
 
     def _warn_of_streaming(self, mode: StreamingMode) -> None:
         """Warn if the agent's descriptor, as far as it was read, has no such stream."""
@@ -563,7 +564,7 @@ def _check_reused(run: Run, creation: RunCreate) -> None:
         warnings.warn(
             f"run {run.run_id} was found by its client_token, and its server does not say what it "
             "was created with: it is used as it is",
-            stacklevel=6,
+            stacklevel=5,
         )
         return
     raise ApiValueError(
