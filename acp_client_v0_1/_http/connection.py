@@ -18,6 +18,7 @@ byte may leave; a request that must not be sent twice uses no connection that wa
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import ssl
@@ -122,7 +123,10 @@ class Connection(HTTPConnection):
             for start in range(0, len(view), _PIECE):
                 attempt.limit(self.sock)
                 attempt.sent = True
-                self.sock.sendall(view[start : start + _PIECE])
+                piece = view[start : start + _PIECE]
+                sent = _written(self.sock, piece)
+                if sent < len(piece):
+                    self.sock.sendall(piece[sent:])
         except (BrokenPipeError, ConnectionResetError):
             pass  # the server may have responded before it closed; if not, the read fails
 
@@ -182,6 +186,20 @@ class SecureConnection(Connection, HTTPSConnection):
     def _connect_tls_proxy(self, hostname: str, sock: socket.socket) -> Any:
         outer = cast(ssl.SSLSocket, cast(Any, super())._connect_tls_proxy(hostname, sock))
         return OuterSocket(outer, self.limit) if self.proxy_is_tunneling else outer
+
+
+def _written(sock: socket.socket, data: memoryview) -> int:
+    """Write what fits into the buffer of a socket without TLS, and return the number of bytes.
+
+    Nearly always all of it fits. `socket.sendall` first waits until it would, and so takes two
+    system calls; in between it gives up the GIL, for which it then has to wait.
+    """
+    if type(sock) is not socket.socket or os.name != "posix":
+        return 0
+    try:
+        return os.write(sock.fileno(), data)
+    except BlockingIOError:
+        return 0
 
 
 def _socks_socket(

@@ -28,7 +28,7 @@ from acp_client_v0_1.handles._answering import answer_of, answer_run, outcome_of
 from acp_client_v0_1.handles._core import RunCore, creating
 from acp_client_v0_1.handles._create import create, find_by_token
 from acp_client_v0_1.handles._perform import Contact, Wait
-from acp_client_v0_1.handles._rules import failure_of, fitted, was_full
+from acp_client_v0_1.handles._rules import Pause, failure_of, fitted, was_full
 from acp_client_v0_1.handles._schemas import json_object
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, RunToken, encode_token
@@ -171,24 +171,23 @@ class RunDriver:
         clock, plan = timing(), self.plan
         ends = math.inf
 
-        def search(limit: float) -> list[Run]:
+        def search(limit: float) -> list[Run] | Pause:
             nonlocal ends
             ends = min(ends, clock.now() + clock.search)
             try:
-                return find_by_token(self.contact.runs, task.token, plan.agent_id, timeout=limit)
+                runs = self.contact.runs
+                found = find_by_token(runs, task.token, plan.agent_id, timeout=limit)
             except ApiException as error:
                 if failure_of(error).kind == "lost" and clock.now() >= ends:
                     # The server is there and still fails: it cannot search. This is not retried.
                     raise ApiException(reason=str(error)) from error
                 raise
-
-        def ready(found: list[Run]) -> float | None:
             # The create of a process that was killed may still be on its way.
             young = task.started_before and self._age() < clock.young
-            return None if found or not young else clock.young_pause
+            return Pause(clock.young_pause) if young and not found else found
 
         try:
-            return self._wait().perform("search", search, ready=ready)
+            return self._wait().perform("search", search)
         except ApiException as error:
             if self.contact.broken is not None:
                 raise

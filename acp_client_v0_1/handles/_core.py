@@ -36,7 +36,7 @@ from acp_client_v0_1.handles._perform import (
     check_every,
     checked_seconds,
 )
-from acp_client_v0_1.handles._rules import Window, fitted, was_full
+from acp_client_v0_1.handles._rules import Pause, Window, fitted, was_full
 from acp_client_v0_1.handles._schemas import cached_descriptor
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import RunToken, client_token_of, encode_token, server_of
@@ -168,13 +168,6 @@ class RunCore:
             self._asked = run.updated_at, timing().now()
         return run
 
-    def note_outcome(self, outcome: object) -> None:
-        """Keep the status that an output or an error of the run shows."""
-        if isinstance(outcome, RunResult):
-            self._outcome = RunStatus.SUCCESS
-        elif isinstance(outcome, RunFailed):
-            self._outcome = RunStatus(outcome.status_name)
-
     def note_answered(self, question: PendingInterrupt) -> None:
         """Note that a question was answered, by this or another caller."""
         self.answered, self.answered_at = question, timing().now()
@@ -276,13 +269,19 @@ class RunCore:
         *,
         longest: float | None = None,
     ) -> Run:
-        """Read the run until there is a response, and ``ready`` finds it ready."""
+        """Read the run until there is a response.
+
+        ``ready`` returns None for a run that is as it should be, or the seconds after which to
+        read it again.
+        """
         runs = wait.contact.runs
 
-        def send(limit: float) -> Run:
-            return self.note(runs.get_run(self.run_id, _request_timeout=limit))
+        def send(limit: float) -> Run | Pause:
+            run = self.note(runs.get_run(self.run_id, _request_timeout=limit))
+            seconds = None if ready is None else ready(run)
+            return run if seconds is None else Pause(seconds)
 
-        return wait.perform("look", send, self, longest=longest, ready=ready)
+        return wait.perform("look", send, self, longest=longest)
 
     def output(self, wait: Wait, window: int | None = None) -> RunOutput:
         """Wait for an output by long polls, or by reading the run where polls are not served.
@@ -290,12 +289,11 @@ class RunCore:
         With a timeout of 0, ask once.
         """
         polls = _Polls(self, wait, timing().window if window is None else window)
-        output = wait.perform(
-            "output", polls.send, self, longest=math.inf, ready=polls.ready, probe=polls.probe
-        )
+        output = wait.perform("output", polls.send, self, longest=math.inf, probe=polls.probe)
         if output is None:
             raise self.late(0.0, f"run {self.run_id} has no output yet")
-        self.note_outcome(output.actual_instance)
+        if isinstance(output.actual_instance, RunResult):
+            self._outcome = RunStatus.SUCCESS
         return output
 
     def check_served(self, error: ApiException, wait: Wait) -> Run:
@@ -382,7 +380,7 @@ class RunCore:
             description=output.description,
             sure=status in FINAL,
         )
-        self.note_outcome(error)
+        self._outcome = RunStatus(error.status_name)
         return error
 
     def interrupted(self, question: PendingInterrupt, hint: str = "") -> RunInterrupted:
@@ -472,7 +470,6 @@ class _Polls(Window):
 
     _early = 0  # polls in a row that ended before their window
     _by_looks = False  # the server has no output while the run is pending
-    _asked = _took = 0.0  # seconds: the window of the last poll, and its time
 
     def __init__(self, core: RunCore, wait: Wait, window: int) -> None:
         # A look has the client's own retries, and a window of 0, since some servers hold it without
@@ -481,23 +478,21 @@ class _Polls(Window):
         self._core, self._wait = core, wait
         self._runs = core.runs if wait.look else wait.contact.runs
 
-    def send(self, limit: float) -> RunOutput | None:
+    def send(self, limit: float) -> RunOutput | Pause | None:
         clock, core = timing(), self._core
-        began = clock.now()
         if self._by_looks:
-            run = core.note(
-                self._runs.get_run(core.run_id, _request_timeout=min(limit, clock.quick))
-            )
-            self._asked = 0
+            seconds = min(limit, clock.quick)
+            run = core.note(self._runs.get_run(core.run_id, _request_timeout=seconds))
             if run.status == RunStatus.PENDING:
-                return None
+                return self._early_pause()
             self._by_looks = False
-        window, seconds = self.seconds, None
+        began = clock.now()
+        window, total = self.seconds, None
         if limit < math.inf:
-            window, seconds = fitted(window, limit, _margin_of(core.runs), clock)
+            window, total = fitted(window, limit, _margin_of(core.runs), clock)
         try:
             output = self._runs.get_run_output(
-                core.run_id, block_timeout=window, _request_timeout=seconds
+                core.run_id, block_timeout=window, _request_timeout=total
             )
         except ApiException as error:
             took = clock.now() - began
@@ -506,19 +501,17 @@ class _Polls(Window):
             if self._wait.look and isinstance(error, ApiTimeoutError) and error.sent:
                 return None  # held all the same: there is no output yet
             raise
-        self._asked, self._took = window, clock.now() - began
-        return output
-
-    def ready(self, output: RunOutput | None) -> float | None:
         if output is not None or self._wait.look:
-            return None
-        clock = timing()
-        if was_full(self._asked, self._took):
-            self._early = 0
-            self.note_full(int(self._asked), clock)
-            return 0.0
+            return output
+        if not was_full(window, clock.now() - began):
+            return self._early_pause()
+        self._early = 0
+        self.note_full(window, clock)
+        return Pause(0.0)
+
+    def _early_pause(self) -> Pause:
         self._early += 1
-        return backoff(self._early - 1, *clock.early)
+        return Pause(backoff(self._early - 1, *timing().early))
 
     def probe(self, error: ApiException) -> RunOutput | None:
         self._core.check_served(error, self._wait)

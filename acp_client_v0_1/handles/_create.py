@@ -18,7 +18,7 @@ from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiException, NotFoundException
 from acp_client_v0_1.handles._perform import AGAIN, Wait
-from acp_client_v0_1.handles._rules import failure_of, is_unserved
+from acp_client_v0_1.handles._rules import Pause, failure_of, is_unserved
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import (
     CLIENT_TOKEN_KEY,
@@ -111,8 +111,8 @@ def look_for(known: RunToken, wait: Wait, failure: ApiException | None = None) -
     if not known.client_token or seconds <= asked or asked > clock.outage:
         raise ambiguous(wait) from failure
 
-    def search(limit: float) -> list[Run]:
-        nonlocal found_none, checked
+    def search(limit: float) -> list[Run] | Pause:
+        nonlocal found_none, checked, delay
         failed: ApiException | None = None
         found: list[Run] = []
         try:
@@ -125,18 +125,14 @@ def look_for(known: RunToken, wait: Wait, failure: ApiException | None = None) -
             _check_agent(runs, known.agent, limit)
         if failed is not None:
             raise failed
-        return found
-
-    def ready(found: list[Run]) -> float | None:
-        nonlocal delay
-        pause, delay = delay, min(2 * delay, clock.search_backoff[1])
-        return None if found else pause
+        pause, delay = Pause(delay), min(2 * delay, clock.search_backoff[1])
+        return found or pause
 
     began = clock.now()
     searching = Wait(contact, seconds, stop=wait.stop, late=ambiguous)
     while True:
         try:
-            return searching.perform("search", search, ready=ready)
+            return searching.perform("search", search)
         except _NoAgent as missing:
             contact.broken = missing.error
             raise missing.error from failure

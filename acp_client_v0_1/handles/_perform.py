@@ -311,19 +311,17 @@ class Wait:
     def perform(
         self,
         operation: Operation,
-        send: Callable[[float], T],
+        send: Callable[[float], T | Pause],
         run: Asked | None = None,
         *,
         longest: float | None = None,
-        ready: Callable[[T], float | None] | None = None,
         probe: Callable[[ApiException], T] | None = None,
     ) -> T:
         """Send a request until there is a response, or an error that asking again cannot mend.
 
-        ``send`` gets the seconds that the request may take, ``longest`` at most. ``ready`` returns
-        None for a value that will do, or the seconds after which to ask again. ``probe`` finds out
-        what came of a request that may have been carried out: it returns the value, or `AGAIN`, or
-        raises.
+        ``send`` gets the seconds that the request may take, ``longest`` at most. It returns the
+        value, or a `Pause` after which to ask again. ``probe`` finds out what came of a request
+        that may have been carried out: it returns the value, or `AGAIN`, or raises.
         """
         longest = timing().quick if longest is None else longest
         error: ApiException | None = None
@@ -346,11 +344,10 @@ class Wait:
             else:
                 if self.contact.since is not None or self._since is not None:
                     self._recovered()
-                seconds = None if ready is None else ready(value)
-                if seconds is None:
+                if not isinstance(value, Pause):
                     return value
                 self._report()
-                self.pause(seconds)
+                self.pause(value.seconds)
                 error = None
                 continue
             self._report()  # here, so that an error of the callback has no other one behind it
@@ -360,9 +357,9 @@ class Wait:
                 continue
             if probe is None:
                 raise error
-            value = probe(error)
-            if value is not AGAIN:
-                return value
+            found = probe(error)
+            if found is not AGAIN:
+                return found
 
     def _survived(self, operation: Operation, error: ApiException, run: Asked | None) -> bool:
         """Pause or raise, as the rules say of a failure, or return False for a probe."""
