@@ -19,16 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from acp_client_v0_1._http.retry import backoff
 from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1._operation import faults_of
 from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task
 from acp_client_v0_1.exceptions import ApiException, ApiValueError, OpenApiException
 from acp_client_v0_1.handles._answering import answer_of, answer_run, outcome_of
-from acp_client_v0_1.handles._core import RunCore, creating
+from acp_client_v0_1.handles._core import Polls, RunCore, creating
 from acp_client_v0_1.handles._create import create, find_by_token
 from acp_client_v0_1.handles._perform import Contact, Wait
-from acp_client_v0_1.handles._rules import Pause, failure_of, fitted, was_full
+from acp_client_v0_1.handles._rules import Pause, failure_of
 from acp_client_v0_1.handles._schemas import json_object
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, RunToken, encode_token
@@ -96,10 +95,11 @@ class RunDriver:
         """Return the budget of requests that only the end of the batch stops."""
         return Wait(self.contact, stop=self.stop, late=Stopped)
 
-    def _rearm(self, task: Task) -> Wait:
+    def _rearm(self, task: Task) -> Polls:
         """Begin the time of a task's next output."""
-        task.wait = self.core(task).wait(self.plan.timeout, self.stop)
-        return task.wait
+        core = self.core(task)
+        task.polls = Polls(core, core.wait(self.plan.timeout, self.stop), timing().window)
+        return task.polls
 
     # Starting
 
@@ -205,40 +205,28 @@ class RunDriver:
 
     def poll(self, task: Task, window: int) -> None:
         """Ask once for the output of a task's run, by a long poll of ``window`` seconds."""
-        clock, core = timing(), self.core(task)
-        wait = task.wait or self._rearm(task)
-
-        began, asked = clock.now(), window
+        polls, pause = task.polls or self._rearm(task), 0.0
+        wait = polls.wait
 
         def send(limit: float) -> RunOutput | None:
-            nonlocal began, asked
-            began = clock.now()
-            seconds = None  # the client's own limits fit a window, and change no socket's setting
-            if limit < math.inf:
-                asked, seconds = fitted(window, limit, clock.quick, clock)
+            nonlocal pause
             task.polling = True
             try:
-                return self.contact.runs.get_run_output(task.run_id, asked, seconds)
+                output = polls.send(limit, window)
             finally:
                 task.polling = False
-
-        def probe(error: ApiException) -> None:
-            try:
-                core.check_served(error, wait)
-            except ApiException as unserved:
-                if unserved is error:
-                    self.contact.broken = error  # the server has no output for any run
-                raise
+            if isinstance(output, Pause):  # in which the worker may turn to another task
+                pause, output = output.seconds, None
+            return output
 
         try:
             # A parked run may come back so late that no request would have time for a response.
-            if wait.ends < math.inf and wait.remaining() < min(clock.round_trip, wait.elapsed):
+            if wait.ends < math.inf and wait.remaining() < min(timing().round_trip, wait.elapsed):
                 raise wait.late()
-            output = wait.perform("output", send, core, longest=math.inf, probe=probe)
+            core = self.core(task)
+            output = wait.perform("output", send, core, longest=math.inf, probe=polls.probe)
             if output is None:
-                full = was_full(asked, clock.now() - began)
-                task.early += not full
-                wait.pause(0.0 if full else backoff(task.early, *clock.batch_early))
+                wait.pause(pause)
                 return
             result = output.actual_instance
             outcome = result.result if isinstance(result, RunResult) else self._take(task, output)
@@ -266,7 +254,6 @@ class RunDriver:
         with contextlib.suppress(StaleInterrupt):  # another caller was quicker: ask again
             answer_run(core, answer, question, core.wait(timeout, self.stop))
             task.answered += 1
-        task.early = 0
         self._rearm(task)
         return None
 

@@ -77,7 +77,7 @@ def carry(plan: Plan, attach: _Attach, connect: Connect, task: Task) -> Task:
             with _clients_lock:
                 _clients.pop(plan.call, None)
     # Only what the caller needs travels back; the core, above all, has the client's credentials.
-    task.input = task.core = task.wait = None
+    task.input = task.core = task.polls = None
     return task
 
 

@@ -125,7 +125,7 @@ class UnattendedRuns:
         found = False
         for task in parked:
             ended = pending is not None and task.run_id not in pending and task.doubt_until < now
-            late = task.wait is not None and task.wait.remaining() <= 0
+            late = task.polls is not None and task.polls.wait.remaining() <= 0
             if ended or late:
                 with self._lock:
                     if self._parked.pop(task.index, None) is None:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from acp_client_v0_1.handles._core import RunCore
-    from acp_client_v0_1.handles._perform import Wait
+    from acp_client_v0_1.handles._core import Polls, RunCore
     from acp_client_v0_1.handles.interrupts import PendingInterrupt
     from acp_client_v0_1.models.agent import Agent
 
@@ -56,10 +55,9 @@ class Task:
 
     # Only in the process that drives it
     core: RunCore | None = None
-    wait: Wait | None = None  # for its output
+    polls: Polls | None = None  # for its output
     polling: bool = False  # in a long poll, which may be interrupted
     answered: int = 0  # questions
-    early: int = 0  # long polls that ended before their window
     parked_at: float = 0.0  # when it was last left without a thread
     doubt_until: float = 0.0  # no search is believed before that which says that it has ended
 

@@ -104,16 +104,7 @@ def question_of(core: RunCore, wait: Wait) -> PendingInterrupt | None:
     run = core.read(wait)
     if run.status in FINAL:
         return None
-    runs = wait.contact.runs
-
-    def send(limit: float) -> RunOutput | None:
-        # A window of 0, since some servers hold the output without end if they are given none.
-        return runs.get_run_output(core.run_id, 0, _request_timeout=limit)
-
-    def probe(error: ApiException) -> None:
-        core.check_served(error, wait)
-
-    output = wait.perform("output", send, core, probe=probe)
+    output = core.output_now(wait, partial(core.unserved_output, wait=wait))
     kind = None if output is None else output.actual_instance
     if not isinstance(kind, RunInterrupt):
         return None

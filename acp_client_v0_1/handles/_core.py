@@ -36,7 +36,7 @@ from acp_client_v0_1.handles._perform import (
     check_every,
     checked_seconds,
 )
-from acp_client_v0_1.handles._rules import Pause, Window, fitted, was_full
+from acp_client_v0_1.handles._rules import Pause, Window, fitted, is_unserved, was_full
 from acp_client_v0_1.handles._schemas import cached_descriptor
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import RunToken, client_token_of, encode_token, server_of
@@ -288,7 +288,7 @@ class RunCore:
 
         With a timeout of 0, ask once.
         """
-        polls = _Polls(self, wait, timing().window if window is None else window)
+        polls = Polls(self, wait, timing().window if window is None else window)
         output = wait.perform("output", polls.send, self, longest=math.inf, probe=polls.probe)
         if output is None:
             raise self.late(0.0, f"run {self.run_id} has no output yet")
@@ -296,15 +296,32 @@ class RunCore:
             self._outcome = RunStatus.SUCCESS
         return output
 
-    def check_served(self, error: ApiException, wait: Wait) -> Run:
-        """Read a run whose operation is 404, and return it if it is pending, so not ready.
+    def output_now(
+        self, wait: Wait, probe: Callable[[ApiException], RunOutput | None]
+    ) -> RunOutput | None:
+        """Ask for the output of a run that is not pending."""
+        runs = wait.contact.runs
 
-        If it is not, the server does not have the operation, which is the error.
+        def send(limit: float) -> RunOutput | None:
+            # A window of 0, since some servers hold the output without end if they are given none.
+            return runs.get_run_output(self.run_id, 0, _request_timeout=limit)
+
+        return wait.perform("output", send, self, probe=probe)
+
+    def unserved_output(self, error: ApiException, wait: Wait) -> RunOutput | None:
+        """Read a run whose output is 404: pending, it has none yet, and this returns None.
+
+        The run may have ended between the two requests, so its output is asked for once more. If
+        that fails, too, the server does not have the operation, which is the error.
         """
-        run = self.read(wait)
-        if run.status != RunStatus.PENDING:
-            raise self.not_served(error) from error
-        return run
+        if self.read(wait).status == RunStatus.PENDING:
+            return None
+
+        def probe(again: ApiException) -> RunOutput | None:
+            wait.contact.broken = again  # it has no output for any run
+            raise self.not_served(again) from error
+
+        return self.output_now(wait, probe)
 
     # Ending
 
@@ -457,7 +474,7 @@ class RunCore:
         return {**self.__dict__, "_contact": None, "_born": None, "_asked": None, "span": None}
 
 
-class _Polls(Window):
+class Polls(Window):
     """The requests of one wait for an output: long polls, or reading the run.
 
     After a poll without output, the next one follows
@@ -469,25 +486,27 @@ class _Polls(Window):
     """
 
     _early = 0  # polls in a row that ended before their window
-    _by_looks = False  # the server has no output while the run is pending
 
     def __init__(self, core: RunCore, wait: Wait, window: int) -> None:
         # A look has the client's own retries, and a window of 0, since some servers hold it without
         # end if they are given none.
         super().__init__(0 if wait.look else window)
-        self._core, self._wait = core, wait
+        self._core, self.wait = core, wait
+        # The server has no output while a run is pending.
+        self._by_looks = "output" in wait.contact.server.lacks
         self._runs = core.runs if wait.look else wait.contact.runs
 
-    def send(self, limit: float) -> RunOutput | Pause | None:
+    def send(self, limit: float, most: int = 2**31) -> RunOutput | Pause | None:
+        """Send the next request, a poll of at most ``most`` seconds."""
         clock, core = timing(), self._core
         if self._by_looks:
             seconds = min(limit, clock.quick)
             run = core.note(self._runs.get_run(core.run_id, _request_timeout=seconds))
             if run.status == RunStatus.PENDING:
-                return self._early_pause()
+                return None if self.wait.look else self._early_pause()
             self._by_looks = False
         began = clock.now()
-        window, total = self.seconds, None
+        window, total = min(self.seconds, most), None
         if limit < math.inf:
             window, total = fitted(window, limit, _margin_of(core.runs), clock)
         try:
@@ -498,10 +517,10 @@ class _Polls(Window):
             took = clock.now() - began
             if was_held(window, took) and is_cut(error):
                 self.note_cut(window, took)
-            if self._wait.look and isinstance(error, ApiTimeoutError) and error.sent:
+            if self.wait.look and isinstance(error, ApiTimeoutError) and error.sent:
                 return None  # held all the same: there is no output yet
             raise
-        if output is not None or self._wait.look:
+        if output is not None or self.wait.look:
             return output
         if not was_full(window, clock.now() - began):
             return self._early_pause()
@@ -514,10 +533,13 @@ class _Polls(Window):
         return Pause(backoff(self._early - 1, *timing().early))
 
     def probe(self, error: ApiException) -> RunOutput | None:
-        self._core.check_served(error, self._wait)
-        if self._wait.look:
-            return None
-        self._wait.pause(timing().probe, error)  # the two may disagree: pause, or we spin
+        wait = self.wait
+        output = self._core.unserved_output(error, wait)
+        if output is not None or wait.look:
+            return output
+        if not isinstance(error, NotFoundException) or is_unserved(error):
+            wait.contact.server.lacks.add("output")
+        wait.pause(timing().probe, error)  # the two may disagree: pause, or we spin
         self._by_looks = True
         return AGAIN  # type: ignore[no-any-return]
 

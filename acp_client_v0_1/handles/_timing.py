@@ -49,7 +49,7 @@ class Timing:
     window: int = 30
     tick: float = 0.5  # between two checks of `stop`
     round_trip: float = 0.1  # what a poll takes beyond its window, at the least
-    early: tuple[float, float] = (0.5, 2.0)  # after a poll that ended before its window
+    early: tuple[float, float] = (0.2, 2.0)  # after a poll that ended before its window
     full_windows: int = 4  # before a window grows again: 4 ** cuts
 
     # The search for the run of a lost create
@@ -71,7 +71,6 @@ class Timing:
     # Batches
     cancel: float = 10.0  # to delete one run, at the end
     exit: float = 5.0  # to cancel the run of a call that an exception ends
-    batch_early: tuple[float, float] = (0.05, 2.0)
     grace: float = 1.5  # at the end, for requests that are under way, creates above all
     threads: float = 2.5  # at the end, until threads that do not end are left behind
 

@@ -227,7 +227,7 @@ def test_an_outage_is_the_batchs_and_the_same_call_goes_on(
 def test_one_run_that_fails_among_others_that_work_is_no_outage(
     server: LocalServer, agent: AgentHandle, set_timing: SetTiming
 ) -> None:
-    set_timing(outage=1.0, backoff=(0.05, 0.1), batch_early=(0.05, 0.1))
+    set_timing(outage=1.0, backoff=(0.05, 0.1), early=(0.05, 0.1))
     server.faults.add(Fault(path="/runs/*/output", block="never", times=None))
     inputs = [{"n": -1, "seconds": 30}, *numbers(100, seconds=0.1)]
     with agent.map(inputs, concurrency=4) as batch:

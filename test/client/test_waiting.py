@@ -364,7 +364,38 @@ def test_a_404_of_the_output_of_a_run_that_is_there_is_an_error(status):
     ):
         wait(server, timeout=30)
     assert server.url in str(failure.value)
-    assert len(server.requests) == 2
+    paths = [request.path.partition("?")[0] for request in server.requests]
+    assert paths == ["/runs/r1/output", "/runs/r1", "/runs/r1/output"]
+
+
+@pytest.mark.parametrize("status", [404, 405])
+def test_a_run_that_ends_between_its_output_and_the_look_is_not_missed(status):
+    """Its output was not there yet when it was asked for, and is when the run has ended."""
+    ended = response(json.dumps({**RUN, "status": "success"}).encode())
+    with SocketServer(response(b'"not found"', status), ended, OUTPUT) as server:
+        assert wait(server, timeout=30).actual_instance.run_id == "r1"
+    assert len(server.requests) == 3
+
+
+def test_a_server_that_has_no_output_of_pending_runs_is_asked_for_one_once(set_timing):
+    """The client remembers it: the next run is looked at until it has ended."""
+    set_timing(early=(0.01, 0.02), probe=0.01)
+    looks = itertools.count(1)
+
+    def respond(request):
+        if "output" in request.path:
+            return response(b"", 404) if next(looks) == 1 else OUTPUT
+        status = "success" if next(looks) % 3 == 0 else "pending"
+        return response(json.dumps({**RUN, "status": status}).encode())
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        for _ in range(2):
+            assert wait_for_run_output(RunsApi(client), "r1", timeout=30).actual_instance
+    paths = [request.path.partition("?")[0] for request in server.requests]
+    assert paths.count("/runs/r1/output") == 3  # of the first run two
 
 
 def test_a_404_of_the_output_of_a_pending_run_means_not_ready(set_timing):
@@ -387,13 +418,15 @@ def test_a_404_of_the_output_of_a_pending_run_means_not_ready(set_timing):
 def test_a_server_without_an_operation_is_not_asked_again():
     ended = response(json.dumps({**RUN, "status": "success"}).encode())
     for status in (405, 501):
+        no = response(b'"no"', status)
         with (
-            SocketServer(response(b'"no"', status), ended) as server,
+            SocketServer(no, ended, no) as server,
             pytest.raises(ApiException) as failure,
         ):
             wait(server, timeout=30)
         assert failure.value.status == status
-        assert len(server.requests) == 2  # and a look, which tells it from an output to come
+        # With a look between, which tells it from an output to come.
+        assert len(server.requests) == 3
 
 
 def test_progress_is_reported():
