@@ -65,12 +65,13 @@ class ApiClient(DropInClient):
             them.
         cookie: The ``Cookie`` header of every request, or None.
         rest_client: The transport.
+        retries: The retries of a view, see `with_options`; None for the configuration's.
     """
 
+    retries: RetryPolicy | None = None
     _default: ApiClient | None = None
     # The options of a view, see `with_options`. None stands for the configuration's setting.
     _timeout: RequestTimeout = None
-    _retries: RetryPolicy | None = None
     _headers: Mapping[str, str] | None = None
     _is_view = False
 
@@ -149,7 +150,7 @@ class ApiClient(DropInClient):
             options["_timeout"] = checked("timeout", timeout)
         if retries is not None:
             # By way of the transport, whose module is not imported before there is a client.
-            options["_retries"] = self.rest_client.policy.of(checked("retries", retries))
+            options["retries"] = self.rest_client.policy.of(checked("retries", retries))
         if headers is not None:
             options["_headers"] = {**(self._headers or {}), **_HEADERS("headers", headers)}
         view = object.__new__(type(self))  # as copy.copy, in a tenth of its time
@@ -265,7 +266,7 @@ class ApiClient(DropInClient):
             safe=operation.safe,
             stream=stream,
             credential=override.query if override else "",
-            retries=self._retries,
+            retries=self.retries,
             route=operation.path,
         )
 

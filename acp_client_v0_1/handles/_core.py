@@ -254,13 +254,15 @@ class RunCore:
             reason=f"{words}{advice if token else ''}",
         )
 
-    def refresh(self) -> Run:
-        """Read the run once, with the client's own retries and limits."""
-        runs = self.runs
-        wait = self.wait(survive=0.0)
-        return self.note(
-            wait.perform("look", lambda _: runs.get_run(self.run_id), self, longest=math.inf)
-        )
+    def refresh(self, timeout: float | None = None) -> Run:
+        """Read the run once, with the client's own retries and, by default, its limits."""
+        wait = self.wait(timeout, survive=0.0)
+
+        def send(limit: float) -> Run:
+            seconds = None if limit == math.inf else limit
+            return self.runs.get_run(self.run_id, _request_timeout=seconds)
+
+        return self.note(wait.perform("look", send, self, longest=math.inf))
 
     def read(
         self,

@@ -16,7 +16,7 @@ from typing import Any
 
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
-from acp_client_v0_1.exceptions import ApiException, NotFoundException
+from acp_client_v0_1.exceptions import ApiException, ApiTimeoutError, NotFoundException
 from acp_client_v0_1.handles._perform import AGAIN, Wait
 from acp_client_v0_1.handles._rules import Pause, failure_of, is_unserved
 from acp_client_v0_1.handles._timing import timing
@@ -100,15 +100,16 @@ def look_for(known: RunToken, wait: Wait, failure: ApiException | None = None) -
             client_token=known.client_token,
             token=encode_token(known) if known.client_token else "",
             why=why,
-            searched=error is None and found_none,
+            # A last search for which there was no time makes the ones before no less true.
+            searched=found_none and (error is None or isinstance(error, ApiTimeoutError)),
         )
 
     # The search begins once the server wants requests again.
     asked = max(0.0, contact.not_before - clock.now())
     seconds = min(wait.remaining(), asked + clock.search)
-    if asked > clock.outage:
+    if asked > wait.longest_outage:
         contact.broken = failure  # the server wants no request for so long
-    if not known.client_token or seconds <= asked or asked > clock.outage:
+    if seconds <= asked or asked > wait.longest_outage:
         raise ambiguous(wait) from failure
 
     def search(limit: float) -> list[Run] | Pause:
@@ -132,13 +133,20 @@ def look_for(known: RunToken, wait: Wait, failure: ApiException | None = None) -
     searching = Wait(contact, seconds, stop=wait.stop, late=ambiguous)
     while True:
         try:
-            return searching.perform("search", search)
+            if known.client_token:
+                return searching.perform("search", search)
+            if not asked:
+                _check_agent(runs, known.agent, searching.limit(clock.quick))
+            raise ambiguous(wait)
         except _NoAgent as missing:
             contact.broken = missing.error
             raise missing.error from failure
         except RunStartAmbiguous as error:
             since = contact.since  # once, as other threads change it
-            outage = contact.shared and since is not None and since <= began
+            # A server that responds, and to nothing but a search fails, cannot search.
+            cause = error.__cause__
+            away = isinstance(cause, ApiException) and failure_of(cause).kind == "unsent"
+            outage = contact.shared and since is not None and (away or since <= began)
             if not outage or wait.stopped or wait.remaining() <= 0:
                 raise error from failure or error.__cause__
             searching.rearm()  # the server fails for all: that ends with the outage

@@ -146,7 +146,7 @@ class Contact:
         rest = getattr(client, "rest_client", None)
         if client is None or rest is None:
             return cls(runs, KnownServer(answered=True), 0, shared=shared)
-        policy: RetryPolicy = rest.policy
+        policy: RetryPolicy = client.retries or rest.policy
         once = RunsApi(client.with_options(retries=0))
         return cls(once, rest.server, min(policy.total, policy.connect), shared=shared)
 
@@ -160,9 +160,9 @@ class Contact:
         """Note a failure that is survived, and log the first one of an outage."""
         self.since = now if self.since is None else self.since
         self.requests += 1
-        limited = error.status == 429 and pause.seconds <= timing().quiet
+        limited = error.status == 429 and now + pause.seconds - self.since <= timing().quiet
         # A single run that always fails, among others that work, would fill the log.
-        recent = now < self._warn_after
+        recent = self.shared and now < self._warn_after
         if not (self._warned or recent or limited):
             self._warned, self._warn_after = True, now + timing().warnings
             _log.warning("%s: %s; asking again for up to %.0f s", who, error, until - now)
@@ -252,6 +252,13 @@ class Wait:
     def over(self) -> bool:
         """Whether the deadline has passed, or ``stop`` is set."""
         return self.stopped or timing().now() >= self.ends
+
+    @property
+    def longest_outage(self) -> float:
+        """Seconds of failures that are survived, infinity if only the deadline ends them."""
+        if self._survive is not None:
+            return self._survive
+        return timing().outage if self.contact.shared or self.ends == math.inf else math.inf
 
     def limit(self, longest: float) -> float:
         """Seconds that the next request may take, above 0."""
@@ -369,7 +376,7 @@ class Wait:
         failure = failure_of(error)
         if failure.kind == "lost":
             contact.server.answered = True  # somebody is there: the request was sent
-        longest = clock.outage if self._survive is None else self._survive
+        longest = self.longest_outage
         since = now if self._since is None else self._since
         outage = contact.since  # once, as other threads change it
         # One request that fails among others that work is not an outage of the server. Polls that
@@ -379,8 +386,6 @@ class Wait:
             alone = outage > since and now - outage < longest / 2
             since = since if alone else outage
         shared = self._survive is None and not alone
-        if self.ends < math.inf and not contact.shared and self._survive is None:
-            longest = math.inf
         facts = Facts(
             now=now,
             ends=self.ends,
@@ -409,12 +414,11 @@ class Wait:
             return False
         if decision.why == "gone" and run is not None:
             raise run.gone() from error
+        asked = max(contact.requests, self._failures) + 1
+        if decision.why in ("late", "over") and asked > 1:  # the message says how long it was
+            error.attempts, error.elapsed = asked, now - since
         if decision.why == "late":
             raise self.late(error) from error
-        if decision.why == "over":
-            asked = max(contact.requests, self._failures) + 1
-            if asked > 1:  # the message says how long the outage was
-                error.attempts, error.elapsed = asked, now - since
         if decision.everywhere:
             contact.broken = error
         raise error
@@ -430,9 +434,10 @@ class Wait:
             left = self.contact.not_before - timing().now()
             if left <= 0:
                 return
-            if left > min(self.remaining(), timing().outage):
+            longest = self.longest_outage
+            if left > min(self.remaining(), longest):
                 asking = self.contact.asking  # never shortened
-                if self.contact.shared and left > timing().outage:
+                if self.contact.shared and left > longest:
                     self.contact.broken = asking
                 raise asking or self.late(error)
             self.sleep(left)

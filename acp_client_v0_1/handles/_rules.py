@@ -169,10 +169,10 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
     if kind == "denied":
         return Raise(everywhere=True)
     if kind == "unsent" and not facts.answered:
-        # It is a wrong address: the client's own retries, then the error.
-        if facts.failures >= facts.retries:
-            return Raise(everywhere=True)
-        return _pause(failure, facts, timing, outage=False)
+        # It is a wrong address: the client's own retries, as far as there is time, then the error.
+        decision = _pause(failure, facts, timing, outage=False)
+        more = facts.failures < facts.retries and isinstance(decision, Pause)
+        return decision if more else Raise(everywhere=True)
     if kind in ("unsent", "limited"):
         return _pause(failure, facts, timing)
     if kind in ("lost", "unreadable", "oversized") and operation in _CHANGES:
@@ -203,7 +203,7 @@ def _after_missing(
         return Raise(everywhere=True)  # there is no such agent
     if operation == "search":
         return Raise()
-    if facts.age < timing.young and operation != "delete":
+    if facts.age < timing.young:
         return _pause(failure, facts, timing, outage=False)
     return Probe() if operation in _OF_A_RUN else Raise("gone")
 
@@ -222,7 +222,7 @@ def _pause(failure: Failure, facts: Facts, timing: Timing, *, outage: bool = Tru
     """Pause, unless the time ends first."""
     asked = failure.asked or 0.0
     to_go = facts.ends - facts.last - facts.now  # until the last request may begin
-    left = facts.since + facts.longest - facts.now if outage else math.inf
+    left = facts.since + facts.longest - facts.now
     if asked and asked > min(to_go, left):
         # Never shortened; the error says what was asked.
         return Raise(everywhere=asked > left and facts.shared)
@@ -232,7 +232,7 @@ def _pause(failure: Failure, facts: Facts, timing: Timing, *, outage: bool = Tru
         seconds = timing.young_pause
     else:
         seconds = backoff(facts.failures, *timing.backoff) * (0.5 + random.random() / 2)
-    if seconds > left:
+    if outage and seconds > left:
         return Raise("over", everywhere=facts.shared)
     # With a deadline, a last request begins at the end of the time.
     return Pause(max(min(seconds, to_go), asked), outage)

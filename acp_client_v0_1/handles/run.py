@@ -209,13 +209,16 @@ class RunHandle:
         return self._core.refresh()
 
     def done(self) -> bool:
-        """Return whether the run has ended, by one `refresh`. An interrupted run has not.
+        """Return whether the run has ended, by one `refresh` of at most 10 seconds.
+
+        An interrupted run has not ended.
 
         Raises:
             RunGone: The server does not know it.
+            RunWaitTimeout: The server did not respond in time.
             ApiException: The call failed.
         """
-        return self.refresh().status in FINAL
+        return self._core.refresh(0).status in FINAL
 
     def descriptor(self) -> AgentACPDescriptor:
         """Return the descriptor of the run's agent, which is kept for 300 seconds.
