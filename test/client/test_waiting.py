@@ -94,9 +94,9 @@ def test_a_run_of_5_seconds_a_hot_server_and_a_restart():
         ):
             wait(server, timeout=10, block_timeout=1)
         assert len(server.requests) <= 12
-        assert 9.9 < clock.seconds < 12
+        assert 9.9 < clock.seconds < 20
         assert failure.value.run_id == "r1"
-        assert 9.9 < failure.value.elapsed < 12
+        assert 9.9 < failure.value.elapsed < 20
 
     def restart():
         with SocketServer(handler=Runs(60)) as server:

@@ -302,6 +302,17 @@ def test_a_run_that_cannot_be_streamed_is_polled(
     assert len(streams(server)) == 1
 
 
+@pytest.mark.parametrize("status", [405, 501])
+def test_a_stream_that_is_lacked_is_asked_for_once_a_client(
+    server: LocalServer, counter: AgentHandle, status: int
+) -> None:
+    server.faults.add(Fault(path=STREAM, status=status, times=None))
+    for _ in range(2):
+        run = counter.start({"count": 1}, streaming="custom")
+        assert [event.result for event in run.events()] == [{"count": 1, "of": 1}]
+    assert len(streams(server)) == 1
+
+
 def test_a_404_of_a_read_replica_is_asked_again(server: LocalServer, counter: AgentHandle) -> None:
     run = counter.start({"count": 2, "interval": 0.1}, streaming="custom")
     server.faults.add(Fault(path=STREAM, status=404, times=2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from urllib3.exceptions import EmptyPoolError
@@ -27,6 +27,7 @@ from acp_client_v0_1.handles._rules import (
     Decision,
     Facts,
     Failure,
+    Kind,
     Operation,
     Pause,
     Probe,
@@ -62,6 +63,7 @@ def transport(kind: type[TransportException], *, sent: bool, reason: str = "x") 
 REFUSED = transport(ConnectionException, sent=False)
 CLOSED = transport(ConnectionException, sent=True)
 UNREADABLE = ResponseValidationError(status=200, headers={})
+OVERSIZED = ResponseTooLarge(limit=1, status=200)
 UNSENT = {
     "refused": REFUSED,
     "unknown name": transport(NameResolutionException, sent=False),
@@ -80,7 +82,7 @@ LOST = {
         str(status): answer(status) for status in (408, 500, 502, 503, 504, 520, 524, 529, 598, 599)
     },
 }
-UNCLEAR = {**LOST, "unreadable": UNREADABLE}
+UNCLEAR = {**LOST, "unreadable": UNREADABLE, "oversized": OVERSIZED}
 SOME_LOST = {name: LOST[name] for name in ("closed", "408", "500", "524", "599")}
 
 
@@ -108,7 +110,7 @@ KINDS: list[tuple[ApiException, str]] = [
     *[(error, "lost") for error in LOST.values()],
     (UNREADABLE, "unreadable"),
     (ResponseDecodeError(status=200), "unreadable"),
-    (ResponseTooLarge(limit=1, status=200), "oversized"),
+    (OVERSIZED, "oversized"),
     (answer(429), "limited"),
     (answer(405), "lacks"),
     (answer(501), "lacks"),
@@ -214,6 +216,11 @@ def test_a_response_that_cannot_be_read(operation: Operation) -> None:
     assert isinstance(first, Pause) and not first.outage
     last = done(operation, UNREADABLE, replace(NEVER, retries=2, failures=2))
     assert last == Raise(everywhere=True)
+
+
+@pytest.mark.parametrize("operation", READS)
+def test_a_response_that_is_too_large_is_not_read_again(operation: Operation) -> None:
+    assert done(operation, OVERSIZED) == Raise()
 
 
 def test_what_is_no_event_stream_is_polled() -> None:
@@ -378,7 +385,7 @@ def test_the_pauses_double_up_to_a_longest() -> None:
 
 @pytest.mark.parametrize("operation", ALL)
 def test_there_is_a_decision_about_everything(operation: Operation) -> None:
-    kinds = ("unsent", "limited", "lost", "unreadable", "lacks", "missing", "denied", "refused")
+    kinds = get_args(Kind)
     for kind, asked, conflict, answered, failures, ends, age in itertools.product(
         kinds, (None, 0.0, 5.0, 9999.0), (False, True), (False, True), (0, 9), (1000.5, 1e9), (0, 9)
     ):

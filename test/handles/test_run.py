@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.socket_server import CLOSE, STALL, SocketServer, response, serve_each
+from support.socket_server import CLOSE, STALL, Connection, SocketServer, response, serve_each
 from support.timing import SetTiming
 
 from acp_client_v0_1 import (
@@ -99,7 +99,8 @@ def test_a_timeout_of_zero_looks_once(server: LocalServer, slow: AgentHandle) ->
     server.clear_requests()
     with pytest.raises(RunWaitTimeout):
         run.result(timeout=0)
-    assert len(server.requests) == 1
+    (look,) = server.requests
+    assert look.query == "block_timeout=0"
     server.fail_next(503)
     with pytest.raises(ServiceException):
         RunHandle(run.run_id, ApiClient(Configuration(host=server.url, retries=0))).result(0)
@@ -113,6 +114,27 @@ def test_a_timeout_of_zero_at_a_server_that_holds_each_poll(
     server.faults.add(Fault(path="/runs/*/output", cut="stall"))
     with pytest.raises(RunWaitTimeout, match="the run continues"):
         run.result(timeout=0)
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_a_quick_request_is_bounded(method: str, set_timing: SetTiming) -> None:
+    """By 10 s, and a change by 60 s, which a test cannot wait for: then it is sent again."""
+    assert (Timing().quick, Timing().change) == (10, 60)
+    set_timing(quick=0.3, change=0.3)
+
+    def sent() -> int:
+        return [each.method for each in server.requests].count(method)
+
+    def respond(request: Any) -> Any:
+        first = sent() == 1 and request.method == method
+        return [3.0 if first else 0.0, response(PENDING)]
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        assert RunHandle("r", client).cancel()
+        assert sent() > 1
 
 
 @pytest.mark.parametrize("timeout", [-1, float("nan")])
@@ -268,6 +290,21 @@ def test_failures_alone_end_a_wait_without_a_timeout(
             with pytest.raises(ConnectionException):
                 call()
             assert time.monotonic() - began > 0.1
+
+
+def test_lost_then_refused_is_an_outage(set_timing: SetTiming) -> None:
+    """Somebody was there, so it is no wrong address."""
+    set_timing(last=0.1, backoff=(0.02, 0.02))
+
+    def go_away(connection: Connection) -> None:
+        threading.Thread(target=connection.server.stop).start()
+
+    with (
+        SocketServer([go_away, STALL]) as server,
+        ApiClient(Configuration(host=server.url, retries=0)) as client,
+        pytest.raises(RunWaitTimeout, match="cannot connect"),
+    ):
+        RunHandle("r", client).result(timeout=0.7)
 
 
 def test_the_deadline_holds_while_the_server_is_away(

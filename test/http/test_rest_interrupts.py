@@ -104,6 +104,7 @@ def interrupt_everywhere(
         return thread.submit(interrupt).result()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("files", "step"), [(THE_POOL, 1), (THE_CONNECTION, 5)])
 def test_an_interrupt_anywhere_in_a_call(files: list[str], step: int) -> None:
     with (
@@ -124,6 +125,7 @@ def test_an_interrupt_anywhere_in_a_call(files: list[str], step: int) -> None:
     gc.collect()
 
 
+@pytest.mark.slow
 def test_an_interrupt_anywhere_in_a_wait_for_a_slot() -> None:
     few = Slots(1)
 
@@ -149,6 +151,7 @@ def test_an_interrupt_anywhere_in_a_wait_for_a_slot() -> None:
     assert interrupt_everywhere(wait, files, check) > 60
 
 
+@pytest.mark.slow
 def test_an_interrupt_whose_traceback_is_kept_costs_no_slot() -> None:
     kept: list[BaseException] = []
     with (
@@ -168,6 +171,7 @@ def test_an_interrupt_whose_traceback_is_kept_costs_no_slot() -> None:
     gc.collect()
 
 
+@pytest.mark.slow
 def test_an_interrupt_anywhere_in_a_look_up() -> None:
     def look_up() -> None:
         assert dial.in_time(lambda: 7, Deadline.after(8), lambda _: None) == 7
@@ -181,6 +185,7 @@ def test_an_interrupt_anywhere_in_a_look_up() -> None:
     assert eventually(lambda: in_use(dial._threads) == 0)
 
 
+@pytest.mark.slow
 def test_an_interrupt_anywhere_in_a_flag() -> None:
     flags: list[Flag] = []
 

@@ -39,6 +39,10 @@ def test_a_number_of_retries():
     assert requests_for(False, BUSY, FINE) == (1, 503)
 
 
+def test_a_501_is_not_retried():
+    assert requests_for(3, response(b'"no"', 501), FINE) == (1, 501)
+
+
 def test_the_details_of_a_urllib3_retry():
     assert requests_for(quick(3), BUSY, BUSY, BUSY, BUSY, FINE) == (4, 503)
     assert requests_for(quick(None, status=1), BUSY, BUSY, FINE) == (2, 503)

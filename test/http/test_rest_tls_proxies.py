@@ -372,7 +372,6 @@ def test_socks(certificates, mutual_server, login):
 
 def test_socks_without_pysocks_says_what_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "socks", None)
-    monkeypatch.setattr("acp_client_v0_1._http.pool.find_spec", lambda name: None)
     with (
         rest_client(proxy="socks5://127.0.0.1:1") as client,
         pytest.raises(ApiValueError, match="PySocks"),

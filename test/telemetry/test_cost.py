@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import json
 import pickle
@@ -15,6 +16,7 @@ from support.examples import RUN
 from support.socket_server import SocketServer, response
 from support.spans import Spans
 
+import acp_client_v0_1
 from acp_client_v0_1 import ApiClient, ApiTypeError, Configuration, RunsApi, instrument
 from acp_client_v0_1.testing import LocalServer
 
@@ -52,6 +54,19 @@ def script(source: str, *arguments: str) -> str:
 
 def test_nothing_is_imported_by_a_client_that_is_not_instrumented(server: LocalServer) -> None:
     assert script(UNUSED, server.url) == "[]"
+
+
+def test_at_most_five_places_use_the_observer() -> None:
+    package = Path(str(acp_client_v0_1.__file__)).parent
+    own = {package / "telemetry.py", package / "_http" / "observer.py"}
+    places = [
+        f"{path}:{node.lineno}"
+        for path in set(package.rglob("*.py")) - own
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr == "observer"
+        if isinstance(node.ctx, ast.Load)
+    ]
+    assert 0 < len(places) <= 5, places
 
 
 def test_without_the_package_the_error_names_the_extra() -> None:
