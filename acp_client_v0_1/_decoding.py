@@ -80,7 +80,7 @@ def decode(response: acp.rest.RESTResponse, operation: Operation[Any]) -> Any:
 
 
 def status_error(response: acp.rest.RESTResponse) -> ApiException:
-    content, failure = response.data, None
+    content, failure = response.data, response.fault
     if content is None:
         content, failure = _beginning(response)
     body = text_of(content, response)

@@ -72,12 +72,13 @@ class RESTResponse:
         headers: The headers. Their names are not case-sensitive.
         method: The request's method.
         data: The decoded body. It is None while it is unread.
+        fault: What truncated the body of an error.
         attempts: How often the request was sent.
         elapsed: Seconds from the beginning of the call to the response.
     """
 
     __slots__ = (
-        *("status", "reason", "headers", "method", "data", "attempts", "elapsed"),
+        *("status", "reason", "headers", "method", "data", "fault", "attempts", "elapsed"),
         *("_call", "_decoder", "_incoming", "_limit", "_raw"),
     )
 
@@ -88,6 +89,7 @@ class RESTResponse:
         self.headers: HTTPHeaderDict = head.headers
         self.method: str = call.method
         self.data: bytes | None = None
+        self.fault: ApiException | None = None
         self.attempts: int = 1
         self.elapsed: float = 0.0
         self._call = call
@@ -155,7 +157,8 @@ class RESTResponse:
     def read(self) -> bytes:
         """Return the decoded body, or the rest of it, and keep it in ``data``.
 
-        If the status is 300 or above, at most 1 MiB is read.
+        If the status is 300 or above, at most 1 MiB is read, and a body that breaks off, or cannot
+        be decoded, is taken as far as it came: the status matters more.
 
         Raises:
             TransportException: The connection failed, or time ran out.
@@ -204,7 +207,7 @@ class RESTResponse:
             most = _MOST_OF_AN_ERROR if most is None else min(most, _MOST_OF_AN_ERROR)
         pieces: list[bytes] = []
         size = 0
-        while piece := self._read(_PIECE, None):
+        while piece := self._next_piece():
             pieces.append(piece)
             size += len(piece)
             if self._decoder is None and self._incoming.finished:
@@ -223,6 +226,15 @@ class RESTResponse:
                     url=self.url,
                 )
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _next_piece(self) -> bytes:
+        try:
+            return self._read(_PIECE, None)
+        except ApiException as error:
+            if self.status < 300 or isinstance(error, TimeoutError):
+                raise
+            self.fault = error
+            return b""
 
     def _read(self, limit: int, wait: float | None) -> bytes:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import socket
@@ -15,6 +16,8 @@ from typing import Any
 
 import pytest
 from support.batches import creates, obedient, runs_by_input, threads_of_batches, wait_for
+from support.examples import RESULT, RUN
+from support.socket_server import CLOSE, SocketServer, response, serve_each
 from support.timing import SetTiming
 
 from acp_client_v0_1 import (
@@ -464,3 +467,35 @@ def test_ctrl_c_while_the_server_says_nothing(server: LocalServer, agent: AgentH
     assert time.monotonic() - pressed[0] < 3
     presser.join()
     assert threads_of_batches() == []
+
+
+def test_a_server_that_goes_away_after_a_create_is_an_outage(set_timing: SetTiming) -> None:
+    """Also if only the search for the lost create finds it away, and for longer than that takes."""
+    set_timing(search=0.2, backoff=(0.05, 0.1))
+    made: list[Any] = []
+    servers: list[SocketServer] = []
+
+    def respond(request: Any) -> Any:
+        if request.method == "POST" and request.path == "/runs":
+            if not made:
+                restarting.start()
+            made.append({**RUN, "creation": json.loads(request.body), "status": "success"})
+            return [CLOSE]
+        if request.path == "/runs/search":
+            return response(json.dumps(made).encode())
+        return response(json.dumps(RESULT).encode())
+
+    def restart() -> None:
+        servers[0].stop()
+        time.sleep(1)
+        again = SocketServer(handler=serve_each(respond), port=servers[0].port)
+        servers.append(again.__enter__())
+
+    restarting = threading.Thread(target=restart)
+    with SocketServer(handler=serve_each(respond)) as server:
+        servers.append(server)
+        with ApiClient(Configuration(host=server.url)) as client:
+            (item,) = AgentHandle(RUN["agent_id"], client).map([{"n": 0}])
+        restarting.join()
+    servers[1].stop()
+    assert item.ok and len(made) == 1

@@ -63,6 +63,7 @@ def transport(kind: type[TransportException], *, sent: bool, reason: str = "x") 
 REFUSED = transport(ConnectionException, sent=False)
 CLOSED = transport(ConnectionException, sent=True)
 UNREADABLE = ResponseValidationError(status=200, headers={})
+AN_HOUR = ResponseValidationError(status=200, headers={"retry-after": "3600"})
 OVERSIZED = ResponseTooLarge(limit=1, status=200)
 UNSENT = {
     "refused": REFUSED,
@@ -170,6 +171,8 @@ def test_a_server_that_never_answered_is_a_wrong_address(
         assert isinstance(decision, Pause) and not decision.outage
     assert done(operation, error, replace(NEVER, failures=3, retries=3)) == Raise(everywhere=True)
     assert done(operation, error, replace(NEVER, retries=0)) == Raise(everywhere=True)
+    # Not "late": the run of a wrong address does not continue.
+    assert done(operation, error, replace(NEVER, ends=NOW.now + 0.5)) == Raise(everywhere=True)
 
 
 @table(ALL, {name: UNSENT[name] for name in ("refused", "TLS refused", "proxy away")})
@@ -244,6 +247,15 @@ def test_a_pause_that_is_asked_for_is_never_shortened(
     assert done(operation, error, replace(NOW, since=NOW.now - 294)) == Raise(everywhere=True)
 
 
+@table(("look", "output"), {"unreadable": AN_HOUR, "404": answer(404, 3600)})
+def test_an_hour_is_not_slept_through_where_no_outage_is_counted(
+    operation: Operation, error: ApiException
+) -> None:
+    for facts in (NEVER, replace(NEVER, longest=0.0)):
+        decision = done(operation, error, replace(facts, age=0.5))
+        assert isinstance(decision, Raise)
+
+
 @pytest.mark.parametrize("operation", ALL)
 def test_a_limit_is_a_pause_whatever_was_asked(operation: Operation) -> None:
     assert isinstance(done(operation, answer(429)), Pause)
@@ -289,7 +301,7 @@ def test_an_operation_that_the_server_does_not_have(
 
 
 @pytest.mark.parametrize("age", [0.0, 0.5, 1.99])
-@pytest.mark.parametrize("operation", ["look", "output", "stream", "resume"])
+@pytest.mark.parametrize("operation", ["look", *OF_A_RUN])
 def test_a_run_that_a_replica_does_not_know_yet(operation: Operation, age: float) -> None:
     decision = done(operation, answer(404), replace(NOW, age=age))
     assert isinstance(decision, Pause) and not decision.outage
@@ -307,7 +319,6 @@ def test_a_404_of_an_operation_looks_at_the_run(operation: Operation, age: float
     [
         ("look", 2.0, Raise("gone")),
         ("look", math.inf, Raise("gone")),
-        ("delete", 0.0, Probe()),  # it may have been deleted already
         ("search", 0.0, Raise()),
         ("search", math.inf, Raise()),
         ("create", 0.0, Raise(everywhere=True)),  # there is no such agent

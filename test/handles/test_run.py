@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import socket
 import subprocess
 import sys
 import threading
@@ -775,3 +776,99 @@ def test_a_run_is_as_young_as_its_token_says(server: LocalServer, counter: Agent
     with ApiClient(Configuration(host=server.url)) as client:
         server.faults.add(Fault(method="GET", path="/runs/*", status=404, times=3))
         assert RunHandle.from_token(token, client).refresh().agent_id == counter.agent_id
+
+
+def test_done_does_not_wait_for_a_silent_server(set_timing: SetTiming) -> None:
+    set_timing(quick=0.3)
+    with SocketServer(STALL) as server, ApiClient(Configuration(host=server.url)) as client:
+        with pytest.raises(RunWaitTimeout):
+            RunHandle("r", client).done()
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("name", ["delete", "cancel"])
+def test_a_delete_that_a_replica_answers_is_sent_again(
+    server: LocalServer, slow: AgentHandle, name: str
+) -> None:
+    run = slow.start({"seconds": 30})
+    server.faults.add(Fault(method="DELETE", path="/runs/*", status=404, times=2))
+    assert getattr(run, name)() in (None, True)
+    with pytest.raises(RunGone):
+        run.refresh()
+
+
+def test_an_error_with_a_body_that_breaks_off_is_what_its_status_says(
+    set_timing: SetTiming,
+) -> None:
+    """A limit is a limit, credentials are refused, and Retry-After holds."""
+    cut = [b"HTTP/1.1 429 Slow\r\nRetry-After: 1\r\nContent-Length: 99\r\n\r\n{", CLOSE]
+    coded = response(b"x", 429, retry_after="1", content_encoding="compress")
+    denied = [b"HTTP/1.1 401 No\r\nContent-Length: 99\r\n\r\n{", CLOSE]
+    for first in (cut, coded):
+        with (
+            SocketServer(first, run_json("pending")) as server,
+            ApiClient(Configuration(host=server.url)) as client,
+        ):
+            began = time.monotonic()
+            assert AgentHandle("a", client).start(timeout=30).run_id == "r"
+            assert time.monotonic() - began >= 1
+            assert [each.path for each in server.requests] == ["/runs", "/runs"]
+    with (
+        SocketServer(denied) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+        pytest.raises(UnauthorizedException) as failure,
+    ):
+        RunHandle("r", client).result(timeout=30)
+    assert failure.value.body == "{" and isinstance(failure.value.__cause__, ConnectionException)
+    assert len(server.requests) == 1
+
+
+def test_the_error_of_a_deadline_says_how_often_was_asked(set_timing: SetTiming) -> None:
+    set_timing(backoff=(0.01, 0.02), last=0.01)
+    with (
+        SocketServer(response(b'"busy"', 503)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+        pytest.raises(RunWaitTimeout, match=r"503.*after \d+ attempts in 0\.\d s"),
+    ):
+        RunHandle("r", client).result(timeout=0.5)
+
+
+def test_limits_without_end_are_logged(
+    set_timing: SetTiming, caplog: pytest.LogCaptureFixture
+) -> None:
+    set_timing(backoff=(0.01, 0.02), quiet=0.1, outage=0.5)
+    with (
+        SocketServer(response(b'"slow down"', 429)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+        pytest.raises(TooManyRequestsException),
+    ):
+        RunHandle("r", client).result()
+    assert [each.levelname for each in caplog.records].count("WARNING") == 1
+
+
+@pytest.mark.parametrize(("configured", "view", "connects"), [(3, 0, 1), (0, 1, 2)])
+def test_a_view_has_its_own_retries(configured: int, view: int, connects: int) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with ApiClient(Configuration(host=url, retries=configured)) as client:
+            tries: list[object] = []
+            with pytest.raises(ConnectionException):
+                RunHandle("r", client.with_options(retries=view)).result(
+                    on_pending=lambda *said: tries.append(said)
+                )
+    assert len(tries) == connects
+
+
+def test_a_pause_between_an_outage_and_the_deadline_is_waited_for(set_timing: SetTiming) -> None:
+    """After a create as after any other request."""
+    set_timing(outage=0.5)
+    marked = PENDING.replace(b'"creation":{', b'"creation":{"metadata":{"acp-client-token":"t"},')
+    found = response(b"[%b]" % marked)
+    with (
+        SocketServer(response(b'"busy"', 503, retry_after="1"), found) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        run = AgentHandle("a", client).start(client_token="t", timeout=30)
+        assert run.run_id == "r"
+        assert [each.path for each in server.requests] == ["/runs", "/runs/search"]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.socket_server import CLOSE, SocketServer, response, serve_each
+from support.socket_server import CLOSE, STALL, SocketServer, response, serve_each
 from support.timing import SetTiming
 from urllib3.util import Retry
 
@@ -504,3 +504,33 @@ def test_a_run_that_an_earlier_page_has_told_of_is_not_dropped(
             Fault(path="/runs/search", status=503, times=None),
         )
         assert counter.start({"count": 1}).run_id
+
+
+def test_a_create_without_client_token_is_settled_by_its_agent(server: LocalServer) -> None:
+    server.faults.add(Fault(method="POST", path="/runs", status=500, times=None))
+    with ApiClient(Configuration(host=server.url)) as client:
+        nobody = AgentHandle("99999999-9999-4999-8999-999999999999", client)
+        with pytest.raises(NotFoundException, match="/agents/99999999"):
+            nobody.start(client_token="")
+        with pytest.raises(RunStartAmbiguous):
+            AgentHandle(COUNTER, client).start(client_token="")
+
+
+def test_a_last_search_without_time_leaves_the_earlier_ones_true(set_timing: SetTiming) -> None:
+    """They worked, and did not find the run."""
+    set_timing(search=0.7)
+    searches: list[Any] = []
+
+    def respond(request: Any) -> Any:
+        if request.path != "/runs/search":
+            return CLOSE if request.path == "/runs" else response(b"{}", 404)
+        searches.append(request)
+        return response(b"[]") if len(searches) == 1 else STALL
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+        pytest.raises(RunStartAmbiguous) as failure,
+    ):
+        AgentHandle("a", client).start()
+    assert failure.value.searched and len(searches) == 2

@@ -93,7 +93,8 @@ class Application:
         lacking = self.store.quirks.lacks.get(handler.__name__)
         if lacking is not None:
             # An object, not the contract's JSON string: the router of a server responds like this.
-            raise Refusal(lacking, {"detail": "Not implemented"})
+            words = "Not Found" if lacking == 404 else "Not implemented"
+            raise Refusal(lacking, {"detail": words})
         return handler
 
     @cached_property
