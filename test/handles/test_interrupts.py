@@ -614,9 +614,9 @@ def test_events_after_an_answer_by_another_are_handed_out() -> None:
 class Asking:
     """A server whose run asks q0 and q1; replicas show each state for a while after its end."""
 
-    def __init__(self, lag: float, *, same_time: bool = False) -> None:
+    def __init__(self, lag: float, seconds: tuple[int, int, int] = (1, 2, 3)) -> None:
         self.lag = lag
-        self.same_time = same_time
+        self.seconds = seconds  # when each state was reached, by the server's clock
         self.answers: list[Any] = []
         self.moved_at = [0.0]  # when it came to each state
         self.reads = itertools.count()
@@ -640,14 +640,11 @@ class Asking:
 
     def run(self, state: int) -> bytes:
         status = "success" if state == 2 else "interrupted"
-        second = 1 if self.same_time else 1 + state
-        return response(run_json(status, updated=f"{second:02}.25"))
+        return response(run_json(status, updated=f"{self.seconds[state]:02}.25"))
 
 
-@pytest.mark.parametrize("same_time", [False, True])
-def test_a_question_that_was_answered_is_not_asked_again(same_time: bool) -> None:
-    """Replicas show it for some time; each answer reaches its own question, once."""
-    asking = Asking(0.4, same_time=same_time)
+def drive_each_once(asking: Asking) -> None:
+    """Answer both questions; each answer reaches its own question, once."""
     asked: list[str] = []
 
     def answer(question: PendingInterrupt) -> dict[str, Any]:
@@ -661,6 +658,26 @@ def test_a_question_that_was_answered_is_not_asked_again(same_time: bool) -> Non
         assert RunHandle("r", client).drive(answer, timeout=30) == {"ok": 1}
     assert asked == ["q0", "q1"]
     assert asking.answers == [{"to": "q0"}, {"to": "q1"}]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "unchanged"),
+    [((1, 2, 3), 5.0), ((1, 2, 3), 0.1), ((1, 1, 1), 5.0)],
+    ids=["", "replicas that lag for long", "a clock that stands still"],
+)
+def test_a_question_that_was_answered_is_not_asked_again(
+    set_timing: SetTiming, seconds: tuple[int, int, int], unchanged: float
+) -> None:
+    set_timing(unchanged=unchanged)
+    drive_each_once(Asking(0.4, seconds))
+
+
+def test_an_older_question_is_a_replicas_for_as_long_as_an_outage(set_timing: SetTiming) -> None:
+    """Not for ever: the clock of this server was set back."""
+    set_timing(unchanged=0.1, probe=0.05, outage=0.6)
+    began = time.monotonic()
+    drive_each_once(Asking(0.0, (5, 1, 2)))
+    assert time.monotonic() - began >= 0.6
 
 
 def test_an_answer_is_not_sent_to_a_question_that_only_a_replica_still_shows() -> None:
