@@ -6,7 +6,8 @@ and the lag of a read replica, in which another process may answer.
 
 Strategy: `answer_run` sends an answer once. If its response is lost, it reads the run. If the
 run is no longer interrupted, or its ``updated_at`` moved, the answer arrived and is never sent
-again. If nothing changes for five seconds, it did not arrive and is sent once more.
+again. If nothing changes for five seconds, it did not arrive and is sent once more. Before that,
+an older run comes from a replica, and is read again for as long.
 
 Invariants: no answer is sent to a run that is known to have moved on. A question that was answered
 is not asked again because a read replica still shows it: the server's word has to move past it, or
@@ -15,6 +16,7 @@ to stay as it is for longer than a replica lags.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -167,15 +169,20 @@ def answer_run(
     """
     answer = json_object("body", body)
     wait = core.wait(what="was not answered") if wait is None else wait
+    clock, until = timing(), math.inf
     while True:
-        question = question_of(core, wait)
+        question, run = question_of(core, wait), core.run
         if question is None or (to is not None and question != to):
-            if to is not None:
-                _note_answered(core, to)
+            if to is not None and run is not None and not _is_stale(core, to):
+                if _differs(run, to):
+                    _note_answered(core, to)
+                elif (now := clock.now()) < (until := min(until, now + clock.unchanged)):
+                    wait.pause(clock.probe)  # the run, or its output, came from a replica
+                    continue
             raise _stale(core, question)
         # A server that writes whole seconds could give the next question the time of this one.
         seen = to.seen_at if to is not None and to.seen_at else question.seen_at
-        young_for = seen + timing().whole_second - timing().now()
+        young_for = seen + clock.whole_second - clock.now()
         if question.updated_at.microsecond or young_for <= 0:
             break
         wait.pause(young_for)

@@ -694,6 +694,72 @@ def test_an_answer_is_not_sent_to_a_question_that_only_a_replica_still_shows() -
         assert asking.answers == [{"to": "q0"}]
 
 
+class Behind:
+    """A server that asks once; after the question was seen, some responses are a replica's."""
+
+    def __init__(self, what: str, times: int) -> None:
+        self.what = what  # "run" or "output"
+        self.times = times
+        self.asked: list[PendingInterrupt] = []
+        self.answers: list[Any] = []
+
+    def __call__(self, request: Any) -> Any:
+        if request.method == "POST":
+            self.answers.append(json.loads(request.body))
+            return response(run_json("success", updated="09.5"))
+        what = "output" if "/output" in request.path else "run"
+        behind = bool(self.asked) and what == self.what and self.times > 0
+        self.times -= behind
+        if what == "run":
+            state = ("interrupted", "05.5") if not self.answers else ("success", "09.5")
+            status, updated = ("pending", "01.5") if behind else state
+            return response(run_json(status, updated=updated))
+        if behind:
+            return response(status=204, content_type="")
+        question = {"type": "interrupt", "interrupt": {"interrupt_type": "quiz"}}
+        result = {"type": "result", "run_id": "r", "status": "success", "result": {"ok": 1}}
+        return response(json.dumps(result if self.answers else question).encode())
+
+
+@pytest.mark.parametrize("what", ["run", "output"])
+def test_a_replica_that_does_not_know_the_question_yet(what: str) -> None:
+    """The answer is sent all the same, and the human is not asked again."""
+    behind = Behind(what, times=2)
+
+    def answer(question: PendingInterrupt) -> dict[str, Any]:
+        behind.asked.append(question)
+        return {"value": 1}
+
+    with (
+        SocketServer(handler=serve_each(behind)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        assert RunHandle("r", client).drive(answer, timeout=30) == {"ok": 1}
+    assert len(behind.asked) == 1
+    assert behind.answers == [{"value": 1}]
+
+
+def test_a_run_that_stays_older_than_its_question(set_timing: SetTiming) -> None:
+    """The answer is refused after some seconds, and may be given later."""
+    set_timing(unchanged=0.3, probe=0.05)
+    behind = Behind("run", times=1000)
+    with (
+        SocketServer(handler=serve_each(behind)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        run = RunHandle("r", client)
+        behind.asked.append(next(run.interrupts()))
+        began = time.monotonic()
+        with pytest.raises(StaleInterrupt):
+            behind.asked[0].answer({"value": 1})
+        assert time.monotonic() - began >= 0.3
+        with pytest.raises(RunWaitTimeout, match="was not answered"):
+            run.resume({"value": 1}, to=behind.asked[0], timeout=0.1)
+        behind.times = 0
+        assert run.drive(lambda question: {"value": 2}, timeout=30) == {"ok": 1}
+    assert behind.answers == [{"value": 2}]
+
+
 def test_a_question_that_a_competitor_answered_is_not_one_without_an_answer(
     three: AgentHandle, counts: Any
 ) -> None:
