@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from support.socket_server import SocketServer, chunk, head, response, serve_each
+from support.socket_server import CLOSE, SocketServer, chunk, head, response, serve_each
 from support.timing import SetTiming
 
 from acp_client_v0_1 import (
@@ -680,6 +680,24 @@ def test_an_older_question_is_a_replicas_for_as_long_as_an_outage(set_timing: Se
     assert time.monotonic() - began >= 0.6
 
 
+def test_an_answer_is_remembered_by_the_clock_of_the_process(set_timing: SetTiming) -> None:
+    """A handle that answered, in a process on another machine, whose clock began later."""
+    asking = Asking(0.0, (1, 1, 1))
+    with (
+        SocketServer(handler=serve_each(asking)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        run = RunHandle("r", client)
+        next(run.interrupts()).answer({"to": "q0"})
+        pickled = pickle.dumps(run)
+        set_timing(now=lambda: time.monotonic() - 1000, unchanged=0.3)
+        began = time.monotonic()
+        again = pickle.loads(pickled)
+        assert again.drive(lambda question: {"to": "q1"}, timeout=30) == {"ok": 1}
+        assert time.monotonic() - began >= 0.3
+    assert asking.answers == [{"to": "q0"}, {"to": "q1"}]
+
+
 def test_an_answer_is_not_sent_to_a_question_that_only_a_replica_still_shows() -> None:
     asking = Asking(1.5)
     with (
@@ -736,6 +754,27 @@ def test_a_replica_that_does_not_know_the_question_yet(what: str) -> None:
     ):
         assert RunHandle("r", client).drive(answer, timeout=30) == {"ok": 1}
     assert len(behind.asked) == 1
+    assert behind.answers == [{"value": 1}]
+
+
+def test_an_older_run_does_not_tell_that_an_answer_arrived(set_timing: SetTiming) -> None:
+    """The response to the answer is lost, and so was the answer."""
+    set_timing(unchanged=0.3, probe=0.05)
+    behind = Behind("run", times=1)
+
+    def respond(request: Any) -> Any:
+        if request.method == "POST" and not behind.asked:
+            behind.asked.append(question)
+            return [CLOSE]
+        return behind(request)
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        question = next(RunHandle("r", client).interrupts())
+        question.answer({"value": 1})
+    assert behind.times == 0
     assert behind.answers == [{"value": 1}]
 
 
