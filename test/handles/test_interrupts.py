@@ -712,6 +712,24 @@ def test_an_answer_is_not_sent_to_a_question_that_only_a_replica_still_shows() -
         assert asking.answers == [{"to": "q0"}]
 
 
+def test_a_second_answer_to_an_old_question_does_not_hide_the_last_one() -> None:
+    """The last question that was answered stays the one that a replica may still show."""
+    with (
+        SocketServer(handler=serve_each(Asking(0.0))) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        run = RunHandle("r", client)
+        questions = []
+        for question in run.interrupts(timeout=30):
+            question.answer({})
+            questions.append(question)
+        last = run._core.answered
+        assert last is not None
+        with pytest.raises(StaleInterrupt):
+            questions[0].answer({})
+        assert run._core.answered == last
+
+
 class Behind:
     """A server that asks once; after the question was seen, some responses are a replica's."""
 
