@@ -6,15 +6,20 @@ and the lag of a read replica, in which another process may answer.
 
 Strategy: `answer_run` sends an answer once. If its response is lost, it reads the run. If the
 run is no longer interrupted, or its ``updated_at`` moved, the answer arrived and is never sent
-again. If nothing changes for five seconds, it did not arrive and is sent once more.
+again. If nothing changes for five seconds, it did not arrive and is sent once more. Before that,
+an older run comes from a replica, and is read again for as long.
 
 Invariants: no answer is sent to a run that is known to have moved on. A question that was answered
-is not asked again because a read replica still shows it: the server's word has to move past it.
+is not asked again because a read replica still shows it: the server's word has to move past it, or
+to stay as it is for longer than a replica lags.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -122,12 +127,25 @@ def question_of(core: RunCore, wait: Wait) -> PendingInterrupt | None:
 
 
 def _is_stale(core: RunCore, question: PendingInterrupt) -> bool:
-    """Tell whether a question was answered before, and only a replica still shows it."""
-    answered = core.answered
+    """Tell whether a question was answered before, and only a replica still shows it.
+
+    An older word than the answered one is a replica's. One of the same time may be the next
+    question of a server whose clock stands still, so it is a replica's for some seconds only.
+    """
+    answered, clock = core.answered, timing()
     if answered is None or question.updated_at > answered.updated_at:
         return False
-    # The clock of some servers stands still, or steps back: no replica lags for so long.
-    return timing().now() - core.answered_at < timing().unchanged
+    # No replica lags for as long as an outage: the clock of the server has stepped back.
+    older = question.updated_at < answered.updated_at
+    return clock.now() - core.answered_at < (clock.outage if older else clock.unchanged)
+
+
+def _note_answered(core: RunCore, question: PendingInterrupt) -> None:
+    """Note that a question was answered, and whether the server's word has moved past it."""
+    if core.run is not None and core.run.updated_at > question.updated_at:
+        # The clock does not stand still: the same word is an older one from now on.
+        question = replace(question, updated_at=question.updated_at + datetime.resolution)
+    core.note_answered(question)
 
 
 def answer_run(
@@ -142,21 +160,26 @@ def answer_run(
     """
     answer = json_object("body", body)
     wait = core.wait(what="was not answered") if wait is None else wait
+    clock, until = timing(), math.inf
     while True:
-        question = question_of(core, wait)
+        question, run = question_of(core, wait), core.run
         if question is None or (to is not None and question != to):
-            if to is not None:
-                core.note_answered(to)
+            if to is not None and run is not None and not _is_stale(core, to):
+                if _differs(run, to):
+                    _note_answered(core, to)
+                elif (now := clock.now()) < (until := min(until, now + clock.unchanged)):
+                    wait.pause(clock.probe)  # the run, or its output, came from a replica
+                    continue
             raise _stale(core, question)
         # A server that writes whole seconds could give the next question the time of this one.
         seen = to.seen_at if to is not None and to.seen_at else question.seen_at
-        young_for = seen + timing().whole_second - timing().now()
+        young_for = seen + clock.whole_second - clock.now()
         if question.updated_at.microsecond or young_for <= 0:
             break
         wait.pause(young_for)
         to = question  # to be compared again: another process may answer it during the pause
     ours = _send(core, answer, question, wait)
-    core.note_answered(question)
+    _note_answered(core, question)
     if not ours:
         raise _stale(core)
 

@@ -473,7 +473,15 @@ class RunCore:
 
     def __getstate__(self) -> dict[str, Any]:
         # What is measured by this process's clock means nothing to another.
-        return {**self.__dict__, "_contact": None, "_born": None, "_asked": None, "span": None}
+        age = self.age()
+        born = time.time() - age if age < timing().young else None
+        return {**self.__dict__, "_contact": None, "_born": born, "_asked": None, "span": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if self._born is not None:
+            self.note_created(self.creation, ago=time.time() - self._born)
+        self.answered_at = timing().now()
 
 
 class Polls(Window):

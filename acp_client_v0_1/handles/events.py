@@ -28,6 +28,7 @@ from acp_client_v0_1.exceptions import (
 from acp_client_v0_1.handles._core import FINAL
 from acp_client_v0_1.handles._event import EventDecoder, RunEvent
 from acp_client_v0_1.handles._perform import Wait
+from acp_client_v0_1.handles._rules import failure_of
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles.errors import RunGone, StreamGap
 from acp_client_v0_1.models.run_error import RunError
@@ -331,9 +332,12 @@ class RunEvents(Iterator[RunEvent]):
         try:
             contact = self._wait.contact
             run = core.read(Wait(contact, remaining, stop=self._closing, survive=0.0))
-        except RunGone:
-            raise
-        except (ApiException, TimeoutError):
+        except TimeoutError:
+            return
+        except ApiException as error:
+            # The stream stays open for the next `next()`.
+            if isinstance(error, RunGone) or failure_of(error).kind == "denied":
+                raise
             return  # the stream is alive, which is more than this says
         self._heed(run)
 

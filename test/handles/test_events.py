@@ -17,6 +17,7 @@ from support.timing import SetTiming
 from acp_client_v0_1 import (
     AgentHandle,
     ApiClient,
+    ApiException,
     ApiTypeError,
     ApiValueError,
     Configuration,
@@ -412,6 +413,24 @@ def test_a_look_that_fails_does_not_end_a_stream(
     run = counter.start({"count": 2, "interval": 0.6}, streaming="custom")
     events = run.events()
     assert [next(events).id, next(events).id] == ["1", "2"]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_look_that_is_denied_is_raised_and_the_stream_stays_open(
+    server: LocalServer, counter: AgentHandle, set_timing: SetTiming, status: int
+) -> None:
+    """Credentials that have expired, and are renewed before the next ``next()``."""
+    set_timing(silence=0.1, least_silence=0.1)
+    run = counter.start({"count": 2, "interval": 0.7}, streaming="custom")
+    with run.events() as events:
+        assert next(events).id == "1"
+        server.faults.add(Fault(method="GET", path="/runs/*", status=status))
+        with pytest.raises(ApiException) as caught:
+            next(events)
+        assert caught.value.status == status
+        assert [event.id for event in events] == ["2"]
+        assert events.ended_by == "success"
+    assert len(streams(server)) == 1
 
 
 def test_the_deadline_holds_while_the_run_is_looked_at(set_timing: SetTiming) -> None:

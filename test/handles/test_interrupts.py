@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from support.socket_server import SocketServer, chunk, head, response, serve_each
+from support.socket_server import CLOSE, SocketServer, chunk, head, response, serve_each
 from support.timing import SetTiming
 
 from acp_client_v0_1 import (
@@ -614,9 +614,9 @@ def test_events_after_an_answer_by_another_are_handed_out() -> None:
 class Asking:
     """A server whose run asks q0 and q1; replicas show each state for a while after its end."""
 
-    def __init__(self, lag: float, *, same_time: bool = False) -> None:
+    def __init__(self, lag: float, seconds: tuple[int, int, int] = (1, 2, 3)) -> None:
         self.lag = lag
-        self.same_time = same_time
+        self.seconds = seconds  # when each state was reached, by the server's clock
         self.answers: list[Any] = []
         self.moved_at = [0.0]  # when it came to each state
         self.reads = itertools.count()
@@ -640,14 +640,11 @@ class Asking:
 
     def run(self, state: int) -> bytes:
         status = "success" if state == 2 else "interrupted"
-        second = 1 if self.same_time else 1 + state
-        return response(run_json(status, updated=f"{second:02}.25"))
+        return response(run_json(status, updated=f"{self.seconds[state]:02}.25"))
 
 
-@pytest.mark.parametrize("same_time", [False, True])
-def test_a_question_that_was_answered_is_not_asked_again(same_time: bool) -> None:
-    """Replicas show it for some time; each answer reaches its own question, once."""
-    asking = Asking(0.4, same_time=same_time)
+def drive_each_once(asking: Asking) -> None:
+    """Answer both questions; each answer reaches its own question, once."""
     asked: list[str] = []
 
     def answer(question: PendingInterrupt) -> dict[str, Any]:
@@ -663,6 +660,44 @@ def test_a_question_that_was_answered_is_not_asked_again(same_time: bool) -> Non
     assert asking.answers == [{"to": "q0"}, {"to": "q1"}]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "unchanged"),
+    [((1, 2, 3), 5.0), ((1, 2, 3), 0.1), ((1, 1, 1), 5.0)],
+    ids=["", "replicas that lag for long", "a clock that stands still"],
+)
+def test_a_question_that_was_answered_is_not_asked_again(
+    set_timing: SetTiming, seconds: tuple[int, int, int], unchanged: float
+) -> None:
+    set_timing(unchanged=unchanged)
+    drive_each_once(Asking(0.4, seconds))
+
+
+def test_an_older_question_is_a_replicas_for_as_long_as_an_outage(set_timing: SetTiming) -> None:
+    """Not for ever: the clock of this server was set back."""
+    set_timing(unchanged=0.1, probe=0.05, outage=0.6)
+    began = time.monotonic()
+    drive_each_once(Asking(0.0, (5, 1, 2)))
+    assert time.monotonic() - began >= 0.6
+
+
+def test_an_answer_is_remembered_by_the_clock_of_the_process(set_timing: SetTiming) -> None:
+    """A handle that answered, in a process on another machine, whose clock began later."""
+    asking = Asking(0.0, (1, 1, 1))
+    with (
+        SocketServer(handler=serve_each(asking)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        run = RunHandle("r", client)
+        next(run.interrupts()).answer({"to": "q0"})
+        pickled = pickle.dumps(run)
+        set_timing(now=lambda: time.monotonic() - 1000, unchanged=0.3)
+        began = time.monotonic()
+        again = pickle.loads(pickled)
+        assert again.drive(lambda question: {"to": "q1"}, timeout=30) == {"ok": 1}
+        assert time.monotonic() - began >= 0.3
+    assert asking.answers == [{"to": "q0"}, {"to": "q1"}]
+
+
 def test_an_answer_is_not_sent_to_a_question_that_only_a_replica_still_shows() -> None:
     asking = Asking(1.5)
     with (
@@ -675,6 +710,111 @@ def test_an_answer_is_not_sent_to_a_question_that_only_a_replica_still_shows() -
         with pytest.raises(StaleInterrupt):
             question.answer({"to": "q0"})
         assert asking.answers == [{"to": "q0"}]
+
+
+def test_a_second_answer_to_an_old_question_does_not_hide_the_last_one() -> None:
+    """The last question that was answered stays the one that a replica may still show."""
+    with (
+        SocketServer(handler=serve_each(Asking(0.0))) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        run = RunHandle("r", client)
+        questions = []
+        for question in run.interrupts(timeout=30):
+            question.answer({})
+            questions.append(question)
+        last = run._core.answered
+        assert last is not None
+        with pytest.raises(StaleInterrupt):
+            questions[0].answer({})
+        assert run._core.answered == last
+
+
+class Behind:
+    """A server that asks once; after the question was seen, some responses are a replica's."""
+
+    def __init__(self, what: str, times: int) -> None:
+        self.what = what  # "run" or "output"
+        self.times = times
+        self.asked: list[PendingInterrupt] = []
+        self.answers: list[Any] = []
+
+    def __call__(self, request: Any) -> Any:
+        if request.method == "POST":
+            self.answers.append(json.loads(request.body))
+            return response(run_json("success", updated="09.5"))
+        what = "output" if "/output" in request.path else "run"
+        behind = bool(self.asked) and what == self.what and self.times > 0
+        self.times -= behind
+        if what == "run":
+            state = ("interrupted", "05.5") if not self.answers else ("success", "09.5")
+            status, updated = ("pending", "01.5") if behind else state
+            return response(run_json(status, updated=updated))
+        if behind:
+            return response(status=204, content_type="")
+        question = {"type": "interrupt", "interrupt": {"interrupt_type": "quiz"}}
+        result = {"type": "result", "run_id": "r", "status": "success", "result": {"ok": 1}}
+        return response(json.dumps(result if self.answers else question).encode())
+
+
+@pytest.mark.parametrize("what", ["run", "output"])
+def test_a_replica_that_does_not_know_the_question_yet(what: str) -> None:
+    """The answer is sent all the same, and the human is not asked again."""
+    behind = Behind(what, times=2)
+
+    def answer(question: PendingInterrupt) -> dict[str, Any]:
+        behind.asked.append(question)
+        return {"value": 1}
+
+    with (
+        SocketServer(handler=serve_each(behind)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        assert RunHandle("r", client).drive(answer, timeout=30) == {"ok": 1}
+    assert len(behind.asked) == 1
+    assert behind.answers == [{"value": 1}]
+
+
+def test_an_older_run_does_not_tell_that_an_answer_arrived(set_timing: SetTiming) -> None:
+    """The response to the answer is lost, and so was the answer."""
+    set_timing(unchanged=0.3, probe=0.05)
+    behind = Behind("run", times=1)
+
+    def respond(request: Any) -> Any:
+        if request.method == "POST" and not behind.asked:
+            behind.asked.append(question)
+            return [CLOSE]
+        return behind(request)
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        question = next(RunHandle("r", client).interrupts())
+        question.answer({"value": 1})
+    assert behind.times == 0
+    assert behind.answers == [{"value": 1}]
+
+
+def test_a_run_that_stays_older_than_its_question(set_timing: SetTiming) -> None:
+    """The answer is refused after some seconds, and may be given later."""
+    set_timing(unchanged=0.3, probe=0.05)
+    behind = Behind("run", times=1000)
+    with (
+        SocketServer(handler=serve_each(behind)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        run = RunHandle("r", client)
+        behind.asked.append(next(run.interrupts()))
+        began = time.monotonic()
+        with pytest.raises(StaleInterrupt):
+            behind.asked[0].answer({"value": 1})
+        assert time.monotonic() - began >= 0.3
+        with pytest.raises(RunWaitTimeout, match="was not answered"):
+            run.resume({"value": 1}, to=behind.asked[0], timeout=0.1)
+        behind.times = 0
+        assert run.drive(lambda question: {"value": 2}, timeout=30) == {"ok": 1}
+    assert behind.answers == [{"value": 2}]
 
 
 def test_a_question_that_a_competitor_answered_is_not_one_without_an_answer(

@@ -771,6 +771,20 @@ def test_what_answered_once_is_known_to_answer(server: LocalServer, counter: Age
         assert run.result(timeout=30) == {"count": 1, "of": 1}
 
 
+def test_a_run_that_travels_by_pickle_keeps_its_age(
+    server: LocalServer, counter: AgentHandle, set_timing: SetTiming
+) -> None:
+    pickled = pickle.dumps(counter.start({"count": 1}))
+    set_timing(now=lambda: time.monotonic() - 1000)  # the clock of another machine
+    server.faults.add(Fault(method="GET", path="/runs/*", status=404, times=3))
+    assert pickle.loads(pickled).refresh().agent_id == counter.agent_id
+    set_timing(young=0.1)
+    time.sleep(0.1)
+    server.faults.add(Fault(method="GET", path="/runs/*", status=404))
+    with pytest.raises(RunGone):
+        pickle.loads(pickled).refresh()
+
+
 def test_a_run_is_as_young_as_its_token_says(server: LocalServer, counter: AgentHandle) -> None:
     token = counter.start({"count": 1}).token()
     with ApiClient(Configuration(host=server.url)) as client:
