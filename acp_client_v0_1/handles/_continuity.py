@@ -65,18 +65,11 @@ def _compact(pair: tuple[str, int | str]) -> tuple[str, int]:
 
 
 class Continuity:
-    """The memory of one iteration over a stream.
-
-    Attributes:
-        last_id: The id of the last event that was delivered, or that the iteration begins after.
-        complete: False once events were lost, None once that is unknown, True otherwise.
-        judging: Whether the next event is still to be compared, since the connection has not shown
-            yet that it continues after the last one.
-    """
+    """The memory of one iteration over a stream."""
 
     def __init__(self, after: str = "") -> None:
-        self.last_id = after
-        self.complete: bool | None = True
+        self.last_id = after  # of the last event that was delivered, or the one to begin after
+        self.complete: bool | None = True  # False once events were lost, None once nobody can tell
         self._first: list[tuple[str, int | str]] = []
         self._last: deque[tuple[str, int | str]] = deque(maxlen=_LAST)
         self._count = 0  # of the updates delivered since the server last restarted its ids
@@ -85,7 +78,7 @@ class Continuity:
         self._result: int | None = None  # tells the last result from others
         self._reconnected = False  # no result has come from this connection
         self._cut = False  # a connection ended before the stream did
-        self.judging = True
+        self.judging = True  # the connection has not shown yet that it continues after the last id
 
     @property
     def delivered(self) -> int:

@@ -107,36 +107,25 @@ def check_every(every: float) -> None:
 
 
 class Contact:
-    """What the waits that share it know of their server.
-
-    Attributes:
-        runs: The operations, each request sent once.
-        server: What this process knows of it.
-        shared: Several waits share it, as in a batch: its outages last no longer than 300 seconds,
-            whatever the deadlines of the waits.
-        not_before: No request is sent before this time, which the response of ``asking`` set.
-        broken: The error that all requests would get.
-        since: When the outage began.
-        requests: How many have failed in it.
-        has_failed: A request has failed.
-    """
+    """What the waits that share it know of their server."""
 
     # Most calls meet no failure, and need none of these.
-    not_before: float = -math.inf
-    asking: ApiException | None = None
-    broken: ApiException | None = None
-    since: float | None = None
-    requests: int = 0
-    has_failed: bool = False
+    has_failed: bool = False  # a request
+    not_before: float = -math.inf  # no request is sent before this time
+    asking: ApiException | None = None  # the error whose ``Retry-After`` set that
+    broken: ApiException | None = None  # the error that all requests would get
+    since: float | None = None  # when the outage began
+    requests: int = 0  # that have failed in it
     _warned = False  # of this outage
     _warn_after = -math.inf
 
     def __init__(
         self, runs: RunsApi, server: KnownServer, retries: float, *, shared: bool = False
     ) -> None:
-        self.runs = runs
+        self.runs = runs  # sends each request once
         self.server = server
         self.retries = retries
+        # As in a batch: its outages last no longer than 300 seconds, whatever the deadlines are.
         self.shared = shared
 
     @classmethod

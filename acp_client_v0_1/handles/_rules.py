@@ -37,25 +37,24 @@ _CHANGES = frozenset(("create", "resume", "delete"))
 _OF_A_RUN = frozenset(("output", "stream", "resume", "delete"))
 
 Kind = Literal[
-    "unsent", "limited", "lost", "unreadable", "oversized", "lacks", "missing", "denied", "refused"
+    "unsent",  # certainly not carried out
+    "limited",  # 429
+    "lost",  # nobody can tell whether it was carried out
+    "unreadable",  # carried out, with a response that cannot be read
+    "oversized",  # the same, which is too large
+    "lacks",  # the server does not have the operation
+    "missing",  # 404
+    "denied",  # 401, 403, or refused by the proxy
+    "refused",  # anything else
 ]
 
 
 class Failure(NamedTuple):
-    """What an error means.
-
-    Attributes:
-        kind: "unsent": certainly not carried out; "limited": a 429; "lost": nobody can tell;
-            "unreadable", "oversized": carried out, with a response that cannot be read;
-            "lacks": the server does not have the operation; "missing": 404; "denied": 401, 403, or
-            refused by the proxy; "refused": anything else.
-        asked: Seconds of ``Retry-After``, if the response had it.
-        conflict: The status is 409.
-    """
+    """What an error means."""
 
     kind: Kind
-    asked: float | None = None
-    conflict: bool = False
+    asked: float | None = None  # seconds of ``Retry-After``, if the response had it
+    conflict: bool = False  # the status is 409
 
 
 def failure_of(error: ApiException) -> Failure:
@@ -104,43 +103,25 @@ def is_unserved(error: ApiException) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known when a request has failed. Times are seconds of one clock.
-
-    Attributes:
-        now: The time.
-        ends: The caller's deadline, or infinity.
-        last: With less than this to go, no request is begun.
-        since: When the failures of this wait began: ``now`` for the first.
-        longest: Seconds of failures that are survived; infinity if only the deadline ends them.
-        shared: All that share the contact with the server have failed since then, too.
-        failures: How many requests of this wait had failed in a row before this one.
-        answered: The server has answered this client before.
-        retries: How often a client itself retries what was not sent.
-        age: Seconds since the run was created, infinity if that is not known.
-    """
+    """What is known when a request has failed. Times are seconds of one clock."""
 
     now: float
-    ends: float = math.inf
-    last: float = 1.0
-    since: float = 0.0
-    longest: float = 300.0
-    shared: bool = True
-    failures: int = 0
-    answered: bool = True
-    retries: float = 3
-    age: float = math.inf
+    ends: float = math.inf  # the caller's deadline
+    last: float = 1.0  # with less than this to go, no request is begun
+    since: float = 0.0  # when the failures of this wait began: ``now`` for the first
+    longest: float = 300.0  # failures that are survived; infinity if only the deadline ends them
+    shared: bool = True  # all that share the contact with the server have failed since then, too
+    failures: int = 0  # of this wait, in a row, before this one
+    answered: bool = True  # the server has answered this client before
+    retries: float = 3  # how often a client itself retries what was not sent
+    age: float = math.inf  # since the run was created, if that is known
 
 
 class Pause(NamedTuple):
-    """Ask again.
-
-    Attributes:
-        seconds: After this many.
-        outage: It counts as a failure of the server.
-    """
+    """Ask again after some seconds."""
 
     seconds: float
-    outage: bool = True
+    outage: bool = True  # it counts as a failure of the server
 
 
 class Probe(NamedTuple):
@@ -148,16 +129,11 @@ class Probe(NamedTuple):
 
 
 class Raise(NamedTuple):
-    """Raise the error.
+    """Raise the error."""
 
-    Attributes:
-        why: "error" as it is; "gone": the run is gone; "late": the deadline comes first; "over":
-            the outage has lasted too long.
-        everywhere: It is wrong with all requests, not with this one.
-    """
-
+    # As it is; the run is gone; the deadline comes first; the outage has lasted too long.
     why: Literal["error", "gone", "late", "over"] = "error"
-    everywhere: bool = False
+    everywhere: bool = False  # it is wrong with all requests, not with this one
 
 
 Decision = Pause | Probe | Raise
