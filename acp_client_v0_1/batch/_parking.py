@@ -14,7 +14,6 @@ or still calls a run pending that has ended.
 from __future__ import annotations
 
 import threading
-import time
 from collections import OrderedDict
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -33,9 +32,6 @@ if TYPE_CHECKING:
 
 _HOLDERS = 12  # workers that hold long polls; the others start runs and fetch outputs
 _HOLDERS_ALONE = 20  # the same at a server that cannot search
-_SHORT_POLL = 2  # seconds
-_QUICKEST, _SLOWEST = 0.2, 10.0  # seconds between two searches
-_DOUBT = 2.0  # seconds for which no search is believed about a run, after one was wrong about it
 _MOST_MISTAKES = 100  # until a search that is wrong more often than right is given up
 _PAGE = 1000  # runs; the most that a search returns
 _OVERLAP = 100  # runs by which the pages of a search may move while it is read
@@ -61,7 +57,7 @@ class UnattendedRuns:
         """Return the seconds of a long poll: few while other runs wait for their turn."""
         if in_flight <= _HOLDERS:
             return timing().window
-        return _SHORT_POLL if self._searches else 1
+        return timing().short_window if self._searches else 1
 
     def note(self, task: Task) -> None:
         """Note whether the search was right that said that a task has ended."""
@@ -69,7 +65,7 @@ class UnattendedRuns:
             self._hits += 1
         else:
             self._mistakes += 1
-            task.doubt_until = time.monotonic() + _DOUBT
+            task.doubt_until = timing().now() + timing().doubt
 
     def enter(self, task: Task) -> bool:
         """Let a worker hold long polls for a task, or park the task if enough workers do."""
@@ -99,26 +95,27 @@ class UnattendedRuns:
             self._holders -= 1
 
     def _park(self, task: Task) -> None:
-        task.parked_at = time.monotonic()
+        task.parked_at = timing().now()
         self._parked[task.index] = task
 
     # In a thread of its own
 
     def search(self) -> None:
         """Give tasks that may have ended back to the workers, until the batch ends."""
-        pause = _QUICKEST
+        clock = timing()
+        pause = quickest = clock.searches[0]
         while not self._driver.stop.wait(pause):
-            began = time.monotonic()
+            began = clock.now()
             with self._lock:
                 parked = [task for task in self._parked.values() if task.parked_at < began]
             if not parked:
-                pause = _QUICKEST
+                pause = quickest
                 continue
             found = self._release(parked, self._pending(len(parked)), began)
-            now = time.monotonic()
+            now = clock.now()
             pause = pause / 2 if found else pause * 1.5
-            pause = min(pause, 0.1 * (now - parked[0].parked_at), _SLOWEST)
-            pause = max(pause, 4 * (now - began), _QUICKEST)
+            pause = min(pause, 0.1 * (now - parked[0].parked_at), clock.searches[1])
+            pause = max(pause, 4 * (now - began), quickest)
 
     def _release(self, parked: list[Task], pending: set[str] | None, now: float) -> bool:
         """Give back the tasks that have ended or are out of time, and return whether any were."""

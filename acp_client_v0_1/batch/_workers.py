@@ -15,7 +15,6 @@ import contextvars
 import logging
 import queue
 import threading
-import time
 from typing import TYPE_CHECKING
 
 from acp_client_v0_1._http.attempt import Interruptible
@@ -112,15 +111,15 @@ class Workers:
 
     def _end_threads(self) -> None:
         """Interrupt long polls at once, and other calls after a moment, until all threads end."""
-        clock, began = timing(), time.monotonic()
+        clock, began = timing(), timing().now()
         # A batch may be dropped by a thread of its own, which collects garbage.
         here = threading.current_thread()
         left = [thread for thread in self._threads if thread is not here]
-        while left and (past := time.monotonic() - began) < clock.threads:
+        while left and (past := clock.now() - began) < clock.threads:
             for calls in list(self._calls):
                 if past > clock.grace or (calls.task is not None and calls.task.polling):
                     calls.interrupt()
-            left[0].join(0.05)
+            left[0].join(clock.step)
             left = [thread for thread in left if thread.is_alive()]
 
     @property

@@ -1,12 +1,14 @@
 """The loop that asks a server again: it sends, asks the rules, pauses and probes.
 
 Whether a server is asked again is decided in `_rules`; the pauses are in `_timing`. These are all
-the loops that repeat a request:
+the loops that repeat a request; others go on to the next question, run or task:
 
 - `rest`: the attempts of one call;
-- `Wait.perform`, here: every operation on agents and runs;
+- `Wait.perform`, here: every operation on agents and runs, which `_create` begins once more for a
+  search while the server is away;
 - `events.RunEvents`: the streams of one run, and the reading of each;
-- `batch._parking`: the search for the runs of a batch that have ended.
+- `batch._parking`: the search for the runs of a batch that have ended;
+- `batch._executors`: at the end, the search for runs that worker processes still create.
 
 Strategy: a `Wait` is the budget of one caller: its deadline, and what can stop it. A `Contact` is
 what several waits know of their server: whether it fails, and for how long it wants no request. A

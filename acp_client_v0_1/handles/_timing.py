@@ -69,10 +69,14 @@ class Timing:
     empty: tuple[float, float] = (0.1, 4.0)  # between streams that bring nothing new
 
     # Batches
+    short_window: int = 2  # of a long poll while other runs wait for their turn
+    searches: tuple[float, float] = (0.2, 10.0)  # the shortest and longest between two of them
+    doubt: float = 2.0  # for which no search is believed about a run, after one was wrong about it
     cancel: float = 10.0  # to delete one run, at the end
     exit: float = 5.0  # to cancel the run of a call that an exception ends
     grace: float = 1.5  # at the end, for requests that are under way, creates above all
     threads: float = 2.5  # at the end, until threads that do not end are left behind
+    step: float = 0.05  # between two checks of these threads
 
     # The clock
     now: Callable[[], float] = time.monotonic

@@ -338,6 +338,7 @@ def client_of(world: World) -> Any:
         call=world.call,
         configuration=SimpleNamespace(host=HOST, block_margin=10.0),
         rest_client=SimpleNamespace(server=world.server, policy=RetryPolicy(), observer=None),
+        retries=None,
     )
     client.with_options = lambda **_: client
     return client
