@@ -200,6 +200,8 @@ def _matching(
                 break  # an earlier page has the run, all the same
             raise
         matching = [run for run in page if client_token_of(run) == client_token]
+        if agent_id is not None:
+            matching = [run for run in matching if _is_of(run, agent_id)]
         found.update((run.run_id, run) for run in matching)
         offset += len(page)
         # Where the server filters, its first page has all of them.
@@ -209,6 +211,11 @@ def _matching(
         if not found:
             raise ApiException(reason=f"the run is not among the first {offset} that were found")
     return sorted(found.values(), key=_age)
+
+
+def _is_of(run: Run, agent_id: str) -> bool:
+    # A server may write a UUID in its own case, or resolve a name: its create has what was sent.
+    return agent_id.lower() in (run.agent_id.lower(), run.creation.agent_id.lower())
 
 
 def _age(run: Run) -> tuple[datetime, str]:

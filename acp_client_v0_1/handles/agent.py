@@ -557,10 +557,10 @@ class AgentHandle:
 def _check_reused(run: Run, creation: RunCreate) -> None:
     """Refuse a run that was found by its client token, but was created for something else."""
     asked, made = creation.to_dict("json"), run.creation.to_dict("json")
-    other = [name for name in ("agent_id", "input", "config") if asked.get(name) != made.get(name)]
+    other = [name for name in ("input", "config") if asked.get(name) != made.get(name)]
     if not other:
         return
-    if not made.get("input") and not made.get("config") and run.agent_id == creation.agent_id:
+    if not made.get("input") and not made.get("config"):
         warnings.warn(
             f"run {run.run_id} was found by its client_token, and its server does not say what it "
             "was created with: it is used as it is",

@@ -344,16 +344,52 @@ def decoded(error: ApiException) -> list[str]:
     return [base64.urlsafe_b64decode(token.split(".")[1] + "==").decode()] if token else []
 
 
+TIMES = {"created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"}
+
+
+def test_a_run_of_another_agent_is_nobodys(set_timing: SetTiming) -> None:
+    """The server ignores `agent_id` in a search, and another agent has used the client token."""
+    set_timing(search=0.3)
+    creation = {"agent_id": "b", "metadata": {"acp-client-token": "order-1"}}
+    run: dict[str, Any] = {
+        "run_id": "r",
+        "agent_id": "b",
+        "creation": creation,
+        "status": "pending",
+        **TIMES,
+    }
+
+    def respond(request: Any) -> Any:
+        if request.path != "/runs/search":  # the create, or the question whether "a" is there
+            return [CLOSE] if request.method == "POST" else response(b'"no"', status=405)
+        page = [] if json.loads(request.body)["offset"] else [run]
+        return response(json.dumps(page).encode())
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        agent = AgentHandle("a", client)
+        for reuse in (False, True):
+            with pytest.raises(RunStartAmbiguous, match="no run with its client token is there"):
+                agent.start(client_token="order-1", reuse=reuse)
+        assert RunHandle.find("order-1", client, agent_id="a") is None
+        for found in (None, "b", "B"):
+            handle = RunHandle.find("order-1", client, agent_id=found)
+            assert handle is not None and handle.run_id == "r"
+        run["agent_id"] = "the-id-of-b"  # as if "b" were a name
+        assert RunHandle.find("order-1", client, agent_id="b") is not None
+
+
 @pytest.mark.parametrize("status", [408, 500, 502, 504, *range(520, 530), 598, 599])
 def test_a_status_that_a_proxy_invents_leaves_open_whether_a_run_was_made(status: int) -> None:
     made: list[Any] = []
 
     def respond(request: Any) -> Any:
         if request.path == "/runs":
-            times = {"created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"}
             creation = json.loads(request.body)
             run = {"run_id": "r", "agent_id": "a", "creation": creation, "status": "pending"}
-            made.append({**run, **times})
+            made.append({**run, **TIMES})
             return response(b'"gateway"', status)
         return response(json.dumps(made).encode())
 
