@@ -32,7 +32,7 @@ from acp_client_v0_1.handles._schemas import (
     Cached,
     JsonObject,
     cached_descriptor,
-    check_value,
+    check_values,
     json_object,
 )
 from acp_client_v0_1.handles._timing import timing
@@ -201,12 +201,7 @@ class AgentHandle:
                 'acp-client-v0-1[validation]'``.
             ApiException: The descriptor cannot be read.
         """
-        for what, value in (("input", input), ("config", config)):
-            if value is not None:
-                specs = self.descriptor().specs
-                check_value(
-                    what, json_object(what, value), specs.input if what == "input" else specs.config
-                )
+        check_values(self.descriptor(), input, config)
 
     def start(
         self,
@@ -413,9 +408,9 @@ class AgentHandle:
 
         Returns:
             The batch. Its ``next()`` raises the errors of the inputs; what is wrong with all runs
-            (401, 403, a wrong address, no such agent, an outage of 300 seconds); `JournalMismatch`
-            for another input than the journal's; and on Ctrl-C a `KeyboardInterrupt` that counts
-            the runs left.
+            (401, 403, a wrong address, no such agent, no descriptor to ``check`` by, an outage of
+            300 seconds); `JournalMismatch` for another input than the journal's; and on Ctrl-C a
+            `KeyboardInterrupt` that counts the runs left.
 
         Raises:
             JournalError: The journal cannot be used: locked, damaged, of another batch, or no file.

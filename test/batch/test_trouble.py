@@ -32,6 +32,7 @@ from acp_client_v0_1 import (
     RunsApi,
     RunStartAmbiguous,
     RunWaitTimeout,
+    SchemaMismatch,
     ServiceException,
 )
 from acp_client_v0_1.testing import Fault, LocalServer, Quirks
@@ -203,6 +204,48 @@ def test_what_is_wrong_with_all_runs_is_raised_and_the_same_call_goes_on(
     assert runs_by_input(server).total() == 6
 
 
+@pytest.mark.parametrize("executor", [None, ThreadPoolExecutor], ids=["threads", "executor"])
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 422, 501, 503])
+def test_a_descriptor_that_cannot_be_read_is_raised_and_the_same_call_goes_on(
+    server: LocalServer,
+    agent: AgentHandle,
+    set_timing: SetTiming,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    executor: Callable[[int], Executor] | None,
+    status: int,
+) -> None:
+    monkeypatch.setenv("ACP_HOST", server.url)
+    set_timing(outage=0.3, backoff=(0.05, 0.1))
+    journal = tmp_path / "journal.jsonl"
+    server.faults.add(Fault(path="/agents/*/descriptor", status=status, times=None))
+    with nullcontext() if executor is None else executor(2) as pool:
+        with pytest.raises(ApiException, match="/descriptor") as caught:
+            list(agent.map(numbers(5), check=True, journal=journal, executor=pool))
+        assert caught.value.status == status
+        assert b'"failed"' not in journal.read_bytes() and creates(server) == []
+        server.faults.clear()
+        items = list(agent.map(numbers(5), check=True, journal=journal, executor=pool))
+    assert sorted(item.result()["n"] for item in items) == list(range(5))
+
+
+def test_an_input_that_does_not_fit_is_an_outcome(server: LocalServer, tmp_path: Path) -> None:
+    schema = {"properties": {"n": {"maximum": 7}}}
+    agent_id = server.register(obedient, name="strict", input=schema)
+    server.faults.add(Fault(path="/agents/*/descriptor", status=503, times=2))
+    with ApiClient(Configuration(host=server.url)) as client:
+        for _ in range(2):  # the second time from the journal
+            batch = AgentHandle(agent_id, client).map(
+                numbers(20), check=True, ordered=True, journal=tmp_path / "journal.jsonl"
+            )
+            items = list(batch)
+            assert [item.ok for item in items] == [True] * 8 + [False] * 12
+            assert {type(item.error) for item in items[8:]} == {SchemaMismatch}
+    assert len(creates(server)) == 8
+    paths = [request.path for request in server.requests]
+    assert sum(path.endswith("/descriptor") for path in paths) <= 10  # not one for each input
+
+
 def test_an_outage_is_the_batchs_and_the_same_call_goes_on(
     server: LocalServer, agent: AgentHandle, set_timing: SetTiming, tmp_path: Path
 ) -> None:
@@ -240,15 +283,16 @@ def test_one_run_that_fails_among_others_that_work_is_no_outage(
     assert isinstance(failed[0].error, ServiceException)
 
 
+@pytest.mark.parametrize("check", [False, True])
 @pytest.mark.parametrize("journal", [False, True])
-def test_a_wrong_address_is_raised(tmp_path: Path, journal: bool) -> None:
+def test_a_wrong_address_is_raised(tmp_path: Path, journal: bool, check: bool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         port = nobody.getsockname()[1]
     path = tmp_path / "journal.jsonl" if journal else None
     with ApiClient(Configuration(host=f"http://127.0.0.1:{port}")) as client:
         began = time.monotonic()
         with pytest.raises(ConnectionException):
-            list(AgentHandle("a", client).map(numbers(20), journal=path))
+            list(AgentHandle("a", client).map(numbers(20), journal=path, check=check))
     assert time.monotonic() - began < 30  # an outage would take 300 s
 
 
