@@ -503,8 +503,7 @@ class AgentHandle:
 
     def _reused(self, creation: RunCreate, wait: Wait) -> list[Run]:
         """Search for the runs that a create would repeat, and refuse those of another one."""
-        token = mark_of(creation)
-        found = wait.perform("search", lambda limit: self._search(token, wait, limit))
+        found = self._search(mark_of(creation), wait)
         if found:
             _check_reused(found[0], creation)
         return found
@@ -520,21 +519,25 @@ class AgentHandle:
                 stacklevel=4,
             )
 
-    def _search(self, client_token: str, wait: Wait, limit: float) -> list[Run]:
-        return find_by_token(wait.contact.runs, client_token, self.agent_id, timeout=limit)
+    def _search(self, client_token: str, wait: Wait) -> list[Run]:
+        def search(limit: float) -> list[Run]:
+            return find_by_token(wait.contact.runs, client_token, self.agent_id, timeout=limit)
+
+        return wait.perform("search", search)
 
     def _cancel(self, core: RunCore | None, client_token: str) -> str:
         """Cancel the run of a call that an exception ends, perhaps during its create.
 
         Return what to say of it.
         """
-        wait = Wait(Contact.of(self.runs), timing().exit)
+        # The contact of the call, whose `Retry-After` counts for this, too.
+        wait = Wait(self._contact or Contact.of(self.runs), timing().exit)
         try:
             if core is None:
-                found = self._search(client_token, wait, timing().exit) if client_token else []
+                found = self._search(client_token, wait) if client_token else []
                 if not found:
                     return "no run was found"
-                core = RunCore.of_runs(self.runs, found)
+                core = RunCore.of_runs(self.runs, found, wait.contact)
             cancelled = core.cancel(core.wait(timing().exit, what="was not deleted", same=True))
         except (ApiException, TimeoutError) as error:
             return f"the run could not be cancelled: {error}"

@@ -447,6 +447,30 @@ def test_no_search_overtakes_a_pause_that_is_too_long(
     assert [request.path for request in server.requests] == ["/runs"]
 
 
+def test_no_search_to_cancel_overtakes_a_pause(server: LocalServer, counter: AgentHandle) -> None:
+    fault = Fault(method="POST", path="/runs", status=503, retry_after=3600)
+    server.faults.add(fault)
+    with pytest.raises(RunStartAmbiguous, match="Retry-After: 3600 s"):
+        counter.run({"count": 1}, timeout=30, cancel_on_exit=True)
+    assert [request.path for request in server.requests] == ["/runs"]
+    # The next call is no retry.
+    assert counter.run({"count": 1}, timeout=30, cancel_on_exit=True) == {"count": 1, "of": 1}
+
+
+def test_a_run_is_searched_for_and_cancelled_once_the_server_wants_requests(
+    server: LocalServer, slow: AgentHandle, counts: Any
+) -> None:
+    """The create was carried out, and the call has no time left to find that out."""
+    server.faults.add(
+        Fault(method="POST", path="/runs", status=503, retry_after=1, carried_out=True)
+    )
+    with pytest.raises(RunStartAmbiguous):
+        slow.run({"seconds": 30}, timeout=0.5, cancel_on_exit=True)
+    create, search, *_ = (request.time for request in server.requests)
+    assert search - create >= 1
+    assert (counts.creates, counts.deletes, server.runs) == (1, 1, ())
+
+
 def test_an_agent_that_the_server_does_not_know_has_no_run(server: LocalServer) -> None:
     """Some servers answer 500 to its create; its 404 settles that at once."""
     server.faults.add(Fault(method="POST", path="/runs", status=500, times=None))
