@@ -381,6 +381,21 @@ def test_a_run_of_another_agent_is_nobodys(set_timing: SetTiming) -> None:
         assert RunHandle.find("order-1", client, agent_id="b") is not None
 
 
+def test_the_client_token_of_a_create_needs_no_echo() -> None:
+    run = {"run_id": "r", "agent_id": "a", "creation": {"agent_id": "a"}, "status": "pending"}
+    body = json.dumps({**run, **TIMES}).encode()
+    with (
+        SocketServer(response(body)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        handle = AgentHandle("a", client).start(client_token="order-1")
+        handle.refresh()
+        assert handle.client_token == "order-1"
+        again = RunHandle.from_token(handle.token(), client)
+        assert again.client_token == "order-1"
+        assert AgentHandle("a", client).start(client_token="").client_token is None
+
+
 @pytest.mark.parametrize("status", [408, 500, 502, 504, *range(520, 530), 598, 599])
 def test_a_status_that_a_proxy_invents_leaves_open_whether_a_run_was_made(status: int) -> None:
     made: list[Any] = []
