@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import re
 import signal
 import socket
@@ -15,6 +17,7 @@ from typing import Any
 
 import pytest
 from support.batches import creates, obedient, runs_by_input, threads_of_batches, wait_for
+from support.socket_server import Request, SocketServer, response, serve_each
 from support.timing import SetTiming
 
 from acp_client_v0_1 import (
@@ -169,6 +172,7 @@ def test_no_item_fails_by_429_within_an_outage(
     [
         ("/runs", 401, None),
         ("/runs", 429, 3600),
+        ("/runs", 503, 3600),
         ("/runs/*/output", 403, None),
         ("/runs/*/output", 429, 3600),
         ("/runs/*/output", 503, 3600),
@@ -301,6 +305,18 @@ def test_an_agent_that_is_not_there_is_raised(server: LocalServer, agent: AgentH
     with pytest.raises(NotFoundException):
         list(nobody.map(numbers(20), concurrency=4))
     assert len(creates(server)) <= 4
+
+
+def test_an_agent_that_is_not_there_is_raised_from_behind_a_500(
+    server: LocalServer, agent: AgentHandle, tmp_path: Path
+) -> None:
+    journal = tmp_path / "journal.jsonl"
+    server.faults.add(Fault(method="POST", path="/runs", status=500, times=None))
+    nobody = AgentHandle("3fa85f64-5717-4562-b3fc-2c963f66afa6", agent.runs.api_client)
+    with pytest.raises(NotFoundException, match="/agents/3fa85f64"):
+        list(nobody.map(numbers(20), concurrency=4, journal=journal))
+    assert len(creates(server)) <= 4
+    assert b'"failed"' not in journal.read_bytes()
 
 
 @pytest.mark.parametrize("status", [408, 500, 502, 503, 504, 520, 524, 529, 598, 599])
@@ -436,6 +452,35 @@ def test_a_status_that_stays_pending_keeps_no_run_from_ending(
     server.faults.add(Fault(path="/runs/search", status=200, body=[], times=None))
     items = list(agent.map(numbers(60, seconds=0.5), concurrency=60))
     assert len([item.result() for item in items]) == 60
+
+
+def test_a_search_that_ignores_the_status_still_tells_which_runs_have_ended() -> None:
+    """A run that has ended gets a poll of one second, all others get polls of two."""
+    times = {"created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"}
+    run = {"agent_id": "a", "creation": {"agent_id": "a"}, "status": "success", **times}
+    ended = [{**run, "run_id": f"r{n}"} for n in range(60)]
+    result = {"type": "result", "run_id": "r", "status": "success", "result": {}}
+    count = itertools.count()
+
+    def respond(request: Request) -> bytes:
+        path, _, query = request.path.partition("?")
+        if path == "/runs":
+            return response(json.dumps({**ended[next(count)], "status": "pending"}).encode())
+        if path == "/runs/search":
+            return response(json.dumps(ended).encode())
+        if query == "block_timeout=2":  # which goes round the runs until all have ended
+            return response(status=204, content_type="")
+        return response(json.dumps(result).encode())
+
+    with (
+        SocketServer(handler=serve_each(respond)) as ignoring,
+        ApiClient(Configuration(host=ignoring.url)) as client,
+    ):
+        batch = AgentHandle("a", client).map(numbers(60), concurrency=60)
+        at_last = threading.Timer(20, batch.close)
+        at_last.start()
+        assert len([item.result() for item in batch]) == 60
+        at_last.cancel()
 
 
 def test_a_server_that_gives_two_creates_one_run(server: LocalServer, agent: AgentHandle) -> None:
