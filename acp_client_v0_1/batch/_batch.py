@@ -161,7 +161,9 @@ class Batch:
             check=check,
             unclear=unclear,
             written_at=None if file is None else file.written_at,
-            answered=file is not None and file.answered,
+            # The clients of worker processes know nothing of the caller's.
+            answered=agent.runs.api_client.rest_client.server.answered
+            or (file is not None and file.answered),
         )
         self._runners: Workers | Remote
         if executor is None:

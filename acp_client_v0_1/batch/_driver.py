@@ -28,7 +28,7 @@ from acp_client_v0_1.handles._core import Polls, RunCore, creating
 from acp_client_v0_1.handles._create import create, find_by_token
 from acp_client_v0_1.handles._perform import Contact, Wait
 from acp_client_v0_1.handles._rules import Pause, failure_of
-from acp_client_v0_1.handles._schemas import json_object
+from acp_client_v0_1.handles._schemas import cached_descriptor, check_values, json_object
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, RunToken, encode_token
 from acp_client_v0_1.handles.errors import (
@@ -45,6 +45,7 @@ from acp_client_v0_1.models.run_status import RunStatus
 if TYPE_CHECKING:
     from acp_client_v0_1.batch._journal import Journal
     from acp_client_v0_1.handles.agent import AgentHandle
+    from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
     from acp_client_v0_1.models.run import Run
     from acp_client_v0_1.models.run_output import RunOutput
 
@@ -75,6 +76,7 @@ class RunDriver:
         self._agent = agent
         self._journal = journal
         self.contact = Contact.of(agent.runs, shared=True)
+        self._descriptor = cached_descriptor(self.contact.runs.api_client, plan.agent_id)
         if plan.answered:
             self.contact.server.answered = True
 
@@ -128,14 +130,16 @@ class RunDriver:
 
     def _create(self, task: Task, look_first: bool) -> None:
         plan = self.plan
+        # Before the journal says that a create may be on its way.
+        described = self._described() if plan.check else None
         if self._journal is not None:
             # First, as an input that is refused below is recorded as failed.
             self._journal.starting(task)
         value = task.input
         if isinstance(value, BaseModel) or is_dataclass(value):
             value = json_object(f"input {task.index}", value)
-        if plan.check:
-            self._agent.check(input=value, config=plan.config)
+        if described is not None:
+            check_values(described, value, plan.config)
         marks = {BATCH_KEY: plan.batch, CLIENT_TOKEN_KEY: task.token}
         try:
             creation = RunCreate(
@@ -165,6 +169,10 @@ class RunDriver:
         task.run_id, task.duplicates = core.run_id, len(made) - 1
         if self._journal is not None:
             self._journal.started(task)
+
+    def _described(self) -> AgentACPDescriptor:
+        descriptor = self._descriptor
+        return descriptor.fresh or self._wait().perform("describe", descriptor.get)
 
     def _find(self, task: Task) -> list[Run]:
         """Search for the run that an earlier call, or another process, may have created."""

@@ -59,6 +59,7 @@ _STATES: tuple[State, ...] = get_args(State)
 _VERSION = 1
 _HEADER_START = b'{"acp-journal":'
 _SUBJECT = re.compile(rb'\{"(starting|started|done|failed)":(\d{1,15})[,}]')
+_REFUSED = re.compile(rb'"status":\d')  # of an error; in a text, the quotes would be escaped
 _CRC = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
 _CRC_LENGTH = len(b',"crc":"01234567"}')
 _KEPT_HEADERS = frozenset(("content-type", "retry-after", *REQUEST_IDS))
@@ -225,7 +226,7 @@ class Journal:
 
     Attributes:
         header: The header of the file.
-        answered: Whether the server answered an earlier call: a line names a run.
+        answered: Whether the server answered an earlier call: a line names a run, or a status.
         written_at: When an earlier call wrote the last line, in seconds since the epoch; None if
             the file is new.
 
@@ -387,7 +388,8 @@ class Journal:
             raise ValueError(f"input {index} has no line that starts it")
         else:
             block[at + 1] = offset
-            self.answered = self.answered or state in ("started", "done")
+            # "failed" may be the client's own word on an input.
+            self.answered = self.answered or state != "failed" or bool(_REFUSED.search(line))
 
     def _damage(self, number: int, error: Exception) -> JournalDamaged:
         words = error if type(error) is ValueError else "no batch writes such a line"

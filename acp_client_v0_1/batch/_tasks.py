@@ -34,7 +34,7 @@ class Plan:
     check: bool  # each input against the agent's schema
     unclear: str  # "raise" or "start", if nobody can tell whether a run was started
     written_at: float | None = None  # when an earlier call wrote the journal, since the epoch
-    answered: bool = False  # the server answered an earlier call
+    answered: bool = False  # the server has answered the caller's client, or an earlier call
 
 
 @dataclass(slots=True, eq=False)

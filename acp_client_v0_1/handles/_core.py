@@ -39,7 +39,7 @@ from acp_client_v0_1.handles._perform import (
 from acp_client_v0_1.handles._rules import Pause, Window, fitted, is_unserved, was_full
 from acp_client_v0_1.handles._schemas import cached_descriptor
 from acp_client_v0_1.handles._timing import timing
-from acp_client_v0_1.handles._token import RunToken, client_token_of, encode_token, server_of
+from acp_client_v0_1.handles._token import RunToken, encode_token, mark_of, server_of
 from acp_client_v0_1.handles.errors import RunFailed, RunGone, RunInterrupted, RunTimedOut
 from acp_client_v0_1.models.run_error import RunError
 from acp_client_v0_1.models.run_output import RunOutput
@@ -129,8 +129,8 @@ class RunCore:
     @property
     def client_token(self) -> str | None:
         """The mark that the run was created with, if it has one and it is known."""
-        echoed = "" if self._run is None else client_token_of(self._run)
-        return echoed or self.known.client_token or None
+        made = self.creation or (None if self._run is None else self._run.creation)
+        return (made and mark_of(made)) or self.known.client_token or None
 
     def token(self) -> str:
         """Return the portable token of the run."""

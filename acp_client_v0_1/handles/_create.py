@@ -208,7 +208,7 @@ def _matching(
                 break  # an earlier page has the run, all the same
             raise
         matching = [run for run in page if client_token_of(run) == client_token]
-        found.update((run.run_id, run) for run in matching)
+        found.update((run.run_id, run) for run in matching if _is_of(run, agent_id))
         offset += len(page)
         # Where the server filters, its first page has all of them.
         if not page or (metadata is not None and len(matching) == len(page)):
@@ -217,6 +217,12 @@ def _matching(
         if not found:
             raise ApiException(reason=f"the run is not among the first {offset} that were found")
     return sorted(found.values(), key=_age)
+
+
+def _is_of(run: Run, agent_id: str | None) -> bool:
+    # A server may write a UUID in its own case, or resolve a name: its create has what was sent.
+    known = run.agent_id.lower(), run.creation.agent_id.lower()
+    return agent_id is None or agent_id.lower() in known
 
 
 def _age(run: Run) -> tuple[datetime, str]:

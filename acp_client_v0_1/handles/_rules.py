@@ -31,7 +31,7 @@ from acp_client_v0_1.exceptions import (
 )
 from acp_client_v0_1.handles._timing import Timing
 
-Operation = Literal["create", "search", "look", "output", "stream", "resume", "delete"]
+Operation = Literal["create", "search", "describe", "look", "output", "stream", "resume", "delete"]
 
 _CHANGES = frozenset(("create", "resume", "delete"))
 _OF_A_RUN = frozenset(("output", "stream", "resume", "delete"))
@@ -159,6 +159,8 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
         if operation == "stream" and facts.failures + 1 >= timing.stream_refusals:
             return Probe()
         return _pause(failure, facts, timing)
+    if operation == "describe":
+        return Raise(everywhere=True)  # all inputs are checked by the same descriptor
     if kind == "missing":
         return _after_missing(operation, failure, facts, timing)
     # The run tells whether its output is only not ready, as a proxy may say it.

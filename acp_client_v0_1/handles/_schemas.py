@@ -96,10 +96,15 @@ class Cached(Generic[T]):
         # The time at which it was read means nothing to another process.
         return Cached, (self._read,)
 
+    @property
+    def fresh(self) -> T | None:
+        """The description, unless it is older."""
+        return self.known if time.monotonic() - self._at <= _KEPT else None
+
     def get(self, timeout: float | None = None) -> T:
         """Return it, read again if it is older, within ``timeout`` seconds."""
-        known = self.known
-        if known is None or time.monotonic() - self._at > _KEPT:
+        known = self.fresh
+        if known is None:
             known = self._read(_request_timeout=timeout)
             self.note(known)
         return known
@@ -114,6 +119,16 @@ def cached_descriptor(client: ApiClient, agent_id: str) -> Cached[AgentACPDescri
     return Cached(partial(AgentsApi(client).get_acp_descriptor_by_id, agent_id))
 
 
+def check_values(
+    descriptor: AgentACPDescriptor, input: JsonObject | None, config: JsonObject | None
+) -> None:
+    """Check input and config, unless they are None, against the schemas of a descriptor."""
+    specs = descriptor.specs
+    for what, value, schema in (("input", input, specs.input), ("config", config, specs.config)):
+        if value is not None:
+            check_value(what, json_object(what, value), schema)
+
+
 def check_value(what: str, value: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     """Check input or config against a schema of the agent's descriptor."""
     try:
@@ -122,7 +137,7 @@ def check_value(what: str, value: Mapping[str, Any], schema: Mapping[str, Any]) 
         raise
     except _UnusableSchema as error:
         warnings.warn(
-            f"{what} was not checked: the agent's schema cannot be used: {error}", stacklevel=4
+            f"{what} was not checked: the agent's schema cannot be used: {error}", stacklevel=5
         )
         return
     except (TypeError, ValueError) as error:  # of the package, for a value that is not JSON

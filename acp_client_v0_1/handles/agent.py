@@ -32,7 +32,7 @@ from acp_client_v0_1.handles._schemas import (
     Cached,
     JsonObject,
     cached_descriptor,
-    check_value,
+    check_values,
     json_object,
 )
 from acp_client_v0_1.handles._timing import timing
@@ -201,12 +201,7 @@ class AgentHandle:
                 'acp-client-v0-1[validation]'``.
             ApiException: The descriptor cannot be read.
         """
-        for what, value in (("input", input), ("config", config)):
-            if value is not None:
-                specs = self.descriptor().specs
-                check_value(
-                    what, json_object(what, value), specs.input if what == "input" else specs.config
-                )
+        check_values(self.descriptor(), input, config)
 
     def start(
         self,
@@ -413,9 +408,9 @@ class AgentHandle:
 
         Returns:
             The batch. Its ``next()`` raises the errors of the inputs; what is wrong with all runs
-            (401, 403, a wrong address, no such agent, an outage of 300 seconds); `JournalMismatch`
-            for another input than the journal's; and on Ctrl-C a `KeyboardInterrupt` that counts
-            the runs left.
+            (401, 403, a wrong address, no such agent, no descriptor to ``check`` by, an outage of
+            300 seconds); `JournalMismatch` for another input than the journal's; and on Ctrl-C a
+            `KeyboardInterrupt` that counts the runs left.
 
         Raises:
             JournalError: The journal cannot be used: locked, damaged, of another batch, or no file.
@@ -508,8 +503,7 @@ class AgentHandle:
 
     def _reused(self, creation: RunCreate, wait: Wait) -> list[Run]:
         """Search for the runs that a create would repeat, and refuse those of another one."""
-        token = mark_of(creation)
-        found = wait.perform("search", lambda limit: self._search(token, wait, limit))
+        found = self._search(mark_of(creation), wait)
         if found:
             _check_reused(found[0], creation)
         return found
@@ -525,21 +519,25 @@ class AgentHandle:
                 stacklevel=4,
             )
 
-    def _search(self, client_token: str, wait: Wait, limit: float) -> list[Run]:
-        return find_by_token(wait.contact.runs, client_token, self.agent_id, timeout=limit)
+    def _search(self, client_token: str, wait: Wait) -> list[Run]:
+        def search(limit: float) -> list[Run]:
+            return find_by_token(wait.contact.runs, client_token, self.agent_id, timeout=limit)
+
+        return wait.perform("search", search)
 
     def _cancel(self, core: RunCore | None, client_token: str) -> str:
         """Cancel the run of a call that an exception ends, perhaps during its create.
 
         Return what to say of it.
         """
-        wait = Wait(Contact.of(self.runs), timing().exit)
+        # The contact of the call, whose `Retry-After` counts for this, too.
+        wait = Wait(self._contact or Contact.of(self.runs), timing().exit)
         try:
             if core is None:
-                found = self._search(client_token, wait, timing().exit) if client_token else []
+                found = self._search(client_token, wait) if client_token else []
                 if not found:
                     return "no run was found"
-                core = RunCore.of_runs(self.runs, found)
+                core = RunCore.of_runs(self.runs, found, wait.contact)
             cancelled = core.cancel(core.wait(timing().exit, what="was not deleted", same=True))
         except (ApiException, TimeoutError) as error:
             return f"the run could not be cancelled: {error}"
@@ -557,10 +555,10 @@ class AgentHandle:
 def _check_reused(run: Run, creation: RunCreate) -> None:
     """Refuse a run that was found by its client token, but was created for something else."""
     asked, made = creation.to_dict("json"), run.creation.to_dict("json")
-    other = [name for name in ("agent_id", "input", "config") if asked.get(name) != made.get(name)]
+    other = [name for name in ("input", "config") if asked.get(name) != made.get(name)]
     if not other:
         return
-    if not made.get("input") and not made.get("config") and run.agent_id == creation.agent_id:
+    if not made.get("input") and not made.get("config"):
         warnings.warn(
             f"run {run.run_id} was found by its client_token, and its server does not say what it "
             "was created with: it is used as it is",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -22,6 +23,7 @@ from acp_client_v0_1 import (
     ApiValueError,
     BatchItem,
     Configuration,
+    ConnectionException,
     JournalDamaged,
     JournalLocked,
     JournalMismatch,
@@ -207,6 +209,47 @@ def test_runs_that_one_create_has_made_are_counted(
     batch = agent.map([{"n": 0}], journal=path)
     (item,) = batch
     assert item.run_id == first.run_id and batch.counts.duplicates == 1
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_journal_knows_that_its_server_has_answered(
+    server: LocalServer, path: Path, refused: bool
+) -> None:
+    """A run or a refusal in it: a server that is away is not a wrong address."""
+    if refused:
+        server.faults.add(Fault(method="POST", path="/runs", status=422, times=1))
+    agent_id = server.agents[0].agent_id
+    assert one(server.url, agent_id, path).ok is not refused
+    server.stop()
+    back = threading.Timer(1, server.start)
+    back.start()
+    with ApiClient(Configuration(host=server.url, retries=0)) as client:
+        first, *others = AgentHandle(agent_id, client).map(numbers(3), journal=path, ordered=True)
+    back.join()
+    assert first.ok is not refused and [item.result()["n"] for item in others] == [1, 2]
+
+
+def test_a_journal_without_a_response_knows_no_server(server: LocalServer, path: Path) -> None:
+    url, agent_id = server.url, server.agents[0].agent_id
+    server.stop()
+    with ApiClient(Configuration(host=url, retries=0)) as client:
+        inputs: list[Any] = ["not sent", *numbers(2)]
+        for _ in range(2):
+            with pytest.raises(ConnectionException):
+                list(AgentHandle(agent_id, client).map(inputs, journal=path, concurrency=1))
+    assert b'"failed"' in path.read_bytes()
+
+
+def test_a_failed_run_that_is_gone_is_run_again(
+    agent: AgentHandle, server: LocalServer, path: Path
+) -> None:
+    inputs = [{"n": 0, "fail": True}]
+    (failed,) = agent.map(inputs, journal=path)
+    assert isinstance(failed.outcome, RunFailed)
+    agent.runs.delete_run(failed.run_id)
+    (again,) = agent.map(inputs, journal=path, retry_failed=True)
+    assert isinstance(again.outcome, RunFailed) and again.run_id != failed.run_id
+    assert len(creates(server)) == 2
 
 
 def test_what_was_cancelled_is_started_anew(

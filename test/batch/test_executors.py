@@ -101,6 +101,19 @@ def test_threads_are_an_executor_too(agent: AgentHandle, threads: Executor) -> N
     assert {type(item.outcome) for item in items} == {RunInterrupted}
 
 
+def test_a_worker_knows_that_the_server_has_answered_its_caller(
+    server: LocalServer, agent: AgentHandle, threads: Executor
+) -> None:
+    agent.descriptor()
+    server.stop()
+    back = threading.Timer(1, server.start)
+    back.start()
+    configuration = Configuration(host=server.url, retries=0)
+    batch = agent.map(numbers(2), executor=threads, connect=lambda: ApiClient(configuration))
+    assert sorted(item.result()["n"] for item in batch) == [0, 1]
+    back.join()
+
+
 def test_no_more_tasks_than_concurrency_are_handed_on(
     agent: AgentHandle, threads: Executor
 ) -> None:

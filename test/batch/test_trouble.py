@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import signal
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 from support.batches import creates, obedient, runs_by_input, threads_of_batches, wait_for
 from support.examples import RESULT, RUN
-from support.socket_server import CLOSE, SocketServer, response, serve_each
+from support.socket_server import CLOSE, Request, SocketServer, response, serve_each
 from support.timing import SetTiming
 
 from acp_client_v0_1 import (
@@ -35,6 +36,7 @@ from acp_client_v0_1 import (
     RunsApi,
     RunStartAmbiguous,
     RunWaitTimeout,
+    SchemaMismatch,
     ServiceException,
 )
 from acp_client_v0_1.testing import Fault, LocalServer, Quirks
@@ -171,6 +173,7 @@ def test_no_item_fails_by_429_within_an_outage(
     [
         ("/runs", 401, None),
         ("/runs", 429, 3600),
+        ("/runs", 503, 3600),
         ("/runs/*/output", 403, None),
         ("/runs/*/output", 429, 3600),
         ("/runs/*/output", 503, 3600),
@@ -204,6 +207,48 @@ def test_what_is_wrong_with_all_runs_is_raised_and_the_same_call_goes_on(
     assert [item.result()["n"] for item in items[:5]] == list(range(5))
     assert isinstance(items[5].outcome, RunFailed)
     assert runs_by_input(server).total() == 6
+
+
+@pytest.mark.parametrize("executor", [None, ThreadPoolExecutor], ids=["threads", "executor"])
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 422, 501, 503])
+def test_a_descriptor_that_cannot_be_read_is_raised_and_the_same_call_goes_on(
+    server: LocalServer,
+    agent: AgentHandle,
+    set_timing: SetTiming,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    executor: Callable[[int], Executor] | None,
+    status: int,
+) -> None:
+    monkeypatch.setenv("ACP_HOST", server.url)
+    set_timing(outage=0.3, backoff=(0.05, 0.1))
+    journal = tmp_path / "journal.jsonl"
+    server.faults.add(Fault(path="/agents/*/descriptor", status=status, times=None))
+    with nullcontext() if executor is None else executor(2) as pool:
+        with pytest.raises(ApiException, match="/descriptor") as caught:
+            list(agent.map(numbers(5), check=True, journal=journal, executor=pool))
+        assert caught.value.status == status
+        assert b'"failed"' not in journal.read_bytes() and creates(server) == []
+        server.faults.clear()
+        items = list(agent.map(numbers(5), check=True, journal=journal, executor=pool))
+    assert sorted(item.result()["n"] for item in items) == list(range(5))
+
+
+def test_an_input_that_does_not_fit_is_an_outcome(server: LocalServer, tmp_path: Path) -> None:
+    schema = {"properties": {"n": {"maximum": 7}}}
+    agent_id = server.register(obedient, name="strict", input=schema)
+    server.faults.add(Fault(path="/agents/*/descriptor", status=503, times=2))
+    with ApiClient(Configuration(host=server.url)) as client:
+        for _ in range(2):  # the second time from the journal
+            batch = AgentHandle(agent_id, client).map(
+                numbers(20), check=True, ordered=True, journal=tmp_path / "journal.jsonl"
+            )
+            items = list(batch)
+            assert [item.ok for item in items] == [True] * 8 + [False] * 12
+            assert {type(item.error) for item in items[8:]} == {SchemaMismatch}
+    assert len(creates(server)) == 8
+    paths = [request.path for request in server.requests]
+    assert sum(path.endswith("/descriptor") for path in paths) <= 10  # not one for each input
 
 
 def test_an_outage_is_the_batchs_and_the_same_call_goes_on(
@@ -243,15 +288,16 @@ def test_one_run_that_fails_among_others_that_work_is_no_outage(
     assert isinstance(failed[0].error, ServiceException)
 
 
+@pytest.mark.parametrize("check", [False, True])
 @pytest.mark.parametrize("journal", [False, True])
-def test_a_wrong_address_is_raised(tmp_path: Path, journal: bool) -> None:
+def test_a_wrong_address_is_raised(tmp_path: Path, journal: bool, check: bool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         port = nobody.getsockname()[1]
     path = tmp_path / "journal.jsonl" if journal else None
     with ApiClient(Configuration(host=f"http://127.0.0.1:{port}")) as client:
         began = time.monotonic()
         with pytest.raises(ConnectionException):
-            list(AgentHandle("a", client).map(numbers(20), journal=path))
+            list(AgentHandle("a", client).map(numbers(20), journal=path, check=check))
     assert time.monotonic() - began < 30  # an outage would take 300 s
 
 
@@ -260,6 +306,18 @@ def test_an_agent_that_is_not_there_is_raised(server: LocalServer, agent: AgentH
     with pytest.raises(NotFoundException):
         list(nobody.map(numbers(20), concurrency=4))
     assert len(creates(server)) <= 4
+
+
+def test_an_agent_that_is_not_there_is_raised_from_behind_a_500(
+    server: LocalServer, agent: AgentHandle, tmp_path: Path
+) -> None:
+    journal = tmp_path / "journal.jsonl"
+    server.faults.add(Fault(method="POST", path="/runs", status=500, times=None))
+    nobody = AgentHandle("3fa85f64-5717-4562-b3fc-2c963f66afa6", agent.runs.api_client)
+    with pytest.raises(NotFoundException, match="/agents/3fa85f64"):
+        list(nobody.map(numbers(20), concurrency=4, journal=journal))
+    assert len(creates(server)) <= 4
+    assert b'"failed"' not in journal.read_bytes()
 
 
 @pytest.mark.parametrize("status", [408, 500, 502, 503, 504, 520, 524, 529, 598, 599])
@@ -395,6 +453,35 @@ def test_a_status_that_stays_pending_keeps_no_run_from_ending(
     server.faults.add(Fault(path="/runs/search", status=200, body=[], times=None))
     items = list(agent.map(numbers(60, seconds=0.5), concurrency=60))
     assert len([item.result() for item in items]) == 60
+
+
+def test_a_search_that_ignores_the_status_still_tells_which_runs_have_ended() -> None:
+    """A run that has ended gets a poll of one second, all others get polls of two."""
+    times = {"created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"}
+    run = {"agent_id": "a", "creation": {"agent_id": "a"}, "status": "success", **times}
+    ended = [{**run, "run_id": f"r{n}"} for n in range(60)]
+    result = {"type": "result", "run_id": "r", "status": "success", "result": {}}
+    count = itertools.count()
+
+    def respond(request: Request) -> bytes:
+        path, _, query = request.path.partition("?")
+        if path == "/runs":
+            return response(json.dumps({**ended[next(count)], "status": "pending"}).encode())
+        if path == "/runs/search":
+            return response(json.dumps(ended).encode())
+        if query == "block_timeout=2":  # which goes round the runs until all have ended
+            return response(status=204, content_type="")
+        return response(json.dumps(result).encode())
+
+    with (
+        SocketServer(handler=serve_each(respond)) as ignoring,
+        ApiClient(Configuration(host=ignoring.url)) as client,
+    ):
+        batch = AgentHandle("a", client).map(numbers(60), concurrency=60)
+        at_last = threading.Timer(20, batch.close)
+        at_last.start()
+        assert len([item.result() for item in batch]) == 60
+        at_last.cancel()
 
 
 def test_a_server_that_gives_two_creates_one_run(server: LocalServer, agent: AgentHandle) -> None:

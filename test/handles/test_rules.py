@@ -38,8 +38,10 @@ from acp_client_v0_1.handles._rules import (
 )
 from acp_client_v0_1.handles._timing import Timing
 
-ALL: tuple[Operation, ...] = ("create", "search", "look", "output", "stream", "resume", "delete")
-READS: tuple[Operation, ...] = ("search", "look", "output")
+ALL: tuple[Operation, ...] = (
+    *("create", "search", "describe", "look", "output", "stream", "resume", "delete"),
+)
+READS: tuple[Operation, ...] = ("search", "describe", "look", "output")
 CHANGES: tuple[Operation, ...] = ("create", "resume", "delete")
 OF_A_RUN: tuple[Operation, ...] = ("output", "stream", "resume", "delete")
 
@@ -283,6 +285,7 @@ def test_one_request_that_is_limited_among_others_is_not_wrong_everywhere() -> N
     [
         ("create", Raise(everywhere=True)),
         ("search", Raise()),
+        ("describe", Raise(everywhere=True)),
         ("look", Raise()),
         ("output", Probe()),
         ("stream", Probe()),
@@ -321,6 +324,7 @@ def test_a_404_of_an_operation_looks_at_the_run(operation: Operation, age: float
         ("look", math.inf, Raise("gone")),
         ("search", 0.0, Raise()),
         ("search", math.inf, Raise()),
+        ("describe", math.inf, Raise(everywhere=True)),
         ("create", 0.0, Raise(everywhere=True)),  # there is no such agent
         ("create", math.inf, Raise(everywhere=True)),
     ],
@@ -344,6 +348,12 @@ def test_credentials_that_are_refused_are_the_end_of_all(operation: Operation, s
 @pytest.mark.parametrize("operation", ["create", "search", "look", "output", "delete"])
 def test_any_other_refusal_is_of_one_request(operation: Operation, status: int) -> None:
     assert done(operation, answer(status)) == Raise()
+
+
+@pytest.mark.parametrize("status", [400, 409, 410, 422])
+def test_a_descriptor_that_is_refused_is_refused_to_all(status: int) -> None:
+    assert done("describe", answer(status)) == Raise(everywhere=True)
+    assert done("describe", ResponseTooLarge(limit=1, status=200)) == Raise(everywhere=True)
 
 
 @pytest.mark.parametrize("status", [400, 406, 409, 422])

@@ -356,16 +356,66 @@ def decoded(error: ApiException) -> list[str]:
     return [base64.urlsafe_b64decode(token.split(".")[1] + "==").decode()] if token else []
 
 
+TIMES = {"created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"}
+
+
+def test_a_run_of_another_agent_is_nobodys(set_timing: SetTiming) -> None:
+    """The server searches by metadata alone, and another agent has used the client token."""
+    set_timing(search=0.3)
+    creation = {"agent_id": "b", "metadata": {"acp-client-token": "order-1"}}
+    run: dict[str, Any] = {
+        "run_id": "r",
+        "agent_id": "b",
+        "creation": creation,
+        "status": "pending",
+        **TIMES,
+    }
+
+    def respond(request: Any) -> Any:
+        if request.path != "/runs/search":  # the create, or the question whether "a" is there
+            return [CLOSE] if request.method == "POST" else response(b'"no"', status=405)
+        return response(json.dumps([run]).encode())
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        agent = AgentHandle("a", client)
+        for reuse in (False, True):
+            with pytest.raises(RunStartAmbiguous, match="no run with its client token is there"):
+                agent.start(client_token="order-1", reuse=reuse)
+        assert RunHandle.find("order-1", client, agent_id="a") is None
+        for found in (None, "b", "B"):
+            handle = RunHandle.find("order-1", client, agent_id=found)
+            assert handle is not None and handle.run_id == "r"
+        run["agent_id"] = "the-id-of-b"  # as if "b" were a name
+        assert RunHandle.find("order-1", client, agent_id="b") is not None
+
+
+def test_the_client_token_of_a_create_needs_no_echo() -> None:
+    run = {"run_id": "r", "agent_id": "a", "creation": {"agent_id": "a"}, "status": "pending"}
+    body = json.dumps({**run, **TIMES}).encode()
+    with (
+        SocketServer(response(body)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        handle = AgentHandle("a", client).start(client_token="order-1")
+        handle.refresh()
+        assert handle.client_token == "order-1"
+        again = RunHandle.from_token(handle.token(), client)
+        assert again.client_token == "order-1"
+        assert AgentHandle("a", client).start(client_token="").client_token is None
+
+
 @pytest.mark.parametrize("status", [408, 500, 502, 504, *range(520, 530), 598, 599])
 def test_a_status_that_a_proxy_invents_leaves_open_whether_a_run_was_made(status: int) -> None:
     made: list[Any] = []
 
     def respond(request: Any) -> Any:
         if request.path == "/runs":
-            times = {"created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"}
             creation = json.loads(request.body)
             run = {"run_id": "r", "agent_id": "a", "creation": creation, "status": "pending"}
-            made.append({**run, **times})
+            made.append({**run, **TIMES})
             return response(b'"gateway"', status)
         return response(json.dumps(made).encode())
 
@@ -421,6 +471,30 @@ def test_no_search_overtakes_a_pause_that_is_too_long(
     with pytest.raises(ApiException, match="Retry-After: 3600 s"):
         counter.start(timeout=30)
     assert [request.path for request in server.requests] == ["/runs"]
+
+
+def test_no_search_to_cancel_overtakes_a_pause(server: LocalServer, counter: AgentHandle) -> None:
+    fault = Fault(method="POST", path="/runs", status=503, retry_after=3600)
+    server.faults.add(fault)
+    with pytest.raises(RunStartAmbiguous, match="Retry-After: 3600 s"):
+        counter.run({"count": 1}, timeout=30, cancel_on_exit=True)
+    assert [request.path for request in server.requests] == ["/runs"]
+    # The next call is no retry.
+    assert counter.run({"count": 1}, timeout=30, cancel_on_exit=True) == {"count": 1, "of": 1}
+
+
+def test_a_run_is_searched_for_and_cancelled_once_the_server_wants_requests(
+    server: LocalServer, slow: AgentHandle, counts: Any
+) -> None:
+    """The create was carried out, and the call has no time left to find that out."""
+    server.faults.add(
+        Fault(method="POST", path="/runs", status=503, retry_after=1, carried_out=True)
+    )
+    with pytest.raises(RunStartAmbiguous):
+        slow.run({"seconds": 30}, timeout=0.5, cancel_on_exit=True)
+    create, search, *_ = (request.time for request in server.requests)
+    assert search - create >= 1
+    assert (counts.creates, counts.deletes, server.runs) == (1, 1, ())
 
 
 def test_an_agent_that_the_server_does_not_know_has_no_run(server: LocalServer) -> None:
