@@ -31,15 +31,13 @@ from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._answering import checked_on_interrupt
 from acp_client_v0_1.handles._perform import checked_seconds
 from acp_client_v0_1.handles._schemas import JsonObject, json_object
+from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import new_client_token, server_of
 from acp_client_v0_1.handles.errors import JournalMismatch
 
 if TYPE_CHECKING:
     from acp_client_v0_1.handles.agent import AgentHandle
     from acp_client_v0_1.models.agent import Agent
-
-
-_TICK = 0.5  # seconds of a wait, as Ctrl-C does not interrupt one on every system
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +93,7 @@ class Batch:
     inputs are drawn and the threads end within 3 seconds. The runs continue on the server, unless
     ``on_stop`` is "cancel". With a journal, the same call continues where this one stopped.
 
-    Args:
-        agent: The agent of the runs.
-        inputs: The inputs.
-        about: The agent as its server described it, if it was read.
-
-    `AgentHandle.map` describes the other arguments.
+    `AgentHandle.map` describes the arguments.
     """
 
     def __init__(
@@ -108,7 +101,7 @@ class Batch:
         agent: AgentHandle,
         inputs: Iterable[Any],
         *,
-        about: Agent | None,
+        about: Agent | None,  # what the agent's server said of it, if it was read
         config: JsonObject | None,
         metadata: JsonObject | None,
         key: Callable[[Any], str] | None,
@@ -231,7 +224,8 @@ class Batch:
                 return item
             if ended:
                 self._stop()
-            elif (task := runners.take(_TICK)) is not None:
+            # A tick at a time, as Ctrl-C does not interrupt a wait on every system.
+            elif (task := runners.take(timing().tick)) is not None:
                 self._note(task)
         return None
 

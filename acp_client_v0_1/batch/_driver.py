@@ -63,16 +63,11 @@ class RunDriver:
     Any number of threads may use it. Its methods raise the errors of the journal, an error that
     all runs would get, and `Stopped`. A run that just gives its result takes few steps here, since
     between two requests other threads have the caches.
-
-    Attributes:
-        plan: The settings of the batch.
-        contact: What all its requests know of the server.
-        stop: Set when it ends.
     """
 
     def __init__(self, plan: Plan, agent: AgentHandle, journal: Journal | None = None) -> None:
         self.plan = plan
-        self.stop = Flag()
+        self.stop = Flag()  # set when the batch ends
         self._agent = agent
         self._journal = journal
         self.contact = Contact.of(agent.runs, shared=True)

@@ -218,17 +218,8 @@ if hasattr(os, "register_at_fork"):
 class Journal:
     """An open journal. Any thread may write to it.
 
-    Args:
-        path: The file. If it does not exist, it is created with mode 0600.
-        header: The header of a new file. One that exists must have the same agent, server and
-            config.
-        durable: Flush each line to the disk (fsync), so that it survives a loss of power.
-
-    Attributes:
-        header: The header of the file.
-        answered: Whether the server answered an earlier call: a line names a run, or a status.
-        written_at: When an earlier call wrote the last line, in seconds since the epoch; None if
-            the file is new.
+    A file that does not exist is created with mode 0600 and the ``header``; one that exists must
+    have its agent, server and config. With ``durable``, each line survives a loss of power (fsync).
 
     Raises:
         JournalLocked: Another batch, in this process or another, has the file open.
@@ -253,7 +244,8 @@ class Journal:
             if not stat.S_ISREG(status.st_mode):
                 raise JournalError(f"the journal {path} is not a regular file; choose another name")
             _lock_file(self._fd, self.path)
-            self.answered = False
+            self.answered = False  # until a line names a run, or a status
+            # When an earlier call wrote the last line, in seconds since the epoch.
             self.written_at: float | None = status.st_mtime if status.st_size else None
             self._reader = self.path.open("rb")
             self._load()

@@ -35,14 +35,7 @@ OnProgress = Callable[[BatchCounts], object]
 
 
 class Progress:
-    """Passes the counts to a function, or shows them in a tqdm bar on standard error.
-
-    Args:
-        shown: The function, or True for the bar, or False or None for neither.
-
-    Attributes:
-        shown: Whether there is anything to call.
-    """
+    """Passes the counts to a function, or with True shows them in a tqdm bar on standard error."""
 
     def __init__(self, shown: OnProgress | bool | None) -> None:
         self._last: tuple[BatchCounts, int] | None = None

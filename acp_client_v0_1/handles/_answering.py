@@ -165,10 +165,12 @@ def answer_run(
         question, run = question_of(core, wait), core.run
         if question is None or (to is not None and question != to):
             if to is not None and run is not None and not _is_stale(core, to):
+                # Of two questions at the same time, a replica may have told either.
                 if _differs(run, to):
                     _note_answered(core, to)
-                elif (now := clock.now()) < (until := min(until, now + clock.unchanged)):
-                    wait.pause(clock.probe)  # the run, or its output, came from a replica
+                elif run.updated_at < to.updated_at and clock.now() < until:
+                    until = min(until, clock.now() + clock.unchanged)
+                    wait.pause(clock.probe)  # the run came from a replica
                     continue
             raise _stale(core, question)
         # A server that writes whole seconds could give the next question the time of this one.

@@ -167,9 +167,16 @@ def _check_agent(runs: RunsApi, agent_id: str, limit: float) -> None:
 
 
 def find_by_token(
-    runs: RunsApi, client_token: str, agent_id: str | None = None, *, timeout: float | None = None
+    runs: RunsApi,
+    client_token: str,
+    agent_id: str | None = None,
+    *,
+    timeout: float | None = None,
+    anybodys: bool = False,
 ) -> list[Run]:
     """Search once for the runs with a client token, and return them, oldest first.
+
+    Runs of other agents that a server finds all the same are left out unless ``anybodys`` is true.
 
     If a server refuses or ignores metadata in a search, at most ten pages of the agent's runs are
     read. The timeout, in seconds, includes all pages.
@@ -179,14 +186,14 @@ def find_by_token(
     if _NO_METADATA not in lacks:
         try:
             mark = {CLIENT_TOKEN_KEY: client_token}
-            return _matching(runs, client_token, agent_id, mark, ends)
+            return _matching(runs, client_token, agent_id, mark, ends, anybodys)
         except ApiException as error:
             failure = failure_of(error)
             if error.status is None or failure.asked or failure.kind in ("denied", "limited"):
                 raise
             if failure.kind in ("lacks", "missing", "refused"):
                 lacks.add(_NO_METADATA)
-    return _matching(runs, client_token, agent_id, None, ends)
+    return _matching(runs, client_token, agent_id, None, ends, anybodys)
 
 
 def _matching(
@@ -195,6 +202,7 @@ def _matching(
     agent_id: str | None,
     metadata: dict[str, Any] | None,
     ends: float | None,
+    anybodys: bool,
 ) -> list[Run]:
     found: dict[str, Run] = {}
     offset = 0
@@ -208,7 +216,7 @@ def _matching(
                 break  # an earlier page has the run, all the same
             raise
         matching = [run for run in page if client_token_of(run) == client_token]
-        found.update((run.run_id, run) for run in matching if _is_of(run, agent_id))
+        found.update((run.run_id, run) for run in matching if anybodys or is_of(run, agent_id))
         offset += len(page)
         # Where the server filters, its first page has all of them.
         if not page or (metadata is not None and len(matching) == len(page)):
@@ -219,7 +227,8 @@ def _matching(
     return sorted(found.values(), key=_age)
 
 
-def _is_of(run: Run, agent_id: str | None) -> bool:
+def is_of(run: Run, agent_id: str | None) -> bool:
+    """Tell whether a run is of an agent."""
     # A server may write a UUID in its own case, or resolve a name: its create has what was sent.
     known = run.agent_id.lower(), run.creation.agent_id.lower()
     return agent_id is None or agent_id.lower() in known

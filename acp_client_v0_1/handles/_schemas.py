@@ -10,7 +10,6 @@ Invariant: nothing here loads ``jsonschema-rs`` before a value is checked.
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
@@ -24,6 +23,7 @@ from pydantic_core import PydanticSerializationError
 
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
+from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles.errors import SchemaMismatch
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_KEPT = 300.0  # seconds
 _MOST_STEPS = 200_000  # of the check of one value
 # Bytes of one compiled pattern, and of all patterns together. Matching takes at most the size of
 # the pattern times the length of the text; "(?:a{0,500}){0,90}b" would be 4 MiB.
@@ -79,18 +78,14 @@ def json_object(name: str, value: object) -> dict[str, Any]:
 
 
 class Cached(Generic[T]):
-    """A server's description of an agent, read when it is needed and kept for 300 seconds.
-
-    Attributes:
-        known: The description that was read last.
-    """
+    """A server's description of an agent, read when it is needed and kept for 300 seconds."""
 
     __slots__ = ("_at", "_read", "known")
 
     def __init__(self, read: Callable[..., T]) -> None:
         self._read = read
         self._at = 0.0
-        self.known: T | None = None
+        self.known: T | None = None  # what was read last
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The time at which it was read means nothing to another process.
@@ -99,7 +94,7 @@ class Cached(Generic[T]):
     @property
     def fresh(self) -> T | None:
         """The description, unless it is older."""
-        return self.known if time.monotonic() - self._at <= _KEPT else None
+        return self.known if timing().now() - self._at <= timing().kept else None
 
     def get(self, timeout: float | None = None) -> T:
         """Return it, read again if it is older, within ``timeout`` seconds."""
@@ -111,7 +106,7 @@ class Cached(Generic[T]):
 
     def note(self, known: T) -> None:
         """Keep a description that was read just now."""
-        self.known, self._at = known, time.monotonic()
+        self.known, self._at = known, timing().now()
 
 
 def cached_descriptor(client: ApiClient, agent_id: str) -> Cached[AgentACPDescriptor]:

@@ -68,6 +68,8 @@ class Timing:
     beyond: float = 0.2  # for which a silent stream outlives the wait for an event
     empty: tuple[float, float] = (0.1, 4.0)  # between streams that bring nothing new
 
+    kept: float = 300.0  # what a server says of an agent
+
     # Batches
     short_window: int = 2  # of a long poll while other runs wait for their turn
     searches: tuple[float, float] = (0.2, 10.0)  # the shortest and longest between two of them

@@ -26,7 +26,7 @@ from acp_client_v0_1.exceptions import (
 )
 from acp_client_v0_1.handles._answering import checked_on_interrupt
 from acp_client_v0_1.handles._core import RunCore, creating, held_by
-from acp_client_v0_1.handles._create import create, find_by_token
+from acp_client_v0_1.handles._create import create, find_by_token, is_of
 from acp_client_v0_1.handles._perform import Contact, Wait, checked_seconds
 from acp_client_v0_1.handles._schemas import (
     Cached,
@@ -503,7 +503,7 @@ class AgentHandle:
 
     def _reused(self, creation: RunCreate, wait: Wait) -> list[Run]:
         """Search for the runs that a create would repeat, and refuse those of another one."""
-        found = self._search(mark_of(creation), wait)
+        found = self._search(mark_of(creation), wait, anybodys=True)
         if found:
             _check_reused(found[0], creation)
         return found
@@ -519,11 +519,9 @@ class AgentHandle:
                 stacklevel=4,
             )
 
-    def _search(self, client_token: str, wait: Wait) -> list[Run]:
-        def search(limit: float) -> list[Run]:
-            return find_by_token(wait.contact.runs, client_token, self.agent_id, timeout=limit)
-
-        return wait.perform("search", search)
+    def _search(self, client_token: str, wait: Wait, *, anybodys: bool = False) -> list[Run]:
+        find = partial(find_by_token, wait.contact.runs, client_token, self.agent_id)
+        return wait.perform("search", lambda limit: find(timeout=limit, anybodys=anybodys))
 
     def _cancel(self, core: RunCore | None, client_token: str) -> str:
         """Cancel the run of a call that an exception ends, perhaps during its create.
@@ -556,9 +554,11 @@ def _check_reused(run: Run, creation: RunCreate) -> None:
     """Refuse a run that was found by its client token, but was created for something else."""
     asked, made = creation.to_dict("json"), run.creation.to_dict("json")
     other = [name for name in ("input", "config") if asked.get(name) != made.get(name)]
+    if not is_of(run, creation.agent_id):
+        other.insert(0, "agent_id")
     if not other:
         return
-    if not made.get("input") and not made.get("config"):
+    if "agent_id" not in other and not made.get("input") and not made.get("config"):
         warnings.warn(
             f"run {run.run_id} was found by its client_token, and its server does not say what it "
             "was created with: it is used as it is",

@@ -26,11 +26,6 @@ class Conversation:
 
     A thread takes one run at a time: wait for a run, or `run`, before the next.
 
-    Args:
-        start: Starts a run of the agent; it takes the arguments of `AgentHandle.start`.
-        api_client: Client to use.
-        thread_id: The thread. By default the first run makes one.
-
     Attributes:
         thread_id: The thread, once the first run has made it.
     """

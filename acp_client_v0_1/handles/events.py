@@ -63,13 +63,6 @@ class RunEvents(Iterator[RunEvent]):
         ApiException: the server refused.
         ApiValueError: the iteration is over, and is begun again.
 
-    Args:
-        core: The run.
-        raise_gaps: Raise a gap, instead of marking the event after it.
-        through_interrupts: Continue after an interrupt; a function answers it, or waits.
-        timeout: Seconds to wait for each event; None sets no limit.
-        after: The id of the event to begin after; "" begins at the first.
-
     Attributes:
         last_event_id: The id of the last event that was handed out, or "".
         ended_by: The status of the run that ended the iteration, or "gone".
@@ -79,8 +72,8 @@ class RunEvents(Iterator[RunEvent]):
         self,
         core: RunCore,
         *,
-        raise_gaps: bool,
-        through_interrupts: bool | Callable[[], object],
+        raise_gaps: bool,  # instead of marking the event after a gap
+        through_interrupts: bool | Callable[[], object],  # which answers it, or waits
         timeout: float | None,
         after: str,
     ) -> None:

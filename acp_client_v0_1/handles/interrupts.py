@@ -87,14 +87,10 @@ def _connected(call: T | None) -> T:
 
 
 class Interrupts(Iterator[PendingInterrupt]):
-    """The questions of a run, from `RunHandle.interrupts`, which can be iterated only once.
-
-    Args:
-        ask: Waits for the question after the one that it is given; returns None at the end.
-    """
+    """The questions of a run, from `RunHandle.interrupts`, which can be iterated only once."""
 
     def __init__(self, ask: Callable[[PendingInterrupt | None], PendingInterrupt | None]) -> None:
-        self._ask = ask
+        self._ask = ask  # waits for the question after the one that it is given; None at the end
         self._last: PendingInterrupt | None = None
         self._over = False
 

@@ -381,9 +381,10 @@ def test_a_run_of_another_agent_is_nobodys(set_timing: SetTiming) -> None:
         ApiClient(Configuration(host=server.url)) as client,
     ):
         agent = AgentHandle("a", client)
-        for reuse in (False, True):
-            with pytest.raises(RunStartAmbiguous, match="no run with its client token is there"):
-                agent.start(client_token="order-1", reuse=reuse)
+        with pytest.raises(RunStartAmbiguous, match="no run with its client token is there"):
+            agent.start(client_token="order-1")
+        with pytest.raises(ApiValueError, match=r"of run r, .* with another agent_id"):
+            agent.start(client_token="order-1", reuse=True)
         assert RunHandle.find("order-1", client, agent_id="a") is None
         for found in (None, "b", "B"):
             handle = RunHandle.find("order-1", client, agent_id=found)

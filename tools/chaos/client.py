@@ -40,7 +40,6 @@ from chaos.server import AGENT_ID
 TIMES: dict[str, Any] = {
     "backoff": (0.02, 0.2),
     "young_pause": 0.03,
-    "early": (0.05, 0.2),
     "search": 3.0,
     "search_backoff": (0.02, 0.1),
     "unchanged": 1.0,
@@ -48,7 +47,7 @@ TIMES: dict[str, Any] = {
     "silence": 1.0,
     "least_silence": 0.1,
     "empty": (0.02, 0.2),
-    "batch_early": (0.02, 0.2),
+    "early": (0.02, 0.2),
 }
 
 
