@@ -2,7 +2,8 @@
 
 ACP 0.1 gives an interrupt no id. The run's ``updated_at`` and the question itself tell two
 questions apart, so both are compared before an answer is sent. A window remains, of one round trip
-and the lag of a read replica, in which another process may answer.
+and the lag of a read replica: another process may answer in it, and a replica may show the last
+question beside the run's new time.
 
 Strategy: `answer_run` sends an answer once. If its response is lost, it reads the run. If the
 run is no longer interrupted, or its ``updated_at`` moved, the answer arrived and is never sent
@@ -165,10 +166,10 @@ def answer_run(
         question, run = question_of(core, wait), core.run
         if question is None or (to is not None and question != to):
             if to is not None and run is not None and not _is_stale(core, to):
-                # Of two questions at the same time, a replica may have told either.
-                if _differs(run, to):
+                # Of two questions of one time, a replica may have told either: wait until it knows.
+                if run.updated_at >= to.updated_at:
                     _note_answered(core, to)
-                elif run.updated_at < to.updated_at and clock.now() < until:
+                elif clock.now() < until:
                     until = min(until, clock.now() + clock.unchanged)
                     wait.pause(clock.probe)  # the run came from a replica
                     continue
