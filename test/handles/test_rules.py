@@ -225,7 +225,7 @@ def test_a_response_that_cannot_be_read(operation: Operation) -> None:
 
 @pytest.mark.parametrize("operation", READS)
 def test_a_response_that_is_too_large_is_not_read_again(operation: Operation) -> None:
-    assert done(operation, OVERSIZED) == Raise()
+    assert done(operation, OVERSIZED) == Raise(everywhere=operation == "describe")
 
 
 def test_what_is_no_event_stream_is_polled() -> None:

@@ -265,7 +265,8 @@ class TestWhatIsLacking:
             run_id = finished(call)
             for request in (("POST", "/runs/search", {}), ("GET", f"/runs/{run_id}/stream")):
                 response = call(*request)
-                assert (response.status, response.json) == (status, {"detail": "Not implemented"})
+                words = "Not Found" if status == 404 else "Not implemented"
+                assert (response.status, response.json) == (status, {"detail": words})
             assert call("GET", f"/runs/{run_id}").status == 200
 
     def test_a_list_of_all_agents(self, serve: Any) -> None:
