@@ -48,19 +48,20 @@ class Timeout:
     window: float | None = None
 
     @classmethod
-    def of(cls, value: object, name: str = "_request_timeout") -> Timeout:
+    def of(cls, value: Any, name: str = "_request_timeout") -> Timeout:
         """Parse a total, a pair (connect, read), a `Timeout` or None. Errors call it ``name``."""
-        if isinstance(value, Timeout):
-            return value
-        if isinstance(value, (tuple, list)):
-            limits: tuple[Any, ...] = tuple(value)  # pyright: ignore[reportUnknownArgumentType]
+        given: object = value
+        if isinstance(given, Timeout):
+            return given
+        if isinstance(given, (tuple, list)):
+            limits = tuple(value)
             for limit in limits:
                 if limit is not None and not _is_number(limit):
                     raise ApiTypeError(f"{name} must be {_FORMS}, whose limits are numbers or None")
             return _parsed(limits, name)
-        if value is not None and not _is_number(value):
-            raise ApiTypeError(f"{name} must be {_FORMS}, not {type(value).__name__}")
-        return _parsed(value, name)
+        if given is not None and not _is_number(given):
+            raise ApiTypeError(f"{name} must be {_FORMS}, not {type(given).__name__}")
+        return _parsed(given, name)
 
 
 @dataclass(frozen=True, slots=True)

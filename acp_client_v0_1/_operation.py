@@ -125,10 +125,11 @@ def identifier(name: str, value: object) -> str:
 def _query_fields(parameter: Parameter, value: Any) -> list[str]:
     name, kind, values = parameter.name, _loaded(parameter.type), [value]
     if isinstance(kind, GenericAlias):
-        if not isinstance(value, (list, tuple)):
-            raise _wrong_type(name, "a list", value)
+        given: object = value
+        if not isinstance(given, (list, tuple)):
+            raise _wrong_type(name, "a list", given)
         # A list repeats its name for each item: style form, exploded, which is OpenAPI's default.
-        (kind,), values = get_args(kind), list(value)  # pyright: ignore[reportUnknownArgumentType]
+        (kind,), values = get_args(kind), list(value)
     texts = [_text(parameter, kind, each) for each in values]
     return [f"{name}={text if _UNRESERVED.fullmatch(text) else quote_plus(text)}" for text in texts]
 
@@ -172,11 +173,12 @@ def _integer(parameter: Parameter, value: object) -> int:
     return value
 
 
-def _content(parameter: Parameter, value: object) -> bytes:
+def _content(parameter: Parameter, value: Any) -> bytes:
     """Encode a body as JSON: a model, or a mapping of its fields, or a mapping of any keys."""
     name, kind = parameter.name, _loaded(parameter.type)
-    if kind is not dict and isinstance(value, Mapping):
-        value = constructed(name, kind, value)  # pyright: ignore[reportUnknownArgumentType]
+    given: object = value
+    if kind is not dict and isinstance(given, Mapping):
+        value = constructed(name, kind, value)
     if not isinstance(value, (Mapping, BaseModel) if kind is dict else kind):
         expected = "a JSON object (dict)" if kind is dict else f"a {kind.__name__} or dict"
         raise _wrong_type(name, expected, value)

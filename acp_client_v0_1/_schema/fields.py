@@ -41,17 +41,18 @@ def _identifier(value: object) -> object:
     return str(value) if isinstance(value, UUID) else value
 
 
-def _json_object(value: Any) -> object:
-    if not isinstance(value, Mapping):
-        kind = type(value).__name__
-        hint = ": is it JSON text? Then pass json.loads(…)" if isinstance(value, str) else ""
+def _json_object(value: Any) -> Any:
+    given: object = value
+    if not isinstance(given, Mapping):
+        kind = type(given).__name__
+        hint = ": is it JSON text? Then pass json.loads(…)" if isinstance(given, str) else ""
         about = {"kind": kind, "hint": hint}
         raise PydanticCustomError("dict_type", "Input should be a dict, not {kind}{hint}", about)
-    for key in value:  # pyright: ignore[reportUnknownVariableType]
+    for key in value:
         if not isinstance(key, str):
             about = {"kind": type(key).__name__, "key": f"{key!r:.60}"}
             raise PydanticCustomError("string_type", "keys must be str, got {kind} {key}", about)
-    return value  # pyright: ignore[reportUnknownVariableType]
+    return value
 
 
 def _timestamp_schema(source: Any, handler: Callable[[Any], CoreSchema]) -> CoreSchema:
