@@ -256,7 +256,7 @@ class RunCore:
 
     def refresh(self, timeout: float | None = None) -> Run:
         """Read the run once, with the client's own retries and, by default, its limits."""
-        wait = self.wait(timeout, survive=0.0)
+        wait = self.wait(timeout, survive=0.0, what="was not read")
 
         def send(limit: float) -> Run:
             seconds = None if limit == math.inf else limit
@@ -547,7 +547,7 @@ class Polls(Window):
         output = self._core.unserved_output(error, wait)
         if output is not None or wait.look:
             return output
-        if not isinstance(error, NotFoundException) or is_unserved(error):
+        if is_unserved(error):
             wait.contact.server.lacks.add("output")
         wait.pause(timing().probe, error)  # the two may disagree: pause, or we spin
         self._by_looks = True

@@ -178,15 +178,10 @@ class Wait:
         survive: Seconds of failures to survive without a deadline; by default an outage.
         late: Makes the error of a wait that is over, from the wait and the failure that ended it,
             if any. By default it is that failure.
-
-    Attributes:
-        began: When it began, by the clock.
-        ends: The deadline, or infinity.
-        what: What did not happen, once it is over.
     """
 
     # Most waits need none of these.
-    what: str = "has no output"
+    what: str = "has no output"  # what did not happen, once it is over
     look: bool = False  # the caller wants to ask once
     watched: bool = False  # requests tick, and end soon after `stop` is set
     _failures = 0  # in a row
@@ -209,7 +204,7 @@ class Wait:
         self._late = late
         self._timeout = math.inf if timeout is None else timeout
         self.began: float = timing().now()
-        self.ends: float = self.began + self._timeout
+        self.ends: float = self.began + self._timeout  # the deadline, or infinity
 
     def rearm(self) -> None:
         """Begin the time again. Failures in a row still count."""

@@ -90,7 +90,9 @@ def failure_of(error: ApiException) -> Failure:
 
 
 def is_unserved(error: ApiException) -> bool:
-    """Tell whether a 404 names nothing that is missing, so that the path may not be served."""
+    """Tell whether the server may not have an operation: 405, 501, or a 404 of nothing named."""
+    if error.status != 404:
+        return error.status in (405, 501)
     data = error.data
     words = cast("Mapping[str, Any]", data).get("detail") if isinstance(data, Mapping) else data
     if not isinstance(words, str):

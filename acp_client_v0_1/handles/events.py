@@ -28,7 +28,7 @@ from acp_client_v0_1.exceptions import (
 from acp_client_v0_1.handles._core import FINAL
 from acp_client_v0_1.handles._event import EventDecoder, RunEvent
 from acp_client_v0_1.handles._perform import Wait
-from acp_client_v0_1.handles._rules import failure_of
+from acp_client_v0_1.handles._rules import failure_of, is_unserved
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles.errors import RunGone, StreamGap
 from acp_client_v0_1.models.run_error import RunError
@@ -248,18 +248,16 @@ class RunEvents(Iterator[RunEvent]):
             return
         self._core.open_span()
         lacks = self._wait.contact.server.lacks
-
-        def probe(error: ApiException) -> None:
-            if error.status in (405, 501):
-                lacks.add("stream")  # after a 404, reading the run below shows what it means
-
+        refused: list[ApiException] = []
         stream: EventStream[Any] | None = None
         if "stream" not in lacks:
-            stream = self._wait.perform("stream", self._open, self._core, probe=probe)
+            stream = self._wait.perform("stream", self._open, self._core, probe=refused.append)
         if stream is None or stream.status == 204:
             if stream is not None:
                 stream.close()
-            self._decide(streams=False)
+            self._decide(streams=False)  # which raises the 404 of a run that is gone
+            if any(map(is_unserved, refused)):
+                lacks.add("stream")
             return
         self._decoder.memory.reconnect()
         self._next_check = timing().now() + timing().silence

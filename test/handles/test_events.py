@@ -303,13 +303,14 @@ def test_a_run_that_cannot_be_streamed_is_polled(
     assert len(streams(server)) == 1
 
 
-@pytest.mark.parametrize("status", [405, 501])
+@pytest.mark.parametrize("status", [404, 405, 501])
 def test_a_stream_that_is_lacked_is_asked_for_once_a_client(
     server: LocalServer, counter: AgentHandle, status: int
 ) -> None:
-    server.faults.add(Fault(path=STREAM, status=status, times=None))
+    server.faults.add(Fault(path=STREAM, status=status, body={"detail": "Not Found"}, times=None))
     for _ in range(2):
-        run = counter.start({"count": 1}, streaming="custom")
+        started = counter.start({"count": 1}, streaming="custom")
+        run = RunHandle(started.run_id, counter.runs.api_client)  # of unknown age
         assert [event.result for event in run.events()] == [{"count": 1, "of": 1}]
     assert len(streams(server)) == 1
 
