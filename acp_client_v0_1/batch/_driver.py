@@ -246,7 +246,7 @@ class RunDriver:
             return question
         if ask is None:
             return core.interrupted(question)
-        if task.answered >= _MOST_ANSWERS:
+        if task.answers >= _MOST_ANSWERS:
             raise InterruptLimit(run_id=task.run_id, token=core.token(), limit=_MOST_ANSWERS)
         try:
             answer = answer_of(ask, question)
@@ -256,7 +256,7 @@ class RunDriver:
             return core.interrupted(question, ", and on_interrupt gave None")
         with contextlib.suppress(StaleInterrupt):  # another caller was quicker: ask again
             answer_run(core, answer, question, core.wait(timeout, self.stop))
-            task.answered += 1
+            task.answers += 1
         self._rearm(task)
         return None
 

@@ -57,7 +57,7 @@ class Task:
     core: RunCore | None = None
     polls: Polls | None = None  # for its output
     polling: bool = False  # in a long poll, which may be interrupted
-    answered: int = 0  # questions
+    answers: int = 0  # that were given to its questions
     parked_at: float = 0.0  # when it was last left without a thread
     doubt_until: float = 0.0  # no search is believed before that which says that it has ended
 

@@ -72,7 +72,7 @@ def next_outcome(core: RunCore, wait: Wait) -> Outcome:
         outcome = outcome_of(core, core.output(wait), wait)
         if outcome is not None:
             return outcome
-        if wait.look:  # the question was answered meanwhile
+        if wait.once:  # the question was answered meanwhile
             raise core.late(0.0, f"run {core.run_id} has no output yet")
 
 

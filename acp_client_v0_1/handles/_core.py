@@ -217,11 +217,11 @@ class RunCore:
         if contact.has_failed and not same:
             contact = contact.of_next_call()
         self._contact = contact
-        look = timeout is not None and checked_seconds(timeout) == 0
-        if look:
+        once = timeout is not None and checked_seconds(timeout) == 0
+        if once:
             timeout, survive = timing().quick, 0.0
         wait = Wait(contact, timeout, stop=stop, survive=survive, late=self._late)
-        wait.look, wait.what = look, what
+        wait.once, wait.what = once, what
         # The end of a batch interrupts its threads itself.
         wait.watched = stop is not None and not contact.shared
         if on_pending is not None:
@@ -498,13 +498,13 @@ class Polls(Window):
     _early = 0  # polls in a row that ended before their window
 
     def __init__(self, core: RunCore, wait: Wait, window: int) -> None:
-        # A look has the client's own retries, and a window of 0, since some servers hold it without
-        # end if they are given none.
-        super().__init__(0 if wait.look else window)
+        # A caller who asks once has the client's own retries, and a window of 0, since some servers
+        # hold a request without end if it names no window.
+        super().__init__(0 if wait.once else window)
         self._core, self.wait = core, wait
         # The server has no output while a run is pending.
         self._by_looks = "output" in wait.contact.server.lacks
-        self._runs = core.runs if wait.look else wait.contact.runs
+        self._runs = core.runs if wait.once else wait.contact.runs
 
     def send(self, limit: float, most: int = 2**31) -> RunOutput | Pause | None:
         """Send the next request, a poll of at most ``most`` seconds."""
@@ -513,7 +513,7 @@ class Polls(Window):
             seconds = min(limit, clock.quick)
             run = core.note(self._runs.get_run(core.run_id, _request_timeout=seconds))
             if run.status == RunStatus.PENDING:
-                return None if self.wait.look else self._early_pause()
+                return None if self.wait.once else self._early_pause()
             self._by_looks = False
         began = clock.now()
         window, total = min(self.seconds, most), None
@@ -527,10 +527,10 @@ class Polls(Window):
             took = clock.now() - began
             if was_held(window, took) and is_cut(error):
                 self.note_cut(window, took)
-            if self.wait.look and isinstance(error, ApiTimeoutError) and error.sent:
+            if self.wait.once and isinstance(error, ApiTimeoutError) and error.sent:
                 return None  # held all the same: there is no output yet
             raise
-        if output is not None or self.wait.look:
+        if output is not None or self.wait.once:
             return output
         if not was_full(window, clock.now() - began):
             return self._early_pause()
@@ -545,7 +545,7 @@ class Polls(Window):
     def probe(self, error: ApiException) -> RunOutput | None:
         wait = self.wait
         output = self._core.unserved_output(error, wait)
-        if output is not None or wait.look:
+        if output is not None or wait.once:
             return output
         if is_unserved(error):
             wait.contact.server.lacks.add("output")

@@ -182,7 +182,7 @@ class Wait:
 
     # Most waits need none of these.
     what: str = "has no output"  # what did not happen, once it is over
-    look: bool = False  # the caller wants to ask once
+    once: bool = False  # the caller wants one request
     watched: bool = False  # requests tick, and end soon after `stop` is set
     _failures = 0  # in a row
     _since: float | None = None  # when these began
