@@ -191,8 +191,8 @@ class SecureConnection(Connection, HTTPSConnection):
 def _written(sock: socket.socket, data: memoryview) -> int:
     """Write what fits into the buffer of a socket without TLS, and return the number of bytes.
 
-    Nearly always all of it fits. `socket.sendall` first waits until it would, and so takes two
-    system calls; in between it gives up the GIL, for which it then has to wait.
+    Nearly always all of it fits. `socket.sendall` first waits until it would, which is another
+    system call: it gives up the GIL between the two, and has to wait to get it back.
     """
     if type(sock) is not socket.socket or os.name != "posix":
         return 0

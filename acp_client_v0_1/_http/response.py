@@ -72,7 +72,7 @@ class RESTResponse:
         headers: The headers. Their names are not case-sensitive.
         method: The request's method.
         data: The decoded body. It is None while it is unread.
-        fault: What truncated the body of an error.
+        fault: The failure that truncated the body of an error, or None.
         attempts: How often the request was sent.
         elapsed: Seconds from the beginning of the call to the response.
     """

@@ -179,7 +179,8 @@ class RunDriver:
             ends = min(ends, clock.now() + clock.search)
             try:
                 runs = self.contact.runs
-                found = find_by_token(runs, task.token, plan.agent_id, timeout=limit)
+                # The token is of this batch, however the server calls its agent.
+                found = find_by_token(runs, task.token, plan.agent_id, timeout=limit, anybodys=True)
             except ApiException as error:
                 if failure_of(error).kind == "lost" and clock.now() >= ends:
                     # The server is there and still fails: it cannot search. This is not retried.
@@ -218,7 +219,7 @@ class RunDriver:
                 output = polls.send(limit, window)
             finally:
                 task.polling = False
-            if isinstance(output, Pause):  # in which the worker may turn to another task
+            if isinstance(output, Pause):  # outside the loop, so that the worker can switch tasks
                 pause, output = output.seconds, None
             return output
 

@@ -159,8 +159,6 @@ class UnattendedRuns:
                         break
                     return pending
         except (ApiException, TimeoutError) as error:
-            if contact.broken is error:
-                contact.broken = None  # the batch can do without a search that is forbidden
             if stop.is_set() or isinstance(error, TimeoutError):
                 return None
             if failure_of(error).kind in _PASSING:

@@ -11,8 +11,8 @@ again. If nothing changes for five seconds, it did not arrive and is sent once m
 an older run comes from a replica, and is read again for as long.
 
 Invariants: no answer is sent to a run that is known to have moved on. A question that was answered
-is not asked again because a read replica still shows it: the server's word has to move past it, or
-to stay as it is for longer than a replica lags.
+is not asked again because a read replica still shows it, until the run's ``updated_at`` is later,
+or has stayed the same for longer than a replica lags.
 """
 
 from __future__ import annotations
@@ -130,21 +130,23 @@ def question_of(core: RunCore, wait: Wait) -> PendingInterrupt | None:
 def _is_stale(core: RunCore, question: PendingInterrupt) -> bool:
     """Tell whether a question was answered before, and only a replica still shows it.
 
-    An older word than the answered one is a replica's. One of the same time may be the next
-    question of a server whose clock stands still, so it is a replica's for some seconds only.
+    An equal question that is older than the answered one comes from a replica. Any other that is
+    not newer may be the next question of a server whose clock stands still, or of another server
+    whose clock is behind, so it counts as a replica's for some seconds only.
     """
     answered, clock = core.answered, timing()
     if answered is None or question.updated_at > answered.updated_at:
         return False
-    # No replica lags for as long as an outage: the clock of the server has stepped back.
     older = question.updated_at < answered.updated_at
-    return clock.now() - core.answered_at < (clock.outage if older else clock.unchanged)
+    again = older and (question.type, question.payload) == (answered.type, answered.payload)
+    # After the time of an outage it is no replica: the server's clock was set back.
+    return clock.now() - core.answered_at < (clock.outage if again else clock.unchanged)
 
 
 def _note_answered(core: RunCore, question: PendingInterrupt) -> None:
     """Note that a question was answered, and whether the server's word has moved past it."""
     if core.run is not None and core.run.updated_at > question.updated_at:
-        # The clock does not stand still: the same word is an older one from now on.
+        # The server's clock moves, so a question of this time counts as older from now on.
         question = replace(question, updated_at=question.updated_at + datetime.resolution)
     core.note_answered(question)
 
@@ -166,7 +168,8 @@ def answer_run(
         question, run = question_of(core, wait), core.run
         if question is None or (to is not None and question != to):
             if to is not None and run is not None and not _is_stale(core, to):
-                # Of two questions of one time, a replica may have told either: wait until it knows.
+                # If two questions share this time, a replica may have told either: ask neither
+                # until the replicas agree.
                 if run.updated_at >= to.updated_at:
                     _note_answered(core, to)
                 elif clock.now() < until:

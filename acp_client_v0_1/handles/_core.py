@@ -320,7 +320,8 @@ class RunCore:
             return None
 
         def probe(again: ApiException) -> RunOutput | None:
-            wait.contact.broken = again  # it has no output for any run
+            if is_unserved(again):
+                wait.contact.broken = again  # it has no output for any run
             raise self.not_served(again) from error
 
         return self.output_now(wait, probe)
@@ -515,6 +516,7 @@ class Polls(Window):
             if run.status == RunStatus.PENDING:
                 return None if self.wait.once else self._early_pause()
             self._by_looks = False
+            limit = self.wait.limit(limit)
         began = clock.now()
         window, total = min(self.seconds, most), None
         if limit < math.inf:

@@ -84,7 +84,8 @@ def look_for(known: RunToken, wait: Wait, failure: ApiException | None = None) -
     """
     clock, contact = timing(), wait.contact
     runs = contact.runs
-    found_none = False
+    seen: list[Run] | None = None  # what the last search that worked found, others' runs included
+    seen_at = -math.inf
     checked = failure is None  # whether the server knows the agent
     delay = clock.search_backoff[0]
 
@@ -92,16 +93,20 @@ def look_for(known: RunToken, wait: Wait, failure: ApiException | None = None) -
         why = "no run with its client token is there yet"
         if error is not None:
             why = f"the search for it failed: {error}"
-        elif not found_none:
+        elif seen is None:
             why = "there was no time to search for it"
+        elif seen:
+            why = f"its client token is of run {seen[0].run_id} of agent {seen[0].agent_id}"
+        # If the last search ran out of time, the one just before it still counts.
+        recent = clock.now() - seen_at <= clock.search_backoff[1] + clock.last
+        worked = error is None or (recent and isinstance(error, ApiTimeoutError))
         if failure is not None:
             why = f"{failure}; and {why}" if known.client_token else str(failure)
         return RunStartAmbiguous(
             client_token=known.client_token,
             token=encode_token(known) if known.client_token else "",
             why=why,
-            # A last search for which there was no time makes the ones before no less true.
-            searched=found_none and (error is None or isinstance(error, ApiTimeoutError)),
+            searched=seen == [] and worked,
         )
 
     # The search begins once the server wants requests again.
@@ -113,12 +118,15 @@ def look_for(known: RunToken, wait: Wait, failure: ApiException | None = None) -
         raise ambiguous(wait) from failure
 
     def search(limit: float) -> list[Run] | Pause:
-        nonlocal found_none, checked, delay
+        nonlocal seen, seen_at, checked, delay
         failed: ApiException | None = None
         found: list[Run] = []
         try:
-            found = find_by_token(runs, known.client_token, known.agent or None, timeout=limit)
-            found_none = not found
+            seen = find_by_token(
+                runs, known.client_token, known.agent or None, timeout=limit, anybodys=True
+            )
+            seen_at = clock.now()
+            found = [run for run in seen if is_of(run, known.agent or None)]
         except ApiException as error:
             failed = error
         if not (found or checked or (failed is not None and failure_of(failed).asked)):
@@ -176,7 +184,7 @@ def find_by_token(
 ) -> list[Run]:
     """Search once for the runs with a client token, and return them, oldest first.
 
-    Runs of other agents that a server finds all the same are left out unless ``anybodys`` is true.
+    Runs of other agents are dropped, even if the server returns them; ``anybodys`` keeps them.
 
     If a server refuses or ignores metadata in a search, at most ten pages of the agent's runs are
     read. The timeout, in seconds, includes all pages.
@@ -229,7 +237,8 @@ def _matching(
 
 def is_of(run: Run, agent_id: str | None) -> bool:
     """Tell whether a run is of an agent."""
-    # A server may write a UUID in its own case, or resolve a name: its create has what was sent.
+    # A server may change a UUID's case, or replace a name by an id. Its create often has what was
+    # sent.
     known = run.agent_id.lower(), run.creation.agent_id.lower()
     return agent_id is None or agent_id.lower() in known
 

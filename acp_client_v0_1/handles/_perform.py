@@ -4,8 +4,8 @@ Whether a server is asked again is decided in `_rules`; the pauses are in `_timi
 the loops that repeat a request; others go on to the next question, run or task:
 
 - `rest`: the attempts of one call;
-- `Wait.perform`, here: every operation on agents and runs, which `_create` begins once more for a
-  search while the server is away;
+- `Wait.perform`, here: every operation on agents and runs (`_create` starts its search again while
+  the server cannot be reached);
 - `events.RunEvents`: the streams of one run, and the reading of each;
 - `batch._parking`: the search for the runs of a batch that have ended;
 - `batch._executors`: at the end, the search for runs that worker processes still create.
@@ -112,12 +112,12 @@ class Contact:
     """What the waits that share it know of their server."""
 
     # Most calls meet no failure, and need none of these.
-    has_failed: bool = False  # a request
+    has_failed: bool = False  # whether any request has failed
     not_before: float = -math.inf  # no request is sent before this time
     asking: ApiException | None = None  # the error whose ``Retry-After`` set that
     broken: ApiException | None = None  # the error that all requests would get
     since: float | None = None  # when the outage began
-    requests: int = 0  # that have failed in it
+    requests: int = 0  # failed in this outage
     _warned = False  # of this outage
     _warn_after = -math.inf
 
@@ -405,7 +405,7 @@ class Wait:
             error.attempts, error.elapsed = asked, now - since
         if decision.why == "late":
             raise self.late(error) from error
-        if decision.everywhere:
+        if decision.everywhere and self._survive is None:
             contact.broken = error
         raise error
 
@@ -423,7 +423,7 @@ class Wait:
             longest = self.longest_outage
             if left > min(self.remaining(), longest):
                 asking = self.contact.asking  # never shortened
-                if self.contact.shared and left > longest:
+                if self.contact.shared and self._survive is None and left > longest:
                     self.contact.broken = asking
                 raise asking or self.late(error)
             self.sleep(left)

@@ -61,7 +61,8 @@ def failure_of(error: ApiException) -> Failure:
     """Read what the error of one call means."""
     status = error.status
     asked = None if status is None else retry_after(error.headers)
-    if isinstance(error, TransportException):
+    # Even if its body breaks off, the status of an error decides.
+    if isinstance(error, TransportException) and (status is None or status < 300):
         if error.sent:
             return Failure("lost")
         if isinstance(error, ProxyException) and not is_transient(error):
@@ -90,7 +91,7 @@ def failure_of(error: ApiException) -> Failure:
 
 
 def is_unserved(error: ApiException) -> bool:
-    """Tell whether the server may not have an operation: 405, 501, or a 404 of nothing named."""
+    """Tell whether the server may lack an operation: 405, 501, or a 404 that names nothing."""
     if error.status != 404:
         return error.status in (405, 501)
     data = error.data
@@ -193,7 +194,9 @@ def _after_unreadable(
 ) -> Decision:
     if operation == "stream":
         return Probe()  # it is no event stream
-    if not facts.answered and facts.failures >= facts.retries:
+    # A descriptor that does not fit the contract stays as it is.
+    final = not facts.answered or operation == "describe"
+    if final and facts.failures >= facts.retries:
         return Raise(everywhere=True)
     return _pause(failure, facts, timing, outage=facts.answered)
 

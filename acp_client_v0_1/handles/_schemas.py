@@ -93,7 +93,7 @@ class Cached(Generic[T]):
 
     @property
     def fresh(self) -> T | None:
-        """The description, unless it is older."""
+        """The description if it is at most 300 seconds old, or None."""
         return self.known if timing().now() - self._at <= timing().kept else None
 
     def get(self, timeout: float | None = None) -> T:

@@ -73,7 +73,7 @@ class Timing:
     # Batches
     short_window: int = 2  # of a long poll while other runs wait for their turn
     searches: tuple[float, float] = (0.2, 10.0)  # the shortest and longest between two of them
-    doubt: float = 2.0  # for which no search is believed about a run, after one was wrong about it
+    doubt: float = 2.0  # for which searches about a run are ignored, after one was wrong about it
     cancel: float = 10.0  # to delete one run, at the end
     exit: float = 5.0  # to cancel the run of a call that an exception ends
     grace: float = 1.5  # at the end, for requests that are under way, creates above all

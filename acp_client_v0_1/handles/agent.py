@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -254,7 +255,8 @@ class AgentHandle:
             webhook=webhook,
             streaming=streaming,
         )
-        core, _ = self._start(creation, checked_seconds(timeout), reuse=reuse, check=check)
+        wait = self._wait(checked_seconds(timeout))
+        core, _ = self._start(creation, wait, reuse=reuse, check=check)
         return held_by(RunHandle, core)
 
     def run(
@@ -313,9 +315,9 @@ class AgentHandle:
             thread_id=thread_id,
             webhook=webhook,
         )
-        core = None
+        core, wait = None, self._wait(seconds)
         try:
-            core, ours = self._start(creation, seconds, reuse=reuse, check=check)
+            core, ours = self._start(creation, wait, reuse=reuse, check=check)
             handle = held_by(RunHandle, core)
             if on_interrupt is not None:
                 return handle.drive(on_interrupt, timeout=seconds)
@@ -330,7 +332,7 @@ class AgentHandle:
             # Of the package's errors, only this one leaves open that a run was made.
             unclear = isinstance(error, RunStartAmbiguous)
             search = unclear or not isinstance(error, OpenApiException)
-            said = self._cancel(core, mark_of(creation) if search else "")
+            said = self._cancel(wait.contact, core, mark_of(creation) if search else "")
             if isinstance(error, RunWaitTimeout):
                 elapsed = timing().now() - began
                 raise RunWaitTimeout(
@@ -469,16 +471,23 @@ class AgentHandle:
         except ValidationError as error:
             raise ApiValueError(faults_of(error)) from error
 
+    def _wait(self, seconds: float | None) -> Wait:
+        """Return the budget of a create."""
+        contact = self._contact or Contact.of(self.runs)
+        if contact.has_failed:
+            contact = contact.of_next_call()
+        self._contact = contact
+        return Wait(contact, seconds or None)
+
     def _start(
-        self, creation: RunCreate, seconds: float | None, *, reuse: bool, check: bool
+        self, creation: RunCreate, wait: Wait, *, reuse: bool, check: bool
     ) -> tuple[RunCore, bool]:
         """Start a run, and return its core with whether this call has made it."""
-        self._contact = (self._contact or Contact.of(self.runs)).of_next_call()
-        wait = Wait(self._contact, seconds or None)
         if creation.streaming is not None:
             self._warn_of_streaming(creation.streaming)
         if check:
-            self._descriptor.get(seconds)  # which `check` reads, with no limit of its own
+            limited = None if wait.ends == math.inf else wait.limit(math.inf)
+            self._descriptor.get(limited)  # which `check` reads, with no limit of its own
             self.check(input=creation.input or {}, config=creation.config)
         made = self._reused(creation, wait) if reuse else []
         ours, span = not made, None
@@ -504,9 +513,10 @@ class AgentHandle:
     def _reused(self, creation: RunCreate, wait: Wait) -> list[Run]:
         """Search for the runs that a create would repeat, and refuse those of another one."""
         found = self._search(mark_of(creation), wait, anybodys=True)
+        ours = [run for run in found if is_of(run, self.agent_id)]
         if found:
-            _check_reused(found[0], creation)
-        return found
+            _check_reused((ours or found)[0], creation)
+        return ours
 
     def _warn_of_streaming(self, mode: StreamingMode) -> None:
         """Warn if the agent's descriptor, as far as it was read, has no such stream."""
@@ -523,13 +533,13 @@ class AgentHandle:
         find = partial(find_by_token, wait.contact.runs, client_token, self.agent_id)
         return wait.perform("search", lambda limit: find(timeout=limit, anybodys=anybodys))
 
-    def _cancel(self, core: RunCore | None, client_token: str) -> str:
+    def _cancel(self, contact: Contact, core: RunCore | None, client_token: str) -> str:
         """Cancel the run of a call that an exception ends, perhaps during its create.
 
         Return what to say of it.
         """
         # The contact of the call, whose `Retry-After` counts for this, too.
-        wait = Wait(self._contact or Contact.of(self.runs), timing().exit)
+        wait = Wait(contact, timing().exit)
         try:
             if core is None:
                 found = self._search(client_token, wait) if client_token else []

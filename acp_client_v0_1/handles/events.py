@@ -256,7 +256,8 @@ class RunEvents(Iterator[RunEvent]):
             if stream is not None:
                 stream.close()
             self._decide(streams=False)  # which raises the 404 of a run that is gone
-            if any(map(is_unserved, refused)):
+            # A run that has ended may have no stream any more.
+            if any(e.status != 404 or self._polling for e in refused if is_unserved(e)):
                 lacks.add("stream")
             return
         self._decoder.memory.reconnect()

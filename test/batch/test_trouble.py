@@ -586,3 +586,26 @@ def test_a_server_that_goes_away_after_a_create_is_an_outage(set_timing: SetTimi
         restarting.join()
     servers[1].stop()
     assert item.ok and len(made) == 1
+
+
+def test_one_run_without_an_output_ends_no_batch() -> None:
+    """The server serves the outputs of other runs."""
+
+    def respond(request: Any) -> Any:
+        if request.method == "POST":
+            creation = json.loads(request.body)
+            name = f"r{creation['input']['n']}"
+            return response(json.dumps({**RUN, "run_id": name, "creation": creation}).encode())
+        if request.path == "/runs/r1":
+            return response(json.dumps({**RUN, "run_id": "r1", "status": "success"}).encode())
+        if request.path.startswith("/runs/r1/output"):
+            return response(b'"run r1 has no output any more"', 404)
+        return response(json.dumps(RESULT).encode())
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        items = list(AgentHandle("a", client).map(numbers(4)))
+    assert sorted(item.index for item in items if not item.ok) == [1]
+    assert isinstance(items[[item.index for item in items].index(1)].error, NotFoundException)

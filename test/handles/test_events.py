@@ -309,10 +309,20 @@ def test_a_stream_that_is_lacked_is_asked_for_once_a_client(
 ) -> None:
     server.faults.add(Fault(path=STREAM, status=status, body={"detail": "Not Found"}, times=None))
     for _ in range(2):
-        started = counter.start({"count": 1}, streaming="custom")
+        started = counter.start({"count": 3, "interval": 0.2}, streaming="custom")
         run = RunHandle(started.run_id, counter.runs.api_client)  # of unknown age
-        assert [event.result for event in run.events()] == [{"count": 1, "of": 1}]
+        assert [event.result for event in run.events()] == [{"count": 3, "of": 3}]
     assert len(streams(server)) == 1
+
+
+def test_a_run_that_has_ended_and_has_no_stream_says_nothing_of_others(
+    server: LocalServer, counter: AgentHandle
+) -> None:
+    ended = counter.start({"count": 1}, streaming="custom")
+    ended.result(timeout=30)
+    server.faults.add(Fault(path=STREAM, status=404, body={"detail": "Not Found"}))
+    list(RunHandle(ended.run_id, counter.runs.api_client).events())
+    assert numbers(counter.start({"count": 2}, streaming="custom").events()) == [1, 2]
 
 
 def test_a_404_of_a_read_replica_is_asked_again(server: LocalServer, counter: AgentHandle) -> None:

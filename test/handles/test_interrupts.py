@@ -672,9 +672,9 @@ def test_a_question_that_was_answered_is_not_asked_again(
     drive_each_once(Asking(0.4, seconds))
 
 
-def test_an_older_question_is_a_replicas_for_as_long_as_an_outage(set_timing: SetTiming) -> None:
+def test_an_older_question_is_a_replicas_for_some_seconds(set_timing: SetTiming) -> None:
     """Not for ever: the clock of this server was set back."""
-    set_timing(unchanged=0.1, probe=0.05, outage=0.6)
+    set_timing(unchanged=0.6, probe=0.05)
     began = time.monotonic()
     drive_each_once(Asking(0.0, (5, 1, 2)))
     assert time.monotonic() - began >= 0.6
@@ -873,3 +873,28 @@ def test_a_wait_for_a_question_that_ran_out_is_not_the_end_of_the_run(
     with pytest.raises(RunWaitTimeout):
         next(questions)
     assert next(questions).payload == {"words": "late"}
+
+
+def test_a_question_of_a_server_whose_clock_is_behind(set_timing: SetTiming) -> None:
+    """It is another question, so it is asked, after some seconds."""
+    set_timing(unchanged=0.3, probe=0.05)
+    answers: list[Any] = []
+
+    def respond(request: Any) -> Any:
+        if request.method == "POST":
+            answers.append(json.loads(request.body))
+        updated = ("05.5", "04.5", "06.5")[len(answers)]
+        if "/output" not in request.path:
+            status = "interrupted" if len(answers) < 2 else "success"
+            return response(run_json(status, updated=updated))
+        question = {"type": "interrupt", "interrupt": {"interrupt_type": str(len(answers))}}
+        result = {"type": "result", "run_id": "r", "status": "success", "result": {"ok": 1}}
+        return response(json.dumps(question if len(answers) < 2 else result).encode())
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        handle = RunHandle("r", client)
+        assert handle.drive(lambda asked: {"to": asked.type}, timeout=30) == {"ok": 1}
+    assert answers == [{"to": "0"}, {"to": "1"}]

@@ -424,3 +424,17 @@ def test_a_proxy_that_refuses_for_good_refuses_all(operation: Operation) -> None
     words = "Tunnel connection failed: 407 Proxy Authentication Required"
     error = transport(ProxyException, sent=False, reason=words)
     assert done(operation, error, NEVER) == Raise(everywhere=True)
+
+
+def test_the_status_decides_if_the_body_of_an_error_stalls() -> None:
+    for status, kind in ((429, "limited"), (503, "lost"), (401, "denied"), (404, "missing")):
+        stalled = transport(ApiTimeoutError, sent=True)
+        stalled.status, stalled.headers = status, {"retry-after": "7"}
+        assert failure_of(stalled) == Failure(kind, 7.0)  # type: ignore[arg-type]
+
+
+def test_a_descriptor_that_does_not_fit_is_no_outage() -> None:
+    first = done("describe", UNREADABLE, replace(NOW, retries=2))
+    assert isinstance(first, Pause)
+    last = done("describe", UNREADABLE, replace(NOW, retries=2, failures=2))
+    assert last == Raise(everywhere=True)

@@ -40,7 +40,8 @@ from acp_client_v0_1 import (
     TooManyRequestsException,
     UnauthorizedException,
 )
-from acp_client_v0_1.handles._timing import Timing
+from acp_client_v0_1.handles._perform import Contact, Wait
+from acp_client_v0_1.handles._timing import Timing, timing
 from acp_client_v0_1.testing import AgentError, Fault, LocalServer
 
 GONE = r"is gone: the server at http://\S+ does not know it .*start a new run"
@@ -886,3 +887,34 @@ def test_a_pause_between_an_outage_and_the_deadline_is_waited_for(set_timing: Se
         run = AgentHandle("a", client).start(client_token="t", timeout=30)
         assert run.run_id == "r"
         assert [each.path for each in server.requests] == ["/runs", "/runs/search"]
+
+
+def test_a_wait_by_looks_keeps_its_deadline(set_timing: SetTiming) -> None:
+    """The run has ended when it is looked at, and then its output does not come."""
+    looks: list[object] = []
+
+    def respond(request: Any) -> Any:
+        if "output" not in request.path:
+            looks.append(request)
+            time.sleep(1.0 * (len(looks) > 1))
+            return run_json("pending" if len(looks) == 1 else "success")
+        return STALL if looks else response(b"{}", 404)
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        began = time.monotonic()
+        with pytest.raises(RunWaitTimeout):
+            RunHandle("r", client).result(timeout=2)
+    assert time.monotonic() - began < 9  # not the ten seconds of a quick request
+
+
+def test_a_request_that_survives_nothing_is_not_wrong_everywhere() -> None:
+    """The search for the runs of a batch that have ended gives way to a Retry-After."""
+    with ApiClient(Configuration(host="http://127.0.0.1:9")) as client:
+        contact = Contact.of(RunsApi(client), shared=True)
+        contact.not_before, contact.asking = timing().now() + 5, ApiException(status=429)
+        with pytest.raises(ApiException):
+            Wait(contact, survive=0.0).perform("search", lambda limit: None)
+    assert contact.broken is None

@@ -381,8 +381,9 @@ def test_a_run_of_another_agent_is_nobodys(set_timing: SetTiming) -> None:
         ApiClient(Configuration(host=server.url)) as client,
     ):
         agent = AgentHandle("a", client)
-        with pytest.raises(RunStartAmbiguous, match="no run with its client token is there"):
+        with pytest.raises(RunStartAmbiguous, match="token is of run r of agent b") as failure:
             agent.start(client_token="order-1")
+        assert not failure.value.searched  # so a batch starts no second run
         with pytest.raises(ApiValueError, match=r"of run r, .* with another agent_id"):
             agent.start(client_token="order-1", reuse=True)
         assert RunHandle.find("order-1", client, agent_id="a") is None
@@ -609,3 +610,65 @@ def test_a_last_search_without_time_leaves_the_earlier_ones_true(set_timing: Set
     ):
         AgentHandle("a", client).start()
     assert failure.value.searched and len(searches) == 2
+
+
+def test_a_search_that_worked_long_ago_says_little(set_timing: SetTiming) -> None:
+    """The create may have arrived since, so it is not posted again."""
+    set_timing(search=1.0, search_backoff=(0.05, 0.1), last=0.1)
+    searches: list[Any] = []
+
+    def respond(request: Any) -> Any:
+        if request.path != "/runs/search":
+            return CLOSE if request.path == "/runs" else response(b"{}", 404)
+        searches.append(request)
+        return response(b"[]") if len(searches) == 1 else STALL
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+        pytest.raises(RunStartAmbiguous) as failure,
+    ):
+        AgentHandle("a", client).start()
+    assert not failure.value.searched
+
+
+def test_a_run_of_another_agent_is_no_duplicate() -> None:
+    def run(run_id: str, agent_id: str) -> dict[str, Any]:
+        creation = {"agent_id": agent_id, "metadata": {"acp-client-token": "order-1"}}
+        known = {"run_id": run_id, "agent_id": agent_id, "creation": creation}
+        return {**known, "status": "pending", **TIMES}
+
+    found = json.dumps([run("b1", "b"), run("a1", "a"), run("a2", "a")]).encode()
+    with (
+        SocketServer(response(found)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        handle = AgentHandle("a", client).start(client_token="order-1", reuse=True)
+    assert (handle.run_id, handle.duplicates) == ("a1", ("a2",))
+
+
+def test_another_call_of_the_handle_does_not_hide_a_retry_after() -> None:
+    """The search of a call that is cancelled waits as its own server's response asks."""
+    times: list[float] = []
+
+    def respond(request: Any) -> Any:
+        if request.path == "/runs/search":
+            times.append(time.monotonic())
+            return response(b"[]")
+        if json.loads(request.body).get("input"):
+            return response(json.dumps({**PENDING_RUN, **TIMES}).encode())
+        agent.start({"n": 1})
+        return response(b'"busy"', 503, retry_after="1")
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        agent = AgentHandle("a", client)
+        began = time.monotonic()
+        with pytest.raises(ApiException):
+            agent.run(timeout=0.5, cancel_on_exit=True)
+    assert all(at - began >= 1 for at in times)
+
+
+PENDING_RUN = {"run_id": "r", "agent_id": "a", "creation": {"agent_id": "a"}, "status": "pending"}
