@@ -45,7 +45,6 @@ from acp_client_v0_1.models.run_status import RunStatus
 if TYPE_CHECKING:
     from acp_client_v0_1.batch._journal import Journal
     from acp_client_v0_1.handles.agent import AgentHandle
-    from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
     from acp_client_v0_1.models.run import Run
     from acp_client_v0_1.models.run_output import RunOutput
 
@@ -125,8 +124,10 @@ class RunDriver:
 
     def _create(self, task: Task, look_first: bool) -> None:
         plan = self.plan
-        # Before the journal says that a create may be on its way.
-        described = self._described() if plan.check else None
+        described = None
+        if plan.check:  # before the journal says that a create may be on its way
+            known = self._descriptor
+            described = known.fresh or self._wait().perform("describe", known.get)
         if self._journal is not None:
             # First, as an input that is refused below is recorded as failed.
             self._journal.starting(task)
@@ -164,10 +165,6 @@ class RunDriver:
         task.run_id, task.duplicates = core.run_id, len(made) - 1
         if self._journal is not None:
             self._journal.started(task)
-
-    def _described(self) -> AgentACPDescriptor:
-        descriptor = self._descriptor
-        return descriptor.fresh or self._wait().perform("describe", descriptor.get)
 
     def _find(self, task: Task) -> list[Run]:
         """Search for the run that an earlier call, or another process, may have created."""

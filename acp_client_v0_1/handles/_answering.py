@@ -128,15 +128,11 @@ def question_of(core: RunCore, wait: Wait) -> PendingInterrupt | None:
 
 
 def _is_stale(core: RunCore, question: PendingInterrupt) -> bool:
-    """Tell whether a question was answered before, and only a replica still shows it.
-
-    An equal question that is older than the answered one comes from a replica. Any other that is
-    not newer may be the next question of a server whose clock stands still, or of another server
-    whose clock is behind, so it counts as a replica's for some seconds only.
-    """
+    """Tell whether a question was answered before, and only a replica still shows it."""
     answered, clock = core.answered, timing()
     if answered is None or question.updated_at > answered.updated_at:
         return False
+    # Any other question may be the next one, of a server whose clock stands still or is behind.
     older = question.updated_at < answered.updated_at
     again = older and (question.type, question.payload) == (answered.type, answered.payload)
     # After the time of an outage it is no replica: the server's clock was set back.

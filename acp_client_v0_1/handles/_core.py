@@ -271,11 +271,7 @@ class RunCore:
         *,
         longest: float | None = None,
     ) -> Run:
-        """Read the run until there is a response.
-
-        ``ready`` returns None for a run that is as it should be, or the seconds after which to
-        read it again.
-        """
+        """Read the run, again after the seconds that ``ready`` returns until that returns None."""
         runs = wait.contact.runs
 
         def send(limit: float) -> Run | Pause:
@@ -311,13 +307,10 @@ class RunCore:
         return wait.perform("output", send, self, probe=probe)
 
     def unserved_output(self, error: ApiException, wait: Wait) -> RunOutput | None:
-        """Read a run whose output is 404: pending, it has none yet, and this returns None.
-
-        The run may have ended between the two requests, so its output is asked for once more. If
-        that fails, too, the server does not have the operation, which is the error.
-        """
+        """Read a run whose output is 404, and return None if it is pending, so not ready."""
         if self.read(wait).status == RunStatus.PENDING:
             return None
+        # It may have ended between the two requests, so its output is asked for once more.
 
         def probe(again: ApiException) -> RunOutput | None:
             if is_unserved(again):

@@ -236,9 +236,7 @@ def _matching(
 
 
 def is_of(run: Run, agent_id: str | None) -> bool:
-    """Tell whether a run is of an agent."""
-    # A server may change a UUID's case, or replace a name by an id. Its create often has what was
-    # sent.
+    """Tell whether a run is of an agent, whose id the server may write otherwise than we do."""
     known = run.agent_id.lower(), run.creation.agent_id.lower()
     return agent_id is None or agent_id.lower() in known
 

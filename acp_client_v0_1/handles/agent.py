@@ -472,11 +472,7 @@ class AgentHandle:
             raise ApiValueError(faults_of(error)) from error
 
     def _wait(self, seconds: float | None) -> Wait:
-        """Return the budget of a create."""
-        contact = self._contact or Contact.of(self.runs)
-        if contact.has_failed:
-            contact = contact.of_next_call()
-        self._contact = contact
+        self._contact = contact = (self._contact or Contact.of(self.runs)).of_next_call()
         return Wait(contact, seconds or None)
 
     def _start(

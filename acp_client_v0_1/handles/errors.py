@@ -79,12 +79,9 @@ class RunFailed(_RunProblem):
         errcode: The agent's own code.
         description: What the agent says went wrong.
         sure: Whether the status is known; otherwise the run may have timed out.
-
-    Attributes:
-        status_name: The run's status.
     """
 
-    status_name = "error"
+    status_name = "error"  # of the run
 
     def __init__(
         self, *, run_id: str, token: str, errcode: int, description: str, sure: bool = True

@@ -27,8 +27,6 @@ class PendingInterrupt:
         run_id: The run that asks.
         updated_at: When the run last changed, which tells two equal questions apart.
         seen_at: When it was first seen, in seconds of `time.monotonic()`; 0 after pickling.
-        _descriptor: Reads the agent's descriptor; lost by pickling.
-        _answer: Sends an answer to this question; lost by pickling.
     """
 
     type: str

@@ -37,9 +37,6 @@ class EventStream(Iterator[T]):
         decode: Turns an event into a value, or into ``None`` to skip it; raises ``ValueError`` if
             it cannot be decoded.
         max_event_bytes: The most bytes that one event may have.
-
-    Attributes:
-        reader: The reader of its undecoded events.
     """
 
     def __init__(
