@@ -645,30 +645,3 @@ def test_a_run_of_another_agent_is_no_duplicate() -> None:
     ):
         handle = AgentHandle("a", client).start(client_token="order-1", reuse=True)
     assert (handle.run_id, handle.duplicates) == ("a1", ("a2",))
-
-
-def test_another_call_of_the_handle_does_not_hide_a_retry_after() -> None:
-    """The search of a call that is cancelled waits as its own server's response asks."""
-    times: list[float] = []
-
-    def respond(request: Any) -> Any:
-        if request.path == "/runs/search":
-            times.append(time.monotonic())
-            return response(b"[]")
-        if json.loads(request.body).get("input"):
-            return response(json.dumps({**PENDING_RUN, **TIMES}).encode())
-        agent.start({"n": 1})
-        return response(b'"busy"', 503, retry_after="1")
-
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-    ):
-        agent = AgentHandle("a", client)
-        began = time.monotonic()
-        with pytest.raises(ApiException):
-            agent.run(timeout=0.5, cancel_on_exit=True)
-    assert all(at - began >= 1 for at in times)
-
-
-PENDING_RUN = {"run_id": "r", "agent_id": "a", "creation": {"agent_id": "a"}, "status": "pending"}
