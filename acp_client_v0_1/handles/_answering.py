@@ -19,8 +19,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -139,14 +137,6 @@ def _is_stale(core: RunCore, question: PendingInterrupt) -> bool:
     return clock.now() - core.answered_at < (clock.outage if again else clock.unchanged)
 
 
-def _note_answered(core: RunCore, question: PendingInterrupt) -> None:
-    """Note that a question was answered, and whether the server's word has moved past it."""
-    if core.run is not None and core.run.updated_at > question.updated_at:
-        # The server's clock moves, so a question of this time counts as older from now on.
-        question = replace(question, updated_at=question.updated_at + datetime.resolution)
-    core.note_answered(question)
-
-
 def answer_run(
     core: RunCore,
     body: Mapping[str, Any],
@@ -167,7 +157,7 @@ def answer_run(
                 # If two questions share this time, a replica may have told either: ask neither
                 # until the replicas agree.
                 if run.updated_at >= to.updated_at:
-                    _note_answered(core, to)
+                    core.note_answered(to)
                 elif clock.now() < until:
                     until = min(until, clock.now() + clock.unchanged)
                     wait.pause(clock.probe)  # the run came from a replica
@@ -181,7 +171,7 @@ def answer_run(
         wait.pause(young_for)
         to = question  # to be compared again: another process may answer it during the pause
     ours = _send(core, answer, question, wait)
-    _note_answered(core, question)
+    core.note_answered(question)
     if not ours:
         raise _stale(core)
 

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -170,6 +171,9 @@ class RunCore:
 
     def note_answered(self, question: PendingInterrupt) -> None:
         """Note that a question was answered, by this or another caller."""
+        if self._run is not None and self._run.updated_at > question.updated_at:
+            # The server's clock moves, so a question of this time counts as older from now on.
+            question = replace(question, updated_at=question.updated_at + datetime.resolution)
         self.answered, self.answered_at = question, timing().now()
 
     def asked_at(self, run: Run) -> float:
@@ -264,13 +268,7 @@ class RunCore:
 
         return self.note(wait.perform("look", send, self, longest=math.inf))
 
-    def read(
-        self,
-        wait: Wait,
-        ready: Callable[[Run], float | None] | None = None,
-        *,
-        longest: float | None = None,
-    ) -> Run:
+    def read(self, wait: Wait, ready: Callable[[Run], float | None] | None = None) -> Run:
         """Read the run, again after the seconds that ``ready`` returns until that returns None."""
         runs = wait.contact.runs
 
@@ -279,7 +277,7 @@ class RunCore:
             seconds = None if ready is None else ready(run)
             return run if seconds is None else Pause(seconds)
 
-        return wait.perform("look", send, self, longest=longest)
+        return wait.perform("look", send, self)
 
     def output(self, wait: Wait, window: int | None = None) -> RunOutput:
         """Wait for an output by long polls, or by reading the run where polls are not served.

@@ -313,8 +313,8 @@ class Wait:
         """Send a request until there is a response, or an error that asking again cannot mend.
 
         ``send`` gets the seconds that the request may take, ``longest`` at most. It returns the
-        value, or a `Pause` after which to ask again. ``probe`` finds out what came of a request
-        that may have been carried out: it returns the value, or `AGAIN`, or raises.
+        value, or a `Pause` after which to ask again. If a request may have been carried out,
+        ``probe`` finds out: it returns the value, or `AGAIN`, or raises.
         """
         longest = timing().quick if longest is None else longest
         error: ApiException | None = None

@@ -507,7 +507,7 @@ class AgentHandle:
         return core, ours
 
     def _reused(self, creation: RunCreate, wait: Wait) -> list[Run]:
-        """Search for the runs that a create would repeat, and refuse those of another one."""
+        """Search for the runs with the client token, and refuse one that was created otherwise."""
         found = self._search(mark_of(creation), wait, anybodys=True)
         ours = [run for run in found if is_of(run, self.agent_id)]
         if found:

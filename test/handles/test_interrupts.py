@@ -673,7 +673,7 @@ def test_a_question_that_was_answered_is_not_asked_again(
 
 
 def test_an_older_question_is_a_replicas_for_some_seconds(set_timing: SetTiming) -> None:
-    """Not for ever: the clock of this server was set back."""
+    """The clock of this server was set back, and its next question has to be asked."""
     set_timing(unchanged=0.6, probe=0.05)
     began = time.monotonic()
     drive_each_once(Asking(0.0, (5, 1, 2)))

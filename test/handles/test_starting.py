@@ -521,7 +521,7 @@ def test_a_server_that_does_not_serve_agents_may_have_made_the_run(
 
 
 @pytest.mark.parametrize("path", ["/agents/*", "/runs/search"])
-def test_the_search_waits_whoever_asks_for_it(
+def test_the_search_waits_for_each_retry_after(
     server: LocalServer, counter: AgentHandle, path: str
 ) -> None:
     server.faults.add(Fault(method="POST", path="/runs", cut="close", late=0.5))
@@ -592,9 +592,19 @@ def test_a_create_without_client_token_is_settled_by_its_agent(server: LocalServ
             AgentHandle(COUNTER, client).start(client_token="")
 
 
-def test_a_last_search_without_time_leaves_the_earlier_ones_true(set_timing: SetTiming) -> None:
-    """They worked, and did not find the run."""
-    set_timing(search=0.7)
+@pytest.mark.parametrize(
+    ("durations", "searched"),
+    [
+        # The last search has no time, and the one just before it still counts.
+        ({"search": 0.7}, True),
+        # The create may have arrived since the search that worked, so it is not posted again.
+        ({"search": 1.0, "search_backoff": (0.05, 0.1), "last": 0.1}, False),
+    ],
+)
+def test_a_search_that_worked_counts_for_a_moment(
+    set_timing: SetTiming, durations: dict[str, Any], searched: bool
+) -> None:
+    set_timing(**durations)
     searches: list[Any] = []
 
     def respond(request: Any) -> Any:
@@ -609,27 +619,7 @@ def test_a_last_search_without_time_leaves_the_earlier_ones_true(set_timing: Set
         pytest.raises(RunStartAmbiguous) as failure,
     ):
         AgentHandle("a", client).start()
-    assert failure.value.searched and len(searches) == 2
-
-
-def test_a_search_that_worked_long_ago_says_little(set_timing: SetTiming) -> None:
-    """The create may have arrived since, so it is not posted again."""
-    set_timing(search=1.0, search_backoff=(0.05, 0.1), last=0.1)
-    searches: list[Any] = []
-
-    def respond(request: Any) -> Any:
-        if request.path != "/runs/search":
-            return CLOSE if request.path == "/runs" else response(b"{}", 404)
-        searches.append(request)
-        return response(b"[]") if len(searches) == 1 else STALL
-
-    with (
-        SocketServer(handler=serve_each(respond)) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-        pytest.raises(RunStartAmbiguous) as failure,
-    ):
-        AgentHandle("a", client).start()
-    assert not failure.value.searched
+    assert failure.value.searched is searched and len(searches) == 2
 
 
 def test_a_run_of_another_agent_is_no_duplicate() -> None:
