@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -204,8 +205,8 @@ class Life:
         seconds = self.schedule.options["timeout"]
         for count in itertools.count(1):
             beside = {**self.schedule.inputs[0], "n": 1000 * (self.number + 1) + count}
-            self._waited(count, beside, lambda one=beside: agent.run(one, timeout=seconds))
-            told = self._waited(count, self.schedule.inputs[0], lambda: run.result(seconds))
+            self._waited(count, beside, partial(agent.run, beside, timeout=seconds))
+            told = self._waited(count, self.schedule.inputs[0], partial(run.result, seconds))
             if not isinstance(told, ApiException) or isinstance(told, (RunFailed, RunGone)):
                 break
         self._ended(run, lambda: told)
