@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,8 @@ class Plan:
     on_interrupt: OnInterrupt | None
     check: bool  # each input against the agent's schema
     unclear: str  # "raise" or "start", if nobody can tell whether a run was started
-    written_at: float | None = None  # when an earlier call wrote the journal, since the epoch
+    # Seconds since an earlier call wrote the journal, when this one began.
+    written_ago: float = math.inf
     answered: bool = False  # the server has answered the caller's client, or an earlier call
 
 
