@@ -2,8 +2,9 @@
 
 Strategy: a task of the executor is one run from its create to its outcome. It travels without
 credentials, there and back: each worker process makes one client, by `connect` or from its
-environment, and keeps it for the batch; an error that holds a client comes back as its text. A scheduler that lost a worker runs its
-tasks again, so a task searches for its client token before it creates a run.
+environment, and keeps it for the batch; an error that holds a client comes back as its text. A
+scheduler that lost a worker runs its tasks again, so a task searches for its client token before
+it creates a run.
 
 Invariants: only the caller's process writes the journal. A client of another server than the
 agent's is refused before anything is sent. A future is dropped as soon as its outcome was taken,
