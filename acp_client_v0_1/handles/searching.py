@@ -8,8 +8,8 @@ before are read again until one has it. Anything else is drift. A server whose p
 has no such overlap.
 
 Invariants: whatever the server sends, no record comes twice, and each is one that the request asked
-for; drift is detected, not prevented. Collect ids before deleting. The id of each record is kept, and
-nothing else of those before the page, so the number of records is bounded.
+for; drift is detected, not prevented. Collect ids before deleting. The ids of all records are kept,
+so their number is bounded.
 """
 
 from __future__ import annotations
