@@ -298,6 +298,21 @@ def test_what_ended_just_before_it_was_deleted_is_started_anew(
     assert [item.result()["n"] for item in items] == [0, 1]
 
 
+def test_what_had_ended_before_it_was_cancelled_is_not_started_anew(
+    agent: AgentHandle, server: LocalServer, path: Path
+) -> None:
+    inputs = [{"n": 0}, {"n": 1, "seconds": 0.5}]
+    server.faults.add(Fault(path="/runs/*/output", cut="stall", times=1))
+    with agent.map(inputs, journal=path, on_stop="cancel") as batch:
+        next(batch)
+        # The batch is still in the long poll that is never answered.
+        wait_for(lambda: [run["status"] for run in server.runs] == ["success"] * 2)
+    assert len(server.runs) == 2
+    items = list(agent.map(inputs, journal=path, ordered=True))
+    assert [item.result()["n"] for item in items] == [0, 1]
+    assert len(creates(server)) == 2
+
+
 def test_a_server_that_cannot_search_is_not_made_to_run_twice(
     agent: AgentHandle, server: LocalServer, path: Path
 ) -> None:

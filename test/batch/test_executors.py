@@ -8,7 +8,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from multiprocessing import get_context
@@ -250,6 +250,26 @@ def test_a_pool_that_breaks(agent: AgentHandle, server: LocalServer, processes: 
     killer.start()
     assert [type(item.outcome) for item in batch] == [BrokenProcessPool] * 3
     killer.join()
+
+
+def test_a_pool_that_is_shut_down_is_an_error_of_the_batch(agent: AgentHandle) -> None:
+    pool = ThreadPoolExecutor(1)
+    pool.shutdown()
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        next(agent.map(numbers(1), executor=pool))
+
+
+def test_a_task_that_the_executor_cancels_says_so(agent: AgentHandle, threads: Executor) -> None:
+    class Cancelling(ThreadPoolExecutor):
+        def submit(self, *task: Any) -> Any:  # type: ignore[override]
+            future: Future[Any] = Future()
+            future.cancel()
+            return future
+
+    with Cancelling(1) as pool:
+        (item,) = agent.map(numbers(1), executor=pool)
+    assert type(item.outcome) is ApiException
+    assert str(item.outcome) == "the executor cancelled the task"
 
 
 def _kill_a_worker(server: LocalServer, pool: Any) -> None:

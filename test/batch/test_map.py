@@ -314,6 +314,20 @@ def test_leaving_early_ends_the_threads_and_leaves_the_runs(
     assert next(batch, None) is None
 
 
+@pytest.mark.parametrize("concurrency", [4, 40])
+def test_close_returns_when_the_threads_have_ended(
+    agent: AgentHandle, server: LocalServer, concurrency: int
+) -> None:
+    batch = agent.map(numbers(concurrency, seconds=30), concurrency=concurrency)
+    closer = threading.Timer(1, batch.close)  # by a thread that holds no poll
+    # A request that cannot be interrupted at once: a create that is on its way has a moment.
+    server.faults.add(Fault(method="POST", path="/runs", delay=1.5, times=1))
+    closer.start()
+    assert list(batch) == []
+    closer.join()
+    assert threads_of_batches() == []
+
+
 def test_a_batch_is_iterated_over_once(agent: AgentHandle, server: LocalServer) -> None:
     batch = agent.map(numbers(3))
     assert next(batch).ok

@@ -342,6 +342,20 @@ def test_a_crowd_goes_on_where_searches_are_forbidden(
     assert {type(item.error) for item in items if not item.ok} == {RunFailed}
 
 
+def test_a_crowd_searches_also_if_no_run_was_parked_before(
+    server: LocalServer, agent: AgentHandle
+) -> None:
+    def inputs() -> Iterator[dict[str, Any]]:
+        yield {"n": 0}
+        time.sleep(1)  # some searches would be due, and there is nothing to search for
+        yield from ({"n": n, "seconds": 1.5} for n in range(1, 60))
+
+    items = list(agent.map(inputs(), concurrency=60))
+    assert sorted(item.result()["n"] for item in items) == list(range(60))
+    searches = [one for one in server.requests if one.path == "/runs/search"]
+    assert searches
+
+
 def test_a_crowd_searches_again_after_a_response_that_is_unreadable(
     server: LocalServer, agent: AgentHandle
 ) -> None:

@@ -15,7 +15,7 @@ from simulation.world import ROUND_TRIP, Fault, Schedule, Sent, Storm, World, cl
 from acp_client_v0_1 import AgentHandle, PendingInterrupt, RunCreate, RunHandle
 from acp_client_v0_1.exceptions import ApiException, RunWaitTimeout
 from acp_client_v0_1.handles import _rules
-from acp_client_v0_1.handles._perform import Wait
+from acp_client_v0_1.handles._perform import Contact, Wait
 from acp_client_v0_1.handles._timing import using
 from acp_client_v0_1.handles.errors import (
     ResumeAmbiguous,
@@ -327,6 +327,41 @@ def test_a_call_to_a_server_that_hangs_ends_at_its_timeout(timeout: float) -> No
         with pytest.raises(RunStartAmbiguous):
             AgentHandle("agent", client_of(world)).run(timeout=timeout)
     assert world.now - began <= timeout + NOISE
+
+
+class Outages(Schedule):
+    """Outages of ten seconds, each of which begins some seconds after the last."""
+
+    def __init__(self, every: float) -> None:
+        super().__init__({})
+        self.every = every
+
+    def fault(self, number: int, since: float) -> Fault | None:
+        return Fault("lost before") if since > 20 and since % self.every < 10 else None
+
+
+@pytest.mark.parametrize("every", (100.0, 295.0, 310.0))
+def test_an_outage_that_follows_another_has_its_own_time(every: float) -> None:
+    world = World(Outages(every), random.Random(0))
+    world.plan = {"questions": 0, "step": 2000.0, "ends_in": "success", "updates": []}
+    with using(now=world.clock, sleep=world.sleep):
+        handle = AgentHandle("agent", client_of(world)).start()
+        assert handle.result() == {"n": 1}
+    assert sum(bool(one.fault) for one in world.sent) > 2000 / every
+
+
+@pytest.mark.parametrize("shared", (False, True), ids=("a run", "a batch"))
+def test_failures_do_not_count_on_after_a_recovery(shared: bool) -> None:
+    """Not one after the other, which would make the pauses longer and longer."""
+    world = World(Outages(100.0), random.Random(0))
+    world.plan = {"questions": 0, "step": 2000.0, "ends_in": "success", "updates": []}
+    with using(now=world.clock, sleep=world.sleep):
+        handle = AgentHandle("agent", client_of(world)).start()
+        core = handle._core
+        contact = Contact(core.runs, world.server, 0, shared=shared)
+        wait = Wait(contact)
+        core.output(wait)
+        assert (wait._failures, wait._since, contact.since) == (0, None, None)
 
 
 def test_a_schedule_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
