@@ -9,10 +9,12 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -39,6 +41,12 @@ from acp_client_v0_1 import (
     SchemaMismatch,
     ServiceException,
 )
+from acp_client_v0_1._http.retry import KnownServer
+from acp_client_v0_1.batch._parking import UnattendedRuns
+from acp_client_v0_1.batch._tasks import Task
+from acp_client_v0_1.handles._perform import Contact
+from acp_client_v0_1.models.run import Run
+from acp_client_v0_1.models.run_status import RunStatus
 from acp_client_v0_1.testing import Fault, LocalServer, Quirks
 
 
@@ -365,21 +373,82 @@ def test_a_crowd_searches_again_after_a_response_that_is_unreadable(
     assert sum(request.path == "/runs/search" for request in server.requests) > 1
 
 
+class Searched:
+    """A driver of runs that nobody waits for, whose clock moves with the pauses between searches.
+
+    A search says that no run is pending, or that all are.
+    """
+
+    def __init__(self, *, pending: Sequence[str], seconds: float) -> None:
+        self.now, self.ends, self.pauses = 0.0, seconds, list[tuple[float, float]]()
+        runs = SimpleNamespace(search_runs=lambda request, limit: self.page)
+        self.page = [Run.model_construct(run_id=name, status=RunStatus.PENDING) for name in pending]
+        self.contact = Contact(runs, KnownServer(answered=True), 0, shared=True)  # type: ignore[arg-type]
+        self.plan = SimpleNamespace(agent_id="a", batch="b")
+        self.stop = self
+
+    def wait(self, pause: float) -> bool:
+        self.pauses.append((self.now, pause))
+        self.now += pause
+        return self.now > self.ends
+
+    def is_set(self) -> bool:
+        return False
+
+    def runs(self, put_back: Callable[[Task], object]) -> UnattendedRuns:
+        """Return the runs, where twenty wait for a thread, and so are parked."""
+        unattended = UnattendedRuns(self, put_back)  # type: ignore[arg-type]
+        for number in range(32):
+            unattended.enter(Task(number, "", {}, "", run_id=f"r{number}"))
+        return unattended
+
+
+def test_a_search_that_was_wrong_about_a_run_is_not_believed_for_a_while(
+    set_timing: SetTiming,
+) -> None:
+    searched, put_back = Searched(pending=[], seconds=9.9), Counter[int]()
+    set_timing(now=lambda: searched.now)
+
+    def worker(task: Task) -> None:
+        put_back[task.index] += 1
+        unattended.note(task)  # it has not ended
+        unattended.enter(task)
+
+    unattended = searched.runs(worker)
+    unattended.search()
+    assert len(put_back) == 20
+    # Two seconds each; then so many were wrong that searches are given up.
+    assert max(put_back.values()) <= 5 and sum(put_back.values()) < 130
+
+
+def test_the_pauses_between_searches_that_find_nothing_grow_with_the_age_of_the_runs(
+    set_timing: SetTiming,
+) -> None:
+    searched = Searched(pending=[f"r{number}" for number in range(32)], seconds=300)
+    set_timing(now=lambda: searched.now)
+    searched.runs(lambda task: pytest.fail(f"{task.run_id} is pending")).search()
+    assert all(pause <= max(0.2, 0.1 * now) for now, pause in searched.pauses)
+    assert max(pause for _, pause in searched.pauses) == 10
+    assert len(searched.pauses) < 100
+
+
 def test_a_create_whose_response_is_lost_is_found(server: LocalServer, agent: AgentHandle) -> None:
     server.faults.add(Fault(method="POST", path="/runs", cut="reset", after_wire_bytes=0, times=5))
     assert len([item.result() for item in agent.map(numbers(10))]) == 10
     assert len(creates(server)) == 10 and runs_by_input(server).total() == 10
 
 
-def test_a_create_that_was_lost_itself_is_sent_again(
-    server: LocalServer, agent: AgentHandle, set_timing: SetTiming
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_a_create_that_was_lost_itself_is_sent_again_up_to_twice(
+    server: LocalServer, agent: AgentHandle, set_timing: SetTiming, lost: int
 ) -> None:
     set_timing(search=0.3)
-    server.faults.add(Fault(method="POST", path="/runs", cut="close", times=1))
+    server.faults.add(Fault(method="POST", path="/runs", cut="close", times=lost))
     (item,) = agent.map(numbers(1))
-    assert item.result()["n"] == 0
-    first, second = creates(server)
-    assert first["metadata"] == second["metadata"]
+    assert isinstance(item.outcome, RunStartAmbiguous if lost == 3 else dict)
+    first, *others = creates(server)
+    assert len(others) == min(lost, 2)
+    assert all(other["metadata"] == first["metadata"] for other in others)
 
 
 def test_a_lost_create_that_cannot_be_searched_for_is_an_outcome(
