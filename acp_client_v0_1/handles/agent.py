@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import ValidationError
 from typing_extensions import Self
@@ -27,7 +27,7 @@ from acp_client_v0_1.exceptions import (
 )
 from acp_client_v0_1.handles._answering import checked_on_interrupt
 from acp_client_v0_1.handles._core import RunCore, creating, held_by
-from acp_client_v0_1.handles._create import create, find_by_token, is_of
+from acp_client_v0_1.handles._create import NoAgent, create, find_by_token, is_of, probe_search
 from acp_client_v0_1.handles._perform import Contact, Wait, checked_seconds
 from acp_client_v0_1.handles._schemas import (
     Cached,
@@ -508,7 +508,10 @@ class AgentHandle:
 
     def _reused(self, creation: RunCreate, wait: Wait) -> list[Run]:
         """Search for the runs with the client token, and refuse one that was created otherwise."""
-        found = self._search(mark_of(creation), wait, anybodys=True)
+        try:
+            found = self._search(mark_of(creation), wait, anybodys=True)
+        except NoAgent as missing:
+            raise missing.error from None
         ours = [run for run in found if is_of(run, self.agent_id)]
         if found:
             _check_reused((ours or found)[0], creation)
@@ -527,7 +530,11 @@ class AgentHandle:
 
     def _search(self, client_token: str, wait: Wait, *, anybodys: bool = False) -> list[Run]:
         find = partial(find_by_token, wait.contact.runs, client_token, self.agent_id)
-        return wait.perform("search", lambda limit: find(timeout=limit, anybodys=anybodys))
+        return wait.perform(
+            "search",
+            lambda limit: find(timeout=limit, anybodys=anybodys),
+            probe=partial(probe_search, wait, self.agent_id),
+        )
 
     def _cancel(self, contact: Contact, core: RunCore | None, client_token: str) -> str:
         """Cancel the run of a call that an exception ends, perhaps during its create.
@@ -542,8 +549,8 @@ class AgentHandle:
                 if not found:
                     return "no run was found"
                 core = RunCore.of_runs(self.runs, found, wait.contact)
-            cancelled = core.cancel(core.wait(timing().exit, what="was not deleted", same=True))
-        except (ApiException, TimeoutError) as error:
+            cancelled = core.cancel(wait)
+        except (ApiException, NoAgent, TimeoutError) as error:
             return f"the run could not be cancelled: {error}"
         return "the run was cancelled" if cancelled else "the run had ended before it was cancelled"
 
@@ -559,7 +566,7 @@ class AgentHandle:
 def _check_reused(run: Run, creation: RunCreate) -> None:
     """Refuse a run that was found by its client token, but was created for something else."""
     asked, made = creation.to_dict("json"), run.creation.to_dict("json")
-    other = [name for name in ("input", "config") if asked.get(name) != made.get(name)]
+    other = [name for name in ("input", "config") if not _has(made.get(name), asked.get(name))]
     if not is_of(run, creation.agent_id):
         other.insert(0, "agent_id")
     if not other:
@@ -575,6 +582,17 @@ def _check_reused(run: Run, creation: RunCreate) -> None:
         f"client_token is of run {run.run_id}, which was created with another "
         f"{' and '.join(other)}: use another client_token, or RunHandle({run.run_id!r})"
     )
+
+
+def _has(made: Any, asked: Any) -> bool:
+    """Tell whether a value has what was asked. A server adds keys and nulls of its own."""
+    if isinstance(asked, Mapping):
+        wanted = cast("Mapping[str, Any]", asked).items()
+        there = made if isinstance(made, Mapping) else {}
+        return all(_has(there.get(key), value) for key, value in wanted)
+    if isinstance(asked, list) and isinstance(made, list) and len(asked) == len(made):
+        return all(map(_has, made, asked))
+    return asked is None or made == asked
 
 
 def _lookup_error(

@@ -911,7 +911,7 @@ def test_retry_after_is_not_overtaken_on_the_way_down(
     server: LocalServer, counter: AgentHandle, set_timing: SetTiming
 ) -> None:
     """Neither by the next stream, nor by the look at the run before it is polled."""
-    set_timing(stream_refusals=2)
+    set_timing(refusals=2)
     server.faults.add(Fault(path=STREAM, status=504, retry_after=1, times=None))
     run = counter.start({"count": 1}, streaming="custom")
     assert [event.result for event in run.events()] == [{"count": 1, "of": 1}]

@@ -202,5 +202,5 @@ def test_a_schedule_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     """A create that is posted again after a lost response is found."""
     from acp_client_v0_1.handles import _rules
 
-    monkeypatch.setattr(_rules, "_CHANGES", frozenset({"resume", "delete"}))
+    monkeypatch.setattr(_rules, "CHANGES", frozenset({"resume", "delete"}))
     assert any("runs were created" in play(seed) for seed in range(600))
