@@ -17,7 +17,7 @@ from acp_client_v0_1.testing._values import check_fields, check_type
 __all__ = ["Quirks"]
 
 _NO_RUNS = ("search_runs", "get_run_stream", "resume_run")
-_NO_AGENTS = ("search_agents", "get_agent_by_id", "get_acp_descriptor_by_id")
+_NO_AGENTS = ("search_agents", "get_agent_by_id")
 _THREADS = (
     *("create_thread", "search_threads", "get_thread", "delete_thread"),
     *("get_thread_state", "get_thread_history", "get_run_threadstate"),
@@ -36,9 +36,17 @@ _SERVERS: dict[str, dict[str, Any]] = {
         "on_restart": "forgets",
     },
     "acp-proxy": {
-        "lacks": dict.fromkeys((*_NO_RUNS, *_NO_AGENTS, *_THREADS), 501),
+        "lacks": {
+            **dict.fromkeys((*_NO_RUNS, *_NO_AGENTS, *_THREADS), 501),
+            "get_acp_descriptor_by_id": 404,
+        },
+        "empty_status": True,
         "updated_at": "year 1",
         "pending_output": "404",
+        "errors": "text",
+        "invalid": 400,
+        "only_uuids": True,
+        "unknown_agent": 200,
         "echo": "none",
         "own_thread_ids": True,
         "media_type": "text/plain",
@@ -67,6 +75,11 @@ class Quirks:
         agents_by_name: Respond 422 to a search for agents without a name or version.
         lacks: The status of each operation that the server does not have, such as
             `{"search_runs": 501}`.
+        errors: How an error is written: as the JSON string of the "contract", or as "text", which
+            is empty if a run, thread or agent is unknown.
+        invalid: The status of a request that does not fit the contract.
+        only_uuids: Refuse ids that are no UUIDs, with the status `invalid`.
+        empty_status: Whether the status of each run is "", from its create to its end.
         updated_at: Write the times of a run with "microseconds", as whole "seconds", "naive"
             without an offset, or all of them as the first day of "year 1".
         pending_output: What `get_run_output` does while the run is pending: "204" is the contract,
@@ -74,7 +87,8 @@ class Quirks:
         echo: How much of its create a run repeats: the "whole", the "part" without `streaming`,
             `metadata` and `webhook`, or "none", a `creation` with an agent id of zeros.
         own_thread_ids: Give each run a thread id of the server's own.
-        unknown_agent: The status of a create for an agent that does not exist.
+        unknown_agent: The status of a create for an agent that does not exist. 200 takes it, and
+            the run never ends.
         media_type: The `Content-Type` of JSON.
         delete_body: Whether the response to a DELETE has a body.
         attempts: How often an agent is called before its run stays in status `error`; before each
@@ -96,6 +110,10 @@ class Quirks:
     search_order: Literal["oldest", "newest"] = "oldest"
     agents_by_name: bool = False
     lacks: Mapping[str, int] = field(default_factory=dict[str, int])
+    errors: Literal["contract", "text"] = "contract"
+    invalid: int = 422
+    only_uuids: bool = False
+    empty_status: bool = False
     updated_at: Literal["microseconds", "seconds", "naive", "year 1"] = "microseconds"
     pending_output: Literal["204", "404", "held"] = "204"
     echo: Literal["whole", "part", "none"] = "whole"
@@ -111,7 +129,9 @@ class Quirks:
         check_fields(self)
         if self.attempts < 1:
             raise ValueError("attempts: must be at least 1")
-        statuses = {"unknown_agent": self.unknown_agent}
+        statuses = {"invalid": self.invalid}
+        if self.unknown_agent != 200:
+            statuses["unknown_agent"] = self.unknown_agent
         for operation, status in self.lacks.items():
             if not any(operation in vars(api) for api in (RunsApi, AgentsApi, ThreadsApi)):
                 raise ValueError(f"lacks: {operation!r} is not an operation of ACP 0.1")

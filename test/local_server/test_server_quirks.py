@@ -225,6 +225,9 @@ def test_the_defaults_are_no_quirks(server: LocalServer, call: Any) -> None:
         (TypeError, "attempts", {"attempts": True}),
         (ValueError, "attempts", {"attempts": 0}),
         (ValueError, "unknown_agent", {"unknown_agent": 204}),
+        (ValueError, "invalid", {"invalid": 200}),
+        (TypeError, "only_uuids", {"only_uuids": 1}),
+        (ValueError, "errors", {"errors": "html"}),
         (TypeError, "lacks", {"lacks": ["search_runs"]}),
         (TypeError, "lacks: search_runs", {"lacks": {"search_runs": "501"}}),
         (ValueError, "lacks: search_runs", {"lacks": {"search_runs": 200}}),
@@ -338,7 +341,7 @@ def test_a_create_for_an_unknown_agent(serve: Any) -> None:
 def test_json_as_text(serve: Any) -> None:
     with serve(media_type="text/plain") as call:
         for response in (call("POST", "/runs", {"agent_id": ECHO_AGENT_ID}), call("GET", "/none")):
-            assert response.headers["content-type"] == "text/plain"
+            assert response.headers["content-type"] == "text/plain; charset=utf-8"
             assert response.json
 
 
@@ -389,13 +392,125 @@ class TestRestart:
             assert call.ok("DELETE", f"/runs/{hung}")["status"] == "pending"
 
 
-@pytest.mark.parametrize("name", ["workflow-srv", "acp-proxy"])
-def test_a_real_server(name: Any, caller_for: Callable[[LocalServer], Any]) -> None:
-    with LocalServer(quirks=Quirks.of(name)) as server:
-        call = caller_for(server)
-        run = call("POST", "/runs", {"agent_id": ECHO_AGENT_ID, "input": {"a": 1}}).json
-        path = f"/runs/{run['run_id']}/output?block_timeout=5"
-        assert eventually(lambda: call("GET", path).status == 200, 5)
-        assert call("GET", path).json["result"] == {"a": 1}
-        lacking = call("POST", "/runs/search", {}).status
-        assert lacking == {"workflow-srv": 500, "acp-proxy": 501}[name]
+NOBODY = "99999999-9999-4999-8999-999999999999"
+
+
+def test_a_status_that_is_always_empty(serve: Any) -> None:
+    with serve(empty_status=True) as call:
+        run = call.ok("POST", "/runs", {"agent_id": ECHO_AGENT_ID})
+        assert call.output(run["run_id"])["status"] == "success"
+        assert {run["status"], call.ok("GET", f"/runs/{run['run_id']}")["status"]} == {""}
+
+
+def test_a_status_of_its_own_for_what_does_not_fit(serve: Any) -> None:
+    with serve(invalid=400) as call:
+        for body in ({}, {"agent_id": 1}, b"{", []):
+            assert call("POST", "/runs", body).status == 400
+        assert call("GET", f"/runs/{call.run(ECHO_AGENT_ID)}/output?block_timeout=x").status == 400
+
+
+def test_ids_that_are_no_uuids_are_refused(serve: Any) -> None:
+    with serve(only_uuids=True) as call:
+        assert call("GET", "/runs/1").status == call("DELETE", "/threads/1").status == 422
+        assert call("POST", "/runs", {"agent_id": "nobody"}).status == 422
+        assert call("POST", "/runs", {"agent_id": ECHO_AGENT_ID, "thread_id": "1"}).status == 422
+        assert call("GET", f"/runs/{NOBODY}").status == 404
+        assert call("GET", f"/runs/{call.run(ECHO_AGENT_ID)}").status == 200
+
+
+def test_errors_in_plain_text(serve: Any) -> None:
+    with serve(errors="text", lacks={"search_runs": 501}) as call:
+        unknown = call("GET", f"/runs/{NOBODY}")
+        assert (unknown.status, unknown.body) == (404, b"")
+        for method, path, status, words in (
+            ("GET", "/none", 404, "no matching operation was found"),
+            ("POST", "/runs/search", 501, "not implemented"),
+            ("POST", "/runs", 422, "agent_id: Field required"),
+        ):
+            response = call(method, path, {} if method == "POST" else None)
+            assert (response.status, response.headers["content-type"]) == (
+                status,
+                "text/plain; charset=utf-8",
+            )
+            assert words in response.body.decode()
+
+
+def test_a_run_of_an_unknown_agent_never_ends(serve: Any) -> None:
+    with serve(unknown_agent=200) as call:
+        run = call.ok("POST", "/runs", {"agent_id": NOBODY})
+        assert run["agent_id"] == NOBODY
+        assert call("GET", f"/runs/{run['run_id']}/output?block_timeout=1").status == 204
+        assert call.ok("DELETE", f"/runs/{run['run_id']}")["status"] == "pending"
+
+
+class TestRealServers:
+    @pytest.fixture
+    def proxy(self, caller_for: Callable[[LocalServer], Any]) -> Iterator[Any]:
+        with LocalServer(quirks=Quirks.of("acp-proxy")) as server:
+            yield caller_for(server)
+
+    def test_the_proxy_says_nothing_of_a_run_but_its_output(self, proxy: Any) -> None:
+        creation = {"agent_id": SLOW_AGENT_ID, "input": {"seconds": 0.4}, "metadata": {"a": 1}}
+        created = proxy("POST", "/runs", {**creation, "config": {"b": 2}, "streaming": "custom"})
+        assert (created.status, created.headers["content-type"]) == (
+            200,
+            "text/plain; charset=utf-8",
+        )
+        run = created.json
+        assert run["status"] == ""
+        assert run["created_at"] == run["updated_at"] == "0001-01-01T00:00:00Z"
+        assert run["creation"] == {"agent_id": "00000000-0000-0000-0000-000000000000"}
+        assert run["agent_id"] == SLOW_AGENT_ID
+        path = f"/runs/{run['run_id']}"
+        pending = proxy("GET", f"{path}/output?block_timeout=5")
+        assert (pending.status, pending.body) == (404, b"")
+        assert eventually(lambda: proxy("GET", f"{path}/output").status == 200, 10)
+        output = proxy("GET", f"{path}/output").json
+        assert output == {
+            "type": "result",
+            "run_id": run["run_id"],
+            "status": "success",
+            "result": {"slept": 0.4},
+        }
+        assert proxy("GET", path).json == run
+        deleted = proxy("DELETE", path)
+        assert (deleted.status, deleted.body) == (200, b"")
+        for method in ("GET", "DELETE"):
+            gone = proxy(method, path)
+            assert (gone.status, gone.body) == (404, b"")
+
+    @pytest.mark.parametrize(
+        ("method", "path"),
+        [
+            *(("POST", f"/{kind}/search") for kind in ("runs", "agents", "threads")),
+            *(("GET", f"/runs/{NOBODY}/{part}") for part in ("stream", "threadstate")),
+            *(("POST", f"/runs/{NOBODY}"), ("GET", f"/agents/{NOBODY}"), ("POST", "/threads")),
+            ("GET", f"/threads/{NOBODY}/state"),
+        ],
+    )
+    def test_what_the_proxy_does_not_implement(self, proxy: Any, method: str, path: str) -> None:
+        response = proxy(method, path, {} if method == "POST" else None)
+        assert response.status == 501
+        assert response.headers["content-type"].startswith("text/plain")
+        assert response.body.decode().startswith("This method is not implemented")
+
+    def test_what_the_proxy_refuses(self, proxy: Any) -> None:
+        descriptor = proxy("GET", f"/agents/{ECHO_AGENT_ID}/descriptor")
+        assert (descriptor.status, descriptor.body) == (404, b"no matching operation was found\n")
+        assert proxy("GET", "/runs/1/output").status == 400
+        for body in ({"agent_id": 5}, {}, b"{", {"agent_id": "nobody"}):
+            refused = proxy("POST", "/runs", body)
+            assert refused.status == 400 and refused.body
+            assert refused.headers["content-type"].startswith("text/plain")
+
+    def test_the_proxy_takes_any_agent(self, proxy: Any) -> None:
+        run = proxy("POST", "/runs", {"agent_id": NOBODY})
+        assert (run.status, run.json["status"]) == (200, "")
+        assert proxy("GET", f"/runs/{run.json['run_id']}/output").status == 404
+
+    def test_the_workflow_server(self, caller_for: Callable[[LocalServer], Any]) -> None:
+        with LocalServer(quirks=Quirks.of("workflow-srv")) as server:
+            call = caller_for(server)
+            run_id = call.run(ECHO_AGENT_ID, input={"a": 1})
+            assert call.output(run_id)["result"] == {"a": 1}
+            assert call("POST", "/runs/search", {}).status == 500

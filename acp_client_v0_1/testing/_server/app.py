@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import hashlib
 import time
+import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -21,7 +22,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from acp_client_v0_1.models import (
@@ -50,6 +51,12 @@ M = TypeVar("M", bound=BaseModel)
 _Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 _Search: TypeAlias = AgentSearchRequest | RunSearchRequest | ThreadSearchRequest
 
+# What a Go server's router and its handlers write instead of our own words.
+_GO_WORDS = {
+    "Not Found": "no matching operation was found",
+    "Not implemented": "This method is not implemented \N{CRYING FACE}",
+}
+
 
 @dataclass(eq=False)
 class Application:
@@ -66,10 +73,20 @@ class Application:
         try:
             response = await self._handler(request)(request)
         except Refusal as refusal:
-            response = JsonResponse(refusal.message, refusal.status, refusal.headers)
-        if isinstance(response, JsonResponse):
-            response.headers["Content-Type"] = self.store.quirks.media_type
+            response = self._refused(refusal)
+        if isinstance(response, JsonResponse) and self.store.quirks.media_type == "text/plain":
+            # What Go takes JSON for, if nobody says what it is.
+            response.headers["Content-Type"] = "text/plain; charset=utf-8"
         await response(scope, receive, send)
+
+    def _refused(self, refusal: Refusal) -> Response:
+        quirks, message = self.store.quirks, refusal.message
+        status = quirks.invalid if refusal.status == 422 else refusal.status
+        if quirks.errors == "contract":
+            return JsonResponse(message, status, refusal.headers)
+        text = str(message["detail"] if isinstance(message, dict) else message)
+        text = _GO_WORDS.get(text, "" if status == 404 else text)
+        return PlainTextResponse(text and text + "\n", status, refusal.headers)
 
     def _handler(self, request: Request) -> _Handler:
         """Return the operation of a request, or refuse it. The id goes into `path_params`."""
@@ -91,11 +108,20 @@ class Application:
             allowed = ", ".join([*handlers, "HEAD"] if "GET" in handlers else handlers)
             raise Refusal(405, f"{method} {path}: Method Not Allowed", {"Allow": allowed})
         lacking = self.store.quirks.lacks.get(handler.__name__)
+        if lacking != 404 and "id" in request.path_params:
+            self._check_id(request.path_params["id"])
         if lacking is not None:
             # An object, not the contract's JSON string: the router of a server responds like this.
             words = "Not Found" if lacking == 404 else "Not implemented"
             raise Refusal(lacking, {"detail": words})
         return handler
+
+    def _check_id(self, identifier: str) -> None:
+        if self.store.quirks.only_uuids:
+            try:
+                uuid.UUID(identifier)
+            except ValueError as error:
+                raise Refusal(422, f"the id {identifier!r} is not a UUID") from error
 
     @cached_property
     def _by_path(self) -> dict[tuple[str, ...], dict[str, _Handler]]:
@@ -123,6 +149,8 @@ class Application:
 
     async def create_run(self, request: Request) -> Response:
         creation, _ = _body(request, RunCreate)
+        for name in {"agent_id", "thread_id"} & creation.keys():
+            self._check_id(creation[name])
         try:
             webhook_target(creation.get("webhook", "http://localhost"))
         except ValueError as error:
@@ -130,7 +158,7 @@ class Application:
         agent = self.store.agent(creation["agent_id"], self.store.quirks.unknown_agent)
         check_against_schema(creation.get("input", {}), agent.input, "input")
         check_against_schema(creation.get("config", {}), agent.config, "config")
-        return JsonResponse(self.engine.create_run(creation))
+        return JsonResponse(self.engine.create_run(creation, agent))
 
     async def search_runs(self, request: Request) -> Response:
         find = partial(self.store.find_runs, lag=request.scope.get(LAG, 0.0))

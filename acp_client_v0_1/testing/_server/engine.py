@@ -45,10 +45,9 @@ class Engine:
         self._on_status_change = on_status_change
         self._threads: set[threading.Thread] = set()
 
-    def create_run(self, creation: JsonObject) -> JsonObject:
-        """Start a run, unless its agent or thread is unknown, or the thread is in use."""
+    def create_run(self, creation: JsonObject, agent: AgentDefinition) -> JsonObject:
+        """Start a run, unless its thread is unknown or in use."""
         with self._store.lock:
-            agent = self._store.agent(creation["agent_id"])
             thread = self._thread_for(creation.get("thread_id"), agent)
             run = RunRecord(creation, agent, thread, self._store.quirks)
             self._store.runs[run.run_id] = run

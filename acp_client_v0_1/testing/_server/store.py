@@ -40,6 +40,10 @@ def _now(form: str) -> str:
     return datetime.now(timezone.utc).replace(tzinfo=None).isoformat(timespec=timespec) + offset
 
 
+def _never_ending(input: JsonObject, config: JsonObject, context: AgentContext) -> None:
+    context.sleep(math.inf)
+
+
 def _new_id() -> str:
     return str(uuid.uuid4())
 
@@ -114,7 +118,7 @@ class RunRecord:
             "agent_id": self.agent.agent_id,
             "created_at": self.created_at,
             "updated_at": self.updated_at,
-            "status": self.status,
+            "status": "" if self.quirks.empty_status else self.status,
         }
         if self.quirks.own_thread_ids:
             wire["thread_id"] = self.own_thread_id
@@ -185,6 +189,8 @@ class Store:
 
     def agent(self, agent_id: str, unknown: int = 404) -> AgentDefinition:
         with self.lock:
+            if unknown == 200 and agent_id not in self._agents:
+                return AgentDefinition(function=_never_ending, agent_id=agent_id)
             return _found(self._agents, agent_id, "agent", unknown)
 
     def run(self, run_id: str, lag: float = 0.0) -> RunRecord:
