@@ -16,12 +16,14 @@ from typing import Any
 
 from typing_extensions import Self
 
+from acp_client_v0_1.testing._recent import Recent
 from acp_client_v0_1.testing._server.app import Application
 from acp_client_v0_1.testing._server.engine import Engine
 from acp_client_v0_1.testing._server.gate import Gate, base_path_of, required_headers
 from acp_client_v0_1.testing._server.injection import FaultInjection
 from acp_client_v0_1.testing._server.runner import Runner
 from acp_client_v0_1.testing._server.store import RunRecord, Store
+from acp_client_v0_1.testing._values import is_loopback
 from acp_client_v0_1.testing.agents import AgentDefinition, AgentFunction, JsonObject
 from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS
 from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest
@@ -44,7 +46,8 @@ class LocalServer:
         port: The port; 0 takes a free one.
         tls: Speak TLS with this context, instead of plain HTTP.
         ping: Seconds between the keep-alive comments of a stream.
-        webhook_hosts: Hosts beside this machine that may get webhooks.
+        webhook_hosts: Hosts beside this machine that may get webhooks. A server at a `host` that
+            is not a loopback address calls none without an `api_key`.
         api_key: A header that each request must have, as a pair of name and value, or several as
             a mapping; a request without them gets 401.
         base_path: The path of the server, such as "/acp/v0".
@@ -84,11 +87,12 @@ class LocalServer:
         self._tls = tls
         self._base_path = base_path_of(base_path)
         self._store = Store(BUILTIN_AGENTS if agents is None else agents, quirks)
-        self._webhooks = Webhooks(webhook_hosts)
-        self._engine = Engine(self._store, self._send_webhook)
-        self._log: list[RecordedRequest] = []
-        self.faults: Faults = Faults()
         keys = required_headers(api_key)
+        # Without a key, anybody in the network could have this machine's own services called.
+        self._webhooks = Webhooks(webhook_hosts, enabled=bool(keys) or is_loopback(host))
+        self._engine = Engine(self._store, self._send_webhook)
+        self._log: Recent[RecordedRequest] = Recent()
+        self.faults: Faults = Faults()
         operations = Application(self._store, self._engine, ping, self._base_path, keys)
         faulty = FaultInjection(operations, self.faults, self._log, self._base_path)
         self._app = Gate(faulty, {host, *allowed_hosts})
@@ -197,8 +201,11 @@ class LocalServer:
 
     @property
     def requests(self) -> tuple[RecordedRequest, ...]:
-        """The requests that arrived whole and were let in, oldest first."""
-        return tuple(self._log)
+        """The requests that arrived whole and were let in, oldest first.
+
+        The newest 20,000 are kept, with at most 64 MiB of heads and bodies.
+        """
+        return self._log.all()
 
     def clear_requests(self) -> None:
         """Forget the requests so far."""
@@ -212,7 +219,7 @@ class LocalServer:
 
     @property
     def webhooks(self) -> tuple[WebhookDelivery, ...]:
-        """The deliveries to webhooks, oldest first."""
+        """The deliveries to webhooks, oldest first: the newest 20,000, with 64 MiB of runs."""
         return self._webhooks.deliveries()
 
     @property

@@ -380,7 +380,7 @@ def test_a_changed_status_is_never_seen_without_its_output() -> None:
     agent: Callable[..., Json] = lambda input, config, context: {}  # noqa: E731 - the shortest one
     definition = AgentDefinition(function=agent, name="nothing")
     engine = Engine(Store([definition], Quirks()), changed)
-    engine.create_run({"agent_id": definition.agent_id})
+    engine.create_run({"agent_id": definition.agent_id}, definition)
     assert ended.wait(5)
     engine.close()
     assert seen == [("success", False)]
