@@ -24,8 +24,14 @@ _THREADS = (
 )
 _SERVERS: dict[str, dict[str, Any]] = {
     "workflow-srv": {
-        "agents_by_name": True,
-        "lacks": dict.fromkeys((*_NO_RUNS, "delete_run", *_THREADS), 500),
+        "search_agents": "fails",
+        "lacks": {
+            **dict.fromkeys((*_NO_RUNS, "delete_run"), 500),
+            **dict.fromkeys(_THREADS, 404),
+        },
+        "errors": "detail",
+        "held_error": 500,
+        "webhooks": False,
         "updated_at": "naive",
         "pending_output": "held",
         "echo": "part",
@@ -49,6 +55,7 @@ _SERVERS: dict[str, dict[str, Any]] = {
         "unknown_agent": 200,
         "echo": "none",
         "own_thread_ids": True,
+        "webhooks": False,
         "media_type": "text/plain",
         "delete_body": False,
         "on_restart": "forgets",
@@ -73,10 +80,12 @@ class Quirks:
             not, "fails" responds with status 500.
         search_order: Whether searches return the oldest or the newest record first.
         agents_by_name: Respond 422 to a search for agents without a name or version.
+        search_agents: Whether each search for agents "works" or "fails" with status 500.
         lacks: The status of each operation that the server does not have, such as
             `{"search_runs": 501}`.
-        errors: How an error is written: as the JSON string of the "contract", or as "text", which
-            is empty if a run, thread or agent is unknown.
+        errors: How an error is written: as the JSON string of the "contract"; as an object with a
+            "detail", but a 500 as plain text and the 404 of an output without a body; or all as
+            plain "text", which is empty if a run, thread or agent is unknown.
         invalid: The status of a request that does not fit the contract.
         only_uuids: Refuse ids that are no UUIDs, with the status `invalid`.
         empty_status: Whether the status of each run is "", from its create to its end.
@@ -84,8 +93,11 @@ class Quirks:
             without an offset, or all of them as the first day of "year 1".
         pending_output: What `get_run_output` does while the run is pending: "204" is the contract,
             "404" responds so at once, "held" waits without end if there is no `block_timeout`.
-        echo: How much of its create a run repeats: the "whole", the "part" without `streaming`,
-            `metadata` and `webhook`, or "none", a `creation` with an agent id of zeros.
+        held_error: The status of an output that was waited for when its run became `error`; the
+            next request gets the RunError.
+        webhooks: Whether the webhooks of runs are called.
+        echo: How much of its create a run repeats: the "whole", the "part" without `streaming`
+            and `webhook`, or "none", a `creation` with an agent id of zeros.
         own_thread_ids: Give each run a thread id of the server's own.
         unknown_agent: The status of a create for an agent that does not exist. 200 takes it, and
             the run never ends.
@@ -93,7 +105,8 @@ class Quirks:
         delete_body: Whether the response to a DELETE has a body.
         attempts: How often an agent is called before its run stays in status `error`; before each
             further attempt, the run is `pending` again.
-        interrupts_succeed: End a run that asks as `success`, with the question as its result.
+        interrupts_succeed: End a run that asks as `success`, without the question: its result is
+            the last update before it, or else the run's input.
         on_restart: What `LocalServer.restart` does with runs: it "goes on" with them, "forgets"
             them and all threads, or "hangs": pending runs stay pending.
 
@@ -109,13 +122,16 @@ class Quirks:
     search_metadata: Literal["matched", "ignored", "fails"] = "matched"
     search_order: Literal["oldest", "newest"] = "oldest"
     agents_by_name: bool = False
+    search_agents: Literal["works", "fails"] = "works"
     lacks: Mapping[str, int] = field(default_factory=dict[str, int])
-    errors: Literal["contract", "text"] = "contract"
+    errors: Literal["contract", "detail", "text"] = "contract"
     invalid: int = 422
     only_uuids: bool = False
     empty_status: bool = False
     updated_at: Literal["microseconds", "seconds", "naive", "year 1"] = "microseconds"
     pending_output: Literal["204", "404", "held"] = "204"
+    held_error: int = 200
+    webhooks: bool = True
     echo: Literal["whole", "part", "none"] = "whole"
     own_thread_ids: bool = False
     unknown_agent: int = 404
@@ -130,8 +146,10 @@ class Quirks:
         if self.attempts < 1:
             raise ValueError("attempts: must be at least 1")
         statuses = {"invalid": self.invalid}
-        if self.unknown_agent != 200:
-            statuses["unknown_agent"] = self.unknown_agent
+        # 200 is for a server that sees nothing wrong.
+        for name in ("unknown_agent", "held_error"):
+            if getattr(self, name) != 200:
+                statuses[name] = getattr(self, name)
         for operation, status in self.lacks.items():
             if not any(operation in vars(api) for api in (RunsApi, AgentsApi, ThreadsApi)):
                 raise ValueError(f"lacks: {operation!r} is not an operation of ACP 0.1")

@@ -234,5 +234,5 @@ class LocalServer:
 
     def _send_webhook(self, run: RunRecord) -> None:
         url = run.creation.get("webhook")
-        if url is not None:
+        if url is not None and self._store.quirks.webhooks:
             self._webhooks.send(url, run.to_wire())

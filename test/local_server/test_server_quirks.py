@@ -17,6 +17,7 @@ from acp_client_v0_1.testing import (
     COUNTER_AGENT_ID,
     ECHO_AGENT_ID,
     SLOW_AGENT_ID,
+    Interrupt,
     LocalServer,
     Quirks,
 )
@@ -228,6 +229,7 @@ def test_the_defaults_are_no_quirks(server: LocalServer, call: Any) -> None:
         (ValueError, "invalid", {"invalid": 200}),
         (TypeError, "only_uuids", {"only_uuids": 1}),
         (ValueError, "errors", {"errors": "html"}),
+        (ValueError, "held_error", {"held_error": 204}),
         (TypeError, "lacks", {"lacks": ["search_runs"]}),
         (TypeError, "lacks: search_runs", {"lacks": {"search_runs": "501"}}),
         (ValueError, "lacks: search_runs", {"lacks": {"search_runs": 200}}),
@@ -284,8 +286,9 @@ class TestWhatIsLacking:
             creation = {"agent_id": ECHO_AGENT_ID, "input": {"a": 1}}
             more = {"metadata": {"b": 1}, "streaming": "custom"}
             run = call.ok("POST", "/runs", {**creation, **more})
+            part = {**creation, "metadata": {"b": 1}}
             zeros = {"agent_id": "00000000-0000-0000-0000-000000000000"}
-            assert run["creation"] == (creation if echo == "part" else zeros)
+            assert run["creation"] == (part if echo == "part" else zeros)
             # The server itself knows.
             assert len(call.ok("POST", "/runs/search", {"metadata": {"b": 1}})) == 1
 
@@ -369,11 +372,17 @@ def test_a_run_that_is_tried_again(serve: Any) -> None:
 
 
 def test_interrupts_that_end_as_success(serve: Any) -> None:
+    def updates_then_asks(input: Any, config: Any, context: Any) -> Generator[Any, Any, Any]:
+        yield {"draft": 1}
+        yield Interrupt("approval")
+        return {}
+
     with serve(interrupts_succeed=True) as call:
         run_id = call.run(APPROVAL_AGENT_ID, input={"action": "act"})
-        result = call.output(run_id)["result"]
-        assert (result["interrupt_type"], result["action"]) == ("approval", "act")
+        assert call.output(run_id)["result"] == {"action": "act"}
         assert call("POST", f"/runs/{run_id}", {"approved": True}).status == 409
+        run_id = call.run(call.server.register(updates_then_asks))
+        assert call.output(run_id)["result"] == {"draft": 1}
 
 
 class TestRestart:
@@ -443,6 +452,47 @@ def test_a_run_of_an_unknown_agent_never_ends(serve: Any) -> None:
         assert call.ok("DELETE", f"/runs/{run['run_id']}")["status"] == "pending"
 
 
+def test_errors_as_an_object_in_text_or_empty(serve: Any) -> None:
+    with serve(errors="detail", unknown_agent=500, lacks={"search_runs": 500}) as call:
+        unknown = call("GET", f"/runs/{NOBODY}")
+        assert unknown.status == 404 and NOBODY in unknown.json["detail"]
+        assert call("GET", "/none").json == {"detail": "Not Found"}
+        assert call("POST", "/runs/search", {}).json == {"detail": "Not implemented"}
+        unfit = call("POST", "/runs", {"agent_id": 1})
+        assert unfit.status == 422 and unfit.json["detail"][0]["msg"]
+        assert unfit.headers["content-type"] == "application/json"
+        output = call("GET", f"/runs/{NOBODY}/output")
+        assert (output.status, output.body, output.headers.get("content-type")) == (404, b"", None)
+        crashed = call("POST", "/runs", {"agent_id": NOBODY})
+        assert (crashed.status, crashed.body) == (500, b"Internal Server Error")
+        assert crashed.headers["content-type"].startswith("text/plain")
+
+
+def test_a_search_for_agents_that_always_fails(serve: Any) -> None:
+    with serve(search_agents="fails") as call:
+        for wanted in ({}, {"name": "echo"}):
+            assert call("POST", "/agents/search", wanted).status == 500
+        assert call("GET", f"/agents/{ECHO_AGENT_ID}").status == 200
+
+
+def fails_late(input: Any, config: Any, context: Any) -> None:
+    context.sleep(0.3)
+    raise ValueError("no")
+
+
+def test_an_output_that_was_waited_for_fails_with_its_run(serve: Any) -> None:
+    with serve(held_error=500) as call:
+        path = f"/runs/{call.run(call.server.register(fails_late))}/output?block_timeout=10"
+        assert call("GET", path).status == 500
+        assert call.ok("GET", path)["description"] == "ValueError: no"
+
+
+def test_webhooks_that_are_never_called(serve: Any) -> None:
+    with serve(webhooks=False) as call:
+        call.output(call.run(ECHO_AGENT_ID, webhook=f"{call.url}/hook"))
+        assert call.server.webhooks == () and call.server._webhooks._queue is None
+
+
 class TestRealServers:
     @pytest.fixture
     def proxy(self, caller_for: Callable[[LocalServer], Any]) -> Iterator[Any]:
@@ -508,9 +558,45 @@ class TestRealServers:
         assert (run.status, run.json["status"]) == (200, "")
         assert proxy("GET", f"/runs/{run.json['run_id']}/output").status == 404
 
-    def test_the_workflow_server(self, caller_for: Callable[[LocalServer], Any]) -> None:
+    @pytest.fixture
+    def workflow(self, caller_for: Callable[[LocalServer], Any]) -> Iterator[Any]:
         with LocalServer(quirks=Quirks.of("workflow-srv")) as server:
             call = caller_for(server)
-            run_id = call.run(ECHO_AGENT_ID, input={"a": 1})
-            assert call.output(run_id)["result"] == {"a": 1}
-            assert call("POST", "/runs/search", {}).status == 500
+            call.server = server
+            yield call
+
+    def test_the_workflow_server_echoes_metadata_and_calls_no_webhook(self, workflow: Any) -> None:
+        creation = {"agent_id": ECHO_AGENT_ID, "input": {"a": 1}, "metadata": {"b": 2}}
+        more = {"webhook": "http://127.0.0.1:9/", "streaming": "custom"}
+        run = workflow.ok("POST", "/runs", {**creation, **more})
+        assert run["creation"] == creation
+        assert re.fullmatch(r"[\d-]+T[\d:.]+", run["updated_at"])
+        assert workflow("GET", f"/runs/{run['run_id']}/output").json["result"] == {"a": 1}
+        assert workflow.server.webhooks == ()
+
+    @pytest.mark.parametrize(
+        ("method", "path", "status", "body"),
+        [
+            ("POST", "/agents/search", 500, b"Internal Server Error"),
+            ("POST", "/threads", 404, b'{"detail":"Not Found"}'),
+            ("POST", "/threads/search", 404, b'{"detail":"Not Found"}'),
+            ("GET", f"/threads/{NOBODY}", 404, b'{"detail":"Not Found"}'),
+            ("POST", "/runs/search", 500, b'{"detail":"Not implemented"}'),
+            ("DELETE", f"/runs/{NOBODY}", 500, b'{"detail":"Not implemented"}'),
+            ("GET", f"/runs/{NOBODY}/output", 404, b""),
+        ],
+    )
+    def test_what_the_workflow_server_does_not_have(
+        self, workflow: Any, method: str, path: str, status: int, body: bytes
+    ) -> None:
+        response = workflow(method, path, {"name": "echo"} if method == "POST" else None)
+        assert (response.status, response.body) == (status, body)
+
+    def test_the_workflow_server_ends_what_asks_and_fails_what_is_held(self, workflow: Any) -> None:
+        asked = workflow.run(APPROVAL_AGENT_ID, input={"action": "act"})
+        assert workflow.output(asked)["result"] == {"action": "act"}
+        path = f"/runs/{workflow.run(workflow.server.register(fails_late))}/output"
+        held = workflow("GET", path)
+        assert (held.status, held.body) == (500, b"Internal Server Error")
+        assert eventually(lambda: workflow("GET", path).status == 200, 10)
+        assert workflow("GET", path).status in (200, 500)  # it may have been tried again

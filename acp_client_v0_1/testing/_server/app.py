@@ -73,18 +73,27 @@ class Application:
         try:
             response = await self._handler(request)(request)
         except Refusal as refusal:
-            response = self._refused(refusal)
+            response = self._refused(refusal, scope["path"])
         if isinstance(response, JsonResponse) and self.store.quirks.media_type == "text/plain":
             # What Go takes JSON for, if nobody says what it is.
             response.headers["Content-Type"] = "text/plain; charset=utf-8"
         await response(scope, receive, send)
 
-    def _refused(self, refusal: Refusal) -> Response:
+    def _refused(self, refusal: Refusal, path: str) -> Response:
+        """Return the response to a request that was refused, as `Quirks.errors` has it."""
         quirks, message = self.store.quirks, refusal.message
         status = quirks.invalid if refusal.status == 422 else refusal.status
         if quirks.errors == "contract":
             return JsonResponse(message, status, refusal.headers)
         text = str(message["detail"] if isinstance(message, dict) else message)
+        if quirks.errors == "detail":
+            # As FastAPI does it: its own words for a handler that crashed, a list for a body.
+            if status == 404 and path.endswith("/output"):
+                return Response(status_code=404)
+            if status == 500 and text != "Not implemented":
+                return PlainTextResponse("Internal Server Error", 500)
+            detail = [{"loc": ["body"], "msg": text, "type": "value_error"}]
+            return JsonResponse({"detail": detail if status == 422 else text}, status)
         text = _GO_WORDS.get(text, "" if status == 404 else text)
         return PlainTextResponse(text and text + "\n", status, refusal.headers)
 
@@ -182,6 +191,7 @@ class Application:
         pending, lag = self.store.quirks.pending_output, request.scope.get(LAG, 0.0)
         self._run(request, lag)
         window = request.query_params.get("block_timeout")
+        held = self._run(request).working
         seconds = LONGEST_BLOCK if pending == "held" and window is None else block_seconds(window)
         if seconds and pending != "404":
             ends = time.monotonic() + seconds
@@ -190,6 +200,9 @@ class Application:
         output = self._run(request, lag).output
         if output is None:
             return Response(status_code=404 if pending == "404" else 204)
+        held_error = self.store.quirks.held_error
+        if held and output["type"] == "error" and held_error != 200:
+            raise Refusal(held_error, "the run failed meanwhile")
         return JsonResponse(output)
 
     async def get_run_stream(self, request: Request) -> Response:
@@ -213,6 +226,8 @@ class Application:
         return JsonResponse(state)
 
     async def search_agents(self, request: Request) -> Response:
+        if self.store.quirks.search_agents == "fails":
+            raise Refusal(500, "the search for agents failed")
         if self.store.quirks.agents_by_name and not {"name", "version"} & _object(request).keys():
             raise Refusal(422, "a name or a version is needed")
         return await self._found(request, AgentSearchRequest, self.store.find_agents)

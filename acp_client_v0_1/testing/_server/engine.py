@@ -197,14 +197,18 @@ class Engine:
         self, run: RunRecord, over: threading.Event, agent: _Agent, answer: JsonObject | None
     ) -> None:
         """Take a generator's updates until it asks or ends."""
+        state = run.creation.get("input", {})
         while True:
             try:
                 value = agent.send(answer)
             except StopIteration as stop:
                 return self._finish(run, over, stop.value)
             if isinstance(value, Interrupt):
+                if self._store.quirks.interrupts_succeed:
+                    self._finish(run, over, state)
                 return self._suspend(run, over, agent, value)
-            self._publish(run, over, json_object(value, "an update"))
+            state = json_object(value, "an update")
+            self._publish(run, over, state)
             if run.cancelled.is_set():
                 _close(agent)
                 raise RunCancelled(run.run_id)
@@ -238,8 +242,6 @@ class Engine:
     ) -> None:
         payload = json_object(ask.payload, "an interrupt's payload")
         question = {**payload, "interrupt_type": ask.interrupt_type}
-        if self._store.quirks.interrupts_succeed:
-            self._finish(run, over, question)
         with self._store.lock:
             if not over.is_set():
                 run.suspended = agent

@@ -129,7 +129,7 @@ class RunRecord:
     def _echo(self) -> JsonObject:
         if self.quirks.echo == "none":
             return {"agent_id": str(uuid.UUID(int=0))}
-        left_out = ("streaming", "metadata", "webhook") if self.quirks.echo == "part" else ()
+        left_out = ("streaming", "webhook") if self.quirks.echo == "part" else ()
         return {name: value for name, value in self.creation.items() if name not in left_out}
 
     def at(self, when: float) -> RunRecord | None:
