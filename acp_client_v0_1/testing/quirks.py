@@ -11,8 +11,7 @@ from typing import Any, Literal
 
 from typing_extensions import Self
 
-from acp_client_v0_1.api import AgentsApi, RunsApi, ThreadsApi
-from acp_client_v0_1.testing._values import check_fields, check_type
+from acp_client_v0_1.testing._values import OPERATIONS, check_fields
 
 __all__ = ["Quirks"]
 
@@ -24,13 +23,12 @@ _THREADS = (
 )
 _SERVERS: dict[str, dict[str, Any]] = {
     "workflow-srv": {
-        "search_agents": "fails",
         "lacks": {
-            **dict.fromkeys((*_NO_RUNS, "delete_run"), 500),
+            **dict.fromkeys((*_NO_RUNS, "delete_run", "search_agents"), 500),
             **dict.fromkeys(_THREADS, 404),
         },
         "errors": "detail",
-        "held_error": 500,
+        "held_errors_fail": True,
         "webhooks": False,
         "updated_at": "naive",
         "pending_output": "held",
@@ -80,7 +78,6 @@ class Quirks:
             not, "fails" responds with status 500.
         search_order: Whether searches return the oldest or the newest record first.
         agents_by_name: Respond 422 to a search for agents without a name or version.
-        search_agents: Whether each search for agents "works" or "fails" with status 500.
         lacks: The status of each operation that the server does not have, such as
             `{"search_runs": 501}`.
         errors: How an error is written: as the JSON string of the "contract"; as an object with a
@@ -93,8 +90,8 @@ class Quirks:
             without an offset, or all of them as the first day of "year 1".
         pending_output: What `get_run_output` does while the run is pending: "204" is the contract,
             "404" responds so at once, "held" waits without end if there is no `block_timeout`.
-        held_error: The status of an output that was waited for when its run became `error`; the
-            next request gets the RunError.
+        held_errors_fail: Respond 500 for an output that was waited for when its run became
+            `error`; the next request gets the RunError.
         webhooks: Whether the webhooks of runs are called.
         echo: How much of its create a run repeats: the "whole", the "part" without `streaming`
             and `webhook`, or "none", a `creation` with an agent id of zeros.
@@ -122,7 +119,6 @@ class Quirks:
     search_metadata: Literal["matched", "ignored", "fails"] = "matched"
     search_order: Literal["oldest", "newest"] = "oldest"
     agents_by_name: bool = False
-    search_agents: Literal["works", "fails"] = "works"
     lacks: Mapping[str, int] = field(default_factory=dict[str, int])
     errors: Literal["contract", "detail", "text"] = "contract"
     invalid: int = 422
@@ -130,7 +126,7 @@ class Quirks:
     empty_status: bool = False
     updated_at: Literal["microseconds", "seconds", "naive", "year 1"] = "microseconds"
     pending_output: Literal["204", "404", "held"] = "204"
-    held_error: int = 200
+    held_errors_fail: bool = False
     webhooks: bool = True
     echo: Literal["whole", "part", "none"] = "whole"
     own_thread_ids: bool = False
@@ -146,16 +142,13 @@ class Quirks:
         if self.attempts < 1:
             raise ValueError("attempts: must be at least 1")
         statuses = {"invalid": self.invalid}
-        # 200 is for a server that sees nothing wrong.
-        for name in ("unknown_agent", "held_error"):
-            if getattr(self, name) != 200:
-                statuses[name] = getattr(self, name)
+        if self.unknown_agent != 200:
+            statuses["unknown_agent"] = self.unknown_agent
         for operation, status in self.lacks.items():
-            if not any(operation in vars(api) for api in (RunsApi, AgentsApi, ThreadsApi)):
+            if operation not in OPERATIONS:
                 raise ValueError(f"lacks: {operation!r} is not an operation of ACP 0.1")
             statuses[f"lacks: {operation}"] = status
         for name, status in statuses.items():
-            check_type(f"{name}:", status, int)
             if not 400 <= status <= 599:
                 raise ValueError(f"{name}: must be a status from 400 to 599, not {status}")
 

@@ -193,12 +193,22 @@ def test_what_an_agent_does_wrong_becomes_its_runs_error(
 def test_a_result_that_json_cannot_say_is_an_error(server: LocalServer, call: Any) -> None:
     output = call.output(call.run(server.register(gives_no_json)))
     assert output["type"] == "error"
-    assert "an agent's result is not a JSON object" in output["description"]
+    assert "an agent's result['x']: object is not JSON" in output["description"]
 
 
-def test_no_result_is_an_empty_one(server: LocalServer, call: Any) -> None:
-    run_id = call.run(server.register(lambda input, config, context: None, name="nothing"))
-    assert call.output(run_id)["result"] == {}
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (None, "an agent's result must be a dict, not None"),
+        ({1, 2}, "an agent's result must be a dict, not set"),
+        ({"tags": {1}}, "an agent's result['tags']: set is not JSON; pass a list"),
+    ],
+)
+def test_a_result_that_is_no_json_object_fails_by_name(
+    server: LocalServer, call: Any, result: Any, words: str
+) -> None:
+    run_id = call.run(server.register(lambda input, config, context: result, name="wrong"))
+    assert call.output(run_id)["description"] == f"TypeError: {words}"
 
 
 def test_a_run_that_takes_longer_than_its_agent_may_times_out(

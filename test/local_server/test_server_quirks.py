@@ -229,7 +229,7 @@ def test_the_defaults_are_no_quirks(server: LocalServer, call: Any) -> None:
         (ValueError, "invalid", {"invalid": 200}),
         (TypeError, "only_uuids", {"only_uuids": 1}),
         (ValueError, "errors", {"errors": "html"}),
-        (ValueError, "held_error", {"held_error": 204}),
+        (TypeError, "held_errors_fail", {"held_errors_fail": 500}),
         (TypeError, "lacks", {"lacks": ["search_runs"]}),
         (TypeError, "lacks: search_runs", {"lacks": {"search_runs": "501"}}),
         (ValueError, "lacks: search_runs", {"lacks": {"search_runs": 200}}),
@@ -469,7 +469,7 @@ def test_errors_as_an_object_in_text_or_empty(serve: Any) -> None:
 
 
 def test_a_search_for_agents_that_always_fails(serve: Any) -> None:
-    with serve(search_agents="fails") as call:
+    with serve(lacks={"search_agents": 500}, errors="detail") as call:
         for wanted in ({}, {"name": "echo"}):
             assert call("POST", "/agents/search", wanted).status == 500
         assert call("GET", f"/agents/{ECHO_AGENT_ID}").status == 200
@@ -481,7 +481,7 @@ def fails_late(input: Any, config: Any, context: Any) -> None:
 
 
 def test_an_output_that_was_waited_for_fails_with_its_run(serve: Any) -> None:
-    with serve(held_error=500) as call:
+    with serve(held_errors_fail=True) as call:
         path = f"/runs/{call.run(call.server.register(fails_late))}/output?block_timeout=10"
         assert call("GET", path).status == 500
         assert call.ok("GET", path)["description"] == "ValueError: no"

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import re
 import time
-import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -44,12 +44,14 @@ from acp_client_v0_1.testing._server.validation import (
     checked,
     json_body,
 )
+from acp_client_v0_1.testing._values import OPERATIONS
 from acp_client_v0_1.testing.agents import JsonObject
 from acp_client_v0_1.testing.webhooks import webhook_target
 
 M = TypeVar("M", bound=BaseModel)
 _Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 _Search: TypeAlias = AgentSearchRequest | RunSearchRequest | ThreadSearchRequest
+_UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 # What a Go server's router and its handlers write instead of our own words.
 _GO_WORDS = {
@@ -90,7 +92,7 @@ class Application:
             # As FastAPI does it: its own words for a handler that crashed, a list for a body.
             if status == 404 and path.endswith("/output"):
                 return Response(status_code=404)
-            if status == 500 and text != "Not implemented":
+            if status == 500 and (text != "Not implemented" or path.endswith("/agents/search")):
                 return PlainTextResponse("Internal Server Error", 500)
             detail = [{"loc": ["body"], "msg": text, "type": "value_error"}]
             return JsonResponse({"detail": detail if status == 422 else text}, status)
@@ -126,35 +128,16 @@ class Application:
         return handler
 
     def _check_id(self, identifier: str) -> None:
-        if self.store.quirks.only_uuids:
-            try:
-                uuid.UUID(identifier)
-            except ValueError as error:
-                raise Refusal(422, f"the id {identifier!r} is not a UUID") from error
+        if self.store.quirks.only_uuids and not _UUID.fullmatch(identifier):
+            raise Refusal(422, f"the id {identifier!r} is not a UUID")
 
     @cached_property
     def _by_path(self) -> dict[tuple[str, ...], dict[str, _Handler]]:
         """Return the operations by the segments of their path ("*" is an id) and by method."""
-        return {
-            ("runs",): {"POST": self.create_run},
-            ("runs", "search"): {"POST": self.search_runs},
-            ("runs", "*"): {
-                "GET": self.get_run,
-                "POST": self.resume_run,
-                "DELETE": self.delete_run,
-            },
-            ("runs", "*", "output"): {"GET": self.get_run_output},
-            ("runs", "*", "stream"): {"GET": self.get_run_stream},
-            ("runs", "*", "threadstate"): {"GET": self.get_run_threadstate},
-            ("agents", "search"): {"POST": self.search_agents},
-            ("agents", "*"): {"GET": self.get_agent_by_id},
-            ("agents", "*", "descriptor"): {"GET": self.get_acp_descriptor_by_id},
-            ("threads",): {"POST": self.create_thread},
-            ("threads", "search"): {"POST": self.search_threads},
-            ("threads", "*"): {"GET": self.get_thread, "DELETE": self.delete_thread},
-            ("threads", "*", "state"): {"GET": self.get_thread_state},
-            ("threads", "*", "history"): {"GET": self.get_thread_history},
-        }
+        by_path: dict[tuple[str, ...], dict[str, _Handler]] = {}
+        for name, (method, path) in OPERATIONS.items():
+            by_path.setdefault(tuple(path[1:].split("/")), {})[method] = getattr(self, name)
+        return by_path
 
     async def create_run(self, request: Request) -> Response:
         creation, _ = _body(request, RunCreate)
@@ -200,9 +183,8 @@ class Application:
         output = self._run(request, lag).output
         if output is None:
             return Response(status_code=404 if pending == "404" else 204)
-        held_error = self.store.quirks.held_error
-        if held and output["type"] == "error" and held_error != 200:
-            raise Refusal(held_error, "the run failed meanwhile")
+        if held and output["type"] == "error" and self.store.quirks.held_errors_fail:
+            raise Refusal(500, "the run failed meanwhile")
         return JsonResponse(output)
 
     async def get_run_stream(self, request: Request) -> Response:
@@ -226,8 +208,6 @@ class Application:
         return JsonResponse(state)
 
     async def search_agents(self, request: Request) -> Response:
-        if self.store.quirks.search_agents == "fails":
-            raise Refusal(500, "the search for agents failed")
         if self.store.quirks.agents_by_name and not {"name", "version"} & _object(request).keys():
             raise Refusal(422, "a name or a version is needed")
         return await self._found(request, AgentSearchRequest, self.store.find_agents)

@@ -185,8 +185,8 @@ class Engine:
 
     def _call(self, run: RunRecord) -> object:
         # Copies: what the agent does to them must not change the run's creation.
-        input = json_object(run.creation.get("input"), "the input")
-        config = json_object(run.creation.get("config"), "the config")
+        input = json_object(run.creation.get("input", {}), "the input")
+        config = json_object(run.creation.get("config", {}), "the config")
         return run.agent.function(
             with_whole_numbers(input, run.agent.input),
             with_whole_numbers(config, run.agent.config),

@@ -146,7 +146,7 @@ class RunRecord:
             run_id=self.run_id,
             thread_id=self.thread.thread_id if self.thread else None,
             streaming=self.streaming,
-            metadata=json_object(self.creation.get("metadata"), "the metadata"),
+            metadata=json_object(self.creation.get("metadata", {}), "the metadata"),
             state=self.thread.state if self.thread else ThreadState(),
             lock=lock,
             working=lambda: self.working,
@@ -180,7 +180,8 @@ class Store:
         with self.lock:
             agent_id = definition.agent_id
             if agent_id in self._agents:
-                raise ValueError(f"an agent with the id {agent_id} is already registered")
+                who = f"the agent {definition.name} {definition.version} ({agent_id})"
+                raise ValueError(f"{who} is already registered; give another name or version")
             self._agents[agent_id] = definition
 
     def agents(self) -> list[AgentDefinition]:
