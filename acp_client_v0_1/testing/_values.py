@@ -41,8 +41,8 @@ _COLLECTIONS = (Collection, Iterable, Mapping, Sequence)
 def check_type(what: str, value: object, *kinds: type) -> None:
     """Raise a TypeError unless a value has one of the types. True is not an int here."""
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        names = ["None" if kind is type(None) else kind.__name__ for kind in kinds]
-        raise TypeError(f"{what} must be of type {' or '.join(names)}, not {type(value).__name__}")
+        names = ["None" if kind is type(None) else kind.__name__ for kind in (*kinds, type(value))]
+        raise TypeError(f"{what} must be of type {' or '.join(names[:-1])}, not {names[-1]}")
 
 
 _hints: Callable[[object], dict[str, Any]] = cache(get_type_hints)
@@ -89,10 +89,7 @@ def _check(what: str, value: object, hint: Any) -> None:
 
 def json_object(value: object, what: str) -> dict[str, Any]:
     """Return a JSON object as the wire would carry it, independent of the original."""
-    if not isinstance(value, dict):
-        raise TypeError(
-            f"{what} must be a dict, not {value if value is None else type(value).__name__}"
-        )
+    check_type(what, value, dict)
     if fault := not_json(value, numbers=True):
         raise TypeError(f"{what}{fault}")
     try:

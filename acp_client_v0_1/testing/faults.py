@@ -185,29 +185,20 @@ def _fits(pattern: str, path: str) -> bool:
     return re.fullmatch("[^/]+".join(map(re.escape, pattern.split("*"))), path) is not None
 
 
-def _may_fit(pattern: str, path: str) -> bool:
-    """Return whether a pattern fits requests to an operation, whose path has "*" for an id."""
-    parts, own = pattern.split("/"), path.split("/")
-    pairs = zip(parts, own, strict=False)
-    return len(parts) == len(own) and all(
-        _fits(one, it) or (it == "*" and one) for one, it in pairs
-    )
-
-
 def _check_values(fault: Fault) -> None:
     if fault.method is not None and fault.method.upper() not in _METHODS:
         raise ValueError(f"method: must be one of {', '.join(_METHODS)}, not {fault.method!r}")
     known = {path for _, path in OPERATIONS.values()}
-    if fault.path is not None and not any(_may_fit(fault.path, path) for path in known):
-        hint = did_you_mean(fault.path, known)
-        raise ValueError(f"path: {fault.path!r} is not a path of ACP 0.1{hint}")
+    path, after = fault.path, fault.retry_after
+    # "/runs/*" of the contract fits the path of one run, and a path with more stars fits it.
+    if path is not None and not any(_fits(path, one) or _fits(one, path) for one in known):
+        raise ValueError(f"path: {path!r} is not a path of ACP 0.1{did_you_mean(path, known)}")
     if fault.times is not None and fault.times < 1:
         raise ValueError("times: must be at least 1, or None")
     if not 0 < fault.share <= 1:
         raise ValueError(f"share: must be above 0, at most 1, not {fault.share!r}")
-    given = fault.retry_after
-    if isinstance(given, str) and retry_after({"retry-after": given}) is None:
-        raise ValueError(f"retry_after: must be seconds or an HTTP date, not {given!r}")
+    if isinstance(after, str) and retry_after({"retry-after": after}) is None:
+        raise ValueError(f"retry_after: must be seconds or an HTTP date, not {after!r}")
     for name in ("delay", "drip", "late", "lag", "retry_after", *_LIMITS):
         value = getattr(fault, name)
         if value is not None and not isinstance(value, str) and not 0 <= value < math.inf:

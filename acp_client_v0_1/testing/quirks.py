@@ -29,15 +29,12 @@ _SERVERS: dict[str, dict[str, Any]] = {
         },
         "errors": "detail",
         "held_errors_fail": True,
-        "webhooks": False,
         "updated_at": "naive",
         "pending_output": "held",
         "echo": "part",
-        "own_thread_ids": True,
         "unknown_agent": 500,
         "attempts": 3,
         "interrupts_succeed": True,
-        "on_restart": "forgets",
     },
     "acp-proxy": {
         "lacks": {
@@ -52,11 +49,8 @@ _SERVERS: dict[str, dict[str, Any]] = {
         "only_uuids": True,
         "unknown_agent": 200,
         "echo": "none",
-        "own_thread_ids": True,
-        "webhooks": False,
         "media_type": "text/plain",
         "delete_body": False,
-        "on_restart": "forgets",
     },
 }
 
@@ -165,4 +159,4 @@ class Quirks:
         """
         if server not in _SERVERS:
             raise ValueError(f"server: must be one of {', '.join(_SERVERS)}, not {server!r}")
-        return cls(**_SERVERS[server])
+        return cls(own_thread_ids=True, webhooks=False, on_restart="forgets", **_SERVERS[server])

@@ -175,9 +175,9 @@ def raises_its_own(input: Json, config: Json, context: AgentContext) -> Json:
     ("agent", "errcode", "description"),
     [
         (fails, 1, "KeyError: 'missing'"),
-        (gives_a_list, 1, "TypeError: an agent's result must be a dict, not list"),
+        (gives_a_list, 1, "TypeError: an agent's result must be of type dict, not list"),
         (returns_an_interrupt, 1, "TypeError: an Interrupt must be yielded, not returned"),
-        (yields_text, 1, "TypeError: an update must be a dict, not str"),
+        (yields_text, 1, "TypeError: an update must be of type dict, not str"),
         (raises_its_own, 7, "seven"),
     ],
 )
@@ -199,8 +199,8 @@ def test_a_result_that_json_cannot_say_is_an_error(server: LocalServer, call: An
 @pytest.mark.parametrize(
     ("result", "words"),
     [
-        (None, "an agent's result must be a dict, not None"),
-        ({1, 2}, "an agent's result must be a dict, not set"),
+        (None, "an agent's result must be of type dict, not None"),
+        ({1, 2}, "an agent's result must be of type dict, not set"),
         ({"tags": {1}}, "an agent's result['tags']: set is not JSON; pass a list"),
     ],
 )

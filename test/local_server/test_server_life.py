@@ -236,7 +236,7 @@ def agent(input: Any, config: Any, context: Any) -> dict[str, Any]:
         ({"allowed_hosts": [b"x"]}, "allowed_hosts: each must be of type str, not bytes"),
         ({"api_key": "secret"}, "api_key: must be of type Mapping or tuple or None, not str"),
         ({"api_key": {"x-api-key": 5}}, "api_key: x-api-key: must be of type str, not int"),
-        ({"base_path": None}, "base_path: must be of type str, not NoneType"),
+        ({"base_path": None}, "base_path: must be of type str, not None"),
         ({"quirks": "workflow-srv"}, "quirks: must be of type Quirks, not str"),
     ],
 )

@@ -95,7 +95,9 @@ class Application:
             if status == 500 and (text != "Not implemented" or path.endswith("/agents/search")):
                 return PlainTextResponse("Internal Server Error", 500)
             detail = [{"loc": ["body"], "msg": text, "type": "value_error"}]
-            return JsonResponse({"detail": detail if status == 422 else text}, status)
+            return JsonResponse(
+                {"detail": detail if status == 422 else text}, status, refusal.headers
+            )
         text = _GO_WORDS.get(text, "" if status == 404 else text)
         return PlainTextResponse(text and text + "\n", status, refusal.headers)
 
