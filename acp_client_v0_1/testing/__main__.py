@@ -20,6 +20,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     keys = dict(options.api_key)
+    if options.api_key_env is not None:
+        keys["x-api-key"] = os.environ.get(options.api_key_env, "")
+        if not keys["x-api-key"]:
+            parser.error(f"--api-key-env: no environment variable {options.api_key_env} is set")
     try:
         server = LocalServer(
             host=options.host,
@@ -62,6 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     several: dict[str, Any] = {"action": "append", "default": []}
     help = "header that each request must have, such as x-api-key=secret; may be repeated"
     add("--api-key", type=_header, metavar="NAME=VALUE", help=help, **several)
+    help = "environment variable with the key that each request must have in x-api-key"
+    add("--api-key-env", metavar="NAME", help=help)
     help = "name of this machine that clients use, beside localhost; may be repeated"
     add("--allowed-host", metavar="NAME", help=help, **several)
     return parser

@@ -27,6 +27,7 @@ from acp_client_v0_1.testing import (
     COUNTER_AGENT_ID,
     ECHO_AGENT_ID,
     SLOW_AGENT_ID,
+    Fault,
     LocalServer,
 )
 
@@ -215,6 +216,69 @@ def test_many_threads_at_once(server: LocalServer, call: Any) -> None:
         worker.join(30)
     assert len(results) == 80
     assert all(got == wanted for got, wanted in results)
+
+
+def agent(input: Any, config: Any, context: Any) -> dict[str, Any]:
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"agents": "echo"}, "agents: must be a list of AgentDefinition, not a str"),
+        ({"agents": [agent]}, "agents: each must be of type AgentDefinition, not function"),
+        ({"host": 5}, "host: must be of type str, not int"),
+        ({"port": "8000"}, "port: must be of type int, not str"),
+        ({"tls": True}, "tls: must be of type SSLContext or None, not bool"),
+        ({"ping": "1"}, "ping: must be of type int or float, not str"),
+        ({"webhook_hosts": "a"}, "webhook_hosts: must be a list of str, not a str"),
+        ({"allowed_hosts": "x"}, "allowed_hosts: must be a list of str, not a str"),
+        ({"allowed_hosts": [b"x"]}, "allowed_hosts: each must be of type str, not bytes"),
+        ({"api_key": "secret"}, "api_key: must be of type Mapping or tuple or None, not str"),
+        ({"api_key": {"x-api-key": 5}}, "api_key: x-api-key: must be of type str, not int"),
+        ({"base_path": None}, "base_path: must be of type str, not None"),
+        ({"quirks": "workflow-srv"}, "quirks: must be of type Quirks, not str"),
+    ],
+)
+def test_a_wrong_argument_is_refused_by_name(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(TypeError) as refused:
+        LocalServer(**wrong)
+    assert str(refused.value) == words
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        ("pause", "error", "words"),
+        [
+            ("0.1", TypeError, "^pause: must be of type int or float, not str"),
+            (-1, ValueError, "^pause must be at least 0"),
+            (float("nan"), ValueError, "^pause must be at least 0"),
+        ],
+    )
+    def test_a_pause_that_cannot_be_stops_nothing(
+        self, server: LocalServer, call: Any, pause: Any, error: Any, words: str
+    ) -> None:
+        run_id = call.run(ECHO_AGENT_ID)
+        with pytest.raises(error, match=words):
+            server.restart(pause)
+        assert call("GET", f"/runs/{run_id}").status == 200
+
+    def test_faults_cannot_be_replaced(self, server: LocalServer) -> None:
+        with pytest.raises(AttributeError, match=r"server\.faults\.add\(Fault\(…\)\)"):
+            server.faults = [Fault(status=500)]
+        with pytest.raises(TypeError, match=r"^add: each must be of type Fault, not int"):
+            server.faults.add(500)  # type: ignore[arg-type]
+        assert len(server.faults) == 0
+
+    def test_registering_names_what_is_wrong(self, server: LocalServer) -> None:
+        with pytest.raises(TypeError, match=r"^function: .*, not the class dict"):
+            server.register(dict)
+        with pytest.raises(TypeError, match=r"no 'input_schema', but name, .*, input, "):
+            server.register(agent, input_schema={})
+        server.register(lambda input, config, context: {})
+        with pytest.raises(ValueError, match=r"<lambda> 0\.1\.0 .*give another name or version"):
+            server.register(lambda input, config, context: {})
+        assert len(server.agents) == len(BUILTIN_AGENTS) + 1
 
 
 def test_the_shell_command_serves_until_ctrl_c() -> None:
