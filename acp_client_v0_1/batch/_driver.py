@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 from dataclasses import is_dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -68,6 +67,7 @@ class RunDriver:
     def __init__(self, plan: Plan, agent: AgentHandle, journal: Journal | None = None) -> None:
         self.plan = plan
         self.stop = Flag()  # set when the batch ends
+        self._written_at = timing().now() - plan.written_ago
         self._agent = agent
         self._journal = journal
         self.contact = Contact.of(agent.runs, shared=True)
@@ -86,7 +86,7 @@ class RunDriver:
 
     def _age(self) -> float:
         """Return the seconds since an earlier call last wrote: its runs are at least as old."""
-        return time.time() - (self.plan.written_at or 0.0)
+        return timing().now() - self._written_at
 
     def _wait(self) -> Wait:
         """Return the budget of requests that only the end of the batch stops."""

@@ -1,9 +1,9 @@
 """The runs of a batch in other processes, or on other machines: any executor whose tasks pickle.
 
 Strategy: a task of the executor is one run from its create to its outcome. It travels without
-credentials: each worker process makes one client, by `connect` or from its environment, and keeps
-it for the batch. A scheduler that lost a worker runs its tasks again, so a task searches for its
-client token before it creates a run.
+credentials, there and back: each worker process makes one client, by `connect` or from its
+environment, and keeps it for the batch; an error that holds a client comes back as its text. A scheduler that lost a worker runs its
+tasks again, so a task searches for its client token before it creates a run.
 
 Invariants: only the caller's process writes the journal. A client of another server than the
 agent's is refused before anything is sent. A future is dropped as soon as its outcome was taken,
@@ -64,8 +64,8 @@ def carry(plan: Plan, attach: _Attach, connect: Connect, task: Task) -> Task:
     task = dataclasses.replace(task)  # as it may be carried out again
     try:
         driver = _driver(plan, attach, connect)
-    except OpenApiException as error:
-        task.outcome, task.broken = error, True
+    except Exception as error:  # noqa: BLE001 - a task leaves its credentials here, an error may not
+        task.outcome, task.broken = error, isinstance(error, OpenApiException)
         return task
     try:
         driver.start(task, look_first=True)
@@ -76,8 +76,7 @@ def carry(plan: Plan, attach: _Attach, connect: Connect, task: Task) -> Task:
         if task.broken:  # the next task of the batch begins with another client
             with _clients_lock:
                 _clients.pop(plan.call, None)
-    # Only what the caller needs travels back; the core, above all, has the client's credentials.
-    task.input = task.core = task.polls = None
+    task.input = None  # the caller has it; `Task` drops what has credentials
     return task
 
 
