@@ -191,10 +191,13 @@ def serves_agent(wait: Wait, agent_id: str) -> bool:
 
 def probe_search(wait: Wait, agent_id: str, error: ApiException) -> Any:
     """Raise the error of a search if only searches fail: the server does not support them."""
-    if serves_agent(wait, agent_id):
+    if not serves_agent(wait, agent_id):
+        wait.survives("search", error, probed=True)
+    elif wait.alone:  # an outage that has just ended looks the same, so the search is sent again
         wait.contact.server.fails.add("search")
         raise error
-    wait.survives("search", error, probed=True)
+    else:
+        wait.alone = True
     return AGAIN
 
 

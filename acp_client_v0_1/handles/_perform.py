@@ -225,6 +225,7 @@ class Wait:
     what: str = "has no output"  # what did not happen, once it is over
     once: bool = False  # the caller wants one request
     watched: bool = False  # requests tick, and end soon after `stop` is set
+    alone: bool = False  # the server served another request after one of these had failed
     _failures = 0  # in a row
     _since: float | None = None  # when these began
     _asking: ApiException | None = None  # the last error of this wait with a ``Retry-After``
