@@ -370,6 +370,35 @@ def test_socks(certificates, mutual_server, login):
     assert proxy.asked == [("acp.invalid", server.port), ("127.0.0.1", mutual_server.port)]
 
 
+@pytest.mark.parametrize(
+    ("scheme", "asked"),
+    [
+        ("socks4", "127.0.0.1"),
+        ("socks4a", "acp.invalid"),
+        ("socks5", "127.0.0.1"),
+        ("socks5h", "acp.invalid"),
+    ],
+)
+def test_the_scheme_says_who_looks_up_the_name_behind_a_socks_proxy(monkeypatch, scheme, asked):
+    """What is looked up here is shown to the resolver of this machine."""
+    look_up, looked_up = socket.getaddrinfo, []
+
+    def address_of(host, *rest, **options):
+        looked_up.append(host)
+        return look_up("127.0.0.1" if host == "acp.invalid" else host, *rest, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", address_of)
+    monkeypatch.setattr(socket, "gethostbyname", lambda host: address_of(host, 0)[0][4][0])
+    with (
+        SocksProxy() as proxy,
+        SocketServer(FINE) as server,
+        rest_client(proxy=f"{scheme}://127.0.0.1:{proxy.port}") as client,
+    ):
+        assert client.request("GET", f"http://acp.invalid:{server.port}/").status == 200
+    assert proxy.asked == [(asked, server.port)]
+    assert ("acp.invalid" in looked_up) is (asked == "127.0.0.1")
+
+
 def test_socks_without_pysocks_says_what_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "socks", None)
     with (
