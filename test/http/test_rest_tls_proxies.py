@@ -324,6 +324,24 @@ def test_exceptions_from_the_proxy(monkeypatch, no_proxy, host, direct):
     assert proxy_for(origin, None, "", {}).host == "proxy"
 
 
+@pytest.mark.parametrize(
+    ("scheme", "port"),
+    [("http", 80), ("https", 443), ("socks4", 1080), ("socks4a", 1080), ("socks5h", 1080)],
+)
+def test_a_proxy_without_a_port_has_that_of_its_scheme(scheme, port):
+    origin = Origin("http", "acp.invalid", 80)
+    assert proxy_for(origin, f"{scheme}://proxy", None, {}).port == port
+    assert proxy_for(origin, f"{scheme}://proxy:8", None, {}).port == 8
+
+
+def test_credentials_that_are_set_for_a_proxy_replace_those_of_its_url():
+    origin, own = Origin("http", "acp.invalid", 80), {"PROXY-authorization": "Basic own"}
+    assert proxy_for(origin, "http://u:p@proxy", None, own).headers == own
+    assert proxy_for(origin, "http://u%20v@proxy", None, {}).headers == {
+        "Proxy-Authorization": "Basic dSB2Og=="  # "u v:"
+    }
+
+
 def test_a_close_notify_is_needed_whatever_the_versions_of_python_say(certificates, monkeypatch):
     """Early 3.10 and 3.11 set an option by which OpenSSL takes any cut for an announced end."""
     make = tls.create_urllib3_context
