@@ -338,6 +338,7 @@ def test_a_coded_body_in_pieces(coding, size):
 UNUSUAL = {
     "bare deflate": ("deflate", zlib.compress(b"x" * 5000)[2:-4]),
     "padding behind gzip": ("gzip", gzip.compress(b"x" * 5000) + b"\0" * 512),
+    "gzip behind stray bytes": ("gzip", gzip.compress(b"x" * 5000) + b"?" + gzip.compress(b"y")),
     "more behind deflate": ("deflate", zlib.compress(b"x" * 5000) + b"more"),
     "an empty gzip between": (
         "gzip",
