@@ -222,12 +222,13 @@ def test_the_body_of_a_refused_request_is_not_kept(caller_for: CallerFor) -> Non
         call = caller_for(server)
         assert call("POST", "/runs", creation).status == 401
         server.fail_next(503, path="/runs")
-        for body in (creation, creation, {**creation, "input": 1}):
-            call("POST", "/runs", body, x_api_key=KEY[1])
-        # A fault's response is the test's own word, not the server's.
-        kept = [len(request.body) > 1000 for request in server.requests]
-        assert kept == [False, True, True, False]
-        assert [request.method for request in server.requests] == ["POST"] * 4
+        unfit, unknown = {**creation, "input": 1}, {**creation, "agent_id": "nobody"}
+        for body, status in ((creation, 503), (creation, 200), (unfit, 422), (unknown, 404)):
+            assert call("POST", "/runs", body, x_api_key=KEY[1]).status == status
+        assert call("PUT", "/runs", creation, x_api_key=KEY[1]).status == 405
+        # A fault's response is the test's own word, and a 404 does not refuse the request itself.
+        kept = [bool(request.body) for request in server.requests]
+        assert kept == [False, True, True, False, True, False]
 
 
 def test_the_newest_requests_are_kept_up_to_a_number(

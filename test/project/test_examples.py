@@ -212,12 +212,15 @@ def test_it_deletes_no_run_but_its_own(server: LocalServer, runs: RunsApi) -> No
 def test_it_prints_events_when_they_come() -> None:
     read = threading.Event()
 
-    def counter(input: Any, config: Any, context: Any) -> Generator[dict[str, Any], None, None]:
+    def counter(
+        input: Any, config: Any, context: Any
+    ) -> Generator[dict[str, Any], None, dict[str, Any]]:
         """Counts to two, the second time only when the first was read."""
         yield {"count": 1}
         if not read.wait(20):
             raise AgentError(1, "nobody has read the first event")
         yield {"count": 2}
+        return {}
 
     agents = [AgentDefinition(function=counter), *BUILTIN_AGENTS[2:]]
     with LocalServer(agents) as server, started("quickstart.py", ACP_HOST=server.url) as process:

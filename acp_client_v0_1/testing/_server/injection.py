@@ -24,6 +24,7 @@ from acp_client_v0_1.testing._server.runner import WireTransport
 from acp_client_v0_1.testing._server.validation import JsonResponse
 from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest
 
+_REFUSED = (400, 401, 405, 422)
 _BLOCK_SECONDS = {"never": 0, "forever": 10**6}
 
 
@@ -53,8 +54,9 @@ class FaultInjection:
         if fault is None:
 
             async def respond(message: Message) -> None:
-                # What was refused need not be kept: nobody could fill the memory with it.
-                if message.get("status", 200) >= 400:
+                # No stranger may fill the memory. A 404 or a 409 is the word on a sound request,
+                # which a test may want to see.
+                if message.get("status") in _REFUSED:
                     self.log.replace(number, replace(request, body=b""), head)
                 await send(message)
 
