@@ -2,8 +2,9 @@
 
 Strategy: a task of the executor is one run from its create to its outcome. It travels without
 credentials, there and back: each worker process makes one client, by `connect` or from its
-environment, and keeps it for the batch; an error that holds a client comes back as its text. A scheduler that lost a worker runs its
-tasks again, so a task searches for its client token before it creates a run.
+environment, and keeps it for the batch; an error that holds a client comes back as its text. A
+scheduler that lost a worker runs its tasks again, so a task searches for its client token before
+it creates a run.
 
 Invariants: only the caller's process writes the journal. A client of another server than the
 agent's is refused before anything is sent. A future is dropped as soon as its outcome was taken,
@@ -62,17 +63,16 @@ _clients_lock = threading.Lock()
 def carry(plan: Plan, attach: _Attach, connect: Connect, task: Task) -> Task:
     """Carry a task to its outcome, in a worker process."""
     task = dataclasses.replace(task)  # as it may be carried out again
+    driver = None
     try:
         driver = _driver(plan, attach, connect)
-    except Exception as error:  # noqa: BLE001 - a task leaves its credentials here, an error may not
-        task.outcome, task.broken = error, isinstance(error, OpenApiException)
-        return task
-    try:
         driver.start(task, look_first=True)
         while task.outcome is None:
             driver.poll(task, timing().window)
-    except Exception as error:  # noqa: BLE001 - any error is the outcome
-        task.outcome, task.broken = error, error is driver.contact.broken
+    except Exception as error:  # noqa: BLE001 - any error is the outcome, and leaves by `Task`
+        broken = error if isinstance(error, OpenApiException) else None
+        broken = broken if driver is None else driver.contact.broken
+        task.outcome, task.broken = error, error is broken
         if task.broken:  # the next task of the batch begins with another client
             with _clients_lock:
                 _clients.pop(plan.call, None)

@@ -72,7 +72,14 @@ class Task:
     def __getstate__(self) -> tuple[None, dict[str, Any]]:
         # No credential leaves its process: a run has a client, and so may the error of a callback.
         state = {name: getattr(self, name) for name in self.__slots__}
-        return None, state | {"core": None, "polls": None, "outcome": _portable(self.outcome)}
+        if isinstance(error := self.outcome, Exception):
+            try:
+                # Not the class, which other picklers take along where this one cannot name it.
+                _Border(io.BytesIO()).dump((error.args, vars(error)))
+            except Exception as why:  # noqa: BLE001 - pickling runs the code of any class
+                words = f"{type(error).__name__}: {error} (it cannot leave its process: {why})"
+                state["outcome"] = ApiException(reason=words)
+        return None, {**state, "core": None, "polls": None}
 
     def start_over(self) -> None:
         """Forget the run, so that the next create makes another one."""
@@ -86,19 +93,9 @@ def token_after(token: str) -> str:
 
 
 class _Border(pickle.Pickler):
+    """Refuses whatever has credentials."""
+
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, (ApiClient, Configuration)):
             raise pickle.PicklingError("it holds a client")
         return NotImplemented
-
-
-def _portable(outcome: dict[str, Any] | Exception | None) -> dict[str, Any] | Exception | None:
-    """Return an outcome that can leave its process: an error that holds a client becomes text."""
-    if isinstance(outcome, Exception):
-        try:
-            # Not the class, which other picklers take along where this one cannot name it.
-            _Border(io.BytesIO()).dump((outcome.args, vars(outcome)))
-        except Exception as error:  # noqa: BLE001 - pickling runs the code of any class
-            words = f"{type(outcome).__name__}: {outcome} (it cannot leave its process: {error})"
-            return ApiException(reason=words)
-    return outcome

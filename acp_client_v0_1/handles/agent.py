@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import ValidationError
@@ -108,7 +109,7 @@ class AgentHandle:
 
         Raises:
             AgentLookupError: No agent has the name and version, or several have; the error names
-                the agents that there are.
+                the agents that there are, 1,000 at most. No more are kept, whatever the server has.
             ApiTypeError: ``name`` is not a str.
             ApiException: The search failed. For a server that does not search, use
                 ``AgentHandle(agent_id)``.
@@ -122,14 +123,14 @@ class AgentHandle:
         found = [each for each in found if version in (None, each.metadata.ref.version)]
         if len(found) < len(page):
             # The server ignores the conditions, so that the agent may stand on another page.
-            found = list(iter_agents(agents, request, on_drift="continue"))
+            found = list(islice(iter_agents(agents, request, on_drift="continue"), _PAGE))
         if len(found) == 1:
             handle = cls(found[0].agent_id, agents.api_client)
             handle._agent.note(found[0])
             return handle
         there = found
         with contextlib.suppress(ApiException):  # naming the others is a courtesy
-            there = found or list(iter_agents(agents, on_drift="continue"))
+            there = found or list(islice(iter_agents(agents, on_drift="continue"), _PAGE))
         raise _lookup_error(name, version, bool(found), there)
 
     @classmethod

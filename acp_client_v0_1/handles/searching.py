@@ -8,7 +8,8 @@ before are read again until one has it. Anything else is drift. A server whose p
 has no such overlap.
 
 Invariants: whatever the server sends, no record comes twice, and each is one that the request asked
-for; drift is detected, not prevented. Collect ids before deleting.
+for; drift is detected, not prevented. Collect ids before deleting. The ids of all records are kept,
+so their number is bounded.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ T = TypeVar("T")
 _PAGE = 1000  # records, the most that the contract allows
 _MOST_PAGES = 10_000
 _MOST_PAGES_OF_AGENTS = 1_000
+_MOST_RECORDS = 100  # for each of these pages: servers may send fewer than asked
 OnDrift = Literal["raise", "continue"]
 
 # Where a record has what a condition of the request is compared with.
@@ -62,7 +64,8 @@ def iter_runs(
 
     It searches a page at a time; ``next()`` may raise `SearchDrift`, and the errors of
     `RunsApi.search_runs`. Runs that the server returns although they do not match are left out,
-    with a warning in the log. A search that does not end raises `ApiException` after 10,000 pages.
+    with a warning in the log. A search that does not end raises `ApiException` after 10,000 pages
+    or a million runs. Until then it keeps the page and the ids, about 120 bytes for each run.
 
     Args:
         runs_api: The operations that search.
@@ -89,7 +92,7 @@ def iter_agents(
 ) -> Iterator[Agent]:
     """Return an iterator over every agent that matches, once, as `iter_runs` does.
 
-    A search that does not end raises `ApiException` after 1,000 pages.
+    A search that does not end raises `ApiException` after 1,000 pages or 100,000 agents.
 
     Args:
         agents_api: The operations that search.
@@ -206,12 +209,12 @@ def _records(
     def read(offset: int) -> dict[str, T]:
         """Return the records of a page by their ids, in the order of the server."""
         nonlocal pages
-        pages += 1
-        if pages > most_pages:
+        if pages >= most_pages or len(seen) >= _MOST_RECORDS * most_pages:
             raise ApiException(
-                reason=f"the search does not end: the server sent {most_pages:,} pages with "
+                reason=f"the search does not end: the server sent {pages:,} pages with "
                 f"{len(seen):,} records, and has more; search with more conditions"
             )
+        pages += 1
         page = search({**request, "limit": limit, "offset": offset})
         return {id_of(record): record for record in page}
 
