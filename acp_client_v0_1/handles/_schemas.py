@@ -143,8 +143,9 @@ def check_value(what: str, value: Mapping[str, Any], schema: Mapping[str, Any]) 
     except ApiValueError:
         raise
     except _UnusableSchema as error:
+        why = one_line(error, _LONGEST_FAULT)
         warnings.warn(
-            f"{what} was not checked: the agent's schema cannot be used: {error}", stacklevel=5
+            f"{what} was not checked: the agent's schema cannot be used: {why}", stacklevel=5
         )
         return
     except (TypeError, ValueError) as error:  # of the package, for a value that is not JSON
