@@ -5,20 +5,25 @@ from these without loading `exceptions`. A class declares the status that it sta
 ``class NotFoundException(ApiException, status=404)``.
 
 Invariants: an error pickles by its attributes, so constructors are free in their arguments; `str()`
-of a failed call is one bounded, printable line, even if the server sent megabytes.
+of any error is one bounded, printable line, even if the server sent megabytes. The records of
+`package_logger` are the same. Everything that quotes a server goes through `one_line`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from typing_extensions import TypedDict
 
+if TYPE_CHECKING:
+    from logging import Logger, LogRecord
+
 _PUBLIC_HOME = "acp_client_v0_1.exceptions"  # what a traceback shows
 _LONGEST_MESSAGE = 300  # characters of the server's message that an error shows
-_LONGEST_REASON = 1_000  # characters of a reason, which may list several faults
+_LONGEST_LINE = 1_000  # characters of a whole message, which may list several faults
+_LONGEST_NAME = 100  # characters of an id, or of what else is named in a message
 _SEARCHED = 10_000  # characters of a text that are searched for a message
 _JOINERS = "\u200c\u200d"  # not printable, but some scripts and emoji need them
 # The scheme and the authority (RFC 3986, section 3.2) of a URL, valid or not.
@@ -51,6 +56,9 @@ class OpenApiException(Exception):
     """The base of every error that this package raises."""
 
     __module__ = _PUBLIC_HOME
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(one_line(each) if isinstance(each, str) else each for each in args))
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -210,7 +218,8 @@ class ApiException(OpenApiException):
 
     def __str__(self) -> str:
         line = ": ".join(filter(None, (self._headline(), self._message())))
-        return "; ".join((line, *self._notes()))
+        notes = "; ".join(("", *self._notes()))
+        return one_line(line, _LONGEST_LINE - len(notes)) + notes
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self}>"
@@ -239,14 +248,14 @@ class ApiException(OpenApiException):
         location, retry_after = headers.get("location"), headers.get("retry-after")
         if location and self.status is not None and 300 <= self.status <= 399:
             target = _without_userinfo(location) or ""
-            yield f"redirect to {one_line(target.partition('?')[0])} not followed"
+            yield f"redirect to {one_line(target.partition('?')[0], 300)} not followed"
         if retry_after and self.status is not None and self.status >= 400:
             unit = " s" if retry_after.strip().isdigit() else ""
-            yield f"Retry-After: {one_line(retry_after, 100)}{unit}"
+            yield f"Retry-After: {short(retry_after)}{unit}"
         if self.status in (401, 403) and self.credentials is not None:
             yield f"the request carried {self.credentials}" if self.credentials else _UNAUTHORIZED
         if self.request_id is not None:
-            yield f"request id {one_line(self.request_id, 100)}"
+            yield f"request id {short(self.request_id)}"
         if self.attempts > 1:
             yield f"after {self.attempts} attempts in {self.elapsed:.1f} s"
         if self.ambiguous:
@@ -258,7 +267,7 @@ class ApiException(OpenApiException):
 # Messages: from what a server sent to one bounded, printable line.
 
 
-def one_line(text: object, limit: int = _LONGEST_REASON) -> str:
+def one_line(text: object, limit: int = _LONGEST_LINE) -> str:
     """Write a text in one bounded line: white space collapses, U+FFFD replaces control characters.
 
     Without this, the message of a server could recolour a terminal or fake a line of a log.
@@ -269,6 +278,28 @@ def one_line(text: object, limit: int = _LONGEST_REASON) -> str:
     if not line.isprintable():
         line = "".join(c if c.isprintable() or c in _JOINERS else "\ufffd" for c in line)
     return bounded(line, limit)
+
+
+def short(text: object) -> str:
+    """Write an id or a name in one line that leaves room for the rest of a message."""
+    return one_line(text, _LONGEST_NAME)
+
+
+def package_logger(name: str) -> Logger:
+    """Return a logger whose records are one line each, whatever a server sent."""
+    from logging import getLogger  # an error alone does not pay for the import
+
+    logger = getLogger(name)
+    logger.addFilter(_in_one_line)
+    return logger
+
+
+def _in_one_line(record: LogRecord) -> bool:
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            each if isinstance(each, (int, float)) else one_line(each) for each in record.args
+        )
+    return True
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -291,7 +322,7 @@ def _without_userinfo(url: str | None) -> str | None:
 
 
 def _path_of(url: str | None) -> str | None:
-    return None if url is None else one_line(re.split("[?#]", _AUTHORITY.sub("", url))[0]) or "/"
+    return url and (one_line(re.split("[?#]", _AUTHORITY.sub("", url))[0], 300) or "/")
 
 
 def _server_message(data: Any) -> str:

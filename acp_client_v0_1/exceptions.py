@@ -58,6 +58,7 @@ from acp_client_v0_1._errors import (
     bounded,
     one_line,
     render_path,
+    short,
 )
 from acp_client_v0_1._lazy import lazy_exports
 
@@ -146,7 +147,7 @@ class StreamDecodeError(ApiException):
         self.excerpt = excerpt
 
     def __str__(self) -> str:
-        name, last_id = one_line(self.event_name, 100), one_line(self.event_id, 100)
+        name, last_id = short(self.event_name), short(self.event_id)
         return (
             f"event {name!r} with id {last_id!r} cannot be decoded: "
             f"{bounded(one_line(self.reason))}: {bounded(one_line(self.excerpt))}"
@@ -192,7 +193,8 @@ class RunWaitTimeout(ApiException, TimeoutError):
     def __init__(
         self, *, run_id: str, elapsed: float, reason: str | None = None, token: str = ""
     ) -> None:
-        super().__init__(reason=reason or f"run {run_id} has no output after {elapsed:.1f} s")
+        run = f"run {short(run_id)}"
+        super().__init__(reason=reason or f"{run} has no output after {elapsed:.1f} s")
         self.run_id = run_id
         self.token = token
         self.elapsed = elapsed

@@ -10,8 +10,8 @@ pickles like its client. An outcome that was seen counts, whatever a read replic
 
 from __future__ import annotations
 
-import logging
 import math
+import re
 import sys
 import threading
 import time
@@ -22,6 +22,7 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from acp_client_v0_1._errors import one_line, package_logger, short
 from acp_client_v0_1._http.retry import backoff, is_cut, was_held
 from acp_client_v0_1.exceptions import (
     ApiException,
@@ -61,7 +62,10 @@ H = TypeVar("H")
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_log = logging.getLogger("acp_client_v0_1.handles")
+_log = package_logger("acp_client_v0_1.handles")
+
+# Ids that a shell takes for one word, and a command not for an option. A token always is one.
+_HARMLESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/-]{0,99}")
 
 OnPending = Callable[[float, RunStatus], object]
 
@@ -243,9 +247,9 @@ class RunCore:
 
     def _late(self, wait: Wait, error: ApiException | None) -> RunWaitTimeout:
         elapsed = wait.elapsed
-        words = f"run {self.run_id} {wait.what} after {elapsed:.1f} s"
+        words = f"run {short(self.run_id)} {wait.what} after {elapsed:.1f} s"
         if wait.stopped:
-            words = f"waiting for run {self.run_id} was stopped after {elapsed:.1f} s"
+            words = f"waiting for run {short(self.run_id)} was stopped after {elapsed:.1f} s"
         elif error is not None:
             words += f"; the last request failed: {error}"
         elif (asked := wait.contact.not_before - timing().now()) > 0:
@@ -295,7 +299,7 @@ class RunCore:
         polls = Polls(self, wait, timing().window if window is None else window)
         output = wait.perform("output", polls.send, self, longest=math.inf, probe=polls.probe)
         if output is None:
-            raise self.late(0.0, f"run {self.run_id} has no output yet")
+            raise self.late(0.0, f"run {short(self.run_id)} has no output yet")
         if isinstance(output.actual_instance, RunResult):
             self._outcome = RunStatus.SUCCESS
         return output
@@ -461,10 +465,13 @@ class RunCore:
 
     def _add_note(self, error: BaseException) -> None:
         """Say in an exception that is not of this package which run was waited for."""
-        status = "" if self.status is None else f" is {self.status.value}, and"
-        note = (
-            f"run {self.run_id}{status} continues: RunHandle({self.run_id!r}) or "
-            f"`acp-client wait {self.run_id}` waits for it"
+        status = "" if self.status is None else f" is {short(self.status)}, and"
+        named, make = self.run_id, "RunHandle"
+        if not _HARMLESS.fullmatch(named):
+            named, make = self.token(), "RunHandle.from_token"
+        note = one_line(
+            f"run {short(self.run_id)}{status} continues: {make}({named!r}) or "
+            f"`acp-client wait {named}` waits for it"
         )
         if sys.version_info >= (3, 11):
             error.add_note(note)

@@ -22,13 +22,13 @@ deadline, and a change leaves some of the time to find out what became of it.
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from acp_client_v0_1._errors import package_logger, short
 from acp_client_v0_1._http.attempt import Interruptible
 from acp_client_v0_1._http.retry import KnownServer, RetryPolicy
 from acp_client_v0_1.api.runs_api import RunsApi
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_log = logging.getLogger("acp_client_v0_1.handles")
+_log = package_logger("acp_client_v0_1.handles")
 
 AGAIN: Any = object()
 """What a probe returns if the request was not carried out, and is to be sent again."""
@@ -514,4 +514,4 @@ class Wait:
 
 
 def _who(operation: Operation, run: Asked | None) -> str:
-    return operation if run is None else f"run {run.run_id}: {operation}"
+    return operation if run is None else f"run {short(run.run_id)}: {operation}"

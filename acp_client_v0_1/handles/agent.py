@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from pydantic import ValidationError
 from typing_extensions import Self
 
+from acp_client_v0_1._errors import short
 from acp_client_v0_1._operation import faults_of, identifier
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
@@ -339,7 +340,7 @@ class AgentHandle:
                 raise RunWaitTimeout(
                     run_id=error.run_id,
                     elapsed=elapsed,
-                    reason=f"run {error.run_id} has no output after {elapsed:.1f} s; {said}",
+                    reason=f"run {short(error.run_id)} has no output after {elapsed:.1f} s; {said}",
                     token="" if said.endswith("was cancelled") else error.token,
                 ) from error
             raise
@@ -524,8 +525,8 @@ class AgentHandle:
         streams = None if known is None else known.specs.capabilities.streaming
         if known is not None and not (streams and getattr(streams, mode.value, False)):
             warnings.warn(
-                f"agent {self.agent_id} does not stream: its capabilities.streaming.{mode.value} "
-                "is not true, so that events() gives the result alone",
+                f"agent {short(self.agent_id)} does not stream: its capabilities.streaming."
+                f"{mode.value} is not true, so that events() gives the result alone",
                 stacklevel=4,
             )
 
@@ -560,8 +561,8 @@ class AgentHandle:
 
     def __repr__(self) -> str:
         known = self._agent.known
-        name = "" if known is None else f" {known.metadata.ref.name}"
-        return f"<AgentHandle{name} {self.agent_id}>"
+        name = "" if known is None else f" {short(known.metadata.ref.name)}"
+        return f"<AgentHandle{name} {short(self.agent_id)}>"
 
 
 def _check_reused(run: Run, creation: RunCreate) -> None:
@@ -574,14 +575,14 @@ def _check_reused(run: Run, creation: RunCreate) -> None:
         return
     if "agent_id" not in other and not made.get("input") and not made.get("config"):
         warnings.warn(
-            f"run {run.run_id} was found by its client_token, and its server does not say what it "
-            "was created with: it is used as it is",
+            f"run {short(run.run_id)} was found by its client_token, and its server does not say "
+            "what it was created with: it is used as it is",
             stacklevel=5,
         )
         return
     raise ApiValueError(
-        f"client_token is of run {run.run_id}, which was created with another "
-        f"{' and '.join(other)}: use another client_token, or RunHandle({run.run_id!r})"
+        f"client_token is of run {short(run.run_id)}, which was created with another "
+        f"{' and '.join(other)}: use another client_token, or RunHandle({short(run.run_id)!r})"
     )
 
 
@@ -604,7 +605,7 @@ def _lookup_error(
         for agent in there
     ]
     wanted = repr(name) if version is None else f"{name!r} in version {version!r}"
-    shown = ", ".join(candidates[:_SHOWN]) or "no agent that it names"
+    shown = ", ".join(map(short, candidates[:_SHOWN])) or "no agent that it names"
     if len(candidates) > _SHOWN:
         shown += f" and {len(candidates) - _SHOWN} more"
     if several:
@@ -614,7 +615,8 @@ def _lookup_error(
     names = {agent.metadata.ref.name for agent in there}
     close = get_close_matches(name, names, 1)
     if close:
-        reason = f"no agent is called {wanted}: did you mean {close[0]!r}? The server has {shown}"
+        meant = short(close[0])
+        reason = f"no agent is called {wanted}: did you mean {meant!r}? The server has {shown}"
     elif name in {agent.agent_id for agent in there} or _UUID.fullmatch(name):
         reason += "; for an id, use AgentHandle(agent_id), or AgentHandle.get for either"
     return AgentLookupError(name=name, candidates=candidates, reason=reason)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import Self
 
 from acp_client_v0_1._deadline import NothingYet
+from acp_client_v0_1._errors import short
 from acp_client_v0_1._http.retry import backoff
 from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1.exceptions import (
@@ -232,7 +233,8 @@ class RunEvents(Iterator[RunEvent]):
 
     def __repr__(self) -> str:
         ended = "" if self.ended_by is None else f", ended by {self.ended_by}"
-        return f"<RunEvents of {self._core.run_id}, last id {self.last_event_id!r}{ended}>"
+        run_id, last_id = short(self._core.run_id), short(self.last_event_id)
+        return f"<RunEvents of {run_id}, last id {last_id!r}{ended}>"
 
     def _handed_out(self, event: RunEvent) -> RunEvent:
         if event.id:
