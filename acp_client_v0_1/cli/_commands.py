@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import sys
 import time
 from argparse import Namespace
@@ -20,13 +19,12 @@ import acp_client_v0_1 as acp
 from acp_client_v0_1.cli._arguments import PROGRAM, parser
 from acp_client_v0_1.cli._inputs import answerer, inputs_of, opened
 from acp_client_v0_1.cli._outcomes import EXPECTED, document
-from acp_client_v0_1.cli._output import Output, notice
+from acp_client_v0_1.cli._output import HARMLESS_ID, Output, notice
 from acp_client_v0_1.cli._runs import at_once, client_of, each_run, followed, one_run
 
 _OUTCOMES = (acp.RunFailed, acp.RunInterrupted, acp.RunGone, acp.RunWaitTimeout)
 _PING = 10.0  # seconds
 _COMPLETION = 0.5  # seconds, in which a shell waits
-_PLAIN = re.compile(r"\w[\w.:+/-]*", re.ASCII)  # names that no shell expands
 
 
 def perform(options: Namespace, output: Output) -> int | None:
@@ -222,7 +220,7 @@ def completion(options: Namespace, output: Output) -> None:
             agents = acp.AgentsApi(client)
             found = agents.search_agents({"limit": 1000}, _request_timeout=_COMPLETION)
             for name in sorted({agent.metadata.ref.name for agent in found}):
-                if _PLAIN.fullmatch(name):
+                if HARMLESS_ID.fullmatch(name):  # else a shell would expand it
                     sys.stdout.write(f"{name}\n")
         return
     try:

@@ -1,8 +1,8 @@
 """What the command prints: data to stdout, everything else to stderr.
 
 Invariants: a signal waits until a record is written whole. An array is closed only if it is whole.
-JSON is valid JSON. No control character of a server is printed, and no id that another command
-could read as an option or a file.
+JSON is valid JSON. No control character of a server is printed, and in the format ``id`` nothing
+that a shell, xargs or another command could read as more than an id.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -18,6 +19,10 @@ from functools import partial
 from types import FrameType
 from typing import Any, BinaryIO, cast
 from unicodedata import category, east_asian_width
+
+# An id of these characters is one word to a shell and to xargs, which take quotes, backslashes and
+# spaces away before a command sees its arguments. It is no option and no file to any command.
+HARMLESS_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/-]*")
 
 # Harmless, though Python calls them unprintable: spaces, and the joiners of letters and emoji.
 _HARMLESS = "\u00a0\u202f\u3000\u200c\u200d"
@@ -129,10 +134,10 @@ class Output:
 
     def _shown(self, value: Any, id: str | None) -> str:
         if self._form == "id":
-            id = id or ""
-            if id[:1] not in ("-", "@") and id.isprintable() and " " not in id:
-                return id
-            return self._refuse(f"the id {id!a} is not printed: a command could misread it")
+            if HARMLESS_ID.fullmatch(id or ""):
+                return id or ""
+            shown = ascii(id or "")[:100]
+            return self._refuse(f"the id {shown} is not printed: a command could misread it")
         if self.is_text:
             return _printable(_text(value), keep="\n\t")
         try:

@@ -23,6 +23,14 @@ from acp_client_v0_1.testing import LocalServer
 
 HOSTILE = [
     "--answer-command=touch executed",
+    '"--answer-command=touch${IFS}executed"',
+    "'--answer-command=touch${IFS}executed'",
+    "\\--answer-command=touch${IFS}executed",
+    "",
+    "r1\n",
+    "r1;touch",
+    "r\u0661",
+    "_r1",
     "@secret",
     "two words",
     "\x1b]0;title\x07",
@@ -57,6 +65,28 @@ def test_an_id_that_a_command_could_misread_is_not_printed(inside: Inside) -> No
         assert (done.returncode, done.stdout) == (1, "r1\nr2\n")
         assert len(done.stderr.splitlines()) == len(HOSTILE) and done.stderr.isascii()
         assert "'@secret' is not printed" in done.stderr and "\x1b" not in done.stderr
+
+
+def test_xargs_finds_no_option_in_the_ids_of_a_server(tmp_path: Path) -> None:
+    option = f"--answer-command=touch${{IFS}}{tmp_path}/executed"
+
+    def respond(request: Request) -> bytes:
+        if request.path == "/runs/search":
+            ids = ["r1", f'"{option}"', f"'{option}'", f"\\{option}"]
+            offset = json.loads(request.body).get("offset", 0)
+            return response(json.dumps([run_of(each) for each in ids[offset:]]).encode())
+        if request.path.partition("?")[0].endswith("/output"):
+            interrupt = {"type": "interrupt", "interrupt": {"interrupt_type": "ask"}}
+            return response(json.dumps({**interrupt, "run_id": "r1"}).encode())
+        return response(json.dumps(run_of("r1", "interrupted")).encode())
+
+    with SocketServer(handler=serve_each(respond)) as server:
+        subprocess.run(
+            ["bash", "-c", '"$@" search --format id | xargs "$@" wait --timeout 2', "-", *COMMAND],
+            env=environment(server.url), capture_output=True, timeout=SECONDS, check=False,
+        )  # fmt: skip
+        assert any("/output" in request.path for request in server.requests)
+    assert not (tmp_path / "executed").exists()
 
 
 def test_a_pipeline_reads_ids_from_stdin_and_expands_none(tmp_path: Path) -> None:
