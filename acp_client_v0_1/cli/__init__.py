@@ -11,9 +11,10 @@ import signal
 import sys
 from argparse import Namespace
 from types import TracebackType
+from typing import TextIO, cast
 
 from acp_client_v0_1.cli._arguments import PROGRAM, parse
-from acp_client_v0_1.cli._output import STOP, Output, notice
+from acp_client_v0_1.cli._output import STOP, Output, Stderr, notice
 
 __all__ = ["main"]
 
@@ -32,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     Raises:
         SystemExit: The command line is wrong (status 2), or asks for help or the version.
     """
+    sys.stderr = cast("TextIO", Stderr())
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and `command &` set it
             signal.signal(number, STOP)

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable
 from functools import partial
 from types import FrameType
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TextIO, cast
 from unicodedata import category, east_asian_width
 
 # An id of these characters is one word to a shell and to xargs, which take quotes, backslashes and
@@ -60,6 +60,34 @@ class Stop:
 
 
 STOP = Stop()
+
+
+class Stderr:
+    """Stderr that drops what cannot be written: it may be closed, on a full disk, or unread.
+
+    Whoever writes to stderr does it by this: messages, log records, bars, argparse, and Python
+    itself at the end of the process. None of them may end a command whose work succeeds.
+    """
+
+    def __init__(self) -> None:
+        self._stream: TextIO | None = sys.stderr
+        if self._stream is None:
+            self._stream = open(os.devnull, "w", encoding="utf-8")
+            # Otherwise the next file or socket gets the number of stderr, and what a library or
+            # another process says there goes into it.
+            os.dup2(self._stream.fileno(), 2)
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):  # ValueError: it was closed
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class Output:
