@@ -20,6 +20,7 @@ from acp_client_v0_1.cli._arguments import PROGRAM, parser
 from acp_client_v0_1.cli._inputs import answerer, inputs_of, opened
 from acp_client_v0_1.cli._outcomes import EXPECTED, document
 from acp_client_v0_1.cli._output import HARMLESS_ID, Output, notice
+from acp_client_v0_1.cli._results import Written, opened_results
 from acp_client_v0_1.cli._runs import at_once, client_of, each_run, followed, one_run
 
 _OUTCOMES = (acp.RunFailed, acp.RunInterrupted, acp.RunGone, acp.RunWaitTimeout)
@@ -180,11 +181,10 @@ def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
         return value if isinstance(value, str) else json.dumps(value)
 
     with opened(options.file) as lines, contextlib.ExitStack() as files:
-        agent = acp.AgentHandle.get(options.agent, api_client=client)
+        results = None
         if options.results:
-            # Unbuffered, so that a record that fails can be taken back.
-            results = files.enter_context(open(options.results, "ab", buffering=0))
-            output = Output(options.format, results)
+            results = files.enter_context(opened_results(options, lines))
+        agent = acp.AgentHandle.get(options.agent, api_client=client)
         items = files.enter_context(
             agent.map(
                 inputs_of(lines, options.file, field),
@@ -200,6 +200,9 @@ def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
                 **_creation(options),
             )
         )
+        if results is not None:
+            written = Written(options.results) if options.journal else ()
+            output = Output(options.format, results, written)
         output.many(map(_item, items))
         failed = items.counts.failed
     if failed:

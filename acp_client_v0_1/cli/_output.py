@@ -14,7 +14,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from functools import partial
 from types import FrameType
 from typing import Any, BinaryIO, TextIO, cast
@@ -72,10 +72,10 @@ class Stderr:
     def __init__(self) -> None:
         self._stream: TextIO | None = sys.stderr
         if self._stream is None:
-            self._stream = open(os.devnull, "w", encoding="utf-8")
             # Otherwise the next file or socket gets the number of stderr, and what a library or
             # another process says there goes into it.
-            os.dup2(self._stream.fileno(), 2)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            self._stream = os.fdopen(2, "w", encoding="utf-8")
 
     def write(self, text: str) -> int:
         with contextlib.suppress(OSError, ValueError):  # ValueError: it was closed
@@ -93,13 +93,17 @@ class Stderr:
 class Output:
     """Writes values in a format (``json``, ``jsonl``, ``text`` or ``id``), to stdout or a file.
 
+    A line that is in ``written`` is left out.
     ``refused`` is True once a value could not be printed; a notice on stderr has named it.
     """
 
-    def __init__(self, form: str, file: BinaryIO | None = None) -> None:
+    def __init__(
+        self, form: str, file: BinaryIO | None = None, written: Container[bytes] = ()
+    ) -> None:
         self.is_text = form == "text"
         self.refused = False
         self._form = form
+        self._written = written
         self._file = sys.stdout.buffer if file is None else file
         self._may_truncate = file is not None and file.seekable()
         indent = 2 if form == "json" and self._file.isatty() else None
@@ -114,7 +118,7 @@ class Output:
     def one(self, value: Any, id: str | None = None) -> None:
         """Write one value, or its id in the format ``id``."""
         text = self._shown(value, id)
-        if text:
+        if text and not (self._written and f"{text}\n".encode() in self._written):
             self._write(f"{text}\n")
 
     def many(self, values: Iterable[dict[str, Any]], id: str = "run_id", columns: str = "") -> None:
