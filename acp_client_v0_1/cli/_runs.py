@@ -9,7 +9,9 @@ import contextlib
 import re
 import threading
 from argparse import Namespace
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import acp_client_v0_1 as acp
@@ -20,7 +22,7 @@ from acp_client_v0_1.cli._output import Output, notice
 T = TypeVar("T")
 R = TypeVar("R")
 
-_AT_ONCE = 64  # the most requests at once
+_AT_ONCE = 64  # the most threads, and requests at once
 _TOKEN = re.compile(r"acprun[0-9]+\.")  # how the token of a run begins
 
 
@@ -97,29 +99,31 @@ def each_run(
 
 
 def at_once(act: Callable[[T], R], values: Sequence[T]) -> Iterator[R]:
-    """Call a function for all values at once, and yield the results in order."""
-    outcomes: dict[int, R | Exception] = {}
-    slots = threading.Semaphore(_AT_ONCE)
+    """Call a function for many values at once, and yield the results in order."""
+    waiting = deque((Future[R](), value) for value in values)
+    outcomes = deque(outcome for outcome, _ in waiting)
 
-    def carry_out(index: int, value: T) -> None:
-        with slots:
+    def work() -> None:
+        while True:
             try:
-                outcomes[index] = act(value)
+                outcome, value = waiting.popleft()
+            except IndexError:
+                return  # none is left
+            try:
+                outcome.set_result(act(value))
             except EXPECTED as error:
-                outcomes[index] = error
+                outcome.set_exception(error)
+            finally:
+                outcome.cancel()  # after any other error, which the thread prints
 
     # Daemons, so that Ctrl-C does not wait for them.
-    tasks = [
-        threading.Thread(target=carry_out, args=each, daemon=True) for each in enumerate(values)
-    ]
-    for task in tasks:
-        task.start()
-    for index, task in enumerate(tasks):
-        task.join()
-        outcome = outcomes.pop(index)
-        if isinstance(outcome, Exception):
-            raise outcome
-        yield outcome
+    for _ in range(min(_AT_ONCE, len(values))):
+        threading.Thread(target=work, daemon=True).start()
+    try:
+        while outcomes:
+            yield outcomes.popleft().result()
+    finally:
+        waiting.clear()
 
 
 @contextlib.contextmanager

@@ -7,9 +7,10 @@ import logging
 import re
 import subprocess
 import threading
+import time
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from support.commands import (
@@ -26,7 +27,7 @@ from support.commands import (
 from support.socket_server import Request, SocketServer, response, serve_each
 
 from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, RunHandle
-from acp_client_v0_1.cli import _outcomes
+from acp_client_v0_1.cli import _outcomes, _runs
 from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer, Quirks
 from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS
 
@@ -183,6 +184,44 @@ def test_several_runs_are_waited_for_at_once(inside: Inside) -> None:
     assert [(each["run_id"], each["status"]) for each in outcomes] == [
         ("r1", "success"), ("r2", "success"),
     ]  # fmt: skip
+
+
+def test_many_outcomes_keep_the_order_of_their_runs() -> None:
+    def act(run: int) -> int:
+        time.sleep(0.001 * (run % 3))
+        return run
+
+    assert list(_runs.at_once(act, range(300))) == list(range(300))
+
+
+def test_a_list_that_ends_early_begins_no_more_requests() -> None:
+    begun: list[int] = []
+    outcomes = _runs.at_once(lambda run: begun.append(run) or time.sleep(0.01), range(1000))
+    next(outcomes)
+    cast(Any, outcomes).close()
+    after = len(begun)
+    time.sleep(0.1)
+    assert after <= 128 and len(begun) <= after + 64
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads by /proc")
+def test_ctrl_c_ends_the_wait_for_thousands_on_64_threads(server: LocalServer) -> None:
+    run = started(server, "slow", {"seconds": 60})
+    process = subprocess.Popen(
+        [*COMMAND, "wait", "-"], env=environment(server.url), stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdin is not None
+    process.stdin.write(f"{run}\n" * 3000)
+    process.stdin.close()
+    process.stdin = None
+    while not any(each.path.endswith("/output") for each in server.requests):
+        assert process.poll() is None
+    time.sleep(0.3)
+    threads = len(list(Path(f"/proc/{process.pid}/task").iterdir()))
+    process.send_signal(2)
+    out, _ = process.communicate(timeout=SECONDS)
+    assert (process.returncode, out) == (130, "") and threads < 100
 
 
 def test_ctrl_c_ends_the_wait_for_several(server: LocalServer) -> None:
