@@ -47,9 +47,11 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _READER_GONE
     except KeyboardInterrupt as interrupt:
-        name = "Ctrl-C" if STOP.number != signal.SIGTERM else "SIGTERM"
-        notice(f"{PROGRAM}: {interrupt}" if str(interrupt) else f"{PROGRAM}: stopped by {name}")
-        return 128 + (STOP.number or signal.SIGINT)
+        STOP.ending = True  # so that no further signal changes the status, or ends without one
+        last = STOP.number or signal.SIGINT
+        name = "SIGTERM" if last == signal.SIGTERM else "Ctrl-C"
+        notice(f"{PROGRAM}: {str(interrupt) or f'stopped by {name}'}")
+        return 128 + int(last)
 
 
 def _perform(options: Namespace) -> int:
@@ -67,7 +69,7 @@ def _perform(options: Namespace) -> int:
             import traceback
 
             traceback.print_exception(error)
-        return _outcomes.report(error, output)
+        return _outcomes.report(error, output, options)
 
 
 def _one_line(

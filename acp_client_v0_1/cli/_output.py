@@ -14,7 +14,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from functools import partial
 from types import FrameType
 from typing import Any, BinaryIO, TextIO, cast
@@ -24,30 +24,58 @@ from unicodedata import category, east_asian_width
 # spaces away before a command sees its arguments. It is no option and no file to any command.
 HARMLESS_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/-]*")
 
+TOKEN = re.compile(r"acprun[0-9]+\.")  # how the token of a run begins
+
+# Advice for callers in Python, and what it is in a shell.
+_IN_PYTHON = {
+    r"(?:Configuration\.)?\w+ \((ACP_\w+)\)": r"\1",
+    r"\bssl_ca_cert names": "ACP_CA_CERT names",
+    "pass version=, or use its id": "use an id",
+    "pass an ApiClient of the token's server": "set ACP_HOST or --host to the token's server",
+    r"attach by RunHandle\(run_id\)": "use the run's id",
+    r"; see RunHandle\.interrupts\(\)| to map\(\)|, or RunHandle\('.*?'\)": "",
+    r"; for an id, use AgentHandle.*?for either| \(AgentHandle takes.*?for either\)": "",
+    "the same call continues": "the same command continues",
+    r"so that events\(\) gives the result alone": "so that only the result comes",
+    r"\b(journal|progress)=(?:True)?": r"--\1",
+    r"\b(client|retry)_(token|failed)\b=?": r"--\1-\2",
+}
+
 # Harmless, though Python calls them unprintable: spaces, and the joiners of letters and emoji.
 _HARMLESS = "\u00a0\u202f\u3000\u200c\u200d"
 _CELL = 200  # characters of a table's cell; one long name must not widen every row
 _AGAIN = 1.0  # seconds in which a repeated signal counts once: timeout(1) sends two
 
 
-class Stop:
-    """The handler of Ctrl-C and SIGTERM: raises KeyboardInterrupt, after a ``with`` it is in.
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM.
 
-    ``number`` is the last signal, or 0.
+    If a plain KeyboardInterrupt leaves source text that is executed, as when a dataclass is made,
+    Python ends the process by SIGINT later on, though it was caught (``exit_sigint``).
+    """
+
+
+class Stop:
+    """The handler of Ctrl-C and SIGTERM: raises `Stopped`, after a ``with`` it is in.
+
+    ``number`` is the last signal, or 0. Once ``ending`` is set, the next one ends the process.
     """
 
     def __init__(self) -> None:
         self.number = 0
+        self.ending = False
         self._at = -_AGAIN
         self._held = self._waits = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if time.monotonic() - self._at < _AGAIN:
             return
+        if self.ending:
+            os._exit(128 + self.number)
         self.number, self._at = number, time.monotonic()
         self._waits = self._held
         if not self._held:
-            raise KeyboardInterrupt
+            raise Stopped
 
     def __enter__(self) -> None:
         self._held = True
@@ -56,7 +84,7 @@ class Stop:
         self._held = False
         if self._waits:
             self._waits = False
-            raise KeyboardInterrupt
+            raise Stopped
 
 
 STOP = Stop()
@@ -70,12 +98,13 @@ class Stderr:
     """
 
     def __init__(self) -> None:
-        self._stream: TextIO | None = sys.stderr
-        if self._stream is None:
+        stream: TextIO | None = sys.stderr  # None if it is closed
+        if stream is None:
             # Otherwise the next file or socket gets the number of stderr, and what a library or
             # another process says there goes into it.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-            self._stream = os.fdopen(2, "w", encoding="utf-8")
+            stream = os.fdopen(2, "w", encoding="utf-8")
+        self._stream = stream
 
     def write(self, text: str) -> int:
         with contextlib.suppress(OSError, ValueError):  # ValueError: it was closed
@@ -93,17 +122,13 @@ class Stderr:
 class Output:
     """Writes values in a format (``json``, ``jsonl``, ``text`` or ``id``), to stdout or a file.
 
-    A line that is in ``written`` is left out.
     ``refused`` is True once a value could not be printed; a notice on stderr has named it.
     """
 
-    def __init__(
-        self, form: str, file: BinaryIO | None = None, written: Container[bytes] = ()
-    ) -> None:
+    def __init__(self, form: str, file: BinaryIO | None = None) -> None:
         self.is_text = form == "text"
         self.refused = False
         self._form = form
-        self._written = written
         self._file = sys.stdout.buffer if file is None else file
         self._may_truncate = file is not None and file.seekable()
         indent = 2 if form == "json" and self._file.isatty() else None
@@ -118,7 +143,7 @@ class Output:
     def one(self, value: Any, id: str | None = None) -> None:
         """Write one value, or its id in the format ``id``."""
         text = self._shown(value, id)
-        if text and not (self._written and f"{text}\n".encode() in self._written):
+        if text:
             self._write(f"{text}\n")
 
     def many(self, values: Iterable[dict[str, Any]], id: str = "run_id", columns: str = "") -> None:
@@ -184,7 +209,7 @@ class Output:
 
     def _write(self, text: str) -> None:
         left = text.encode()  # JSON is UTF-8, whatever the locale
-        with STOP:
+        with STOP, _beside_bars() if self._file.isatty() else contextlib.nullcontext():
             # Another process may have appended to the file.
             start = self._file.seek(0, os.SEEK_END) if self._may_truncate else None
             try:
@@ -200,9 +225,23 @@ class Output:
 
 
 def notice(text: str) -> None:
-    """Print one line for a person on stderr."""
-    sys.stderr.write(_printable(" ".join(text.split()), keep="") + "\n")
-    sys.stderr.flush()
+    """Print one line for a person on stderr, in a shell's words."""
+    line = _printable(" ".join(in_shell_words(text).split()), keep="")
+    with _beside_bars():
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+
+def in_shell_words(text: str) -> str:
+    for python, here in _IN_PYTHON.items():
+        text = re.sub(python, here, text)
+    return text
+
+
+def _beside_bars() -> contextlib.AbstractContextManager[object]:
+    """Take the bars of tqdm, if there are any, off the terminal while something is written."""
+    bars: Any = sys.modules.get("tqdm.auto")
+    return bars.tqdm.external_write_mode() if bars else contextlib.nullcontext()
 
 
 def _text(value: Any) -> str:

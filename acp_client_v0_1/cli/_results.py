@@ -9,13 +9,14 @@ outcome that was final from one that was not.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 import stat
 from argparse import Namespace
 from array import array
 from bisect import bisect_left
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import acp_client_v0_1 as acp
 
@@ -24,50 +25,46 @@ import acp_client_v0_1 as acp
 _FINAL = re.compile(rb'\{"index":.*?,"status":(?:"success"|"error"|"timeout"|"gone"|null)')
 
 
-def opened_results(options: Namespace, inputs: BinaryIO) -> BinaryIO:
-    """Open the file, which must be neither the journal nor the inputs."""
-    if options.format == "json" or (options.format == "text" and options.journal):
-        wanted = "jsonl or id" if options.journal else "jsonl, text or id"
-        raise acp.ApiValueError(
-            f"--results needs --format {wanted}, whose outcomes can be appended"
-        )
-    # Results may be private. Unbuffered, so that a record that fails can be taken back.
-    file = open(options.results, "ab", 0, opener=lambda path, flags: os.open(path, flags, 0o600))  # noqa: SIM115
-    ours, others = os.fstat(file.fileno()), {"the inputs": os.fstat(inputs.fileno())}
-    if options.journal and os.path.exists(options.journal):
-        others["--journal"] = os.stat(options.journal)
-    for name, other in others.items():
-        if stat.S_ISREG(ours.st_mode) and os.path.samestat(ours, other):
-            file.close()
-            raise acp.ApiValueError(f"--results and {name} are the same file: use another one")
-    return file
+class Results(io.FileIO):
+    """The file. With a journal, it takes each line once. It is not buffered."""
 
+    def __init__(self, options: Namespace, inputs: BinaryIO) -> None:
+        if options.format == "json" or (options.format == "text" and options.journal):
+            raise acp.ApiValueError("--results needs --format jsonl or id, which can be appended")
+        # Results may be private.
+        super().__init__(options.results, "a", opener=lambda path, how: os.open(path, how, 0o600))
+        self._has_journal = options.journal is not None
+        self._written = array("Q")  # a digest of 8 bytes for each line, sorted
+        ours, others = os.fstat(self.fileno()), {"the inputs": os.fstat(inputs.fileno())}
+        if options.journal and os.path.exists(options.journal):
+            others["--journal"] = os.stat(options.journal)
+        for name, other in others.items():
+            if stat.S_ISREG(ours.st_mode) and os.path.samestat(ours, other):
+                self.close()
+                raise acp.ApiValueError(f"--results and {name} are the same file: name another")
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+    def skip_written(self) -> None:
+        """Read the lines that the file has, and cut off a torn last one.
 
-
-class Written:
-    """The outcomes that a file has, as 8 bytes each. A torn last line is cut off.
-
-    Only whoever has the journal may make it: another batch may be writing that line.
-    """
-
-    def __init__(self, path: str) -> None:
+        Only whoever has the journal may call it: another batch may be writing that line.
+        """
+        if not (self._has_journal and os.path.isfile(self.name)):
+            return
         digests: list[int] = []
-        if os.path.isfile(path):
-            with open(path, "r+b") as file:
-                for line in file:
-                    if not line.endswith(b"\n"):
-                        file.truncate(file.tell() - len(line))
-                        break
+        with open(self.name, "rb") as lines:
+            for line in lines:
+                if line.endswith(b"\n"):
                     digests.append(_digest(line))
-        self._digests = array("Q", sorted(digests))
+                else:
+                    self.truncate(lines.tell() - len(line))
+        self._written = array("Q", sorted(digests))
 
-    def __contains__(self, line: bytes) -> bool:
+    def write(self, line: Any) -> int:
         digest = _digest(line)
-        at = bisect_left(self._digests, digest)
-        return at < len(self._digests) and self._digests[at] == digest
+        at = bisect_left(self._written, digest)
+        if self._written[at : at + 1] == array("Q", [digest]):
+            return len(line)
+        return super().write(line)
 
 
 def _digest(line: bytes) -> int:

@@ -147,7 +147,7 @@ def test_3_not_finished_in_time(server: LocalServer, runs: RunsApi) -> None:
     token = started(server, "slow", {"seconds": 30})
     done = acp(server, "wait", token, "--timeout", "0")
     assert data(done, 3)["status"] == "pending"
-    assert "acp-client wait acprun1." in done.stderr
+    assert f"acp-client wait {data(done, 3)['run_id']}" in done.stderr
     assert data(acp(server, "wait", token, "--timeout", "0.3"), 3)["status"] == "pending"
     runs.delete_run(data(acp(server, "show", token))["run_id"])
 
@@ -346,6 +346,32 @@ def test_ctrl_c_cancels_if_asked_to(server: LocalServer, runs: RunsApi) -> None:
     _, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 130 and "cancelled" in err
     assert runs.search_runs({"metadata": {"test": "cancelled"}}) == []
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_the_status_is_of_the_signal_even_while_source_text_runs(tmp_path: Path, name: str) -> None:
+    """A dataclass is made by exec, for whose KeyboardInterrupt Python ends by SIGINT at exit."""
+    text = f"import os, signal, time; os.kill(os.getpid(), signal.{name}); time.sleep(60)"
+    (tmp_path / "shtab.py").write_text(f"exec({text!r})\n", "utf-8")
+    done = acp("", "completion", "bash", more={"PYTHONPATH": str(tmp_path)})
+    number = signal.Signals[name]
+    said = "Ctrl-C" if name == "SIGINT" else name
+    assert done.stderr == f"acp-client: stopped by {said}\n"
+    assert done.returncode == 128 + number
+
+
+def test_a_second_signal_at_the_end_ends_with_the_status_of_the_first(tmp_path: Path) -> None:
+    (tmp_path / "shtab.py").write_text(
+        "import atexit, os, signal, time\n"
+        "def again():\n    time.sleep(1.1)\n    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    time.sleep(60)\n"
+        "atexit.register(again)\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+        "time.sleep(60)\n",
+        "utf-8",
+    )
+    done = acp("", "completion", "bash", more={"PYTHONPATH": str(tmp_path)})
+    assert (done.returncode, done.stderr) == (143, "acp-client: stopped by SIGTERM\n")
 
 
 # Searching
