@@ -34,7 +34,10 @@ _UNSERVED = (
     "the response names no missing run, agent or thread, so the server may not serve this path: "
     "is the base path of host right? does the server speak ACP 0.1?"
 )
-_UNAUTHORIZED = "no credentials were sent: set api_key (ACP_API_KEY) or access_token (ACP_TOKEN)"
+_UNAUTHORIZED = (
+    "no credentials were sent: set api_key (ACP_API_KEY), access_token (ACP_TOKEN), or username "
+    "(ACP_USERNAME) and password (ACP_PASSWORD)"
+)
 
 
 def render_path(path_to_item: Sequence[int | str]) -> str:

@@ -15,6 +15,16 @@ from acp_client_v0_1.cli._arguments import json_object
 from acp_client_v0_1.cli._output import notice
 
 
+def client_of(options: Namespace, **settings: Any) -> acp.ApiClient:
+    """Make the client from the environment and --host."""
+    if options.host is not None:
+        settings["host"] = options.host
+    configuration = acp.Configuration.from_env(**settings)
+    if configuration.host_is_default:
+        raise acp.ApiValueError("no host was set: set ACP_HOST, or give --host URL")
+    return acp.ApiClient(configuration)
+
+
 def opened(path: str) -> BinaryIO:
     try:
         return open(0 if path == "-" else path, "rb", closefd=path != "-")

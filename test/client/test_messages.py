@@ -485,8 +485,8 @@ UNAUTHORIZED = response(b'"who are you?"', 401, "Unauthorized")
 
 @mistake(
     UnauthorizedException,
-    "401 Unauthorized: who are you?; no credentials were sent: set api_key (ACP_API_KEY) or "
-    "access_token (ACP_TOKEN)",
+    "401 Unauthorized: who are you?; no credentials were sent: set api_key (ACP_API_KEY), "
+    "access_token (ACP_TOKEN), or username (ACP_USERNAME) and password (ACP_PASSWORD)",
 )
 def no_credentials() -> None:
     get_run(UNAUTHORIZED)
