@@ -90,7 +90,7 @@ def _check(what: str, value: object, hint: Any) -> None:
 def json_object(value: object, what: str) -> dict[str, Any]:
     """Return a JSON object as the wire would carry it, independent of the original."""
     check_type(what, value, dict)
-    if fault := not_json(value, numbers=True):
+    if fault := not_json(value, thorough=True):
         raise TypeError(f"{what}{fault}")
     try:
         copy: dict[str, Any] = from_json(to_json(value))
