@@ -37,16 +37,17 @@ _DEEPEST = 197
 _LONE = re.compile("[\ud800-\udfff]")
 
 
-def not_json(value: object, thorough: bool = False) -> str | None:
+def not_json(value: object, thorough: bool = False, levels: int = _DEEPEST) -> str | None:
     """Describe the first thing that JSON cannot hold, if there is any, and its place.
 
     The text continues the value's name. In a model, the mappings in its fields are searched.
-    ``thorough`` also finds floats that are not finite, and lone surrogates.
+    ``thorough`` also finds floats that are not finite, and lone surrogates. A value of more than
+    so many ``levels`` cannot be read back.
     """
     parts = list(_parts(value))
     if not thorough and all(_is_plain(part) for _, part in parts):
         return None
-    faults = (_fault(part, place, _DEEPEST) for place, part in parts)
+    faults = (_fault(part, place, levels) for place, part in parts)
     return next((fault for fault in faults if fault), None)
 
 

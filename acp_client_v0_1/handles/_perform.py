@@ -165,8 +165,7 @@ class Contact:
         who: str,
     ) -> None:
         """Note a failure that is survived, and log the first one of an outage."""
-        since = self.unsure(now)
-        self.operations |= {operation}
+        since = self.note_failure(operation, now)
         limited = error.status == 429 and now + pause.seconds - since <= timing().quiet
         # A single run that always fails, among others that work, would fill the log.
         recent = self.shared and now < self._warn_after
@@ -188,10 +187,11 @@ class Contact:
         self._next_turn = turn + self.interval
         return turn
 
-    def unsure(self, now: float) -> float:
+    def note_failure(self, operation: Operation, now: float) -> float:
         """Note a failure, and return when the outage began; the next response ends it."""
         self.since = since = now if self.since is None else self.since
         self.requests += 1
+        self.operations |= {operation}
         return since
 
     def recovered(self, operation: Operation) -> None:
@@ -464,13 +464,14 @@ class Wait:
                 self._failures += 1
                 self._since = since
             if decision.outage:
-                until = min(self.ends, since + longest)
+                # A batch goes on beyond the end of one wait.
+                until = since + longest if contact.shared else min(self.ends, since + longest)
                 contact.failed(error, now, decision, until, operation, _who(operation, run))
             self.pause(decision.seconds, error)
             return True
         if isinstance(decision, Probe):
             if operation in CHANGES and failure.kind == "lost":
-                contact.unsure(now)
+                contact.note_failure(operation, now)
             return False
         if decision.why == "gone" and run is not None:
             raise run.gone() from error
