@@ -22,7 +22,7 @@ from urllib.parse import unquote
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
-from acp_client_v0_1._errors import one_line
+from acp_client_v0_1._errors import LONGEST_MESSAGE, one_line
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._timing import timing
@@ -40,7 +40,6 @@ _MOST_STEPS = 200_000  # of the check of one value
 # take up to 6 times the estimate, so at most 100 MB.
 _MOST_BYTES = 16 * 1024 * 1024
 _PART = 256  # estimated bytes of a part of a value, beside its text
-_LONGEST_FAULT = 300  # characters
 _NOT_LISTED = "the faults are not listed, as they could fill the memory"
 # Bytes of one compiled pattern, and of all patterns together. Matching takes at most the size of
 # the pattern times the length of the text; "(?:a{0,500}){0,90}b" would be 4 MiB.
@@ -54,7 +53,6 @@ _OF_CHILDREN = frozenset(
 )
 _REFERENCES = frozenset(("$ref", "$dynamicRef", "$recursiveRef"))
 _UNEVALUATED = frozenset(("unevaluatedItems", "unevaluatedProperties"))
-_IDS = frozenset(("$id", "id"))
 _IN_PLACE = frozenset(("allOf", "anyOf", "oneOf", "not", "if", "then", "else"))
 # What a fault quotes of the schema, or has a fault for each part of.
 _QUOTED = ("const", "dependencies", "dependentRequired", "enum", "pattern", "required")
@@ -143,7 +141,7 @@ def check_value(what: str, value: Mapping[str, Any], schema: Mapping[str, Any]) 
     except ApiValueError:
         raise
     except _UnusableSchema as error:
-        why = one_line(error, _LONGEST_FAULT)
+        why = one_line(error, LONGEST_MESSAGE)
         warnings.warn(
             f"{what} was not checked: the agent's schema cannot be used: {why}", stacklevel=5
         )
@@ -189,7 +187,7 @@ def faults_of(value: object, schema: Mapping[str, Any]) -> Iterator[tuple[list[s
         return
     if _can_be_listed(schema, value):
         for fault in validator.iter_errors(value):
-            yield list(fault.instance_path), one_line(fault.message, _LONGEST_FAULT)
+            yield list(fault.instance_path), one_line(fault.message, LONGEST_MESSAGE)
     else:
         yield [], _NOT_LISTED
 
@@ -217,7 +215,7 @@ def _refuse_doubling(schema: Mapping[str, Any], pending: list[tuple[Any, Any]]) 
     for count, (node, _) in enumerate(_steps(schema, pending)):
         if count == _MOST_STEPS:
             raise _UnusableSchema(f"its check takes more than {_MOST_STEPS:,} steps")
-        if node is not schema and not _IDS.isdisjoint(_object(node)):
+        if node is not schema and not {"$id", "id"}.isdisjoint(_object(node)):
             raise _UnusableSchema("a part of it has an $id of its own")
 
 
