@@ -346,10 +346,9 @@ def _field_error(item: Any) -> str:
     """Write one entry of a validation report, ``{"loc": [...], "msg": ...}``, as ``loc: msg``."""
     if isinstance(item, Mapping) and "msg" in item:
         entry = cast("Mapping[str, Any]", item)
-        steps, field = entry.get("loc"), ""
-        if isinstance(steps, Sequence):
-            field = one_line(".".join(map(str, cast("Sequence[object]", steps))))
-        return f"{field}: {one_line(entry['msg'])}" if field else one_line(entry["msg"])
+        steps: Any = entry.get("loc")
+        field = ".".join(map(str, steps)) if isinstance(steps, Sequence) else None
+        return ": ".join(filter(None, map(one_line, (field, entry["msg"]))))
     return _message_in(item)
 
 
