@@ -21,7 +21,6 @@ from typing_extensions import TypedDict
 _PUBLIC_HOME = "acp_client_v0_1.exceptions"  # what a traceback shows
 LONGEST_MESSAGE = 300  # characters of the server's message that an error shows
 _LONGEST_LINE = 1_000  # characters of a whole message, which may list several faults
-_LONGEST_NAME = 100  # characters of an id, or of what else is named in a message
 _SEARCHED = 10_000  # characters of a text that are searched for a message
 _JOINERS = "\u200c\u200d"  # not printable, but some scripts and emoji need them
 # The scheme and the authority (RFC 3986, section 3.2) of a URL, valid or not.
@@ -282,7 +281,7 @@ def one_line(text: object, limit: int = _LONGEST_LINE) -> str:
 
 def short(text: object) -> str:
     """Write an id or a name in one line that leaves room for the rest of a message."""
-    return one_line(text, _LONGEST_NAME)
+    return one_line(text, 100)
 
 
 def package_logger(name: str) -> logging.Logger:
