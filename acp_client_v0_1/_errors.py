@@ -11,19 +11,16 @@ of any error is one bounded, printable line, even if the server sent megabytes. 
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 
 from typing_extensions import TypedDict
 
-if TYPE_CHECKING:
-    from logging import Logger, LogRecord
-
 _PUBLIC_HOME = "acp_client_v0_1.exceptions"  # what a traceback shows
-_LONGEST_MESSAGE = 300  # characters of the server's message that an error shows
+LONGEST_MESSAGE = 300  # characters of the server's message that an error shows
 _LONGEST_LINE = 1_000  # characters of a whole message, which may list several faults
-_LONGEST_NAME = 100  # characters of an id, or of what else is named in a message
 _SEARCHED = 10_000  # characters of a text that are searched for a message
 _JOINERS = "\u200c\u200d"  # not printable, but some scripts and emoji need them
 # The scheme and the authority (RFC 3986, section 3.2) of a URL, valid or not.
@@ -240,7 +237,8 @@ class ApiException(OpenApiException):
 
     def _message(self) -> str:
         """Quote the server, unless it says no more than the status does."""
-        message = bounded(_server_message(self.data if self.data is not None else self.body))
+        data = self.body if self.data is None else self.data
+        message = one_line(_server_message(data), LONGEST_MESSAGE)
         reason = one_line(self.reason)
         known = (reason.lower(), f"{self.status} {reason}".lower())
         return "" if message.lower() in known else message
@@ -273,31 +271,30 @@ class ApiException(OpenApiException):
 def one_line(text: object, limit: int = _LONGEST_LINE) -> str:
     """Write a text in one bounded line: white space collapses, U+FFFD replaces control characters.
 
-    Without this, the message of a server could recolour a terminal or fake a line of a log.
+    Without this, the message of a server could recolour a terminal or fake a line of a log. A text
+    that was too long ends in an ellipsis.
     """
     if text is None:
         return ""
     line = " ".join(str(text)[:_SEARCHED].split())
     if not line.isprintable():
         line = "".join(c if c.isprintable() or c in _JOINERS else "\ufffd" for c in line)
-    return bounded(line, limit)
+    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def short(text: object) -> str:
     """Write an id or a name in one line that leaves room for the rest of a message."""
-    return one_line(text, _LONGEST_NAME)
+    return one_line(text, 100)
 
 
-def package_logger(name: str) -> Logger:
+def package_logger(name: str) -> logging.Logger:
     """Return a logger whose records are one line each, whatever a server sent."""
-    from logging import getLogger  # an error alone does not pay for the import
-
-    logger = getLogger(name)
+    logger = logging.getLogger(name)
     logger.addFilter(_in_one_line)
     return logger
 
 
-def _in_one_line(record: LogRecord) -> bool:
+def _in_one_line(record: logging.LogRecord) -> bool:
     if isinstance(record.args, tuple):
         record.args = tuple(
             each if isinstance(each, (int, float)) else one_line(each) for each in record.args
@@ -311,11 +308,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
     close = get_close_matches(name, list(known), 1)
     return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def bounded(text: str, limit: int = _LONGEST_MESSAGE) -> str:
-    """Shorten a text to ``limit`` characters, of which the last is an ellipsis."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def _without_userinfo(url: str | None) -> str | None:
@@ -356,10 +348,9 @@ def _field_error(item: Any) -> str:
     """Write one entry of a validation report, ``{"loc": [...], "msg": ...}``, as ``loc: msg``."""
     if isinstance(item, Mapping) and "msg" in item:
         entry = cast("Mapping[str, Any]", item)
-        steps, field = entry.get("loc"), ""
-        if isinstance(steps, Sequence):
-            field = one_line(".".join(map(str, cast("Sequence[object]", steps))))
-        return f"{field}: {one_line(entry['msg'])}" if field else one_line(entry["msg"])
+        steps: Any = entry.get("loc")
+        field = ".".join(map(str, steps)) if isinstance(steps, Sequence) else None
+        return ": ".join(filter(None, map(one_line, (field, entry["msg"]))))
     return _message_in(item)
 
 

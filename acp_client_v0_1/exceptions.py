@@ -48,6 +48,7 @@ from typing import TYPE_CHECKING, ClassVar
 from typing_extensions import Unpack
 
 from acp_client_v0_1._errors import (
+    LONGEST_MESSAGE,
     ApiAttributeError,
     ApiException,
     ApiKeyError,
@@ -55,7 +56,6 @@ from acp_client_v0_1._errors import (
     ApiValueError,
     OpenApiException,
     ResponseFields,
-    bounded,
     one_line,
     render_path,
     short,
@@ -113,7 +113,7 @@ class ResponseDecodeError(ApiException):
     _before_reason: ClassVar[str] = ": "
 
     def _message(self) -> str:
-        return bounded(one_line(self.body))
+        return one_line(self.body, LONGEST_MESSAGE)
 
 
 class ResponseValidationError(ResponseDecodeError):
@@ -150,7 +150,7 @@ class StreamDecodeError(ApiException):
         name, last_id = short(self.event_name), short(self.event_id)
         return (
             f"event {name!r} with id {last_id!r} cannot be decoded: "
-            f"{bounded(one_line(self.reason))}: {bounded(one_line(self.excerpt))}"
+            f"{one_line(self.reason, LONGEST_MESSAGE)}: {one_line(self.excerpt, LONGEST_MESSAGE)}"
         )
 
 

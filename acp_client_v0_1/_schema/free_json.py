@@ -44,11 +44,9 @@ def not_json(value: object, thorough: bool = False, levels: int = _DEEPEST) -> s
     ``thorough`` also finds floats that are not finite, and lone surrogates. A value of more than
     so many ``levels`` cannot be read back.
     """
-    parts = list(_parts(value))
-    if not thorough and all(_is_plain(part) for _, part in parts):
+    if not thorough and all(_is_plain(part) for _, part in _parts(value)):
         return None
-    faults = (_fault(part, place, levels) for place, part in parts)
-    return next((fault for fault in faults if fault), None)
+    return _fault(value, "", levels + isinstance(value, BaseModel))
 
 
 def _parts(value: object) -> Iterable[tuple[str, object]]:
@@ -104,20 +102,12 @@ def _fault(value: object, place: str, levels: int) -> str | None:
     elif isinstance(value, str) and _LONE.search(value):
         return f"{place}: {value!r:.60} is not valid Unicode"
     elif not isinstance(value, _WRITTEN) or value != value:  # as pandas.NaT, a datetime
-        return f"{place}: {_name_of(type(value))} is not JSON; {_advice(value)}"
+        advice = next((words for kind, words in _ADVICE if isinstance(value, kind)), _OTHERS)
+        if hasattr(value, "item"):
+            advice = "pass its .item(), or .tolist() of an array"
+        # A type of another package is named with it: numpy.bool is no bool.
+        package = f"{type(value).__module__.partition('.')[0]}."
+        named = "" if package[:-1] in sys.stdlib_module_names else package
+        return f"{place}: {named}{type(value).__name__} is not JSON; {advice}"
     faults = (_fault(item, place + step, levels - 1) for step, item in inside)
     return next((fault for fault in faults if fault), None)
-
-
-def _name_of(kind: type[object]) -> str:
-    """Name a type, with its package if it is another's: ``numpy.bool`` is no ``bool``."""
-    package = kind.__module__.partition(".")[0]
-    known = package in sys.stdlib_module_names or package == "__main__"
-    return kind.__name__ if known else f"{package}.{kind.__name__}"
-
-
-def _advice(value: object) -> str:
-    words = next((words for kind, words in _ADVICE if isinstance(value, kind)), None)
-    if words is None and hasattr(value, "tolist"):  # of numpy and its like
-        return "pass its .tolist()" if getattr(value, "ndim", 1) else "pass its .item()"
-    return words or _OTHERS

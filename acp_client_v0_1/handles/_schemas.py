@@ -22,7 +22,7 @@ from urllib.parse import unquote
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
-from acp_client_v0_1._errors import one_line
+from acp_client_v0_1._errors import LONGEST_MESSAGE, one_line
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._timing import timing
@@ -37,11 +37,9 @@ T = TypeVar("T")
 _MOST_STEPS = 200_000  # of the check of one value
 # Estimated bytes of all faults of one value. The package lists them at once, and each one has a
 # copy of the part that does not fit: 4,000 faults of a value of 200 KB take 3 GB. Measured, faults
-# take up to 6 times the estimate, so at most 100 MB.
-_MOST_BYTES = 16 * 1024 * 1024
+# take up to 5 times the estimate, so at most 170 MB.
+_MOST_BYTES = 32 * 1024 * 1024
 _PART = 256  # estimated bytes of a part of a value, beside its text
-_LONGEST_FAULT = 300  # characters
-_NOT_LISTED = "the faults are not listed, as they could fill the memory"
 # Bytes of one compiled pattern, and of all patterns together. Matching takes at most the size of
 # the pattern times the length of the text; "(?:a{0,500}){0,90}b" would be 4 MiB.
 _LARGEST_PATTERN = 256 * 1024
@@ -54,8 +52,9 @@ _OF_CHILDREN = frozenset(
 )
 _REFERENCES = frozenset(("$ref", "$dynamicRef", "$recursiveRef"))
 _UNEVALUATED = frozenset(("unevaluatedItems", "unevaluatedProperties"))
-_IDS = frozenset(("$id", "id"))
 _IN_PLACE = frozenset(("allOf", "anyOf", "oneOf", "not", "if", "then", "else"))
+# Frequent keywords that have no fault of their own.
+_SILENT = frozenset(("$defs", "default", "description", "examples", "items", "properties", "title"))
 # What a fault quotes of the schema, or has a fault for each part of.
 _QUOTED = ("const", "dependencies", "dependentRequired", "enum", "pattern", "required")
 
@@ -143,7 +142,7 @@ def check_value(what: str, value: Mapping[str, Any], schema: Mapping[str, Any]) 
     except ApiValueError:
         raise
     except _UnusableSchema as error:
-        why = one_line(error, _LONGEST_FAULT)
+        why = one_line(error, LONGEST_MESSAGE)
         warnings.warn(
             f"{what} was not checked: the agent's schema cannot be used: {why}", stacklevel=5
         )
@@ -189,9 +188,9 @@ def faults_of(value: object, schema: Mapping[str, Any]) -> Iterator[tuple[list[s
         return
     if _can_be_listed(schema, value):
         for fault in validator.iter_errors(value):
-            yield list(fault.instance_path), one_line(fault.message, _LONGEST_FAULT)
+            yield list(fault.instance_path), one_line(fault.message, LONGEST_MESSAGE)
     else:
-        yield [], _NOT_LISTED
+        yield [], "the faults are not listed, as they could fill the memory"
 
 
 def _nodes(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -217,32 +216,29 @@ def _refuse_doubling(schema: Mapping[str, Any], pending: list[tuple[Any, Any]]) 
     for count, (node, _) in enumerate(_steps(schema, pending)):
         if count == _MOST_STEPS:
             raise _UnusableSchema(f"its check takes more than {_MOST_STEPS:,} steps")
-        if node is not schema and not _IDS.isdisjoint(_object(node)):
+        if node is not schema and not {"$id", "id"}.isdisjoint(_object(node)):
             raise _UnusableSchema("a part of it has an $id of its own")
 
 
 def _can_be_listed(schema: Mapping[str, Any], value: object) -> bool:
-    """Return whether the faults of a value take a bounded memory, by an estimate from above."""
-    sizes: dict[int, int] = {}
+    """Return whether the faults of a value take a bounded memory, by an estimate from above.
+
+    A step takes no more time than it takes from the bound, so this is quick.
+    """
     left = _MOST_BYTES
     for part, at in _steps(schema, [(schema, value)]):
         node = _object(part)
-        quoted = sum(_size(node[keyword], sizes) for keyword in _QUOTED if keyword in node)
-        left -= (len(node) + quoted // _PART) * _size(at, sizes) + quoted
+        quoted = sum(_size(node[keyword]) for keyword in _QUOTED if keyword in node)
+        left -= (len(node.keys() - _SILENT) + quoted // _PART) * _size(at) + quoted + _PART
         if left < 0:
             return False
     return True
 
 
-def _size(value: Any, sizes: dict[int, int]) -> int:
-    """Estimate the bytes of a copy of a value. ``sizes`` has those of the containers in it."""
-    if isinstance(value, str):
-        return _PART + len(value)
-    members = _object(value)
-    parts = (*members, *members.values(), *_list(value))
-    if parts and id(value) not in sizes:
-        sizes[id(value)] = _PART + sum(_size(part, sizes) for part in parts)
-    return sizes.get(id(value), _PART)
+def _size(value: object) -> int:
+    """Estimate the bytes of a copy of a value, from its text in Python."""
+    text = repr(value)
+    return _PART * (1 + text.count(", ") + text.count(": ")) + len(text)
 
 
 def _steps(schema: Mapping[str, Any], pending: list[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:

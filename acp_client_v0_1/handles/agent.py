@@ -615,8 +615,7 @@ def _lookup_error(
     names = {agent.metadata.ref.name for agent in there}
     close = get_close_matches(name, names, 1)
     if close:
-        meant = short(close[0])
-        reason = f"no agent is called {wanted}: did you mean {meant!r}? The server has {shown}"
+        reason = f"no agent is called {wanted}: did you mean {close[0]!r}? The server has {shown}"
     elif name in {agent.agent_id for agent in there} or _UUID.fullmatch(name):
         reason += "; for an id, use AgentHandle(agent_id), or AgentHandle.get for either"
     return AgentLookupError(name=name, candidates=candidates, reason=reason)

@@ -80,8 +80,7 @@ def iter_runs(
         ApiValueError: ``request`` does not fit, or ``on_drift`` is not one of the two.
     """
     _check_api("runs_api", "a RunsApi", runs_api, "search_runs")
-    search = runs_api.search_runs
-    return _every(search, RunSearchRequest, request, "run_id", _OF_RUN, on_drift)
+    return _every(runs_api.search_runs, RunSearchRequest, request, "run_id", _OF_RUN, on_drift)
 
 
 def iter_agents(

@@ -595,20 +595,23 @@ class Missing(datetime):
         return True
 
 
-def of_numpy(name: str, dimensions: int = 0) -> Any:
+def of_numpy(name: str) -> Any:
     """A value of a type that may have the name of one of Python's own."""
-    members = {"tolist": lambda self: [], "item": lambda self: 1, "ndim": dimensions}
+    members = {"item": lambda self: 1}
     return type(name, (), {**members, "__module__": "numpy"})()
 
 
-@mistake(ApiValueError, "run_create.input['x']: numpy.bool is not JSON; pass its .item()")
+@mistake(ApiValueError, "run_create.input['x']: numpy.bool is not JSON; pass its .item(), or")
 def a_bool_of_another_package() -> None:
     send_input({"x": of_numpy("bool")})
 
 
-@mistake(ApiValueError, "run_create.input['x']: numpy.ndarray is not JSON; pass its .tolist()")
+@mistake(
+    ApiValueError,
+    "run_create.input['x']: numpy.ndarray is not JSON; pass its .item(), or .tolist() of an array",
+)
 def an_array_of_another_package() -> None:
-    send_input({"x": of_numpy("ndarray", 1)})
+    send_input({"x": of_numpy("ndarray")})
 
 
 @mistake(ApiValueError, "run_create.input['a'][0]: pandas.Missing is not JSON")
