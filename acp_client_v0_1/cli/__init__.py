@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TextIO, cast
 
 from acp_client_v0_1.cli._arguments import PROGRAM, parse
-from acp_client_v0_1.cli._output import STOP, Output, Stderr, notice
+from acp_client_v0_1.cli._output import STOP, Output, Stderr, in_shell_words, notice
 
 __all__ = ["main"]
 
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         STOP.ending = True  # so that no further signal changes the status, or ends without one
         last = STOP.number or signal.SIGINT
         name = "SIGTERM" if last == signal.SIGTERM else "Ctrl-C"
-        notice(f"{PROGRAM}: {str(interrupt) or f'stopped by {name}'}")
+        notice(f"{PROGRAM}: {in_shell_words(str(interrupt)) or f'stopped by {name}'}")
         return 128 + int(last)
 
 

@@ -12,6 +12,7 @@ import argparse
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, cast
@@ -55,6 +56,8 @@ def content_of(argument: str) -> bytes:
 
 def json_object(text: str | bytes) -> dict[str, Any]:
     """Read a JSON object (RFC 8259), or raise ValueError."""
+    if not text.strip():
+        raise ValueError("empty, and a JSON object is needed")
     try:
         value = json.loads(text, parse_constant=_refuse)
     except UnicodeDecodeError as error:
@@ -62,7 +65,9 @@ def json_object(text: str | bytes) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError("JSON that is nested too deep to read") from error
     except ValueError as error:
-        raise ValueError(f"not JSON: {error}") from error
+        # The only line of an argument, or one of a file, whose number is known elsewhere.
+        why = re.sub(r": line 1 (column \d+) \(char \d+\)$", r" at \1", str(error))
+        raise ValueError(f"not JSON: {why}") from error
     if not isinstance(value, dict):
         raise ValueError(f"not a JSON object: {json.dumps(value)[:60]}")
     return cast("dict[str, Any]", value)

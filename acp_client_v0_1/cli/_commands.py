@@ -87,10 +87,11 @@ def wait(options: Namespace, output: Output, client: acp.ApiClient) -> int:
 
     def result_of(run: acp.RunHandle) -> dict[str, Any]:
         with followed(run, options):
-            if options.timeout == 0 or answer is None:
-                return run.result(left())
             # Another run may have waited for a person, whose time is not the server's.
-            return run.drive(answer, timeout=options.timeout)
+            seconds = options.timeout if options.ask else left()
+            if seconds == 0 or answer is None:
+                return run.result(seconds)
+            return run.drive(answer, timeout=seconds)
 
     def named(run: acp.RunHandle, result: dict[str, Any]) -> dict[str, Any]:
         return {"run_id": run.run_id, "status": "success", "result": result}

@@ -160,11 +160,11 @@ def show_warnings(*, debug: bool) -> None:
 
         def emit(self, record: logging.LogRecord) -> None:
             if record.msg != self.last:  # all runs of a command have the same outage
-                notice(f"{PROGRAM}: {record.getMessage()}")
+                notice(f"{PROGRAM}: {in_shell_words(record.getMessage())}")
             self.last = record.msg
 
     def show(message: Warning | str, *rest: object, **more: object) -> None:
-        notice(f"{PROGRAM}: {message}")
+        notice(f"{PROGRAM}: {in_shell_words(str(message))}")
 
     logging.getLogger("acp_client_v0_1").addHandler(Lines(logging.WARNING))
     warnings.showwarning = show

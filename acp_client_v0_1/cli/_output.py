@@ -28,13 +28,13 @@ TOKEN = re.compile(r"acprun[0-9]+\.")  # how the token of a run begins
 
 # Advice for callers in Python, and what it is in a shell.
 _IN_PYTHON = {
-    r"(?:Configuration\.)?\w+ \((ACP_\w+)\)": r"\1",
+    r"\b(?:Configuration\.)?\w+ \((ACP_\w+)\)": r"\1",
     r"\bssl_ca_cert names": "ACP_CA_CERT names",
     "pass version=, or use its id": "use an id",
     "pass an ApiClient of the token's server": "set ACP_HOST or --host to the token's server",
     r"attach by RunHandle\(run_id\)": "use the run's id",
-    r"; see RunHandle\.interrupts\(\)| to map\(\)|, or RunHandle\('.*?'\)": "",
-    r"; for an id, use AgentHandle.*?for either| \(AgentHandle takes.*?for either\)": "",
+    r"; see RunHandle\.interrupts\(\)| to map\(\)|, or RunHandle\('.{0,99}?'\)": "",
+    r"; for an id, use AgentHandle.{0,99}?for either| \(AgentHandle takes.{0,99}?for either\)": "",
     "the same call continues": "the same command continues",
     r"so that events\(\) gives the result alone": "so that only the result comes",
     r"\b(journal|progress)=(?:True)?": r"--\1",
@@ -225,14 +225,14 @@ class Output:
 
 
 def notice(text: str) -> None:
-    """Print one line for a person on stderr, in a shell's words."""
-    line = _printable(" ".join(in_shell_words(text).split()), keep="")
+    """Print one line for a person on stderr."""
     with _beside_bars():
-        sys.stderr.write(f"{line}\n")
+        sys.stderr.write(_printable(" ".join(text.split()), keep="") + "\n")
         sys.stderr.flush()
 
 
 def in_shell_words(text: str) -> str:
+    """Replace the advice for callers in Python, in time linear in a text of a server's."""
     for python, here in _IN_PYTHON.items():
         text = re.sub(python, here, text)
     return text

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import acp_client_v0_1 as acp
 from acp_client_v0_1.cli._arguments import content_of
 from acp_client_v0_1.cli._outcomes import EXPECTED, Cancelled, document, status_of, to_copy
-from acp_client_v0_1.cli._output import TOKEN, Output, notice
+from acp_client_v0_1.cli._output import TOKEN, Output, in_shell_words, notice
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -142,7 +142,7 @@ def followed(
         try:
             cancelled = run.cancel()
         except (acp.ApiException, KeyboardInterrupt) as failure:
-            why = str(failure) or "stopped by a signal"
+            why = in_shell_words(str(failure)) or "stopped by a signal"
             notice(f"the run was not cancelled: {why}; {to_copy('cancel', run, options)}")
             raise error from None
         if not cancelled:

@@ -259,6 +259,46 @@ def test_an_option_that_is_misspelt_has_a_suggestion(inside: Inside) -> None:
         assert f"usage: acp-client {arguments[0]} " in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "echo", "-"], "argument INPUT: empty, and a JSON object is needed\n"),
+        (["run", "echo", '{"a" 1}'], "argument INPUT: not JSON: Expecting ':' delimiter at column"),
+        (["batch", "echo", "@in"], "cannot read @in: No such file or directory; write its name"),
+        (
+            ["batch", "echo", "bad"],
+            "line 3 of bad is not JSON: Expecting ',' delimiter at column 7",
+        ),
+        (["batch", "echo", "nan"], "line 1 of nan is not JSON: NaN is not JSON"),
+    ],
+)
+def test_bad_input_is_named_with_its_place(
+    server: LocalServer, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    (tmp_path / "bad").write_text('{}\n\n{"a":1\n', "utf-8")
+    (tmp_path / "nan").write_text('{"a": NaN}\n', "utf-8")
+    done = acp(server, *arguments, stdin="", cwd=tmp_path)
+    assert done.returncode == 2 and words in done.stderr, done.stderr
+    assert "line 1 column" not in done.stderr
+
+
+def test_quotes_around_the_host_are_said(inside: Inside) -> None:
+    for host, option in (("'http://127.0.0.1:9'", []), ("", ["--host", '"http://127.0.0.1:9"'])):
+        done = inside(host, "agents", *option)
+        assert done.returncode == 2 and "has quotes: leave them out" in done.stderr
+
+
+def test_the_words_of_an_agent_are_left_as_they_are(
+    inside: Inside, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _output.notice("ask: may I pass journal=True to map()?")
+    assert capfd.readouterr().err == "ask: may I pass journal=True to map()?\n"
+    began = time.process_time()
+    for text in ("a" * 300_000, ", or RunHandle('" * 20_000, "; for an id, use AgentHandle" * 9000):
+        _output.in_shell_words(text)
+    assert time.process_time() - began < 10  # minutes, if it were not linear
+
+
 @pytest.mark.parametrize("port", ["80000", "-1", "x", "65536"])
 def test_serve_speaks_of_its_own_options(inside: Inside, port: str) -> None:
     done = inside("", "serve", f"--port={port}")
