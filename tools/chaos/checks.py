@@ -207,6 +207,7 @@ def _waits(story: Story) -> Iterator[str]:
             continue  # window "wrong address"
         if took < last - 0.05 and took + report["asked"] < last:
             yield f"{which} ended after {took:.2f} s: {name}: {report['text']}"
+            return  # many would follow
 
 
 def _deleted_itself(story: Story, report: dict[str, Any]) -> bool:

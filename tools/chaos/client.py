@@ -64,6 +64,11 @@ def _again(original: Any) -> Any:
     return lambda *args, **kwargs: again
 
 
+def _always_late(original: Any) -> Any:
+    late = importlib.import_module("acp_client_v0_1.handles._rules").Raise("late")
+    return lambda *args, **kwargs: late
+
+
 def _never_found(original: Any) -> Any:
     def look_for(known: Any, *args: Any, **kwargs: Any) -> Any:
         raise RunStartAmbiguous(client_token=known.client_token, token="", why="not searched")
@@ -98,6 +103,7 @@ def _always_new(original: Any) -> Any:
 # and what it becomes. Of several places, those that there are change.
 MUTANTS: dict[str, tuple[tuple[str, str, Callable[[Any], Any]], ...]] = {
     "post-again": (("handles._create", "look_for", _again),),
+    "no-retry": (("handles._rules", "_pause", _always_late),),
     "no-search": (("handles._create", "look_for", _never_found),),
     "no-last-event-id": (("api.runs_api", "RunsApi.get_run_stream", _without_last_event_id),),
     "late-outcome": (("batch._journal", "Journal.ended", _a_moment_later),),
@@ -225,7 +231,7 @@ class Life:
         what = {"outcome": described(told), "input": input, "asked": asked}
         self.report("waited", count=count, took=took, **what)
         self.handed_out(count)
-        time.sleep(asked)  # as another call is no retry
+        time.sleep(max(asked, 0.05))  # as another call is no retry
         return told
 
     def drive(self, client: ApiClient) -> None:
