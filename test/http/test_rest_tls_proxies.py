@@ -307,6 +307,7 @@ def test_a_key_without_its_certificate_is_refused():
         ("*.invalid", "acp.invalid", True),
         ("valid", "acp.invalid", False),
         ("10.0.0.0/8", "10.1.2.3", True),
+        ("10.9.9.9/8", "10.1.2.3", True),
         ("10.0.0.0/8", "11.1.2.3", False),
         ("10.0.0.0/8", "acp.invalid", False),
         ("::1", "::1", True),
