@@ -262,7 +262,9 @@ class RunCore:
             token = self.token()
         except AttributeError:  # a stand-in of a test has no client, and so no server
             token = ""
-        advice = "; the run continues: wait again, or RunHandle.from_token(error.token)"
+        # Nobody knows of a run that was never seen whether it continues, or has ended.
+        continues = "the run continues: " if self.status == RunStatus.PENDING else ""
+        advice = f"; {continues}wait again, or RunHandle.from_token(error.token)"
         return RunWaitTimeout(
             run_id=self.run_id,
             elapsed=elapsed,
@@ -465,12 +467,12 @@ class RunCore:
 
     def _add_note(self, error: BaseException) -> None:
         """Say in an exception that is not of this package which run was waited for."""
-        status = "" if self.status is None else f" is {short(self.status)}, and"
+        status = "" if self.status is None else f" is {short(self.status)}"
         named, make = self.run_id, "RunHandle"
         if not _HARMLESS.fullmatch(named):
             named, make = self.token(), "RunHandle.from_token"
         note = one_line(
-            f"run {short(self.run_id)}{status} continues: {make}({named!r}) or "
+            f"run {short(self.run_id)}{status}: {make}({named!r}) or "
             f"`acp-client wait {named}` waits for it"
         )
         if sys.version_info >= (3, 11):

@@ -171,7 +171,7 @@ class Contact:
         recent = self.shared and now < self._warn_after
         if not (self._warned or recent or limited):
             self._warned, self._warn_after = True, now + timing().warnings
-            _log.warning("%s: %s; asking again for up to %.0f s", who, error, until - now)
+            _log.warning("%s: %s; asking again for up to %.3g s", who, error, until - now)
 
     def slow(self, now: float) -> None:
         """Double the time between two requests, as the server limits them."""

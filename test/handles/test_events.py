@@ -380,7 +380,7 @@ def test_a_clean_end_with_events_is_no_reason_to_poll(
 def test_streams_that_break_at_once_are_opened_less_and_less_often() -> None:
     with Scripted(*[[STREAMING, CLOSE]] * 100, at_the_end="pending") as scripted:
         began = time.monotonic()
-        with pytest.raises(RunWaitTimeout, match="the run continues"):
+        with pytest.raises(RunWaitTimeout, match="wait again"):
             next(scripted.run.events(timeout=3))
         assert time.monotonic() - began < 3 + 4
         assert 3 <= scripted.opened <= 6

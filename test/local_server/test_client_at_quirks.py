@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import pytest
+from support.timing import SetTiming
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -15,7 +16,9 @@ from acp_client_v0_1 import (
     NotFoundException,
     RunFailed,
     RunGone,
+    RunResult,
     RunWaitTimeout,
+    wait_for_run_output,
 )
 from acp_client_v0_1.testing import (
     APPROVAL_AGENT_ID,
@@ -55,9 +58,22 @@ RUNS = {
 
 @pytest.mark.parametrize("quirks", RUNS.values(), ids=RUNS)
 class TestRuns:
+    @pytest.fixture(autouse=True)
+    def runs_are_soon_old(self, set_timing: SetTiming) -> None:
+        """After that, a 404 is no longer one of a read replica."""
+        set_timing(young=0.05)
+
     def test_a_result(self, quirks: Quirks) -> None:
         with serving(quirks) as (_, agent):
             assert agent(SLOW_AGENT_ID).run({"seconds": 0.3}, timeout=10) == {"slept": 0.3}
+
+    def test_an_output_that_is_waited_for(self, quirks: Quirks) -> None:
+        with serving(quirks) as (_, agent):
+            slow = agent(SLOW_AGENT_ID)
+            run = slow.start({"seconds": 0.3})
+            output = wait_for_run_output(slow.runs, run.run_id, timeout=10)
+            assert isinstance(output.actual_instance, RunResult)
+            assert run.drive(lambda question: {}, timeout=10) == {"slept": 0.3}
 
     def test_events_or_the_result(self, quirks: Quirks) -> None:
         with serving(quirks) as (_, agent):
