@@ -201,7 +201,7 @@ def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
                 **_creation(options),
             )
         )
-        outcomes = map(_item, items)
+        outcomes: Iterable[dict[str, Any]] = map(_item, items)
         if results is not None:
             output = Output(options.format, cast(BinaryIO, results))
             outcomes = results.after_journal(outcomes)
