@@ -201,10 +201,11 @@ def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
                 **_creation(options),
             )
         )
+        outcomes: Iterable[dict[str, Any]] = map(_item, items)
         if results is not None:
-            results.skip_written()
             output = Output(options.format, cast(BinaryIO, results))
-        output.many(map(_item, items))
+            outcomes = results.after_journal(outcomes)
+        output.many(outcomes)
         failed = items.counts.failed
     if failed:
         notice(f"{failed} of {items.counts.done + failed} items failed")

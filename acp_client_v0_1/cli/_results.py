@@ -16,9 +16,12 @@ import stat
 from argparse import Namespace
 from array import array
 from bisect import bisect_left
-from typing import Any, BinaryIO
+from collections.abc import Iterable, Iterator
+from typing import Any, BinaryIO, TypeVar
 
 import acp_client_v0_1 as acp
+
+T = TypeVar("T")
 
 # A final outcome up to its status, as `_commands` writes it: the words of an error may differ when
 # they come from the journal. Of any other line all counts, as a run may ask another question.
@@ -43,13 +46,18 @@ class Results(io.FileIO):
                 self.close()
                 raise acp.ApiValueError(f"--results and {name} are the same file: name another")
 
-    def skip_written(self) -> None:
-        """Read the lines that the file has, and cut off a torn last one.
+    def after_journal(self, outcomes: Iterable[T]) -> Iterator[T]:
+        """Yield outcomes, and read the file before the first one.
 
-        Only whoever has the journal may call it: another batch may be writing that line.
+        By then the batch has the lock of its journal, so that no other one writes to the file.
         """
-        if not (self._has_journal and os.path.isfile(self.name)):
-            return
+        for number, outcome in enumerate(outcomes):
+            if number == 0 and self._has_journal and os.path.isfile(self.name):
+                self._read_written()
+            yield outcome
+
+    def _read_written(self) -> None:
+        """Remember the lines that the file has, and cut off a torn last one."""
         digests: list[int] = []
         with open(self.name, "rb") as lines:
             for line in lines:
