@@ -14,13 +14,13 @@ as Dask repeats a task whose result was lost with its worker while its future is
 from __future__ import annotations
 
 import dataclasses
-import logging
 import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor, Future
 from typing import TYPE_CHECKING
 
+from acp_client_v0_1._errors import package_logger
 from acp_client_v0_1.api_client import ApiClient
 from acp_client_v0_1.batch._driver import RunDriver
 from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task, token_after
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 Connect = Callable[[], ApiClient]
 
-_log = logging.getLogger(__name__)
+_log = package_logger(__name__)
 
 _MOST_CLIENTS = 4  # that a worker process keeps, each for one batch
 

@@ -14,7 +14,6 @@ so their number is bounded.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from operator import attrgetter
 from typing import Any, Literal, TypeVar, cast
@@ -22,6 +21,7 @@ from typing import Any, Literal, TypeVar, cast
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
+from acp_client_v0_1._errors import package_logger, short
 from acp_client_v0_1._operation import constructed
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
@@ -51,7 +51,7 @@ _OF_RUN = {"agent_id": "agent_id", "status": "status", "metadata": "creation.met
 _OF_AGENT = {"name": "metadata.ref.name", "version": "metadata.ref.version"}
 _OF_THREAD = {"agent_id": "agent_id", "metadata": "metadata"}
 
-_log = logging.getLogger(__name__)
+_log = package_logger(__name__)
 
 
 def iter_runs(
@@ -80,8 +80,7 @@ def iter_runs(
         ApiValueError: ``request`` does not fit, or ``on_drift`` is not one of the two.
     """
     _check_api("runs_api", "a RunsApi", runs_api, "search_runs")
-    search = runs_api.search_runs
-    return _every(search, RunSearchRequest, request, "run_id", _OF_RUN, on_drift)
+    return _every(runs_api.search_runs, RunSearchRequest, request, "run_id", _OF_RUN, on_drift)
 
 
 def iter_agents(
@@ -192,7 +191,7 @@ def _matching(
             yield record
         elif not warned:
             warned = True
-            named = f"{id_name} {getattr(record, id_name)}"
+            named = f"{id_name} {short(getattr(record, id_name))}"
             _log.warning("the server ignores conditions of the search: %s does not match", named)
 
 
@@ -237,10 +236,10 @@ def _records(
         ids = list(page)
         place = ids.index(anchor) if anchor in page else -1
         if overlaps and place < 0:
-            note_drift(f"the record {anchor} is not where it was")
+            note_drift(f"the record {short(anchor)} is not where it was")
         again = next((name for name in ids[place + 1 :] if name in seen), None)
         if again is not None:
-            note_drift(f"the record {again} came again")
+            note_drift(f"the record {short(again)} came again")
         fresh = [name for name in ids if name not in seen]
         seen.update(fresh)
         yield from (page[name] for name in fresh)

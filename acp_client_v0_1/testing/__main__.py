@@ -20,6 +20,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     keys = dict(options.api_key)
+    if options.api_key_env is not None:
+        keys["x-api-key"] = os.environ.get(options.api_key_env, "")
+        if not keys["x-api-key"]:
+            parser.error(f"--api-key-env: no environment variable {options.api_key_env} is set")
     try:
         server = LocalServer(
             host=options.host,
@@ -28,14 +32,17 @@ def main(arguments: list[str] | None = None) -> int:
             base_path=options.base_path,
             allowed_hosts=options.allowed_host,
         )
+        if options.keep:
+            server.load(options.keep)
+            server.save(options.keep)
+        server.start()
     except ValueError as error:
         parser.error(str(error))
-    try:
-        server.start()
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         address = f"{options.host}:{options.port}"
-        sys.stderr.write(f"cannot listen at {address}: {reason}; --port takes another, 0 any\n")
+        what = f"listen at {address}: {reason}; --port takes another, 0 any"
+        sys.stderr.write(f"cannot {f'keep {options.keep}: {reason}' if error.filename else what}\n")
         return 1
     with server:
         # Before the greeting, whose reader may send a signal at once.
@@ -45,8 +52,11 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.write(_greeting(server, keys))
         sys.stdout.flush()
         # Windows delivers no signal during an endless wait.
-        while not ended.wait(1):
-            pass
+        done = False
+        while not done:
+            done = ended.wait(1)
+            if options.keep:
+                server.save(options.keep)
     return 0
 
 
@@ -62,6 +72,10 @@ def _parser() -> argparse.ArgumentParser:
     several: dict[str, Any] = {"action": "append", "default": []}
     help = "header that each request must have, such as x-api-key=secret; may be repeated"
     add("--api-key", type=_header, metavar="NAME=VALUE", help=help, **several)
+    help = "environment variable with the key that each request must have in x-api-key"
+    add("--api-key-env", metavar="NAME", help=help)
+    help = "file that keeps runs and threads for the next start"
+    add("--keep", metavar="FILE", help=help)
     help = "name of this machine that clients use, beside localhost; may be repeated"
     add("--allowed-host", metavar="NAME", help=help, **several)
     return parser

@@ -25,7 +25,8 @@ from typing import Any, TypeAlias
 
 from pydantic_core import from_json, to_json
 
-from acp_client_v0_1.testing._values import check_type, json_object
+from acp_client_v0_1._errors import did_you_mean
+from acp_client_v0_1.testing._values import JSON_TYPES, check_fields, check_type, json_object
 from acp_client_v0_1.testing.context import AgentContext
 
 __all__ = ["AgentDefinition", "AgentError", "AgentFunction", "Interrupt", "InterruptSpec"]
@@ -82,7 +83,7 @@ class Interrupt:
     payload: JsonObject = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
-        check_type("interrupt_type", self.interrupt_type, str)
+        check_fields(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ class InterruptSpec:
     resume_payload: JsonObject = field(default_factory=_any_object)
 
     def __post_init__(self) -> None:
-        check_type("interrupt_type", self.interrupt_type, str)
+        check_fields(self)
         _copy_schemas(self, "interrupt_payload", "resume_payload")
 
     def to_wire(self) -> JsonObject:
@@ -152,10 +153,9 @@ class AgentDefinition:
 
     def __post_init__(self) -> None:
         _check_function(self.function)
-        if self.timeout is not None:
-            check_type("timeout", self.timeout, int, float)
-            if not self.timeout > 0:
-                raise ValueError(f"timeout must be above 0 seconds, not {self.timeout!r}")
+        check_fields(self)
+        if self.timeout is not None and not self.timeout > 0:
+            raise ValueError(f"timeout: must be above 0 seconds, not {self.timeout!r}")
         name = self.name or getattr(self.function, "__name__", type(self.function).__name__)
         documentation = (inspect.getdoc(self.function) or name).splitlines()[0]
         derived_id = str(uuid.uuid5(_ID_NAMESPACE, f"{name}/{self.version}"))
@@ -224,12 +224,19 @@ def _copy_schemas(definition: object, *names: str) -> None:
                 raise TypeError(f"{name}: required must be a list of names")
             if not isinstance(schema.get("properties", {}), dict):
                 raise TypeError(f"{name}: properties must be a dict of schemas")
+            for part in (schema, *schema.get("properties", {}).values()):
+                kinds = part.get("type", []) if isinstance(part, dict) else []
+                for kind in map(str, kinds if isinstance(kinds, list) else [kinds]):
+                    if kind not in JSON_TYPES:
+                        hint = did_you_mean(kind, JSON_TYPES)
+                        raise TypeError(f"{name}: {kind!r} is not a type of JSON Schema{hint}")
             object.__setattr__(definition, name, schema)
 
 
 def _check_function(function: object) -> None:
-    if not callable(function):
-        raise TypeError(f"function must be callable, not {type(function).__name__}")
+    if isinstance(function, type) or not callable(function):
+        kind = f"the class {function.__name__}" if isinstance(function, type) else repr(function)
+        raise TypeError(f"function: must be a function agent(input, config, context), not {kind}")
     for each in (function, getattr(function, "__call__", None)):  # noqa: B004 - as above
         if inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each):
-            raise TypeError("function must not be async: each run has a thread of its own")
+            raise TypeError("function: must not be async: each run has a thread of its own")

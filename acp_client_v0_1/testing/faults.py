@@ -19,12 +19,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
+from acp_client_v0_1._errors import did_you_mean
 from acp_client_v0_1._http.headers import TOKEN
-from acp_client_v0_1.testing._values import check_fields, check_type, json_object
+from acp_client_v0_1._http.retry import retry_after
+from acp_client_v0_1.testing._values import OPERATIONS, check_fields, check_type, json_object
 
 __all__ = ["Fault", "Faults", "RecordedRequest"]
 
 _LIMITS = ("after_wire_bytes", "after_body_bytes", "after_events")
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _OF_A_STATUS = ("status", "body", "headers", "retry_after", "redirect")
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
@@ -105,8 +108,7 @@ class Fault:
             return False
         if self.path is None:
             return True
-        pattern = "[^/]+".join(map(re.escape, self.path.split("*")))
-        return re.fullmatch(pattern, path) is not None
+        return _fits(self.path, path)
 
 
 @dataclass(eq=False)
@@ -125,6 +127,8 @@ class Faults:
 
     def add(self, *faults: Fault) -> None:
         """Add faults after those that already wait."""
+        for fault in faults:
+            check_type("add: each", fault, Fault)
         with self._lock:
             self._waiting.extend(_Waiting(fault, fault.times) for fault in faults)
 
@@ -161,7 +165,7 @@ class RecordedRequest:
         path: The path as it was sent, percent-encoded, without query.
         query: The query string.
         headers: The headers by lower-case name; if a name came twice, the last of them.
-        body: The body.
+        body: The body; empty if the server itself responded with 400, 401, 405 or 422.
         client: Address and port of the client's end of the connection.
         time: When the request had arrived, in seconds of `time.monotonic()`.
         fault: The fault of the response, if it had one.
@@ -177,15 +181,24 @@ class RecordedRequest:
     time: float = field(default_factory=time.monotonic)
 
 
+def _fits(pattern: str, path: str) -> bool:
+    return re.fullmatch("[^/]+".join(map(re.escape, pattern.split("*"))), path) is not None
+
+
 def _check_values(fault: Fault) -> None:
-    if fault.method is not None and not TOKEN.fullmatch(fault.method):
-        raise ValueError(f"method: {fault.method!r} is not a method of HTTP")
-    if fault.path is not None and not re.fullmatch(r"/[^?#]*", fault.path):
-        raise ValueError(f"path: must begin with a slash and have no query, not {fault.path!r}")
+    if fault.method is not None and fault.method.upper() not in _METHODS:
+        raise ValueError(f"method: must be one of {', '.join(_METHODS)}, not {fault.method!r}")
+    known = {path for _, path in OPERATIONS.values()}
+    path, after = fault.path, fault.retry_after
+    # "/runs/*" of the contract fits the path of one run, and a path with more stars fits it.
+    if path is not None and not any(_fits(path, one) or _fits(one, path) for one in known):
+        raise ValueError(f"path: {path!r} is not a path of ACP 0.1{did_you_mean(path, known)}")
     if fault.times is not None and fault.times < 1:
         raise ValueError("times: must be at least 1, or None")
     if not 0 < fault.share <= 1:
         raise ValueError(f"share: must be above 0, at most 1, not {fault.share!r}")
+    if isinstance(after, str) and retry_after({"retry-after": after}) is None:
+        raise ValueError(f"retry_after: must be seconds or an HTTP date, not {after!r}")
     for name in ("delay", "drip", "late", "lag", "retry_after", *_LIMITS):
         value = getattr(fault, name)
         if value is not None and not isinstance(value, str) and not 0 <= value < math.inf:
@@ -194,8 +207,6 @@ def _check_values(fault: Fault) -> None:
         raise ValueError(f"status: {fault.status} is not a final status")
     texts: dict[str, object] = {"redirect": fault.redirect, "retry_after": fault.retry_after}
     for header, value in fault.headers.items():
-        check_type("headers: a name:", header, str)
-        check_type(f"headers: {header}:", value, str)
         if not TOKEN.fullmatch(header):
             raise ValueError(f"headers: {header!r} is not a header name")
         if header.lower() == "content-length":

@@ -11,39 +11,46 @@ from typing import Any, Literal
 
 from typing_extensions import Self
 
-from acp_client_v0_1.api import AgentsApi, RunsApi, ThreadsApi
-from acp_client_v0_1.testing._values import check_fields, check_type
+from acp_client_v0_1.testing._values import OPERATIONS, check_fields
 
 __all__ = ["Quirks"]
 
 _NO_RUNS = ("search_runs", "get_run_stream", "resume_run")
-_NO_AGENTS = ("search_agents", "get_agent_by_id", "get_acp_descriptor_by_id")
+_NO_AGENTS = ("search_agents", "get_agent_by_id")
 _THREADS = (
     *("create_thread", "search_threads", "get_thread", "delete_thread"),
     *("get_thread_state", "get_thread_history", "get_run_threadstate"),
 )
 _SERVERS: dict[str, dict[str, Any]] = {
     "workflow-srv": {
-        "agents_by_name": True,
-        "lacks": dict.fromkeys((*_NO_RUNS, "delete_run", *_THREADS), 500),
+        "lacks": {
+            **dict.fromkeys((*_NO_RUNS, "delete_run", "search_agents"), 500),
+            **dict.fromkeys(_THREADS, 404),
+        },
+        "errors": "detail",
+        "held_errors_fail": True,
         "updated_at": "naive",
         "pending_output": "held",
         "echo": "part",
-        "own_thread_ids": True,
         "unknown_agent": 500,
         "attempts": 3,
         "interrupts_succeed": True,
-        "on_restart": "forgets",
     },
     "acp-proxy": {
-        "lacks": dict.fromkeys((*_NO_RUNS, *_NO_AGENTS, *_THREADS), 501),
+        "lacks": {
+            **dict.fromkeys((*_NO_RUNS, *_NO_AGENTS, *_THREADS), 501),
+            "get_acp_descriptor_by_id": 404,
+        },
+        "empty_status": True,
         "updated_at": "year 1",
         "pending_output": "404",
+        "errors": "text",
+        "invalid": 400,
+        "only_uuids": True,
+        "unknown_agent": 200,
         "echo": "none",
-        "own_thread_ids": True,
         "media_type": "text/plain",
         "delete_body": False,
-        "on_restart": "forgets",
     },
 }
 
@@ -67,19 +74,30 @@ class Quirks:
         agents_by_name: Respond 422 to a search for agents without a name or version.
         lacks: The status of each operation that the server does not have, such as
             `{"search_runs": 501}`.
+        errors: How an error is written: as the JSON string of the "contract"; as an object with a
+            "detail", but a 500 as plain text and the 404 of an output without a body; or all as
+            plain "text", which is empty if a run, thread or agent is unknown.
+        invalid: The status of a request that does not fit the contract.
+        only_uuids: Refuse ids that are no UUIDs, with the status `invalid`.
+        empty_status: Whether the status of each run is "", from its create to its end.
         updated_at: Write the times of a run with "microseconds", as whole "seconds", "naive"
             without an offset, or all of them as the first day of "year 1".
         pending_output: What `get_run_output` does while the run is pending: "204" is the contract,
             "404" responds so at once, "held" waits without end if there is no `block_timeout`.
-        echo: How much of its create a run repeats: the "whole", the "part" without `streaming`,
-            `metadata` and `webhook`, or "none", a `creation` with an agent id of zeros.
+        held_errors_fail: Respond 500 for an output that was waited for when its run became
+            `error`; the next request gets the RunError.
+        webhooks: Whether the webhooks of runs are called.
+        echo: How much of its create a run repeats: the "whole", the "part" without `streaming`
+            and `webhook`, or "none", a `creation` with an agent id of zeros.
         own_thread_ids: Give each run a thread id of the server's own.
-        unknown_agent: The status of a create for an agent that does not exist.
+        unknown_agent: The status of a create for an agent that does not exist. 200 takes it, and
+            the run never ends.
         media_type: The `Content-Type` of JSON.
         delete_body: Whether the response to a DELETE has a body.
         attempts: How often an agent is called before its run stays in status `error`; before each
             further attempt, the run is `pending` again.
-        interrupts_succeed: End a run that asks as `success`, with the question as its result.
+        interrupts_succeed: End a run that asks as `success`, without the question: its result is
+            the last update before it, or else the run's input.
         on_restart: What `LocalServer.restart` does with runs: it "goes on" with them, "forgets"
             them and all threads, or "hangs": pending runs stay pending.
 
@@ -96,8 +114,14 @@ class Quirks:
     search_order: Literal["oldest", "newest"] = "oldest"
     agents_by_name: bool = False
     lacks: Mapping[str, int] = field(default_factory=dict[str, int])
+    errors: Literal["contract", "detail", "text"] = "contract"
+    invalid: int = 422
+    only_uuids: bool = False
+    empty_status: bool = False
     updated_at: Literal["microseconds", "seconds", "naive", "year 1"] = "microseconds"
     pending_output: Literal["204", "404", "held"] = "204"
+    held_errors_fail: bool = False
+    webhooks: bool = True
     echo: Literal["whole", "part", "none"] = "whole"
     own_thread_ids: bool = False
     unknown_agent: int = 404
@@ -111,13 +135,14 @@ class Quirks:
         check_fields(self)
         if self.attempts < 1:
             raise ValueError("attempts: must be at least 1")
-        statuses = {"unknown_agent": self.unknown_agent}
+        statuses = {"invalid": self.invalid}
+        if self.unknown_agent != 200:
+            statuses["unknown_agent"] = self.unknown_agent
         for operation, status in self.lacks.items():
-            if not any(operation in vars(api) for api in (RunsApi, AgentsApi, ThreadsApi)):
+            if operation not in OPERATIONS:
                 raise ValueError(f"lacks: {operation!r} is not an operation of ACP 0.1")
             statuses[f"lacks: {operation}"] = status
         for name, status in statuses.items():
-            check_type(f"{name}:", status, int)
             if not 400 <= status <= 599:
                 raise ValueError(f"{name}: must be a status from 400 to 599, not {status}")
 
@@ -134,4 +159,4 @@ class Quirks:
         """
         if server not in _SERVERS:
             raise ValueError(f"server: must be one of {', '.join(_SERVERS)}, not {server!r}")
-        return cls(**_SERVERS[server])
+        return cls(own_thread_ids=True, webhooks=False, on_restart="forgets", **_SERVERS[server])

@@ -16,12 +16,16 @@ from typing import Any
 
 from typing_extensions import Self
 
+from acp_client_v0_1.testing._recent import Recent
 from acp_client_v0_1.testing._server.app import Application
 from acp_client_v0_1.testing._server.engine import Engine
 from acp_client_v0_1.testing._server.gate import Gate, base_path_of, required_headers
 from acp_client_v0_1.testing._server.injection import FaultInjection
+from acp_client_v0_1.testing._server.keep import load, save
 from acp_client_v0_1.testing._server.runner import Runner
 from acp_client_v0_1.testing._server.store import RunRecord, Store
+from acp_client_v0_1.testing._server.validation import Refusal
+from acp_client_v0_1.testing._values import check_given, is_loopback
 from acp_client_v0_1.testing.agents import AgentDefinition, AgentFunction, JsonObject
 from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS
 from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest
@@ -44,7 +48,8 @@ class LocalServer:
         port: The port; 0 takes a free one.
         tls: Speak TLS with this context, instead of plain HTTP.
         ping: Seconds between the keep-alive comments of a stream.
-        webhook_hosts: Hosts beside this machine that may get webhooks.
+        webhook_hosts: Hosts beside this machine that may get webhooks. A server at a `host` that
+            is not a loopback address calls none without an `api_key`.
         api_key: A header that each request must have, as a pair of name and value, or several as
             a mapping; a request without them gets 401.
         base_path: The path of the server, such as "/acp/v0".
@@ -52,10 +57,8 @@ class LocalServer:
             names and the address that it reached; any other gets 421.
         quirks: The habits of a real server to take on.
 
-    Attributes:
-        faults: The faults that wait for their requests; `fail_next` adds the simplest kind.
-
     Raises:
+        TypeError: An argument has the wrong type; the message names it.
         ValueError: `port` or `ping` is out of range, `api_key` cannot be a header, `base_path` is
             not a plain path, a name in `allowed_hosts` is not a host name, or two agents have the
             same id.
@@ -75,6 +78,7 @@ class LocalServer:
         allowed_hosts: Collection[str] = (),
         quirks: Quirks = _NO_QUIRKS,
     ) -> None:
+        check_given(LocalServer.__init__, locals())
         if not 0 <= port <= 65535:
             raise ValueError(f"port must be from 0 to 65535, not {port}")
         if not 0 < ping <= threading.TIMEOUT_MAX:
@@ -84,13 +88,14 @@ class LocalServer:
         self._tls = tls
         self._base_path = base_path_of(base_path)
         self._store = Store(BUILTIN_AGENTS if agents is None else agents, quirks)
-        self._webhooks = Webhooks(webhook_hosts)
-        self._engine = Engine(self._store, self._send_webhook)
-        self._log: list[RecordedRequest] = []
-        self.faults: Faults = Faults()
         keys = required_headers(api_key)
+        # Without a key, anybody in the network could have this machine's own services called.
+        self._webhooks = Webhooks(webhook_hosts, enabled=bool(keys) or is_loopback(host))
+        self._engine = Engine(self._store, self._send_webhook)
+        self._log: Recent[RecordedRequest] = Recent()
+        self._faults = Faults()
         operations = Application(self._store, self._engine, ping, self._base_path, keys)
-        faulty = FaultInjection(operations, self.faults, self._log, self._base_path)
+        faulty = FaultInjection(operations, self._faults, self._log, self._base_path)
         self._app = Gate(faulty, {host, *allowed_hosts})
         self._runner: Runner | None = None
         self._accepted_before = 0
@@ -125,6 +130,9 @@ class LocalServer:
             forget: Cancel and forget all runs and threads, like a server that has them in memory
                 only; agents, faults and recorded requests stay.
         """
+        check_given(LocalServer.restart, locals())
+        if not 0 <= pause <= threading.TIMEOUT_MAX:
+            raise ValueError(f"pause must be at least 0 seconds, not {pause}")
         self.stop()
         if forget or self._store.quirks.on_restart == "forgets":
             self._engine.close()
@@ -132,6 +140,28 @@ class LocalServer:
             self._engine.hang()
         time.sleep(pause)
         self.start()
+
+    def save(self, path: str) -> None:
+        """Write the runs and threads to a file, which only its owner may read.
+
+        Raises:
+            OSError: The file cannot be written; it is as it was.
+        """
+        save(self._store, path)
+
+    def load(self, path: str) -> None:
+        """Take over the runs and threads that `save` has written, if there is such a file.
+
+        A run that was pending or interrupted is in `error`: its agent is gone.
+
+        Raises:
+            OSError: The file cannot be read.
+            ValueError: It has something else than the runs of these agents.
+        """
+        try:
+            load(self._store, path)
+        except (KeyError, TypeError, ValueError, Refusal) as error:
+            raise ValueError(f"{path} has no runs of this server: {error}") from error
 
     def close(self) -> None:
         """Stop, and cancel and forget all runs."""
@@ -170,12 +200,24 @@ class LocalServer:
             ValueError: A field has an impossible value, or another agent has the same id; agents
                 of the same name and version have.
         """
+        known = [field.name for field in dataclasses.fields(AgentDefinition)]
+        for name in fields.keys() - set(known):
+            raise TypeError(f"register: an agent has no {name!r}, but {', '.join(known[1:])}")
         if isinstance(agent, AgentDefinition):
             definition = dataclasses.replace(agent, **fields)
         else:
             definition = AgentDefinition(function=agent, **fields)
         self._store.register(definition)
         return definition.agent_id
+
+    @property
+    def faults(self) -> Faults:
+        """The faults that wait for their requests; `fail_next` adds the simplest kind."""
+        return self._faults
+
+    @faults.setter
+    def faults(self, value: object) -> None:
+        raise AttributeError("faults cannot be replaced: server.faults.add(Fault(…)) adds one")
 
     @property
     def agents(self) -> list[AgentDefinition]:
@@ -197,8 +239,11 @@ class LocalServer:
 
     @property
     def requests(self) -> tuple[RecordedRequest, ...]:
-        """The requests that arrived whole and were let in, oldest first."""
-        return tuple(self._log)
+        """The requests that arrived whole and were let in, oldest first.
+
+        The newest 20,000 are kept, with at most 64 MiB of heads and bodies.
+        """
+        return self._log.all()
 
     def clear_requests(self) -> None:
         """Forget the requests so far."""
@@ -212,7 +257,7 @@ class LocalServer:
 
     @property
     def webhooks(self) -> tuple[WebhookDelivery, ...]:
-        """The deliveries to webhooks, oldest first."""
+        """The deliveries to webhooks, oldest first: the newest 20,000, with 64 MiB of runs."""
         return self._webhooks.deliveries()
 
     @property
@@ -227,5 +272,5 @@ class LocalServer:
 
     def _send_webhook(self, run: RunRecord) -> None:
         url = run.creation.get("webhook")
-        if url is not None:
+        if url is not None and self._store.quirks.webhooks:
             self._webhooks.send(url, run.to_wire())

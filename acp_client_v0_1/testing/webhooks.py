@@ -18,6 +18,7 @@ from urllib.parse import SplitResult, urlsplit
 import urllib3
 from pydantic_core import from_json, to_json
 
+from acp_client_v0_1.testing._recent import Recent
 from acp_client_v0_1.testing._values import is_loopback
 
 __all__ = ["WebhookDelivery", "Webhooks", "webhook_target"]
@@ -63,15 +64,17 @@ class Webhooks:
 
     Args:
         hosts: Hosts beside this machine that may get deliveries.
+        enabled: Whether anybody gets one; if not, each delivery fails.
     """
 
-    def __init__(self, hosts: Collection[str]) -> None:
+    def __init__(self, hosts: Collection[str], *, enabled: bool) -> None:
         self._hosts = frozenset(hosts)
+        self._enabled = enabled
         self._lock = threading.Lock()
         self._queue: _Queue | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
-        self._deliveries: list[WebhookDelivery] = []
+        self._deliveries: Recent[WebhookDelivery] = Recent()
 
     def send(self, url: str, run: dict[str, Any]) -> None:
         """Queue the delivery of a copy of a Run."""
@@ -89,7 +92,7 @@ class Webhooks:
 
     def deliveries(self) -> tuple[WebhookDelivery, ...]:
         """Return the deliveries so far, failed ones included."""
-        return tuple(self._deliveries)
+        return self._deliveries.all()
 
     def open(self) -> None:
         """Take deliveries again after `close`."""
@@ -110,16 +113,19 @@ class Webhooks:
                 self._deliver(*delivery)
 
     def _deliver(self, url: str, run: dict[str, Any]) -> None:
+        body = to_json(run)
         try:
-            status = self._post(url, to_json(run))
+            status = self._post(url, body)
             delivery = WebhookDelivery(url, run, status=status)
         except (OSError, urllib3.exceptions.HTTPError, ValueError) as error:
             # urllib3's own words begin with a repr of the connection.
             cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
             delivery = WebhookDelivery(url, run, error=f"{type(cause).__name__}: {cause}")
-        self._deliveries.append(delivery)
+        self._deliveries.add(delivery, len(body))
 
     def _post(self, url: str, body: bytes) -> int:
+        if not self._enabled:
+            raise ValueError("a server beyond loopback needs an api_key to call webhooks")
         parts = webhook_target(url)
         host = parts.hostname or ""
         if host not in self._hosts and not is_loopback(host):

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import pytest
+from support.timing import SetTiming
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -15,7 +16,9 @@ from acp_client_v0_1 import (
     NotFoundException,
     RunFailed,
     RunGone,
+    RunResult,
     RunWaitTimeout,
+    wait_for_run_output,
 )
 from acp_client_v0_1.testing import (
     APPROVAL_AGENT_ID,
@@ -42,7 +45,7 @@ RUNS = {
     "501 for search and stream": Quirks(lacks={"search_runs": 501, "get_run_stream": 501}),
     "404 while pending": Quirks(pending_output="404"),
     "held without a window": Quirks(pending_output="held"),
-    "no streaming, no metadata": Quirks(echo="part"),
+    "no streaming": Quirks(echo="part"),
     "no creation": Quirks(echo="none"),
     "own thread ids": Quirks(own_thread_ids=True),
     "naive times": Quirks(updated_at="naive"),
@@ -55,9 +58,22 @@ RUNS = {
 
 @pytest.mark.parametrize("quirks", RUNS.values(), ids=RUNS)
 class TestRuns:
+    @pytest.fixture(autouse=True)
+    def runs_are_soon_old(self, set_timing: SetTiming) -> None:
+        """After that, a 404 is no longer one of a read replica."""
+        set_timing(young=0.05)
+
     def test_a_result(self, quirks: Quirks) -> None:
         with serving(quirks) as (_, agent):
             assert agent(SLOW_AGENT_ID).run({"seconds": 0.3}, timeout=10) == {"slept": 0.3}
+
+    def test_an_output_that_is_waited_for(self, quirks: Quirks) -> None:
+        with serving(quirks) as (_, agent):
+            slow = agent(SLOW_AGENT_ID)
+            run = slow.start({"seconds": 0.3})
+            output = wait_for_run_output(slow.runs, run.run_id, timeout=10)
+            assert isinstance(output.actual_instance, RunResult)
+            assert run.drive(lambda question: {}, timeout=10) == {"slept": 0.3}
 
     def test_events_or_the_result(self, quirks: Quirks) -> None:
         with serving(quirks) as (_, agent):
@@ -132,10 +148,10 @@ def test_events_whose_ids_were_swallowed() -> None:
         assert events.gaps == []
 
 
-def test_a_question_that_ends_as_success_is_a_result() -> None:
+def test_a_question_that_ends_as_success_is_a_result_without_it() -> None:
     with serving(Quirks(interrupts_succeed=True)) as (_, agent):
         asked = agent(APPROVAL_AGENT_ID).run({"action": "act"}, timeout=10)
-        assert asked["interrupt_type"] == "approval"
+        assert asked == {"action": "act"}
 
 
 def test_a_run_that_a_restart_forgot_is_gone() -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -208,11 +209,56 @@ def test_a_body_that_grows_too_large_is_refused_and_not_kept(
         response = call.pool.request("POST", call.url + "/runs", body=pieces, headers=headers)
         assert response.status == 413
         assert server.requests == ()
-        largest = json.dumps({"agent_id": "x", "input": {"text": ""}}).encode()
+        largest = json.dumps({"agent_id": ECHO_AGENT_ID, "input": {"text": ""}}).encode()
         largest = largest.replace(b'""', b'"%s"' % (b"x" * (100_000 - len(largest))))
-        assert call("POST", "/runs", largest).status == 404
+        assert call("POST", "/runs", largest).status == 200
         assert call("POST", "/runs", largest + b" ").status == 413
         assert [len(request.body) for request in server.requests] == [100_000]
+
+
+def test_the_body_of_a_refused_request_is_not_kept(caller_for: CallerFor) -> None:
+    creation = {"agent_id": ECHO_AGENT_ID, "input": {"text": "x" * 1000}}
+    with LocalServer(api_key=KEY) as server:
+        call = caller_for(server)
+        assert call("POST", "/runs", creation).status == 401
+        server.fail_next(503, path="/runs")
+        unfit, unknown = {**creation, "input": 1}, {**creation, "agent_id": "nobody"}
+        for body, status in ((creation, 503), (creation, 200), (unfit, 422), (unknown, 404)):
+            assert call("POST", "/runs", body, x_api_key=KEY[1]).status == status
+        assert call("PUT", "/runs", creation, x_api_key=KEY[1]).status == 405
+        # A fault's response is the test's own word, and a 404 does not refuse the request itself.
+        kept = [bool(request.body) for request in server.requests]
+        assert kept == [False, True, True, False, True, False]
+
+
+def test_the_newest_requests_are_kept_up_to_a_number(
+    monkeypatch: pytest.MonkeyPatch, caller_for: CallerFor
+) -> None:
+    monkeypatch.setattr("acp_client_v0_1.testing._recent._MOST", 3)
+    with LocalServer() as server:
+        call = caller_for(server)
+        for number in range(5):
+            call("GET", f"/runs/{number}")
+        assert [request.path for request in server.requests] == ["/runs/2", "/runs/3", "/runs/4"]
+        server.clear_requests()
+        call("GET", "/runs/5")
+        assert [request.path for request in server.requests] == ["/runs/5"]
+
+
+def test_the_newest_requests_are_kept_up_to_a_size(
+    monkeypatch: pytest.MonkeyPatch, caller_for: CallerFor
+) -> None:
+    monkeypatch.setattr("acp_client_v0_1.testing._recent._MOST_BYTES", 10_000)
+    with LocalServer() as server:
+        call = caller_for(server)
+        for size in (4000, 5500, 5000):
+            call.run(ECHO_AGENT_ID, input={"text": "x" * size})
+        assert [len(request.body) // 100 for request in server.requests] == [50]
+        call.run(ECHO_AGENT_ID, input={"text": "x" * 20_000})
+        assert [len(request.body) // 1000 for request in server.requests] == [20]
+        for _ in range(3):
+            call("GET", "/runs/1", X_Head="y" * 4000)  # heads count as well
+        assert [request.method for request in server.requests] == ["GET", "GET"]
 
 
 def test_an_id_may_hold_whatever_a_path_can_carry(caller_for: CallerFor) -> None:
@@ -237,7 +283,6 @@ def test_an_id_may_hold_whatever_a_path_can_carry(caller_for: CallerFor) -> None
         {"api_key": ("x-api-key", "")},
         {"api_key": ("x-api-key", "a\n")},
         {"api_key": {"x-api-key": " a"}},
-        {"api_key": "secret"},
         {"allowed_hosts": ["acp.example:80"]},
         {"allowed_hosts": [""]},
         {"allowed_hosts": ["http://acp.example"]},
@@ -276,6 +321,24 @@ def test_both_are_options_of_the_shell_command() -> None:
     assert (process.returncode, errors) == (0, "")
 
 
+def test_a_key_from_the_environment_is_in_no_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "open sesame")
+    command = [sys.executable, "-m", "acp_client_v0_1.testing", "--port", "0"]
+    with subprocess.Popen(
+        [*command, "--api-key-env", "MY_KEY"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            printed = list(takewhile(lambda line: "Ctrl-C" not in line, process.stdout))
+            assert "Each request needs the header x-api-key.\n" in printed
+            url = printed[0].split()[-1] + AGENT
+            with urllib3.PoolManager(retries=False) as pool:
+                assert pool.request("GET", url, timeout=5).status == 401
+                assert pool.request("GET", url, headers=dict([KEY]), timeout=5).status == 200
+        finally:
+            process.kill()
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
@@ -283,6 +346,7 @@ def test_both_are_options_of_the_shell_command() -> None:
         (["--api-key", "x-api-key="], "api_key: the value of x-api-key cannot be"),
         (["--allowed-host", "a:1"], "allowed_hosts: 'a:1' is not"),
         (["--base-path", "acp"], 'base_path must be a path such as "/acp/v0"'),
+        (["--api-key-env", "NO_SUCH_KEY"], "--api-key-env: no environment variable NO_SUCH_KEY"),
     ],
 )
 def test_the_shell_command_refuses_what_cannot_be(options: list[str], complaint: str) -> None:

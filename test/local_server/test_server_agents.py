@@ -175,9 +175,9 @@ def raises_its_own(input: Json, config: Json, context: AgentContext) -> Json:
     ("agent", "errcode", "description"),
     [
         (fails, 1, "KeyError: 'missing'"),
-        (gives_a_list, 1, "TypeError: an agent's result must be a dict, not list"),
+        (gives_a_list, 1, "TypeError: an agent's result must be of type dict, not list"),
         (returns_an_interrupt, 1, "TypeError: an Interrupt must be yielded, not returned"),
-        (yields_text, 1, "TypeError: an update must be a dict, not str"),
+        (yields_text, 1, "TypeError: an update must be of type dict, not str"),
         (raises_its_own, 7, "seven"),
     ],
 )
@@ -193,12 +193,22 @@ def test_what_an_agent_does_wrong_becomes_its_runs_error(
 def test_a_result_that_json_cannot_say_is_an_error(server: LocalServer, call: Any) -> None:
     output = call.output(call.run(server.register(gives_no_json)))
     assert output["type"] == "error"
-    assert "an agent's result is not a JSON object" in output["description"]
+    assert "an agent's result['x']: object is not JSON" in output["description"]
 
 
-def test_no_result_is_an_empty_one(server: LocalServer, call: Any) -> None:
-    run_id = call.run(server.register(lambda input, config, context: None, name="nothing"))
-    assert call.output(run_id)["result"] == {}
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (None, "an agent's result must be of type dict, not None"),
+        ({1, 2}, "an agent's result must be of type dict, not set"),
+        ({"tags": {1}}, "an agent's result['tags']: set is not JSON; pass a list"),
+    ],
+)
+def test_a_result_that_is_no_json_object_fails_by_name(
+    server: LocalServer, call: Any, result: Any, words: str
+) -> None:
+    run_id = call.run(server.register(lambda input, config, context: result, name="wrong"))
+    assert call.output(run_id)["description"] == f"TypeError: {words}"
 
 
 def test_a_run_that_takes_longer_than_its_agent_may_times_out(

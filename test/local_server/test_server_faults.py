@@ -475,7 +475,13 @@ class TestChoice:
     [
         ("method", {"method": ""}),
         ("method", {"method": "GET "}),
+        ("method: must be one of GET, HEAD, POST.* not 'FETCH", {"method": "FETCH"}),
         ("path", {"path": "runs/*"}),
+        ("path: '/run' is not a path of ACP 0.1; did you mean '/runs", {"path": "/run"}),
+        ("path: .* did you mean '/runs/\\*/output", {"status": 503, "path": "/runs/*/outputs"}),
+        ("path", {"path": "/runs/"}),
+        ("path", {"path": "/runs/a/b/c"}),
+        ("path", {"path": "/threads/*/output"}),
         ("path", {"path": "/runs/*/output?block_timeout=1"}),
         ("times", {"times": 0}),
         ("delay", {"delay": -1}),
@@ -494,6 +500,7 @@ class TestChoice:
         ("retry_after", {"retry_after": 3}),
         ("retry_after", {"status": 503, "retry_after": -1}),
         ("retry_after", {"status": 503, "retry_after": "soon\n"}),
+        ("retry_after: must be seconds or an HTTP date", {"status": 503, "retry_after": "soon"}),
         ("redirect", {"redirect": "/a\r\nb"}),
         ("block", {"block": "bogus"}),
         ("block", {"block": "never", "status": 204}),
@@ -553,6 +560,11 @@ def test_what_would_do_nothing_or_break_is_refused_by_name(name: str, fields: An
 def test_a_field_of_the_wrong_type_is_refused_by_name(name: str, fields: Any) -> None:
     with pytest.raises(TypeError, match=f"^{name}\\b"):
         Fault(**fields)
+
+
+@pytest.mark.parametrize("path", ["/runs", "/runs/*", "/runs/a", "/*/*", "/runs/a*/output", "/*"])
+def test_a_path_of_an_operation_is_taken(path: str) -> None:
+    assert Fault(path=path, method="get", status=503, retry_after="3").path == path
 
 
 def test_requests_are_recorded_as_they_came(server: LocalServer, call: Any) -> None:

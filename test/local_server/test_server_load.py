@@ -72,7 +72,7 @@ def engine() -> Iterator[Callable[..., Any]]:
         began = time.process_time()
         for number in range(count):
             creation = {"agent_id": definition.agent_id, "metadata": {"n": number}}
-            engine.create_run(creation)
+            engine.create_run(creation, definition)
         return time.process_time() - began
 
     yield create

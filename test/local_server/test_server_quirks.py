@@ -17,6 +17,7 @@ from acp_client_v0_1.testing import (
     COUNTER_AGENT_ID,
     ECHO_AGENT_ID,
     SLOW_AGENT_ID,
+    Interrupt,
     LocalServer,
     Quirks,
 )
@@ -225,6 +226,10 @@ def test_the_defaults_are_no_quirks(server: LocalServer, call: Any) -> None:
         (TypeError, "attempts", {"attempts": True}),
         (ValueError, "attempts", {"attempts": 0}),
         (ValueError, "unknown_agent", {"unknown_agent": 204}),
+        (ValueError, "invalid", {"invalid": 200}),
+        (TypeError, "only_uuids", {"only_uuids": 1}),
+        (ValueError, "errors", {"errors": "html"}),
+        (TypeError, "held_errors_fail", {"held_errors_fail": 500}),
         (TypeError, "lacks", {"lacks": ["search_runs"]}),
         (TypeError, "lacks: search_runs", {"lacks": {"search_runs": "501"}}),
         (ValueError, "lacks: search_runs", {"lacks": {"search_runs": 200}}),
@@ -281,8 +286,9 @@ class TestWhatIsLacking:
             creation = {"agent_id": ECHO_AGENT_ID, "input": {"a": 1}}
             more = {"metadata": {"b": 1}, "streaming": "custom"}
             run = call.ok("POST", "/runs", {**creation, **more})
+            part = {**creation, "metadata": {"b": 1}}
             zeros = {"agent_id": "00000000-0000-0000-0000-000000000000"}
-            assert run["creation"] == (creation if echo == "part" else zeros)
+            assert run["creation"] == (part if echo == "part" else zeros)
             # The server itself knows.
             assert len(call.ok("POST", "/runs/search", {"metadata": {"b": 1}})) == 1
 
@@ -338,7 +344,7 @@ def test_a_create_for_an_unknown_agent(serve: Any) -> None:
 def test_json_as_text(serve: Any) -> None:
     with serve(media_type="text/plain") as call:
         for response in (call("POST", "/runs", {"agent_id": ECHO_AGENT_ID}), call("GET", "/none")):
-            assert response.headers["content-type"] == "text/plain"
+            assert response.headers["content-type"] == "text/plain; charset=utf-8"
             assert response.json
 
 
@@ -366,11 +372,17 @@ def test_a_run_that_is_tried_again(serve: Any) -> None:
 
 
 def test_interrupts_that_end_as_success(serve: Any) -> None:
+    def updates_then_asks(input: Any, config: Any, context: Any) -> Generator[Any, Any, Any]:
+        yield {"draft": 1}
+        yield Interrupt("approval")
+        return {}
+
     with serve(interrupts_succeed=True) as call:
         run_id = call.run(APPROVAL_AGENT_ID, input={"action": "act"})
-        result = call.output(run_id)["result"]
-        assert (result["interrupt_type"], result["action"]) == ("approval", "act")
+        assert call.output(run_id)["result"] == {"action": "act"}
         assert call("POST", f"/runs/{run_id}", {"approved": True}).status == 409
+        run_id = call.run(call.server.register(updates_then_asks))
+        assert call.output(run_id)["result"] == {"draft": 1}
 
 
 class TestRestart:
@@ -389,13 +401,202 @@ class TestRestart:
             assert call.ok("DELETE", f"/runs/{hung}")["status"] == "pending"
 
 
-@pytest.mark.parametrize("name", ["workflow-srv", "acp-proxy"])
-def test_a_real_server(name: Any, caller_for: Callable[[LocalServer], Any]) -> None:
-    with LocalServer(quirks=Quirks.of(name)) as server:
-        call = caller_for(server)
-        run = call("POST", "/runs", {"agent_id": ECHO_AGENT_ID, "input": {"a": 1}}).json
-        path = f"/runs/{run['run_id']}/output?block_timeout=5"
-        assert eventually(lambda: call("GET", path).status == 200, 5)
-        assert call("GET", path).json["result"] == {"a": 1}
-        lacking = call("POST", "/runs/search", {}).status
-        assert lacking == {"workflow-srv": 500, "acp-proxy": 501}[name]
+NOBODY = "99999999-9999-4999-8999-999999999999"
+
+
+def test_a_status_that_is_always_empty(serve: Any) -> None:
+    with serve(empty_status=True) as call:
+        run = call.ok("POST", "/runs", {"agent_id": ECHO_AGENT_ID})
+        assert call.output(run["run_id"])["status"] == "success"
+        assert {run["status"], call.ok("GET", f"/runs/{run['run_id']}")["status"]} == {""}
+
+
+def test_a_status_of_its_own_for_what_does_not_fit(serve: Any) -> None:
+    with serve(invalid=400) as call:
+        for body in ({}, {"agent_id": 1}, b"{", []):
+            assert call("POST", "/runs", body).status == 400
+        assert call("GET", f"/runs/{call.run(ECHO_AGENT_ID)}/output?block_timeout=x").status == 400
+
+
+def test_ids_that_are_no_uuids_are_refused(serve: Any) -> None:
+    with serve(only_uuids=True) as call:
+        assert call("GET", "/runs/1").status == call("DELETE", "/threads/1").status == 422
+        assert call("POST", "/runs", {"agent_id": "nobody"}).status == 422
+        assert call("POST", "/runs", {"agent_id": ECHO_AGENT_ID, "thread_id": "1"}).status == 422
+        assert call("GET", f"/runs/{NOBODY}").status == 404
+        assert call("GET", f"/runs/{call.run(ECHO_AGENT_ID)}").status == 200
+
+
+def test_errors_in_plain_text(serve: Any) -> None:
+    with serve(errors="text", lacks={"search_runs": 501}) as call:
+        unknown = call("GET", f"/runs/{NOBODY}")
+        assert (unknown.status, unknown.body) == (404, b"")
+        for method, path, status, words in (
+            ("GET", "/none", 404, "no matching operation was found"),
+            ("POST", "/runs/search", 501, "not implemented"),
+            ("POST", "/runs", 422, "agent_id: Field required"),
+        ):
+            response = call(method, path, {} if method == "POST" else None)
+            assert (response.status, response.headers["content-type"]) == (
+                status,
+                "text/plain; charset=utf-8",
+            )
+            assert words in response.body.decode()
+
+
+def test_a_run_of_an_unknown_agent_never_ends(serve: Any) -> None:
+    with serve(unknown_agent=200) as call:
+        run = call.ok("POST", "/runs", {"agent_id": NOBODY})
+        assert run["agent_id"] == NOBODY
+        assert call("GET", f"/runs/{run['run_id']}/output?block_timeout=1").status == 204
+        assert call.ok("DELETE", f"/runs/{run['run_id']}")["status"] == "pending"
+
+
+def test_errors_as_an_object_in_text_or_empty(serve: Any) -> None:
+    with serve(errors="detail", unknown_agent=500, lacks={"search_runs": 500}) as call:
+        unknown = call("GET", f"/runs/{NOBODY}")
+        assert unknown.status == 404 and NOBODY in unknown.json["detail"]
+        assert call("GET", "/none").json == {"detail": "Not Found"}
+        assert call("POST", "/runs/search", {}).json == {"detail": "Not implemented"}
+        unfit = call("POST", "/runs", {"agent_id": 1})
+        assert unfit.status == 422 and unfit.json["detail"][0]["msg"]
+        assert unfit.headers["content-type"] == "application/json"
+        output = call("GET", f"/runs/{NOBODY}/output")
+        assert (output.status, output.body, output.headers.get("content-type")) == (404, b"", None)
+        crashed = call("POST", "/runs", {"agent_id": NOBODY})
+        assert (crashed.status, crashed.body) == (500, b"Internal Server Error")
+        assert crashed.headers["content-type"].startswith("text/plain")
+
+
+def test_a_search_for_agents_that_always_fails(serve: Any) -> None:
+    with serve(lacks={"search_agents": 500}, errors="detail") as call:
+        for wanted in ({}, {"name": "echo"}):
+            assert call("POST", "/agents/search", wanted).status == 500
+        assert call("GET", f"/agents/{ECHO_AGENT_ID}").status == 200
+
+
+def fails_late(input: Any, config: Any, context: Any) -> None:
+    context.sleep(0.3)
+    raise ValueError("no")
+
+
+def test_an_output_that_was_waited_for_fails_with_its_run(serve: Any) -> None:
+    with serve(held_errors_fail=True) as call:
+        path = f"/runs/{call.run(call.server.register(fails_late))}/output?block_timeout=10"
+        assert call("GET", path).status == 500
+        assert call.ok("GET", path)["description"] == "ValueError: no"
+
+
+def test_webhooks_that_are_never_called(serve: Any) -> None:
+    with serve(webhooks=False) as call:
+        call.output(call.run(ECHO_AGENT_ID, webhook=f"{call.url}/hook"))
+        assert call.server.webhooks == () and call.server._webhooks._queue is None
+
+
+class TestRealServers:
+    @pytest.fixture
+    def proxy(self, caller_for: Callable[[LocalServer], Any]) -> Iterator[Any]:
+        with LocalServer(quirks=Quirks.of("acp-proxy")) as server:
+            yield caller_for(server)
+
+    def test_the_proxy_says_nothing_of_a_run_but_its_output(self, proxy: Any) -> None:
+        creation = {"agent_id": SLOW_AGENT_ID, "input": {"seconds": 0.4}, "metadata": {"a": 1}}
+        created = proxy("POST", "/runs", {**creation, "config": {"b": 2}, "streaming": "custom"})
+        assert (created.status, created.headers["content-type"]) == (
+            200,
+            "text/plain; charset=utf-8",
+        )
+        run = created.json
+        assert run["status"] == ""
+        assert run["created_at"] == run["updated_at"] == "0001-01-01T00:00:00Z"
+        assert run["creation"] == {"agent_id": "00000000-0000-0000-0000-000000000000"}
+        assert run["agent_id"] == SLOW_AGENT_ID
+        path = f"/runs/{run['run_id']}"
+        pending = proxy("GET", f"{path}/output?block_timeout=5")
+        assert (pending.status, pending.body) == (404, b"")
+        assert eventually(lambda: proxy("GET", f"{path}/output").status == 200, 10)
+        output = proxy("GET", f"{path}/output").json
+        assert output == {
+            "type": "result",
+            "run_id": run["run_id"],
+            "status": "success",
+            "result": {"slept": 0.4},
+        }
+        assert proxy("GET", path).json == run
+        deleted = proxy("DELETE", path)
+        assert (deleted.status, deleted.body) == (200, b"")
+        for method in ("GET", "DELETE"):
+            gone = proxy(method, path)
+            assert (gone.status, gone.body) == (404, b"")
+
+    @pytest.mark.parametrize(
+        ("method", "path"),
+        [
+            *(("POST", f"/{kind}/search") for kind in ("runs", "agents", "threads")),
+            *(("GET", f"/runs/{NOBODY}/{part}") for part in ("stream", "threadstate")),
+            *(("POST", f"/runs/{NOBODY}"), ("GET", f"/agents/{NOBODY}"), ("POST", "/threads")),
+            ("GET", f"/threads/{NOBODY}/state"),
+        ],
+    )
+    def test_what_the_proxy_does_not_implement(self, proxy: Any, method: str, path: str) -> None:
+        response = proxy(method, path, {} if method == "POST" else None)
+        assert response.status == 501
+        assert response.headers["content-type"].startswith("text/plain")
+        assert response.body.decode().startswith("This method is not implemented")
+
+    def test_what_the_proxy_refuses(self, proxy: Any) -> None:
+        descriptor = proxy("GET", f"/agents/{ECHO_AGENT_ID}/descriptor")
+        assert (descriptor.status, descriptor.body) == (404, b"no matching operation was found\n")
+        assert proxy("GET", "/runs/1/output").status == 400
+        for body in ({"agent_id": 5}, {}, b"{", {"agent_id": "nobody"}):
+            refused = proxy("POST", "/runs", body)
+            assert refused.status == 400 and refused.body
+            assert refused.headers["content-type"].startswith("text/plain")
+
+    def test_the_proxy_takes_any_agent(self, proxy: Any) -> None:
+        run = proxy("POST", "/runs", {"agent_id": NOBODY})
+        assert (run.status, run.json["status"]) == (200, "")
+        assert proxy("GET", f"/runs/{run.json['run_id']}/output").status == 404
+
+    @pytest.fixture
+    def workflow(self, caller_for: Callable[[LocalServer], Any]) -> Iterator[Any]:
+        with LocalServer(quirks=Quirks.of("workflow-srv")) as server:
+            call = caller_for(server)
+            call.server = server
+            yield call
+
+    def test_the_workflow_server_echoes_metadata_and_calls_no_webhook(self, workflow: Any) -> None:
+        creation = {"agent_id": ECHO_AGENT_ID, "input": {"a": 1}, "metadata": {"b": 2}}
+        more = {"webhook": "http://127.0.0.1:9/", "streaming": "custom"}
+        run = workflow.ok("POST", "/runs", {**creation, **more})
+        assert run["creation"] == creation
+        assert re.fullmatch(r"[\d-]+T[\d:.]+", run["updated_at"])
+        assert workflow("GET", f"/runs/{run['run_id']}/output").json["result"] == {"a": 1}
+        assert workflow.server.webhooks == ()
+
+    @pytest.mark.parametrize(
+        ("method", "path", "status", "body"),
+        [
+            ("POST", "/agents/search", 500, b"Internal Server Error"),
+            ("POST", "/threads", 404, b'{"detail":"Not Found"}'),
+            ("POST", "/threads/search", 404, b'{"detail":"Not Found"}'),
+            ("GET", f"/threads/{NOBODY}", 404, b'{"detail":"Not Found"}'),
+            ("POST", "/runs/search", 500, b'{"detail":"Not implemented"}'),
+            ("DELETE", f"/runs/{NOBODY}", 500, b'{"detail":"Not implemented"}'),
+            ("GET", f"/runs/{NOBODY}/output", 404, b""),
+        ],
+    )
+    def test_what_the_workflow_server_does_not_have(
+        self, workflow: Any, method: str, path: str, status: int, body: bytes
+    ) -> None:
+        response = workflow(method, path, {"name": "echo"} if method == "POST" else None)
+        assert (response.status, response.body) == (status, body)
+
+    def test_the_workflow_server_ends_what_asks_and_fails_what_is_held(self, workflow: Any) -> None:
+        asked = workflow.run(APPROVAL_AGENT_ID, input={"action": "act"})
+        assert workflow.output(asked)["result"] == {"action": "act"}
+        path = f"/runs/{workflow.run(workflow.server.register(fails_late))}/output"
+        held = workflow("GET", path)
+        assert (held.status, held.body) == (500, b"Internal Server Error")
+        assert eventually(lambda: workflow("GET", path).status == 200, 10)
+        assert workflow("GET", path).status in (200, 500)  # it may have been tried again

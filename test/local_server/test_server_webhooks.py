@@ -95,6 +95,33 @@ def test_what_cannot_be_reached_is_recorded(
     assert error in str(delivery.error)
 
 
+@pytest.mark.parametrize("key", [None, ("x-api-key", "k")])
+def test_a_server_beyond_loopback_calls_webhooks_only_with_a_key(
+    receiver: Receiver, key: tuple[str, str] | None
+) -> None:
+    creation = {"agent_id": ECHO_AGENT_ID, "webhook": receiver.url}
+    with LocalServer(host="0.0.0.0", api_key=key, webhook_hosts=["127.0.0.1"]) as server:
+        url = f"http://127.0.0.1:{server.port}/runs"
+        urllib3.request("POST", url, json=creation, headers=dict([key] if key else []), timeout=5)
+        (delivery,) = deliveries(server, 1)
+        assert delivery.status == (200 if key else None)
+        assert len(receiver.bodies) == (1 if key else 0)
+        if not key:
+            assert "needs an api_key to call webhooks" in str(delivery.error)
+
+
+def test_the_newest_deliveries_are_kept(
+    server: LocalServer, call: Any, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("acp_client_v0_1.testing._recent._MOST", 2)
+    for number in range(4):
+        call.run(ECHO_AGENT_ID, input={"n": number}, webhook=receiver.url)
+        assert eventually(lambda count=number + 1: len(receiver.bodies) == count, 5)
+    assert eventually(
+        lambda: [sent.run["creation"]["input"]["n"] for sent in server.webhooks] == [2, 3], 5
+    )
+
+
 @pytest.mark.parametrize(
     "webhook",
     [

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from acp_client_v0_1.models import (
@@ -43,12 +44,20 @@ from acp_client_v0_1.testing._server.validation import (
     checked,
     json_body,
 )
+from acp_client_v0_1.testing._values import OPERATIONS
 from acp_client_v0_1.testing.agents import JsonObject
 from acp_client_v0_1.testing.webhooks import webhook_target
 
 M = TypeVar("M", bound=BaseModel)
 _Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 _Search: TypeAlias = AgentSearchRequest | RunSearchRequest | ThreadSearchRequest
+_UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+# What a Go server's router and its handlers write instead of our own words.
+_GO_WORDS = {
+    "Not Found": "no matching operation was found",
+    "Not implemented": "This method is not implemented \N{CRYING FACE}",
+}
 
 
 @dataclass(eq=False)
@@ -66,10 +75,31 @@ class Application:
         try:
             response = await self._handler(request)(request)
         except Refusal as refusal:
-            response = JsonResponse(refusal.message, refusal.status, refusal.headers)
-        if isinstance(response, JsonResponse):
-            response.headers["Content-Type"] = self.store.quirks.media_type
+            response = self._refused(refusal, scope["path"])
+        if isinstance(response, JsonResponse) and self.store.quirks.media_type == "text/plain":
+            # What Go takes JSON for, if nobody says what it is.
+            response.headers["Content-Type"] = "text/plain; charset=utf-8"
         await response(scope, receive, send)
+
+    def _refused(self, refusal: Refusal, path: str) -> Response:
+        """Return the response to a request that was refused, as `Quirks.errors` has it."""
+        quirks, message = self.store.quirks, refusal.message
+        status = quirks.invalid if refusal.status == 422 else refusal.status
+        if quirks.errors == "contract":
+            return JsonResponse(message, status, refusal.headers)
+        text = str(message["detail"] if isinstance(message, dict) else message)
+        if quirks.errors == "detail":
+            # As FastAPI does it: its own words for a handler that crashed, a list for a body.
+            if status == 404 and path.endswith("/output"):
+                return Response(status_code=404)
+            if status == 500 and (text != "Not implemented" or path.endswith("/agents/search")):
+                return PlainTextResponse("Internal Server Error", 500)
+            detail = [{"loc": ["body"], "msg": text, "type": "value_error"}]
+            return JsonResponse(
+                {"detail": detail if status == 422 else text}, status, refusal.headers
+            )
+        text = _GO_WORDS.get(text, "" if status == 404 else text)
+        return PlainTextResponse(text and text + "\n", status, refusal.headers)
 
     def _handler(self, request: Request) -> _Handler:
         """Return the operation of a request, or refuse it. The id goes into `path_params`."""
@@ -91,38 +121,30 @@ class Application:
             allowed = ", ".join([*handlers, "HEAD"] if "GET" in handlers else handlers)
             raise Refusal(405, f"{method} {path}: Method Not Allowed", {"Allow": allowed})
         lacking = self.store.quirks.lacks.get(handler.__name__)
+        if lacking != 404 and "id" in request.path_params:
+            self._check_id(request.path_params["id"])
         if lacking is not None:
             # An object, not the contract's JSON string: the router of a server responds like this.
             words = "Not Found" if lacking == 404 else "Not implemented"
             raise Refusal(lacking, {"detail": words})
         return handler
 
+    def _check_id(self, identifier: str) -> None:
+        if self.store.quirks.only_uuids and not _UUID.fullmatch(identifier):
+            raise Refusal(422, f"the id {identifier!r} is not a UUID")
+
     @cached_property
     def _by_path(self) -> dict[tuple[str, ...], dict[str, _Handler]]:
         """Return the operations by the segments of their path ("*" is an id) and by method."""
-        return {
-            ("runs",): {"POST": self.create_run},
-            ("runs", "search"): {"POST": self.search_runs},
-            ("runs", "*"): {
-                "GET": self.get_run,
-                "POST": self.resume_run,
-                "DELETE": self.delete_run,
-            },
-            ("runs", "*", "output"): {"GET": self.get_run_output},
-            ("runs", "*", "stream"): {"GET": self.get_run_stream},
-            ("runs", "*", "threadstate"): {"GET": self.get_run_threadstate},
-            ("agents", "search"): {"POST": self.search_agents},
-            ("agents", "*"): {"GET": self.get_agent_by_id},
-            ("agents", "*", "descriptor"): {"GET": self.get_acp_descriptor_by_id},
-            ("threads",): {"POST": self.create_thread},
-            ("threads", "search"): {"POST": self.search_threads},
-            ("threads", "*"): {"GET": self.get_thread, "DELETE": self.delete_thread},
-            ("threads", "*", "state"): {"GET": self.get_thread_state},
-            ("threads", "*", "history"): {"GET": self.get_thread_history},
-        }
+        by_path: dict[tuple[str, ...], dict[str, _Handler]] = {}
+        for name, (method, path) in OPERATIONS.items():
+            by_path.setdefault(tuple(path[1:].split("/")), {})[method] = getattr(self, name)
+        return by_path
 
     async def create_run(self, request: Request) -> Response:
         creation, _ = _body(request, RunCreate)
+        for name in {"agent_id", "thread_id"} & creation.keys():
+            self._check_id(creation[name])
         try:
             webhook_target(creation.get("webhook", "http://localhost"))
         except ValueError as error:
@@ -130,7 +152,7 @@ class Application:
         agent = self.store.agent(creation["agent_id"], self.store.quirks.unknown_agent)
         check_against_schema(creation.get("input", {}), agent.input, "input")
         check_against_schema(creation.get("config", {}), agent.config, "config")
-        return JsonResponse(self.engine.create_run(creation))
+        return JsonResponse(self.engine.create_run(creation, agent))
 
     async def search_runs(self, request: Request) -> Response:
         find = partial(self.store.find_runs, lag=request.scope.get(LAG, 0.0))
@@ -154,6 +176,7 @@ class Application:
         pending, lag = self.store.quirks.pending_output, request.scope.get(LAG, 0.0)
         self._run(request, lag)
         window = request.query_params.get("block_timeout")
+        held = self._run(request).working
         seconds = LONGEST_BLOCK if pending == "held" and window is None else block_seconds(window)
         if seconds and pending != "404":
             ends = time.monotonic() + seconds
@@ -162,6 +185,8 @@ class Application:
         output = self._run(request, lag).output
         if output is None:
             return Response(status_code=404 if pending == "404" else 204)
+        if held and output["type"] == "error" and self.store.quirks.held_errors_fail:
+            raise Refusal(500, "the run failed meanwhile")
         return JsonResponse(output)
 
     async def get_run_stream(self, request: Request) -> Response:

@@ -34,7 +34,7 @@ _Agent: TypeAlias = Generator[
 _CLOSE_SECONDS = 2.0
 _ATTEMPT_PAUSE = 0.2  # seconds until a failed run is tried again
 
-# `errcode` of a RunError whose agent gave none.
+# `errcode` of a RunError whose agent gave none; keep.py has 3 for a run that its server lost.
 _EXCEPTION_ERRCODE = 1
 _TIMEOUT_ERRCODE = 2
 
@@ -45,10 +45,9 @@ class Engine:
         self._on_status_change = on_status_change
         self._threads: set[threading.Thread] = set()
 
-    def create_run(self, creation: JsonObject) -> JsonObject:
-        """Start a run, unless its agent or thread is unknown, or the thread is in use."""
+    def create_run(self, creation: JsonObject, agent: AgentDefinition) -> JsonObject:
+        """Start a run, unless its thread is unknown or in use."""
         with self._store.lock:
-            agent = self._store.agent(creation["agent_id"])
             thread = self._thread_for(creation.get("thread_id"), agent)
             run = RunRecord(creation, agent, thread, self._store.quirks)
             self._store.runs[run.run_id] = run
@@ -186,8 +185,8 @@ class Engine:
 
     def _call(self, run: RunRecord) -> object:
         # Copies: what the agent does to them must not change the run's creation.
-        input = json_object(run.creation.get("input"), "the input")
-        config = json_object(run.creation.get("config"), "the config")
+        input = json_object(run.creation.get("input", {}), "the input")
+        config = json_object(run.creation.get("config", {}), "the config")
         return run.agent.function(
             with_whole_numbers(input, run.agent.input),
             with_whole_numbers(config, run.agent.config),
@@ -198,14 +197,18 @@ class Engine:
         self, run: RunRecord, over: threading.Event, agent: _Agent, answer: JsonObject | None
     ) -> None:
         """Take a generator's updates until it asks or ends."""
+        state = run.creation.get("input", {})
         while True:
             try:
                 value = agent.send(answer)
             except StopIteration as stop:
                 return self._finish(run, over, stop.value)
             if isinstance(value, Interrupt):
+                if self._store.quirks.interrupts_succeed:
+                    self._finish(run, over, state)
                 return self._suspend(run, over, agent, value)
-            self._publish(run, over, json_object(value, "an update"))
+            state = json_object(value, "an update")
+            self._publish(run, over, state)
             if run.cancelled.is_set():
                 _close(agent)
                 raise RunCancelled(run.run_id)
@@ -239,8 +242,6 @@ class Engine:
     ) -> None:
         payload = json_object(ask.payload, "an interrupt's payload")
         question = {**payload, "interrupt_type": ask.interrupt_type}
-        if self._store.quirks.interrupts_succeed:
-            self._finish(run, over, question)
         with self._store.lock:
             if not over.is_set():
                 run.suspended = agent

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from http.client import responses
+from itertools import chain
 from urllib.parse import parse_qsl, urlencode
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from acp_client_v0_1.testing._recent import Recent
 from acp_client_v0_1.testing._server.gate import BODY, LAG
 from acp_client_v0_1.testing._server.runner import WireTransport
 from acp_client_v0_1.testing._server.validation import JsonResponse
 from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest
 
+_REFUSED = (400, 401, 405, 422)
 _BLOCK_SECONDS = {"never": 0, "forever": 10**6}
 
 
@@ -31,7 +34,7 @@ class FaultInjection:
 
     app: ASGIApp
     faults: Faults
-    log: list[RecordedRequest]
+    log: Recent[RecordedRequest]
     base_path: str
     late: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
 
@@ -46,9 +49,18 @@ class FaultInjection:
             client=scope["client"],
             fault=fault,
         )
-        self.log.append(request)
+        head = len(request.path) + len(request.query) + sum(map(len, chain(*scope["headers"])))
+        number = self.log.add(request, head + len(request.body))
         if fault is None:
-            await self.app(scope, receive, send)
+
+            async def respond(message: Message) -> None:
+                # No stranger may fill the memory. A 404 or a 409 is the word on a sound request,
+                # which a test may want to see.
+                if message.get("status") in _REFUSED:
+                    self.log.replace(number, replace(request, body=b""), head)
+                await send(message)
+
+            await self.app(scope, receive, respond)
             return
         await _Exchange(fault, scope, receive, send).respond(self.app)
         if fault.late is not None:

@@ -40,6 +40,10 @@ def _now(form: str) -> str:
     return datetime.now(timezone.utc).replace(tzinfo=None).isoformat(timespec=timespec) + offset
 
 
+def _never_ending(input: JsonObject, config: JsonObject, context: AgentContext) -> None:
+    context.sleep(math.inf)
+
+
 def _new_id() -> str:
     return str(uuid.uuid4())
 
@@ -114,7 +118,7 @@ class RunRecord:
             "agent_id": self.agent.agent_id,
             "created_at": self.created_at,
             "updated_at": self.updated_at,
-            "status": self.status,
+            "status": "" if self.quirks.empty_status else self.status,
         }
         if self.quirks.own_thread_ids:
             wire["thread_id"] = self.own_thread_id
@@ -125,7 +129,7 @@ class RunRecord:
     def _echo(self) -> JsonObject:
         if self.quirks.echo == "none":
             return {"agent_id": str(uuid.UUID(int=0))}
-        left_out = ("streaming", "metadata", "webhook") if self.quirks.echo == "part" else ()
+        left_out = ("streaming", "webhook") if self.quirks.echo == "part" else ()
         return {name: value for name, value in self.creation.items() if name not in left_out}
 
     def at(self, when: float) -> RunRecord | None:
@@ -142,7 +146,7 @@ class RunRecord:
             run_id=self.run_id,
             thread_id=self.thread.thread_id if self.thread else None,
             streaming=self.streaming,
-            metadata=json_object(self.creation.get("metadata"), "the metadata"),
+            metadata=json_object(self.creation.get("metadata", {}), "the metadata"),
             state=self.thread.state if self.thread else ThreadState(),
             lock=lock,
             working=lambda: self.working,
@@ -176,7 +180,8 @@ class Store:
         with self.lock:
             agent_id = definition.agent_id
             if agent_id in self._agents:
-                raise ValueError(f"an agent with the id {agent_id} is already registered")
+                who = f"the agent {definition.name} {definition.version} ({agent_id})"
+                raise ValueError(f"{who} is already registered; give another name or version")
             self._agents[agent_id] = definition
 
     def agents(self) -> list[AgentDefinition]:
@@ -185,6 +190,8 @@ class Store:
 
     def agent(self, agent_id: str, unknown: int = 404) -> AgentDefinition:
         with self.lock:
+            if unknown == 200 and agent_id not in self._agents:
+                return AgentDefinition(function=_never_ending, agent_id=agent_id)
             return _found(self._agents, agent_id, "agent", unknown)
 
     def run(self, run_id: str, lag: float = 0.0) -> RunRecord:

@@ -17,19 +17,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json, to_json
 from starlette.responses import Response
 
-from acp_client_v0_1.testing._values import number_fault
+from acp_client_v0_1._schema.free_json import not_json
+from acp_client_v0_1.testing._values import JSON_TYPES
 
 M = TypeVar("M", bound=BaseModel)
 
-_PYTHON_TYPES: dict[str, tuple[type, ...]] = {
-    "object": (dict,),
-    "array": (list,),
-    "string": (str,),
-    "integer": (int,),
-    "number": (int, float),
-    "boolean": (bool,),
-    "null": (type(None),),
-}
 LONGEST_BLOCK = 24 * 3600  # seconds
 
 
@@ -62,8 +54,9 @@ def json_body(content_type: str, body: bytes) -> dict[str, Any]:
         raise Refusal(422, f"the body is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise Refusal(422, "the body must be a JSON object")
-    if fault := number_fault(cast("object", value)):
-        raise Refusal(422, f"the body has a number out of range: {fault}")
+    # pydantic reads a number that is too large for a float as infinity, and would write that.
+    if fault := not_json(cast("object", value), thorough=True, levels=200):
+        raise Refusal(422, f"the body{fault}")
     return cast("dict[str, Any]", value)
 
 
@@ -134,4 +127,4 @@ def _has_type(value: object, kind: str) -> bool:
         return False
     if kind == "integer" and isinstance(value, float):
         return value.is_integer()
-    return isinstance(value, _PYTHON_TYPES.get(kind, (object,)))
+    return isinstance(value, JSON_TYPES.get(kind, (object,)))

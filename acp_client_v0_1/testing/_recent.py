@@ -1,0 +1,55 @@
+"""The last of what happened to the server, so that a server that runs for weeks stays small."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import Generic, TypeVar
+
+__all__ = ["Recent"]
+
+T = TypeVar("T")
+
+_MOST = 20_000  # records, of about 2 KiB each beside their content
+_MOST_BYTES = 64 * 1024 * 1024
+
+
+class Recent(Generic[T]):
+    """The newest records, oldest first, safe to use from any thread.
+
+    They are at most 20,000, with at most 64 MiB of content; the newest is there whatever its size.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._records: OrderedDict[int, tuple[T, int]] = OrderedDict()
+        self._added = 0
+        self._bytes = 0
+
+    def add(self, record: T, size: int) -> int:
+        """Add a record with so many bytes of content, and return its number."""
+        with self._lock:
+            self._added += 1
+            self._records[self._added] = (record, size)
+            self._bytes += size
+            while len(self._records) > _MOST or (
+                len(self._records) > 1 and self._bytes > _MOST_BYTES
+            ):
+                self._bytes -= self._records.popitem(last=False)[1][1]
+            return self._added
+
+    def replace(self, number: int, record: T, size: int) -> None:
+        """Replace a record, unless it is gone."""
+        with self._lock:
+            if number in self._records:
+                self._bytes += size - self._records[number][1]
+                self._records[number] = (record, size)
+
+    def all(self) -> tuple[T, ...]:
+        with self._lock:
+            return tuple(record for record, _ in self._records.values())
+
+    def clear(self) -> None:
+        with self._lock:
+            self._records.clear()
+            self._bytes = 0
