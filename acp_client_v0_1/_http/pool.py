@@ -212,8 +212,7 @@ class Pools:
         settings = self._configuration
         arguments: dict[str, Any] = {"ssl_context": self._context(with_identity=not cross_origin)}
         if not cross_origin and settings.tls_server_name is not None:
-            name = ascii_host(settings.tls_server_name, "tls_server_name")
-            arguments["server_hostname"] = name
+            arguments["server_hostname"] = ascii_host(settings.tls_server_name, "tls_server_name")
         if not cross_origin and settings.verify_ssl and settings.assert_hostname is not True:
             arguments["assert_hostname"] = settings.assert_hostname
         return arguments
