@@ -115,6 +115,17 @@ def test_mutual_tls_through_a_proxy(certificates, mutual_server, scheme):
     assert "proxy-authorization" not in mutual_server.requests[0].headers
 
 
+def test_a_tunnel_to_an_ipv6_address_names_it_in_brackets(certificates):
+    with (
+        SocketServer(FINE, ssl_context=certificates.server("::1")) as server,
+        HttpProxy() as proxy,
+        rest_client(proxy=proxy.url, ssl_ca_cert=certificates.ca_file) as client,
+    ):
+        assert client.request("GET", f"https://[::1]:{server.port}/").status == 200
+    assert [request.path for request in proxy.requests] == [f"[::1]:{server.port}"]
+    assert proxy.requests[0].headers["host"] == f"[::1]:{server.port}"
+
+
 def test_bytes_beyond_the_body_never_reach_the_next_response(certificates):
     large = b"a" * 12_000  # not all of one TLS record fits into the buffer of a reader
     responses = (response(large) + response(b'"surplus"'), response(b'"b"'))
@@ -449,6 +460,20 @@ def test_a_proxy_that_refuses(certificates):
             client.request("GET", "https://acp.invalid/", safe=True)
         assert len(proxy.requests) == 1
         assert client.request("GET", "http://acp.invalid/", safe=True).status == 407
+
+
+def test_an_origin_that_fails_behind_a_proxy_is_not_the_proxys_fault(certificates):
+    other = certificates.server("acp.invalid")
+    with (
+        SocketServer(handler=lambda connection: connection.play([CLOSE])) as cuts,
+        SocketServer(FINE, ssl_context=other) as misnamed,
+        HttpProxy() as proxy,
+        rest_client(proxy=proxy.url, ssl_ca_cert=certificates.ca_file) as client,
+    ):
+        for server, kind in ((cuts, ConnectionException), (misnamed, TLSException)):
+            url = f"https://127.0.0.1:{server.port}"
+            with pytest.raises(kind, match=f"cannot connect to {url}"):
+                client.request("GET", url, _request_timeout=5)
 
 
 def test_a_proxy_that_is_not_there():
