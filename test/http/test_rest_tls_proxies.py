@@ -115,15 +115,20 @@ def test_mutual_tls_through_a_proxy(certificates, mutual_server, scheme):
     assert "proxy-authorization" not in mutual_server.requests[0].headers
 
 
-def test_a_tunnel_to_an_ipv6_address_names_it_in_brackets(certificates):
+def test_a_proxy_is_told_an_ipv6_address_in_brackets(certificates):
     with (
-        SocketServer(FINE, ssl_context=certificates.server("::1")) as server,
+        SocketServer(FINE, ssl_context=certificates.server("::1")) as secure,
+        SocketServer(FINE) as plain,
         HttpProxy() as proxy,
         rest_client(proxy=proxy.url, ssl_ca_cert=certificates.ca_file) as client,
     ):
-        assert client.request("GET", f"https://[::1]:{server.port}/").status == 200
-    assert [request.path for request in proxy.requests] == [f"[::1]:{server.port}"]
-    assert proxy.requests[0].headers["host"] == f"[::1]:{server.port}"
+        for url in (f"https://[::1]:{secure.port}/", f"http://[::1]:{plain.port}/a|b[0]?c=[d]"):
+            assert client.request("GET", url).status == 200
+    authority = f"[::1]:{secure.port}"
+    paths = [request.path for request in proxy.requests]
+    assert paths == [authority, f"http://[::1]:{plain.port}/a%7Cb%5B0%5D?c=%5Bd%5D"]
+    assert proxy.requests[0].headers["host"] == authority
+    assert plain.requests[0].path == "/a%7Cb%5B0%5D?c=%5Bd%5D"
 
 
 def test_bytes_beyond_the_body_never_reach_the_next_response(certificates):
