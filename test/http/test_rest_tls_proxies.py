@@ -27,6 +27,7 @@ from support.transport import Stopwatch, causes, eventually, rest_client
 from urllib3.exceptions import InsecureRequestWarning
 
 from acp_client_v0_1._http import tls
+from acp_client_v0_1._http.attempt import Interruptible
 from acp_client_v0_1._http.proxies import proxy_for
 from acp_client_v0_1._http.urls import Origin
 from acp_client_v0_1.configuration import Configuration
@@ -265,6 +266,26 @@ def test_a_cross_origin_redirect_gets_no_client_certificate(certificates):
     ):
         assert client.request("GET", server.url).status == 200
     assert shown == [{}] or shown == [None]
+
+
+@pytest.mark.parametrize("setting", ["tls_server_name", "assert_hostname"])
+def test_the_name_of_the_configured_origin_is_not_that_of_another(certificates, setting):
+    """Neither may the other one show a certificate for it, nor is it asked for it."""
+    settings = {"ssl_ca_cert": certificates.ca_file, setting: "acp.invalid"}
+    own, foreign = certificates.server(), certificates.server("acp.invalid")
+    with (
+        SocketServer(FINE, ssl_context=own) as other,
+        SocketServer(FINE, ssl_context=foreign) as pretender,
+        SocketServer(
+            *(head(307, location=each.url, content_length="0") for each in (other, pretender)),
+            ssl_context=certificates.server("acp.invalid"),
+        ) as server,
+        rest_client(**settings) as client,
+    ):
+        assert client.request("GET", server.url).status == 200
+        with pytest.raises(TLSException, match=r"127\.0\.0\.1"):
+            client.request("GET", server.url)
+        assert not pretender.requests
 
 
 def test_a_forwarding_proxy_is_told_the_whole_url():
@@ -628,6 +649,40 @@ def test_tls_within_tls_serves_call_after_call(certificates):
         assert client.request("GET", server.url, stream=True).read_available() == b'"fine"'
         assert [len(request.body) for request in server.requests] == [0, 300_000, 0, 0]
         assert server.connections == 2  # not after the response with more behind it
+
+
+class GatheringProxy(HttpProxy):
+    """Once it gathers, it passes on together what comes from a tunnel within a moment."""
+
+    def __init__(self, context):
+        super().__init__(context)
+        self.gathering = threading.Event()
+        self.held = b""
+
+    def _pass_on(self, sink, data):
+        if not self.gathering.is_set():
+            sink.sendall(data)
+            return
+        if not self.held:
+            self.timer = threading.Timer(0.3, lambda: sink.sendall(self.held))
+            self.timer.start()
+        self.held += data
+
+
+def test_bytes_that_tls_within_tls_holds_are_not_waited_for(certificates):
+    """As in a batch, whose waiting calls look up from time to time."""
+    proxy = GatheringProxy(certificates.server())
+    steps = [lambda _: proxy.gathering.set(), head(content_length="4"), 0.1, b"body", STALL]
+    with (
+        SocketServer(steps, ssl_context=certificates.server()) as server,
+        proxy,
+        rest_client(**tunnel_of(certificates, proxy)) as client,
+        Interruptible(lambda: 0.1, 0.1),
+        Stopwatch() as call,
+    ):
+        assert client.request("GET", server.url, _request_timeout=9).data == b"body"
+        assert call.stop() < 6
+        proxy.timer.join()
 
 
 class ClosedSocket:
