@@ -103,6 +103,20 @@ def test_a_wait_that_was_given_up_counts_for_the_silence_that_is_allowed():
     assert rest.seconds < 1.2  # of which 0.2 are left
 
 
+def test_silences_with_a_byte_between_them_do_not_add_up():
+    script = [head(content_length="6"), *drip(b"123456", 0.6)]
+    with SocketServer(script) as server, rest_client() as client:
+        received = client.request("GET", server.url, stream=True, _request_timeout=(5, 1.6))
+        came, waits = b"", 0
+        while len(came) < 6:
+            try:
+                came += received.read_available(wait=0.4)
+            except NothingYet:
+                waits += 1
+    assert came == b"123456"
+    assert waits >= 4
+
+
 @pytest.mark.parametrize("status", [200, 503])
 def test_a_stream_opens_within_the_read_limit(status):
     """The head drips, or the body of another content type does: the server is never silent."""

@@ -511,6 +511,18 @@ def test_bytes_beyond_the_body_never_reach_the_next_response():
     with SocketServer(*responses) as server, rest_client() as client:
         got = [client.request("GET", server.url + "/").data for _ in range(3)]
     assert got == [b'"a"', b'"b"', b'"c"']
+    assert server.connections == 3  # more of it may follow
+
+
+@pytest.mark.parametrize("begin", [head(204), head(304), head(content_length="0")])
+def test_bytes_beyond_an_empty_body_end_the_connection(begin):
+    with (
+        SocketServer(begin + b"HTTP/1.1 200 O", response(b'"b"')) as server,
+        rest_client() as client,
+    ):
+        assert client.request("GET", server.url).data == b""
+        assert client.request("GET", server.url).data == b'"b"'
+    assert server.connections == 2
 
 
 def test_abort_wakes_a_blocked_read():
