@@ -21,7 +21,7 @@ from urllib3.util.wait import wait_for_read
 
 from acp_client_v0_1._deadline import Deadline, Timeout
 from acp_client_v0_1._http.slots import Slot, Slots
-from acp_client_v0_1._http.tls import shut_down
+from acp_client_v0_1._http.tls import decrypted, shut_down
 
 
 class _Thread(threading.local):
@@ -94,8 +94,8 @@ class Attempt:
         """Wait for bytes, calling ``watch`` on time. Return the seconds left to receive them."""
         limits = (self.deadline.bound(self.timeout.read), self.patience)
         until = time.monotonic() + min((each for each in limits if each is not None), default=1e6)
-        buffered = getattr(sock, "pending", None)  # TLS may have decrypted more than was read
-        while (left := until - time.monotonic()) > calls.step and not (buffered and buffered()):
+        # What TLS, or TLS in TLS, holds already does not show on the socket.
+        while (left := until - time.monotonic()) > calls.step and not decrypted(sock):
             if wait_for_read(sock, calls.step):
                 break
             calls.step = watch()

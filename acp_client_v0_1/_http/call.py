@@ -78,8 +78,7 @@ class Call:
         value = pair.partition("=")[2]
         secret = value if len(value) >= _SHORTEST_SECRET else pair
         for name in set(headers) - {"location", "content-location"}:
-            text = unquote_plus(unquote_plus(headers[name]))
-            if secret in text or secret in headers[name]:
+            if _shows(headers[name], secret):
                 headers[name] = "***"
 
     def _without_credential(self, url: str) -> str:
@@ -87,7 +86,7 @@ class Call:
         place, mark, query = url.partition("#")[0].partition("?")
         kept = "&".join(part for part in query.split("&") if unquote_plus(part) != secret)
         value = secret.partition("=")[2]
-        if len(value) >= _SHORTEST_SECRET and value in unquote_plus(unquote_plus(kept)):
+        if len(value) >= _SHORTEST_SECRET and _shows(kept, value):
             kept = ""  # it is part of another parameter
         return place + mark + kept if kept else place
 
@@ -97,6 +96,16 @@ class Call:
             return replace(self, target=target)
         kept = {k: v for k, v in self.headers.items() if k.lower() in HARMLESS_HEADERS}
         return replace(self, target=target, headers=kept, cross_origin=True, credential="")
+
+
+def _shows(text: str, secret: str) -> bool:
+    """Return whether a text shows a secret, percent-encoded up to twice.
+
+    A plus sign may have become a space on the way, or come from one.
+    """
+    once = unquote_plus(text)
+    shown = (each.replace("+", " ") for each in (text, once, unquote_plus(once)))
+    return any(secret.replace("+", " ") in each for each in shown)
 
 
 def redirected(call: Call, status: int, location: str | None, hops: int) -> Call | None:

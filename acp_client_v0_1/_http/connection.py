@@ -51,15 +51,20 @@ _NOT_IN_TARGET = re.compile(r"[^!$%&'()*+,\-./0-9:;=?@A-Z_a-z~]+")
 _BODILESS = ("GET", "HEAD", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 
 
+def encoded(path: str) -> str:
+    """Percent-encode what a path and its query must not contain."""
+    return _NOT_IN_TARGET.sub(lambda found: quote(found[0]), path)
+
+
 def request_head(
     method: str, target: str, host: str, headers: Mapping[str, str], body: bytes | None
 ) -> bytes:
     """Write the head of a request (RFC 9112, sections 3 and 5).
 
-    The target is the path with its query, or the absolute URL for a proxy. The ``headers``, which
-    have been checked, replace the ones that are written here.
+    The target is the path with its query, for a proxy the absolute URL, or host and port of a
+    tunnel. It is `encoded`. The ``headers``, which have been checked, replace the ones that are
+    written here.
     """
-    target = _NOT_IN_TARGET.sub(lambda found: quote(found[0]), target)
     names = {name.lower() for name in headers}
     lines = [f"{method} {target} HTTP/1.1"]
     if "host" not in names:

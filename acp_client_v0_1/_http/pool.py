@@ -30,7 +30,7 @@ from urllib3.util import Url
 
 from acp_client_v0_1._http.attempt import Attempt
 from acp_client_v0_1._http.call import Call
-from acp_client_v0_1._http.connection import Connection, SecureConnection, request_head
+from acp_client_v0_1._http.connection import Connection, SecureConnection, encoded, request_head
 from acp_client_v0_1._http.headers import checked_headers
 from acp_client_v0_1._http.incoming import Incoming
 from acp_client_v0_1._http.proxies import Proxy, proxy_for
@@ -128,9 +128,9 @@ class Pools:
         else:
             pool = self.pool(target.origin)
         connection = pool.take(attempt, quick=not (call.stream or call.timeout.window))
-        path = target.path
+        path = encoded(target.path)
         if call.credential:
-            path += ("&" if "?" in path else "?") + call.credential
+            path += ("&" if "?" in path else "?") + encoded(call.credential)
         if pool.forwarded is not None:
             path, headers = f"{target.origin}{path}", {**headers, **pool.forwarded}
         head = request_head(call.method, path, target.origin.authority, headers, call.body)
@@ -212,8 +212,7 @@ class Pools:
         settings = self._configuration
         arguments: dict[str, Any] = {"ssl_context": self._context(with_identity=not cross_origin)}
         if not cross_origin and settings.tls_server_name is not None:
-            name = ascii_host(settings.tls_server_name, "tls_server_name")
-            arguments["server_hostname"] = name
+            arguments["server_hostname"] = ascii_host(settings.tls_server_name, "tls_server_name")
         if not cross_origin and settings.verify_ssl and settings.assert_hostname is not True:
             arguments["assert_hostname"] = settings.assert_hostname
         return arguments

@@ -112,11 +112,10 @@ def _parse_origin(base: str, name: str, quotable: bool) -> Origin:
 
 def ascii_host(host: str, name: str) -> str:
     """Write a host name as it is looked up. Errors call its setting ``name``."""
-    wrong = ApiValueError(f"{name} has the host name {host!r}, which DNS cannot have")
-    if not host or _FORBIDDEN.search(host):
-        raise wrong
     try:
+        if not host or _FORBIDDEN.search(host):
+            raise UnicodeError("empty, or with a space or a control character")
         encoded = host.encode("idna").decode("ascii")  # refuses labels that DNS cannot have
     except UnicodeError as error:
-        raise wrong from error
+        raise ApiValueError(f"{name} has the host name {host!r}, which DNS cannot have") from error
     return host if host.isascii() else encoded

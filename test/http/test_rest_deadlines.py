@@ -15,7 +15,7 @@ from support.proxies import SocksProxy
 from support.socket_server import CLOSE, STALL, SocketServer, chunk, drip, head, response
 from support.transport import Stopwatch, causes, eventually, in_use, rest_client
 
-from acp_client_v0_1._deadline import Deadline, Timeout, resolve_timeout
+from acp_client_v0_1._deadline import Deadline, NothingYet, Timeout, resolve_timeout
 from acp_client_v0_1._http import dial, retry
 from acp_client_v0_1._http.slots import Slot
 from acp_client_v0_1.api.runs_api import RunsApi
@@ -84,10 +84,37 @@ def test_a_silent_connection_ends_by_the_read_limit():
 
 
 def test_the_read_limit_is_for_silence_not_for_the_whole():
-    script = [head(content_length="10"), *drip(b"0123456789", 0.2)]
+    begin = head(content_length="10")
+    # A head has the limit as a whole, once it has begun; the body after it has not.
+    script = [begin[:9], 0.05, begin[9:], *drip(b"0123456789", 0.2)]
     with SocketServer(script) as server, rest_client() as client:
         received = client.request("GET", server.url + "/", _request_timeout=(5, 1.2))
     assert received.data == b"0123456789"
+
+
+def test_a_wait_that_was_given_up_counts_for_the_silence_that_is_allowed():
+    with SocketServer([head(content_length="9"), b"1", STALL]) as server, rest_client() as client:
+        received = client.request("GET", server.url, stream=True, _request_timeout=(5, 1.5))
+        assert received.read_available() == b"1"
+        with pytest.raises(NothingYet):
+            received.read_available(wait=1.3)
+        with Stopwatch() as rest, pytest.raises(ApiTimeoutError):
+            received.read_available(wait=30)
+    assert rest.seconds < 1.2  # of which 0.2 are left
+
+
+def test_silences_with_a_byte_between_them_do_not_add_up():
+    script = [head(content_length="6"), *drip(b"123456", 0.6)]
+    with SocketServer(script) as server, rest_client() as client:
+        received = client.request("GET", server.url, stream=True, _request_timeout=(5, 1.6))
+        came, waits = b"", 0
+        while len(came) < 6:
+            try:
+                came += received.read_available(wait=0.4)
+            except NothingYet:
+                waits += 1
+    assert came == b"123456"
+    assert waits >= 4
 
 
 @pytest.mark.parametrize("status", [200, 503])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import socket
 import threading
-import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -141,12 +141,15 @@ def test_a_reused_connection_that_dies_on_a_creating_request_is_ambiguous() -> N
 def test_a_creating_request_does_not_use_a_connection_that_was_idle_for_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(connections, "_STALE", 0.2)
+    now = 100.0
+    monkeypatch.setattr(connections, "time", SimpleNamespace(monotonic=lambda: now))
     with SocketServer(response(b'"a"')) as server, rest_client() as client:
         client.request("GET", server.url + "/", safe=True)
-        time.sleep(0.25)
+        now += 1.9
+        client.request("POST", server.url + "/", body=b"{}")
+        now += 20
         client.request("GET", server.url + "/", safe=True)
         assert server.connections == 1
-        time.sleep(0.25)
+        now += 2.1
         client.request("POST", server.url + "/", body=b"{}")
         assert server.connections == 2

@@ -94,10 +94,12 @@ def test_the_last_chunk_ends_the_body_without_its_trailer():
     [
         [CHUNKED, b"nonsense\r\n"],
         [CHUNKED, b"-5\r\n"],
+        [CHUNKED, b"1000000000000000\r\none"],  # bytes in one chunk: a petabyte
         [CHUNKED, b"3\r\nonetwo\r\n"],
         [head(content_length="five"), b"12345"],
         [head(content_length="9" * 5_000), b"12345"],
         [head(content_length="+5"), b"12345"],
+        [head(content_length="\xb2"), b"12"],  # a superscript two
         [head(transfer_encoding="magic"), b"12345"],
         [head(transfer_encoding="magic", content_length="5"), b"12345"],
         [head(transfer_encoding="gzip, chunked"), chunk(b"12345"), chunk(b"")],
@@ -204,6 +206,28 @@ def test_a_doubtful_framing_is_read_but_its_connection_not_used_again(begin):
             assert client.request("GET", server.url + "/").data == b"one"
             assert eventually(lambda: not server.still_open)
     assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "connections"), [(404, 1), (407, 1), (408, 2), (409, 1), (500, 2), (599, 2)]
+)
+def test_a_connection_is_not_used_again_after_a_status_for_which_servers_close_it(
+    status, connections
+):
+    script = response(b'"x"', status)
+    with SocketServer(script) as server, rest_client() as client:
+        for _ in range(2):
+            assert client.request("GET", server.url).status == status
+    assert server.connections == connections
+
+
+@pytest.mark.parametrize(("options", "connections"), [("Keep-Alive", 1), ("x", 2), ("close", 2)])
+def test_a_server_of_http_1_0_has_to_say_that_it_keeps_the_connection(options, connections):
+    script = response(b'"x"', connection=options).replace(b"HTTP/1.1", b"HTTP/1.0")
+    with SocketServer(script) as server, rest_client() as client:
+        for _ in range(2):
+            assert client.request("GET", server.url).data == b'"x"'
+    assert server.connections == connections
 
 
 def test_the_coding_identity_is_none():
@@ -487,6 +511,18 @@ def test_bytes_beyond_the_body_never_reach_the_next_response():
     with SocketServer(*responses) as server, rest_client() as client:
         got = [client.request("GET", server.url + "/").data for _ in range(3)]
     assert got == [b'"a"', b'"b"', b'"c"']
+    assert server.connections == 3  # more of it may follow
+
+
+@pytest.mark.parametrize("begin", [head(204), head(304), head(content_length="0")])
+def test_bytes_beyond_an_empty_body_end_the_connection(begin):
+    with (
+        SocketServer(begin + b"HTTP/1.1 200 O", response(b'"b"')) as server,
+        rest_client() as client,
+    ):
+        assert client.request("GET", server.url).data == b""
+        assert client.request("GET", server.url).data == b'"b"'
+    assert server.connections == 2
 
 
 def test_abort_wakes_a_blocked_read():

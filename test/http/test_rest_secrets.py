@@ -6,6 +6,7 @@ import logging
 import pickle
 import socket
 import traceback
+from urllib.parse import quote
 
 import pytest
 from support.proxies import HttpProxy
@@ -175,6 +176,7 @@ def test_a_query_credential_that_a_server_echoes_is_in_no_header(status, name, c
         f"/x?next=%2Fy%3Fkey%3D{SECRET}%252B",
         f"//other.example/x?key={SECRET}%2B",
         f"/x?a=1#key={SECRET}%2B",
+        f"/x?next=key%3D{SECRET}%2B",
     ]
     with (
         SocketServer(*(head(status, content_length="0", **{name: echo}) for echo in echoes)) as s,
@@ -183,26 +185,27 @@ def test_a_query_credential_that_a_server_echoes_is_in_no_header(status, name, c
     ):
         responses = [
             client.request("POST", s.url, credential=credential, stream=stream)
-            for stream in (False, True, False, True)
+            for stream in (False, True, False, True, False)
         ]
         headers = [script.headers[name.replace("_", "-")] for script in responses]
         for script in responses:
             script.close()
-    assert headers == ["/x?a=1&b=2", "/x", "//other.example/x", "/x?a=1"]
+    assert headers == ["/x?a=1&b=2", "/x", "//other.example/x", "/x?a=1", "/x"]
     assert all(request.path == f"/?{credential}" for request in s.requests)
     assert SECRET not in caplog.text
     for script in responses:
         assert SECRET not in texts_of(ApiException(http_resp=script))
 
 
-@pytest.mark.parametrize("secret", [SECRET, "short"])
+@pytest.mark.parametrize("secret", [SECRET, f"{SECRET}/+", "short"])
 def test_a_query_credential_is_masked_in_any_other_header(secret):
-    echo = {"link": f"</x?key={secret}>; rel=next", "refresh": f"0; url=/x?key%3D{secret}"}
-    script = head(404, content_length="0", server="s", **echo)
+    coded = quote(secret, safe="")
+    echo = {"link": f"</x?key={coded}>; rel=next", "refresh": f"0; url=/x?key%3D{quote(coded)}"}
+    script = head(404, content_length="0", server="short", **echo)
     with SocketServer(script) as server, rest_client() as client:
-        headers = client.request("GET", server.url, credential=f"key={secret}").headers
+        headers = client.request("GET", server.url, credential=f"key={coded}").headers
     shown = {name: headers[name] for name in ("link", "refresh", "server")}
-    assert shown == {"link": "***", "refresh": "***", "server": "s"}
+    assert shown == {"link": "***", "refresh": "***", "server": "short"}
 
 
 @pytest.mark.parametrize(
@@ -251,3 +254,11 @@ def test_the_largest_number_in_a_header_has_1024_bits(sign):
             with pytest.raises(ApiValueError, match="'X-N' must not be a number of more than 1024"):
                 client.request("GET", server.url, headers={"X-N": sign * beyond})
     assert [request.headers["x-n"] for request in server.requests] == [str(sign * (2**1024 - 1))]
+
+
+def test_a_number_that_json_lacks_is_not_sent():
+    with SocketServer(response(b'"a"')) as server, rest_client() as client:
+        for body in ({"a": float("nan")}, [float("-inf")], {"a": object()}):
+            with pytest.raises(ApiValueError, match="body cannot be sent as JSON"):
+                client.request("POST", server.url, body=body)
+        assert not server.connections

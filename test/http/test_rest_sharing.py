@@ -7,6 +7,7 @@ import gc
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,9 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.socket_server import STALL, SocketServer, chunk, head, response, serve_each
-from support.transport import eventually, rest_client
+from support.transport import eventually, pool_of, rest_client
 from urllib3.exceptions import ProtocolError
 
+from acp_client_v0_1._http.pool import Pool
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ConnectionException, StreamInterrupted
 from acp_client_v0_1.rest import RESTClientObject
@@ -214,3 +216,32 @@ def test_close_frees_the_sockets_and_the_client_goes_on():
         assert stream.read() == b"/b"
         assert eventually(lambda: not server.still_open)
         assert client.request("GET", server.url + "/c").data == b"/c"
+
+
+@pytest.mark.parametrize(("maxsize", "kept"), [(1, 64), (70, 70), (100, 90)])
+def test_a_pool_keeps_as_many_idle_connections_as_it_may(maxsize, kept):
+    """Streams and long polls take no slot, so that more may come back than there are slots."""
+
+    class Stub:
+        closed = False
+
+        def rest(self):
+            pass
+
+        def close(self):
+            self.closed = True
+
+    pool, connections = Pool(Stub, maxsize, None), [Stub() for _ in range(90)]
+    for connection in connections:
+        pool.put(connection)
+    assert len(pool.idle) == kept
+    assert [stub.closed for stub in connections] == [False] * kept + [True] * (90 - kept)
+
+
+def test_socket_options_join_those_of_urllib3():
+    options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    with SocketServer(response(b"x")) as server, rest_client(socket_options=options) as client:
+        client.request("GET", server.url)
+        (connection,) = pool_of(client).idle
+        assert connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert connection.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -27,6 +27,7 @@ from support.transport import Stopwatch, causes, eventually, rest_client
 from urllib3.exceptions import InsecureRequestWarning
 
 from acp_client_v0_1._http import tls
+from acp_client_v0_1._http.attempt import Interruptible
 from acp_client_v0_1._http.proxies import proxy_for
 from acp_client_v0_1._http.urls import Origin
 from acp_client_v0_1.configuration import Configuration
@@ -113,6 +114,22 @@ def test_mutual_tls_through_a_proxy(certificates, mutual_server, scheme):
     assert asked.headers["proxy-authorization"] == "Basic dXNlcjpwYXNzIHdvcmQ="
     assert asked.headers["x-team"] == "acp"
     assert "proxy-authorization" not in mutual_server.requests[0].headers
+
+
+def test_a_proxy_is_told_an_ipv6_address_in_brackets(certificates):
+    with (
+        SocketServer(FINE, ssl_context=certificates.server("::1")) as secure,
+        SocketServer(FINE) as plain,
+        HttpProxy() as proxy,
+        rest_client(proxy=proxy.url, ssl_ca_cert=certificates.ca_file) as client,
+    ):
+        for url in (f"https://[::1]:{secure.port}/", f"http://[::1]:{plain.port}/a|b[0]?c=[d]"):
+            assert client.request("GET", url).status == 200
+    authority = f"[::1]:{secure.port}"
+    paths = [request.path for request in proxy.requests]
+    assert paths == [authority, f"http://[::1]:{plain.port}/a%7Cb%5B0%5D?c=%5Bd%5D"]
+    assert proxy.requests[0].headers["host"] == authority
+    assert plain.requests[0].path == "/a%7Cb%5B0%5D?c=%5Bd%5D"
 
 
 def test_bytes_beyond_the_body_never_reach_the_next_response(certificates):
@@ -249,6 +266,26 @@ def test_a_cross_origin_redirect_gets_no_client_certificate(certificates):
     ):
         assert client.request("GET", server.url).status == 200
     assert shown == [{}] or shown == [None]
+
+
+@pytest.mark.parametrize("setting", ["tls_server_name", "assert_hostname"])
+def test_the_name_of_the_configured_origin_is_not_that_of_another(certificates, setting):
+    """Neither may the other one show a certificate for it, nor is it asked for it."""
+    settings = {"ssl_ca_cert": certificates.ca_file, setting: "acp.invalid"}
+    own, foreign = certificates.server(), certificates.server("acp.invalid")
+    with (
+        SocketServer(FINE, ssl_context=own) as other,
+        SocketServer(FINE, ssl_context=foreign) as pretender,
+        SocketServer(
+            *(head(307, location=each.url, content_length="0") for each in (other, pretender)),
+            ssl_context=certificates.server("acp.invalid"),
+        ) as server,
+        rest_client(**settings) as client,
+    ):
+        assert client.request("GET", server.url).status == 200
+        with pytest.raises(TLSException, match=r"127\.0\.0\.1"):
+            client.request("GET", server.url)
+        assert not pretender.requests
 
 
 def test_a_forwarding_proxy_is_told_the_whole_url():
@@ -451,6 +488,20 @@ def test_a_proxy_that_refuses(certificates):
         assert client.request("GET", "http://acp.invalid/", safe=True).status == 407
 
 
+def test_an_origin_that_fails_behind_a_proxy_is_not_the_proxys_fault(certificates):
+    other = certificates.server("acp.invalid")
+    with (
+        SocketServer(handler=lambda connection: connection.play([CLOSE])) as cuts,
+        SocketServer(FINE, ssl_context=other) as misnamed,
+        HttpProxy() as proxy,
+        rest_client(proxy=proxy.url, ssl_ca_cert=certificates.ca_file) as client,
+    ):
+        for server, kind in ((cuts, ConnectionException), (misnamed, TLSException)):
+            url = f"https://127.0.0.1:{server.port}"
+            with pytest.raises(kind, match=f"cannot connect to {url}"):
+                client.request("GET", url, _request_timeout=5)
+
+
 def test_a_proxy_that_is_not_there():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -598,6 +649,40 @@ def test_tls_within_tls_serves_call_after_call(certificates):
         assert client.request("GET", server.url, stream=True).read_available() == b'"fine"'
         assert [len(request.body) for request in server.requests] == [0, 300_000, 0, 0]
         assert server.connections == 2  # not after the response with more behind it
+
+
+class GatheringProxy(HttpProxy):
+    """Once it gathers, it passes on together what comes from a tunnel within a moment."""
+
+    def __init__(self, context):
+        super().__init__(context)
+        self.gathering = threading.Event()
+        self.held = b""
+
+    def _pass_on(self, sink, data):
+        if not self.gathering.is_set():
+            sink.sendall(data)
+            return
+        if not self.held:
+            self.timer = threading.Timer(0.3, lambda: sink.sendall(self.held))
+            self.timer.start()
+        self.held += data
+
+
+def test_bytes_that_tls_within_tls_holds_are_not_waited_for(certificates):
+    """As in a batch, whose waiting calls look up from time to time."""
+    proxy = GatheringProxy(certificates.server())
+    steps = [lambda _: proxy.gathering.set(), head(content_length="4"), 0.1, b"body", STALL]
+    with (
+        SocketServer(steps, ssl_context=certificates.server()) as server,
+        proxy,
+        rest_client(**tunnel_of(certificates, proxy)) as client,
+        Interruptible(lambda: 0.1, 0.1),
+        Stopwatch() as call,
+    ):
+        assert client.request("GET", server.url, _request_timeout=9).data == b"body"
+        assert call.stop() < 6
+        proxy.timer.join()
 
 
 class ClosedSocket:

@@ -6,6 +6,7 @@ The transport takes together the chunks that have come together; none of this ma
 from __future__ import annotations
 
 import random
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -14,6 +15,7 @@ from support.transport import rest_client
 from urllib3.exceptions import ProtocolError
 
 from acp_client_v0_1 import ApiClient, Configuration, RunsApi
+from acp_client_v0_1._http.parse import HeadParser, framing_of
 from acp_client_v0_1.exceptions import ConnectionException, ProtocolException, TransportException
 from acp_client_v0_1.streaming import StreamInterrupted
 
@@ -208,6 +210,21 @@ def test_no_memory_is_taken_for_bytes_that_are_only_promised(promise: bytes) -> 
         for _ in responses:
             with pytest.raises(ConnectionException):
                 client.request("GET", server.url + "/", _request_timeout=5)
+
+
+def test_lines_of_chunks_that_never_repeat_are_not_all_kept() -> None:
+    head = HeadParser().feed(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+    assert head is not None
+    framing, _ = framing_of(head, "GET")
+    tracemalloc.start()
+    try:
+        for start in range(0, 20_000, 1_000):
+            lines = (b"1;number=%d\r\nx\r\n" % number for number in range(start, start + 1_000))
+            assert framing.take(b"".join(lines)) == b"x" * 1_000
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 700_000
 
 
 def test_a_large_chunk_that_comes_in_many_reads() -> None:
