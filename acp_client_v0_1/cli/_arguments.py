@@ -15,6 +15,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NoReturn, cast
 
 from acp_client_v0_1._version import __version__
@@ -78,9 +79,8 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def _object(argument: str) -> dict[str, Any]:
-    text = content_of(argument)
     try:
-        return json_object(text)
+        return json_object(content_of(argument))
     except ValueError as error:
         hint = '; write it in quotes, as \'{"key": "value"}\', or pass @FILE'
         raise ValueError(f"{error}{hint if 'not JSON:' in str(error) else ''}") from error
@@ -92,26 +92,17 @@ def _id(argument: str) -> str:
     raise ValueError(f"an id or name must have no control characters: {argument!r}")
 
 
-def _count(argument: str) -> int:
-    if argument.isascii() and argument.isdigit() and 0 < len(argument) < 10 and int(argument):
-        return int(argument)
-    raise ValueError(f"a whole number above 0 is needed, not {argument}")
-
-
-def _seconds(argument: str) -> float:
+def _number(
+    kind: Callable[[str], float], least: float, most: float, what: str, argument: str
+) -> float:
+    """Read a number from ``least`` to ``most``, which ``what`` describes."""
     try:
-        seconds = float(argument)
+        number = kind(argument)
     except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise ValueError(f"a number of seconds is needed, not {argument}")
-    return seconds
-
-
-def _port(argument: str) -> int:
-    if argument.isascii() and argument.isdigit() and len(argument) < 6 and int(argument) < 65536:
-        return int(argument)
-    raise ValueError(f"a number from 0 to 65535 is needed, not {argument}")
+        number = math.nan  # it is in no range
+    if not least <= number <= most:
+        raise ValueError(f"{what} is needed, not {argument}")
+    return number
 
 
 def _value(metavar: str, help: str, **more: Any) -> dict[str, Any]:
@@ -183,9 +174,9 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
 _READERS: dict[Callable[[str], Any], str] = {
     _id: "agent thread",
     _object: "input body config metadata",
-    _count: "limit concurrency",
-    _seconds: "timeout",
-    _port: "port",
+    partial(_number, int, 1, 10**9, "a whole number above 0"): "limit concurrency",
+    partial(_number, float, 0, sys.float_info.max, "a number of seconds"): "timeout",
+    partial(_number, int, 0, 65535, "a number from 0 to 65535"): "port",
 }
 
 # What each command does, and an example. `_commands` has a function of the same name.
@@ -288,10 +279,9 @@ def parser(agent_names: Mapping[str, str] | None = None) -> argparse.ArgumentPar
             formatter_class=form,
         )
         for argument in _TAKES[name].split():
-            keywords = dict(_ARGUMENTS[argument])
-            if argument in _ANYWHERE:
-                keywords["default"] = argparse.SUPPRESS
-            action: Any = command.add_argument(argument, **keywords)
+            # A default would replace what was given before the command.
+            more = {"default": argparse.SUPPRESS} if argument in _ANYWHERE else {}
+            action: Any = command.add_argument(argument, **_ARGUMENTS[argument], **more)
             if agent_names and argument in ("agent", "--agent"):
                 action.complete = agent_names
         command.set_defaults(command=name, parser=command, format=_FORMATS.get(name, "json"))
