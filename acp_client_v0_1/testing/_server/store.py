@@ -147,10 +147,10 @@ class RunRecord:
             thread_id=self.thread.thread_id if self.thread else None,
             streaming=self.streaming,
             metadata=json_object(self.creation.get("metadata", {}), "the metadata"),
-            state=self.thread.state if self.thread else ThreadState(),
-            lock=lock,
-            working=lambda: self.working,
-            cancelled=self.cancelled,
+            _state=self.thread.state if self.thread else ThreadState(),
+            _lock=lock,
+            _working=lambda: self.working,
+            _cancelled=self.cancelled,
         )
 
     def become(self, status: str, output: JsonObject | None) -> None:
