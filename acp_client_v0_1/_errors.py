@@ -5,11 +5,13 @@ from these without loading `exceptions`. A class declares the status that it sta
 ``class NotFoundException(ApiException, status=404)``.
 
 Invariants: an error pickles by its attributes, so constructors are free in their arguments; `str()`
-of a failed call is one bounded, printable line, even if the server sent megabytes.
+of any error is one bounded, printable line, even if the server sent megabytes. The records of
+`package_logger` are the same. Everything that quotes a server goes through `one_line`.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, cast
@@ -17,8 +19,8 @@ from typing import Any, ClassVar, Protocol, cast
 from typing_extensions import TypedDict
 
 _PUBLIC_HOME = "acp_client_v0_1.exceptions"  # what a traceback shows
-_LONGEST_MESSAGE = 300  # characters of the server's message that an error shows
-_LONGEST_REASON = 1_000  # characters of a reason, which may list several faults
+LONGEST_MESSAGE = 300  # characters of the server's message that an error shows
+_LONGEST_LINE = 1_000  # characters of a whole message, which may list several faults
 _SEARCHED = 10_000  # characters of a text that are searched for a message
 _JOINERS = "\u200c\u200d"  # not printable, but some scripts and emoji need them
 # The scheme and the authority (RFC 3986, section 3.2) of a URL, valid or not.
@@ -29,7 +31,10 @@ _UNSERVED = (
     "the response names no missing run, agent or thread, so the server may not serve this path: "
     "is the base path of host right? does the server speak ACP 0.1?"
 )
-_UNAUTHORIZED = "no credentials were sent: set api_key (ACP_API_KEY) or access_token (ACP_TOKEN)"
+_UNAUTHORIZED = (
+    "no credentials were sent: set api_key (ACP_API_KEY), access_token (ACP_TOKEN), or username "
+    "(ACP_USERNAME) and password (ACP_PASSWORD)"
+)
 
 
 def render_path(path_to_item: Sequence[int | str]) -> str:
@@ -51,6 +56,9 @@ class OpenApiException(Exception):
     """The base of every error that this package raises."""
 
     __module__ = _PUBLIC_HOME
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(one_line(each) if isinstance(each, str) else each for each in args))
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -210,7 +218,8 @@ class ApiException(OpenApiException):
 
     def __str__(self) -> str:
         line = ": ".join(filter(None, (self._headline(), self._message())))
-        return "; ".join((line, *self._notes()))
+        notes = "; ".join(("", *self._notes()))
+        return one_line(line, _LONGEST_LINE - len(notes)) + notes
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self}>"
@@ -228,7 +237,8 @@ class ApiException(OpenApiException):
 
     def _message(self) -> str:
         """Quote the server, unless it says no more than the status does."""
-        message = bounded(_server_message(self.data if self.data is not None else self.body))
+        data = self.body if self.data is None else self.data
+        message = one_line(_server_message(data), LONGEST_MESSAGE)
         reason = one_line(self.reason)
         known = (reason.lower(), f"{self.status} {reason}".lower())
         return "" if message.lower() in known else message
@@ -239,14 +249,14 @@ class ApiException(OpenApiException):
         location, retry_after = headers.get("location"), headers.get("retry-after")
         if location and self.status is not None and 300 <= self.status <= 399:
             target = _without_userinfo(location) or ""
-            yield f"redirect to {one_line(target.partition('?')[0])} not followed"
+            yield f"redirect to {one_line(target.partition('?')[0], 300)} not followed"
         if retry_after and self.status is not None and self.status >= 400:
             unit = " s" if retry_after.strip().isdigit() else ""
-            yield f"Retry-After: {one_line(retry_after, 100)}{unit}"
+            yield f"Retry-After: {short(retry_after)}{unit}"
         if self.status in (401, 403) and self.credentials is not None:
             yield f"the request carried {self.credentials}" if self.credentials else _UNAUTHORIZED
         if self.request_id is not None:
-            yield f"request id {one_line(self.request_id, 100)}"
+            yield f"request id {short(self.request_id)}"
         if self.attempts > 1:
             yield f"after {self.attempts} attempts in {self.elapsed:.1f} s"
         if self.ambiguous:
@@ -258,17 +268,38 @@ class ApiException(OpenApiException):
 # Messages: from what a server sent to one bounded, printable line.
 
 
-def one_line(text: object, limit: int = _LONGEST_REASON) -> str:
+def one_line(text: object, limit: int = _LONGEST_LINE) -> str:
     """Write a text in one bounded line: white space collapses, U+FFFD replaces control characters.
 
-    Without this, the message of a server could recolour a terminal or fake a line of a log.
+    Without this, the message of a server could recolour a terminal or fake a line of a log. A text
+    that was too long ends in an ellipsis.
     """
     if text is None:
         return ""
     line = " ".join(str(text)[:_SEARCHED].split())
     if not line.isprintable():
         line = "".join(c if c.isprintable() or c in _JOINERS else "\ufffd" for c in line)
-    return bounded(line, limit)
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def short(text: object) -> str:
+    """Write an id or a name in one line that leaves room for the rest of a message."""
+    return one_line(text, 100)
+
+
+def package_logger(name: str) -> logging.Logger:
+    """Return a logger whose records are one line each, whatever a server sent."""
+    logger = logging.getLogger(name)
+    logger.addFilter(_in_one_line)
+    return logger
+
+
+def _in_one_line(record: logging.LogRecord) -> bool:
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            each if isinstance(each, (int, float)) else one_line(each) for each in record.args
+        )
+    return True
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -279,11 +310,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def bounded(text: str, limit: int = _LONGEST_MESSAGE) -> str:
-    """Shorten a text to ``limit`` characters, of which the last is an ellipsis."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
 def _without_userinfo(url: str | None) -> str | None:
     if url is None or "@" not in url:
         return url
@@ -291,7 +317,7 @@ def _without_userinfo(url: str | None) -> str | None:
 
 
 def _path_of(url: str | None) -> str | None:
-    return None if url is None else one_line(re.split("[?#]", _AUTHORITY.sub("", url))[0]) or "/"
+    return url and (one_line(re.split("[?#]", _AUTHORITY.sub("", url))[0], 300) or "/")
 
 
 def _server_message(data: Any) -> str:
@@ -322,10 +348,9 @@ def _field_error(item: Any) -> str:
     """Write one entry of a validation report, ``{"loc": [...], "msg": ...}``, as ``loc: msg``."""
     if isinstance(item, Mapping) and "msg" in item:
         entry = cast("Mapping[str, Any]", item)
-        steps, field = entry.get("loc"), ""
-        if isinstance(steps, Sequence):
-            field = one_line(".".join(map(str, cast("Sequence[object]", steps))))
-        return f"{field}: {one_line(entry['msg'])}" if field else one_line(entry["msg"])
+        steps: Any = entry.get("loc")
+        field = ".".join(map(str, steps)) if isinstance(steps, Sequence) else None
+        return ": ".join(filter(None, map(one_line, (field, entry["msg"]))))
     return _message_in(item)
 
 

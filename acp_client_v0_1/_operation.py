@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from types import GenericAlias
 from typing import Any, Generic, Literal, TypeVar, cast, get_args
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote
 from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
@@ -27,6 +27,7 @@ from acp_client_v0_1._schema import Conversions, OpenEnum, any_null
 from acp_client_v0_1._schema.free_json import not_json
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
+_SLASH = re.compile(r"[/\\]")
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")  # RFC 3986, section 2.3
 
 _LARGEST = 2**63 - 1  # the largest integer that servers can read
@@ -109,8 +110,9 @@ def path_segment(name: str, value: object, safe_chars: str) -> str:
         segment = value if _UNRESERVED.fullmatch(value) else quote(value, safe=safe_chars)
     except UnicodeEncodeError as error:
         raise ApiValueError(f"{name} must be valid Unicode: {error}") from error
-    # A URL parser takes "." and ".." out of a path, together with the segment before it.
-    if "." in segment and not {".", ".."}.isdisjoint(segment.split("/")):
+    # A URL parser takes "." and ".." out of a path, together with the segment before it. A proxy
+    # may decode the path first, and some take a backslash for a slash.
+    if "." in value and not {".", ".."}.isdisjoint(_SLASH.split(unquote(segment))):
         raise ApiValueError(f'{name} must not be or contain the path segment "." or ".."')
     return segment
 
@@ -186,12 +188,13 @@ def _content(parameter: Parameter, value: Any) -> bytes:
         content = _encoded(value)
     except ValueError as error:
         # Only a value without cycles can be searched.
-        fault = not_json(value, numbers=True) if "unknown type" in str(error) else None
+        fault = None if "id repeated" in str(error) else not_json(value, thorough=True)
         raise ApiValueError(name + (fault or f" cannot be written as JSON: {error}")) from error
-    # pydantic-core writes NaN, the infinities, and many Python objects as text; not_json refuses
-    # them. pydantic-core goes first, because it refuses a structure that contains itself.
-    words = b"NaN" in content or b"Infinity" in content
-    if fault := not_json(value, numbers=words):
+    # pydantic-core writes NaN, the infinities, and many Python objects as text, and U+FFFD for a
+    # lone surrogate in some keys; not_json refuses them. pydantic-core goes first, because it
+    # refuses a structure that contains itself.
+    thorough = any(word in content for word in (b"NaN", b"Infinity", b"\xef\xbf\xbd"))
+    if fault := not_json(value, thorough=thorough):
         raise ApiValueError(f"{name}{fault}")
     return content
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing_extensions import Unpack
 from urllib3.exceptions import HTTPError
 
-from acp_client_v0_1._errors import ApiException, ResponseFields, one_line
+from acp_client_v0_1._errors import ApiException, ResponseFields, one_line, short
 
 __all__ = ["ApiTimeoutError", "ConnectionException", "NameResolutionException"]
 __all__ += ["ProtocolException", "ProxyException", "StreamInterrupted", "TLSException"]
@@ -73,6 +73,6 @@ class StreamInterrupted(TransportException):
         self.last_event_id = last_event_id
 
     def _headline(self) -> str:
-        request, last_id = self._request() or "the stream", one_line(self.last_event_id)
+        request, last_id = self._request() or "the stream", short(self.last_event_id)
         event = f"after event {last_id!r}" if last_id else "before any event id"
         return f"{request} was interrupted {event}: {one_line(self.reason)}"

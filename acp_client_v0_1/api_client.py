@@ -11,7 +11,6 @@ state of a call, so threads can share it. Whatever is wrong with a response rais
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
@@ -23,6 +22,7 @@ from acp_client_v0_1 import streaming
 from acp_client_v0_1._deadline import RequestTimeout, resolve_timeout
 from acp_client_v0_1._decoding import check_event_stream, decode, status_error
 from acp_client_v0_1._dropin.client import DropInClient, RequestSerialized
+from acp_client_v0_1._errors import package_logger
 from acp_client_v0_1._http.headers import RequestAuth, merge_headers
 from acp_client_v0_1._operation import Operation
 from acp_client_v0_1._version import USER_AGENT
@@ -47,7 +47,7 @@ CallOptions = tuple[
     RequestTimeout, dict[str, Any] | None, str | None, Mapping[str, str] | None, int
 ]
 
-_log = logging.getLogger(__name__)
+_log = package_logger(__name__)
 
 _HEADERS = instance_of("a dict", Mapping)
 _CONTENT_TYPE = instance_of("a str", str)

@@ -48,6 +48,7 @@ from typing import TYPE_CHECKING, ClassVar
 from typing_extensions import Unpack
 
 from acp_client_v0_1._errors import (
+    LONGEST_MESSAGE,
     ApiAttributeError,
     ApiException,
     ApiKeyError,
@@ -55,9 +56,9 @@ from acp_client_v0_1._errors import (
     ApiValueError,
     OpenApiException,
     ResponseFields,
-    bounded,
     one_line,
     render_path,
+    short,
 )
 from acp_client_v0_1._lazy import lazy_exports
 
@@ -112,7 +113,7 @@ class ResponseDecodeError(ApiException):
     _before_reason: ClassVar[str] = ": "
 
     def _message(self) -> str:
-        return bounded(one_line(self.body))
+        return one_line(self.body, LONGEST_MESSAGE)
 
 
 class ResponseValidationError(ResponseDecodeError):
@@ -146,10 +147,10 @@ class StreamDecodeError(ApiException):
         self.excerpt = excerpt
 
     def __str__(self) -> str:
-        name, last_id = one_line(self.event_name, 100), one_line(self.event_id, 100)
+        name, last_id = short(self.event_name), short(self.event_id)
         return (
             f"event {name!r} with id {last_id!r} cannot be decoded: "
-            f"{bounded(one_line(self.reason))}: {bounded(one_line(self.excerpt))}"
+            f"{one_line(self.reason, LONGEST_MESSAGE)}: {one_line(self.excerpt, LONGEST_MESSAGE)}"
         )
 
 
@@ -192,7 +193,8 @@ class RunWaitTimeout(ApiException, TimeoutError):
     def __init__(
         self, *, run_id: str, elapsed: float, reason: str | None = None, token: str = ""
     ) -> None:
-        super().__init__(reason=reason or f"run {run_id} has no output after {elapsed:.1f} s")
+        run = f"run {short(run_id)}"
+        super().__init__(reason=reason or f"{run} has no output after {elapsed:.1f} s")
         self.run_id = run_id
         self.token = token
         self.elapsed = elapsed

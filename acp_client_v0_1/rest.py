@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from urllib3 import Retry
 
 from acp_client_v0_1._deadline import Deadline, Timeout, resolve_timeout
-from acp_client_v0_1._errors import one_line
+from acp_client_v0_1._errors import one_line, package_logger
 from acp_client_v0_1._http.attempt import Attempt
 from acp_client_v0_1._http.call import SHOWN_HEADERS, Call, encode_body, redirected
 from acp_client_v0_1._http.errors import LOWER_ERRORS, failure_of
@@ -57,7 +57,7 @@ __all__ += ["TooManyRequestsException", "UnauthorizedException", "UnprocessableE
 RESTResponseType = RawResponse
 """The name that openapi-generator's clients have for urllib3's response."""
 
-_log = logging.getLogger(__name__)
+_log = package_logger(__name__)
 _ENDED = ": %s in %.3f s"
 _FACTS = ("status", "attempt", "seconds")  # attributes of a log record
 

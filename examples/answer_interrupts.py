@@ -52,14 +52,16 @@ def main() -> None:
             run = AgentHandle.get(options.agent, api_client=client).start(options.input)
 
         try:
-            print("result:", json.dumps(run.drive(ask, timeout=300), ensure_ascii=False))
+            result = json.dumps(run.drive(ask, timeout=300), ensure_ascii=False)
+            print("result:", printable(result))
         except EOFError:
             sys.exit(f"\nno answer: the run waits; continue with --token {run.token()}")
 
 
 def ask(question: PendingInterrupt) -> dict[str, Any]:
     """Show a question, and read its answer."""
-    print(f"question: {question.payload.get('question', question.payload)}")
+    asked = str(question.payload.get("question", question.payload))
+    print(f"question: {printable(asked)}")
     schema = question.schema or {}
     properties: dict[str, dict[str, Any]] = schema.get("properties", {})
     if not properties:
@@ -73,10 +75,15 @@ def ask(question: PendingInterrupt) -> dict[str, Any]:
     return {name: value for name, value in answer.items() if value is not None}
 
 
+def printable(text: str) -> str:
+    """Escape what could move the cursor or turn the text: it comes from a server."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def read(prompt: str, kind: str | None, required: bool = True) -> Any:
     """Read a value until it can be used: text for a string, JSON for the rest, None for nothing."""
     while True:
-        text = input(f"  {prompt}{'' if required else ' (may be empty)'}: ")
+        text = input(f"  {printable(prompt)}{'' if required else ' (may be empty)'}: ")
         if not required and not text:
             return None
         try:

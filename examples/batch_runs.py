@@ -52,7 +52,7 @@ def main() -> None:
             failed = isinstance(item.outcome, Exception)
             failures += failed
             outcome = {"error": str(item.outcome)} if failed else {"result": item.outcome}
-            print(json.dumps({"line": item.index + 1, **outcome}, ensure_ascii=False), flush=True)
+            print(json.dumps({"line": item.index + 1, **outcome}), flush=True)
         if failures:
             sys.exit(f"inputs without a result: {failures}")
 

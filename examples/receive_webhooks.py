@@ -91,7 +91,7 @@ def main() -> None:
             sys.exit("no webhook came")
         print(f"by webhook: {change.run_id} is {change.status.value}")
         # A webhook tells that something happened; the server itself says what.
-        print("result:", json.dumps(run.result(timeout=10), ensure_ascii=False))
+        print("result:", json.dumps(run.result(timeout=10)))
 
 
 if __name__ == "__main__":

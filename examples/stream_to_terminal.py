@@ -45,13 +45,19 @@ def main() -> None:
         run = agent.start(options.input, streaming=options.mode)
         replacing = options.mode == "result" and sys.stdout.isatty()
         for event in run.events(timeout=300):
-            text = json.dumps(event.update or event.result, ensure_ascii=False)
+            text = printable(json.dumps(event.update or event.result, ensure_ascii=False))
             if replacing:  # a line that wraps could not be erased as one
                 text = TO_LINE_START_AND_ERASE + text[: shutil.get_terminal_size().columns - 1]
             print(text, end="" if replacing else "\n", flush=True)
         if replacing:
             print()
-        print("result:", json.dumps(run.result(timeout=60), ensure_ascii=False))
+        result = json.dumps(run.result(timeout=60), ensure_ascii=False)
+        print("result:", printable(result))
+
+
+def printable(text: str) -> str:
+    """Escape what could move the cursor or turn the text: it comes from a server."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def main() -> None:
             result = wait(run, options.timeout)
         except (RunWaitTimeout, KeyboardInterrupt):
             sys.exit(f"the run continues; wait for it with --token {run.token()}")
-        print("result:", json.dumps(result, ensure_ascii=False))
+        print("result:", json.dumps(result))
 
 
 def wait(run: RunHandle, timeout: float) -> dict[str, object]:

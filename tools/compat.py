@@ -4,10 +4,17 @@
     python tools/compat.py --here --versions lowest   this interpreter, the oldest dependencies
     python tools/compat.py --only 3.14t               one version
     python tools/compat.py --also /opt/3.14t/bin/python3   one that is not on the path, as well
+    python tools/compat.py --only 3.11 --also bookworm/usr/bin/python3.11      Debian 12's 3.11.2
 
 The tool asks each interpreter for its version: a name on the path may belong to a shim that starts
-nothing. The table at the end has a row for each version. "absent" and "cannot install" (a package
-has no wheel for that interpreter) are failures only if that version alone was named.
+nothing. The table at the end has a row for each version, and one for each further interpreter of a
+version. "absent" and "cannot install" (a package has no wheel for that interpreter) are failures
+only if that version alone was named.
+
+The first releases of a version differ from the last ones, and Linux distributions keep them for
+years. That of Debian 12 runs on other machines, too, from a folder that debootstrap has made:
+
+    debootstrap --variant=minbase --include=python3,python3-venv bookworm bookworm
 
 "Oldest" means exactly the lower bounds that pyproject.toml declares. The suite runs in a copy of
 the checkout without the package, so that only the installed wheel can be imported.
@@ -130,14 +137,23 @@ def run_suite(environment: Environment, checkout: Path) -> None:
 
 
 def interpreters(versions: Sequence[str], also: Sequence[str]) -> dict[str, str]:
-    """An interpreter for each version, on the path or behind pyenv's shims; "" if there is none."""
+    """An interpreter for each version, on the path or behind pyenv's shims; "" if there is none.
+
+    One of ``also`` stands for its version, or by its path if that version has one.
+    """
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    candidates = [*also, *(f"python{version}" for version in versions)]
+    candidates = [f"python{version}" for version in versions]
     candidates += map(str, sorted(pyenv.glob("versions/*/bin/python3"), reverse=True))
     found: dict[str, str] = {}
     for candidate in candidates:
         found.setdefault(version_of(candidate), candidate)
-    return {version: found.get(version, "") for version in versions}
+    rows = {version: found.get(version, "") for version in versions}
+    for path in also:
+        version = version_of(path)
+        if not version:
+            raise SystemExit(f"--also {path}: no Python that can make an environment")
+        rows[path if rows.get(version) else version] = path
+    return rows
 
 
 def outcome(wheel: Path, interpreter: str, versions: str, work: Path) -> str:
@@ -161,7 +177,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Run the suite on the built wheel.")
     parser.add_argument("--here", action="store_true", help="on this interpreter only")
     parser.add_argument("--only", choices=VERSIONS, help="on this version only")
-    parser.add_argument("--also", action="append", default=[], help="an interpreter to use first")
+    parser.add_argument("--also", action="append", default=[], help="a further interpreter")
     parser.add_argument("--versions", choices=ENDS, help="only this end")
     options = parser.parse_args()
     ends = [options.versions] if options.versions else ENDS

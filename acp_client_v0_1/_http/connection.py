@@ -26,16 +26,16 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping
-from http.client import HTTPException
 from typing import Any, cast
 from urllib.parse import quote
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError, InsecureRequestWarning, ProxyError
+from urllib3.exceptions import InsecureRequestWarning, ProxyError
 
 from acp_client_v0_1._deadline import Deadline
 from acp_client_v0_1._http.attempt import Attempt, set_limit
 from acp_client_v0_1._http.dial import dial, in_time
+from acp_client_v0_1._http.errors import LOWER_ERRORS
 from acp_client_v0_1._http.parse import final_head
 from acp_client_v0_1._http.proxies import Proxy
 from acp_client_v0_1._http.tls import OuterSocket, decrypted
@@ -104,7 +104,7 @@ class Connection(HTTPConnection):
         self._connecting = attempt.deadline.earlier(attempt.timeout.connect)
         try:
             self.connect()
-        except (OSError, HTTPException, HTTPError) as error:
+        except LOWER_ERRORS as error:
             by_proxy = self.proxy is not None and not self.has_connected_to_proxy
             self.close()
             if by_proxy:

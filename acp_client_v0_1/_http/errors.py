@@ -21,8 +21,10 @@ from urllib3.exceptions import (
     ReadTimeoutError,
     SSLError,
 )
+from urllib3.util.ssl_match_hostname import CertificateError
 
 from acp_client_v0_1._http.call import Call
+from acp_client_v0_1._http.tls import is_cut
 from acp_client_v0_1.exceptions import (
     ApiTimeoutError,
     ConnectionException,
@@ -33,18 +35,19 @@ from acp_client_v0_1.exceptions import (
     TransportException,
 )
 
-# What the layers below raise. ssl.SSLError and ssl.CertificateError are OSErrors.
-LOWER_ERRORS = (OSError, http.client.HTTPException, HTTPError)
+# What the layers below raise. ssl.SSLError and ssl.CertificateError are OSErrors. CertificateError
+# is urllib3's own, for a name that ``assert_hostname`` does not allow, and a ValueError.
+LOWER_ERRORS = (OSError, http.client.HTTPException, HTTPError, CertificateError)
 
 _TIMEOUTS = (ConnectTimeoutError, ReadTimeoutError, EmptyPoolError)
-_TLS_ENDED = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+_TLS_ENDED = (ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 
 # The first match counts, because urllib3 derives NewConnectionError from its ConnectTimeoutError.
 _KINDS: tuple[tuple[Any, type[TransportException]], ...] = (
     ((socket.gaierror, NameResolutionError), NameResolutionException),
     ((NewConnectionError, http.client.IncompleteRead, *_TLS_ENDED), ConnectionException),
     ((TimeoutError, *_TIMEOUTS), ApiTimeoutError),
-    ((ssl.SSLError, SSLError), TLSException),
+    ((ssl.SSLError, SSLError, CertificateError), TLSException),
     (http.client.HTTPException, ProtocolException),
     (BaseException, ConnectionException),
 )
@@ -68,7 +71,8 @@ def failure_of(
     if isinstance(error, TransportException):
         return error
     cause = _innermost(error)
-    kind = next(kind for causes, kind in _KINDS if isinstance(cause, causes))
+    kinds = (kind for causes, kind in _KINDS if isinstance(cause, causes))
+    kind = ConnectionException if is_cut(cause) else next(kinds)
     if kind is ApiTimeoutError:
         reason = _reason_of_timeout(cause, call, sent=sent, reading=reading)
     elif isinstance(cause, http.client.IncompleteRead):

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 import os
-import ssl
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1._http.attempt import Attempt
 from acp_client_v0_1._http.parse import Closed, Head, final_head, framing_of
-from acp_client_v0_1._http.tls import shut_down
+from acp_client_v0_1._http.tls import is_cut, shut_down
 
 if TYPE_CHECKING:
     from acp_client_v0_1._http.connection import Connection
@@ -124,7 +123,7 @@ class Incoming:
         except (OSError, ValueError, AttributeError) as error:
             if self._fate:  # TLS raises anything, even AttributeError, if another thread closes it
                 raise self._ended() from error
-            if not isinstance(error, ssl.SSLEOFError):
+            if not is_cut(error):
                 raise
             self._no_notify = True
             data = b""

@@ -36,7 +36,7 @@ from acp_client_v0_1._http.incoming import Incoming
 from acp_client_v0_1._http.proxies import Proxy, proxy_for
 from acp_client_v0_1._http.slots import Slot, Slots
 from acp_client_v0_1._http.tls import TLSSettings, check_identity, tls_context
-from acp_client_v0_1._http.urls import Origin
+from acp_client_v0_1._http.urls import Origin, ascii_host
 from acp_client_v0_1.exceptions import ApiValueError
 
 _MOST_IDLE = 64  # connections that are kept, if ``connection_pool_maxsize`` is not larger
@@ -212,7 +212,8 @@ class Pools:
         settings = self._configuration
         arguments: dict[str, Any] = {"ssl_context": self._context(with_identity=not cross_origin)}
         if not cross_origin and settings.tls_server_name is not None:
-            arguments["server_hostname"] = settings.tls_server_name
+            name = ascii_host(settings.tls_server_name, "tls_server_name")
+            arguments["server_hostname"] = name
         if not cross_origin and settings.verify_ssl and settings.assert_hostname is not True:
             arguments["assert_hostname"] = settings.assert_hostname
         return arguments

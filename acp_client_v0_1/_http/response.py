@@ -21,6 +21,7 @@ from urllib3 import BaseHTTPResponse, HTTPHeaderDict, HTTPResponse
 from urllib3.exceptions import DecodeError
 
 from acp_client_v0_1._deadline import NothingYet
+from acp_client_v0_1._errors import short
 from acp_client_v0_1._http.call import Call
 from acp_client_v0_1._http.coding import CODINGS, Decoder
 from acp_client_v0_1._http.errors import LOWER_ERRORS, failure_of
@@ -99,7 +100,7 @@ class RESTResponse:
         self._raw: _Urllib3Response | None = None
 
     def __repr__(self) -> str:
-        return f"<RESTResponse {self.method} {self.status} {self.reason}>"
+        return f"<RESTResponse {self.method} {self.status} {short(self.reason)}>"
 
     @property
     def url(self) -> str:

@@ -47,6 +47,7 @@ class KnownServer:
 
     answered: bool = False  # with a response that could be read, or a status that is an error
     lacks: set[str] = field(default_factory=set[str])  # the operations that it does not have
+    fails: set[str] = field(default_factory=set[str])  # those that failed while others worked
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,9 +5,14 @@ holds weak references only: a `Slot` is in use while its one owner references it
 orphans a slot, at any step, the slot is free once its owner is gone, without being given back.
 `Slots.leave` only frees it sooner.
 
+Who leaves makes one more slot usable, at the one place ``most - 1``, and wakes its owner. An
+interrupt may swallow that, and nobody tells of a slot that is orphaned. So the waiting threads also
+look through the first ``most`` places, but one for all of them in each interval. Nobody looks
+further, so that what a thread costs does not grow with the queue.
+
 Invariants: there is no lock that an interrupt could leave held: each step is one call into C, which
-other threads see done or not done. First come, first served. A wait also polls, because an
-interrupt may swallow a wake-up.
+other threads see done or not done. First come, first served. A slot that may be used stays usable:
+those ahead of it only become fewer.
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+import time
 import weakref
 from typing import TypeVar
 
@@ -37,33 +43,40 @@ class Slot:
     __slots__ = ("__weakref__", "wake")
 
     def __init__(self) -> None:
-        self.wake: queue.SimpleQueue[None] | None = None  # while its owner waits
+        # Until its owner may go on. It is there before others see the slot, so that none misses it.
+        self.wake: queue.SimpleQueue[None] | None = queue.SimpleQueue()
 
 
 class Slots:
     """At most ``most`` slots in use at once."""
 
-    __slots__ = ("_line", "most")
+    __slots__ = ("_line", "_next_look", "most")
 
     def __init__(self, most: int) -> None:
         self.most: int = most
         self._line: list[weakref.ref[Slot]] = []
+        self._next_look = 0.0  # by the monotonic clock
 
     def join(self, slot: Slot) -> bool:
         """Queue a new slot, which only the caller references. Return False if it has to `wait`."""
         self._line.append(weakref.ref(slot))
-        return len(self._line) <= self.most
+        if len(self._line) > self.most:
+            return False
+        slot.wake = None
+        return True
 
     def wait(self, slot: Slot, deadline: Deadline) -> bool:
         """Wait until a queued slot may be used. Return False if the deadline passed."""
-        ref = weakref.ref(slot)
-        slot.wake = queue.SimpleQueue()
-        while not self._is_due(ref):
+        wake = slot.wake
+        while wake is not None and (waiting := len(self._line) - self.most) > 0:
+            if waiting == 1 or time.monotonic() >= self._next_look:
+                self._look()
             remaining = deadline.remaining()
             if not remaining:
                 return False
             with contextlib.suppress(queue.Empty):
-                got(slot.wake, min(remaining, _POLL_INTERVAL))
+                got(wake, min(remaining, _POLL_INTERVAL))
+                break
         slot.wake = None
         return True
 
@@ -78,23 +91,28 @@ class Slots:
         except ValueError:
             pass
         if len(self._line) >= self.most:
-            for ref in self._line[: self.most]:
-                waiting = ref()
-                wake = None if waiting is None else waiting.wake
-                if wake is not None:
-                    wake.put(None)
+            # The last of them, and those before it if others left at the same moment.
+            for ref in reversed(self._line[: self.most]):
+                if not _woken(ref):
+                    break
 
-    def _is_due(self, ref: weakref.ref[Slot]) -> bool:
-        ahead = 0  # slots in use before this one
-        for other in list(self._line):
-            if other is ref:
-                break
-            if other() is not None:
-                ahead += 1
-            else:  # orphaned
-                with contextlib.suppress(ValueError):
-                    self._line.remove(other)
-        return ahead < self.most
+    def _look(self) -> None:
+        """Drop orphaned slots that count as used, and wake all that may go on."""
+        self._next_look = time.monotonic() + _POLL_INTERVAL
+        while orphaned := [ref for ref in self._line[: self.most] if ref() is None]:
+            for ref in orphaned:
+                self.leave(ref)
+        for ref in self._line[: self.most]:
+            _woken(ref)
+
+
+def _woken(ref: weakref.ref[Slot]) -> bool:
+    """Wake a slot's owner, if it waits."""
+    slot = ref()
+    wake = None if slot is None else slot.wake
+    if wake is not None:
+        wake.put(None)
+    return wake is not None
 
 
 class Flag(threading.Event):

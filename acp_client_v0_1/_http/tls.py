@@ -104,11 +104,21 @@ class OuterSocket:
 
 def shut_down(sock: Any) -> None:
     """Shut down a connection, unless it is closed, to wake a thread that reads from it."""
-    while hasattr(sock, "socket"):
-        sock = sock.socket  # down to the operating system's socket, below all layers of TLS
+    # Of a socket that is closed, even a look at its attributes may fail: gevent's raises OSError.
     with contextlib.suppress(OSError, TypeError):
+        while hasattr(sock, "socket"):
+            sock = sock.socket  # down to the operating system's socket, below all layers of TLS
         # SSLSocket.shutdown() would drop the TLS state that a reader is using.
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+def is_cut(error: BaseException) -> bool:
+    """Return whether TLS ended without a close_notify.
+
+    With OpenSSL 3, early versions of Python 3.10 and 3.11 raise a plain `ssl.SSLError` for it.
+    """
+    reason = getattr(error, "reason", None)
+    return isinstance(error, ssl.SSLEOFError) or reason == "UNEXPECTED_EOF_WHILE_READING"
 
 
 def decrypted(sock: Any) -> int:

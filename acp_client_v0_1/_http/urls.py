@@ -107,12 +107,16 @@ def _parse_origin(base: str, name: str, quotable: bool) -> Origin:
         raise ApiValueError(
             f"{name} must be a URL such as http://host; {shown} lacks the host name"
         )
-    return Origin(parts.scheme, _ascii_host(parts.hostname, name), port or _PORTS[parts.scheme])
+    return Origin(parts.scheme, ascii_host(parts.hostname, name), port or _PORTS[parts.scheme])
 
 
-def _ascii_host(host: str, name: str) -> str:
+def ascii_host(host: str, name: str) -> str:
+    """Write a host name as it is looked up. Errors call its setting ``name``."""
+    wrong = ApiValueError(f"{name} has the host name {host!r}, which DNS cannot have")
+    if not host or _FORBIDDEN.search(host):
+        raise wrong
     try:
-        ascii_host = host.encode("idna").decode("ascii")  # refuses labels that DNS cannot have
-        return host if host.isascii() else ascii_host
+        encoded = host.encode("idna").decode("ascii")  # refuses labels that DNS cannot have
     except UnicodeError as error:
-        raise ApiValueError(f"{name} has the host name {host!r}, which DNS cannot have") from error
+        raise wrong from error
+    return host if host.isascii() else encoded

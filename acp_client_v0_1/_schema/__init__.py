@@ -280,7 +280,8 @@ class OpenEnum(str, Enum):
         if value in cls._value2member_map_:
             return cls(value)
         member = str.__new__(cls, value)
-        member._name_ = member._value_ = value
+        member._value_ = value
+        member._name_ = ascii(value)[1:-1]  # `repr` shows the name as it is
         return member
 
 

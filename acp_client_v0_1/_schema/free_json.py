@@ -1,7 +1,8 @@
 """The check of a free JSON object: JSON (RFC 8259), and a few values with one obvious text.
 
 pydantic-core writes almost anything: bytes as text, a set as a list, a Decimal as text, the key 1
-as "1". The agent would then read something else than its caller passed, so this is refused.
+as "1". The agent would then read something else than its caller passed, so this is refused. So is
+what is nested deeper than the echo of the server can be read.
 
 Strategy: a flat loop over the containers, which is fast, looks for anything but plain JSON. If
 there is any, a second walk decides whether it may pass, and finds its place.
@@ -9,6 +10,8 @@ there is any, a second walk decides whether it may pass, and finds its place.
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterable, Mapping
 from datetime import date, time
 from decimal import Decimal
@@ -21,24 +24,29 @@ from pydantic import BaseModel
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 # Values with one obvious text (RFC 3339, RFC 9562). An enum stands for its value.
-_WRITTEN = (str, int, float, type(None), date, time, UUID, Enum)
+_WRITTEN = (str, int, float, type(None), date, time, UUID)
 _ADVICE: tuple[tuple[type | tuple[type, ...], str], ...] = (
     ((bytes, bytearray, memoryview), "decode it to a str"),
     ((set, frozenset), "pass a list"),
     (Decimal, "pass a float or a str"),
 )
 _OTHERS = "pass a dict, a list, a str or a number"
+# pydantic-core reads JSON of 200 levels, in each version since 2.12. The echo of a value stands in
+# the creation of a run, in a list.
+_DEEPEST = 197
+_LONE = re.compile("[\ud800-\udfff]")
 
 
-def not_json(value: object, numbers: bool = False) -> str | None:
+def not_json(value: object, thorough: bool = False, levels: int = _DEEPEST) -> str | None:
     """Describe the first thing that JSON cannot hold, if there is any, and its place.
 
     The text continues the value's name. In a model, the mappings in its fields are searched.
-    ``numbers`` also finds floats that are not finite.
+    ``thorough`` also finds floats that are not finite, and lone surrogates. A value of more than
+    so many ``levels`` cannot be read back.
     """
-    if not numbers and all(_is_plain(part) for _, part in _parts(value)):
+    if not thorough and all(_is_plain(part) for _, part in _parts(value)):
         return None
-    return _fault(value, "")
+    return _fault(value, "", levels + isinstance(value, BaseModel))
 
 
 def _parts(value: object) -> Iterable[tuple[str, object]]:
@@ -52,25 +60,30 @@ def _parts(value: object) -> Iterable[tuple[str, object]]:
 def _is_plain(value: Any) -> bool:
     if isinstance(value, Enum):
         return True
-    containers: list[Any] = [value]
-    for container in containers:  # which grows meanwhile
-        kind: object = type(container)  # pyright: ignore[reportUnknownVariableType]
-        if kind is dict:
-            for key, item in container.items():
-                if type(key) is not str:
-                    return False
-                if type(item) not in _SCALARS:
-                    containers.append(item)
-        elif kind is list:
-            containers += [item for item in container if type(item) not in _SCALARS]
-        else:
-            return False
-    return True
+    level: list[Any] = [value]
+    for _ in range(_DEEPEST):
+        containers, level = level, []
+        for container in containers:
+            kind: object = type(container)  # pyright: ignore[reportUnknownVariableType]
+            if kind is dict:
+                for key, item in container.items():
+                    if type(key) is not str:
+                        return False
+                    if type(item) not in _SCALARS:
+                        level.append(item)
+            elif kind is list:
+                level += [item for item in container if type(item) not in _SCALARS]
+            else:
+                return False
+    return not level
 
 
-def _fault(value: object, place: str) -> str | None:
-    """Describe the first fault in a value and its members, if there is one."""
+def _fault(value: object, place: str, levels: int) -> str | None:
+    """Describe the first fault in a value of so many levels at most, if there is one."""
     inside: Iterable[tuple[str, object]] = ()
+    value = value.value if isinstance(value, Enum) else value
+    if not levels and isinstance(value, (BaseModel, Mapping, list, tuple)):
+        return f"{place.partition('[')[0]} is nested deeper than {_DEEPEST} levels"
     if isinstance(value, BaseModel):
         inside = _parts(value)
     elif isinstance(value, Mapping):
@@ -78,13 +91,23 @@ def _fault(value: object, place: str) -> str | None:
         for key in members:
             if not isinstance(key, str):
                 return f"{place}: keys must be str, got {type(key).__name__} {key!r:.60}"
+            if _LONE.search(key):
+                return f"{place}: the key {key!r:.60} is not valid Unicode"
         inside = ((f"[{key!r}]", item) for key, item in members.items())
     elif isinstance(value, (list, tuple)):
         items = enumerate(cast("list[object]", value))
         inside = ((f"[{index}]", item) for index, item in items)
     elif isinstance(value, float) and not isfinite(value):
         return f"{place}: {value} is not a JSON number"
-    elif not isinstance(value, _WRITTEN):
+    elif isinstance(value, str) and _LONE.search(value):
+        return f"{place}: {value!r:.60} is not valid Unicode"
+    elif not isinstance(value, _WRITTEN) or value != value:  # as pandas.NaT, a datetime
         advice = next((words for kind, words in _ADVICE if isinstance(value, kind)), _OTHERS)
-        return f"{place}: {type(value).__name__} is not JSON; {advice}"
-    return next((fault for step, item in inside if (fault := _fault(item, place + step))), None)
+        if hasattr(value, "item"):
+            advice = "pass its .item(), or .tolist() of an array"
+        # A type of another package is named with it: numpy.bool is no bool.
+        package = f"{type(value).__module__.partition('.')[0]}."
+        named = "" if package[:-1] in sys.stdlib_module_names else package
+        return f"{place}: {named}{type(value).__name__} is not JSON; {advice}"
+    faults = (_fault(item, place + step, levels - 1) for step, item in inside)
+    return next((fault for fault in faults if fault), None)

@@ -11,6 +11,7 @@ iteration ends, the threads are gone, and the journal is whole and closed.
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 import weakref
@@ -153,7 +154,7 @@ class Batch:
             on_interrupt=on_interrupt,
             check=check,
             unclear=unclear,
-            written_at=None if file is None else file.written_at,
+            written_ago=math.inf if file is None else file.written_ago,
             # The clients of worker processes know nothing of the caller's.
             answered=agent.runs.api_client.rest_client.server.answered
             or (file is not None and file.answered),

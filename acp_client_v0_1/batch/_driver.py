@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 from dataclasses import is_dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
@@ -25,7 +25,7 @@ from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task
 from acp_client_v0_1.exceptions import ApiException, ApiValueError, OpenApiException
 from acp_client_v0_1.handles._answering import answer_of, answer_run, outcome_of
 from acp_client_v0_1.handles._core import Polls, RunCore, creating
-from acp_client_v0_1.handles._create import create, find_by_token
+from acp_client_v0_1.handles._create import NoAgent, create, find_by_token, probe_search
 from acp_client_v0_1.handles._perform import Contact, Wait
 from acp_client_v0_1.handles._rules import Pause, failure_of
 from acp_client_v0_1.handles._schemas import cached_descriptor, check_values, json_object
@@ -67,6 +67,7 @@ class RunDriver:
     def __init__(self, plan: Plan, agent: AgentHandle, journal: Journal | None = None) -> None:
         self.plan = plan
         self.stop = Flag()  # set when the batch ends
+        self._written_at = timing().now() - plan.written_ago
         self._agent = agent
         self._journal = journal
         self.contact = Contact.of(agent.runs, shared=True)
@@ -85,7 +86,7 @@ class RunDriver:
 
     def _age(self) -> float:
         """Return the seconds since an earlier call last wrote: its runs are at least as old."""
-        return time.time() - (self.plan.written_at or 0.0)
+        return timing().now() - self._written_at
 
     def _wait(self) -> Wait:
         """Return the budget of requests that only the end of the batch stops."""
@@ -168,27 +169,22 @@ class RunDriver:
 
     def _find(self, task: Task) -> list[Run]:
         """Search for the run that an earlier call, or another process, may have created."""
-        clock, plan = timing(), self.plan
-        ends = math.inf
+        clock, plan, wait = timing(), self.plan, self._wait()
 
         def search(limit: float) -> list[Run] | Pause:
-            nonlocal ends
-            ends = min(ends, clock.now() + clock.search)
-            try:
-                runs = self.contact.runs
-                # The token is of this batch, however the server calls its agent.
-                found = find_by_token(runs, task.token, plan.agent_id, timeout=limit, anybodys=True)
-            except ApiException as error:
-                if failure_of(error).kind == "lost" and clock.now() >= ends:
-                    # The server is there and still fails: it cannot search. This is not retried.
-                    raise ApiException(reason=str(error)) from error
-                raise
+            runs = self.contact.runs
+            # The token is of this batch, however the server calls its agent.
+            found = find_by_token(runs, task.token, plan.agent_id, timeout=limit, anybodys=True)
             # The create of a process that was killed may still be on its way.
             young = task.started_before and self._age() < clock.young
             return Pause(clock.young_pause) if young and not found else found
 
         try:
-            return self._wait().perform("search", search)
+            probe = partial(probe_search, wait, plan.agent_id)
+            return wait.perform("search", search, probe=probe)
+        except NoAgent as missing:
+            self.contact.broken = missing.error
+            raise missing.error from None
         except ApiException as error:
             if self.contact.broken is not None:
                 raise

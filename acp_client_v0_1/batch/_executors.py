@@ -1,9 +1,10 @@
 """The runs of a batch in other processes, or on other machines: any executor whose tasks pickle.
 
 Strategy: a task of the executor is one run from its create to its outcome. It travels without
-credentials: each worker process makes one client, by `connect` or from its environment, and keeps
-it for the batch. A scheduler that lost a worker runs its tasks again, so a task searches for its
-client token before it creates a run.
+credentials, there and back: each worker process makes one client, by `connect` or from its
+environment, and keeps it for the batch; an error that holds a client comes back as its text. A
+scheduler that lost a worker runs its tasks again, so a task searches for its client token before
+it creates a run.
 
 Invariants: only the caller's process writes the journal. A client of another server than the
 agent's is refused before anything is sent. A future is dropped as soon as its outcome was taken,
@@ -13,13 +14,13 @@ as Dask repeats a task whose result was lost with its worker while its future is
 from __future__ import annotations
 
 import dataclasses
-import logging
 import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor, Future
 from typing import TYPE_CHECKING
 
+from acp_client_v0_1._errors import package_logger
 from acp_client_v0_1.api_client import ApiClient
 from acp_client_v0_1.batch._driver import RunDriver
 from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task, token_after
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 Connect = Callable[[], ApiClient]
 
-_log = logging.getLogger(__name__)
+_log = package_logger(__name__)
 
 _MOST_CLIENTS = 4  # that a worker process keeps, each for one batch
 
@@ -62,22 +63,20 @@ _clients_lock = threading.Lock()
 def carry(plan: Plan, attach: _Attach, connect: Connect, task: Task) -> Task:
     """Carry a task to its outcome, in a worker process."""
     task = dataclasses.replace(task)  # as it may be carried out again
+    driver = None
     try:
         driver = _driver(plan, attach, connect)
-    except OpenApiException as error:
-        task.outcome, task.broken = error, True
-        return task
-    try:
         driver.start(task, look_first=True)
         while task.outcome is None:
             driver.poll(task, timing().window)
-    except Exception as error:  # noqa: BLE001 - any error is the outcome
-        task.outcome, task.broken = error, error is driver.contact.broken
+    except Exception as error:  # noqa: BLE001 - any error is the outcome, and leaves by `Task`
+        broken = error if isinstance(error, OpenApiException) else None
+        broken = broken if driver is None else driver.contact.broken
+        task.outcome, task.broken = error, error is broken
         if task.broken:  # the next task of the batch begins with another client
             with _clients_lock:
                 _clients.pop(plan.call, None)
-    # Only what the caller needs travels back; the core, above all, has the client's credentials.
-    task.input = task.core = task.polls = None
+    task.input = None  # the caller has it; `Task` drops what has credentials
     return task
 
 

@@ -22,11 +22,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 import stat
 import sys
 import threading
+import time
 import weakref
 import zlib
 from array import array
@@ -245,8 +247,11 @@ class Journal:
                 raise JournalError(f"the journal {path} is not a regular file; choose another name")
             _lock_file(self._fd, self.path)
             self.answered = False  # until a line names a run, or a status
-            # When an earlier call wrote the last line, in seconds since the epoch.
-            self.written_at: float | None = status.st_mtime if status.st_size else None
+            # Seconds since an earlier call wrote the last line. The file's time may lie ahead, by
+            # the clock of a file server or one that was set back, so it is compared only once.
+            self.written_ago = (
+                max(0.0, time.time() - status.st_mtime) if status.st_size else math.inf
+            )
             self._reader = self.path.open("rb")
             self._load()
         except BaseException:

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import math
+import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from acp_client_v0_1.api_client import ApiClient
+from acp_client_v0_1.configuration import Configuration
+from acp_client_v0_1.exceptions import ApiException
 
 if TYPE_CHECKING:
     from acp_client_v0_1.handles._core import Polls, RunCore
@@ -33,7 +40,8 @@ class Plan:
     on_interrupt: OnInterrupt | None
     check: bool  # each input against the agent's schema
     unclear: str  # "raise" or "start", if nobody can tell whether a run was started
-    written_at: float | None = None  # when an earlier call wrote the journal, since the epoch
+    # Seconds since an earlier call wrote the journal, when this one began.
+    written_ago: float = math.inf
     answered: bool = False  # the server has answered the caller's client, or an earlier call
 
 
@@ -61,6 +69,18 @@ class Task:
     parked_at: float = 0.0  # when it was last left without a thread
     doubt_until: float = 0.0  # no search is believed before that which says that it has ended
 
+    def __getstate__(self) -> tuple[None, dict[str, Any]]:
+        # No credential leaves its process: a run has a client, and so may the error of a callback.
+        state = {name: getattr(self, name) for name in self.__slots__}
+        if isinstance(error := self.outcome, Exception):
+            try:
+                # Not the class, which other picklers take along where this one cannot name it.
+                _Border(io.BytesIO()).dump((error.args, vars(error)))
+            except Exception as why:  # noqa: BLE001 - pickling runs the code of any class
+                words = f"{type(error).__name__}: {error} (it cannot leave its process: {why})"
+                state["outcome"] = ApiException(reason=words)
+        return None, {**state, "core": None, "polls": None}
+
     def start_over(self) -> None:
         """Forget the run, so that the next create makes another one."""
         self.token = token_after(self.token)
@@ -70,3 +90,12 @@ class Task:
 def token_after(token: str) -> str:
     """Return the client token of the next try, which is the same if that try is repeated."""
     return hashlib.sha256(token.encode()).hexdigest()[:32]
+
+
+class _Border(pickle.Pickler):
+    """Refuses whatever has credentials."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, (ApiClient, Configuration)):
+            raise pickle.PicklingError("it holds a client")
+        return NotImplemented

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import logging
 import queue
 import threading
 from typing import TYPE_CHECKING
 
+from acp_client_v0_1._errors import package_logger
 from acp_client_v0_1._http.attempt import Interruptible
 from acp_client_v0_1.batch._driver import RunDriver, Stopped
 from acp_client_v0_1.batch._parking import UnattendedRuns
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from acp_client_v0_1.handles._core import RunCore
     from acp_client_v0_1.handles.agent import AgentHandle
 
-_log = logging.getLogger(__name__)
+_log = package_logger(__name__)
 
 _MOST_WORKERS = 32  # a batch of no more runs at a time has a worker for each
 _CROWD_WORKERS = 24  # workers of larger batches

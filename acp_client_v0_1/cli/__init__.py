@@ -11,9 +11,10 @@ import signal
 import sys
 from argparse import Namespace
 from types import TracebackType
+from typing import TextIO, cast
 
 from acp_client_v0_1.cli._arguments import PROGRAM, parse
-from acp_client_v0_1.cli._output import STOP, Output, notice
+from acp_client_v0_1.cli._output import STOP, Output, Stderr, in_shell_words, notice
 
 __all__ = ["main"]
 
@@ -32,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     Raises:
         SystemExit: The command line is wrong (status 2), or asks for help or the version.
     """
+    sys.stderr = cast("TextIO", Stderr())
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and `command &` set it
             signal.signal(number, STOP)
@@ -45,9 +47,11 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _READER_GONE
     except KeyboardInterrupt as interrupt:
-        name = "Ctrl-C" if STOP.number != signal.SIGTERM else "SIGTERM"
-        notice(f"{PROGRAM}: {interrupt}" if str(interrupt) else f"{PROGRAM}: stopped by {name}")
-        return 128 + (STOP.number or signal.SIGINT)
+        STOP.ending = True  # so that no further signal changes the status, or ends without one
+        last = STOP.number or signal.SIGINT
+        name = "SIGTERM" if last == signal.SIGTERM else "Ctrl-C"
+        notice(f"{PROGRAM}: {in_shell_words(str(interrupt)) or f'stopped by {name}'}")
+        return 128 + int(last)
 
 
 def _perform(options: Namespace) -> int:
@@ -65,7 +69,7 @@ def _perform(options: Namespace) -> int:
             import traceback
 
             traceback.print_exception(error)
-        return _outcomes.report(error, output)
+        return _outcomes.report(error, output, options)
 
 
 def _one_line(

@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, cast
@@ -54,6 +56,8 @@ def content_of(argument: str) -> bytes:
 
 def json_object(text: str | bytes) -> dict[str, Any]:
     """Read a JSON object (RFC 8259), or raise ValueError."""
+    if not text.strip():
+        raise ValueError("empty, and a JSON object is needed")
     try:
         value = json.loads(text, parse_constant=_refuse)
     except UnicodeDecodeError as error:
@@ -61,7 +65,9 @@ def json_object(text: str | bytes) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError("JSON that is nested too deep to read") from error
     except ValueError as error:
-        raise ValueError(f"not JSON: {error}") from error
+        # The only line of an argument, or one of a file, whose number is known elsewhere.
+        why = re.sub(r": line 1 (column \d+) \(char \d+\)$", r" at \1", str(error))
+        raise ValueError(f"not JSON: {why}") from error
     if not isinstance(value, dict):
         raise ValueError(f"not a JSON object: {json.dumps(value)[:60]}")
     return cast("dict[str, Any]", value)
@@ -100,6 +106,12 @@ def _seconds(argument: str) -> float:
     if not 0 <= seconds < math.inf:
         raise ValueError(f"a number of seconds is needed, not {argument}")
     return seconds
+
+
+def _port(argument: str) -> int:
+    if argument.isascii() and argument.isdigit() and len(argument) < 6 and int(argument) < 65536:
+        return int(argument)
+    raise ValueError(f"a number from 0 to 65535 is needed, not {argument}")
 
 
 def _value(metavar: str, help: str, **more: Any) -> dict[str, Any]:
@@ -159,7 +171,9 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "--results": _value("FILE", "append results to this file instead of printing them"),
     "--progress": _flag("a bar on stderr (needs tqdm)"),
     "--bind": _value("ADDRESS", "address to listen at (%(default)s)", default="127.0.0.1"),
-    "--port": _value("N", "port; 0 takes a free one (%(default)s)", default=8000, type=int),
+    "--port": _value("N", "port; 0 takes a free one (%(default)s)", default="8000"),
+    "--api-key-env": _value("NAME", "require the API key of this environment variable"),
+    "--keep": _value("FILE", "keep the runs in this file, over a restart"),
     "--host": _value("URL", "the server, instead of ACP_HOST"),
     "--format": _choice(
         "form of stdout (%(default)s); json is indented on a terminal", "json jsonl text id"
@@ -171,6 +185,7 @@ _READERS: dict[Callable[[str], Any], str] = {
     _object: "input body config metadata",
     _count: "limit concurrency",
     _seconds: "timeout",
+    _port: "port",
 }
 
 # What each command does, and an example. `_commands` has a function of the same name.
@@ -216,15 +231,24 @@ _TAKES = {
         f"--retry-failed --cancel-on-exit --results --progress {_CREATING} {_COMMON}"
     ),
     "ping": _COMMON,
-    "serve": "--bind --port --debug",
+    "serve": "--bind --port --api-key-env --keep --debug",
     "completion": "shell --debug",
 }
+_OTHER_WORDS = {"--url": "--host", "--server": "--host", "--host": "--bind"}
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")  # as ACP_* variables
 _FORMATS = {"start": "text", "stream": "jsonl", "batch": "jsonl"}  # "json" for the others
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line, or end the process with status 2."""
-    options = parser().parse_args(arguments)
+    options, unknown = parser().parse_known_args(arguments)
+    if unknown:
+        hint = _suggestion(unknown[0].partition("=")[0], options.command)
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+    word = os.environ.get("ACP_DEBUG", "").strip().lower()
+    if word not in _TRUE + _FALSE:
+        options.parser.error(f"ACP_DEBUG must be true or false, not {word!r}")
+    options.debug = options.debug or word in _TRUE
     # After argparse, which names an unknown option first: `run echo --api-key KEY` has no INPUT.
     for read, names in _READERS.items():
         for name in names.split():
@@ -236,6 +260,15 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
                     shown = name.upper() if name in _TAKES[options.command].split() else f"--{name}"
                     options.parser.error(f"argument {shown}: {error}")
     return options
+
+
+def _suggestion(word: str, command: str) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(
+        _OTHER_WORDS.get(word, word), ["--help", *_TAKES[command].split()], 1, 0.75
+    )
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def parser(agent_names: Mapping[str, str] | None = None) -> argparse.ArgumentParser:

@@ -8,25 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
+import os
 import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1.cli._arguments import PROGRAM, parser
-from acp_client_v0_1.cli._inputs import answerer, inputs_of, opened
+from acp_client_v0_1.cli._inputs import answerer, client_of, inputs_of, opened
 from acp_client_v0_1.cli._outcomes import EXPECTED, document
-from acp_client_v0_1.cli._output import Output, notice
-from acp_client_v0_1.cli._runs import at_once, client_of, each_run, followed, one_run
+from acp_client_v0_1.cli._output import HARMLESS_ID, Output, notice
+from acp_client_v0_1.cli._results import Results
+from acp_client_v0_1.cli._runs import TimeLeft, at_once, each_run, followed, one_run, seconds_left
 
 _OUTCOMES = (acp.RunFailed, acp.RunInterrupted, acp.RunGone, acp.RunWaitTimeout)
 _PING = 10.0  # seconds
 _COMPLETION = 0.5  # seconds, in which a shell waits
-_PLAIN = re.compile(r"\w[\w.:+/-]*", re.ASCII)  # names that no shell expands
 
 
 def perform(options: Namespace, output: Output) -> int | None:
@@ -54,7 +54,7 @@ def describe(options: Namespace, output: Output, client: acp.ApiClient) -> None:
 
 
 def start(options: Namespace, output: Output, client: acp.ApiClient) -> None:
-    run = _start(options, client)
+    run = _start(options, client, seconds_left(options))
     known = {
         "run_id": run.run_id,
         "agent_id": run.agent_id,
@@ -66,30 +66,32 @@ def start(options: Namespace, output: Output, client: acp.ApiClient) -> None:
 
 
 def run(options: Namespace, output: Output, client: acp.ApiClient) -> None:
-    answer = answerer(options)
-    handle = _start(options, client)
+    answer, left = answerer(options), seconds_left(options)
+    handle = _start(options, client, left)
 
     def print_event(event: acp.RunEvent) -> None:
         output.one(_event(event), event.id)
 
-    with followed(handle, cancel=options.cancel_on_exit):
+    with followed(handle, options, cancel=options.cancel_on_exit):
         result = handle.drive(
             answer or (lambda question: None),
             on_event=print_event if options.stream else None,
-            timeout=options.timeout,
+            timeout=left(),
         )
         output.one(result, handle.run_id)
 
 
 def wait(options: Namespace, output: Output, client: acp.ApiClient) -> int:
     """Wait for runs, print their results, and return the largest of their statuses."""
-    answer = answerer(options)
+    answer, left = answerer(options), seconds_left(options)
 
     def result_of(run: acp.RunHandle) -> dict[str, Any]:
-        with followed(run):
-            if options.timeout == 0 or answer is None:
-                return run.result(options.timeout)
-            return run.drive(answer, timeout=options.timeout)
+        with followed(run, options):
+            # Another run may have waited for a person, whose time is not the server's.
+            seconds = options.timeout if options.ask else left()
+            if seconds == 0 or answer is None:
+                return run.result(seconds)
+            return run.drive(answer, timeout=seconds)
 
     def named(run: acp.RunHandle, result: dict[str, Any]) -> dict[str, Any]:
         return {"run_id": run.run_id, "status": "success", "result": result}
@@ -101,7 +103,7 @@ def stream(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     handle = one_run(options.run, client)
     after = {} if options.after is None else {"after": options.after}
     with (
-        followed(handle),
+        followed(handle, options),
         handle.events(on_gap=options.on_gap, timeout=options.timeout, **after) as events,
     ):
         output.many(map(_event, events), "id")
@@ -182,11 +184,8 @@ def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
         return value if isinstance(value, str) else json.dumps(value)
 
     with opened(options.file) as lines, contextlib.ExitStack() as files:
-        agent = acp.AgentHandle.get(options.agent, api_client=client)
-        if options.results:
-            # Unbuffered, so that a record that fails can be taken back.
-            results = files.enter_context(open(options.results, "ab", buffering=0))
-            output = Output(options.format, results)
+        results = files.enter_context(Results(options, lines)) if options.results else None
+        agent = _agent(options, client, seconds_left(options))
         items = files.enter_context(
             agent.map(
                 inputs_of(lines, options.file, field),
@@ -202,6 +201,9 @@ def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
                 **_creation(options),
             )
         )
+        if results is not None:
+            results.skip_written()
+            output = Output(options.format, cast(BinaryIO, results))
         output.many(map(_item, items))
         failed = items.counts.failed
     if failed:
@@ -212,7 +214,14 @@ def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
 def serve(options: Namespace, output: Output) -> int:
     from acp_client_v0_1.testing.__main__ import main as serve_until_signal
 
-    return serve_until_signal(["--host", options.bind, "--port", str(options.port)])
+    arguments = [f"--host={options.bind}", f"--port={options.port}"]
+    if options.api_key_env is not None:
+        if not os.environ.get(options.api_key_env):
+            raise acp.ApiValueError(f"--api-key-env: the variable {options.api_key_env} is not set")
+        arguments.append(f"--api-key-env={options.api_key_env}")
+    if options.keep is not None:
+        arguments.append(f"--keep={options.keep}")
+    return serve_until_signal(arguments)
 
 
 def completion(options: Namespace, output: Output) -> None:
@@ -222,7 +231,7 @@ def completion(options: Namespace, output: Output) -> None:
             agents = acp.AgentsApi(client)
             found = agents.search_agents({"limit": 1000}, _request_timeout=_COMPLETION)
             for name in sorted({agent.metadata.ref.name for agent in found}):
-                if _PLAIN.fullmatch(name):
+                if HARMLESS_ID.fullmatch(name):  # else a shell would expand it
                     sys.stdout.write(f"{name}\n")
         return
     try:
@@ -251,9 +260,15 @@ def _agent_id(options: Namespace, client: acp.ApiClient) -> str | None:
     return acp.AgentHandle.get(options.agent, api_client=client).agent_id if options.agent else None
 
 
-def _start(options: Namespace, client: acp.ApiClient) -> acp.RunHandle:
-    return acp.AgentHandle.get(options.agent, api_client=client).start(
+def _agent(options: Namespace, client: acp.ApiClient, left: TimeLeft) -> acp.AgentHandle:
+    limited = client.with_options(timeout=left() or None)
+    return acp.AgentHandle.get(options.agent, api_client=limited)
+
+
+def _start(options: Namespace, client: acp.ApiClient, left: TimeLeft) -> acp.RunHandle:
+    return _agent(options, client, left).start(
         options.input,
+        timeout=left(),
         streaming=options.stream,
         thread_id=options.thread,
         client_token=options.client_token,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -15,11 +16,24 @@ from acp_client_v0_1.cli._arguments import json_object
 from acp_client_v0_1.cli._output import notice
 
 
+def client_of(options: Namespace, **settings: Any) -> acp.ApiClient:
+    """Make the client from the environment and --host."""
+    if options.host is not None:
+        settings["host"] = options.host
+    if (options.host or os.environ.get("ACP_HOST", "")).strip()[:1] in ("'", '"'):
+        raise acp.ApiValueError("the host of --host or ACP_HOST has quotes: leave them out")
+    configuration = acp.Configuration.from_env(**settings)
+    if configuration.host_is_default:
+        raise acp.ApiValueError("no host was set: set ACP_HOST, or give --host URL")
+    return acp.ApiClient(configuration)
+
+
 def opened(path: str) -> BinaryIO:
     try:
         return open(0 if path == "-" else path, "rb", closefd=path != "-")
     except OSError as error:
-        raise acp.ApiValueError(f"cannot read {path}: {error.strerror}") from error
+        hint = "; write its name without @" if path.startswith("@") else ""
+        raise acp.ApiValueError(f"cannot read {path}: {error.strerror}{hint}") from error
 
 
 def inputs_of(lines: Iterable[bytes], name: str, key: str | None) -> Iterator[dict[str, Any]]:
@@ -28,7 +42,7 @@ def inputs_of(lines: Iterable[bytes], name: str, key: str | None) -> Iterator[di
         if not line.strip():
             continue
         try:
-            value = json_object(line)
+            value = json_object(line.rstrip())
         except ValueError as error:
             hint = _conversion(line, name) if number == 1 else ""
             raise acp.ApiValueError(f"line {number} of {name} is {error}{hint}") from error

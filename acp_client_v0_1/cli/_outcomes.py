@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import shlex
 import sys
 import warnings
+from argparse import Namespace
 from typing import Any
 
 from pydantic import ValidationError
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1.cli._arguments import PROGRAM
-from acp_client_v0_1.cli._output import Output, notice
+from acp_client_v0_1.cli._inputs import client_of
+from acp_client_v0_1.cli._output import HARMLESS_ID, TOKEN, Output, in_shell_words, notice
 
 EXPECTED = (acp.OpenApiException, OSError, ValidationError)
 """The errors that a command may end with. Any other is a bug."""
@@ -33,19 +37,12 @@ _ENDINGS: tuple[tuple[type[Exception], int | None, str | None, str], ...] = (
     (acp.ApiTypeError, 2, None, ""),
     (acp.ApiValueError, 2, None, ""),
     (ValidationError, 2, None, ""),
-    (acp.TLSException, 1, None, ""),  # trying later does not mend these two
+    (acp.NameResolutionException, 1, None, ""),  # trying later does not mend these three
+    (acp.TLSException, 1, None, ""),
     (acp.ProtocolException, 1, None, ""),
     (acp.TransportException, 10, None, ""),
     (Exception, None, None, ""),
 )
-# Advice for callers in Python, and what it means here.
-_IN_PYTHON = {
-    "Configuration(host=…) or ACP_HOST": "--host or ACP_HOST",
-    "pass version=, or use its id": "use an id",
-    "pass an ApiClient of the token's server": "set ACP_HOST or --host to the token's server",
-    "attach by RunHandle(run_id)": "use the run's id",
-    "; see RunHandle.interrupts()": "",
-}
 
 
 class Cancelled(acp.OpenApiException):
@@ -82,7 +79,7 @@ def document(error: Exception) -> dict[str, Any]:
     return known if status else known | {"error": _words(error)}
 
 
-def report(error: Exception, output: Output) -> int:
+def report(error: Exception, output: Output, options: Namespace) -> int:
     """Print the run on stdout and the error on stderr, and return the exit status."""
     status = status_of(error)
     if isinstance(error, acp.RunStartAmbiguous):
@@ -91,11 +88,27 @@ def report(error: Exception, output: Output) -> int:
         known = document(error)
         output.one(known, known["run_id"])
     notice(f"{PROGRAM}: {_words(error)}")
-    token = getattr(error, "token", "")
     _, _, step = _ending(error)
-    if token and step:
-        notice(f"next: {PROGRAM} {step} {token}")
+    if step and getattr(error, "token", ""):
+        if HARMLESS_ID.fullmatch(after := getattr(error, "last_event_id", "")):
+            step += f" --from {after}"
+        notice(f"next: {to_copy(step, error, options)}")
     return status
+
+
+def to_copy(step: str, run: Any, options: Namespace) -> str:
+    """Return a command about a run that a shell takes as it is; ``run`` is a handle or an error."""
+    words = [PROGRAM, *step.split()]
+    if step == "wait" and vars(options).get("ask"):
+        words.append("--ask")
+    if options.host is not None:
+        words += ["--host", options.host]
+    name = run.run_id
+    if TOKEN.match(name) or not HARMLESS_ID.fullmatch(name):
+        name = run.token() if isinstance(run, acp.RunHandle) else run.token
+        with contextlib.suppress(acp.ApiValueError):  # for a run without an id
+            name = acp.RunHandle(run.run_id, client_of(options)).token()  # shorter
+    return shlex.join([*words, name])
 
 
 def _ending(error: Exception) -> tuple[int | None, str | None, str]:
@@ -128,13 +141,11 @@ def _words(error: BaseException) -> str:
     if isinstance(error, acp.SearchDrift):
         return "the list changed while it was read: run the command again"
     if isinstance(error, acp.RunGone) and os.path.isfile(error.run_id):
-        return f"{error}; {error.run_id} is a file: write @{error.run_id} for the token in it"
+        at = shlex.quote(f"@{error.run_id}")
+        return f"{error}; {error.run_id} is a file: write {at} for the token in it"
     if isinstance(error, OSError) and error.filename:
         return f"cannot use {error.filename}: {error.strerror}"
-    text = str(error)
-    for python, here in _IN_PYTHON.items():
-        text = text.replace(python, here)
-    return text
+    return in_shell_words(str(error))
 
 
 def show_warnings(*, debug: bool) -> None:
@@ -149,11 +160,11 @@ def show_warnings(*, debug: bool) -> None:
 
         def emit(self, record: logging.LogRecord) -> None:
             if record.msg != self.last:  # all runs of a command have the same outage
-                notice(f"{PROGRAM}: {record.getMessage()}")
+                notice(f"{PROGRAM}: {in_shell_words(record.getMessage())}")
             self.last = record.msg
 
     def show(message: Warning | str, *rest: object, **more: object) -> None:
-        notice(f"{PROGRAM}: {message}")
+        notice(f"{PROGRAM}: {in_shell_words(str(message))}")
 
     logging.getLogger("acp_client_v0_1").addHandler(Lines(logging.WARNING))
     warnings.showwarning = show

@@ -1,8 +1,8 @@
 """What the command prints: data to stdout, everything else to stderr.
 
 Invariants: a signal waits until a record is written whole. An array is closed only if it is whole.
-JSON is valid JSON. No control character of a server is printed, and no id that another command
-could read as an option or a file.
+JSON is valid JSON. No control character of a server is printed, and in the format ``id`` nothing
+that a shell, xargs or another command could read as more than an id.
 """
 
 from __future__ import annotations
@@ -10,14 +10,36 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import sys
 import time
 from collections.abc import Iterable
 from functools import partial
 from types import FrameType
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TextIO, cast
 from unicodedata import category, east_asian_width
+
+# An id of these characters is one word to a shell and to xargs, which take quotes, backslashes and
+# spaces away before a command sees its arguments. It is no option and no file to any command.
+HARMLESS_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/-]*")
+
+TOKEN = re.compile(r"acprun[0-9]+\.")  # how the token of a run begins
+
+# Advice for callers in Python, and what it is in a shell.
+_IN_PYTHON = {
+    r"\b(?:Configuration\.)?\w+ \((ACP_\w+)\)": r"\1",
+    r"\bssl_ca_cert names": "ACP_CA_CERT names",
+    "pass version=, or use its id": "use an id",
+    "pass an ApiClient of the token's server": "set ACP_HOST or --host to the token's server",
+    r"attach by RunHandle\(run_id\)": "use the run's id",
+    r"; see RunHandle\.interrupts\(\)| to map\(\)|, or RunHandle\('.{0,99}?'\)": "",
+    r"; for an id, use AgentHandle.{0,99}?for either| \(AgentHandle takes.{0,99}?for either\)": "",
+    "the same call continues": "the same command continues",
+    r"so that events\(\) gives the result alone": "so that only the result comes",
+    r"\b(journal|progress)=(?:True)?": r"--\1",
+    r"\b(client|retry)_(token|failed)\b=?": r"--\1-\2",
+}
 
 # Harmless, though Python calls them unprintable: spaces, and the joiners of letters and emoji.
 _HARMLESS = "\u00a0\u202f\u3000\u200c\u200d"
@@ -25,24 +47,35 @@ _CELL = 200  # characters of a table's cell; one long name must not widen every 
 _AGAIN = 1.0  # seconds in which a repeated signal counts once: timeout(1) sends two
 
 
-class Stop:
-    """The handler of Ctrl-C and SIGTERM: raises KeyboardInterrupt, after a ``with`` it is in.
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM.
 
-    ``number`` is the last signal, or 0.
+    If a plain KeyboardInterrupt leaves source text that is executed, as when a dataclass is made,
+    Python ends the process by SIGINT later on, though it was caught (``exit_sigint``).
+    """
+
+
+class Stop:
+    """The handler of Ctrl-C and SIGTERM: raises `Stopped`, after a ``with`` it is in.
+
+    ``number`` is the last signal, or 0. Once ``ending`` is set, the next one ends the process.
     """
 
     def __init__(self) -> None:
         self.number = 0
+        self.ending = False
         self._at = -_AGAIN
         self._held = self._waits = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if time.monotonic() - self._at < _AGAIN:
             return
+        if self.ending:
+            os._exit(128 + self.number)
         self.number, self._at = number, time.monotonic()
         self._waits = self._held
         if not self._held:
-            raise KeyboardInterrupt
+            raise Stopped
 
     def __enter__(self) -> None:
         self._held = True
@@ -51,10 +84,39 @@ class Stop:
         self._held = False
         if self._waits:
             self._waits = False
-            raise KeyboardInterrupt
+            raise Stopped
 
 
 STOP = Stop()
+
+
+class Stderr:
+    """Stderr that drops what cannot be written: it may be closed, on a full disk, or unread.
+
+    Whoever writes to stderr does it by this: messages, log records, bars, argparse, and Python
+    itself at the end of the process. None of them may end a command whose work succeeds.
+    """
+
+    def __init__(self) -> None:
+        stream: TextIO | None = sys.stderr  # None if it is closed
+        if stream is None:
+            # Otherwise the next file or socket gets the number of stderr, and what a library or
+            # another process says there goes into it.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            stream = os.fdopen(2, "w", encoding="utf-8")
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):  # ValueError: it was closed
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class Output:
@@ -129,10 +191,10 @@ class Output:
 
     def _shown(self, value: Any, id: str | None) -> str:
         if self._form == "id":
-            id = id or ""
-            if id[:1] not in ("-", "@") and id.isprintable() and " " not in id:
-                return id
-            return self._refuse(f"the id {id!a} is not printed: a command could misread it")
+            if HARMLESS_ID.fullmatch(id or ""):
+                return id or ""
+            shown = ascii(id or "")[:100]
+            return self._refuse(f"the id {shown} is not printed: a command could misread it")
         if self.is_text:
             return _printable(_text(value), keep="\n\t")
         try:
@@ -147,7 +209,7 @@ class Output:
 
     def _write(self, text: str) -> None:
         left = text.encode()  # JSON is UTF-8, whatever the locale
-        with STOP:
+        with STOP, _beside_bars() if self._file.isatty() else contextlib.nullcontext():
             # Another process may have appended to the file.
             start = self._file.seek(0, os.SEEK_END) if self._may_truncate else None
             try:
@@ -164,8 +226,22 @@ class Output:
 
 def notice(text: str) -> None:
     """Print one line for a person on stderr."""
-    sys.stderr.write(_printable(" ".join(text.split()), keep="") + "\n")
-    sys.stderr.flush()
+    with _beside_bars():
+        sys.stderr.write(_printable(" ".join(text.split()), keep="") + "\n")
+        sys.stderr.flush()
+
+
+def in_shell_words(text: str) -> str:
+    """Replace the advice for callers in Python, in time linear in a text of a server's."""
+    for python, here in _IN_PYTHON.items():
+        text = re.sub(python, here, text)
+    return text
+
+
+def _beside_bars() -> contextlib.AbstractContextManager[object]:
+    """Take the bars of tqdm, if there are any, off the terminal while something is written."""
+    bars: Any = sys.modules.get("tqdm.auto")
+    return bars.tqdm.external_write_mode() if bars else contextlib.nullcontext()
 
 
 def _text(value: Any) -> str:

@@ -6,29 +6,24 @@ Invariant: the id of a run, which a server chose, is never read as a file or an 
 from __future__ import annotations
 
 import contextlib
-import re
 import threading
+import time
 from argparse import Namespace
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import acp_client_v0_1 as acp
-from acp_client_v0_1.cli._arguments import PROGRAM, content_of
-from acp_client_v0_1.cli._outcomes import EXPECTED, Cancelled, document, status_of
-from acp_client_v0_1.cli._output import Output, notice
+from acp_client_v0_1.cli._arguments import content_of
+from acp_client_v0_1.cli._outcomes import EXPECTED, Cancelled, document, status_of, to_copy
+from acp_client_v0_1.cli._output import TOKEN, Output, in_shell_words, notice
 
 T = TypeVar("T")
 R = TypeVar("R")
+TimeLeft = Callable[[], float | None]
 
-_AT_ONCE = 64  # the most requests at once
-_TOKEN = re.compile(r"acprun[0-9]+\.")  # how the token of a run begins
-
-
-def client_of(options: Namespace, **settings: Any) -> acp.ApiClient:
-    """Make the client from the environment and --host."""
-    if options.host is not None:
-        settings["host"] = options.host
-    return acp.ApiClient(acp.Configuration.from_env(**settings))
+_AT_ONCE = 64  # the most threads, and requests at once
 
 
 def _runs(arguments: Iterable[str], client: acp.ApiClient) -> Iterator[acp.RunHandle]:
@@ -39,7 +34,7 @@ def _runs(arguments: Iterable[str], client: acp.ApiClient) -> Iterator[acp.RunHa
             yield from (_run(line.strip(" \t\r"), client) for line in lines if line.strip(" \t\r"))
         elif argument.startswith("@"):
             text = _text(argument).strip()
-            if not _TOKEN.match(text):
+            if not TOKEN.match(text):
                 raise acp.ApiValueError(f"{argument[1:]} has no token of a run; nothing was sent")
             yield _run(text, client)
         else:
@@ -56,7 +51,7 @@ def _text(argument: str) -> str:
 def _run(text: str, client: acp.ApiClient) -> acp.RunHandle:
     if not text.isprintable():
         raise acp.ApiValueError(f"the id {text!a} has control characters; nothing was sent")
-    if _TOKEN.match(text):
+    if TOKEN.match(text):
         return acp.RunHandle.from_token(text, client)
     return acp.RunHandle(text, client)
 
@@ -97,33 +92,41 @@ def each_run(
 
 
 def at_once(act: Callable[[T], R], values: Sequence[T]) -> Iterator[R]:
-    """Call a function for all values at once, and yield the results in order."""
-    outcomes: dict[int, R | Exception] = {}
-    slots = threading.Semaphore(_AT_ONCE)
+    """Call a function for many values at once, and yield the results in order."""
+    outcomes = deque(Future[R]() for _ in values)
+    ends = [None] * _AT_ONCE  # one for each thread
+    tasks = deque([*zip(outcomes, values, strict=True), *ends])
 
-    def carry_out(index: int, value: T) -> None:
-        with slots:
+    def work() -> None:
+        for outcome, value in iter(tasks.popleft, None):
             try:
-                outcomes[index] = act(value)
+                outcome.set_result(act(value))
             except EXPECTED as error:
-                outcomes[index] = error
+                outcome.set_exception(error)
+            finally:
+                outcome.cancel()  # after any other error, which the thread prints
 
     # Daemons, so that Ctrl-C does not wait for them.
-    tasks = [
-        threading.Thread(target=carry_out, args=each, daemon=True) for each in enumerate(values)
-    ]
-    for task in tasks:
-        task.start()
-    for index, task in enumerate(tasks):
-        task.join()
-        outcome = outcomes.pop(index)
-        if isinstance(outcome, Exception):
-            raise outcome
-        yield outcome
+    for _ in range(min(_AT_ONCE, len(values))):
+        threading.Thread(target=work, daemon=True).start()
+    try:
+        while outcomes:
+            yield outcomes.popleft().result()
+    finally:
+        tasks.extendleft(ends)
+
+
+def seconds_left(options: Namespace) -> TimeLeft:
+    """Return a function that gives what is left of --timeout for all requests of a command."""
+    seconds = vars(options).get("timeout")
+    ends = time.monotonic() + (seconds or 0)
+    return lambda: seconds and max(0.001, ends - time.monotonic())  # 0 checks once
 
 
 @contextlib.contextmanager
-def followed(run: acp.RunHandle, *, cancel: bool = False) -> Generator[None, None, None]:
+def followed(
+    run: acp.RunHandle, options: Namespace, *, cancel: bool = False
+) -> Generator[None, None, None]:
     """Print how to pick the run up after Ctrl-C, or with ``cancel``, cancel it on any error."""
     try:
         yield
@@ -133,17 +136,17 @@ def followed(run: acp.RunHandle, *, cancel: bool = False) -> Generator[None, Non
         if not cancel:
             if isinstance(error, KeyboardInterrupt):
                 raise KeyboardInterrupt(
-                    f"the run continues on the server: {PROGRAM} wait {run.token()}"
+                    f"the run continues on the server: {to_copy('wait', run, options)}"
                 ) from None
             raise
         try:
             cancelled = run.cancel()
         except (acp.ApiException, KeyboardInterrupt) as failure:
-            why = str(failure) or "stopped by a signal"
-            notice(f"the run was not cancelled: {why}; {PROGRAM} cancel {run.token()}")
+            why = in_shell_words(str(failure)) or "stopped by a signal"
+            notice(f"the run was not cancelled: {why}; {to_copy('cancel', run, options)}")
             raise error from None
         if not cancelled:
-            notice(f"the run had finished, and is kept: {PROGRAM} wait {run.token()}")
+            notice(f"the run had finished, and is kept: {to_copy('wait', run, options)}")
         elif isinstance(error, acp.OpenApiException):
             raise Cancelled(error) from error
         else:

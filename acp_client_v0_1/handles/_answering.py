@@ -29,7 +29,7 @@ from acp_client_v0_1.exceptions import (
     ConflictException,
     NotFoundException,
 )
-from acp_client_v0_1.handles._core import FINAL, RunCore
+from acp_client_v0_1.handles._core import FINAL, RunCore, utc
 from acp_client_v0_1.handles._perform import AGAIN, Wait, settled
 from acp_client_v0_1.handles._schemas import json_object
 from acp_client_v0_1.handles._timing import timing
@@ -117,7 +117,7 @@ def question_of(core: RunCore, wait: Wait) -> PendingInterrupt | None:
         str(payload.pop("interrupt_type", "")),
         payload,
         core.run_id,
-        run.updated_at,
+        utc(run.updated_at),
         core.asked_at(run),
         core.descriptor,
         partial(answer_run, core),
@@ -156,7 +156,7 @@ def answer_run(
             if to is not None and run is not None and not _is_stale(core, to):
                 # If two questions share this time, a replica may have told either: ask neither
                 # until the replicas agree.
-                if run.updated_at >= to.updated_at:
+                if utc(run.updated_at) >= to.updated_at:
                     core.note_answered(to)
                 elif clock.now() < until:
                     until = min(until, clock.now() + clock.unchanged)
@@ -224,9 +224,10 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
 
 def _differs(run: Run, question: PendingInterrupt) -> bool:
     """Return whether a run has moved on since it asked. An older state comes from a replica."""
-    if run.updated_at == question.updated_at:
+    updated_at = utc(run.updated_at)
+    if updated_at == question.updated_at:
         return run.status != RunStatus.INTERRUPTED
-    return run.updated_at > question.updated_at
+    return updated_at > question.updated_at
 
 
 def _arrived(core: RunCore, question: PendingInterrupt, wait: Wait) -> bool:

@@ -10,18 +10,19 @@ pickles like its client. An outcome that was seen counts, whatever a read replic
 
 from __future__ import annotations
 
-import logging
 import math
+import re
 import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from acp_client_v0_1._errors import one_line, package_logger, short
 from acp_client_v0_1._http.retry import backoff, is_cut, was_held
 from acp_client_v0_1.exceptions import (
     ApiException,
@@ -61,12 +62,25 @@ H = TypeVar("H")
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_log = logging.getLogger("acp_client_v0_1.handles")
+_log = package_logger("acp_client_v0_1.handles")
+
+# Ids that a shell takes for one word, and a command not for an option. A token always is one.
+_HARMLESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/-]{0,99}")
 
 OnPending = Callable[[float, RunStatus], object]
 
 FINAL = frozenset((RunStatus.SUCCESS, RunStatus.ERROR, RunStatus.TIMEOUT))
-"""The statuses of a run that has ended. An interrupted run has not."""
+"""The statuses of a run that has ended. An interrupted run has not, nor one of another status."""
+
+
+def has_output(status: RunStatus) -> bool:
+    """Tell whether a run of this status has an output. One of an unknown status may have none."""
+    return status in FINAL or status == RunStatus.INTERRUPTED
+
+
+def utc(moment: datetime) -> datetime:
+    """Return a time of a server, which is UTC if it has no offset, for a comparison."""
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
 class RunCore:
@@ -162,16 +176,16 @@ class RunCore:
     def note(self, run: Run) -> Run:
         """Keep the run as the server described it, and return it."""
         self._run, status = run, run.status
-        if self._outcome is not None and status != RunStatus.PENDING:
+        if self._outcome is not None and has_output(status):
             self._outcome = None
-        asked = self._asked
-        if status == RunStatus.INTERRUPTED and (asked is None or asked[0] != run.updated_at):
-            self._asked = run.updated_at, timing().now()
+        asked, moment = self._asked, utc(run.updated_at)
+        if status == RunStatus.INTERRUPTED and (asked is None or asked[0] != moment):
+            self._asked = moment, timing().now()
         return run
 
     def note_answered(self, question: PendingInterrupt) -> None:
         """Note that a question was answered, by this or another caller."""
-        if self._run is not None and self._run.updated_at > question.updated_at:
+        if self._run is not None and utc(self._run.updated_at) > question.updated_at:
             # The server's clock moves, so a question of this time counts as older from now on.
             question = replace(question, updated_at=question.updated_at + datetime.resolution)
         self.answered, self.answered_at = question, timing().now()
@@ -179,7 +193,8 @@ class RunCore:
     def asked_at(self, run: Run) -> float:
         """Return when the question of a run was first seen, by the clock."""
         asked = self._asked
-        return timing().now() if asked is None or asked[0] != run.updated_at else asked[1]
+        same = asked is not None and asked[0] == utc(run.updated_at)
+        return asked[1] if asked is not None and same else timing().now()
 
     def note_created(self, creation: RunCreate | None = None, *, ago: float = 0.0) -> None:
         """Note that the run was created some seconds ago: a read replica may not know it yet."""
@@ -208,19 +223,14 @@ class RunCore:
         on_pending: OnPending | None = None,
         every: float = 30,
         survive: float | None = None,
-        same: bool = False,
     ) -> Wait:
         """Return the budget of a caller, where ``what`` names what did not happen in time.
 
         A timeout of 0 asks once, for at most 10 seconds. ``on_pending`` is called as
-        `RunHandle.output` says. With ``same`` the wait belongs to the last call, whose
-        ``Retry-After`` counts for it, too.
+        `RunHandle.output` says.
         """
         check_every(every)
-        contact = self._contact or Contact.of(self.runs)
-        if contact.has_failed and not same:
-            contact = contact.of_next_call()
-        self._contact = contact
+        self._contact = contact = (self._contact or Contact.of(self.runs)).of_next_call()
         once = timeout is not None and checked_seconds(timeout) == 0
         if once:
             timeout, survive = timing().quick, 0.0
@@ -237,11 +247,13 @@ class RunCore:
 
     def _late(self, wait: Wait, error: ApiException | None) -> RunWaitTimeout:
         elapsed = wait.elapsed
-        words = f"run {self.run_id} {wait.what} after {elapsed:.1f} s"
+        words = f"run {short(self.run_id)} {wait.what} after {elapsed:.1f} s"
         if wait.stopped:
-            words = f"waiting for run {self.run_id} was stopped after {elapsed:.1f} s"
+            words = f"waiting for run {short(self.run_id)} was stopped after {elapsed:.1f} s"
         elif error is not None:
             words += f"; the last request failed: {error}"
+        elif (asked := wait.contact.not_before - timing().now()) > 0:
+            words += f"; the server wants no request for {asked:.0f} s (Retry-After)"
         return self.late(elapsed, words)
 
     def late(self, elapsed: float, words: str) -> RunWaitTimeout:
@@ -287,7 +299,7 @@ class RunCore:
         polls = Polls(self, wait, timing().window if window is None else window)
         output = wait.perform("output", polls.send, self, longest=math.inf, probe=polls.probe)
         if output is None:
-            raise self.late(0.0, f"run {self.run_id} has no output yet")
+            raise self.late(0.0, f"run {short(self.run_id)} has no output yet")
         if isinstance(output.actual_instance, RunResult):
             self._outcome = RunStatus.SUCCESS
         return output
@@ -305,8 +317,8 @@ class RunCore:
         return wait.perform("output", send, self, probe=probe)
 
     def unserved_output(self, error: ApiException, wait: Wait) -> RunOutput | None:
-        """Read a run whose output is 404, and return None if it is pending, so not ready."""
-        if self.read(wait).status == RunStatus.PENDING:
+        """Read a run whose output is 404, and return None if it may be pending, so not ready."""
+        if not has_output(self.read(wait).status):
             return None
         # It may have ended between the two requests, so its output is asked for once more.
 
@@ -453,10 +465,13 @@ class RunCore:
 
     def _add_note(self, error: BaseException) -> None:
         """Say in an exception that is not of this package which run was waited for."""
-        status = "" if self.status is None else f" is {self.status.value}, and"
-        note = (
-            f"run {self.run_id}{status} continues: RunHandle({self.run_id!r}) or "
-            f"`acp-client wait {self.run_id}` waits for it"
+        status = "" if self.status is None else f" is {short(self.status)}, and"
+        named, make = self.run_id, "RunHandle"
+        if not _HARMLESS.fullmatch(named):
+            named, make = self.token(), "RunHandle.from_token"
+        note = one_line(
+            f"run {short(self.run_id)}{status} continues: {make}({named!r}) or "
+            f"`acp-client wait {named}` waits for it"
         )
         if sys.version_info >= (3, 11):
             error.add_note(note)
@@ -540,10 +555,12 @@ class Polls(Window):
         output = self._core.unserved_output(error, wait)
         if output is not None or wait.once:
             return output
-        if is_unserved(error):
+        # A status that the contract does not have may never change, so the output is the only sign.
+        self._by_looks = self._core.status == RunStatus.PENDING
+        if self._by_looks and is_unserved(error):
             wait.contact.server.lacks.add("output")
-        wait.pause(timing().probe, error)  # the two may disagree: pause, or we spin
-        self._by_looks = True
+        # The run and its output may disagree: pause, or we spin.
+        wait.pause(timing().probe if self._by_looks else self._early_pause().seconds, error)
         return AGAIN  # type: ignore[no-any-return]
 
 

@@ -11,12 +11,14 @@ Invariant: the server carries out at most one create of a call.
 from __future__ import annotations
 
 import math
-from datetime import datetime, timezone
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiException, ApiTimeoutError, NotFoundException
+from acp_client_v0_1.handles._core import utc
 from acp_client_v0_1.handles._perform import AGAIN, Wait
 from acp_client_v0_1.handles._rules import Pause, failure_of, is_unserved
 from acp_client_v0_1.handles._timing import timing
@@ -38,7 +40,7 @@ _PAGES = 10  # the most that is read where a server does not search by metadata
 _NO_METADATA = "search by metadata"  # what a server may lack
 
 
-class _NoAgent(Exception):
+class NoAgent(Exception):
     """The server does not know the agent of a create."""
 
     def __init__(self, error: NotFoundException) -> None:
@@ -50,24 +52,24 @@ def create(creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
     """Create one run, and return it, or after a lost response all with its token, oldest first.
 
     It is posted up to ``posts`` times, each time after a search that worked and did not find the
-    run: a search is all that the next call would go by, too.
+    run, so posting again is as safe as in the next call.
     """
     runs = wait.contact.runs
 
     def post(limit: float) -> list[Run]:
-        if limit == math.inf:
-            return [runs.create_run(creation)]
-        total = wait.ends - wait.began
-        longest = max(total - timing().search, total / 2)  # the rest is for the search
-        return [runs.create_run(creation, _request_timeout=min(limit, longest))]
+        seconds = None if limit == math.inf else limit
+        return [runs.create_run(creation, _request_timeout=seconds)]
 
     def probe(error: ApiException) -> Any:
         nonlocal posts
         posts -= 1
         agent_id, mark = creation.agent_id, mark_of(creation)
         known = RunToken(server_of(runs.api_client), agent=agent_id, client_token=mark)
+        # A server that limits requests has hardly made a run, so the search is over soon.
+        limited = posts > 0 and failure_of(error).limits
+        longest = timing().young if limited else timing().search
         try:
-            return look_for(known, wait, error)
+            return look_for(known, wait, error, longest)
         except RunStartAmbiguous as ambiguous:
             if posts <= 0 or not ambiguous.searched or wait.stopped:
                 raise
@@ -76,14 +78,21 @@ def create(creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
     return wait.perform("create", post, longest=math.inf, probe=probe)
 
 
-def look_for(known: RunToken, wait: Wait, failure: ApiException | None = None) -> list[Run]:
+def look_for(
+    known: RunToken,
+    wait: Wait,
+    failure: ApiException | None = None,
+    longest: float | None = None,
+) -> list[Run]:
     """Search for the runs of a create until there is one, and return them, oldest first.
 
-    ``known`` is what a token without a run id says. The search takes 10 seconds, or what ``wait``
-    has left; then it raises `RunStartAmbiguous`. ``failure`` is the error of the create, if known.
+    ``known`` is what a token without a run id says. The search takes ``longest`` seconds, by
+    default 10, or what ``wait`` has left; then it raises `RunStartAmbiguous`. ``failure`` is the
+    error of the create, if known.
     """
     clock, contact = timing(), wait.contact
     runs = contact.runs
+    longest = clock.search if longest is None else longest
     seen: list[Run] | None = None  # what the last search that worked found, others' runs included
     seen_at = -math.inf
     checked = failure is None  # whether the server knows the agent
@@ -111,7 +120,7 @@ def look_for(known: RunToken, wait: Wait, failure: ApiException | None = None) -
 
     # The search begins once the server wants requests again.
     asked = max(0.0, contact.not_before - clock.now())
-    seconds = min(wait.remaining(), asked + clock.search)
+    seconds = min(wait.remaining(), asked + longest)
     if asked > wait.longest_outage:
         contact.broken = failure  # the server wants no request for so long
     if seconds <= asked or asked > wait.longest_outage:
@@ -119,59 +128,77 @@ def look_for(known: RunToken, wait: Wait, failure: ApiException | None = None) -
 
     def search(limit: float) -> list[Run] | Pause:
         nonlocal seen, seen_at, checked, delay
+        agent_id = known.agent or None
         failed: ApiException | None = None
         found: list[Run] = []
         try:
-            seen = find_by_token(
-                runs, known.client_token, known.agent or None, timeout=limit, anybodys=True
-            )
+            seen = find_by_token(runs, known.client_token, agent_id, timeout=limit, anybodys=True)
             seen_at = clock.now()
-            found = [run for run in seen if is_of(run, known.agent or None)]
+            found = [run for run in seen if is_of(run, agent_id)]
         except ApiException as error:
             failed = error
-        if not (found or checked or (failed is not None and failure_of(failed).asked)):
+        asks = failed is not None and failure_of(failed).asked
+        if not (found or checked or asks or searching.over):
             checked = True
-            _check_agent(runs, known.agent, limit)
+            serves_agent(searching, known.agent)
         if failed is not None:
             raise failed
         pause, delay = Pause(delay), min(2 * delay, clock.search_backoff[1])
         return found or pause
 
-    began = clock.now()
     searching = Wait(contact, seconds, stop=wait.stop, late=ambiguous)
     while True:
         try:
             if known.client_token:
-                return searching.perform("search", search)
+                probe = partial(probe_search, searching, known.agent)
+                return searching.perform("search", search, probe=probe)
             if not asked:
-                _check_agent(runs, known.agent, searching.limit(clock.quick))
+                serves_agent(searching, known.agent)
             raise ambiguous(wait)
-        except _NoAgent as missing:
+        except NoAgent as missing:
             contact.broken = missing.error
             raise missing.error from failure
         except RunStartAmbiguous as error:
-            since = contact.since  # once, as other threads change it
-            # A server that responds, and to nothing but a search fails, cannot search.
+            # If a server fails for all runs of a batch, or limits them, no search tells anything
+            # about this one. That ends with the outage.
             cause = error.__cause__
-            away = isinstance(cause, ApiException) and failure_of(cause).kind == "unsent"
-            outage = contact.shared and since is not None and (away or since <= began)
-            if not outage or wait.stopped or wait.remaining() <= 0:
-                raise error from failure or error.__cause__
-            searching.rearm()  # the server fails for all: that ends with the outage
+            unsettled = seen is None if cause is None else not error.searched
+            if not (contact.shared and unsettled) or wait.stopped or wait.remaining() <= 0:
+                raise error from failure or cause
+            searching.rearm()
         except ApiException as error:
             raise ambiguous(wait, error) from failure or error
 
 
-def _check_agent(runs: RunsApi, agent_id: str, limit: float) -> None:
-    """Raise `_NoAgent` if the server does not know the agent: then no run of it was made."""
+def serves_agent(wait: Wait, agent_id: str) -> bool:
+    """Tell whether the server responds to a request for an agent, or at all.
+
+    Raises `NoAgent` if it does not know the agent: then no run of it was made.
+    """
+    agents, limit = AgentsApi(wait.contact.runs.api_client), wait.limit(timing().quick)
     try:
-        AgentsApi(runs.api_client).get_agent_by_id(agent_id, _request_timeout=limit)
+        agents.get_agent_by_id(agent_id, _request_timeout=limit)
     except NotFoundException as error:
         if not is_unserved(error):
-            raise _NoAgent(error) from error
+            raise NoAgent(error) from error
     except ApiException as error:
-        if failure_of(error).asked:
+        failure = failure_of(error)
+        if failure.asked:
             raise  # the search has to wait, too; otherwise the search tells
+        return failure.kind not in ("unsent", "lost", "limited", "unreadable")
+    return True
+
+
+def probe_search(wait: Wait, agent_id: str, error: ApiException) -> Any:
+    """Raise the error of a search if only searches fail: the server does not support them."""
+    if not serves_agent(wait, agent_id):
+        wait.survives("search", error, probed=True)
+    elif wait.alone:  # an outage that has just ended looks the same, so the search is sent again
+        wait.contact.server.fails.add("search")
+        raise error
+    else:
+        wait.alone = True
+    return AGAIN
 
 
 def find_by_token(
@@ -242,6 +269,5 @@ def is_of(run: Run, agent_id: str | None) -> bool:
 
 
 def _age(run: Run) -> tuple[datetime, str]:
-    """Return the time of a run's creation, as UTC if it has no offset, and its id."""
-    created = run.created_at
-    return created if created.tzinfo else created.replace(tzinfo=timezone.utc), run.run_id
+    """Return the time of a run's creation, and its id."""
+    return utc(run.created_at), run.run_id

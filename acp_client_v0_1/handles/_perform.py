@@ -12,32 +12,37 @@ the loops that repeat a request; others go on to the next question, run or task:
 
 Strategy: a `Wait` is the budget of one caller: its deadline, and what can stop it. A `Contact` is
 what several waits know of their server: whether it fails, and for how long it wants no request. A
-wait has a contact of its own; all waits of a batch share one.
+wait has a contact of its own; all waits of a batch share one. A batch slows down at a server that
+limits requests: each 429 or 503 doubles the time between two requests, each response shortens it.
 
 Invariants: no pause passes the deadline; each pause ends within a moment once ``stop`` is set; no
-request of a contact is sent before a ``Retry-After`` is over.
+request of a contact is sent before a ``Retry-After`` is over. All requests of a call share its
+deadline, and a change leaves some of the time to find out what became of it.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from acp_client_v0_1._errors import package_logger, short
 from acp_client_v0_1._http.attempt import Interruptible
 from acp_client_v0_1._http.retry import KnownServer, RetryPolicy
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._rules import (
+    CHANGES,
+    DISPENSABLE,
     Facts,
     Operation,
     Pause,
     Probe,
     decide,
     failure_of,
+    share,
 )
 from acp_client_v0_1.handles._timing import timing
 
@@ -46,7 +51,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_log = logging.getLogger("acp_client_v0_1.handles")
+_log = package_logger("acp_client_v0_1.handles")
 
 AGAIN: Any = object()
 """What a probe returns if the request was not carried out, and is to be sent again."""
@@ -118,6 +123,9 @@ class Contact:
     broken: ApiException | None = None  # the error that all requests would get
     since: float | None = None  # when the outage began
     requests: int = 0  # failed in this outage
+    operations: frozenset[Operation] = frozenset()  # of these requests
+    interval: float = 0.0  # seconds between two requests of a batch, if the server limits them
+    _next_turn = _slowed_at = -math.inf
     _warned = False  # of this outage
     _warn_after = -math.inf
 
@@ -147,23 +155,56 @@ class Contact:
             return self
         return Contact(self.runs, self.server, self.retries)
 
-    def failed(self, error: ApiException, now: float, pause: Pause, until: float, who: str) -> None:
+    def failed(
+        self,
+        error: ApiException,
+        now: float,
+        pause: Pause,
+        until: float,
+        operation: Operation,
+        who: str,
+    ) -> None:
         """Note a failure that is survived, and log the first one of an outage."""
-        self.since = now if self.since is None else self.since
-        self.requests += 1
-        limited = error.status == 429 and now + pause.seconds - self.since <= timing().quiet
+        since = self.note_failure(operation, now)
+        limited = error.status == 429 and now + pause.seconds - since <= timing().quiet
         # A single run that always fails, among others that work, would fill the log.
         recent = self.shared and now < self._warn_after
         if not (self._warned or recent or limited):
             self._warned, self._warn_after = True, now + timing().warnings
             _log.warning("%s: %s; asking again for up to %.0f s", who, error, until - now)
 
-    def recovered(self) -> None:
-        """Note a response: the outage is over."""
+    def slow(self, now: float) -> None:
+        """Double the time between two requests, as the server limits them."""
+        first, longest = timing().pace
+        # Requests that were sent at the old pace fail together, and count once.
+        if self.shared and now - self._slowed_at >= timing().backoff[0]:
+            self._slowed_at = now
+            self.interval = min(max(first, 2 * self.interval), longest)
+
+    def turn(self, now: float) -> float:
+        """Return the time at which the next request of a batch may begin."""
+        turn = max(now, self._next_turn)
+        self._next_turn = turn + self.interval
+        return turn
+
+    def note_failure(self, operation: Operation, now: float) -> float:
+        """Note a failure, and return when the outage began; the next response ends it."""
+        self.since = since = now if self.since is None else self.since
+        self.requests += 1
+        self.operations |= {operation}
+        return since
+
+    def recovered(self, operation: Operation) -> None:
+        """Note a response: the outage is over, and the pace recovers."""
+        if self.interval:
+            interval = self.interval * timing().recovery
+            self.interval = interval if interval > timing().pace[0] / 4 else 0.0
         since, self.since = self.since, None
         requests, self.requests = self.requests, 0
-        if self._warned and since is not None:
-            self._warned = False
+        failed, self.operations = self.operations, frozenset()
+        warned, self._warned = self._warned, False
+        # If only streams fail, or only searches, there was no outage that could be over.
+        if warned and since is not None and (operation in failed or not failed <= DISPENSABLE):
             lasted = timing().now() - since
             _log.warning("the server answers again, %.1f s after %d failures", lasted, requests)
 
@@ -184,8 +225,10 @@ class Wait:
     what: str = "has no output"  # what did not happen, once it is over
     once: bool = False  # the caller wants one request
     watched: bool = False  # requests tick, and end soon after `stop` is set
+    alone: bool = False  # the server served another request after one of these had failed
     _failures = 0  # in a row
     _since: float | None = None  # when these began
+    _asking: ApiException | None = None  # the last error of this wait with a ``Retry-After``
     _on_tick: Callable[[float], object] | None = None
     _every = _next_tick = math.inf
 
@@ -246,14 +289,23 @@ class Wait:
             return self._survive
         return timing().outage if self.contact.shared or self.ends == math.inf else math.inf
 
-    def limit(self, longest: float) -> float:
+    @property
+    def last(self) -> float:
+        """Seconds before the deadline after which no request is begun."""
+        return min(timing().last, self._timeout / 4)
+
+    def limit(self, longest: float, operation: Operation = "look") -> float:
         """Seconds that the next request may take, above 0."""
-        return max(0.001, min(longest, self.ends - timing().now()))
+        left = self.ends - timing().now()
+        if operation in CHANGES and left < math.inf:
+            left = max(share(left, timing()), min(left, self.last))
+        return max(0.001, min(longest, left))
 
     def late(self, error: ApiException | None = None) -> BaseException:
         """Return the error of a wait that is over."""
         if self._late is not None:
             return self._late(self, error)
+        error = error or self.contact.asking
         return error or TimeoutError(f"out of time after {self.elapsed:.1f} s")
 
     def pause(self, seconds: float, error: ApiException | None = None) -> None:
@@ -324,10 +376,12 @@ class Wait:
             try:
                 span = None if run is None else run.span
                 if span is None and not self.watched:
-                    value = send(longest if self.ends == math.inf else self.limit(longest))
+                    value = send(
+                        longest if self.ends == math.inf else self.limit(longest, operation)
+                    )
                 else:
                     with _NOTHING if span is None else span.active(), self._watching():
-                        value = send(self.limit(longest))
+                        value = send(self.limit(longest, operation))
             except ApiException as failure:
                 error = failure
             except _Settled as nested:
@@ -335,8 +389,11 @@ class Wait:
             except _StopSet:
                 raise self.late(error) from error
             else:
-                if self.contact.since is not None or self._since is not None:
-                    self._recovered()
+                contact = self.contact
+                if contact.since is not None or self._since is not None or contact.interval:
+                    self._recovered(operation)
+                if contact.server.fails:
+                    contact.server.fails.discard(operation)
                 if not isinstance(value, Pause):
                     return value
                 self._report()
@@ -346,7 +403,7 @@ class Wait:
             self._report()  # here, so that an error of the callback has no other one behind it
             if self.stopped:
                 raise self.late(error) from error
-            if self._survived(operation, error, run):
+            if self.survives(operation, error, run):
                 continue
             if probe is None:
                 raise error
@@ -354,8 +411,18 @@ class Wait:
             if found is not AGAIN:
                 return found
 
-    def _survived(self, operation: Operation, error: ApiException, run: Asked | None) -> bool:
-        """Pause or raise, as the rules say of a failure, or return False for a probe."""
+    def survives(
+        self,
+        operation: Operation,
+        error: ApiException,
+        run: Asked | None = None,
+        *,
+        probed: bool = False,
+    ) -> bool:
+        """Pause or raise, as the rules say of a failure, or return False for a probe.
+
+        A probe may call it again, with ``probed``, if it found nothing out.
+        """
         clock, contact = timing(), self.contact
         contact.has_failed = True
         now = clock.now()
@@ -375,28 +442,36 @@ class Wait:
         facts = Facts(
             now=now,
             ends=self.ends,
-            last=min(clock.last, self._timeout),
+            last=self.last,
             since=since,
             longest=longest,
             shared=shared,
             failures=self._failures,
             answered=contact.server.answered,
             retries=contact.retries if self._survive is None else 0,  # the client's own
+            fails=operation in contact.server.fails,
+            probed=probed,
             age=math.inf if run is None else run.age(),
         )
         decision = decide(operation, failure, facts, clock)
+        if failure.limits:
+            contact.slow(now)
         if failure.asked and now + failure.asked > contact.not_before:
             contact.not_before, contact.asking = now + failure.asked, error
+            self._asking = error
         if isinstance(decision, Pause):
             if failure.kind != "missing":
                 self._failures += 1
                 self._since = since
             if decision.outage:
-                until = min(self.ends, since + longest)
-                contact.failed(error, now, decision, until, _who(operation, run))
+                # A batch goes on beyond the end of one wait.
+                until = since + longest if contact.shared else min(self.ends, since + longest)
+                contact.failed(error, now, decision, until, operation, _who(operation, run))
             self.pause(decision.seconds, error)
             return True
         if isinstance(decision, Probe):
+            if operation in CHANGES and failure.kind == "lost":
+                contact.note_failure(operation, now)
             return False
         if decision.why == "gone" and run is not None:
             raise run.gone() from error
@@ -409,26 +484,35 @@ class Wait:
             contact.broken = error
         raise error
 
-    def _recovered(self) -> None:
+    def _recovered(self, operation: Operation) -> None:
         self._failures, self._since = 0, None
-        if self.contact.since is not None:
-            self.contact.recovered()
+        if self.contact.since is not None or self.contact.interval:
+            self.contact.recovered(operation)
 
     def _await_turn(self, error: ApiException | None) -> None:
-        """Wait until the server wants requests, or raise if the wait is over before."""
+        """Wait for ``Retry-After`` and for the pace, or raise if the wait is over before."""
+        contact = self.contact
         while not self.stopped:
-            left = self.contact.not_before - timing().now()
+            left = contact.not_before - timing().now()
             if left <= 0:
-                return
+                break
             longest = self.longest_outage
             if left > min(self.remaining(), longest):
-                asking = self.contact.asking  # never shortened
-                if self.contact.shared and self._survive is None and left > longest:
-                    self.contact.broken = asking
-                raise asking or self.late(error)
+                asking = contact.asking  # never shortened
+                if contact.shared and self._survive is None and left > longest:
+                    contact.broken = asking
+                if asking is not None and asking is self._asking:
+                    raise asking
+                # The error of another call must not be told as one of this call.
+                raise self.late(error) from error or asking
             self.sleep(left)
-        raise self.late(error) from error
+        if contact.interval:
+            now = timing().now()
+            # Near its deadline, a request is sent out of turn rather than not at all.
+            self.sleep(min(contact.turn(now), self.ends - self.last) - now)
+        if self.stopped:
+            raise self.late(error) from error
 
 
 def _who(operation: Operation, run: Asked | None) -> str:
-    return operation if run is None else f"run {run.run_id}: {operation}"
+    return operation if run is None else f"run {short(run.run_id)}: {operation}"

@@ -1,8 +1,9 @@
 """Who asks a server again, and when: the rules, as functions of values.
 
 Two questions come first. *Could the request have been carried out?* If it was not sent, no; a
-status below 500 but 408 is an answer; anything else leaves it open. *Has this server answered us
-before?* If not, an address that cannot be reached is taken for a wrong one, not for an outage.
+status below 500 but 408 and 3xx is an answer; anything else leaves it open. *Has this server
+answered us before?* If not, an address that cannot be reached is taken for a wrong one, not for an
+outage.
 
 Strategy: `failure_of` reads what an error means, `decide` gives what is done about it, for each
 operation. `Window` sizes the next long poll. `perform` (`_perform`) does what they say.
@@ -33,7 +34,9 @@ from acp_client_v0_1.handles._timing import Timing
 
 Operation = Literal["create", "search", "describe", "look", "output", "stream", "resume", "delete"]
 
-_CHANGES = frozenset(("create", "resume", "delete"))
+CHANGES: frozenset[Operation] = frozenset(("create", "resume", "delete"))
+# Without these there is another way. The run, or the agent, tells whether the server is away.
+DISPENSABLE: frozenset[Operation] = frozenset(("stream", "search"))
 _OF_A_RUN = frozenset(("output", "stream", "resume", "delete"))
 
 Kind = Literal[
@@ -45,6 +48,7 @@ Kind = Literal[
     "lacks",  # the server does not have the operation
     "missing",  # 404
     "denied",  # 401, 403, or refused by the proxy
+    "moved",  # a redirect that was not followed
     "refused",  # anything else
 ]
 
@@ -55,6 +59,7 @@ class Failure(NamedTuple):
     kind: Kind
     asked: float | None = None  # seconds of ``Retry-After``, if the response had it
     conflict: bool = False  # the status is 409
+    limits: bool = False  # the server limits requests: 429, or 503 as many proxies say it
 
 
 def failure_of(error: ApiException) -> Failure:
@@ -87,7 +92,9 @@ def failure_of(error: ApiException) -> Failure:
         kind = "missing"
     elif status in (401, 403):
         kind = "denied"
-    return Failure(kind, asked, status == 409)
+    elif 300 <= status < 400:
+        kind = "moved"
+    return Failure(kind, asked, conflict=status == 409, limits=status in (429, 503))
 
 
 def is_unserved(error: ApiException) -> bool:
@@ -98,10 +105,9 @@ def is_unserved(error: ApiException) -> bool:
     words = cast("Mapping[str, Any]", data).get("detail") if isinstance(data, Mapping) else data
     if not isinstance(words, str):
         return True
-    words = words.strip().lower()
-    return (
-        not words or words[0] == "<" or words.removeprefix("404 page ").rstrip(".") == "not found"
-    )
+    words = words.strip().lower().removeprefix("404 page ").rstrip(".")
+    # The last one comes from Go's validators of OpenAPI requests.
+    return words[:1] in ("", "<") or words in ("not found", "no matching operation was found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +116,15 @@ class Facts:
 
     now: float
     ends: float = math.inf  # the caller's deadline
-    last: float = 1.0  # with less than this to go, no request is begun
+    last: float = 1.0  # no request is begun with less time left
     since: float = 0.0  # when the failures of this wait began: ``now`` for the first
     longest: float = 300.0  # failures that are survived; infinity if only the deadline ends them
     shared: bool = True  # all that share the contact with the server have failed since then, too
     failures: int = 0  # of this wait, in a row, before this one
     answered: bool = True  # the server has answered this client before
     retries: float = 3  # how often a client itself retries what was not sent
+    fails: bool = False  # this operation has failed before while the server served others
+    probed: bool = False  # the server has just failed to serve another one, too
     age: float = math.inf  # since the run was created, if that is known
 
 
@@ -154,12 +162,14 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
         return decision if more else Raise(everywhere=True)
     if kind in ("unsent", "limited"):
         return _pause(failure, facts, timing)
-    if kind in ("lost", "unreadable", "oversized") and operation in _CHANGES:
+    if kind in ("lost", "unreadable", "oversized", "moved") and operation in CHANGES:
         return Probe()
     if kind == "unreadable":
         return _after_unreadable(operation, failure, facts, timing)
     if kind == "lost":
-        if operation == "stream" and facts.failures + 1 >= timing.stream_refusals:
+        refused = facts.fails or facts.failures + 1 >= timing.refusals
+        tried = facts.probed or (operation == "search" and failure.asked)
+        if refused and operation in DISPENSABLE and not tried:
             return Probe()
         return _pause(failure, facts, timing)
     if operation == "describe":
@@ -199,6 +209,14 @@ def _after_unreadable(
     if final and facts.failures >= facts.retries:
         return Raise(everywhere=True)
     return _pause(failure, facts, timing, outage=facts.answered)
+
+
+def share(left: float, timing: Timing) -> float:
+    """Return how many of the seconds left a change may take.
+
+    The rest is for finding out what became of it, if its response is lost.
+    """
+    return max(left - timing.search, left / 2)
 
 
 def _pause(failure: Failure, facts: Facts, timing: Timing, *, outage: bool = True) -> Decision:

@@ -31,7 +31,8 @@ class Timing:
     # One request
     quick: float = 10.0  # the longest, if its response needs no waiting for
     change: float = 60.0  # the longest RESUME or DELETE
-    last: float = 1.0  # with less to go, no request is begun
+    # No request is begun with less time left, or with less than a quarter of the timeout.
+    last: float = 1.0
     answered_probe: float = 5.0  # to read the run beside an open stream
 
     # Failures
@@ -39,11 +40,15 @@ class Timing:
     backoff: tuple[float, float] = (0.25, 4.0)
     quiet: float = 5.0  # a longer pause because of a rate limit is logged as a warning
     warnings: float = 60.0  # between two warnings that an outage begins
-    stream_refusals: int = 5  # in a row, until the run is polled
+    refusals: int = 5  # of a stream or a search, in a row, until there is another way
 
     # A run that a read replica may not know yet
     young: float = 2.0  # after its create
     young_pause: float = 0.1
+
+    # The pace of a batch at a server that limits requests: the seconds between two of them
+    pace: tuple[float, float] = (0.05, 1.0)  # after the first 429 or 503, which double it
+    recovery: float = 0.97  # by which each response shortens it
 
     # Long polls
     window: int = 30

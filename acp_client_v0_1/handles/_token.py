@@ -23,7 +23,8 @@ import zlib
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, cast
 
-from acp_client_v0_1.exceptions import ApiTypeError
+from acp_client_v0_1._operation import identifier
+from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 from acp_client_v0_1.handles.errors import TokenError
 
 if TYPE_CHECKING:
@@ -54,6 +55,14 @@ class RunToken:
 
 
 _FIELDS = tuple(each.name for each in fields(RunToken))
+
+# The forms of what is read as a number, or sent in a body or a header.
+_ANY = re.compile(".*", re.DOTALL)
+_FORMS = {
+    "client_token": re.compile(r"[^\ud800-\udfff]*"),
+    "last_event_id": re.compile(r"[^\0\r\n\ud800-\udfff]*"),
+    "created": re.compile(r"([0-9]{1,12}(\.[0-9]{1,9})?)?"),
+}
 
 
 def encode_token(token: RunToken) -> str:
@@ -101,11 +110,16 @@ def _read(content: bytes) -> RunToken:
         raise TokenError("the token holds no JSON object")
     known = cast("dict[str, Any]", parsed)
     values = {name: known.get(name, "") for name in _FIELDS}
-    if not all(isinstance(value, str) for value in values.values()):
-        raise TokenError("a field of the token is not a text")
+    for name, value in values.items():
+        if not (isinstance(value, str) and _FORMS.get(name, _ANY).fullmatch(value)):
+            raise TokenError(f"{name} of the token is not a text of the form that a token has")
     token = RunToken(**values)
-    if not token.server or not (token.run or token.client_token):
+    if not token.server or not (token.run or token.client_token) or is_token(token.run):
         raise TokenError("the token names no server, or no run")
+    try:
+        identifier("run", token.run or "unknown")
+    except ApiValueError as error:
+        raise TokenError(f"the token cannot be used: {error}") from error
     return token
 
 

@@ -9,11 +9,13 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import ValidationError
 from typing_extensions import Self
 
+from acp_client_v0_1._errors import short
 from acp_client_v0_1._operation import faults_of, identifier
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
@@ -27,7 +29,7 @@ from acp_client_v0_1.exceptions import (
 )
 from acp_client_v0_1.handles._answering import checked_on_interrupt
 from acp_client_v0_1.handles._core import RunCore, creating, held_by
-from acp_client_v0_1.handles._create import create, find_by_token, is_of
+from acp_client_v0_1.handles._create import NoAgent, create, find_by_token, is_of, probe_search
 from acp_client_v0_1.handles._perform import Contact, Wait, checked_seconds
 from acp_client_v0_1.handles._schemas import (
     Cached,
@@ -108,7 +110,7 @@ class AgentHandle:
 
         Raises:
             AgentLookupError: No agent has the name and version, or several have; the error names
-                the agents that there are.
+                the agents that there are, 1,000 at most. No more are kept, whatever the server has.
             ApiTypeError: ``name`` is not a str.
             ApiException: The search failed. For a server that does not search, use
                 ``AgentHandle(agent_id)``.
@@ -122,14 +124,14 @@ class AgentHandle:
         found = [each for each in found if version in (None, each.metadata.ref.version)]
         if len(found) < len(page):
             # The server ignores the conditions, so that the agent may stand on another page.
-            found = list(iter_agents(agents, request, on_drift="continue"))
+            found = list(islice(iter_agents(agents, request, on_drift="continue"), _PAGE))
         if len(found) == 1:
             handle = cls(found[0].agent_id, agents.api_client)
             handle._agent.note(found[0])
             return handle
         there = found
         with contextlib.suppress(ApiException):  # naming the others is a courtesy
-            there = found or list(iter_agents(agents, on_drift="continue"))
+            there = found or list(islice(iter_agents(agents, on_drift="continue"), _PAGE))
         raise _lookup_error(name, version, bool(found), there)
 
     @classmethod
@@ -338,7 +340,7 @@ class AgentHandle:
                 raise RunWaitTimeout(
                     run_id=error.run_id,
                     elapsed=elapsed,
-                    reason=f"run {error.run_id} has no output after {elapsed:.1f} s; {said}",
+                    reason=f"run {short(error.run_id)} has no output after {elapsed:.1f} s; {said}",
                     token="" if said.endswith("was cancelled") else error.token,
                 ) from error
             raise
@@ -508,7 +510,10 @@ class AgentHandle:
 
     def _reused(self, creation: RunCreate, wait: Wait) -> list[Run]:
         """Search for the runs with the client token, and refuse one that was created otherwise."""
-        found = self._search(mark_of(creation), wait, anybodys=True)
+        try:
+            found = self._search(mark_of(creation), wait, anybodys=True)
+        except NoAgent as missing:
+            raise missing.error from None
         ours = [run for run in found if is_of(run, self.agent_id)]
         if found:
             _check_reused((ours or found)[0], creation)
@@ -520,14 +525,18 @@ class AgentHandle:
         streams = None if known is None else known.specs.capabilities.streaming
         if known is not None and not (streams and getattr(streams, mode.value, False)):
             warnings.warn(
-                f"agent {self.agent_id} does not stream: its capabilities.streaming.{mode.value} "
-                "is not true, so that events() gives the result alone",
+                f"agent {short(self.agent_id)} does not stream: its capabilities.streaming."
+                f"{mode.value} is not true, so that events() gives the result alone",
                 stacklevel=4,
             )
 
     def _search(self, client_token: str, wait: Wait, *, anybodys: bool = False) -> list[Run]:
         find = partial(find_by_token, wait.contact.runs, client_token, self.agent_id)
-        return wait.perform("search", lambda limit: find(timeout=limit, anybodys=anybodys))
+        return wait.perform(
+            "search",
+            lambda limit: find(timeout=limit, anybodys=anybodys),
+            probe=partial(probe_search, wait, self.agent_id),
+        )
 
     def _cancel(self, contact: Contact, core: RunCore | None, client_token: str) -> str:
         """Cancel the run of a call that an exception ends, perhaps during its create.
@@ -542,8 +551,8 @@ class AgentHandle:
                 if not found:
                     return "no run was found"
                 core = RunCore.of_runs(self.runs, found, wait.contact)
-            cancelled = core.cancel(core.wait(timing().exit, what="was not deleted", same=True))
-        except (ApiException, TimeoutError) as error:
+            cancelled = core.cancel(wait)
+        except (ApiException, NoAgent, TimeoutError) as error:
             return f"the run could not be cancelled: {error}"
         return "the run was cancelled" if cancelled else "the run had ended before it was cancelled"
 
@@ -552,29 +561,40 @@ class AgentHandle:
 
     def __repr__(self) -> str:
         known = self._agent.known
-        name = "" if known is None else f" {known.metadata.ref.name}"
-        return f"<AgentHandle{name} {self.agent_id}>"
+        name = "" if known is None else f" {short(known.metadata.ref.name)}"
+        return f"<AgentHandle{name} {short(self.agent_id)}>"
 
 
 def _check_reused(run: Run, creation: RunCreate) -> None:
     """Refuse a run that was found by its client token, but was created for something else."""
     asked, made = creation.to_dict("json"), run.creation.to_dict("json")
-    other = [name for name in ("input", "config") if asked.get(name) != made.get(name)]
+    other = [name for name in ("input", "config") if not _has(made.get(name), asked.get(name))]
     if not is_of(run, creation.agent_id):
         other.insert(0, "agent_id")
     if not other:
         return
     if "agent_id" not in other and not made.get("input") and not made.get("config"):
         warnings.warn(
-            f"run {run.run_id} was found by its client_token, and its server does not say what it "
-            "was created with: it is used as it is",
+            f"run {short(run.run_id)} was found by its client_token, and its server does not say "
+            "what it was created with: it is used as it is",
             stacklevel=5,
         )
         return
     raise ApiValueError(
-        f"client_token is of run {run.run_id}, which was created with another "
-        f"{' and '.join(other)}: use another client_token, or RunHandle({run.run_id!r})"
+        f"client_token is of run {short(run.run_id)}, which was created with another "
+        f"{' and '.join(other)}: use another client_token, or RunHandle({short(run.run_id)!r})"
     )
+
+
+def _has(made: Any, asked: Any) -> bool:
+    """Tell whether a value has what was asked. A server adds keys and nulls of its own."""
+    if isinstance(asked, Mapping):
+        wanted = cast("Mapping[str, Any]", asked).items()
+        there = made if isinstance(made, Mapping) else {}
+        return all(_has(there.get(key), value) for key, value in wanted)
+    if isinstance(asked, list) and isinstance(made, list) and len(asked) == len(made):
+        return all(map(_has, made, asked))
+    return asked is None or made == asked
 
 
 def _lookup_error(
@@ -585,7 +605,7 @@ def _lookup_error(
         for agent in there
     ]
     wanted = repr(name) if version is None else f"{name!r} in version {version!r}"
-    shown = ", ".join(candidates[:_SHOWN]) or "no agent that it names"
+    shown = ", ".join(map(short, candidates[:_SHOWN])) or "no agent that it names"
     if len(candidates) > _SHOWN:
         shown += f" and {len(candidates) - _SHOWN} more"
     if several:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from acp_client_v0_1._errors import short
 from acp_client_v0_1.api.threads_api import ThreadsApi
 from acp_client_v0_1.exceptions import ApiException, ApiValueError
 from acp_client_v0_1.handles.run import RunHandle
@@ -72,9 +73,9 @@ class Conversation:
             self.thread_id = handle.thread_id
         if self.thread_id is None:
             raise ApiException(
-                reason=f"run {handle.run_id} was started, and its server gave it no thread: the "
-                "agent has none (AgentHandle.descriptor().specs.capabilities.threads); use "
-                f"RunHandle({handle.run_id!r}) for its result"
+                reason=f"run {short(handle.run_id)} was started, and its server gave it no thread: "
+                "the agent has none (AgentHandle.descriptor().specs.capabilities.threads); use "
+                f"RunHandle({short(handle.run_id)!r}) for its result"
             )
         return handle
 
@@ -135,4 +136,4 @@ class Conversation:
         return self.thread_id
 
     def __repr__(self) -> str:
-        return f"<Conversation on thread {self.thread_id or 'of the first run'}>"
+        return f"<Conversation on thread {short(self.thread_id or 'of the first run')}>"

@@ -31,6 +31,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
+from acp_client_v0_1._errors import short
 from acp_client_v0_1.exceptions import ApiException, ApiValueError
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class RunFailed(_RunProblem):
         self, *, run_id: str, token: str, errcode: int, description: str, sure: bool = True
     ) -> None:
         status = self.status_name if sure else "error or timeout"
-        reason = f"run {run_id} ended in {status} (errcode {errcode}): {description}"
+        reason = f"run {short(run_id)} ended in {status} (errcode {errcode}): {description}"
         super().__init__(reason, run_id=run_id, token=token)
         self.errcode = errcode
         self.description = description
@@ -115,7 +116,7 @@ class RunInterrupted(_RunProblem):
         self, *, run_id: str, token: str, interrupt: PendingInterrupt, hint: str = ""
     ) -> None:
         reason = (
-            f"run {run_id} is interrupted by {interrupt.type!r}{hint}: answer it by "
+            f"run {short(run_id)} is interrupted by {short(interrupt.type)!r}{hint}: answer it by "
             "error.interrupt.answer(body), or use RunHandle.drive or AgentHandle.run(on_interrupt=)"
         )
         super().__init__(reason, run_id=run_id, token=token)
@@ -131,8 +132,8 @@ class RunGone(_RunProblem):
 
     def __init__(self, *, run_id: str, token: str, server: str) -> None:
         reason = (
-            f"run {run_id} is gone: the server at {server} does not know it (deleted, forgotten, "
-            "or of another server); start a new run, or check host"
+            f"run {short(run_id)} is gone: the server at {server} does not know it (deleted, "
+            "forgotten, or of another server); start a new run, or check host"
         )
         super().__init__(reason, run_id=run_id, token=token)
 
@@ -170,8 +171,8 @@ class ResumeAmbiguous(_RunProblem):
     def __init__(self, *, run_id: str, token: str, times: int, why: str) -> None:
         often = "once" if times == 1 else "twice"
         reason = (
-            f"run {run_id} may or may not have got the answer, which was sent {often}: {why}; "
-            "call RunHandle.refresh() later, and answer again if it is still interrupted"
+            f"run {short(run_id)} may or may not have got the answer, which was sent {often}: "
+            f"{why}; call RunHandle.refresh() later, and answer again if it is still interrupted"
         )
         super().__init__(reason, run_id=run_id, token=token)
 
@@ -184,7 +185,8 @@ class StaleInterrupt(_RunProblem):
     """
 
     def __init__(self, *, run_id: str, token: str, now: str) -> None:
-        reason = f"the answer to run {run_id} was not used: {now}; see RunHandle.interrupts()"
+        run = f"run {short(run_id)}"
+        reason = f"the answer to {run} was not used: {now}; see RunHandle.interrupts()"
         super().__init__(reason, run_id=run_id, token=token)
 
 
@@ -197,7 +199,7 @@ class InterruptLimit(_RunProblem):
 
     def __init__(self, *, run_id: str, token: str, limit: int) -> None:
         reason = (
-            f"run {run_id} asks again after {limit} answers; "
+            f"run {short(run_id)} asks again after {limit} answers; "
             "continue by RunHandle.drive with a larger max_interrupts, or cancel() it"
         )
         super().__init__(reason, run_id=run_id, token=token)
@@ -229,8 +231,8 @@ class StreamGap(_RunProblem):
             "unknown": "whether updates are lost cannot be known from the event ids",
         }[kind]
         reason = (
-            f"the stream of run {run_id} was broken after event {last_event_id!r}: {what}; "
-            'iterate on, or pass on_gap="mark" to get event.gap instead'
+            f"the stream of run {short(run_id)} was broken after event {short(last_event_id)!r}: "
+            f'{what}; iterate on, or pass on_gap="mark" to get event.gap instead'
         )
         super().__init__(reason, run_id=run_id, token=token)
         self.kind = kind

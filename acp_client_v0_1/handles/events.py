@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import Self
 
 from acp_client_v0_1._deadline import NothingYet
+from acp_client_v0_1._errors import short
 from acp_client_v0_1._http.retry import backoff
 from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1.exceptions import (
@@ -232,7 +233,8 @@ class RunEvents(Iterator[RunEvent]):
 
     def __repr__(self) -> str:
         ended = "" if self.ended_by is None else f", ended by {self.ended_by}"
-        return f"<RunEvents of {self._core.run_id}, last id {self.last_event_id!r}{ended}>"
+        run_id, last_id = short(self._core.run_id), short(self.last_event_id)
+        return f"<RunEvents of {run_id}, last id {last_id!r}{ended}>"
 
     def _handed_out(self, event: RunEvent) -> RunEvent:
         if event.id:
@@ -247,10 +249,10 @@ class RunEvents(Iterator[RunEvent]):
             self._poll()
             return
         self._core.open_span()
-        lacks = self._wait.contact.server.lacks
+        server = self._wait.contact.server
         refused: list[ApiException] = []
         stream: EventStream[Any] | None = None
-        if "stream" not in lacks:
+        if "stream" not in server.lacks:
             stream = self._wait.perform("stream", self._open, self._core, probe=refused.append)
         if stream is None or stream.status == 204:
             if stream is not None:
@@ -258,7 +260,9 @@ class RunEvents(Iterator[RunEvent]):
             self._decide(streams=False)  # which raises the 404 of a run that is gone
             # A run that has ended may have no stream any more.
             if any(e.status != 404 or self._polling for e in refused if is_unserved(e)):
-                lacks.add("stream")
+                server.lacks.add("stream")
+            elif any(failure_of(e).kind == "lost" for e in refused):
+                server.fails.add("stream")
             return
         self._decoder.memory.reconnect()
         self._next_check = timing().now() + timing().silence
@@ -288,7 +292,7 @@ class RunEvents(Iterator[RunEvent]):
         self._count_stream()
         if not isinstance(error, ApiTimeoutError):  # a silent stream has taken its time
             self._wait.pause(backoff(self._empty - 1, *timing().empty), error)
-        if self._decoder.custom is not False and self._empty <= timing().stream_refusals:
+        if self._decoder.custom is not False and self._empty <= timing().refusals:
             return
         status = self._core.read(self._wait).status
         if status in FINAL:
@@ -311,7 +315,7 @@ class RunEvents(Iterator[RunEvent]):
         if streams:
             self._decoder.memory.reconnect(cut=True)
             self._count_stream()
-        if not streams or self._empty > timing().stream_refusals:
+        if not streams or self._empty > timing().refusals:
             self._begin_polling()
         elif self._empty > 1:
             self._wait.pause(backoff(self._empty, *timing().empty))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from typing_extensions import Self
 
+from acp_client_v0_1._errors import short
 from acp_client_v0_1._operation import identifier
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
@@ -149,8 +150,8 @@ class RunHandle:
         server = server_of(runs.api_client)
         if known.server != server:
             raise TokenError(
-                f"the token is of a run at {known.server}, and the client is of {server}: pass an "
-                "ApiClient of the token's server"
+                f"the token is of a run at {short(known.server)}, and the client is of {server}: "
+                "pass an ApiClient of the token's server"
             )
         if known.run:
             handle = cls(known.run, runs.api_client)
@@ -502,5 +503,5 @@ class RunHandle:
 
     def __repr__(self) -> str:
         status = "not read yet" if self.status is None else self.status.value
-        agent = f" of agent {self.agent_id}" if self.agent_id else ""
-        return f"<RunHandle {self.run_id}{agent}: {status}>"
+        agent = f" of agent {short(self.agent_id)}" if self.agent_id else ""
+        return f"<RunHandle {short(self.run_id)}{agent}: {short(status)}>"

@@ -8,12 +8,12 @@ before are read again until one has it. Anything else is drift. A server whose p
 has no such overlap.
 
 Invariants: whatever the server sends, no record comes twice, and each is one that the request asked
-for; drift is detected, not prevented. Collect ids before deleting.
+for; drift is detected, not prevented. Collect ids before deleting. The ids of all records are kept,
+so their number is bounded.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from operator import attrgetter
 from typing import Any, Literal, TypeVar, cast
@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeVar, cast
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
+from acp_client_v0_1._errors import package_logger, short
 from acp_client_v0_1._operation import constructed
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
@@ -42,6 +43,7 @@ T = TypeVar("T")
 _PAGE = 1000  # records, the most that the contract allows
 _MOST_PAGES = 10_000
 _MOST_PAGES_OF_AGENTS = 1_000
+_MOST_RECORDS = 100  # for each of these pages: servers may send fewer than asked
 OnDrift = Literal["raise", "continue"]
 
 # Where a record has what a condition of the request is compared with.
@@ -49,7 +51,7 @@ _OF_RUN = {"agent_id": "agent_id", "status": "status", "metadata": "creation.met
 _OF_AGENT = {"name": "metadata.ref.name", "version": "metadata.ref.version"}
 _OF_THREAD = {"agent_id": "agent_id", "metadata": "metadata"}
 
-_log = logging.getLogger(__name__)
+_log = package_logger(__name__)
 
 
 def iter_runs(
@@ -62,7 +64,8 @@ def iter_runs(
 
     It searches a page at a time; ``next()`` may raise `SearchDrift`, and the errors of
     `RunsApi.search_runs`. Runs that the server returns although they do not match are left out,
-    with a warning in the log. A search that does not end raises `ApiException` after 10,000 pages.
+    with a warning in the log. A search that does not end raises `ApiException` after 10,000 pages
+    or a million runs. Until then it keeps the page and the ids, about 120 bytes for each run.
 
     Args:
         runs_api: The operations that search.
@@ -77,8 +80,7 @@ def iter_runs(
         ApiValueError: ``request`` does not fit, or ``on_drift`` is not one of the two.
     """
     _check_api("runs_api", "a RunsApi", runs_api, "search_runs")
-    search = runs_api.search_runs
-    return _every(search, RunSearchRequest, request, "run_id", _OF_RUN, on_drift)
+    return _every(runs_api.search_runs, RunSearchRequest, request, "run_id", _OF_RUN, on_drift)
 
 
 def iter_agents(
@@ -89,7 +91,7 @@ def iter_agents(
 ) -> Iterator[Agent]:
     """Return an iterator over every agent that matches, once, as `iter_runs` does.
 
-    A search that does not end raises `ApiException` after 1,000 pages.
+    A search that does not end raises `ApiException` after 1,000 pages or 100,000 agents.
 
     Args:
         agents_api: The operations that search.
@@ -189,7 +191,7 @@ def _matching(
             yield record
         elif not warned:
             warned = True
-            named = f"{id_name} {getattr(record, id_name)}"
+            named = f"{id_name} {short(getattr(record, id_name))}"
             _log.warning("the server ignores conditions of the search: %s does not match", named)
 
 
@@ -206,12 +208,12 @@ def _records(
     def read(offset: int) -> dict[str, T]:
         """Return the records of a page by their ids, in the order of the server."""
         nonlocal pages
-        pages += 1
-        if pages > most_pages:
+        if pages >= most_pages or len(seen) >= _MOST_RECORDS * most_pages:
             raise ApiException(
-                reason=f"the search does not end: the server sent {most_pages:,} pages with "
+                reason=f"the search does not end: the server sent {pages:,} pages with "
                 f"{len(seen):,} records, and has more; search with more conditions"
             )
+        pages += 1
         page = search({**request, "limit": limit, "offset": offset})
         return {id_of(record): record for record in page}
 
@@ -234,10 +236,10 @@ def _records(
         ids = list(page)
         place = ids.index(anchor) if anchor in page else -1
         if overlaps and place < 0:
-            note_drift(f"the record {anchor} is not where it was")
+            note_drift(f"the record {short(anchor)} is not where it was")
         again = next((name for name in ids[place + 1 :] if name in seen), None)
         if again is not None:
-            note_drift(f"the record {again} came again")
+            note_drift(f"the record {short(again)} came again")
         fresh = [name for name in ids if name not in seen]
         seen.update(fresh)
         yield from (page[name] for name in fresh)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from typing_extensions import Self
 
+from acp_client_v0_1._errors import short
 from acp_client_v0_1.exceptions import ApiValueError
 from acp_client_v0_1.streaming._reader import EventReader
 from acp_client_v0_1.streaming.event import ServerSentEvent
@@ -147,4 +148,4 @@ class EventStream(Iterator[T]):
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open"
-        return f"<EventStream {state}, status {self.status}, last id {self.last_event_id!r}>"
+        return f"<EventStream {state}, status {self.status}, last id {short(self.last_event_id)!r}>"

@@ -35,6 +35,8 @@ JSON_TYPES: dict[str, tuple[type, ...]] = {
     "boolean": (bool,),
     "null": (type(None),),
 }
+# The state of a thread holds the inputs of its runs, which may be as deep as a client sends them.
+_LEVELS = 250
 _COLLECTIONS = (Collection, Iterable, Mapping, Sequence)
 
 
@@ -90,7 +92,7 @@ def _check(what: str, value: object, hint: Any) -> None:
 def json_object(value: object, what: str) -> dict[str, Any]:
     """Return a JSON object as the wire would carry it, independent of the original."""
     check_type(what, value, dict)
-    if fault := not_json(value, numbers=True):
+    if fault := not_json(value, thorough=True, levels=_LEVELS):
         raise TypeError(f"{what}{fault}")
     try:
         copy: dict[str, Any] = from_json(to_json(value))

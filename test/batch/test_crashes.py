@@ -188,6 +188,23 @@ def test_a_create_that_did_not_arrive_is_sent_by_the_next_call(
     assert body["metadata"]["acp-client-token"] in lines[1]
 
 
+def test_a_journal_whose_time_lies_ahead_is_continued(
+    agent: AgentHandle, server: LocalServer, path: Path, set_timing: SetTiming
+) -> None:
+    set_timing(young=0.3)
+    (item,) = agent.map([{"n": 0}], journal=path)
+    agent.runs.delete_run(item.run_id)  # as if its create had never arrived
+    _keep_lines(path, 2)
+    ahead = time.time() + 3600  # by the clock of a file server, or ours was set back
+    os.utime(path, (ahead, ahead))
+    with agent.map([{"n": 0}], journal=path) as items:
+        hangs = threading.Timer(20, items.close)
+        hangs.start()
+        (item,) = items
+        hangs.cancel()
+    assert item.result()["n"] == 0 and item.run_id
+
+
 def test_a_create_that_arrived_is_found_by_the_next_call(
     agent: AgentHandle, server: LocalServer, path: Path
 ) -> None:

@@ -21,15 +21,19 @@ from support.batches import creates, obedient, runs_by_input, wait_for
 from acp_client_v0_1 import (
     AgentHandle,
     ApiClient,
+    ApiException,
     ApiTypeError,
     ApiValueError,
     BatchItem,
     Configuration,
     PendingInterrupt,
     RunFailed,
+    RunHandle,
     RunInterrupted,
+    RunWaitTimeout,
 )
 from acp_client_v0_1.batch import _executors
+from acp_client_v0_1.batch._tasks import Task
 from acp_client_v0_1.testing import Fault, LocalServer, Quirks
 
 
@@ -47,6 +51,21 @@ def connect_elsewhere() -> ApiClient:
 
 def connect_to_nothing() -> Any:
     return "a client"
+
+
+class Escalation(Exception):
+    """An error of the caller's own code, which has a client."""
+
+
+def escalate(question: PendingInterrupt) -> dict[str, Any]:
+    error = Escalation("somebody else has to answer")
+    run = RunHandle(question.run_id, ApiClient(Configuration.from_env()))
+    error.run = run  # type: ignore[attr-defined]
+    raise error
+
+
+def connect_and_fail() -> ApiClient:
+    raise Escalation(ApiClient(Configuration.from_env()))
 
 
 @pytest.fixture
@@ -147,6 +166,57 @@ def test_no_credential_travels(server: LocalServer, _in_environment: None) -> No
         list(AgentHandle(server.agents[0].agent_id, client).map(numbers(1), executor=pool))
     (task,) = tasks
     assert secret.encode() not in task and server.url.encode() in task
+
+
+@pytest.mark.parametrize(
+    ("input", "options", "kind"),
+    [
+        ({}, {}, dict),
+        ({"fail": True}, {}, RunFailed),
+        ({"ask": 1}, {}, RunInterrupted),
+        ({"ask": 1}, {"on_interrupt": escalate}, ApiException),
+        ({"seconds": 60}, {"timeout": 0.5}, RunWaitTimeout),
+        ({}, {"connect": connect_and_fail}, ApiException),
+    ],
+    ids=["result", "failure", "question", "error of a callback", "timeout", "error of connect"],
+)
+def test_no_credential_travels_back(
+    agent: AgentHandle,
+    _in_environment: None,
+    monkeypatch: pytest.MonkeyPatch,
+    input: dict[str, Any],
+    options: dict[str, Any],
+    kind: type[object],
+) -> None:
+    secret = "planted-secret"
+    for name in ("ACP_TOKEN", "ACP_API_KEY", "ACP_PASSWORD"):
+        monkeypatch.setenv(name, secret)
+    monkeypatch.setenv("ACP_USERNAME", "somebody")
+    came_back: list[bytes] = []
+
+    class Recording(ThreadPoolExecutor):
+        def submit(self, *task: Any) -> Any:  # type: ignore[override]
+            future = super().submit(*task)
+            came_back.append(pickle.dumps(future.exception() or future.result()))
+            return future
+
+    with Recording(1) as pool:
+        list(agent.map([{"n": 0, **input}], executor=pool, **options))
+    (raw,) = came_back
+    assert secret.encode() not in raw
+    task = pickle.loads(raw)
+    assert isinstance(task, Task) and isinstance(task.outcome, kind)
+
+
+def test_an_error_that_cannot_leave_its_process_comes_as_its_text(
+    agent: AgentHandle, processes: Executor
+) -> None:
+    (item,) = agent.map(numbers(1, ask=1), executor=processes, on_interrupt=escalate)
+    assert item.run_id and isinstance(item.outcome, ApiException)
+    words = (
+        "Escalation: somebody else has to answer (it cannot leave its process: it holds a client)"
+    )
+    assert str(item.outcome) == words
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import pickle
 import random
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -379,14 +381,16 @@ def test_a_journal_is_for_its_owner_only(path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o640
 
 
-def test_when_a_journal_was_written_last_is_told(path: Path) -> None:
+@pytest.mark.parametrize(("age", "told"), [(1000, 1000), (0, 0), (-1000, 0)])
+def test_a_journal_tells_its_age_which_is_never_below_0(path: Path, age: int, told: int) -> None:
     path.write_bytes(written(path) + b"torn")
-    os.utime(path, (1_000_000, 1_000_000.5))
+    last = time.time() - age
+    os.utime(path, (last, last))
     journal = opened(path)
-    assert journal.written_at == 1_000_000.5
+    assert told <= journal.written_ago < told + 100
     journal.close()
     journal = opened(path.with_name("new"))
-    assert journal.written_at is None
+    assert journal.written_ago == math.inf
     journal.close()
 
 

@@ -609,3 +609,101 @@ def test_one_run_without_an_output_ends_no_batch() -> None:
         items = list(AgentHandle("a", client).map(numbers(4)))
     assert sorted(item.index for item in items if not item.ok) == [1]
     assert isinstance(items[[item.index for item in items].index(1)].error, NotFoundException)
+
+
+class Limited:
+    """A server that carries out a request only if the last one is long enough ago.
+
+    The others get a bare 503, as of nginx with `limit_req`.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.made: dict[str, dict[str, Any]] = {}  # runs by their client token
+        self.refused = 0
+        self._seconds = seconds
+        self._next = 0.0
+        self._lock = threading.Lock()
+
+    def __call__(self, request: Request) -> bytes:
+        with self._lock:
+            now = time.monotonic()
+            if now < self._next:
+                self.refused += 1
+                return response(b"<h1>503</h1>", 503, content_type="text/html")
+            self._next = now + self._seconds
+            if request.path == "/runs":
+                creation = json.loads(request.body)
+                token = creation["metadata"]["acp-client-token"]
+                name = f"r{len(self.made)}"
+                run = {**RUN, "agent_id": "a", "run_id": name, "creation": creation}
+                assert token not in self.made, "two runs of one input"
+                self.made[token] = run
+                return response(json.dumps(run).encode())
+            if request.path == "/runs/search":
+                token = json.loads(request.body).get("metadata", {}).get("acp-client-token")
+                found = [self.made[token]] if token in self.made else []
+                return response(json.dumps(found).encode())
+            return response(json.dumps(RESULT).encode())
+
+
+@pytest.mark.parametrize("concurrency", [8, 40])
+def test_a_batch_slows_down_at_a_server_that_limits_and_loses_nothing(concurrency: int) -> None:
+    limited = Limited(0.02)
+    with (
+        SocketServer(handler=serve_each(limited)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        items = list(AgentHandle("a", client).map(numbers(60), concurrency=concurrency))
+        sent = len(server.requests)
+    assert [item.error for item in items if not item.ok] == []
+    assert len(limited.made) == 60
+    assert limited.refused < sent / 2
+
+
+def test_no_item_is_unclear_while_the_server_fails_for_all(
+    server: LocalServer, agent: AgentHandle, set_timing: SetTiming, caplog: Any, tmp_path: Path
+) -> None:
+    """A proxy whose server is away answers 502 for longer than the search for a run takes."""
+    set_timing(search=0.3, backoff=(0.02, 0.1))
+    gone = Fault(status=502, times=None)
+    items: list[BatchItem] = []
+    journal = tmp_path / "journal.jsonl"
+    with agent.map(numbers(30, seconds=0.05), concurrency=8, journal=journal) as batch:
+        items.append(next(batch))
+        server.faults.add(gone)
+        began = time.monotonic()
+        threading.Timer(1.5, server.faults.clear).start()
+        items.extend(batch)
+    assert time.monotonic() - began > 1.5
+    assert [item.error for item in items if not item.ok] == []
+    assert runs_by_input(server).total() == 30
+    assert [words for words in caplog.messages if "asking again" in words]  # said at once
+
+
+def test_an_item_out_of_time_has_an_error_of_its_own() -> None:
+    """A create gets 524 with Retry-After while the other items wait for their outputs."""
+    created = itertools.count()
+
+    def respond(request: Request) -> Any:
+        if request.path == "/runs":
+            number = next(created)
+            if number == 3:
+                return [0.4, response(b"", 524, retry_after="5")]
+            creation = json.loads(request.body)
+            run = {**RUN, "agent_id": "a", "run_id": f"r{number}", "status": "pending"}
+            return response(json.dumps({**run, "creation": creation}).encode())
+        if request.path == "/runs/search":
+            return response(b"[]")
+        return [0.5, response(b"", 204, content_type="")]
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        batch = AgentHandle("a", client).map(numbers(4), concurrency=4, timeout=1.2)
+        items = list(itertools.islice(batch, 3))
+        batch.close()
+    for item in items:
+        assert isinstance(item.error, RunWaitTimeout), item.error
+        assert item.error.run_id == item.run_id and item.error.token
+        assert "524" not in str(item.error)

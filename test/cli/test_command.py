@@ -147,7 +147,7 @@ def test_3_not_finished_in_time(server: LocalServer, runs: RunsApi) -> None:
     token = started(server, "slow", {"seconds": 30})
     done = acp(server, "wait", token, "--timeout", "0")
     assert data(done, 3)["status"] == "pending"
-    assert "acp-client wait acprun1." in done.stderr
+    assert f"acp-client wait {data(done, 3)['run_id']}" in done.stderr
     assert data(acp(server, "wait", token, "--timeout", "0.3"), 3)["status"] == "pending"
     runs.delete_run(data(acp(server, "show", token))["run_id"])
 
@@ -238,6 +238,62 @@ def test_9_events_are_missing() -> None:
         assert "--on-gap mark" in done.stderr
 
 
+# Where stderr goes
+
+
+def stderr_of(way: str) -> str:
+    """The redirection of a shell that closes stderr, or sends it where nothing can be written."""
+    return {"closed": "2>&-", "full": "2>/dev/full", "unread": "2>&3"}[way]
+
+
+@pytest.mark.parametrize("way", ["closed", "full", "unread"])
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["run", "echo", '{"n": 1}', "--debug"], 0, '{"n":1}'),
+        (["batch", "echo", "-", "--progress"], 0, '"result":{"n":2}'),
+        (["batch", "failing", "-"], 5, '"errcode"'),
+        (
+            ["run", "slow", '{"seconds": 60}', "--timeout", "0.5", "--cancel-on-exit"],
+            3,
+            "cancelled",
+        ),
+        (["run", "approval", "{}"], 4, '"interrupt"'),
+        (["run", "approval", "{}", "--answer-command", "exit 1"], 4, '"interrupt"'),
+        (["run", "nobody"], 1, ""),
+        (["run", "echo", "--api-key", "x"], 2, ""),
+    ],
+)
+def test_what_stderr_cannot_take_changes_neither_output_nor_status(
+    server: LocalServer, way: str, arguments: list[str], status: int, words: str
+) -> None:
+    if way == "full" and not Path("/dev/full").exists():
+        pytest.skip("needs a device that is always full")
+    reader, unread = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        ["bash", "-c", f'exec 3>&{unread} {unread}>&-; exec "$@" {stderr_of(way)} 3>&-', "-",
+         sys.executable, "-m", "acp_client_v0_1", *arguments],
+        env=environment(server.url), stdout=subprocess.PIPE, input='{"n": 2}', text=True,
+        timeout=SECONDS, check=False, pass_fds=(unread,),
+    )  # fmt: skip
+    os.close(unread)
+    assert (done.returncode, words in done.stdout) == (status, True), done.stdout
+
+
+def test_no_file_takes_the_number_of_a_closed_stderr(server: LocalServer, tmp_path: Path) -> None:
+    words = 'echo spoilt >&2; echo "{\\"approved\\": true}"'
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" 2>&-', "-", sys.executable, "-m", "acp_client_v0_1", "batch",
+         "approval", "-", "--results", "out", "--journal", "journal", "--answer-command", words],
+        env=environment(server.url), input="{}\n", text=True, timeout=SECONDS, check=False,
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0
+    for name in ("out", "journal"):
+        assert "spoilt" not in (tmp_path / name).read_text("utf-8")
+
+
 # Streaming
 
 
@@ -290,6 +346,32 @@ def test_ctrl_c_cancels_if_asked_to(server: LocalServer, runs: RunsApi) -> None:
     _, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 130 and "cancelled" in err
     assert runs.search_runs({"metadata": {"test": "cancelled"}}) == []
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_the_status_is_of_the_signal_even_while_source_text_runs(tmp_path: Path, name: str) -> None:
+    """A dataclass is made by exec, for whose KeyboardInterrupt Python ends by SIGINT at exit."""
+    text = f"import os, signal, time; os.kill(os.getpid(), signal.{name}); time.sleep(60)"
+    (tmp_path / "shtab.py").write_text(f"exec({text!r})\n", "utf-8")
+    done = acp("", "completion", "bash", more={"PYTHONPATH": str(tmp_path)})
+    number = signal.Signals[name]
+    said = "Ctrl-C" if name == "SIGINT" else name
+    assert done.stderr == f"acp-client: stopped by {said}\n"
+    assert done.returncode == 128 + number
+
+
+def test_a_second_signal_at_the_end_ends_with_the_status_of_the_first(tmp_path: Path) -> None:
+    (tmp_path / "shtab.py").write_text(
+        "import atexit, os, signal, time\n"
+        "def again():\n    time.sleep(1.1)\n    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    time.sleep(60)\n"
+        "atexit.register(again)\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+        "time.sleep(60)\n",
+        "utf-8",
+    )
+    done = acp("", "completion", "bash", more={"PYTHONPATH": str(tmp_path)})
+    assert (done.returncode, done.stderr) == (143, "acp-client: stopped by SIGTERM\n")
 
 
 # Searching

@@ -14,15 +14,25 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from support.commands import COMMAND, SECONDS, Inside, acp, environment
 from support.socket_server import Request, SocketServer, response, serve_each
 
+from acp_client_v0_1 import ApiClient, Configuration, RunHandle
 from acp_client_v0_1.testing import LocalServer
 
 HOSTILE = [
     "--answer-command=touch executed",
+    '"--answer-command=touch${IFS}executed"',
+    "'--answer-command=touch${IFS}executed'",
+    "\\--answer-command=touch${IFS}executed",
+    "",
+    "r1\n",
+    "r1;touch",
+    "r\u0661",
+    "_r1",
     "@secret",
     "two words",
     "\x1b]0;title\x07",
@@ -59,6 +69,28 @@ def test_an_id_that_a_command_could_misread_is_not_printed(inside: Inside) -> No
         assert "'@secret' is not printed" in done.stderr and "\x1b" not in done.stderr
 
 
+def test_xargs_finds_no_option_in_the_ids_of_a_server(tmp_path: Path) -> None:
+    option = f"--answer-command=touch${{IFS}}{tmp_path}/executed"
+
+    def respond(request: Request) -> bytes:
+        if request.path == "/runs/search":
+            ids = ["r1", f'"{option}"', f"'{option}'", f"\\{option}"]
+            offset = json.loads(request.body).get("offset", 0)
+            return response(json.dumps([run_of(each) for each in ids[offset:]]).encode())
+        if request.path.partition("?")[0].endswith("/output"):
+            interrupt = {"type": "interrupt", "interrupt": {"interrupt_type": "ask"}}
+            return response(json.dumps({**interrupt, "run_id": "r1"}).encode())
+        return response(json.dumps(run_of("r1", "interrupted")).encode())
+
+    with SocketServer(handler=serve_each(respond)) as server:
+        subprocess.run(
+            ["bash", "-c", '"$@" search --format id | xargs "$@" wait --timeout 2', "-", *COMMAND],
+            env=environment(server.url), capture_output=True, timeout=SECONDS, check=False,
+        )  # fmt: skip
+        assert any("/output" in request.path for request in server.requests)
+    assert not (tmp_path / "executed").exists()
+
+
 def test_a_pipeline_reads_ids_from_stdin_and_expands_none(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("[default]\nkey = hidden\n", "utf-8")
     ids = ["r1", "@secret", "--answer-command=touch executed", "--", "r2"]
@@ -75,6 +107,46 @@ def test_a_pipeline_reads_ids_from_stdin_and_expands_none(tmp_path: Path) -> Non
 def test_an_empty_pipeline_waits_for_nothing(inside: Inside) -> None:
     done = acp("http://127.0.0.1:9", "wait", "-", stdin="\n")
     assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
+
+
+@pytest.mark.parametrize("run_id", ["r1", "x;touch${IFS}executed", "a b", "--ask", "@x", "'"])
+@pytest.mark.parametrize("asked", ["RunWaitTimeout", "RunInterrupted"])
+def test_the_next_command_can_be_pasted_whatever_the_id_of_the_run(
+    inside: Inside, tmp_path: Path, run_id: str, asked: str
+) -> None:
+    """A shell finds nothing in it but the run, at the host that was given."""
+
+    def respond(request: Request) -> bytes:
+        if request.path.partition("?")[0].endswith("/output"):
+            if asked == "RunInterrupted":
+                interrupt = {"type": "interrupt", "interrupt": {"interrupt_type": "ask"}}
+                return response(json.dumps(interrupt).encode())
+            return response(b"", 204)
+        return response(json.dumps(run_of(run_id, "interrupted")).encode())
+
+    command = tmp_path / "acp-client"
+    command.write_text(f'#!/bin/sh\nexec {" ".join(COMMAND)} "$@"\n', "utf-8")
+    command.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    with SocketServer(handler=serve_each(respond)) as server:
+        token = RunHandle(run_id, ApiClient(Configuration(server.url))).token()
+        done = inside("", "wait", token, "--host", server.url, "--timeout", "0")
+        assert done.returncode == (4 if asked == "RunInterrupted" else 3), done.stderr
+        *_, line = done.stderr.splitlines()
+        words = line.removeprefix("next: ")
+        assert words.startswith("acp-client wait ")
+        assert len(line) < 160 if run_id == "r1" else "acprun1." in words
+        assert f"--host {server.url} " in words
+        sent = len(server.requests)
+        subprocess.run(
+            ["sh", "-c", f"{words} --timeout 0"], env={**environment(""), "PATH": path},
+            cwd=tmp_path, capture_output=True, stdin=subprocess.DEVNULL, timeout=SECONDS,
+            check=False,
+        )  # fmt: skip
+        target = f"/runs/{quote(run_id, safe='')}"
+        assert server.requests[sent:]
+        assert all(each.path.startswith(target) for each in server.requests[sent:])
+    assert not (tmp_path / "executed").exists()
 
 
 @pytest.mark.parametrize("command", [["wait"], ["show"], ["cancel"], ["delete"], ["stream"]])

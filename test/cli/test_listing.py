@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -10,14 +11,17 @@ import struct
 import subprocess
 import termios
 import time
+from argparse import Namespace
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from support.commands import COMMAND, KEY, SECONDS, Inside, acp, data, environment, lines
-from support.socket_server import STALL, SocketServer, response
+from support.socket_server import STALL, Request, SocketServer, response, serve_each
 
 from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, ThreadsApi
+from acp_client_v0_1.cli import _runs
 from acp_client_v0_1.testing import ECHO_AGENT_ID, AgentDefinition, LocalServer
 from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS
 
@@ -112,6 +116,73 @@ def test_10_is_not_for_what_stays(inside: Inside) -> None:
         assert inside(server, "agents").returncode == 1
 
 
+def test_no_host_is_wrong_usage_and_sends_nothing(inside: Inside) -> None:
+    for command in (["agents"], ["ping"], ["run", "echo"], ["wait", "r1"]):
+        done = inside("", *command)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == "acp-client: no host was set: set ACP_HOST, or give --host URL\n"
+
+
+def test_a_host_whose_name_is_unknown_is_not_tried_later(inside: Inside) -> None:
+    done = inside("http://nowhere.invalid:8000", "ping")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.splitlines()) == 1 and "nowhere.invalid" in done.stderr
+
+
+# The time that --timeout gives
+
+
+@dataclass
+class Slow:
+    """A server that takes some seconds to find an agent, and has the result of each run."""
+
+    seconds: float
+
+    def __call__(self, request: Request) -> bytes:
+        about = {"ref": {"name": "echo", "version": "1"}, "description": ""}
+        agent = {"agent_id": "a1", "metadata": about}
+        run = {
+            "run_id": "r1", "agent_id": "a1", "status": "pending",
+            "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z",
+        }  # fmt: skip
+        if request.path == "/agents/search":
+            time.sleep(self.seconds)
+            return response(json.dumps([agent]).encode())
+        if request.path == "/runs":
+            creation = json.loads(request.body)
+            return response(json.dumps({**run, "creation": creation}).encode())
+        return response(b'{"type":"result","run_id":"r1","status":"success","result":{}}')
+
+
+def test_the_search_for_the_agent_takes_of_the_timeout(inside: Inside) -> None:
+    with SocketServer(handler=serve_each(Slow(seconds=2))) as server:
+        assert inside(server, "run", "echo", "{}", "--timeout", "20").returncode == 0
+        (poll,) = [each.path for each in server.requests if "/output" in each.path]
+    assert int(poll.partition("block_timeout=")[2]) <= 18
+
+
+@pytest.mark.parametrize("command", [["run", "echo", "{}"], ["batch", "echo", "in"]])
+def test_a_server_that_hangs_takes_no_more_than_the_timeout(
+    inside: Inside, command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").write_text("{}\n", "utf-8")
+    with SocketServer([STALL]) as server:
+        began = time.monotonic()
+        done = inside(server, *command, "--timeout", "0.5")
+        assert time.monotonic() - began < 10  # the default of a request is longer by far
+    assert (done.returncode, done.stdout) == (10, "")
+
+
+def test_several_waits_share_the_timeout() -> None:
+    left = _runs.seconds_left(Namespace(timeout=60.0))
+    first, second = left(), left()
+    assert first is not None and second is not None and 0 < second <= first <= 60
+    assert _runs.seconds_left(Namespace(timeout=1e-9))() == 0.001  # 0 would check once
+    assert _runs.seconds_left(Namespace(timeout=0.0))() == 0
+    assert _runs.seconds_left(Namespace())() is None
+
+
 # Schemas
 
 
@@ -163,7 +234,32 @@ def test_a_batch_that_is_stopped_cancels_its_runs(client: ApiClient, server: Loc
     assert left == []
 
 
-# Tables
+# Terminals
+
+
+def test_a_bar_and_the_outcomes_on_one_terminal_do_not_mix(
+    server: LocalServer, tmp_path: Path
+) -> None:
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    (tmp_path / "in").write_text('{"errcode": 4}\n' * 5, "utf-8")
+    done = subprocess.run(
+        [*COMMAND, "batch", "failing", "in", "--progress"],
+        env=environment(server.url), cwd=tmp_path, stdout=follower, stderr=follower,
+        stdin=subprocess.DEVNULL, timeout=SECONDS, check=False,
+    )  # fmt: skip
+    os.close(follower)
+    written = b""
+    with contextlib.suppress(OSError):  # at the end, on Linux
+        while more := os.read(leader, 100_000):
+            written += more
+    os.close(leader)
+    shown = written.decode("utf-8").replace("\r\n", "\n")
+    assert done.returncode == 5
+    # What a line of the terminal shows is what was written after the last return.
+    rows = [row.rpartition("\r")[2] for row in shown.split("\n")]
+    assert len([json.loads(row) for row in rows if row.startswith("{")]) == 5
+    assert "5 of 5 items failed" in rows and "5/5" in shown
 
 
 WIDE = "\u65e5\u672c\u8a9e e\u0301"  # takes 8 columns, with 6 characters

@@ -7,9 +7,10 @@ import logging
 import re
 import subprocess
 import threading
+import time
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from support.commands import (
@@ -26,8 +27,9 @@ from support.commands import (
 from support.socket_server import Request, SocketServer, response, serve_each
 
 from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, RunHandle
-from acp_client_v0_1.cli import _outcomes
+from acp_client_v0_1.cli import _outcomes, _output, _runs
 from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer, Quirks
+from acp_client_v0_1.testing import __main__ as serving
 from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS
 
 PYTHON = re.compile(r"RunHandle|AgentHandle|ApiClient|Configuration\(|error\.|\w=[\"(]|version=")
@@ -57,6 +59,12 @@ def token(server: LocalServer) -> str:
         run = AgentHandle.find("approval", api_client=client).start({"action": "deploy"})
         run.output(timeout=SECONDS)
         return run.token()
+
+
+def started_run(server: LocalServer) -> str:
+    """The id of the only run of a server."""
+    (run,) = server.runs
+    return str(run["run_id"])
 
 
 def on_the_page(message: str) -> bool:
@@ -109,13 +117,14 @@ def test_a_run_that_could_not_be_cancelled(server: LocalServer, inside: Inside) 
 
 
 def test_the_way_on_is_a_command(server: LocalServer, inside: Inside, token: str) -> None:
-    in_own_words(inside(server, "wait", token), 4, "next: acp-client wait --ask acprun1.")
+    run = started_run(server)
+    in_own_words(inside(server, "wait", token), 4, f"next: acp-client wait --ask {run}\n")
     answer = '{"approved": true}'
     assert inside(server, "resume", token, answer).returncode == 0
     assert inside(server, "wait", token).returncode == 0
-    in_own_words(inside(server, "resume", token, answer), 1, "next: acp-client show acprun1.")
+    in_own_words(inside(server, "resume", token, answer), 1, f"next: acp-client show {run}\n")
     in_own_words(inside(server, "run", "twin"), 1, "use an id")
-    in_own_words(inside("", "agents"), 10, "--host or ACP_HOST")
+    in_own_words(inside("", "agents"), 2, "no host was set: set ACP_HOST, or give --host URL")
 
 
 def test_a_token_of_another_server(server: LocalServer, inside: Inside, token: str) -> None:
@@ -142,7 +151,7 @@ def test_events_are_missing(inside: Inside) -> None:
         )
         server.faults.add(Fault(path="/runs/*/stream", cut="close", after_events=2))
         done = inside(server, "stream", done.stdout.strip())
-    in_own_words(done, 9, "next: acp-client stream --on-gap mark acprun1.")
+    in_own_words(done, 9, "next: acp-client stream --on-gap mark --from ")
 
 
 def test_a_token_file_without_its_mark(
@@ -162,9 +171,149 @@ def test_an_answer_command_that_prints_no_json(server: LocalServer, inside: Insi
     ):
         done = inside(server, "run", "approval", "{}", "--answer-command", command)
         assert data(done, 4)["run_id"] and words in done.stderr
-        assert "next: acp-client wait --ask acprun1." in done.stderr
+        assert f"next: acp-client wait --ask {data(done, 4)['run_id']}\n" in done.stderr
     done = inside(server, "run", "approval", "{}", "--ask", "--answer-command", "true")
     assert done.returncode == 2 and "exclude each other" in done.stderr
+
+
+def test_the_way_on_has_what_was_given(server: LocalServer, inside: Inside) -> None:
+    ask = ("run", "slow", '{"seconds": 60}', "--timeout", "0.3", "--ask", "--host", server.url)
+    done = inside("", *ask)
+    words = f"next: acp-client wait --ask --host {server.url} {started_run(server)}\n"
+    in_own_words(done, 3, words)
+    assert len(done.stderr.splitlines()[-1]) < 160
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["batch", "echo", "in", "--retry-failed"], "--retry-failed is for the failures in a"),
+        (["start", "echo", "{}", "--reuse"], "pass --client-token"),
+        (["run", "twin"], "use an id"),
+        (["run", "nobody"], "no agent is called 'nobody'"),
+    ],
+)
+def test_a_message_has_the_words_of_a_shell(
+    server: LocalServer, inside: Inside, arguments: list[str], words: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").write_text("{}\n", "utf-8")
+    done = inside(server, *arguments)
+    assert words in done.stderr and not PYTHON.search(done.stderr), done.stderr
+
+
+@pytest.mark.parametrize("journal", [[], ["--journal", "journal"]])
+def test_ctrl_c_in_a_batch_has_the_words_of_a_shell(
+    server: LocalServer, tmp_path: Path, journal: list[str]
+) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "batch", "slow", "-", *journal], env=environment(server.url), cwd=tmp_path,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write('{"seconds": 0}\n{"seconds": 60}\n')
+    process.stdin.close()
+    process.stdin = None
+    assert process.stdout.readline()
+    process.send_signal(2)
+    _, err = process.communicate(timeout=SECONDS)
+    assert not PYTHON.search(err) and "map()" not in err and "call" not in err
+    assert ("the same command continues" if journal else "pass --journal") in err
+
+
+def test_401_and_a_certificate_name_the_variables(server: LocalServer, inside: Inside) -> None:
+    done = inside(server, "agents", ACP_API_KEY="")
+    words = "set ACP_API_KEY, ACP_TOKEN, or ACP_USERNAME and ACP_PASSWORD"
+    assert (done.returncode, words in done.stderr) == (1, True), done.stderr
+    reason = "its certificate is refused: self-signed; ssl_ca_cert names the file of the CA"
+    assert "; ACP_CA_CERT names the file" in _output.in_shell_words(reason)
+
+
+@pytest.mark.parametrize(
+    ("word", "debug"),
+    [("true", True), ("1", True), ("ON", True), ("false", False), ("0", False), ("", False)],
+)
+def test_acp_debug_is_the_option_debug(word: str, debug: bool) -> None:
+    done = subprocess.run(
+        [*COMMAND, "show", "nothing"], env={**environment("http://127.0.0.1:9"), "ACP_DEBUG": word},
+        capture_output=True, text=True, timeout=SECONDS, check=False,
+    )  # fmt: skip
+    assert ("Traceback" in done.stderr) is debug and done.returncode == 10
+
+
+def test_acp_debug_that_is_no_such_word_is_wrong_usage(inside: Inside) -> None:
+    done = inside("", "serve", ACP_DEBUG="maybe")
+    assert done.returncode == 2 and "ACP_DEBUG must be true or false, not 'maybe'" in done.stderr
+
+
+def test_an_option_that_is_misspelt_has_a_suggestion(inside: Inside) -> None:
+    for arguments, words in (
+        (["run", "echo", "--hlep"], "--hlep; did you mean --help?"),
+        (["agents", "--url", "x"], "--url x; did you mean --host?"),
+        (["serve", "--host", "::1"], "--host ::1; did you mean --bind?"),
+        (["run", "echo", "--api-key", "x"], "--api-key x\n"),
+    ):
+        done = inside("", *arguments)
+        assert done.returncode == 2 and words in done.stderr, done.stderr
+        assert f"usage: acp-client {arguments[0]} " in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "echo", "-"], "argument INPUT: empty, and a JSON object is needed\n"),
+        (["run", "echo", '{"a" 1}'], "argument INPUT: not JSON: Expecting ':' delimiter at column"),
+        (["batch", "echo", "@in"], "cannot read @in: No such file or directory; write its name"),
+        (
+            ["batch", "echo", "bad"],
+            "line 3 of bad is not JSON: Expecting ',' delimiter at column 7",
+        ),
+        (["batch", "echo", "nan"], "line 1 of nan is not JSON: NaN is not JSON"),
+    ],
+)
+def test_bad_input_is_named_with_its_place(
+    server: LocalServer, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    (tmp_path / "bad").write_text('{}\n\n{"a":1\n', "utf-8")
+    (tmp_path / "nan").write_text('{"a": NaN}\n', "utf-8")
+    done = acp(server, *arguments, stdin="", cwd=tmp_path)
+    assert done.returncode == 2 and words in done.stderr, done.stderr
+    assert "line 1 column" not in done.stderr
+
+
+def test_quotes_around_the_host_are_said(inside: Inside) -> None:
+    for host, option in (("'http://127.0.0.1:9'", []), ("", ["--host", '"http://127.0.0.1:9"'])):
+        done = inside(host, "agents", *option)
+        assert done.returncode == 2 and "has quotes: leave them out" in done.stderr
+
+
+def test_the_words_of_an_agent_are_left_as_they_are(
+    inside: Inside, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _output.notice("ask: may I pass journal=True to map()?")
+    assert capfd.readouterr().err == "ask: may I pass journal=True to map()?\n"
+    began = time.process_time()
+    for text in ("a" * 300_000, ", or RunHandle('" * 20_000, "; for an id, use AgentHandle" * 9000):
+        _output.in_shell_words(text)
+    assert time.process_time() - began < 10  # minutes, if it were not linear
+
+
+@pytest.mark.parametrize("port", ["80000", "-1", "x", "65536"])
+def test_serve_speaks_of_its_own_options(inside: Inside, port: str) -> None:
+    done = inside("", "serve", f"--port={port}")
+    assert done.returncode == 2 and "usage: acp-client serve " in done.stderr
+    assert "argument --port: a number from 0 to 65535 is needed" in done.stderr
+
+
+def test_serve_passes_its_options_on(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    passed: list[str] = []
+    monkeypatch.setattr(serving, "main", lambda arguments: passed.extend(arguments) or 0)
+    given = ("--port=0", "--api-key-env=KEY", "--keep=-r")
+    assert inside("", "serve", *given, KEY="x").returncode == 0
+    assert passed == ["--host=127.0.0.1", "--port=0", "--api-key-env=KEY", "--keep=-r"]
+    done = inside("", "serve", "--api-key-env=NOT_SET")
+    assert done.returncode == 2 and "the variable NOT_SET is not set" in done.stderr
 
 
 # Several runs
@@ -183,6 +332,44 @@ def test_several_runs_are_waited_for_at_once(inside: Inside) -> None:
     assert [(each["run_id"], each["status"]) for each in outcomes] == [
         ("r1", "success"), ("r2", "success"),
     ]  # fmt: skip
+
+
+def test_many_outcomes_keep_the_order_of_their_runs() -> None:
+    def act(run: int) -> int:
+        time.sleep(0.001 * (run % 3))
+        return run
+
+    assert list(_runs.at_once(act, range(300))) == list(range(300))
+
+
+def test_a_list_that_ends_early_begins_no_more_requests() -> None:
+    begun: list[int] = []
+    outcomes = _runs.at_once(lambda run: begun.append(run) or time.sleep(0.01), range(1000))
+    next(outcomes)
+    cast(Any, outcomes).close()
+    after = len(begun)
+    time.sleep(0.1)
+    assert after <= 128 and len(begun) <= after + 64
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads by /proc")
+def test_ctrl_c_ends_the_wait_for_thousands_on_64_threads(server: LocalServer) -> None:
+    run = started(server, "slow", {"seconds": 60})
+    process = subprocess.Popen(
+        [*COMMAND, "wait", "-"], env=environment(server.url), stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdin is not None
+    process.stdin.write(f"{run}\n" * 3000)
+    process.stdin.close()
+    process.stdin = None
+    while not any(each.path.endswith("/output") for each in server.requests):
+        assert process.poll() is None
+    time.sleep(0.3)
+    threads = len(list(Path(f"/proc/{process.pid}/task").iterdir()))
+    process.send_signal(2)
+    out, _ = process.communicate(timeout=SECONDS)
+    assert (process.returncode, out) == (130, "") and threads < 100
 
 
 def test_ctrl_c_ends_the_wait_for_several(server: LocalServer) -> None:

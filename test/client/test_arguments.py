@@ -32,6 +32,10 @@ BAD: dict[str, tuple[Call, type[Exception], str]] = {
     "empty id": (lambda runs: runs.get_run(""), ApiValueError, "run_id"),
     "id .": (lambda runs: runs.delete_run("."), ApiValueError, "run_id"),
     "id ..": (lambda runs: runs.get_run(".."), ApiValueError, "run_id"),
+    "id ../x": (lambda runs: runs.get_run("../x"), ApiValueError, "run_id"),
+    r"id ..\x": (lambda runs: runs.get_run(r"..\x"), ApiValueError, "run_id"),
+    "id a/./b": (lambda runs: runs.get_run("a/./b"), ApiValueError, "run_id"),
+    "id x/..": (lambda runs: runs.get_run("x/.."), ApiValueError, "run_id"),
     "id that is no Unicode": (lambda runs: runs.get_run("\ud800"), ApiValueError, "run_id"),
     "body None": (lambda runs: runs.create_run(None), ApiTypeError, "run_create"),
     "body of another model": (

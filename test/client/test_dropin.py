@@ -92,7 +92,7 @@ def test_a_cookie_joins_the_others_and_a_parameter_the_query() -> None:
     assert "Authorization" not in request[2]
 
 
-@pytest.mark.parametrize("segment", ["", ".", ".."])
+@pytest.mark.parametrize("segment", ["", ".", "..", "../x", r"..\x", "a/../b"])
 def test_a_path_parameter_cannot_change_the_path(segment: str) -> None:
     with pytest.raises(ApiValueError, match="run_id"):
         a_client().param_serialize("GET", "/runs/{run_id}", {"run_id": segment})

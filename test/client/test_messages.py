@@ -13,8 +13,10 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from enum import Enum
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
@@ -483,8 +485,8 @@ UNAUTHORIZED = response(b'"who are you?"', 401, "Unauthorized")
 
 @mistake(
     UnauthorizedException,
-    "401 Unauthorized: who are you?; no credentials were sent: set api_key (ACP_API_KEY) or "
-    "access_token (ACP_TOKEN)",
+    "401 Unauthorized: who are you?; no credentials were sent: set api_key (ACP_API_KEY), "
+    "access_token (ACP_TOKEN), or username (ACP_USERNAME) and password (ACP_PASSWORD)",
 )
 def no_credentials() -> None:
     get_run(UNAUTHORIZED)
@@ -575,6 +577,95 @@ def offline() -> ApiClient:
 @mistake(ApiValueError, "run_create.input['x'][0]: object is not JSON; pass a dict, a list")
 def an_object_in_an_input() -> None:
     send_input({"x": [object()]})
+
+
+class Choice(Enum):
+    """Whose values are no JSON."""
+
+    OBJECT = object()
+
+
+class Missing(datetime):
+    """As `pandas.NaT`: a datetime that is unequal to itself."""
+
+    __module__ = "pandas._libs.tslibs.nattype"
+    __hash__ = None  # type: ignore[assignment]
+
+    def __ne__(self, other: object) -> bool:
+        return True
+
+
+def of_numpy(name: str) -> Any:
+    """A value of a type that may have the name of one of Python's own."""
+    members = {"item": lambda self: 1}
+    return type(name, (), {**members, "__module__": "numpy"})()
+
+
+@mistake(ApiValueError, "run_create.input['x']: numpy.bool is not JSON; pass its .item(), or")
+def a_bool_of_another_package() -> None:
+    send_input({"x": of_numpy("bool")})
+
+
+@mistake(
+    ApiValueError,
+    "run_create.input['x']: numpy.ndarray is not JSON; pass its .item(), or .tolist() of an array",
+)
+def an_array_of_another_package() -> None:
+    send_input({"x": of_numpy("ndarray")})
+
+
+@mistake(ApiValueError, "run_create.input['a'][0]: pandas.Missing is not JSON")
+def a_missing_time_of_another_package() -> None:
+    send_input({"a": [Missing(2026, 1, 2)], "b": object()})
+
+
+@mistake(ApiValueError, "run_create.input['x'][0]: object is not JSON")
+def an_enum_of_an_object() -> None:
+    send_input({"x": [Choice.OBJECT]})
+
+
+@mistake(ApiValueError, r"run_create.input: the key '\ud800' is not valid Unicode")
+def half_a_surrogate_pair_in_a_key() -> None:
+    send_input({"\ud800": 1})
+
+
+@mistake(ApiValueError, r"run_create.metadata['x']: the key '\ud800' is not valid Unicode")
+def half_a_surrogate_pair_in_a_key_inside() -> None:
+    send({"agent_id": "a", "metadata": {"x": {"\ud800": 1}}})
+
+
+@mistake(ApiValueError, r"run_create.input['x']: '\ud800' is not valid Unicode")
+def half_a_surrogate_pair_in_a_text() -> None:
+    send_input({"x": "\ud800"})
+
+
+def nested(levels: int) -> dict[str, Any]:
+    value: Any = {"leaf": 1}
+    for level in range(levels - 1):
+        value = [value] if level % 2 and level < levels - 2 else {"a": value}
+    return cast("dict[str, Any]", value)
+
+
+def test_what_can_be_read_back_can_be_sent_and_nothing_deeper() -> None:
+    """The echo of an input is in the creation of a run, in a list."""
+    with LocalServer() as server, ApiClient(Configuration(host=server.url)) as client:
+        agent = AgentHandle.find("echo", api_client=client)
+        deepest = nested(197)
+        run = agent.start(deepest, metadata={"m": nested(196)}, client_token="deep")
+        assert run.result(timeout=30) == deepest
+        (found,) = iter_runs(RunsApi(client), {"metadata": {"acp-client-token": "deep"}})
+        assert found.creation.input == deepest
+        server.clear_requests()
+        config: Any = {"configurable": nested(197)}
+        for name, call in {
+            "input": lambda: agent.start(nested(198)),
+            "metadata": lambda: agent.start({}, metadata={"m": nested(197)}),
+            "config": lambda: agent.start({}, config=config),
+            "body": lambda: RunsApi(client).resume_run("r", nested(198)),
+        }.items():
+            with pytest.raises(ApiValueError, match=f"{name} is nested deeper than 197 levels"):
+                call()
+        assert server.requests == ()
 
 
 @mistake(ApiTypeError, "input must be a JSON object (dict), not str: is it JSON text? Then")

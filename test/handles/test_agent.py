@@ -218,8 +218,10 @@ def test_bad_arguments_are_found_before_anything_is_sent(
         counter.run({}, timeout=-1)
     with pytest.raises(ApiValueError, match="agent_id"):
         AgentHandle("")
-    with pytest.raises(ApiValueError, match="run_id"):
-        RunHandle("..")
+    for run_id in ("..", "../x", r"a\..\b", "x/."):
+        with pytest.raises(ApiValueError, match="run_id"):
+            RunHandle(run_id)
+    assert RunHandle("a/b..c/...").run_id == "a/b..c/..."
     assert server.requests == ()
 
 

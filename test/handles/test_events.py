@@ -911,7 +911,7 @@ def test_retry_after_is_not_overtaken_on_the_way_down(
     server: LocalServer, counter: AgentHandle, set_timing: SetTiming
 ) -> None:
     """Neither by the next stream, nor by the look at the run before it is polled."""
-    set_timing(stream_refusals=2)
+    set_timing(refusals=2)
     server.faults.add(Fault(path=STREAM, status=504, retry_after=1, times=None))
     run = counter.start({"count": 1}, streaming="custom")
     assert [event.result for event in run.events()] == [{"count": 1, "of": 1}]
@@ -947,3 +947,24 @@ def test_a_run_of_another_server_is_gone_and_one_that_is_there_is_polled() -> No
             else:
                 assert [event.result for event in events] == [{}]
             assert events.ended_by == outcome
+
+
+def test_a_stream_that_always_fails_is_refused_once_the_next_time(
+    server: LocalServer,
+    counter: AgentHandle,
+    set_timing: SetTiming,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    set_timing(backoff=(0.01, 0.02))
+    broken = Fault(path="/runs/*/stream", status=500, body=b"Not implemented", times=None)
+    server.faults.add(broken)
+    for streams in (5, 1, 1):
+        server.clear_requests()
+        run = counter.start({"count": 1}, streaming="custom")
+        assert [event.result for event in run.events(timeout=30)] == [{"count": 1, "of": 1}]
+        assert sum(one.path.endswith("/stream") for one in server.requests) == streams
+    assert not [words for words in caplog.messages if "answers again" in words]
+    server.faults.clear()
+    for _ in range(2):  # a stream that works is used, and ends what was remembered
+        run = counter.start({"count": 2}, streaming="custom")
+        assert next(run.events(timeout=30)).update == {"count": 1, "of": 2}

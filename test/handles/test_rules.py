@@ -35,6 +35,7 @@ from acp_client_v0_1.handles._rules import (
     decide,
     failure_of,
     is_unserved,
+    share,
 )
 from acp_client_v0_1.handles._timing import Timing
 
@@ -111,6 +112,7 @@ def table(operations: tuple[Operation, ...], errors: dict[str, ApiException]) ->
 KINDS: list[tuple[ApiException, str]] = [
     *[(error, "unsent") for error in UNSENT.values()],
     *[(error, "lost") for error in LOST.values()],
+    *[(answer(status), "moved") for status in (300, 302, 303, 308)],
     (UNREADABLE, "unreadable"),
     (ResponseDecodeError(status=200), "unreadable"),
     (OVERSIZED, "oversized"),
@@ -150,6 +152,7 @@ def test_any_response_may_ask_for_a_pause(status: int) -> None:
         ("", True),
         ("<!doctype html>", True),
         ("404 page not found", True),
+        ("no matching operation was found\n", True),
         ({"detail": "Not Found"}, True),
         ({"error": "x"}, True),
         (["x"], True),
@@ -204,13 +207,35 @@ def test_a_change_without_a_response_is_looked_for(
     assert done(operation, error, replace(NOW, ends=NOW.now, since=0.0)) == Probe()
 
 
-@table(("stream",), SOME_LOST)
-def test_a_stream_that_is_refused_five_times_is_polled(
+@table(("stream", "search"), SOME_LOST)
+def test_after_five_failures_the_server_may_only_lack_a_stream_or_a_search(
     operation: Operation, error: ApiException
 ) -> None:
     decisions = [done(operation, error, replace(NOW, failures=n)) for n in range(6)]
     assert [isinstance(decision, Pause) for decision in decisions] == [True] * 4 + [False] * 2
     assert decisions[4:] == [Probe(), Probe()]
+    assert done(operation, error, replace(NOW, fails=True)) == Probe()
+    # The server is away: a probe has failed, too.
+    assert isinstance(done(operation, error, replace(NOW, failures=9, probed=True)), Pause)
+
+
+@table(CHANGES, {str(status): answer(status) for status in (300, 301, 302, 303, 304, 308)})
+def test_a_change_that_a_redirect_answered_is_looked_for(
+    operation: Operation, error: ApiException
+) -> None:
+    assert done(operation, error) == Probe()
+
+
+@table(READS, {"302": answer(302)})
+def test_a_read_that_a_redirect_answered_is_an_error(
+    operation: Operation, error: ApiException
+) -> None:
+    assert done(operation, error) == Raise(everywhere=operation == "describe")
+
+
+@pytest.mark.parametrize(("left", "most"), [(60.0, 50.0), (20.0, 10.0), (8.0, 4.0), (0.4, 0.2)])
+def test_a_change_leaves_time_to_find_out_what_became_of_it(left: float, most: float) -> None:
+    assert share(left, TIMING) == most
 
 
 @pytest.mark.parametrize("operation", READS)
@@ -374,7 +399,7 @@ def test_a_conflict_with_an_answer_looks_who_was_quicker() -> None:
 def test_no_request_begins_with_less_than_a_second_to_go(operation: Operation) -> None:
     for error in (CLOSED, REFUSED, answer(503), answer(429)):
         assert done(operation, error, replace(NOW, ends=NOW.now + 0.9)) == Raise("late")
-        decision = done(operation, error, replace(NOW, ends=NOW.now + 1.1, failures=20))
+        decision = done(operation, error, replace(NOW, ends=NOW.now + 1.1, failures=3))
         assert isinstance(decision, Pause) and decision.seconds <= 0.1 + 1e-6
         # Unless the caller's whole timeout is less.
         short = replace(NOW, ends=NOW.now + 0.5, last=0.3)
@@ -384,7 +409,7 @@ def test_no_request_begins_with_less_than_a_second_to_go(operation: Operation) -
 @pytest.mark.parametrize("operation", READS)
 def test_an_outage_lasts_300_seconds(operation: Operation) -> None:
     for error in (CLOSED, REFUSED, answer(503), answer(429)):
-        failing = replace(NOW, failures=80)
+        failing = replace(NOW, failures=3)
         assert isinstance(done(operation, error, replace(failing, since=NOW.now - 295)), Pause)
         over = done(operation, error, replace(failing, since=NOW.now - 299))
         assert over == Raise("over", everywhere=True)
@@ -430,7 +455,7 @@ def test_the_status_decides_if_the_body_of_an_error_stalls() -> None:
     for status, kind in ((429, "limited"), (503, "lost"), (401, "denied"), (404, "missing")):
         stalled = transport(ApiTimeoutError, sent=True)
         stalled.status, stalled.headers = status, {"retry-after": "7"}
-        assert failure_of(stalled) == Failure(kind, 7.0)  # type: ignore[arg-type]
+        assert failure_of(stalled)[:2] == (kind, 7.0)
 
 
 def test_a_descriptor_that_does_not_fit_is_no_outage() -> None:

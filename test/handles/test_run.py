@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from support.examples import RUN
 from support.socket_server import CLOSE, STALL, Connection, SocketServer, response, serve_each
 from support.timing import SetTiming
 
@@ -33,6 +34,7 @@ from acp_client_v0_1 import (
     RunHandle,
     RunResult,
     RunsApi,
+    RunStartAmbiguous,
     RunStatus,
     RunTimedOut,
     RunWaitTimeout,
@@ -40,6 +42,7 @@ from acp_client_v0_1 import (
     TooManyRequestsException,
     UnauthorizedException,
 )
+from acp_client_v0_1.handles._core import RunCore
 from acp_client_v0_1.handles._perform import Contact, Wait
 from acp_client_v0_1.handles._timing import Timing, timing
 from acp_client_v0_1.testing import AgentError, Fault, LocalServer
@@ -918,3 +921,193 @@ def test_a_request_that_survives_nothing_is_not_wrong_everywhere() -> None:
         with pytest.raises(ApiException):
             Wait(contact, survive=0.0).perform("search", lambda limit: None)
     assert contact.broken is None
+
+
+# The end of the time
+
+
+@pytest.mark.parametrize("failure", ["reset", "404", "503"])
+@pytest.mark.parametrize("timeout", [0.9, 2.5])
+def test_a_failure_that_passes_ends_no_short_wait(failure: str, timeout: float) -> None:
+    """The output is there after three quarters of the timeout, less what a request takes."""
+    first = {"reset": [CLOSE], "404": response(b'"no such run"', 404), "503": response(b"", 503)}
+    began = time.monotonic()
+    outputs: list[float] = []
+
+    def respond(request: Any) -> Any:
+        if request.method == "POST":
+            return run_json("pending")
+        if "/output" not in request.path:
+            return run_json("pending")
+        outputs.append(time.monotonic() - began)
+        ready = time.monotonic() - began > 0.3 * timeout
+        return response(json.dumps(SUCCESS).encode()) if ready else first[failure]
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        agent = AgentHandle("a", client)
+        began = time.monotonic()
+        assert agent.start().result(timeout=timeout) == {"ok": 1}
+    assert len(outputs) > 1
+
+
+def test_a_wait_ends_with_its_last_failure_and_not_before_three_quarters_of_its_time() -> None:
+    with (
+        SocketServer([CLOSE]) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        client.rest_client.server.answered = True
+        began = time.monotonic()
+        with pytest.raises(RunWaitTimeout, match="the last request failed"):
+            RunHandle("r", client).result(timeout=1.2)
+        assert 0.9 <= time.monotonic() - began < 5
+
+
+SUCCESS = {"type": "result", "run_id": "r", "status": "success", "result": {"ok": 1}}
+
+HANGING: dict[str, Callable[[AgentHandle, RunHandle], object]] = {
+    "run": lambda agent, run: agent.run(timeout=2),
+    "run, cancelled": lambda agent, run: agent.run(timeout=2, cancel_on_exit=True),
+    "start": lambda agent, run: agent.start(timeout=2),
+    "start, reuse": lambda agent, run: agent.start(timeout=2, client_token="t", reuse=True),
+    "start, check": lambda agent, run: agent.start({}, timeout=2, check=True),
+    "output": lambda agent, run: run.output(timeout=2),
+    "result": lambda agent, run: run.result(timeout=2),
+    "drive": lambda agent, run: run.drive(lambda asked: {}, timeout=2),
+    "drive, events": lambda agent, run: run.drive(
+        lambda asked: {}, timeout=2, on_event=lambda event: None
+    ),
+    "events": lambda agent, run: next(run.events(timeout=2)),
+    "resume": lambda agent, run: run.resume({}, timeout=2),
+}
+
+
+@pytest.mark.parametrize("call", HANGING.values(), ids=HANGING)
+def test_no_call_passes_its_timeout_at_a_server_that_hangs(
+    call: Callable[[AgentHandle, RunHandle], object], set_timing: SetTiming
+) -> None:
+    set_timing(exit=0.5)  # for what `cancel_on_exit` adds
+    with (
+        SocketServer([STALL]) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        client.rest_client.server.answered = True
+        began = time.monotonic()
+        with pytest.raises((ApiException, TimeoutError)):
+            call(AgentHandle("a", client), RunHandle("r", client))
+        assert time.monotonic() - began < 3
+
+
+def test_the_agent_is_asked_for_within_the_time_of_a_call() -> None:
+    """The create and the search take their share of the time, and the look-up only the rest."""
+    with (
+        SocketServer([STALL]) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        client.rest_client.server.answered = True
+        began = time.monotonic()
+        with pytest.raises(RunStartAmbiguous):
+            AgentHandle("a", client).run(timeout=1)
+        assert time.monotonic() - began < 1.4
+
+
+def test_an_answer_that_hangs_leaves_time_to_see_whether_it_arrived() -> None:
+    resumed: list[float] = []
+    question = {"type": "interrupt", "interrupt": {"interrupt_type": "ask"}}
+
+    def respond(request: Any) -> Any:
+        if request.method == "POST":
+            resumed.append(time.monotonic())
+            return [STALL]
+        if "/output" in request.path:
+            return response(json.dumps(SUCCESS if resumed else question).encode())
+        if resumed:
+            return run_json("success", updated="02")
+        return run_json("interrupted", updated="01.5")
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        run = RunHandle("r", client)
+        run.resume({"yes": True}, timeout=2)
+        assert time.monotonic() - resumed[0] < 1.9
+        assert run.result(timeout=30) == {"ok": 1}
+    assert len(resumed) == 1
+
+
+def test_a_refresh_is_limited_as_the_client_is() -> None:
+    with (
+        SocketServer([STALL]) as server,
+        ApiClient(Configuration(host=server.url, timeout=0.5, retries=0)) as client,
+    ):
+        began = time.monotonic()
+        with pytest.raises(ApiException):
+            RunHandle("r", client).refresh()
+        assert time.monotonic() - began < 10
+
+
+# What a status and a time may be
+
+
+def test_a_time_without_an_offset_is_utc() -> None:
+    """The server writes its offset in one response and not in the next."""
+    question = {"type": "interrupt", "interrupt": {"interrupt_type": "ask"}}
+    resumed: list[bytes] = []
+
+    def respond(request: Any) -> Any:
+        if request.method == "POST":
+            resumed.append(request.body)
+        if "/output" in request.path:
+            return response(json.dumps(SUCCESS if resumed else question).encode())
+        run = {**RUN, "status": "success" if resumed else "interrupted"}
+        times = ("2026-01-01T00:00:02.5", "2026-01-01T00:00:03.5") if resumed else TIMES
+        run["updated_at"] = times[len(server.requests) % 2]
+        return response(json.dumps(run).encode())
+
+    TIMES = ("2026-01-01T00:00:01.5Z", "2026-01-01T00:00:01.5")
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        assert RunHandle("r", client).drive(lambda asked: {"n": 1}, timeout=30) == {"ok": 1}
+    assert resumed == [b'{"n":1}'] or resumed == [b'{"n": 1}']
+
+
+@pytest.mark.parametrize("status", ["", "queued"])
+def test_a_status_that_is_not_of_the_contract_has_not_ended(status: str) -> None:
+    """The output is asked for until it is there: it is the only sign of the end."""
+    asked: list[str] = []
+
+    def respond(request: Any) -> Any:
+        if "/output" not in request.path:
+            return run_json(status)
+        asked.append(request.path)
+        return response(b"", 404) if len(asked) < 4 else response(json.dumps(SUCCESS).encode())
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        run = RunHandle("r", client)
+        with pytest.raises(RunWaitTimeout):
+            run.result(timeout=0)
+        assert not run.done()
+        assert run.result(timeout=30) == {"ok": 1}
+        assert run.status is RunStatus.SUCCESS
+        run.refresh()  # an outcome that was seen counts
+        assert run.status is RunStatus.SUCCESS
+    assert len(asked) == 4
+
+
+def test_the_error_of_another_request_is_not_told_as_ones_own(client: ApiClient) -> None:
+    contact = Contact.of(RunsApi(client), shared=True)
+    another = ServiceException(status=524, reason="of a create", headers={"retry-after": "60"})
+    contact.not_before, contact.asking = timing().now() + 60, another
+    core = RunCore(RunsApi(client), "r", contact)
+    with pytest.raises(RunWaitTimeout, match="wants no request for 60 s") as caught:
+        core.output(core.wait(5))
+    assert "524" not in str(caught.value)
+    assert caught.value.run_id == "r" and RunHandle.from_token(caught.value.token, client)

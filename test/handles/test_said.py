@@ -224,8 +224,8 @@ def test_one_run_that_always_fails_among_others_does_not_fill_the_log(
     contact = Contact.of(RunsApi(client), shared=True)
     failure = ApiException(status=500, reason="always")
     for now in (0.0, 1.0, 2.0, 70.0):
-        contact.failed(failure, now, Pause(0.1), 300.0, "run r: output")
-        contact.recovered()
+        contact.failed(failure, now, Pause(0.1), 300.0, "output", "run r: output")
+        contact.recovered("output")
     begins = [each for each in caplog.messages if "asking again" in each]
     ends = [each for each in caplog.messages if "answers again" in each]
     assert (len(begins), len(ends)) == (2, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import subprocess
 import sys
@@ -187,6 +188,79 @@ def test_many_large_patterns_are_a_warning(count: int) -> None:
     for schema in ({"patternProperties": large}, {"allOf": [{"pattern": name} for name in large]}):
         with pytest.warns(UserWarning, match="was not checked"):
             check_value("input", {"a": "a"}, schema)
+
+
+MEMORY = """
+import json, resource, sys
+from acp_client_v0_1 import SchemaMismatch
+from acp_client_v0_1.handles._schemas import check_value
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024  # MB, on Linux
+
+schema, value = json.load(sys.stdin)
+resource.setrlimit(resource.RLIMIT_AS, (4_000_000_000,) * 2)
+before = peak()
+try:
+    check_value("input", value, schema)
+except SchemaMismatch as error:
+    print(peak() - before, len(str(error)), error)
+"""
+TEXT = {"a": "x" * 200_000}
+NUMBERS = {"a": list(range(30_000))}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="measures as Linux does")
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"allOf": [{"type": "integer"}] * 4_000}, TEXT),
+        ({"anyOf": [{"type": "integer"}] * 4_000}, TEXT),
+        ({"required": [f"name{n}" for n in range(100_000)]}, TEXT),
+        ({"properties": {"a": {"items": {"allOf": [{"type": "string"}] * 100}}}}, NUMBERS),
+        ({"properties": {"a": {"items": {"const": "y" * 100_000}}}}, NUMBERS),
+        (
+            {
+                "$defs": {"a": {"required": [f"n{n}" for n in range(200)]}},
+                "allOf": [{"$ref": "#/$defs/a"}] * 200,
+            },
+            TEXT,
+        ),
+    ],
+    ids=["allOf", "anyOf", "required", "many items", "a long const", "references"],
+)
+def test_no_schema_fills_the_memory(schema: Any, value: Any) -> None:
+    outcome = subprocess.run(
+        [sys.executable, "-c", MEMORY],
+        input=json.dumps([schema, value]),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    grown, length, words = outcome.stdout.split(maxsplit=2)
+    assert "input: the faults are not listed, as they could fill the memory" in words
+    assert int(grown) < 200
+    assert int(length) < 1_000
+
+
+def test_the_faults_of_a_long_list_are_named() -> None:
+    """Items that refer to a definition, as pydantic writes them."""
+    fields = {f"f{n}": {"type": "string", "description": "d" * 200} for n in range(8)}
+    schema = {
+        "$defs": {"Item": {"properties": fields, "required": ["f0"]}},
+        "properties": {"items": {"items": {"$ref": "#/$defs/Item"}}},
+    }
+    items = [dict.fromkeys(fields, "some text") for _ in range(1_000)]
+    with pytest.raises(SchemaMismatch, match=r"input\.items\[1000\]: \"f0\" is a required"):
+        check_value("input", {"items": [*items, {}]}, schema)
+
+
+def test_a_fault_quotes_no_more_than_a_line_of_the_input() -> None:
+    with pytest.raises(SchemaMismatch) as caught:
+        check_value("input", {"a": "x\n" * 1_000}, {"properties": {"a": {"type": "integer"}}})
+    ((path, words),) = caught.value.faults
+    assert path == "input.a" and words.startswith('"x') and words.endswith("…")
+    assert len(words) == 300 and str(caught.value).isprintable()
 
 
 def test_patterns_of_common_sizes_are_checked() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from acp_client_v0_1 import (
     AgentHandle,
+    AgentLookupError,
     AgentsApi,
     ApiClient,
     ApiException,
@@ -172,6 +173,55 @@ def test_a_search_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(ApiException, match="the search does not end: the server sent 1,000"):
             call()
         assert len(shelf.asked) <= 1002
+
+
+def agent_of(name: str, number: int) -> Agent:
+    metadata = AgentMetadata(ref=AgentRef(name=name, version="1"), description="")
+    return Agent.model_construct(agent_id=f"a{number}", metadata=metadata)
+
+
+class EndlessAgents:
+    """A search whose pages are full, whatever it is asked for. It may heed the name."""
+
+    def __init__(self, name: str, *, heeds: bool = False) -> None:
+        self.name, self.heeds = name, heeds
+        self.pages = 0
+
+    def search_agents(self, request: Any) -> list[Agent]:
+        self.pages += 1
+        if self.heeds and request.get("name", self.name) != self.name:
+            return []
+        offset = request.get("offset", 0)
+        return [agent_of(self.name, n) for n in range(offset, offset + request["limit"])]
+
+
+def test_a_search_that_never_ends_keeps_a_bounded_number_of_ids() -> None:
+    endless = EndlessAgents("n")
+    with pytest.raises(ApiException, match=r"the server sent 10\d pages with 100,"):
+        for _ in iter_agents(endless):  # type: ignore[arg-type]
+            pass
+    assert endless.pages <= 102
+
+
+@pytest.mark.parametrize(
+    ("endless", "words"),
+    [
+        (EndlessAgents("other", heeds=True), "no agent is called 'n'"),
+        (EndlessAgents("n"), "several agents are called 'n'"),
+    ],
+    ids=["other agents", "agents of the name"],
+)
+def test_find_keeps_one_page_of_a_server_whose_agents_never_end(
+    monkeypatch: pytest.MonkeyPatch, endless: EndlessAgents, words: str
+) -> None:
+    search = endless.search_agents
+    # One that does not match, so that the search goes on to the next page.
+    more = [agent_of("another", -1)] if not endless.heeds else []
+    monkeypatch.setattr(AgentsApi, "search_agents", lambda _, request: more + search(request))
+    with pytest.raises(AgentLookupError, match=words) as caught:
+        AgentHandle.find("n", api_client=ApiClient(Configuration()))
+    assert len(caught.value.candidates) == 1000
+    assert endless.pages <= 4
 
 
 def run(**fields: Any) -> Run:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from support.examples import RUN
 from support.socket_server import CLOSE, STALL, SocketServer, response, serve_each
 from support.timing import SetTiming
 from urllib3.util import Retry
@@ -285,14 +286,15 @@ def test_a_server_that_does_not_search(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_deadline_holds_after_a_refusal_that_took_its_time(
     server: LocalServer, counter: AgentHandle, set_timing: SetTiming
 ) -> None:
-    """All creates together leave time for the search, not each of them."""
-    set_timing(search=0.1, last=0.01, backoff=(0.01, 0.01))
+    """Each create leaves time to find out what became of it."""
     server.faults.add(
         Fault(method="POST", path="/runs", status=429, retry_after=0, delay=0.6),
-        Fault(method="POST", path="/runs", delay=0.7),  # longer than what is left
+        Fault(method="POST", path="/runs", delay=60),  # longer than what is left
     )
-    with pytest.raises(RunStartAmbiguous):
-        counter.start(timeout=1.0)
+    began = time.monotonic()
+    run = counter.start(timeout=3.0)
+    assert time.monotonic() - began < 3
+    assert [run.run_id] == [each["run_id"] for each in server.runs]
 
 
 def test_a_cancelled_call_finds_the_run_of_an_interrupted_create(
@@ -635,3 +637,76 @@ def test_a_run_of_another_agent_is_no_duplicate() -> None:
     ):
         handle = AgentHandle("a", client).start(client_token="order-1", reuse=True)
     assert (handle.run_id, handle.duplicates) == ("a1", ("a2",))
+
+
+@pytest.mark.parametrize("status", [301, 302, 303])
+def test_a_create_that_a_redirect_answered_is_searched_for(
+    server: LocalServer, counter: AgentHandle, counts: Any, status: int
+) -> None:
+    moved = {"Location": "/elsewhere"}
+    server.faults.add(
+        Fault(method="POST", path="/runs", status=status, headers=moved, late=0.01, body=b"")
+    )
+    run = counter.start({"count": 1})
+    assert run.result(timeout=30) == {"count": 1, "of": 1}
+    assert (counts.creates, how_many(server)) == (1, 1)
+
+
+ECHOES: dict[str, Any] = {
+    "as it was sent": {"a": 1, "b": {"c": [1, {"d": 2}]}, "none": None},
+    "with keys and nulls of the server": {
+        "a": 1,
+        "b": {"c": [1, {"d": 2, "e": None}], "f": 3},
+        "g": None,
+        "h": {"i": 1},
+    },
+}
+OTHERS: dict[str, Any] = {
+    "another value": {"a": 2, "b": {"c": [1, {"d": 2}]}},
+    "a value less": {"a": 1, "b": {"c": [1]}},
+    "another kind": {"a": 1, "b": [1]},
+    "none": {"a": 1, "b": None},
+}
+
+
+@pytest.mark.parametrize("field", ["input", "config"])
+@pytest.mark.parametrize("echo", [*ECHOES, *OTHERS])
+def test_reuse_compares_what_was_asked(field: str, echo: str) -> None:
+    asked = {"a": 1, "b": {"c": [1, {"d": 2}]}, "none": None}
+    creation = {"agent_id": "a", "metadata": {"acp-client-token": "t"}}
+    creation[field] = {**ECHOES, **OTHERS}[echo]
+    found = response(json.dumps([{**RUN, "agent_id": "a", "creation": creation}]).encode())
+    with (
+        SocketServer(found) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        agent = AgentHandle("a", client)
+        given: dict[str, Any] = {field: asked, "client_token": "t", "reuse": True}
+        if echo in ECHOES:
+            assert agent.start(**given).run_id == RUN["run_id"]
+        else:
+            with pytest.raises(ApiValueError, match=f"created with another {field}"):
+                agent.start(**given)
+
+
+def test_a_server_whose_searches_always_fail_is_not_searched_for_five_minutes(
+    server: LocalServer, counter: AgentHandle, set_timing: SetTiming, counts: Any
+) -> None:
+    set_timing(backoff=(0.01, 0.02))
+    server.faults.add(Fault(method="POST", path="/runs/search", status=500, times=None))
+    for searches in (12, 4):  # by metadata, and by agent alone; remembered the second time
+        server.clear_requests()
+        with pytest.raises(ServiceException, match="500"):
+            counter.start({"count": 1}, client_token="mine", reuse=True)
+        assert counts.of("POST", "/runs/search") <= searches
+        assert counts.creates == 0
+    server.faults.clear()
+    assert counter.start({"count": 1}, client_token="mine", reuse=True).run_id
+
+
+def test_an_outage_that_ends_with_a_look_at_the_agent_does_not_end_the_search(
+    server: LocalServer, counter: AgentHandle, set_timing: SetTiming
+) -> None:
+    set_timing(backoff=(0.01, 0.02))
+    server.faults.add(Fault(method="POST", path="/runs/search", status=502, times=10))
+    assert counter.start({"count": 1}, client_token="mine", reuse=True, timeout=30).run_id

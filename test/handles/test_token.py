@@ -27,7 +27,11 @@ def test_the_form_is_as_documented() -> None:
     assert text.startswith("acprun1.")
 
 
-@given(st.builds(RunToken, st.text(min_size=1), st.text(min_size=1), *[st.text()] * 4))
+RUN_IDS = st.text(st.characters(exclude_characters="./\\", codec="utf-8"), min_size=1)
+EVENT_IDS = st.text(st.characters(exclude_characters="\0\r\n", codec="utf-8"))
+
+
+@given(st.builds(RunToken, st.text(min_size=1), RUN_IDS, *[st.text()] * 3, EVENT_IDS))
 def test_what_is_written_can_be_read(token: RunToken) -> None:
     assert decode_token(encode_token(token)) == token
     assert decode_token(f" {encode_token(token)}\n") == token
@@ -69,7 +73,7 @@ def test_the_id_of_an_event_may_be_long() -> None:
         ("run-1", "must begin with acprun1"),
         (written(b"[]"), "no JSON object"),
         (written(b"{"), "no JSON"),
-        (written(b'{"server":"http://h","run":7}'), "not a text"),
+        (written(b'{"server":"http://h","run":7}'), "run of the token is not a text"),
         (written(b'{"server":"http://h"}'), "no run"),
         (written(b'{"run":"r"}'), "no server"),
         ("acprun1." + "A" * 100_000 + ".00000000", "damaged"),
@@ -79,6 +83,38 @@ def test_what_is_no_token(text: str, words: str) -> None:
     with pytest.raises(TokenError, match=words) as caught:
         decode_token(text)
     assert isinstance(caught.value, ApiValueError)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(
+            ("created", each)
+            for each in ("soon", "nan", "inf", "-1", "1e400", "1" * 400, "1_0", "٣")
+        ),
+        *(("created", each) for each in (7, [], {}, True, float("inf"), None)),
+        ("run", ".."),
+        ("run", "../x"),
+        ("run", "\ud800"),
+        ("run", encode_token(TOKEN)),
+        *(("last_event_id", each) for each in ("a\r\nX: y", "a\0", "\ud800", ["1"])),
+        *(("client_token", each) for each in ("\ud800", 7)),
+        *((name, 7) for name in ("server", "agent", "thread", "traceparent")),
+    ],
+)
+def test_a_field_of_another_form_is_a_token_error(field: str, value: object) -> None:
+    content = {"server": "http://127.0.0.1:1", "run": "r", field: value}
+    with (
+        ApiClient(Configuration(host="http://127.0.0.1:1")) as client,
+        pytest.raises(TokenError) as caught,
+    ):
+        RunHandle.from_token(written(json.dumps(content).encode()), client)
+    assert len(str(caught.value)) < 300 and str(caught.value).isprintable()
+
+
+def test_a_token_of_a_young_run_says_when_it_was_created() -> None:
+    content = {"server": "http://h", "run": "r", "created": "1790000000.5"}
+    assert decode_token(written(json.dumps(content).encode())).created == "1790000000.5"
 
 
 def test_a_token_is_a_str() -> None:

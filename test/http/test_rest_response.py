@@ -103,6 +103,9 @@ def test_the_last_chunk_ends_the_body_without_its_trailer():
         [head(transfer_encoding="gzip, chunked"), chunk(b"12345"), chunk(b"")],
         b"no http at all\r\n\r\n",
         b"HTTP/1.1 abc OK\r\n\r\n",
+        b"HTTP/1.1 2000 OK\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 200OK\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n x: folded into nothing\r\ncontent-length: 0\r\n\r\n",
         b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
         b"HTTP/1.1 102 Processing\r\n\r\n" * 50,
         head(**{f"x{n}": "y" for n in range(200)}),
@@ -338,6 +341,7 @@ def test_a_coded_body_in_pieces(coding, size):
 UNUSUAL = {
     "bare deflate": ("deflate", zlib.compress(b"x" * 5000)[2:-4]),
     "padding behind gzip": ("gzip", gzip.compress(b"x" * 5000) + b"\0" * 512),
+    "gzip behind stray bytes": ("gzip", gzip.compress(b"x" * 5000) + b"?" + gzip.compress(b"y")),
     "more behind deflate": ("deflate", zlib.compress(b"x" * 5000) + b"more"),
     "an empty gzip between": (
         "gzip",

@@ -104,6 +104,13 @@ def test_reading_retry_after():
     for nonsense in ("", "-1", "+1", "1.5", "1_0", "soon", "٣", *DATES):
         assert retry_after({"retry-after": nonsense}) is None
     assert retry_after({}) is None
+    assert retry_after({"retry-after": "9" * 400}) == 9_999_999_999
+
+
+def test_a_wait_until_a_date_is_not_cut_to_whole_seconds(monkeypatch):
+    """A request that comes a fraction too early is refused again."""
+    monkeypatch.setattr(time, "time", lambda: 1445412480.25)  # 07:28:00.25 on that day
+    assert retry_after({"retry-after": "Wed, 21 Oct 2015 07:28:09 GMT"}) == 8.75
 
 
 def test_waits_grow_with_full_jitter():

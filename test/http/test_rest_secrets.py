@@ -13,6 +13,7 @@ from support.socket_server import CLOSE, SocketServer, head, response
 from support.transport import a_call, rest_client
 from urllib3.util import Retry
 
+from acp_client_v0_1._http.headers import RequestAuth
 from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ApiException, ApiValueError, OpenApiException
 
@@ -213,3 +214,40 @@ def test_headers_of_the_transport_are_refused_by_name(name):
         with pytest.raises(ApiValueError, match=f"'{name}' cannot be set"):
             client.request("POST", server.url, headers={name: "0"}, body=b"x" * 52)
         assert not server.connections
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "X-A\r\nX-B",
+        "X-A\n",
+        "X-A: 1\r\nX-B",
+        "X-A\r\n\r\nGET / HTTP/1.1\r\n",
+        "X A",
+        "X-A:",
+        "X-\xe9",
+        5,
+    ],
+)
+def test_what_is_no_token_as_a_whole_is_no_name_of_a_header(name):
+    """A line end in a name would begin another header, or another request."""
+    with SocketServer(response(b'"a"')) as server, rest_client() as client:
+        with pytest.raises(ApiValueError, match="is not the name of a header"):
+            client.request("GET", server.url, headers={name: "1"})
+        assert not server.connections
+
+
+@pytest.mark.parametrize("key", ["k\r\nX-B: 1", "k; other", "k=", ""])
+def test_what_is_no_token_as_a_whole_is_no_name_of_a_cookie(key):
+    with pytest.raises(ApiValueError, match="is not the name of a cookie"):
+        RequestAuth.of({"in": "cookie", "key": key, "value": "v"})
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_largest_number_in_a_header_has_1024_bits(sign):
+    with SocketServer(response(b'"a"')) as server, rest_client() as client:
+        client.request("GET", server.url, headers={"X-N": sign * (2**1024 - 1)})
+        for beyond in (2**1024, 2**2000, 2**100_000):
+            with pytest.raises(ApiValueError, match="'X-N' must not be a number of more than 1024"):
+                client.request("GET", server.url, headers={"X-N": sign * beyond})
+    assert [request.headers["x-n"] for request in server.requests] == [str(sign * (2**1024 - 1))]

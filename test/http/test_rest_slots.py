@@ -6,8 +6,10 @@ import gc
 import gzip
 import logging
 import signal
+import sys
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -26,8 +28,9 @@ from support.socket_server import (
 from support.transport import Stopwatch, eventually, in_use, pool_of, rest_client
 
 from acp_client_v0_1 import ApiClient, Configuration, RunCreate, RunsApi, rest
-from acp_client_v0_1._http import pool
-from acp_client_v0_1._http.slots import Slots
+from acp_client_v0_1._deadline import Deadline
+from acp_client_v0_1._http import pool, slots
+from acp_client_v0_1._http.slots import Slot, Slots
 from acp_client_v0_1.exceptions import ApiException, ApiTimeoutError
 
 FINE = response(b'"fine"')
@@ -275,3 +278,77 @@ def test_a_stream_that_ends_within_a_call_does_not_take_its_slot() -> None:
             signal.signal(signal.SIGALRM, before)
         assert ends == [b"2"]
         assert client.request("GET", server.url, _request_timeout=1).status == 200
+
+
+def steps_of_a_queue(waiting: int) -> int:
+    """Count the lines of `slots` that run while threads that wait look, give up and leave."""
+    few = Slots(4)
+    line = [Slot() for _ in range(4 + waiting)]
+    for slot in line:
+        few.join(slot)
+    steps = 0
+
+    def step(frame: Any, event: str, argument: object) -> Any:
+        nonlocal steps
+        steps += event == "line"
+        return step
+
+    def enter(frame: Any, event: str, argument: object) -> Any:
+        return step if frame.f_code.co_filename == slots.__file__ else None
+
+    before = sys.gettrace()
+    sys.settrace(enter)
+    try:
+        for _ in range(3):
+            for slot in line[4:]:
+                assert not few.wait(slot, Deadline.after(0))
+        for slot in line[4::2]:
+            few.leave(weakref.ref(slot))
+    finally:
+        sys.settrace(before)
+    return steps
+
+
+def test_what_a_thread_costs_that_waits_for_a_slot_does_not_grow_with_the_queue() -> None:
+    hundred, thousand = steps_of_a_queue(100), steps_of_a_queue(1000)
+    assert 3 * 100 < hundred < 100 * 50
+    assert thousand < 11 * hundred
+
+
+@pytest.mark.parametrize("orphaned", [False, True], ids=["no wake-up came", "orphaned"])
+def test_waiting_threads_notice_a_slot_that_nobody_tells_of(orphaned: bool) -> None:
+    """An interrupt struck where it is given back, or before that."""
+    few = Slots(2)
+    holders = [Slot(), Slot()]
+    assert all(map(few.join, holders))
+
+    def wait() -> None:
+        slot = Slot()
+        assert not few.join(slot)
+        assert few.wait(slot, Deadline.after(8))
+        few.leave(weakref.ref(slot))
+
+    with ThreadPoolExecutor(4) as threads, Stopwatch() as clock:
+        waiting = [threads.submit(wait) for _ in range(4)]
+        assert eventually(lambda: in_use(few) == 6)
+        if not orphaned:
+            few._line.remove(weakref.ref(holders[0]))
+        holders.clear()
+        for thread in waiting:
+            thread.result()
+    assert clock.seconds < 6
+    assert in_use(few) == 0
+
+
+def test_slots_that_are_given_back_at_one_moment_wake_as_many() -> None:
+    few = Slots(3)
+    holders, waiting = [Slot() for _ in range(3)], [Slot() for _ in range(4)]
+    assert [few.join(slot) for slot in holders + waiting] == [True] * 3 + [False] * 4
+    few._line.remove(weakref.ref(holders[0]))  # another thread, which has not come further
+    few.leave(weakref.ref(holders[1]))
+    woken = [slot.wake.qsize() for slot in waiting if slot.wake is not None]
+    assert woken == [1, 1, 0, 0]
+    assert all(few.wait(slot, Deadline.after(0.001)) for slot in waiting[:2])
+    few.leave(weakref.ref(waiting[0]))
+    assert waiting[2].wake is not None and waiting[2].wake.qsize() == 1
+    assert waiting[3].wake is not None and waiting[3].wake.empty()

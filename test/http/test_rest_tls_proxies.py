@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import socket
 import ssl
 import sys
@@ -22,7 +23,7 @@ from support.socket_server import (
     head,
     response,
 )
-from support.transport import Stopwatch, causes, rest_client
+from support.transport import Stopwatch, causes, eventually, rest_client
 from urllib3.exceptions import InsecureRequestWarning
 
 from acp_client_v0_1._http import tls
@@ -55,9 +56,9 @@ class Certificates:
         self.cert_file = str(folder / "cert.pem")
         identity.cert_chain_pems[0].write_to_path(self.cert_file)
 
-    def server(self, name: str = "127.0.0.1", mutual: bool = False) -> ssl.SSLContext:
+    def server(self, name: str = "127.0.0.1", *others: str, mutual: bool = False) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.authority.issue_cert(name).configure_cert(context)
+        self.authority.issue_cert(name, *others).configure_cert(context)
         if mutual:
             self.authority.configure_trust(context)
             context.verify_mode = ssl.CERT_REQUIRED
@@ -155,6 +156,32 @@ def test_names_that_are_asserted(certificates):
         ):
             with rest_client(**settings, **allowed) as client:
                 assert client.request("GET", server.url).status == 200
+
+
+@pytest.mark.parametrize("others", [(), ("two.invalid", "three.invalid")])
+def test_a_name_that_is_asserted_and_not_in_the_certificate_is_refused_as_any_other(
+    certificates, others
+):
+    context = certificates.server("acp.invalid", *others)
+    settings = {"ssl_ca_cert": certificates.ca_file, "assert_hostname": "other.invalid"}
+    with (
+        SocketServer(FINE, ssl_context=context) as server,
+        rest_client(retries=3, connection_pool_maxsize=1, **settings) as client,
+    ):
+        with pytest.raises(TLSException, match=r"other\.invalid.* match .*acp\.invalid") as failure:
+            client.request("POST", server.url, body=b"", safe=True)
+        assert not failure.value.sent and not failure.value.ambiguous
+        assert server.connections == 1
+        assert eventually(lambda: not server.still_open)
+
+
+@pytest.mark.parametrize("name", ["", ".x", "a" * 70, "a\0b", "a b", "\udce9"])
+def test_a_server_name_that_dns_cannot_have_is_refused(name):
+    with (
+        rest_client(tls_server_name=name) as client,
+        pytest.raises(ApiValueError, match="tls_server_name"),
+    ):
+        client.request("GET", "https://127.0.0.1:1/", _request_timeout=5)
 
 
 def test_the_server_name_is_sent(certificates):
@@ -280,6 +307,7 @@ def test_a_key_without_its_certificate_is_refused():
         ("*.invalid", "acp.invalid", True),
         ("valid", "acp.invalid", False),
         ("10.0.0.0/8", "10.1.2.3", True),
+        ("10.9.9.9/8", "10.1.2.3", True),
         ("10.0.0.0/8", "11.1.2.3", False),
         ("10.0.0.0/8", "acp.invalid", False),
         ("::1", "::1", True),
@@ -295,6 +323,24 @@ def test_exceptions_from_the_proxy(monkeypatch, no_proxy, host, direct):
     assert (proxy_for(origin, None, None, {}) is None) is direct
     assert proxy_for(origin, "http://proxy:3128", None, {}).host == "proxy"
     assert proxy_for(origin, None, "", {}).host == "proxy"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "port"),
+    [("http", 80), ("https", 443), ("socks4", 1080), ("socks4a", 1080), ("socks5h", 1080)],
+)
+def test_a_proxy_without_a_port_has_that_of_its_scheme(scheme, port):
+    origin = Origin("http", "acp.invalid", 80)
+    assert proxy_for(origin, f"{scheme}://proxy", None, {}).port == port
+    assert proxy_for(origin, f"{scheme}://proxy:8", None, {}).port == 8
+
+
+def test_credentials_that_are_set_for_a_proxy_replace_those_of_its_url():
+    origin, own = Origin("http", "acp.invalid", 80), {"PROXY-authorization": "Basic own"}
+    assert proxy_for(origin, "http://u:p@proxy", None, own).headers == own
+    assert proxy_for(origin, "http://u%20v@proxy", None, {}).headers == {
+        "Proxy-Authorization": "Basic dSB2Og=="  # "u v:"
+    }
 
 
 def test_a_close_notify_is_needed_whatever_the_versions_of_python_say(certificates, monkeypatch):
@@ -316,6 +362,64 @@ def test_a_close_notify_is_needed_whatever_the_versions_of_python_say(certificat
         client.request("GET", server.url)
 
 
+@pytest.fixture(params=["EOF as now", "EOF as in 3.11.2"])
+def words_for_eof(request, monkeypatch):
+    """Have TLS raise what it raises if a connection is cut: here, and on early interpreters.
+
+    With OpenSSL 3, CPython 3.11.2 and others of its time have no class of their own for it.
+    """
+    if request.param == "EOF as now":
+        return
+
+    def early(kind, name):
+        method = getattr(kind, name)
+
+        def call(*arguments):
+            try:
+                return method(*arguments)
+            except ssl.SSLEOFError as error:
+                reason = "UNEXPECTED_EOF_WHILE_READING"
+                plain = ssl.SSLError(1, f"[SSL: {reason}] unexpected eof while reading (_ssl.c:1)")
+                plain.library, plain.reason = "SSL", reason
+                raise plain from error
+
+        monkeypatch.setattr(kind, name, call)
+
+    for kind in (ssl.SSLSocket, ssl.SSLObject):
+        for name in ("read", "write", "do_handshake"):
+            early(kind, name)
+
+
+@pytest.mark.usefixtures("words_for_eof")
+@pytest.mark.parametrize("proxied", [False, True], ids=["direct", "of an https proxy"])
+def test_a_connection_that_is_cut_within_the_handshake_is_no_fault_of_tls(certificates, proxied):
+    """Nor is it refused for good: the same request may well succeed a moment later."""
+
+    def cut(listener):
+        sock, _ = listener.accept()
+        with sock:
+            sock.recv(65_536)
+            sock.shutdown(socket.SHUT_WR)
+            sock.settimeout(5)
+            while sock.recv(65_536):
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        thread = threading.Thread(target=cut, args=(listener,), daemon=True)
+        thread.start()
+        settings = {"proxy": url} if proxied else {}
+        kind = ProxyException if proxied else ConnectionException
+        with (
+            rest_client(ssl_ca_cert=certificates.ca_file, **settings) as client,
+            pytest.raises(kind) as failure,
+        ):
+            client.request("GET", "https://acp.invalid/" if proxied else url, _request_timeout=5)
+        thread.join(5)
+    assert not failure.value.sent
+
+
+@pytest.mark.usefixtures("words_for_eof")
 @pytest.mark.parametrize("status", [404, 503])
 def test_a_status_outweighs_a_missing_close_notify(certificates, status):
     script = [head(status, connection="close"), b'"gone"', CLOSE]
@@ -370,6 +474,35 @@ def test_socks(certificates, mutual_server, login):
     assert proxy.asked == [("acp.invalid", server.port), ("127.0.0.1", mutual_server.port)]
 
 
+@pytest.mark.parametrize(
+    ("scheme", "asked"),
+    [
+        ("socks4", "127.0.0.1"),
+        ("socks4a", "acp.invalid"),
+        ("socks5", "127.0.0.1"),
+        ("socks5h", "acp.invalid"),
+    ],
+)
+def test_the_scheme_says_who_looks_up_the_name_behind_a_socks_proxy(monkeypatch, scheme, asked):
+    """What is looked up here is shown to the resolver of this machine."""
+    look_up, looked_up = socket.getaddrinfo, []
+
+    def address_of(host, *rest, **options):
+        looked_up.append(host)
+        return look_up("127.0.0.1" if host == "acp.invalid" else host, *rest, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", address_of)
+    monkeypatch.setattr(socket, "gethostbyname", lambda host: address_of(host, 0)[0][4][0])
+    with (
+        SocksProxy() as proxy,
+        SocketServer(FINE) as server,
+        rest_client(proxy=f"{scheme}://127.0.0.1:{proxy.port}") as client,
+    ):
+        assert client.request("GET", f"http://acp.invalid:{server.port}/").status == 200
+    assert proxy.asked == [(asked, server.port)]
+    assert ("acp.invalid" in looked_up) is (asked == "127.0.0.1")
+
+
 def test_socks_without_pysocks_says_what_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "socks", None)
     with (
@@ -392,6 +525,7 @@ def close_notify(connection: Connection) -> None:
     connection.sock.unwrap()
 
 
+@pytest.mark.usefixtures("words_for_eof")
 @pytest.mark.parametrize(
     "last", [[CLOSE], [RESET], [close_notify, CLOSE]], ids=["cut", "reset", "announced"]
 )
@@ -464,6 +598,31 @@ def test_tls_within_tls_serves_call_after_call(certificates):
         assert client.request("GET", server.url, stream=True).read_available() == b'"fine"'
         assert [len(request.body) for request in server.requests] == [0, 300_000, 0, 0]
         assert server.connections == 2  # not after the response with more behind it
+
+
+class ClosedSocket:
+    """What gevent leaves of a socket that is closed: any attribute raises EBADF."""
+
+    def __getattr__(self, name):
+        raise OSError(errno.EBADF, "File descriptor was closed in another greenlet")
+
+
+class Layer:
+    """TLS around another socket."""
+
+    def __init__(self, sock):
+        self.socket = sock
+
+
+@pytest.mark.parametrize("closed", [ClosedSocket(), Layer(ClosedSocket())], ids=["plain", "TLS"])
+def test_a_socket_that_is_closed_and_tells_nothing_needs_no_shutting_down(closed, monkeypatch):
+    with SocketServer([head(content_length="2"), b"a", STALL]) as server, rest_client() as client:
+        received = client.request("GET", server.url, stream=True)
+        with monkeypatch.context() as patched:
+            patched.setattr(received._incoming, "_sock", closed)
+            received.abort()
+        with pytest.raises(ConnectionException, match="aborted"):
+            received.read()
 
 
 def test_abort_wakes_a_read_of_tls_within_tls(certificates):

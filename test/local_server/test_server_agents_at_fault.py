@@ -359,7 +359,7 @@ async def coroutine(input: Json, config: Json, context: AgentContext) -> Json:
         ({"config": {"properties": {"n": {"type": ["null", "int"]}}}}, TypeError, "^config: 'int'"),
         ({"input": {"required": True}}, TypeError, "input: required must be a list"),
         ({"config": {"properties": []}}, TypeError, "config: properties must be a dict"),
-        ({"description": "\ud83d"}, TypeError, "the agent's descriptor is not a JSON object"),
+        ({"description": "\ud83d"}, TypeError, "the agent's descriptor.*is not valid Unicode"),
     ],
 )
 def test_an_agent_that_could_not_be_served_is_refused(

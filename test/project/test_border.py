@@ -92,3 +92,11 @@ def test_ci_runs_the_interpreters_of_the_metadata_and_of_compat() -> None:
     classifiers = metadata("acp-client-v0-1").get_all("Classifier") or []
     declared = [one.rpartition(" ")[2] for one in classifiers if " :: 3." in one]
     assert declared == matrix["test"]["python"]
+
+
+@pytest.mark.skipif(not (ROOT / ".github").exists(), reason="a source package")
+def test_each_action_is_pinned_by_its_commit() -> None:
+    text = (ROOT / ".github/workflows/ci.yml").read_text("utf-8")
+    used = re.findall(r"uses: (.*)", text)
+    assert used
+    assert all(re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40} # v[\d.]+", each) for each in used)

@@ -11,11 +11,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MUTANTS = [
-    ("post-again", "0", "runs have the client token"),
-    ("no-search", "0", "RunStartAmbiguous without a search"),
+    ("post-again", "21", "runs have the client token"),
+    ("no-search", "1", "RunStartAmbiguous without a search"),
     ("no-last-event-id", "13", "has no Last-Event-ID"),
     ("late-outcome", "183", "was handed out in an earlier life, and is asked for again"),
-    ("no-filter", "187", "update 1 was handed out after 2"),
+    ("no-filter", "223", "update 1 was handed out after 3"),
+    ("no-retry", "27", "wait 1 of 0.4 s ended after 0.0"),
 ]
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="it kills processes")

@@ -32,6 +32,7 @@ from acp_client_v0_1.testing import (
     AgentError,
     Fault,
     Interrupt,
+    InterruptSpec,
     LocalServer,
 )
 
@@ -244,6 +245,23 @@ def test_stream_prints_each_update_and_the_result() -> None:
     )
 
 
+# What clears a screen, turns a text, fakes a line, or asks a terminal to answer.
+HOSTILE = "\x1b[2J\x9b5n\u202etxt\r\nresult: \x7f Grüße \U0001f600"
+SHOWN = r"\u202etxt\r\nresult: \x7f Grüße \U0001f600".replace(r"\U0001f600", "\U0001f600")
+
+
+def test_stream_prints_no_control_character_of_an_agent(server: LocalServer) -> None:
+    def hostile(input: Any, config: Any, context: Any) -> Generator[Any, Any, dict[str, Any]]:
+        yield {"text": HOSTILE}
+        return {"text": HOSTILE, HOSTILE: 1}
+
+    server.register(hostile)
+    ended = run("stream_to_terminal.py", "--agent", "hostile", ACP_HOST=server.url)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert len(ended.stdout.splitlines()) == 2 and ended.stdout.replace("\n", "").isprintable()
+    assert SHOWN in ended.stdout
+
+
 def test_stream_goes_on_after_a_connection_that_breaks(server: LocalServer) -> None:
     server.faults.add(Fault(path="/runs/*/stream", cut="close", after_events=2))
     counting = '{"count": 4, "interval": 0.01}'
@@ -366,6 +384,21 @@ def test_an_undescribed_question_takes_any_object(server: LocalServer) -> None:
     assert "  answer, a JSON object: question: And the colour?\n" in ended.stdout
     assert "that is not JSON" in ended.stdout
     assert ended.stdout.endswith('result: {"name": "Ada", "colour": "red"}\n')
+
+
+def test_a_question_of_an_agent_cannot_change_the_terminal(server: LocalServer) -> None:
+    def hostile(input: Any, config: Any, context: Any) -> Generator[Any, Any, dict[str, Any]]:
+        answer = yield Interrupt("ask", {"question": HOSTILE})
+        return {**answer, HOSTILE: HOSTILE}
+
+    schema = {"properties": {HOSTILE: {"type": "string"}, "b": {"title": HOSTILE}}}
+    asks = InterruptSpec("ask", resume_payload=schema)
+    server.register(hostile, interrupts=[asks])
+    typed = "yes\n1\n"
+    ended = run("answer_interrupts.py", "--agent", "hostile", stdin=typed, ACP_HOST=server.url)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.count("\n") == 2 and ended.stdout.replace("\n", "").isprintable()
+    assert ended.stdout.count(SHOWN) > 3
 
 
 def test_a_question_without_answer_can_be_answered_later(

@@ -5,24 +5,32 @@ from __future__ import annotations
 import logging
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
-from simulation.world import Fault, Schedule, World, client_of
+from simulation.world import ROUND_TRIP, Fault, Schedule, Sent, Storm, World, client_of
 
 from acp_client_v0_1 import AgentHandle, PendingInterrupt, RunCreate, RunHandle
 from acp_client_v0_1.exceptions import ApiException, RunWaitTimeout
+from acp_client_v0_1.handles import _rules
+from acp_client_v0_1.handles._perform import Wait
 from acp_client_v0_1.handles._timing import using
 from acp_client_v0_1.handles.errors import (
     ResumeAmbiguous,
     RunFailed,
     RunGone,
+    RunInterrupted,
     RunStartAmbiguous,
+    StaleInterrupt,
 )
 
 SCHEDULES = int(os.environ.get("SCHEDULES", "10000"))
 PARTS = 20  # of the suite, so that processes share them
+
+SEARCH = 10.0  # seconds, the longest search for the run of a create
+NOISE = 2 * ROUND_TRIP  # seconds, in virtual time
 
 Scenario = Callable[[World, Any, random.Random], None]
 
@@ -32,12 +40,109 @@ def check(true: bool, words: str) -> None:
         raise AssertionError(words)
 
 
+def least_left(timeout: float) -> float:
+    """Return the seconds that are left at the end of a wait, at most: no request begins in them."""
+    return min(1.0, timeout / 4)
+
+
+@contextmanager
+def timed(world: World, timeout: float | None) -> Generator[None]:
+    """Check that a call with a timeout ends by it, and not before it for what may pass."""
+    began, before = world.now, len(world.sent)
+    try:
+        yield
+    except ApiException as error:
+        if timeout is not None:
+            check_not_early(world, began, timeout, world.sent[before:], error)
+        raise
+    finally:
+        if timeout is not None:
+            late = world.now - began - timeout
+            check(late <= NOISE, f"ended {late:.2f} s after its {timeout} s")
+            check_looked(world.sent[before:], began, timeout)
+
+
+def check_not_early(
+    world: World, began: float, timeout: float, sent: list[Sent], error: ApiException
+) -> None:
+    """Check that a failure that may pass has not ended a call before the end of its time."""
+    last = began + timeout - least_left(timeout)  # until then, requests begin
+    asked = world.closed_until > last  # a Retry-After is never shortened
+    if isinstance(error, RunStartAmbiguous):
+        faults = {one.fault for one in sent if one.name == "POST /runs"}
+        check(bool(faults - {"refused", "limited", ""}), f"nothing is unclear: {error}")
+        last = min(last, began + SEARCH - 1)
+        asked = asked or world.closed_until > world.now  # or for longer than the search
+    if isinstance(error, ResumeAmbiguous):
+        asked = asked or sum(one.name == "POST /runs/{run_id}" for one in sent) == 2
+    # A DELETE is sent twice at most, too.
+    asked = asked or sum(one.name == "DELETE /runs/{run_id}" for one in sent) == 2
+    early = last - NOISE - world.now
+    if may_pass(error) and world.server.answered and not asked:
+        check(early <= 0, f"{early:.2f} s too early of {timeout}: {error!r}")
+
+
+def check_looked(sent: list[Sent], began: float, timeout: float) -> None:
+    """Check that a create, an answer or a DELETE that hangs leaves time for a look."""
+    for number, one in enumerate(sent):
+        changes = one.name in ("POST /runs", "POST /runs/{run_id}", "DELETE /runs/{run_id}")
+        if changes and one.fault == "hang" and one.at < began + timeout / 4:
+            looks = [look for look in sent[number + 1 :] if look.until - look.at > NOISE]
+            check(bool(looks), f"no time to see what became of {one.name}, {timeout} s")
+
+
+def may_pass(error: ApiException) -> bool:
+    """Tell whether asking again could have mended what an error says."""
+    if isinstance(error, RunFailed | RunGone | RunInterrupted | StaleInterrupt):
+        return False
+    return error.status is None or error.status in (408, 429) or error.status >= 500
+
+
+def wait(world: World, client: Any, rng: random.Random) -> None:
+    """Each call with a timeout uses the time that it has, and no more."""
+    timeout = rng.choice((0.4, 0.5, 0.8, 1.0, 1.5, 2.5, 3.0, 10.0, 30.0))
+    agent = AgentHandle("agent", client)
+    what = rng.choice(("run", "start", "result", "output", "events", "resume", "delete"))
+    if what in ("run", "start"):
+        world.server.answered = rng.random() < 0.8
+        call = agent.run if what == "run" else agent.start
+        with suppress(ApiException), timed(world, timeout):
+            call(timeout=timeout)
+        return
+    world.plan["questions"] = int(what == "resume")
+    if what == "resume":
+        world.plan["step"] = min(1.0, world.plan["step"])
+    schedule, world.schedule = world.schedule, Schedule({})
+    handle = agent.start(streaming="custom" if what == "events" else None)
+    if what == "resume" or rng.random() < 0.5:
+        world.now += rng.choice((1.0, 5.0))  # not young any more
+    world.schedule, world.requests, world.began = schedule, 0, world.now
+    with suppress(ApiException):
+        if what == "events":
+            events = handle.events(timeout=timeout, on_gap="mark")
+            while True:
+                with timed(world, timeout):
+                    if next(events, None) is None:
+                        return
+        with timed(world, timeout):
+            if what == "result":
+                handle.result(timeout)
+            elif what == "output":
+                handle.output(timeout)
+            elif what == "resume":
+                handle.resume({"to": 0}, timeout=timeout)
+            else:
+                core = handle._core  # as a batch deletes
+                core.delete(core.wait(timeout, what="was not deleted"))
+
+
 def drive(world: World, client: Any, rng: random.Random) -> None:
     """A run is started and its questions are answered by their numbers."""
     timeout = rng.choice((None, 1.0, 5.0, 60.0))
     handle: RunHandle | None = None
     try:
-        handle = AgentHandle("agent", client).start({"x": 1}, timeout=timeout)
+        with timed(world, timeout):
+            handle = AgentHandle("agent", client).start({"x": 1}, timeout=timeout)
         world.closed_until = 0.0  # another call is no retry
         run = world.runs[handle.run_id]
         check(run.creation.metadata is not None, "the run of somebody else was taken")
@@ -65,6 +170,10 @@ def drive(world: World, client: Any, rng: random.Random) -> None:
         check(faulty(world), "nobody knows of an answer without a fault")
     except RunWaitTimeout as error:
         check(timeout is not None, f"out of time without a timeout: {error}")
+        assert timeout is not None
+        early = timeout - least_left(timeout) - NOISE - error.elapsed
+        check(early <= 0 or world.closed_until > world.now, f"{early:.2f} s too early: {error}")
+        check(error.elapsed <= timeout + NOISE, f"too late after {timeout} s: {error}")
     except RunGone:
         check(False, "a run that is there is gone")
     except ApiException as error:
@@ -124,18 +233,18 @@ def end(world: World, client: Any, rng: random.Random) -> None:
         check(world.runs[other.run_id].deleted_at > world.now, "another run was deleted")
 
 
-SCENARIOS: tuple[Scenario, ...] = (drive, drive, follow, end)
+SCENARIOS: tuple[Scenario, ...] = (drive, wait, follow, end, drive, wait)
 
 
 def faulty(world: World) -> bool:
-    return any(number < world.requests for number in world.schedule.faults)
+    return any(one.fault for one in world.sent)
 
 
-def play(seed: int, faults: dict[int, Fault] | None = None) -> str:
+def play(seed: int, fewer: Schedule | None = None) -> str:
     """Play one schedule; return what does not hold, "" if all does."""
     rng = random.Random(seed)
     schedule = Schedule.drawn(rng)
-    world = World(schedule if faults is None else Schedule(faults), rng)
+    world = World(fewer or schedule, rng)
     scenario = SCENARIOS[seed % len(SCENARIOS)]
     world.plan = {
         "questions": rng.randrange(3),
@@ -172,14 +281,16 @@ def play(seed: int, faults: dict[int, Fault] | None = None) -> str:
     return world.violations[0] if world.violations else ""
 
 
-def shortest(seed: int) -> dict[int, Fault]:
+def shortest(seed: int) -> Schedule:
     """Drop the faults of a schedule that its failure does not need."""
-    faults = dict(Schedule.drawn(random.Random(seed)).faults)
-    for number in list(faults):
-        fewer = {key: fault for key, fault in faults.items() if key != number}
-        if play(seed, fewer):
-            faults = fewer
-    return faults
+    schedule = Schedule.drawn(random.Random(seed))
+    if play(seed, Schedule(schedule.faults)):
+        schedule.storm = None
+    for number in list(schedule.faults):
+        fewer = {key: fault for key, fault in schedule.faults.items() if key != number}
+        if play(seed, Schedule(fewer, schedule.storm)):
+            schedule.faults = fewer
+    return schedule
 
 
 @pytest.fixture(autouse=True)
@@ -194,13 +305,43 @@ def test_schedules(part: int) -> None:
     for seed in range(part, SCHEDULES, PARTS):
         wrong = play(seed)
         if wrong:
-            faults = "\n".join(f"  request {n}: {f}" for n, f in shortest(seed).items())
-            pytest.fail(f"seed {seed}: {wrong}\n{faults}")
+            needed = shortest(seed)
+            faults = "\n".join(f"  request {n}: {f}" for n, f in needed.faults.items())
+            storm = f"  {needed.storm}\n" if needed.storm else ""
+            pytest.fail(f"seed {seed}: {wrong}\n{storm}{faults}")
+
+
+@pytest.mark.parametrize("timeout", (0.4, 0.5, 1.0, 2.5))
+@pytest.mark.parametrize("kind", ("lost before", "limited", "unreadable", "stale"))
+def test_one_failure_does_not_end_a_short_wait(kind: str, timeout: float) -> None:
+    world = World(Schedule({1: Fault(kind, lag=1.0)}), random.Random(0))
+    world.plan = {"questions": 0, "step": timeout / 4, "ends_in": "success", "updates": []}
+    with using(now=world.clock, sleep=world.sleep):
+        handle = AgentHandle("agent", client_of(world)).start()
+        assert handle.result(timeout) == {"n": 1}
+
+
+@pytest.mark.parametrize("timeout", (0.5, 3.0, 10.0, 30.0))
+def test_a_call_to_a_server_that_hangs_ends_at_its_timeout(timeout: float) -> None:
+    world = World(Schedule({}, Storm(0, 1000, 1.0, Fault("hang"))), random.Random(0))
+    with using(now=world.clock, sleep=world.sleep):
+        began = world.now
+        with pytest.raises(RunStartAmbiguous):
+            AgentHandle("agent", client_of(world)).run(timeout=timeout)
+    assert world.now - began <= timeout + NOISE
 
 
 def test_a_schedule_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     """A create that is posted again after a lost response is found."""
-    from acp_client_v0_1.handles import _rules
-
-    monkeypatch.setattr(_rules, "_CHANGES", frozenset({"resume", "delete"}))
+    monkeypatch.setattr(_rules, "CHANGES", frozenset({"resume", "delete"}))
     assert any("runs were created" in play(seed) for seed in range(600))
+
+
+def test_a_wait_that_ends_too_early_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_rules, "_pause", lambda *_, **__: _rules.Raise("late"))
+    assert any("too early" in play(seed) for seed in range(600))
+
+
+def test_a_call_that_ends_too_late_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Wait, "limit", lambda wait, longest, *_: min(longest, 60.0))
+    assert any("after its" in play(seed) for seed in range(600))

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 from acp_client_v0_1 import Run, RunInterrupt, RunOutput, RunResult, ServerSentEvent
 from acp_client_v0_1._deadline import NothingYet
@@ -32,7 +32,19 @@ HOST = "http://simulated"
 EPOCH = datetime(2026, 1, 1, tzinfo=timezone.utc)
 ROUND_TRIP = 0.01  # seconds
 
-FAULTS = ("refused", "lost before", "lost after", "status", "limited", "unreadable", "stale", "cut")
+NO_LIMIT = 60.0  # seconds, the client's own, of a request without a limit
+
+FAULTS = (
+    "refused",
+    "lost before",
+    "lost after",
+    "status",
+    "limited",
+    "unreadable",
+    "stale",
+    "cut",
+    "hang",  # the response never comes
+)
 STATUSES = (408, 500, 502, 503, 504, 520, 524, 598)
 
 
@@ -45,6 +57,34 @@ class Fault:
     carried_out: bool = False
     retry_after: float | None = None
     lag: float = 0.0  # seconds by which a replica is behind
+
+
+@dataclass(frozen=True)
+class Storm:
+    """A time in which a share of all requests has the same fault, none of them carried out.
+
+    A server that hangs; a proxy without its server, 502 to everything; or a server that sheds load,
+    503 to a part, without a Retry-After.
+    """
+
+    begins: float  # seconds from the first request
+    lasts: float
+    share: float
+    fault: Fault
+
+    def hits(self, number: int, since: float) -> bool:
+        """Tell whether a request has its fault, at so many seconds from the first request."""
+        share = random.Random(number).random() < self.share
+        return share and self.begins <= since < self.begins + self.lasts
+
+
+class Sent(NamedTuple):
+    """A request, when it began and was to end, and the kind of its fault."""
+
+    name: str
+    at: float
+    until: float
+    fault: str
 
 
 @dataclass
@@ -87,10 +127,11 @@ class SimulatedRun:
 
 
 class Schedule:
-    """Faults by the number of the request."""
+    """Faults by the number of the request, and those of a time."""
 
-    def __init__(self, faults: dict[int, Fault]) -> None:
+    def __init__(self, faults: dict[int, Fault], storm: Storm | None = None) -> None:
         self.faults = faults
+        self.storm = storm
 
     @classmethod
     def drawn(cls, rng: random.Random) -> Schedule:
@@ -106,7 +147,26 @@ class Schedule:
                     retry_after=asked if kind in ("status", "limited") else None,
                     lag=rng.choice((0.05, 0.2, 0.4)),
                 )
-        return cls(faults)
+        if rng.random() >= 0.25:
+            return cls(faults)
+        fault, share = rng.choice(
+            (
+                (Fault("hang"), 1.0),
+                (Fault("hang"), 0.5),
+                (Fault("lost before"), 1.0),
+                (Fault("status", 502), 1.0),
+                (Fault("status", 503), 0.6),
+            )
+        )
+        begins, lasts = rng.choice((0.0, 0.0, 0.3, 2.0)), rng.choice((0.2, 1.5, 5.0, 20.0))
+        few = dict(list(faults.items())[:2])
+        return cls(few, Storm(begins, lasts, share, fault))
+
+    def fault(self, number: int, since: float) -> Fault | None:
+        """Return what goes wrong with a request, at so many seconds from the first request."""
+        if self.storm is not None and self.storm.hits(number, since):
+            return self.storm.fault
+        return self.faults.get(number)
 
 
 class World:
@@ -118,6 +178,8 @@ class World:
         self.rng = rng
         self.runs: dict[str, SimulatedRun] = {}
         self.requests = 0
+        self.began = self.now  # the faults
+        self.sent: list[Sent] = []
         self.log: list[tuple[float, str, str, bool]] = []  # when, what, run, carried out
         self.closed_until = -math.inf  # by a Retry-After
         self.violations: list[str] = []
@@ -153,13 +215,17 @@ class World:
         limit = options[0]
         if isinstance(limit, tuple):
             limit = limit[0]
-        fault = self.schedule.faults.get(number)
-        self.now += ROUND_TRIP
+        fault = self.schedule.fault(number, self.now - self.began)
+        if fault is None and limit is not None and limit < ROUND_TRIP:
+            fault = Fault("hang", carried_out=True)
+        until = self.now + (NO_LIMIT if limit is None else limit)
+        self.sent.append(Sent(name, self.now, until, "" if fault is None else fault.kind))
         self.server.answered = self.server.answered or fault is None or fault.kind != "refused"
+        self.now += ROUND_TRIP if limit is None else min(ROUND_TRIP, limit)
         if fault is None or fault.kind in ("stale", "cut"):
             return self._answer(name, arguments, limit, fault)
         carried_out = fault.kind in ("lost after", "unreadable") or (
-            fault.kind == "status" and fault.carried_out
+            fault.kind in ("status", "hang") and fault.carried_out
         )
         if carried_out:
             try:
@@ -169,6 +235,9 @@ class World:
                     raise
         if fault.kind == "refused":
             raise self._transport(ConnectionException, name, sent=False)
+        if fault.kind == "hang":
+            self.now = until
+            raise self._transport(ApiTimeoutError, name, sent=True)
         if fault.kind.startswith("lost"):
             raise self._transport(ConnectionException, name, sent=True)
         if fault.kind == "unreadable":

@@ -66,6 +66,7 @@ class Inside:
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         package = logging.getLogger("acp_client_v0_1")
         hooks = sys.excepthook, warnings.showwarning, list(package.handlers)
+        stderr = sys.stderr
         host = server if isinstance(server, str) else server.url
         self.capture.readouterr()
         try:
@@ -75,6 +76,7 @@ class Inside:
             status = int(str(error.code))
         finally:
             sys.excepthook, warnings.showwarning, package.handlers[:] = hooks
+            sys.stderr = stderr
             for number, handler in handlers.items():
                 signal.signal(number, handler)
         shown = self.capture.readouterr()

@@ -67,7 +67,7 @@ class HttpProxy(SocketServer):
 
 
 class SocksProxy(SocketServer):
-    """A SOCKS5 proxy (RFC 1928) with optional user name and password (RFC 1929)."""
+    """A SOCKS5 proxy (RFC 1928) with optional user name and password (RFC 1929), and SOCKS4(a)."""
 
     def __init__(self, login: tuple[str, str] | None = None) -> None:
         super().__init__(handler=self._proxy)
@@ -76,7 +76,10 @@ class SocksProxy(SocketServer):
 
     def _proxy(self, connection: Connection) -> None:
         sock = connection.sock
-        _version, count = _exactly(sock, 2)
+        version, count = _exactly(sock, 2)
+        if version == 4:
+            self._proxy_4(sock)
+            return
         _exactly(sock, count)
         sock.sendall(b"\x05\x02" if self._login else b"\x05\x00")
         if self._login is not None and not self._accept_login(sock):
@@ -90,6 +93,17 @@ class SocksProxy(SocketServer):
         self.asked.append((host, port))
         with socket.create_connection(("127.0.0.1", port)) as upstream:
             sock.sendall(b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x00")
+            relay(sock, upstream)
+
+    def _proxy_4(self, sock: socket.socket) -> None:
+        port, address = struct.unpack("!H4s", _exactly(sock, 6))
+        _up_to_null(sock)  # the user
+        host = socket.inet_ntoa(address)
+        if host.startswith("0.0.0."):  # SOCKS4a: the name follows
+            host = _up_to_null(sock)
+        self.asked.append((host, port))
+        with socket.create_connection(("127.0.0.1", port)) as upstream:
+            sock.sendall(b"\0\x5a" + bytes(6))
             relay(sock, upstream)
 
     def _accept_login(self, sock: socket.socket) -> bool:
@@ -121,6 +135,10 @@ def relay(
     back.start()
     pump(one, other)
     back.join(5)
+
+
+def _up_to_null(sock: socket.socket) -> str:
+    return b"".join(iter(lambda: _exactly(sock, 1), b"\0")).decode()
 
 
 def _exactly(sock: socket.socket, size: int) -> bytes:

@@ -28,6 +28,8 @@ WINDOWS = {
     "farewell": "Ctrl-C ends a batch within 3 s, so its last deletes do not wait for Retry-After",
     "wrong address": "an address that has never responded is not waited for",
 }
+LATE = 0.6  # seconds that a wait may outlive its timeout, on a busy machine
+SEARCH = 3.0  # seconds, the longest search for the run of a create: chaos.client.TIMES
 JUST_BEFORE = 0.5  # seconds; "last moment", on a busy machine
 
 
@@ -71,6 +73,7 @@ def faults_of(story: Story) -> list[str]:
         *_lives(story),
         *_one_run_a_start(story),
         *_outcomes(story),
+        *_waits(story),
         *_events(story),
         *_answers(story),
         *_others(story),
@@ -179,6 +182,32 @@ def _error(story: Story, report: dict[str, Any], number: int | None) -> Iterator
         return  # window "wrong address"
     whose = "" if number is None else f" of input {number}"
     yield f"life {report['life']}: {name}{whose}, which nothing bears out: {report['text']}"
+
+
+def _waits(story: Story) -> Iterator[str]:
+    """A wait uses the time that it has, and no more; what it ends with is borne out."""
+    for waited in story.told("waited"):
+        report = {**waited, **waited["outcome"]}
+        timeout, took = story.schedule.options["timeout"], report["took"]
+        which = f"life {report['life']}: wait {report['count']} of {timeout} s"
+        if took > timeout + LATE:
+            yield f"{which} took {took:.2f} s"
+        name, status = report.get("error"), report.get("status")
+        passes = status is None or status in (408, 429) or status >= 500
+        if name is None or name in ("RunFailed", "RunTimedOut", "RunGone") or not passes:
+            if "error or timeout" not in report.get("text", ""):  # no time was left to tell
+                yield from _outcome(story, report, report["input"])
+            continue
+        last = timeout - min(1.0, timeout / 4)  # until then, requests begin
+        if name == "RunStartAmbiguous":
+            last = 0.0 if report["asked"] else min(last, SEARCH - 1.0)
+        began = report["time"] - took
+        away = any(begins < began + took and end > began for begins, end in story.truth.away)
+        if report.get("sent") is False and away:
+            continue  # window "wrong address"
+        if took < last - 0.05 and took + report["asked"] < last:
+            yield f"{which} ended after {took:.2f} s: {name}: {report['text']}"
+            return  # many would follow
 
 
 def _deleted_itself(story: Story, report: dict[str, Any]) -> bool:

@@ -9,8 +9,10 @@ import contextlib
 import dataclasses
 import faulthandler
 import importlib
+import itertools
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -18,6 +20,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +29,12 @@ from urllib3.util import Retry
 from acp_client_v0_1 import (
     AgentHandle,
     ApiClient,
+    ApiException,
     Configuration,
     OpenApiException,
     PendingInterrupt,
+    RunFailed,
+    RunGone,
     RunHandle,
     RunStartAmbiguous,
 )
@@ -38,6 +44,8 @@ from chaos.server import AGENT_ID
 
 # Durations that a check need not wait for: fields of handles._timing.Timing.
 TIMES: dict[str, Any] = {
+    "quick": 2.0,
+    "change": 2.0,
     "backoff": (0.02, 0.2),
     "young_pause": 0.03,
     "search": 3.0,
@@ -54,6 +62,11 @@ TIMES: dict[str, Any] = {
 def _again(original: Any) -> Any:
     again = importlib.import_module("acp_client_v0_1.handles._perform").AGAIN
     return lambda *args, **kwargs: again
+
+
+def _always_late(original: Any) -> Any:
+    late = importlib.import_module("acp_client_v0_1.handles._rules").Raise("late")
+    return lambda *args, **kwargs: late
 
 
 def _never_found(original: Any) -> Any:
@@ -90,6 +103,7 @@ def _always_new(original: Any) -> Any:
 # and what it becomes. Of several places, those that there are change.
 MUTANTS: dict[str, tuple[tuple[str, str, Callable[[Any], Any]], ...]] = {
     "post-again": (("handles._create", "look_for", _again),),
+    "no-retry": (("handles._rules", "_pause", _always_late),),
     "no-search": (("handles._create", "look_for", _never_found),),
     "no-last-event-id": (("api.runs_api", "RunsApi.get_run_stream", _without_last_event_id),),
     "late-outcome": (("batch._journal", "Journal.ended", _a_moment_later),),
@@ -191,6 +205,35 @@ class Life:
             self.report("events", complete=events.complete, ended_by=events.ended_by, after=known)
         self._ended(run, lambda: run.result())
 
+    def wait(self, client: ApiClient) -> None:
+        """Have the result of a run by waits with a timeout, and runs beside it, in such a time."""
+        run, agent = self._attached(client), AgentHandle(AGENT_ID, client)
+        seconds = self.schedule.options["timeout"]
+        for count in itertools.count(1):
+            beside = {**self.schedule.inputs[0], "n": 1000 * (self.number + 1) + count}
+            self._waited(count, beside, partial(agent.run, beside, timeout=seconds))
+            told = self._waited(count, self.schedule.inputs[0], partial(run.result, seconds))
+            if not isinstance(told, ApiException) or isinstance(told, (RunFailed, RunGone)):
+                break
+        self._ended(run, lambda: told)
+
+    def _waited(self, count: int, input: dict[str, Any], call: Callable[[], Any]) -> Any:
+        """Report what a call with a timeout came to, and how long it took; heed Retry-After."""
+        told: Any
+        began = time.monotonic()
+        try:
+            told = call()
+        except ApiException as error:
+            told = error
+        took = time.monotonic() - began
+        found = re.search(r"Retry-After: (\d+) s", str(told))
+        asked = float(found[1]) if found and isinstance(told, ApiException) else 0.0
+        what = {"outcome": described(told), "input": input, "asked": asked}
+        self.report("waited", count=count, took=took, **what)
+        self.handed_out(count)
+        time.sleep(max(asked, 0.05))  # as another call is no retry
+        return told
+
     def drive(self, client: ApiClient) -> None:
         """Answer each question of a run, and have its result."""
         run = self._attached(client)
@@ -208,7 +251,7 @@ class Life:
         """Run the command, whose stdout is a pipe."""
         os.dup2(os.open(self.folder / f"stdout{self.number}", os.O_WRONLY), 1)
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-        os.environ["ACP_RETRIES"] = "1"
+        os.environ |= {"ACP_RETRIES": "1", "ACP_TIMEOUT": "2"}
         name, *more = self.schedule.command
         what = [AGENT_ID]
         if name == "batch":
@@ -246,7 +289,8 @@ class Life:
 
 
 def _configuration(url: str) -> Configuration:
-    return Configuration(host=url, retries=Retry(total=3, backoff_factor=0.02, backoff_max=0.1))
+    retries = Retry(total=3, backoff_factor=0.02, backoff_max=0.1)
+    return Configuration(host=url, timeout=2, retries=retries)
 
 
 def described(outcome: Any) -> dict[str, Any]:

@@ -9,12 +9,14 @@ from typing import Any, Literal
 
 from acp_client_v0_1.testing import Fault, Quirks
 
-Kind = Literal["batch", "follow", "drive", "command"]
+Kind = Literal["batch", "follow", "drive", "wait", "command"]
 What = Literal["restart", "forget", "kill", "interrupt", "terminate"]
 
 STORM = 2.0  # seconds from the first request until the faults are over
 STATUSES = (408, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 525, 529, 598)
+TIMEOUTS = (0.4, 0.5, 0.8, 1.0, 1.5, 2.0, 3.0)  # seconds of one wait
 STREAM = ("GET", "/runs/*/stream")
+CHANGES = (("POST", "/runs"), ("POST", "/runs/*"), ("DELETE", "/runs/*"))
 PATHS = (
     (None, None),
     ("POST", "/runs"),
@@ -86,6 +88,12 @@ FAULTS: dict[str, _Make] = {
     "late": lambda dice: {"cut": "close", "late": dice.uniform(0.05, 0.4)},
     "gateway": lambda dice: {"status": 504, "late": dice.uniform(0.05, 0.4)},
     "garbage": lambda dice: {"raw": dice.choice([b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n{"])},
+    # The response never comes, whether the request was carried out or not.
+    "hang": lambda dice: {"cut": "stall", "after_wire_bytes": dice.choice([None, 0])},
+    # A server that sheds load, as nginx does: none of these is carried out.
+    "busy": lambda dice: {"status": 503, "share": 0.5, "times": 10},
+    # A proxy whose server is away for a while.
+    "away": lambda dice: {"status": 502, "share": 1.0, "times": dice.randint(5, 30)},
     "html": lambda dice: {
         "status": dice.choice([200, 502]),
         "body": b"<html>",
@@ -103,7 +111,7 @@ FAULTS: dict[str, _Make] = {
 def schedule_of(seed: int) -> Schedule:
     """Draw all that a seed decides."""
     dice = random.Random(seed)
-    kind: Kind = dice.choice(["batch", "batch", "follow", "drive", "command"])
+    kind: Kind = dice.choice(["batch", "batch", "follow", "drive", "wait", "wait", "command"])
     options: dict[str, Any] = {}
     command: tuple[str, ...] = ()
     if kind == "command":
@@ -115,6 +123,8 @@ def schedule_of(seed: int) -> Schedule:
         options["ordered"] = dice.random() < 0.3
     else:
         inputs = (_one_input(dice, kind),)
+    if kind == "wait":
+        options["timeout"] = dice.choice(TIMEOUTS)
     if kind == "batch":
         options["on_stop"] = dice.choice(["leave", "leave", "cancel"])
         options["executor"] = dice.random() < 0.2
@@ -179,10 +189,19 @@ def _faults(dice: random.Random, kind: Kind, large: bool) -> tuple[Fault, ...]:
         if name == "lag":
             share, times = dice.choice([0.5, 1.0]), 60
             method, path = dice.choice([(None, None), ("GET", None), ("POST", "/runs/search")])
+        if name == "hang":
+            method, path = dice.choice(CHANGES)
+        if name in ("busy", "away"):
+            method, path = None, None
         if name == "dripping" and large:
             continue  # a byte at a time would take it half a minute
         made = FAULTS[name](dice)
-        drawn.append(Fault(method=method, path=path, share=share, times=times, **made))
+        made = {"share": share, "times": times, **made}
+        drawn.append(Fault(method=method, path=path, **made))
+    if kind == "wait" and dice.random() < 0.2:
+        # After its first requests the server hangs: only a timeout ends a call then.
+        silent = Fault(times=dice.randint(2, 8), cut="stall")
+        drawn[:0] = (Fault(times=dice.randint(1, 3)), silent)
     return tuple(drawn)
 
 

@@ -1,0 +1,73 @@
+"""The file of ``--results``, to which a batch appends its outcomes.
+
+A batch that continues by its journal gives all its outcomes again, and a killed one can leave a
+part of a line. So with a journal, an outcome that the file has is not written again: an outcome is
+its index, key, run and status. The run tells batches apart that share a file, and the status an
+outcome that was final from one that was not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import stat
+from argparse import Namespace
+from array import array
+from bisect import bisect_left
+from typing import Any, BinaryIO
+
+import acp_client_v0_1 as acp
+
+# A final outcome up to its status, as `_commands` writes it: the words of an error may differ when
+# they come from the journal. Of any other line all counts, as a run may ask another question.
+_FINAL = re.compile(rb'\{"index":.*?,"status":(?:"success"|"error"|"timeout"|"gone"|null)')
+
+
+class Results(io.FileIO):
+    """The file. With a journal, it takes each line once. It is not buffered."""
+
+    def __init__(self, options: Namespace, inputs: BinaryIO) -> None:
+        if options.format == "json" or (options.format == "text" and options.journal):
+            raise acp.ApiValueError("--results needs --format jsonl or id, which can be appended")
+        # Results may be private.
+        super().__init__(options.results, "a", opener=lambda path, how: os.open(path, how, 0o600))
+        self._has_journal = options.journal is not None
+        self._written = array("Q")  # a digest of 8 bytes for each line, sorted
+        ours, others = os.fstat(self.fileno()), {"the inputs": os.fstat(inputs.fileno())}
+        if options.journal and os.path.exists(options.journal):
+            others["--journal"] = os.stat(options.journal)
+        for name, other in others.items():
+            if stat.S_ISREG(ours.st_mode) and os.path.samestat(ours, other):
+                self.close()
+                raise acp.ApiValueError(f"--results and {name} are the same file: name another")
+
+    def skip_written(self) -> None:
+        """Read the lines that the file has, and cut off a torn last one.
+
+        Only whoever has the journal may call it: another batch may be writing that line.
+        """
+        if not (self._has_journal and os.path.isfile(self.name)):
+            return
+        digests: list[int] = []
+        with open(self.name, "rb") as lines:
+            for line in lines:
+                if line.endswith(b"\n"):
+                    digests.append(_digest(line))
+                else:
+                    self.truncate(lines.tell() - len(line))
+        self._written = array("Q", sorted(digests))
+
+    def write(self, line: Any) -> int:
+        digest = _digest(line)
+        at = bisect_left(self._written, digest)
+        if self._written[at : at + 1] == array("Q", [digest]):
+            return len(line)
+        return super().write(line)
+
+
+def _digest(line: bytes) -> int:
+    final = _FINAL.match(line)
+    outcome = final[0] if final else line
+    return int.from_bytes(hashlib.blake2b(outcome, digest_size=8).digest(), "big")

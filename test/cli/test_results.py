@@ -1,0 +1,194 @@
+"""The file of `batch --results`, after a batch that was stopped, killed or repeated."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import time
+import tracemalloc
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.commands import COMMAND, KEY, SECONDS, Inside, environment
+
+from acp_client_v0_1.cli._results import Results
+from acp_client_v0_1.testing import LocalServer
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LocalServer]:
+    with LocalServer(api_key={"x-api-key": KEY}) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def write(name: str, *inputs: dict[str, Any]) -> None:
+    Path(name).write_text("".join(json.dumps(each) + "\n" for each in inputs), "utf-8")
+
+
+def read(name: str = "out") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(name).read_text("utf-8").splitlines()]
+
+
+BATCH = ("--journal", "journal", "--results", "out")
+
+
+def test_a_batch_that_is_killed_again_and_again_writes_each_result_once(
+    server: LocalServer,
+) -> None:
+    write("in", *({"n": n} for n in range(300)))
+    command = [*COMMAND, "batch", "echo", "in", "--concurrency", "4", *BATCH]
+    for kill in range(3):
+        process = subprocess.Popen(command, env=environment(server.url))
+        while not Path("out").exists() or Path("out").stat().st_size < 3000 * (kill + 1):
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait(SECONDS)
+        with open("out", "ab") as file:  # as if the kill had come during a write
+            file.write(b'{"index":7,"key":"7","ru')
+    subprocess.run(command, env=environment(server.url), timeout=SECONDS, check=True)
+    assert sorted(item["index"] for item in read()) == list(range(300))
+    assert all(item["result"] == {"n": item["index"]} for item in read())
+    before = Path("out").read_bytes()
+    subprocess.run(command, env=environment(server.url), timeout=SECONDS, check=True)
+    assert Path("out").read_bytes() == before
+
+
+def test_without_a_journal_nothing_in_the_file_is_changed(
+    server: LocalServer, inside: Inside
+) -> None:
+    write("in", {"n": 1})
+    Path("out").write_text("no line feed", "utf-8")
+    for _ in range(2):
+        assert inside(server, "batch", "echo", "in", "--results", "out").returncode == 0
+    text = Path("out").read_text("utf-8")
+    assert text.startswith('no line feed{"index":0') and text.count('"n":1') == 2
+
+
+def test_an_outcome_that_was_not_final_is_followed_by_the_final_one(
+    server: LocalServer, inside: Inside
+) -> None:
+    write("in", {"seconds": 1})
+    command = ("batch", "slow", "in", *BATCH)
+    for _ in range(2):
+        assert inside(server, *command, "--timeout", "0.1").returncode == 5
+    assert [item["status"] for item in read()] == ["pending"]
+    assert inside(server, *command).returncode == 0
+    assert inside(server, *command).returncode == 0
+    assert [item["status"] for item in read()] == ["pending", "success"]
+
+
+def test_a_failure_that_is_tried_again_is_another_outcome(
+    server: LocalServer, inside: Inside
+) -> None:
+    write("in", {"errcode": 7})
+    command = ("batch", "failing", "in", *BATCH)
+    for more in ([], [], ["--retry-failed"], []):
+        assert inside(server, *command, *more).returncode == 5
+    assert [item["errcode"] for item in read()] == [7, 7]
+    assert len({item["run_id"] for item in read()}) == 2
+
+
+def test_two_batches_may_share_a_file(server: LocalServer, inside: Inside) -> None:
+    for name in ("a", "b"):
+        write("in", {"name": name})
+        more = ("--journal", f"journal.{name}", "--results", "out")
+        assert inside(server, "batch", "echo", "in", *more).returncode == 0
+    assert [item["result"]["name"] for item in read()] == ["a", "b"]
+
+
+def test_inputs_with_the_same_key_have_an_outcome_each(server: LocalServer, inside: Inside) -> None:
+    write("in", {"id": ',"status":1'}, {"id": ',"status":1'})
+    for _ in range(2):
+        assert inside(server, "batch", "echo", "in", "--key", "id", *BATCH).returncode == 0
+    assert sorted(item["index"] for item in read()) == [0, 1]
+
+
+def test_a_file_of_ids_has_each_id_once(server: LocalServer, inside: Inside) -> None:
+    write("in", {"n": 1}, {"n": 2})
+    for _ in range(2):
+        assert inside(server, "batch", "echo", "in", *BATCH, "--format", "id").returncode == 0
+    ids = Path("out").read_text("utf-8").splitlines()
+    assert len(ids) == len(set(ids)) == 2
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_a_format_that_cannot_be_continued_is_refused(inside: Inside, form: str) -> None:
+    write("in", {"n": 1})
+    done = inside("http://127.0.0.1:9", "batch", "echo", "in", *BATCH, "--format", form)
+    assert (done.returncode, Path("out").exists()) == (2, False)
+    assert "--results needs --format jsonl or id" in done.stderr
+
+
+@pytest.mark.parametrize("other", ["journal", "in"])
+@pytest.mark.parametrize("way", ["name", "symlink", "hard link", "relative"])
+def test_results_in_the_journal_or_the_inputs_are_refused_before_anything_is_sent(
+    inside: Inside, tmp_path: Path, other: str, way: str
+) -> None:
+    write("in", {"n": 1})
+    if other == "journal" and way != "name":
+        Path(other).touch()
+    name = f"../{tmp_path.name}/{other}" if way == "relative" else "out"
+    if way == "symlink":
+        Path("out").symlink_to(other)
+    elif way == "hard link":
+        os.link(other, "out")
+    elif way == "name":
+        name = other
+    more = ("--journal", "journal", "--results", name)
+    # To send anything would end with 10.
+    done = inside("http://127.0.0.1:9", "batch", "echo", "in", *more)
+    assert done.returncode == 2 and "are the same file" in done.stderr
+    assert Path("in").read_text("utf-8") == '{"n": 1}\n'
+
+
+def test_nobody_else_may_read_the_results(server: LocalServer, inside: Inside) -> None:
+    write("in", {"n": 1})
+    assert inside(server, "batch", "echo", "in", *BATCH).returncode == 0
+    for name in ("out", "journal"):
+        assert stat.S_IMODE(Path(name).stat().st_mode) == 0o600
+
+
+def test_a_batch_whose_journal_is_in_use_leaves_the_file_alone(server: LocalServer) -> None:
+    write("in", {"seconds": 60})
+    Path("out").write_text("half a line", "utf-8")
+    command = [*COMMAND, "batch", "slow", "in", "--journal", "journal"]
+    process = subprocess.Popen(command, env=environment(server.url))
+    while not Path("journal").exists() or b"started" not in Path("journal").read_bytes():
+        assert process.poll() is None
+        time.sleep(0.01)
+    more = ("--results", "out")
+    done = subprocess.run(
+        [*command, *more], env=environment(server.url), timeout=SECONDS, check=False
+    )
+    process.kill()
+    process.wait(SECONDS)
+    assert done.returncode == 2 and Path("out").read_text("utf-8") == "half a line"
+
+
+def test_a_file_of_many_lines_is_read_in_little_memory() -> None:
+    line = '{{"index":{0},"key":"{0}","run_id":"r{0}","status":"success","result":{{}}}}\n'
+    Path("out").write_text("".join(map(line.format, range(20_000))), "utf-8")
+    options = Namespace(results="out", journal="journal", format="jsonl")
+    with open(os.devnull, "rb") as inputs, Results(options, inputs) as results:
+        tracemalloc.start()
+        try:
+            results.skip_written()
+            kept, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        for n in (19_999, 20_000):
+            results.write(line.format(n).encode())
+    assert kept < 16 * 20_000
+    assert len(Path("out").read_text("utf-8").splitlines()) == 20_001
