@@ -21,10 +21,8 @@ from acp_client_v0_1.testing._server.app import Application
 from acp_client_v0_1.testing._server.engine import Engine
 from acp_client_v0_1.testing._server.gate import Gate, base_path_of, required_headers
 from acp_client_v0_1.testing._server.injection import FaultInjection
-from acp_client_v0_1.testing._server.keep import load, save
 from acp_client_v0_1.testing._server.runner import Runner
 from acp_client_v0_1.testing._server.store import RunRecord, Store
-from acp_client_v0_1.testing._server.validation import Refusal
 from acp_client_v0_1.testing._values import check_given, is_loopback
 from acp_client_v0_1.testing.agents import AgentDefinition, AgentFunction, JsonObject
 from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS
@@ -140,28 +138,6 @@ class LocalServer:
             self._engine.hang()
         time.sleep(pause)
         self.start()
-
-    def save(self, path: str) -> None:
-        """Write the runs and threads to a file, which only its owner may read.
-
-        Raises:
-            OSError: The file cannot be written; it is as it was.
-        """
-        save(self._store, path)
-
-    def load(self, path: str) -> None:
-        """Take over the runs and threads that `save` has written, if there is such a file.
-
-        A run that was pending or interrupted is in `error`: its agent is gone.
-
-        Raises:
-            OSError: The file cannot be read.
-            ValueError: It has something else than the runs of these agents.
-        """
-        try:
-            load(self._store, path)
-        except (KeyError, TypeError, ValueError, Refusal) as error:
-            raise ValueError(f"{path} has no runs of this server: {error}") from error
 
     def close(self) -> None:
         """Stop, and cancel and forget all runs."""
