@@ -145,7 +145,7 @@ def test_a_restarted_server_may_have_forgotten_its_runs(
     ],
 )
 def test_what_cannot_be_is_refused_by_name(name: str, fields: Any) -> None:
-    with pytest.raises(ValueError, match=f"^{name} "):
+    with pytest.raises(ValueError, match=f"^{name}: "):
         LocalServer(**fields)
 
 
@@ -225,19 +225,27 @@ def agent(input: Any, config: Any, context: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"agents": "echo"}, "agents: must be a list of AgentDefinition, not a str"),
+        ({"agents": "echo"}, "agents: each must be of type AgentDefinition, not str"),
         ({"agents": [agent]}, "agents: each must be of type AgentDefinition, not function"),
-        ({"host": 5}, "host: must be of type str, not int"),
-        ({"port": "8000"}, "port: must be of type int, not str"),
-        ({"tls": True}, "tls: must be of type SSLContext or None, not bool"),
-        ({"ping": "1"}, "ping: must be of type int or float, not str"),
-        ({"webhook_hosts": "a"}, "webhook_hosts: must be a list of str, not a str"),
-        ({"allowed_hosts": "x"}, "allowed_hosts: must be a list of str, not a str"),
-        ({"allowed_hosts": [b"x"]}, "allowed_hosts: each must be of type str, not bytes"),
-        ({"api_key": "secret"}, "api_key: must be of type Mapping or tuple or None, not str"),
-        ({"api_key": {"x-api-key": 5}}, "api_key: x-api-key: must be of type str, not int"),
-        ({"base_path": None}, "base_path: must be of type str, not None"),
-        ({"quirks": "workflow-srv"}, "quirks: must be of type Quirks, not str"),
+        ({"host": 5}, "host: Input should be a valid string"),
+        ({"port": "8000"}, "port: Input should be a valid integer"),
+        ({"tls": True}, "tls: Input should be an instance of SSLContext"),
+        ({"ping": "1"}, "ping: Input should be a valid number"),
+        ({"webhook_hosts": "a"}, "webhook_hosts: Input should be a valid list"),
+        ({"allowed_hosts": "x"}, "allowed_hosts: Input should be a valid list"),
+        ({"allowed_hosts": [b"x"]}, "allowed_hosts.0: Input should be a valid string"),
+        (
+            {"api_key": "secret"},
+            "api_key.dict[str,str]: Input should be a valid dictionary; "
+            "api_key.tuple[str, str]: Input should be a valid tuple",
+        ),
+        (
+            {"api_key": {"x-api-key": 5}},
+            "api_key.dict[str,str].x-api-key: Input should be a valid string; "
+            "api_key.tuple[str, str]: Input should be a valid tuple",
+        ),
+        ({"base_path": None}, "base_path: Input should be a valid string"),
+        ({"quirks": "workflow-srv"}, "quirks: Input should be an instance of Quirks"),
     ],
 )
 def test_a_wrong_argument_is_refused_by_name(wrong: dict[str, Any], words: str) -> None:
@@ -250,9 +258,9 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("pause", "error", "words"),
         [
-            ("0.1", TypeError, "^pause: must be of type int or float, not str"),
-            (-1, ValueError, "^pause must be at least 0"),
-            (float("nan"), ValueError, "^pause must be at least 0"),
+            ("0.1", TypeError, "^pause: Input should be a valid number"),
+            (-1, ValueError, "^pause: Input should be greater than or equal to 0"),
+            (float("nan"), ValueError, "^pause: Input should be a finite number"),
         ],
     )
     def test_a_pause_that_cannot_be_stops_nothing(
