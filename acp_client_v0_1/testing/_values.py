@@ -10,13 +10,14 @@ from __future__ import annotations
 import ipaddress
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Annotated, Any, TypeAlias, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import from_json, to_json
 
+from acp_client_v0_1._http.headers import TOKEN
 from acp_client_v0_1._operation import Operation, faults_of
 from acp_client_v0_1._schema.free_json import not_json
 from acp_client_v0_1.api import agents_api, runs_api, threads_api
@@ -39,6 +40,7 @@ JSON_TYPES: dict[str, tuple[type, ...]] = {
 }
 # The state of a thread holds the inputs of its runs, which may be as deep as a client sends them.
 _LEVELS = 250
+_FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 # The kinds of pydantic's errors that are about a value of the right type.
 _RULES_OF_VALUES = ("literal", "finite", "greater", "less")
@@ -56,20 +58,20 @@ def check_type(what: str, value: object, *kinds: type) -> None:
 
 
 @cache
-def _model_of(where: object) -> type[BaseModel]:
+def _model_of(where: Callable[..., object]) -> type[BaseModel]:
     """Return a model that checks values by the annotations of a function or class."""
-    hints: dict[str, Any] = get_type_hints(where, include_extras=True)
-    fields = {name: (hint, ...) for name, hint in hints.items() if name != "return"}
+    hints = get_type_hints(where, include_extras=True)
+    fields: dict[str, Any] = {name: (hint, ...) for name, hint in hints.items() if name != "return"}
     return create_model("Given", __config__=_STRICT, **fields)
 
 
 def check_fields(record: object) -> None:
     """Check the fields of a dataclass by their annotations."""
-    kind = type(record)
+    kind: Callable[..., object] = type(record)
     check_given(kind, {name: getattr(record, name) for name in _model_of(kind).model_fields})
 
 
-def check_given(where: object, given: Mapping[str, object]) -> None:
+def check_given(where: Callable[..., object], given: Mapping[str, object]) -> None:
     """Check the arguments of a function by its annotations."""
     try:
         _model_of(where).model_validate(given)
@@ -78,6 +80,14 @@ def check_given(where: object, given: Mapping[str, object]) -> None:
         kind = ValueError if rule.startswith(_RULES_OF_VALUES) else TypeError
         # Not chained, for pydantic's own error quotes the values, and one may be a key.
         raise kind(faults_of(error)) from None
+
+
+def check_header(what: str, name: str, value: str) -> None:
+    """Raise a ValueError unless HTTP carries a header as it is. The value may be a secret."""
+    if not TOKEN.fullmatch(name):
+        raise ValueError(f"{what}: {name!r} is not a header name")
+    if not _FIELD_VALUE.fullmatch(value) or value.strip() != value:
+        raise ValueError(f"{what}: {name} cannot have this value in HTTP")
 
 
 def json_object(value: object, what: str) -> dict[str, Any]:
