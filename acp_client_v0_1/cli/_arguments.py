@@ -164,7 +164,6 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "--bind": _value("ADDRESS", "address to listen at (%(default)s)", default="127.0.0.1"),
     "--port": _value("N", "port; 0 takes a free one (%(default)s)", default="8000"),
     "--api-key-env": _value("NAME", "require the API key of this environment variable"),
-    "--keep": _value("FILE", "keep the runs in this file, over a restart"),
     "--host": _value("URL", "the server, instead of ACP_HOST"),
     "--format": _choice(
         "form of stdout (%(default)s); json is indented on a terminal", "json jsonl text id"
@@ -222,7 +221,7 @@ _TAKES = {
         f"--retry-failed --cancel-on-exit --results --progress {_CREATING} {_COMMON}"
     ),
     "ping": _COMMON,
-    "serve": "--bind --port --api-key-env --keep --debug",
+    "serve": "--bind --port --api-key-env --debug",
     "completion": "shell --debug",
 }
 _OTHER_WORDS = {"--url": "--host", "--server": "--host", "--host": "--bind"}

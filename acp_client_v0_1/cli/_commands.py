@@ -220,8 +220,6 @@ def serve(options: Namespace, output: Output) -> int:
         if not os.environ.get(options.api_key_env):
             raise acp.ApiValueError(f"--api-key-env: the variable {options.api_key_env} is not set")
         arguments.append(f"--api-key-env={options.api_key_env}")
-    if options.keep is not None:
-        arguments.append(f"--keep={options.keep}")
     return serve_until_signal(arguments)
 
 

@@ -32,17 +32,13 @@ def main(arguments: list[str] | None = None) -> int:
             base_path=options.base_path,
             allowed_hosts=options.allowed_host,
         )
-        if options.keep:
-            server.load(options.keep)
-            server.save(options.keep)
         server.start()
     except ValueError as error:
         parser.error(str(error))
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         address = f"{options.host}:{options.port}"
-        what = f"listen at {address}: {reason}; --port takes another, 0 any"
-        sys.stderr.write(f"cannot {f'keep {options.keep}: {reason}' if error.filename else what}\n")
+        sys.stderr.write(f"cannot listen at {address}: {reason}; --port takes another, 0 any\n")
         return 1
     with server:
         # Before the greeting, whose reader may send a signal at once.
@@ -52,11 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.write(_greeting(server, keys))
         sys.stdout.flush()
         # Windows delivers no signal during an endless wait.
-        done = False
-        while not done:
-            done = ended.wait(1)
-            if options.keep:
-                server.save(options.keep)
+        while not ended.wait(1):
+            pass
     return 0
 
 
@@ -74,8 +67,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--api-key", type=_header, metavar="NAME=VALUE", help=help, **several)
     help = "environment variable with the key that each request must have in x-api-key"
     add("--api-key-env", metavar="NAME", help=help)
-    help = "file that keeps runs and threads for the next start"
-    add("--keep", metavar="FILE", help=help)
     help = "name of this machine that clients use, beside localhost; may be repeated"
     add("--allowed-host", metavar="NAME", help=help, **several)
     return parser

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import deque
 from typing import Generic, TypeVar
 
 __all__ = ["Recent"]
@@ -22,32 +22,22 @@ class Recent(Generic[T]):
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._records: OrderedDict[int, tuple[T, int]] = OrderedDict()
-        self._added = 0
+        self._records: deque[tuple[T, int]] = deque()
         self._bytes = 0
 
-    def add(self, record: T, size: int) -> int:
-        """Add a record with so many bytes of content, and return its number."""
+    def add(self, record: T, size: int) -> None:
+        """Add a record with so many bytes of content."""
         with self._lock:
-            self._added += 1
-            self._records[self._added] = (record, size)
+            self._records.append((record, size))
             self._bytes += size
             while len(self._records) > _MOST or (
                 len(self._records) > 1 and self._bytes > _MOST_BYTES
             ):
-                self._bytes -= self._records.popitem(last=False)[1][1]
-            return self._added
-
-    def replace(self, number: int, record: T, size: int) -> None:
-        """Replace a record, unless it is gone."""
-        with self._lock:
-            if number in self._records:
-                self._bytes += size - self._records[number][1]
-                self._records[number] = (record, size)
+                self._bytes -= self._records.popleft()[1]
 
     def all(self) -> tuple[T, ...]:
         with self._lock:
-            return tuple(record for record, _ in self._records.values())
+            return tuple(record for record, _ in self._records)
 
     def clear(self) -> None:
         with self._lock:

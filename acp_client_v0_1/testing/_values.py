@@ -1,21 +1,24 @@
 """Checks of the values that users of the local server pass: their types, and that JSON has them.
 
-The annotations decide: `check_fields` checks a dataclass, and `check_given` the arguments of a
-function, so that the error comes from the line that gives the value, and names it.
+The annotations decide, as pydantic reads them strictly: `check_fields` checks a dataclass, and
+`check_given` the arguments of a function, so that the error comes from the line that gives the
+value, and names it.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping
 from functools import cache
-from types import UnionType
-from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeAlias, get_type_hints
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import from_json, to_json
 
-from acp_client_v0_1._operation import Operation
+from acp_client_v0_1._http.headers import TOKEN
+from acp_client_v0_1._operation import Operation, faults_of
 from acp_client_v0_1._schema.free_json import not_json
 from acp_client_v0_1.api import agents_api, runs_api, threads_api
 
@@ -37,7 +40,14 @@ JSON_TYPES: dict[str, tuple[type, ...]] = {
 }
 # The state of a thread holds the inputs of its runs, which may be as deep as a client sends them.
 _LEVELS = 250
-_COLLECTIONS = (Collection, Iterable, Mapping, Sequence)
+_FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+# The kinds of pydantic's errors that are about a value of the right type.
+_RULES_OF_VALUES = ("literal", "finite", "greater", "less")
+
+Seconds: TypeAlias = Annotated[float, Field(ge=0, le=threading.TIMEOUT_MAX)]
+Count: TypeAlias = Annotated[int, Field(ge=0)]
+AtLeastOne: TypeAlias = Annotated[int, Field(ge=1)]
 
 
 def check_type(what: str, value: object, *kinds: type) -> None:
@@ -47,46 +57,37 @@ def check_type(what: str, value: object, *kinds: type) -> None:
         raise TypeError(f"{what} must be of type {' or '.join(names[:-1])}, not {names[-1]}")
 
 
-_hints: Callable[[object], dict[str, Any]] = cache(get_type_hints)
+@cache
+def _model_of(where: Callable[..., object]) -> type[BaseModel]:
+    """Return a model that checks values by the annotations of a function or class."""
+    hints = get_type_hints(where, include_extras=True)
+    fields: dict[str, Any] = {name: (hint, ...) for name, hint in hints.items() if name != "return"}
+    return create_model("Given", __config__=_STRICT, **fields)
 
 
 def check_fields(record: object) -> None:
     """Check the fields of a dataclass by their annotations."""
-    kind = type(record)
-    check_given(kind, {name: getattr(record, name) for name in _hints(kind)})
+    kind: Callable[..., object] = type(record)
+    check_given(kind, {name: getattr(record, name) for name in _model_of(kind).model_fields})
 
 
-def check_given(where: object, given: Mapping[str, object]) -> None:
-    """Check arguments by the annotations of their function or class."""
-    for name, hint in _hints(where).items():
-        if name in given:
-            _check(f"{name}:", given[name], hint)
+def check_given(where: Callable[..., object], given: Mapping[str, object]) -> None:
+    """Check the arguments of a function by its annotations."""
+    try:
+        _model_of(where).model_validate(given)
+    except ValidationError as error:
+        rule = error.errors(include_url=False)[0]["type"]
+        kind = ValueError if rule.startswith(_RULES_OF_VALUES) else TypeError
+        # Not chained, for pydantic's own error quotes the values, and one may be a key.
+        raise kind(faults_of(error)) from None
 
 
-def _check(what: str, value: object, hint: Any) -> None:
-    """Check a value by an annotation: types, choices of a Literal, members of a collection."""
-    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    choices = [text for each in kinds if get_origin(each) is Literal for text in get_args(each)]
-    if choices:
-        if value not in choices and (value is not None or type(None) not in kinds):
-            raise ValueError(f"{what} must be one of {', '.join(choices)}, not {value!r}")
-        return
-    if hint in (object, Any):
-        return
-    numbers = (int,) if float in kinds else ()  # an int is a float, too (PEP 484)
-    check_type(what, value, *numbers, *(get_origin(each) or each for each in kinds))
-    members = [get_args(each) for each in kinds if get_origin(each) in _COLLECTIONS]
-    if not members:
-        return
-    if isinstance(value, Mapping):
-        for name, member in cast("Mapping[object, object]", value).items():
-            check_type(f"{what} a name", name, str)
-            _check(f"{what} {name}:", member, members[0][-1])
-    elif isinstance(value, str):
-        raise TypeError(f"{what} must be a list of {members[0][0].__name__}, not a str")
-    elif isinstance(value, Collection):
-        for member in cast("Collection[object]", value):
-            _check(f"{what} each", member, members[0][0])
+def check_header(what: str, name: str, value: str) -> None:
+    """Raise a ValueError unless HTTP carries a header as it is. The value may be a secret."""
+    if not TOKEN.fullmatch(name):
+        raise ValueError(f"{what}: {name!r} is not a header name")
+    if not _FIELD_VALUE.fullmatch(value) or value.strip() != value:
+        raise ValueError(f"{what}: {name} cannot have this value in HTTP")
 
 
 def json_object(value: object, what: str) -> dict[str, Any]:

@@ -21,8 +21,9 @@ import inspect
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
+from pydantic import Field
 from pydantic_core import from_json, to_json
 
 from acp_client_v0_1._errors import did_you_mean
@@ -149,13 +150,11 @@ class AgentDefinition:
     custom_streaming_update: JsonObject | None = None
     thread_state: JsonObject | None = None
     interrupts: Sequence[InterruptSpec] = ()
-    timeout: float | None = None
+    timeout: Annotated[float, Field(gt=0)] | None = None
 
     def __post_init__(self) -> None:
         _check_function(self.function)
         check_fields(self)
-        if self.timeout is not None and not self.timeout > 0:
-            raise ValueError(f"timeout: must be above 0 seconds, not {self.timeout!r}")
         name = self.name or getattr(self.function, "__name__", type(self.function).__name__)
         documentation = (inspect.getdoc(self.function) or name).splitlines()[0]
         derived_id = str(uuid.uuid5(_ID_NAMESPACE, f"{name}/{self.version}"))

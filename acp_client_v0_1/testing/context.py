@@ -32,6 +32,7 @@ class ThreadState:
     value: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
+@dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class AgentContext:
     """The third argument of an agent, which the server makes.
 
@@ -42,31 +43,14 @@ class AgentContext:
         metadata: `RunCreate.metadata`, empty if the caller gave none.
     """
 
-    __slots__ = (
-        *("metadata", "run_id", "streaming", "thread_id"),
-        *("_cancelled", "_lock", "_state", "_working"),
-    )
-
-    def __init__(
-        self,
-        *,
-        run_id: str,
-        thread_id: str | None,
-        streaming: str | None,
-        metadata: dict[str, Any],
-        state: ThreadState,
-        lock: AbstractContextManager[bool],
-        working: Callable[[], bool],
-        cancelled: threading.Event,
-    ) -> None:
-        self.run_id: str = run_id
-        self.thread_id: str | None = thread_id
-        self.streaming: str | None = streaming
-        self.metadata: dict[str, Any] = metadata
-        self._state = state
-        self._lock = lock  # guards the run and the state
-        self._working = working
-        self._cancelled = cancelled
+    run_id: str
+    thread_id: str | None
+    streaming: str | None
+    metadata: dict[str, Any]
+    _state: ThreadState
+    _lock: AbstractContextManager[bool]  # guards the run and the state
+    _working: Callable[[], bool]
+    _cancelled: threading.Event
 
     @property
     def thread_state(self) -> dict[str, Any]:

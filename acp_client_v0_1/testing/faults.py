@@ -10,26 +10,34 @@ made, each alone and together, and the error names the field.
 
 from __future__ import annotations
 
-import math
 import random
 import re
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from acp_client_v0_1._errors import did_you_mean
-from acp_client_v0_1._http.headers import TOKEN
 from acp_client_v0_1._http.retry import retry_after
-from acp_client_v0_1.testing._values import OPERATIONS, check_fields, check_type, json_object
+from acp_client_v0_1.testing._values import (
+    OPERATIONS,
+    AtLeastOne,
+    Count,
+    Seconds,
+    check_fields,
+    check_header,
+    check_type,
+    json_object,
+)
 
 __all__ = ["Fault", "Faults", "RecordedRequest"]
 
 _LIMITS = ("after_wire_bytes", "after_body_bytes", "after_events")
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _OF_A_STATUS = ("status", "body", "headers", "retry_after", "redirect")
-_FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,24 +85,24 @@ class Fault:
 
     method: str | None = None
     path: str | None = None
-    times: int | None = 1
-    share: float = 1.0
-    delay: float = 0.0
-    status: int | None = None
+    times: AtLeastOne | None = 1
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    delay: Seconds = 0.0
+    status: Annotated[int, Field(ge=200, le=599)] | None = None
     body: object = None
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
-    retry_after: float | str | None = None
+    retry_after: Seconds | str | None = None
     redirect: str | None = None
     raw: bytes | None = None
     block: Literal["never", "forever"] | None = None
-    drip: float = 0.0
+    drip: Seconds = 0.0
     cut: Literal["close", "reset", "stall", "end"] | None = None
-    after_wire_bytes: int | None = None
-    after_body_bytes: int | None = None
-    after_events: int | None = None
+    after_wire_bytes: Count | None = None
+    after_body_bytes: Count | None = None
+    after_events: Count | None = None
     carried_out: bool = False
-    late: float | None = None
-    lag: float = 0.0
+    late: Seconds | None = None
+    lag: Seconds = 0.0
     close_after: bool = False
 
     def __post_init__(self) -> None:
@@ -193,28 +201,14 @@ def _check_values(fault: Fault) -> None:
     # "/runs/*" of the contract fits the path of one run, and a path with more stars fits it.
     if path is not None and not any(_fits(path, one) or _fits(one, path) for one in known):
         raise ValueError(f"path: {path!r} is not a path of ACP 0.1{did_you_mean(path, known)}")
-    if fault.times is not None and fault.times < 1:
-        raise ValueError("times: must be at least 1, or None")
-    if not 0 < fault.share <= 1:
-        raise ValueError(f"share: must be above 0, at most 1, not {fault.share!r}")
     if isinstance(after, str) and retry_after({"retry-after": after}) is None:
         raise ValueError(f"retry_after: must be seconds or an HTTP date, not {after!r}")
-    for name in ("delay", "drip", "late", "lag", "retry_after", *_LIMITS):
-        value = getattr(fault, name)
-        if value is not None and not isinstance(value, str) and not 0 <= value < math.inf:
-            raise ValueError(f"{name}: must be a finite number, at least 0, not {value!r}")
-    if fault.status is not None and not 200 <= fault.status <= 599:
-        raise ValueError(f"status: {fault.status} is not a final status")
-    texts: dict[str, object] = {"redirect": fault.redirect, "retry_after": fault.retry_after}
+    check_header("redirect", "Location", fault.redirect or "")
+    check_header("retry_after", "Retry-After", str(after or ""))
     for header, value in fault.headers.items():
-        if not TOKEN.fullmatch(header):
-            raise ValueError(f"headers: {header!r} is not a header name")
+        check_header("headers", header, value)
         if header.lower() == "content-length":
             raise ValueError("headers: the body decides Content-Length; use raw for a wrong one")
-        texts[f"headers: {header}"] = value
-    for name, text in texts.items():
-        if isinstance(text, str) and (not _FIELD_VALUE.fullmatch(text) or text.strip() != text):
-            raise ValueError(f"{name}: {text!r} cannot be the value of a header")
     if not isinstance(fault.body, bytes):
         json_object({"body": fault.body}, "body")
 

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
+from pydantic import Field
 from typing_extensions import Self
 
-from acp_client_v0_1.testing._values import OPERATIONS, check_fields
+from acp_client_v0_1.testing._values import OPERATIONS, AtLeastOne, check_fields
 
 __all__ = ["Quirks"]
 
+_Failure: TypeAlias = Annotated[int, Field(ge=400, le=599)]  # a status
 _NO_RUNS = ("search_runs", "get_run_stream", "resume_run")
-_NO_AGENTS = ("search_agents", "get_agent_by_id")
 _THREADS = (
     *("create_thread", "search_threads", "get_thread", "delete_thread"),
     *("get_thread_state", "get_thread_history", "get_run_threadstate"),
@@ -38,7 +39,7 @@ _SERVERS: dict[str, dict[str, Any]] = {
     },
     "acp-proxy": {
         "lacks": {
-            **dict.fromkeys((*_NO_RUNS, *_NO_AGENTS, *_THREADS), 501),
+            **dict.fromkeys((*_NO_RUNS, "search_agents", "get_agent_by_id", *_THREADS), 501),
             "get_acp_descriptor_by_id": 404,
         },
         "empty_status": True,
@@ -113,9 +114,9 @@ class Quirks:
     search_metadata: Literal["matched", "ignored", "fails"] = "matched"
     search_order: Literal["oldest", "newest"] = "oldest"
     agents_by_name: bool = False
-    lacks: Mapping[str, int] = field(default_factory=dict[str, int])
+    lacks: Mapping[str, _Failure] = field(default_factory=dict[str, int])
     errors: Literal["contract", "detail", "text"] = "contract"
-    invalid: int = 422
+    invalid: _Failure = 422
     only_uuids: bool = False
     empty_status: bool = False
     updated_at: Literal["microseconds", "seconds", "naive", "year 1"] = "microseconds"
@@ -124,27 +125,17 @@ class Quirks:
     webhooks: bool = True
     echo: Literal["whole", "part", "none"] = "whole"
     own_thread_ids: bool = False
-    unknown_agent: int = 404
+    unknown_agent: Literal[200] | _Failure = 404
     media_type: Literal["application/json", "text/plain"] = "application/json"
     delete_body: bool = True
-    attempts: int = 1
+    attempts: AtLeastOne = 1
     interrupts_succeed: bool = False
     on_restart: Literal["goes on", "forgets", "hangs"] = "goes on"
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if self.attempts < 1:
-            raise ValueError("attempts: must be at least 1")
-        statuses = {"invalid": self.invalid}
-        if self.unknown_agent != 200:
-            statuses["unknown_agent"] = self.unknown_agent
-        for operation, status in self.lacks.items():
-            if operation not in OPERATIONS:
-                raise ValueError(f"lacks: {operation!r} is not an operation of ACP 0.1")
-            statuses[f"lacks: {operation}"] = status
-        for name, status in statuses.items():
-            if not 400 <= status <= 599:
-                raise ValueError(f"{name}: must be a status from 400 to 599, not {status}")
+        for operation in self.lacks.keys() - OPERATIONS:
+            raise ValueError(f"lacks: {operation!r} is not an operation of ACP 0.1")
 
     @classmethod
     def of(cls, server: Literal["workflow-srv", "acp-proxy"]) -> Self:

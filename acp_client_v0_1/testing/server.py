@@ -9,11 +9,11 @@ from __future__ import annotations
 import dataclasses
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
+from pydantic import BeforeValidator, Field, StrictStr, TypeAdapter
 from typing_extensions import Self
 
 from acp_client_v0_1.testing._recent import Recent
@@ -21,11 +21,9 @@ from acp_client_v0_1.testing._server.app import Application
 from acp_client_v0_1.testing._server.engine import Engine
 from acp_client_v0_1.testing._server.gate import Gate, base_path_of, required_headers
 from acp_client_v0_1.testing._server.injection import FaultInjection
-from acp_client_v0_1.testing._server.keep import load, save
 from acp_client_v0_1.testing._server.runner import Runner
 from acp_client_v0_1.testing._server.store import RunRecord, Store
-from acp_client_v0_1.testing._server.validation import Refusal
-from acp_client_v0_1.testing._values import check_given, is_loopback
+from acp_client_v0_1.testing._values import Seconds, check_given, is_loopback
 from acp_client_v0_1.testing.agents import AgentDefinition, AgentFunction, JsonObject
 from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS
 from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest
@@ -34,6 +32,10 @@ from acp_client_v0_1.testing.webhooks import WebhookDelivery, Webhooks
 
 __all__ = ["LocalServer"]
 
+# pydantic has no check of a Collection's members.
+_Names: TypeAlias = Annotated[
+    Collection[str], BeforeValidator(TypeAdapter(list[StrictStr]).validate_python)
+]
 _NO_QUIRKS = Quirks()
 
 
@@ -68,21 +70,17 @@ class LocalServer:
         self,
         agents: Iterable[AgentDefinition] | None = None,
         host: str = "127.0.0.1",
-        port: int = 0,
+        port: Annotated[int, Field(ge=0, le=65535)] = 0,
         *,
         tls: ssl.SSLContext | None = None,
-        ping: float = 15.0,
-        webhook_hosts: Collection[str] = (),
+        ping: Annotated[Seconds, Field(gt=0)] = 15.0,
+        webhook_hosts: _Names = (),
         api_key: Mapping[str, str] | tuple[str, str] | None = None,
         base_path: str = "",
-        allowed_hosts: Collection[str] = (),
+        allowed_hosts: _Names = (),
         quirks: Quirks = _NO_QUIRKS,
     ) -> None:
         check_given(LocalServer.__init__, locals())
-        if not 0 <= port <= 65535:
-            raise ValueError(f"port must be from 0 to 65535, not {port}")
-        if not 0 < ping <= threading.TIMEOUT_MAX:
-            raise ValueError(f"ping must be above 0 seconds, not {ping}")
         self._host = host
         self._port = port
         self._tls = tls
@@ -122,7 +120,7 @@ class LocalServer:
             runner.end()
             self._accepted_before += runner.meter.accepted
 
-    def restart(self, pause: float = 0.0, *, forget: bool = False) -> None:
+    def restart(self, pause: Seconds = 0.0, *, forget: bool = False) -> None:
         """Stop, wait, and start again at the same port.
 
         Args:
@@ -131,8 +129,6 @@ class LocalServer:
                 only; agents, faults and recorded requests stay.
         """
         check_given(LocalServer.restart, locals())
-        if not 0 <= pause <= threading.TIMEOUT_MAX:
-            raise ValueError(f"pause must be at least 0 seconds, not {pause}")
         self.stop()
         if forget or self._store.quirks.on_restart == "forgets":
             self._engine.close()
@@ -140,28 +136,6 @@ class LocalServer:
             self._engine.hang()
         time.sleep(pause)
         self.start()
-
-    def save(self, path: str) -> None:
-        """Write the runs and threads to a file, which only its owner may read.
-
-        Raises:
-            OSError: The file cannot be written; it is as it was.
-        """
-        save(self._store, path)
-
-    def load(self, path: str) -> None:
-        """Take over the runs and threads that `save` has written, if there is such a file.
-
-        A run that was pending or interrupted is in `error`: its agent is gone.
-
-        Raises:
-            OSError: The file cannot be read.
-            ValueError: It has something else than the runs of these agents.
-        """
-        try:
-            load(self._store, path)
-        except (KeyError, TypeError, ValueError, Refusal) as error:
-            raise ValueError(f"{path} has no runs of this server: {error}") from error
 
     def close(self) -> None:
         """Stop, and cancel and forget all runs."""

@@ -309,9 +309,9 @@ def test_serve_speaks_of_its_own_options(inside: Inside, port: str) -> None:
 def test_serve_passes_its_options_on(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
     passed: list[str] = []
     monkeypatch.setattr(serving, "main", lambda arguments: passed.extend(arguments) or 0)
-    given = ("--port=0", "--api-key-env=KEY", "--keep=-r")
+    given = ("--port=0", "--api-key-env=KEY")
     assert inside("", "serve", *given, KEY="x").returncode == 0
-    assert passed == ["--host=127.0.0.1", "--port=0", "--api-key-env=KEY", "--keep=-r"]
+    assert passed == ["--host=127.0.0.1", "--port=0", "--api-key-env=KEY"]
     done = inside("", "serve", "--api-key-env=NOT_SET")
     assert done.returncode == 2 and "the variable NOT_SET is not set" in done.stderr
 

@@ -231,14 +231,14 @@ def test_the_defaults_are_no_quirks(server: LocalServer, call: Any) -> None:
         (ValueError, "errors", {"errors": "html"}),
         (TypeError, "held_errors_fail", {"held_errors_fail": 500}),
         (TypeError, "lacks", {"lacks": ["search_runs"]}),
-        (TypeError, "lacks: search_runs", {"lacks": {"search_runs": "501"}}),
-        (ValueError, "lacks: search_runs", {"lacks": {"search_runs": 200}}),
+        (TypeError, r"lacks\.search_runs", {"lacks": {"search_runs": "501"}}),
+        (ValueError, r"lacks\.search_runs", {"lacks": {"search_runs": 200}}),
         (ValueError, "lacks", {"lacks": {"search_run": 501}}),
         (ValueError, "echo", {"echo": False}),
     ],
 )
 def test_a_quirk_that_cannot_be_is_refused_by_name(error: Any, name: str, fields: Any) -> None:
-    with pytest.raises(error, match=f"^{name}: "):
+    with pytest.raises(error, match=rf"^{name}\b"):
         Quirks(**fields)
 
 
@@ -476,7 +476,7 @@ def test_a_search_for_agents_that_always_fails(serve: Any) -> None:
 
 
 def fails_late(input: Any, config: Any, context: Any) -> None:
-    context.sleep(0.3)
+    context.sleep(1)
     raise ValueError("no")
 
 
@@ -598,5 +598,4 @@ class TestRealServers:
         path = f"/runs/{workflow.run(workflow.server.register(fails_late))}/output"
         held = workflow("GET", path)
         assert (held.status, held.body) == (500, b"Internal Server Error")
-        assert eventually(lambda: workflow("GET", path).status == 200, 10)
-        assert workflow("GET", path).status in (200, 500)  # it may have been tried again
+        assert eventually(lambda: b'"ValueError: no"' in workflow("GET", path).body, 20)

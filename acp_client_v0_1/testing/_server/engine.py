@@ -34,7 +34,7 @@ _Agent: TypeAlias = Generator[
 _CLOSE_SECONDS = 2.0
 _ATTEMPT_PAUSE = 0.2  # seconds until a failed run is tried again
 
-# `errcode` of a RunError whose agent gave none; keep.py has 3 for a run that its server lost.
+# `errcode` of a RunError whose agent gave none.
 _EXCEPTION_ERRCODE = 1
 _TIMEOUT_ERRCODE = 2
 

@@ -16,9 +16,8 @@ from collections.abc import Collection, Mapping
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from acp_client_v0_1._http.headers import TOKEN
 from acp_client_v0_1.testing._server.validation import JsonResponse, Refusal
-from acp_client_v0_1.testing._values import address_of, is_loopback
+from acp_client_v0_1.testing._values import address_of, check_header, is_loopback
 
 # Keys of a request's scope: its body, and how many seconds the replica that responds is behind.
 BODY = "acp_client_v0_1.body"
@@ -45,15 +44,11 @@ def required_headers(api_key: Mapping[str, str] | tuple[str, str] | None) -> dic
     """Return the headers that each request must have, or raise ValueError."""
     if api_key is None:
         return {}
-    try:
-        headers = dict(api_key) if isinstance(api_key, Mapping) else dict([api_key])
-    except ValueError as error:
-        raise ValueError("api_key must be a header's name and value, or a mapping") from error
+    headers = dict(api_key) if isinstance(api_key, Mapping) else dict([api_key])
     for name, value in headers.items():
-        if not TOKEN.fullmatch(name):
-            raise ValueError(f"api_key: {name!r} is not a header name")
-        if not (value.isascii() and value.isprintable() and value.strip() == value != ""):
-            raise ValueError(f"api_key: the value of {name} cannot be a header's value")
+        check_header("api_key", name, value)
+        if not value:
+            raise ValueError(f"api_key: the value of {name} cannot be empty")
     return headers
 
 

@@ -50,14 +50,16 @@ class FaultInjection:
             fault=fault,
         )
         head = len(request.path) + len(request.query) + sum(map(len, chain(*scope["headers"])))
-        number = self.log.add(request, head + len(request.body))
+        if fault is not None or not request.body:
+            self.log.add(request, head + len(request.body))
         if fault is None:
 
             async def respond(message: Message) -> None:
-                # No stranger may fill the memory. A 404 or a 409 is the word on a sound request,
-                # which a test may want to see.
-                if message.get("status") in _REFUSED:
-                    self.log.replace(number, replace(request, body=b""), head)
+                if request.body and "status" in message:
+                    # No stranger may fill the memory. A 404 or a 409 is the word on a sound
+                    # request, which a test may want to see.
+                    body = b"" if message["status"] in _REFUSED else request.body
+                    self.log.add(replace(request, body=body), head + len(body))
                 await send(message)
 
             await self.app(scope, receive, respond)

@@ -21,7 +21,7 @@ from itertools import islice
 from typing import Any, TypeVar, cast
 
 from acp_client_v0_1.testing._server.validation import Refusal
-from acp_client_v0_1.testing._values import json_object
+from acp_client_v0_1.testing._values import check_type, json_object
 from acp_client_v0_1.testing.agents import AgentDefinition, JsonObject
 from acp_client_v0_1.testing.context import AgentContext, ThreadState
 from acp_client_v0_1.testing.quirks import Quirks
@@ -147,10 +147,10 @@ class RunRecord:
             thread_id=self.thread.thread_id if self.thread else None,
             streaming=self.streaming,
             metadata=json_object(self.creation.get("metadata", {}), "the metadata"),
-            state=self.thread.state if self.thread else ThreadState(),
-            lock=lock,
-            working=lambda: self.working,
-            cancelled=self.cancelled,
+            _state=self.thread.state if self.thread else ThreadState(),
+            _lock=lock,
+            _working=lambda: self.working,
+            _cancelled=self.cancelled,
         )
 
     def become(self, status: str, output: JsonObject | None) -> None:
@@ -177,6 +177,7 @@ class Store:
             self.register(definition)
 
     def register(self, definition: AgentDefinition) -> None:
+        check_type("agents: each", definition, AgentDefinition)
         with self.lock:
             agent_id = definition.agent_id
             if agent_id in self._agents:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json, to_json
 from starlette.responses import Response
 
+from acp_client_v0_1._operation import faults_of
 from acp_client_v0_1._schema.free_json import not_json
 from acp_client_v0_1.testing._values import JSON_TYPES
 
@@ -74,9 +75,7 @@ def checked(model: type[M], body: dict[str, Any]) -> M:
     try:
         return model(**known)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "body"
-        raise Refusal(422, f"{where}: {first['msg']}") from error
+        raise Refusal(422, faults_of(error)) from error
 
 
 def check_against_schema(value: dict[str, Any], schema: dict[str, Any], what: str) -> None:
