@@ -22,11 +22,6 @@ from acp_client_v0_1._operation import Operation
 from acp_client_v0_1._schema.surrogates import read_json
 from acp_client_v0_1.exceptions import ApiException, ResponseDecodeError, ResponseValidationError
 
-# Limits for quoting a response that is not an event stream: it may have no end, and the timeouts
-# of streams are long.
-_BODY_LIMIT = 65_536  # bytes
-_BODY_SECONDS = 3.0
-
 _DEEPEST = 100  # levels of JSON in an error's data
 _MOST_DATA = 1_048_576  # bytes of JSON that are parsed for it: `[{},{},…]` takes 24 times its size
 _NEWER = "; it looks like ACP 0.2, and this client speaks 0.1"
@@ -80,12 +75,10 @@ def decode(response: acp.rest.RESTResponse, operation: Operation[Any]) -> Any:
 
 
 def status_error(response: acp.rest.RESTResponse) -> ApiException:
-    content, failure = response.data, response.fault
-    if content is None:
-        content, failure = _beginning(response)
+    content = response.read_beginning()
     body = text_of(content, response)
     error = ApiException.from_response(http_resp=response, body=body, data=_data(content, body))
-    error.__cause__ = failure
+    error.__cause__ = response.fault
     return error
 
 
@@ -95,11 +88,11 @@ def check_event_stream(response: acp.rest.RESTResponse) -> None:
     if media_type == "text/event-stream":
         response.check_coding()
         return
-    content, failure = _beginning(response)
-    if not content and not media_type and failure is None:
+    content = response.read_beginning()
+    if not content and not media_type and response.fault is None:
         return  # neither type nor content: a stream without events
     reason = f"expected text/event-stream, got {media_type or 'no content type'}"
-    raise _with_body(ResponseDecodeError, response, content, reason) from failure
+    raise _with_body(ResponseDecodeError, response, content, reason) from response.fault
 
 
 def _with_body(
@@ -108,23 +101,6 @@ def _with_body(
     """Build the error for a response whose content is not what its status promises."""
     body = text_of(content, response)
     return kind(reason=reason, http_resp=response, body=body, data=_data(content, body))
-
-
-def _beginning(response: acp.rest.RESTResponse) -> tuple[bytes, ApiException | None]:
-    """Read the beginning of an unexpected response, and the error that truncated it, if any."""
-    pieces: list[bytes] = []
-    size = 0
-    failure: ApiException | None = None
-    response.hasten(_BODY_SECONDS)
-    try:
-        while size < _BODY_LIMIT and (piece := response.read_available()):
-            pieces.append(piece)
-            size += len(piece)
-    except ApiException as error:
-        failure = error  # matters less than the response itself
-    finally:
-        response.close()
-    return b"".join(pieces), failure
 
 
 def _explanation(

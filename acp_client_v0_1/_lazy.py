@@ -14,7 +14,7 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # typing's own would take longer to import than all of this
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from types import ModuleType
     from typing import Any
 
@@ -75,3 +75,11 @@ def lazy_exports(
         return value
 
     return load, lambda: sorted({*sys.modules[package].__all__, *submodules})
+
+
+def modules_of(classes: Iterable[str]) -> dict[str, str]:
+    """Map relative module names to the one class in each, as the generator names its files."""
+    import re  # whoever loads a class needs it anyway
+
+    word = re.compile("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+    return {f".{word.sub('_', name).lower()}": name for name in classes}

@@ -14,6 +14,7 @@ Invariant: a truncated coding is an error.
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Generator
 from typing import TypeAlias
 
@@ -34,6 +35,11 @@ RawResponse: TypeAlias = BaseHTTPResponse
 
 _PIECE = 65_536  # bytes to read at once
 _MOST_OF_AN_ERROR = 1_048_576  # bytes
+
+# Limits for quoting an unexpected response to a stream: it may have no end, and the timeouts of
+# streams are long.
+_MOST_QUOTED = 65_536  # bytes
+_QUOTED_WITHIN = 3.0  # seconds
 
 
 class _Urllib3Response(HTTPResponse):
@@ -73,7 +79,7 @@ class RESTResponse:
         headers: The headers. Their names are not case-sensitive.
         method: The request's method.
         data: The decoded body. It is None while it is unread.
-        fault: The failure that truncated the body of an error, or None.
+        fault: The failure that truncated a body which is only quoted in an error, or None.
         attempts: How often the request was sent.
         elapsed: Seconds from the beginning of the call to the response.
     """
@@ -170,6 +176,18 @@ class RESTResponse:
             self.data = self._whole()
         return self.data
 
+    def read_beginning(self) -> bytes:
+        """Return what an error quotes of an unexpected body, and close.
+
+        At most 64 KiB are read, for at most 3 seconds. `fault` says what else ended the reading.
+        """
+        if self.data is None:
+            attempt = self._incoming.attempt
+            attempt.until = attempt.deadline.earlier(_QUOTED_WITHIN).earlier(attempt.timeout.read)
+            self.data = self._gathered(_MOST_QUOTED, quoted=True)
+            self.close()
+        return self.data
+
     def read_available(self, limit: int = _PIECE, *, wait: float | None = None) -> bytes:
         """Return the bytes of the body that have arrived, decoded, and wait only if there are none.
 
@@ -189,11 +207,6 @@ class RESTResponse:
         """
         return self._read(limit, wait) if self.data is None else b""
 
-    def hasten(self, seconds: float) -> None:
-        """Cap the time left for reading the body, in seconds."""
-        attempt = self._incoming.attempt
-        attempt.until = attempt.deadline.earlier(seconds).earlier(attempt.timeout.read)
-
     def abort(self) -> None:
         """End the body now, from any thread. A blocked ``read_available`` raises at once."""
         self._incoming.abort()
@@ -203,39 +216,44 @@ class RESTResponse:
         self._incoming.close()
 
     def _whole(self) -> bytes:
-        most = self._limit
+        most = self._limit or sys.maxsize
         if self.status >= 300:
-            most = _MOST_OF_AN_ERROR if most is None else min(most, _MOST_OF_AN_ERROR)
+            most = min(most, _MOST_OF_AN_ERROR)
+        body = self._gathered(most)
+        if len(body) <= most:
+            return body
+        self.close()
+        beginning = body[: min(most, _MOST_OF_AN_ERROR)]
+        if self.status >= 300:
+            return beginning
+        raise ResponseTooLarge(
+            limit=most,
+            status=self.status,
+            headers=self.headers,
+            body=beginning.decode("utf-8", "replace"),
+            method=self.method,
+            url=self.url,
+        )
+
+    def _gathered(self, most: int, *, quoted: bool = False) -> bytes:
+        """Read the body until it ends or exceeds ``most`` bytes.
+
+        A failure truncates it if it is only ``quoted``, or if the status is an error, which matters
+        more. But running out of time ends a call in any case.
+        """
         pieces: list[bytes] = []
         size = 0
-        while piece := self._next_piece():
-            pieces.append(piece)
-            size += len(piece)
-            if self._decoder is None and self._incoming.finished:
-                break  # the body is complete, which saves a read of b""
-            if most is not None and size > most:
-                self.close()
-                beginning = b"".join(pieces)[: min(most, _MOST_OF_AN_ERROR)]
-                if self.status >= 300:
-                    return beginning
-                raise ResponseTooLarge(
-                    limit=most,
-                    status=self.status,
-                    headers=self.headers,
-                    body=beginning.decode("utf-8", "replace"),
-                    method=self.method,
-                    url=self.url,
-                )
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def _next_piece(self) -> bytes:
         try:
-            return self._read(_PIECE, None)
+            while size <= most and (piece := self._read(_PIECE, None)):
+                pieces.append(piece)
+                size += len(piece)
+                if self._decoder is None and self._incoming.finished:
+                    break  # the body is complete, which saves a read of b""
         except ApiException as error:
-            if self.status < 300 or isinstance(error, TimeoutError):
+            if not quoted and (self.status < 300 or isinstance(error, TimeoutError)):
                 raise
             self.fault = error
-            return b""
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _read(self, limit: int, wait: float | None) -> bytes:
         try:

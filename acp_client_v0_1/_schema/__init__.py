@@ -1,7 +1,7 @@
 """The base classes of the generated models, and the types of their fields.
 
-A model reads like its schema in OpenAPI: ``run_id: schema.Identifier = schema.required("…")``. The
-names of types stand for Python's own, which an editor shows, with a mark for what is special.
+A model reads like its schema in OpenAPI: ``thread_id: schema.Identifier | None = None``. The names
+of types stand for Python's own, which an editor shows, with a mark for what is special.
 
 Strategy: the two directions need no flag, because they differ in how data comes in.
 
@@ -56,14 +56,12 @@ from acp_client_v0_1._schema.fields import (
     JsonObject,
     Timestamp,
     either,
-    optional,
-    required,
 )
 from acp_client_v0_1._schema.surrogates import read_json
 
 __all__ = ["Conversions", "Model", "OpenEnum"]
 __all__ += ["UP_TO_FIRST_FAULT", "Identifier", "JsonObject", "StrictBool", "StrictInt", "StrictStr"]
-__all__ += ["Timestamp", "Annotated", "Field", "any_null", "optional", "required"]
+__all__ += ["Timestamp", "Annotated", "Field", "any_null"]
 
 
 # Newer versions of pydantic have such a lock themselves. Without it, a thread that begins to build
@@ -209,6 +207,29 @@ class Model(Conversions):
         """Return a model read from a dictionary of received data. None stays None (drop-in)."""
         given: Any = obj
         return cast("Self", given) if given is None else super().from_dict(obj)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:
+        """Describe each field by its line of the docstring, as pydantic's own option does.
+
+        That option would read the source of each model when it is imported.
+        """
+        for line in (cls.__doc__ or "").splitlines():
+            name, _, text = line.strip().partition(": ")
+            field = cls.__pydantic_fields__.get(name)
+            if field is not None and field.description is None:
+                field.description = text
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Describe the model without the lines of its fields, which have their own descriptions."""
+        described = handler(core)
+        schema = handler.resolve_ref_schema(described)
+        if "description" in schema:
+            schema["description"] = schema["description"].partition("\n\nAttributes:")[0]
+        return described
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Assign a validated value, refusing names that the model does not have."""

@@ -1,4 +1,4 @@
-"""The types and declarations of the fields of the generated models.
+"""The types of the fields of the generated models.
 
 The arguments of a constructor are checked here. pydantic-core alone reads JSON, except for the
 date-times that it refuses.
@@ -12,7 +12,7 @@ from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Annotated, Any, TypeAlias, cast
 from uuid import UUID
 
-from pydantic import Field, GetPydanticSchema
+from pydantic import GetPydanticSchema
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 _LONGEST_TIMESTAMP = 64  # characters, as dateutil's time grows with the square of a number's length
@@ -94,16 +94,6 @@ def _zone(name: str | None, offset: int | None) -> tzinfo | None:
     if name is not None:
         raise ValueError(f"unknown time zone {name!r}")
     return None
-
-
-def required(description: str, **limits: Any) -> Any:
-    """Declare a field that must be given. Its limits are pydantic's ``ge`` and ``le``."""
-    return Field(description=description, **limits)
-
-
-def optional(description: str, default: object = None, **limits: Any) -> Any:
-    """Declare a field that need not be given."""
-    return Field(default=default, description=description, **limits)
 
 
 Identifier: TypeAlias = Annotated[

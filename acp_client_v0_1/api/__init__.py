@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from acp_client_v0_1._lazy import lazy_exports
+from acp_client_v0_1._lazy import lazy_exports, modules_of
 
 TYPE_CHECKING = False  # typing's own would take longer to import than all of this
 
@@ -19,11 +19,4 @@ if TYPE_CHECKING:
     from acp_client_v0_1.api.runs_api import RunsApi as RunsApi
     from acp_client_v0_1.api.threads_api import ThreadsApi as ThreadsApi
 else:
-    __getattr__, __dir__ = lazy_exports(
-        __name__,
-        {
-            ".agents_api": "AgentsApi",
-            ".runs_api": "RunsApi",
-            ".threads_api": "ThreadsApi",
-        },
-    )
+    __getattr__, __dir__ = lazy_exports(__name__, modules_of(__all__))

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from acp_client_v0_1._lazy import lazy_exports
+from acp_client_v0_1._lazy import lazy_exports, modules_of
 
 TYPE_CHECKING = False  # typing's own would take longer to import than all of this
 
@@ -67,32 +67,4 @@ if TYPE_CHECKING:
         ThreadSearchRequest as ThreadSearchRequest,
     )
 else:
-    __getattr__, __dir__ = lazy_exports(
-        __name__,
-        {
-            ".agent": "Agent",
-            ".agent_acp_descriptor": "AgentACPDescriptor",
-            ".agent_acp_spec": "AgentACPSpec",
-            ".agent_acp_spec_interrupts_inner": "AgentACPSpecInterruptsInner",
-            ".agent_capabilities": "AgentCapabilities",
-            ".agent_metadata": "AgentMetadata",
-            ".agent_ref": "AgentRef",
-            ".agent_search_request": "AgentSearchRequest",
-            ".custom_run_result_update": "CustomRunResultUpdate",
-            ".run": "Run",
-            ".run_create": "RunCreate",
-            ".run_error": "RunError",
-            ".run_interrupt": "RunInterrupt",
-            ".run_output": "RunOutput",
-            ".run_output_stream": "RunOutputStream",
-            ".run_result": "RunResult",
-            ".run_search_request": "RunSearchRequest",
-            ".run_status": "RunStatus",
-            ".stream_event_payload": "StreamEventPayload",
-            ".streaming_mode": "StreamingMode",
-            ".streaming_modes": "StreamingModes",
-            ".thread": "Thread",
-            ".thread_create": "ThreadCreate",
-            ".thread_search_request": "ThreadSearchRequest",
-        },
-    )
+    __getattr__, __dir__ = lazy_exports(__name__, modules_of(__all__))

@@ -13,12 +13,15 @@ __all__ = ["Agent"]
 
 
 class Agent(schema.Model):
-    """An agent that the server can run."""
+    """An agent that the server can run.
 
-    agent_id: schema.Identifier = schema.required("The ID of the agent.")
-    """The ID of the agent."""
-    metadata: AgentMetadata = schema.required("What the agent is called and does.")
-    """What the agent is called and does."""
+    Attributes:
+        agent_id: The ID of the agent.
+        metadata: What the agent is called and does.
+    """
+
+    agent_id: schema.Identifier
+    metadata: AgentMetadata
 
     if TYPE_CHECKING:
 

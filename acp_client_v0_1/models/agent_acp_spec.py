@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1.models.agent_acp_spec_interrupts_inner import AgentACPSpecInterruptsInner
@@ -13,41 +13,22 @@ __all__ = ["AgentACPSpec"]
 
 
 class AgentACPSpec(schema.Model):
-    """What an agent can do, and the JSON Schemas of what it takes and gives."""
+    """What an agent can do, and the JSON Schemas of what it takes and gives.
 
-    capabilities: AgentCapabilities = schema.required(
-        "Which parts of the protocol the agent supports."
-    )
-    """Which parts of the protocol the agent supports."""
-    input: schema.JsonObject = schema.required("The JSON Schema of the agent's input.")
-    """The JSON Schema of the agent's input."""
-    output: schema.JsonObject = schema.required("The JSON Schema of the agent's output.")
-    """The JSON Schema of the agent's output."""
-    config: schema.JsonObject = schema.required("The JSON Schema of the agent's configuration.")
-    """The JSON Schema of the agent's configuration."""
-    custom_streaming_update: schema.JsonObject | None = schema.optional(
-        "The JSON Schema of the agent's updates in streaming mode `custom`."
-    )
-    """The JSON Schema of the agent's updates in streaming mode `custom`."""
-    thread_state: schema.JsonObject | None = schema.optional(
-        "The JSON Schema of the state of the agent's threads."
-    )
-    """The JSON Schema of the state of the agent's threads."""
-    interrupts: Annotated[list[AgentACPSpecInterruptsInner], schema.UP_TO_FIRST_FAULT] | None = (
-        schema.optional("The types of interrupt that the agent can raise.")
-    )
-    """The types of interrupt that the agent can raise."""
+    Attributes:
+        capabilities: Which parts of the protocol the agent supports.
+        input: The JSON Schema of the agent's input.
+        output: The JSON Schema of the agent's output.
+        config: The JSON Schema of the agent's configuration.
+        custom_streaming_update: The JSON Schema of the agent's updates in streaming mode `custom`.
+        thread_state: The JSON Schema of the state of the agent's threads.
+        interrupts: The types of interrupt that the agent can raise.
+    """
 
-    if TYPE_CHECKING:
-
-        def __init__(
-            self,
-            *,
-            capabilities: AgentCapabilities,
-            input: dict[str, Any],
-            output: dict[str, Any],
-            config: dict[str, Any],
-            custom_streaming_update: dict[str, Any] | None = None,
-            thread_state: dict[str, Any] | None = None,
-            interrupts: list[AgentACPSpecInterruptsInner] | None = None,
-        ) -> None: ...
+    capabilities: AgentCapabilities
+    input: schema.JsonObject
+    output: schema.JsonObject
+    config: schema.JsonObject
+    custom_streaming_update: schema.JsonObject | None = None
+    thread_state: schema.JsonObject | None = None
+    interrupts: Annotated[list[AgentACPSpecInterruptsInner], schema.UP_TO_FIRST_FAULT] | None = None

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from acp_client_v0_1 import _schema as schema
 from acp_client_v0_1.models.streaming_modes import StreamingModes
 
@@ -12,32 +10,16 @@ __all__ = ["AgentCapabilities"]
 
 
 class AgentCapabilities(schema.Model):
-    """Which parts of the protocol an agent supports."""
+    """Which parts of the protocol an agent supports.
 
-    threads: schema.StrictBool | None = schema.optional(
-        "Whether the agent's runs can share a thread.", False
-    )
-    """Whether the agent's runs can share a thread."""
-    interrupts: schema.StrictBool | None = schema.optional(
-        "Whether the agent's runs can be interrupted and resumed.", False
-    )
-    """Whether the agent's runs can be interrupted and resumed."""
-    callbacks: schema.StrictBool | None = schema.optional(
-        "Whether changes of status are sent to a webhook.", False
-    )
-    """Whether changes of status are sent to a webhook."""
-    streaming: StreamingModes | None = schema.optional(
-        "The streaming modes that the agent supports."
-    )
-    """The streaming modes that the agent supports."""
+    Attributes:
+        threads: Whether the agent's runs can share a thread.
+        interrupts: Whether the agent's runs can be interrupted and resumed.
+        callbacks: Whether changes of status are sent to a webhook.
+        streaming: The streaming modes that the agent supports.
+    """
 
-    if TYPE_CHECKING:
-
-        def __init__(
-            self,
-            *,
-            threads: bool | None = False,
-            interrupts: bool | None = False,
-            callbacks: bool | None = False,
-            streaming: StreamingModes | None = None,
-        ) -> None: ...
+    threads: schema.StrictBool | None = False
+    interrupts: schema.StrictBool | None = False
+    callbacks: schema.StrictBool | None = False
+    streaming: StreamingModes | None = None

@@ -13,16 +13,19 @@ __all__ = ["CustomRunResultUpdate"]
 
 
 class CustomRunResultUpdate(schema.Model):
-    """An update of a run's output in the agent's own schema."""
+    """An update of a run's output in the agent's own schema.
 
-    type: Literal["custom"] = schema.optional("Tells an update from a result.", "custom")
-    """Tells an update from a result."""
-    run_id: schema.Identifier = schema.required("The ID of the run.")
-    """The ID of the run."""
-    status: RunStatus = schema.required("The status of the run.")
-    """The status of the run."""
-    update: schema.JsonObject = schema.required("The update, in the agent's own schema.")
-    """The update, in the agent's own schema."""
+    Attributes:
+        type: Tells an update from a result.
+        run_id: The ID of the run.
+        status: The status of the run.
+        update: The update, in the agent's own schema.
+    """
+
+    type: Literal["custom"] = "custom"
+    run_id: schema.Identifier
+    status: RunStatus
+    update: schema.JsonObject
 
     if TYPE_CHECKING:
 

@@ -15,24 +15,25 @@ __all__ = ["Run"]
 
 
 class Run(schema.Model):
-    """A run of an agent."""
+    """A run of an agent.
 
-    creation: RunCreate = schema.required("What the run was created from.")
-    """What the run was created from."""
-    run_id: schema.Identifier = schema.required("The ID of the run.")
-    """The ID of the run."""
-    agent_id: schema.Identifier = schema.required("The ID of the agent.")
-    """The ID of the agent."""
-    thread_id: schema.Identifier | None = schema.optional(
-        "The ID of the run's thread, if it has one."
-    )
-    """The ID of the run's thread, if it has one."""
-    created_at: schema.Timestamp = schema.required("When the run was created.")
-    """When the run was created."""
-    updated_at: schema.Timestamp = schema.required("When the run last changed.")
-    """When the run last changed."""
-    status: RunStatus = schema.required("The status of the run.")
-    """The status of the run."""
+    Attributes:
+        creation: What the run was created from.
+        run_id: The ID of the run.
+        agent_id: The ID of the agent.
+        thread_id: The ID of the run's thread, if it has one.
+        created_at: When the run was created.
+        updated_at: When the run last changed.
+        status: The status of the run.
+    """
+
+    creation: RunCreate
+    run_id: schema.Identifier
+    agent_id: schema.Identifier
+    thread_id: schema.Identifier | None = None
+    created_at: schema.Timestamp
+    updated_at: schema.Timestamp
+    status: RunStatus
 
     if TYPE_CHECKING:
 

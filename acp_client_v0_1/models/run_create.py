@@ -13,30 +13,25 @@ __all__ = ["RunCreate"]
 
 
 class RunCreate(schema.Model):
-    """What a new run is made from."""
+    """What a new run is made from.
 
-    agent_id: schema.Identifier = schema.required("The ID of the agent to run.")
-    """The ID of the agent to run."""
-    thread_id: schema.Identifier | None = schema.optional("The ID of the thread to run on.")
-    """The ID of the thread to run on."""
-    input: schema.JsonObject | None = schema.optional(
-        "The input of the agent, in the agent's own schema."
-    )
-    """The input of the agent, in the agent's own schema."""
-    metadata: schema.JsonObject | None = schema.optional("Keys and values to find the run by.")
-    """Keys and values to find the run by."""
-    config: schema.JsonObject | None = schema.optional(
-        "The configuration of the agent, in the agent's own schema."
-    )
-    """The configuration of the agent, in the agent's own schema."""
-    webhook: schema.StrictStr | None = schema.optional(
-        "The URL that receives each change of the run's status."
-    )
-    """The URL that receives each change of the run's status."""
-    streaming: StreamingMode | None = schema.optional(
-        "The streaming mode, for agents that support it."
-    )
-    """The streaming mode, for agents that support it."""
+    Attributes:
+        agent_id: The ID of the agent to run.
+        thread_id: The ID of the thread to run on.
+        input: The input of the agent, in the agent's own schema.
+        metadata: Keys and values to find the run by.
+        config: The configuration of the agent, in the agent's own schema.
+        webhook: The URL that receives each change of the run's status.
+        streaming: The streaming mode, for agents that support it.
+    """
+
+    agent_id: schema.Identifier
+    thread_id: schema.Identifier | None = None
+    input: schema.JsonObject | None = None
+    metadata: schema.JsonObject | None = None
+    config: schema.JsonObject | None = None
+    webhook: schema.StrictStr | None = None
+    streaming: StreamingMode | None = None
 
     if TYPE_CHECKING:
 

@@ -12,16 +12,19 @@ __all__ = ["RunError"]
 
 
 class RunError(schema.Model):
-    """The failure of a run."""
+    """The failure of a run.
 
-    type: Literal["error"] = schema.optional("Tells an error from the other outputs.", "error")
-    """Tells an error from the other outputs."""
-    run_id: schema.Identifier = schema.required("The ID of the run.")
-    """The ID of the run."""
-    errcode: schema.StrictInt = schema.required("The code of the error, the agent's own.")
-    """The code of the error, the agent's own."""
-    description: schema.StrictStr = schema.required("What went wrong.")
-    """What went wrong."""
+    Attributes:
+        type: Tells an error from the other outputs.
+        run_id: The ID of the run.
+        errcode: The code of the error, the agent's own.
+        description: What went wrong.
+    """
+
+    type: Literal["error"] = "error"
+    run_id: schema.Identifier
+    errcode: schema.StrictInt
+    description: schema.StrictStr
 
     if TYPE_CHECKING:
 

@@ -13,16 +13,19 @@ __all__ = ["RunResult"]
 
 
 class RunResult(schema.Model):
-    """The result of a run, final or, in a stream, so far."""
+    """The result of a run, final or, in a stream, so far.
 
-    type: Literal["result"] = schema.optional("Tells a result from the other outputs.", "result")
-    """Tells a result from the other outputs."""
-    run_id: schema.Identifier = schema.required("The ID of the run.")
-    """The ID of the run."""
-    status: RunStatus = schema.required("The status of the run.")
-    """The status of the run."""
-    result: schema.JsonObject = schema.required("The result, in the agent's own schema.")
-    """The result, in the agent's own schema."""
+    Attributes:
+        type: Tells a result from the other outputs.
+        run_id: The ID of the run.
+        status: The status of the run.
+        result: The result, in the agent's own schema.
+    """
+
+    type: Literal["result"] = "result"
+    run_id: schema.Identifier
+    status: RunStatus
+    result: schema.JsonObject
 
     if TYPE_CHECKING:
 

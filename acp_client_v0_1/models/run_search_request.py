@@ -13,22 +13,21 @@ __all__ = ["RunSearchRequest"]
 
 
 class RunSearchRequest(schema.Model):
-    """Which runs to search for."""
+    """Which runs to search for.
 
-    agent_id: schema.Identifier | None = schema.optional("Only runs of this agent.")
-    """Only runs of this agent."""
-    status: RunStatus | None = schema.optional("Only runs in this status.")
-    """Only runs in this status."""
-    metadata: schema.JsonObject | None = schema.optional(
-        "Only runs that have all of these keys and values."
-    )
-    """Only runs that have all of these keys and values."""
-    limit: schema.StrictInt | None = schema.optional(
-        "The largest number of entries to return.", 10, ge=1, le=1000
-    )
-    """The largest number of entries to return."""
-    offset: schema.StrictInt | None = schema.optional("How many matching entries to skip.", 0, ge=0)
-    """How many matching entries to skip."""
+    Attributes:
+        agent_id: Only runs of this agent.
+        status: Only runs in this status.
+        metadata: Only runs that have all of these keys and values.
+        limit: The largest number of entries to return.
+        offset: How many matching entries to skip.
+    """
+
+    agent_id: schema.Identifier | None = None
+    status: RunStatus | None = None
+    metadata: schema.JsonObject | None = None
+    limit: schema.StrictInt | None = schema.Field(default=10, ge=1, le=1000)
+    offset: schema.StrictInt | None = schema.Field(default=0, ge=0)
 
     if TYPE_CHECKING:
 

@@ -12,14 +12,17 @@ __all__ = ["Thread"]
 
 
 class Thread(schema.Model):
-    """What the runs of one conversation share."""
+    """What the runs of one conversation share.
 
-    thread_id: schema.Identifier = schema.required("The ID of the thread.")
-    """The ID of the thread."""
-    agent_id: schema.Identifier = schema.required("The ID of the agent.")
-    """The ID of the agent."""
-    metadata: schema.JsonObject | None = schema.optional("Keys and values to find the thread by.")
-    """Keys and values to find the thread by."""
+    Attributes:
+        thread_id: The ID of the thread.
+        agent_id: The ID of the agent.
+        metadata: Keys and values to find the thread by.
+    """
+
+    thread_id: schema.Identifier
+    agent_id: schema.Identifier
+    metadata: schema.JsonObject | None = None
 
     if TYPE_CHECKING:
 

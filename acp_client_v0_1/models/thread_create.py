@@ -12,12 +12,15 @@ __all__ = ["ThreadCreate"]
 
 
 class ThreadCreate(schema.Model):
-    """What a new thread is made from."""
+    """What a new thread is made from.
 
-    agent_id: schema.Identifier = schema.required("The ID of the agent that the thread is for.")
-    """The ID of the agent that the thread is for."""
-    metadata: schema.JsonObject | None = schema.optional("Keys and values to find the thread by.")
-    """Keys and values to find the thread by."""
+    Attributes:
+        agent_id: The ID of the agent that the thread is for.
+        metadata: Keys and values to find the thread by.
+    """
+
+    agent_id: schema.Identifier
+    metadata: schema.JsonObject | None = None
 
     if TYPE_CHECKING:
 

@@ -12,20 +12,19 @@ __all__ = ["ThreadSearchRequest"]
 
 
 class ThreadSearchRequest(schema.Model):
-    """Which threads to search for."""
+    """Which threads to search for.
 
-    agent_id: schema.Identifier | None = schema.optional("Only threads of this agent.")
-    """Only threads of this agent."""
-    metadata: schema.JsonObject | None = schema.optional(
-        "Only threads that have all of these keys and values."
-    )
-    """Only threads that have all of these keys and values."""
-    limit: schema.StrictInt | None = schema.optional(
-        "The largest number of entries to return.", 10, ge=1, le=1000
-    )
-    """The largest number of entries to return."""
-    offset: schema.StrictInt | None = schema.optional("How many matching entries to skip.", 0, ge=0)
-    """How many matching entries to skip."""
+    Attributes:
+        agent_id: Only threads of this agent.
+        metadata: Only threads that have all of these keys and values.
+        limit: The largest number of entries to return.
+        offset: How many matching entries to skip.
+    """
+
+    agent_id: schema.Identifier | None = None
+    metadata: schema.JsonObject | None = None
+    limit: schema.StrictInt | None = schema.Field(default=10, ge=1, le=1000)
+    offset: schema.StrictInt | None = schema.Field(default=0, ge=0)
 
     if TYPE_CHECKING:
 

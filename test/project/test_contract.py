@@ -233,3 +233,13 @@ def test_an_id_is_not_empty() -> None:
     walk(CONTRACT["components"])
     assert len(found) == 17
     assert all(schema["minLength"] == 1 for schema in found)
+
+
+def test_a_constructor_that_takes_more_than_the_fields_hold_is_written_out() -> None:
+    schemas = CONTRACT["components"]["schemas"]
+    for name, schema in schemas.items():
+        fields = schema.get("properties", {}).values()
+        references = [field["$ref"].rpartition("/")[2] for field in fields if "$ref" in field]
+        wide = any("enum" in schemas[each] for each in references)
+        wide = wide or any(field.get("x-id") for field in fields)
+        assert schema.get("x-wide-constructor", False) is wide, name

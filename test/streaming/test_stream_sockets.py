@@ -566,7 +566,7 @@ def test_an_unexpected_response_without_an_end(
     error: type[ApiException],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("acp_client_v0_1._decoding._BODY_SECONDS", 1)
+    monkeypatch.setattr("acp_client_v0_1._http.response._QUOTED_WITHIN", 1)
     with SocketServer(steps(status)) as server, client(server, retries=False) as runs:
         start = time.monotonic()
         with pytest.raises(error) as caught:
