@@ -9,6 +9,7 @@ Invariants: an empty variable counts as not set. An error names the variable, an
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -30,20 +31,28 @@ def settings(
         text = environment.get(prefix + suffix, "").strip()
         if text and argument not in overrides:
             found[argument] = _parsed(argument, parse, text, prefix + suffix)
+    if prefix != "ACP_" and not found and "host" not in overrides:
+        hint = "" if prefix.endswith("_") else f", and a prefix ends in its underscore: {prefix}_"
+        warnings.warn(f"no variable such as {prefix}HOST is set{hint}", stacklevel=3)
     header = found.pop("api_key_header", "")
     if header and "api_key" not in {**found, **overrides}:
         raise ApiValueError(f"{prefix}API_KEY_HEADER cannot be used without {prefix}API_KEY")
     if "api_key" in found:
-        found["api_key"] = {header or "x-api-key": found["api_key"]}
+        pair = {header or "x-api-key": found["api_key"]}
+        found["api_key"] = _parsed("api_key", lambda _: pair, "", f"{prefix}API_KEY")
     if "key_file" in found and "cert_file" not in {**found, **overrides}:
         raise ApiValueError(f"{prefix}KEY_FILE cannot be used without {prefix}CERT_FILE")
     return {**found, **overrides}
 
 
 def _parsed(argument: str, parse: Callable[[str], Any], text: str, variable: str) -> Any:
+    if text[:1] in ('"', "'") and text[:1] == text[-1:] and argument != "password":
+        raise ApiValueError(f"{variable} cannot be used: it stands in quotation marks; remove them")
     try:
         value = parse(text)
-        return value if argument == "api_key" else checked(argument, value, "it")
+        if value is text and argument == "api_key":
+            return text  # checked with its header
+        return checked(argument, value, "it")
     except (ApiValueError, ApiTypeError, ValueError) as error:
         raise ApiValueError(f"{variable} cannot be used: {error}") from error
 
@@ -63,7 +72,8 @@ def _credential(text: str) -> str:
 
 def _header_name(text: str) -> str:
     if not TOKEN.fullmatch(text):
-        raise ValueError(f"{text!r} is not a valid header name")
+        # Not quoted: it may be the key, if the two variables are swapped.
+        raise ValueError("it is not the name of a header")
     return text
 
 

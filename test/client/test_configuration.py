@@ -290,7 +290,11 @@ def test_an_empty_environment_changes_nothing(monkeypatch):
     monkeypatch.setenv("ACP_TIMEOUT", " ")
     c = Configuration.from_env()
     assert (c.host, c.timeout, c.stream_timeout) == ("http://localhost", (10, 60), (10, 300))
-    assert Configuration.from_env(prefix="OTHER_").host == "http://localhost"
+    with pytest.warns(UserWarning, match="no variable such as OTHER_HOST is set$"):
+        assert Configuration.from_env(prefix="OTHER_").host == "http://localhost"
+    with pytest.warns(UserWarning, match="no variable such as MYHOST is set, and a prefix .*: MY_"):
+        Configuration.from_env("MY")
+    assert Configuration.from_env("MY", host="http://h").host == "http://h"
     monkeypatch.setenv("OTHER_API_KEY", "k")
     assert Configuration.from_env(prefix="OTHER_").auth_headers() == {"x-api-key": "k"}
 

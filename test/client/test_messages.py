@@ -197,37 +197,37 @@ def a_class_for_an_instance() -> None:
     send(RunCreate)
 
 
-@mistake(ApiValueError, "run_create.input['x'][0]: bytes is not JSON; decode it to a str")
+@mistake(ApiValueError, "input['x'][0]: bytes is not JSON; decode it to a str")
 def bytes_in_an_input() -> None:
     send_input({"x": [b"x"]})
 
 
-@mistake(ApiValueError, "run_create.input['x']: set is not JSON; pass a list")
+@mistake(ApiValueError, "input['x']: set is not JSON; pass a list")
 def a_set_in_an_input() -> None:
     send_input({"x": {1, 2}})
 
 
-@mistake(ApiValueError, "run_create.input['x']: Decimal is not JSON; pass a float or a str")
+@mistake(ApiValueError, "input['x']: Decimal is not JSON; pass a float or a str")
 def a_decimal_in_an_input() -> None:
     send({"agent_id": "a", "input": {"x": Decimal("1.10")}})
 
 
-@mistake(ApiValueError, "run_create.input['x']: nan is not a JSON number")
+@mistake(ApiValueError, "input['x']: nan is not a JSON number")
 def not_a_number_in_an_input() -> None:
     send_input({"x": float("nan"), "y": "NaN"})
 
 
-@mistake(ApiValueError, "run_create.input['x'][1]: -inf is not a JSON number")
+@mistake(ApiValueError, "input['x'][1]: -inf is not a JSON number")
 def an_infinity_in_a_list() -> None:
     send({"agent_id": "a", "input": {"x": [1, float("-inf")]}})
 
 
-@mistake(ApiValueError, "run_create.input['x']: keys must be str, got int 1")
+@mistake(ApiValueError, "input['x']: keys must be str, got int 1")
 def an_int_key_inside() -> None:
     send_input({"x": {1: 2}})
 
 
-@mistake(ApiValueError, "run_create.input['inner'].input['x']: bytes is not JSON")
+@mistake(ApiValueError, "input['inner'].input['x']: bytes is not JSON")
 def bytes_in_a_model_in_an_input() -> None:
     send_input({"inner": RunCreate(agent_id="b", input={"x": b"x"})})
 
@@ -572,7 +572,7 @@ def offline() -> ApiClient:
     return ApiClient(Configuration(host="http://127.0.0.1:1", retries=False))
 
 
-@mistake(ApiValueError, "run_create.input['x'][0]: object is not JSON; pass a dict, a list")
+@mistake(ApiValueError, "input['x'][0]: object is not JSON; pass a dict, a list")
 def an_object_in_an_input() -> None:
     send_input({"x": [object()]})
 
