@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from operator import length_hint
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from typing_extensions import Self
 
@@ -29,8 +29,9 @@ class EventStream(Iterator[T]):
         StreamInterrupted: The connection ended before the body was complete.
         ApiTimeoutError: The call's deadline passed, or the server was silent for too long.
         EventTooLarge: An event exceeds the limit.
-        ApiValueError: The stream was over or closed before the iteration began. An iteration
-            under way ends without an error when the stream ends or is closed.
+        ApiValueError: The stream was over or closed before the iteration began, or another thread
+            is in ``next()``. An iteration under way ends without an error when the stream ends or
+            is closed.
 
     Args:
         response: The response, its body unread.
@@ -96,6 +97,8 @@ class EventStream(Iterator[T]):
         if not length_hint(reader.left):  # another iteration may have read ahead
             try:
                 more = reader.advance()
+            except ApiValueError:
+                raise  # another thread is in it, whose iteration goes on
             except BaseException:
                 self._iterating = False
                 raise
@@ -144,6 +147,9 @@ class EventStream(Iterator[T]):
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an EventStream cannot be pickled: pickle its run_id and last_event_id")
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open"

@@ -647,7 +647,8 @@ def test_close_from_another_thread(server: LocalServer, counter: AgentHandle, wh
     assert list(events) == []
     assert time.monotonic() - began < 10
     assert events.ended_by is None
-    assert list(events) == []
+    with pytest.raises(ApiValueError, match=r"over or closed: RunHandle\.events\(\) begins again"):
+        list(events)
 
 
 def test_ctrl_c_while_waiting_and_then_on(

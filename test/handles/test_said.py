@@ -190,16 +190,11 @@ def test_a_conversation(client: ApiClient, slow: AgentHandle) -> None:
         slow.conversation().run({"seconds": 0})
 
 
-async def later(_: object) -> dict[str, Any]:
-    return {}
-
-
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
         (lambda _: True, "what on_interrupt returns must be a JSON object .*, not bool"),
         (lambda _: "{}", "not str: is it JSON text"),
-        (later, "this client is synchronous"),
     ],
 )
 def test_an_answer_that_is_no_json_object(

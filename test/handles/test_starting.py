@@ -251,7 +251,10 @@ def test_a_refusal_is_raised_as_it_is(server: LocalServer, counter: AgentHandle)
 def test_duplicates_are_counted_and_the_oldest_wins(
     server: LocalServer, counter: AgentHandle
 ) -> None:
-    runs = [counter.start({"count": 1}, client_token="mine") for _ in range(3)]
+    runs = [counter.start({"count": 1}, client_token="mine")]
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="client_token 'mine' was given .* pass reuse=True"):
+            runs.append(counter.start({"count": 1}, client_token="mine"))
     found = RunHandle.find("mine", api_client=counter.runs.api_client)
     assert found is not None
     assert found.run_id == runs[0].run_id
