@@ -327,7 +327,7 @@ def test_a_batch_is_iterated_over_once(agent: AgentHandle, server: LocalServer) 
 def test_a_batch_that_is_dropped_without_having_run_warns(
     agent: AgentHandle, server: LocalServer
 ) -> None:
-    with pytest.warns(ResourceWarning, match="nothing starts until you iterate over it"):
+    with pytest.warns(RuntimeWarning, match="nothing starts until you iterate over it"):
         agent.map(numbers(3))
         gc.collect()
     with warnings.catch_warnings(record=True) as caught:
@@ -338,7 +338,7 @@ def test_a_batch_that_is_dropped_without_having_run_warns(
         for _ in agent.map(numbers(3)):
             break
         gc.collect()
-    assert [str(one.message) for one in caught if one.category is ResourceWarning] == []
+    assert [str(one.message) for one in caught if one.category is RuntimeWarning] == []
 
 
 def test_on_stop_cancel_deletes_the_runs(agent: AgentHandle, server: LocalServer) -> None:
