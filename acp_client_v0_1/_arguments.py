@@ -15,7 +15,7 @@ import os
 import re
 import threading
 from collections.abc import Callable
-from inspect import Signature, iscoroutinefunction, signature
+from inspect import iscoroutinefunction, signature
 from typing import Any
 from uuid import UUID
 
@@ -50,8 +50,7 @@ def wrong_type(name: str, expected: str, value: object) -> ApiTypeError:
     elif iscoroutinefunction(value):
         wrong = ", not async: this client is synchronous"
     elif callable(value) and "function" in expected:
-        takes = signature(value).replace(return_annotation=Signature.empty)
-        wrong = f", and yours takes {takes!s:.60}"
+        wrong = f", and yours takes ({', '.join(signature(value).parameters):.60})"
     return ApiTypeError(f"{name} must be {expected}{wrong}{semicolon}{hint}")
 
 

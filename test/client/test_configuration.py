@@ -211,6 +211,25 @@ def test_credentials():
     assert own.auth_settings() == {}
 
 
+@pytest.mark.parametrize(
+    "settings, sent",
+    [
+        ({"access_token": ""}, {}),
+        ({"username": "", "password": ""}, {}),
+        ({"username": "u", "password": ""}, {"Authorization": "Basic dTo="}),
+        ({"access_token": "", "username": "u"}, {"Authorization": "Basic dTo="}),
+        ({"api_key": {"x-api-key": ""}}, {}),
+        ({"api_key": {"x-k": ""}, "api_key_prefix": {"x-k": "Token"}}, {}),
+        (
+            {"api_key": {"Authorization": ""}, "access_token": "t"},
+            {"Authorization": "Bearer t"},
+        ),
+    ],
+)
+def test_an_empty_credential_is_not_sent(settings, sent):
+    assert Configuration(**settings).auth_headers() == sent
+
+
 def test_a_key_can_be_refreshed():
     configuration = Configuration(api_key={"x-api-key": "old"})
     configuration.refresh_api_key_hook = lambda c: c.api_key.update({"x-api-key": "new"})

@@ -263,6 +263,20 @@ def test_duplicates_are_counted_and_the_oldest_wins(
         RunHandle.find("")
 
 
+def test_a_second_create_of_a_client_token_is_a_warning_only_if_the_first_may_have_made_a_run(
+    server: LocalServer, counter: AgentHandle
+) -> None:
+    server.faults.add(Fault(method="POST", path="/runs", status=422))
+    with pytest.raises(ApiException):
+        counter.start({"count": 1}, client_token="order-7")
+    counter.start({"count": 1}, client_token="order-7")
+    counter.start({"count": 1}, client_token="order-7", reuse=True)
+    counter.start({"count": 1}, client_token="")
+    counter.start({"count": 1}, client_token="")
+    with pytest.warns(UserWarning, match="pass reuse=True to get its run"):
+        counter.run({"count": 1}, metadata={"acp-client-token": "order-7"})
+
+
 def test_a_response_that_cannot_be_read_still_made_a_run(
     server: LocalServer, counter: AgentHandle
 ) -> None:
