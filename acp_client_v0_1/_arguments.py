@@ -38,7 +38,8 @@ def check_arguments(*required: str, **given: Any) -> None:
         if not fits(value):
             raise wrong_type(name, expected, value)
         if name in _LEAST and not value >= _LEAST[name]:  # also true for NaN
-            raise ApiValueError(f"{name} must be at least {_LEAST[name]}, not {value!r}")
+            least = f"{_LEAST[name]} seconds" if name == "timeout" else _LEAST[name]
+            raise ApiValueError(f"{name} must be at least {least}, not {value!r}")
 
 
 def wrong_type(name: str, expected: str, value: object) -> ApiTypeError:
