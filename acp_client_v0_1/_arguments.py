@@ -33,9 +33,9 @@ def check_arguments(*required: str, **given: Any) -> None:
         if value is None and name not in required:
             continue
         expected, fits = _RULES[name]
-        if name in _CHOICES and value not in _CHOICES[name]:
-            raise ApiValueError(f"{name} must be {expected}, not {value!r:.40}")
         if not fits(value):
+            if expected[0] == '"':  # a word of several
+                raise ApiValueError(f"{name} must be {expected}, not {value!r:.40}")
             raise wrong_type(name, expected, value)
         if name in _LEAST and not value >= _LEAST[name]:  # also true for NaN
             least = f"{_LEAST[name]} seconds" if name == "timeout" else _LEAST[name]
@@ -93,18 +93,12 @@ _FLAG: Rule = "True or False", lambda value: isinstance(value, bool)
 _TEXT: Rule = "a str", _is(str)
 _INT: Rule = "an int", _is(int)
 _LEAST = {"block_timeout": 1, "concurrency": 1, "max_interrupts": 0, "timeout": 0, "total": 0}
-_CHOICES = {
-    "on_gap": ("raise", "mark"),
-    "on_stop": ("leave", "cancel"),
-    "unclear": ("raise", "start"),
-}
 _RULES: dict[str, Rule] = {
     **dict.fromkeys(("name", "streaming", "version", "webhook"), _TEXT),
     **dict.fromkeys(("cancel_on_exit", "check", "durable", "ordered", "retry_failed"), _FLAG),
     **dict.fromkeys(("reuse", "through_interrupts"), _FLAG),
     **dict.fromkeys(("block_timeout", "concurrency", "max_interrupts", "total"), _INT),
     **dict.fromkeys(("api_client", "default"), ("an ApiClient", _has("call"))),
-    **{name: (f'"{one}" or "{other}"', _is(str)) for name, (one, other) in _CHOICES.items()},
     "after": ("a str or None", _is(str)),
     "agent": ("an AgentHandle; its map() makes a Batch", _has("map")),
     "configuration": ("a Configuration", _has("host")),
@@ -114,8 +108,10 @@ _RULES: dict[str, Rule] = {
     "journal": ("the path of a file", _is(str, os.PathLike)),
     "key": ("a function that takes an input and gives its name", _takes(1)),
     "on_event": ("a function that takes the event", _takes(1)),
+    "on_gap": ('"raise" or "mark"', ("raise", "mark").__contains__),
     "on_interrupt": ("a function that takes the question and gives the answer", _takes(1)),
     "on_pending": ("a function that takes the seconds elapsed and the status", _takes(2)),
+    "on_stop": ('"leave" or "cancel"', ("leave", "cancel").__contains__),
     "progress": (
         "True, for a bar, or a function that takes the counts",
         lambda value: isinstance(value, bool) or _takes(1)(value),
@@ -128,6 +124,7 @@ _RULES: dict[str, Rule] = {
     "timeout": ("a number of seconds or None", _is(int, float)),
     "to": ("a PendingInterrupt or None", _has("updated_at")),
     "tracer_provider": ("a TracerProvider", _has("get_tracer")),
+    "unclear": ('"raise" or "start"', ("raise", "start").__contains__),
 }
 
 

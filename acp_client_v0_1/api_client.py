@@ -29,7 +29,7 @@ from acp_client_v0_1._operation import Operation
 from acp_client_v0_1._version import USER_AGENT
 from acp_client_v0_1.api_response import ApiResponse
 from acp_client_v0_1.configuration import Configuration
-from acp_client_v0_1.configuration._checks import check_pairs, checked
+from acp_client_v0_1.configuration._checks import checked
 from acp_client_v0_1.configuration._report import represented
 from acp_client_v0_1.exceptions import ApiValueError
 
@@ -102,7 +102,6 @@ class ApiClient(DropInClient):
             lacks = "header_value" if header_value is None else "header_name"
             raise ApiValueError(f"{lacks} is missing: a header has a name and a value")
         self.configuration: Configuration = configuration or Configuration.get_default()
-        check_pairs(self.configuration)
         self.rest_client: acp.rest.RESTClientObject = acp.rest.RESTClientObject(self.configuration)
         self.default_headers: dict[str, str] = {}
         if header_name is not None and header_value is not None:

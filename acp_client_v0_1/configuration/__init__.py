@@ -330,6 +330,7 @@ class Configuration(ConfigurationReport):
 
         Raises:
             ApiTypeError: A key of ``api_key`` is None.
+            ApiValueError: ``api_key_prefix`` names a header that ``api_key`` does not have.
         """
         headers: dict[str, str] = {}
         if self.access_token:
@@ -343,6 +344,8 @@ class Configuration(ConfigurationReport):
             if key:
                 headers = {known: headers[known] for known in headers if known != name.title()}
                 headers[name] = key
+        for name in self.api_key_prefix.keys() - self.api_key.keys():
+            raise ApiValueError(f"api_key_prefix[{name!r}] has no key: set api_key[{name!r}]")
         return headers
 
     def get_api_key_with_prefix(self, identifier: str, alias: str | None = None) -> str | None:

@@ -56,15 +56,6 @@ def only_known(init: Callable[P, None]) -> Callable[P, None]:
     return checked_init
 
 
-def check_pairs(settings: Any) -> None:
-    """Refuse a prefix without its key, unless a function may still set that."""
-    keys = getattr(settings, "api_key", None) or {}
-    hook = getattr(settings, "refresh_api_key_hook", None)
-    for header in getattr(settings, "api_key_prefix", None) or ():
-        if header not in keys and hook is None:
-            raise ApiValueError(f"api_key_prefix[{header!r}] has no key: set api_key[{header!r}]")
-
-
 def meant(name: str, known: Iterable[str]) -> str:
     """Return the end of a message about a setting that does not exist."""
     setting = _OTHER_NAMES.get(name)
@@ -178,9 +169,7 @@ def _hook(name: str, value: Any) -> Any:
 
 
 def _log_file(name: str, value: Any) -> Any:
-    _PATH(name, value)
-    folder = os.path.dirname(os.path.abspath(value)) if value else None
-    if folder and not os.path.isdir(folder):
+    if _PATH(name, value) and not os.path.isdir(folder := os.path.dirname(os.path.abspath(value))):
         raise ApiValueError(f"{name} cannot be opened: there is no folder {os.fsdecode(folder)}")
     return value
 

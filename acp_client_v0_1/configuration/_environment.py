@@ -38,8 +38,7 @@ def settings(
     if header and "api_key" not in {**found, **overrides}:
         raise ApiValueError(f"{prefix}API_KEY_HEADER cannot be used without {prefix}API_KEY")
     if "api_key" in found:
-        pair = {header or "x-api-key": found["api_key"]}
-        found["api_key"] = _parsed("api_key", lambda _: pair, "", f"{prefix}API_KEY")
+        found["api_key"] = {header or "x-api-key": found["api_key"]}
     if "key_file" in found and "cert_file" not in {**found, **overrides}:
         raise ApiValueError(f"{prefix}KEY_FILE cannot be used without {prefix}CERT_FILE")
     return {**found, **overrides}
@@ -50,9 +49,7 @@ def _parsed(argument: str, parse: Callable[[str], Any], text: str, variable: str
         raise ApiValueError(f"{variable} cannot be used: it stands in quotation marks; remove them")
     try:
         value = parse(text)
-        if value is text and argument == "api_key":
-            return text  # checked with its header
-        return checked(argument, value, "it")
+        return value if argument == "api_key" else checked(argument, value, "it")
     except (ApiValueError, ApiTypeError, ValueError) as error:
         raise ApiValueError(f"{variable} cannot be used: {error}") from error
 
@@ -65,6 +62,8 @@ def _line(text: str) -> str:
 
 
 def _credential(text: str) -> str:
+    if re.match(r"[\w-]+: ", text):
+        raise ValueError("it must be the value alone, without its header's name")
     if any(ord(character) > 255 for character in _line(text)):
         raise ValueError("it contains characters that a header cannot hold (not ISO-8859-1)")
     return text

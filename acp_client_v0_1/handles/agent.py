@@ -69,6 +69,7 @@ T = TypeVar("T")
 _PAGE = 1000  # agents, the most that the contract allows
 _SHOWN = 3  # agents that an error names
 _LONGEST = 240  # characters of its message
+_SECOND = "was given to an earlier create: pass reuse=True, or this may make a second run"
 
 
 class AgentHandle:
@@ -447,7 +448,7 @@ class AgentHandle:
         reuse: bool,
         **fields: Any,
     ) -> tuple[RunCreate, bool]:
-        """Make a create, and return it with whether its client token is new."""
+        """Make a create, and return it with whether its client token, if any, is new."""
         given: dict[str, Any] = {"agent_id": self.agent_id}
         for name, value in fields.items():
             if name in ("input", "config") and value is not None:
@@ -466,7 +467,7 @@ class AgentHandle:
         if marks:
             given["metadata"] = marks
         try:
-            return RunCreate(**given), known is None
+            return RunCreate(**given), not known
         except ValidationError as error:
             raise ApiValueError(faults_of(error)) from error
 
@@ -489,14 +490,10 @@ class AgentHandle:
         if ours:
             post = partial(create, wait=wait)
             make = partial(creating, creation, self.runs, self._agent.known, post)
-            mark = "" if new else mark_of(creation)
-            earlier = _earlier_creates(server_of(self.runs.api_client), mark) if mark else []
+            mark, server = mark_of(creation), server_of(self.runs.api_client)
+            earlier = [] if new else _earlier_creates(server, mark)
             if earlier and not reuse:
-                warnings.warn(
-                    f"client_token {mark!r:.40} was given to an earlier create of this process: "
-                    "pass reuse=True to get its run; without it, this makes a second one",
-                    stacklevel=3,
-                )
+                warnings.warn(f"client_token {mark!r:.40} {_SECOND}", stacklevel=3)
             try:
                 made, span = self._explained(make)
             except RunStartAmbiguous:  # any other error made no run

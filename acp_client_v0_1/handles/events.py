@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 __all__ = ["RunEvent", "RunEvents"]
 
 
+_NO_UPDATES = 'this run gives its result alone: for updates, start it with streaming="custom"'
+
+
 class _ResultAlone(RunEvent):
     """The one event of a run that was created without ``streaming``."""
 
@@ -56,10 +59,7 @@ class _ResultAlone(RunEvent):
 
     @property
     def update(self) -> None:
-        warnings.warn(
-            'this run gives its result alone: for updates, start it with streaming="custom"',
-            stacklevel=2,
-        )
+        warnings.warn(_NO_UPDATES, stacklevel=2)
 
 
 _ResultAlone.__name__ = RunEvent.__name__  # which its repr shows
@@ -394,8 +394,7 @@ class RunEvents(Iterator[RunEvent]):
         if isinstance(output, RunResult):
             last = self._decoder.result
             if last is None or last.result != output.result:
-                made = core.creation
-                plain = made is not None and made.streaming is None
+                plain = core.creation is not None and core.creation.streaming is None
                 self._decoder.held = (_ResultAlone if plain else RunEvent)("", output)
             self._end(RunStatus.SUCCESS.value)
         elif isinstance(output, RunError):

@@ -8,8 +8,7 @@ Invariants:
     reader is garbage.
   - The events end without an error only if HTTP says that the body is complete, or after `close`.
   - `last_event_id` belongs to the last event handed out, not to one that was only read ahead.
-  - One thread reads, and a second is refused; `close` may be called by any thread, and by a signal
-    handler in that one.
+  - One thread reads; `close` may be called by any thread, and by a signal handler in that one.
   - There is no lock, which an interrupt could leave held. `close` sets `closed`, then reads
     `_in_read`. A reader sets `_in_read`, then reads `closed`. So at least one of the two sees the
     other: `close` only aborts a read under way, and the reader releases the connection.
@@ -26,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from acp_client_v0_1._arguments import OneThread
 from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1.exceptions import (
     ApiTimeoutError,
@@ -55,9 +53,6 @@ class EventReader:
         self._finalizer = weakref.finalize(self, response.close)
         self._finalizer.atexit = False
         self._parser = SSEParser(max_event_bytes)
-        self._one_reader = OneThread(
-            "the stream is read by another thread: open one for each by get_run_stream"
-        )
         self._in_read = False  # True while the response is being read
         self._pid = os.getpid()
         self._id_before = ""  # the last event id before the batch
@@ -92,14 +87,7 @@ class EventReader:
 
         With ``seconds``, raise `NothingYet` if there are none in time, even if comments arrive. The
         stream stays open.
-
-        Raises:
-            ApiValueError: Another thread is in this method.
         """
-        with self._one_reader:
-            return self._advance(seconds)
-
-    def _advance(self, seconds: float | None) -> bool:
         until = None if seconds is None else time.monotonic() + seconds
         read = False
         try:

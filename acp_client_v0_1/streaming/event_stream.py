@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from typing_extensions import Self
 
+from acp_client_v0_1._arguments import OneThread
 from acp_client_v0_1.exceptions import ApiValueError
 from acp_client_v0_1.streaming._reader import EventReader
 from acp_client_v0_1.streaming.event import ServerSentEvent
@@ -51,6 +52,9 @@ class EventStream(Iterator[T]):
         self._decode = decode
         self._values: Iterator[T | None] = iter(())
         self._iterating = False  # a typed iteration is under way
+        self._one_reader = OneThread(
+            "the stream is read by another thread: open one for each by get_run_stream"
+        )
 
     @property
     def status(self) -> int:
@@ -95,13 +99,12 @@ class EventStream(Iterator[T]):
     def _advance(self) -> None:
         reader = self.reader
         if not length_hint(reader.left):  # another iteration may have read ahead
-            try:
-                more = reader.advance()
-            except ApiValueError:
-                raise  # another thread is in it, whose iteration goes on
-            except BaseException:
-                self._iterating = False
-                raise
+            with self._one_reader:
+                try:
+                    more = reader.advance()
+                except BaseException:
+                    self._iterating = False
+                    raise
             if not more:
                 self._iterating = False
                 raise StopIteration
@@ -135,8 +138,10 @@ class EventStream(Iterator[T]):
             event = next(reader.left, None)
             if event is not None:
                 yield event
-            elif not reader.advance():
-                return
+                continue
+            with self._one_reader:
+                if not reader.advance():
+                    return
 
     def close(self) -> None:
         """End the stream, and a blocked ``next()`` of any thread, and release the connection."""

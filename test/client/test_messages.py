@@ -753,7 +753,7 @@ def a_key_with_its_header() -> None:
     Configuration(api_key={"x-own": "X-Own: 5ecret"})
 
 
-@mistake(ApiValueError, "ACP_API_KEY cannot be used: it['x-api-key'] must be the key alone")
+@mistake(ApiValueError, "ACP_API_KEY cannot be used: it must be the value alone, without its")
 def a_key_of_the_environment_with_its_header() -> None:
     from_environment(ACP_API_KEY="x-api-key: 5ecret")
 
@@ -765,7 +765,7 @@ def a_key_of_the_environment_where_its_header_belongs() -> None:
 
 @mistake(ApiValueError, "api_key_prefix['x-key'] has no key: set api_key['x-key']")
 def a_prefix_without_its_key() -> None:
-    ApiClient(Configuration(api_key={"X-Key": "5ecret"}, api_key_prefix={"x-key": "Token"}))
+    get_run(api_key={"X-Key": "5ecret"}, api_key_prefix={"x-key": "Token"})
 
 
 @mistake(ApiTypeError, "refresh_api_key_hook must be a function that takes the configuration", "()")

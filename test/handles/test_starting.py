@@ -273,7 +273,7 @@ def test_a_second_create_of_a_client_token_is_a_warning_only_if_the_first_may_ha
     counter.start({"count": 1}, client_token="order-7", reuse=True)
     counter.start({"count": 1}, client_token="")
     counter.start({"count": 1}, client_token="")
-    with pytest.warns(UserWarning, match="pass reuse=True to get its run"):
+    with pytest.warns(UserWarning, match="pass reuse=True, or this may make a second run"):
         counter.run({"count": 1}, metadata={"acp-client-token": "order-7"})
 
 
