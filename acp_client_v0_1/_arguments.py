@@ -37,9 +37,10 @@ def check_arguments(*required: str, **given: Any) -> None:
             if expected[0] == '"':  # a word of several
                 raise ApiValueError(f"{name} must be {expected}, not {value!r:.40}")
             raise wrong_type(name, expected, value)
-        if name in _LEAST and not value >= _LEAST[name]:  # also true for NaN
-            least = f"{_LEAST[name]} seconds" if name == "timeout" else _LEAST[name]
-            raise ApiValueError(f"{name} must be at least {least}, not {value!r}")
+        least = _LEAST.get(name)
+        if value is not None and least is not None and not value >= least:  # also true for NaN
+            unit = " seconds" if name == "timeout" else ""
+            raise ApiValueError(f"{name} must be at least {least}{unit}, not {value!r}")
 
 
 def wrong_type(name: str, expected: str, value: object) -> ApiTypeError:

@@ -393,12 +393,12 @@ class _Ending:
             self.progress.close()
 
 
-def _check_inputs(inputs: Any) -> None:
+def _check_inputs(inputs: object) -> None:
+    kind = type(inputs).__name__
     if hasattr(inputs, "to_dict") and hasattr(inputs, "columns"):
         call = "to_dicts()" if hasattr(inputs, "to_dicts") else 'to_dict("records")'
         raise ApiTypeError(f"inputs must be an iterable of dicts: pass frame.{call}")
     if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable):
-        kind = type(inputs).__name__
         raise ApiTypeError(f"inputs must be an iterable of dicts, not {kind}; for one, pass a list")
 
 

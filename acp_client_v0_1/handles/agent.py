@@ -154,7 +154,7 @@ class AgentHandle:
             AgentLookupError: No agent has that name or id, or several have the name.
             ApiException: The server could not be reached, or refused.
         """
-        handle = cls(id_or_name, api_client)
+        handle = cls(identifier("id_or_name", id_or_name), api_client)
         if UUID_FORM.fullmatch(handle.agent_id):
             return handle
         try:
@@ -490,13 +490,13 @@ class AgentHandle:
         if ours:
             post = partial(create, wait=wait)
             make = partial(creating, creation, self.runs, self._agent.known, post)
-            mark, server = mark_of(creation), server_of(self.runs.api_client)
-            earlier = [] if new else _earlier_creates(server, mark)
+            mark, client = mark_of(creation), self.runs.api_client
+            earlier = [] if new else _earlier_creates(server_of(client), mark)
             if earlier and not reuse:
                 warnings.warn(f"client_token {mark!r:.40} {_SECOND}", stacklevel=3)
             try:
                 made, span = self._explained(make)
-            except RunStartAmbiguous:  # any other error made no run
+            except RunStartAmbiguous:  # other errors of the server mean that no run was made
                 earlier[:] = [True]
                 raise
             earlier[:] = [True]

@@ -177,11 +177,12 @@ class RunHandle:
 
         Raises:
             ApiException: The search failed.
-            ApiTypeError: ``client_token`` is not a str.
-            ApiValueError: ``client_token`` is empty.
+            ApiTypeError: ``client_token`` or ``agent_id`` is not a str.
+            ApiValueError: ``client_token`` or ``agent_id`` is empty.
         """
         if not checked_client_token(client_token):
             raise ApiValueError("client_token must not be empty")
+        agent_id = None if agent_id is None else identifier("agent_id", agent_id)
         runs = RunsApi(api_client)
         found = find_by_token(runs, client_token, agent_id)
         return held_by(cls, RunCore.of_runs(runs, found)) if found else None

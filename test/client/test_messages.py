@@ -841,6 +841,16 @@ def a_number_for_the_thread_of_a_conversation() -> None:
     agent().conversation(5)  # type: ignore[arg-type]
 
 
+@mistake(ApiTypeError, "agent_id must be a str, not int")
+def a_number_for_the_agent_of_a_run() -> None:
+    RunHandle.find("token", offline(), agent_id=5)  # type: ignore[arg-type]
+
+
+@mistake(ApiTypeError, "id_or_name must be a str, not int")
+def a_number_for_an_agent() -> None:
+    AgentHandle.get(5, offline())  # type: ignore[arg-type]
+
+
 @mistake(ApiTypeError, "webhook must be a str, not int")
 def a_number_for_a_webhook() -> None:
     agent().start({}, webhook=5)  # type: ignore[arg-type]
