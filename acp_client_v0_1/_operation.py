@@ -23,6 +23,7 @@ from uuid import UUID
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
+from acp_client_v0_1._arguments import wrong_type
 from acp_client_v0_1._schema import Conversions, OpenEnum, any_null
 from acp_client_v0_1._schema.free_json import not_json
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
@@ -94,16 +95,10 @@ class Operation(Generic[T_co]):
         return BoundArguments(f"{target}?{'&'.join(query)}" if query else target, body, window)
 
 
-def _wrong_type(name: str, expected: str, value: object) -> ApiTypeError:
-    if isinstance(value, type):
-        return ApiTypeError(f"{name} must be {expected}: pass an instance, not the class itself")
-    return ApiTypeError(f"{name} must be {expected}, not {type(value).__name__}")
-
-
 def path_segment(name: str, value: object, safe_chars: str) -> str:
     """Encode one path segment (RFC 3986, section 3.3), or refuse a value that changes the path."""
     if not isinstance(value, str):
-        raise _wrong_type(name, "a str", value)
+        raise wrong_type(name, "a str", value)
     if not value:
         raise ApiValueError(f"{name} must not be empty")
     try:
@@ -129,7 +124,7 @@ def _query_fields(parameter: Parameter, value: Any) -> list[str]:
     if isinstance(kind, GenericAlias):
         given: object = value
         if not isinstance(given, (list, tuple)):
-            raise _wrong_type(name, "a list", given)
+            raise wrong_type(name, "a list", given)
         # A list repeats its name for each item: style form, exploded, which is OpenAPI's default.
         (kind,), values = get_args(kind), list(value)
     texts = [_text(parameter, kind, each) for each in values]
@@ -150,7 +145,7 @@ def _text(parameter: Parameter, kind: type[Any], value: object) -> str:
     if issubclass(kind, OpenEnum) and not isinstance(value, kind) and isinstance(value, str):
         value = _member(name, kind, value)
     if not isinstance(value, kind):
-        raise _wrong_type(name, f"a {kind.__name__}", value)
+        raise wrong_type(name, f"a {kind.__name__}", value)
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     return ("true" if value else "false") if kind is bool else str(value)
@@ -166,7 +161,7 @@ def _member(name: str, kind: type[OpenEnum], value: str) -> OpenEnum:
 
 def _integer(parameter: Parameter, value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise _wrong_type(parameter.name, "an int", value)
+        raise wrong_type(parameter.name, "an int", value)
     if parameter.minimum is not None and value < parameter.minimum:
         raise ApiValueError(f"{parameter.name} must be at least {parameter.minimum}, not {value}")
     largest = _LARGEST if parameter.maximum is None else parameter.maximum
@@ -183,20 +178,39 @@ def _content(parameter: Parameter, value: Any) -> bytes:
         value = constructed(name, kind, value)
     if not isinstance(value, (Mapping, BaseModel) if kind is dict else kind):
         expected = "a JSON object (dict)" if kind is dict else f"a {kind.__name__} or dict"
-        raise _wrong_type(name, expected, value)
+        raise wrong_type(name, expected, value)
     try:
         content = _encoded(value)
     except ValueError as error:
         # Only a value without cycles can be searched.
         fault = None if "id repeated" in str(error) else not_json(value, thorough=True)
-        raise ApiValueError(name + (fault or f" cannot be written as JSON: {error}")) from error
+        fault = fault or f"{_unwritable_field(value)} cannot be written as JSON: {error}"
+        raise ApiValueError(_placed(name, fault)) from error
     # pydantic-core writes NaN, the infinities, and many Python objects as text, and U+FFFD for a
     # lone surrogate in some keys; not_json refuses them. pydantic-core goes first, because it
     # refuses a structure that contains itself.
     thorough = any(word in content for word in (b"NaN", b"Infinity", b"\xef\xbf\xbd"))
     if fault := not_json(value, thorough=thorough):
-        raise ApiValueError(f"{name}{fault}")
+        raise ApiValueError(_placed(name, fault))
     return content
+
+
+def _placed(name: str, fault: str) -> str:
+    """Name the place of a fault: a field of the model in a body, or the body itself.
+
+    A caller of `AgentHandle.run` has given an ``input``, and never a body of the name.
+    """
+    return fault[1:] if fault.startswith(".") else f"{name}{fault}"
+
+
+def _unwritable_field(value: object) -> str:
+    """Return the first field of a model that cannot be written, after a dot, or ""."""
+    for name, part in vars(value).items() if isinstance(value, BaseModel) else ():
+        try:
+            to_json(part, by_alias=True, exclude_none=True)
+        except ValueError:
+            return f".{name}"
+    return ""
 
 
 def _encoded(value: object) -> bytes:
@@ -220,7 +234,9 @@ def constructed(name: str, model: type[BaseModel], value: Mapping[Any, Any]) -> 
     try:
         return model(**value)
     except ValidationError as error:
-        raise ApiValueError(f"{faults_of(error, name)} ({model.__name__})") from error
+        words = faults_of(error, name)
+        kind = "" if model.__name__ in words else f" ({model.__name__})"
+        raise ApiValueError(f"{words}{kind}") from error
 
 
 def faults_of(error: ValidationError, *place: str) -> str:

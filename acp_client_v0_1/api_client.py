@@ -19,6 +19,7 @@ from typing_extensions import Self
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1 import streaming
+from acp_client_v0_1._arguments import check_arguments, instance_of
 from acp_client_v0_1._deadline import RequestTimeout, resolve_timeout
 from acp_client_v0_1._decoding import check_event_stream, decode, status_error
 from acp_client_v0_1._dropin.client import DropInClient, RequestSerialized
@@ -28,9 +29,9 @@ from acp_client_v0_1._operation import Operation
 from acp_client_v0_1._version import USER_AGENT
 from acp_client_v0_1.api_response import ApiResponse
 from acp_client_v0_1.configuration import Configuration
-from acp_client_v0_1.configuration._checks import checked, instance_of
+from acp_client_v0_1.configuration._checks import checked
 from acp_client_v0_1.configuration._report import represented
-from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
+from acp_client_v0_1.exceptions import ApiValueError
 
 if TYPE_CHECKING:
     from urllib3.util import Retry
@@ -96,9 +97,10 @@ class ApiClient(DropInClient):
             ApiValueError: Settings cannot be used together, or a variable of the environment has a
                 value that cannot be used.
         """
-        if configuration is not None and not hasattr(configuration, "host"):
-            kind = type(configuration).__name__
-            raise ApiTypeError(f"configuration must be a Configuration, not {kind}")
+        check_arguments(configuration=configuration)
+        if (header_name is None) is not (header_value is None):
+            lacks = "header_value" if header_value is None else "header_name"
+            raise ApiValueError(f"{lacks} is missing: a header has a name and a value")
         self.configuration: Configuration = configuration or Configuration.get_default()
         self.rest_client: acp.rest.RESTClientObject = acp.rest.RESTClientObject(self.configuration)
         self.default_headers: dict[str, str] = {}
@@ -187,7 +189,8 @@ class ApiClient(DropInClient):
         Raises:
             ApiTypeError: It is something else, for example a configuration.
         """
-        ApiClient._default = _checked_client("default", default)
+        check_arguments(default=default)
+        ApiClient._default = default
 
     def call(self, operation: Operation[T], arguments: Sequence[Any], options: CallOptions) -> T:
         """Send an operation and return the decoded response.
@@ -306,12 +309,6 @@ class ApiClient(DropInClient):
         )
 
 
-def _checked_client(name: str, client: T) -> T:
-    if client is not None and not hasattr(client, "call"):  # a stand-in of a test has it
-        raise ApiTypeError(f"{name} must be an ApiClient, not {type(client).__name__}")
-    return client
-
-
 class Api:
     """Base of the generated API classes: operations of one tag, sent by one client.
 
@@ -337,8 +334,8 @@ class Api:
         Raises:
             ApiTypeError: It is something else, for example a configuration.
         """
-        given = _checked_client("api_client", api_client)
-        self.api_client: ApiClient = ApiClient.get_default() if given is None else given
+        check_arguments(api_client=api_client)
+        self.api_client: ApiClient = ApiClient.get_default() if api_client is None else api_client
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({getattr(self, 'api_client', None)!r})"

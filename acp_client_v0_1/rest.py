@@ -12,6 +12,7 @@ record shows no query, no credential, and no control character from a server.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -208,7 +209,9 @@ class RESTClientObject:
         settings, origin = self._configuration, call.target.origin
         hints: list[object] = [failure.reason]
         if settings.host_is_default and origin == parse_target(settings.host).origin:
-            hints.append("no host was set (Configuration(host=…) or ACP_HOST)")
+            unread = "Configuration() does not read ACP_HOST: use Configuration.from_env()"
+            hint = "no host was set (Configuration(host=…) or ACP_HOST)"
+            hints.append(unread if os.environ.get("ACP_HOST") else hint)
         if proxy := proxy_for(origin, settings.proxy, settings.no_proxy, {}):
             hints.append(f"connections go by {proxy}")
         requests: Any = sys.modules.get("requests.adapters")

@@ -18,10 +18,11 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from acp_client_v0_1._arguments import check_arguments
 from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1._version import __version__
-from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError, RunWaitTimeout
+from acp_client_v0_1.exceptions import ApiValueError, RunWaitTimeout
 from acp_client_v0_1.handles import RunFailed, RunGone, RunInterrupted
 from acp_client_v0_1.models.run_error import RunError
 from acp_client_v0_1.models.run_interrupt import RunInterrupt
@@ -65,12 +66,12 @@ def instrument(api_client: ApiClient, tracer_provider: TracerProvider | None = N
         tracer_provider: Where the spans go. By default the global provider.
 
     Raises:
-        ApiTypeError: ``api_client`` is not an ApiClient.
+        ApiTypeError: ``api_client`` is not an ApiClient, or ``tracer_provider`` not a
+            TracerProvider.
         ApiValueError: The package ``opentelemetry-api`` is missing: ``pip install
             'acp-client-v0-1[telemetry]'``.
     """
-    if not hasattr(api_client, "rest_client"):
-        raise ApiTypeError(f"api_client must be an ApiClient, not {type(api_client).__name__}")
+    check_arguments("api_client", api_client=api_client, tracer_provider=tracer_provider)
     if not _installed:
         raise ApiValueError(
             "instrument() needs the package opentelemetry-api: "

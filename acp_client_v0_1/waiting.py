@@ -16,9 +16,7 @@ from typing import TYPE_CHECKING
 
 # Before what is in it, see `_lazy`.
 import acp_client_v0_1.handles  # noqa: F401  # pyright: ignore[reportUnusedImport]
-from acp_client_v0_1._deadline import checked_total
-from acp_client_v0_1.configuration._checks import positive
-from acp_client_v0_1.exceptions import ApiTypeError
+from acp_client_v0_1._arguments import check_arguments
 from acp_client_v0_1.handles._core import RunCore
 from acp_client_v0_1.models.run_status import RunStatus
 
@@ -46,8 +44,8 @@ def wait_for_run_output(
     Args:
         runs_api: The operations to call.
         run_id: The run.
-        timeout: Seconds to wait at most. By default there is no limit, but five minutes of failures
-            alone end the wait with the last of them.
+        timeout: Seconds to wait at most; 0 asks once. By default there is no limit, but five
+            minutes of failures alone end the wait with the last of them.
         block_timeout: Seconds for which the server may hold each request, a whole number.
         on_pending: Called with the seconds elapsed and the run's last known status, at first
             ``pending``, after each request without output, failed or not, and every
@@ -59,17 +57,12 @@ def wait_for_run_output(
         RunGone: The server does not know the run.
         ApiException: The server refused, kept failing without ``timeout``, or asked for a longer
             pause than there is time for.
-        ApiValueError: ``timeout`` or ``block_timeout`` is not above 0.
+        ApiValueError: ``timeout`` is below 0, or ``block_timeout`` below 1.
         ApiTypeError: An argument has the wrong type.
     """
-    if not hasattr(runs_api, "get_run_output"):  # a stand-in of a test has it
-        raise ApiTypeError(
-            f"runs_api must be a RunsApi, not {type(runs_api).__name__}; RunsApi(api_client) is one"
-        )
-    if stop is not None and not hasattr(stop, "is_set"):
-        raise ApiTypeError(f"stop must be a threading.Event or None, not {type(stop).__name__}")
-    positive("block_timeout", block_timeout)
+    required = "runs_api", "block_timeout"
+    check_arguments(*required, runs_api=runs_api, block_timeout=block_timeout)
+    check_arguments(on_pending=on_pending, stop=stop, timeout=timeout)
     core = RunCore(runs_api, run_id)
-    timeout = checked_total(timeout, "timeout")
     wait = core.wait(timeout, stop, on_pending=on_pending, every=block_timeout)
     return core.output(wait, block_timeout)

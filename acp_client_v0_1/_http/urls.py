@@ -16,6 +16,7 @@ from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 _PORTS = {"http": 80, "https": 443}
 _AUTHORITY = re.compile(r"([^/?#]*//[^/?#]*)([^#]*)")
+_BARE_IPV6 = re.compile(r"[0-9a-fA-F.]*:[0-9a-fA-F.]*:[0-9a-fA-F.:]*")
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")
 
 
@@ -56,7 +57,10 @@ def checked_host(host: object) -> str:
     if "?" in host or "#" in host:
         raise ApiValueError("host must be a URL without query and fragment")
     parse_target(host, "host")
-    return host.rstrip("/")
+    host = host.rstrip("/")
+    if host.endswith("/runs"):
+        raise ApiValueError("host ends in /runs, which is added to it: give the base path alone")
+    return host
 
 
 def parse_target(url: str, name: str = "url") -> Target:
@@ -79,6 +83,8 @@ def split_url(url: str, name: str, *, quotable: bool = False) -> tuple[SplitResu
         parts = urlsplit(url)
     except ValueError:  # not chained, because its message may quote a part of a password
         raise ApiValueError(f"{name} is not a URL: its [IPv6] address is not valid") from None
+    if _BARE_IPV6.fullmatch(parts.netloc.rpartition("@")[2]):
+        raise ApiValueError(f"{name}: an IPv6 address stands in brackets, http://[::1]:8000")
     try:
         port = parts.port
     except ValueError:

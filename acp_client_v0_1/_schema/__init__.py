@@ -24,7 +24,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
-from inspect import Signature
+from inspect import Signature, signature
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import (
@@ -187,9 +187,12 @@ class Model(Conversions):
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
 
-    def __init__(self, /, **data: Any) -> None:
+    def __init__(self, /, *values: Any, **data: Any) -> None:
         # No docstring, so that an editor shows the model's own. pydantic.ValidationError, a
         # ValueError, names each keyword that is unknown, missing or of a wrong type.
+        if values:
+            kind = type(self).__name__
+            raise TypeError(f"{kind} takes its fields by name; {kind}.from_dict takes a dict")
         fields = self.__pydantic_fields__
         unknown = [name for name in data if name not in fields]
         if unknown:
@@ -199,6 +202,8 @@ class Model(Conversions):
     # So pydantic-core builds instances from JSON without calling __init__, which keeps reading
     # tolerant and fast.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+    # The models' own signatures, which pydantic derives from this one, show no ``*values``.
+    __init__.__signature__ = signature(lambda self, /, **data: None)  # type: ignore[attr-defined]
 
     # The types leave None out: with an overload for it, `from_dict(json.loads(text))` would match
     # both, and a type checker would not know the result.

@@ -13,24 +13,24 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sized
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from typing_extensions import Self
 
+from acp_client_v0_1._arguments import check_arguments, explain_id, imported
 from acp_client_v0_1.batch._executors import Connect, Remote, connect_from_environment
 from acp_client_v0_1.batch._journal import Header, Journal, digest
 from acp_client_v0_1.batch._progress import BatchCounts, OnProgress, Progress
 from acp_client_v0_1.batch._tasks import OnInterrupt, Plan, Task
 from acp_client_v0_1.batch._workers import Workers
-from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
-from acp_client_v0_1.handles._answering import checked_on_interrupt
-from acp_client_v0_1.handles._perform import checked_seconds
+from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError, NotFoundException
 from acp_client_v0_1.handles._schemas import JsonObject, json_object
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import new_client_token, server_of
@@ -102,70 +102,77 @@ class Batch:
         agent: AgentHandle,
         inputs: Iterable[Any],
         *,
-        about: Agent | None,  # what the agent's server said of it, if it was read
-        config: JsonObject | None,
-        metadata: JsonObject | None,
-        key: Callable[[Any], str] | None,
-        concurrency: int,
-        ordered: bool,
-        timeout: float | None,
-        on_interrupt: OnInterrupt | None,
-        check: bool,
-        journal: str | os.PathLike[str] | None,
-        retry_failed: bool,
-        unclear: Literal["raise", "start"],
-        on_stop: Literal["leave", "cancel"],
-        durable: bool,
-        progress: OnProgress | bool | None,
-        total: int | None,
-        executor: Executor | None,
-        connect: Connect | None,
+        about: Agent | None = None,  # what the agent's server said of it, if it was read
+        config: JsonObject | None = None,
+        metadata: JsonObject | None = None,
+        key: Callable[[Any], str] | None = None,
+        concurrency: int = 8,
+        ordered: bool = False,
+        timeout: float | None = None,
+        on_interrupt: OnInterrupt | None = None,
+        check: bool = False,
+        journal: str | os.PathLike[str] | None = None,
+        retry_failed: bool = False,
+        unclear: Literal["raise", "start"] = "raise",
+        on_stop: Literal["leave", "cancel"] = "leave",
+        durable: bool = False,
+        progress: OnProgress | bool | None = None,
+        total: int | None = None,
+        executor: Executor | None = None,
+        connect: Connect | None = None,
     ) -> None:
+        check_arguments("agent", "concurrency", agent=agent, concurrency=concurrency)
         _check_inputs(inputs)
-        _check_concurrency(concurrency)
-        _one_of("on_stop", on_stop, ("leave", "cancel"))
-        _one_of("unclear", unclear, ("raise", "start"))
+        check_arguments("on_stop", "unclear", on_stop=on_stop, unclear=unclear, total=total)
+        check_arguments(key=key, on_interrupt=on_interrupt, connect=connect, executor=executor)
+        check_arguments(ordered=ordered, check=check, retry_failed=retry_failed, durable=durable)
+        check_arguments(timeout=timeout, journal=journal, progress=progress)
+        if timeout == 0:
+            raise ApiValueError("timeout must be above 0 seconds: a run of a batch takes some time")
         if executor is None and connect is not None:
             raise ApiValueError("connect is for the processes of an executor: pass executor=")
-        if key is not None and not callable(key):
-            raise ApiTypeError(f"key must be a function that returns an input's name, not {key!r}")
-        if retry_failed and journal is None:
-            raise ApiValueError("retry_failed is for the failures in a journal: pass journal=")
-        checked_on_interrupt(on_interrupt)
-        config = None if config is None else json_object("config", config)
-        metadata = None if metadata is None else json_object("metadata", metadata)
-        seconds = checked_seconds(timeout) or None
-        shown = Progress(progress)
-        server = server_of(agent.runs.api_client)
+        if journal is None and (retry_failed or durable):
+            name = "retry_failed" if retry_failed else "durable"
+            raise ApiValueError(f"{name} is for the lines of a journal: pass journal=")
+        if isinstance(executor, ProcessPoolExecutor):
+            _check_pickles(on_interrupt=on_interrupt, connect=connect)
+        if check and executor is None:  # its processes may have other packages
+            imported("jsonschema_rs", "check=True", "validation")
         # Random for the batch; the client tokens of its runs differ by the index.
         mark = new_client_token()
-        self._token_start = mark[:20]
+        self._token_start, self._agent_id = mark[:20], agent.agent_id
+        server = server_of(agent.runs.api_client)
+        config = None if config is None else json_object("config", config)
+        metadata = None if metadata is None else json_object("metadata", metadata)
         header = Header(agent.agent_id, server, digest(config, "config"), mark)
-        file = None if journal is None else Journal(journal, header, durable)
-        plan = Plan(
-            agent_id=agent.agent_id,
-            call=new_client_token(),
-            agent=about,
-            server=server,
-            batch=mark if file is None else file.header.batch,
-            config=config,
-            metadata=metadata,
-            timeout=seconds,
-            on_interrupt=on_interrupt,
-            check=check,
-            unclear=unclear,
-            written_ago=math.inf if file is None else file.written_ago,
-            # The clients of worker processes know nothing of the caller's.
-            answered=agent.runs.api_client.rest_client.server.answered
-            or (file is not None and file.answered),
-        )
-        self._runners: Workers | Remote
-        if executor is None:
-            self._runners = Workers(plan, agent, file, concurrency)
-        else:
-            connect = connect or connect_from_environment
-            self._runners = Remote(plan, agent, file, executor, connect)
-        self._journal, self._progress = file, shown
+
+        def begin() -> tuple[Journal | None, Workers | Remote]:
+            file = None if journal is None else Journal(journal, header, durable)
+            plan = Plan(
+                agent_id=agent.agent_id,
+                call=new_client_token(),
+                agent=about,
+                server=server,
+                batch=mark if file is None else file.header.batch,
+                config=config,
+                metadata=metadata,
+                timeout=timeout,
+                on_interrupt=on_interrupt,
+                check=check,
+                unclear=unclear,
+                written_ago=math.inf if file is None else file.written_ago,
+                # The clients of worker processes know nothing of the caller's.
+                answered=agent.runs.api_client.rest_client.server.answered
+                or (file is not None and file.answered),
+            )
+            if executor is None:
+                return file, Workers(plan, agent, file, concurrency)
+            return file, Remote(plan, agent, file, executor, connect or connect_from_environment)
+
+        self._begin = begin  # by the first `next()`: a batch that nobody wants makes no file
+        self._journal: Journal | None = None
+        self._runners: Workers | Remote | None = None
+        self._progress = Progress(progress)
         self._inputs = enumerate(inputs)
         self._total = len(inputs) if total is None and isinstance(inputs, Sized) else total
         self._key, self._concurrency, self._ordered = key, concurrency, ordered
@@ -174,7 +181,7 @@ class Batch:
         self._done = self._failed = self._duplicates = 0
         self._exhausted = self._closed = False
         self._ready: dict[int, BatchItem] = {}  # by index, in the order of their ends
-        self._ending = _Ending(self._runners, file, shown, cancel=on_stop == "cancel")
+        self._ending = _Ending(self._progress, cancel=on_stop == "cancel")
         # Also ends a batch that is dropped without `close`.
         self._end = weakref.finalize(self, self._ending)
 
@@ -196,22 +203,26 @@ class Batch:
 
     def __next__(self) -> BatchItem:
         """Return the next item that has an outcome, or with ``ordered`` the next input's."""
-        self._ending.begun = True
         try:
-            item = self._next()
+            if self._runners is None and not self._closed:
+                ending = self._ending
+                self._journal, self._runners = ending.journal, ending.runners = self._begin()
+            item = None if self._runners is None else self._next(self._runners)
         except KeyboardInterrupt as error:
             raise KeyboardInterrupt(self._stop()) from error
-        except BaseException:
+        except BaseException as error:
             self._stop()
+            if isinstance(error, NotFoundException):
+                explain_id(self._agent_id, error)
             raise
         if item is None:
             raise StopIteration
         return item
 
-    def _next(self) -> BatchItem | None:
-        ready, runners = self._ready, self._runners
+    def _next(self, runners: Workers | Remote) -> BatchItem | None:
+        ready = self._ready
         while not self._closed:  # by a callback, or a signal's handler
-            self._draw()
+            self._draw(runners)
             index = self._delivered if self._ordered else next(iter(ready), -1)
             item = ready.pop(index, None)
             ended = item is None and self._exhausted and not runners.in_flight
@@ -230,13 +241,13 @@ class Batch:
                 self._note(task)
         return None
 
-    def _draw(self) -> None:
+    def _draw(self, runners: Workers | Remote) -> None:
         """Draw inputs until enough runs are in flight, or the caller can have an item."""
         while not self._exhausted:
             room = self._concurrency - (self._drawn - self._delivered)
             if self._ordered:
                 # One slow run must not keep all others from starting.
-                at_once = self._concurrency - len(self._runners.in_flight)
+                at_once = self._concurrency - len(runners.in_flight)
                 room = min(self._concurrency + room, at_once)
             if room < 1:
                 return
@@ -250,8 +261,8 @@ class Batch:
             self._drawn += 1
             task = self._task_of(index, value)
             if task.outcome is None:
-                self._runners.submit(task)
-                if room == 1 or (ended := self._runners.take(0)) is None:
+                runners.submit(task)
+                if room == 1 or (ended := runners.take(0)) is None:
                     continue
                 task = ended
             self._note(task)
@@ -310,7 +321,7 @@ class Batch:
         return BatchCounts(
             total=self._drawn if self._exhausted else self._total,
             drawn=self._drawn,
-            in_flight=len(self._runners.in_flight),
+            in_flight=0 if self._runners is None else len(self._runners.in_flight),
             done=self._done,
             failed=self._failed,
             duplicates=self._duplicates,
@@ -322,7 +333,7 @@ class Batch:
         """End the batch and return a sentence about it."""
         if self._closed:
             return "the batch was closed"
-        self._closed = self._ending.begun = True
+        self._closed = self._ending.closed = True
         left = self._end() or 0
         runs = "1 run is" if left == 1 else f"{left} runs are"
         ended = self._done + self._failed
@@ -359,24 +370,24 @@ class Batch:
 class _Ending:
     """Ends what a batch has started, and returns the number of runs still in flight."""
 
-    runners: Workers | Remote
-    journal: Journal | None
     progress: Progress
     cancel: bool
+    runners: Workers | Remote | None = None  # before somebody iterates
+    journal: Journal | None = None
     pid: int = field(default_factory=os.getpid)
-    begun: bool = False  # somebody has iterated
+    closed: bool = False  # by `Batch.close`
 
     def __call__(self) -> int:
         if os.getpid() != self.pid:
             return 0  # a fork: the runs are its parent's
-        if not self.begun:
+        if self.runners is None and not self.closed:
             warnings.warn(
                 "a batch was dropped without having run: nothing starts until you iterate over it",
-                ResourceWarning,
+                RuntimeWarning,
                 stacklevel=2,
             )
         try:
-            return self.runners.close(cancel=self.cancel)
+            return 0 if self.runners is None else self.runners.close(cancel=self.cancel)
         finally:
             if self.journal is not None:
                 self.journal.close()
@@ -385,17 +396,18 @@ class _Ending:
 
 def _check_inputs(inputs: object) -> None:
     kind = type(inputs).__name__
+    if hasattr(inputs, "to_dict") and hasattr(inputs, "columns"):
+        call = "to_dicts()" if hasattr(inputs, "to_dicts") else 'to_dict("records")'
+        raise ApiTypeError(f"inputs must be an iterable of dicts: pass frame.{call}")
     if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable):
         raise ApiTypeError(f"inputs must be an iterable of dicts, not {kind}; for one, pass a list")
 
 
-def _check_concurrency(concurrency: object) -> None:
-    if isinstance(concurrency, bool) or not isinstance(concurrency, int):
-        raise ApiTypeError(f"concurrency must be an int, not {type(concurrency).__name__}")
-    if concurrency < 1:
-        raise ApiValueError(f"concurrency must be at least 1, not {concurrency}")
-
-
-def _one_of(name: str, value: str, values: tuple[str, str]) -> None:
-    if value not in values:
-        raise ApiValueError(f'{name} must be "{values[0]}" or "{values[1]}", not {value!r}')
+def _check_pickles(**functions: object) -> None:
+    """Refuse at once what would fail in each task."""
+    for name, function in functions.items():
+        try:
+            pickle.dumps(function)
+        except (AttributeError, TypeError, pickle.PicklingError) as error:
+            words = "must be a function of a module, no lambda: it goes to other processes"
+            raise ApiTypeError(f"{name} {words}") from error

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
+from acp_client_v0_1._arguments import imported
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +40,10 @@ class Progress:
     def __init__(self, shown: OnProgress | bool | None) -> None:
         self._last: tuple[BatchCounts, int] | None = None
         self._bar: Any = None
-        if shown not in (None, True, False) and not callable(shown):
-            raise ApiTypeError(
-                f"progress must be True, for a bar, or a function of the counts, not {shown!r}"
-            )
-        if shown is True:
-            try:
-                from tqdm.auto import tqdm
-            except ImportError as error:
-                raise ApiValueError(
-                    "progress=True needs the package tqdm: pip install 'acp-client-v0-1[cli]'"
-                ) from error
-            self._bar = tqdm(unit="run", file=sys.stderr)
         self._function = shown if callable(shown) else None
+        if shown is True:
+            tqdm = imported("tqdm.auto", "progress=True", "cli").tqdm
+            self._bar = tqdm(unit="run", file=sys.stderr)
         self.shown: bool = shown is True or self._function is not None
 
     def tell(self, counts: BatchCounts, outage: float = 0.0) -> None:

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import Self
 
+from acp_client_v0_1._arguments import instance_of
 from acp_client_v0_1._deadline import RequestTimeout
-from acp_client_v0_1._errors import did_you_mean
 from acp_client_v0_1._http.headers import basic_credentials
 from acp_client_v0_1._http.urls import checked_host
 from acp_client_v0_1.configuration import _environment
-from acp_client_v0_1.configuration._checks import checked, copied, instance_of, only_known
+from acp_client_v0_1.configuration._checks import checked, copied, meant, only_known
 from acp_client_v0_1.configuration._report import ConfigurationReport
 from acp_client_v0_1.exceptions import ApiAttributeError, ApiTypeError, ApiValueError
 
@@ -209,7 +209,7 @@ class Configuration(ConfigurationReport):
         def __setattr__(self, name: str, value: Any) -> None:
             # A subclass may have settings of its own.
             if type(self) is Configuration and name not in _KNOWN and name[:1] != "_":
-                hint = did_you_mean(name, _KNOWN)
+                hint = meant(name, _KNOWN)
                 raise ApiAttributeError(f"Configuration has no setting {name!r}{hint}")
             super().__setattr__(name, checked(name, value))
 
@@ -326,23 +326,26 @@ class Configuration(ConfigurationReport):
         """Return the headers that carry the credentials.
 
         ``Authorization`` comes from ``api_key`` if it has one, else from the ``access_token``, else
-        from ``username`` and ``password``.
+        from ``username`` and ``password``. What is empty is not sent.
 
         Raises:
             ApiTypeError: A key of ``api_key`` is None.
+            ApiValueError: ``api_key_prefix`` names a header that ``api_key`` does not have.
         """
         headers: dict[str, str] = {}
-        if self.access_token is not None:
+        if self.access_token:
             headers["Authorization"] = f"Bearer {self.access_token}"
-        elif self.username is not None or self.password is not None:
+        elif self.username or self.password:
             headers["Authorization"] = self.get_basic_auth_token()
         for name in list(self.api_key):  # the hook may change it
             key = self.get_api_key_with_prefix(name)
             if name in self.api_key and key is None:
                 raise ApiTypeError(f"api_key[{name!r}] must be a str, not NoneType")
-            if key is not None:
+            if key:
                 headers = {known: headers[known] for known in headers if known != name.title()}
                 headers[name] = key
+        for name in self.api_key_prefix.keys() - self.api_key.keys():
+            raise ApiValueError(f"api_key_prefix[{name!r}] has no key: set api_key[{name!r}]")
         return headers
 
     def get_api_key_with_prefix(self, identifier: str, alias: str | None = None) -> str | None:
@@ -356,7 +359,7 @@ class Configuration(ConfigurationReport):
             self.refresh_api_key_hook(self)
         key = self.api_key.get(identifier, self.api_key.get(alias) if alias else None)
         prefix = self.api_key_prefix.get(identifier)
-        return f"{prefix} {key}" if key is not None and prefix else key
+        return f"{prefix} {key}" if key and prefix else key
 
     def get_basic_auth_token(self) -> str:
         """Return the value of ``Authorization`` for username and password (RFC 7617)."""

@@ -9,18 +9,27 @@ Invariant: an error names the setting, and does not show a value that may be a s
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from inspect import signature
 from typing import Any, ParamSpec, cast
 
+from acp_client_v0_1._arguments import check_arguments, instance_of, wrong_type
 from acp_client_v0_1._deadline import Timeout, checked_margin, checked_total
 from acp_client_v0_1._errors import did_you_mean
-from acp_client_v0_1._http.headers import plain_text
+from acp_client_v0_1._http.headers import TOKEN, plain_text
 from acp_client_v0_1._http.proxies import parse_proxy
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 P = ParamSpec("P")
+
+# The usual names of headers that carry a key, which are no keys themselves.
+_KEY_HEADERS = frozenset(("x-api-key", "api-key", "apikey", "x-auth-token", "authorization"))
+# What other clients call a setting.
+_OTHER_NAMES = {
+    **dict.fromkeys(("base_url", "endpoint", "port", "server", "url"), 'host="http://host:8000"'),
+    **dict.fromkeys(("auth", "bearer", "bearer_token", "token"), 'access_token="…"'),
+}
 
 _C_INT = 2**31  # the integers of a socket option are smaller
 
@@ -41,11 +50,16 @@ def only_known(init: Callable[P, None]) -> Callable[P, None]:
     @wraps(init)
     def checked_init(*args: P.args, **kwargs: P.kwargs) -> None:
         for name in kwargs.keys() - known.keys():
-            hint = did_you_mean(name, known)
-            raise ApiTypeError(f"Configuration has no argument {name!r}{hint}")
+            raise ApiTypeError(f"Configuration has no argument {name!r}{meant(name, known)}")
         init(*args, **kwargs)
 
     return checked_init
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message about a setting that does not exist."""
+    setting = _OTHER_NAMES.get(name)
+    return f"; use {setting}" if setting else did_you_mean(name, known)
 
 
 def copied(value: object, name: str) -> dict[Any, Any]:
@@ -53,19 +67,9 @@ def copied(value: object, name: str) -> dict[Any, Any]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise ApiTypeError(f"{name} must be a dict, not {type(value).__name__}")
+        hint = '; write api_key={"x-api-key": "…"}' if name == "api_key" else ""
+        raise wrong_type(name, f"a dict{hint}", value)
     return dict(cast("Mapping[str, Any]", value))
-
-
-def instance_of(expected: str, *kinds: Any, or_none: bool = True) -> Callable[[str, Any], Any]:
-    """Make a check that a value has one of these types, which errors call ``expected``."""
-
-    def check(name: str, value: Any) -> Any:
-        if isinstance(value, kinds) or (value is None and or_none):
-            return value
-        raise ApiTypeError(f"{name} must be {expected}, not {type(value).__name__}")
-
-    return check
 
 
 def _keys(name: str, value: Any) -> Any:
@@ -74,8 +78,14 @@ def _keys(name: str, value: Any) -> Any:
     for header, key in entries.items():
         if not isinstance(header, str):
             raise ApiTypeError(f"{name} must map str to str, not {type(header).__name__}")
+        # The header is not quoted: if the two are swapped, it is the secret.
+        if str(key).lower() in _KEY_HEADERS or not TOKEN.fullmatch(header):
+            words = f"{name} must map a header to its key, " + '{"x-api-key": "…"}'
+            raise ApiValueError(f"{words}: a name and its value seem to be swapped")
         if not isinstance(key, str):
-            raise ApiTypeError(f"{name}[{header!r}] must be a str, not {type(key).__name__}")
+            raise wrong_type(f"{name}[{header!r}]", "a str", key)
+        if key.lower().startswith(tuple(f"{each}:" for each in (header.lower(), *_KEY_HEADERS))):
+            raise ApiValueError(f"{name}[{header!r}] must be the key alone, without its header")
     return cast("dict[str, str]", value) if isinstance(value, dict) else entries
 
 
@@ -83,9 +93,9 @@ def _headers(name: str, value: Any) -> dict[str, str]:
     return {k: plain_text(v, f"{name}[{k!r}]") for k, v in copied(value, name).items()}
 
 
-def positive(name: str, value: Any) -> Any:
+def _positive(name: str, value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ApiTypeError(f"{name} must be an integer, not {type(value).__name__}")
+        raise wrong_type(name, "an int", value)
     if value < 1:
         raise ApiValueError(f"{name} must be at least 1, not {value}")
     return value
@@ -153,7 +163,20 @@ def _time(name: str, value: Any) -> Any:
     return value
 
 
+def _hook(name: str, value: Any) -> Any:
+    check_arguments(**{name: value})
+    return value
+
+
+def _log_file(name: str, value: Any) -> Any:
+    if _PATH(name, value) and not os.path.isdir(folder := os.path.dirname(os.path.abspath(value))):
+        raise ApiValueError(f"{name} cannot be opened: there is no folder {os.fsdecode(folder)}")
+    return value
+
+
 _TEXT = instance_of("a str", str)
+_FLAG = instance_of("True or False", bool, or_none=False)
+_PLAIN_TEXT = instance_of("a str", str, or_none=False)
 _PATH = instance_of("the path of a file", str, bytes, os.PathLike)
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
@@ -164,18 +187,23 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "block_margin": lambda name, value: checked_margin(value, name),
     "ca_cert_data": instance_of("a str (PEM) or bytes (DER)", str, bytes, bytearray),
     "cert_file": _PATH,
-    "connection_pool_maxsize": positive,
+    "client_side_validation": _FLAG,
+    "connection_pool_maxsize": _positive,
+    "debug": _FLAG,
+    "ignore_operation_servers": _FLAG,
     "key_file": _PATH,
-    "max_event_bytes": positive,
-    "max_response_bytes": lambda name, value: None if value is None else positive(name, value),
+    "logger_file": _log_file,
+    "logger_format": _PLAIN_TEXT,
+    "max_event_bytes": _positive,
+    "max_response_bytes": lambda name, value: None if value is None else _positive(name, value),
     "no_proxy": _TEXT,
     "password": _TEXT,
     "proxy": _proxy,
     "proxy_headers": _headers,
     "proxy_ssl_context": _tls_context,
-    "refresh_api_key_hook": instance_of("a function", Callable),
+    "refresh_api_key_hook": _hook,
     "retries": _retries,
-    "safe_chars_for_path_param": instance_of("a str", str, or_none=False),
+    "safe_chars_for_path_param": _PLAIN_TEXT,
     "server_index": instance_of("an integer", int),
     "socket_options": _socket_options,
     "ssl_ca_cert": _PATH,

@@ -9,6 +9,7 @@ Invariants: an empty variable counts as not set. An error names the variable, an
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -30,6 +31,9 @@ def settings(
         text = environment.get(prefix + suffix, "").strip()
         if text and argument not in overrides:
             found[argument] = _parsed(argument, parse, text, prefix + suffix)
+    if prefix != "ACP_" and not found and "host" not in overrides:
+        hint = "" if prefix.endswith("_") else f", and a prefix ends in its underscore: {prefix}_"
+        warnings.warn(f"no variable such as {prefix}HOST is set{hint}", stacklevel=3)
     header = found.pop("api_key_header", "")
     if header and "api_key" not in {**found, **overrides}:
         raise ApiValueError(f"{prefix}API_KEY_HEADER cannot be used without {prefix}API_KEY")
@@ -41,6 +45,8 @@ def settings(
 
 
 def _parsed(argument: str, parse: Callable[[str], Any], text: str, variable: str) -> Any:
+    if text[:1] in ('"', "'") and text[:1] == text[-1:] and argument != "password":
+        raise ApiValueError(f"{variable} cannot be used: it stands in quotation marks; remove them")
     try:
         value = parse(text)
         return value if argument == "api_key" else checked(argument, value, "it")
@@ -56,6 +62,8 @@ def _line(text: str) -> str:
 
 
 def _credential(text: str) -> str:
+    if re.match(r"[\w-]+: ", text):
+        raise ValueError("it must be the value alone, without its header's name")
     if any(ord(character) > 255 for character in _line(text)):
         raise ValueError("it contains characters that a header cannot hold (not ISO-8859-1)")
     return text
@@ -63,7 +71,8 @@ def _credential(text: str) -> str:
 
 def _header_name(text: str) -> str:
     if not TOKEN.fullmatch(text):
-        raise ValueError(f"{text!r} is not a valid header name")
+        # Not quoted: it may be the key, if the two variables are swapped.
+        raise ValueError("it is not the name of a header")
     return text
 
 

@@ -22,11 +22,14 @@ from urllib.parse import unquote
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
+from acp_client_v0_1._arguments import imported
 from acp_client_v0_1._errors import LONGEST_MESSAGE, one_line
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles.errors import SchemaMismatch
+from acp_client_v0_1.models.run import Run
+from acp_client_v0_1.models.run_create import RunCreate
 
 if TYPE_CHECKING:
     from acp_client_v0_1.api_client import ApiClient
@@ -73,6 +76,9 @@ def json_object(name: str, value: object) -> dict[str, Any]:
     """Copy a JSON object into a dict, also from a model or a dataclass."""
     if type(value) is dict or isinstance(value, Mapping):  # the first is quick, and nearly always
         return {**value}
+    if isinstance(value, (Run, RunCreate)):
+        kind, place = type(value).__name__, " of its .creation" if isinstance(value, Run) else ""
+        raise ApiTypeError(f"{name} must be the agent's own, not a {kind}: pass .input{place}")
     if isinstance(value, BaseModel):
         try:
             return json_object(name, value.model_dump(mode="json", by_alias=True))
@@ -159,12 +165,7 @@ class _UnusableSchema(ValueError):
 
 def faults_of(value: object, schema: Mapping[str, Any]) -> Iterator[tuple[list[str | int], str]]:
     """Find the faults of a value by a JSON Schema. Only this function knows the validator."""
-    try:
-        import jsonschema_rs
-    except ImportError as error:
-        raise ApiValueError(
-            "check= needs the package jsonschema-rs: pip install 'acp-client-v0-1[validation]'"
-        ) from error
+    jsonschema_rs = imported("jsonschema_rs", "check=", "validation")
     nodes = list(_nodes(schema))
     several = (len(_object(node.get("patternProperties"))) for node in nodes)
     patterns = sum(several) + sum("pattern" in node for node in nodes)

@@ -4,33 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from pydantic import ValidationError
 from typing_extensions import Self
 
-from acp_client_v0_1._errors import short
+from acp_client_v0_1._arguments import UUID_FORM, check_arguments, explain_id
+from acp_client_v0_1._errors import one_line, short
 from acp_client_v0_1._operation import faults_of, identifier
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import (
     ApiException,
-    ApiTypeError,
     ApiValueError,
     NotFoundException,
     OpenApiException,
     RunWaitTimeout,
 )
-from acp_client_v0_1.handles._answering import checked_on_interrupt
 from acp_client_v0_1.handles._core import RunCore, creating, held_by
 from acp_client_v0_1.handles._create import NoAgent, create, find_by_token, is_of, probe_search
-from acp_client_v0_1.handles._perform import Contact, Wait, checked_seconds
+from acp_client_v0_1.handles._perform import Contact, Wait
 from acp_client_v0_1.handles._schemas import (
     Cached,
     JsonObject,
@@ -44,6 +42,7 @@ from acp_client_v0_1.handles._token import (
     checked_client_token,
     mark_of,
     new_client_token,
+    server_of,
 )
 from acp_client_v0_1.handles.conversation import Conversation
 from acp_client_v0_1.handles.errors import AgentLookupError, RunStartAmbiguous
@@ -66,9 +65,12 @@ if TYPE_CHECKING:
 
 __all__ = ["AgentHandle"]
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+T = TypeVar("T")
+
 _PAGE = 1000  # agents, the most that the contract allows
-_SHOWN = 10  # agents that an error names
+_SHOWN = 3  # agents that an error names
+_LONGEST = 240  # characters of its message
+_SECOND = "was given to an earlier create: pass reuse=True, or this may make a second run"
 
 
 class AgentHandle:
@@ -111,15 +113,19 @@ class AgentHandle:
         Raises:
             AgentLookupError: No agent has the name and version, or several have; the error names
                 the agents that there are, 1,000 at most. No more are kept, whatever the server has.
-            ApiTypeError: ``name`` is not a str.
+            ApiTypeError: ``name`` or ``version`` is not a str.
             ApiException: The search failed. For a server that does not search, use
                 ``AgentHandle(agent_id)``.
         """
-        if not isinstance(name, str):
-            raise ApiTypeError(f"name must be a str, not {type(name).__name__}")
+        check_arguments("name", name=name, version=version)
         agents = AgentsApi(api_client)
         request = {"name": name} if version is None else {"name": name, "version": version}
-        page = agents.search_agents({**request, "limit": _PAGE})
+        try:
+            page = agents.search_agents({**request, "limit": _PAGE})
+        except ApiException as error:
+            if error.status in (405, 501):
+                error.reason = f"{error.reason} (without searches, use AgentHandle(agent_id))"
+            raise
         found = [each for each in page if each.metadata.ref.name == name]
         found = [each for each in found if version in (None, each.metadata.ref.version)]
         if len(found) < len(page):
@@ -149,8 +155,8 @@ class AgentHandle:
             AgentLookupError: No agent has that name or id, or several have the name.
             ApiException: The server could not be reached, or refused.
         """
-        handle = cls(id_or_name, api_client)
-        if _UUID.fullmatch(handle.agent_id):
+        handle = cls(identifier("id_or_name", id_or_name), api_client)
+        if UUID_FORM.fullmatch(handle.agent_id):
             return handle
         try:
             return cls.find(id_or_name, api_client)
@@ -179,7 +185,7 @@ class AgentHandle:
         Raises:
             ApiException: It cannot be read; `NotFoundException` if there is no such agent.
         """
-        return self._agent.get()
+        return self._explained(self._agent.get)
 
     def descriptor(self) -> AgentACPDescriptor:
         """Return the agent's capabilities and schemas, which are kept for 300 seconds.
@@ -187,7 +193,14 @@ class AgentHandle:
         Raises:
             ApiException: They cannot be read; `NotFoundException` if there is no such agent.
         """
-        return self._descriptor.get()
+        return self._explained(self._descriptor.get)
+
+    def _explained(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except NotFoundException as error:
+            explain_id(self.agent_id, error)
+            raise
 
     def check(self, *, input: JsonObject | None = None, config: JsonObject | None = None) -> None:
         """Check input and config against the schemas of the agent's descriptor.
@@ -237,7 +250,7 @@ class AgentHandle:
             reuse: Search for a run with ``client_token`` first, and return that. Search and create
                 are two requests, so two callers at once can still make two runs.
             check: Check input and config by `check` first.
-            timeout: Seconds for all of it. By default the client's own limits hold.
+            timeout: Seconds for all of it, above 0. By default the client's own limits hold.
 
         Raises:
             RunStartAmbiguous: The response was lost and no run was found; the error has a token to
@@ -247,7 +260,8 @@ class AgentHandle:
             ApiTypeError: An argument has the wrong type.
             ApiValueError: An argument cannot be used; ``reuse`` needs a ``client_token``.
         """
-        creation, _ = self._creation(
+        check_arguments(reuse=reuse, check=check, timeout=timeout)
+        creation, new = self._creation(
             client_token,
             metadata,
             reuse=reuse,
@@ -257,8 +271,10 @@ class AgentHandle:
             webhook=webhook,
             streaming=streaming,
         )
-        wait = self._wait(checked_seconds(timeout))
-        core, _ = self._start(creation, wait, reuse=reuse, check=check)
+        if timeout == 0:
+            raise ApiValueError("timeout must be above 0 seconds: a start sends a request")
+        wait = self._wait(timeout)
+        core, _ = self._start(creation, wait, new=new, reuse=reuse, check=check)
         return held_by(RunHandle, core)
 
     def run(
@@ -305,10 +321,10 @@ class AgentHandle:
             ApiTypeError, ApiValueError: An argument cannot be used; nothing was sent.
             ApiException: The server refused, or could not be reached.
         """
-        seconds = checked_seconds(timeout)
-        checked_on_interrupt(on_interrupt)
+        check_arguments(timeout=timeout, on_interrupt=on_interrupt)
+        check_arguments(cancel_on_exit=cancel_on_exit, reuse=reuse, check=check)
         began = timing().now()
-        creation, ours = self._creation(
+        creation, new = self._creation(
             client_token,
             metadata,
             reuse=reuse,
@@ -317,15 +333,15 @@ class AgentHandle:
             thread_id=thread_id,
             webhook=webhook,
         )
-        core, wait = None, self._wait(seconds)
+        core, ours, wait = None, new, self._wait(timeout)
         try:
-            core, ours = self._start(creation, wait, reuse=reuse, check=check)
+            core, ours = self._start(creation, wait, new=new, reuse=reuse, check=check)
             handle = held_by(RunHandle, core)
             if on_interrupt is not None:
-                return handle.drive(on_interrupt, timeout=seconds)
-            if seconds:  # 0 looks once
-                seconds = max(0.001, began + seconds - timing().now())
-            return handle.result(seconds)
+                return handle.drive(on_interrupt, timeout=timeout)
+            if timeout:  # 0 looks once
+                timeout = max(0.001, began + timeout - timing().now())
+            return handle.result(timeout)
         except BaseException as error:
             # The caller's own token may belong to another run, and a run that was found is not
             # this call's to end.
@@ -383,8 +399,8 @@ class AgentHandle:
         """Run the agent on many inputs, many at a time.
 
         The batch gives an item for each input once it has an outcome, which may be an error.
-        Nothing starts until you iterate over it. If a batch with a ``journal`` was stopped or
-        killed, the same call with the same inputs continues it.
+        Nothing starts until you iterate over it: the first ``next()`` opens the journal. If a batch
+        with a ``journal`` was stopped or killed, the same call with the same inputs continues it.
 
         Args:
             inputs: The inputs, drawn as they are needed, in the thread that iterates.
@@ -393,7 +409,7 @@ class AgentHandle:
             key: Returns the name of an input, for `BatchItem.key`; by default its index.
             concurrency: How many runs may be in flight; this is not a number of threads.
             ordered: Give the items in the order of the inputs.
-            timeout: Seconds to wait for each output of a run. By default there is no limit.
+            timeout: Seconds above 0 to wait for each output of a run. By default there is no limit.
             on_interrupt: Answers questions as in `run`; called from several threads.
             check: Check each input by `check` first.
             journal: The file that records each start and outcome.
@@ -413,37 +429,17 @@ class AgentHandle:
         Returns:
             The batch. Its ``next()`` raises the errors of the inputs; what is wrong with all runs
             (401, 403, a wrong address, no such agent, no descriptor to ``check`` by, an outage of
-            300 seconds); `JournalMismatch` for another input than the journal's; and on Ctrl-C a
+            300 seconds); `JournalError` for a journal that is locked, damaged, of another batch or
+            no file, and `JournalMismatch` for another input than the journal's; and on Ctrl-C a
             `KeyboardInterrupt` that counts the runs left.
 
         Raises:
-            JournalError: The journal cannot be used: locked, damaged, of another batch, or no file.
             ApiTypeError, ApiValueError: An argument has the wrong type, or an impossible value.
         """
+        options = dict(locals())  # the arguments, whose names are those of `Batch`
         from acp_client_v0_1.batch import Batch
 
-        return Batch(
-            self,
-            inputs,
-            about=self._agent.known,
-            config=config,
-            metadata=metadata,
-            key=key,
-            concurrency=concurrency,
-            ordered=ordered,
-            timeout=timeout,
-            on_interrupt=on_interrupt,
-            check=check,
-            journal=journal,
-            retry_failed=retry_failed,
-            unclear=unclear,
-            on_stop=on_stop,
-            durable=durable,
-            progress=progress,
-            total=total,
-            executor=executor,
-            connect=connect,
-        )
+        return Batch(options.pop("self"), about=self._agent.known, **options)
 
     def _creation(
         self,
@@ -453,11 +449,14 @@ class AgentHandle:
         reuse: bool,
         **fields: Any,
     ) -> tuple[RunCreate, bool]:
-        """Make a create, and return it with whether its client token is new."""
+        """Make a create, and return it with whether its client token, if any, is new."""
         given: dict[str, Any] = {"agent_id": self.agent_id}
         for name, value in fields.items():
-            if value is not None:
-                given[name] = json_object(name, value) if name in ("input", "config") else value
+            if name in ("input", "config") and value is not None:
+                given[name] = json_object(name, value)
+            elif value is not None:
+                check_arguments(**{name: value})
+                given[name] = value
         marks = {} if metadata is None else json_object("metadata", metadata)
         known = marks.get(CLIENT_TOKEN_KEY) or None if client_token is None else client_token
         if reuse and not known:
@@ -469,7 +468,7 @@ class AgentHandle:
         if marks:
             given["metadata"] = marks
         try:
-            return RunCreate(**given), known is None
+            return RunCreate(**given), not known
         except ValidationError as error:
             raise ApiValueError(faults_of(error)) from error
 
@@ -478,7 +477,7 @@ class AgentHandle:
         return Wait(contact, seconds or None)
 
     def _start(
-        self, creation: RunCreate, wait: Wait, *, reuse: bool, check: bool
+        self, creation: RunCreate, wait: Wait, *, new: bool, reuse: bool, check: bool
     ) -> tuple[RunCore, bool]:
         """Start a run, and return its core with whether this call has made it."""
         if creation.streaming is not None:
@@ -491,15 +490,17 @@ class AgentHandle:
         ours, span = not made, None
         if ours:
             post = partial(create, wait=wait)
+            make = partial(creating, creation, self.runs, self._agent.known, post)
+            mark, client = mark_of(creation), self.runs.api_client
+            earlier = [] if new else _earlier_creates(server_of(client), mark)
+            if earlier and not reuse:
+                warnings.warn(f"client_token {mark!r:.40} {_SECOND}", stacklevel=3)
             try:
-                made, span = creating(creation, self.runs, self._agent.known, post)
-            except NotFoundException as error:
-                if not _UUID.fullmatch(self.agent_id):
-                    error.reason = (
-                        f"{error.reason} (AgentHandle takes an id: for a name, use "
-                        "AgentHandle.find, or get for either)"
-                    )
+                made, span = self._explained(make)
+            except RunStartAmbiguous:  # other errors of the server mean that no run was made
+                earlier[:] = [True]
                 raise
+            earlier[:] = [True]
         core = RunCore.of_runs(self.runs, made, wait.contact)
         core.agent_descriptor = self._descriptor
         if ours:
@@ -565,6 +566,12 @@ class AgentHandle:
         return f"<AgentHandle{name} {short(self.agent_id)}>"
 
 
+@lru_cache(maxsize=1000)
+def _earlier_creates(server: str, client_token: str) -> list[bool]:
+    """Return a list that is empty until a run was created with the client token."""
+    return []
+
+
 def _check_reused(run: Run, creation: RunCreate) -> None:
     """Refuse a run that was found by its client token, but was created for something else."""
     asked, made = creation.to_dict("json"), run.creation.to_dict("json")
@@ -600,22 +607,26 @@ def _has(made: Any, asked: Any) -> bool:
 def _lookup_error(
     name: str, version: str | None, several: bool, there: list[Agent]
 ) -> AgentLookupError:
+    refs = [agent.metadata.ref for agent in there]
     candidates = [
-        f"{agent.metadata.ref.name} {agent.metadata.ref.version} ({agent.agent_id})"
-        for agent in there
+        f"{ref.name} {ref.version} ({agent.agent_id})"
+        for ref, agent in zip(refs, there, strict=True)
     ]
-    wanted = repr(name) if version is None else f"{name!r} in version {version!r}"
-    shown = ", ".join(map(short, candidates[:_SHOWN])) or "no agent that it names"
-    if len(candidates) > _SHOWN:
-        shown += f" and {len(candidates) - _SHOWN} more"
+    quoted, listed, after = f"{name!r:.60}", candidates, ""
+    before = f"no agent is called {quoted}; the server has "
+    versions = [ref.version for ref in refs if ref.name == name]
+    close = get_close_matches(name, {ref.name for ref in refs}, 1)
     if several:
-        reason = f"several agents are called {wanted}: {shown}; pass version=, or use its id"
-        return AgentLookupError(name=name, candidates=candidates, reason=reason)
-    reason = f"no agent is called {wanted}; the server has {shown}"
-    names = {agent.metadata.ref.name for agent in there}
-    close = get_close_matches(name, names, 1)
-    if close:
-        reason = f"no agent is called {wanted}: did you mean {close[0]!r}? The server has {shown}"
-    elif name in {agent.agent_id for agent in there} or _UUID.fullmatch(name):
-        reason += "; for an id, use AgentHandle(agent_id), or AgentHandle.get for either"
+        before, after = f"several agents are called {quoted}: ", "; pass version=, or use its id"
+    elif versions:
+        before, listed = f"{quoted} has no version {version!r:.30}; the server has ", versions
+    elif close:
+        before = f"no agent is called {quoted}: did you mean {close[0]!r:.60}? The server has "
+        listed = sorted(listed, key=lambda each: not each.startswith(f"{close[0]} "))
+    elif name in {agent.agent_id for agent in there} or UUID_FORM.fullmatch(name):
+        after = "; for an id, use AgentHandle(agent_id), or AgentHandle.get for either"
+    if len(listed) > _SHOWN:
+        after = f" and {len(listed) - _SHOWN} more{after}"
+    shown = ", ".join(listed[:_SHOWN]) or "no agent that it names"
+    reason = f"{before}{one_line(shown, _LONGEST - len(before) - len(after))}{after}"
     return AgentLookupError(name=name, candidates=candidates, reason=reason)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from acp_client_v0_1._arguments import OneThread, check_arguments
 from acp_client_v0_1._errors import short
 from acp_client_v0_1.api.threads_api import ThreadsApi
 from acp_client_v0_1.exceptions import ApiException, ApiValueError
@@ -25,7 +26,8 @@ __all__ = ["Conversation"]
 class Conversation:
     """Runs on one thread, from `AgentHandle.conversation`.
 
-    A thread takes one run at a time: wait for a run, or `run`, before the next.
+    A thread takes one run at a time: wait for a run, or `run`, before the next. A call that begins
+    during another one is refused with `ApiValueError`, and nothing is sent.
 
     Attributes:
         thread_id: The thread, once the first run has made it.
@@ -37,6 +39,10 @@ class Conversation:
         self.thread_id: str | None = thread_id
         self._start = start
         self._threads = ThreadsApi(api_client)
+        self._one_run = OneThread(
+            "a conversation has one run at a time, and another thread has begun one: wait for it, "
+            "or use a conversation for each"
+        )
 
     def start(
         self,
@@ -60,17 +66,19 @@ class Conversation:
             ApiException: The run was not started, see `AgentHandle.start`; or it was, on no thread,
                 because the agent or its server has none. The error names the run.
             ConflictException: Another run of the thread is pending.
+            ApiValueError: Another thread of this process is starting a run, or in `run`.
         """
-        handle = self._start(
-            input,
-            config=config,
-            metadata=metadata,
-            thread_id=self.thread_id,
-            streaming=streaming,
-            timeout=timeout,
-        )
-        if self.thread_id is None:
-            self.thread_id = handle.thread_id
+        with self._one_run:
+            handle = self._start(
+                input,
+                config=config,
+                metadata=metadata,
+                thread_id=self.thread_id,
+                streaming=streaming,
+                timeout=timeout,
+            )
+            if self.thread_id is None:
+                self.thread_id = handle.thread_id
         if self.thread_id is None:
             raise ApiException(
                 reason=f"run {short(handle.run_id)} was started, and its server gave it no thread: "
@@ -97,11 +105,14 @@ class Conversation:
 
         Raises:
             ApiException: As `start` and `RunHandle.result`.
+            ApiValueError: Another thread of this process is starting a run, or in this method.
         """
-        handle = self.start(input, config=config, timeout=timeout)
-        if on_interrupt is not None:
-            return handle.drive(on_interrupt, timeout=timeout)
-        return handle.result(timeout)
+        check_arguments(on_interrupt=on_interrupt, timeout=timeout)
+        with self._one_run:
+            handle = self.start(input, config=config, timeout=timeout or None)
+            if on_interrupt is not None:
+                return handle.drive(on_interrupt, timeout=timeout)
+            return handle.result(timeout)
 
     def state(self) -> dict[str, Any]:
         """Return the state of the thread, in the agent's own schema.

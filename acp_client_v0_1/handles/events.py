@@ -10,11 +10,13 @@ calls of ``next()`` only the current connection is open; `close` or the end free
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from typing_extensions import Self
 
+from acp_client_v0_1._arguments import OneThread
 from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1._errors import short
 from acp_client_v0_1._http.retry import backoff
@@ -48,6 +50,22 @@ if TYPE_CHECKING:
 __all__ = ["RunEvent", "RunEvents"]
 
 
+_NO_UPDATES = 'this run gives its result alone: for updates, start it with streaming="custom"'
+
+
+class _ResultAlone(RunEvent):
+    """The one event of a run that was created without ``streaming``."""
+
+    __slots__ = ()
+
+    @property
+    def update(self) -> None:
+        warnings.warn(_NO_UPDATES, stacklevel=2)
+
+
+_ResultAlone.__name__ = RunEvent.__name__  # which its repr shows
+
+
 class RunEvents(Iterator[RunEvent]):
     """The events of a run, from `RunHandle.events`: an iterator and a context manager.
 
@@ -62,7 +80,8 @@ class RunEvents(Iterator[RunEvent]):
         RunWaitTimeout: no event came in time; the next ``next()`` waits again.
         EventTooLarge: an event exceeds ``Configuration.max_event_bytes``; the iteration is over.
         ApiException: the server refused.
-        ApiValueError: the iteration is over, and is begun again.
+        ApiValueError: the iteration is over or closed, and is begun again; or another thread is in
+            ``next()``.
 
     Attributes:
         last_event_id: The id of the last event that was handed out, or "".
@@ -88,6 +107,9 @@ class RunEvents(Iterator[RunEvent]):
         self._reader: EventReader | None = None
         self._values: Iterator[RunEvent | None] = iter(())
         self._over = False
+        self._one_reader = OneThread(
+            "this iteration is read by another thread: RunHandle.events() begins one for each"
+        )
         self._polling = False
         self._empty = 0  # streams without an event, in a row
         self._delivered = 0  # when the last stream ended
@@ -122,8 +144,8 @@ class RunEvents(Iterator[RunEvent]):
         return expected if custom is None else custom
 
     def __iter__(self) -> Self:
-        if self._over:
-            raise ApiValueError("these events are over: RunHandle.events() begins again")
+        if self._over or self._closing.is_set():
+            raise ApiValueError("these events are over or closed: RunHandle.events() begins again")
         return self
 
     def __next__(self) -> RunEvent:
@@ -140,7 +162,8 @@ class RunEvents(Iterator[RunEvent]):
             except ValueError as error:
                 self._undecodable(error)
         try:
-            return self._next()
+            with self._one_reader:
+                return self._next()
         except RunGone:
             self._end("gone")
             raise
@@ -375,7 +398,8 @@ class RunEvents(Iterator[RunEvent]):
         if isinstance(output, RunResult):
             last = self._decoder.result
             if last is None or last.result != output.result:
-                self._decoder.held = RunEvent("", output)
+                plain = core.creation is not None and core.creation.streaming is None
+                self._decoder.held = (_ResultAlone if plain else RunEvent)("", output)
             self._end(RunStatus.SUCCESS.value)
         elif isinstance(output, RunError):
             self._end(core.failure_of(output, self._wait).status_name)

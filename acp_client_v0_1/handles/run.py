@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from typing_extensions import Self
 
+from acp_client_v0_1._arguments import check_arguments
 from acp_client_v0_1._errors import short
 from acp_client_v0_1._operation import identifier
 from acp_client_v0_1.api.runs_api import RunsApi
-from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
+from acp_client_v0_1.exceptions import ApiValueError
 from acp_client_v0_1.handles._answering import (
     answer_of,
     answer_run,
-    checked_on_interrupt,
     next_outcome,
     outcome_of,
     result_of,
 )
 from acp_client_v0_1.handles._core import FINAL, OnPending, RunCore, held_by
 from acp_client_v0_1.handles._create import find_by_token, look_for
-from acp_client_v0_1.handles._perform import Contact, Wait, checked_seconds
+from acp_client_v0_1.handles._perform import Contact, Wait
 from acp_client_v0_1.handles._token import (
     checked_client_token,
     decode_token,
@@ -121,9 +121,7 @@ class RunHandle:
         Raises:
             ApiTypeError: ``run`` is not a Run; for an id, use ``RunHandle(run_id)``.
         """
-        if not hasattr(run, "run_id"):
-            kind = type(run).__name__
-            raise ApiTypeError(f"run must be a Run, not {kind}; for an id, use RunHandle(run_id)")
+        check_arguments("run", run=run)
         handle = cls(run.run_id, api_client)
         handle._core.note(run)
         return handle
@@ -180,11 +178,12 @@ class RunHandle:
 
         Raises:
             ApiException: The search failed.
-            ApiTypeError: ``client_token`` is not a str.
-            ApiValueError: ``client_token`` is empty.
+            ApiTypeError: ``client_token`` or ``agent_id`` is not a str.
+            ApiValueError: ``client_token`` or ``agent_id`` is empty.
         """
         if not checked_client_token(client_token):
             raise ApiValueError("client_token must not be empty")
+        agent_id = None if agent_id is None else identifier("agent_id", agent_id)
         runs = RunsApi(api_client)
         found = find_by_token(runs, client_token, agent_id)
         return held_by(cls, RunCore.of_runs(runs, found)) if found else None
@@ -273,6 +272,7 @@ class RunHandle:
             RunWaitTimeout: There was no output in time, or ``stop`` was set. The run continues.
             ApiException: The server refused.
         """
+        check_arguments(stop=stop, on_pending=on_pending)
         core = self._core
         wait = core.wait(timeout, stop, on_pending=on_pending, every=every)
         return core.awaited(core.output, wait)
@@ -300,6 +300,7 @@ class RunHandle:
             RunWaitTimeout: There was no output in time, or ``stop`` was set. The run continues.
             ApiException: The server refused.
         """
+        check_arguments(stop=stop, on_pending=on_pending)
         core = self._core
         wait = core.wait(timeout, stop, on_pending=on_pending, every=every)
         return core.awaited(result_of, core, wait)
@@ -331,15 +332,13 @@ class RunHandle:
             ApiTypeError: ``timeout`` is not a number, or ``after`` not a str.
             ApiValueError: ``timeout`` is below 0, or ``on_gap`` is neither "raise" nor "mark".
         """
-        if on_gap not in ("raise", "mark"):
-            raise ApiValueError(f'on_gap must be "raise" or "mark", not {on_gap!r}')
-        if after is not None and not isinstance(after, str):
-            raise ApiTypeError(f"after must be a str or None, not {type(after).__name__}")
+        check_arguments("on_gap", on_gap=on_gap, through_interrupts=through_interrupts)
+        check_arguments(timeout=timeout, after=after)
         return RunEvents(
             self._core,
             raise_gaps=on_gap == "raise",
             through_interrupts=through_interrupts,
-            timeout=checked_seconds(timeout),
+            timeout=timeout,
             after=self._core.known.last_event_id if after is None else after,
         )
 
@@ -362,7 +361,7 @@ class RunHandle:
             ApiTypeError: ``timeout`` is not a number.
             ApiValueError: ``timeout`` is below 0.
         """
-        checked_seconds(timeout)
+        check_arguments(timeout=timeout)
         return Interrupts(partial(self._next_question, timeout))
 
     def _next_question(
@@ -405,11 +404,11 @@ class RunHandle:
             ResumeAmbiguous: Two responses to an answer were lost, and the run has not moved.
             RunGone: The server does not know the run.
             RunWaitTimeout: There was no output in time. The run continues.
-            ApiTypeError: ``on_interrupt`` cannot be called.
+            ApiTypeError: A callback cannot be called with its one argument.
             ApiException: The server refused.
         """
-        checked_on_interrupt(on_interrupt, optional=False)
-        seconds = checked_seconds(timeout)
+        check_arguments("on_interrupt", on_interrupt=on_interrupt, on_event=on_event)
+        check_arguments("max_interrupts", max_interrupts=max_interrupts, timeout=timeout)
         core, answered = self._core, 0
 
         def answer(question: PendingInterrupt) -> None:
@@ -420,11 +419,11 @@ class RunHandle:
             if body is None:
                 raise core.interrupted(question, ", and on_interrupt gave None")
             with suppress(StaleInterrupt):  # another caller was quicker: ask again
-                answer_run(core, body, question, core.wait(seconds, what="was not answered"))
+                answer_run(core, body, question, core.wait(timeout, what="was not answered"))
                 answered += 1
 
         def answer_open() -> None:
-            question = outcome_of(core, None, core.wait(seconds))
+            question = outcome_of(core, None, core.wait(timeout))
             if isinstance(question, PendingInterrupt):
                 answer(question)
 
@@ -434,13 +433,13 @@ class RunHandle:
                     core,
                     raise_gaps=False,
                     through_interrupts=answer_open,
-                    timeout=seconds,
+                    timeout=timeout,
                     after=core.known.last_event_id,
                 ) as events:
                     for event in events:
                         on_event(event)
             while True:
-                outcome = next_outcome(core, core.wait(seconds))
+                outcome = next_outcome(core, core.wait(timeout))
                 if not isinstance(outcome, PendingInterrupt):
                     return outcome
                 answer(outcome)
@@ -473,8 +472,9 @@ class RunHandle:
             RunGone: The server does not know the run.
             RunWaitTimeout: The time is over, and the answer was not used.
             ApiException: The server refused the answer.
-            ApiTypeError: ``body`` is not a mapping.
+            ApiTypeError: ``body`` is not a mapping, or ``to`` not a `PendingInterrupt`.
         """
+        check_arguments(to=to, stop=stop)
         wait = self._core.wait(timeout, stop, what="was not answered")
         answer_run(self._core, body, to, wait)
 

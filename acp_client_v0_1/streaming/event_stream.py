@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from operator import length_hint
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from typing_extensions import Self
 
+from acp_client_v0_1._arguments import OneThread
 from acp_client_v0_1._errors import short
 from acp_client_v0_1.exceptions import ApiValueError
 from acp_client_v0_1.streaming._reader import EventReader
@@ -30,8 +31,9 @@ class EventStream(Iterator[T]):
         StreamInterrupted: The connection ended before the body was complete.
         ApiTimeoutError: The call's deadline passed, or the server was silent for too long.
         EventTooLarge: An event exceeds the limit.
-        ApiValueError: The stream was over or closed before the iteration began. An iteration
-            under way ends without an error when the stream ends or is closed.
+        ApiValueError: The stream was over or closed before the iteration began, or another thread
+            is in ``next()``. An iteration under way ends without an error when the stream ends or
+            is closed.
 
     Args:
         response: The response, its body unread.
@@ -51,6 +53,9 @@ class EventStream(Iterator[T]):
         self._decode = decode
         self._values: Iterator[T | None] = iter(())
         self._iterating = False  # a typed iteration is under way
+        self._one_reader = OneThread(
+            "the stream is read by another thread: open one for each by get_run_stream"
+        )
 
     @property
     def status(self) -> int:
@@ -95,11 +100,12 @@ class EventStream(Iterator[T]):
     def _advance(self) -> None:
         reader = self.reader
         if not length_hint(reader.left):  # another iteration may have read ahead
-            try:
-                more = reader.advance()
-            except BaseException:
-                self._iterating = False
-                raise
+            with self._one_reader:
+                try:
+                    more = reader.advance()
+                except BaseException:
+                    self._iterating = False
+                    raise
             if not more:
                 self._iterating = False
                 raise StopIteration
@@ -133,8 +139,10 @@ class EventStream(Iterator[T]):
             event = next(reader.left, None)
             if event is not None:
                 yield event
-            elif not reader.advance():
-                return
+                continue
+            with self._one_reader:
+                if not reader.advance():
+                    return
 
     def close(self) -> None:
         """End the stream, and a blocked ``next()`` of any thread, and release the connection."""
@@ -145,6 +153,9 @@ class EventStream(Iterator[T]):
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an EventStream cannot be pickled: pickle its run_id and last_event_id")
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open"

@@ -513,9 +513,9 @@ def test_another_agent_is_a_mismatch(agent: AgentHandle, server: LocalServer, pa
     list(agent.map(numbers(2), journal=path))
     other = AgentHandle(server.register(obedient, name="another"), agent.runs.api_client)
     with pytest.raises(JournalMismatch, match="agent"):
-        other.map(numbers(2), journal=path)
+        next(other.map(numbers(2), journal=path))
     with pytest.raises(JournalMismatch, match="config"):
-        agent.map(numbers(2), journal=path, config={"x": 1})
+        next(agent.map(numbers(2), journal=path, config={"x": 1}))
     assert len(list(agent.map(numbers(2), journal=path))) == 2
     assert len(creates(server)) == 2
 
@@ -524,8 +524,8 @@ def test_two_batches_on_one_journal(agent: AgentHandle, path: Path) -> None:
     with agent.map(numbers(5), journal=path) as batch:
         next(batch)
         with pytest.raises(JournalLocked):
-            agent.map(numbers(5), journal=path)
-        child = in_a_child(lambda: agent.map(numbers(5), journal=path))
+            next(agent.map(numbers(5), journal=path))
+        child = in_a_child(lambda: next(agent.map(numbers(5), journal=path)))
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
         assert len(list(batch)) == 4
 
@@ -538,7 +538,7 @@ def test_a_damaged_journal_begins_nothing(
     path.write_bytes(b"".join([*lines[:4], b"{}\n", *lines[5:]]))
     server.clear_requests()
     with pytest.raises(JournalDamaged) as caught:
-        agent.map(numbers(3), journal=path)
+        next(agent.map(numbers(3), journal=path))
     assert caught.value.line == 5 and server.requests == ()
 
 

@@ -21,9 +21,13 @@ from acp_client_v0_1 import (
     ApiClient,
     ApiTypeError,
     ApiValueError,
+    Batch,
     BatchCounts,
     BatchItem,
     Configuration,
+    JournalError,
+    JournalLocked,
+    JournalMismatch,
     PendingInterrupt,
     RunFailed,
     RunGone,
@@ -341,7 +345,7 @@ def test_a_batch_is_iterated_over_once(agent: AgentHandle, server: LocalServer) 
 def test_a_batch_that_is_dropped_without_having_run_warns(
     agent: AgentHandle, server: LocalServer
 ) -> None:
-    with pytest.warns(ResourceWarning, match="nothing starts until you iterate over it"):
+    with pytest.warns(RuntimeWarning, match="nothing starts until you iterate over it"):
         agent.map(numbers(3))
         gc.collect()
     with warnings.catch_warnings(record=True) as caught:
@@ -352,7 +356,28 @@ def test_a_batch_that_is_dropped_without_having_run_warns(
         for _ in agent.map(numbers(3)):
             break
         gc.collect()
-    assert [str(one.message) for one in caught if one.category is ResourceWarning] == []
+    assert [str(one.message) for one in caught if one.category is RuntimeWarning] == []
+
+
+def test_the_journal_is_opened_by_the_first_next(agent: AgentHandle, tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    batch = agent.map(numbers(2), journal=path)
+    assert batch.counts.in_flight == 0 and not path.exists()
+    agent.map(numbers(2), journal=path).close()
+    with agent.map(numbers(2), journal=path):
+        assert not path.exists()
+    assert next(batch).ok and path.exists()
+    with pytest.raises(JournalLocked):
+        next(agent.map(numbers(2), journal=path))
+    assert len(list(batch)) == 1
+    with pytest.raises(JournalMismatch):
+        next(agent.map(numbers(2), journal=path, config={"c": 2}))
+    with pytest.raises(JournalError, match="there is no folder"):
+        next(agent.map(numbers(2), journal=tmp_path / "none" / "journal"))
+
+
+def test_a_batch_by_hand_is_one_of_map(agent: AgentHandle) -> None:
+    assert [item.result()["n"] for item in Batch(agent, numbers(2), ordered=True)] == [0, 1]
 
 
 def test_on_stop_cancel_deletes_the_runs(agent: AgentHandle, server: LocalServer) -> None:

@@ -67,12 +67,12 @@ BAD: dict[str, tuple[Call, type[Exception], str]] = {
     "body that JSON cannot hold": (
         lambda runs: runs.create_run(RunCreate(agent_id="a", input={"x": object()})),
         ApiValueError,
-        "run_create",
+        "input['x']",
     ),
     "body with NaN": (
         lambda runs: runs.create_run(RunCreate(agent_id="a", input={"x": float("nan")})),
         ApiValueError,
-        "run_create",
+        "input['x']",
     ),
     "free body with an infinity": (
         lambda runs: runs.resume_run("r", {"x": [1.0, float("-inf")]}),
@@ -82,7 +82,7 @@ BAD: dict[str, tuple[Call, type[Exception], str]] = {
     "body with half a surrogate pair": (
         lambda runs: runs.create_run({"agent_id": "a", "input": {"x": "\ud800"}}),
         ApiValueError,
-        "run_create",
+        "input",
     ),
     "free body None": (lambda runs: runs.resume_run("r", None), ApiTypeError, "body"),
     "free body that is no object": (lambda runs: runs.resume_run("r", [1]), ApiTypeError, "body"),

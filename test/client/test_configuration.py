@@ -211,6 +211,25 @@ def test_credentials():
     assert own.auth_settings() == {}
 
 
+@pytest.mark.parametrize(
+    "settings, sent",
+    [
+        ({"access_token": ""}, {}),
+        ({"username": "", "password": ""}, {}),
+        ({"username": "u", "password": ""}, {"Authorization": "Basic dTo="}),
+        ({"access_token": "", "username": "u"}, {"Authorization": "Basic dTo="}),
+        ({"api_key": {"x-api-key": ""}}, {}),
+        ({"api_key": {"x-k": ""}, "api_key_prefix": {"x-k": "Token"}}, {}),
+        (
+            {"api_key": {"Authorization": ""}, "access_token": "t"},
+            {"Authorization": "Bearer t"},
+        ),
+    ],
+)
+def test_an_empty_credential_is_not_sent(settings, sent):
+    assert Configuration(**settings).auth_headers() == sent
+
+
 def test_a_key_can_be_refreshed():
     configuration = Configuration(api_key={"x-api-key": "old"})
     configuration.refresh_api_key_hook = lambda c: c.api_key.update({"x-api-key": "new"})
@@ -290,7 +309,11 @@ def test_an_empty_environment_changes_nothing(monkeypatch):
     monkeypatch.setenv("ACP_TIMEOUT", " ")
     c = Configuration.from_env()
     assert (c.host, c.timeout, c.stream_timeout) == ("http://localhost", (10, 60), (10, 300))
-    assert Configuration.from_env(prefix="OTHER_").host == "http://localhost"
+    with pytest.warns(UserWarning, match="no variable such as OTHER_HOST is set$"):
+        assert Configuration.from_env(prefix="OTHER_").host == "http://localhost"
+    with pytest.warns(UserWarning, match="no variable such as MYHOST is set, and a prefix .*: MY_"):
+        Configuration.from_env("MY")
+    assert Configuration.from_env("MY", host="http://h").host == "http://h"
     monkeypatch.setenv("OTHER_API_KEY", "k")
     assert Configuration.from_env(prefix="OTHER_").auth_headers() == {"x-api-key": "k"}
 

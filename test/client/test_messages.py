@@ -7,15 +7,19 @@ that stand in the message once. A user who reads only the message must know what
 from __future__ import annotations
 
 import contextlib
+import io
 import json
+import pickle
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
+from functools import partial
 from typing import Any, cast
 from uuid import UUID
 
@@ -27,11 +31,14 @@ from support.socket_server import STALL, Connection, SocketServer, head, respons
 
 from acp_client_v0_1 import (
     AgentHandle,
+    AgentLookupError,
     AgentsApi,
     ApiClient,
+    ApiException,
     ApiTimeoutError,
     ApiTypeError,
     ApiValueError,
+    Batch,
     Configuration,
     ConnectionException,
     ForbiddenException,
@@ -39,6 +46,7 @@ from acp_client_v0_1 import (
     ProtocolException,
     ProxyException,
     ResponseValidationError,
+    Run,
     RunCreate,
     RunHandle,
     RunOutput,
@@ -52,6 +60,7 @@ from acp_client_v0_1 import (
     iter_runs,
     wait_for_run_output,
 )
+from acp_client_v0_1.telemetry import instrument
 from acp_client_v0_1.testing import LocalServer
 
 Mistake = Callable[[], object]
@@ -199,37 +208,37 @@ def a_class_for_an_instance() -> None:
     send(RunCreate)
 
 
-@mistake(ApiValueError, "run_create.input['x'][0]: bytes is not JSON; decode it to a str")
+@mistake(ApiValueError, "input['x'][0]: bytes is not JSON; decode it to a str")
 def bytes_in_an_input() -> None:
     send_input({"x": [b"x"]})
 
 
-@mistake(ApiValueError, "run_create.input['x']: set is not JSON; pass a list")
+@mistake(ApiValueError, "input['x']: set is not JSON; pass a list")
 def a_set_in_an_input() -> None:
     send_input({"x": {1, 2}})
 
 
-@mistake(ApiValueError, "run_create.input['x']: Decimal is not JSON; pass a float or a str")
+@mistake(ApiValueError, "input['x']: Decimal is not JSON; pass a float or a str")
 def a_decimal_in_an_input() -> None:
     send({"agent_id": "a", "input": {"x": Decimal("1.10")}})
 
 
-@mistake(ApiValueError, "run_create.input['x']: nan is not a JSON number")
+@mistake(ApiValueError, "input['x']: nan is not a JSON number")
 def not_a_number_in_an_input() -> None:
     send_input({"x": float("nan"), "y": "NaN"})
 
 
-@mistake(ApiValueError, "run_create.input['x'][1]: -inf is not a JSON number")
+@mistake(ApiValueError, "input['x'][1]: -inf is not a JSON number")
 def an_infinity_in_a_list() -> None:
     send({"agent_id": "a", "input": {"x": [1, float("-inf")]}})
 
 
-@mistake(ApiValueError, "run_create.input['x']: keys must be str, got int 1")
+@mistake(ApiValueError, "input['x']: keys must be str, got int 1")
 def an_int_key_inside() -> None:
     send_input({"x": {1: 2}})
 
 
-@mistake(ApiValueError, "run_create.input['inner'].input['x']: bytes is not JSON")
+@mistake(ApiValueError, "input['inner'].input['x']: bytes is not JSON")
 def bytes_in_a_model_in_an_input() -> None:
     send_input({"inner": RunCreate(agent_id="b", input={"x": b"x"})})
 
@@ -574,7 +583,7 @@ def offline() -> ApiClient:
     return ApiClient(Configuration(host="http://127.0.0.1:1", retries=False))
 
 
-@mistake(ApiValueError, "run_create.input['x'][0]: object is not JSON; pass a dict, a list")
+@mistake(ApiValueError, "input['x'][0]: object is not JSON; pass a dict, a list")
 def an_object_in_an_input() -> None:
     send_input({"x": [object()]})
 
@@ -760,6 +769,429 @@ def a_stream_read_twice() -> None:
         list(stream)
 
 
+# Settings
+
+
+@mistake(ApiValueError, "host: an IPv6 address stands in brackets, http://[::1]:8000")
+def an_ipv6_address_without_brackets() -> None:
+    Configuration(host="http://::1:8000")
+
+
+@mistake(ApiValueError, "host ends in /runs, which is added to it: give the base path alone")
+def a_host_that_ends_in_the_path_of_an_operation() -> None:
+    Configuration(host="http://acp.example/v1/runs/")
+
+
+@mistake(ConnectionException, "Configuration() does not read ACP_HOST: use Configuration.from_env")
+def a_host_of_the_environment_that_is_not_read() -> None:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("ACP_HOST", "http://acp.example")
+        no_host_at_all()
+
+
+@mistake(ApiValueError, "ACP_HOST cannot be used: it stands in quotation marks; remove them")
+def a_host_of_the_environment_in_quotation_marks() -> None:
+    from_environment(ACP_HOST='"http://acp.example"')
+
+
+@mistake(ApiTypeError, "debug must be True or False, not str")
+def a_word_for_a_flag() -> None:
+    Configuration(debug="false")  # type: ignore[arg-type]
+
+
+@mistake(ApiTypeError, "logger_format must be a str, not int")
+def a_number_for_the_format_of_the_log() -> None:
+    Configuration().logger_format = 5  # type: ignore[assignment]
+
+
+@mistake(ApiValueError, "logger_file cannot be opened: there is no folder /none/such")
+def a_log_in_no_folder() -> None:
+    Configuration().logger_file = "/none/such/client.log"
+
+
+@mistake(ApiTypeError, "has no argument 'base_url'; use host=\"http://host:8000\"")
+def the_address_by_the_name_of_another_client() -> None:
+    Configuration(base_url="http://acp.example")  # type: ignore[call-arg]
+
+
+@mistake(ApiTypeError, "has no argument 'token'; use access_token=\"…\"")
+def the_token_by_the_name_of_another_client() -> None:
+    Configuration(token="5ecret")  # type: ignore[call-arg]
+
+
+@mistake(AttributeError, "has no setting 'port'; use host=\"http://host:8000\"")
+def a_port_alone() -> None:
+    Configuration().port = 8000  # type: ignore[attr-defined]
+
+
+@mistake(ApiTypeError, 'api_key must be a dict, not str; write api_key={"x-api-key": "…"}')
+def a_key_without_its_header() -> None:
+    Configuration(api_key="5ecret")  # type: ignore[arg-type]
+
+
+@mistake(ApiValueError, 'must map a header to its key, {"x-api-key": "…"}', "to be swapped")
+def a_key_and_its_header_swapped() -> None:
+    Configuration(api_key={"5ecret": "X-Api-Key"})
+
+
+@mistake(ApiValueError, "api_key must map a header to its key", "to be swapped")
+def a_key_where_a_header_belongs() -> None:
+    Configuration(api_key={"5ecret=": "my-own-header"})
+
+
+@mistake(ApiValueError, "api_key['x-own'] must be the key alone, without its header")
+def a_key_with_its_header() -> None:
+    Configuration(api_key={"x-own": "X-Own: 5ecret"})
+
+
+@mistake(ApiValueError, "ACP_API_KEY cannot be used: it must be the value alone, without its")
+def a_key_of_the_environment_with_its_header() -> None:
+    from_environment(ACP_API_KEY="x-api-key: 5ecret")
+
+
+@mistake(ApiValueError, "ACP_API_KEY_HEADER cannot be used: it is not the name of a header")
+def a_key_of_the_environment_where_its_header_belongs() -> None:
+    from_environment(ACP_API_KEY_HEADER="5ecret=", ACP_API_KEY="x-api-key")
+
+
+@mistake(ApiValueError, "api_key_prefix['x-key'] has no key: set api_key['x-key']")
+def a_prefix_without_its_key() -> None:
+    get_run(api_key={"X-Key": "5ecret"}, api_key_prefix={"x-key": "Token"})
+
+
+@mistake(ApiTypeError, "refresh_api_key_hook must be a function that takes the configuration", "()")
+def a_hook_that_takes_nothing() -> None:
+    Configuration().refresh_api_key_hook = lambda: None  # type: ignore[assignment,misc]
+
+
+@mistake(ApiTypeError, "configuration must be a Configuration: pass an instance, not the class")
+def the_class_of_the_settings() -> None:
+    ApiClient(Configuration)  # type: ignore[arg-type]
+
+
+@mistake(ApiValueError, "header_value is missing: a header has a name and a value")
+def a_header_without_its_value() -> None:
+    ApiClient(Configuration(), "x-api-key")
+
+
+@mistake(ApiTypeError, "api_client must be an ApiClient: pass an instance, not the class itself")
+def the_class_of_the_client() -> None:
+    RunsApi(ApiClient)  # type: ignore[arg-type]
+
+
+@mistake(ApiTypeError, "tracer_provider must be a TracerProvider, not str")
+def the_name_of_a_tracer_for_a_provider() -> None:
+    instrument(offline(), "jaeger")  # type: ignore[arg-type]
+
+
+@mistake(TypeError, "RunCreate takes its fields by name; RunCreate.from_dict takes a dict")
+def a_field_without_its_name() -> None:
+    RunCreate("a")  # type: ignore[call-arg,misc]
+
+
+# Agents and runs
+
+
+def agent() -> AgentHandle:
+    return AgentHandle("a", offline())
+
+
+def run() -> RunHandle:
+    return RunHandle("r", offline())
+
+
+@mistake(ApiTypeError, "input must be the agent's own, not a RunCreate: pass .input")
+def a_create_for_an_input() -> None:
+    agent().start(RunCreate(agent_id="a", input={}))
+
+
+@mistake(ApiTypeError, "input must be the agent's own, not a Run: pass .input of its .creation")
+def a_run_for_an_input() -> None:
+    times = dict.fromkeys(("created_at", "updated_at"), "2026-11-24T09:30:00Z")
+    made = {"creation": {"agent_id": "a"}, "run_id": "r", "agent_id": "a", "status": "success"}
+    agent().run(Run.from_dict({**made, **times}))
+
+
+@mistake(ApiValueError, "input['x']: bytes is not JSON")
+def bytes_in_the_input_of_an_agent() -> None:
+    agent().run({"x": b"1"})
+
+
+@mistake(ApiValueError, "input cannot be written as JSON: ")
+def half_a_surrogate_pair_in_the_input_of_an_agent() -> None:
+    agent().run({"x": "\ud800"})
+
+
+@mistake(ApiTypeError, "thread_id must be a str, not int")
+def a_number_for_a_thread() -> None:
+    agent().run({}, thread_id=5)  # type: ignore[arg-type]
+
+
+@mistake(ApiTypeError, "thread_id must be a str, not int")
+def a_number_for_the_thread_of_a_conversation() -> None:
+    agent().conversation(5)  # type: ignore[arg-type]
+
+
+@mistake(ApiTypeError, "agent_id must be a str, not int")
+def a_number_for_the_agent_of_a_run() -> None:
+    RunHandle.find("token", offline(), agent_id=5)  # type: ignore[arg-type]
+
+
+@mistake(ApiTypeError, "id_or_name must be a str, not int")
+def a_number_for_an_agent() -> None:
+    AgentHandle.get(5, offline())  # type: ignore[arg-type]
+
+
+@mistake(ApiTypeError, "webhook must be a str, not int")
+def a_number_for_a_webhook() -> None:
+    agent().start({}, webhook=5)  # type: ignore[arg-type]
+
+
+@mistake(ApiTypeError, "reuse must be True or False, not str")
+def a_word_for_reuse() -> None:
+    agent().start({}, client_token="t", reuse="no")  # type: ignore[arg-type]
+
+
+@mistake(ApiTypeError, "cancel_on_exit must be True or False, not str")
+def a_word_for_cancelling() -> None:
+    agent().run({}, cancel_on_exit="no")  # type: ignore[arg-type]
+
+
+@mistake(ApiValueError, "timeout must be above 0 seconds: a start sends a request")
+def a_start_without_time() -> None:
+    agent().start({}, timeout=0)
+
+
+@mistake(ApiTypeError, "version must be a str, not int")
+def a_number_for_a_version() -> None:
+    AgentHandle.find("echo", offline(), version=9)  # type: ignore[arg-type]
+
+
+@mistake(AgentLookupError, "'echo' has no version '9'; the server has 1.0.0")
+def a_version_that_is_not_there() -> None:
+    with LocalServer() as server, ApiClient(Configuration(host=server.url)) as client:
+        AgentHandle.find("echo", client, version="9")
+
+
+def find_where_searches_fail(status: int) -> None:
+    with (
+        SocketServer(response(b'"no"', status, "No")) as server,
+        ApiClient(Configuration(host=server.url, retries=False)) as client,
+    ):
+        AgentHandle.find("echo", client)
+
+
+@mistake(ApiException, "(without searches, use AgentHandle(agent_id))")
+def a_search_that_is_not_implemented() -> None:
+    find_where_searches_fail(501)
+
+
+@mistake(ApiException, "(without searches, use AgentHandle(agent_id))")
+def a_search_that_is_not_allowed() -> None:
+    find_where_searches_fail(405)
+
+
+NAME_FOR_ID = "AgentHandle takes an id: for a name, use AgentHandle.find, or get for either"
+
+
+def of_a_name(call: Callable[[AgentHandle], object]) -> None:
+    with LocalServer() as server, ApiClient(Configuration(host=server.url)) as client:
+        call(AgentHandle("echo", client))
+
+
+@mistake(NotFoundException, NAME_FOR_ID)
+def a_name_for_the_id_of_a_run() -> None:
+    of_a_name(lambda echo: echo.run({}))
+
+
+@mistake(NotFoundException, NAME_FOR_ID)
+def a_name_for_the_id_of_a_description() -> None:
+    of_a_name(lambda echo: echo.agent)
+
+
+@mistake(NotFoundException, NAME_FOR_ID)
+def a_name_for_the_id_of_a_descriptor() -> None:
+    of_a_name(AgentHandle.descriptor)
+
+
+@mistake(NotFoundException, NAME_FOR_ID)
+def a_name_for_the_id_of_a_check() -> None:
+    of_a_name(lambda echo: echo.check(input={}))
+
+
+@mistake(NotFoundException, NAME_FOR_ID)
+def a_name_for_the_id_of_a_conversation() -> None:
+    of_a_name(lambda echo: echo.conversation().run({}))
+
+
+@mistake(NotFoundException, NAME_FOR_ID)
+def a_name_for_the_id_of_a_batch() -> None:
+    of_a_name(lambda echo: list(echo.map([{}])))
+
+
+def two(first: Any, second: Any) -> None:
+    """A callback with another number of arguments than most."""
+
+
+@mistake(ApiTypeError, "on_interrupt must be a function that takes the question", "(first, second)")
+def a_callback_of_two_for_the_question() -> None:
+    agent().run({}, on_interrupt=two)  # type: ignore[arg-type]
+
+
+@mistake(ApiTypeError, "on_interrupt must be a function that takes the question", "yours takes ()")
+def a_callback_of_none_for_the_question() -> None:
+    run().drive(lambda: None)  # type: ignore[arg-type,misc]
+
+
+@mistake(ApiTypeError, "on_interrupt must be a function", "not async: this client is synchronous")
+def a_callback_that_is_async() -> None:
+    async def answer(question: object) -> dict[str, Any]:
+        return {}
+
+    run().drive(answer)  # type: ignore[arg-type]
+
+
+@mistake(ApiTypeError, "on_interrupt must be a function that takes the question", "not bool")
+def a_bool_for_the_callback_of_a_conversation() -> None:
+    agent().conversation().run({}, on_interrupt=True)  # type: ignore[arg-type]
+
+
+@mistake(
+    ApiTypeError, "on_pending must be a function that takes the seconds elapsed and", "(event)"
+)
+def a_callback_of_one_for_the_wait() -> None:
+    run().result(on_pending=lambda event: None)  # type: ignore[arg-type,misc]
+
+
+@mistake(ApiTypeError, "on_pending must be a function that takes the seconds elapsed", "not bool")
+def a_bool_for_the_callback_of_the_wait() -> None:
+    run().output(on_pending=True)  # type: ignore[arg-type]
+
+
+@mistake(ApiTypeError, "on_pending must be a function that takes the seconds elapsed", "not bool")
+def a_bool_for_the_callback_of_the_low_level_wait() -> None:
+    wait_for_run_output(RunsApi(offline()), "r", on_pending=True)  # type: ignore[arg-type]
+
+
+@mistake(ApiTypeError, "on_event must be a function that takes the event", "(first, second)")
+def a_callback_of_two_for_an_event() -> None:
+    run().drive(lambda question: None, on_event=two)  # type: ignore[arg-type]
+
+
+@mistake(ApiTypeError, "max_interrupts must be an int, not str")
+def a_text_for_a_number_of_questions() -> None:
+    run().drive(lambda question: None, max_interrupts="5")  # type: ignore[arg-type]
+
+
+@mistake(ApiTypeError, "through_interrupts must be True or False, not str")
+def a_word_for_waiting_through_interrupts() -> None:
+    run().events(through_interrupts="no")  # type: ignore[arg-type]
+
+
+@mistake(ApiTypeError, "stop must be a threading.Event or None, not bool")
+def stopping_a_result_by_a_bool() -> None:
+    run().result(stop=True)  # type: ignore[arg-type]
+
+
+@mistake(ApiTypeError, "stop must be a threading.Event or None, not bool")
+def stopping_an_answer_by_a_bool() -> None:
+    run().resume({}, stop=True)  # type: ignore[arg-type]
+
+
+@mistake(ApiTypeError, "stop must be a threading.Event or None: pass an instance, not the class")
+def stopping_by_the_class_of_an_event() -> None:
+    run().output(stop=threading.Event)  # type: ignore[arg-type]
+
+
+@mistake(ApiTypeError, "to must be a PendingInterrupt or None, not dict")
+def a_dict_for_a_question() -> None:
+    run().resume({}, to={})  # type: ignore[arg-type]
+
+
+@mistake(TypeError, "an EventStream cannot be pickled: pickle its run_id and last_event_id")
+def a_stream_that_is_pickled() -> None:
+    with SocketServer(head(204)) as server, ApiClient(Configuration(host=server.url)) as client:
+        pickle.dumps(RunsApi(client).get_run_stream("r1"))
+
+
+# Batches
+
+
+@mistake(ApiTypeError, 'inputs must be an iterable of dicts: pass frame.to_dict("records")')
+def a_frame_of_pandas() -> None:
+    class Frame(list[str]):
+        columns = ("a",)
+        to_dict = None
+
+    agent().map(Frame())  # type: ignore[arg-type]
+
+
+@mistake(ApiTypeError, "inputs must be an iterable of dicts: pass frame.to_dicts()")
+def a_frame_of_polars() -> None:
+    class Frame(list[str]):
+        columns = ("a",)
+        to_dict = to_dicts = None
+
+    agent().map(Frame())  # type: ignore[arg-type]
+
+
+def map_with(**options: Any) -> None:
+    agent().map([], **options)
+
+
+for _name, _value, _error, _phrase in (
+    ("total", "10", ApiTypeError, "total must be an int, not str"),
+    ("total", -1, ApiValueError, "total must be at least 0, not -1"),
+    ("ordered", "no", ApiTypeError, "ordered must be True or False, not str"),
+    ("check", "no", ApiTypeError, "check must be True or False, not str"),
+    ("retry_failed", "no", ApiTypeError, "retry_failed must be True or False, not str"),
+    ("durable", "no", ApiTypeError, "durable must be True or False, not str"),
+    ("durable", True, ApiValueError, "durable is for the lines of a journal: pass journal="),
+    ("timeout", 0, ApiValueError, "timeout must be above 0 seconds: a run of a batch takes some"),
+    ("journal", 5, ApiTypeError, "journal must be the path of a file, not int"),
+    ("journal", True, ApiTypeError, "journal must be the path of a file, not bool"),
+    ("journal", io.BytesIO(), ApiTypeError, "journal must be the path of a file, not BytesIO"),
+    ("executor", 4, ApiTypeError, "executor must be a concurrent.futures.Executor, as Process"),
+    ("executor", "processes", ApiTypeError, "ProcessPoolExecutor(), not str"),
+    ("executor", ThreadPoolExecutor, ApiTypeError, "ProcessPoolExecutor(): pass an instance, not"),
+    ("executor", type("ThreadPool", (), {})(), ApiTypeError, "Executor(), not ThreadPool"),
+    ("progress", two, ApiTypeError, "a function that takes the counts, and yours takes (first"),
+    (
+        "key",
+        two,
+        ApiTypeError,
+        "takes an input and gives its name, and yours takes (first",
+    ),
+    ("on_interrupt", two, ApiTypeError, "takes the question and gives the answer, and yours"),
+):
+    _make = partial(map_with, **{_name: _value})
+    MISTAKES.append(pytest.param(_make, _error, (_phrase,), id=f"map-{_name}-{_value!r:.20}"))
+
+
+@mistake(ApiTypeError, "connect must be a function without arguments", "yours takes (first, second")
+def a_way_to_connect_that_takes_arguments() -> None:
+    with ThreadPoolExecutor(1) as executor:
+        map_with(executor=executor, connect=two)
+
+
+@mistake(ApiTypeError, "on_interrupt must be a function of a module, no lambda: it goes to other")
+def a_lambda_for_other_processes() -> None:
+    with ProcessPoolExecutor(1) as executor:
+        map_with(executor=executor, on_interrupt=lambda question: None)
+
+
+@mistake(ApiTypeError, "agent must be an AgentHandle, not str; its map() makes a Batch")
+def a_batch_by_hand() -> None:
+    Batch("echo", [])  # type: ignore[arg-type]
+
+
+@mistake(ApiValueError, "check=True needs the package jsonschema-rs: pip install 'acp-client-v0-1[")
+def a_package_that_is_missing() -> None:
+    with pytest.MonkeyPatch.context() as modules:
+        modules.setitem(sys.modules, "jsonschema_rs", None)
+        map_with(check=True)
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
@@ -788,7 +1220,11 @@ def test_a_message_says_what_to_do(
         make()
     message = str(raised.value)
     assert kind is ValidationError or "\n" not in message
+    if kind not in (ValidationError, ResponseValidationError):  # which quote what came
+        assert len(message) <= 240, message
     assert "5ecret" not in message
+    if "run_create" not in "".join(phrases):  # which only callers of `create_run` have written
+        assert "run_create" not in message
     for phrase in phrases:
         assert message.count(phrase) == 1, message
 

@@ -578,10 +578,17 @@ def test_an_interrupt_and_an_error_are_outputs():
             assert wait(server).actual_instance.type == output["type"]
 
 
+def test_a_timeout_of_0_asks_once() -> None:
+    with SocketServer(PENDING, PENDING) as server:
+        with pytest.raises(RunWaitTimeout, match="has no output yet"):
+            wait(server, timeout=0)
+        assert [each.path for each in server.requests] == ["/runs/r1/output?block_timeout=0"]
+
+
 @pytest.mark.parametrize(
     "arguments, error, name",
     [
-        ({"timeout": 0}, ApiValueError, "timeout"),
+        ({"timeout": -1}, ApiValueError, "timeout"),
         ({"timeout": (1, 2)}, ApiTypeError, "timeout"),
         ({"timeout": "1"}, ApiTypeError, "timeout"),
         ({"block_timeout": 0}, ApiValueError, "block_timeout"),

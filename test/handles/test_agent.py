@@ -91,8 +91,20 @@ def test_no_agent_of_that_name(client: ApiClient) -> None:
     again = pickle.loads(pickle.dumps(caught.value))
     assert again.candidates == caught.value.candidates
     assert len(again.candidates) == 5
-    with pytest.raises(AgentLookupError, match="'counter' in version '9"):
+    with pytest.raises(AgentLookupError, match=r"'counter' has no version '9.* has 1\.0\.0$"):
         AgentHandle.find("counter", version="9.9.9", api_client=client)
+
+
+@pytest.mark.parametrize("name", ["nobody", "an-agent-with-a-very-long-name-number-7", COUNTER])
+def test_a_lookup_of_many_agents_names_three_and_stays_short(
+    server: LocalServer, client: ApiClient, name: str
+) -> None:
+    for number in range(20):
+        long = f"an-agent-with-a-very-long-name-number-{number:02}"
+        server.register(lambda input, config, context: {}, name=long, version="1.0.0-beta.1")
+    with pytest.raises(AgentLookupError, match="and 22 more") as caught:
+        AgentHandle.find(name, client)
+    assert len(str(caught.value)) <= 240 and len(caught.value.candidates) == 25
 
 
 def test_several_agents_of_that_name(server: LocalServer, client: ApiClient) -> None:

@@ -7,10 +7,12 @@ import pickle
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
 import pytest
+from support.batches import wait_for
 from support.socket_server import CLOSE, STALL, SocketServer, chunk, head, response, serve_each
 from support.timing import SetTiming
 
@@ -647,7 +649,40 @@ def test_close_from_another_thread(server: LocalServer, counter: AgentHandle, wh
     assert list(events) == []
     assert time.monotonic() - began < 10
     assert events.ended_by is None
-    assert list(events) == []
+    with pytest.raises(ApiValueError, match=r"over or closed: RunHandle\.events\(\) begins again"):
+        list(events)
+
+
+def test_a_second_thread_is_refused_and_the_first_gets_every_event(counter: AgentHandle) -> None:
+    events = counter.start({"count": 3, "interval": 0.5}, streaming="custom").events()
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(numbers, events)
+        wait_for(lambda: events.last_event_id != "")  # and the next one takes half a second
+        with pytest.raises(ApiValueError, match=r"is read by another thread: RunHandle\.events"):
+            list(events)
+        assert first.result(30) == [1, 2, 3]
+
+
+def test_threads_may_take_turns_with_one_iteration(counter: AgentHandle) -> None:
+    events = counter.start({"count": 3}, streaming="custom").events()
+    with ThreadPoolExecutor(3) as pool:
+        taken = [pool.submit(next, events).result(30) for _ in range(3)]
+    assert numbers(taken) == [1, 2, 3]
+
+
+def test_events_that_were_closed_before_they_began_are_refused(counter: AgentHandle) -> None:
+    events = counter.start({"count": 1}, streaming="custom").events()
+    events.close()
+    with pytest.raises(ApiValueError, match="over or closed"):
+        list(events)
+
+
+def test_updates_of_a_run_that_has_none_are_a_warning(slow: AgentHandle) -> None:
+    (event,) = slow.start({"seconds": 0}).events()
+    assert repr(event).startswith("RunEvent(") and event == pickle.loads(pickle.dumps(event))
+    assert event.result == {"slept": 0}
+    with pytest.warns(UserWarning, match='start it with streaming="custom"'):
+        assert event.update is None
 
 
 def test_ctrl_c_while_waiting_and_then_on(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pickle
 import sys
+import threading
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -190,8 +192,30 @@ def test_a_conversation(client: ApiClient, slow: AgentHandle) -> None:
         slow.conversation().run({"seconds": 0})
 
 
-async def later(_: object) -> dict[str, Any]:
-    return {}
+def test_four_threads_on_a_new_conversation_make_one_run(
+    server: LocalServer, client: ApiClient, counts: Any
+) -> None:
+    server.faults.add(Fault(method="POST", path="/runs", delay=1))
+    talk = AgentHandle(ECHO, client).conversation()
+    ready = threading.Barrier(4)
+
+    def say(number: int) -> Any:
+        ready.wait(10)
+        return talk.run({"n": number}, timeout=30)
+
+    with ThreadPoolExecutor(4) as pool:
+        said = list(pool.map(lambda n: outcome_of(say, n), range(4)))
+    refused = [each for each in said if isinstance(each, ApiValueError)]
+    assert len(refused) == 3 and counts.creates == 1
+    assert all("a conversation has one run at a time" in str(error) for error in refused)
+    assert talk.run({"n": 5}) == {"n": 5}  # once the first has ended
+
+
+def outcome_of(work: Callable[[int], Any], number: int) -> Any:
+    try:
+        return work(number)
+    except ApiValueError as error:
+        return error
 
 
 @pytest.mark.parametrize(
@@ -199,7 +223,6 @@ async def later(_: object) -> dict[str, Any]:
     [
         (lambda _: True, "what on_interrupt returns must be a JSON object .*, not bool"),
         (lambda _: "{}", "not str: is it JSON text"),
-        (later, "this client is synchronous"),
     ],
 )
 def test_an_answer_that_is_no_json_object(

@@ -252,13 +252,30 @@ def test_a_refusal_is_raised_as_it_is(server: LocalServer, counter: AgentHandle)
 def test_duplicates_are_counted_and_the_oldest_wins(
     server: LocalServer, counter: AgentHandle
 ) -> None:
-    runs = [counter.start({"count": 1}, client_token="mine") for _ in range(3)]
+    runs = [counter.start({"count": 1}, client_token="mine")]
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="client_token 'mine' was given .* pass reuse=True"):
+            runs.append(counter.start({"count": 1}, client_token="mine"))
     found = RunHandle.find("mine", api_client=counter.runs.api_client)
     assert found is not None
     assert found.run_id == runs[0].run_id
     assert found.duplicates == tuple(run.run_id for run in runs[1:])
     with pytest.raises(ApiValueError, match="client_token must not be empty"):
         RunHandle.find("")
+
+
+def test_a_second_create_of_a_client_token_is_a_warning_only_if_the_first_may_have_made_a_run(
+    server: LocalServer, counter: AgentHandle
+) -> None:
+    server.faults.add(Fault(method="POST", path="/runs", status=422))
+    with pytest.raises(ApiException):
+        counter.start({"count": 1}, client_token="order-7")
+    counter.start({"count": 1}, client_token="order-7")
+    counter.start({"count": 1}, client_token="order-7", reuse=True)
+    counter.start({"count": 1}, client_token="")
+    counter.start({"count": 1}, client_token="")
+    with pytest.warns(UserWarning, match="pass reuse=True, or this may make a second run"):
+        counter.run({"count": 1}, metadata={"acp-client-token": "order-7"})
 
 
 def test_a_response_that_cannot_be_read_still_made_a_run(

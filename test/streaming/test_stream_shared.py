@@ -10,6 +10,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -76,6 +77,20 @@ def test_two_iterations_over_raw_events_take_turns() -> None:
             seen.append(event.id)
             seen += [other.id for other in [next(two, None)] if other is not None]
         assert seen == ALL
+
+
+@pytest.mark.parametrize("iterate", [next, list, lambda stream: list(stream.raw_events())])
+def test_a_second_thread_is_refused_and_the_first_reads_on(iterate: Callable[[Any], Any]) -> None:
+    with (
+        stream_of(events(1), 1.0, events(2), chunk(b"")) as (stream, _),
+        ThreadPoolExecutor(1) as pool,
+    ):
+        assert next(stream).id == "1"
+        first = pool.submit(ids, stream)
+        assert eventually(lambda: stream.reader._in_read)
+        with pytest.raises(ApiValueError, match="the stream is read by another thread"):
+            iterate(stream)
+        assert first.result(10) == ["2"]
 
 
 # --- A signal's handler -------------------------------------------------------------------------

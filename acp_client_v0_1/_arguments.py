@@ -1,0 +1,168 @@
+"""The checks of what a caller gives: callbacks, flags, numbers, paths, clients and other objects.
+
+Every public entry passes its arguments through this door by their names, so that a mistake is named
+where it is made, in the caller's own words, and before anything is sent.
+
+Strategy: one table has the rule of each argument, as a name means the same in every method. An
+object is judged by the one attribute that is used of it, since a stand-in of a test has no other. A
+callback is judged by its signature; a builtin that has none may be right.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import threading
+from collections.abc import Callable
+from inspect import iscoroutinefunction, signature
+from typing import Any
+from uuid import UUID
+
+from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
+
+Rule = tuple[str, Callable[[Any], bool]]
+"""What an argument must be, and whether a value is that."""
+
+UUID_FORM = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+def check_arguments(*required: str, **given: Any) -> None:
+    """Check arguments by their names; None is only checked if it is not a default."""
+    for name, value in given.items():
+        if value is None and name not in required:
+            continue
+        expected, fits = _RULES[name]
+        if not fits(value):
+            if expected[0] == '"':  # a word of several
+                raise ApiValueError(f"{name} must be {expected}, not {value!r:.40}")
+            raise wrong_type(name, expected, value)
+        least = _LEAST.get(name)
+        if value is not None and least is not None and not value >= least:  # also true for NaN
+            unit = " seconds" if name == "timeout" else ""
+            raise ApiValueError(f"{name} must be at least {least}{unit}, not {value!r}")
+
+
+def wrong_type(name: str, expected: str, value: object) -> ApiTypeError:
+    """Return the error of an argument whose type is wrong; a hint may follow after a semicolon."""
+    expected, semicolon, hint = expected.partition(";")
+    wrong = f", not {type(value).__name__}"
+    if isinstance(value, type):
+        wrong = ": pass an instance, not the class itself"
+    elif iscoroutinefunction(value):
+        wrong = ", not async: this client is synchronous"
+    elif callable(value) and "function" in expected:
+        wrong = f", and yours takes ({', '.join(signature(value).parameters):.60})"
+    return ApiTypeError(f"{name} must be {expected}{wrong}{semicolon}{hint}")
+
+
+def instance_of(expected: str, *kinds: Any, or_none: bool = True) -> Callable[[str, Any], Any]:
+    """Make a check that a value has one of these types, which errors call ``expected``."""
+
+    def check(name: str, value: Any) -> Any:
+        if isinstance(value, kinds) or (value is None and or_none):
+            return value
+        raise wrong_type(name, expected, value)
+
+    return check
+
+
+def _has(attribute: str) -> Callable[[Any], bool]:
+    return lambda value: hasattr(value, attribute) and not isinstance(value, type)
+
+
+def _takes(count: int) -> Callable[[Any], bool]:
+    def fits(value: Any) -> bool:
+        try:
+            signature(value).bind(*range(count))
+        except TypeError:  # also of what cannot be called
+            return False
+        except ValueError:
+            pass  # a builtin
+        return not iscoroutinefunction(value)
+
+    return fits
+
+
+def _is(*kinds: Any) -> Callable[[Any], bool]:
+    # True is an int to Python, and nobody means it as a number.
+    return lambda value: isinstance(value, kinds) and not isinstance(value, bool)
+
+
+# Otherwise "no" would count as true.
+_FLAG: Rule = "True or False", lambda value: isinstance(value, bool)
+_TEXT: Rule = "a str", _is(str)
+_INT: Rule = "an int", _is(int)
+_LEAST = {"block_timeout": 1, "concurrency": 1, "max_interrupts": 0, "timeout": 0, "total": 0}
+_RULES: dict[str, Rule] = {
+    **dict.fromkeys(("name", "streaming", "version", "webhook"), _TEXT),
+    **dict.fromkeys(("cancel_on_exit", "check", "durable", "ordered", "retry_failed"), _FLAG),
+    **dict.fromkeys(("reuse", "through_interrupts"), _FLAG),
+    **dict.fromkeys(("block_timeout", "concurrency", "max_interrupts", "total"), _INT),
+    **dict.fromkeys(("api_client", "default"), ("an ApiClient", _has("call"))),
+    "after": ("a str or None", _is(str)),
+    "agent": ("an AgentHandle; its map() makes a Batch", _has("map")),
+    "configuration": ("a Configuration", _has("host")),
+    "connect": ("a function without arguments that gives an ApiClient", _takes(0)),
+    "executor": ("a concurrent.futures.Executor, as ProcessPoolExecutor()", _has("submit")),
+    # A number would be the descriptor of a file, and 1 is standard output.
+    "journal": ("the path of a file", _is(str, os.PathLike)),
+    "key": ("a function that takes an input and gives its name", _takes(1)),
+    "on_event": ("a function that takes the event", _takes(1)),
+    "on_gap": ('"raise" or "mark"', ("raise", "mark").__contains__),
+    "on_interrupt": ("a function that takes the question and gives the answer", _takes(1)),
+    "on_pending": ("a function that takes the seconds elapsed and the status", _takes(2)),
+    "on_stop": ('"leave" or "cancel"', ("leave", "cancel").__contains__),
+    "progress": (
+        "True, for a bar, or a function that takes the counts",
+        lambda value: isinstance(value, bool) or _takes(1)(value),
+    ),
+    "refresh_api_key_hook": ("a function that takes the configuration", _takes(1)),
+    "run": ("a Run; for an id, use RunHandle(run_id)", _has("run_id")),
+    "runs_api": ("a RunsApi; RunsApi(api_client) is one", _has("get_run_output")),
+    "stop": ("a threading.Event or None", _has("is_set")),
+    "thread_id": ("a str", _is(str, UUID)),
+    "timeout": ("a number of seconds or None", _is(int, float)),
+    "to": ("a PendingInterrupt or None", _has("updated_at")),
+    "tracer_provider": ("a TracerProvider", _has("get_tracer")),
+    "unclear": ('"raise" or "start"', ("raise", "start").__contains__),
+}
+
+
+def explain_id(agent_id: str, error: Any) -> None:
+    """Say in the error of a missing agent that its name may stand where its id belongs."""
+    hint = " (AgentHandle takes an id: for a name, use AgentHandle.find, or get for either)"
+    if not UUID_FORM.fullmatch(agent_id) and hint not in error.reason:
+        error.reason += hint
+
+
+def imported(module: str, what: str, extra: str) -> Any:
+    """Return the module of an optional package, which the error names if it is missing."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0].replace("_", "-")
+        install = f"pip install 'acp-client-v0-1[{extra}]'"
+        raise ApiValueError(f"{what} needs the package {package}: {install}") from error
+
+
+class OneThread:
+    """Refuses a thread while another one is inside. The one inside may enter again.
+
+    There is no lock, which an interrupt could leave held: an entry of a dict is set in one step.
+    """
+
+    def __init__(self, refusal: str) -> None:
+        self._refusal = refusal
+        self._inside: dict[str, int] = {}
+        self._depth = 0
+
+    def __enter__(self) -> None:
+        if self._inside.setdefault("thread", threading.get_ident()) != threading.get_ident():
+            raise ApiValueError(self._refusal)
+        self._depth += 1
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._depth -= 1
+        if not self._depth:
+            self._inside.clear()
