@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import unquote
 
@@ -34,7 +34,7 @@ from acp_client_v0_1.models import (
 )
 from acp_client_v0_1.testing._server.engine import Engine
 from acp_client_v0_1.testing._server.gate import BODY, LAG, check_keys
-from acp_client_v0_1.testing._server.store import RunRecord, Store, ThreadRecord
+from acp_client_v0_1.testing._server.store import Record, RunRecord, Store, ThreadRecord
 from acp_client_v0_1.testing._server.validation import (
     LONGEST_BLOCK,
     JsonResponse,
@@ -155,8 +155,8 @@ class Application:
         return JsonResponse(self.engine.create_run(creation, agent))
 
     async def search_runs(self, request: Request) -> Response:
-        find = partial(self.store.find_runs, lag=request.scope.get(LAG, 0.0))
-        return await self._found(request, RunSearchRequest, find)
+        runs = self.store.runs_before(request.scope.get(LAG, 0.0))
+        return self._found(request, RunSearchRequest, runs)
 
     async def get_run(self, request: Request) -> Response:
         run = self._run(request, request.scope.get(LAG, 0.0))
@@ -212,7 +212,7 @@ class Application:
     async def search_agents(self, request: Request) -> Response:
         if self.store.quirks.agents_by_name and not {"name", "version"} & _object(request).keys():
             raise Refusal(422, "a name or a version is needed")
-        return await self._found(request, AgentSearchRequest, self.store.find_agents)
+        return self._found(request, AgentSearchRequest, self.store.agents)
 
     async def get_agent_by_id(self, request: Request) -> Response:
         return JsonResponse(self.store.agent(request.path_params["id"]).to_wire())
@@ -229,7 +229,7 @@ class Application:
         return JsonResponse(thread.to_wire())
 
     async def search_threads(self, request: Request) -> Response:
-        return await self._found(request, ThreadSearchRequest, self.store.find_threads)
+        return self._found(request, ThreadSearchRequest, self.store.threads)
 
     async def get_thread(self, request: Request) -> Response:
         return JsonResponse(self._thread(request).to_wire())
@@ -248,15 +248,14 @@ class Application:
             history = [run.to_wire() for run in thread.runs]
         return JsonResponse(history)
 
-    async def _found(
-        self,
-        request: Request,
-        model: type[_Search],
-        find: Callable[[JsonObject, int, int], list[JsonObject]],
+    def _found(
+        self, request: Request, model: type[_Search], records: Mapping[str, Record]
     ) -> Response:
         """Respond to a search with the page that the request asks for."""
-        body, wanted = _body(request, model)
-        return JsonResponse(find(body, wanted.limit or 10, wanted.offset or 0))
+        body, page = _body(request, model)
+        names = [name for name in model.model_fields if name not in ("limit", "offset")]
+        wanted = {name: body[name] for name in names if name in body}
+        return JsonResponse(self.store.search(records, wanted, page.limit or 10, page.offset or 0))
 
     def _deleted(self, wire: JsonObject) -> Response:
         return JsonResponse(wire) if self.store.quirks.delete_body else Response()
