@@ -33,9 +33,10 @@ from acp_client_v0_1.models import (
     ThreadSearchRequest,
 )
 from acp_client_v0_1.testing._server.engine import Engine
-from acp_client_v0_1.testing._server.gate import BODY, LAG, check_keys
+from acp_client_v0_1.testing._server.gate import check_keys
 from acp_client_v0_1.testing._server.store import Record, RunRecord, Store, ThreadRecord
 from acp_client_v0_1.testing._server.validation import (
+    LAG,
     LONGEST_BLOCK,
     JsonResponse,
     Refusal,
@@ -161,13 +162,10 @@ class Application:
     async def get_run(self, request: Request) -> Response:
         run = self._run(request, request.scope.get(LAG, 0.0))
         with self.store.lock:
-            wire = run.to_wire()
-        return JsonResponse(wire)
+            return JsonResponse(run.to_wire())
 
     async def resume_run(self, request: Request) -> Response:
-        run = self._run(request)
-        answer = _object(request)
-        return JsonResponse(self.engine.resume_run(run, answer))
+        return JsonResponse(self.engine.resume_run(self._run(request), json_body(request)))
 
     async def delete_run(self, request: Request) -> Response:
         return self._deleted(self.engine.delete_run(self._run(request)))
@@ -210,7 +208,7 @@ class Application:
         return JsonResponse(state)
 
     async def search_agents(self, request: Request) -> Response:
-        if self.store.quirks.agents_by_name and not {"name", "version"} & _object(request).keys():
+        if self.store.quirks.agents_by_name and not {"name", "version"} & json_body(request).keys():
             raise Refusal(422, "a name or a version is needed")
         return self._found(request, AgentSearchRequest, self.store.agents)
 
@@ -245,8 +243,7 @@ class Application:
     async def get_thread_history(self, request: Request) -> Response:
         thread = self._thread(request)
         with self.store.lock:
-            history = [run.to_wire() for run in thread.runs]
-        return JsonResponse(history)
+            return JsonResponse([run.to_wire() for run in thread.runs])
 
     def _found(
         self, request: Request, model: type[_Search], records: Mapping[str, Record]
@@ -267,13 +264,9 @@ class Application:
         return self.store.thread(request.path_params["id"])
 
 
-def _object(request: Request) -> JsonObject:
-    return json_body(request.headers.get("content-type", ""), request.scope[BODY])
-
-
 def _body(request: Request, model: type[M]) -> tuple[JsonObject, M]:
     """Return a request's body as it came, and as a valid model."""
-    body = _object(request)
+    body = json_body(request)
     return body, checked(model, body)
 
 
@@ -320,6 +313,8 @@ async def _gone(receive: Receive) -> None:
 class _RunStream:
     """The events of one run on one connection, ``empty`` if there will be none."""
 
+    _start = 0  # how many events it skips
+
     def __init__(self, store: Store, run: RunRecord, last_event_id: str) -> None:
         self._store = store
         self._run = run
@@ -349,16 +344,13 @@ class _RunStream:
                 changed.clear()
 
     def _id(self, number: int) -> str | None:
-        match self._store.quirks.event_ids:
-            case "run":
-                return str(number)
-            case "connection":
-                return str(number - self._start)
-            case "opaque":
-                text = f"{self._run.run_id}/{number}"
-                return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-            case "none":
-                return None
+        name = f"{self._run.run_id}/{number}"
+        ids = {
+            "run": str(number),
+            "connection": str(number - self._start),
+            "opaque": hashlib.blake2b(name.encode(), digest_size=8).hexdigest(),
+        }
+        return ids.get(self._store.quirks.event_ids)
 
     def _skipped(self, last_event_id: str) -> int:
         """Return how many events this connection skips: none if the id is not an event's."""
