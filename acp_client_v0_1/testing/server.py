@@ -196,7 +196,8 @@ class LocalServer:
     @property
     def agents(self) -> list[AgentDefinition]:
         """All agents, in the order of their registration."""
-        return self._store.agents()
+        with self._store.lock:
+            return list(self._store.agents.values())
 
     def fail_next(self, status: int, **fields: Any) -> None:
         """Respond to the next request with a status instead of carrying it out.

@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import unquote
 
@@ -33,9 +33,10 @@ from acp_client_v0_1.models import (
     ThreadSearchRequest,
 )
 from acp_client_v0_1.testing._server.engine import Engine
-from acp_client_v0_1.testing._server.gate import BODY, LAG, check_keys
-from acp_client_v0_1.testing._server.store import RunRecord, Store, ThreadRecord
+from acp_client_v0_1.testing._server.gate import check_keys
+from acp_client_v0_1.testing._server.store import Record, RunRecord, Store, ThreadRecord
 from acp_client_v0_1.testing._server.validation import (
+    LAG,
     LONGEST_BLOCK,
     JsonResponse,
     Refusal,
@@ -155,19 +156,16 @@ class Application:
         return JsonResponse(self.engine.create_run(creation, agent))
 
     async def search_runs(self, request: Request) -> Response:
-        find = partial(self.store.find_runs, lag=request.scope.get(LAG, 0.0))
-        return await self._found(request, RunSearchRequest, find)
+        runs = self.store.runs_before(request.scope.get(LAG, 0.0))
+        return self._found(request, RunSearchRequest, runs)
 
     async def get_run(self, request: Request) -> Response:
         run = self._run(request, request.scope.get(LAG, 0.0))
         with self.store.lock:
-            wire = run.to_wire()
-        return JsonResponse(wire)
+            return JsonResponse(run.to_wire())
 
     async def resume_run(self, request: Request) -> Response:
-        run = self._run(request)
-        answer = _object(request)
-        return JsonResponse(self.engine.resume_run(run, answer))
+        return JsonResponse(self.engine.resume_run(self._run(request), json_body(request)))
 
     async def delete_run(self, request: Request) -> Response:
         return self._deleted(self.engine.delete_run(self._run(request)))
@@ -210,9 +208,9 @@ class Application:
         return JsonResponse(state)
 
     async def search_agents(self, request: Request) -> Response:
-        if self.store.quirks.agents_by_name and not {"name", "version"} & _object(request).keys():
+        if self.store.quirks.agents_by_name and not {"name", "version"} & json_body(request).keys():
             raise Refusal(422, "a name or a version is needed")
-        return await self._found(request, AgentSearchRequest, self.store.find_agents)
+        return self._found(request, AgentSearchRequest, self.store.agents)
 
     async def get_agent_by_id(self, request: Request) -> Response:
         return JsonResponse(self.store.agent(request.path_params["id"]).to_wire())
@@ -229,7 +227,7 @@ class Application:
         return JsonResponse(thread.to_wire())
 
     async def search_threads(self, request: Request) -> Response:
-        return await self._found(request, ThreadSearchRequest, self.store.find_threads)
+        return self._found(request, ThreadSearchRequest, self.store.threads)
 
     async def get_thread(self, request: Request) -> Response:
         return JsonResponse(self._thread(request).to_wire())
@@ -245,18 +243,16 @@ class Application:
     async def get_thread_history(self, request: Request) -> Response:
         thread = self._thread(request)
         with self.store.lock:
-            history = [run.to_wire() for run in thread.runs]
-        return JsonResponse(history)
+            return JsonResponse([run.to_wire() for run in thread.runs])
 
-    async def _found(
-        self,
-        request: Request,
-        model: type[_Search],
-        find: Callable[[JsonObject, int, int], list[JsonObject]],
+    def _found(
+        self, request: Request, model: type[_Search], records: Mapping[str, Record]
     ) -> Response:
         """Respond to a search with the page that the request asks for."""
-        body, wanted = _body(request, model)
-        return JsonResponse(find(body, wanted.limit or 10, wanted.offset or 0))
+        body, page = _body(request, model)
+        names = [name for name in model.model_fields if name not in ("limit", "offset")]
+        wanted = {name: body[name] for name in names if name in body}
+        return JsonResponse(self.store.search(records, wanted, page.limit or 10, page.offset or 0))
 
     def _deleted(self, wire: JsonObject) -> Response:
         return JsonResponse(wire) if self.store.quirks.delete_body else Response()
@@ -268,13 +264,9 @@ class Application:
         return self.store.thread(request.path_params["id"])
 
 
-def _object(request: Request) -> JsonObject:
-    return json_body(request.headers.get("content-type", ""), request.scope[BODY])
-
-
 def _body(request: Request, model: type[M]) -> tuple[JsonObject, M]:
     """Return a request's body as it came, and as a valid model."""
-    body = _object(request)
+    body = json_body(request)
     return body, checked(model, body)
 
 
@@ -321,6 +313,8 @@ async def _gone(receive: Receive) -> None:
 class _RunStream:
     """The events of one run on one connection, ``empty`` if there will be none."""
 
+    _start = 0  # how many events it skips
+
     def __init__(self, store: Store, run: RunRecord, last_event_id: str) -> None:
         self._store = store
         self._run = run
@@ -350,16 +344,13 @@ class _RunStream:
                 changed.clear()
 
     def _id(self, number: int) -> str | None:
-        match self._store.quirks.event_ids:
-            case "run":
-                return str(number)
-            case "connection":
-                return str(number - self._start)
-            case "opaque":
-                text = f"{self._run.run_id}/{number}"
-                return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-            case "none":
-                return None
+        name = f"{self._run.run_id}/{number}"
+        ids = {
+            "run": str(number),
+            "connection": str(number - self._start),
+            "opaque": hashlib.blake2b(name.encode(), digest_size=8).hexdigest(),
+        }
+        return ids.get(self._store.quirks.event_ids)
 
     def _skipped(self, last_event_id: str) -> int:
         """Return how many events this connection skips: none if the id is not an event's."""

@@ -16,12 +16,8 @@ from collections.abc import Collection, Mapping
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from acp_client_v0_1.testing._server.validation import JsonResponse, Refusal
+from acp_client_v0_1.testing._server.validation import BODY, JsonResponse, Refusal
 from acp_client_v0_1.testing._values import address_of, check_header, is_loopback
-
-# Keys of a request's scope: its body, and how many seconds the replica that responds is behind.
-BODY = "acp_client_v0_1.body"
-LAG = "acp_client_v0_1.lag"
 
 _LARGEST_BODY = 64 * 1024 * 1024  # bytes
 _LINGER_SECONDS = 2.0
@@ -124,7 +120,5 @@ async def _turn_away(refusal: Refusal, scope: Scope, receive: Receive, send: Sen
 
 
 async def _drain(receive: Receive) -> None:
-    more = True
-    while more:
-        message = await receive()
-        more = message["type"] == "http.request" and message.get("more_body", False)
+    while (await receive()).get("more_body", False):
+        pass

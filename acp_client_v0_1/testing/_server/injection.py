@@ -19,9 +19,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from acp_client_v0_1.testing._recent import Recent
-from acp_client_v0_1.testing._server.gate import BODY, LAG
 from acp_client_v0_1.testing._server.runner import WireTransport
-from acp_client_v0_1.testing._server.validation import JsonResponse
+from acp_client_v0_1.testing._server.validation import BODY, LAG, JsonResponse
 from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest
 
 _REFUSED = (400, 401, 405, 422)

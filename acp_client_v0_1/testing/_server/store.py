@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from itertools import islice
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 from acp_client_v0_1.testing._server.validation import Refusal
 from acp_client_v0_1.testing._values import check_type, json_object
@@ -107,6 +107,15 @@ class RunRecord:
         return self.status == "pending" and not self.deleted
 
     @property
+    def agent_id(self) -> str:
+        return self.agent.agent_id
+
+    @property
+    def metadata(self) -> JsonObject:
+        metadata: JsonObject = self.creation.get("metadata", {})
+        return metadata
+
+    @property
     def streaming(self) -> str | None:
         mode: str | None = self.creation.get("streaming")
         return mode
@@ -115,7 +124,7 @@ class RunRecord:
         wire: JsonObject = {
             "creation": self._echo(),
             "run_id": self.run_id,
-            "agent_id": self.agent.agent_id,
+            "agent_id": self.agent_id,
             "created_at": self.created_at,
             "updated_at": self.updated_at,
             "status": "" if self.quirks.empty_status else self.status,
@@ -146,7 +155,7 @@ class RunRecord:
             run_id=self.run_id,
             thread_id=self.thread.thread_id if self.thread else None,
             streaming=self.streaming,
-            metadata=json_object(self.creation.get("metadata", {}), "the metadata"),
+            metadata=json_object(self.metadata, "the metadata"),
             _state=self.thread.state if self.thread else ThreadState(),
             _lock=lock,
             _working=lambda: self.working,
@@ -158,6 +167,9 @@ class RunRecord:
         self.output = output
         self.updated_at = _now(self.quirks.updated_at)
         self.past.append((time.monotonic(), status, self.updated_at, output))
+
+
+Record: TypeAlias = AgentDefinition | ThreadRecord | RunRecord
 
 
 class Store:
@@ -172,7 +184,7 @@ class Store:
         self.runs: dict[str, RunRecord] = {}
         self.threads: dict[str, ThreadRecord] = {}
         self._deleted: dict[str, RunRecord] = {}  # the last ones, for replicas that lag
-        self._agents: dict[str, AgentDefinition] = {}
+        self.agents: dict[str, AgentDefinition] = {}
         for definition in agents:
             self.register(definition)
 
@@ -180,90 +192,50 @@ class Store:
         check_type("agents: each", definition, AgentDefinition)
         with self.lock:
             agent_id = definition.agent_id
-            if agent_id in self._agents:
+            if agent_id in self.agents:
                 who = f"the agent {definition.name} {definition.version} ({agent_id})"
                 raise ValueError(f"{who} is already registered; give another name or version")
-            self._agents[agent_id] = definition
-
-    def agents(self) -> list[AgentDefinition]:
-        with self.lock:
-            return list(self._agents.values())
+            self.agents[agent_id] = definition
 
     def agent(self, agent_id: str, unknown: int = 404) -> AgentDefinition:
         with self.lock:
-            if unknown == 200 and agent_id not in self._agents:
+            if unknown == 200 and agent_id not in self.agents:
                 return AgentDefinition(function=_never_ending, agent_id=agent_id)
-            return _found(self._agents, agent_id, "agent", unknown)
+            return _found(self.agents, agent_id, "agent", unknown)
 
     def run(self, run_id: str, lag: float = 0.0) -> RunRecord:
         """Return a run, or a copy of it as it was ``lag`` seconds ago."""
+        return _found(self.runs_before(lag), run_id, "run")
+
+    def runs_before(self, lag: float) -> dict[str, RunRecord]:
+        """Return the runs, or copies of them as they were ``lag`` seconds ago."""
         with self.lock:
             if not lag:
-                return _found(self.runs, run_id, "run")
-            run = self.runs.get(run_id) or self._deleted.get(run_id)
-            then = run and run.at(time.monotonic() - lag)
-            return _found({run_id: then} if then else {}, run_id, "run")
-
-    def _runs(self, lag: float) -> Iterable[RunRecord]:
-        if not lag:
-            return self._in_order(self.runs)
-        when = time.monotonic() - lag
-        then = (run.at(when) for run in self._in_order({**self._deleted, **self.runs}))
-        return [run for run in then if run is not None]
+                return self.runs
+            when = time.monotonic() - lag
+            known = {**self._deleted, **self.runs}
+            return {run_id: then for run_id, run in known.items() if (then := run.at(when))}
 
     def thread(self, thread_id: str) -> ThreadRecord:
         with self.lock:
             return _found(self.threads, thread_id, "thread")
 
-    def find_agents(self, wanted: JsonObject, limit: int, offset: int) -> list[JsonObject]:
-        """Return a page of the agents with exactly the wanted name and version."""
-        name, version = wanted.get("name"), wanted.get("version")
-        with self.lock:
-            found = (
-                agent
-                for agent in self._in_order(self._agents)
-                if name in (None, agent.name) and version in (None, agent.version)
-            )
-            return _page(found, limit, offset)
-
-    def find_runs(
-        self, wanted: JsonObject, limit: int, offset: int, lag: float = 0.0
+    def search(
+        self, records: Mapping[str, Record], wanted: JsonObject, limit: int, offset: int
     ) -> list[JsonObject]:
-        """Return a page of the runs that pass every filter, as they were ``lag`` seconds ago."""
-        agent_id, status = wanted.get("agent_id"), wanted.get("status")
-        metadata = self._wanted_metadata(wanted)
-        with self.lock:
-            # The cheapest and strictest filter first, for there may be thousands of runs.
-            found = (
-                run
-                for run in self._runs(lag)
-                if (status is None or run.status == status)
-                and (agent_id is None or run.agent.agent_id == agent_id)
-                and _has_metadata(run.creation.get("metadata"), metadata)
-            )
-            return _page(found, limit, offset)
-
-    def find_threads(self, wanted: JsonObject, limit: int, offset: int) -> list[JsonObject]:
-        """Return a page of the threads that pass every filter."""
-        agent_id, metadata = wanted.get("agent_id"), self._wanted_metadata(wanted)
-        with self.lock:
-            found = (
-                thread
-                for thread in self._in_order(self.threads)
-                if agent_id in (None, thread.agent_id) and _has_metadata(thread.metadata, metadata)
-            )
-            return _page(found, limit, offset)
-
-    def _wanted_metadata(self, wanted: JsonObject) -> JsonObject:
-        """Return the metadata to filter by, as the server's quirk has it."""
-        metadata: JsonObject = wanted.get("metadata") or {}
-        if metadata and self.quirks.search_metadata == "fails":
+        """Return a page of the records that pass every filter."""
+        filters = dict(wanted)
+        if filters.get("metadata") and self.quirks.search_metadata == "fails":
             raise Refusal(500, "the search by metadata failed")
-        return {} if self.quirks.search_metadata == "ignored" else metadata
-
-    def _in_order(self, records: dict[str, T]) -> Iterable[T]:
-        newest_first = self.quirks.search_order == "newest"
-        return reversed(records.values()) if newest_first else records.values()
+        if self.quirks.search_metadata == "ignored":
+            filters.pop("metadata", None)
+        first = min(offset, sys.maxsize - limit)  # islice takes no larger one
+        with self.lock:
+            in_order = list(records.values())
+            if self.quirks.search_order == "newest":
+                in_order.reverse()
+            found = (record for record in in_order if _passes(record, filters))
+            return [record.to_wire() for record in islice(found, first, first + limit)]
 
     def forget_run(self, run: RunRecord) -> None:
         """Remove a run from the store and from its thread."""
@@ -275,13 +247,6 @@ class Store:
                 del self._deleted[next(iter(self._deleted))]
             if run.thread is not None:
                 run.thread.runs.remove(run)
-
-
-def _page(
-    found: Iterable[AgentDefinition | RunRecord | ThreadRecord], limit: int, offset: int
-) -> list[JsonObject]:
-    first = min(offset, sys.maxsize - limit)  # islice takes no larger one
-    return [record.to_wire() for record in islice(found, first, first + limit)]
 
 
 def _found(records: dict[str, T], identifier: str, kind: str, status: int = 404) -> T:
@@ -303,7 +268,12 @@ def json_equal(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def _has_metadata(present: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> bool:
-    """Return whether every wanted key is there with an equal value, nested ones included."""
-    present = present or {}
-    return all(key in present and json_equal(present[key], wanted[key]) for key in wanted)
+def _passes(record: Record, filters: JsonObject) -> bool:
+    """Return whether a record has every wanted attribute, and every wanted key of metadata."""
+    for name, wanted in filters.items():
+        present = getattr(record, name)
+        if name == "metadata":
+            present = {key: value for key, value in (present or {}).items() if key in wanted}
+        if not json_equal(present, wanted):
+            return False
+    return True

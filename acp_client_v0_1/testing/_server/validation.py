@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json, to_json
+from starlette.requests import Request
 from starlette.responses import Response
 
 from acp_client_v0_1._operation import faults_of
@@ -22,6 +23,10 @@ from acp_client_v0_1._schema.free_json import not_json
 from acp_client_v0_1.testing._values import JSON_TYPES
 
 M = TypeVar("M", bound=BaseModel)
+
+# Keys of a request's scope: its body, and how many seconds the replica that responds is behind.
+BODY = "acp_client_v0_1.body"
+LAG = "acp_client_v0_1.lag"
 
 LONGEST_BLOCK = 24 * 3600  # seconds
 
@@ -45,12 +50,13 @@ class Refusal(Exception):
         self.headers = dict(headers or {})
 
 
-def json_body(content_type: str, body: bytes) -> dict[str, Any]:
+def json_body(request: Request) -> dict[str, Any]:
     """Return a request's body, which must be a JSON object and declared as one."""
+    content_type = request.headers.get("content-type", "")
     if content_type.partition(";")[0].strip().lower() != "application/json":
         raise Refusal(422, "the body's Content-Type must be application/json")
     try:
-        value = from_json(body, allow_inf_nan=False)
+        value = from_json(request.scope[BODY], allow_inf_nan=False)
     except ValueError as error:
         raise Refusal(422, f"the body is not JSON: {error}") from error
     if not isinstance(value, dict):
