@@ -129,6 +129,7 @@ class _HttpResponse(Protocol):
 class ResponseFields(TypedDict, total=False):
     """The fields of the response, for errors whose constructors take further arguments."""
 
+    http_resp: _HttpResponse | None
     status: int | None
     headers: Mapping[str, str] | None
     body: str | None
