@@ -129,6 +129,7 @@ class _HttpResponse(Protocol):
 class ResponseFields(TypedDict, total=False):
     """The fields of the response, for errors whose constructors take further arguments."""
 
+    http_resp: _HttpResponse | None
     status: int | None
     headers: Mapping[str, str] | None
     body: str | None
@@ -348,8 +349,8 @@ def _field_error(item: Any) -> str:
     """Write one entry of a validation report, ``{"loc": [...], "msg": ...}``, as ``loc: msg``."""
     if isinstance(item, Mapping) and "msg" in item:
         entry = cast("Mapping[str, Any]", item)
-        steps: Any = entry.get("loc")
-        field = ".".join(map(str, steps)) if isinstance(steps, Sequence) else None
+        has_place = isinstance(entry.get("loc"), Sequence)
+        field = ".".join(map(str, entry["loc"])) if has_place else None
         return ": ".join(filter(None, map(one_line, (field, entry["msg"]))))
     return _message_in(item)
 

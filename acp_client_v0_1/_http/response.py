@@ -226,14 +226,8 @@ class RESTResponse:
         beginning = body[: min(most, _MOST_OF_AN_ERROR)]
         if self.status >= 300:
             return beginning
-        raise ResponseTooLarge(
-            limit=most,
-            status=self.status,
-            headers=self.headers,
-            body=beginning.decode("utf-8", "replace"),
-            method=self.method,
-            url=self.url,
-        )
+        text = beginning.decode("utf-8", "replace")
+        raise ResponseTooLarge(limit=most, http_resp=self, body=text)
 
     def _gathered(self, most: int, *, quoted: bool = False) -> bytes:
         """Read the body until it ends or exceeds ``most`` bytes.
@@ -291,9 +285,7 @@ class RESTResponse:
         if isinstance(error, DecodeError):
             coding = self.headers.get("content-encoding", "")
             reason = f"the content, coded as {coding[:40]!r}, cannot be decoded: {error.args[-1]}"
-            return ResponseDecodeError(
-                self.status, reason, headers=self.headers, method=self.method, url=self.url
-            )
+            return ResponseDecodeError(reason=reason, http_resp=self)
         failure = failure_of(error, self._call, sent=True, reading=True)
         failure.status, failure.headers = self.status, self.headers
         return failure

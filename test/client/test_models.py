@@ -16,10 +16,10 @@ from uuid import UUID
 
 import pytest
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from acp_client_v0_1 import models
-from acp_client_v0_1._schema import Model
+from acp_client_v0_1._schema import Model, OpenEnum
 from acp_client_v0_1._schema.one_of import OneOf
 from acp_client_v0_1.models import (
     AgentCapabilities,
@@ -283,6 +283,8 @@ def test_the_text_of_the_contract_reaches_pydantic_and_editors() -> None:
             continue
         purpose = schema["description"]
         assert str(inspect.getdoc(model)).partition("\n\nAttributes:")[0] == purpose
+        if not issubclass(model, OpenEnum):
+            assert model.model_json_schema()["description"] == purpose
         assert "__init__" not in vars(model) and vars(Model)["__init__"].__doc__ is None
         for field, declared in schema.get("properties", {}).items():
             assert model.model_fields[field].description == declared["description"]
@@ -290,6 +292,25 @@ def test_the_text_of_the_contract_reaches_pydantic_and_editors() -> None:
             assert declared["description"] in json.dumps(
                 model.model_json_schema()["properties"][field], ensure_ascii=False
             )
+
+
+def test_a_subclass_has_the_descriptions_of_its_fields() -> None:
+    class Tagged(Run):
+        """A run with a tag.
+
+        Attributes:
+            tag: What the run is for.
+            owner: Not used.
+        """
+
+        tag: str
+        owner: str = Field(default="", description="Whose it is.")
+
+    fields = Tagged.model_fields
+    assert fields["run_id"].description == "The ID of the run."
+    assert fields["tag"].description == "What the run is for."
+    assert fields["owner"].description == "Whose it is."
+    assert Tagged.model_json_schema()["description"] == "A run with a tag."
 
 
 @EACH

@@ -155,6 +155,17 @@ def test_a_response_larger_than_its_limit(framing: str) -> None:
         assert client.request("GET", server.url).data == body[:200_000]
 
 
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_a_response_that_comes_at_once_may_be_too_large_as_well(framing: str) -> None:
+    with (
+        SocketServer(FRAMINGS[framing](b"x" * 11)) as server,
+        rest_client(max_response_bytes=10) as client,
+        pytest.raises(ResponseTooLarge) as caught,
+    ):
+        client.request("GET", server.url)
+    assert caught.value.body == "x" * 10
+
+
 def test_a_response_without_a_limit() -> None:
     body = b"x" * 300_000
     with SocketServer(response(body)) as server, rest_client(max_response_bytes=None) as client:

@@ -7,6 +7,8 @@ the kind that its comment names, or the comment itself is one.
 from __future__ import annotations
 
 from acp_client_v0_1 import (
+    AgentRef,
+    AgentSearchRequest,
     Configuration,
     RunCreate,
     RunOutputStream,
@@ -26,6 +28,10 @@ def mistakes(runs: RunsApi, threads: ThreadsApi) -> None:
     RunCreate(agent_id="a", streaming="both")  # type: ignore[arg-type]
     RunSearchRequest(status="done")  # type: ignore[arg-type]
     RunSearchRequest(limit="10")  # type: ignore[arg-type]
+    AgentSearchRequest(nam="echo")  # type: ignore[call-arg]
+    AgentSearchRequest(limit="10")  # type: ignore[arg-type]
+    AgentRef(name="echo")  # type: ignore[call-arg]
+    AgentRef("echo", "1.0.0")  # type: ignore[call-arg]
     Configuration(hots="http://localhost")  # type: ignore[call-arg]
     runs.get_run(1)  # type: ignore[arg-type]
     runs.get_run("r", timeout=5)  # type: ignore[call-arg]
