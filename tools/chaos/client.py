@@ -56,6 +56,7 @@ TIMES: dict[str, Any] = {
     "least_silence": 0.1,
     "empty": (0.02, 0.2),
     "early": (0.02, 0.2),
+    "pace": (0.02, 0.1),
 }
 
 
