@@ -103,6 +103,15 @@ def test_the_body_of_an_error_that_stalls_is_out_of_time(timeout):
         assert client.request("GET", server.url, _request_timeout=5).data == b"gone"
 
 
+def test_more_time_than_a_read_may_take_is_no_time_for_a_body_that_drips():
+    script = [head(404, content_length="50"), *drip(b"x" * 50, 0.1)]
+    with SocketServer(script) as server, rest_client() as client:
+        received = client.request("GET", server.url, stream=True, _request_timeout=(5, 0.8))
+        received.hasten(60)
+        with pytest.raises(ApiTimeoutError):
+            received.read()
+
+
 def test_a_wait_that_was_given_up_counts_for_the_silence_that_is_allowed():
     with SocketServer([head(content_length="9"), b"1", STALL]) as server, rest_client() as client:
         received = client.request("GET", server.url, stream=True, _request_timeout=(5, 1.5))

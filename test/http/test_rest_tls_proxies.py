@@ -502,6 +502,16 @@ def test_an_origin_that_fails_behind_a_proxy_is_not_the_proxys_fault(certificate
                 client.request("GET", url, _request_timeout=5)
 
 
+def test_a_proxy_whose_certificate_is_refused_is_a_fault_of_tls(certificates):
+    with (
+        HttpProxy(ssl_context=certificates.server()) as proxy,
+        rest_client(proxy=proxy.url, retries=3) as client,
+        pytest.raises(TLSException, match="proxy does not connect: its certificate is refused"),
+    ):
+        client.request("GET", "http://acp.invalid/", safe=True)
+    assert proxy.connections == 1
+
+
 def test_a_proxy_that_is_not_there():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
