@@ -161,6 +161,18 @@ def test_trust_given_as_data(certificates):
                 assert client.request("GET", server.url).status == 200
 
 
+def test_without_a_setting_the_systems_certificates_are_trusted(certificates, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", certificates.ca_file)  # OpenSSL's own setting
+    with SocketServer(FINE, ssl_context=certificates.server()) as server:
+        with rest_client() as client:
+            assert client.request("GET", server.url).status == 200
+        other = Path(certificates.ca_file).with_name("other.pem")
+        trustme.CA().cert_pem.write_to_path(str(other))
+        for settings in ({"ssl_ca_cert": str(other)}, {"ca_cert_data": other.read_text()}):
+            with rest_client(**settings) as client, pytest.raises(TLSException):
+                client.request("GET", server.url)
+
+
 def test_names_that_are_asserted(certificates):
     settings = {"ssl_ca_cert": certificates.ca_file}
     with SocketServer(FINE, ssl_context=certificates.server("acp.invalid")) as server:
