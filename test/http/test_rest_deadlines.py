@@ -92,6 +92,26 @@ def test_the_read_limit_is_for_silence_not_for_the_whole():
     assert received.data == b"0123456789"
 
 
+@pytest.mark.parametrize("timeout", [0.5, (5, 0.5)], ids=["total", "read"])
+def test_the_body_of_an_error_that_stalls_is_out_of_time(timeout):
+    """While one that breaks off is the error that its status says."""
+    begin = [head(404, content_length="9"), b"gone"]
+    with SocketServer([*begin, STALL], [*begin, CLOSE]) as server, rest_client() as client:
+        with pytest.raises(ApiTimeoutError) as failure:
+            client.request("GET", server.url, _request_timeout=timeout)
+        assert failure.value.status == 404
+        assert client.request("GET", server.url, _request_timeout=5).data == b"gone"
+
+
+def test_more_time_than_a_read_may_take_is_no_time_for_a_body_that_drips():
+    script = [head(404, content_length="50"), *drip(b"x" * 50, 0.1)]
+    with SocketServer(script) as server, rest_client() as client:
+        received = client.request("GET", server.url, stream=True, _request_timeout=(5, 0.8))
+        received.hasten(60)
+        with pytest.raises(ApiTimeoutError):
+            received.read()
+
+
 def test_a_wait_that_was_given_up_counts_for_the_silence_that_is_allowed():
     with SocketServer([head(content_length="9"), b"1", STALL]) as server, rest_client() as client:
         received = client.request("GET", server.url, stream=True, _request_timeout=(5, 1.5))

@@ -6,21 +6,30 @@ The table of all faults, for each kind of operation, is in ``test_fault_matrix.p
 from __future__ import annotations
 
 import errno
+import http.client
 import socket
+import ssl
 import threading
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from support.socket_server import CLOSE, SocketServer, response
-from support.transport import causes, eventually, rest_client
+from support.transport import a_call, causes, eventually, rest_client
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, SSLError
 from urllib3.util import Retry
+from urllib3.util.ssl_match_hostname import CertificateError
 
 from acp_client_v0_1._http import connection as connections
+from acp_client_v0_1._http.errors import LOWER_ERRORS, failure_of
+from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1.exceptions import (
     ApiException,
+    ApiTimeoutError,
     ConnectionException,
     NameResolutionException,
+    ProtocolException,
+    TLSException,
 )
 
 QUICK = Retry(2, backoff_factor=0.02)
@@ -153,3 +162,54 @@ def test_a_creating_request_does_not_use_a_connection_that_was_idle_for_long(
         now += 2.1
         client.request("POST", server.url + "/", body=b"{}")
         assert server.connections == 2
+
+
+def early_eof() -> ssl.SSLError:
+    error = ssl.SSLError(1, "[SSL: UNEXPECTED_EOF_WHILE_READING] unexpected eof while reading")
+    error.reason = "UNEXPECTED_EOF_WHILE_READING"
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (ssl.SSLEOFError(8, "EOF"), ConnectionException),
+        (early_eof(), ConnectionException),
+        (ssl.SSLZeroReturnError(6, "closed"), ConnectionException),
+        (ssl.SSLSyscallError(5, "reset"), ConnectionException),
+        (ssl.SSLError(1, "[SSL] bad signature"), TLSException),
+        (SSLError(ssl.SSLError(1, "[SSL] bad signature")), TLSException),
+        (SSLError(early_eof()), ConnectionException),
+        (CertificateError("hostname 'a' doesn't match 'b'"), TLSException),
+        (NewConnectionError(None, "refused"), ConnectionException),  # type: ignore[arg-type]
+        (ConnectTimeoutError("out of time"), ApiTimeoutError),
+        (http.client.BadStatusLine("x"), ProtocolException),
+        (http.client.IncompleteRead(b""), ConnectionException),
+        (socket.gaierror(-2, "unknown"), NameResolutionException),
+        (OSError(24, "Too many open files"), ConnectionException),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_lower_layers_raise_has_one_kind_each(error: Exception, kind: type) -> None:
+    assert isinstance(error, LOWER_ERRORS)
+    for sent in (False, True):
+        assert type(failure_of(error, a_call(9), sent=sent)) is kind
+
+
+@pytest.mark.parametrize(
+    ("connected", "reading", "url", "hint"),
+    [
+        (True, False, "http://h/", True),
+        (False, False, "http://h/", False),  # it has served calls before
+        (True, True, "http://h/", False),  # it has sent a head
+        (True, False, "https://h/", False),
+    ],
+)
+def test_tls_is_thought_of_where_a_first_request_gets_no_response(
+    connected: bool, reading: bool, url: str, hint: bool
+) -> None:
+    call = a_call(9, target=parse_target(url))
+    failure = failure_of(
+        ConnectionResetError(104, "reset"), call, sent=True, reading=reading, connected=connected
+    )
+    assert ("if the server expects TLS" in str(failure)) is hint

@@ -189,6 +189,23 @@ def test_the_body_of_an_error_is_cut(coded: bool) -> None:
     assert most < 12 * MIB
 
 
+def test_the_body_of_an_error_keeps_a_limit_that_is_smaller() -> None:
+    script = response(b"a" * 200_000, 404)
+    with SocketServer(script) as server, rest_client(max_response_bytes=1_000) as client:
+        received = client.request("GET", server.url)
+    assert (received.status, received.data) == (404, b"a" * 1_000)
+
+
+def test_what_decodes_without_a_wait_ends_at_the_deadline_as_well() -> None:
+    script = response(gzip.compress(bytes(4 * MIB)), content_encoding="gzip")
+    with SocketServer(script) as server, rest_client() as client:
+        received = client.request("GET", server.url, stream=True, _request_timeout=1.0)
+        assert received.read_available()
+        time.sleep(1.1)
+        with pytest.raises(ApiTimeoutError):
+            received.read_available()
+
+
 def test_memory_is_in_proportion_to_the_bytes_that_came() -> None:
     body = os.urandom(8 * MIB)
     with SocketServer(response(body)) as server, rest_client() as client:

@@ -246,6 +246,8 @@ def test_a_wait_for_a_slot_that_ends_leaves_the_pool_whole() -> None:
         assert eventually(lambda: server.requests)
         with pytest.raises(ApiTimeoutError, match="connection_pool_maxsize"):
             client.request("GET", server.url, _request_timeout=0.1)
+        with pytest.raises(ApiTimeoutError, match=r"no free connection within 0\.15 s: "):
+            client.request("GET", server.url, _request_timeout=(9, 0.15))
         assert first.result().status == 200
         for _ in range(3):
             assert client.request("GET", server.url, _request_timeout=1).status == 200

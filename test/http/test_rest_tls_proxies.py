@@ -161,11 +161,27 @@ def test_trust_given_as_data(certificates):
                 assert client.request("GET", server.url).status == 200
 
 
+def test_without_a_setting_the_systems_certificates_are_trusted(certificates, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", certificates.ca_file)  # OpenSSL's own setting
+    with SocketServer(FINE, ssl_context=certificates.server()) as server:
+        with rest_client() as client:
+            assert client.request("GET", server.url).status == 200
+        other = Path(certificates.ca_file).with_name("other.pem")
+        trustme.CA().cert_pem.write_to_path(str(other))
+        for settings in ({"ssl_ca_cert": str(other)}, {"ca_cert_data": other.read_text()}):
+            with rest_client(**settings) as client, pytest.raises(TLSException):
+                client.request("GET", server.url)
+
+
 def test_names_that_are_asserted(certificates):
     settings = {"ssl_ca_cert": certificates.ca_file}
     with SocketServer(FINE, ssl_context=certificates.server("acp.invalid")) as server:
-        with rest_client(**settings) as client, pytest.raises(TLSException, match=r"127\.0\.0\.1"):
+        with (
+            rest_client(**settings) as client,
+            pytest.raises(TLSException, match=r"127\.0\.0\.1") as failure,
+        ):
             client.request("GET", server.url)
+        assert "ssl_ca_cert" not in str(failure.value)  # another CA would not help
         for allowed in (
             {"tls_server_name": "acp.invalid"},
             {"assert_hostname": "acp.invalid"},
@@ -500,6 +516,16 @@ def test_an_origin_that_fails_behind_a_proxy_is_not_the_proxys_fault(certificate
             url = f"https://127.0.0.1:{server.port}"
             with pytest.raises(kind, match=f"cannot connect to {url}"):
                 client.request("GET", url, _request_timeout=5)
+
+
+def test_a_proxy_whose_certificate_is_refused_is_a_fault_of_tls(certificates):
+    with (
+        HttpProxy(ssl_context=certificates.server()) as proxy,
+        rest_client(proxy=proxy.url, retries=3) as client,
+        pytest.raises(TLSException, match="proxy does not connect: its certificate is refused"),
+    ):
+        client.request("GET", "http://acp.invalid/", safe=True)
+    assert proxy.connections == 1
 
 
 def test_a_proxy_that_is_not_there():
