@@ -187,7 +187,7 @@ def test_the_way_on_has_what_was_given(server: LocalServer, inside: Inside) -> N
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["batch", "echo", "in", "--retry-failed"], "--retry-failed is for the failures in a"),
+        (["batch", "echo", "in", "--retry-failed"], "--retry-failed is for the lines of a"),
         (["start", "echo", "{}", "--reuse"], "pass --client-token"),
         (["run", "twin"], "use an id"),
         (["run", "nobody"], "no agent is called 'nobody'"),

@@ -323,6 +323,8 @@ PLAIN = (
     "what",  # "input" or "config"
     "why",  # of `one_line`
     "mode.value",  # of the caller
+    "prefix",  # as well
+    "hint",  # of the prefix
     "thread.name",
 )
 
