@@ -280,7 +280,7 @@ def parser(agent_names: Mapping[str, str] | None = None) -> argparse.ArgumentPar
         )
         for argument in _TAKES[name].split():
             # A default would replace what was given before the command.
-            more = {"default": argparse.SUPPRESS} if argument in _ANYWHERE else {}
+            more: dict[str, Any] = {"default": argparse.SUPPRESS} if argument in _ANYWHERE else {}
             action: Any = command.add_argument(argument, **_ARGUMENTS[argument], **more)
             if agent_names and argument in ("agent", "--agent"):
                 action.complete = agent_names
