@@ -13,10 +13,10 @@ from typing import Any, TypeAlias
 from pydantic import ValidationError
 
 import acp_client_v0_1 as acp
-from acp_client_v0_1.cli._arguments import PROGRAM
+from acp_client_v0_1.cli._arguments import PROGRAM, WrongUsage
 from acp_client_v0_1.cli._output import HARMLESS_ID, TOKEN, Output, in_shell_words, notice
 
-EXPECTED = (acp.OpenApiException, OSError, ValidationError)
+EXPECTED = (acp.OpenApiException, OSError, ValidationError, WrongUsage)
 """The errors that a command may end with. Any other is a bug."""
 
 # For each class of error, the exit status, the run's status as data, and the command to try next.
@@ -31,7 +31,7 @@ _ENDINGS: tuple[tuple[_Errors, int | None, str | None, str], ...] = (
     (acp.RunStartAmbiguous, 8, None, "show"),
     ((acp.ResumeAmbiguous, acp.StaleInterrupt), None, None, "show"),
     (acp.StreamGap, 9, None, "stream --on-gap mark"),
-    ((acp.ApiTypeError, acp.ApiValueError, ValidationError), 2, None, ""),
+    ((acp.ApiTypeError, acp.ApiValueError, ValidationError, WrongUsage), 2, None, ""),
     # Trying later does not mend these three.
     ((acp.NameResolutionException, acp.TLSException, acp.ProtocolException), 1, None, ""),
     (acp.TransportException, 10, None, ""),
