@@ -16,7 +16,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NoReturn, cast
+from typing import Any, BinaryIO, NoReturn, cast
 
 from acp_client_v0_1._version import __version__
 
@@ -41,18 +41,33 @@ exit status:
   9 events are missing    10 not now: try later      130 Ctrl-C"""
 
 
-def content_of(argument: str) -> bytes:
-    """Return the content of @FILE or - (stdin), or the text of any other argument."""
-    if argument == "-":
-        return sys.stdin.buffer.read()
-    if not argument.startswith("@"):
-        return argument.encode("utf-8", "surrogateescape")
+class WrongUsage(ValueError):
+    """An argument cannot be used."""
+
+
+def opened(path: str | int) -> BinaryIO:
+    """Open a file, or stdin for 0."""
     try:
-        with open(argument[1:], "rb") as file:
-            return file.read()
+        return open(path, "rb", closefd=path != 0)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or str(error)
-        raise ValueError(f"cannot read {argument[1:]}: {reason}") from error
+        hint = "; write its name without @" if str(path).startswith("@") else ""
+        raise WrongUsage(f"cannot read {path or 'stdin'}: {reason}{hint}") from error
+
+
+def content_of(argument: str) -> bytes:
+    """Return the content of @FILE or - (stdin), or the text of any other argument."""
+    if argument != "-" and not argument.startswith("@"):
+        return argument.encode("utf-8", "surrogateescape")
+    with opened(0 if argument == "-" else argument[1:]) as file:
+        return file.read()
+
+
+def checked_id(text: str) -> str:
+    """Return an id or a name if it is printable; any other could control a terminal."""
+    if text.isprintable():
+        return text
+    raise WrongUsage(f"the id or name {text!a} has control characters; nothing was sent")
 
 
 def json_object(text: str | bytes) -> dict[str, Any]:
@@ -84,12 +99,6 @@ def _object(argument: str) -> dict[str, Any]:
     except ValueError as error:
         hint = '; write it in quotes, as \'{"key": "value"}\', or pass @FILE'
         raise ValueError(f"{error}{hint if 'not JSON:' in str(error) else ''}") from error
-
-
-def _id(argument: str) -> str:
-    if argument.isprintable():
-        return argument
-    raise ValueError(f"an id or name must have no control characters: {argument!r}")
 
 
 def _number(
@@ -171,7 +180,7 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "--debug": _flag("log requests, show tracebacks"),
 }
 _READERS: dict[Callable[[str], Any], str] = {
-    _id: "agent thread",
+    checked_id: "agent thread",
     _object: "input body config metadata",
     partial(_number, int, 1, 10**9, "a whole number above 0"): "limit concurrency",
     partial(_number, float, 0, sys.float_info.max, "a number of seconds"): "timeout",
@@ -279,7 +288,7 @@ def parser(agent_names: Mapping[str, str] | None = None) -> argparse.ArgumentPar
         )
         for argument in _TAKES[name].split():
             # A default would replace what was given before the command.
-            more = {"default": argparse.SUPPRESS} if argument in _ANYWHERE else {}
+            more: dict[str, Any] = {"default": argparse.SUPPRESS} if argument in _ANYWHERE else {}
             action: Any = command.add_argument(argument, **_ARGUMENTS[argument], **more)
             if agent_names and argument in ("agent", "--agent"):
                 action.complete = agent_names

@@ -17,8 +17,8 @@ from itertools import islice
 from typing import Any, BinaryIO, cast
 
 import acp_client_v0_1 as acp
-from acp_client_v0_1.cli._arguments import PROGRAM, parser
-from acp_client_v0_1.cli._inputs import answerer, client_of, inputs_of, opened
+from acp_client_v0_1.cli._arguments import PROGRAM, opened, parser
+from acp_client_v0_1.cli._inputs import answerer, client_of, inputs_of
 from acp_client_v0_1.cli._outcomes import EXPECTED, document
 from acp_client_v0_1.cli._output import HARMLESS_ID, Output, notice
 from acp_client_v0_1.cli._results import Results
@@ -183,7 +183,8 @@ def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
         value = input[field]
         return value if isinstance(value, str) else json.dumps(value)
 
-    with opened(options.file) as lines, contextlib.ExitStack() as files:
+    with contextlib.ExitStack() as files:
+        lines = files.enter_context(opened(0 if options.file == "-" else options.file))
         results = files.enter_context(Results(options, lines)) if options.results else None
         agent = _agent(options, client, seconds_left(options))
         items = files.enter_context(

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, BinaryIO
+from typing import Any
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1.cli._arguments import json_object
@@ -26,14 +26,6 @@ def client_of(options: Namespace, **settings: Any) -> acp.ApiClient:
     if configuration.host_is_default:
         raise acp.ApiValueError("no host was set: set ACP_HOST, or give --host URL")
     return acp.ApiClient(configuration)
-
-
-def opened(path: str) -> BinaryIO:
-    try:
-        return open(0 if path == "-" else path, "rb", closefd=path != "-")
-    except OSError as error:
-        hint = "; write its name without @" if path.startswith("@") else ""
-        raise acp.ApiValueError(f"cannot read {path}: {error.strerror}{hint}") from error
 
 
 def inputs_of(lines: Iterable[bytes], name: str, key: str | None) -> Iterator[dict[str, Any]]:

@@ -35,6 +35,11 @@ _IN_PYTHON = {
     r"attach by RunHandle\(run_id\)": "use the run's id",
     r"; see RunHandle\.interrupts\(\)| to map\(\)|, or RunHandle\('.{0,99}?'\)": "",
     r"; for an id, use AgentHandle.{0,99}?for either| \(AgentHandle takes.{0,99}?for either\)": "",
+    # What to do next is said by the line after the error.
+    r"; (?:the run continues: )?wait again, or RunHandle.*|, or pass on_drift=.*": "",
+    r"; (?:iterate on|(?:call|continue by|search for it later by) RunHandle\b).*": "",
+    r": answer it by error\..*": ", and nobody answers",
+    "the run may have been started or not": "unclear whether the run was started",
     "the same call continues": "the same command continues",
     r"so that events\(\) gives the result alone": "so that only the result comes",
     r"\b(journal|progress)=(?:True)?": r"--\1",
@@ -42,7 +47,7 @@ _IN_PYTHON = {
 }
 
 # Harmless, though Python calls them unprintable: spaces, and the joiners of letters and emoji.
-_HARMLESS = "\u00a0\u202f\u3000\u200c\u200d"
+_HARMLESS = "\n\t\u00a0\u202f\u3000\u200c\u200d"
 _CELL = 200  # characters of a table's cell; one long name must not widen every row
 _AGAIN = 1.0  # seconds in which a repeated signal counts once: timeout(1) sends two
 
@@ -195,10 +200,8 @@ class Output:
                 return id or ""
             shown = ascii(id or "")[:100]
             return self._refuse(f"the id {shown} is not printed: a command could misread it")
-        if self.is_text:
-            return _printable(_text(value), keep="\n\t")
         try:
-            return _printable(self._dumps(value), keep="\n")
+            return _printable(_text(value) if self.is_text else self._dumps(value))
         except ValueError:
             return self._refuse(f"{id or 'this'} is not printed: JSON has no NaN and no infinity")
 
@@ -227,8 +230,7 @@ class Output:
 def notice(text: str) -> None:
     """Print one line for a person on stderr."""
     with _beside_bars():
-        sys.stderr.write(_printable(" ".join(text.split()), keep="") + "\n")
-        sys.stderr.flush()
+        sys.stderr.write(_printable(" ".join(text.split())) + "\n")
 
 
 def in_shell_words(text: str) -> str:
@@ -244,11 +246,11 @@ def _beside_bars() -> contextlib.AbstractContextManager[object]:
     return bars.tqdm.external_write_mode() if bars else contextlib.nullcontext()
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, between: str = "\n") -> str:
     """Format a value for a person: a str as it is, members as ``name: value``, else JSON."""
     if isinstance(value, dict):
         members = cast("dict[str, Any]", value).items()
-        return "\n".join(f"{name}: {_member(member)}" for name, member in members)
+        return between.join(f"{name}: {_member(member)}" for name, member in members)
     return _member(value)
 
 
@@ -260,11 +262,8 @@ def _cell(value: Any, path: str) -> str:
     """Format the member at a path, such as ``metadata.ref.name``, in one line."""
     for name in path.split("."):
         value = value.get(name)
-    if isinstance(value, dict):
-        members = cast("dict[str, Any]", value).items()
-        value = ", ".join(f"{name}={_member(member)}" for name, member in members)
-    text = "" if value is None else " ".join(_member(value).split())
-    return _printable(text if len(text) <= _CELL else f"{text[:_CELL]}…", keep="")
+    text = "" if value is None else " ".join(_text(value, between=", ").split())
+    return _printable(text if len(text) <= _CELL else f"{text[:_CELL]}…")
 
 
 def _width(text: str) -> int:
@@ -276,11 +275,11 @@ def _width(text: str) -> int:
     )
 
 
-def _printable(text: str, keep: str) -> str:
+def _printable(text: str) -> str:
     """Escape unprintable characters as in JSON, so that JSON stays valid."""
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() or c in keep + _HARMLESS else _escaped(c) for c in text)
+    return "".join(c if c.isprintable() or c in _HARMLESS else _escaped(c) for c in text)
 
 
 def _escaped(character: str) -> str:

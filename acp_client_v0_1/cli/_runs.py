@@ -13,7 +13,7 @@ from multiprocessing.pool import ThreadPool
 from typing import Any, TypeVar
 
 import acp_client_v0_1 as acp
-from acp_client_v0_1.cli._arguments import content_of
+from acp_client_v0_1.cli._arguments import WrongUsage, checked_id, content_of
 from acp_client_v0_1.cli._outcomes import Cancelled, document, status_of, to_copy
 from acp_client_v0_1.cli._output import TOKEN, Output, in_shell_words, notice
 
@@ -27,29 +27,21 @@ _AT_ONCE = 64  # the most threads, and requests at once
 def _runs(arguments: Iterable[str], client: acp.ApiClient) -> Iterator[acp.RunHandle]:
     """Read RUN arguments. On stdin, @ is plain: a server may have chosen the ids there."""
     for argument in arguments:
+        # What is not UTF-8 becomes characters that no id may have.
+        text = content_of(argument).decode("utf-8-sig", "surrogateescape")
         if argument == "-":
-            lines = _text(argument).split("\n")
-            yield from (_run(line.strip(" \t\r"), client) for line in lines if line.strip(" \t\r"))
+            names = [line.strip(" \t\r") for line in text.split("\n")]
+            yield from (_run(name, client) for name in names if name)
         elif argument.startswith("@"):
-            text = _text(argument).strip()
-            if not TOKEN.match(text):
-                raise acp.ApiValueError(f"{argument[1:]} has no token of a run; nothing was sent")
-            yield _run(text, client)
+            if not TOKEN.match(text.strip()):
+                raise WrongUsage(f"{argument[1:]} has no token of a run; nothing was sent")
+            yield _run(text.strip(), client)
         else:
-            yield _run(argument, client)
-
-
-def _text(argument: str) -> str:
-    try:
-        return content_of(argument).decode("utf-8-sig")
-    except ValueError as error:
-        raise acp.ApiValueError(str(error)) from error
+            yield _run(text, client)
 
 
 def _run(text: str, client: acp.ApiClient) -> acp.RunHandle:
-    if not text.isprintable():
-        raise acp.ApiValueError(f"the id {text!a} has control characters; nothing was sent")
-    if TOKEN.match(text):
+    if TOKEN.match(checked_id(text)):
         return acp.RunHandle.from_token(text, client)
     return acp.RunHandle(text, client)
 

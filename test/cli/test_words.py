@@ -26,7 +26,19 @@ from support.commands import (
 )
 from support.socket_server import Request, SocketServer, response, serve_each
 
-from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, RunHandle
+from acp_client_v0_1 import (
+    AgentHandle,
+    ApiClient,
+    ApiException,
+    Configuration,
+    InterruptLimit,
+    ResumeAmbiguous,
+    RunHandle,
+    RunStartAmbiguous,
+    SearchDrift,
+    StaleInterrupt,
+    StreamGap,
+)
 from acp_client_v0_1.cli import _outcomes, _output, _runs
 from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer, Quirks
 from acp_client_v0_1.testing import __main__ as serving
@@ -201,6 +213,34 @@ def test_a_message_has_the_words_of_a_shell(
     (tmp_path / "in").write_text("{}\n", "utf-8")
     done = inside(server, *arguments)
     assert words in done.stderr and not PYTHON.search(done.stderr), done.stderr
+
+
+ABOUT = {"run_id": "r1", "token": "acprun1.e30.a3830348"}
+LOST: dict[str, Any] = {"kind": "lost", "missing": 3, "last_event_id": "5"}
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (InterruptLimit(**ABOUT, limit=3), "run r1 asks again after 3 answers"),
+        (
+            ResumeAmbiguous(**ABOUT, times=2, why="no response"),
+            "run r1 may or may not have got the answer, which was sent twice: no response",
+        ),
+        (StaleInterrupt(**ABOUT, now="it has ended"), "the answer to run r1 was not used: it has"),
+        (StreamGap(**ABOUT, **LOST), "broken after event '5': 3 updates are lost"),
+        (SearchDrift(offset=3, why="fewer"), "at offset 3: fewer; search again"),
+        (
+            RunStartAmbiguous(client_token="t", token=ABOUT["token"], why="no response"),
+            "unclear whether the run was started: no response",
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_error_of_a_run_has_no_advice_for_python(error: ApiException, words: str) -> None:
+    said = _output.in_shell_words(str(error))
+    assert words in said and not PYTHON.search(said)
+    assert not re.search(r"RunHandle|on_\w+=|client_token|iterate|cancel\(", said)
 
 
 @pytest.mark.parametrize("journal", [[], ["--journal", "journal"]])
