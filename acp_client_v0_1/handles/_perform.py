@@ -309,8 +309,12 @@ class Wait:
         return error or TimeoutError(f"out of time after {self.elapsed:.1f} s")
 
     def pause(self, seconds: float, error: ApiException | None = None) -> None:
-        """Sleep, but not beyond the deadline, which raises the error of `late`."""
-        self.sleep(min(seconds, self.remaining()))
+        """Sleep, but not beyond the deadline, which raises the error of `late`.
+
+        The sleep ends in time for a last request.
+        """
+        to_go = self.ends - self.last - timing().now()
+        self.sleep(min(seconds, to_go if to_go > 0 else self.remaining()))
         if self.over:
             raise self.late(error) from error
 

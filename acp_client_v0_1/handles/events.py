@@ -347,7 +347,7 @@ class RunEvents(Iterator[RunEvent]):
         """Check whether the run is over, after a while without events."""
         clock, core = timing(), self._core
         self._next_check = clock.now() + clock.silence
-        remaining = min(clock.answered_probe, self._wait.remaining() or clock.answered_probe)
+        remaining = self._wait.limit(clock.answered_probe)
         try:
             contact = self._wait.contact
             run = core.read(Wait(contact, remaining, stop=self._closing, survive=0.0))

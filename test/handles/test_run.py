@@ -1111,3 +1111,20 @@ def test_the_error_of_another_request_is_not_told_as_ones_own(client: ApiClient)
         core.output(core.wait(5))
     assert "524" not in str(caught.value)
     assert caught.value.run_id == "r" and RunHandle.from_token(caught.value.token, client)
+
+
+def test_a_pause_leaves_time_for_a_last_look(set_timing: SetTiming) -> None:
+    """The server returns each 204 at once, and the run ends in the pause after it."""
+    set_timing(early=(10.0, 10.0))
+    ended = time.monotonic() + 0.5
+
+    def respond(request: Any) -> Any:
+        over = "/output" in request.path and time.monotonic() > ended
+        return response(json.dumps(SUCCESS).encode()) if over else response(status=204)
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        ended = time.monotonic() + 0.5
+        assert RunHandle("r", client).result(timeout=2) == {"ok": 1}
