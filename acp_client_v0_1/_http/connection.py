@@ -36,6 +36,7 @@ from acp_client_v0_1._deadline import Deadline
 from acp_client_v0_1._http.attempt import Attempt, set_limit
 from acp_client_v0_1._http.dial import dial, in_time
 from acp_client_v0_1._http.errors import LOWER_ERRORS
+from acp_client_v0_1._http.headers import merge_headers
 from acp_client_v0_1._http.parse import final_head
 from acp_client_v0_1._http.proxies import Proxy
 from acp_client_v0_1._http.tls import OuterSocket, decrypted
@@ -161,7 +162,9 @@ class Connection(HTTPConnection):
         host, port = tunnel._tunnel_host, tunnel._tunnel_port
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.limit(self.sock)
-        self.sock.sendall(request_head("CONNECT", address, address, tunnel._tunnel_headers, None))
+        # From 3.12 on, http.client adds a Host of its own, in which IPv6 has no brackets.
+        headers = merge_headers(tunnel._tunnel_headers, {"Host": address})
+        self.sock.sendall(request_head("CONNECT", address, address, headers, None))
         head, _ = final_head(self._receive)
         if not 200 <= head.status < 300:
             self.close()

@@ -242,6 +242,7 @@ def test_verify_ssl_false_works_with_a_warning(certificates):
         {"ssl_ca_cert": "/nowhere/ca.pem"},
         {"ca_cert_data": "nonsense"},
         {"cert_file": "/nowhere/cert.pem"},
+        {"ssl_ca_cert": "a\0b"},
     ],
 )
 def test_files_that_cannot_be_used_are_named(settings):
