@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import lru_cache, partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import ValidationError
 from typing_extensions import Self
@@ -595,11 +595,10 @@ def _check_reused(run: Run, creation: RunCreate) -> None:
 
 def _has(made: Any, asked: Any) -> bool:
     """Tell whether a value has what was asked. A server adds keys and nulls of its own."""
-    if isinstance(asked, Mapping):
-        wanted = cast("Mapping[str, Any]", asked).items()
-        there = made if isinstance(made, Mapping) else {}
-        return all(_has(there.get(key), value) for key, value in wanted)
-    if isinstance(asked, list) and isinstance(made, list) and len(asked) == len(made):
+    if type(asked) is dict:
+        there: Any = made if type(made) is dict else {}
+        return all(_has(there.get(key), value) for key, value in asked.items())
+    if type(asked) is list is type(made) and len(made) == len(asked):
         return all(map(_has, made, asked))
     return asked is None or made == asked
 
