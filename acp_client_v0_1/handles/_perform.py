@@ -191,7 +191,7 @@ class Contact:
         """Note a failure, and return when the outage began; the next response ends it."""
         self.since = since = now if self.since is None else self.since
         self.requests += 1
-        self.operations |= {operation}
+        self.operations |= frozenset((operation,))
         return since
 
     def recovered(self, operation: Operation) -> None:

@@ -8,8 +8,8 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import lru_cache, partial
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from itertools import islice, zip_longest
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from pydantic import ValidationError
 from typing_extensions import Self
@@ -593,13 +593,18 @@ def _check_reused(run: Run, creation: RunCreate) -> None:
     )
 
 
+_NOTHING = object()
+
+
 def _has(made: Any, asked: Any) -> bool:
     """Tell whether a value has what was asked. A server adds keys and nulls of its own."""
-    if type(asked) is dict:
-        there: Any = made if type(made) is dict else {}
-        return all(_has(there.get(key), value) for key, value in asked.items())
-    if type(asked) is list is type(made) and len(made) == len(asked):
-        return all(map(_has, made, asked))
+    if isinstance(asked, dict):
+        wanted = cast("dict[str, Any]", asked)
+        there = cast("dict[str, Any]", made) if isinstance(made, dict) else {}
+        return all(_has(there.get(key), value) for key, value in wanted.items())
+    if isinstance(asked, list) and isinstance(made, list):
+        lists = cast("list[object]", made), cast("list[object]", asked)
+        return all(_has(*pair) for pair in zip_longest(*lists, fillvalue=_NOTHING))
     return asked is None or made == asked
 
 

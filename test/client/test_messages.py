@@ -264,9 +264,7 @@ def a_field_that_is_like_no_other() -> None:
     RunCreate(agent_id="a", zzz={})
 
 
-@mistake(
-    ApiValueError, "inputs: unknown field 'inputs' of RunCreate; did you mean 'input'?"
-)
+@mistake(ApiValueError, "inputs: unknown field 'inputs' of RunCreate; did you mean 'input'?")
 def a_key_that_is_misspelt() -> None:
     send({"agent_id": "a", "inputs": {}})
 
