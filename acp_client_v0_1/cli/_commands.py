@@ -31,7 +31,7 @@ _COMPLETION = 0.5  # seconds, in which a shell waits
 
 def perform(options: Namespace, output: Output) -> int | None:
     command: Callable[..., int | None] = globals()[options.command]
-    if options.command in ("ping", "serve", "completion"):
+    if options.command in ("serve", "completion"):
         return command(options, output)
     with client_of(options) as client:
         return command(options, output, client)
@@ -101,11 +101,8 @@ def wait(options: Namespace, output: Output, client: acp.ApiClient) -> int:
 
 def stream(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     handle = one_run(options.run, client)
-    after = {} if options.after is None else {"after": options.after}
-    with (
-        followed(handle, options),
-        handle.events(on_gap=options.on_gap, timeout=options.timeout, **after) as events,
-    ):
+    how = {"on_gap": options.on_gap, "timeout": options.timeout, "after": options.after}
+    with followed(handle, options), handle.events(**how) as events:
         output.many(map(_event, events), "id")
         if events.complete is None:
             notice("the stream was broken: events may be missing")
@@ -164,15 +161,15 @@ def history(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     output.many(at_once(outcome, runs))
 
 
-def ping(options: Namespace, output: Output) -> None:
+def ping(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     """Send the server one quick request, and print how long the response took."""
-    with client_of(options, retries=0) as client:
-        began = time.perf_counter()
-        # Some servers require a name.
-        acp.AgentsApi(client).search_agents({"name": "ping", "limit": 1}, _request_timeout=_PING)
-        milliseconds = round(1000 * (time.perf_counter() - began), 1)
-        server = client.configuration.host
-        output.one({"server": server, "milliseconds": milliseconds}, server)
+    agents = acp.AgentsApi(client.with_options(retries=0))
+    began = time.perf_counter()
+    # Some servers require a name.
+    agents.search_agents({"name": "ping", "limit": 1}, _request_timeout=_PING)
+    milliseconds = round(1000 * (time.perf_counter() - began), 1)
+    server = client.configuration.host
+    output.one({"server": server, "milliseconds": milliseconds}, server)
 
 
 def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
@@ -229,8 +226,8 @@ def serve(options: Namespace, output: Output) -> int:
 def completion(options: Namespace, output: Output) -> None:
     """Print the completion script of a shell, or the names of agents, for such a script."""
     if options.shell == "agents":
-        with contextlib.suppress(*EXPECTED), client_of(options, retries=0) as client:
-            agents = acp.AgentsApi(client)
+        with contextlib.suppress(*EXPECTED), client_of(options) as client:
+            agents = acp.AgentsApi(client.with_options(retries=0))
             found = agents.search_agents({"limit": 1000}, _request_timeout=_COMPLETION)
             for name in sorted({agent.metadata.ref.name for agent in found}):
                 if HARMLESS_ID.fullmatch(name):  # else a shell would expand it
@@ -284,14 +281,9 @@ def _creation(options: Namespace) -> dict[str, Any]:
 
 
 def _event(event: acp.RunEvent) -> dict[str, Any]:
-    known: dict[str, Any] = {"id": event.id}
-    if event.update is None:
-        known["result"] = event.result
-    else:
-        known["update"] = event.update
-    if event.gap is not None:
-        known["gap"] = {"kind": event.gap.kind, "missing": event.gap.missing}
-    return known
+    gap = None if event.gap is None else {"kind": event.gap.kind, "missing": event.gap.missing}
+    known = {"id": event.id, "update": event.update, "result": event.result, "gap": gap}
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def _item(item: acp.BatchItem) -> dict[str, Any]:

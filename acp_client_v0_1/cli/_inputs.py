@@ -16,10 +16,9 @@ from acp_client_v0_1.cli._arguments import json_object
 from acp_client_v0_1.cli._output import notice
 
 
-def client_of(options: Namespace, **settings: Any) -> acp.ApiClient:
+def client_of(options: Namespace) -> acp.ApiClient:
     """Make the client from the environment and --host."""
-    if options.host is not None:
-        settings["host"] = options.host
+    settings = {} if options.host is None else {"host": options.host}
     if (options.host or os.environ.get("ACP_HOST", "")).strip()[:1] in ("'", '"'):
         raise acp.ApiValueError("the host of --host or ACP_HOST has quotes: leave them out")
     configuration = acp.Configuration.from_env(**settings)
