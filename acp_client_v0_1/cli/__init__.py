@@ -66,9 +66,7 @@ def _perform(options: Namespace) -> int:
         raise  # from stdout; a connection that breaks raises an error of its call
     except _outcomes.EXPECTED as error:
         if options.debug:
-            import traceback
-
-            traceback.print_exception(error)
+            sys.excepthook(type(error), error, error.__traceback__)
         return _outcomes.report(error, output, options)
 
 
