@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Any, BinaryIO, cast
 
 import acp_client_v0_1 as acp
-from acp_client_v0_1.cli._arguments import PROGRAM, opened, parser
+from acp_client_v0_1.cli._arguments import PROGRAM, WrongUsage, opened, parser
 from acp_client_v0_1.cli._inputs import answerer, client_of, inputs_of
 from acp_client_v0_1.cli._outcomes import EXPECTED, document
 from acp_client_v0_1.cli._output import HARMLESS_ID, Output, notice
@@ -216,7 +216,7 @@ def serve(options: Namespace, output: Output) -> int:
     arguments = [f"--host={options.bind}", f"--port={options.port}"]
     if options.api_key_env is not None:
         if not os.environ.get(options.api_key_env):
-            raise acp.ApiValueError(f"--api-key-env: the variable {options.api_key_env} is not set")
+            raise WrongUsage(f"--api-key-env: the variable {options.api_key_env} is not set")
         arguments.append(f"--api-key-env={options.api_key_env}")
     if options.keep is not None:
         arguments.append(f"--keep={options.keep}")
@@ -236,9 +236,7 @@ def completion(options: Namespace, output: Output) -> None:
     try:
         import shtab
     except ImportError as error:
-        raise acp.ApiValueError(
-            "completion needs shtab: pip install 'acp-client-v0-1[cli]'"
-        ) from error
+        raise WrongUsage("completion needs shtab: pip install 'acp-client-v0-1[cli]'") from error
     ask = f"{PROGRAM} completion agents 2>/dev/null"
     scripts = {
         "bash": f'_acp_client_agents() {{ compgen -W "$({ask})" -- "$1"; }}',

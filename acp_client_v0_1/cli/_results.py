@@ -19,7 +19,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, TypeVar
 
-import acp_client_v0_1 as acp
+from acp_client_v0_1.cli._arguments import WrongUsage
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ class Results(io.FileIO):
 
     def __init__(self, options: Namespace, inputs: BinaryIO) -> None:
         if options.format == "json" or (options.format == "text" and options.journal):
-            raise acp.ApiValueError("--results needs --format jsonl or id, which can be appended")
+            raise WrongUsage("--results needs --format jsonl or id, which can be appended")
         # Results may be private.
         super().__init__(options.results, "a", opener=lambda path, how: os.open(path, how, 0o600))
         self._has_journal = options.journal is not None
@@ -44,7 +44,7 @@ class Results(io.FileIO):
         for name, other in others.items():
             if stat.S_ISREG(ours.st_mode) and os.path.samestat(ours, other):
                 self.close()
-                raise acp.ApiValueError(f"--results and {name} are the same file: name another")
+                raise WrongUsage(f"--results and {name} are the same file: name another")
 
     def after_journal(self, outcomes: Iterable[T]) -> Iterator[T]:
         """Yield outcomes, and read the file before the first one.

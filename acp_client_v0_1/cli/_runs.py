@@ -50,7 +50,7 @@ def one_run(argument: str, client: acp.ApiClient) -> acp.RunHandle:
     """Read the RUN argument of a command that takes one run."""
     handles = list(_runs([argument], client))
     if len(handles) != 1:
-        raise acp.ApiValueError(f"stdin must name one run, and names {len(handles)}")
+        raise WrongUsage(f"stdin must name one run, and names {len(handles)}")
     return handles[0]
 
 
