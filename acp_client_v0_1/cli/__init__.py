@@ -48,10 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
         return _READER_GONE
     except KeyboardInterrupt as interrupt:
         STOP.ending = True  # so that no further signal changes the status, or ends without one
-        last = STOP.number or signal.SIGINT
-        name = "SIGTERM" if last == signal.SIGTERM else "Ctrl-C"
+        name = "SIGTERM" if STOP.number == signal.SIGTERM else "Ctrl-C"
         notice(f"{PROGRAM}: {in_shell_words(str(interrupt)) or f'stopped by {name}'}")
-        return 128 + int(last)
+        return 128 + STOP.number
 
 
 def _perform(options: Namespace) -> int:

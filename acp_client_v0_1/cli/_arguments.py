@@ -235,7 +235,7 @@ _TAKES = {
     "completion": "shell --debug",
 }
 _OTHER_WORDS = {"--url": "--host", "--server": "--host", "--host": "--bind"}
-_TRUE, _FALSE = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")  # as ACP_* variables
+_TRUE = ("1", "true", "yes", "on")  # as for any variable ACP_*
 _FORMATS = {"start": "text", "stream": "jsonl", "batch": "jsonl"}  # "json" for the others
 
 
@@ -245,10 +245,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     if unknown:
         hint = _suggestion(unknown[0].partition("=")[0], options.command)
         options.parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
-    word = os.environ.get("ACP_DEBUG", "").strip().lower()
-    if word not in _TRUE + _FALSE:
-        options.parser.error(f"ACP_DEBUG must be true or false, not {word!r}")
-    options.debug = options.debug or word in _TRUE
+    # `Configuration` refuses a word that is neither true nor false.
+    options.debug = options.debug or os.environ.get("ACP_DEBUG", "").strip().lower() in _TRUE
     # After argparse, which names an unknown option first: `run echo --api-key KEY` has no INPUT.
     for read, names in _READERS.items():
         for name in names.split():
@@ -265,9 +263,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def _suggestion(word: str, command: str) -> str:
     from difflib import get_close_matches
 
-    near = get_close_matches(
-        _OTHER_WORDS.get(word, word), ["--help", *_TAKES[command].split()], 1, 0.75
-    )
+    known = ["--help", *_TAKES[command].split()]
+    near = get_close_matches(_OTHER_WORDS.get(word, word), known, 1, 0.75)
     return f"; did you mean {near[0]}?" if near else ""
 
 

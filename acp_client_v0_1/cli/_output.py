@@ -147,8 +147,7 @@ class Output:
 
     def one(self, value: Any, id: str | None = None) -> None:
         """Write one value, or its id in the format ``id``."""
-        text = self._shown(value, id)
-        if text:
+        if text := self._shown(value, id):
             self._write(f"{text}\n")
 
     def many(self, values: Iterable[dict[str, Any]], id: str = "run_id", columns: str = "") -> None:

@@ -17,11 +17,9 @@ from argparse import Namespace
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 from acp_client_v0_1.cli._arguments import WrongUsage
-
-T = TypeVar("T")
 
 # A final outcome up to its status, as `_commands` writes it: the words of an error may differ when
 # they come from the journal. Of any other line all counts, as a run may ask another question.
@@ -46,7 +44,7 @@ class Results(io.FileIO):
                 self.close()
                 raise WrongUsage(f"--results and {name} are the same file: name another")
 
-    def after_journal(self, outcomes: Iterable[T]) -> Iterator[T]:
+    def after_journal(self, outcomes: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """Yield outcomes, and read the file before the first one.
 
         By then the batch has the lock of its journal, so that no other one writes to the file.
