@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1.cli._arguments import WrongUsage, checked_id, content_of
-from acp_client_v0_1.cli._outcomes import EXPECTED, Cancelled, document, status_of, to_copy
+from acp_client_v0_1.cli._outcomes import Cancelled, document, status_of, to_copy
 from acp_client_v0_1.cli._output import TOKEN, Output, in_shell_words, notice
 
 T = TypeVar("T")
@@ -98,10 +98,8 @@ def at_once(act: Callable[[T], R], values: Sequence[T]) -> Iterator[R]:
         for outcome, value in iter(tasks.popleft, None):
             try:
                 outcome.set_result(act(value))
-            except EXPECTED as error:
+            except BaseException as error:  # noqa: BLE001 - raised where the outcome is read
                 outcome.set_exception(error)
-            finally:
-                outcome.cancel()  # after any other error, which the thread prints
 
     for _ in range(min(_AT_ONCE, len(values))):
         threading.Thread(target=work, daemon=True).start()
