@@ -385,12 +385,26 @@ def test_many_outcomes_keep_the_order_of_their_runs() -> None:
 
 def test_a_list_that_ends_early_begins_no_more_requests() -> None:
     begun: list[int] = []
-    outcomes = _runs.at_once(lambda run: begun.append(run) or time.sleep(0.01), range(1000))
+    ended = threading.Event()
+
+    def act(run: int) -> None:
+        begun.append(run)
+        if run > 0:
+            ended.wait(SECONDS)
+
+    outcomes = _runs.at_once(act, range(1000))
     next(outcomes)
     cast(Any, outcomes).close()
-    after = len(begun)
+    ended.set()
     time.sleep(0.1)
-    assert after <= 128 and len(begun) <= after + 64
+    assert len(begun) <= 65  # one for each thread, and another for that of the first run
+
+
+def test_an_error_in_a_thread_is_raised_where_its_outcome_is_read() -> None:
+    outcomes = _runs.at_once([0, 1].__getitem__, [0, 1, 2])
+    assert [next(outcomes), next(outcomes)] == [0, 1]
+    with pytest.raises(IndexError):
+        next(outcomes)
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads by /proc")
