@@ -232,7 +232,6 @@ _TAKES = {
     "serve": "--bind --port --api-key-env --keep --debug",
     "completion": "shell --debug",
 }
-_OTHER_WORDS = {"--url": "--host", "--server": "--host", "--host": "--bind"}
 _TRUE = ("1", "true", "yes", "on")  # as for any variable ACP_*
 _FORMATS = {"start": "text", "stream": "jsonl", "batch": "jsonl"}  # "json" for the others
 
@@ -241,8 +240,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line, or end the process with status 2."""
     options, unknown = parser().parse_known_args(arguments)
     if unknown:
-        hint = _suggestion(unknown[0].partition("=")[0], options.command)
-        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        # By the command's own parser, whose usage lists the options that there are.
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     # `Configuration` refuses a word that is neither true nor false.
     options.debug = options.debug or os.environ.get("ACP_DEBUG", "").strip().lower() in _TRUE
     # After argparse, which names an unknown option first: `run echo --api-key KEY` has no INPUT.
@@ -256,14 +255,6 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
                     shown = name.upper() if name in _TAKES[options.command].split() else f"--{name}"
                     options.parser.error(f"argument {shown}: {error}")
     return options
-
-
-def _suggestion(word: str, command: str) -> str:
-    from difflib import get_close_matches
-
-    known = ["--help", *_TAKES[command].split()]
-    near = get_close_matches(_OTHER_WORDS.get(word, word), known, 1, 0.75)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def parser(agent_names: Mapping[str, str] | None = None) -> argparse.ArgumentParser:
