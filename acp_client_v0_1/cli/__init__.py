@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 from argparse import Namespace
-from types import TracebackType
 from typing import TextIO, cast
 
 from acp_client_v0_1.cli._arguments import PROGRAM, parse
@@ -69,7 +68,5 @@ def _perform(options: Namespace) -> int:
         return _outcomes.report(error, output, options)
 
 
-def _one_line(
-    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
-) -> None:
+def _one_line(kind: type[BaseException], error: BaseException, *rest: object) -> None:
     notice(f"{PROGRAM}: {kind.__name__}: {error} (--debug shows where)")
