@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 from argparse import Namespace
-from types import TracebackType
 from typing import TextIO, cast
 
 from acp_client_v0_1.cli._arguments import PROGRAM, parse
@@ -48,10 +47,9 @@ def main(arguments: list[str] | None = None) -> int:
         return _READER_GONE
     except KeyboardInterrupt as interrupt:
         STOP.ending = True  # so that no further signal changes the status, or ends without one
-        last = STOP.number or signal.SIGINT
-        name = "SIGTERM" if last == signal.SIGTERM else "Ctrl-C"
+        name = "SIGTERM" if STOP.number == signal.SIGTERM else "Ctrl-C"
         notice(f"{PROGRAM}: {in_shell_words(str(interrupt)) or f'stopped by {name}'}")
-        return 128 + int(last)
+        return 128 + STOP.number
 
 
 def _perform(options: Namespace) -> int:
@@ -66,13 +64,9 @@ def _perform(options: Namespace) -> int:
         raise  # from stdout; a connection that breaks raises an error of its call
     except _outcomes.EXPECTED as error:
         if options.debug:
-            import traceback
-
-            traceback.print_exception(error)
+            sys.excepthook(type(error), error, error.__traceback__)
         return _outcomes.report(error, output, options)
 
 
-def _one_line(
-    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
-) -> None:
+def _one_line(kind: type[BaseException], error: BaseException, *rest: object) -> None:
     notice(f"{PROGRAM}: {kind.__name__}: {error} (--debug shows where)")

@@ -218,10 +218,8 @@ _TAKES = {
     "start": _ONE,
     "wait": f"runs --timeout --ask --answer-command {_COMMON}",
     "stream": f"run --from --on-gap --timeout {_COMMON}",
-    "show": f"runs {_COMMON}",
+    **dict.fromkeys(("show", "cancel", "delete"), f"runs {_COMMON}"),
     "resume": f"run body {_COMMON}",
-    "cancel": f"runs {_COMMON}",
-    "delete": f"runs {_COMMON}",
     "search": f"--agent --status --metadata --limit {_COMMON}",
     "threads": f"--agent --metadata --limit {_COMMON}",
     "history": f"thread {_COMMON}",
@@ -233,8 +231,7 @@ _TAKES = {
     "serve": "--bind --port --api-key-env --debug",
     "completion": "shell --debug",
 }
-_OTHER_WORDS = {"--url": "--host", "--server": "--host", "--host": "--bind"}
-_TRUE, _FALSE = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")  # as ACP_* variables
+_TRUE = ("1", "true", "yes", "on")  # as for any variable ACP_*
 _FORMATS = {"start": "text", "stream": "jsonl", "batch": "jsonl"}  # "json" for the others
 
 
@@ -242,12 +239,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line, or end the process with status 2."""
     options, unknown = parser().parse_known_args(arguments)
     if unknown:
-        hint = _suggestion(unknown[0].partition("=")[0], options.command)
-        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
-    word = os.environ.get("ACP_DEBUG", "").strip().lower()
-    if word not in _TRUE + _FALSE:
-        options.parser.error(f"ACP_DEBUG must be true or false, not {word!r}")
-    options.debug = options.debug or word in _TRUE
+        # By the command's own parser, whose usage lists the options that there are.
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    # `Configuration` refuses a word that is neither true nor false.
+    options.debug = options.debug or os.environ.get("ACP_DEBUG", "").strip().lower() in _TRUE
     # After argparse, which names an unknown option first: `run echo --api-key KEY` has no INPUT.
     for read, names in _READERS.items():
         for name in names.split():
@@ -259,15 +254,6 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
                     shown = name.upper() if name in _TAKES[options.command].split() else f"--{name}"
                     options.parser.error(f"argument {shown}: {error}")
     return options
-
-
-def _suggestion(word: str, command: str) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(
-        _OTHER_WORDS.get(word, word), ["--help", *_TAKES[command].split()], 1, 0.75
-    )
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def parser(agent_names: Mapping[str, str] | None = None) -> argparse.ArgumentParser:

@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Any, BinaryIO, cast
 
 import acp_client_v0_1 as acp
-from acp_client_v0_1.cli._arguments import PROGRAM, opened, parser
+from acp_client_v0_1.cli._arguments import PROGRAM, WrongUsage, opened, parser
 from acp_client_v0_1.cli._inputs import answerer, client_of, inputs_of
 from acp_client_v0_1.cli._outcomes import EXPECTED, document
 from acp_client_v0_1.cli._output import HARMLESS_ID, Output, notice
@@ -31,7 +31,7 @@ _COMPLETION = 0.5  # seconds, in which a shell waits
 
 def perform(options: Namespace, output: Output) -> int | None:
     command: Callable[..., int | None] = globals()[options.command]
-    if options.command in ("ping", "serve", "completion"):
+    if options.command in ("serve", "completion"):
         return command(options, output)
     with client_of(options) as client:
         return command(options, output, client)
@@ -101,11 +101,8 @@ def wait(options: Namespace, output: Output, client: acp.ApiClient) -> int:
 
 def stream(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     handle = one_run(options.run, client)
-    after = {} if options.after is None else {"after": options.after}
-    with (
-        followed(handle, options),
-        handle.events(on_gap=options.on_gap, timeout=options.timeout, **after) as events,
-    ):
+    how = {"on_gap": options.on_gap, "timeout": options.timeout, "after": options.after}
+    with followed(handle, options), handle.events(**how) as events:
         output.many(map(_event, events), "id")
         if events.complete is None:
             notice("the stream was broken: events may be missing")
@@ -164,15 +161,15 @@ def history(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     output.many(at_once(outcome, runs))
 
 
-def ping(options: Namespace, output: Output) -> None:
+def ping(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     """Send the server one quick request, and print how long the response took."""
-    with client_of(options, retries=0) as client:
-        began = time.perf_counter()
-        # Some servers require a name.
-        acp.AgentsApi(client).search_agents({"name": "ping", "limit": 1}, _request_timeout=_PING)
-        milliseconds = round(1000 * (time.perf_counter() - began), 1)
-        server = client.configuration.host
-        output.one({"server": server, "milliseconds": milliseconds}, server)
+    agents = acp.AgentsApi(client.with_options(retries=0))
+    began = time.perf_counter()
+    # Some servers require a name.
+    agents.search_agents({"name": "ping", "limit": 1}, _request_timeout=_PING)
+    milliseconds = round(1000 * (time.perf_counter() - began), 1)
+    server = client.configuration.host
+    output.one({"server": server, "milliseconds": milliseconds}, server)
 
 
 def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
@@ -219,7 +216,7 @@ def serve(options: Namespace, output: Output) -> int:
     arguments = [f"--host={options.bind}", f"--port={options.port}"]
     if options.api_key_env is not None:
         if not os.environ.get(options.api_key_env):
-            raise acp.ApiValueError(f"--api-key-env: the variable {options.api_key_env} is not set")
+            raise WrongUsage(f"--api-key-env: the variable {options.api_key_env} is not set")
         arguments.append(f"--api-key-env={options.api_key_env}")
     return serve_until_signal(arguments)
 
@@ -227,8 +224,8 @@ def serve(options: Namespace, output: Output) -> int:
 def completion(options: Namespace, output: Output) -> None:
     """Print the completion script of a shell, or the names of agents, for such a script."""
     if options.shell == "agents":
-        with contextlib.suppress(*EXPECTED), client_of(options, retries=0) as client:
-            agents = acp.AgentsApi(client)
+        with contextlib.suppress(*EXPECTED), client_of(options) as client:
+            agents = acp.AgentsApi(client.with_options(retries=0))
             found = agents.search_agents({"limit": 1000}, _request_timeout=_COMPLETION)
             for name in sorted({agent.metadata.ref.name for agent in found}):
                 if HARMLESS_ID.fullmatch(name):  # else a shell would expand it
@@ -237,9 +234,7 @@ def completion(options: Namespace, output: Output) -> None:
     try:
         import shtab
     except ImportError as error:
-        raise acp.ApiValueError(
-            "completion needs shtab: pip install 'acp-client-v0-1[cli]'"
-        ) from error
+        raise WrongUsage("completion needs shtab: pip install 'acp-client-v0-1[cli]'") from error
     ask = f"{PROGRAM} completion agents 2>/dev/null"
     scripts = {
         "bash": f'_acp_client_agents() {{ compgen -W "$({ask})" -- "$1"; }}',
@@ -282,14 +277,9 @@ def _creation(options: Namespace) -> dict[str, Any]:
 
 
 def _event(event: acp.RunEvent) -> dict[str, Any]:
-    known: dict[str, Any] = {"id": event.id}
-    if event.update is None:
-        known["result"] = event.result
-    else:
-        known["update"] = event.update
-    if event.gap is not None:
-        known["gap"] = {"kind": event.gap.kind, "missing": event.gap.missing}
-    return known
+    gap = None if event.gap is None else {"kind": event.gap.kind, "missing": event.gap.missing}
+    known = {"id": event.id, "update": event.update, "result": event.result, "gap": gap}
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def _item(item: acp.BatchItem) -> dict[str, Any]:

@@ -12,19 +12,18 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import acp_client_v0_1 as acp
-from acp_client_v0_1.cli._arguments import json_object
+from acp_client_v0_1.cli._arguments import WrongUsage, json_object
 from acp_client_v0_1.cli._output import notice
 
 
-def client_of(options: Namespace, **settings: Any) -> acp.ApiClient:
+def client_of(options: Namespace) -> acp.ApiClient:
     """Make the client from the environment and --host."""
-    if options.host is not None:
-        settings["host"] = options.host
+    settings = {} if options.host is None else {"host": options.host}
     if (options.host or os.environ.get("ACP_HOST", "")).strip()[:1] in ("'", '"'):
-        raise acp.ApiValueError("the host of --host or ACP_HOST has quotes: leave them out")
+        raise WrongUsage("the host of --host or ACP_HOST has quotes: leave them out")
     configuration = acp.Configuration.from_env(**settings)
     if configuration.host_is_default:
-        raise acp.ApiValueError("no host was set: set ACP_HOST, or give --host URL")
+        raise WrongUsage("no host was set: set ACP_HOST, or give --host URL")
     return acp.ApiClient(configuration)
 
 
@@ -37,9 +36,9 @@ def inputs_of(lines: Iterable[bytes], name: str, key: str | None) -> Iterator[di
             value = json_object(line.rstrip())
         except ValueError as error:
             hint = _conversion(line, name) if number == 1 else ""
-            raise acp.ApiValueError(f"line {number} of {name} is {error}{hint}") from error
+            raise WrongUsage(f"line {number} of {name} is {error}{hint}") from error
         if key is not None and key not in value:
-            raise acp.ApiValueError(f"line {number} of {name} has no member {key!r} for --key")
+            raise WrongUsage(f"line {number} of {name} has no member {key!r} for --key")
         yield value
 
 
@@ -60,7 +59,7 @@ def answerer(options: Namespace) -> Callable[[acp.PendingInterrupt], dict[str, A
     """Choose who answers questions: the terminal, a command, or nobody."""
     if vars(options).get("ask"):
         if options.answer_command:
-            raise acp.ApiValueError("--ask and --answer-command exclude each other")
+            raise WrongUsage("--ask and --answer-command exclude each other")
         return _ask
     command = options.answer_command
     return (lambda question: _answer_of(command, question)) if command else None

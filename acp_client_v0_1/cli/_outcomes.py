@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shlex
-import sys
 import warnings
 from argparse import Namespace
 from typing import Any, TypeAlias
@@ -16,8 +15,8 @@ import acp_client_v0_1 as acp
 from acp_client_v0_1.cli._arguments import PROGRAM, WrongUsage
 from acp_client_v0_1.cli._output import HARMLESS_ID, TOKEN, Output, in_shell_words, notice
 
+# The errors that a command may end with. Any other is a bug.
 EXPECTED = (acp.OpenApiException, OSError, ValidationError, WrongUsage)
-"""The errors that a command may end with. Any other is a bug."""
 
 # For each class of error, the exit status, the run's status as data, and the command to try next.
 # The first class that fits decides; without an exit status, the status of the response does.
@@ -40,11 +39,7 @@ _ENDINGS: tuple[tuple[_Errors, int | None, str | None, str], ...] = (
 
 
 class Cancelled(acp.OpenApiException):
-    """An error that ended a command, after which its run was cancelled."""
-
-    def __init__(self, cause: Exception) -> None:
-        super().__init__(cause)
-        self.cause = cause
+    """The run was cancelled after an error, the only argument, had ended the command."""
 
 
 def status_of(error: Exception) -> int:
@@ -73,7 +68,7 @@ def report(error: Exception, output: Output, options: Namespace) -> int:
     """Print the run on stdout and the error on stderr, and return the exit status."""
     end, words = dict[str, Any](), ""
     if isinstance(error, Cancelled):
-        error, end, words = error.cause, {"status": "cancelled"}, "; the run was cancelled"
+        error, end, words = error.args[0], {"status": "cancelled"}, "; the run was cancelled"
     status = status_of(error)
     if isinstance(error, acp.RunStartAmbiguous):
         output.one(error.token if output.is_text else document(error), error.token)
@@ -119,8 +114,7 @@ def _words(error: Exception) -> str:
 def show_warnings(*, debug: bool) -> None:
     """Show the package's warnings on stderr, a line each, and with ``debug`` every request."""
     if debug:
-        form = "%(name)s: %(message)s"
-        logging.basicConfig(stream=sys.stderr, level=logging.DEBUG, format=form)
+        logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")
         return
 
     class Lines(logging.Handler):

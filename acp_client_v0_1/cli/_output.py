@@ -147,8 +147,7 @@ class Output:
 
     def one(self, value: Any, id: str | None = None) -> None:
         """Write one value, or its id in the format ``id``."""
-        text = self._shown(value, id)
-        if text:
+        if text := self._shown(value, id):
             self._write(f"{text}\n")
 
     def many(self, values: Iterable[dict[str, Any]], id: str = "run_id", columns: str = "") -> None:
@@ -168,17 +167,15 @@ class Output:
             self._array(values, id)
 
     def _array(self, values: Iterable[dict[str, Any]], id: str) -> None:
-        before = "["
+        before, end = "[", ""
         try:
             for value in values:
                 if text := self._shown(value, value[id]):
                     self._write(f"{before}\n{text}")
-                    before = ","
-        except BaseException:
-            if before == ",":
-                self._write("\n")  # the array stays open: it is not whole
-            raise
-        self._write("[]\n" if before == "[" else "\n]\n")
+                    before, end = ",", "\n"  # the array stays open unless it is whole
+            end = "\n]\n" if end else "[]\n"
+        finally:
+            self._write(end)
 
     def _table(self, rows: list[list[str]]) -> None:
         """Write rows in aligned columns, cut to the terminal's width, or ``COLUMNS``."""

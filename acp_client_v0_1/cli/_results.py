@@ -17,11 +17,9 @@ from argparse import Namespace
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
-import acp_client_v0_1 as acp
-
-T = TypeVar("T")
+from acp_client_v0_1.cli._arguments import WrongUsage
 
 # A final outcome up to its status, as `_commands` writes it: the words of an error may differ when
 # they come from the journal. Of any other line all counts, as a run may ask another question.
@@ -33,7 +31,7 @@ class Results(io.FileIO):
 
     def __init__(self, options: Namespace, inputs: BinaryIO) -> None:
         if options.format == "json" or (options.format == "text" and options.journal):
-            raise acp.ApiValueError("--results needs --format jsonl or id, which can be appended")
+            raise WrongUsage("--results needs --format jsonl or id, which can be appended")
         # Results may be private.
         super().__init__(options.results, "a", opener=lambda path, how: os.open(path, how, 0o600))
         self._has_journal = options.journal is not None
@@ -44,9 +42,9 @@ class Results(io.FileIO):
         for name, other in others.items():
             if stat.S_ISREG(ours.st_mode) and os.path.samestat(ours, other):
                 self.close()
-                raise acp.ApiValueError(f"--results and {name} are the same file: name another")
+                raise WrongUsage(f"--results and {name} are the same file: name another")
 
-    def after_journal(self, outcomes: Iterable[T]) -> Iterator[T]:
+    def after_journal(self, outcomes: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """Yield outcomes, and read the file before the first one.
 
         By then the batch has the lock of its journal, so that no other one writes to the file.

@@ -6,10 +6,12 @@ Invariant: the id of a run, which a server chose, is never read as a file or an 
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from argparse import Namespace
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from multiprocessing.pool import ThreadPool
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import acp_client_v0_1 as acp
@@ -50,7 +52,7 @@ def one_run(argument: str, client: acp.ApiClient) -> acp.RunHandle:
     """Read the RUN argument of a command that takes one run."""
     handles = list(_runs([argument], client))
     if len(handles) != 1:
-        raise acp.ApiValueError(f"stdin must name one run, and names {len(handles)}")
+        raise WrongUsage(f"stdin must name one run, and names {len(handles)}")
     return handles[0]
 
 
@@ -84,11 +86,28 @@ def each_run(
 def at_once(act: Callable[[T], R], values: Sequence[T]) -> Iterator[R]:
     """Call a function for many values at once, and yield the results in order.
 
-    The threads of this pool are daemons, so that Ctrl-C does not wait for them. A
-    ``ThreadPoolExecutor`` would wait, at the end of the process at the latest.
+    The threads are daemons, so that Ctrl-C does not wait for them. A ``ThreadPoolExecutor`` would
+    wait, and the ``ThreadPool`` of multiprocessing needs semaphores of the system, for which it
+    starts another process on some platforms.
     """
-    with ThreadPool(max(1, min(_AT_ONCE, len(values)))) as pool:
-        yield from pool.imap(act, values)
+    outcomes = deque(Future[R]() for _ in values)
+    ends = [None] * _AT_ONCE  # one for each thread
+    tasks = deque([*zip(outcomes, values, strict=True), *ends])
+
+    def work() -> None:
+        for outcome, value in iter(tasks.popleft, None):
+            try:
+                outcome.set_result(act(value))
+            except BaseException as error:  # noqa: BLE001 - raised where the outcome is read
+                outcome.set_exception(error)
+
+    for _ in range(min(_AT_ONCE, len(values))):
+        threading.Thread(target=work, daemon=True).start()
+    try:
+        while outcomes:
+            yield outcomes.popleft().result()
+    finally:
+        tasks.extendleft(ends)
 
 
 def seconds_left(options: Namespace) -> TimeLeft:

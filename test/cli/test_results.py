@@ -184,7 +184,7 @@ def test_a_file_of_many_lines_is_read_in_little_memory() -> None:
     with open(os.devnull, "rb") as inputs, Results(options, inputs) as results:
         tracemalloc.start()
         try:
-            assert list(results.after_journal([1])) == [1]
+            assert list(results.after_journal([{}])) == [{}]
             kept, _ = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
