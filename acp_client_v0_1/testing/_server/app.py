@@ -41,8 +41,8 @@ from acp_client_v0_1.testing._server.validation import (
     JsonResponse,
     Refusal,
     block_seconds,
-    check_against_schema,
     checked,
+    fitting,
     json_body,
 )
 from acp_client_v0_1.testing._values import OPERATIONS
@@ -151,8 +151,8 @@ class Application:
         except ValueError as error:
             raise Refusal(422, f"webhook: {error}") from error
         agent = self.store.agent(creation["agent_id"], self.store.quirks.unknown_agent)
-        check_against_schema(creation.get("input", {}), agent.input, "input")
-        check_against_schema(creation.get("config", {}), agent.config, "config")
+        fitting(creation.get("input", {}), agent.input, "input")
+        fitting(creation.get("config", {}), agent.config, "config")
         return JsonResponse(self.engine.create_run(creation, agent))
 
     async def search_runs(self, request: Request) -> Response:

@@ -18,11 +18,7 @@ from collections.abc import Callable, Generator
 from typing import TypeAlias, cast
 
 from acp_client_v0_1.testing._server.store import RunRecord, Store, ThreadRecord
-from acp_client_v0_1.testing._server.validation import (
-    Refusal,
-    check_against_schema,
-    with_whole_numbers,
-)
+from acp_client_v0_1.testing._server.validation import Refusal, fitting
 from acp_client_v0_1.testing._values import json_object
 from acp_client_v0_1.testing.agents import AgentDefinition, AgentError, Interrupt, JsonObject
 from acp_client_v0_1.testing.context import RunCancelled
@@ -67,10 +63,10 @@ class Engine:
             if run.thread is not None and run.thread.pending:
                 raise Refusal(409, "another run of the thread is pending")
             schema = run.agent.resume_schema(run.output["interrupt"]["interrupt_type"])
-            check_against_schema(answer, schema, "body")
+            answer = fitting(answer, schema, "body")
             run.suspended = None
             self._change(run, "pending", None)
-            self._begin(run, suspended, with_whole_numbers(answer, schema))
+            self._begin(run, suspended, answer)
             return run.to_wire()
 
     def delete_run(self, run: RunRecord) -> JsonObject:
@@ -188,8 +184,8 @@ class Engine:
         input = json_object(run.creation.get("input", {}), "the input")
         config = json_object(run.creation.get("config", {}), "the config")
         return run.agent.function(
-            with_whole_numbers(input, run.agent.input),
-            with_whole_numbers(config, run.agent.config),
+            fitting(input, run.agent.input, "input"),
+            fitting(config, run.agent.config, "config"),
             run.context(self._store.lock),
         )
 
