@@ -112,11 +112,8 @@ class Fault:
 
     def fits(self, method: str, path: str) -> bool:
         """Return whether the fault is for a method and a decoded path below the base path."""
-        if self.method is not None and self.method.upper() != method:
-            return False
-        if self.path is None:
-            return True
-        return _fits(self.path, path)
+        right_method = self.method is None or self.method.upper() == method
+        return right_method and (self.path is None or _fits(self.path, path))
 
 
 @dataclass(eq=False)

@@ -23,9 +23,8 @@ from acp_client_v0_1.testing._values import json_object
 from acp_client_v0_1.testing.agents import AgentDefinition, AgentError, Interrupt, JsonObject
 from acp_client_v0_1.testing.context import RunCancelled
 
-_Agent: TypeAlias = Generator[
-    object, object, object
-]  # one that is at work, or suspended by its question
+# One that is at work, or suspended by its question.
+_Agent: TypeAlias = Generator[object, object, object]
 
 _CLOSE_SECONDS = 2.0
 _ATTEMPT_PAUSE = 0.2  # seconds until a failed run is tried again

@@ -45,11 +45,10 @@ class WireTransport:
     """A transport that can break off after a number of bytes, and sets ``lost`` when it ends."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
-        connection = transport.get_extra_info("socket")
-        if connection is not None:
-            # asyncio does this only for sockets that were made with the protocol's number. Without
-            # it, the body of a response waits 40 ms for the client to acknowledge the headers.
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection: socket.socket = transport.get_extra_info("socket")
+        # asyncio does this only for sockets that were made with the protocol's number. Without
+        # it, the body of a response waits 40 ms for the client to acknowledge the headers.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.lost: asyncio.Event = asyncio.Event()
         self._transport = transport
         self._loop = asyncio.get_running_loop()
@@ -117,14 +116,12 @@ class _WireProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         wire = WireTransport(transport)
         self.app_state: dict[str, Any] = {**self.app_state, "wire": wire}
-        if isinstance(self.server_state, _Meter):
-            self.server_state.accepted += 1
+        cast("_Meter", self.server_state).accepted += 1
         super().connection_made(cast("asyncio.Transport", wire))
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        if isinstance(self.transport, WireTransport):
-            self.transport.lost.set()
+        self.app_state["wire"].lost.set()
 
 
 class Runner(uvicorn.Server):
