@@ -199,13 +199,11 @@ class Application:
 
     async def get_run_threadstate(self, request: Request) -> Response:
         run = self._run(request)
-        with self.store.lock:
-            status, state = run.status, run.final_state
-        if status != "success":
-            raise Refusal(409, f"the run is {status}; only one in success has a thread state")
-        if state is None:
+        if run.status != "success":
+            raise Refusal(409, f"the run is {run.status}; only one in success has a thread state")
+        if run.final_state is None:
             raise Refusal(409, "the run has no thread")
-        return JsonResponse(state)
+        return JsonResponse(run.final_state)
 
     async def search_agents(self, request: Request) -> Response:
         if self.store.quirks.agents_by_name and not {"name", "version"} & json_body(request).keys():

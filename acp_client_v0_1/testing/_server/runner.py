@@ -134,7 +134,7 @@ class Runner(uvicorn.Server):
         super().__init__(config)
         self.server_state = self.meter = _Meter()
         self._ready = threading.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: asyncio.AbstractEventLoop  # once it is ready
         self._woken = asyncio.Event()
         self._thread = threading.Thread(
             target=self._thread_main, args=(listener,), name="local ACP server", daemon=True
@@ -146,10 +146,9 @@ class Runner(uvicorn.Server):
     def end(self) -> None:
         """Cut all connections, stop listening, and end the thread."""
         self.should_exit = True
-        if self._loop is not None:
-            # The loop may have ended on its own meanwhile.
-            with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._woken.set)
+        # The loop may have ended on its own meanwhile.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._woken.set)
         self._thread.join(_STOP_SECONDS)
         if self._thread.is_alive():
             raise RuntimeError("the local server did not stop")

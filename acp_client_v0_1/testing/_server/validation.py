@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
@@ -40,14 +41,11 @@ class JsonResponse(Response):
         return to_json(content)
 
 
+@dataclass(eq=False)
 class Refusal(Exception):
-    def __init__(
-        self, status: int, message: object, headers: Mapping[str, str] | None = None
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.headers = dict(headers or {})
+    status: int
+    message: object
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def json_body(request: Request) -> dict[str, Any]:
