@@ -1,8 +1,7 @@
 """Checks of the values that users of the local server pass: their types, and that JSON has them.
 
-The annotations decide, as pydantic reads them strictly: `check_fields` checks a dataclass, and
-`check_given` the arguments of a function, so that the error comes from the line that gives the
-value, and names it.
+The annotations decide, as pydantic reads them strictly. `check_given` checks where a
+value is given, so that the error comes from that line and names the value.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
 from typing import Annotated, Any, TypeAlias, get_type_hints
 
@@ -46,8 +45,6 @@ _STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=T
 _RULES_OF_VALUES = ("literal", "finite", "greater", "less")
 
 Seconds: TypeAlias = Annotated[float, Field(ge=0, le=threading.TIMEOUT_MAX)]
-Count: TypeAlias = Annotated[int, Field(ge=0)]
-AtLeastOne: TypeAlias = Annotated[int, Field(ge=1)]
 
 
 def check_type(what: str, value: object, *kinds: type) -> None:
@@ -65,16 +62,10 @@ def _model_of(where: Callable[..., object]) -> type[BaseModel]:
     return create_model("Given", __config__=_STRICT, **fields)
 
 
-def check_fields(record: object) -> None:
-    """Check the fields of a dataclass by their annotations."""
-    kind: Callable[..., object] = type(record)
-    check_given(kind, {name: getattr(record, name) for name in _model_of(kind).model_fields})
-
-
-def check_given(where: Callable[..., object], given: Mapping[str, object]) -> None:
-    """Check the arguments of a function by its annotations."""
+def check_given(where: Callable[..., object], given: object) -> None:
+    """Check the arguments of a function, or an instance of a dataclass, by the annotations."""
     try:
-        _model_of(where).model_validate(given)
+        _model_of(where).model_validate(given, from_attributes=True)
     except ValidationError as error:
         rule = error.errors(include_url=False)[0]["type"]
         kind = ValueError if rule.startswith(_RULES_OF_VALUES) else TypeError

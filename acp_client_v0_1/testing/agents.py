@@ -21,13 +21,13 @@ import inspect
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, TypeAlias
+from typing import Any, TypeAlias
 
-from pydantic import Field
+from pydantic import PositiveFloat
 from pydantic_core import from_json, to_json
 
 from acp_client_v0_1._errors import did_you_mean
-from acp_client_v0_1.testing._values import JSON_TYPES, check_fields, check_type, json_object
+from acp_client_v0_1.testing._values import JSON_TYPES, check_given, check_type, json_object
 from acp_client_v0_1.testing.context import AgentContext
 
 __all__ = ["AgentDefinition", "AgentError", "AgentFunction", "Interrupt", "InterruptSpec"]
@@ -84,7 +84,7 @@ class Interrupt:
     payload: JsonObject = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        check_given(type(self), self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +105,8 @@ class InterruptSpec:
     resume_payload: JsonObject = field(default_factory=_any_object)
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        check_given(type(self), self)
         _copy_schemas(self, "interrupt_payload", "resume_payload")
-
-    def to_wire(self) -> JsonObject:
-        """Return the AgentACPSpecInterruptsInner of this interrupt."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,11 +146,11 @@ class AgentDefinition:
     custom_streaming_update: JsonObject | None = None
     thread_state: JsonObject | None = None
     interrupts: Sequence[InterruptSpec] = ()
-    timeout: Annotated[float, Field(gt=0)] | None = None
+    timeout: PositiveFloat | None = None
 
     def __post_init__(self) -> None:
         _check_function(self.function)
-        check_fields(self)
+        check_given(type(self), self)
         name = self.name or getattr(self.function, "__name__", type(self.function).__name__)
         documentation = (inspect.getdoc(self.function) or name).splitlines()[0]
         derived_id = str(uuid.uuid5(_ID_NAMESPACE, f"{name}/{self.version}"))
@@ -164,29 +160,21 @@ class AgentDefinition:
         _copy_schemas(self, "input", "output", "config", "custom_streaming_update", "thread_state")
         json_object(self.descriptor(), "the agent's descriptor")
 
-    @property
-    def yields_updates(self) -> bool:
-        """Whether the agent is a generator, as only generators have updates to stream."""
-        call = getattr(self.function, "__call__", None)  # noqa: B004 - an object may be the agent
-        return inspect.isgeneratorfunction(self.function) or inspect.isgeneratorfunction(call)
-
-    @property
-    def has_threads(self) -> bool:
-        """Whether the descriptor declares threads, so that each run is on one."""
-        return self.thread_state is not None
-
     def to_wire(self) -> JsonObject:
         """Return the Agent of this definition."""
         return {"agent_id": self.agent_id, "metadata": self._metadata()}
 
     def descriptor(self) -> JsonObject:
         """Return the AgentACPDescriptor of this definition."""
+        call = getattr(self.function, "__call__", None)  # noqa: B004 - an object may be the agent
+        # Only generators have updates to stream.
+        updates = any(map(inspect.isgeneratorfunction, (self.function, call)))
         specs: JsonObject = {
             "capabilities": {
-                "threads": self.has_threads,
+                "threads": self.thread_state is not None,
                 "interrupts": bool(self.interrupts),
                 "callbacks": True,
-                "streaming": {"result": self.yields_updates, "custom": self.yields_updates},
+                "streaming": {"result": updates, "custom": updates},
             },
             "input": self.input,
             "output": self.output,
@@ -195,17 +183,15 @@ class AgentDefinition:
         optional = {
             "custom_streaming_update": self.custom_streaming_update,
             "thread_state": self.thread_state,
-            "interrupts": [interrupt.to_wire() for interrupt in self.interrupts] or None,
+            "interrupts": [asdict(interrupt) for interrupt in self.interrupts] or None,
         }
         specs |= {name: value for name, value in optional.items() if value is not None}
         return {"metadata": self._metadata(), "specs": specs}
 
     def resume_schema(self, interrupt_type: str) -> JsonObject:
         """Return the JSON Schema of an interrupt's answer: any object if it is not declared."""
-        for interrupt in self.interrupts:
-            if interrupt.interrupt_type == interrupt_type:
-                return interrupt.resume_payload
-        return _any_object()
+        schemas = {each.interrupt_type: each.resume_payload for each in self.interrupts}
+        return schemas.get(interrupt_type, _any_object())
 
     def _metadata(self) -> JsonObject:
         return {

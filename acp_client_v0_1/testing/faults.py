@@ -10,6 +10,7 @@ made, each alone and together, and the error names the field.
 
 from __future__ import annotations
 
+import math
 import random
 import re
 import threading
@@ -18,16 +19,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from acp_client_v0_1._errors import did_you_mean
 from acp_client_v0_1._http.retry import retry_after
 from acp_client_v0_1.testing._values import (
     OPERATIONS,
-    AtLeastOne,
-    Count,
     Seconds,
-    check_fields,
+    check_given,
     check_header,
     check_type,
     json_object,
@@ -85,7 +84,7 @@ class Fault:
 
     method: str | None = None
     path: str | None = None
-    times: AtLeastOne | None = 1
+    times: PositiveInt | None = 1
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
     delay: Seconds = 0.0
     status: Annotated[int, Field(ge=200, le=599)] | None = None
@@ -97,32 +96,29 @@ class Fault:
     block: Literal["never", "forever"] | None = None
     drip: Seconds = 0.0
     cut: Literal["close", "reset", "stall", "end"] | None = None
-    after_wire_bytes: Count | None = None
-    after_body_bytes: Count | None = None
-    after_events: Count | None = None
+    after_wire_bytes: NonNegativeInt | None = None
+    after_body_bytes: NonNegativeInt | None = None
+    after_events: NonNegativeInt | None = None
     carried_out: bool = False
     late: Seconds | None = None
     lag: Seconds = 0.0
     close_after: bool = False
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        check_given(type(self), self)
         _check_values(self)
         _check_together(self)
 
     def fits(self, method: str, path: str) -> bool:
         """Return whether the fault is for a method and a decoded path below the base path."""
-        if self.method is not None and self.method.upper() != method:
-            return False
-        if self.path is None:
-            return True
-        return _fits(self.path, path)
+        right_method = self.method is None or self.method.upper() == method
+        return right_method and (self.path is None or _fits(self.path, path))
 
 
 @dataclass(eq=False)
 class _Waiting:
     fault: Fault
-    left: int | None  # requests
+    left: float  # requests
     dice: random.Random = field(default_factory=lambda: random.Random(0))
 
 
@@ -138,7 +134,7 @@ class Faults:
         for fault in faults:
             check_type("add: each", fault, Fault)
         with self._lock:
-            self._waiting.extend(_Waiting(fault, fault.times) for fault in faults)
+            self._waiting.extend(_Waiting(fault, fault.times or math.inf) for fault in faults)
 
     def clear(self) -> None:
         """Remove all faults."""
@@ -156,10 +152,9 @@ class Faults:
                 fault = waiting.fault
                 if not fault.fits(method, path) or waiting.dice.random() >= fault.share:
                     continue
-                if waiting.left is not None:
-                    waiting.left -= 1
-                    if waiting.left == 0:
-                        self._waiting.remove(waiting)
+                waiting.left -= 1
+                if not waiting.left:
+                    self._waiting.remove(waiting)
                 return fault
         return None
 
@@ -221,9 +216,8 @@ def _check_together(fault: Fault) -> None:
         raise ValueError(f"{' and '.join(limits)}: a response breaks off once")
     if limits and "cut" not in given:
         raise ValueError(f"{limits[0]}: needs cut, which says how the response breaks off")
-    for name in ("body", "headers", "retry_after", "carried_out"):
-        if name in given and "status" not in given and "redirect" not in given:
-            raise ValueError(f"{name}: needs a status")
+    if given.isdisjoint(("status", "redirect")):
+        _refuse(given, ("body", "headers", "retry_after", "carried_out"), "it needs a status")
     if fault.status in (204, 304) and "body" in given:
         raise ValueError(f"body: a response with status {fault.status} has none")
     if fault.cut == "end" and limits != ["after_events"]:

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from typing_extensions import Self
 
-from acp_client_v0_1.testing._values import OPERATIONS, AtLeastOne, check_fields
+from acp_client_v0_1.testing._values import OPERATIONS, check_given
 
 __all__ = ["Quirks"]
 
@@ -128,12 +128,12 @@ class Quirks:
     unknown_agent: Literal[200] | _Failure = 404
     media_type: Literal["application/json", "text/plain"] = "application/json"
     delete_body: bool = True
-    attempts: AtLeastOne = 1
+    attempts: PositiveInt = 1
     interrupts_succeed: bool = False
     on_restart: Literal["goes on", "forgets", "hangs"] = "goes on"
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        check_given(type(self), self)
         for operation in self.lacks.keys() - OPERATIONS:
             raise ValueError(f"lacks: {operation!r} is not an operation of ACP 0.1")
 

@@ -109,7 +109,7 @@ class LocalServer:
             family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
             listener = socket.create_server((self._host, self._port), family=family)
             self._port = listener.getsockname()[1]
-            self._webhooks.open()
+            self._webhooks.closed = False
             self._runner = Runner(self._app, listener, self._tls)
         return self
 
@@ -233,7 +233,7 @@ class LocalServer:
     @property
     def webhooks(self) -> tuple[WebhookDelivery, ...]:
         """The deliveries to webhooks, oldest first: the newest 20,000, with 64 MiB of runs."""
-        return self._webhooks.deliveries()
+        return self._webhooks.deliveries.all()
 
     @property
     def connections_accepted(self) -> int:

@@ -65,6 +65,10 @@ class Webhooks:
     Args:
         hosts: Hosts beside this machine that may get deliveries.
         enabled: Whether anybody gets one; if not, each delivery fails.
+
+    Attributes:
+        closed: Whether deliveries are dropped, as after `close`.
+        deliveries: The deliveries so far, failed ones included.
     """
 
     def __init__(self, hosts: Collection[str], *, enabled: bool) -> None:
@@ -73,14 +77,14 @@ class Webhooks:
         self._lock = threading.Lock()
         self._queue: _Queue | None = None
         self._thread: threading.Thread | None = None
-        self._closed = False
-        self._deliveries: Recent[WebhookDelivery] = Recent()
+        self.closed: bool = False
+        self.deliveries: Recent[WebhookDelivery] = Recent()
 
     def send(self, url: str, run: dict[str, Any]) -> None:
         """Queue the delivery of a copy of a Run."""
         copy = from_json(to_json(run))
         with self._lock:
-            if self._closed:
+            if self.closed:
                 return
             if self._queue is None:
                 self._queue = queue.SimpleQueue()
@@ -90,18 +94,10 @@ class Webhooks:
                 self._thread.start()
             self._queue.put((url, copy))
 
-    def deliveries(self) -> tuple[WebhookDelivery, ...]:
-        """Return the deliveries so far, failed ones included."""
-        return self._deliveries.all()
-
-    def open(self) -> None:
-        """Take deliveries again after `close`."""
-        self._closed = False
-
     def close(self) -> None:
         """Drop queued and later deliveries, and wait for the one that is being sent."""
         with self._lock:
-            self._closed = True
+            self.closed = True
             closed, self._queue = self._queue, None
         if closed is not None and self._thread is not None:
             closed.put(None)
@@ -121,7 +117,7 @@ class Webhooks:
             # urllib3's own words begin with a repr of the connection.
             cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
             delivery = WebhookDelivery(url, run, error=f"{type(cause).__name__}: {cause}")
-        self._deliveries.add(delivery, len(body))
+        self.deliveries.add(delivery, len(body))
 
     def _post(self, url: str, body: bytes) -> int:
         if not self._enabled:

@@ -41,8 +41,8 @@ from acp_client_v0_1.testing._server.validation import (
     JsonResponse,
     Refusal,
     block_seconds,
-    check_against_schema,
     checked,
+    fitting,
     json_body,
 )
 from acp_client_v0_1.testing._values import OPERATIONS
@@ -151,8 +151,8 @@ class Application:
         except ValueError as error:
             raise Refusal(422, f"webhook: {error}") from error
         agent = self.store.agent(creation["agent_id"], self.store.quirks.unknown_agent)
-        check_against_schema(creation.get("input", {}), agent.input, "input")
-        check_against_schema(creation.get("config", {}), agent.config, "config")
+        fitting(creation.get("input", {}), agent.input, "input")
+        fitting(creation.get("config", {}), agent.config, "config")
         return JsonResponse(self.engine.create_run(creation, agent))
 
     async def search_runs(self, request: Request) -> Response:
@@ -199,13 +199,11 @@ class Application:
 
     async def get_run_threadstate(self, request: Request) -> Response:
         run = self._run(request)
-        with self.store.lock:
-            status, state = run.status, run.final_state
-        if status != "success":
-            raise Refusal(409, f"the run is {status}; only one in success has a thread state")
-        if state is None:
+        if run.status != "success":
+            raise Refusal(409, f"the run is {run.status}; only one in success has a thread state")
+        if run.final_state is None:
             raise Refusal(409, "the run has no thread")
-        return JsonResponse(state)
+        return JsonResponse(run.final_state)
 
     async def search_agents(self, request: Request) -> Response:
         if self.store.quirks.agents_by_name and not {"name", "version"} & json_body(request).keys():

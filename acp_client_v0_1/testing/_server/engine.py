@@ -18,18 +18,13 @@ from collections.abc import Callable, Generator
 from typing import TypeAlias, cast
 
 from acp_client_v0_1.testing._server.store import RunRecord, Store, ThreadRecord
-from acp_client_v0_1.testing._server.validation import (
-    Refusal,
-    check_against_schema,
-    with_whole_numbers,
-)
+from acp_client_v0_1.testing._server.validation import Refusal, fitting
 from acp_client_v0_1.testing._values import json_object
 from acp_client_v0_1.testing.agents import AgentDefinition, AgentError, Interrupt, JsonObject
 from acp_client_v0_1.testing.context import RunCancelled
 
-_Agent: TypeAlias = Generator[
-    object, object, object
-]  # one that is at work, or suspended by its question
+# One that is at work, or suspended by its question.
+_Agent: TypeAlias = Generator[object, object, object]
 
 _CLOSE_SECONDS = 2.0
 _ATTEMPT_PAUSE = 0.2  # seconds until a failed run is tried again
@@ -53,7 +48,7 @@ class Engine:
             self._store.runs[run.run_id] = run
             if thread is not None:
                 thread.runs.append(run)
-            self._attempt(run)
+            self._begin(run, None, None)
             return run.to_wire()
 
     def resume_run(self, run: RunRecord, answer: JsonObject) -> JsonObject:
@@ -67,10 +62,10 @@ class Engine:
             if run.thread is not None and run.thread.pending:
                 raise Refusal(409, "another run of the thread is pending")
             schema = run.agent.resume_schema(run.output["interrupt"]["interrupt_type"])
-            check_against_schema(answer, schema, "body")
+            answer = fitting(answer, schema, "body")
             run.suspended = None
             self._change(run, "pending", None)
-            self._begin(run, suspended, with_whole_numbers(answer, schema))
+            self._begin(run, suspended, answer)
             return run.to_wire()
 
     def delete_run(self, run: RunRecord) -> JsonObject:
@@ -120,7 +115,7 @@ class Engine:
 
     def _thread_for(self, thread_id: str | None, agent: AgentDefinition) -> ThreadRecord | None:
         if thread_id is None:
-            if not agent.has_threads:
+            if agent.thread_state is None:
                 return None
             thread = ThreadRecord(agent.agent_id, None)
             self._store.threads[thread.thread_id] = thread
@@ -147,17 +142,13 @@ class Engine:
         thread.start()
         self._threads.add(thread)
 
-    def _attempt(self, run: RunRecord) -> None:
-        run.attempts += 1
-        self._begin(run, None, None)
-
     def _try_again(self, run: RunRecord) -> None:
         """Try a failed run again, after a pause in which anybody may see that it failed."""
         run.cancelled.wait(_ATTEMPT_PAUSE)
         with self._store.lock:
             if not run.deleted:
                 self._change(run, "pending", None)
-                self._attempt(run)
+                self._begin(run, None, None)
 
     def _begin(self, run: RunRecord, agent: _Agent | None, answer: JsonObject | None) -> None:
         """Start the next stretch of a run: call its agent, or give a suspended one its answer."""
@@ -184,12 +175,13 @@ class Engine:
             self._fail(run, over, *_failure_of(error))
 
     def _call(self, run: RunRecord) -> object:
+        run.attempts += 1
         # Copies: what the agent does to them must not change the run's creation.
         input = json_object(run.creation.get("input", {}), "the input")
         config = json_object(run.creation.get("config", {}), "the config")
         return run.agent.function(
-            with_whole_numbers(input, run.agent.input),
-            with_whole_numbers(config, run.agent.config),
+            fitting(input, run.agent.input, "input"),
+            fitting(config, run.agent.config, "config"),
             run.context(self._store.lock),
         )
 
@@ -218,10 +210,9 @@ class Engine:
         with self._store.lock:
             if over.is_set():
                 return
-            if run.streaming == "custom":
-                run.events.append(_event(run, "custom", "pending", update=update))
-            elif run.streaming == "result":
-                run.events.append(_event(run, "result", "pending", result=update))
+            if run.streaming is not None:
+                content = {"update" if run.streaming == "custom" else "result": update}
+                run.events.append(_event(run, run.streaming, "pending", **content))
             _wake(run)
 
     def _finish(self, run: RunRecord, over: threading.Event, value: object) -> None:
@@ -300,8 +291,6 @@ def _failure_of(error: BaseException) -> tuple[str, int, str]:
 
     JSON must be able to carry them: a run whose failure cannot be sent would stay pending.
     """
-    if isinstance(error, RunCancelled):
-        return "error", _EXCEPTION_ERRCODE, "the run was cancelled"
     if isinstance(error, AgentError):
         try:
             # A subclass may have skipped the constructor's checks, or changed the values since.

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from http.client import responses
 from itertools import chain
-from urllib.parse import parse_qsl, urlencode
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -111,9 +110,8 @@ class _Exchange:
         if fault.after_wire_bytes is not None:
             self._wire.limit(fault.after_wire_bytes, partial(self._break, fault.cut))
         if fault.block is not None:
-            query = dict(parse_qsl(self._scope["query_string"].decode("latin-1")))
-            query["block_timeout"] = str(_BLOCK_SECONDS[fault.block])
-            self._scope["query_string"] = urlencode(query).encode()
+            # Of two values, the later one counts.
+            self._scope["query_string"] += b"&block_timeout=%d" % _BLOCK_SECONDS[fault.block]
         if fault.status is not None or fault.redirect is not None:
             await _fault_response(fault)(self._scope, self._receive, self._send)
         else:

@@ -45,11 +45,10 @@ class WireTransport:
     """A transport that can break off after a number of bytes, and sets ``lost`` when it ends."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
-        connection = transport.get_extra_info("socket")
-        if connection is not None:
-            # asyncio does this only for sockets that were made with the protocol's number. Without
-            # it, the body of a response waits 40 ms for the client to acknowledge the headers.
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection: socket.socket = transport.get_extra_info("socket")
+        # asyncio does this only for sockets that were made with the protocol's number. Without
+        # it, the body of a response waits 40 ms for the client to acknowledge the headers.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.lost: asyncio.Event = asyncio.Event()
         self._transport = transport
         self._loop = asyncio.get_running_loop()
@@ -117,14 +116,12 @@ class _WireProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         wire = WireTransport(transport)
         self.app_state: dict[str, Any] = {**self.app_state, "wire": wire}
-        if isinstance(self.server_state, _Meter):
-            self.server_state.accepted += 1
+        cast("_Meter", self.server_state).accepted += 1
         super().connection_made(cast("asyncio.Transport", wire))
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        if isinstance(self.transport, WireTransport):
-            self.transport.lost.set()
+        self.app_state["wire"].lost.set()
 
 
 class Runner(uvicorn.Server):
@@ -137,7 +134,7 @@ class Runner(uvicorn.Server):
         super().__init__(config)
         self.server_state = self.meter = _Meter()
         self._ready = threading.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: asyncio.AbstractEventLoop  # once it is ready
         self._woken = asyncio.Event()
         self._thread = threading.Thread(
             target=self._thread_main, args=(listener,), name="local ACP server", daemon=True
@@ -149,10 +146,9 @@ class Runner(uvicorn.Server):
     def end(self) -> None:
         """Cut all connections, stop listening, and end the thread."""
         self.should_exit = True
-        if self._loop is not None:
-            # The loop may have ended on its own meanwhile.
-            with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._woken.set)
+        # The loop may have ended on its own meanwhile.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._woken.set)
         self._thread.join(_STOP_SECONDS)
         if self._thread.is_alive():
             raise RuntimeError("the local server did not stop")

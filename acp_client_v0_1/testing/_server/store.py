@@ -90,14 +90,13 @@ class RunRecord:
     deleted: bool = False
     deleted_at: float = math.inf  # seconds of `time.monotonic()`
     # When each status began, with its updated_at and output, for replicas that lag.
-    past: list[tuple[float, str, str, JsonObject | None]] = field(init=False)
+    past: list[tuple[float, str, str, JsonObject | None]] = field(default_factory=list[Any])
     own_thread_id: str = field(default_factory=_new_id)
     cancelled: threading.Event = field(default_factory=threading.Event)
     suspended: Generator[Any, Any, Any] | None = None  # the agent, while its question is open
     watchers: set[Callable[[], None]] = field(default_factory=set[Callable[[], None]])
 
     def __post_init__(self) -> None:
-        self.past = []
         self.become("pending", None)
         self.created_at = self.updated_at
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
@@ -40,14 +41,11 @@ class JsonResponse(Response):
         return to_json(content)
 
 
+@dataclass(eq=False)
 class Refusal(Exception):
-    def __init__(
-        self, status: int, message: object, headers: Mapping[str, str] | None = None
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.headers = dict(headers or {})
+    status: int
+    message: object
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def json_body(request: Request) -> dict[str, Any]:
@@ -84,26 +82,24 @@ def checked(model: type[M], body: dict[str, Any]) -> M:
         raise Refusal(422, faults_of(error)) from error
 
 
-def check_against_schema(value: dict[str, Any], schema: dict[str, Any], what: str) -> None:
-    """Check an object against an agent's JSON Schema: `required`, and the properties' `type`."""
+def fitting(value: dict[str, Any], schema: dict[str, Any], what: str) -> dict[str, Any]:
+    """Return an object that fits an agent's JSON Schema, with ints for its integers, or refuse it.
+
+    Its `required` is checked, and the `type` of the properties if it is a single one. To JSON
+    Schema 2.0 is an integer (2020-12 validation, 6.1.1), but not to Python's `range`.
+    """
     for name in schema.get("required", ()):
         if name not in value:
             raise Refusal(422, f"{what}.{name}: the agent requires it")
-    for name, kind in _types(schema).items():
-        if name in value and not _has_type(value[name], kind):
-            raise Refusal(422, f"{what}.{name}: the agent wants type {kind}")
-
-
-def with_whole_numbers(value: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """Return an object that fits an agent's JSON Schema, with ints for all of its integers.
-
-    To JSON Schema 2.0 is an integer (2020-12 validation, 6.1.1), but not to Python's `range`.
-    """
-    kinds = _types(schema)
-    return {
-        name: int(part) if kinds.get(name) == "integer" and isinstance(part, float) else part
-        for name, part in value.items()
-    }
+    fit = dict(value)
+    for name, expected in schema.get("properties", {}).items():
+        kind: object = expected.get("type") if isinstance(expected, dict) else None
+        if name in value and isinstance(kind, str):
+            if not _has_type(value[name], kind):
+                raise Refusal(422, f"{what}.{name}: the agent wants type {kind}")
+            if kind == "integer":
+                fit[name] = int(value[name])
+    return fit
 
 
 def block_seconds(text: str | None) -> int:
@@ -114,17 +110,6 @@ def block_seconds(text: str | None) -> int:
         raise Refusal(422, "block_timeout: must be an integer of seconds, at least 0")
     # A day is as good as endless, and int() refuses thousands of digits.
     return int(text) if len(text.lstrip("0")) <= 5 else LONGEST_BLOCK
-
-
-def _types(schema: dict[str, Any]) -> dict[str, str]:
-    """Return the types of those properties that a schema gives a single type."""
-    properties: dict[str, object] = schema.get("properties", {})
-    types = {
-        name: cast("dict[str, object]", expected).get("type")
-        for name, expected in properties.items()
-        if isinstance(expected, dict)
-    }
-    return {name: kind for name, kind in types.items() if isinstance(kind, str)}
 
 
 def _has_type(value: object, kind: str) -> bool:
