@@ -21,7 +21,7 @@ import inspect
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from pydantic import PositiveFloat
 from pydantic_core import from_json, to_json
@@ -210,8 +210,9 @@ def _copy_schemas(definition: object, *names: str) -> None:
             if not isinstance(schema.get("properties", {}), dict):
                 raise TypeError(f"{name}: properties must be a dict of schemas")
             for part in (schema, *schema.get("properties", {}).values()):
-                kinds = part.get("type", []) if isinstance(part, dict) else []
-                for kind in map(str, kinds if isinstance(kinds, list) else [kinds]):
+                given: object = cast("Any", part).get("type", []) if type(part) is dict else []
+                kinds = cast("list[object]", given) if isinstance(given, list) else [given]
+                for kind in map(str, kinds):
                     if kind not in JSON_TYPES:
                         hint = did_you_mean(kind, JSON_TYPES)
                         raise TypeError(f"{name}: {kind!r} is not a type of JSON Schema{hint}")

@@ -88,7 +88,8 @@ class Application:
         status = quirks.invalid if refusal.status == 422 else refusal.status
         if quirks.errors == "contract":
             return JsonResponse(message, status, refusal.headers)
-        text = str(message["detail"] if isinstance(message, dict) else message)
+        details: Any = message
+        text = str(details["detail"] if isinstance(message, dict) else message)
         if quirks.errors == "detail":
             # As FastAPI does it: its own words for a handler that crashed, a list for a body.
             if status == 404 and path.endswith("/output"):

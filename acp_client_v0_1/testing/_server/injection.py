@@ -47,7 +47,8 @@ class FaultInjection:
             client=scope["client"],
             fault=fault,
         )
-        head = len(request.path) + len(request.query) + sum(map(len, chain(*scope["headers"])))
+        fields: list[tuple[bytes, bytes]] = scope["headers"]
+        head = len(request.path) + len(request.query) + sum(map(len, chain(*fields)))
         if fault is not None or not request.body:
             self.log.add(request, head + len(request.body))
         if fault is None:

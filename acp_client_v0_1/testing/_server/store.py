@@ -272,7 +272,8 @@ def _passes(record: Record, filters: JsonObject) -> bool:
     for name, wanted in filters.items():
         present = getattr(record, name)
         if name == "metadata":
-            present = {key: value for key, value in (present or {}).items() if key in wanted}
+            metadata: JsonObject = present or {}
+            present = {key: value for key, value in metadata.items() if key in wanted}
         if not json_equal(present, wanted):
             return False
     return True

@@ -93,7 +93,7 @@ def fitting(value: dict[str, Any], schema: dict[str, Any], what: str) -> dict[st
             raise Refusal(422, f"{what}.{name}: the agent requires it")
     fit = dict(value)
     for name, expected in schema.get("properties", {}).items():
-        kind: object = expected.get("type") if isinstance(expected, dict) else None
+        kind = cast("Any", expected).get("type") if isinstance(expected, dict) else None
         if name in value and isinstance(kind, str):
             if not _has_type(value[name], kind):
                 raise Refusal(422, f"{what}.{name}: the agent wants type {kind}")
