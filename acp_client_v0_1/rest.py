@@ -226,8 +226,9 @@ class RESTClientObject:
             try:
                 incoming = self._pools.send(call, attempt)
             except LOWER_ERRORS as error:
-                sent, connected = attempt.sent, attempt.connected
-                raise failure_of(error, call, sent=sent, connected=connected) from error
+                reached = {"sent": attempt.sent, "connected": attempt.connected}
+                answered = self.server.answered
+                raise failure_of(error, call, **reached, answered=answered) from error
             response = RESTResponse(call, incoming, self._configuration.max_response_bytes)
             if call.credential:
                 call.hide_credential(response.headers)

@@ -24,6 +24,7 @@ from urllib3.exceptions import (
 from urllib3.util.ssl_match_hostname import CertificateError
 
 from acp_client_v0_1._http.call import Call
+from acp_client_v0_1._http.parse import NotHTTP
 from acp_client_v0_1._http.tls import is_cut
 from acp_client_v0_1.exceptions import (
     ApiTimeoutError,
@@ -56,17 +57,24 @@ _REFUSED_TUNNEL = re.compile(r"Tunnel connection failed: (\d+)")
 
 # The errors of several versions of OpenSSL for a server that does not speak TLS.
 _NOT_TLS = re.compile("WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|PACKET_LENGTH_TOO_LONG")
+_ALERT = "\x15\x03"  # the beginning of an alert of TLS
 _WRONG_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 
 
 def failure_of(
-    error: BaseException, call: Call, *, sent: bool, reading: bool = False, connected: bool = False
+    error: BaseException,
+    call: Call,
+    *,
+    sent: bool,
+    reading: bool = False,
+    connected: bool = False,
+    answered: bool = True,
 ) -> TransportException:
     """Translate an exception of a lower layer into the error to raise.
 
     The message depends on how far the attempt came: whether a new connection was made for it
     (``connected``), the server may have a part of the request (``sent``), and the head of the
-    response arrived (``reading``).
+    response arrived (``reading``). ``answered`` says whether the server has ever responded.
     """
     if isinstance(error, TransportException):
         return error
@@ -77,6 +85,9 @@ def failure_of(
         reason = _reason_of_timeout(cause, call, sent=sent, reading=reading)
     elif isinstance(cause, http.client.IncompleteRead):
         reason = "the body is incomplete"
+    elif isinstance(cause, NotHTTP) and connected and not answered:
+        # No agent can be there, so the request counts as not sent to one.
+        sent, reason = False, _other_server(cause.beginning, call)
     elif sent:
         reason = _text(cause)
         plain = connected and call.target.origin.scheme == "http"
@@ -122,6 +133,15 @@ def _text(error: BaseException) -> str:
     if isinstance(error, ssl.SSLError) and _NOT_TLS.search(text):
         return "it does not speak TLS on this port; try http://"
     return text.rpartition("Failed to establish a new connection: ")[2] or type(error).__name__
+
+
+def _other_server(beginning: str, call: Call) -> str:
+    """Describe an address whose server does not speak HTTP, by the beginning of what it sent."""
+    origin = call.target.origin
+    reason = f"{origin} is another kind of server, which sends {beginning[:40]!r}: check host"
+    if beginning.startswith(_ALERT) and origin.scheme == "http":
+        reason = f"{origin} expects TLS: its URL begins with https://"
+    return reason if call.safe else f"{reason}; no run was made or changed"
 
 
 def _reason_of_timeout(cause: BaseException, call: Call, *, sent: bool, reading: bool) -> str:

@@ -51,6 +51,14 @@ class Closed(ConnectionError):
     """The connection was closed before a response, or before the end of its body."""
 
 
+class NotHTTP(http.client.BadStatusLine):
+    """The bytes do not begin as HTTP does, so another kind of server sent this ``line``."""
+
+    def __init__(self, line: str) -> None:
+        super().__init__(f"not a status line of HTTP/1: {line[:60]!r}")
+        self.beginning = line
+
+
 class BadFraming(http.client.HTTPException):
     """The framing of the body is not valid."""
 
@@ -99,6 +107,11 @@ class HeadParser:
             else:
                 self._lines.append(line)
 
+    def check_beginning(self) -> None:
+        """Raise `NotHTTP` if what came before EOF is no beginning of a status line."""
+        if self._received and self._status is None:
+            _check_protocol(self._received.decode("latin-1"))
+
 
 def final_head(receive: Callable[[], bytes]) -> tuple[Head, bytes]:
     """Receive the head of a final response (RFC 9110, section 15), and the bytes that follow it."""
@@ -110,6 +123,7 @@ def final_head(receive: Callable[[], bytes]) -> tuple[Head, bytes]:
             where = "in the middle of the head" if received else "without a response"
             received = receive()
             if not received:
+                parser.check_beginning()
                 raise Closed(f"the connection was closed {where}")
             head = parser.feed(received)
         received = parser.rest
@@ -144,8 +158,14 @@ def _parse_fields(lines: list[str]) -> HTTPHeaderDict:
     return headers
 
 
+def _check_protocol(line: str) -> None:
+    if line[:5].upper() != "HTTP/"[: len(line)]:
+        raise NotHTTP(line)
+
+
 def _parse_status_line(line: str) -> tuple[int, int, str]:
     line = line.rstrip(_SPACE)
+    _check_protocol(line)
     match = _STATUS_LINE.fullmatch(line)
     if match is None:
         raise http.client.BadStatusLine(f"not a status line of HTTP/1: {line[:60]!r}")

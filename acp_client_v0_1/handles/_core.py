@@ -379,7 +379,9 @@ class RunCore:
                 raise error
             return AGAIN  # type: ignore[no-any-return]
 
-        return wait.perform("delete", send, self, longest=timing().change, probe=probe)
+        deleted = wait.perform("delete", send, self, longest=timing().change, probe=probe)
+        self._born = -math.inf  # no replica has yet to learn of it
+        return deleted
 
     # The errors of the run
 

@@ -24,6 +24,7 @@ from acp_client_v0_1._http.retry import backoff, is_transient, is_unclear, retry
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTimeoutError,
+    ProtocolException,
     ProxyException,
     ResponseDecodeError,
     ResponseTooLarge,
@@ -47,7 +48,7 @@ Kind = Literal[
     "oversized",  # the same, which is too large
     "lacks",  # the server does not have the operation
     "missing",  # 404
-    "denied",  # 401, 403, or refused by the proxy
+    "denied",  # 401, 403, refused by the proxy, or by another kind of server
     "moved",  # a redirect that was not followed
     "refused",  # anything else
 ]
@@ -70,8 +71,9 @@ def failure_of(error: ApiException) -> Failure:
     if isinstance(error, TransportException) and (status is None or status < 300):
         if error.sent:
             return Failure("lost")
-        if isinstance(error, ProxyException) and not is_transient(error):
-            return Failure("denied")  # for good, for example by 407
+        # For good, for example by 407, or by a server that does not speak HTTP.
+        if isinstance(error, (ProxyException, ProtocolException)) and not is_transient(error):
+            return Failure("denied")
         # A full pool is this process's own, and as unsent as an address that does not answer.
         unsent = isinstance(error, (TLSException, ApiTimeoutError)) or is_transient(error)
         return Failure("unsent" if unsent else "refused")
