@@ -25,6 +25,7 @@ _SEARCHED = 10_000  # characters of a text that are searched for a message
 _JOINERS = "\u200c\u200d"  # not printable, but some scripts and emoji need them
 # The scheme and the authority (RFC 3986, section 3.2) of a URL, valid or not.
 _AUTHORITY = re.compile(r"\A((?:(?!://).)*://)([^/?#]*)", re.DOTALL)
+LONGEST_OF_A_RUN = 240  # characters of a message about a run
 _AMBIGUOUS = "the server may have carried out the request, so it was not retried"
 REQUEST_IDS = ("x-request-id", "request-id", "x-correlation-id", "x-amzn-requestid", "cf-ray")
 _UNSERVED = (
@@ -286,6 +287,11 @@ def one_line(text: object, limit: int = _LONGEST_LINE) -> str:
 def short(text: object) -> str:
     """Write an id or a name in one line that leaves room for the rest of a message."""
     return one_line(text, 100)
+
+
+def cause_of(error: ApiException) -> str:
+    """Write an error for the message of another one, which says itself that it is ambiguous."""
+    return str(error).replace(f"; {_AMBIGUOUS}", "")
 
 
 def package_logger(name: str) -> logging.Logger:

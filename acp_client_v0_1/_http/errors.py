@@ -92,7 +92,7 @@ def failure_of(
         reason = _text(cause)
         plain = connected and call.target.origin.scheme == "http"
         if plain and not reading and issubclass(kind, (ConnectionException, ProtocolException)):
-            reason = f"{reason}; if the server expects TLS, its URL begins with https://"
+            reason = f"{reason}; if the server expects TLS, write https://"
     elif isinstance(error, ProxyError) or refused_tunnel(cause) is not None:
         kind = ProxyException if kind is ConnectionException else kind
         reason = f"the proxy does not connect: {_text(cause)}"

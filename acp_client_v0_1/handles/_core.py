@@ -22,7 +22,7 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from acp_client_v0_1._errors import one_line, package_logger, short
+from acp_client_v0_1._errors import LONGEST_OF_A_RUN, one_line, package_logger, short
 from acp_client_v0_1._http.retry import backoff, is_cut, was_held
 from acp_client_v0_1.exceptions import (
     ApiException,
@@ -269,7 +269,7 @@ class RunCore:
             run_id=self.run_id,
             elapsed=elapsed,
             token=token,
-            reason=f"{words}{advice if token else ''}",
+            reason=f"{one_line(words, LONGEST_OF_A_RUN - len(advice))}{advice if token else ''}",
         )
 
     def refresh(self, timeout: float | None = None) -> Run:
@@ -414,10 +414,11 @@ class RunCore:
         """Return the error of a question that stays without an answer."""
         return RunInterrupted(run_id=self.run_id, token=self.token(), interrupt=question, hint=hint)
 
-    def gone(self) -> RunGone:
-        """Return the error of a run that the server does not know."""
+    def gone(self, error: ApiException) -> RunGone:
+        """Return the error of a run that the server does not know, or whose path it lacks."""
+        served = self._run is not None or self._born is not None or not is_unserved(error)
         server = server_of(self.runs.api_client)
-        return RunGone(run_id=self.run_id, token=self.token(), server=server)
+        return RunGone(run_id=self.run_id, token=self.token(), server=server, served=served)
 
     def not_served(self, error: ApiException) -> ApiException:
         """Return the error of a path that the server does not serve, though it has the run."""
