@@ -62,19 +62,13 @@ _WRONG_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MI
 
 
 def failure_of(
-    error: BaseException,
-    call: Call,
-    *,
-    sent: bool,
-    reading: bool = False,
-    connected: bool = False,
-    answered: bool = True,
+    error: BaseException, call: Call, *, sent: bool, reading: bool = False, connected: bool = False
 ) -> TransportException:
     """Translate an exception of a lower layer into the error to raise.
 
     The message depends on how far the attempt came: whether a new connection was made for it
     (``connected``), the server may have a part of the request (``sent``), and the head of the
-    response arrived (``reading``). ``answered`` says whether the server has ever responded.
+    response arrived (``reading``).
     """
     if isinstance(error, TransportException):
         return error
@@ -85,9 +79,6 @@ def failure_of(
         reason = _reason_of_timeout(cause, call, sent=sent, reading=reading)
     elif isinstance(cause, http.client.IncompleteRead):
         reason = "the body is incomplete"
-    elif isinstance(cause, NotHTTP) and connected and not answered:
-        # No agent can be there, so the request counts as not sent to one.
-        sent, reason = False, _other_server(cause.beginning, call)
     elif sent:
         reason = _text(cause)
         plain = connected and call.target.origin.scheme == "http"
@@ -95,7 +86,11 @@ def failure_of(
             reason = f"{reason}; if the server expects TLS, write https://"
     elif isinstance(error, ProxyError) or refused_tunnel(cause) is not None:
         kind = ProxyException if kind is ConnectionException else kind
-        reason = f"the proxy does not connect: {_text(cause)}"
+        reason = _text(cause)
+        if refused_tunnel(cause) is None:
+            reason = f"the proxy does not connect: {reason}"
+    elif isinstance(cause, NotHTTP):
+        reason = _other_server(cause.beginning, call)
     else:
         reason = f"cannot connect to {call.target.origin}: {_text(cause)}"
     failure = kind(reason=reason, method=call.method, url=call.target.url)
@@ -137,11 +132,10 @@ def _text(error: BaseException) -> str:
 
 def _other_server(beginning: str, call: Call) -> str:
     """Describe an address whose server does not speak HTTP, by the beginning of what it sent."""
-    origin = call.target.origin
-    reason = f"{origin} is another kind of server, which sends {beginning[:40]!r}: check host"
-    if beginning.startswith(_ALERT) and origin.scheme == "http":
-        reason = f"{origin} expects TLS: its URL begins with https://"
-    return reason if call.safe else f"{reason}; no run was made or changed"
+    reason = f"is another kind of server, which sends {beginning!r}: check host"
+    if beginning.startswith(_ALERT):
+        reason = "expects TLS: write https://"
+    return f"{call.target.origin} {reason}{'' if call.safe else '; no run was made or changed'}"
 
 
 def _reason_of_timeout(cause: BaseException, call: Call, *, sent: bool, reading: bool) -> str:

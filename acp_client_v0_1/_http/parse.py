@@ -56,7 +56,7 @@ class NotHTTP(http.client.BadStatusLine):
 
     def __init__(self, line: str) -> None:
         super().__init__(f"not a status line of HTTP/1: {line[:60]!r}")
-        self.beginning = line
+        self.beginning = line[:40]
 
 
 class BadFraming(http.client.HTTPException):

@@ -184,7 +184,7 @@ def is_transient(failure: TransportException) -> bool:
     """Tell whether the same request may well succeed a moment later."""
     if isinstance(failure, ProxyException):
         status = refused_tunnel(failure.reason)
-        return status is None or status >= 500
+        return status is None or is_unclear(status)
     if isinstance(failure, ApiTimeoutError):
         # A silent server may still be working on it; a full pool has been waited for already.
         return not failure.sent and not isinstance(failure.__cause__, EmptyPoolError)

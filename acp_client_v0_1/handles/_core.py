@@ -417,7 +417,7 @@ class RunCore:
     def gone(self, error: ApiException) -> RunGone:
         """Return the error of a run that the server does not know, or whose path it lacks."""
         served = self._run is not None or self._born is not None or not is_unserved(error)
-        server = server_of(self.runs.api_client)
+        server = " by ".join(filter(None, (server_of(self.runs.api_client), error.proxy)))
         return RunGone(run_id=self.run_id, token=self.token(), server=server, served=served)
 
     def not_served(self, error: ApiException) -> ApiException:
@@ -463,12 +463,12 @@ class RunCore:
         except BaseException as error:
             self.ended(error)
             if not isinstance(error, OpenApiException):
-                self._add_note(error)
+                self.add_note(error)
             raise
         self.ended(outcome)
         return outcome
 
-    def _add_note(self, error: BaseException) -> None:
+    def add_note(self, error: BaseException) -> None:
         """Say in an exception that is not of this package which run was waited for."""
         status = "" if self.status is None else f" is {short(self.status)}"
         named, make = self.run_id, "RunHandle"
@@ -479,7 +479,8 @@ class RunCore:
             f"`acp-client wait {named}` waits for it"
         )
         if sys.version_info >= (3, 11):
-            error.add_note(note)
+            if note not in getattr(error, "__notes__", ()):
+                error.add_note(note)
         else:
             _log.warning("%s: %s", type(error).__name__, note)
 

@@ -104,7 +104,7 @@ def look_for(
         if error is not None and failure is not None and error.reason == failure.reason:
             why = "the search for it failed, too"
         elif error is not None:
-            why = f"the search for it failed: {cause_of(error)}"
+            why = f"the search for it failed: {one_line(error, 48)}"
         elif seen is None:
             why = "there was no time to search for it"
         elif seen:

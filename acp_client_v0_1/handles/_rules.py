@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, cast
 
+from acp_client_v0_1._errors import secure_origin
 from acp_client_v0_1._http.retry import backoff, is_transient, is_unclear, retry_after
 from acp_client_v0_1.exceptions import (
     ApiException,
@@ -95,7 +96,7 @@ def failure_of(error: ApiException) -> Failure:
     elif status in (401, 403):
         kind = "denied"
     elif 300 <= status < 400:
-        kind = "moved"
+        kind = "denied" if secure_origin(error) else "moved"
     return Failure(kind, asked, conflict=status == 409, limits=status in (429, 503))
 
 

@@ -31,7 +31,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from acp_client_v0_1._errors import LONGEST_OF_A_RUN, one_line, short
+from acp_client_v0_1._errors import one_line, short
 from acp_client_v0_1.exceptions import ApiException, ApiValueError
 
 if TYPE_CHECKING:
@@ -135,8 +135,8 @@ class RunGone(_RunProblem):
 
     def __init__(self, *, run_id: str, token: str, server: str, served: bool = True) -> None:
         reason = (
-            f"run {short(run_id)} is not there: the server at {server} may not serve this path: is "
-            "the base path of host right? If so, the run was deleted or forgotten"
+            f"run {short(run_id)} is not there: {server} may not serve this path: check the base "
+            "path of host; or the run was deleted or forgotten"
         )
         if served:
             reason = (
