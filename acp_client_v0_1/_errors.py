@@ -26,10 +26,10 @@ _JOINERS = "\u200c\u200d"  # not printable, but some scripts and emoji need them
 # The scheme and the authority (RFC 3986, section 3.2) of a URL, valid or not.
 _AUTHORITY = re.compile(r"\A((?:(?!://).)*://)([^/?#]*)", re.DOTALL)
 LONGEST_OF_A_RUN = 240  # characters of a message about a run
-_URL = re.compile(r"(?P<origin>(?P<scheme>https?)://(?P<host>[^/?#:@]+)(?::\d+)?)(?P<path>.*)")
-_AMBIGUOUS = "the server may have carried out the request, so it was not retried"
-_COPIED = ("ambiguous", "attempts", "credentials", "elapsed", "proxy", "redirected_to")
-PROXY_CREDENTIALS = "write user:password@ into its URL"
+# The URL of a request, and the same with https and perhaps another port.
+_SECURED = re.compile(r"http://([^/?#:@ ]+)(?::\d+)?(\S*) (?P<origin>https://\1(?::\d+)?)\2")
+AMBIGUOUS = "the server may have carried out the request, so it was not retried"
+PROXY_CREDENTIALS = "; write user:password@ into its URL"
 _SET_HOST = "set host to a URL that begins with"
 REQUEST_IDS = ("x-request-id", "request-id", "x-correlation-id", "x-amzn-requestid", "cf-ray")
 _UNSERVED = (
@@ -191,7 +191,14 @@ class ApiException(OpenApiException):
             headers = http_resp.headers if headers is None else headers
             method = getattr(http_resp, "method", None) if method is None else method
             url = getattr(http_resp, "url", None) if url is None else url
-            for name in _COPIED:
+            for name in (
+                "ambiguous",
+                "attempts",
+                "credentials",
+                "elapsed",
+                "proxy",
+                "redirected_to",
+            ):
                 if hasattr(http_resp, name):
                     setattr(self, name, getattr(http_resp, name))
         self.status = status
@@ -265,23 +272,20 @@ class ApiException(OpenApiException):
         if retry_after and self.status is not None and self.status >= 400:
             unit = " s" if retry_after.strip().isdigit() else ""
             yield f"Retry-After: {short(retry_after)}{unit}"
-        if self.status in (401, 403):
-            if self.credentials is not None:
-                carried = f"the request carried {self.credentials}"
-                yield carried if self.credentials else _UNAUTHORIZED
-            elif self.redirected_to:
-                yield f"a redirect lost the credentials: {_SET_HOST} {self.redirected_to}"
+        if self.status in (401, 403) and self.redirected_to:
+            yield f"a redirect lost the credentials: {_SET_HOST} {self.redirected_to}"
+        elif self.status in (401, 403) and self.credentials is not None:
+            yield f"the request carried {self.credentials}" if self.credentials else _UNAUTHORIZED
         by_proxy = self.proxy and (self.status == 407 or str(self.body).lstrip()[:1] == "<")
         if by_proxy:
-            yield f"connections go by {self.proxy}"
-            if self.status == 407:
-                yield PROXY_CREDENTIALS
+            wanted = PROXY_CREDENTIALS if self.status == 407 else ""
+            yield f"connections go by {self.proxy}{wanted}"
         if self.request_id is not None:
             yield f"request id {short(self.request_id)}"
         if self.attempts > 1:
             yield f"after {self.attempts} attempts in {self.elapsed:.1f} s"
         if self.ambiguous:
-            yield _AMBIGUOUS
+            yield AMBIGUOUS
         if self.status == 404 and not by_proxy and self._message().lower() in ("", "not found"):
             yield _UNSERVED
 
@@ -306,11 +310,6 @@ def one_line(text: object, limit: int = _LONGEST_LINE) -> str:
 def short(text: object) -> str:
     """Write an id or a name in one line that leaves room for the rest of a message."""
     return one_line(text, 100)
-
-
-def cause_of(error: ApiException) -> str:
-    """Write an error for the message of another one, which says itself that it is ambiguous."""
-    return str(error).replace(f"; {_AMBIGUOUS}", "")
 
 
 def package_logger(name: str) -> logging.Logger:
@@ -348,12 +347,8 @@ def _path_of(url: str | None) -> str | None:
 
 def secure_origin(error: ApiException) -> str:
     """Return the origin of https if a redirect leads from http to the same URL there, or ""."""
-    urls = error.url or "", (error.headers or {}).get("location") or ""
-    before, after = map(_URL.fullmatch, urls)
-    if not (before and after and before["scheme"] == "http" and after["scheme"] == "https"):
-        return ""
-    same = before.group("host", "path") == after.group("host", "path")
-    return short(after["origin"]) if same else ""
+    moved = _SECURED.fullmatch(f"{error.url} {(error.headers or {}).get('location')}")
+    return "" if moved is None else short(moved["origin"])
 
 
 def _server_message(data: Any) -> str:

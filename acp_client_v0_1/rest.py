@@ -214,9 +214,8 @@ class RESTClientObject:
             hint = "no host was set (Configuration(host=…) or ACP_HOST)"
             hints.append(unread if os.environ.get("ACP_HOST") else hint)
         if proxy := proxy_for(origin, settings.proxy, settings.no_proxy, {}):
-            hints.append(f"connections go by {proxy}")
-            if refused_tunnel(failure.reason) == 407:
-                hints.append(PROXY_CREDENTIALS)
+            wanted = PROXY_CREDENTIALS if refused_tunnel(failure.reason) == 407 else ""
+            hints.append(f"connections go by {proxy}{wanted}")
         requests: Any = sys.modules.get("requests.adapters")
         if requests and requests.HTTPAdapter.send.__module__ != requests.__name__:
             hints.append("a mock of responses is active, which needs testing.responses_bridge()")
@@ -229,10 +228,9 @@ class RESTClientObject:
             try:
                 incoming = self._pools.send(call, attempt)
             except LOWER_ERRORS as error:
-                sent, connected = attempt.sent, attempt.connected
-                # No agent is there, so the request counts as not sent to one.
-                if connected and isinstance(error, NotHTTP) and not self.server.answered:
-                    sent = False
+                connected, answered = attempt.connected, self.server.answered
+                # If no agent is there, the request counts as not sent to one.
+                sent = attempt.sent and (answered or not (connected and isinstance(error, NotHTTP)))
                 raise failure_of(error, call, sent=sent, connected=connected) from error
             response = RESTResponse(call, incoming, self._configuration.max_response_bytes)
             if call.credential:

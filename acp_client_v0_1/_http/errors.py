@@ -57,7 +57,6 @@ _REFUSED_TUNNEL = re.compile(r"Tunnel connection failed: (\d+)")
 
 # The errors of several versions of OpenSSL for a server that does not speak TLS.
 _NOT_TLS = re.compile("WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|PACKET_LENGTH_TOO_LONG")
-_ALERT = "\x15\x03"  # the beginning of an alert of TLS
 _WRONG_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 
 
@@ -86,11 +85,10 @@ def failure_of(
             reason = f"{reason}; if the server expects TLS, write https://"
     elif isinstance(error, ProxyError) or refused_tunnel(cause) is not None:
         kind = ProxyException if kind is ConnectionException else kind
-        reason = _text(cause)
-        if refused_tunnel(cause) is None:
-            reason = f"the proxy does not connect: {reason}"
+        prefix = "the proxy does not connect: " if refused_tunnel(cause) is None else ""
+        reason = f"{prefix}{_text(cause)}"
     elif isinstance(cause, NotHTTP):
-        reason = _other_server(cause.beginning, call)
+        reason = _other_server(str(cause).partition(": ")[2], call)
     else:
         reason = f"cannot connect to {call.target.origin}: {_text(cause)}"
     failure = kind(reason=reason, method=call.method, url=call.target.url)
@@ -132,8 +130,9 @@ def _text(error: BaseException) -> str:
 
 def _other_server(beginning: str, call: Call) -> str:
     """Describe an address whose server does not speak HTTP, by the beginning of what it sent."""
-    reason = f"is another kind of server, which sends {beginning!r}: check host"
-    if beginning.startswith(_ALERT):
+    reason = f"is another kind of server, which sends {beginning}: check host"
+    # An alert of TLS.
+    if beginning.startswith(r"'\x15\x03"):
         reason = "expects TLS: write https://"
     return f"{call.target.origin} {reason}{'' if call.safe else '; no run was made or changed'}"
 

@@ -31,6 +31,7 @@ _LONGEST_CHUNK_LINE = 8_192
 _MOST_INFORMATIONAL = 20  # responses before the final one
 
 _STATUS_LINE = re.compile(r"HTTP/1\.([0-9])[ \t]+([1-9][0-9]{2})(?:[ \t](.*))?", re.DOTALL)
+_OTHER_PROTOCOL = re.compile(rb"(?i)(?!H(?:T(?:T(?:P|\Z)|\Z)|\Z))[^\s]")  # no part of "HTTP"
 _FIELD = re.compile(rf"({TOKEN.pattern})[ \t]*:(.*)", re.DOTALL)
 _CHUNK_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 _NEXT_CHUNK = re.compile(rb"\r\n" + _CHUNK_SIZE.pattern)
@@ -52,11 +53,7 @@ class Closed(ConnectionError):
 
 
 class NotHTTP(http.client.BadStatusLine):
-    """The bytes do not begin as HTTP does, so another kind of server sent this ``line``."""
-
-    def __init__(self, line: str) -> None:
-        super().__init__(f"not a status line of HTTP/1: {line[:60]!r}")
-        self.beginning = line[:40]
+    """The bytes do not begin as HTTP does, so another kind of server sent them."""
 
 
 class BadFraming(http.client.HTTPException):
@@ -88,6 +85,9 @@ class HeadParser:
     def feed(self, data: bytes) -> Head | None:
         """Take received bytes, and return the head once it is complete."""
         received, searched = self._received, len(self._received)
+        # At once, as the server may now wait for a client that speaks its protocol.
+        if not searched and _OTHER_PROTOCOL.match(data):
+            raise NotHTTP(_not_a_status_line(data.partition(b"\n")[0].decode("latin-1")))
         received += data
         while True:
             newline = received.find(b"\n", searched)
@@ -107,11 +107,6 @@ class HeadParser:
             else:
                 self._lines.append(line)
 
-    def check_beginning(self) -> None:
-        """Raise `NotHTTP` if what came before EOF is no beginning of a status line."""
-        if self._received and self._status is None:
-            _check_protocol(self._received.decode("latin-1"))
-
 
 def final_head(receive: Callable[[], bytes]) -> tuple[Head, bytes]:
     """Receive the head of a final response (RFC 9110, section 15), and the bytes that follow it."""
@@ -123,7 +118,6 @@ def final_head(receive: Callable[[], bytes]) -> tuple[Head, bytes]:
             where = "in the middle of the head" if received else "without a response"
             received = receive()
             if not received:
-                parser.check_beginning()
                 raise Closed(f"the connection was closed {where}")
             head = parser.feed(received)
         received = parser.rest
@@ -158,17 +152,15 @@ def _parse_fields(lines: list[str]) -> HTTPHeaderDict:
     return headers
 
 
-def _check_protocol(line: str) -> None:
-    if line[:5].upper() != "HTTP/"[: len(line)]:
-        raise NotHTTP(line)
+def _not_a_status_line(line: str) -> str:
+    return f"not a status line of HTTP/1: {line.rstrip(_SPACE)[:60]!r}"
 
 
 def _parse_status_line(line: str) -> tuple[int, int, str]:
     line = line.rstrip(_SPACE)
-    _check_protocol(line)
     match = _STATUS_LINE.fullmatch(line)
     if match is None:
-        raise http.client.BadStatusLine(f"not a status line of HTTP/1: {line[:60]!r}")
+        raise http.client.BadStatusLine(_not_a_status_line(line))
     reason = match[3] or ""
     if not reason.isprintable():
         reason = reason.translate(_CONTROL_OF_REASON)

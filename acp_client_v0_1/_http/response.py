@@ -127,8 +127,7 @@ class RESTResponse:
     def proxy(self) -> str:
         """The proxy that the request was sent to, and which may have responded itself, or ""."""
         via = self._incoming.via
-        tunnelled = via is None or via.is_socks or self._call.target.origin.scheme == "https"
-        return "" if tunnelled else str(via)
+        return str(via) if via and not via.is_socks and self.url[:5] == "http:" else ""
 
     @property
     def response(self) -> RawResponse:

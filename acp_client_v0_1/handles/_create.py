@@ -15,7 +15,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from acp_client_v0_1._errors import cause_of, one_line
+from acp_client_v0_1._errors import AMBIGUOUS, one_line
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiException, ApiTimeoutError, NotFoundException
@@ -101,10 +101,9 @@ def look_for(
 
     def ambiguous(_: Wait, error: ApiException | None = None) -> RunStartAmbiguous:
         why = "no run with its client token is there yet"
-        if error is not None and failure is not None and error.reason == failure.reason:
-            why = "the search for it failed, too"
-        elif error is not None:
-            why = f"the search for it failed: {one_line(error, 48)}"
+        if error is not None:
+            same = failure is not None and error.reason == failure.reason
+            why = f"the search for it failed{', too' if same else f': {one_line(error, 48)}'}"
         elif seen is None:
             why = "there was no time to search for it"
         elif seen:
@@ -114,7 +113,9 @@ def look_for(
         worked = error is None or (recent and isinstance(error, ApiTimeoutError))
         if failure is not None:
             end = f"; {one_line(why, 100)}" if known.client_token else ""
-            why = one_line(cause_of(failure), LONGEST_WHY - len(end)) + end
+            why = (
+                one_line(str(failure).partition(f"; {AMBIGUOUS}")[0], LONGEST_WHY - len(end)) + end
+            )
         return RunStartAmbiguous(
             client_token=known.client_token,
             token=encode_token(known) if known.client_token else "",

@@ -134,16 +134,14 @@ class RunGone(_RunProblem):
     """
 
     def __init__(self, *, run_id: str, token: str, server: str, served: bool = True) -> None:
-        reason = (
-            f"run {short(run_id)} is not there: {server} may not serve this path: check the base "
-            "path of host; or the run was deleted or forgotten"
+        what = (
+            f"gone: the server at {server} does not know it (deleted, forgotten, or of another "
+            "server); start a new run, or check host"
+            if served
+            else f"not there: {server} may not serve this path: check the base path of host; or "
+            "the run was deleted or forgotten"
         )
-        if served:
-            reason = (
-                f"run {short(run_id)} is gone: the server at {server} does not know it (deleted, "
-                "forgotten, or of another server); start a new run, or check host"
-            )
-        super().__init__(reason, run_id=run_id, token=token)
+        super().__init__(f"run {short(run_id)} is {what}", run_id=run_id, token=token)
 
 
 class RunStartAmbiguous(_RunProblem):
@@ -162,8 +160,7 @@ class RunStartAmbiguous(_RunProblem):
             if client_token
             else 'it was created with client_token="", so it cannot be searched for'
         )
-        begun = "the run may have been started or not: "
-        reason = f"{begun}{one_line(why, LONGEST_WHY)}; {hint}"
+        reason = f"the run may have been started or not: {one_line(why, LONGEST_WHY)}; {hint}"
         super().__init__(reason, run_id="", token=token)
         self.client_token = client_token
         self.searched = searched
