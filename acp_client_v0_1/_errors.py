@@ -191,16 +191,9 @@ class ApiException(OpenApiException):
             headers = http_resp.headers if headers is None else headers
             method = getattr(http_resp, "method", None) if method is None else method
             url = getattr(http_resp, "url", None) if url is None else url
-            for name in (
-                "ambiguous",
-                "attempts",
-                "credentials",
-                "elapsed",
-                "proxy",
-                "redirected_to",
-            ):
-                if hasattr(http_resp, name):
-                    setattr(self, name, getattr(http_resp, name))
+            names = ("ambiguous", "attempts", "credentials", "elapsed", "proxy", "redirected_to")
+            for name in names:
+                setattr(self, name, getattr(http_resp, name, getattr(self, name)))
         self.status = status
         self.reason = reason
         self.body = body

@@ -39,6 +39,7 @@ _SHORT_LINE = 64  # bytes of a chunk line that the fast path reads
 _MOST_SIZES = 1024  # chunk lines to remember for a body
 _MOST_DIGITS = 18
 
+_NO_STATUS_LINE = "not a status line of HTTP/1:"
 _BLANK = " \t"
 _SPACE = " \t\r\n"
 _FRAMING_FIELDS = ("content-length", "transfer-encoding")
@@ -87,7 +88,8 @@ class HeadParser:
         received, searched = self._received, len(self._received)
         # At once, as the server may now wait for a client that speaks its protocol.
         if not searched and _OTHER_PROTOCOL.match(data):
-            raise NotHTTP(_not_a_status_line(data.partition(b"\n")[0].decode("latin-1")))
+            line = data.decode("latin-1").splitlines()[0].rstrip(_SPACE)
+            raise NotHTTP(f"{_NO_STATUS_LINE} {line[:60]!r}")
         received += data
         while True:
             newline = received.find(b"\n", searched)
@@ -152,15 +154,11 @@ def _parse_fields(lines: list[str]) -> HTTPHeaderDict:
     return headers
 
 
-def _not_a_status_line(line: str) -> str:
-    return f"not a status line of HTTP/1: {line.rstrip(_SPACE)[:60]!r}"
-
-
 def _parse_status_line(line: str) -> tuple[int, int, str]:
     line = line.rstrip(_SPACE)
     match = _STATUS_LINE.fullmatch(line)
     if match is None:
-        raise http.client.BadStatusLine(_not_a_status_line(line))
+        raise http.client.BadStatusLine(f"{_NO_STATUS_LINE} {line[:60]!r}")
     reason = match[3] or ""
     if not reason.isprintable():
         reason = reason.translate(_CONTROL_OF_REASON)

@@ -113,9 +113,8 @@ def look_for(
         worked = error is None or (recent and isinstance(error, ApiTimeoutError))
         if failure is not None:
             end = f"; {one_line(why, 100)}" if known.client_token else ""
-            why = (
-                one_line(str(failure).partition(f"; {AMBIGUOUS}")[0], LONGEST_WHY - len(end)) + end
-            )
+            began = str(failure).partition(f"; {AMBIGUOUS}")[0]
+            why = f"{one_line(began, LONGEST_WHY - len(end))}{end}"
         return RunStartAmbiguous(
             client_token=known.client_token,
             token=encode_token(known) if known.client_token else "",
