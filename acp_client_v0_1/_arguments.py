@@ -149,20 +149,23 @@ def imported(module: str, what: str, extra: str) -> Any:
 class OneThread:
     """Refuses a thread while another one is inside. The one inside may enter again.
 
-    There is no lock, which an interrupt could leave held: an entry of a dict is set in one step.
+    There is no lock, which an interrupt could leave held: an entry of a dict is set in one step. A
+    child after a fork has none of its parent's threads.
     """
 
     def __init__(self, refusal: str) -> None:
         self._refusal = refusal
-        self._inside: dict[str, int] = {}
-        self._depth = 0
+        self._inside: dict[int, list[int]] = {}  # by process: the thread, once for each entry
 
     def __enter__(self) -> None:
-        if self._inside.setdefault("thread", threading.get_ident()) != threading.get_ident():
+        me = threading.get_ident()
+        entries = self._inside.setdefault(os.getpid(), [me])
+        if entries[0] != me:
             raise ApiValueError(self._refusal)
-        self._depth += 1
+        entries.append(me)
 
     def __exit__(self, *exc_info: object) -> None:
-        self._depth -= 1
-        if not self._depth:
+        entries = self._inside[os.getpid()]
+        entries.pop()
+        if len(entries) == 1:
             self._inside.clear()
