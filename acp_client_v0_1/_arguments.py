@@ -39,7 +39,7 @@ def check_arguments(*required: str, **given: Any) -> None:
             raise wrong_type(name, expected, value)
         least = _LEAST.get(name)
         if value is not None and least is not None and not value >= least:  # also true for NaN
-            unit = " seconds" if name == "timeout" else ""
+            unit = " seconds" if name in ("every", "timeout") else ""
             raise ApiValueError(f"{name} must be at least {least}{unit}, not {value!r}")
 
 
@@ -93,7 +93,11 @@ def _is(*kinds: Any) -> Callable[[Any], bool]:
 _FLAG: Rule = "True or False", lambda value: isinstance(value, bool)
 _TEXT: Rule = "a str", _is(str)
 _INT: Rule = "an int", _is(int)
-_LEAST = {"block_timeout": 1, "concurrency": 1, "max_interrupts": 0, "timeout": 0, "total": 0}
+_LEAST: dict[str, float] = {
+    **dict.fromkeys(("block_timeout", "concurrency"), 1),
+    **dict.fromkeys(("max_interrupts", "timeout", "total"), 0),
+    "every": 0.001,
+}
 _RULES: dict[str, Rule] = {
     **dict.fromkeys(("name", "streaming", "version", "webhook"), _TEXT),
     **dict.fromkeys(("cancel_on_exit", "check", "durable", "ordered", "retry_failed"), _FLAG),
@@ -104,6 +108,7 @@ _RULES: dict[str, Rule] = {
     "agent": ("an AgentHandle; its map() makes a Batch", _has("map")),
     "configuration": ("a Configuration", _has("host")),
     "connect": ("a function without arguments that gives an ApiClient", _takes(0)),
+    "every": ("a number of seconds", _is(int, float)),
     "executor": ("a concurrent.futures.Executor, as ProcessPoolExecutor()", _has("submit")),
     # A number would be the descriptor of a file, and 1 is standard output.
     "journal": ("the path of a file", _is(str, os.PathLike)),

@@ -264,7 +264,7 @@ class RunHandle:
             on_pending: Called with the seconds elapsed and the run's status, at least every
                 ``every`` seconds and after each request that brought no output; what it raises
                 ends the wait.
-            every: Seconds, above 0.
+            every: Seconds, at least 0.001.
             stop: Ends the wait when set, within about a second.
 
         Raises:
@@ -272,7 +272,7 @@ class RunHandle:
             RunWaitTimeout: There was no output in time, or ``stop`` was set. The run continues.
             ApiException: The server refused.
         """
-        check_arguments(stop=stop, on_pending=on_pending)
+        check_arguments("every", timeout=timeout, on_pending=on_pending, every=every, stop=stop)
         core = self._core
         wait = core.wait(timeout, stop, on_pending=on_pending, every=every)
         return core.awaited(core.output, wait)
@@ -300,7 +300,7 @@ class RunHandle:
             RunWaitTimeout: There was no output in time, or ``stop`` was set. The run continues.
             ApiException: The server refused.
         """
-        check_arguments(stop=stop, on_pending=on_pending)
+        check_arguments("every", timeout=timeout, on_pending=on_pending, every=every, stop=stop)
         core = self._core
         wait = core.wait(timeout, stop, on_pending=on_pending, every=every)
         return core.awaited(result_of, core, wait)
@@ -474,7 +474,7 @@ class RunHandle:
             ApiException: The server refused the answer.
             ApiTypeError: ``body`` is not a mapping, or ``to`` not a `PendingInterrupt`.
         """
-        check_arguments(to=to, stop=stop)
+        check_arguments(to=to, timeout=timeout, stop=stop)
         wait = self._core.wait(timeout, stop, what="was not answered")
         answer_run(self._core, body, to, wait)
 
