@@ -102,7 +102,7 @@ _LEAST: dict[str, float] = {
     "every": 0.001,
 }
 _RULES: dict[str, Rule] = {
-    **dict.fromkeys(("name", "streaming", "version", "webhook"), _TEXT),
+    **dict.fromkeys(("client_token", "name", "streaming", "version", "webhook"), _TEXT),
     **dict.fromkeys(("cancel_on_exit", "check", "durable", "ordered", "retry_failed"), _FLAG),
     **dict.fromkeys(("reuse", "through_interrupts"), _FLAG),
     **dict.fromkeys(("block_timeout", "concurrency", "max_interrupts", "total"), _INT),

@@ -37,13 +37,7 @@ from acp_client_v0_1.handles._schemas import (
     json_object,
 )
 from acp_client_v0_1.handles._timing import timing
-from acp_client_v0_1.handles._token import (
-    CLIENT_TOKEN_KEY,
-    checked_client_token,
-    mark_of,
-    new_client_token,
-    server_of,
-)
+from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, mark_of, new_client_token, server_of
 from acp_client_v0_1.handles.conversation import Conversation
 from acp_client_v0_1.handles.errors import AgentLookupError, RunStartAmbiguous
 from acp_client_v0_1.handles.run import RunHandle
@@ -459,10 +453,12 @@ class AgentHandle:
                 given[name] = value
         marks = {} if metadata is None else json_object("metadata", metadata)
         known = marks.get(CLIENT_TOKEN_KEY) or None if client_token is None else client_token
+        if known is not None:
+            check_arguments(client_token=known)  # as no search finds anything else
         if reuse and not known:
             raise ApiValueError("reuse needs a client_token to search for: pass client_token=")
         # Here, and not when it is sent, so that Ctrl-C during the create finds the run.
-        token = new_client_token() if known is None else checked_client_token(known)
+        token = new_client_token() if known is None else known
         if token:
             marks[CLIENT_TOKEN_KEY] = token
         if marks:

@@ -25,12 +25,7 @@ from acp_client_v0_1.handles._answering import (
 from acp_client_v0_1.handles._core import FINAL, OnPending, RunCore, held_by
 from acp_client_v0_1.handles._create import find_by_token, look_for
 from acp_client_v0_1.handles._perform import Contact, Wait
-from acp_client_v0_1.handles._token import (
-    checked_client_token,
-    decode_token,
-    is_token,
-    server_of,
-)
+from acp_client_v0_1.handles._token import decode_token, is_token, server_of
 from acp_client_v0_1.handles.errors import (
     InterruptLimit,
     RunFailed,
@@ -181,7 +176,8 @@ class RunHandle:
             ApiTypeError: ``client_token`` or ``agent_id`` is not a str.
             ApiValueError: ``client_token`` or ``agent_id`` is empty.
         """
-        if not checked_client_token(client_token):
+        check_arguments("client_token", client_token=client_token)
+        if not client_token:
             raise ApiValueError("client_token must not be empty")
         agent_id = None if agent_id is None else identifier("agent_id", agent_id)
         runs = RunsApi(api_client)
