@@ -508,7 +508,7 @@ class AgentHandle:
     def _reused(self, creation: RunCreate, wait: Wait) -> list[Run]:
         """Search for the runs with the client token, and refuse one that was created otherwise."""
         try:
-            found = self._search(mark_of(creation), wait, anybodys=True)
+            found = self._search(mark_of(creation), wait)
         except NoAgent as missing:
             raise missing.error from None
         ours = [run for run in found if is_of(run, self.agent_id)]
@@ -527,13 +527,10 @@ class AgentHandle:
                 stacklevel=4,
             )
 
-    def _search(self, client_token: str, wait: Wait, *, anybodys: bool = False) -> list[Run]:
+    def _search(self, client_token: str, wait: Wait) -> list[Run]:
         find = partial(find_by_token, wait.contact.runs, client_token, self.agent_id)
-        return wait.perform(
-            "search",
-            lambda limit: find(timeout=limit, anybodys=anybodys),
-            probe=partial(probe_search, wait, self.agent_id),
-        )
+        probe = partial(probe_search, wait, self.agent_id)
+        return wait.perform("search", lambda limit: find(timeout=limit), probe=probe)
 
     def _cancel(self, contact: Contact, core: RunCore | None, client_token: str) -> str:
         """Cancel the run of a call that an exception ends, perhaps during its create.
@@ -545,6 +542,7 @@ class AgentHandle:
         try:
             if core is None:
                 found = self._search(client_token, wait) if client_token else []
+                found = [run for run in found if is_of(run, self.agent_id)]
                 if not found:
                     return "no run was found"
                 core = RunCore.of_runs(self.runs, found, wait.contact)

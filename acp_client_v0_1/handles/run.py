@@ -23,7 +23,7 @@ from acp_client_v0_1.handles._answering import (
     result_of,
 )
 from acp_client_v0_1.handles._core import FINAL, OnPending, RunCore, held_by
-from acp_client_v0_1.handles._create import find_by_token, look_for
+from acp_client_v0_1.handles._create import find_by_token, is_of, look_for
 from acp_client_v0_1.handles._perform import Contact, Wait
 from acp_client_v0_1.handles._token import decode_token, is_token, server_of
 from acp_client_v0_1.handles.errors import (
@@ -182,6 +182,7 @@ class RunHandle:
         agent_id = None if agent_id is None else identifier("agent_id", agent_id)
         runs = RunsApi(api_client)
         found = find_by_token(runs, client_token, agent_id)
+        found = [run for run in found if is_of(run, agent_id)]
         return held_by(cls, RunCore.of_runs(runs, found)) if found else None
 
     def token(self) -> str:
