@@ -14,8 +14,6 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-# Before what is in it, see `_lazy`.
-import acp_client_v0_1.handles  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from acp_client_v0_1._arguments import check_arguments
 from acp_client_v0_1.handles._core import RunCore
 from acp_client_v0_1.models.run_status import RunStatus

@@ -174,7 +174,7 @@ class RunDriver:
         def search(limit: float) -> list[Run] | Pause:
             runs = self.contact.runs
             # The token is of this batch, however the server calls its agent.
-            found = find_by_token(runs, task.token, plan.agent_id, timeout=limit, anybodys=True)
+            found = find_by_token(runs, task.token, plan.agent_id, timeout=limit)
             # The create of a process that was killed may still be on its way.
             young = task.started_before and self._age() < clock.young
             return Pause(clock.young_pause) if young and not found else found

@@ -31,13 +31,7 @@ from acp_client_v0_1.exceptions import (
     OpenApiException,
     RunWaitTimeout,
 )
-from acp_client_v0_1.handles._perform import (
-    AGAIN,
-    Contact,
-    Wait,
-    check_every,
-    checked_seconds,
-)
+from acp_client_v0_1.handles._perform import AGAIN, Contact, Wait
 from acp_client_v0_1.handles._rules import Pause, Window, fitted, is_unserved, was_full
 from acp_client_v0_1.handles._schemas import cached_descriptor
 from acp_client_v0_1.handles._timing import timing
@@ -229,9 +223,8 @@ class RunCore:
         A timeout of 0 asks once, for at most 10 seconds. ``on_pending`` is called as
         `RunHandle.output` says.
         """
-        check_every(every)
         self._contact = contact = (self._contact or Contact.of(self.runs)).of_next_call()
-        once = timeout is not None and checked_seconds(timeout) == 0
+        once = timeout == 0
         if once:
             timeout, survive = timing().quick, 0.0
         wait = Wait(contact, timeout, stop=stop, survive=survive, late=self._late)

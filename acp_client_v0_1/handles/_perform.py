@@ -32,7 +32,7 @@ from acp_client_v0_1._errors import package_logger, short
 from acp_client_v0_1._http.attempt import Interruptible
 from acp_client_v0_1._http.retry import KnownServer, RetryPolicy
 from acp_client_v0_1.api.runs_api import RunsApi
-from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError
+from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._rules import (
     CHANGES,
     DISPENSABLE,
@@ -92,25 +92,6 @@ class Asked(Protocol):
     def gone(self) -> ApiException:
         """The error of a run that the server does not know."""
         ...
-
-
-def checked_seconds(timeout: float | None) -> float | None:
-    """Return the ``timeout`` of a caller if it is None, or a number of seconds from 0."""
-    if timeout is None:
-        return None
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        raise ApiTypeError(f"timeout must be a number of seconds or None, not {timeout!r}")
-    if not timeout >= 0:  # also true for NaN
-        raise ApiValueError(f"timeout must be at least 0 seconds, not {timeout!r}")
-    return timeout
-
-
-def check_every(every: float) -> None:
-    """Refuse the ``every`` of a caller unless it is a number of seconds above 0."""
-    if isinstance(every, bool) or not isinstance(every, (int, float)):
-        raise ApiTypeError(f"every must be a number of seconds, not {every!r}")
-    if not every > 0:
-        raise ApiValueError(f"every must be above 0 seconds, not {every!r}")
 
 
 class Contact:

@@ -256,5 +256,5 @@ def test_one_run_that_always_fails_among_others_does_not_fill_the_log(
 
 @pytest.mark.parametrize("wait", [RunHandle.result, RunHandle.output])
 def test_every_is_checked_whoever_is_called(client: ApiClient, wait: Callable[..., Any]) -> None:
-    with pytest.raises(ApiValueError, match="every must be above 0 seconds"):
+    with pytest.raises(ApiValueError, match="every must be at least 0.001 seconds"):
         wait(RunHandle("r", client), every=0)
