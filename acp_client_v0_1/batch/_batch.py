@@ -19,7 +19,6 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sized
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from typing_extensions import Self
@@ -355,12 +354,7 @@ class Batch:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if not self._closed and isinstance(error, KeyboardInterrupt) and not error.args:
             error.args = (self._stop(),)
         self._stop()
