@@ -148,8 +148,9 @@ class Contact:
         """Note a failure that is survived, and log the first one of an outage."""
         since = self.note_failure(operation, now)
         limited = error.status == 429 and now + pause.seconds - since <= timing().quiet
-        # A single run that always fails, among others that work, would fill the log.
-        recent = self.shared and now < self._warn_after
+        # A single run that always fails, among others that work, would fill the log. An outage that
+        # goes on after one last response is said all the same.
+        recent = self.shared and now < self._warn_after and now - since <= timing().quiet
         if not (self._warned or recent or limited):
             self._warned, self._warn_after = True, now + timing().warnings
             _log.warning("%s: %s; asking again for up to %.3g s", who, error, until - now)

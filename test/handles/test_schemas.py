@@ -208,6 +208,7 @@ except SchemaMismatch as error:
 """
 TEXT = {"a": "x" * 200_000}
 NUMBERS = {"a": list(range(30_000))}
+NAMES = {f"name{n}": "x" * 100 for n in range(5_000)}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="measures as Linux does")
@@ -226,8 +227,14 @@ NUMBERS = {"a": list(range(30_000))}
             },
             TEXT,
         ),
+        ({"propertyNames": {"pattern": "^z"}}, NAMES),
+        ({"propertyNames": {"$ref": "#/$defs/a"}, "$defs": {"a": False}}, NAMES),
+        ({"allOf": [False] * 4_000}, TEXT),
     ],
-    ids=["allOf", "anyOf", "required", "many items", "a long const", "references"],
+    ids=[
+        *("allOf", "anyOf", "required", "many items", "a long const", "references"),
+        *("names of members", "names that are refused", "false"),
+    ],
 )
 def test_no_schema_fills_the_memory(schema: Any, value: Any) -> None:
     outcome = subprocess.run(
