@@ -269,5 +269,5 @@ def test_an_outage_that_one_last_response_interrupts_is_said(
 
 @pytest.mark.parametrize("wait", [RunHandle.result, RunHandle.output])
 def test_every_is_checked_whoever_is_called(client: ApiClient, wait: Callable[..., Any]) -> None:
-    with pytest.raises(ApiValueError, match="every must be at least 0.001 seconds"):
+    with pytest.raises(ApiValueError, match=r"every must be at least 0\.001 seconds"):
         wait(RunHandle("r", client), every=0)
