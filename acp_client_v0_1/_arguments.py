@@ -67,9 +67,10 @@ def instance_of(expected: str, *kinds: Any, or_none: bool = True) -> Callable[[s
     return check
 
 
-def _has(*any_of: str) -> Callable[[Any], bool]:
+def _has(attribute: str, other: str = "") -> Callable[[Any], bool]:
     def fits(value: Any) -> bool:
-        return any(hasattr(value, each) for each in any_of) and not isinstance(value, type)
+        there = hasattr(value, attribute) or hasattr(value, other)
+        return there and not isinstance(value, type)
 
     return fits
 

@@ -223,7 +223,10 @@ class RunCore:
         A timeout of 0 asks once, for at most 10 seconds. ``on_pending`` is called as
         `RunHandle.output` says.
         """
-        self._contact = contact = (self._contact or Contact.of(self.runs)).of_next_call()
+        contact = self._contact or Contact.of(self.runs)
+        if contact.has_failed:  # checked here, to spare a call on the way of a result
+            contact = contact.of_next_call()
+        self._contact = contact
         once = timeout == 0
         if once:
             timeout, survive = timing().quick, 0.0
