@@ -27,7 +27,7 @@ from acp_client_v0_1._http.call import Call
 from acp_client_v0_1._http.coding import CODINGS, Decoder
 from acp_client_v0_1._http.errors import LOWER_ERRORS, public_error
 from acp_client_v0_1._http.incoming import Incoming
-from acp_client_v0_1._http.retry import is_unclear
+from acp_client_v0_1._http.retry import failure_of_status
 from acp_client_v0_1.exceptions import ApiException, ResponseDecodeError, ResponseTooLarge
 
 RawResponse: TypeAlias = BaseHTTPResponse
@@ -143,7 +143,7 @@ class RESTResponse:
     @property
     def ambiguous(self) -> bool:
         """True if the status leaves open whether a change was carried out."""
-        return not self._call.safe and is_unclear(self.status)
+        return not self._call.safe and failure_of_status(self.status).kind == "lost"
 
     def getheaders(self) -> HTTPHeaderDict:
         """Return all headers."""
