@@ -143,9 +143,7 @@ def test_a_full_pool_is_as_unsent_as_an_address_that_does_not_answer() -> None:
 
 
 @pytest.mark.parametrize("status", range(300, 600))
-def test_single_calls_runs_and_the_command_agree_on_which_statuses_pass(
-    status: int,
-) -> None:
+def test_single_calls_runs_and_the_command_agree_on_which_statuses_pass(status: int) -> None:
     error = answer(status)
     passes = failure_of(error).passes
     assert (Attempts(RetryPolicy()).after_response(a_call(), status, {}, 0.1) is not None) is passes
