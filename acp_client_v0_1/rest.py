@@ -24,7 +24,7 @@ from acp_client_v0_1._deadline import Deadline, Timeout, resolve_timeout
 from acp_client_v0_1._errors import one_line, package_logger
 from acp_client_v0_1._http.attempt import Attempt
 from acp_client_v0_1._http.call import SHOWN_HEADERS, Call, encode_body, redirected
-from acp_client_v0_1._http.errors import LOWER_ERRORS, failure_of
+from acp_client_v0_1._http.errors import LOWER_ERRORS, public_error
 from acp_client_v0_1._http.headers import checked_headers
 from acp_client_v0_1._http.pool import Pools
 from acp_client_v0_1._http.proxies import proxy_for
@@ -227,7 +227,7 @@ class RESTClientObject:
                 incoming = self._pools.send(call, attempt)
             except LOWER_ERRORS as error:
                 sent, connected = attempt.sent, attempt.connected
-                raise failure_of(error, call, sent=sent, connected=connected) from error
+                raise public_error(error, call, sent=sent, connected=connected) from error
             response = RESTResponse(call, incoming, self._configuration.max_response_bytes)
             if call.credential:
                 call.hide_credential(response.headers)

@@ -36,8 +36,8 @@ def wait_for_run_output(
 ) -> RunOutput:
     """Wait until a run has an output, and return it: a result, an interrupt or an error.
 
-    The wait survives failures that may pass (a broken connection, 408, 429, 5xx), with a
-    backoff or after ``Retry-After``.
+    The wait survives failures that may pass (a broken connection, a server that is busy or
+    fails), with a backoff or after ``Retry-After``.
 
     Args:
         runs_api: The operations to call.

@@ -23,7 +23,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from acp_client_v0_1._errors import one_line, package_logger, short
-from acp_client_v0_1._http.retry import backoff, is_cut, was_held
+from acp_client_v0_1._http.retry import backoff, failure_of, was_held
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTimeoutError,
@@ -531,7 +531,7 @@ class Polls(Window):
             )
         except ApiException as error:
             took = clock.now() - began
-            if was_held(window, took) and is_cut(error):
+            if was_held(window, took) and failure_of(error).cut:
                 self.note_cut(window, took)
             if self.wait.once and isinstance(error, ApiTimeoutError) and error.sent:
                 return None  # held all the same: there is no output yet

@@ -15,12 +15,13 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiException, ApiTimeoutError, NotFoundException
 from acp_client_v0_1.handles._core import utc
 from acp_client_v0_1.handles._perform import AGAIN, Wait
-from acp_client_v0_1.handles._rules import Pause, failure_of, is_unserved
+from acp_client_v0_1.handles._rules import Pause, is_unserved
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import (
     CLIENT_TOKEN_KEY,

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from acp_client_v0_1._errors import package_logger, short
 from acp_client_v0_1._http.attempt import Interruptible
-from acp_client_v0_1._http.retry import KnownServer, RetryPolicy
+from acp_client_v0_1._http.retry import KnownServer, RetryPolicy, failure_of
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._rules import (
@@ -41,7 +41,6 @@ from acp_client_v0_1.handles._rules import (
     Pause,
     Probe,
     decide,
-    failure_of,
     share,
 )
 from acp_client_v0_1.handles._timing import timing
