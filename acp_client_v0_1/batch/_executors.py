@@ -156,12 +156,10 @@ class Remote:
         ours = {task.token: task for task in self.in_flight.values()}
         ours.update([(token_after(token), task) for token, task in ours.items() if task.retry])
         clock, began = timing(), timing().now()
-        while True:
+        while cancel:
             # First, as a worker may be about to create its run, which the next search finds.
             all_done = not self._not_done(ours)
-            if not cancel or not self._delete_runs(ours) or all_done:
-                break
-            if clock.now() - began > clock.threads:
+            if not self._delete_runs(ours) or all_done or clock.now() - began > clock.threads:
                 break
             clock.sleep(clock.probe, None)
         return len(self._not_done(ours))

@@ -88,11 +88,6 @@ class UnattendedRuns:
             self._holders -= 1
             return None
 
-    def leave(self) -> None:
-        """Note that a worker holds no more long polls."""
-        with self._lock:
-            self._holders -= 1
-
     def _park(self, task: Task) -> None:
         task.parked_at = timing().now()
         self._parked[task.index] = task
