@@ -296,4 +296,5 @@ def _referred(schema: Mapping[str, Any], reference: str) -> Any:
 
 
 def _path(what: str, steps: list[str | int]) -> str:
-    return what + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+    return one_line(what + path, LONGEST_MESSAGE)

@@ -270,6 +270,14 @@ def test_a_fault_quotes_no_more_than_a_line_of_the_input() -> None:
     assert len(words) == 300 and str(caught.value).isprintable()
 
 
+def test_a_fault_of_a_long_or_odd_name_has_a_path_of_one_line() -> None:
+    for name in ("n" * 100_000, "a\x1b[2J\nb"):
+        with pytest.raises(SchemaMismatch, match="is not of type") as caught:
+            check_value("input", {name: "x"}, {"additionalProperties": {"type": "integer"}})
+        (path,) = caught.value.paths
+        assert path.isprintable() and len(path) <= 300
+
+
 def test_patterns_of_common_sizes_are_checked() -> None:
     patterns = [
         r"^[a-z0-9_.-]{1,255}$",
