@@ -4,7 +4,7 @@ Every public entry passes its arguments through this door by their names, so tha
 where it is made, in the caller's own words, and before anything is sent.
 
 Strategy: one table has the rule of each argument, as a name means the same in every method. An
-object is judged by the one attribute that is used of it, since a stand-in of a test has no other. A
+object is judged by an attribute that is used of it, since a stand-in of a test has no other. A
 callback is judged by its signature; a builtin that has none may be right.
 """
 
@@ -39,7 +39,7 @@ def check_arguments(*required: str, **given: Any) -> None:
             raise wrong_type(name, expected, value)
         least = _LEAST.get(name)
         if value is not None and least is not None and not value >= least:  # also true for NaN
-            unit = " seconds" if name == "timeout" else ""
+            unit = " seconds" if name in ("every", "timeout") else ""
             raise ApiValueError(f"{name} must be at least {least}{unit}, not {value!r}")
 
 
@@ -67,8 +67,12 @@ def instance_of(expected: str, *kinds: Any, or_none: bool = True) -> Callable[[s
     return check
 
 
-def _has(attribute: str) -> Callable[[Any], bool]:
-    return lambda value: hasattr(value, attribute) and not isinstance(value, type)
+def _has(attribute: str, other: str = "") -> Callable[[Any], bool]:
+    def fits(value: Any) -> bool:
+        there = hasattr(value, attribute) or hasattr(value, other)
+        return there and not isinstance(value, type)
+
+    return fits
 
 
 def _takes(count: int) -> Callable[[Any], bool]:
@@ -93,21 +97,28 @@ def _is(*kinds: Any) -> Callable[[Any], bool]:
 _FLAG: Rule = "True or False", lambda value: isinstance(value, bool)
 _TEXT: Rule = "a str", _is(str)
 _INT: Rule = "an int", _is(int)
-_LEAST = {"block_timeout": 1, "concurrency": 1, "max_interrupts": 0, "timeout": 0, "total": 0}
+_LEAST: dict[str, float] = {
+    **dict.fromkeys(("block_timeout", "concurrency"), 1),
+    **dict.fromkeys(("max_interrupts", "timeout", "total"), 0),
+    "every": 0.001,
+}
 _RULES: dict[str, Rule] = {
-    **dict.fromkeys(("name", "streaming", "version", "webhook"), _TEXT),
+    **dict.fromkeys(("client_token", "name", "streaming", "version", "webhook"), _TEXT),
     **dict.fromkeys(("cancel_on_exit", "check", "durable", "ordered", "retry_failed"), _FLAG),
     **dict.fromkeys(("reuse", "through_interrupts"), _FLAG),
     **dict.fromkeys(("block_timeout", "concurrency", "max_interrupts", "total"), _INT),
     **dict.fromkeys(("api_client", "default"), ("an ApiClient", _has("call"))),
+    "agents_api": ("an AgentsApi; AgentsApi(api_client) is one", _has("search_agents")),
     "after": ("a str or None", _is(str)),
     "agent": ("an AgentHandle; its map() makes a Batch", _has("map")),
     "configuration": ("a Configuration", _has("host")),
     "connect": ("a function without arguments that gives an ApiClient", _takes(0)),
+    "every": ("a number of seconds", _is(int, float)),
     "executor": ("a concurrent.futures.Executor, as ProcessPoolExecutor()", _has("submit")),
     # A number would be the descriptor of a file, and 1 is standard output.
     "journal": ("the path of a file", _is(str, os.PathLike)),
     "key": ("a function that takes an input and gives its name", _takes(1)),
+    "on_drift": ('"raise" or "continue"', ("raise", "continue").__contains__),
     "on_event": ("a function that takes the event", _takes(1)),
     "on_gap": ('"raise" or "mark"', ("raise", "mark").__contains__),
     "on_interrupt": ("a function that takes the question and gives the answer", _takes(1)),
@@ -119,8 +130,9 @@ _RULES: dict[str, Rule] = {
     ),
     "refresh_api_key_hook": ("a function that takes the configuration", _takes(1)),
     "run": ("a Run; for an id, use RunHandle(run_id)", _has("run_id")),
-    "runs_api": ("a RunsApi; RunsApi(api_client) is one", _has("get_run_output")),
+    "runs_api": ("a RunsApi; RunsApi(api_client) is one", _has("get_run_output", "search_runs")),
     "stop": ("a threading.Event or None", _has("is_set")),
+    "threads_api": ("a ThreadsApi; ThreadsApi(api_client) is one", _has("search_threads")),
     "thread_id": ("a str", _is(str, UUID)),
     "timeout": ("a number of seconds or None", _is(int, float)),
     "to": ("a PendingInterrupt or None", _has("updated_at")),
@@ -149,20 +161,23 @@ def imported(module: str, what: str, extra: str) -> Any:
 class OneThread:
     """Refuses a thread while another one is inside. The one inside may enter again.
 
-    There is no lock, which an interrupt could leave held: an entry of a dict is set in one step.
+    There is no lock, which an interrupt could leave held: an entry of a dict is set in one step. A
+    child after a fork has none of its parent's threads.
     """
 
     def __init__(self, refusal: str) -> None:
         self._refusal = refusal
-        self._inside: dict[str, int] = {}
-        self._depth = 0
+        self._inside: dict[int, list[int]] = {}  # by process: the thread, once for each entry
 
     def __enter__(self) -> None:
-        if self._inside.setdefault("thread", threading.get_ident()) != threading.get_ident():
+        me = threading.get_ident()
+        entries = self._inside.setdefault(os.getpid(), [me])
+        if entries[0] != me:
             raise ApiValueError(self._refusal)
-        self._depth += 1
+        entries.append(me)
 
     def __exit__(self, *exc_info: object) -> None:
-        self._depth -= 1
-        if not self._depth:
+        entries = self._inside[os.getpid()]
+        entries.pop()
+        if len(entries) == 1:
             self._inside.clear()

@@ -189,7 +189,7 @@ def _content(parameter: Parameter, value: Any) -> bytes:
     # pydantic-core writes NaN, the infinities, and many Python objects as text, and U+FFFD for a
     # lone surrogate in some keys; not_json refuses them. pydantic-core goes first, because it
     # refuses a structure that contains itself.
-    thorough = any(word in content for word in (b"NaN", b"Infinity", b"\xef\xbf\xbd"))
+    thorough = b"NaN" in content or b"Infinity" in content or b"\xef\xbf\xbd" in content
     if fault := not_json(value, thorough=thorough):
         raise ApiValueError(_placed(name, fault))
     return content

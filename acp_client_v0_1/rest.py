@@ -24,7 +24,7 @@ from acp_client_v0_1._deadline import Deadline, Timeout, resolve_timeout
 from acp_client_v0_1._errors import PROXY_CREDENTIALS, one_line, package_logger
 from acp_client_v0_1._http.attempt import Attempt
 from acp_client_v0_1._http.call import SHOWN_HEADERS, Call, encode_body, redirected
-from acp_client_v0_1._http.errors import LOWER_ERRORS, failure_of, refused_tunnel
+from acp_client_v0_1._http.errors import LOWER_ERRORS, public_error, refused_tunnel
 from acp_client_v0_1._http.headers import checked_headers
 from acp_client_v0_1._http.parse import NotHTTP
 from acp_client_v0_1._http.pool import Pools
@@ -231,7 +231,7 @@ class RESTClientObject:
                 connected, answered = attempt.connected, self.server.answered
                 # If no agent is there, the request counts as not sent to one.
                 sent = attempt.sent and (answered or not (connected and isinstance(error, NotHTTP)))
-                raise failure_of(error, call, sent=sent, connected=connected) from error
+                raise public_error(error, call, sent=sent, connected=connected) from error
             response = RESTResponse(call, incoming, self._configuration.max_response_bytes)
             if call.credential:
                 call.hide_credential(response.headers)

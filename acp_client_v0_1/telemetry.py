@@ -23,7 +23,7 @@ from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1._version import __version__
 from acp_client_v0_1.exceptions import ApiValueError, RunWaitTimeout
-from acp_client_v0_1.handles import RunFailed, RunGone, RunInterrupted
+from acp_client_v0_1.handles.errors import RunFailed, RunGone, RunInterrupted
 from acp_client_v0_1.models.run_error import RunError
 from acp_client_v0_1.models.run_interrupt import RunInterrupt
 from acp_client_v0_1.models.run_output import RunOutput

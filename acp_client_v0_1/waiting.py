@@ -14,8 +14,6 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-# Before what is in it, see `_lazy`.
-import acp_client_v0_1.handles  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from acp_client_v0_1._arguments import check_arguments
 from acp_client_v0_1.handles._core import RunCore
 from acp_client_v0_1.models.run_status import RunStatus
@@ -38,8 +36,8 @@ def wait_for_run_output(
 ) -> RunOutput:
     """Wait until a run has an output, and return it: a result, an interrupt or an error.
 
-    The wait survives failures that may pass (a broken connection, 408, 429, 5xx), with a
-    backoff or after ``Retry-After``.
+    The wait survives failures that may pass (a broken connection, a server that is busy or
+    fails), with a backoff or after ``Retry-After``.
 
     Args:
         runs_api: The operations to call.

@@ -1,6 +1,6 @@
 """From the exceptions of lower layers to the public errors, whose messages say what to do.
 
-Invariant: the caller chains the original exception: ``raise failure_of(...) from error``.
+Invariant: the caller chains the original exception: ``raise public_error(...) from error``.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _NOT_TLS = re.compile("WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|PACKET_LENGTH_T
 _WRONG_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 
 
-def failure_of(
+def public_error(
     error: BaseException, call: Call, *, sent: bool, reading: bool = False, connected: bool = False
 ) -> TransportException:
     """Translate an exception of a lower layer into the error to raise.

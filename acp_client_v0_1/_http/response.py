@@ -25,9 +25,9 @@ from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1._errors import short
 from acp_client_v0_1._http.call import Call
 from acp_client_v0_1._http.coding import CODINGS, Decoder
-from acp_client_v0_1._http.errors import LOWER_ERRORS, failure_of
+from acp_client_v0_1._http.errors import LOWER_ERRORS, public_error
 from acp_client_v0_1._http.incoming import Incoming
-from acp_client_v0_1._http.retry import is_unclear
+from acp_client_v0_1._http.retry import failure_of_status
 from acp_client_v0_1.exceptions import ApiException, ResponseDecodeError, ResponseTooLarge
 
 RawResponse: TypeAlias = BaseHTTPResponse
@@ -154,7 +154,7 @@ class RESTResponse:
     @property
     def ambiguous(self) -> bool:
         """True if the status leaves open whether a change was carried out."""
-        return not self._call.safe and is_unclear(self.status)
+        return not self._call.safe and failure_of_status(self.status).kind == "lost"
 
     def getheaders(self) -> HTTPHeaderDict:
         """Return all headers."""
@@ -297,7 +297,7 @@ class RESTResponse:
             coding = self.headers.get("content-encoding", "")
             reason = f"the content, coded as {coding[:40]!r}, cannot be decoded: {error.args[-1]}"
             return ResponseDecodeError(reason=reason, http_resp=self)
-        failure = failure_of(error, self._call, sent=True, reading=True)
+        failure = public_error(error, self._call, sent=True, reading=True)
         failure.status, failure.headers = self.status, self.headers
         return failure
 

@@ -1,12 +1,14 @@
-"""The retry rules of one call: what is retried, after which failure, how often, and how soon.
+"""What a failure means, and the retry rules of one call: after what, how often, and how soon.
 
-Strategy: each call has its own `Attempts`, which decides after each attempt on the delay before the
-next, or that it was the last. The delay is an exponential backoff with full jitter, so that clients
-which failed together do not come back together; ``Retry-After`` (RFC 9110, section 10.2.3) replaces
-it. What agents, runs and batches do after a call has failed is decided in `handles._rules`.
+Strategy: `failure_of` reads what an error means, for single calls, runs, batches and the command. A
+status has its meaning from one row of one table. Each call has its own `Attempts`, which decides
+after each attempt on the delay before the next, or that it was the last. The delay is an
+exponential backoff with full jitter, so that clients which failed together do not come back
+together; ``Retry-After`` (RFC 9110, section 10.2.3) replaces it. What agents, runs and batches do
+after a call has failed is decided in `handles._rules`.
 
-Invariants: what changes something is retried only if the server certainly did not process it: no
-connection was made, or the response is 429. ``Retry-After`` is never shortened: a delay that does
+Invariants: what changes something is retried only if the server certainly did not process it: the
+kind of the failure is "unsent" or "limited". ``Retry-After`` is never shortened: a delay that does
 not fit into the deadline and `LONGEST_OUTAGE` ends the call.
 """
 
@@ -16,14 +18,16 @@ import functools
 import math
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
+from typing import Literal, NamedTuple
 
 from urllib3.exceptions import EmptyPoolError
 from urllib3.util import Retry
 
+from acp_client_v0_1._errors import secure_origin
 from acp_client_v0_1._http.call import Call
 from acp_client_v0_1._http.errors import refused_tunnel
 from acp_client_v0_1.exceptions import (
@@ -31,7 +35,11 @@ from acp_client_v0_1.exceptions import (
     ApiTimeoutError,
     ConnectionException,
     NameResolutionException,
+    ProtocolException,
     ProxyException,
+    ResponseDecodeError,
+    ResponseTooLarge,
+    TLSException,
     TransportException,
 )
 
@@ -39,6 +47,94 @@ LONGEST_OUTAGE = 300.0
 """Seconds for which a server may fail, or ask for a pause, before the caller gets the error."""
 
 _HELD = 1.0  # seconds; the server was holding a long poll that fails later than that
+
+Kind = Literal[
+    "unsent",  # certainly not carried out
+    "limited",  # certainly not carried out: the server wants the request later
+    "lost",  # nobody can tell whether it was carried out
+    "unreadable",  # carried out, with a response that cannot be read
+    "oversized",  # the same, which is too large
+    "lacks",  # the server does not have the operation
+    "missing",  # there is no such thing
+    "denied",  # for want of credentials, by a proxy, or by another kind of server
+    "moved",  # a redirect that was not followed
+    "refused",  # anything else
+]
+
+
+class Failure(NamedTuple):
+    """What an error means."""
+
+    kind: Kind
+    asked: float | None = None  # seconds of ``Retry-After``, if the response had it
+    conflict: bool = False  # the state of the run or thread does not allow the request
+    limits: bool = False  # the server wants fewer requests; many proxies say so by 503
+    cut: bool = False  # a long poll may end like this if a proxy, for example, cuts it
+    stays: bool = False  # a single call is not repeated, whatever the kind is
+
+    @property
+    def passes(self) -> bool:
+        """Tell whether the same request may well succeed later."""
+        return self.kind in ("unsent", "limited", "lost")
+
+
+# What a status means: the first row that has it decides. Any other status is "refused". Proxies
+# invent statuses from 520 on; 524 says that the server may still be at work. Only 501 is the
+# server's own word that it did nothing.
+_STATUSES: tuple[tuple[Container[int], Failure], ...] = (
+    ((429,), Failure("limited", limits=True)),
+    ((503,), Failure("lost", limits=True, cut=True)),
+    ((408, 502, 504, *range(520, 600)), Failure("lost", cut=True)),
+    ((405, 501), Failure("lacks")),
+    (range(500, 1000), Failure("lost")),
+    ((404,), Failure("missing")),
+    ((401, 403), Failure("denied")),
+    (range(300, 400), Failure("moved")),
+    ((409,), Failure("refused", conflict=True)),
+)
+
+
+def failure_of(error: ApiException) -> Failure:
+    """Read what the error of one call means."""
+    status = error.status
+    # Even if its body breaks off, the status of an error decides.
+    if isinstance(error, TransportException) and (status is None or status < 300):
+        return _failure_of_transport(error)
+    if status is None:
+        return Failure("refused")
+    failure = failure_of_status(status, error.headers)
+    if isinstance(error, ResponseTooLarge):
+        return failure._replace(kind="oversized")
+    if isinstance(error, ResponseDecodeError):
+        return failure._replace(kind="unreadable")
+    if secure_origin(error):
+        return Failure("denied")  # nothing is served by http
+    return failure
+
+
+def failure_of_status(status: int, headers: Mapping[str, str] | None = None) -> Failure:
+    """Read what the status and the headers of a response mean."""
+    rows = (failure for statuses, failure in _STATUSES if status in statuses)
+    return next(rows, Failure("refused"))._replace(asked=retry_after(headers))
+
+
+def _failure_of_transport(error: TransportException) -> Failure:
+    known = isinstance(error, (ConnectionException, ApiTimeoutError))
+    if error.sent:
+        # A silent server may still be working on it.
+        return Failure("lost", cut=known, stays=not isinstance(error, ConnectionException))
+    if isinstance(error, ProxyException):
+        status = refused_tunnel(error.reason)
+        passes = status is None or failure_of_status(status).passes
+        return Failure("unsent" if passes else "denied")
+    if isinstance(error, ProtocolException):
+        return Failure("denied")
+    if isinstance(error, TLSException):
+        return Failure("unsent", stays=True)
+    # A full pool is this process's own: nothing was sent, and it has been waited for already.
+    unsent = known or isinstance(error, NameResolutionException)
+    full = isinstance(error.__cause__, EmptyPoolError)
+    return Failure("unsent" if unsent else "refused", stays=full)
 
 
 @dataclass(slots=True)
@@ -58,7 +154,7 @@ class RetryPolicy:
     connect: float = math.inf  # after the connection could not be made
     read: float = math.inf  # after the connection failed later
     status: float = math.inf  # after a response
-    statuses: frozenset[int] | None = None  # None for 408, 429 and 5xx but 501
+    statuses: frozenset[int] | None = None  # instead of those whose failure passes
     backoff: float = 0.5  # seconds, the longest first delay; it doubles with each retry
     backoff_max: float = 8.0  # seconds
     respect_retry_after: bool = True  # Retry-After replaces the backoff
@@ -72,23 +168,22 @@ class RetryPolicy:
             return cls()
         if not isinstance(retries, Retry):
             return _counted(int(retries))
-        statuses = frozenset(retries.status_forcelist)
         return cls(
             total=_limit(retries.total),
             connect=_limit(retries.connect),
             read=_limit(retries.read),
             status=_limit(retries.status),
-            statuses=statuses | {429} if statuses else None,
+            statuses=frozenset(retries.status_forcelist) or None,
             backoff=retries.backoff_factor,
             backoff_max=retries.backoff_max,
             respect_retry_after=retries.respect_retry_after_header,
         )
 
-    def covers(self, status: int) -> bool:
-        """Tell whether a response with this status may be retried."""
-        if self.statuses is not None:
-            return status in self.statuses
-        return status == 429 or is_unclear(status)
+    def covers(self, failure: Failure, status: int | None) -> bool:
+        """Tell whether a failure may be retried; ``status`` is that of the response, if any."""
+        if self.statuses is None or status is None:
+            return failure.passes and not failure.stays
+        return status in self.statuses or failure.kind == "limited"
 
 
 @functools.lru_cache(maxsize=16)
@@ -104,48 +199,43 @@ def _limit(count: int | bool | None) -> float:
 class Attempts:
     """The attempts of one call so far, of which ``retries`` were decided on here."""
 
-    __slots__ = ("_by_kind", "_policy", "retries")
+    __slots__ = ("_by_phase", "_policy", "retries")
 
     def __init__(self, policy: RetryPolicy) -> None:
         self._policy = policy
         self.retries = 0
-        self._by_kind: dict[str, int] = {}
+        self._by_phase: dict[str, int] = {}
 
-    def after_failure(self, call: Call, failure: TransportException, took: float) -> float | None:
+    def after_failure(self, call: Call, error: TransportException, took: float) -> float | None:
         """Give the delay after an attempt that ``took`` some seconds, or None to give up."""
-        if not is_transient(failure) or (failure.sent and not call.safe):
-            return None
-        cut = isinstance(failure, ConnectionException) and failure.sent
-        if cut and was_held(call.timeout.window, took):
-            return None
-        if failure.sent:
-            return self._next(call, "read", self._policy.read, None)
-        return self._next(call, "connect", self._policy.connect, None)
+        phase = "read" if error.sent else "connect"
+        return self._after(call, _failure_of_transport(error), took, phase)
 
     def after_response(
         self, call: Call, status: int, headers: Mapping[str, str], took: float
     ) -> float | None:
         """Give the delay after a response, in seconds, or None to return it."""
-        if not self._policy.covers(status) or not (call.safe or status == 429):
-            return None
-        if _is_cut_status(status) and was_held(call.timeout.window, took):
-            return None
-        asked = retry_after(headers) if self._policy.respect_retry_after else None
-        if asked is not None and asked > LONGEST_OUTAGE:
-            return None
-        return self._next(call, "status", self._policy.status, asked)
+        return self._after(call, failure_of_status(status, headers), took, "status", status)
 
-    def _next(self, call: Call, kind: str, limit: float, asked: float | None) -> float | None:
-        policy, used = self._policy, self._by_kind.get(kind, 0)
-        if self.retries >= policy.total or used >= limit:
+    def _after(
+        self, call: Call, failure: Failure, took: float, phase: str, status: int | None = None
+    ) -> float | None:
+        policy, used = self._policy, self._by_phase.get(phase, 0)
+        if not (call.safe or failure.kind in ("unsent", "limited")):
             return None
-        delay = asked
+        if not policy.covers(failure, status) or self.retries >= policy.total:
+            return None
+        if used >= getattr(policy, phase) or (failure.cut and was_held(call.timeout.window, took)):
+            return None
+        delay = failure.asked if policy.respect_retry_after else None
         if delay is None:
             delay = random.random() * backoff(self.retries, policy.backoff, policy.backoff_max)
+        elif delay > LONGEST_OUTAGE:
+            return None
         if delay >= call.deadline.remaining():
             return None
         self.retries += 1
-        self._by_kind[kind] = used + 1
+        self._by_phase[phase] = used + 1
         return delay
 
 
@@ -178,38 +268,6 @@ def _date(text: str | None) -> float | None:
     if moment.tzinfo is None:  # "-0000": UTC, of an unknown zone
         moment = moment.replace(tzinfo=timezone.utc)
     return moment.timestamp()
-
-
-def is_transient(failure: TransportException) -> bool:
-    """Tell whether the same request may well succeed a moment later."""
-    if isinstance(failure, ProxyException):
-        status = refused_tunnel(failure.reason)
-        return status is None or is_unclear(status)
-    if isinstance(failure, ApiTimeoutError):
-        # A silent server may still be working on it; a full pool has been waited for already.
-        return not failure.sent and not isinstance(failure.__cause__, EmptyPoolError)
-    return isinstance(failure, (ConnectionException, NameResolutionException))
-
-
-def is_unclear(status: int) -> bool:
-    """Tell whether a status leaves open that the server carried out the request.
-
-    Proxies invent statuses from 520 on; 524 says that the server may still be at work. Only 501 is
-    the server's own word that it did nothing.
-    """
-    return status == 408 or (status >= 500 and status != 501)
-
-
-def is_cut(error: ApiException) -> bool:
-    """Tell whether a long poll may have been ended from outside, by a proxy for example."""
-    if isinstance(error, (ConnectionException, ApiTimeoutError)):
-        return error.sent
-    return error.status is not None and _is_cut_status(error.status)
-
-
-def _is_cut_status(status: int) -> bool:
-    # Proxies have invented those from 520 on.
-    return status in (408, 502, 503, 504) or 520 <= status <= 599
 
 
 def was_held(window: float | None, took: float) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-# Before what is in it, see `_lazy`.
-import acp_client_v0_1.handles  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from acp_client_v0_1.batch._batch import Batch, BatchItem
 from acp_client_v0_1.batch._progress import BatchCounts
 

@@ -19,8 +19,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sized
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
 
 from typing_extensions import Self
 
@@ -295,17 +294,13 @@ class Batch:
         if again and not known.run_id:
             return task
         task.token, task.run_id, task.started_before = known.token, known.run_id, True
-        if again:
-            task.retry = True
-        else:
-            task.outcome = known.outcome
+        task.retry = again
+        task.outcome = None if again else known.outcome
         return task
 
     def _note(self, task: Task) -> None:
         """Count an outcome, and keep its item for the caller."""
-        outcome = task.outcome
-        if outcome is None:
-            raise RuntimeError(f"task {task.index} has no outcome")
+        outcome = cast("dict[str, Any] | Exception", task.outcome)
         if isinstance(outcome, dict):
             self._done += 1
         else:
@@ -355,12 +350,7 @@ class Batch:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if not self._closed and isinstance(error, KeyboardInterrupt) and not error.args:
             error.args = (self._stop(),)
         self._stop()

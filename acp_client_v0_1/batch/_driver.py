@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
+from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1._operation import faults_of
 from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task
@@ -27,7 +28,7 @@ from acp_client_v0_1.handles._answering import answer_of, answer_run, outcome_of
 from acp_client_v0_1.handles._core import Polls, RunCore, creating
 from acp_client_v0_1.handles._create import NoAgent, create, find_by_token, probe_search
 from acp_client_v0_1.handles._perform import Contact, Wait
-from acp_client_v0_1.handles._rules import Pause, failure_of
+from acp_client_v0_1.handles._rules import Pause
 from acp_client_v0_1.handles._schemas import cached_descriptor, check_values, json_object
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, RunToken, encode_token
@@ -174,7 +175,7 @@ class RunDriver:
         def search(limit: float) -> list[Run] | Pause:
             runs = self.contact.runs
             # The token is of this batch, however the server calls its agent.
-            found = find_by_token(runs, task.token, plan.agent_id, timeout=limit, anybodys=True)
+            found = find_by_token(runs, task.token, plan.agent_id, timeout=limit)
             # The create of a process that was killed may still be on its way.
             young = task.started_before and self._age() < clock.young
             return Pause(clock.young_pause) if young and not found else found

@@ -13,11 +13,11 @@ as Dask repeats a task whose result was lost with its worker while its future is
 
 from __future__ import annotations
 
-import dataclasses
 import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor, Future
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from acp_client_v0_1._errors import package_logger
@@ -62,7 +62,7 @@ _clients_lock = threading.Lock()
 
 def carry(plan: Plan, attach: _Attach, connect: Connect, task: Task) -> Task:
     """Carry a task to its outcome, in a worker process."""
-    task = dataclasses.replace(task)  # as it may be carried out again
+    task = replace(task)  # as it may be carried out again
     driver = None
     try:
         driver = _driver(plan, attach, connect)
@@ -102,35 +102,27 @@ def _driver(plan: Plan, attach: _Attach, connect: Connect) -> RunDriver:
 # In the caller's process ----------------------------------------------------------------------
 
 
+@dataclass(eq=False)
 class Remote:
     """The tasks of one batch in an executor, with the methods of `_workers.Workers`."""
 
+    plan: Plan
+    agent: AgentHandle
+    journal: Journal | None
+    executor: Executor
+    connect: Connect
+    in_flight: dict[int, Task] = field(default_factory=dict)  # submitted and not taken, by index
+    _futures: dict[int, Future[Task]] = field(default_factory=dict)  # of these
+    _ended: queue.SimpleQueue[tuple[Task, Future[Task]]] = field(default_factory=queue.SimpleQueue)
     outage = 0.0  # only the workers know
-
-    def __init__(
-        self,
-        plan: Plan,
-        agent: AgentHandle,
-        journal: Journal | None,
-        executor: Executor,
-        connect: Connect,
-    ) -> None:
-        self._plan = plan
-        self._agent = agent
-        self._journal = journal
-        self._executor = executor
-        self._connect = connect
-        self.in_flight: dict[int, Task] = {}  # submitted and not taken, by index
-        self._futures: dict[int, Future[Task]] = {}  # of these
-        self._ended: queue.SimpleQueue[tuple[Task, Future[Task]]] = queue.SimpleQueue()
 
     def submit(self, task: Task) -> None:
         """Carry a task to its outcome."""
-        if not task.run_id and self._journal is not None:
-            self._journal.starting(task)
+        if not task.run_id and self.journal is not None:
+            self.journal.starting(task)
         self.in_flight[task.index] = task  # first, as an interrupt may follow the submission
-        ended, attach = self._ended, type(self._agent)
-        future = self._executor.submit(carry, self._plan, attach, self._connect, task)
+        ended, attach = self._ended, type(self.agent)
+        future = self.executor.submit(carry, self.plan, attach, self.connect, task)
         self._futures[task.index] = future
         future.add_done_callback(lambda done: ended.put((task, done)))
 
@@ -145,12 +137,12 @@ class Remote:
             raise ended.outcome
         del self.in_flight[task.index], self._futures[task.index]
         ended.input = task.input
-        if self._journal is not None:
+        if self.journal is not None:
             if ended.token != task.token:
-                self._journal.starting(ended)
+                self.journal.starting(ended)
             if ended.run_id and ended.run_id != task.run_id:
-                self._journal.started(ended)
-            self._journal.ended(ended)
+                self.journal.started(ended)
+            self.journal.ended(ended)
         return ended
 
     def close(self, *, cancel: bool) -> int:
@@ -164,12 +156,10 @@ class Remote:
         ours = {task.token: task for task in self.in_flight.values()}
         ours.update([(token_after(token), task) for token, task in ours.items() if task.retry])
         clock, began = timing(), timing().now()
-        while True:
+        while cancel:
             # First, as a worker may be about to create its run, which the next search finds.
             all_done = not self._not_done(ours)
-            if not cancel or not self._delete_runs(ours) or all_done:
-                break
-            if clock.now() - began > clock.threads:
+            if not self._delete_runs(ours) or all_done or clock.now() - began > clock.threads:
                 break
             clock.sleep(clock.probe, None)
         return len(self._not_done(ours))
@@ -185,11 +175,11 @@ class Remote:
             for run in self._runs_of_batch():
                 task = tasks.get(client_token_of(run))
                 if task is not None and run.status not in FINAL:
-                    runs.append((task, RunCore(self._agent.runs, run.run_id)))
+                    runs.append((task, RunCore(self.agent.runs, run.run_id)))
         except ApiException as error:
             log_undeleted(error)
             return False
-        left = cancel_runs(runs, self._journal)
+        left = cancel_runs(runs, self.journal)
         deleted = {task for task, _ in runs} - left
         for token, task in list(tasks.items()):
             if task in deleted:
@@ -209,8 +199,8 @@ class Remote:
         return len(tokens) - len(set(tokens))
 
     def _runs_of_batch(self) -> Iterator[Run]:
-        wanted = {"agent_id": self._plan.agent_id, "metadata": {BATCH_KEY: self._plan.batch}}
-        return iter_runs(self._agent.runs, wanted, on_drift="continue")
+        wanted = {"agent_id": self.plan.agent_id, "metadata": {BATCH_KEY: self.plan.batch}}
+        return iter_runs(self.agent.runs, wanted, on_drift="continue")
 
 
 def _ended(task: Task, future: Future[Task]) -> Task:

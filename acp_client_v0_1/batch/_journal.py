@@ -209,7 +209,7 @@ _open_files: weakref.WeakSet[Journal] = weakref.WeakSet()
 
 def _leave_to_parent() -> None:
     for journal in list(_open_files):
-        journal.forget()
+        journal.release()
 
 
 if hasattr(os, "register_at_fork"):
@@ -240,7 +240,7 @@ class Journal:
         # that; -1 if there is no such line.
         self._offsets: dict[int, array[int]] = {}
         self._fd = _open(path)
-        self._closed = weakref.finalize(self, os.close, self._fd)
+        self.release = weakref.finalize(self, os.close, self._fd)
         try:
             status = os.fstat(self._fd)
             if not stat.S_ISREG(status.st_mode):
@@ -307,18 +307,14 @@ class Journal:
         _open_files.discard(self)
         if hasattr(self, "_reader"):
             self._reader.close()
-        self._closed()
-
-    def forget(self) -> None:
-        """Close the file in a forked process, where its parent still has it."""
-        self._closed()
+        self.release()
 
     # Writing
 
     def _append(self, record: Mapping[str, Any]) -> None:
         line = encode_line(record)
         with self._lock:
-            if not self._closed.alive:
+            if not self.release.alive:
                 raise JournalError(f"the journal {self.path} is closed")
             self._write(line)
 

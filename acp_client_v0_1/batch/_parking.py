@@ -18,11 +18,11 @@ from collections import OrderedDict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1.batch._driver import RunDriver
 from acp_client_v0_1.batch._tasks import BATCH_KEY, Task
 from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._perform import Wait
-from acp_client_v0_1.handles._rules import failure_of
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.models.run_search_request import RunSearchRequest
 from acp_client_v0_1.models.run_status import RunStatus
@@ -36,7 +36,6 @@ _MOST_MISTAKES = 100  # until a search that is wrong more often than right is gi
 _PAGE = 1000  # runs; the most that a search returns
 _OVERLAP = 100  # runs by which the pages of a search may move while it is read
 _SPARE_PAGES = 10  # that a search may have beyond those that the runs in flight fill
-_PASSING = frozenset(("lost", "limited", "unsent", "unreadable"))  # failures that are retried
 
 
 class UnattendedRuns:
@@ -88,11 +87,6 @@ class UnattendedRuns:
                 return self._parked.popitem(last=False)[1]
             self._holders -= 1
             return None
-
-    def leave(self) -> None:
-        """Note that a worker holds no more long polls."""
-        with self._lock:
-            self._holders -= 1
 
     def _park(self, task: Task) -> None:
         task.parked_at = timing().now()
@@ -161,7 +155,8 @@ class UnattendedRuns:
         except (ApiException, TimeoutError) as error:
             if stop.is_set() or isinstance(error, TimeoutError):
                 return None
-            if failure_of(error).kind in _PASSING:
+            failure = failure_of(error)
+            if failure.passes or failure.kind == "unreadable":
                 return None
         # It fails, returns runs that are not of this batch, or leaves out some that are.
         self._searches = False

@@ -169,16 +169,13 @@ class Workers:
             self._ended.put(task)
             return
         held = task if parking.enter(task) else None
-        try:
-            while held is not None:
-                calls.task = held
-                self._driver.poll(held, parking.window(len(self.in_flight)))
-                if held.outcome is not None:
-                    self._ended.put(held)
-                held = parking.exchange(held)
-        except BaseException:
-            parking.leave()
-            raise
+        # An error ends the batch, so nobody asks then how many workers hold long polls.
+        while held is not None:
+            calls.task = held
+            self._driver.poll(held, parking.window(len(self.in_flight)))
+            if held.outcome is not None:
+                self._ended.put(held)
+            held = parking.exchange(held)
 
 
 def _thread(target: Callable[[], object], name: str) -> threading.Thread:

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from pydantic import ValidationError
 
 import acp_client_v0_1 as acp
+from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1.cli._arguments import PROGRAM, WrongUsage
 from acp_client_v0_1.cli._output import HARMLESS_ID, TOKEN, Output, in_shell_words, notice
 
@@ -19,7 +20,8 @@ from acp_client_v0_1.cli._output import HARMLESS_ID, TOKEN, Output, in_shell_wor
 EXPECTED = (acp.OpenApiException, OSError, ValidationError, WrongUsage)
 
 # For each class of error, the exit status, the run's status as data, and the command to try next.
-# The first class that fits decides; without an exit status, the status of the response does.
+# The first class that fits decides; without an exit status, what the error means does, by the rules
+# of a single call.
 _Errors: TypeAlias = "type[Exception] | tuple[type[Exception], ...]"
 _ENDINGS: tuple[tuple[_Errors, int | None, str | None, str], ...] = (
     (acp.RunWaitTimeout, 3, "pending", "wait"),
@@ -33,7 +35,6 @@ _ENDINGS: tuple[tuple[_Errors, int | None, str | None, str], ...] = (
     ((acp.ApiTypeError, acp.ApiValueError, ValidationError, WrongUsage), 2, None, ""),
     # Trying later does not mend these three.
     ((acp.NameResolutionException, acp.TLSException, acp.ProtocolException), 1, None, ""),
-    (acp.TransportException, 10, None, ""),
     (Exception, None, None, ""),
 )
 
@@ -46,8 +47,7 @@ def status_of(error: Exception) -> int:
     status, _, _ = _ending(error)
     if status is not None:
         return status
-    code = (error.status if isinstance(error, acp.ApiException) else None) or 0
-    return 10 if code in (408, 429) or (code >= 500 and code != 501) else 1
+    return 10 if isinstance(error, acp.ApiException) and failure_of(error).passes else 1
 
 
 def document(error: Exception) -> dict[str, Any]:

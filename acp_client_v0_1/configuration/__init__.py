@@ -273,9 +273,7 @@ class Configuration(ConfigurationReport):
     @property
     def host(self) -> str:
         """The server's URL, without a trailing slash."""
-        if self._host is not None:
-            return self._host
-        return self.get_host_from_settings(self.server_index, self.server_variables)
+        return self._host or self.get_host_from_settings(self.server_index, self.server_variables)
 
     @host.setter
     def host(self, value: str) -> None:

@@ -120,12 +120,10 @@ def _socket_options(name: str, value: Any) -> Any:
 
 def _is_option(option: object) -> bool:
     match option:
-        case (int(level), int(number), int(value)) | (int(level), int(number), None, int(value)):
-            return all(-_C_INT <= part < _C_INT for part in (level, number, value))
-        case (int(level), int(number), bytes() | bytearray()):
-            return all(-_C_INT <= part < _C_INT for part in (level, number))
-        case _:
-            return False
+        case (int(), int(), int() | bytes() | bytearray()) | (int(), int(), None, int()):
+            numbers = [part for part in option if isinstance(part, int)]
+            return all(-_C_INT <= number < _C_INT for number in numbers)
+    return False
 
 
 def _tls_context(name: str, value: Any) -> Any:
@@ -143,18 +141,14 @@ def _proxy(name: str, value: Any) -> Any:
 
 
 def _retries(name: str, value: Any) -> Any:
-    if value is None or value is False:
-        return value
     if isinstance(value, int) and value is not True:
         if value < 0:
             raise ApiValueError(f"{name} must be at least 0, not {value}")
-        return value
-    from urllib3.util import Retry  # with the transport, not before it
+    elif value is not None:
+        from urllib3.util import Retry  # with the transport, not before it
 
-    if not isinstance(value, Retry):
-        raise ApiTypeError(
-            f"{name} must be an integer, False, a urllib3.Retry or None, not {value!r}"
-        )
+        if not isinstance(value, Retry):
+            raise wrong_type(name, "an integer, False, a urllib3.Retry or None", value)
     return value
 
 
@@ -180,37 +174,26 @@ _PLAIN_TEXT = instance_of("a str", str, or_none=False)
 _PATH = instance_of("the path of a file", str, bytes, os.PathLike)
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    **dict.fromkeys(("no_proxy", "password", "tls_server_name", "username"), _TEXT),
+    **dict.fromkeys(("logger_format", "safe_chars_for_path_param"), _PLAIN_TEXT),
+    **dict.fromkeys(("client_side_validation", "debug", "ignore_operation_servers"), _FLAG),
+    **dict.fromkeys(("cert_file", "key_file", "ssl_ca_cert"), _PATH),
+    **dict.fromkeys(("connection_pool_maxsize", "max_event_bytes"), _positive),
+    **dict.fromkeys(("api_key", "api_key_prefix"), _keys),
+    **dict.fromkeys(("stream_timeout", "timeout"), _time),
     "access_token": _bearer_token,
-    "api_key": _keys,
-    "api_key_prefix": _keys,
     "assert_hostname": instance_of("a str or False", str, bool),
     "block_margin": lambda name, value: checked_margin(value, name),
     "ca_cert_data": instance_of("a str (PEM) or bytes (DER)", str, bytes, bytearray),
-    "cert_file": _PATH,
-    "client_side_validation": _FLAG,
-    "connection_pool_maxsize": _positive,
-    "debug": _FLAG,
-    "ignore_operation_servers": _FLAG,
-    "key_file": _PATH,
     "logger_file": _log_file,
-    "logger_format": _PLAIN_TEXT,
-    "max_event_bytes": _positive,
     "max_response_bytes": lambda name, value: None if value is None else _positive(name, value),
-    "no_proxy": _TEXT,
-    "password": _TEXT,
     "proxy": _proxy,
     "proxy_headers": _headers,
     "proxy_ssl_context": _tls_context,
     "refresh_api_key_hook": _hook,
     "retries": _retries,
-    "safe_chars_for_path_param": _PLAIN_TEXT,
     "server_index": instance_of("an integer", int),
     "socket_options": _socket_options,
-    "ssl_ca_cert": _PATH,
-    "stream_timeout": _time,
-    "timeout": _time,
-    "tls_server_name": _TEXT,
     "total_timeout": lambda name, value: checked_total(value, name),
-    "username": _TEXT,
     "verify_ssl": instance_of("True or False", int, or_none=False),
 }

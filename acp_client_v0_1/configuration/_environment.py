@@ -1,7 +1,7 @@
 """Settings from environment variables.
 
-One table maps each variable to an argument of ``Configuration`` and to the function that parses its
-text. The value is then checked like any other.
+One table maps each argument of ``Configuration`` to the function that parses its text. Its variable
+has the argument's name, and some have a second one. The value is then checked like any other.
 
 Invariants: an empty variable counts as not set. An error names the variable, and shows no secret.
 """
@@ -27,10 +27,10 @@ def settings(
 ) -> dict[str, Any]:
     """Return the arguments of ``Configuration``, with the overrides."""
     found: dict[str, Any] = {}
-    for suffix, (argument, parse) in _VARIABLES.items():
+    for suffix, argument in _VARIABLES.items():
         text = environment.get(prefix + suffix, "").strip()
         if text and argument not in overrides:
-            found[argument] = _parsed(argument, parse, text, prefix + suffix)
+            found[argument] = _parsed(argument, text, prefix + suffix)
     if prefix != "ACP_" and not found and "host" not in overrides:
         hint = "" if prefix.endswith("_") else f", and a prefix ends in its underscore: {prefix}_"
         warnings.warn(f"no variable such as {prefix}HOST is set{hint}", stacklevel=3)
@@ -44,11 +44,11 @@ def settings(
     return {**found, **overrides}
 
 
-def _parsed(argument: str, parse: Callable[[str], Any], text: str, variable: str) -> Any:
+def _parsed(argument: str, text: str, variable: str) -> Any:
     if text[:1] in ('"', "'") and text[:1] == text[-1:] and argument != "password":
         raise ApiValueError(f"{variable} cannot be used: it stands in quotation marks; remove them")
     try:
-        value = parse(text)
+        value = _PARSERS[argument](text)
         return value if argument == "api_key" else checked(argument, value, "it")
     except (ApiValueError, ApiTypeError, ValueError) as error:
         raise ApiValueError(f"{variable} cannot be used: {error}") from error
@@ -110,29 +110,26 @@ def _flag(text: str) -> bool:
     return text.lower() in _TRUE
 
 
-_VARIABLES: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "HOST": ("host", checked_host),
-    "API_KEY": ("api_key", _credential),
-    "API_KEY_HEADER": ("api_key_header", _header_name),
-    "TOKEN": ("access_token", _credential),
-    "ACCESS_TOKEN": ("access_token", _credential),
-    "USERNAME": ("username", _line),
-    "PASSWORD": ("password", _line),
-    "TIMEOUT": ("timeout", _timeout),
-    "STREAM_TIMEOUT": ("stream_timeout", _timeout),
-    "TOTAL_TIMEOUT": ("total_timeout", _seconds),
-    "BLOCK_MARGIN": ("block_margin", _seconds),
-    "RETRIES": ("retries", _retries),
-    "CA_CERT": ("ssl_ca_cert", _line),
-    "SSL_CA_CERT": ("ssl_ca_cert", _line),
-    "CERT_FILE": ("cert_file", _line),
-    "KEY_FILE": ("key_file", _line),
-    "VERIFY_SSL": ("verify_ssl", _flag),
-    "TLS_SERVER_NAME": ("tls_server_name", _line),
-    "CONNECTION_POOL_MAXSIZE": ("connection_pool_maxsize", _count),
-    "MAX_EVENT_BYTES": ("max_event_bytes", _count),
-    "MAX_RESPONSE_BYTES": ("max_response_bytes", _most),
-    "PROXY": ("proxy", _line),
-    "NO_PROXY": ("no_proxy", _line),
-    "DEBUG": ("debug", _flag),
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "host": checked_host,
+    "api_key": _credential,
+    "api_key_header": _header_name,
+    "access_token": _credential,
+    **dict.fromkeys(("username", "password"), _line),
+    **dict.fromkeys(("timeout", "stream_timeout"), _timeout),
+    **dict.fromkeys(("total_timeout", "block_margin"), _seconds),
+    "retries": _retries,
+    **dict.fromkeys(("ssl_ca_cert", "cert_file", "key_file"), _line),
+    "verify_ssl": _flag,
+    "tls_server_name": _line,
+    **dict.fromkeys(("connection_pool_maxsize", "max_event_bytes"), _count),
+    "max_response_bytes": _most,
+    **dict.fromkeys(("proxy", "no_proxy"), _line),
+    "debug": _flag,
+}
+# The argument of each variable. If both names of one are set, the later one counts.
+_VARIABLES = {
+    "TOKEN": "access_token",
+    "CA_CERT": "ssl_ca_cert",
+    **{argument.upper(): argument for argument in _PARSERS},
 }

@@ -23,12 +23,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from acp_client_v0_1._http.retry import backoff
-from acp_client_v0_1.exceptions import (
-    ApiException,
-    ApiTypeError,
-    ConflictException,
-    NotFoundException,
-)
+from acp_client_v0_1.exceptions import ApiException, ConflictException, NotFoundException
 from acp_client_v0_1.handles._core import FINAL, RunCore, utc
 from acp_client_v0_1.handles._perform import AGAIN, Wait, settled
 from acp_client_v0_1.handles._schemas import json_object
@@ -45,15 +40,6 @@ if TYPE_CHECKING:
     from acp_client_v0_1.models.run import Run
 
 Outcome = dict[str, Any] | PendingInterrupt
-
-
-def checked_on_interrupt(on_interrupt: object, *, optional: bool = True) -> None:
-    """Refuse what cannot be called, before anything is sent."""
-    if not callable(on_interrupt) and not (optional and on_interrupt is None):
-        raise ApiTypeError(
-            "on_interrupt must be a function that takes the question and gives the answer, "
-            f"not {type(on_interrupt).__name__}"
-        )
 
 
 def answer_of(

@@ -23,7 +23,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from acp_client_v0_1._errors import LONGEST_OF_A_RUN, one_line, package_logger, short
-from acp_client_v0_1._http.retry import backoff, is_cut, was_held
+from acp_client_v0_1._http.retry import backoff, failure_of, was_held
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTimeoutError,
@@ -31,13 +31,7 @@ from acp_client_v0_1.exceptions import (
     OpenApiException,
     RunWaitTimeout,
 )
-from acp_client_v0_1.handles._perform import (
-    AGAIN,
-    Contact,
-    Wait,
-    check_every,
-    checked_seconds,
-)
+from acp_client_v0_1.handles._perform import AGAIN, Contact, Wait
 from acp_client_v0_1.handles._rules import Pause, Window, fitted, is_unserved, was_full
 from acp_client_v0_1.handles._schemas import cached_descriptor
 from acp_client_v0_1.handles._timing import timing
@@ -229,9 +223,11 @@ class RunCore:
         A timeout of 0 asks once, for at most 10 seconds. ``on_pending`` is called as
         `RunHandle.output` says.
         """
-        check_every(every)
-        self._contact = contact = (self._contact or Contact.of(self.runs)).of_next_call()
-        once = timeout is not None and checked_seconds(timeout) == 0
+        contact = self._contact or Contact.of(self.runs)
+        if contact.has_failed:  # checked here, to spare a call on the way of a result
+            contact = contact.of_next_call()
+        self._contact = contact
+        once = timeout == 0
         if once:
             timeout, survive = timing().quick, 0.0
         wait = Wait(contact, timeout, stop=stop, survive=survive, late=self._late)
@@ -539,7 +535,7 @@ class Polls(Window):
             )
         except ApiException as error:
             took = clock.now() - began
-            if was_held(window, took) and is_cut(error):
+            if was_held(window, took) and failure_of(error).cut:
                 self.note_cut(window, took)
             if self.wait.once and isinstance(error, ApiTimeoutError) and error.sent:
                 return None  # held all the same: there is no output yet

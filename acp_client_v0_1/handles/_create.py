@@ -16,12 +16,13 @@ from functools import partial
 from typing import Any
 
 from acp_client_v0_1._errors import AMBIGUOUS, one_line
+from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiException, ApiTimeoutError, NotFoundException
 from acp_client_v0_1.handles._core import utc
 from acp_client_v0_1.handles._perform import AGAIN, Wait
-from acp_client_v0_1.handles._rules import Pause, failure_of, is_unserved
+from acp_client_v0_1.handles._rules import Pause, is_unserved
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import (
     CLIENT_TOKEN_KEY,
@@ -136,7 +137,7 @@ def look_for(
         failed: ApiException | None = None
         found: list[Run] = []
         try:
-            seen = find_by_token(runs, known.client_token, agent_id, timeout=limit, anybodys=True)
+            seen = find_by_token(runs, known.client_token, agent_id, timeout=limit)
             seen_at = clock.now()
             found = [run for run in seen if is_of(run, agent_id)]
         except ApiException as error:
@@ -211,11 +212,10 @@ def find_by_token(
     agent_id: str | None = None,
     *,
     timeout: float | None = None,
-    anybodys: bool = False,
 ) -> list[Run]:
     """Search once for the runs with a client token, and return them, oldest first.
 
-    Runs of other agents are dropped, even if the server returns them; ``anybodys`` keeps them.
+    The server may return runs of other agents, too: `is_of` tells.
 
     If a server refuses or ignores metadata in a search, at most ten pages of the agent's runs are
     read. The timeout, in seconds, includes all pages.
@@ -225,14 +225,14 @@ def find_by_token(
     if _NO_METADATA not in lacks:
         try:
             mark = {CLIENT_TOKEN_KEY: client_token}
-            return _matching(runs, client_token, agent_id, mark, ends, anybodys)
+            return _matching(runs, client_token, agent_id, mark, ends)
         except ApiException as error:
             failure = failure_of(error)
             if error.status is None or failure.asked or failure.kind in ("denied", "limited"):
                 raise
             if failure.kind in ("lacks", "missing", "refused"):
                 lacks.add(_NO_METADATA)
-    return _matching(runs, client_token, agent_id, None, ends, anybodys)
+    return _matching(runs, client_token, agent_id, None, ends)
 
 
 def _matching(
@@ -241,7 +241,6 @@ def _matching(
     agent_id: str | None,
     metadata: dict[str, Any] | None,
     ends: float | None,
-    anybodys: bool,
 ) -> list[Run]:
     found: dict[str, Run] = {}
     offset = 0
@@ -255,7 +254,7 @@ def _matching(
                 break  # an earlier page has the run, all the same
             raise
         matching = [run for run in page if client_token_of(run) == client_token]
-        found.update((run.run_id, run) for run in matching if anybodys or is_of(run, agent_id))
+        found.update((run.run_id, run) for run in matching)
         offset += len(page)
         # Where the server filters, its first page has all of them.
         if not page or (metadata is not None and len(matching) == len(page)):

@@ -113,13 +113,8 @@ class EventDecoder:
         return event
 
     def _note_gap(self, gap: Gap) -> StreamGap:
-        error = StreamGap(
-            run_id=self._core.run_id,
-            token=self._core.token(),
-            kind=gap.kind,
-            missing=gap.missing,
-            last_event_id=gap.last_event_id,
-        )
+        core = self._core
+        error = StreamGap(run_id=core.run_id, token=core.token(), **gap._asdict())
         self.gaps.append(error)
         return error
 

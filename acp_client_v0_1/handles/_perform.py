@@ -30,9 +30,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from acp_client_v0_1._errors import package_logger, short
 from acp_client_v0_1._http.attempt import Interruptible
-from acp_client_v0_1._http.retry import KnownServer, RetryPolicy
+from acp_client_v0_1._http.retry import KnownServer, RetryPolicy, failure_of
 from acp_client_v0_1.api.runs_api import RunsApi
-from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError
+from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._rules import (
     CHANGES,
     DISPENSABLE,
@@ -41,7 +41,6 @@ from acp_client_v0_1.handles._rules import (
     Pause,
     Probe,
     decide,
-    failure_of,
     share,
 )
 from acp_client_v0_1.handles._timing import timing
@@ -92,25 +91,6 @@ class Asked(Protocol):
     def gone(self, error: ApiException) -> ApiException:
         """The error of a run that the server does not know."""
         ...
-
-
-def checked_seconds(timeout: float | None) -> float | None:
-    """Return the ``timeout`` of a caller if it is None, or a number of seconds from 0."""
-    if timeout is None:
-        return None
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        raise ApiTypeError(f"timeout must be a number of seconds or None, not {timeout!r}")
-    if not timeout >= 0:  # also true for NaN
-        raise ApiValueError(f"timeout must be at least 0 seconds, not {timeout!r}")
-    return timeout
-
-
-def check_every(every: float) -> None:
-    """Refuse the ``every`` of a caller unless it is a number of seconds above 0."""
-    if isinstance(every, bool) or not isinstance(every, (int, float)):
-        raise ApiTypeError(f"every must be a number of seconds, not {every!r}")
-    if not every > 0:
-        raise ApiValueError(f"every must be above 0 seconds, not {every!r}")
 
 
 class Contact:
@@ -167,8 +147,9 @@ class Contact:
         """Note a failure that is survived, and log the first one of an outage."""
         since = self.note_failure(operation, now)
         limited = error.status == 429 and now + pause.seconds - since <= timing().quiet
-        # A single run that always fails, among others that work, would fill the log.
-        recent = self.shared and now < self._warn_after
+        # A single run that always fails, among others that work, would fill the log. An outage that
+        # goes on after one last response is said all the same.
+        recent = self.shared and now < self._warn_after and now - since <= timing().quiet
         if not (self._warned or recent or limited):
             self._warned, self._warn_after = True, now + timing().warnings
             _log.warning("%s: %s; asking again for up to %.3g s", who, error, until - now)

@@ -1,12 +1,12 @@
 """Who asks a server again, and when: the rules, as functions of values.
 
-Two questions come first. *Could the request have been carried out?* If it was not sent, no; a
-status below 500 but 408 and 3xx is an answer; anything else leaves it open. *Has this server
-answered us before?* If not, an address that cannot be reached is taken for a wrong one, not for an
-outage.
+Two questions come first. *Could the request have been carried out?* The kind of the failure tells.
+*Has this server answered us before?* If not, an address that cannot be reached is taken for a wrong
+one, not for an outage.
 
-Strategy: `failure_of` reads what an error means, `decide` gives what is done about it, for each
-operation. `Window` sizes the next long poll. `perform` (`_perform`) does what they say.
+Strategy: `failure_of` (`_http.retry`) reads what an error means, `decide` gives what is done about
+it, for each operation. `Window` sizes the next long poll. `perform` (`_perform`) does what they
+say.
 
 Invariants: no I/O, no clock, no thread. ``Retry-After`` is never shortened: a pause that would pass
 the deadline, or the end of the outage, is an error at once.
@@ -20,18 +20,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, cast
 
-from acp_client_v0_1._errors import secure_origin
-from acp_client_v0_1._http.retry import backoff, is_transient, is_unclear, retry_after
-from acp_client_v0_1.exceptions import (
-    ApiException,
-    ApiTimeoutError,
-    ProtocolException,
-    ProxyException,
-    ResponseDecodeError,
-    ResponseTooLarge,
-    TLSException,
-    TransportException,
-)
+from acp_client_v0_1._http.retry import Failure, backoff, failure_of
+from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._timing import Timing
 
 Operation = Literal["create", "search", "describe", "look", "output", "stream", "resume", "delete"]
@@ -41,69 +31,11 @@ CHANGES: frozenset[Operation] = frozenset(("create", "resume", "delete"))
 DISPENSABLE: frozenset[Operation] = frozenset(("stream", "search"))
 _OF_A_RUN = frozenset(("output", "stream", "resume", "delete"))
 
-Kind = Literal[
-    "unsent",  # certainly not carried out
-    "limited",  # 429
-    "lost",  # nobody can tell whether it was carried out
-    "unreadable",  # carried out, with a response that cannot be read
-    "oversized",  # the same, which is too large
-    "lacks",  # the server does not have the operation
-    "missing",  # 404
-    "denied",  # 401, 403, refused by the proxy, or by another kind of server
-    "moved",  # a redirect that was not followed
-    "refused",  # anything else
-]
-
-
-class Failure(NamedTuple):
-    """What an error means."""
-
-    kind: Kind
-    asked: float | None = None  # seconds of ``Retry-After``, if the response had it
-    conflict: bool = False  # the status is 409
-    limits: bool = False  # the server limits requests: 429, or 503 as many proxies say it
-
-
-def failure_of(error: ApiException) -> Failure:
-    """Read what the error of one call means."""
-    status = error.status
-    asked = None if status is None else retry_after(error.headers)
-    # Even if its body breaks off, the status of an error decides.
-    if isinstance(error, TransportException) and (status is None or status < 300):
-        if error.sent:
-            return Failure("lost")
-        # For good, for example by 407, or by a server that does not speak HTTP.
-        if isinstance(error, (ProxyException, ProtocolException)) and not is_transient(error):
-            return Failure("denied")
-        # A full pool is this process's own, and as unsent as an address that does not answer.
-        unsent = isinstance(error, (TLSException, ApiTimeoutError)) or is_transient(error)
-        return Failure("unsent" if unsent else "refused")
-    if isinstance(error, ResponseTooLarge):
-        return Failure("oversized", asked)
-    if isinstance(error, ResponseDecodeError):
-        return Failure("unreadable", asked)
-    if status is None:
-        return Failure("refused")
-    kind: Kind = "refused"
-    if status == 429:
-        kind = "limited"
-    elif is_unclear(status):
-        kind = "lost"
-    elif status in (405, 501):
-        kind = "lacks"
-    elif status == 404:
-        kind = "missing"
-    elif status in (401, 403):
-        kind = "denied"
-    elif 300 <= status < 400:
-        kind = "denied" if secure_origin(error) else "moved"
-    return Failure(kind, asked, conflict=status == 409, limits=status in (429, 503))
-
 
 def is_unserved(error: ApiException) -> bool:
-    """Tell whether the server may lack an operation: 405, 501, or a 404 that names nothing."""
+    """Tell whether the server may lack an operation, as for a 404 that names nothing."""
     if error.status != 404:
-        return error.status in (405, 501)
+        return failure_of(error).kind == "lacks"
     data = error.data
     words = cast("Mapping[str, Any]", data).get("detail") if isinstance(data, Mapping) else data
     if not isinstance(words, str):

@@ -230,7 +230,8 @@ def _can_be_listed(schema: Mapping[str, Any], value: object) -> bool:
     for part, at in _steps(schema, [(schema, value)]):
         node = _object(part)
         quoted = sum(_size(node[keyword]) for keyword in _QUOTED if keyword in node)
-        left -= (len(node.keys() - _SILENT) + quoted // _PART) * _size(at) + quoted + _PART
+        copies = (part is False) + len(node.keys() - _SILENT) + quoted // _PART
+        left -= copies * _size(at) + quoted + _PART
         if left < 0:
             return False
     return True
@@ -259,8 +260,12 @@ def _steps(schema: Mapping[str, Any], pending: list[tuple[Any, Any]]) -> Iterato
                 pending += [(s, members[k]) for k, s in _object(below).items() if k in members]
             elif keyword in _OF_CHILDREN:
                 inner = list(_object(below).values()) if keyword == "patternProperties" else below
-                names = _object(at) if keyword == "propertyNames" else _object(at).values()
-                pending += [(inner, child) for child in (*names, *_list(at))]
+                children = [*_object(at).values(), *_list(at)]
+                if keyword == "propertyNames":
+                    # The package gives the fault of each name a copy of the whole object. A view
+                    # stands for it, since no step looks for members in that.
+                    children = [_object(at).items()] * len(_object(at))
+                pending += [(inner, child) for child in children]
             elif keyword in _IN_PLACE:
                 in_place.append((below, at))
             elif keyword in ("dependentSchemas", "dependencies"):
@@ -291,4 +296,5 @@ def _referred(schema: Mapping[str, Any], reference: str) -> Any:
 
 
 def _path(what: str, steps: list[str | int]) -> str:
-    return what + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+    return one_line(what + path, LONGEST_MESSAGE)

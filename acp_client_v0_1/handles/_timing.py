@@ -38,7 +38,7 @@ class Timing:
     # Failures
     outage: float = LONGEST_OUTAGE
     backoff: tuple[float, float] = (0.25, 4.0)
-    quiet: float = 5.0  # a longer pause because of a rate limit is logged as a warning
+    quiet: float = 5.0  # a longer pause because of a rate limit is a warning, and a longer outage
     warnings: float = 60.0  # between two warnings that an outage begins
     refusals: int = 5  # of a stream or a search, in a row, until there is another way
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, cast
 
 from acp_client_v0_1._operation import identifier
-from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
+from acp_client_v0_1.exceptions import ApiValueError
 from acp_client_v0_1.handles.errors import TokenError
 
 if TYPE_CHECKING:
@@ -130,13 +130,6 @@ def new_client_token() -> str:
     """
     digits = os.urandom(16).hex()
     return f"{digits[:12]}4{digits[13:16]}a{digits[17:]}"
-
-
-def checked_client_token(token: object) -> str:
-    """Return a client token if it is a str, as no search finds anything else."""
-    if isinstance(token, str):
-        return token
-    raise ApiTypeError(f"client_token must be a str, not {type(token).__name__}")
 
 
 def client_token_of(run: Run) -> str:

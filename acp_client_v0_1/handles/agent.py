@@ -38,13 +38,7 @@ from acp_client_v0_1.handles._schemas import (
     json_object,
 )
 from acp_client_v0_1.handles._timing import timing
-from acp_client_v0_1.handles._token import (
-    CLIENT_TOKEN_KEY,
-    checked_client_token,
-    mark_of,
-    new_client_token,
-    server_of,
-)
+from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, mark_of, new_client_token, server_of
 from acp_client_v0_1.handles.conversation import Conversation
 from acp_client_v0_1.handles.errors import AgentLookupError, RunStartAmbiguous
 from acp_client_v0_1.handles.run import RunHandle
@@ -461,10 +455,12 @@ class AgentHandle:
                 given[name] = value
         marks = {} if metadata is None else json_object("metadata", metadata)
         known = marks.get(CLIENT_TOKEN_KEY) or None if client_token is None else client_token
+        if known is not None:
+            check_arguments(client_token=known)  # as no search finds anything else
         if reuse and not known:
             raise ApiValueError("reuse needs a client_token to search for: pass client_token=")
         # Here, and not when it is sent, so that Ctrl-C during the create finds the run.
-        token = new_client_token() if known is None else checked_client_token(known)
+        token = new_client_token() if known is None else known
         if token:
             marks[CLIENT_TOKEN_KEY] = token
         if marks:
@@ -514,7 +510,7 @@ class AgentHandle:
     def _reused(self, creation: RunCreate, wait: Wait) -> list[Run]:
         """Search for the runs with the client token, and refuse one that was created otherwise."""
         try:
-            found = self._search(mark_of(creation), wait, anybodys=True)
+            found = self._search(mark_of(creation), wait)
         except NoAgent as missing:
             raise missing.error from None
         ours = [run for run in found if is_of(run, self.agent_id)]
@@ -533,13 +529,10 @@ class AgentHandle:
                 stacklevel=4,
             )
 
-    def _search(self, client_token: str, wait: Wait, *, anybodys: bool = False) -> list[Run]:
+    def _search(self, client_token: str, wait: Wait) -> list[Run]:
         find = partial(find_by_token, wait.contact.runs, client_token, self.agent_id)
-        return wait.perform(
-            "search",
-            lambda limit: find(timeout=limit, anybodys=anybodys),
-            probe=partial(probe_search, wait, self.agent_id),
-        )
+        probe = partial(probe_search, wait, self.agent_id)
+        return wait.perform("search", lambda limit: find(timeout=limit), probe=probe)
 
     def _cancel(self, contact: Contact, core: RunCore | None, client_token: str) -> str:
         """Cancel the run of a call that an exception ends, perhaps during its create.
@@ -551,6 +544,7 @@ class AgentHandle:
         try:
             if core is None:
                 found = self._search(client_token, wait) if client_token else []
+                found = [run for run in found if is_of(run, self.agent_id)]
                 if not found:
                     return "no run was found"
                 core = RunCore.of_runs(self.runs, found, wait.contact)

@@ -19,7 +19,7 @@ from typing_extensions import Self
 from acp_client_v0_1._arguments import OneThread
 from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1._errors import short
-from acp_client_v0_1._http.retry import backoff
+from acp_client_v0_1._http.retry import backoff, failure_of
 from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1.exceptions import (
     ApiException,
@@ -31,7 +31,7 @@ from acp_client_v0_1.exceptions import (
 from acp_client_v0_1.handles._core import FINAL
 from acp_client_v0_1.handles._event import EventDecoder, RunEvent
 from acp_client_v0_1.handles._perform import Wait
-from acp_client_v0_1.handles._rules import failure_of, is_unserved
+from acp_client_v0_1.handles._rules import is_unserved
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles.errors import RunGone, StreamGap
 from acp_client_v0_1.models.run_error import RunError

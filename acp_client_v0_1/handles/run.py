@@ -23,14 +23,9 @@ from acp_client_v0_1.handles._answering import (
     result_of,
 )
 from acp_client_v0_1.handles._core import FINAL, OnPending, RunCore, held_by
-from acp_client_v0_1.handles._create import find_by_token, look_for
+from acp_client_v0_1.handles._create import find_by_token, is_of, look_for
 from acp_client_v0_1.handles._perform import Contact, Wait
-from acp_client_v0_1.handles._token import (
-    checked_client_token,
-    decode_token,
-    is_token,
-    server_of,
-)
+from acp_client_v0_1.handles._token import decode_token, is_token, server_of
 from acp_client_v0_1.handles.errors import (
     InterruptLimit,
     RunFailed,
@@ -181,11 +176,13 @@ class RunHandle:
             ApiTypeError: ``client_token`` or ``agent_id`` is not a str.
             ApiValueError: ``client_token`` or ``agent_id`` is empty.
         """
-        if not checked_client_token(client_token):
+        check_arguments("client_token", client_token=client_token)
+        if not client_token:
             raise ApiValueError("client_token must not be empty")
         agent_id = None if agent_id is None else identifier("agent_id", agent_id)
         runs = RunsApi(api_client)
         found = find_by_token(runs, client_token, agent_id)
+        found = [run for run in found if is_of(run, agent_id)]
         return held_by(cls, RunCore.of_runs(runs, found)) if found else None
 
     def token(self) -> str:
@@ -264,7 +261,7 @@ class RunHandle:
             on_pending: Called with the seconds elapsed and the run's status, at least every
                 ``every`` seconds and after each request that brought no output; what it raises
                 ends the wait.
-            every: Seconds, above 0.
+            every: Seconds, at least 0.001.
             stop: Ends the wait when set, within about a second.
 
         Raises:
@@ -272,7 +269,7 @@ class RunHandle:
             RunWaitTimeout: There was no output in time, or ``stop`` was set. The run continues.
             ApiException: The server refused.
         """
-        check_arguments(stop=stop, on_pending=on_pending)
+        check_arguments("every", timeout=timeout, on_pending=on_pending, every=every, stop=stop)
         core = self._core
         wait = core.wait(timeout, stop, on_pending=on_pending, every=every)
         return core.awaited(core.output, wait)
@@ -300,7 +297,7 @@ class RunHandle:
             RunWaitTimeout: There was no output in time, or ``stop`` was set. The run continues.
             ApiException: The server refused.
         """
-        check_arguments(stop=stop, on_pending=on_pending)
+        check_arguments("every", timeout=timeout, on_pending=on_pending, every=every, stop=stop)
         core = self._core
         wait = core.wait(timeout, stop, on_pending=on_pending, every=every)
         return core.awaited(result_of, core, wait)
@@ -474,7 +471,7 @@ class RunHandle:
             ApiException: The server refused the answer.
             ApiTypeError: ``body`` is not a mapping, or ``to`` not a `PendingInterrupt`.
         """
-        check_arguments(to=to, stop=stop)
+        check_arguments(to=to, timeout=timeout, stop=stop)
         wait = self._core.wait(timeout, stop, what="was not answered")
         answer_run(self._core, body, to, wait)
 

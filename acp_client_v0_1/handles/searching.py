@@ -21,12 +21,13 @@ from typing import Any, Literal, TypeVar, cast
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
+from acp_client_v0_1._arguments import check_arguments
 from acp_client_v0_1._errors import package_logger, short
 from acp_client_v0_1._operation import constructed
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.api.threads_api import ThreadsApi
-from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError
+from acp_client_v0_1.exceptions import ApiException, ApiTypeError
 from acp_client_v0_1.handles.errors import SearchDrift
 from acp_client_v0_1.models.agent import Agent
 from acp_client_v0_1.models.agent_search_request import AgentSearchRequest
@@ -79,7 +80,7 @@ def iter_runs(
             a dict.
         ApiValueError: ``request`` does not fit, or ``on_drift`` is not one of the two.
     """
-    _check_api("runs_api", "a RunsApi", runs_api, "search_runs")
+    check_arguments("runs_api", runs_api=runs_api)
     return _every(runs_api.search_runs, RunSearchRequest, request, "run_id", _OF_RUN, on_drift)
 
 
@@ -103,7 +104,7 @@ def iter_agents(
             AgentSearchRequest nor a dict.
         ApiValueError: ``request`` does not fit, or ``on_drift`` is not one of the two.
     """
-    _check_api("agents_api", "an AgentsApi", agents_api, "search_agents")
+    check_arguments("agents_api", agents_api=agents_api)
     search = agents_api.search_agents
     most = _MOST_PAGES_OF_AGENTS
     return _every(search, AgentSearchRequest, request, "agent_id", _OF_AGENT, on_drift, most)
@@ -127,7 +128,7 @@ def iter_threads(
             ThreadSearchRequest nor a dict.
         ApiValueError: ``request`` does not fit, or ``on_drift`` is not one of the two.
     """
-    _check_api("threads_api", "a ThreadsApi", threads_api, "search_threads")
+    check_arguments("threads_api", threads_api=threads_api)
     search = threads_api.search_threads
     return _every(search, ThreadSearchRequest, request, "thread_id", _OF_THREAD, on_drift)
 
@@ -150,14 +151,6 @@ def _matches(request: Mapping[str, Any], record: object, places: Mapping[str, st
     return True
 
 
-def _check_api(name: str, kind: str, value: object, operation: str) -> None:
-    if not hasattr(value, operation):  # a stand-in of a test has it
-        raise ApiTypeError(
-            f"{name} must be {kind}, not {type(value).__name__}; "
-            f"{kind.split()[1]}(api_client) is one"
-        )
-
-
 def _every(
     search: Callable[[Mapping[str, Any]], list[T]],
     model: type[R],
@@ -176,8 +169,7 @@ def _every(
         raise ApiTypeError(
             f"request must be a {model.__name__} or dict, not {type(request).__name__}"
         )
-    if on_drift not in ("raise", "continue"):
-        raise ApiValueError(f'on_drift must be "raise" or "continue", not {on_drift!r}')
+    check_arguments("on_drift", on_drift=on_drift)
     records = _records(search, fields, attrgetter(id_name), on_drift == "raise", most_pages)
     return _matching(records, fields, places, id_name)
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from support.commands import COMMAND, KEY, SECONDS, Inside, acp, data, environment, lines
+from support.proxies import HttpProxy
 from support.socket_server import STALL, Request, SocketServer, response, serve_each
 
 from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, ThreadsApi
@@ -114,6 +115,13 @@ def test_10_is_not_for_what_stays(inside: Inside) -> None:
         assert inside(server, "agents").returncode == 1
     with SocketServer(b"no http at all\r\n\r\n") as server:
         assert inside(server, "agents").returncode == 1
+
+
+@pytest.mark.parametrize(("status", "wanted"), [(407, 1), (501, 1), (429, 10), (502, 10)])
+def test_10_is_for_a_proxy_that_may_connect_later(inside: Inside, status: int, wanted: int) -> None:
+    with HttpProxy(refuse=response(b"", status)) as proxy:
+        done = inside("https://acp.invalid", "agents", ACP_PROXY=proxy.url)
+    assert done.returncode == wanted and str(status) in done.stderr
 
 
 def test_no_host_is_wrong_usage_and_sends_nothing(inside: Inside) -> None:

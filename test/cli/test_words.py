@@ -188,6 +188,17 @@ def test_an_answer_command_that_prints_no_json(server: LocalServer, inside: Insi
     assert done.returncode == 2 and "exclude each other" in done.stderr
 
 
+def test_a_run_is_named_if_the_server_refuses_to_give_its_output(
+    server: LocalServer, inside: Inside
+) -> None:
+    """Otherwise nobody could pick it up, and the same command would start another."""
+    fault = Fault(path="/runs/*/output", status=429, retry_after=60, times=None)
+    server.faults.add(fault)
+    done = inside(server, "run", "slow", '{"seconds": 60}', "--timeout", "5")
+    assert done.returncode == 10 and "Retry-After: 60 s" in done.stderr
+    assert f"the run was started: acp-client wait {started_run(server)}\n" in done.stderr
+
+
 def test_the_way_on_has_what_was_given(server: LocalServer, inside: Inside) -> None:
     ask = ("run", "slow", '{"seconds": 60}', "--timeout", "0.3", "--ask", "--host", server.url)
     done = inside("", *ask)

@@ -280,6 +280,15 @@ def test_settings_from_the_environment(monkeypatch):
     assert Configuration.from_env().max_response_bytes is None
 
 
+@pytest.mark.parametrize("short, long", [("TOKEN", "ACCESS_TOKEN"), ("CA_CERT", "SSL_CA_CERT")])
+def test_the_longer_name_of_a_variable_overrides_the_shorter(monkeypatch, short, long):
+    argument = long.lower()
+    monkeypatch.setenv(f"ACP_{short}", "/short")
+    assert getattr(Configuration.from_env(), argument) == "/short"
+    monkeypatch.setenv(f"ACP_{long}", "/long")
+    assert getattr(Configuration.from_env(), argument) == "/long"
+
+
 def test_every_variable_is_in_the_guide_and_in_the_docstring():
     page = Path(__file__).parents[2] / "docs" / "guides" / "configuration.md"
     documented = set(re.findall(r"`ACP_(\w+)`", page.read_text("utf-8")))

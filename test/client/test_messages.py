@@ -269,7 +269,9 @@ def a_field_that_is_like_no_other() -> None:
     RunCreate(agent_id="a", zzz={})
 
 
-@mistake(ApiValueError, "inputs: unknown field 'inputs' of RunCreate; did you mean 'input'?")
+@mistake(
+    ApiValueError, "run_create.inputs: unknown field 'inputs' of RunCreate; did you mean 'input'?"
+)
 def a_key_that_is_misspelt() -> None:
     send({"agent_id": "a", "inputs": {}})
 
@@ -284,7 +286,7 @@ def a_list_for_an_input() -> None:
     RunCreate(agent_id="a", input=[1])
 
 
-@mistake(ApiValueError, "input: Input should be a dict, not str: is it JSON text?")
+@mistake(ApiValueError, "run_create.input: Input should be a dict, not str: is it JSON text?")
 def a_text_for_an_input_in_a_dict() -> None:
     send({"agent_id": "a", "input": "{}"})
 

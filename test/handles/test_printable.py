@@ -325,6 +325,8 @@ PLAIN = (
     "mode.value",  # of the caller
     "prefix",  # as well
     "hint",  # of the prefix
+    "mark",  # the client token of the caller
+    "_SECOND",
     "thread.name",
 )
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
+from support.transport import a_call
 from urllib3.exceptions import EmptyPoolError
 
 from acp_client_v0_1 import (
@@ -23,17 +24,16 @@ from acp_client_v0_1 import (
     TLSException,
     TransportException,
 )
+from acp_client_v0_1._http.retry import Attempts, Failure, Kind, RetryPolicy, failure_of
+from acp_client_v0_1.cli._outcomes import status_of
 from acp_client_v0_1.handles._rules import (
     Decision,
     Facts,
-    Failure,
-    Kind,
     Operation,
     Pause,
     Probe,
     Raise,
     decide,
-    failure_of,
     is_unserved,
     share,
 )
@@ -124,7 +124,10 @@ KINDS: list[tuple[ApiException, str]] = [
     (answer(403), "denied"),
     *[(answer(status), "refused") for status in (400, 409, 410, 413, 415, 418, 422, 451)],
     (ApiException(reason="no status"), "refused"),
-    (transport(ProxyException, sent=False, reason="Tunnel connection failed: 407 who"), "denied"),
+    *[
+        (transport(ProxyException, sent=False, reason=f"Tunnel connection failed: {status}"), kind)
+        for status, kind in ((407, "denied"), (501, "denied"), (429, "unsent"), (502, "unsent"))
+    ],
 ]
 
 
@@ -137,6 +140,15 @@ def test_a_full_pool_is_as_unsent_as_an_address_that_does_not_answer() -> None:
     error = transport(ApiTimeoutError, sent=False)
     error.__cause__ = EmptyPoolError(None, "full")  # type: ignore[arg-type]
     assert failure_of(error).kind == "unsent"
+
+
+@pytest.mark.parametrize("status", range(300, 600))
+def test_single_calls_runs_and_the_command_agree_on_which_statuses_pass(status: int) -> None:
+    error = answer(status)
+    passes = failure_of(error).passes
+    assert (Attempts(RetryPolicy()).after_response(a_call(), status, {}, 0.1) is not None) is passes
+    assert isinstance(done("look", error), Pause) is passes
+    assert (status_of(error) == 10) is passes
 
 
 @pytest.mark.parametrize("status", [404, 408, 409, 429, 500, 503, 524])

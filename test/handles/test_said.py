@@ -286,7 +286,20 @@ def test_one_run_that_always_fails_among_others_does_not_fill_the_log(
     assert (len(begins), len(ends)) == (2, 2)
 
 
+def test_an_outage_that_one_last_response_interrupts_is_said(
+    client: ApiClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The last of the requests in flight may succeed after the first one has failed."""
+    contact = Contact.of(RunsApi(client), shared=True)
+    failure = ApiException(status=502, reason="away")
+    contact.failed(failure, 0.0, Pause(0.1), 300.0, "output", "run r: output")
+    contact.recovered("output")
+    for now in (0.1, 1.0, 3.0, 7.0, 11.0):
+        contact.failed(failure, now, Pause(0.1), 300.0, "output", "run r: output")
+    assert [words.partition(" ")[0] for words in caplog.messages] == ["run", "the", "run"]
+
+
 @pytest.mark.parametrize("wait", [RunHandle.result, RunHandle.output])
 def test_every_is_checked_whoever_is_called(client: ApiClient, wait: Callable[..., Any]) -> None:
-    with pytest.raises(ApiValueError, match="every must be above 0 seconds"):
+    with pytest.raises(ApiValueError, match=r"every must be at least 0\.001 seconds"):
         wait(RunHandle("r", client), every=0)

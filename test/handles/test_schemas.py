@@ -208,6 +208,7 @@ except SchemaMismatch as error:
 """
 TEXT = {"a": "x" * 200_000}
 NUMBERS = {"a": list(range(30_000))}
+NAMES = {f"name{n}": "x" * 100 for n in range(5_000)}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="measures as Linux does")
@@ -226,8 +227,14 @@ NUMBERS = {"a": list(range(30_000))}
             },
             TEXT,
         ),
+        ({"propertyNames": {"pattern": "^z"}}, NAMES),
+        ({"propertyNames": {"$ref": "#/$defs/a"}, "$defs": {"a": False}}, NAMES),
+        ({"allOf": [False] * 4_000}, TEXT),
     ],
-    ids=["allOf", "anyOf", "required", "many items", "a long const", "references"],
+    ids=[
+        *("allOf", "anyOf", "required", "many items", "a long const", "references"),
+        *("names of members", "names that are refused", "false"),
+    ],
 )
 def test_no_schema_fills_the_memory(schema: Any, value: Any) -> None:
     outcome = subprocess.run(
@@ -261,6 +268,14 @@ def test_a_fault_quotes_no_more_than_a_line_of_the_input() -> None:
     ((path, words),) = caught.value.faults
     assert path == "input.a" and words.startswith('"x') and words.endswith("…")
     assert len(words) == 300 and str(caught.value).isprintable()
+
+
+def test_a_fault_of_a_long_or_odd_name_has_a_path_of_one_line() -> None:
+    for name in ("n" * 100_000, "a\x1b[2J\nb"):
+        with pytest.raises(SchemaMismatch, match="is not of type") as caught:
+            check_value("input", {name: "x"}, {"additionalProperties": {"type": "integer"}})
+        (path,) = caught.value.paths
+        assert path.isprintable() and len(path) <= 300
 
 
 def test_patterns_of_common_sizes_are_checked() -> None:

@@ -107,9 +107,8 @@ def test_more_time_than_a_read_may_take_is_no_time_for_a_body_that_drips():
     script = [head(404, content_length="50"), *drip(b"x" * 50, 0.1)]
     with SocketServer(script) as server, rest_client() as client:
         received = client.request("GET", server.url, stream=True, _request_timeout=(5, 0.8))
-        received.hasten(60)
-        with pytest.raises(ApiTimeoutError):
-            received.read()
+        received.read_beginning()
+        assert isinstance(received.fault, ApiTimeoutError)
 
 
 def test_a_wait_that_was_given_up_counts_for_the_silence_that_is_allowed():

@@ -21,7 +21,7 @@ from urllib3.util import Retry
 from urllib3.util.ssl_match_hostname import CertificateError
 
 from acp_client_v0_1._http import connection as connections
-from acp_client_v0_1._http.errors import LOWER_ERRORS, failure_of
+from acp_client_v0_1._http.errors import LOWER_ERRORS, public_error
 from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1.exceptions import (
     ApiException,
@@ -193,7 +193,7 @@ def early_eof() -> ssl.SSLError:
 def test_what_lower_layers_raise_has_one_kind_each(error: Exception, kind: type) -> None:
     assert isinstance(error, LOWER_ERRORS)
     for sent in (False, True):
-        assert type(failure_of(error, a_call(9), sent=sent)) is kind
+        assert type(public_error(error, a_call(9), sent=sent)) is kind
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_tls_is_thought_of_where_a_first_request_gets_no_response(
     connected: bool, reading: bool, url: str, hint: bool
 ) -> None:
     call = a_call(9, target=parse_target(url))
-    failure = failure_of(
+    failure = public_error(
         ConnectionResetError(104, "reset"), call, sent=True, reading=reading, connected=connected
     )
     assert ("if the server expects TLS" in str(failure)) is hint

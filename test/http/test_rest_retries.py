@@ -16,7 +16,7 @@ from support.transport import Stopwatch, a_call, rest_client
 from urllib3.util import Retry
 
 from acp_client_v0_1._http.retry import Attempts, RetryPolicy, retry_after
-from acp_client_v0_1.exceptions import ApiException, ConnectionException
+from acp_client_v0_1.exceptions import ApiException, ConnectionException, ProxyException
 
 BUSY = response(b'"busy"', 503)
 FINE = response(b'"fine"')
@@ -52,10 +52,25 @@ def test_the_details_of_a_urllib3_retry():
     only_500 = quick(3, status_forcelist=[500])
     assert requests_for(only_500, BUSY, FINE) == (1, 503)
     assert requests_for(only_500, response(b"", 500), FINE) == (2, 200)
+    assert requests_for(only_500, response(b"", 429), FINE) == (2, 200)
+    only_404 = quick(3, status_forcelist=[404])
+    assert requests_for(only_404, response(b"", 404), FINE) == (2, 200)
+    assert requests_for(only_404, response(b"", 404), FINE, safe=False) == (1, 404)
     ignoring = quick(3, respect_retry_after_header=False)
     with Stopwatch() as clock:
         assert requests_for(ignoring, response(b"", 503, retry_after="5"), FINE) == (2, 200)
     assert clock.seconds < 4.5
+
+
+@pytest.mark.parametrize(("status", "sent"), [(429, 2), (407, 1), (501, 1), (502, 2)])
+def test_a_proxy_that_refuses_is_asked_again_if_its_status_may_pass(status, sent):
+    with HttpProxy(refuse=response(b"", status)) as proxy:
+        with (
+            rest_client(proxy=proxy.url, retries=quick(1)) as client,
+            pytest.raises(ProxyException, match=str(status)),
+        ):
+            client.request("POST", "https://acp.invalid/", safe=False)
+        assert len(proxy.requests) == sent
 
 
 @pytest.mark.parametrize("status", [429, 503])
