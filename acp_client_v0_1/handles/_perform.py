@@ -464,6 +464,8 @@ class Wait:
         if decision.why in ("late", "over") and asked > 1:  # the message says how long it was
             error.attempts, error.elapsed = asked, now - since
         if decision.why == "late":
+            # A search that is begun again must not forget how long it has failed.
+            self._failures, self._since = self._failures + 1, since
             raise self.late(error) from error
         if decision.everywhere and self._survive is None:
             contact.broken = error

@@ -298,7 +298,7 @@ class RunEvents(Iterator[RunEvent]):
         if self._timeout is not None:
             # A little more than remains, so that a wait for an event leaves the stream open.
             silence = self._wait.limit(self._timeout or timing().quick)
-            limits = limit, silence + timing().beyond
+            limits = limit, silence + min(timing().beyond, silence / 10)
         last_id = self._decoder.memory.last_id
         headers = {"Last-Event-ID": last_id} if last_id else None
         return self._wait.contact.runs.get_run_stream(

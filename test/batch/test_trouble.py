@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from support.batches import creates, obedient, runs_by_input, threads_of_batches, wait_for
 from support.examples import RESULT, RUN
-from support.socket_server import CLOSE, Request, SocketServer, response, serve_each
+from support.socket_server import CLOSE, STALL, Request, SocketServer, response, serve_each
 from support.timing import SetTiming
 
 from acp_client_v0_1 import (
@@ -790,3 +790,20 @@ def test_an_item_out_of_time_has_an_error_of_its_own() -> None:
         assert isinstance(item.error, RunWaitTimeout), item.error
         assert item.error.run_id == item.run_id and item.error.token
         assert "524" not in str(item.error)
+
+
+def test_searches_that_hang_end_with_the_outage(set_timing: SetTiming) -> None:
+    """Nothing but lost creates, and searches that take all of their time: not for ever."""
+    set_timing(search=0.3, quick=0.3, outage=1.5)
+
+    def respond(request: Request) -> Any:
+        return [CLOSE] if request.path == "/runs" else [STALL]
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        began = time.monotonic()
+        with pytest.raises(ApiException):
+            next(AgentHandle("a", client).map(numbers(4)))
+        assert time.monotonic() - began < 15

@@ -280,8 +280,8 @@ def test_a_pause_that_is_asked_for_is_never_shortened(
         decision = done(operation, error, facts)
         assert isinstance(decision, Pause) and decision.seconds >= 7
     # It would pass the deadline, or the last request before that, or the end of the outage.
-    assert done(operation, error, replace(NOW, ends=NOW.now + 6.9)) == Raise()
-    assert done(operation, error, replace(NOW, ends=NOW.now + 7.9)) == Raise()
+    assert done(operation, error, replace(NOW, ends=NOW.now + 6.9)) == Raise("late")
+    assert done(operation, error, replace(NOW, ends=NOW.now + 7.9)) == Raise("late")
     assert isinstance(done(operation, error, replace(NOW, since=NOW.now - 292)), Pause)
     assert done(operation, error, replace(NOW, since=NOW.now - 294)) == Raise(everywhere=True)
 
@@ -300,7 +300,7 @@ def test_a_limit_is_a_pause_whatever_was_asked(operation: Operation) -> None:
     assert isinstance(done(operation, answer(429)), Pause)
     assert done(operation, answer(429, 3600)) == Raise(everywhere=True)
     with_time = replace(NOW, ends=NOW.now + 60, longest=math.inf)
-    assert done(operation, answer(429, 3600), with_time) == Raise()
+    assert done(operation, answer(429, 3600), with_time) == Raise("late")
     assert done(operation, answer(429, 0), with_time) != Raise()
     # Never "maybe started": near the deadline it is the 429 that is raised, by its caller.
     near = replace(with_time, ends=NOW.now + 0.5)
