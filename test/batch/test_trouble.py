@@ -743,6 +743,51 @@ def test_a_batch_slows_down_at_a_server_that_limits_and_loses_nothing(concurrenc
     assert limited.refused < sent / 2
 
 
+def test_no_request_that_waits_for_its_turn_overtakes_a_retry_after(set_timing: SetTiming) -> None:
+    set_timing(pace=(0.3, 0.3))
+    limited = Limited(0)
+    times: list[float] = []
+
+    def respond(request: Request) -> bytes:
+        times.append(time.monotonic())
+        if len(times) == 1:
+            return response(status=429)
+        return response(status=429, retry_after="1") if len(times) == 6 else limited(request)
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        items = list(AgentHandle("a", client).map(numbers(8), concurrency=8))
+    assert [item.error for item in items if not item.ok] == []
+    assert [at - times[5] for at in times[6:] if at - times[5] < 0.95] == []
+    assert times[7] - times[6] > 0.15  # afterwards they still take turns
+
+
+def test_a_server_that_was_away_does_not_make_a_batch_slow_for_long() -> None:
+    """A proxy answers 503 for all requests while its server restarts: that is no limit."""
+    limited = Limited(0)
+    ends: list[float] = []
+    waits: list[float] = []
+
+    def respond(request: Request) -> bytes:
+        now = time.monotonic()
+        ends.append(now + 1.5)
+        if 5 < len(ends) and now < ends[5]:
+            return response(status=503)
+        waits.append(now)
+        return limited(request)
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        items = list(AgentHandle("a", client).map(numbers(40), concurrency=8))
+    assert [item.error for item in items if not item.ok] == []
+    after = [at for at in waits if at > ends[5]]
+    assert sorted(b - a for a, b in itertools.pairwise(after))[len(after) // 2] < 0.15
+
+
 def test_no_item_is_unclear_while_the_server_fails_for_all(
     server: LocalServer, agent: AgentHandle, set_timing: SetTiming, caplog: Any, tmp_path: Path
 ) -> None:
