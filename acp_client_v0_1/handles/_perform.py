@@ -187,7 +187,7 @@ class Contact:
             self.interval = min(max(first, 2 * self.interval), longest)
 
     def hold(self, until: float, error: ApiException) -> None:
-        """Note a ``Retry-After``: no request is sent before it is over, and all turns begin anew."""
+        """Note a ``Retry-After``: no request is sent before its end, when the turns begin anew."""
         self.not_before = self._next_turn = until
         self.asking = error
 

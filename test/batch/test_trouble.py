@@ -773,7 +773,7 @@ def test_a_server_that_was_away_does_not_make_a_batch_slow_for_long() -> None:
     def respond(request: Request) -> bytes:
         now = time.monotonic()
         ends.append(now + 1.5)
-        if 5 < len(ends) and now < ends[5]:
+        if len(ends) > 5 and now < ends[5]:
             return response(status=503)
         waits.append(now)
         return limited(request)
