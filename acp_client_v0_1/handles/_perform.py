@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from acp_client_v0_1._errors import package_logger, short
 from acp_client_v0_1._http.attempt import Interruptible
-from acp_client_v0_1._http.retry import KnownServer, RetryPolicy
+from acp_client_v0_1._http.retry import KnownServer, RetryPolicy, was_held
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError
 from acp_client_v0_1.handles._rules import (
@@ -469,7 +469,8 @@ class Wait:
             age=math.inf if run is None else run.age(),
         )
         decision = decide(operation, failure, facts, clock)
-        if failure.limits:
+        # A poll that was held before its 503 was cut, so the server limits nothing.
+        if failure.limits and not (operation == "output" and was_held(clock.window, error.elapsed)):
             contact.slow(now, certain=failure.kind == "limited")
         if failure.asked and now + failure.asked > contact.not_before:
             contact.hold(now + failure.asked, error)

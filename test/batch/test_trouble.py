@@ -788,6 +788,24 @@ def test_a_server_that_was_away_does_not_make_a_batch_slow_for_long() -> None:
     assert sorted(b - a for a, b in itertools.pairwise(after))[len(after) // 2] < 0.15
 
 
+def test_a_poll_that_a_proxy_cuts_by_503_slows_nothing_down(set_timing: SetTiming) -> None:
+    set_timing(pace=(8.0, 8.0))
+    limited = Limited(0)
+    times: list[float] = []
+
+    def respond(request: Request) -> Sequence[Any]:
+        times.append(time.monotonic())
+        return [1.1, response(status=503)] if len(times) == 2 else [limited(request)]
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        items = list(AgentHandle("a", client).map(numbers(2), concurrency=1))
+    assert [item.error for item in items if not item.ok] == []
+    assert max(b - a for a, b in itertools.pairwise(times)) < 5
+
+
 def test_no_item_is_unclear_while_the_server_fails_for_all(
     server: LocalServer, agent: AgentHandle, set_timing: SetTiming, caplog: Any, tmp_path: Path
 ) -> None:
