@@ -33,6 +33,7 @@ from acp_client_v0_1.handles._rules import (
     Pause,
     Probe,
     Raise,
+    Window,
     decide,
     is_unserved,
     share,
@@ -475,3 +476,20 @@ def test_a_descriptor_that_does_not_fit_is_no_outage() -> None:
     assert isinstance(first, Pause)
     last = done("describe", UNREADABLE, replace(NOW, retries=2, failures=2))
     assert last == Raise(everywhere=True)
+
+
+def test_a_window_that_was_cut_is_at_least_a_second_and_then_doubles() -> None:
+    window, timing = Window(30), Timing()
+    window.note_cut(30, 0.5)
+    assert window.seconds == 1
+    sizes = []
+    for _ in range(4):
+        window.note_full(window.seconds, timing)
+        sizes.append(window.seconds)
+    assert sizes[0] == 2
+    window = Window(30)
+    window.note_cut(30, 10.0)
+    for _ in range(4):
+        assert window.seconds == 7
+        window.note_full(7, timing)
+    assert window.seconds == 14
