@@ -25,7 +25,12 @@ _SEARCHED = 10_000  # characters of a text that are searched for a message
 _JOINERS = "\u200c\u200d"  # not printable, but some scripts and emoji need them
 # The scheme and the authority (RFC 3986, section 3.2) of a URL, valid or not.
 _AUTHORITY = re.compile(r"\A((?:(?!://).)*://)([^/?#]*)", re.DOTALL)
-_AMBIGUOUS = "the server may have carried out the request, so it was not retried"
+LONGEST_OF_A_RUN = 240  # characters of a message about a run
+# The URL of a request, and the same with https and perhaps another port.
+_SECURED = re.compile(r"http://([^/?#:@ ]+)(?::\d+)?(\S*) (?P<origin>https://\1(?::\d+)?)\2")
+AMBIGUOUS = "the server may have carried out the request, so it was not retried"
+PROXY_CREDENTIALS = "; write user:password@ into its URL"
+_SET_HOST = "set host to a URL that begins with"
 REQUEST_IDS = ("x-request-id", "request-id", "x-correlation-id", "x-amzn-requestid", "cf-ray")
 _UNSERVED = (
     "the response names no missing run, agent or thread, so the server may not serve this path: "
@@ -161,6 +166,10 @@ class ApiException(OpenApiException):
     """How often the request was sent."""
     credentials: str | None = None
     """The names of the request's headers that may be credentials, if they are known."""
+    proxy: str = ""
+    """The proxy that the request was sent to, if it may have responded itself."""
+    redirected_to: str = ""
+    """The other origin that a redirect led to, which got no credentials."""
     elapsed: float = 0.0
     """Seconds from the beginning of the call to its failure, if they are known."""
 
@@ -182,9 +191,9 @@ class ApiException(OpenApiException):
             headers = http_resp.headers if headers is None else headers
             method = getattr(http_resp, "method", None) if method is None else method
             url = getattr(http_resp, "url", None) if url is None else url
-            for name in ("ambiguous", "attempts", "credentials", "elapsed"):
-                if hasattr(http_resp, name):
-                    setattr(self, name, getattr(http_resp, name))
+            names = ("ambiguous", "attempts", "credentials", "elapsed", "proxy", "redirected_to")
+            for name in names:
+                setattr(self, name, getattr(http_resp, name, getattr(self, name)))
         self.status = status
         self.reason = reason
         self.body = body
@@ -251,18 +260,26 @@ class ApiException(OpenApiException):
         if location and self.status is not None and 300 <= self.status <= 399:
             target = _without_userinfo(location) or ""
             yield f"redirect to {one_line(target.partition('?')[0], 300)} not followed"
+            if secure := secure_origin(self):
+                yield f"{_SET_HOST} {secure}"
         if retry_after and self.status is not None and self.status >= 400:
             unit = " s" if retry_after.strip().isdigit() else ""
             yield f"Retry-After: {short(retry_after)}{unit}"
-        if self.status in (401, 403) and self.credentials is not None:
+        if self.status in (401, 403) and self.redirected_to:
+            yield f"a redirect lost the credentials: {_SET_HOST} {self.redirected_to}"
+        elif self.status in (401, 403) and self.credentials is not None:
             yield f"the request carried {self.credentials}" if self.credentials else _UNAUTHORIZED
+        by_proxy = self.proxy and (self.status == 407 or str(self.body).lstrip()[:1] == "<")
+        if by_proxy:
+            wanted = PROXY_CREDENTIALS if self.status == 407 else ""
+            yield f"connections go by {self.proxy}{wanted}"
         if self.request_id is not None:
             yield f"request id {short(self.request_id)}"
         if self.attempts > 1:
             yield f"after {self.attempts} attempts in {self.elapsed:.1f} s"
         if self.ambiguous:
-            yield _AMBIGUOUS
-        if self.status == 404 and self._message().lower() in ("", "not found"):
+            yield AMBIGUOUS
+        if self.status == 404 and not by_proxy and self._message().lower() in ("", "not found"):
             yield _UNSERVED
 
 
@@ -319,6 +336,12 @@ def _without_userinfo(url: str | None) -> str | None:
 
 def _path_of(url: str | None) -> str | None:
     return url and (one_line(re.split("[?#]", _AUTHORITY.sub("", url))[0], 300) or "/")
+
+
+def secure_origin(error: ApiException) -> str:
+    """Return the origin of https if a redirect leads from http to the same URL there, or ""."""
+    moved = _SECURED.fullmatch(f"{error.url} {(error.headers or {}).get('location')}")
+    return "" if moved is None else short(moved["origin"])
 
 
 def _server_message(data: Any) -> str:

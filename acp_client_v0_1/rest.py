@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 from urllib3 import Retry
 
 from acp_client_v0_1._deadline import Deadline, Timeout, resolve_timeout
-from acp_client_v0_1._errors import one_line, package_logger
+from acp_client_v0_1._errors import PROXY_CREDENTIALS, one_line, package_logger
 from acp_client_v0_1._http.attempt import Attempt
 from acp_client_v0_1._http.call import SHOWN_HEADERS, Call, encode_body, redirected
-from acp_client_v0_1._http.errors import LOWER_ERRORS, public_error
+from acp_client_v0_1._http.errors import LOWER_ERRORS, public_error, refused_tunnel
 from acp_client_v0_1._http.headers import checked_headers
+from acp_client_v0_1._http.parse import NotHTTP
 from acp_client_v0_1._http.pool import Pools
 from acp_client_v0_1._http.proxies import proxy_for
 from acp_client_v0_1._http.response import RawResponse, RESTResponse
@@ -213,7 +214,8 @@ class RESTClientObject:
             hint = "no host was set (Configuration(host=…) or ACP_HOST)"
             hints.append(unread if os.environ.get("ACP_HOST") else hint)
         if proxy := proxy_for(origin, settings.proxy, settings.no_proxy, {}):
-            hints.append(f"connections go by {proxy}")
+            wanted = PROXY_CREDENTIALS if refused_tunnel(failure.reason) == 407 else ""
+            hints.append(f"connections go by {proxy}{wanted}")
         requests: Any = sys.modules.get("requests.adapters")
         if requests and requests.HTTPAdapter.send.__module__ != requests.__name__:
             hints.append("a mock of responses is active, which needs testing.responses_bridge()")
@@ -226,7 +228,9 @@ class RESTClientObject:
             try:
                 incoming = self._pools.send(call, attempt)
             except LOWER_ERRORS as error:
-                sent, connected = attempt.sent, attempt.connected
+                connected, answered = attempt.connected, self.server.answered
+                # If no agent is there, the request counts as not sent to one.
+                sent = attempt.sent and (answered or not (connected and isinstance(error, NotHTTP)))
                 raise public_error(error, call, sent=sent, connected=connected) from error
             response = RESTResponse(call, incoming, self._configuration.max_response_bytes)
             if call.credential:

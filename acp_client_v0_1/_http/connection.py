@@ -45,6 +45,8 @@ from acp_client_v0_1._http.tls import OuterSocket, decrypted
 # that close is lost with its outcome unknown. Requests that change something avoid the risk.
 _STALE = 2.0
 
+_NO_TUNNELS = (200, 400, 404, 405, 501)  # what web servers respond to CONNECT, with a page
+
 _PIECE = 65_536  # bytes to send within one read timeout
 
 # Characters to encode in a path or query (RFC 3986, section 3.3). "%" begins an encoded one.
@@ -84,7 +86,7 @@ class Connection(HTTPConnection):
     def __init__(self, host: str, port: int, *, via: Proxy | None = None, **arguments: Any) -> None:
         super().__init__(host, port, **arguments)
         self._address = (host, port)
-        self._via = via
+        self.via = via
         self._attempt: Attempt | None = None  # the one that uses the connection
         self._connecting: Deadline | None = None  # None once it is connected
         self._idle_since = 0.0
@@ -145,8 +147,8 @@ class Connection(HTTPConnection):
 
     def _new_conn(self) -> socket.socket:
         deadline = self._connecting or Deadline(None)
-        if self._via is not None and self._via.is_socks:
-            sock = _socks_socket(self._via, self._address, self.socket_options or (), deadline)
+        if self.via is not None and self.via.is_socks:
+            sock = _socks_socket(self.via, self._address, self.socket_options or (), deadline)
         else:
             sock = dial(*self._address, deadline, self.socket_options or ())
         try:
@@ -165,10 +167,12 @@ class Connection(HTTPConnection):
         # From 3.12 on, http.client adds a Host of its own, in which IPv6 has no brackets.
         headers = merge_headers(tunnel._tunnel_headers, {"Host": address})
         self.sock.sendall(request_head("CONNECT", address, address, headers, None))
-        head, _ = final_head(self._receive)
-        if not 200 <= head.status < 300:
+        head, page = final_head(self._receive)
+        # TLS begins with the client's bytes, so after a success nothing follows the head.
+        if page or not 200 <= head.status < 300:
             self.close()
-            raise OSError(f"Tunnel connection failed: {head.status} {head.reason}".rstrip())
+            doubt = "; is it a proxy?" if head.status in _NO_TUNNELS else ""
+            raise OSError(f"Tunnel connection failed: {head.status} {head.reason}".rstrip() + doubt)
         self.limit(self.sock)  # for the handshake of TLS
 
     def _receive(self) -> bytes:

@@ -24,6 +24,7 @@ from urllib3.exceptions import (
 from urllib3.util.ssl_match_hostname import CertificateError
 
 from acp_client_v0_1._http.call import Call
+from acp_client_v0_1._http.parse import NotHTTP
 from acp_client_v0_1._http.tls import is_cut
 from acp_client_v0_1.exceptions import (
     ApiTimeoutError,
@@ -81,10 +82,13 @@ def public_error(
         reason = _text(cause)
         plain = connected and call.target.origin.scheme == "http"
         if plain and not reading and issubclass(kind, (ConnectionException, ProtocolException)):
-            reason = f"{reason}; if the server expects TLS, its URL begins with https://"
+            reason = f"{reason}; if the server expects TLS, write https://"
     elif isinstance(error, ProxyError) or refused_tunnel(cause) is not None:
         kind = ProxyException if kind is ConnectionException else kind
-        reason = f"the proxy does not connect: {_text(cause)}"
+        prefix = "the proxy does not connect: " if refused_tunnel(cause) is None else ""
+        reason = f"{prefix}{_text(cause)}"
+    elif isinstance(cause, NotHTTP):
+        reason = _other_server(str(cause).partition(": ")[2], call)
     else:
         reason = f"cannot connect to {call.target.origin}: {_text(cause)}"
     failure = kind(reason=reason, method=call.method, url=call.target.url)
@@ -122,6 +126,15 @@ def _text(error: BaseException) -> str:
     if isinstance(error, ssl.SSLError) and _NOT_TLS.search(text):
         return "it does not speak TLS on this port; try http://"
     return text.rpartition("Failed to establish a new connection: ")[2] or type(error).__name__
+
+
+def _other_server(beginning: str, call: Call) -> str:
+    """Describe an address whose server does not speak HTTP, by the beginning of what it sent."""
+    reason = f"is another kind of server, which sends {beginning}: check host"
+    # An alert of TLS.
+    if beginning.startswith(r"'\x15\x03"):
+        reason = "expects TLS: write https://"
+    return f"{call.target.origin} {reason}{'' if call.safe else '; no run was made or changed'}"
 
 
 def _reason_of_timeout(cause: BaseException, call: Call, *, sent: bool, reading: bool) -> str:

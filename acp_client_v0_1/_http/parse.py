@@ -31,6 +31,7 @@ _LONGEST_CHUNK_LINE = 8_192
 _MOST_INFORMATIONAL = 20  # responses before the final one
 
 _STATUS_LINE = re.compile(r"HTTP/1\.([0-9])[ \t]+([1-9][0-9]{2})(?:[ \t](.*))?", re.DOTALL)
+_OTHER_PROTOCOL = re.compile(rb"(?i)(?!H(?:T(?:T(?:P|\Z)|\Z)|\Z))[^\s]")  # no part of "HTTP"
 _FIELD = re.compile(rf"({TOKEN.pattern})[ \t]*:(.*)", re.DOTALL)
 _CHUNK_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 _NEXT_CHUNK = re.compile(rb"\r\n" + _CHUNK_SIZE.pattern)
@@ -38,6 +39,7 @@ _SHORT_LINE = 64  # bytes of a chunk line that the fast path reads
 _MOST_SIZES = 1024  # chunk lines to remember for a body
 _MOST_DIGITS = 18
 
+_NO_STATUS_LINE = "not a status line of HTTP/1:"
 _BLANK = " \t"
 _SPACE = " \t\r\n"
 _FRAMING_FIELDS = ("content-length", "transfer-encoding")
@@ -49,6 +51,10 @@ _CONTROL_OF_REASON = _CONTROL | dict.fromkeys(range(0x80, 0xA0), " ")
 
 class Closed(ConnectionError):
     """The connection was closed before a response, or before the end of its body."""
+
+
+class NotHTTP(http.client.BadStatusLine):
+    """The bytes do not begin as HTTP does, so another kind of server sent them."""
 
 
 class BadFraming(http.client.HTTPException):
@@ -80,6 +86,10 @@ class HeadParser:
     def feed(self, data: bytes) -> Head | None:
         """Take received bytes, and return the head once it is complete."""
         received, searched = self._received, len(self._received)
+        # At once, as the server may now wait for a client that speaks its protocol.
+        if not searched and _OTHER_PROTOCOL.match(data):
+            line = data.decode("latin-1").splitlines()[0].rstrip(_SPACE)
+            raise NotHTTP(f"{_NO_STATUS_LINE} {line[:60]!r}")
         received += data
         while True:
             newline = received.find(b"\n", searched)
@@ -148,7 +158,7 @@ def _parse_status_line(line: str) -> tuple[int, int, str]:
     line = line.rstrip(_SPACE)
     match = _STATUS_LINE.fullmatch(line)
     if match is None:
-        raise http.client.BadStatusLine(f"not a status line of HTTP/1: {line[:60]!r}")
+        raise http.client.BadStatusLine(f"{_NO_STATUS_LINE} {line[:60]!r}")
     reason = match[3] or ""
     if not reason.isprintable():
         reason = reason.translate(_CONTROL_OF_REASON)

@@ -119,6 +119,17 @@ class RESTResponse:
         return None if self._call.cross_origin else self._call.credentials
 
     @property
+    def redirected_to(self) -> str:
+        """The other origin that a redirect led to, which got no credentials, or ""."""
+        return str(self._call.target.origin) if self._call.cross_origin else ""
+
+    @property
+    def proxy(self) -> str:
+        """The proxy that the request was sent to, and which may have responded itself, or ""."""
+        via = self._incoming.via
+        return str(via) if via and not via.is_socks and self.url[:5] == "http:" else ""
+
+    @property
     def response(self) -> RawResponse:
         """urllib3's response, which reads the same body."""
         self._incoming.wait = None  # set by an earlier `read_available`

@@ -27,6 +27,7 @@ from typing import Literal, NamedTuple
 from urllib3.exceptions import EmptyPoolError
 from urllib3.util import Retry
 
+from acp_client_v0_1._errors import secure_origin
 from acp_client_v0_1._http.call import Call
 from acp_client_v0_1._http.errors import refused_tunnel
 from acp_client_v0_1.exceptions import (
@@ -34,6 +35,7 @@ from acp_client_v0_1.exceptions import (
     ApiTimeoutError,
     ConnectionException,
     NameResolutionException,
+    ProtocolException,
     ProxyException,
     ResponseDecodeError,
     ResponseTooLarge,
@@ -105,7 +107,9 @@ def failure_of(error: ApiException) -> Failure:
         return failure._replace(kind="oversized")
     if isinstance(error, ResponseDecodeError):
         return failure._replace(kind="unreadable")
-    return failure
+    # http that redirects to https does so for every request.
+    moved = failure.kind == "moved" and secure_origin(error)
+    return failure._replace(kind="denied") if moved else failure
 
 
 def failure_of_status(status: int, headers: Mapping[str, str] | None = None) -> Failure:
@@ -123,6 +127,8 @@ def _failure_of_transport(error: TransportException) -> Failure:
         status = refused_tunnel(error.reason)
         passes = status is None or failure_of_status(status).passes
         return Failure("unsent" if passes else "denied")
+    if isinstance(error, ProtocolException):
+        return Failure("denied")  # for good, by a server that does not speak HTTP
     if isinstance(error, TLSException):
         return Failure("unsent", stays=True)
     # A full pool is this process's own: nothing was sent, and it has been waited for already.

@@ -22,7 +22,7 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from acp_client_v0_1._errors import one_line, package_logger, short
+from acp_client_v0_1._errors import LONGEST_OF_A_RUN, one_line, package_logger, short
 from acp_client_v0_1._http.retry import backoff, failure_of, was_held
 from acp_client_v0_1.exceptions import (
     ApiException,
@@ -265,7 +265,7 @@ class RunCore:
             run_id=self.run_id,
             elapsed=elapsed,
             token=token,
-            reason=f"{words}{advice if token else ''}",
+            reason=f"{one_line(words, LONGEST_OF_A_RUN - len(advice))}{advice if token else ''}",
         )
 
     def refresh(self, timeout: float | None = None) -> Run:
@@ -375,7 +375,9 @@ class RunCore:
                 raise error
             return AGAIN  # type: ignore[no-any-return]
 
-        return wait.perform("delete", send, self, longest=timing().change, probe=probe)
+        deleted = wait.perform("delete", send, self, longest=timing().change, probe=probe)
+        self._born = -math.inf  # no replica has yet to learn of it
+        return deleted
 
     # The errors of the run
 
@@ -408,10 +410,11 @@ class RunCore:
         """Return the error of a question that stays without an answer."""
         return RunInterrupted(run_id=self.run_id, token=self.token(), interrupt=question, hint=hint)
 
-    def gone(self) -> RunGone:
-        """Return the error of a run that the server does not know."""
-        server = server_of(self.runs.api_client)
-        return RunGone(run_id=self.run_id, token=self.token(), server=server)
+    def gone(self, error: ApiException) -> RunGone:
+        """Return the error of a run that the server does not know, or whose path it lacks."""
+        served = self._run is not None or self._born is not None or not is_unserved(error)
+        server = " by ".join(filter(None, (server_of(self.runs.api_client), error.proxy)))
+        return RunGone(run_id=self.run_id, token=self.token(), server=server, served=served)
 
     def not_served(self, error: ApiException) -> ApiException:
         """Return the error of a path that the server does not serve, though it has the run."""
@@ -456,12 +459,12 @@ class RunCore:
         except BaseException as error:
             self.ended(error)
             if not isinstance(error, OpenApiException):
-                self._add_note(error)
+                self.add_note(error)
             raise
         self.ended(outcome)
         return outcome
 
-    def _add_note(self, error: BaseException) -> None:
+    def add_note(self, error: BaseException) -> None:
         """Say in an exception that is not of this package which run was waited for."""
         status = "" if self.status is None else f" is {short(self.status)}"
         named, make = self.run_id, "RunHandle"
@@ -472,7 +475,8 @@ class RunCore:
             f"`acp-client wait {named}` waits for it"
         )
         if sys.version_info >= (3, 11):
-            error.add_note(note)
+            if note not in getattr(error, "__notes__", ()):
+                error.add_note(note)
         else:
             _log.warning("%s: %s", type(error).__name__, note)
 

@@ -15,6 +15,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from acp_client_v0_1._errors import AMBIGUOUS, one_line
 from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
@@ -31,7 +32,7 @@ from acp_client_v0_1.handles._token import (
     mark_of,
     server_of,
 )
-from acp_client_v0_1.handles.errors import RunStartAmbiguous
+from acp_client_v0_1.handles.errors import LONGEST_WHY, RunStartAmbiguous
 from acp_client_v0_1.models.run import Run
 from acp_client_v0_1.models.run_create import RunCreate
 from acp_client_v0_1.models.run_search_request import RunSearchRequest
@@ -102,7 +103,8 @@ def look_for(
     def ambiguous(_: Wait, error: ApiException | None = None) -> RunStartAmbiguous:
         why = "no run with its client token is there yet"
         if error is not None:
-            why = f"the search for it failed: {error}"
+            same = failure is not None and error.reason == failure.reason
+            why = f"the search for it failed{', too' if same else f': {one_line(error, 48)}'}"
         elif seen is None:
             why = "there was no time to search for it"
         elif seen:
@@ -111,7 +113,9 @@ def look_for(
         recent = clock.now() - seen_at <= clock.search_backoff[1] + clock.last
         worked = error is None or (recent and isinstance(error, ApiTimeoutError))
         if failure is not None:
-            why = f"{failure}; and {why}" if known.client_token else str(failure)
+            end = f"; {one_line(why, 100)}" if known.client_token else ""
+            began = str(failure).partition(f"; {AMBIGUOUS}")[0]
+            why = f"{one_line(began, LONGEST_WHY - len(end))}{end}"
         return RunStartAmbiguous(
             client_token=known.client_token,
             token=encode_token(known) if known.client_token else "",

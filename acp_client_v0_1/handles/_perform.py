@@ -88,7 +88,7 @@ class Asked(Protocol):
         """Seconds since its create, or infinity."""
         ...
 
-    def gone(self) -> ApiException:
+    def gone(self, error: ApiException) -> ApiException:
         """The error of a run that the server does not know."""
         ...
 
@@ -471,7 +471,7 @@ class Wait:
                 contact.note_failure(operation, now)
             return False
         if decision.why == "gone" and run is not None:
-            raise run.gone() from error
+            raise run.gone(error) from error
         asked = max(contact.requests, self._failures) + 1
         if decision.why in ("late", "over") and asked > 1:  # the message says how long it was
             error.attempts, error.elapsed = asked, now - since

@@ -29,6 +29,7 @@ from acp_client_v0_1.exceptions import (
 from acp_client_v0_1.handles._core import RunCore, creating, held_by
 from acp_client_v0_1.handles._create import NoAgent, create, find_by_token, is_of, probe_search
 from acp_client_v0_1.handles._perform import Contact, Wait
+from acp_client_v0_1.handles._rules import is_unserved
 from acp_client_v0_1.handles._schemas import (
     Cached,
     JsonObject,
@@ -193,7 +194,8 @@ class AgentHandle:
         try:
             return work()
         except NotFoundException as error:
-            explain_id(self.agent_id, error)
+            if not is_unserved(error):
+                explain_id(self.agent_id, error)
             raise
 
     def check(self, *, input: JsonObject | None = None, config: JsonObject | None = None) -> None:

@@ -31,7 +31,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from acp_client_v0_1._errors import short
+from acp_client_v0_1._errors import one_line, short
 from acp_client_v0_1.exceptions import ApiException, ApiValueError
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ __all__ = [
     "StreamGap",
     "TokenError",
 ]
+
+LONGEST_WHY = 124  # characters of what happened to a create and to the search for its run
 
 
 class _RunProblem(ApiException):
@@ -128,14 +130,18 @@ class RunGone(_RunProblem):
 
     Args:
         server: The server that was asked, its origin and base path.
+        served: Whether the server is known to serve runs under this path.
     """
 
-    def __init__(self, *, run_id: str, token: str, server: str) -> None:
-        reason = (
-            f"run {short(run_id)} is gone: the server at {server} does not know it (deleted, "
-            "forgotten, or of another server); start a new run, or check host"
+    def __init__(self, *, run_id: str, token: str, server: str, served: bool = True) -> None:
+        what = (
+            f"gone: the server at {server} does not know it (deleted, forgotten, or of another "
+            "server); start a new run, or check host"
+            if served
+            else f"not there: {server} may not serve this path: check the base path of host; or "
+            "the run was deleted or forgotten"
         )
-        super().__init__(reason, run_id=run_id, token=token)
+        super().__init__(f"run {short(run_id)} is {what}", run_id=run_id, token=token)
 
 
 class RunStartAmbiguous(_RunProblem):
@@ -150,11 +156,11 @@ class RunStartAmbiguous(_RunProblem):
 
     def __init__(self, *, client_token: str, token: str, why: str, searched: bool = False) -> None:
         hint = (
-            "search for it later by RunHandle.from_token(error.token), before you start another"
+            "search again by RunHandle.from_token(error.token), before you start another"
             if client_token
             else 'it was created with client_token="", so it cannot be searched for'
         )
-        reason = f"the run may have been started or not: {why}; {hint}"
+        reason = f"the run may have been started or not: {one_line(why, LONGEST_WHY)}; {hint}"
         super().__init__(reason, run_id="", token=token)
         self.client_token = client_token
         self.searched = searched

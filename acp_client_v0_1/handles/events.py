@@ -167,6 +167,9 @@ class RunEvents(Iterator[RunEvent]):
         except RunGone:
             self._end("gone")
             raise
+        except KeyboardInterrupt as error:
+            self._core.add_note(error)
+            raise
         except RunWaitTimeout:
             if self._closing.is_set():  # `close` has ended the wait
                 raise StopIteration from None

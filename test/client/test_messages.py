@@ -12,6 +12,7 @@ import json
 import pickle
 import socket
 import ssl
+import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ import pytest
 import responses
 import trustme
 from pydantic import ValidationError
+from support.proxies import HttpProxy
 from support.socket_server import STALL, Connection, SocketServer, head, response
 
 from acp_client_v0_1 import (
@@ -48,9 +50,12 @@ from acp_client_v0_1 import (
     ResponseValidationError,
     Run,
     RunCreate,
+    RunGone,
     RunHandle,
     RunOutput,
     RunsApi,
+    RunStartAmbiguous,
+    RunWaitTimeout,
     ServiceException,
     ThreadsApi,
     TLSException,
@@ -1190,6 +1195,149 @@ def a_package_that_is_missing() -> None:
     with pytest.MonkeyPatch.context() as modules:
         modules.setitem(sys.modules, "jsonschema_rs", None)
         map_with(check=True)
+
+
+# Servers of another kind, proxies and redirects
+
+
+def at(handler: Callable[[Connection], None], call: Callable[[ApiClient], object]) -> None:
+    """Make a call of a new client to a server with this handler."""
+    with SocketServer(handler=handler) as server:
+        calling(call, host=server.url, retries=False)
+
+
+def calling(call: Callable[[ApiClient], object], **settings: Any) -> None:
+    with ApiClient(Configuration(**settings)) as client:
+        call(client)
+
+
+def start(client: ApiClient) -> object:
+    return AgentHandle("a", client).start({}, timeout=10)
+
+
+def result(client: ApiClient) -> object:
+    return RunHandle("11111111-1111-4111-8111-111111111111", client).result(timeout=10)
+
+
+def batch(client: ApiClient) -> object:
+    return list(AgentHandle("a", client).map([{}, {}]))
+
+
+def greeting(beginning: bytes) -> Callable[[Connection], None]:
+    """A server that greets, reads once and hangs up."""
+
+    def greet(connection: Connection) -> None:
+        connection.sock.sendall(beginning)
+        connection.sock.recv(65_536)
+
+    return greet
+
+
+SSH = greeting(b"SSH-2.0-OpenSSH_9.6p1 Ubuntu-3ubuntu13.5\r\n")
+ALERT = greeting(b"\x15\x03\x01\x00\x02\x02\x46")
+NOTHING_MADE = "; no run was made or changed"
+
+for _name, _server, _call, _phrases in (
+    ("ssh-start", SSH, start, ("POST /runs: ", "sends 'SSH-2.0-Open", "check host", NOTHING_MADE)),
+    ("ssh-result", SSH, result, (" is another kind of server, which sends 'SSH-2.0-OpenSSH",)),
+    ("ssh-map", SSH, batch, (" is another kind of server", NOTHING_MADE)),
+    ("smtp", greeting(b"220 m.example ESMTP\r\n"), start, ("sends '220 m.example ESMTP'",)),
+    ("mysql", greeting(b"J\0\0\0\n8.0.36\0"), start, (r"sends 'J\x00\x00\x00'", NOTHING_MADE)),
+    ("tls", ALERT, start, (" expects TLS: write https://", NOTHING_MADE)),
+):
+    _make = partial(at, _server, _call)
+    MISTAKES.append(pytest.param(_make, ProtocolException, _phrases, id=f"address-of-{_name}"))
+
+
+@mistake(
+    RunStartAmbiguous,
+    "the run may have been started or not: POST /runs: Connection reset by peer; if the server",
+    "; the search for it failed, too; search again by RunHandle.from_token(error.token), before",
+)
+def a_start_whose_server_resets_all() -> None:
+    def reset(connection: Connection) -> None:
+        connection.read_request()
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    at(reset, lambda client: AgentHandle("a", client).start({}, timeout=0.5))
+
+
+@mistake(RunWaitTimeout, "has no output after 0.", "; wait again, or RunHandle.from_token(")
+def a_wait_whose_server_says_much() -> None:
+    body = json.dumps({"detail": "busy " * 100}).encode()
+    busy = SocketServer(response(body, 503, "Service Unavailable", retry_after="0"))
+    with busy as server, ApiClient(Configuration(host=server.url)) as client:
+        RunHandle("11111111-1111-4111-8111-111111111111", client).result(timeout=0.5)
+
+
+PAGE = response(b"<html><title>404 Not Found</title></html>", 404, "Not Found", "text/html")
+NOT_SERVED = " may not serve this path: check the base path of host; or the run was deleted"
+
+
+@mistake(RunGone, "run 11111111-1111-4111-8111-111111111111 is not there: http://", NOT_SERVED)
+def a_result_under_a_wrong_base_path() -> None:
+    with SocketServer(PAGE) as server:
+        calling(result, host=f"{server.url}/acp")
+
+
+@mistake(NotFoundException, "POST /acp/runs returned 404", "is the base path of host right?")
+def a_start_under_a_wrong_base_path() -> None:
+    with SocketServer(PAGE) as server:
+        calling(start, host=f"{server.url}/acp")
+
+
+def by_proxy(refusal: bytes, host: str, call: Callable[[ApiClient], object]) -> None:
+    with HttpProxy(refuse=refusal) as proxy:
+        calling(call, host=host, proxy=proxy.url)
+
+
+WELCOME = response(b"<html><title>Welcome</title></html>", 200, "OK", "text/html")
+WHO = response(b"", 407, "Proxy Authentication Required")
+BY = "connections go by the proxy http://127.0.0.1:"
+WHOSE = " of Configuration.proxy (ACP_PROXY)"
+IN_URL = "; write user:password@ into its URL"
+PLAIN, TLS = "http://acp.invalid", "https://acp.invalid"
+
+for _name, _kind, _refusal, _host, _call, _phrases in (
+    ("page", ProxyException, PAGE, TLS, start, ("404 Not Found; is it a proxy?; ", BY, WHOSE)),
+    ("welcome", ProxyException, WELCOME, TLS, result, ("200 OK; is it a proxy?; ", BY, WHOSE)),
+    ("407-tunnel", ProxyException, WHO, TLS, result, (BY, WHOSE + IN_URL)),
+    ("407", ApiException, WHO, PLAIN, start, ("returned 407", BY, WHOSE + IN_URL)),
+    ("page-plain", NotFoundException, PAGE, PLAIN, start, ("404 Not Found; " + BY, WHOSE)),
+    ("page-result", RunGone, PAGE, PLAIN, result, ("acp.invalid by the proxy http://", NOT_SERVED)),
+    ("page-run", ResponseValidationError, WELCOME, PLAIN, result, ('titled "Welcome"', BY, WHOSE)),
+):
+    _make = partial(by_proxy, _refusal, _host, _call)
+    MISTAKES.append(pytest.param(_make, _kind, _phrases, id=f"a-proxy-that-is-none-{_name}"))
+
+
+def redirected(call: Callable[[ApiClient], object], status: int) -> None:
+    """Make a call to a server of http, whose URLs are all redirected to https."""
+    context, pem = authority()
+    refusal = response(b'{"detail":"Unauthorized"}', 401, "Unauthorized")
+    with SocketServer(refusal, ssl_context=context) as secure:
+
+        def redirect(connection: Connection) -> None:
+            while (request := connection.read_request()) is not None:
+                location = f"{secure.url}{request.path}"
+                connection.sock.sendall(response(b"", status, "Moved", location=location))
+
+        with SocketServer(handler=redirect) as server:
+            host = f"{server.url}/acp"
+            calling(call, host=host, ca_cert_data=pem, access_token="5ecret")
+
+
+SET_HOST = "set host to a URL that begins with https://127.0.0.1:"
+
+
+@mistake(ApiException, "POST /acp/runs returned 301 Moved; redirect to https://", SET_HOST)
+def a_start_at_http_where_only_https_is_served() -> None:
+    redirected(start, 301)
+
+
+@mistake(UnauthorizedException, "401 Unauthorized; a redirect lost the credentials: ", SET_HOST)
+def a_result_at_http_where_only_https_is_served() -> None:
+    redirected(result, 308)
 
 
 def free_port() -> int:

@@ -387,6 +387,20 @@ def test_cancel(slow: AgentHandle, counter: AgentHandle, counts: Any) -> None:
     assert counts.deletes == 1
 
 
+@pytest.mark.parametrize("first", [RunHandle.cancel, RunHandle.delete])
+def test_a_second_cancel_is_as_quick_as_a_second_delete(
+    slow: AgentHandle, server: LocalServer, first: Callable[[RunHandle], object]
+) -> None:
+    runs = [slow.start({"seconds": 60}) for _ in range(2)]
+    for run in runs:
+        first(run)
+    server.clear_requests()
+    with pytest.raises(RunGone):
+        runs[0].cancel()
+    runs[1].delete()
+    assert [request.method for request in server.requests] == ["GET", "DELETE", "GET"]
+
+
 def test_an_interrupted_run_can_be_cancelled(approval: AgentHandle) -> None:
     run = approval.start()
     next(run.interrupts())
@@ -615,7 +629,7 @@ def test_a_wrong_base_path_does_not_look_like_success(name: str) -> None:
     ):
         run = RunHandle("r", client)
         call = OPERATIONS.get(name) or getattr(RunHandle, name)
-        with pytest.raises(RunGone, match=rf"{server.url}/wrong does not know it"):
+        with pytest.raises(RunGone, match=rf"{server.url}/wrong may not serve this path"):
             call(run)
         assert len(server.requests) <= 2
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -158,6 +160,36 @@ def test_an_exception_tells_which_run_was_waited_for(
         wait(run)
     (note,) = caught.value.__notes__  # type: ignore[attr-defined]
     assert run.run_id in note and f"acp-client wait {run.run_id}" in note
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="exceptions have notes from 3.11 on")
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signal to a thread")
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda agent: agent.run({"seconds": 30}),
+        lambda agent: agent.start({"seconds": 30}).result(),
+        lambda agent: list(agent.start({"seconds": 30}).events()),
+        lambda agent: agent.start({"seconds": 30}).drive(interrupt, on_event=str),
+    ],
+)
+def test_ctrl_c_names_the_run_once(
+    slow: AgentHandle, server: LocalServer, wait: Callable[[AgentHandle], object]
+) -> None:
+    def press() -> None:
+        while not any(request.method == "GET" for request in server.requests):
+            time.sleep(0.02)  # until it waits for the run
+        time.sleep(0.3)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    pressing = threading.Thread(target=press)
+    pressing.start()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        wait(slow)
+    pressing.join()
+    (run,) = server.runs
+    (note,) = caught.value.__notes__  # type: ignore[attr-defined]
+    assert f"acp-client wait {run['run_id']}" in note
 
 
 def test_failed_runs_are_three_lines(failing: AgentHandle, counter: AgentHandle) -> None:

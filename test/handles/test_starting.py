@@ -18,6 +18,7 @@ from urllib3.util import Retry
 
 from acp_client_v0_1 import (
     AgentHandle,
+    AgentsApi,
     ApiClient,
     ApiException,
     ApiValueError,
@@ -175,6 +176,17 @@ def test_a_create_that_was_never_carried_out(
     again = pickle.loads(pickle.dumps(error))
     assert (again.client_token, again.token) == (error.client_token, error.token)
     assert RunHandle.find(error.client_token, api_client=counter.runs.api_client) is None
+
+
+def test_bytes_that_are_no_http_are_ambiguous_from_a_server_that_has_responded() -> None:
+    with (
+        SocketServer(response(b"[]"), [b"SSH-2.0-OpenSSH\r\n", "close"]) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        AgentsApi(client).search_agents({})
+        with pytest.raises(RunStartAmbiguous, match="not a status line of HTTP/1: 'SSH") as caught:
+            AgentHandle("a", client).start({}, timeout=0.5)
+        assert len(str(caught.value)) <= 240
 
 
 def test_the_token_of_an_ambiguous_start_looks_again(
