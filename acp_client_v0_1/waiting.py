@@ -51,10 +51,11 @@ def wait_for_run_output(
         stop: Ends the wait when set, within about a second.
 
     Raises:
-        RunWaitTimeout: There was no output in time, or ``stop`` was set.
+        RunWaitTimeout: There was no output in time, or ``stop`` was set, or the server asked for a
+            pause beyond ``timeout``.
         RunGone: The server does not know the run.
-        ApiException: The server refused, kept failing without ``timeout``, or asked for a longer
-            pause than there is time for.
+        ApiException: The server refused, or without ``timeout`` kept failing or asked for a pause
+            of more than five minutes.
         ApiValueError: ``timeout`` is below 0, or ``block_timeout`` below 1.
         ApiTypeError: An argument has the wrong type.
     """

@@ -56,7 +56,7 @@ Kind = Literal[
     "oversized",  # the same, which is too large
     "lacks",  # the server does not have the operation
     "missing",  # there is no such thing
-    "denied",  # for want of credentials, by a proxy, or by another kind of server
+    "denied",  # the credentials do not allow it, or the proxy refuses for good
     "moved",  # a redirect that was not followed
     "refused",  # anything else
 ]
@@ -107,9 +107,9 @@ def failure_of(error: ApiException) -> Failure:
         return failure._replace(kind="oversized")
     if isinstance(error, ResponseDecodeError):
         return failure._replace(kind="unreadable")
-    if secure_origin(error):
-        return Failure("denied")  # nothing is served by http
-    return failure
+    # http that redirects to https does so for every request.
+    moved = failure.kind == "moved" and secure_origin(error)
+    return failure._replace(kind="denied") if moved else failure
 
 
 def failure_of_status(status: int, headers: Mapping[str, str] | None = None) -> Failure:
@@ -128,7 +128,7 @@ def _failure_of_transport(error: TransportException) -> Failure:
         passes = status is None or failure_of_status(status).passes
         return Failure("unsent" if passes else "denied")
     if isinstance(error, ProtocolException):
-        return Failure("denied")
+        return Failure("denied")  # for good, by a server that does not speak HTTP
     if isinstance(error, TLSException):
         return Failure("unsent", stays=True)
     # A full pool is this process's own: nothing was sent, and it has been waited for already.

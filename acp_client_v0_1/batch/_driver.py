@@ -249,9 +249,9 @@ class RunDriver:
             return error
         if answer is None:
             return core.interrupted(question, ", and on_interrupt gave None")
+        task.answers += 1  # stale or not, as the time of a question may move whenever it is read
         with contextlib.suppress(StaleInterrupt):  # another caller was quicker: ask again
             answer_run(core, answer, question, core.wait(timeout, self.stop))
-            task.answers += 1
         self._rearm(task)
         return None
 

@@ -57,6 +57,9 @@ def _perform(options: Namespace) -> int:
     from acp_client_v0_1.cli import _commands, _outcomes
 
     _outcomes.show_warnings(debug=options.debug)
+    if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison]
+        notice(f"{PROGRAM}: stdout is closed, so nothing was done; >/dev/null drops the output")
+        return 1
     output = Output(options.format)
     try:
         return _commands.perform(options, output) or int(output.refused)

@@ -217,8 +217,8 @@ class Output:
                     left = left[self._file.write(left) :]
                 self._file.flush()
             except OSError as error:  # a full disk, say: leave no part of a record
+                error.filename = self._file.name
                 if start is not None:
-                    error.filename = self._file.name
                     with contextlib.suppress(OSError):  # /dev/full, say, cannot be cut
                         self._file.truncate(start)
                 raise

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from acp_client_v0_1._errors import package_logger, short
 from acp_client_v0_1._http.attempt import Interruptible
-from acp_client_v0_1._http.retry import KnownServer, RetryPolicy, failure_of
+from acp_client_v0_1._http.retry import KnownServer, RetryPolicy, failure_of, was_held
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._rules import (
@@ -106,6 +106,7 @@ class Contact:
     operations: frozenset[Operation] = frozenset()  # of these requests
     interval: float = 0.0  # seconds between two requests of a batch, if the server limits them
     _next_turn = _slowed_at = -math.inf
+    _served = True  # a request, since the last time that the pace was slowed
     _warned = False  # of this outage
     _warn_after = -math.inf
 
@@ -154,13 +155,22 @@ class Contact:
             self._warned, self._warn_after = True, now + timing().warnings
             _log.warning("%s: %s; asking again for up to %.3g s", who, error, until - now)
 
-    def slow(self, now: float) -> None:
-        """Double the time between two requests, as the server limits them."""
+    def slow(self, now: float, *, certain: bool) -> None:
+        """Double the time between two requests, as the server limits them.
+
+        Unless that is ``certain``, as by a 429, a server that serves no request at all is away.
+        """
         first, longest = timing().pace
         # Requests that were sent at the old pace fail together, and count once.
-        if self.shared and now - self._slowed_at >= timing().backoff[0]:
-            self._slowed_at = now
+        old = now - self._slowed_at < timing().backoff[0]
+        if self.shared and not old and (certain or self._served):
+            self._slowed_at, self._served = now, False
             self.interval = min(max(first, 2 * self.interval), longest)
+
+    def hold(self, until: float, error: ApiException) -> None:
+        """Note a ``Retry-After``: no request is sent before its end, when the turns begin anew."""
+        self.not_before = self._next_turn = until
+        self.asking = error
 
     def turn(self, now: float) -> float:
         """Return the time at which the next request of a batch may begin."""
@@ -178,6 +188,7 @@ class Contact:
     def recovered(self, operation: Operation) -> None:
         """Note a response: the outage is over, and the pace recovers."""
         if self.interval:
+            self._served = True
             interval = self.interval * timing().recovery
             self.interval = interval if interval > timing().pace[0] / 4 else 0.0
         since, self.since = self.since, None
@@ -439,10 +450,11 @@ class Wait:
             age=math.inf if run is None else run.age(),
         )
         decision = decide(operation, failure, facts, clock)
-        if failure.limits:
-            contact.slow(now)
+        # A poll that was held before its 503 was cut, so the server limits nothing.
+        if failure.limits and not (operation == "output" and was_held(clock.window, error.elapsed)):
+            contact.slow(now, certain=failure.kind == "limited")
         if failure.asked and now + failure.asked > contact.not_before:
-            contact.not_before, contact.asking = now + failure.asked, error
+            contact.hold(now + failure.asked, error)
             self._asking = error
         if isinstance(decision, Pause):
             if failure.kind != "missing":
@@ -464,6 +476,8 @@ class Wait:
         if decision.why in ("late", "over") and asked > 1:  # the message says how long it was
             error.attempts, error.elapsed = asked, now - since
         if decision.why == "late":
+            # A search that is begun again must not forget how long it has failed.
+            self._failures, self._since = self._failures + 1, since
             raise self.late(error) from error
         if decision.everywhere and self._survive is None:
             contact.broken = error
@@ -476,11 +490,17 @@ class Wait:
 
     def _await_turn(self, error: ApiException | None) -> None:
         """Wait for ``Retry-After`` and for the pace, or raise if the wait is over before."""
-        contact = self.contact
+        contact, has_turn = self.contact, False
         while not self.stopped:
-            left = contact.not_before - timing().now()
+            now = timing().now()
+            left = contact.not_before - now
             if left <= 0:
-                break
+                if has_turn or not contact.interval:
+                    break
+                # Near its deadline, a request is sent out of turn rather than not at all.
+                self.sleep(min(contact.turn(now), self.ends - self.last) - now)
+                has_turn = True
+                continue
             longest = self.longest_outage
             if left > min(self.remaining(), longest):
                 asking = contact.asking  # never shortened
@@ -491,10 +511,7 @@ class Wait:
                 # The error of another call must not be told as one of this call.
                 raise self.late(error) from error or asking
             self.sleep(left)
-        if contact.interval:
-            now = timing().now()
-            # Near its deadline, a request is sent out of turn rather than not at all.
-            self.sleep(min(contact.turn(now), self.ends - self.last) - now)
+            has_turn = False  # others would go in the same moment
         if self.stopped:
             raise self.late(error) from error
 

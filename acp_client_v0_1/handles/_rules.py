@@ -159,10 +159,12 @@ def _pause(failure: Failure, facts: Facts, timing: Timing, *, outage: bool = Tru
     asked = failure.asked or 0.0
     to_go = facts.ends - facts.last - facts.now  # until the last request may begin
     left = facts.since + facts.longest - facts.now
-    if asked and asked > min(to_go, left):
+    if asked and asked > left:
         # Never shortened; the error says what was asked.
-        return Raise(everywhere=asked > left and facts.shared)
-    if to_go < 0:
+        return Raise(everywhere=facts.shared)
+    if outage and left < 0:
+        return Raise("over", everywhere=facts.shared)
+    if asked > to_go:
         return Raise("late")
     if failure.kind == "missing":
         seconds = timing.young_pause

@@ -218,11 +218,7 @@ class RunEvents(Iterator[RunEvent]):
         silence = min(clock.least_silence, remaining / 2)
         seconds = min(max(silence, self._next_check - clock.now()), remaining)
         try:
-            if not reader.advance(seconds):
-                self._reader = None
-                self._decide(streams=True)
-                return None
-            self._values = map(self._decoder.decode, reader.left)
+            ended = not reader.advance(seconds)
         except EventTooLarge:
             self._over = True
             raise
@@ -230,6 +226,11 @@ class RunEvents(Iterator[RunEvent]):
             self._reader = None
             self._broken(error)
             return None
+        if ended:
+            self._reader = None
+            self._decide(streams=True)
+            return None
+        self._values = map(self._decoder.decode, reader.left)
         while True:
             try:
                 for event in self._values:
@@ -301,7 +302,7 @@ class RunEvents(Iterator[RunEvent]):
         if self._timeout is not None:
             # A little more than remains, so that a wait for an event leaves the stream open.
             silence = self._wait.limit(self._timeout or timing().quick)
-            limits = limit, silence + timing().beyond
+            limits = limit, silence + min(timing().beyond, silence / 10)
         last_id = self._decoder.memory.last_id
         headers = {"Last-Event-ID": last_id} if last_id else None
         return self._wait.contact.runs.get_run_stream(
@@ -343,8 +344,8 @@ class RunEvents(Iterator[RunEvent]):
             self._count_stream()
         if not streams or self._empty > timing().refusals:
             self._begin_polling()
-        elif self._empty > 1:
-            self._wait.pause(backoff(self._empty, *timing().empty))
+        else:  # a server may end each stream after one event
+            self._wait.pause(backoff(self._empty - 1, *timing().empty))
 
     def _check_aside(self) -> None:
         """Check whether the run is over, after a while without events."""
@@ -386,7 +387,10 @@ class RunEvents(Iterator[RunEvent]):
             def ready(run: Run) -> float | None:
                 return timing().human if run.status == RunStatus.INTERRUPTED else None
 
-            core.read(core.wait(stop=self._closing), ready)
+            wait = core.wait(stop=self._closing)
+            # The run may not be interrupted, and its output say so all the same: pause, or we spin.
+            wait.sleep(timing().probe)
+            core.read(wait, ready)
         self._wait.rearm()
 
     def _begin_polling(self) -> None:

@@ -415,9 +415,9 @@ class RunHandle:
             body = answer_of(on_interrupt, question)
             if body is None:
                 raise core.interrupted(question, ", and on_interrupt gave None")
+            answered += 1  # stale or not, as the time of a question may move whenever it is read
             with suppress(StaleInterrupt):  # another caller was quicker: ask again
                 answer_run(core, body, question, core.wait(timeout, what="was not answered"))
-                answered += 1
 
         def answer_open() -> None:
             question = outcome_of(core, None, core.wait(timeout))

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from support.batches import creates, obedient, runs_by_input, threads_of_batches, wait_for
 from support.examples import RESULT, RUN
-from support.socket_server import CLOSE, Request, SocketServer, response, serve_each
+from support.socket_server import CLOSE, STALL, Request, SocketServer, response, serve_each
 from support.timing import SetTiming
 
 from acp_client_v0_1 import (
@@ -743,6 +743,70 @@ def test_a_batch_slows_down_at_a_server_that_limits_and_loses_nothing(concurrenc
     assert limited.refused < sent / 2
 
 
+def test_no_request_that_waits_for_its_turn_overtakes_a_retry_after(set_timing: SetTiming) -> None:
+    set_timing(pace=(0.3, 0.3))
+    limited = Limited(0)
+    times: list[float] = []
+
+    def respond(request: Request) -> bytes:
+        times.append(time.monotonic())
+        if len(times) == 1:
+            return response(status=429)
+        # The first eight may be sent before there are turns.
+        return response(status=429, retry_after="1") if len(times) == 10 else limited(request)
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        items = list(AgentHandle("a", client).map(numbers(8), concurrency=8))
+    assert [item.error for item in items if not item.ok] == []
+    # What was under way arrives within a moment.
+    assert [at - times[9] for at in times if times[9] + 0.2 < at < times[9] + 0.95] == []
+
+
+def test_a_server_that_was_away_does_not_make_a_batch_slow_for_long() -> None:
+    """A proxy answers 503 for all requests while its server restarts: that is no limit."""
+    limited = Limited(0)
+    ends: list[float] = []
+    waits: list[float] = []
+
+    def respond(request: Request) -> bytes:
+        now = time.monotonic()
+        ends.append(now + 1.5)
+        if len(ends) > 5 and now < ends[5]:
+            return response(status=503)
+        waits.append(now)
+        return limited(request)
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        items = list(AgentHandle("a", client).map(numbers(40), concurrency=8))
+    assert [item.error for item in items if not item.ok] == []
+    after = [at for at in waits if at > ends[5]]
+    assert sorted(b - a for a, b in itertools.pairwise(after))[len(after) // 2] < 0.15
+
+
+def test_a_poll_that_a_proxy_cuts_by_503_slows_nothing_down(set_timing: SetTiming) -> None:
+    set_timing(pace=(8.0, 8.0))
+    limited = Limited(0)
+    times: list[float] = []
+
+    def respond(request: Request) -> Sequence[Any]:
+        times.append(time.monotonic())
+        return [1.1, response(status=503)] if len(times) == 2 else [limited(request)]
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        items = list(AgentHandle("a", client).map(numbers(2), concurrency=1))
+    assert [item.error for item in items if not item.ok] == []
+    assert max(b - a for a, b in itertools.pairwise(times)) < 5
+
+
 def test_no_item_is_unclear_while_the_server_fails_for_all(
     server: LocalServer, agent: AgentHandle, set_timing: SetTiming, caplog: Any, tmp_path: Path
 ) -> None:
@@ -790,3 +854,20 @@ def test_an_item_out_of_time_has_an_error_of_its_own() -> None:
         assert isinstance(item.error, RunWaitTimeout), item.error
         assert item.error.run_id == item.run_id and item.error.token
         assert "524" not in str(item.error)
+
+
+def test_searches_that_hang_end_with_the_outage(set_timing: SetTiming) -> None:
+    """Nothing but lost creates, and searches that take all of their time: not for ever."""
+    set_timing(search=0.3, quick=0.3, outage=1.5)
+
+    def respond(request: Request) -> Any:
+        return [CLOSE] if request.path == "/runs" else [STALL]
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        began = time.monotonic()
+        with pytest.raises(ApiException):
+            next(AgentHandle("a", client).map(numbers(4)))
+        assert time.monotonic() - began < 15

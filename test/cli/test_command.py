@@ -11,6 +11,7 @@ import json
 import os
 import pty
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -438,6 +439,26 @@ def test_a_full_disk_leaves_no_part_of_a_record(server: LocalServer, tmp_path: P
     assert done.stderr == "acp-client: cannot use out.jsonl: File too large\n"
     (line,) = (tmp_path / "out.jsonl").read_text("utf-8").splitlines(keepends=True)
     assert line.endswith("\n") and len(json.loads(line)["result"]["text"]) == 600
+
+
+@pytest.mark.parametrize(
+    ("stdout", "words"),
+    [
+        (">&-", "stdout is closed, so nothing was done; >/dev/null drops the output"),
+        (">/dev/full", "cannot use <stdout>: No space left on device"),
+    ],
+)
+def test_a_stdout_that_takes_nothing_is_named(server: LocalServer, stdout: str, words: str) -> None:
+    if stdout == ">/dev/full" and not Path("/dev/full").exists():
+        pytest.skip("needs a device that is always full")
+    command = f"{shlex.quote(sys.executable)} -m acp_client_v0_1 start echo '{{}}' {stdout}"
+    before = len(server.runs)
+    done = subprocess.run(
+        ["sh", "-c", command],
+        env=environment(server.url), capture_output=True, text=True, timeout=SECONDS, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, f"acp-client: {words}\n")
+    assert len(server.runs) - before == (stdout == ">/dev/full")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")

@@ -306,8 +306,8 @@ def test_an_unknown_option_is_named_below_those_that_there_are(inside: Inside) -
         (["run", "echo", "--api-key", "x"], "[--metadata JSON]"),
     ):
         done = inside("", *arguments)
-        unknown = " ".join(arguments[-2:])
-        assert done.returncode == 2 and f": {unknown}\n" in done.stderr, done.stderr
+        # CPython 3.14 takes the value of an unknown option for INPUT.
+        assert done.returncode == 2 and f": {arguments[-2]}" in done.stderr, done.stderr
         assert f"usage: acp-client {arguments[0]} " in done.stderr and known in done.stderr
 
 

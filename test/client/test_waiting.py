@@ -276,15 +276,16 @@ def test_retry_after_is_waited_for(set_timing):
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 503, 524])
-def test_a_retry_after_beyond_the_deadline_is_the_error_at_once(status):
-    """It is never shortened, so that waiting on would be in vain."""
+def test_a_retry_after_beyond_the_deadline_ends_the_wait_at_once(status):
+    """It is never shortened, so waiting on would be in vain. The error names the run."""
     with (
         SocketServer(response(b'"busy"', status, retry_after="300")) as server,
         Stopwatch() as clock,
-        pytest.raises(ApiException, match="busy; Retry-After: 300 s") as failure,
+        pytest.raises(RunWaitTimeout, match="busy; Retry-After: 300 s") as failure,
     ):
         wait(server, retries=3, timeout=30)
-    assert failure.value.status == status
+    assert failure.value.__cause__.status == status
+    assert failure.value.token
     assert clock.seconds < 15
     assert len(server.requests) == 1
 

@@ -24,6 +24,7 @@ from acp_client_v0_1 import (
     ApiValueError,
     Configuration,
     EventTooLarge,
+    ForbiddenException,
     RunEvent,
     RunGone,
     RunHandle,
@@ -770,6 +771,61 @@ def test_close_ends_a_wait_for_a_server_that_is_failing() -> None:
         threading.Timer(0.5, events.close).start()
         assert list(events) == []
         assert (events.ended_by, events.complete) == (None, None)
+
+
+def test_a_stream_that_ends_after_each_event_is_not_opened_again_without_a_pause() -> None:
+    opened = 0
+
+    def respond(request: Any) -> Any:
+        nonlocal opened
+        if not request.path.endswith("/stream"):
+            return run_json("pending")
+        opened += 1
+        return STREAMING + sse((str(opened), {"n": opened})) + chunk(b"")
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        events = RunHandle("r", client).events()
+        began = time.monotonic()
+        assert [next(events).update for _ in range(6)] == [{"n": n} for n in range(1, 7)]
+        assert time.monotonic() - began >= 0.5
+
+
+def test_an_output_that_asks_while_the_run_is_pending_is_not_read_in_a_hot_loop() -> None:
+    interrupt = {"type": "interrupt", "interrupt": {"interrupt_type": "x"}}
+
+    def respond(request: Any) -> Any:
+        if request.path.endswith("/stream"):
+            return response(status=204, content_type="")
+        if "/output" in request.path:
+            return response(json.dumps(interrupt).encode())
+        return run_json("pending")
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        events = RunHandle("r", client).events(through_interrupts=True)
+        threading.Timer(1, events.close).start()
+        assert list(events) == []
+        assert len(server.requests) < 20
+
+
+def test_an_error_after_the_end_of_a_stream_is_not_taken_for_a_broken_stream() -> None:
+    def respond(request: Any) -> Any:
+        if request.path.endswith("/stream"):
+            return STREAMING + chunk(b"")
+        return response(b'"no"', status=403)
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        with pytest.raises(ForbiddenException):
+            next(RunHandle("r", client).events())
+        assert len(server.requests) == 2
 
 
 def test_the_deadline_holds_while_a_replica_does_not_know_the_run(set_timing: SetTiming) -> None:

@@ -224,6 +224,26 @@ def test_what_the_callback_raises_propagates(three: AgentHandle) -> None:
     assert run.drive(counting(), timeout=30) == {"answers": [0, 1, 2]}  # it stayed interrupted
 
 
+def test_a_question_whose_time_moves_at_each_reading_is_not_asked_without_end() -> None:
+    moved = itertools.count(100000)
+
+    def respond(request: Any) -> Any:
+        if "/output" not in request.path:
+            return response(run_json("interrupted", updated=f"05.{next(moved)}"))
+        return response(b'{"type": "interrupt", "interrupt": {"interrupt_type": "x"}}')
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        asked: list[Any] = []
+        with pytest.raises(InterruptLimit):
+            RunHandle("r", client).drive(
+                lambda question: asked.append(question) or {}, max_interrupts=5
+            )
+    assert len(asked) == 5
+
+
 def test_a_callback_is_needed_to_drive(server: LocalServer, client: ApiClient) -> None:
     with pytest.raises(ApiTypeError, match="on_interrupt must be a function"):
         RunHandle("r", client).drive(None)  # type: ignore[arg-type]

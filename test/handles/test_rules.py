@@ -33,6 +33,7 @@ from acp_client_v0_1.handles._rules import (
     Pause,
     Probe,
     Raise,
+    Window,
     decide,
     is_unserved,
     share,
@@ -280,8 +281,8 @@ def test_a_pause_that_is_asked_for_is_never_shortened(
         decision = done(operation, error, facts)
         assert isinstance(decision, Pause) and decision.seconds >= 7
     # It would pass the deadline, or the last request before that, or the end of the outage.
-    assert done(operation, error, replace(NOW, ends=NOW.now + 6.9)) == Raise()
-    assert done(operation, error, replace(NOW, ends=NOW.now + 7.9)) == Raise()
+    assert done(operation, error, replace(NOW, ends=NOW.now + 6.9)) == Raise("late")
+    assert done(operation, error, replace(NOW, ends=NOW.now + 7.9)) == Raise("late")
     assert isinstance(done(operation, error, replace(NOW, since=NOW.now - 292)), Pause)
     assert done(operation, error, replace(NOW, since=NOW.now - 294)) == Raise(everywhere=True)
 
@@ -300,7 +301,7 @@ def test_a_limit_is_a_pause_whatever_was_asked(operation: Operation) -> None:
     assert isinstance(done(operation, answer(429)), Pause)
     assert done(operation, answer(429, 3600)) == Raise(everywhere=True)
     with_time = replace(NOW, ends=NOW.now + 60, longest=math.inf)
-    assert done(operation, answer(429, 3600), with_time) == Raise()
+    assert done(operation, answer(429, 3600), with_time) == Raise("late")
     assert done(operation, answer(429, 0), with_time) != Raise()
     # Never "maybe started": near the deadline it is the 429 that is raised, by its caller.
     near = replace(with_time, ends=NOW.now + 0.5)
@@ -475,3 +476,20 @@ def test_a_descriptor_that_does_not_fit_is_no_outage() -> None:
     assert isinstance(first, Pause)
     last = done("describe", UNREADABLE, replace(NOW, retries=2, failures=2))
     assert last == Raise(everywhere=True)
+
+
+def test_a_window_that_was_cut_is_at_least_a_second_and_then_doubles() -> None:
+    window, timing = Window(30), Timing()
+    window.note_cut(30, 0.5)
+    assert window.seconds == 1
+    sizes = []
+    for _ in range(4):
+        window.note_full(window.seconds, timing)
+        sizes.append(window.seconds)
+    assert sizes[0] == 2
+    window = Window(30)
+    window.note_cut(30, 10.0)
+    for _ in range(4):
+        assert window.seconds == 7
+        window.note_full(7, timing)
+    assert window.seconds == 14
