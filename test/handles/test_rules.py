@@ -125,6 +125,16 @@ KINDS: list[tuple[ApiException, str]] = [
     (answer(403), "denied"),
     *[(answer(status), "refused") for status in (400, 409, 410, 413, 415, 418, 422, 451)],
     (ApiException(reason="no status"), "refused"),
+    (transport(ProtocolException, sent=False, reason="is another kind of server"), "denied"),
+    *[
+        (ApiException(301, "Moved", url="http://h/acp/runs", headers={"location": there}), kind)
+        for there, kind in (
+            ("https://h:8443/acp/runs", "denied"),
+            ("https://h/acp/runs/r", "moved"),
+            ("https://other/acp/runs", "moved"),
+            ("/acp/runs/", "moved"),
+        )
+    ],
     *[
         (transport(ProxyException, sent=False, reason=f"Tunnel connection failed: {status}"), kind)
         for status, kind in ((407, "denied"), (501, "denied"), (429, "unsent"), (502, "unsent"))
