@@ -37,7 +37,7 @@ _IN_PYTHON = {
     r"; for an id, use AgentHandle.{0,99}?for either| \(AgentHandle takes.{0,99}?for either\)": "",
     # What to do next is said by the line after the error.
     r"; (?:the run continues: )?wait again, or RunHandle.*|, or pass on_drift=.*": "",
-    r"; (?:iterate on|(?:call|continue by|search for it later by) RunHandle\b).*": "",
+    r"; (?:iterate on|(?:call|continue by|search again by) RunHandle\b).*": "",
     r": answer it by error\..*": ", and nobody answers",
     "the run may have been started or not": "unclear whether the run was started",
     "the same call continues": "the same command continues",

@@ -244,12 +244,13 @@ class RunCore:
     def _late(self, wait: Wait, error: ApiException | None) -> RunWaitTimeout:
         elapsed = wait.elapsed
         words = f"run {short(self.run_id)} {wait.what} after {elapsed:.1f} s"
+        asked = wait.contact.not_before - timing().now()
         if wait.stopped:
             words = f"waiting for run {short(self.run_id)} was stopped after {elapsed:.1f} s"
-        elif error is not None:
+        elif asked > 0:  # first, since the error may be too long for it
+            words += f"; Retry-After: {asked:.0f} s"
+        if error is not None and not wait.stopped:
             words += f"; the last request failed: {error}"
-        elif (asked := wait.contact.not_before - timing().now()) > 0:
-            words += f"; the server wants no request for {asked:.0f} s (Retry-After)"
         return self.late(elapsed, words)
 
     def late(self, elapsed: float, words: str) -> RunWaitTimeout:

@@ -192,11 +192,18 @@ def test_a_run_is_named_if_the_server_refuses_to_give_its_output(
     server: LocalServer, inside: Inside
 ) -> None:
     """Otherwise nobody could pick it up, and the same command would start another."""
-    fault = Fault(path="/runs/*/output", status=429, retry_after=60, times=None)
-    server.faults.add(fault)
+    server.faults.add(Fault(path="/runs/*/output", status=403, times=None))
     done = inside(server, "run", "slow", '{"seconds": 60}', "--timeout", "5")
-    assert done.returncode == 10 and "Retry-After: 60 s" in done.stderr
+    assert done.returncode == 1 and "403" in done.stderr
     assert f"the run was started: acp-client wait {started_run(server)}\n" in done.stderr
+
+
+def test_a_pause_that_is_too_long_names_the_run(server: LocalServer, inside: Inside) -> None:
+    limit = Fault(path="/runs/*/output", status=429, retry_after=60, times=None)
+    server.faults.add(limit)
+    done = inside(server, "run", "slow", '{"seconds": 60}', "--timeout", "5")
+    assert "Retry-After: 60 s" in done.stderr
+    in_own_words(done, 3, f"next: acp-client wait {started_run(server)}\n")
 
 
 def test_the_way_on_has_what_was_given(server: LocalServer, inside: Inside) -> None:

@@ -1128,7 +1128,7 @@ def test_the_error_of_another_request_is_not_told_as_ones_own(client: ApiClient)
     another = ServiceException(status=524, reason="of a create", headers={"retry-after": "60"})
     contact.not_before, contact.asking = timing().now() + 60, another
     core = RunCore(RunsApi(client), "r", contact)
-    with pytest.raises(RunWaitTimeout, match="wants no request for 60 s") as caught:
+    with pytest.raises(RunWaitTimeout, match="Retry-After: 60 s") as caught:
         core.output(core.wait(5))
     assert "524" not in str(caught.value)
     assert caught.value.run_id == "r" and RunHandle.from_token(caught.value.token, client)
