@@ -786,8 +786,8 @@ def test_a_server_that_was_away_does_not_make_a_batch_slow_for_long(set_timing: 
     ):
         items = list(AgentHandle("a", client).map(numbers(16), concurrency=8))
     assert [item.error for item in items if not item.ok] == []
-    after = [at for at in waits if at > ends[5]][:11]
-    assert sorted(b - a for a, b in itertools.pairwise(after))[5] < 0.35
+    after = [at for at in waits if at > ends[5]]
+    assert sorted(b - a for a, b in itertools.pairwise(after))[len(after) // 2] < 0.35
 
 
 def test_a_poll_that_a_proxy_cuts_by_503_slows_nothing_down(set_timing: SetTiming) -> None:
