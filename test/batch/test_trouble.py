@@ -765,15 +765,16 @@ def test_no_request_that_waits_for_its_turn_overtakes_a_retry_after(set_timing: 
     assert [at - times[9] for at in times if times[9] + 0.2 < at < times[9] + 0.95] == []
 
 
-def test_a_server_that_was_away_does_not_make_a_batch_slow_for_long() -> None:
+def test_a_server_that_was_away_does_not_make_a_batch_slow_for_long(set_timing: SetTiming) -> None:
     """A proxy answers 503 for all requests while its server restarts: that is no limit."""
+    set_timing(pace=(0.1, 5.0))
     limited = Limited(0)
     ends: list[float] = []
     waits: list[float] = []
 
     def respond(request: Request) -> bytes:
         now = time.monotonic()
-        ends.append(now + 1.5)
+        ends.append(now + 2)
         if len(ends) > 5 and now < ends[5]:
             return response(status=503)
         waits.append(now)
@@ -783,10 +784,10 @@ def test_a_server_that_was_away_does_not_make_a_batch_slow_for_long() -> None:
         SocketServer(handler=serve_each(respond)) as server,
         ApiClient(Configuration(host=server.url)) as client,
     ):
-        items = list(AgentHandle("a", client).map(numbers(40), concurrency=8))
+        items = list(AgentHandle("a", client).map(numbers(16), concurrency=8))
     assert [item.error for item in items if not item.ok] == []
     after = [at for at in waits if at > ends[5]]
-    assert sorted(b - a for a, b in itertools.pairwise(after))[len(after) // 2] < 0.15
+    assert sorted(b - a for a, b in itertools.pairwise(after))[len(after) // 2] < 0.35
 
 
 def test_a_poll_that_a_proxy_cuts_by_503_slows_nothing_down(set_timing: SetTiming) -> None:
