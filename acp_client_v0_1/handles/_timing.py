@@ -47,7 +47,7 @@ class Timing:
     young_pause: float = 0.1
 
     # The pace of a batch at a server that limits requests: the seconds between two of them
-    pace: tuple[float, float] = (0.05, 1.0)  # after the first 429 or 503, which double it
+    pace: tuple[float, float] = (0.05, 0.5)  # after the first 429 or 503, which double it
     recovery: float = 0.97  # by which each response shortens it
 
     # Long polls
