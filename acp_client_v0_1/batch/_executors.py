@@ -111,9 +111,12 @@ class Remote:
     journal: Journal | None
     executor: Executor
     connect: Connect
-    in_flight: dict[int, Task] = field(default_factory=dict)  # submitted and not taken, by index
-    _futures: dict[int, Future[Task]] = field(default_factory=dict)  # of these
-    _ended: queue.SimpleQueue[tuple[Task, Future[Task]]] = field(default_factory=queue.SimpleQueue)
+    # The tasks that were submitted and not taken, by index, and their futures.
+    in_flight: dict[int, Task] = field(default_factory=dict[int, Task])
+    _futures: dict[int, Future[Task]] = field(default_factory=dict[int, "Future[Task]"])
+    _ended: queue.SimpleQueue[tuple[Task, Future[Task]]] = field(
+        default_factory=queue.SimpleQueue[tuple[Task, "Future[Task]"]]
+    )
     outage = 0.0  # only the workers know
 
     def submit(self, task: Task) -> None:

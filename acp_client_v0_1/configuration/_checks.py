@@ -123,7 +123,8 @@ def _is_option(option: object) -> bool:
         case (int(), int(), int() | bytes() | bytearray()) | (int(), int(), None, int()):
             numbers = [part for part in option if isinstance(part, int)]
             return all(-_C_INT <= number < _C_INT for number in numbers)
-    return False
+        case _:
+            return False
 
 
 def _tls_context(name: str, value: Any) -> Any:
