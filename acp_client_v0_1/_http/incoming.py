@@ -48,7 +48,7 @@ class Incoming:
     ) -> None:
         self._connection = connection
         self._sock: Any = connection.sock
-        self.via = connection.via
+        self.via: str = connection.via
         self.attempt = attempt
         self._done = done
         self._pid = os.getpid()
