@@ -26,6 +26,7 @@ from acp_client_v0_1._http.tls import is_cut, shut_down
 
 if TYPE_CHECKING:
     from acp_client_v0_1._http.connection import Connection
+    from acp_client_v0_1._http.proxies import Proxy
 
 _PIECE = 65_536  # bytes to receive at once
 _SHORTEST_WAIT = 0.001  # seconds
@@ -48,7 +49,7 @@ class Incoming:
     ) -> None:
         self._connection = connection
         self._sock: Any = connection.sock
-        self.via: str = connection.via
+        self.via: Proxy | None = connection.via
         self.attempt = attempt
         self._done = done
         self._pid = os.getpid()
