@@ -179,7 +179,9 @@ def _error(story: Story, report: dict[str, Any], number: int | None) -> Iterator
         request.fault is None and life.began <= request.time <= report["time"]
         for request in story.server.requests
     )
-    if report.get("sent") is False and not answered and truth.away:
+    # A first response that is no HTTP is taken for one of another kind of server.
+    wrong = truth.away or name == "ProtocolException"
+    if report.get("sent") is False and not answered and wrong:
         return  # window "wrong address"
     whose = "" if number is None else f" of input {number}"
     yield f"life {report['life']}: {name}{whose}, which nothing bears out: {report['text']}"
