@@ -13,7 +13,7 @@ from argparse import Namespace
 from typing import TextIO, cast
 
 from acp_client_v0_1.cli._arguments import PROGRAM, parse
-from acp_client_v0_1.cli._output import STOP, Output, Stderr, in_shell_words, notice
+from acp_client_v0_1.cli._output import STOP, Output, Stderr, drop_stdout, in_shell_words, notice
 
 __all__ = ["main"]
 
@@ -42,8 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
             sys.excepthook = _one_line
         return _perform(options)
     except BrokenPipeError:
-        # The reader closed stdout. At exit, Python would fail to flush the rest: send it nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_stdout()  # its reader closed it
         return _READER_GONE
     except KeyboardInterrupt as interrupt:
         STOP.ending = True  # so that no further signal changes the status, or ends without one

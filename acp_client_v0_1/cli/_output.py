@@ -221,7 +221,14 @@ class Output:
                 if start is not None:
                     with contextlib.suppress(OSError):  # /dev/full, say, cannot be cut
                         self._file.truncate(start)
+                elif self._file is sys.stdout.buffer:
+                    drop_stdout()
                 raise
+
+
+def drop_stdout() -> None:
+    """Send nowhere what stdout still holds: at exit, Python would fail to flush it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def notice(text: str) -> None:
