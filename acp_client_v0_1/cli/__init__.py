@@ -6,7 +6,6 @@ except for success, one line on stderr that says what to do next.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from argparse import Namespace
