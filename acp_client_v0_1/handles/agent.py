@@ -432,10 +432,30 @@ class AgentHandle:
         Raises:
             ApiTypeError, ApiValueError: An argument has the wrong type, or an impossible value.
         """
-        options = dict(locals())  # the arguments, whose names are those of `Batch`
         from acp_client_v0_1.batch import Batch
 
-        return Batch(options.pop("self"), about=self._agent.known, **options)
+        return Batch(
+            self,
+            inputs,
+            about=self._agent.known,
+            config=config,
+            metadata=metadata,
+            key=key,
+            concurrency=concurrency,
+            ordered=ordered,
+            timeout=timeout,
+            on_interrupt=on_interrupt,
+            check=check,
+            journal=journal,
+            retry_failed=retry_failed,
+            unclear=unclear,
+            on_stop=on_stop,
+            durable=durable,
+            progress=progress,
+            total=total,
+            executor=executor,
+            connect=connect,
+        )
 
     def _creation(
         self,
