@@ -147,9 +147,11 @@ class Contact:
     ) -> None:
         """Note a failure that is survived, and log the first one of an outage."""
         since = self.note_failure(operation, now)
-        limited = error.status == 429 and now + pause.seconds - since <= timing().quiet
+        limited = (
+            failure_of(error).kind == "limited" and now + pause.seconds - since <= timing().quiet
+        )
         # A single run that always fails, among others that work, would fill the log. An outage that
-        # goes on after one last response is said all the same.
+        # continues after one last response is logged even so.
         recent = self.shared and now < self._warn_after and now - since <= timing().quiet
         if not (self._warned or recent or limited):
             self._warned, self._warn_after = True, now + timing().warnings
@@ -461,7 +463,7 @@ class Wait:
                 self._failures += 1
                 self._since = since
             if decision.outage:
-                # A batch goes on beyond the end of one wait.
+                # The outage of a batch does not end with one of its waits.
                 until = since + longest if contact.shared else min(self.ends, since + longest)
                 contact.failed(error, now, decision, until, operation, _who(operation, run))
             self.pause(decision.seconds, error)
