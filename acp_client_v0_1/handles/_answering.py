@@ -1,23 +1,20 @@
 """What a run asks, and answers that reach the question they are meant for.
 
 ACP 0.1 gives an interrupt no id. The run's ``updated_at`` and the question itself tell two
-questions apart, so both are compared before an answer is sent. A window remains, of one round trip
-and the lag of a read replica: another process may answer in it, and a replica may show the last
-question beside the run's new time.
+questions apart, so both are compared before an answer is sent. A window of one round trip remains,
+in which another process may answer.
 
 Strategy: `answer_run` sends an answer once. If its response is lost, it reads the run. If the
 run is no longer interrupted, or its ``updated_at`` moved, the answer arrived and is never sent
-again. If nothing changes for five seconds, it did not arrive and is sent once more. Before that,
-an older run comes from a replica, and is read again for as long.
+again. If nothing changes for five seconds, it did not arrive and is sent once more.
 
 Invariants: no answer is sent to a run that is known to have moved on. A question that was answered
-is not asked again because a read replica still shows it, until the run's ``updated_at`` is later,
-or has stayed the same for longer than a replica lags.
+is not asked again while the run's ``updated_at`` stays the same. Read replicas that show a run as
+it was before are out of scope.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -104,23 +101,11 @@ def question_of(core: RunCore, wait: Wait) -> PendingInterrupt | None:
         payload,
         core.run_id,
         utc(run.updated_at),
-        core.asked_at(run),
+        timing().now(),
         core.descriptor,
         partial(answer_run, core),
     )
-    return None if _is_stale(core, question) else question
-
-
-def _is_stale(core: RunCore, question: PendingInterrupt) -> bool:
-    """Tell whether a question was answered before, and only a replica still shows it."""
-    answered, clock = core.answered, timing()
-    if answered is None or question.updated_at > answered.updated_at:
-        return False
-    # Any other question may be the next one, of a server whose clock stands still or is behind.
-    older = question.updated_at < answered.updated_at
-    again = older and (question.type, question.payload) == (answered.type, answered.payload)
-    # After the time of an outage it is no replica: the server's clock was set back.
-    return clock.now() - core.answered_at < (clock.outage if again else clock.unchanged)
+    return None if question == core.answered else question
 
 
 def answer_run(
@@ -135,31 +120,21 @@ def answer_run(
     """
     answer = json_object("body", body)
     wait = core.wait(what="was not answered") if wait is None else wait
-    clock, until = timing(), math.inf
+    seen_at = 0.0 if to is None else to.seen_at
     while True:
-        question, run = question_of(core, wait), core.run
+        question = question_of(core, wait)
         if question is None or (to is not None and question != to):
-            if to is not None and run is not None and not _is_stale(core, to):
-                # If two questions share this time, a replica may have told either: ask neither
-                # until the replicas agree.
-                if utc(run.updated_at) >= to.updated_at:
-                    core.note_answered(to)
-                elif clock.now() < until:
-                    until = min(until, clock.now() + clock.unchanged)
-                    wait.pause(clock.probe)  # the run came from a replica
-                    continue
             raise _stale(core, question)
         # A server that writes whole seconds could give the next question the time of this one.
-        seen = to.seen_at if to is not None and to.seen_at else question.seen_at
-        young_for = seen + clock.whole_second - clock.now()
+        seen_at = seen_at or question.seen_at
+        young_for = seen_at + timing().whole_second - timing().now()
         if question.updated_at.microsecond or young_for <= 0:
             break
         wait.pause(young_for)
         to = question  # to be compared again: another process may answer it during the pause
-    ours = _send(core, answer, question, wait)
-    core.note_answered(question)
-    if not ours:
+    if not _send(core, answer, question, wait):
         raise _stale(core)
+    core.answered = question
 
 
 def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait: Wait) -> bool:
@@ -209,11 +184,8 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
 
 
 def _differs(run: Run, question: PendingInterrupt) -> bool:
-    """Return whether a run has moved on since it asked. An older state comes from a replica."""
-    updated_at = utc(run.updated_at)
-    if updated_at == question.updated_at:
-        return run.status != RunStatus.INTERRUPTED
-    return updated_at > question.updated_at
+    """Return whether a run has moved on since it asked."""
+    return run.status != RunStatus.INTERRUPTED or utc(run.updated_at) != question.updated_at
 
 
 def _arrived(core: RunCore, question: PendingInterrupt, wait: Wait) -> bool:

@@ -5,7 +5,7 @@ Each request goes through `Wait.perform`, so a core decides nothing about failur
 requests, and the errors of the run.
 
 Invariants: a core owns no thread and no socket. It is shared between threads without a lock, and
-pickles like its client. An outcome that was seen counts, whatever a read replica says later.
+pickles like its client. An outcome that was seen counts until the run is read with another.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -87,13 +86,11 @@ class RunCore:
     duplicates: tuple[str, ...] = ()  # newer runs with the same client token
     span: RunSpan | None = None
     traceparent: str = ""  # of the run's last span, also of another process
-    answered: PendingInterrupt | None = None  # the last question that anybody is known to answer
-    answered_at: float = 0.0
+    answered: PendingInterrupt | None = None  # the last question that was answered here
     agent_descriptor: Cached[AgentACPDescriptor] | None = None
     _run: Run | None = None
     _outcome: RunStatus | None = None  # that was seen, newer than the word on the run
     _born: float | None = None  # when it was created, by the clock of this process
-    _asked: tuple[datetime, float] | None = None  # updated_at of a question, and when it was seen
 
     def __init__(self, runs: RunsApi, run_id: str, contact: Contact | None = None) -> None:
         self.runs = runs
@@ -169,26 +166,10 @@ class RunCore:
 
     def note(self, run: Run) -> Run:
         """Keep the run as the server described it, and return it."""
-        self._run, status = run, run.status
-        if self._outcome is not None and has_output(status):
+        self._run = run
+        if has_output(run.status):
             self._outcome = None
-        asked, moment = self._asked, utc(run.updated_at)
-        if status == RunStatus.INTERRUPTED and (asked is None or asked[0] != moment):
-            self._asked = moment, timing().now()
         return run
-
-    def note_answered(self, question: PendingInterrupt) -> None:
-        """Note that a question was answered, by this or another caller."""
-        if self._run is not None and utc(self._run.updated_at) > question.updated_at:
-            # The server's clock moves, so a question of this time counts as older from now on.
-            question = replace(question, updated_at=question.updated_at + datetime.resolution)
-        self.answered, self.answered_at = question, timing().now()
-
-    def asked_at(self, run: Run) -> float:
-        """Return when the question of a run was first seen, by the clock."""
-        asked = self._asked
-        same = asked is not None and asked[0] == utc(run.updated_at)
-        return asked[1] if asked is not None and same else timing().now()
 
     def note_created(self, creation: RunCreate | None = None, *, ago: float = 0.0) -> None:
         """Note that the run was created some seconds ago: a read replica may not know it yet."""
@@ -356,7 +337,7 @@ class RunCore:
         def probe(error: ApiException) -> Run | None:
             nonlocal lost
             missing = isinstance(error, NotFoundException)
-            if missing and lost and self.age() >= timing().young:
+            if missing and lost:
                 return None  # by the DELETE whose response was lost
             lost += not missing
             try:
@@ -365,11 +346,8 @@ class RunCore:
                 if seen or lost:
                     return None
                 raise
-            if missing and not lost:
+            if missing:
                 raise self.not_served(error) from error
-            if missing:  # one of the two is a replica's word
-                wait.pause(timing().probe, error)
-                return AGAIN  # type: ignore[no-any-return]
             if keep_final and run.status in FINAL:
                 return run
             if lost > 1:
@@ -384,18 +362,10 @@ class RunCore:
 
     def failure_of(self, output: RunError, wait: Wait) -> RunFailed:
         """Return the error of a failed run, which is read to tell ``error`` from ``timeout``."""
-        clock = timing()
-        # A replica may still show it as pending, for a moment.
-        reading = self.wait(min(wait.remaining(), clock.quick) or 0.001, wait.stop)
-        since = clock.now()
-
-        def ready(run: Run) -> float | None:
-            waited = clock.now() - since
-            return None if run.status in FINAL or waited > clock.young else clock.probe
-
+        reading = self.wait(min(wait.remaining(), timing().quick) or 0.001, wait.stop)
         status = None
         with suppress(ApiException):  # it failed, whatever its status is called
-            status = self.read(reading, ready).status
+            status = self.read(reading).status
         kind = RunTimedOut if status == RunStatus.TIMEOUT else RunFailed
         error = kind(
             run_id=self.run_id,
@@ -485,13 +455,12 @@ class RunCore:
         # What is measured by this process's clock means nothing to another.
         age = self.age()
         born = time.time() - age if age < timing().young else None
-        return {**self.__dict__, "_contact": None, "_born": born, "_asked": None, "span": None}
+        return {**self.__dict__, "_contact": None, "_born": born, "span": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         if self._born is not None:
             self.note_created(self.creation, ago=time.time() - self._born)
-        self.answered_at = timing().now()
 
 
 class Polls(Window):
