@@ -75,7 +75,7 @@ def run(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     with followed(handle, options, cancel=options.cancel_on_exit):
         result = handle.drive(
             answer or (lambda question: None),
-            on_event=print_event if options.stream else None,
+            on_event=print_event if options.streaming else None,
             timeout=left(),
         )
         output.one(result, handle.run_id)
@@ -262,9 +262,7 @@ def _agent(options: Namespace, client: acp.ApiClient, left: TimeLeft) -> acp.Age
 
 def _start(options: Namespace, client: acp.ApiClient, left: TimeLeft) -> acp.RunHandle:
     return _agent(options, client, left).start(
-        options.input,
         timeout=left(),
-        streaming=options.stream,
         thread_id=options.thread,
         client_token=options.client_token,
         reuse=options.reuse,
@@ -273,7 +271,10 @@ def _start(options: Namespace, client: acp.ApiClient, left: TimeLeft) -> acp.Run
 
 
 def _creation(options: Namespace) -> dict[str, Any]:
-    return {"config": options.config, "metadata": options.metadata, "check": options.check}
+    fields = {
+        name: getattr(options, name) for name in acp.RunCreate.model_fields if name in options
+    }
+    return {**fields, "check": options.check}
 
 
 def _event(event: acp.RunEvent) -> dict[str, Any]:

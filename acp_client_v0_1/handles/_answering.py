@@ -16,6 +16,7 @@ it was before are out of scope.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,12 @@ from acp_client_v0_1.handles._core import FINAL, RunCore, utc
 from acp_client_v0_1.handles._perform import AGAIN, Wait, settled
 from acp_client_v0_1.handles._schemas import json_object
 from acp_client_v0_1.handles._timing import timing
-from acp_client_v0_1.handles.errors import ResumeAmbiguous, RunGone, StaleInterrupt
+from acp_client_v0_1.handles.errors import (
+    InterruptLimit,
+    ResumeAmbiguous,
+    RunGone,
+    StaleInterrupt,
+)
 from acp_client_v0_1.handles.interrupts import PendingInterrupt
 from acp_client_v0_1.models.run_error import RunError
 from acp_client_v0_1.models.run_interrupt import RunInterrupt
@@ -34,17 +40,63 @@ from acp_client_v0_1.models.run_result import RunResult
 from acp_client_v0_1.models.run_status import RunStatus
 
 if TYPE_CHECKING:
+    import threading
+
     from acp_client_v0_1.models.run import Run
 
 Outcome = dict[str, Any] | PendingInterrupt
 
 
-def answer_of(
-    on_interrupt: Callable[[PendingInterrupt], Mapping[str, Any] | None], question: PendingInterrupt
-) -> dict[str, Any] | None:
-    """Ask a callback, and return its answer as a JSON object, or None to stop."""
-    answer = on_interrupt(question)
-    return None if answer is None else json_object("what on_interrupt returns", answer)
+class Questions:
+    """The questions of a run, answered by a callback: for `RunHandle.drive`, events and batches.
+
+    Args:
+        core: The run.
+        on_interrupt: Gives the answer to a question, or None to stop; None if there is no callback.
+        timeout: Seconds to send an answer. By default there is no limit.
+        stop: Ends the sending when set.
+        most: The most questions to answer.
+    """
+
+    def __init__(
+        self,
+        core: RunCore,
+        on_interrupt: Callable[[PendingInterrupt], Mapping[str, Any] | None] | None,
+        timeout: float | None,
+        stop: threading.Event | None = None,
+        *,
+        most: int = 1000,
+    ) -> None:
+        self._core = core
+        self._on_interrupt = on_interrupt
+        self._wait = partial(core.wait, timeout, stop, what="was not answered")
+        self._most = most
+        self._answers = 0
+
+    def ask(self, question: PendingInterrupt) -> dict[str, Any]:
+        """Return the callback's answer, or raise what the callback raises, or why there is none."""
+        core = self._core
+        if self._on_interrupt is None:
+            raise core.interrupted(question)
+        if self._answers >= self._most:
+            raise InterruptLimit(run_id=core.run_id, token=core.token(), limit=self._most)
+        answer = self._on_interrupt(question)
+        if answer is None:
+            raise core.interrupted(question, ", and on_interrupt gave None")
+        return json_object("what on_interrupt returns", answer)
+
+    def answer(self, question: PendingInterrupt, body: dict[str, Any]) -> None:
+        """Send an answer, unless another caller was quicker: then the run is asked again."""
+        self._answers += 1  # stale or not, as the time of a question may move whenever it is read
+        with suppress(StaleInterrupt):
+            answer_run(self._core, body, question, self._wait())
+
+    def take(self, outcome: Outcome | None) -> dict[str, Any] | None:
+        """Return a result, or None after the answer to a question."""
+        if isinstance(outcome, PendingInterrupt):
+            self.answer(outcome, self.ask(outcome))
+            return None
+        return outcome
 
 
 def next_outcome(core: RunCore, wait: Wait) -> Outcome:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,7 +15,7 @@ from acp_client_v0_1._operation import identifier
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiValueError
 from acp_client_v0_1.handles._answering import (
-    answer_of,
+    Questions,
     answer_run,
     next_outcome,
     outcome_of,
@@ -26,12 +25,7 @@ from acp_client_v0_1.handles._core import FINAL, OnPending, RunCore, held_by
 from acp_client_v0_1.handles._create import find_by_token, is_of, look_for
 from acp_client_v0_1.handles._perform import Contact, Wait
 from acp_client_v0_1.handles._token import decode_token, is_token, server_of
-from acp_client_v0_1.handles.errors import (
-    InterruptLimit,
-    RunFailed,
-    StaleInterrupt,
-    TokenError,
-)
+from acp_client_v0_1.handles.errors import RunFailed, TokenError
 from acp_client_v0_1.handles.events import RunEvent, RunEvents
 from acp_client_v0_1.handles.interrupts import Interrupts, PendingInterrupt
 from acp_client_v0_1.models.run_error import RunError
@@ -406,23 +400,11 @@ class RunHandle:
         """
         check_arguments("on_interrupt", on_interrupt=on_interrupt, on_event=on_event)
         check_arguments("max_interrupts", max_interrupts=max_interrupts, timeout=timeout)
-        core, answered = self._core, 0
-
-        def answer(question: PendingInterrupt) -> None:
-            nonlocal answered
-            if answered >= max_interrupts:
-                raise InterruptLimit(run_id=self.run_id, token=self.token(), limit=max_interrupts)
-            body = answer_of(on_interrupt, question)
-            if body is None:
-                raise core.interrupted(question, ", and on_interrupt gave None")
-            answered += 1  # stale or not, as the time of a question may move whenever it is read
-            with suppress(StaleInterrupt):  # another caller was quicker: ask again
-                answer_run(core, body, question, core.wait(timeout, what="was not answered"))
+        core = self._core
+        questions = Questions(core, on_interrupt, timeout, most=max_interrupts)
 
         def answer_open() -> None:
-            question = outcome_of(core, None, core.wait(timeout))
-            if isinstance(question, PendingInterrupt):
-                answer(question)
+            questions.take(outcome_of(core, None, core.wait(timeout)))
 
         def drive() -> dict[str, Any]:
             if on_event is not None:
@@ -436,10 +418,9 @@ class RunHandle:
                     for event in events:
                         on_event(event)
             while True:
-                outcome = next_outcome(core, core.wait(timeout))
-                if not isinstance(outcome, PendingInterrupt):
-                    return outcome
-                answer(outcome)
+                result = questions.take(next_outcome(core, core.wait(timeout)))
+                if result is not None:
+                    return result
 
         return core.awaited(drive)
 
