@@ -17,6 +17,8 @@ from acp_client_v0_1.handles._schemas import JsonObject, json_object
 from acp_client_v0_1.models.run_create import RunCreate
 from acp_client_v0_1.models.streaming_mode import StreamingMode
 
+__all__ = ["RunOptions"]
+
 
 class RunOptions(TypedDict, total=False):
     """The options of a create: the optional fields of `RunCreate`, apart from input and thread.

@@ -560,15 +560,12 @@ def _has(made: Any, asked: Any) -> bool:
 def _lookup_error(
     name: str, version: str | None, several: bool, there: list[Agent]
 ) -> AgentLookupError:
-    refs = [agent.metadata.ref for agent in there]
-    candidates = [
-        f"{ref.name} {ref.version} ({agent.agent_id})"
-        for ref, agent in zip(refs, there, strict=True)
-    ]
+    refs = {agent.agent_id: agent.metadata.ref for agent in there}
+    candidates = [f"{ref.name} {ref.version} ({agent_id})" for agent_id, ref in refs.items()]
     quoted, listed, after = f"{name!r:.60}", candidates, ""
     before = f"no agent is called {quoted}; the server has "
-    versions = [ref.version for ref in refs if ref.name == name]
-    close = get_close_matches(name, {ref.name for ref in refs}, 1)
+    versions = [ref.version for ref in refs.values() if ref.name == name]
+    close = get_close_matches(name, {ref.name for ref in refs.values()}, 1)
     if several:
         before, after = f"several agents are called {quoted}: ", "; pass version=, or use its id"
     elif versions:
@@ -576,7 +573,7 @@ def _lookup_error(
     elif close:
         before = f"no agent is called {quoted}: did you mean {close[0]!r:.60}? The server has "
         listed = sorted(listed, key=lambda each: not each.startswith(f"{close[0]} "))
-    elif name in {agent.agent_id for agent in there} or UUID_FORM.fullmatch(name):
+    elif name in refs or UUID_FORM.fullmatch(name):
         after = "; for an id, use AgentHandle(agent_id), or AgentHandle.get for either"
     if len(listed) > _SHOWN:
         after = f" and {len(listed) - _SHOWN} more{after}"

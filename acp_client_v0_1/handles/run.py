@@ -330,7 +330,7 @@ class RunHandle:
             raise_gaps=on_gap == "raise",
             through_interrupts=through_interrupts,
             timeout=timeout,
-            after=self._core.known.last_event_id if after is None else after,
+            after=after,
         )
 
     # Answering
@@ -409,11 +409,7 @@ class RunHandle:
         def drive() -> dict[str, Any]:
             if on_event is not None:
                 with RunEvents(
-                    core,
-                    raise_gaps=False,
-                    through_interrupts=answer_open,
-                    timeout=timeout,
-                    after=core.known.last_event_id,
+                    core, raise_gaps=False, through_interrupts=answer_open, timeout=timeout
                 ) as events:
                     for event in events:
                         on_event(event)

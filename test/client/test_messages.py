@@ -1190,7 +1190,7 @@ def a_misspelt_option_of_a_batch() -> None:
     map_with(concurency=2)
 
 
-@mistake(ApiValueError, "streaming: ", "both")
+@mistake(ApiValueError, "streaming: Input should be 'result' or 'custom'")
 def a_batch_with_an_option_that_no_run_has() -> None:
     map_with(streaming="both")
 
