@@ -24,7 +24,7 @@ from acp_client_v0_1._http.slots import Flag
 from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task
 from acp_client_v0_1.exceptions import ApiException, OpenApiException
 from acp_client_v0_1.handles._answering import Questions, outcome_of
-from acp_client_v0_1.handles._core import Polls, RunCore, creating
+from acp_client_v0_1.handles._core import Polls, RunCore, created
 from acp_client_v0_1.handles._create import NoAgent, create, find_by_token, probe_search
 from acp_client_v0_1.handles._options import creation_of
 from acp_client_v0_1.handles._perform import Contact, Wait
@@ -147,12 +147,9 @@ class RunDriver:
                     raise
             return create(creation, self._wait())  # the caller accepts a second run
 
-        made, span = creating(creation, self._agent.runs, plan.agent, find_or_create)
-        core = task.core = RunCore.of_runs(self._agent.runs, made, self.contact)
-        core.note_created(creation)
-        if span is not None:
-            core.keep_span(span)
-        task.run_id, task.duplicates = core.run_id, len(made) - 1
+        runs = self._agent.runs
+        core = task.core = created(creation, runs, self.contact, plan.agent, find_or_create)
+        task.run_id, task.duplicates = core.run_id, len(core.duplicates)
         if self._journal is not None:
             self._journal.started(task)
 

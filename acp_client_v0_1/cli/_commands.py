@@ -17,10 +17,11 @@ from itertools import islice
 from typing import Any, BinaryIO, cast
 
 import acp_client_v0_1 as acp
+from acp_client_v0_1._errors import HARMLESS_ID
 from acp_client_v0_1.cli._arguments import PROGRAM, WrongUsage, opened, parser
 from acp_client_v0_1.cli._inputs import answerer, client_of, inputs_of
 from acp_client_v0_1.cli._outcomes import EXPECTED, document
-from acp_client_v0_1.cli._output import HARMLESS_ID, Output, notice
+from acp_client_v0_1.cli._output import Output, notice
 from acp_client_v0_1.cli._results import Results
 from acp_client_v0_1.cli._runs import TimeLeft, at_once, each_run, followed, one_run, seconds_left
 

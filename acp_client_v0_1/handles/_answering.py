@@ -15,13 +15,18 @@ it was before are out of scope.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from acp_client_v0_1._http.retry import backoff
-from acp_client_v0_1.exceptions import ApiException, ConflictException, NotFoundException
+from acp_client_v0_1.exceptions import (
+    ApiException,
+    ApiValueError,
+    ConflictException,
+    NotFoundException,
+)
 from acp_client_v0_1.handles._core import FINAL, RunCore, utc
 from acp_client_v0_1.handles._perform import AGAIN, Wait, settled
 from acp_client_v0_1.handles._schemas import json_object
@@ -29,6 +34,7 @@ from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles.errors import (
     InterruptLimit,
     ResumeAmbiguous,
+    RunFailed,
     RunGone,
     StaleInterrupt,
 )
@@ -107,6 +113,36 @@ def next_outcome(core: RunCore, wait: Wait) -> Outcome:
             return outcome
         if wait.once:  # the question was answered meanwhile
             raise core.late(0.0, f"run {core.run_id} has no output yet")
+
+
+class Interrupts(Iterator[PendingInterrupt]):
+    """The questions of a run, from `RunHandle.interrupts`, which can be iterated only once."""
+
+    def __init__(self, core: RunCore, timeout: float | None) -> None:
+        self._core = core
+        self._timeout = timeout
+        self._last: PendingInterrupt | None = None
+        self._over = False
+
+    def __iter__(self) -> Iterator[PendingInterrupt]:
+        if self._over:
+            raise ApiValueError("these interrupts are over: RunHandle.interrupts() begins again")
+        return self
+
+    def __next__(self) -> PendingInterrupt:
+        core = self._core
+        outcome: Outcome | None = None
+        if not self._over:
+            core.open_span()
+            with suppress(RunFailed):  # `result` says how
+                outcome = next_outcome(core, core.wait(self._timeout))
+        if not isinstance(outcome, PendingInterrupt):
+            self._over = True
+            raise StopIteration
+        if outcome == self._last and core.answered != outcome:
+            raise core.interrupted(outcome, " and was not answered before the next question")
+        self._last = outcome
+        return outcome
 
 
 def result_of(core: RunCore, wait: Wait) -> dict[str, Any]:
@@ -205,19 +241,16 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
 
     def probe(error: ApiException) -> Any:
         nonlocal lost, conflicts
-        if isinstance(error, NotFoundException):
+        if isinstance(error, (ConflictException, NotFoundException)):
             if _differs(core.read(wait), question):
-                return False
-            raise core.not_served(error) from error
-        if isinstance(error, ConflictException):
-            # Another caller was quicker, or the thread is busy with another run, which ends.
-            if _differs(core.read(wait), question):
-                return lost > 0
+                return lost > 0  # otherwise another caller was quicker
+            if isinstance(error, NotFoundException):
+                raise core.not_served(error) from error
+            # The thread is busy with another run, which ends.
             wait.pause(backoff(conflicts, *timing().backoff), error)
             conflicts += 1
             return AGAIN
         lost += 1
-        times = min(lost, 2)
         try:
             if _arrived(core, question, wait):
                 return True
@@ -228,7 +261,7 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
         except ApiException:
             pass  # nobody can tell, and the failure says more
         raise ResumeAmbiguous(
-            run_id=core.run_id, token=core.token(), times=times, why=str(error)
+            run_id=core.run_id, token=core.token(), times=lost, why=str(error)
         ) from error
 
     ours: bool = wait.perform("resume", send, core, longest=timing().change, probe=probe)

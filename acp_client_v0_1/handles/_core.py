@@ -11,7 +11,6 @@ pickles like its client. An outcome that was seen counts until the run is read w
 from __future__ import annotations
 
 import math
-import re
 import sys
 import threading
 import time
@@ -21,7 +20,7 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from acp_client_v0_1._errors import LONGEST_OF_A_RUN, one_line, package_logger, short
+from acp_client_v0_1._errors import HARMLESS_ID, LONGEST_OF_A_RUN, one_line, package_logger, short
 from acp_client_v0_1._http.retry import backoff, failure_of, was_held
 from acp_client_v0_1.exceptions import (
     ApiException,
@@ -56,9 +55,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _log = package_logger("acp_client_v0_1.handles")
-
-# Ids that a shell takes for one word, and a command not for an option. A token always is one.
-_HARMLESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/-]{0,99}")
 
 OnPending = Callable[[float, RunStatus], object]
 
@@ -236,10 +232,8 @@ class RunCore:
 
     def late(self, elapsed: float, words: str) -> RunWaitTimeout:
         """Return the error of a wait that is over."""
-        try:
-            token = self.token()
-        except AttributeError:  # a stand-in of a test has no client, and so no server
-            token = ""
+        # A stand-in of a test has no client, and so no server.
+        token = self.token() if hasattr(self.runs, "api_client") else ""
         # Nobody knows of a run that was never seen whether it continues, or has ended.
         continues = "the run continues: " if self.status == RunStatus.PENDING else ""
         advice = f"; {continues}wait again, or RunHandle.from_token(error.token)"
@@ -439,7 +433,7 @@ class RunCore:
         """Say in an exception that is not of this package which run was waited for."""
         status = "" if self.status is None else f" is {short(self.status)}"
         named, make = self.run_id, "RunHandle"
-        if not _HARMLESS.fullmatch(named):
+        if not HARMLESS_ID.fullmatch(named):
             named, make = self.token(), "RunHandle.from_token"
         note = one_line(
             f"run {short(self.run_id)}{status}: {make}({named!r}) or "
@@ -550,17 +544,27 @@ def held_by(kind: type[H], core: RunCore) -> H:
     return handle
 
 
-def creating(
-    creation: RunCreate, runs: RunsApi, agent: Agent | None, create: Callable[[RunCreate], T]
-) -> tuple[T, RunSpan | None]:
-    """Create a run in a span of its own, which ends if that fails."""
-    observer = runs.api_client.rest_client.observer
+def created(
+    creation: RunCreate,
+    runs: RunsApi,
+    contact: Contact,
+    agent: Agent | None,
+    create: Callable[[RunCreate], list[Run]],
+) -> RunCore:
+    """Create a run in a span of its own, which ends if that fails, and return its core."""
+    observer, span = runs.api_client.rest_client.observer, None
     if observer is None:
-        return create(creation), None
-    span = observer.run(creation.agent_id, creation.thread_id or "", agent=agent)
-    with span.active():
-        try:
-            return create(creation), span
-        except BaseException as error:
-            span.end(error)
-            raise
+        made = create(creation)
+    else:
+        span = observer.run(creation.agent_id, creation.thread_id or "", agent=agent)
+        with span.active():
+            try:
+                made = create(creation)
+            except BaseException as error:
+                span.end(error)
+                raise
+    core = RunCore.of_runs(runs, made, contact)
+    core.note_created(creation)
+    if span is not None:
+        core.keep_span(span)
+    return core

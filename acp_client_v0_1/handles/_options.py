@@ -36,8 +36,11 @@ class RunOptions(TypedDict, total=False):
     streaming: StreamingMode | str | None
 
 
-def given_options(caller: Callable[..., Any], options: RunOptions) -> dict[str, Any]:
-    """Check the options that a caller got as keywords, and return those that are not None."""
+def given_options(caller: Callable[..., Any], options: RunOptions, **others: Any) -> dict[str, Any]:
+    """Check the options that a caller got as keywords, and return those that are not None.
+
+    The ``others`` are fields of the create, too, which are arguments of the caller.
+    """
     for name in options.keys() - RunOptions.__optional_keys__:
         known = [*signature(caller).parameters, *RunOptions.__optional_keys__]
         close = get_close_matches(name, known, 1)
@@ -46,8 +49,9 @@ def given_options(caller: Callable[..., Any], options: RunOptions) -> dict[str, 
             f"{caller.__qualname__}() got an unexpected keyword argument {name!r}{hint}"
         )
     check_arguments(webhook=options.get("webhook"), streaming=options.get("streaming"))
-    given = {name: value for name, value in options.items() if value is not None}
-    for name in given.keys() & {"config", "metadata"}:
+    fields = {**others, **options}
+    given = {name: value for name, value in fields.items() if value is not None}
+    for name in given.keys() & {"input", "config", "metadata"}:
         given[name] = json_object(name, given[name])
     return given
 

@@ -15,6 +15,7 @@ from typing_extensions import Self, Unpack
 
 from acp_client_v0_1._arguments import UUID_FORM, check_arguments, explain_id
 from acp_client_v0_1._errors import one_line, short
+from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1._operation import identifier
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
@@ -25,7 +26,7 @@ from acp_client_v0_1.exceptions import (
     OpenApiException,
     RunWaitTimeout,
 )
-from acp_client_v0_1.handles._core import RunCore, creating, held_by
+from acp_client_v0_1.handles._core import RunCore, created, held_by
 from acp_client_v0_1.handles._create import NoAgent, create, find_by_token, is_of, probe_search
 from acp_client_v0_1.handles._options import RunOptions, creation_of, given_options
 from acp_client_v0_1.handles._perform import Contact, Wait
@@ -35,7 +36,6 @@ from acp_client_v0_1.handles._schemas import (
     JsonObject,
     cached_descriptor,
     check_values,
-    json_object,
 )
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, mark_of, new_client_token, server_of
@@ -116,7 +116,7 @@ class AgentHandle:
         try:
             page = agents.search_agents({**request, "limit": _PAGE})
         except ApiException as error:
-            if error.status in (405, 501):
+            if failure_of(error).kind == "lacks":
                 error.reason = f"{error.reason} (without searches, use AgentHandle(agent_id))"
             raise
         found = [each for each in page if each.metadata.ref.name == name]
@@ -154,7 +154,8 @@ class AgentHandle:
         try:
             return cls.find(id_or_name, api_client)
         except ApiException as error:
-            if not isinstance(error, AgentLookupError) and error.status in (None, 401, 403):
+            failed = error.status is None or failure_of(error).kind == "denied"
+            if failed and not isinstance(error, AgentLookupError):
                 raise
             with contextlib.suppress(ApiException):
                 if handle.agent.agent_id:
@@ -251,9 +252,9 @@ class AgentHandle:
             ApiTypeError: An argument has the wrong type.
             ApiValueError: An argument cannot be used; ``reuse`` needs a ``client_token``.
         """
-        check_arguments(reuse=reuse, check=check, timeout=timeout)
-        given = given_options(AgentHandle.start, options)
-        creation, new = self._creation(input, thread_id, client_token, given, reuse=reuse)
+        check_arguments(reuse=reuse, check=check, timeout=timeout, thread_id=thread_id)
+        given = given_options(AgentHandle.start, options, input=input, thread_id=thread_id)
+        creation, new = self._creation(given, client_token, reuse=reuse)
         if timeout == 0:
             raise ApiValueError("timeout must be above 0 seconds: a start sends a request")
         wait = self._wait(timeout)
@@ -303,11 +304,11 @@ class AgentHandle:
             ApiTypeError, ApiValueError: An argument cannot be used; nothing was sent.
             ApiException: The server refused, or could not be reached.
         """
-        check_arguments(timeout=timeout, on_interrupt=on_interrupt)
+        check_arguments(timeout=timeout, on_interrupt=on_interrupt, thread_id=thread_id)
         check_arguments(cancel_on_exit=cancel_on_exit, reuse=reuse, check=check)
         began = timing().now()
-        given = given_options(AgentHandle.run, options)
-        creation, new = self._creation(input, thread_id, client_token, given, reuse=reuse)
+        given = given_options(AgentHandle.run, options, input=input, thread_id=thread_id)
+        creation, new = self._creation(given, client_token, reuse=reuse)
         core, ours, wait = None, new, self._wait(timeout)
         try:
             core, ours = self._start(creation, wait, new=new, reuse=reuse, check=check)
@@ -399,18 +400,9 @@ class AgentHandle:
         return Batch(self, inputs, about=self._agent.known, **options)
 
     def _creation(
-        self,
-        input: JsonObject | None,
-        thread_id: str | None,
-        client_token: str | None,
-        given: dict[str, Any],
-        *,
-        reuse: bool,
+        self, given: dict[str, Any], client_token: str | None, *, reuse: bool
     ) -> tuple[RunCreate, bool]:
         """Make a create, and return it with whether its client token, if any, is new."""
-        check_arguments(thread_id=thread_id)
-        if input is not None:
-            given["input"] = json_object("input", input)
         marks = given.get("metadata", {})
         known = marks.get(CLIENT_TOKEN_KEY) or None if client_token is None else client_token
         if known is not None:
@@ -421,7 +413,7 @@ class AgentHandle:
         token = new_client_token() if known is None else known
         if token:
             given["metadata"] = {**marks, CLIENT_TOKEN_KEY: token}
-        return creation_of(self.agent_id, {**given, "thread_id": thread_id}), not known
+        return creation_of(self.agent_id, given), not known
 
     def _wait(self, seconds: float | None) -> Wait:
         self._contact = contact = (self._contact or Contact.of(self.runs)).of_next_call()
@@ -437,28 +429,25 @@ class AgentHandle:
             limited = None if wait.ends == math.inf else wait.limit(math.inf)
             self._descriptor.get(limited)  # which `check` reads, with no limit of its own
             self.check(input=creation.input or {}, config=creation.config)
-        made = self._reused(creation, wait) if reuse else []
-        ours, span = not made, None
-        if ours:
+        found = self._reused(creation, wait) if reuse else []
+        if found:
+            core = RunCore.of_runs(self.runs, found, wait.contact)
+        else:
             post = partial(create, wait=wait)
-            make = partial(creating, creation, self.runs, self._agent.known, post)
+            known = self._agent.known
+            make = partial(created, creation, self.runs, wait.contact, known, post)
             mark, client = mark_of(creation), self.runs.api_client
             earlier = [] if new else _earlier_creates(server_of(client), mark)
             if earlier and not reuse:
                 warnings.warn(f"client_token {mark!r:.40} {_SECOND}", stacklevel=3)
             try:
-                made, span = self._explained(make)
+                core = self._explained(make)
             except RunStartAmbiguous:  # other errors of the server mean that no run was made
                 earlier[:] = [True]
                 raise
             earlier[:] = [True]
-        core = RunCore.of_runs(self.runs, made, wait.contact)
         core.agent_descriptor = self._descriptor
-        if ours:
-            core.note_created(creation)
-        if span is not None:
-            core.keep_span(span)
-        return core, ours
+        return core, not found
 
     def _reused(self, creation: RunCreate, wait: Wait) -> list[Run]:
         """Search for the runs with the client token, and refuse one that was created otherwise."""

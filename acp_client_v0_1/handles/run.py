@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from typing_extensions import Self
@@ -15,6 +14,7 @@ from acp_client_v0_1._operation import identifier
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiValueError
 from acp_client_v0_1.handles._answering import (
+    Interrupts,
     Questions,
     answer_run,
     next_outcome,
@@ -27,7 +27,7 @@ from acp_client_v0_1.handles._perform import Contact, Wait
 from acp_client_v0_1.handles._token import decode_token, is_token, server_of
 from acp_client_v0_1.handles.errors import RunFailed, TokenError
 from acp_client_v0_1.handles.events import RunEvent, RunEvents
-from acp_client_v0_1.handles.interrupts import Interrupts, PendingInterrupt
+from acp_client_v0_1.handles.interrupts import PendingInterrupt
 from acp_client_v0_1.models.run_error import RunError
 from acp_client_v0_1.models.run_status import RunStatus
 
@@ -353,22 +353,7 @@ class RunHandle:
             ApiValueError: ``timeout`` is below 0.
         """
         check_arguments(timeout=timeout)
-        return Interrupts(partial(self._next_question, timeout))
-
-    def _next_question(
-        self, timeout: float | None, last: PendingInterrupt | None
-    ) -> PendingInterrupt | None:
-        core = self._core
-        core.open_span()
-        try:
-            question = next_outcome(core, core.wait(timeout))
-        except RunFailed:
-            return None  # `result` says how
-        if not isinstance(question, PendingInterrupt):
-            return None
-        if question == last and core.answered != last:
-            raise core.interrupted(question, " and was not answered before the next question")
-        return question
+        return Interrupts(self._core, timeout)
 
     def drive(
         self,
