@@ -138,12 +138,34 @@ def _failure_of_transport(error: TransportException) -> Failure:
 
 
 @dataclass(slots=True)
-class KnownServer:
-    """What the calls of a client have shown of its server."""
+class Server:
+    """What the calls of a client have learnt about its server. All of them share it.
+
+    Times are those of the clock of agents, runs and batches.
+    """
 
     answered: bool = False  # with a response that could be read, or a status that is an error
     lacks: set[str] = field(default_factory=set[str])  # the operations that it does not have
     fails: set[str] = field(default_factory=set[str])  # those that failed while others worked
+
+    # The longest ``Retry-After`` so far: when it ends, when it came, and with which error.
+    not_before: float = -math.inf
+    asked_at: float = -math.inf
+    asking: ApiException | None = None
+
+    # An outage is a stretch in which only failures came; the next response ends it.
+    since: float | None = None
+    failures: int = 0
+    operations: frozenset[str] = frozenset()  # those that failed
+    warned: bool = False  # about this outage
+    warn_after: float = -math.inf  # when a warning about another outage is due again
+
+    def note_failure(self, operation: str, now: float) -> float:
+        """Note a failure, and return when the outage began."""
+        self.since = since = now if self.since is None else self.since
+        self.failures += 1
+        self.operations |= frozenset((operation,))
+        return since
 
 
 @dataclass(frozen=True, slots=True, eq=False)

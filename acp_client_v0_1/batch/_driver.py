@@ -27,8 +27,8 @@ from acp_client_v0_1.exceptions import ApiException, ApiValueError, OpenApiExcep
 from acp_client_v0_1.handles._answering import answer_of, answer_run, outcome_of
 from acp_client_v0_1.handles._core import Polls, RunCore, creating
 from acp_client_v0_1.handles._create import NoAgent, create, find_by_token, probe_search
-from acp_client_v0_1.handles._perform import Contact, Wait
-from acp_client_v0_1.handles._rules import Pause
+from acp_client_v0_1.handles._perform import Contact, Pace, Wait
+from acp_client_v0_1.handles._rules import Pause, is_unserved
 from acp_client_v0_1.handles._schemas import cached_descriptor, check_values, json_object
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, RunToken, encode_token
@@ -46,6 +46,7 @@ from acp_client_v0_1.models.run_status import RunStatus
 if TYPE_CHECKING:
     from acp_client_v0_1.batch._journal import Journal
     from acp_client_v0_1.handles.agent import AgentHandle
+    from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
     from acp_client_v0_1.models.run import Run
     from acp_client_v0_1.models.run_output import RunOutput
 
@@ -71,7 +72,7 @@ class RunDriver:
         self._written_at = timing().now() - plan.written_ago
         self._agent = agent
         self._journal = journal
-        self.contact = Contact.of(agent.runs, shared=True)
+        self.contact = Contact.of(agent.runs, Pace())
         self._descriptor = cached_descriptor(self.contact.runs.api_client, plan.agent_id)
         if plan.answered:
             self.contact.server.answered = True
@@ -106,11 +107,13 @@ class RunDriver:
 
         With ``look_first`` the run is searched for, as another process may have created it.
         """
+        # Outside, as all inputs are checked by the same descriptor.
+        described = self._describe() if self.plan.check and not task.run_id else None
         try:
             if task.retry:
                 self._look_at_failed(task)
             if not task.run_id:
-                self._create(task, look_first or task.started_before)
+                self._create(task, look_first or task.started_before, described)
             self._rearm(task)
         except OpenApiException as error:
             self._fail(task, error)
@@ -124,12 +127,13 @@ class RunDriver:
                 return
         task.start_over()
 
-    def _create(self, task: Task, look_first: bool) -> None:
+    def _describe(self) -> AgentACPDescriptor:
+        """Return the descriptor, before the journal says that a create may be on its way."""
+        known = self._descriptor
+        return known.fresh or self._wait().perform("describe", known.get)
+
+    def _create(self, task: Task, look_first: bool, described: AgentACPDescriptor | None) -> None:
         plan = self.plan
-        described = None
-        if plan.check:  # before the journal says that a create may be on its way
-            known = self._descriptor
-            described = known.fresh or self._wait().perform("describe", known.get)
         if self._journal is not None:
             # First, as an input that is refused below is recorded as failed.
             self._journal.starting(task)
@@ -184,10 +188,9 @@ class RunDriver:
             probe = partial(probe_search, wait, plan.agent_id)
             return wait.perform("search", search, probe=probe)
         except NoAgent as missing:
-            self.contact.broken = missing.error
             raise missing.error from None
         except ApiException as error:
-            if self.contact.broken is not None:
+            if self.contact.ends_batch(error):
                 raise
             lacks = error.status is not None and failure_of(error).kind != "lost"
             if plan.unclear == "start" or (lacks and not task.started_before):
@@ -205,6 +208,7 @@ class RunDriver:
         """Ask once for the output of a task's run, by a long poll of ``window`` seconds."""
         polls, pause = task.polls or self._rearm(task), 0.0
         wait = polls.wait
+        output: RunOutput | None = None
 
         def send(limit: float) -> RunOutput | None:
             nonlocal pause
@@ -231,7 +235,9 @@ class RunDriver:
             if outcome is not None:
                 self._end(task, outcome)
         except OpenApiException as error:
-            self._fail(task, error)
+            # Without its output, a run that has ended has none: the server has it for no run.
+            no_outputs = output is None and isinstance(error, ApiException) and is_unserved(error)
+            self._fail(task, error, unserved=no_outputs)
 
     def _take(self, task: Task, output: RunOutput) -> dict[str, Any] | Exception | None:
         """Return the outcome that an output stands for, or None after answering its question."""
@@ -255,12 +261,15 @@ class RunDriver:
         self._rearm(task)
         return None
 
-    def _fail(self, task: Task, error: OpenApiException) -> None:
-        """Take an error as the outcome of a task, unless it comes from the batch or its end."""
-        if self.contact.broken is not None:
-            raise self.contact.broken
+    def _fail(self, task: Task, error: OpenApiException, *, unserved: bool = False) -> None:
+        """Take an error as the outcome of a task, unless all runs get it, or the batch ends."""
         if self.stop.is_set():
             raise Stopped from error
+        if isinstance(error, ApiException):
+            # Without a run it is a create: there is no such agent, or no creates.
+            missing = not task.run_id and failure_of(error).kind in ("missing", "lacks")
+            if unserved or missing or self.contact.ends_batch(error):
+                raise error
         self._end(task, error)
 
     def _end(self, task: Task, outcome: dict[str, Any] | Exception) -> None:

@@ -124,10 +124,10 @@ def look_for(
         )
 
     # The search begins once the server wants requests again.
-    asked = max(0.0, contact.not_before - clock.now())
+    asked = wait.held
     seconds = min(wait.remaining(), asked + longest)
-    if asked > wait.longest_outage:
-        contact.broken = failure  # the server wants no request for so long
+    if failure is not None and contact.ends_batch(failure):
+        raise failure
     if seconds <= asked or asked > wait.longest_outage:
         raise ambiguous(wait) from failure
 
@@ -151,7 +151,7 @@ def look_for(
         pause, delay = Pause(delay), min(2 * delay, clock.search_backoff[1])
         return found or pause
 
-    searching = Wait(contact, seconds, stop=wait.stop, late=ambiguous)
+    searching = Wait(contact, seconds, stop=wait.stop, late=ambiguous, called=wait.called)
     while True:
         try:
             if known.client_token:
@@ -161,17 +161,18 @@ def look_for(
                 serves_agent(searching, known.agent)
             raise ambiguous(wait)
         except NoAgent as missing:
-            contact.broken = missing.error
             raise missing.error from failure
         except RunStartAmbiguous as error:
             # If a server fails for all runs of a batch, or limits them, no search tells anything
             # about this one. That ends with the outage.
             cause = error.__cause__
             unsettled = seen is None if cause is None else not error.searched
-            if not (contact.shared and unsettled) or wait.stopped or wait.remaining() <= 0:
+            if not (contact.pace and unsettled) or wait.stopped or wait.remaining() <= 0:
                 raise error from failure or cause
             searching.rearm()
         except ApiException as error:
+            if contact.ends_batch(error):
+                raise
             raise ambiguous(wait, error) from failure or error
 
 

@@ -54,7 +54,6 @@ class Facts:
     last: float = 1.0  # no request is begun with less time left
     since: float = 0.0  # when the failures of this wait began: ``now`` for the first
     longest: float = 300.0  # failures that are survived; infinity if only the deadline ends them
-    shared: bool = True  # all that share the contact with the server have failed since then, too
     failures: int = 0  # of this wait, in a row, before this one
     answered: bool = True  # the server has answered this client before
     retries: float = 3  # how often a client itself retries what was not sent
@@ -79,7 +78,6 @@ class Raise(NamedTuple):
 
     # As it is; the run is gone; the deadline comes first; the outage has lasted too long.
     why: Literal["error", "gone", "late", "over"] = "error"
-    everywhere: bool = False  # it is wrong with all requests, not with this one
 
 
 Decision = Pause | Probe | Raise
@@ -89,12 +87,12 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
     """Decide what is done about the failure of an operation. Each line is a row of the table."""
     kind = failure.kind
     if kind == "denied":
-        return Raise(everywhere=True)
+        return Raise()
     if kind == "unsent" and not facts.answered:
         # It is a wrong address: the client's own retries, as far as there is time, then the error.
         decision = _pause(failure, facts, timing, outage=False)
         more = facts.failures < facts.retries and isinstance(decision, Pause)
-        return decision if more else Raise(everywhere=True)
+        return decision if more else Raise()
     if kind in ("unsent", "limited"):
         return _pause(failure, facts, timing)
     if kind in ("lost", "unreadable", "oversized", "moved") and operation in CHANGES:
@@ -107,15 +105,11 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
         if refused and operation in DISPENSABLE and not tried:
             return Probe()
         return _pause(failure, facts, timing)
-    if operation == "describe":
-        return Raise(everywhere=True)  # all inputs are checked by the same descriptor
-    if kind == "missing":
+    if kind == "missing" and operation != "describe":
         return _after_missing(operation, failure, facts, timing)
     # The run tells whether its output is only not ready, as a proxy may say it.
     if operation == "stream" or (kind == "lacks" and operation == "output"):
         return Probe()
-    if kind == "lacks":
-        return Raise(everywhere=operation == "create")
     # 409 to an answer: another caller was quicker, or the run's thread is busy.
     if failure.conflict and operation == "resume":
         return Probe()
@@ -125,9 +119,7 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
 def _after_missing(
     operation: Operation, failure: Failure, facts: Facts, timing: Timing
 ) -> Decision:
-    if operation == "create":
-        return Raise(everywhere=True)  # there is no such agent
-    if operation == "search":
+    if operation in ("create", "search"):  # there is no such agent, or no such path
         return Raise()
     if facts.age < timing.young:
         return _pause(failure, facts, timing, outage=False)
@@ -142,7 +134,7 @@ def _after_unreadable(
     # A descriptor that does not fit the contract stays as it is.
     final = not facts.answered or operation == "describe"
     if final and facts.failures >= facts.retries:
-        return Raise(everywhere=True)
+        return Raise()
     return _pause(failure, facts, timing, outage=facts.answered)
 
 
@@ -161,9 +153,9 @@ def _pause(failure: Failure, facts: Facts, timing: Timing, *, outage: bool = Tru
     left = facts.since + facts.longest - facts.now
     if asked and asked > left:
         # Never shortened; the error says what was asked.
-        return Raise(everywhere=facts.shared)
+        return Raise()
     if outage and left < 0:
-        return Raise("over", everywhere=facts.shared)
+        return Raise("over")
     if asked > to_go:
         return Raise("late")
     if failure.kind == "missing":
@@ -171,7 +163,7 @@ def _pause(failure: Failure, facts: Facts, timing: Timing, *, outage: bool = Tru
     else:
         seconds = backoff(facts.failures, *timing.backoff) * (0.5 + random.random() / 2)
     if outage and seconds > left:
-        return Raise("over", everywhere=facts.shared)
+        return Raise("over")
     # With a deadline, a last request begins at the end of the time.
     return Pause(max(min(seconds, to_go), asked), outage)
 

@@ -353,8 +353,10 @@ class RunEvents(Iterator[RunEvent]):
         self._next_check = clock.now() + clock.silence
         remaining = self._wait.limit(clock.answered_probe)
         try:
-            contact = self._wait.contact
-            run = core.read(Wait(contact, remaining, stop=self._closing, survive=0.0))
+            contact, called = self._wait.contact, self._wait.called
+            run = core.read(
+                Wait(contact, remaining, stop=self._closing, survive=0.0, called=called)
+            )
         except TimeoutError:
             return
         except ApiException as error:
