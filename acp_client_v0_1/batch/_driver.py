@@ -50,8 +50,11 @@ if TYPE_CHECKING:
     from acp_client_v0_1.models.run import Run
     from acp_client_v0_1.models.run_output import RunOutput
 
-_MOST_ANSWERS = 1000  # to the questions of one run
-_MOST_POSTS = 3  # of one run, each time after a search that worked and did not find it
+# The most answers to the questions of one run.
+_MOST_ANSWERS = 1000
+# The most times that the create of one run is posted, each time after a search that worked and did
+# not find the run.
+_MOST_POSTS = 3
 
 
 class Stopped(Exception):
@@ -68,7 +71,8 @@ class RunDriver:
 
     def __init__(self, plan: Plan, agent: AgentHandle, journal: Journal | None = None) -> None:
         self.plan = plan
-        self.stop = Flag()  # set when the batch ends
+        # Set when the batch ends.
+        self.stop = Flag()
         self._written_at = timing().now() - plan.written_ago
         self._agent = agent
         self._journal = journal
@@ -107,7 +111,7 @@ class RunDriver:
 
         With ``look_first`` the run is searched for, as another process may have created it.
         """
-        # Outside, as all inputs are checked by the same descriptor.
+        # All inputs are checked by one descriptor, so its error is not the outcome of one task.
         described = self._describe() if self.plan.check and not task.run_id else None
         try:
             if task.retry:
@@ -135,7 +139,7 @@ class RunDriver:
     def _create(self, task: Task, look_first: bool, described: AgentACPDescriptor | None) -> None:
         plan = self.plan
         if self._journal is not None:
-            # First, as an input that is refused below is recorded as failed.
+            # This comes first, because an input that is refused below is recorded as failed.
             self._journal.starting(task)
         value = task.input
         if isinstance(value, BaseModel) or is_dataclass(value):
@@ -161,7 +165,8 @@ class RunDriver:
             except RunStartAmbiguous:
                 if plan.unclear == "raise":
                     raise
-            return create(creation, self._wait())  # the caller accepts a second run
+            # The caller accepts a second run.
+            return create(creation, self._wait())
 
         made, span = creating(creation, self._agent.runs, plan.agent, find_or_create)
         core = task.core = RunCore.of_runs(self._agent.runs, made, self.contact)
@@ -178,7 +183,7 @@ class RunDriver:
 
         def search(limit: float) -> list[Run] | Pause:
             runs = self.contact.runs
-            # The token is of this batch, however the server calls its agent.
+            # The token belongs to this batch, so the agent of the run is not compared.
             found = find_by_token(runs, task.token, plan.agent_id, timeout=limit)
             # The create of a process that was killed may still be on its way.
             young = task.started_before and self._age() < clock.young
@@ -193,8 +198,9 @@ class RunDriver:
             if self.contact.ends_batch(error):
                 raise
             lacks = error.status is not None and failure_of(error).kind != "lost"
+            # The caller accepts a second run, or there is hardly a first one.
             if plan.unclear == "start" or (lacks and not task.started_before):
-                return []  # a second run is accepted, or there is hardly a first one
+                return []
             known = RunToken(plan.server, agent=plan.agent_id, client_token=task.token)
             raise RunStartAmbiguous(
                 client_token=task.token,
@@ -217,12 +223,13 @@ class RunDriver:
                 output = polls.send(limit, window)
             finally:
                 task.polling = False
-            if isinstance(output, Pause):  # outside the loop, so that the worker can switch tasks
+            # The pause follows outside `perform`, so that the worker can switch tasks.
+            if isinstance(output, Pause):
                 pause, output = output.seconds, None
             return output
 
         try:
-            # A parked run may come back so late that no request would have time for a response.
+            # A parked run may come back so late that a request would have no time for a response.
             if wait.ends < math.inf and wait.remaining() < min(timing().round_trip, wait.elapsed):
                 raise wait.late()
             core = self.core(task)
@@ -235,7 +242,7 @@ class RunDriver:
             if outcome is not None:
                 self._end(task, outcome)
         except OpenApiException as error:
-            # Without its output, a run that has ended has none: the server has it for no run.
+            # If a run has ended and its output is not served, the server serves no outputs at all.
             no_outputs = output is None and isinstance(error, ApiException) and is_unserved(error)
             self._fail(task, error, unserved=no_outputs)
 
@@ -255,8 +262,10 @@ class RunDriver:
             return error
         if answer is None:
             return core.interrupted(question, ", and on_interrupt gave None")
-        task.answers += 1  # stale or not, as the time of a question may move whenever it is read
-        with contextlib.suppress(StaleInterrupt):  # another caller was quicker: ask again
+        # A stale answer counts, too: a server may change the time of a question at each read.
+        task.answers += 1
+        # If another caller was quicker, ask for the output again.
+        with contextlib.suppress(StaleInterrupt):
             answer_run(core, answer, question, core.wait(timeout, self.stop))
         self._rearm(task)
         return None
@@ -266,7 +275,7 @@ class RunDriver:
         if self.stop.is_set():
             raise Stopped from error
         if isinstance(error, ApiException):
-            # Without a run it is a create: there is no such agent, or no creates.
+            # A task without a run was about to create it: the agent, or the operation, is missing.
             missing = not task.run_id and failure_of(error).kind in ("missing", "lacks")
             if unserved or missing or self.contact.ends_batch(error):
                 raise error

@@ -381,7 +381,7 @@ class RunCore:
         """Return the error of a failed run, which is read to tell ``error`` from ``timeout``."""
         clock = timing()
         # A replica may still show it as pending, for a moment.
-        reading = self.wait(min(wait.remaining(), clock.quick) or 0.001, wait.stop)
+        reading = wait.within(clock.quick)
         since = clock.now()
 
         def ready(run: Run) -> float | None:

@@ -79,8 +79,8 @@ class _StopSet(Exception):
     """The caller's ``stop`` was set during a request."""
 
 
-class Asked(Protocol):
-    """The run of a request: what is used here of a `RunCore`, which stands above this module."""
+class RequestedRun(Protocol):
+    """The run that a request is about: the part of a `RunCore` that this module uses."""
 
     run_id: str
     span: RunSpan | None
@@ -100,20 +100,24 @@ class Pace:
     Each 429 or 503 doubles the time between two requests, and each response shortens it.
     """
 
-    interval: float = 0.0  # seconds between two requests
+    # Seconds between two requests.
+    interval: float = 0.0
     _next_turn = _slowed_at = -math.inf
-    _served = True  # a request, since the last time that the pace was slowed
+    # A request was served since the pace was slowed last.
+    _served = True
 
     def __init__(self) -> None:
-        self.began: float = timing().now()  # when the batch began
+        # The batch begins now.
+        self.began: float = timing().now()
 
     def slow(self, now: float, *, certain: bool) -> None:
         """Double the time between two requests.
 
-        Unless that is ``certain``, as by a 429, a server that serves no request at all is away.
+        A 429 is ``certain`` to be a limit. A 503 is one only if the server serves other requests;
+        otherwise it is away.
         """
         first, longest = timing().pace
-        # Requests that were sent at the old pace fail together, and count once.
+        # Requests that were sent at the old pace fail together, so they count once.
         old = now - self._slowed_at < timing().backoff[0]
         if not old and (certain or self._served):
             self._slowed_at, self._served = now, False
@@ -139,14 +143,17 @@ class Pace:
 class Contact(NamedTuple):
     """How the waits of a handle, an agent or a batch reach their server."""
 
-    runs: RunsApi  # sends each request once
+    # Sends each request once.
+    runs: RunsApi
     server: Server
-    retries: float  # how often a single call of the client is retried
-    pace: Pace | None = None  # of the batch, whose waits fail together
+    # How often a single call of the client is retried.
+    retries: float
+    # The pace of a batch, whose waits fail together.
+    pace: Pace | None = None
 
     @classmethod
     def of(cls, runs: RunsApi, pace: Pace | None = None) -> Contact:
-        """Return the contact of a client, which a stand-in of a test may lack."""
+        """Return the contact of a client. A stand-in of a test may have no client."""
         client = getattr(runs, "api_client", None)
         rest = getattr(client, "rest_client", None)
         if client is None or rest is None:
@@ -160,12 +167,13 @@ class Contact(NamedTuple):
         server, failure, clock = self.server, failure_of(error), timing()
         if self.pace is None or failure.kind == "denied":
             return self.pace is not None
-        if not (failure.passes or failure.kind == "unreadable"):
+        if not failure.is_outage:
             return False
         now = clock.now()
-        # A poll that began before an outage may succeed in it, so that it seems younger than it is.
+        # A poll that began before an outage may succeed during it, which makes the outage seem
+        # younger than it is. So half of the time is enough.
         away = server.since is not None and now - server.since >= clock.outage / 2
-        return away or not server.answered or server.not_before - now > clock.outage
+        return away or not server.answered or server.hold_ends - now > clock.outage
 
 
 class Wait:
@@ -181,14 +189,21 @@ class Wait:
         called: When the call began of which this is a part. By default it begins now.
     """
 
-    # Most waits need none of these.
-    what: str = "has no output"  # what did not happen, once it is over
-    once: bool = False  # the caller wants one request
-    watched: bool = False  # requests tick, and end soon after `stop` is set
-    alone: bool = False  # the server served another request after one of these had failed
-    _failures = 0  # in a row
-    _since: float | None = None  # when these began
-    _asking: ApiException | None = None  # the last error of this wait with a ``Retry-After``
+    # Most waits need none of these attributes, and are made without them.
+
+    # What did not happen, in the words of the error of a wait that is over.
+    what: str = "has no output"
+    # The caller asks for one request.
+    once: bool = False
+    # Requests tick, and end soon after `stop` is set.
+    watched: bool = False
+    # The server has served another request after one of these had failed.
+    alone: bool = False
+    # The failures in a row, and when they began.
+    _failures = 0
+    _since: float | None = None
+    # The last error of this wait that had a ``Retry-After``.
+    _hold_error: ApiException | None = None
     _on_tick: Callable[[float], object] | None = None
     _every = _next_tick = math.inf
 
@@ -208,10 +223,31 @@ class Wait:
         self._late = late
         self._timeout = math.inf if timeout is None else timeout
         self.began: float = timing().now()
-        self.ends: float = self.began + self._timeout  # the deadline, or infinity
+        # The deadline, or infinity.
+        self.ends: float = self.began + self._timeout
         if called is None:
             called = self.began if contact.pace is None else contact.pace.began
         self.called: float = called
+
+    def within(
+        self,
+        seconds: float,
+        *,
+        stop: threading.Event | None = None,
+        survive: float | None = None,
+        late: Callable[[Wait, ApiException | None], BaseException] | None = None,
+    ) -> Wait:
+        """Return the budget of a part of the call, which ends no later than the call does."""
+        part = Wait(
+            self.contact,
+            max(0.001, min(seconds, self.remaining())),
+            stop=stop or self.stop,
+            survive=survive,
+            late=late or self._late,
+            called=self.called,
+        )
+        part.watched = self.watched
+        return part
 
     def rearm(self) -> None:
         """Begin the time again. Failures in a row still count."""
@@ -262,9 +298,9 @@ class Wait:
     def held(self) -> float:
         """Seconds until a ``Retry-After`` that came during the call is over, or 0."""
         server = self.contact.server
-        if server.asked_at < self.called:
+        if server.hold_began < self.called:
             return 0.0
-        return max(0.0, server.not_before - timing().now())
+        return max(0.0, server.hold_ends - timing().now())
 
     def limit(self, longest: float, operation: Operation = "look") -> float:
         """Seconds that the next request may take, above 0."""
@@ -277,7 +313,7 @@ class Wait:
         """Return the error of a wait that is over."""
         if self._late is not None:
             return self._late(self, error)
-        error = error or (self.contact.server.asking if self.held else None)
+        error = error or (self.contact.server.hold_error if self.held else None)
         return error or TimeoutError(f"out of time after {self.elapsed:.1f} s")
 
     def pause(self, seconds: float, error: ApiException | None = None) -> None:
@@ -333,7 +369,7 @@ class Wait:
         self,
         operation: Operation,
         send: Callable[[float], T | Pause],
-        run: Asked | None = None,
+        run: RequestedRun | None = None,
         *,
         longest: float | None = None,
         probe: Callable[[ApiException], T] | None = None,
@@ -348,7 +384,7 @@ class Wait:
         server, pace = self.contact.server, self.contact.pace
         error: ApiException | None = None
         while True:
-            if self.stop is not None or server.asked_at >= self.called:
+            if self.stop is not None or server.hold_began >= self.called:
                 self._await_turn(error)
             try:
                 span = None if run is None else run.span
@@ -379,7 +415,8 @@ class Wait:
                 self.pause(value.seconds)
                 error = None
                 continue
-            self._report()  # here, so that an error of the callback has no other one behind it
+            # Outside the `except`, so that an error of the callback is not chained to this one.
+            self._report()
             if self.stopped:
                 raise self.late(error) from error
             if self.survives(operation, error, run):
@@ -394,7 +431,7 @@ class Wait:
         self,
         operation: Operation,
         error: ApiException,
-        run: Asked | None = None,
+        run: RequestedRun | None = None,
         *,
         probed: bool = False,
     ) -> bool:
@@ -407,10 +444,12 @@ class Wait:
         now = clock.now()
         failure = failure_of(error)
         if failure.kind == "lost":
-            server.answered = True  # somebody is there: the request was sent
+            # The request was sent, so the server is there.
+            server.answered = True
         longest = self.longest_outage
         since = now if self._since is None else self._since
-        outage = server.since  # read once, as other threads change it
+        # Other threads change this, so it is read once.
+        outage = server.since
         # A lone failing request is not an outage of the batch. A poll that began before an outage
         # may succeed in it, so that the outage seems younger than it is.
         if pace is not None and outage is not None:
@@ -424,7 +463,7 @@ class Wait:
             longest=longest,
             failures=self._failures,
             answered=server.answered,
-            retries=contact.retries if self._survive is None else 0,  # the client's own
+            retries=contact.retries if self._survive is None else 0,
             fails=operation in server.fails,
             probed=probed,
             age=math.inf if run is None else run.age(),
@@ -434,11 +473,11 @@ class Wait:
         held = operation == "output" and was_held(clock.window, error.elapsed)
         if failure.limits and pace is not None and not held:
             pace.slow(now, certain=failure.kind == "limited")
-        if failure.asked and now + failure.asked > server.not_before:
-            server.not_before, server.asked_at = now + failure.asked, now
-            server.asking = self._asking = error
+        if failure.retry_after and now + failure.retry_after > server.hold_ends:
+            server.hold_ends, server.hold_began = now + failure.retry_after, now
+            server.hold_error = self._hold_error = error
             if pace is not None:
-                pace.hold(server.not_before)
+                pace.hold(server.hold_ends)
         if isinstance(decision, Pause):
             if failure.kind != "missing":
                 self._failures += 1
@@ -459,9 +498,10 @@ class Wait:
         if decision.why == "gone" and run is not None:
             raise run.gone(error) from error
         ours = server.since is not None and server.since >= self.called
-        asked = max(server.failures if ours else 0, self._failures) + 1
-        if decision.why in ("late", "over") and asked > 1:  # the message says how long it was
-            error.attempts, error.elapsed = asked, now - since
+        requests = max(server.failures if ours else 0, self._failures) + 1
+        if decision.why in ("late", "over") and requests > 1:
+            # The message says how often the server failed, and for how long.
+            error.attempts, error.elapsed = requests, now - since
         if decision.why == "late":
             # A search that is begun again must not forget how long it has failed.
             self._failures, self._since = self._failures + 1, since
@@ -475,7 +515,7 @@ class Wait:
         failures, server.failures = server.failures, 0
         failed, server.operations = server.operations, frozenset()
         warned, server.warned = server.warned, False
-        # If only streams fail, or only searches, there was no outage that could be over.
+        # If only streams fail, or only searches, there was no outage, so none is over.
         if warned and since is not None and (operation in failed or not failed <= DISPENSABLE):
             lasted = timing().now() - since
             _log.warning("the server answers again, %.1f s after %d failures", lasted, failures)
@@ -489,19 +529,21 @@ class Wait:
                 if has_turn or pace is None or not pace.interval:
                     break
                 now = timing().now()
-                # Near its deadline, a request is sent out of turn rather than not at all.
+                # Near the deadline, it is better to send a request out of turn than not at all.
                 self.sleep(min(pace.turn(now), self.ends - self.last) - now)
                 has_turn = True
                 continue
-            asking, longest = server.asking, self.longest_outage
-            if left > min(self.remaining(), longest):  # never shortened
+            limit, longest = server.hold_error, self.longest_outage
+            # A Retry-After is never shortened, so one that lasts too long is an error at once.
+            if left > min(self.remaining(), longest):
                 all_runs = pace is not None and self._survive is None and left > longest
-                if asking is not None and (all_runs or asking is self._asking):
-                    raise asking
-                # The error of another call must not be told as one of this call.
-                raise self.late(error) from error or asking
+                if limit is not None and (all_runs or limit is self._hold_error):
+                    raise limit
+                # The message must not report the error of another call as one of this call.
+                raise self.late(error) from error or limit
             self.sleep(left)
-            has_turn = False  # others would go in the same moment
+            # Otherwise all that were held would send their requests in the same moment.
+            has_turn = False
         if self.stopped:
             raise self.late(error) from error
 
@@ -509,9 +551,8 @@ class Wait:
 def _warn(server: Server, what: str, now: float, until: float) -> None:
     """Log the first failure of an outage.
 
-    A single run that always fails, among others that work, would fill the log, so there is a
-    minute between two such warnings. An outage that continues after one last response is logged
-    even so.
+    A single run that always fails, among others that work, would fill the log. So the next outage
+    within a minute is logged only once it has lasted for some seconds.
     """
     young = server.since is None or now - server.since <= timing().quiet
     if not (server.warned or (young and now < server.warn_after)):
@@ -519,5 +560,5 @@ def _warn(server: Server, what: str, now: float, until: float) -> None:
         _log.warning("%s; asking again for up to %.3g s", what, until - now)
 
 
-def _who(operation: Operation, run: Asked | None) -> str:
+def _who(operation: Operation, run: RequestedRun | None) -> str:
     return operation if run is None else f"run {short(run.run_id)}: {operation}"

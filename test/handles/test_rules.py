@@ -167,8 +167,8 @@ def test_single_calls_runs_and_the_command_agree_on_which_statuses_pass(status: 
 
 @pytest.mark.parametrize("status", [404, 408, 409, 429, 500, 503, 524])
 def test_any_response_may_ask_for_a_pause(status: int) -> None:
-    assert failure_of(answer(status, 7)).asked == 7
-    assert failure_of(answer(status)).asked is None
+    assert failure_of(answer(status, 7)).retry_after == 7
+    assert failure_of(answer(status)).retry_after is None
 
 
 @pytest.mark.parametrize(
@@ -334,8 +334,8 @@ def test_a_limit_is_a_pause_whatever_was_asked(operation: Operation) -> None:
         (UNREADABLE, {"answered": False}, True),
         (REFUSED, {"answered": False}, True),
         (REFUSED, {}, False),
-        (answer(429, 60), {"not_before": 10060.0}, False),
-        (answer(429, 3600), {"not_before": 13600.0}, True),
+        (answer(429, 60), {"hold_ends": 10060.0}, False),
+        (answer(429, 3600), {"hold_ends": 13600.0}, True),
     ],
 )
 def test_what_ends_a_batch(

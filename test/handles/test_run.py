@@ -941,8 +941,8 @@ def test_a_request_that_survives_nothing_does_not_wait_for_a_retry_after() -> No
         contact = Contact.of(RunsApi(client), Pace())
         server, limited = contact.server, ApiException(status=429)
         server.answered = True
-        server.not_before, server.asked_at = timing().now() + 5, timing().now()
-        server.asking = limited
+        server.hold_ends, server.hold_began = timing().now() + 5, timing().now()
+        server.hold_error = limited
         with pytest.raises(ApiException) as caught:
             Wait(contact, survive=0.0).perform("search", lambda limit: None)
     assert caught.value is limited and not contact.ends_batch(limited)
@@ -973,7 +973,7 @@ def test_a_retry_after_holds_the_other_calls_that_wait_but_no_later_one() -> Non
         waits = pool.submit(RunHandle("waits", client).result, 30)
         assert polled.wait(10)
         told = pool.submit(RunHandle("limited", client).result, 30)
-        while not client.rest_client.server.asking:
+        while not client.rest_client.server.hold_error:
             time.sleep(0.01)
         limited.set()
         assert RunHandle("later", client).result(30) == {"ok": 1}
@@ -1167,8 +1167,8 @@ def test_the_error_of_another_request_is_not_told_as_ones_own(client: ApiClient)
     another = ServiceException(status=524, reason="of a create", headers={"retry-after": "60"})
     core = RunCore(RunsApi(client), "r")
     wait = core.wait(5)  # begins before the Retry-After comes
-    server.not_before, server.asked_at = timing().now() + 60, timing().now()
-    server.asking = another
+    server.hold_ends, server.hold_began = timing().now() + 60, timing().now()
+    server.hold_error = another
     with pytest.raises(RunWaitTimeout, match="Retry-After: 60 s") as caught:
         core.output(wait)
     assert "524" not in str(caught.value)
