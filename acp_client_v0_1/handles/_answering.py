@@ -93,7 +93,8 @@ class Questions:
 
     def answer(self, question: PendingInterrupt, body: dict[str, Any]) -> None:
         """Send an answer, unless another caller was quicker: then the run is asked again."""
-        self._answers += 1  # stale or not, as the time of a question may move whenever it is read
+        # A stale answer counts, too: a server may change the time of a question at each read.
+        self._answers += 1
         with suppress(StaleInterrupt):
             answer_run(self._core, body, question, self._wait())
 
