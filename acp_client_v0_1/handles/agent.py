@@ -306,7 +306,6 @@ class AgentHandle:
         """
         check_arguments(timeout=timeout, on_interrupt=on_interrupt, thread_id=thread_id)
         check_arguments(cancel_on_exit=cancel_on_exit, reuse=reuse, check=check)
-        began = timing().now()
         given = given_options(AgentHandle.run, options, input=input, thread_id=thread_id)
         creation, new = self._creation(given, client_token, reuse=reuse)
         core, ours, wait = None, new, self._wait(timeout)
@@ -316,7 +315,7 @@ class AgentHandle:
             if on_interrupt is not None:
                 return handle.drive(on_interrupt, timeout=timeout)
             if timeout:  # 0 looks once
-                timeout = max(0.001, began + timeout - timing().now())
+                timeout = max(0.001, wait.remaining())
             return handle.result(timeout)
         except BaseException as error:
             # The caller's own token may belong to another run, and a run that was found is not
@@ -328,7 +327,7 @@ class AgentHandle:
             search = unclear or not isinstance(error, OpenApiException)
             said = self._cancel(wait, core, mark_of(creation) if search else "")
             if isinstance(error, RunWaitTimeout):
-                elapsed = timing().now() - began
+                elapsed = wait.elapsed
                 raise RunWaitTimeout(
                     run_id=error.run_id,
                     elapsed=elapsed,
