@@ -187,12 +187,11 @@ class Server:
     warned: bool = False
     warn_after: float = -math.inf
 
-    def note_failure(self, operation: str, now: float) -> float:
-        """Note a failure, and return when the outage began."""
-        self.since = since = now if self.since is None else self.since
+    def note_failure(self, operation: str, now: float) -> None:
+        """Note a failure, which may be the first one of an outage."""
+        self.since = now if self.since is None else self.since
         self.failures += 1
         self.operations |= frozenset((operation,))
-        return since
 
 
 @dataclass(frozen=True, slots=True, eq=False)

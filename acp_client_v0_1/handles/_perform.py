@@ -479,8 +479,8 @@ class Wait:
             if decision.outage:
                 # The outage of a batch does not end with one of its waits.
                 until = since + longest if pace else min(self.ends, since + longest)
-                began = server.note_failure(operation, now)
-                short_limit = now + decision.seconds - began <= clock.quiet
+                server.note_failure(operation, now)
+                short_limit = now + decision.seconds - since <= clock.quiet
                 if not (failure.kind == "limited" and short_limit):
                     _warn(server, f"{_who(operation, run)}: {error}", now, until)
             self.pause(decision.seconds, error)
@@ -491,8 +491,10 @@ class Wait:
             return False
         if decision.why == "gone" and run is not None:
             raise run.gone(error) from error
-        ours = server.since is not None and server.since >= self.called
-        requests = max(server.failures if ours else 0, self._failures) + 1
+        if pace is None:
+            # The caller learns of the outage. A later call has to say again that it waits for it.
+            server.warned = False
+        requests = max(0 if pace is None else server.failures, self._failures) + 1
         if decision.why in ("late", "over") and requests > 1:
             # The message says how often the server failed, and for how long.
             error.attempts, error.elapsed = requests, now - since

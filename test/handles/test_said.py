@@ -303,6 +303,25 @@ def test_one_run_that_always_fails_among_others_does_not_fill_the_log(
     assert (len(begins), len(ends)) == (2, 2)
 
 
+def test_each_call_in_a_long_outage_says_that_it_waits(
+    client: ApiClient, set_timing: SetTiming, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server is away for an hour, and a second call begins after the first has given up."""
+    clock = [0.0]
+    set_timing(now=lambda: clock[0], backoff=(0.0, 0.0))
+    contact = Contact.of(RunsApi(client))
+    failure = ApiException(status=502, reason="away")
+    for begins in (0.0, 3000.0):
+        clock[0] = begins
+        wait = Wait(contact)
+        assert wait.survives("output", failure)
+        clock[0] = begins + 301
+        with pytest.raises(ApiException) as caught:
+            wait.survives("output", failure)
+        assert (caught.value.attempts, caught.value.elapsed) == (2, 301)
+    assert [each.split(";")[-1].split()[0] for each in caplog.messages] == ["asking", "asking"]
+
+
 def test_an_outage_that_one_last_response_interrupts_is_said(
     client: ApiClient, set_timing: SetTiming, caplog: pytest.LogCaptureFixture
 ) -> None:
