@@ -51,8 +51,9 @@ def given_options(caller: Callable[..., Any], options: RunOptions, **others: Any
     check_arguments(webhook=options.get("webhook"), streaming=options.get("streaming"))
     fields = {**others, **options}
     given = {name: value for name, value in fields.items() if value is not None}
-    for name in given.keys() & {"input", "config", "metadata"}:
-        given[name] = json_object(name, given[name])
+    for name in ("input", "config", "metadata"):
+        if name in given:
+            given[name] = json_object(name, given[name])
     return given
 
 
