@@ -5,6 +5,10 @@ changed there where only GitHub shows them well: links to files that are no page
 headings after the first. Two kinds of page exist on the site only: the reference, which the
 generator fills from the docstrings, and the scripts of examples/.
 
+The index of the search is rewritten after the build. docs/reference/words.md has the words that
+people type, and each of them becomes an entry that leads to the right section. Guides come before
+the reference, and the reference before the low-level pages.
+
 A dead link, a page that the navigation in mkdocs.yml lacks, or a name that has no docstring is an
 error.
 """
@@ -13,13 +17,14 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +63,15 @@ REFERENCE: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
 }
 
+
+# The page that says where each word leads, of which the search is made
+WORDS = ROOT / "docs" / "reference" / "words.md"
+
+# The order of the sections of the navigation among equal results of a search
+SECTIONS = ("Start here", "Tasks", "In production", "Reference", "Low-level")
+
+# Pages that have every word, and are about none
+LAST = ("changelog.html", "contributing.html", "benchmarks.html")
 
 # What a page must not have, as a browser would load it from another host; the generator's diagrams
 # are drawn by a script from there.
@@ -200,7 +214,52 @@ def build() -> None:
     for page in SITE.rglob("*.html"):
         if (found := _FETCHED.search(page.read_text("utf-8"))) is not None:
             raise SystemExit(f"{page.relative_to(SITE)} would fetch from elsewhere: {found[0]}")
+    index = SITE / "search.json"
+    search = json.loads(index.read_text("utf-8"))
+    search["items"] = for_the_search(search["items"])
+    index.write_text(json.dumps(search, separators=(",", ":")), "utf-8")
     print(f"open {SITE.relative_to(ROOT)}/index.html, or with its search: make site-serve")
+
+
+def words() -> Iterator[tuple[str, str, str]]:
+    """Each word of the page of words, with the title and the place that it leads to."""
+    for line in WORDS.read_text("utf-8").splitlines():
+        cells = line.strip("| ").split(" | ")
+        for title, target in re.findall(r"\[([^\]]+)\]\(([^)]+)\)", cells[-1]):
+            path, hash_, fragment = target.partition("#")
+            page = (WORDS.parent / path).resolve().relative_to(ROOT / "docs").with_suffix(".html")
+            for word in cells[0].split(", "):
+                yield word, title, page.as_posix() + hash_ + fragment
+
+
+def for_the_search(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The entries of the search, in the order in which equal results are shown.
+
+    A result whose title begins with what was typed comes first, so a word of the page of words gets
+    an entry whose title begins with it. The parts of a generated page, such as the "Parameters" of
+    each operation, would hide what they belong to, so they are read as part of that.
+    """
+    sections: list[dict[str, Any]] = []
+    for item in items:
+        generated = re.match(r"[A-Z]\w+\.html#", item["location"])
+        if generated and item["level"] > (2 if "Api.html" in item["location"] else 1):
+            sections[-1]["text"] += f" {item['title']} {item['text']}"
+        elif not item["location"].startswith("reference/words.html"):
+            sections.append(item)
+    by_location = {item["location"]: item for item in sections}
+    entries = []
+    for word, title, location in words():
+        item = by_location[location]
+        heading = item["title"] if "#" in location else title
+        entries.append({**item, "title": f"{word} → {heading}", "text": f"{word} {item['text']}"})
+    return entries + sorted(sections, key=_rank)
+
+
+def _rank(item: dict[str, Any]) -> int:
+    page = item["location"].partition("#")[0]
+    if page in LAST:
+        return len(SECTIONS)
+    return SECTIONS.index(item["path"][0])
 
 
 STYLE = """\

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 import build_site
+import pictures
 import pytest
 from pages import links
 
@@ -79,3 +80,16 @@ def test_the_examples_are_listed_and_linked_and_the_quickstart_is_first(pages: P
     )
     assert "import argparse" not in listed
     assert all((pages / "files" / "examples" / script).is_file() for script in scripts)
+
+
+@pytest.mark.parametrize("name", pictures.PICTURES)
+def test_a_picture_is_what_its_source_draws(name: str) -> None:
+    """If this fails, `make pictures` writes the files again."""
+    assert (pictures.IMAGES / name).read_text("utf-8") == pictures.drawn(name)
+
+
+def test_a_picture_has_the_colours_of_both_schemes_and_the_width_of_a_phone() -> None:
+    for name in pictures.PICTURES:
+        text = (pictures.IMAGES / name).read_text("utf-8")
+        assert "prefers-color-scheme: dark" in text and 'width="360"' in text
+        assert not re.search(r"#0\d0\d0\d", text), "a colour that no scheme changes"
