@@ -248,7 +248,8 @@ def for_the_search(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
             sections.append(item)
     by_location = {item["location"]: item for item in sections}
     entries = []
-    for word, title, location in words():
+    # The shorter word is nearer to what was typed: "retry" before "Retry-After".
+    for word, title, location in sorted(words(), key=lambda found: len(found[0])):
         item = by_location[location]
         heading = item["title"] if "#" in location else title
         entries.append({**item, "title": f"{word} → {heading}", "text": f"{word} {item['text']}"})
