@@ -270,14 +270,31 @@ STYLE = """\
 }
 .md-typeset .language-text .md-code__nav { display: none; }
 
-/* A picture has its own background. */
+/* The button that copies can be seen without a mouse over it. */
+.md-typeset .md-code__button { color: var(--md-default-fg-color--light); }
+.md-typeset .md-code__nav { background: var(--md-code-bg-color); }
+
+/* A picture has its own background, and follows the scheme of the site, not of the system. */
 .md-typeset img { border-radius: .2rem; }
+[data-md-color-scheme="default"] { color-scheme: light; }
+[data-md-color-scheme="slate"] { color-scheme: dark; }
+
+/* In the reference, the name is louder than what kind of thing it is. */
+.md-typeset .doc-heading .doc-symbol, .md-typeset .doc-heading .doc-label {
+  font-size: .6em; font-weight: 400; opacity: .7; vertical-align: middle;
+}
+.md-typeset .doc-heading .doc-object-name { font-size: 1em; font-weight: 700; }
+
+/* From a folder, the search is a note, on one line. */
+.md-search__button:disabled { width: auto; padding-right: .8rem; white-space: nowrap; }
+.md-search__button:disabled::after { display: none; }
 
 @media (max-width: 44.9em) {
   /* Nothing lies over code; the menu has the page's contents, too. */
   .md-sidebar-button { display: none !important; }
 
-  /* Rows of words stand one below the other; tables of figures stay tables, and scroll. */
+  /* Rows of words stand one below the other, each cell below the label of its column; tables of
+     figures stay tables, and scroll. */
   .md-typeset table:not([class]):not(:has([style*="right"])) { display: block; }
   .md-typeset table:not([class]):not(:has([style*="right"])) thead { display: none; }
   .md-typeset table:not([class]):not(:has([style*="right"])) :is(tbody, tr, td) { display: block; }
@@ -288,11 +305,25 @@ STYLE = """\
     border-top: .05rem solid var(--md-typeset-table-color); padding: .4rem 0;
   }
   .md-typeset table:not([class]):not(:has([style*="right"])) td:first-child { font-weight: 700; }
+  .md-typeset table:not([class]):not(:has([style*="right"])) td[data-label]::before {
+    content: attr(data-label); display: block; font-size: .55rem; font-weight: 400;
+    color: var(--md-default-fg-color--light);
+  }
+  .md-typeset table:not([class]):not(:has([style*="right"])) td:empty { display: none; }
 }
 """
 
-# A browser lets no page of a folder read the index of the search.
+# A cell gets the label of its column, for the narrow view. And a browser lets no page of a folder
+# read the index of the search.
 SCRIPT = """\
+for (const table of document.querySelectorAll(".md-typeset table:not([class])")) {
+  const labels = [...table.querySelectorAll("thead th")].map(head => head.textContent.trim());
+  for (const row of table.querySelectorAll("tbody tr")) {
+    [...row.cells].forEach((cell, column) => {
+      if (labels[column]) cell.dataset.label = labels[column];
+    });
+  }
+}
 if (location.protocol === "file:") {
   for (const button of document.querySelectorAll(".md-search__button")) {
     button.disabled = true;
