@@ -2,9 +2,9 @@
 
 It checks, on a phone and on a desktop, that no page is wider than the window, that the cells of a
 table have the labels of their columns, and, in the light and in the dark scheme, that a picture can
-be told from its page. It checks that the search finds the right page first, that a click copies code
-but output has no copy button, that each page links to the next, and that a page opened as a file
-says what its search needs. It uses the Chromium or Chrome that is installed: on Debian,
+be told from its page. It checks that the search finds the right page first, that a click copies
+code but output has no copy button, that each page links to the next, and that a page opened as a
+file says what its search needs. It uses the Chromium or Chrome that is installed: on Debian,
 `apt install chromium`.
 """
 
@@ -135,7 +135,7 @@ def check_widths(browser: Browser, address: str) -> None:
 def check_schemes(browser: Browser, address: str) -> None:
     """Check that a picture has dark lines on a light page, and light lines on a dark one."""
     brightness: list[float] = []
-    schemes: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
+    schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
     for scheme, viewport in product(schemes, (PHONE, DESKTOP)):
         context = browser.new_context(color_scheme=scheme, viewport=viewport)
         page = context.new_page()
