@@ -127,7 +127,7 @@ def test_a_word_leads_the_search_to_its_section_and_guides_come_before_the_refer
 def test_the_parts_of_a_generated_page_do_not_hide_it_in_the_search(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(build_site, "words", lambda: [])
+    monkeypatch.setattr(build_site, "words", list)
     items = [
         entry("RunsApi.html", "RunsApi", "Low-level", level=1),
         entry("RunsApi.html#create_run", "create_run", "Low-level", "Creates"),
