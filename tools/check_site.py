@@ -115,16 +115,15 @@ def served() -> Generator[str]:
 def check_widths(browser: Browser, address: str) -> None:
     """Check that every page fits a phone and a desktop, and what a phone would hide."""
     pages = [path.relative_to(SITE).as_posix() for path in sorted(SITE.rglob("*.html"))]
-    for viewport in (PHONE, DESKTOP):
-        page = browser.new_page(viewport=viewport)
-        for name in pages:
-            page.goto(f"{address}/{name}")
+    page = browser.new_page()
+    for name in pages:
+        page.goto(f"{address}/{name}")
+        for viewport in (DESKTOP, PHONE):
+            page.set_viewport_size(viewport)
             if wide := page.evaluate(_TOO_WIDE):
                 raise SystemExit(f"{name} is wider than {viewport['width']} pixels: {wide[:3]}")
-            if viewport == PHONE and (bare := page.evaluate(_WITHOUT_LABEL)):
-                raise SystemExit(f"{name} has cells without the label of their column: {bare[:3]}")
-        page.close()
-    page = browser.new_page(viewport=PHONE)
+        if bare := page.evaluate(_WITHOUT_LABEL):
+            raise SystemExit(f"{name} has cells without the label of their column: {bare[:3]}")
     page.goto(f"{address}/index.html#install")
     block = page.locator("#install ~ .language-sh pre code").first
     if block.evaluate("code => code.scrollWidth > code.clientWidth + 1"):
