@@ -363,6 +363,8 @@ WORKS = [
                 at_least=True,
             ),
         ),
+        has_peak=False,
+        charted=False,
     ),
     Work(
         name="transport_faults",
