@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -112,7 +113,8 @@ def next_outcome(core: RunCore, wait: Wait) -> Outcome:
         outcome = outcome_of(core, core.output(wait), wait)
         if outcome is not None:
             return outcome
-        if wait.once:  # the question was answered meanwhile
+        if wait.once:
+            # The question was answered meanwhile.
             raise core.late(0.0, f"run {core.run_id} has no output yet")
 
 
@@ -135,7 +137,8 @@ class Interrupts(Iterator[PendingInterrupt]):
         outcome: Outcome | None = None
         if not self._over:
             core.open_span()
-            with suppress(RunFailed):  # `result` says how
+            # `result` raises the error of a run that failed.
+            with suppress(RunFailed):
                 outcome = next_outcome(core, core.wait(self._timeout))
         if not isinstance(outcome, PendingInterrupt):
             self._over = True
@@ -194,7 +197,17 @@ def question_of(core: RunCore, wait: Wait) -> PendingInterrupt | None:
         core.descriptor,
         partial(answer_run, core),
     )
-    return None if question == core.answered else question
+    answered = core.answered
+    if answered is None or question != answered:
+        return question
+    if not answered.seen_at:
+        # Another process has answered it, at a time that this clock does not know.
+        core.answered = question
+    elif question.seen_at - answered.seen_at > timing().outage:
+        # The answer had no effect, so the caller may answer again.
+        core.answered = None
+        raise core.interrupted(question, ", though it was answered some minutes ago")
+    return None
 
 
 def answer_run(
@@ -220,10 +233,11 @@ def answer_run(
         if question.updated_at.microsecond or young_for <= 0:
             break
         wait.pause(young_for)
-        to = question  # to be compared again: another process may answer it during the pause
+        # Compare again, because another process may answer it during the pause.
+        to = question
     if not _send(core, answer, question, wait):
         raise _stale(core)
-    core.answered = question
+    core.answered = replace(question, seen_at=timing().now())
 
 
 def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait: Wait) -> bool:
@@ -234,8 +248,9 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
     def send(limit: float) -> bool:
         nonlocal sent
         # During a pause another process may have answered, and the run may ask something else.
+        # Or the answer arrived whose response was lost.
         if sent and _differs(settled(lambda: core.read(wait)), question):
-            return lost > 0  # perhaps by the answer whose response was lost
+            return lost > 0
         sent += 1
         core.note(runs.resume_run(core.run_id, body, _request_timeout=limit))
         return True
@@ -243,8 +258,9 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
     def probe(error: ApiException) -> Any:
         nonlocal lost, conflicts
         if isinstance(error, (ConflictException, NotFoundException)):
+            # Our lost answer moved the run, or another caller was quicker.
             if _differs(core.read(wait), question):
-                return lost > 0  # otherwise another caller was quicker
+                return lost > 0
             if isinstance(error, NotFoundException):
                 raise core.not_served(error) from error
             # The thread is busy with another run, which ends.
@@ -260,7 +276,8 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
         except RunGone:
             raise
         except ApiException:
-            pass  # nobody can tell, and the failure says more
+            # This cannot be verified, so the original error is reported.
+            pass
         raise ResumeAmbiguous(
             run_id=core.run_id, token=core.token(), times=lost, why=str(error)
         ) from error
@@ -277,7 +294,8 @@ def _differs(run: Run, question: PendingInterrupt) -> bool:
 def _arrived(core: RunCore, question: PendingInterrupt, wait: Wait) -> bool:
     """Read a run for some seconds, and return whether the answer arrived without a response."""
     clock = timing()
-    since: float | None = None  # when the run was first read
+    # When the run was first read.
+    since: float | None = None
 
     def ready(run: Run) -> float | None:
         nonlocal since

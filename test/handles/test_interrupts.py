@@ -687,6 +687,27 @@ def test_a_pickled_handle_knows_what_it_answered() -> None:
     assert asking.answers == [{"to": "q0"}, {"to": "q1"}]
 
 
+@pytest.mark.parametrize("pickled", [False, True])
+def test_an_answer_without_effect_is_an_error_and_can_be_given_again(
+    pickled: bool, set_timing: SetTiming
+) -> None:
+    asking = Asking(1e9)
+    with (
+        SocketServer(handler=serve_each(asking)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        run = RunHandle("r", client)
+        next(run.interrupts()).answer({"to": "q0"})
+        if pickled:
+            run = pickle.loads(pickle.dumps(run))
+        set_timing(outage=0.5)
+        with pytest.raises(RunInterrupted, match="it was answered some minutes ago") as caught:
+            run.result(timeout=20)
+        set_timing(outage=300.0)
+        caught.value.interrupt.answer({"to": "q0 again"})
+        assert asking.answers == [{"to": "q0"}, {"to": "q0 again"}]
+
+
 def test_an_answer_is_not_sent_to_a_question_that_was_answered() -> None:
     asking = Asking(1.5)
     with (
