@@ -11,16 +11,7 @@ import socket
 import ssl
 from typing import Any
 
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    EmptyPoolError,
-    HTTPError,
-    NameResolutionError,
-    NewConnectionError,
-    ProxyError,
-    ReadTimeoutError,
-    SSLError,
-)
+from urllib3.exceptions import EmptyPoolError, HTTPError, ProxyError, SSLError
 from urllib3.util.ssl_match_hostname import CertificateError
 
 from acp_client_v0_1._http.call import Call
@@ -36,18 +27,16 @@ from acp_client_v0_1.exceptions import (
     TransportException,
 )
 
-# What the layers below raise. ssl.SSLError and ssl.CertificateError are OSErrors. CertificateError
-# is urllib3's own, for a name that ``assert_hostname`` does not allow, and a ValueError.
+# The layers below raise these. ssl.SSLError and ssl.CertificateError are OSErrors. CertificateError
+# is urllib3's own, for a name that ``assert_hostname`` does not allow, and a ValueError. urllib3's
+# errors of connecting and reading are not among them: `dial` connects, and `Incoming` reads.
 LOWER_ERRORS = (OSError, http.client.HTTPException, HTTPError, CertificateError)
 
-_TIMEOUTS = (ConnectTimeoutError, ReadTimeoutError, EmptyPoolError)
-_TLS_ENDED = (ssl.SSLZeroReturnError, ssl.SSLSyscallError)
-
-# The first match counts, because urllib3 derives NewConnectionError from its ConnectTimeoutError.
+# The first match counts, because the errors of an ended TLS connection are ssl.SSLErrors, too.
 _KINDS: tuple[tuple[Any, type[TransportException]], ...] = (
-    ((socket.gaierror, NameResolutionError), NameResolutionException),
-    ((NewConnectionError, http.client.IncompleteRead, *_TLS_ENDED), ConnectionException),
-    ((TimeoutError, *_TIMEOUTS), ApiTimeoutError),
+    (socket.gaierror, NameResolutionException),
+    ((ssl.SSLZeroReturnError, ssl.SSLSyscallError), ConnectionException),
+    ((TimeoutError, EmptyPoolError), ApiTimeoutError),
     ((ssl.SSLError, SSLError, CertificateError), TLSException),
     (http.client.HTTPException, ProtocolException),
     (BaseException, ConnectionException),
@@ -76,8 +65,6 @@ def public_error(
     kind = ConnectionException if is_cut(cause) else next(kinds)
     if kind is ApiTimeoutError:
         reason = _reason_of_timeout(cause, call, sent=sent, reading=reading)
-    elif isinstance(cause, http.client.IncompleteRead):
-        reason = "the body is incomplete"
     elif sent:
         reason = _text(cause)
         plain = connected and call.target.origin.scheme == "http"
@@ -109,15 +96,13 @@ def _innermost(error: BaseException) -> BaseException:
         inner = error.__cause__ or next(
             (arg for arg in error.args if isinstance(arg, BaseException)), None
         )
-        if inner is None or isinstance(error, (NameResolutionError, *_TIMEOUTS)):
+        if inner is None:
             return error
         error = inner
     return error
 
 
 def _text(error: BaseException) -> str:
-    if isinstance(error, NewConnectionError) and isinstance(error.__cause__, ConnectionError):
-        error = error.__cause__  # urllib3's message begins with a repr of the connection
     if isinstance(error, ssl.SSLCertVerificationError):
         text = f"its certificate is refused: {error.verify_message}"
         known = error.verify_code in _WRONG_NAME
@@ -125,7 +110,7 @@ def _text(error: BaseException) -> str:
     text = str(getattr(error, "strerror", None) or error)
     if isinstance(error, ssl.SSLError) and _NOT_TLS.search(text):
         return "it does not speak TLS on this port; try http://"
-    return text.rpartition("Failed to establish a new connection: ")[2] or type(error).__name__
+    return text or type(error).__name__
 
 
 def _other_server(beginning: str, call: Call) -> str:

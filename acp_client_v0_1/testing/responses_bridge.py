@@ -16,7 +16,6 @@ from typing import cast
 from unittest import mock
 
 from urllib3 import BaseHTTPResponse
-from urllib3.exceptions import ConnectTimeoutError
 
 from acp_client_v0_1._http.attempt import Attempt
 from acp_client_v0_1._http.call import Call
@@ -89,12 +88,10 @@ def _ask_responses(call: Call, attempt: Attempt) -> Incoming:
     request.prepare_body(call.body, None)
     try:
         response = HTTPAdapter(max_retries=0).send(request, stream=True)
-    except requests.ConnectTimeout as error:
-        raise ConnectTimeoutError(str(error)) from error
     except OSError as error:
         if str(error).startswith(_UNMATCHED):
             raise AssertionError(str(error)) from error  # the test is wrong, not the connection
-        attempt.sent = True
+        attempt.sent = not isinstance(error, requests.ConnectTimeout)
         if isinstance(error, requests.Timeout):
             raise TimeoutError(str(error)) from error
         raise
