@@ -67,12 +67,13 @@ class Attempt:
 
     def __init__(self, deadline: Deadline, timeout: Timeout, fresh: bool = False) -> None:
         self.deadline = deadline
-        self.until = deadline  # of the current reads: the call's, or an earlier one
         self.timeout = timeout
+        # These two bound the next wait: a point in time, and the longest silence in seconds.
+        self.until = deadline
+        self.silence = timeout.read
         self.fresh = fresh  # use no connection that has been idle for long
         self.connected = False  # a new connection was made for it
         self.sent = False  # some of the request may have reached the server
-        self.patience: float | None = None  # seconds that the reader waits for now
         self.connection: HTTPConnection | None = None
         self.slot: Slot | None = None  # of a quick call
         self.slots: Slots | None = None
@@ -92,9 +93,9 @@ class Attempt:
         self, sock: socket.socket, calls: Interruptible, watch: Callable[[], float]
     ) -> float:
         """Wait for bytes, calling ``watch`` on time. Return the seconds left to receive them."""
-        limits = (self.deadline.bound(self.timeout.read), self.patience)
-        until = time.monotonic() + min((each for each in limits if each is not None), default=1e6)
-        # What TLS, or TLS in TLS, holds already does not show on the socket.
+        seconds = self.until.bound(self.silence)
+        until = time.monotonic() + (1e6 if seconds is None else seconds)
+        # Bytes that TLS, or TLS in TLS, has decrypted already do not show on the socket.
         while (left := until - time.monotonic()) > calls.step and not decrypted(sock):
             if wait_for_read(sock, calls.step):
                 break
@@ -103,10 +104,7 @@ class Attempt:
 
     def limit(self, sock: socket.socket) -> None:
         """Bound the next wait for a socket, or raise `TimeoutError` if no time remains."""
-        seconds = self.until.bound(self.timeout.read)
-        if self.patience is not None and (seconds is None or seconds > self.patience):
-            seconds = self.patience
-        set_limit(sock, seconds)
+        set_limit(sock, self.until.bound(self.silence))
 
     def __enter__(self) -> Self:
         calls = self._calls = _this_thread.calls

@@ -33,7 +33,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import InsecureRequestWarning, ProxyError
 
 from acp_client_v0_1._deadline import Deadline
-from acp_client_v0_1._http.attempt import Attempt, set_limit
+from acp_client_v0_1._http.attempt import Attempt
 from acp_client_v0_1._http.dial import dial, in_time
 from acp_client_v0_1._http.errors import LOWER_ERRORS
 from acp_client_v0_1._http.headers import merge_headers
@@ -87,8 +87,8 @@ class Connection(HTTPConnection):
         super().__init__(host, port, **arguments)
         self._address = (host, port)
         self.via = via
-        self._attempt: Attempt | None = None  # the one that uses the connection
-        self._connecting: Deadline | None = None  # None once it is connected
+        # Connecting, sending and receiving are done for an attempt. There is none while it is idle.
+        self._attempt: Any = None
         self._idle_since = 0.0
 
     def rest(self) -> None:
@@ -109,7 +109,7 @@ class Connection(HTTPConnection):
         self._attempt = attempt
         if self.sock is not None:
             return
-        self._connecting = attempt.deadline.earlier(attempt.timeout.connect)
+        attempt.until, attempt.silence = attempt.deadline.earlier(attempt.timeout.connect), None
         try:
             self.connect()
         except LOWER_ERRORS as error:
@@ -119,12 +119,12 @@ class Connection(HTTPConnection):
                 raise ProxyError("cannot connect to the proxy", error) from error
             raise
         finally:
-            self._connecting = None
-        self._attempt.connected = True
+            attempt.until, attempt.silence = attempt.deadline, attempt.timeout.read
+        attempt.connected = True
 
     def send_request(self, head: bytes, body: bytes | None) -> None:
         """Send a request within the attempt's limits."""
-        attempt: Any = self._attempt
+        attempt = self._attempt
         view = memoryview(head if body is None else head + body)
         try:
             # The read timeout limits silence. A large body on a slow connection may take longer.
@@ -140,13 +140,10 @@ class Connection(HTTPConnection):
 
     def limit(self, sock: socket.socket) -> None:
         """Bound the next wait for a socket, or raise `TimeoutError` if no time remains."""
-        if self._connecting is not None:
-            set_limit(sock, self._connecting.bound())
-        elif self._attempt is not None:
-            self._attempt.limit(sock)
+        self._attempt.limit(sock)
 
     def _new_conn(self) -> socket.socket:
-        deadline = self._connecting or Deadline(None)
+        deadline: Deadline = self._attempt.until
         if self.via is not None and self.via.is_socks:
             sock = _socks_socket(self.via, self._address, self.socket_options or (), deadline)
         else:

@@ -113,12 +113,12 @@ class Incoming:
         longest = attempt.timeout.read or math.inf
         if until is not None:
             wait = min(until - time.monotonic(), longest - self._quiet)
-            attempt.patience = max(wait, _SHORTEST_WAIT)
+            attempt.silence = max(wait, _SHORTEST_WAIT)
         try:
             data = attempt.receive(self._sock, _PIECE)
         except TimeoutError:
-            if attempt.patience is not None:
-                self._quiet += attempt.patience
+            if until is not None:
+                self._quiet += attempt.silence or 0.0
                 if not attempt.until.expired and self._quiet < longest:
                     raise NothingYet from None
             raise
@@ -130,7 +130,7 @@ class Incoming:
             self._no_notify = True
             data = b""
         finally:
-            attempt.patience = None
+            attempt.silence = attempt.timeout.read
         if data:
             self._quiet = 0.0
         elif self._fate:
