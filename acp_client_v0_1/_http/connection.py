@@ -148,11 +148,8 @@ class Connection(HTTPConnection):
             sock = _socks_socket(self.via, self._address, self.socket_options or (), deadline)
         else:
             sock = dial(*self._address, deadline, self.socket_options or ())
-        try:
-            self.limit(sock)  # for the handshake of TLS
-        except BaseException:
-            sock.close()
-            raise
+        self.sock = sock  # `open` closes it if no time remains
+        self.limit(sock)  # for the handshake of TLS
         sys.audit("http.client.connect", self, self.host, self.port)
         return sock
 
@@ -167,7 +164,6 @@ class Connection(HTTPConnection):
         head, page = final_head(self._receive)
         # TLS begins with the client's bytes, so after a success nothing follows the head.
         if page or not 200 <= head.status < 300:
-            self.close()
             doubt = "; is it a proxy?" if head.status in _NO_TUNNELS else ""
             raise OSError(f"Tunnel connection failed: {head.status} {head.reason}".rstrip() + doubt)
         self.limit(self.sock)  # for the handshake of TLS
