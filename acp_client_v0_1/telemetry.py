@@ -13,7 +13,7 @@ from __future__ import annotations
 import atexit
 import time
 import weakref
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -28,12 +28,17 @@ from acp_client_v0_1.models.run_error import RunError
 from acp_client_v0_1.models.run_interrupt import RunInterrupt
 from acp_client_v0_1.models.run_output import RunOutput
 
-_installed = True
+try:
+    from opentelemetry import propagate, trace
+    from opentelemetry.trace import Link, SpanKind, StatusCode
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+except ImportError:
+    _installed = False
+else:
+    _installed = True
 
 if TYPE_CHECKING:
-    from opentelemetry import propagate, trace
-    from opentelemetry.trace import Link, Span, SpanKind, StatusCode, Tracer, TracerProvider
-    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+    from opentelemetry.trace import Span, Tracer, TracerProvider
 
     from acp_client_v0_1._http.call import Call
     from acp_client_v0_1._http.observer import StreamedResponse
@@ -41,13 +46,6 @@ if TYPE_CHECKING:
     from acp_client_v0_1.api_client import ApiClient
     from acp_client_v0_1.configuration import Configuration
     from acp_client_v0_1.models.agent import Agent
-else:
-    try:
-        from opentelemetry import propagate, trace
-        from opentelemetry.trace import Link, SpanKind, StatusCode
-        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-    except ImportError:
-        _installed = False
 
 __all__ = ["instrument"]
 
@@ -165,7 +163,6 @@ class _Observer:
 class _RunSpan:
     def __init__(self, span: Span) -> None:
         self._span = span
-        self._ended = False
         self._last = time.time_ns()
         carrier: dict[str, str] = {}
         TraceContextTextMapPropagator().inject(carrier, trace.set_span_in_context(span))
@@ -187,8 +184,7 @@ class _RunSpan:
         if isinstance(outcome, RunWaitTimeout) and not outcome.elapsed:
             return True  # the run was only read, with timeout=0
         status = _status_of(outcome)
-        if not self._ended:
-            self._ended = True
+        if self._span.is_recording():
             if status:
                 self._span.set_attribute("acp.run.status", status)
             if status in _FAILURES:
@@ -200,8 +196,7 @@ class _RunSpan:
 
     def drop(self) -> None:
         """End the span of a run that nobody waits for at the time of its last request."""
-        if not self._ended:
-            self._ended = True
+        if self._span.is_recording():
             self._span.end(self._last)
 
     __del__ = drop
@@ -221,17 +216,11 @@ class _Reading:
     def __init__(self, response: StreamedResponse, span: Span) -> None:
         self.status = response.status
         self.method = response.method
+        self.url = response.url
+        self.headers = response.headers
         self._response = response
         self._span = span
-        self._left = self._ended = False
-
-    @property
-    def url(self) -> str:
-        return self._response.url
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        return self._response.headers
+        self._left = False
 
     def read_available(self, *, wait: float | None = None) -> bytes:
         try:
@@ -254,9 +243,8 @@ class _Reading:
         self._end("left")
 
     def _end(self, how: str, error_type: str = "") -> None:
-        if self._ended:
+        if not self._span.is_recording():
             return
-        self._ended = True
         self._span.set_attribute("acp.stream.end", "left" if self._left else how)
         if error_type and not self._left:
             _fail(self._span, error_type)

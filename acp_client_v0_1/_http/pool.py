@@ -16,11 +16,13 @@ configured origin and are not used after a cross-origin redirect.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import ssl
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from importlib.util import find_spec
 from typing import Any, Protocol
 
@@ -90,11 +92,9 @@ class Pool:
 
 
 def _close_all(idle: deque[Connection]) -> None:
-    while idle:
-        try:
+    with contextlib.suppress(IndexError):  # another thread may take the last one
+        while True:
             idle.pop().close()
-        except IndexError:  # another thread has taken it
-            return
 
 
 class PoolSettings(TLSSettings, Protocol):
@@ -115,7 +115,7 @@ class Pools:
         check_identity(configuration)
         self._configuration = configuration
         self._maxsize = configuration.connection_pool_maxsize
-        self._contexts: dict[bool, ssl.SSLContext] = {}
+        self._context = cache(partial(tls_context, configuration))
         self._process: tuple[int, dict[Origin, Pool]] = os.getpid(), {}
         self._parents: list[dict[Origin, Pool]] = []
 
@@ -216,9 +216,3 @@ class Pools:
         if not cross_origin and settings.verify_ssl and settings.assert_hostname is not True:
             arguments["assert_hostname"] = settings.assert_hostname
         return arguments
-
-    def _context(self, *, with_identity: bool) -> ssl.SSLContext:
-        if with_identity not in self._contexts:
-            context = tls_context(self._configuration, with_identity=with_identity)
-            self._contexts[with_identity] = context
-        return self._contexts[with_identity]
