@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from http.client import responses
 from itertools import chain
@@ -22,7 +22,6 @@ from acp_client_v0_1.testing._server.runner import WireTransport
 from acp_client_v0_1.testing._server.validation import BODY, LAG, JsonResponse
 from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest
 
-_REFUSED = (400, 401, 405, 422)
 _BLOCK_SECONDS = {"never": 0, "forever": 10**6}
 
 
@@ -49,19 +48,9 @@ class FaultInjection:
         )
         fields: list[tuple[bytes, bytes]] = scope["headers"]
         head = len(request.path) + len(request.query) + sum(map(len, chain(*fields)))
-        if fault is not None or not request.body:
-            self.log.add(request, head + len(request.body))
+        self.log.add(request, head + len(request.body))
         if fault is None:
-
-            async def respond(message: Message) -> None:
-                if request.body and "status" in message:
-                    # No stranger may fill the memory. A 404 or a 409 is the word on a sound
-                    # request, which a test may want to see.
-                    body = b"" if message["status"] in _REFUSED else request.body
-                    self.log.add(replace(request, body=body), head + len(body))
-                await send(message)
-
-            await self.app(scope, receive, respond)
+            await self.app(scope, receive, send)
             return
         await _Exchange(fault, scope, receive, send).respond(self.app)
         if fault.late is not None:
