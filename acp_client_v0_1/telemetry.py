@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from acp_client_v0_1._arguments import check_arguments
@@ -28,18 +29,13 @@ from acp_client_v0_1.models.run_error import RunError
 from acp_client_v0_1.models.run_interrupt import RunInterrupt
 from acp_client_v0_1.models.run_output import RunOutput
 
-try:
+_installed = find_spec("opentelemetry") is not None
+if TYPE_CHECKING or _installed:
     from opentelemetry import propagate, trace
-    from opentelemetry.trace import Link, SpanKind, StatusCode
+    from opentelemetry.trace import Link, Span, SpanKind, StatusCode, Tracer, TracerProvider
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-except ImportError:
-    _installed = False
-else:
-    _installed = True
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import Span, Tracer, TracerProvider
-
     from acp_client_v0_1._http.call import Call
     from acp_client_v0_1._http.observer import StreamedResponse
     from acp_client_v0_1._http.response import RESTResponse
