@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import functools
 import math
-import threading
 import time
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeGuard
@@ -94,13 +93,9 @@ class Deadline:
         """Return this deadline, or the one that is ``seconds`` from now if that is earlier."""
         return Deadline.after(self.bound(seconds))
 
-    def sleep(self, seconds: float, stop: threading.Event | None = None) -> bool:
-        """Sleep, but not beyond the deadline. Return whether ``stop`` was set, which ends it."""
-        wait = min(seconds, self.remaining())
-        if stop is not None:
-            return stop.wait(wait)
-        time.sleep(wait)
-        return False
+    def sleep(self, seconds: float) -> None:
+        """Sleep, but not beyond the deadline."""
+        time.sleep(min(seconds, self.remaining()))
 
 
 def resolve_timeout(
