@@ -113,9 +113,7 @@ class Connection(HTTPConnection):
         try:
             self.connect()
         except LOWER_ERRORS as error:
-            by_proxy = self.proxy is not None and not self.has_connected_to_proxy
-            self.close()
-            if by_proxy:
+            if self.proxy is not None and not self.has_connected_to_proxy:
                 raise ProxyError("cannot connect to the proxy", error) from error
             raise
         finally:
@@ -148,7 +146,7 @@ class Connection(HTTPConnection):
             sock = _socks_socket(self.via, self._address, self.socket_options or (), deadline)
         else:
             sock = dial(*self._address, deadline, self.socket_options or ())
-        self.sock = sock  # `open` closes it if no time remains
+        self.sock = sock  # the attempt closes it if no time remains
         self.limit(sock)  # for the handshake of TLS
         sys.audit("http.client.connect", self, self.host, self.port)
         return sock

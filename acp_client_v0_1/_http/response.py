@@ -21,7 +21,6 @@ from typing import TypeAlias
 from urllib3 import BaseHTTPResponse, HTTPHeaderDict, HTTPResponse
 from urllib3.exceptions import DecodeError
 
-from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1._errors import short
 from acp_client_v0_1._http.call import Call
 from acp_client_v0_1._http.coding import CODINGS, Decoder
@@ -263,14 +262,9 @@ class RESTResponse:
     def _read(self, limit: int, wait: float | None) -> bytes:
         try:
             return self._piece(limit, wait)
-        except NothingYet:
-            raise
         except LOWER_ERRORS as error:
             self.close()
             raise self._failure(error) from error
-        except BaseException:
-            self.close()
-            raise
 
     def _piece(self, limit: int, wait: float | None) -> bytes:
         incoming = self._incoming
