@@ -73,7 +73,7 @@ def instrument(api_client: ApiClient, tracer_provider: TracerProvider | None = N
         )
     tracer = trace.get_tracer("acp_client_v0_1", __version__, tracer_provider)
     api_client.rest_client.observer = _Observer(api_client.configuration, tracer)
-    # Registered after the provider's own function, so that it is called before.
+    # It is registered after the provider's own function, so that it is called before that.
     atexit.unregister(_end_at_exit)
     atexit.register(_end_at_exit)
 
@@ -178,7 +178,8 @@ class _RunSpan:
 
     def end(self, outcome: object) -> bool:
         if isinstance(outcome, RunWaitTimeout) and not outcome.elapsed:
-            return True  # the run was only read, with timeout=0
+            # A wait with timeout=0 only reads the run.
+            return True
         status = _status_of(outcome)
         if self._span.is_recording():
             if status:

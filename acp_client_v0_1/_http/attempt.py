@@ -39,9 +39,11 @@ class Interruptible:
     """
 
     def __init__(self, watch: Callable[[], float] | None = None, first: float = 0.0) -> None:
-        self.attempt: Attempt | None = None  # the last one; it has a connection while it lasts
+        # An attempt that has ended has no connection, so it cannot be interrupted.
+        self.attempt: Attempt | None = None
         self.watch = watch
-        self.step = first  # seconds until it is called next
+        # So many seconds pass until the next call of ``watch``.
+        self.step = first
 
     def interrupt(self) -> None:
         """Make the current call fail, as if its server had closed the connection.
@@ -71,11 +73,15 @@ class Attempt:
         # These two bound the next wait: a point in time, and the longest silence in seconds.
         self.until = deadline
         self.silence = timeout.read
-        self.fresh = fresh  # use no connection that has been idle for long
-        self.connected = False  # a new connection was made for it
-        self.sent = False  # some of the request may have reached the server
+        # A server may close a connection that was idle for long while the request is on its way.
+        self.fresh = fresh
+        # If a new connection was made, a failure may mean that the address is wrong.
+        self.connected = False
+        # Once some of the request may have left, only a safe request is sent again.
+        self.sent = False
         self.connection: HTTPConnection | None = None
-        self.slot: Slot | None = None  # of a quick call
+        # Only a quick call takes a slot.
+        self.slot: Slot | None = None
         self.slots: Slots | None = None
         self._calls: Interruptible | None = None
 
@@ -129,5 +135,6 @@ def set_limit(sock: socket.socket, seconds: float | None) -> None:
     """Set a socket's timeout, or raise `TimeoutError` if no time remains."""
     if seconds is not None and seconds <= 0:
         raise TimeoutError("the deadline has passed")
-    if seconds != sock.gettimeout():  # setting it is a system call
+    # Setting a timeout is a system call, and asking for it is none.
+    if seconds != sock.gettimeout():
         sock.settimeout(seconds)

@@ -36,7 +36,8 @@ class _Brotli:
 
     def __init__(self, _: bytes) -> None:
         self._decompressor = _brotli.Decompressor()
-        self._ready = b""  # decoded, but over the limit, which Brotli exceeds by some 32 KiB
+        # Brotli exceeds the limit by some 32 KiB, which wait here for the next call.
+        self._ready = b""
 
     @property
     def eof(self) -> bool:
@@ -51,8 +52,8 @@ class _Brotli:
         return ready[:limit]
 
 
-# For each coding: a function that makes the decompressor of a member from its first bytes, and how
-# the next member begins, or None if a body has only one.
+# Each coding has a function that makes the decompressor of a member from its first bytes, and the
+# bytes that begin the next member, or None if a body has only one.
 CODINGS: dict[str, tuple[Callable[[bytes], Any], bytes | None]] = {
     "gzip": (lambda _: zlib.decompressobj(31), b"\x1f\x8b"),
     # Many servers leave zlib's header out; bare deflate does not begin with the low bits of 8.
@@ -74,9 +75,11 @@ class Decoder:
 
     def __init__(self, coding: str) -> None:
         self._make, self._follows = CODINGS[coding]
-        self._begins: bytes | None = b""  # how the next member begins, None after the last
+        # The next member begins with these bytes. None means that no member may follow.
+        self._begins: bytes | None = b""
         self._member: Any = None
-        self._rest = b""  # not decoded yet
+        # These bytes have arrived, and no decompressor has taken them.
+        self._rest = b""
 
     @property
     def unfinished(self) -> bool:
@@ -99,6 +102,7 @@ class Decoder:
         except _ERRORS as error:
             raise DecodeError(str(error)) from error
         if data and not piece and not (self._begins or b"").startswith(data):
-            self._begins, data = None, b""  # stray bytes; a single one may begin a member
+            # The bytes after the last member are ignored. A single byte may still begin a member.
+            self._begins, data = None, b""
         self._rest = data
         return piece

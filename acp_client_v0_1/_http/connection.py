@@ -45,11 +45,14 @@ from acp_client_v0_1._http.tls import OuterSocket, decrypted
 # that close is lost with its outcome unknown. Requests that change something avoid the risk.
 _STALE = 2.0
 
-_NO_TUNNELS = (200, 400, 404, 405, 501)  # what web servers respond to CONNECT, with a page
+# A web server that is no proxy responds to CONNECT with one of these, and with a page.
+_NO_TUNNELS = (200, 400, 404, 405, 501)
 
-_PIECE = 65_536  # bytes to send within one read timeout
+# The read timeout bounds the sending of each piece of so many bytes.
+_PIECE = 65_536
 
-# Characters to encode in a path or query (RFC 3986, section 3.3). "%" begins an encoded one.
+# These characters are encoded in a path or query (RFC 3986, section 3.3). "%" is not among them,
+# because it begins a character that the caller has encoded.
 _NOT_IN_TARGET = re.compile(r"[^!$%&'()*+,\-./0-9:;=?@A-Z_a-z~]+")
 _BODILESS = ("GET", "HEAD", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 
@@ -134,7 +137,8 @@ class Connection(HTTPConnection):
                 if sent < len(piece):
                     self.sock.sendall(piece[sent:])
         except (BrokenPipeError, ConnectionResetError):
-            pass  # the server may have responded before it closed; if not, the read fails
+            # The server may have responded before it closed. If it has not, the read fails.
+            pass
 
     def limit(self, sock: socket.socket) -> None:
         """Bound the next wait for a socket, or raise `TimeoutError` if no time remains."""
@@ -146,8 +150,10 @@ class Connection(HTTPConnection):
             sock = _socks_socket(self.via, self._address, self.socket_options or (), deadline)
         else:
             sock = dial(*self._address, deadline, self.socket_options or ())
-        self.sock = sock  # the attempt closes it if no time remains
-        self.limit(sock)  # for the handshake of TLS
+        # If no time remains, the attempt closes the connection, and so this socket.
+        self.sock = sock
+        # The handshake of TLS, which may follow, waits no longer than this.
+        self.limit(sock)
         sys.audit("http.client.connect", self, self.host, self.port)
         return sock
 
@@ -164,7 +170,8 @@ class Connection(HTTPConnection):
         if page or not 200 <= head.status < 300:
             doubt = "; is it a proxy?" if head.status in _NO_TUNNELS else ""
             raise OSError(f"Tunnel connection failed: {head.status} {head.reason}".rstrip() + doubt)
-        self.limit(self.sock)  # for the handshake of TLS
+        # The handshake of TLS, which may follow, waits no longer than this.
+        self.limit(self.sock)
 
     def _receive(self) -> bytes:
         self.limit(self.sock)

@@ -44,7 +44,7 @@ _KINDS: tuple[tuple[Any, type[TransportException]], ...] = (
 
 _REFUSED_TUNNEL = re.compile(r"Tunnel connection failed: (\d+)")
 
-# The errors of several versions of OpenSSL for a server that does not speak TLS.
+# Several versions of OpenSSL raise these errors if a server does not speak TLS.
 _NOT_TLS = re.compile("WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|PACKET_LENGTH_TOO_LONG")
 _WRONG_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 
@@ -66,18 +66,18 @@ def public_error(
     if kind is ApiTimeoutError:
         reason = _reason_of_timeout(cause, call, sent=sent, reading=reading)
     elif sent:
-        reason = _text(cause)
+        reason = _description_of(cause)
         plain = connected and call.target.origin.scheme == "http"
         if plain and not reading and issubclass(kind, (ConnectionException, ProtocolException)):
             reason = f"{reason}; if the server expects TLS, write https://"
     elif isinstance(error, ProxyError) or refused_tunnel(cause) is not None:
         kind = ProxyException if kind is ConnectionException else kind
         prefix = "the proxy does not connect: " if refused_tunnel(cause) is None else ""
-        reason = f"{prefix}{_text(cause)}"
+        reason = f"{prefix}{_description_of(cause)}"
     elif isinstance(cause, NotHTTP):
         reason = _other_server(str(cause).partition(": ")[2], call)
     else:
-        reason = f"cannot connect to {call.target.origin}: {_text(cause)}"
+        reason = f"cannot connect to {call.target.origin}: {_description_of(cause)}"
     failure = kind(reason=reason, method=call.method, url=call.target.url)
     failure.sent = sent
     failure.ambiguous = sent and not call.safe
@@ -102,7 +102,7 @@ def _innermost(error: BaseException) -> BaseException:
     return error
 
 
-def _text(error: BaseException) -> str:
+def _description_of(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         text = f"its certificate is refused: {error.verify_message}"
         known = error.verify_code in _WRONG_NAME
@@ -116,7 +116,7 @@ def _text(error: BaseException) -> str:
 def _other_server(beginning: str, call: Call) -> str:
     """Describe an address whose server does not speak HTTP, by the beginning of what it sent."""
     reason = f"is another kind of server, which sends {beginning}: check host"
-    # An alert of TLS.
+    # These bytes begin an alert of TLS.
     if beginning.startswith(r"'\x15\x03"):
         reason = "expects TLS: write https://"
     return f"{call.target.origin} {reason}{'' if call.safe else '; no run was made or changed'}"

@@ -25,18 +25,23 @@ from urllib3 import HTTPHeaderDict
 
 from acp_client_v0_1._http.headers import TOKEN
 
-_MOST_LINES = 100  # of headers, and in the trailer of a chunked body
+# The headers may have this many lines, and the trailer of a chunked body as well.
+_MOST_LINES = 100
 _LONGEST_LINE = 65_536  # bytes, of a head
 _LONGEST_CHUNK_LINE = 8_192
-_MOST_INFORMATIONAL = 20  # responses before the final one
+# A server may send this many responses before the final one.
+_MOST_INFORMATIONAL = 20
 
 _STATUS_LINE = re.compile(r"HTTP/1\.([0-9])[ \t]+([1-9][0-9]{2})(?:[ \t](.*))?", re.DOTALL)
-_OTHER_PROTOCOL = re.compile(rb"(?i)(?!H(?:T(?:T(?:P|\Z)|\Z)|\Z))[^\s]")  # no part of "HTTP"
+# This matches bytes that do not begin as "HTTP" does.
+_OTHER_PROTOCOL = re.compile(rb"(?i)(?!H(?:T(?:T(?:P|\Z)|\Z)|\Z))[^\s]")
 _FIELD = re.compile(rf"({TOKEN.pattern})[ \t]*:(.*)", re.DOTALL)
 _CHUNK_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 _NEXT_CHUNK = re.compile(rb"\r\n" + _CHUNK_SIZE.pattern)
-_SHORT_LINE = 64  # bytes of a chunk line that the fast path reads
-_MOST_SIZES = 1024  # chunk lines to remember for a body
+# The fast path takes a chunk line only if its end is among this many bytes.
+_SHORT_LINE = 64
+# A body's chunk lines are remembered up to this number, which bounds the memory.
+_MOST_SIZES = 1024
 _MOST_DIGITS = 18
 
 _NO_STATUS_LINE = "not a status line of HTTP/1:"
@@ -78,7 +83,8 @@ class HeadParser:
 
     def __init__(self) -> None:
         self._received = bytearray()
-        self._line = 0  # where the incomplete line begins
+        # The incomplete line begins here.
+        self._line = 0
         self._status: tuple[int, int, str] | None = None
         self._lines: list[str] = []
         self.rest = b""
@@ -86,7 +92,8 @@ class HeadParser:
     def feed(self, data: bytes) -> Head | None:
         """Take received bytes, and return the head once it is complete."""
         received, searched = self._received, len(self._received)
-        # At once, as the server may now wait for a client that speaks its protocol.
+        # This is checked at once, because the server may now wait for a client that speaks its
+        # protocol.
         if not searched and _OTHER_PROTOCOL.match(data):
             line = data.decode("latin-1").splitlines()[0].rstrip(_SPACE)
             raise NotHTTP(f"{_NO_STATUS_LINE} {line[:60]!r}")
@@ -99,7 +106,9 @@ class HeadParser:
                 return None
             line = received[self._line : newline].decode("latin-1")
             self._line = searched = newline + 1
-            if self._status is None:  # checked at once, as other protocols may send no blank line
+            if self._status is None:
+                # A server of another protocol may never send a blank line, so this line is checked
+                # at once.
                 self._status = _parse_status_line(line)
             elif line in ("", "\r"):
                 self.rest = bytes(received[searched:])
@@ -134,7 +143,8 @@ def _parse_fields(lines: list[str]) -> HTTPHeaderDict:
     fields: list[tuple[str, str]] = []
     for ended in lines:
         line = ended.removesuffix("\r")
-        if line[0] in " \t" and fields:  # folded (RFC 9112, section 5.2)
+        if line[0] in " \t" and fields:
+            # This line continues the value of the line before it (RFC 9112, section 5.2).
             name, before = fields[-1]
             fields[-1] = name, f"{before} {line.strip(_BLANK)}"
             continue
@@ -169,10 +179,13 @@ class Framing:
     """Finds the end of a body, here by its length, or at EOF if it is close-delimited."""
 
     def __init__(self, length: int | None) -> None:
-        self._left = length or 0  # bytes of the body, or of a chunk's data
-        self.complete = length == 0  # the body has ended
-        self.rest = b""  # what follows the end
-        self.delimited = length is not None  # False if close-delimited
+        # So many bytes of the body, or of a chunk's data, have not arrived.
+        self._left = length or 0
+        self.complete = length == 0
+        # Bytes that follow the end of the body show that the server is out of step.
+        self.rest = b""
+        # A body without a length ends at EOF: it is close-delimited.
+        self.delimited = length is not None
 
     def take(self, data: bytes) -> bytes:
         """Take received bytes, and return the content among them.
@@ -198,8 +211,10 @@ class _Chunked(Framing):
         super().__init__(None)
         self.delimited = True
         self._next: Callable[[_Chunked, bytes, int, int], int] = _Chunked._size
-        self._waiting = b""  # the beginning of a line
-        self._sizes: dict[bytes, int] = {}  # by chunk line, of which most streams repeat a few
+        # A line whose end has not arrived waits here.
+        self._waiting = b""
+        # Most streams repeat a few chunk lines, so the sizes are remembered by line.
+        self._sizes: dict[bytes, int] = {}
         self._trailer_lines = 0
         self._fault: BadFraming | None = None
 
@@ -306,10 +321,11 @@ def framing_of(head: Head, method: str) -> tuple[Framing, bool]:
     After 408 and 5xx it is not reused: servers close it, whether they say so or not.
     """
     status, headers = head.status, head.headers
-    # Not `get`, which raises and catches a KeyError if the header is missing.
+    # `get` would raise and catch a KeyError if the header is missing, which takes time.
     coding = headers["transfer-encoding"] if "transfer-encoding" in headers else None  # noqa: SIM401
     if coding is not None and coding.lower() == "identity":
-        coding = None  # meant none in older HTTP/1.1 (RFC 2616, section 3.6)
+        # In older HTTP/1.1 this word meant no coding (RFC 2616, section 3.6).
+        coding = None
     length = headers["content-length"] if "content-length" in headers else None  # noqa: SIM401
     if status in (204, 304) or method == "HEAD":  # rule 1
         framing = Framing(0)
@@ -323,8 +339,8 @@ def framing_of(head: Head, method: str) -> tuple[Framing, bool]:
         return Framing(None), False
     options = headers["connection"].lower() if "connection" in headers else ""
     says_close = "close" in options or (head.version == 10 and "keep-alive" not in options)
-    # Of a response with both, or with chunks in HTTP/1.0, a proxy may have found another end
-    # (response splitting; RFC 9112, sections 6.1 and 6.3).
+    # If a response has both, or chunks in HTTP/1.0, a proxy may have found another end of it. What
+    # follows may be forged (response splitting; RFC 9112, sections 6.1 and 6.3).
     doubtful = coding is not None and (length is not None or head.version == 10)
     return framing, not (says_close or doubtful or status >= 500 or status == 408)
 

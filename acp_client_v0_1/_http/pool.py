@@ -41,7 +41,9 @@ from acp_client_v0_1._http.tls import TLSSettings, check_identity, tls_context
 from acp_client_v0_1._http.urls import Origin, ascii_host
 from acp_client_v0_1.exceptions import ApiValueError
 
-_MOST_IDLE = 64  # connections that are kept, if ``connection_pool_maxsize`` is not larger
+# Streams and long polls leave their connections to later calls, too. So this many idle ones are
+# kept even if there are fewer slots.
+_MOST_IDLE = 64
 
 
 class Pool:
@@ -56,7 +58,8 @@ class Pool:
         self._most_idle = max(maxsize, _MOST_IDLE)
         self.forwarded = forwarded
         self.retired = False
-        weakref.finalize(self, _close_all, self.idle)  # if the client is never closed
+        # A client that is never closed leaves its idle connections to this.
+        weakref.finalize(self, _close_all, self.idle)
 
     def take(self, attempt: Attempt, *, quick: bool) -> Connection:
         """Give an attempt a connection, and for a quick call a slot."""
@@ -92,7 +95,8 @@ class Pool:
 
 
 def _close_all(idle: deque[Connection]) -> None:
-    with contextlib.suppress(IndexError):  # another thread may take the last one
+    with contextlib.suppress(IndexError):
+        # Another thread may take the last connection before this one does.
         while True:
             idle.pop().close()
 
@@ -124,7 +128,8 @@ class Pools:
         target, headers = call.target, call.headers
         if call.cross_origin:
             pool = self._new_pool(target.origin, cross_origin=True)
-            pool.close()  # its one connection is closed when it comes back
+            # The pool has one connection, which is closed when it comes back.
+            pool.close()
         else:
             pool = self.pool(target.origin)
         connection = pool.take(attempt, quick=not (call.stream or call.timeout.window))

@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 def got(source: queue.SimpleQueue[T], seconds: float | None) -> T:
     """Return the next item of a queue, or raise `queue.Empty` after some seconds."""
-    # At least a millisecond: on CPython 3.10 a shorter wait may have no end.
+    # On CPython 3.10 a wait of less than a millisecond may have no end.
     return source.get(timeout=None if seconds is None else max(0.001, seconds))
 
 
@@ -43,7 +43,8 @@ class Slot:
     __slots__ = ("__weakref__", "wake")
 
     def __init__(self) -> None:
-        # Until its owner may go on. It is there before others see the slot, so that none misses it.
+        # The owner waits for this until it may go on. It is there before others see the slot, so
+        # that none misses it.
         self.wake: queue.SimpleQueue[None] | None = queue.SimpleQueue()
 
 
@@ -55,7 +56,8 @@ class Slots:
     def __init__(self, most: int) -> None:
         self.most: int = most
         self._line: list[weakref.ref[Slot]] = []
-        self._next_look = 0.0  # by the monotonic clock
+        # Until this time of the monotonic clock, no further thread looks for orphaned slots.
+        self._next_look = 0.0
 
     def join(self, slot: Slot) -> bool:
         """Queue a new slot, which only the caller references. Return False if it has to `wait`."""
@@ -91,7 +93,7 @@ class Slots:
         except ValueError:
             pass
         if len(self._line) >= self.most:
-            # The last of them, and those before it if others left at the same moment.
+            # If others left at the same moment, more slots than the last one are to be woken.
             for ref in reversed(self._line[: self.most]):
                 if not _woken(ref):
                     break

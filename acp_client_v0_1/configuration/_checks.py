@@ -23,15 +23,16 @@ from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 P = ParamSpec("P")
 
-# The usual names of headers that carry a key, which are no keys themselves.
+# Headers that carry a key usually have these names, which are no keys themselves.
 _KEY_HEADERS = frozenset(("x-api-key", "api-key", "apikey", "x-auth-token", "authorization"))
-# What other clients call a setting.
+# Other clients have these names for settings.
 _OTHER_NAMES = {
     **dict.fromkeys(("base_url", "endpoint", "port", "server", "url"), 'host="http://host:8000"'),
     **dict.fromkeys(("auth", "bearer", "bearer_token", "token"), 'access_token="…"'),
 }
 
-_C_INT = 2**31  # the integers of a socket option are smaller
+# The integers of a socket option fit into a C int.
+_C_INT = 2**31
 
 
 def checked(setting: str, value: Any, name: str = "") -> Any:
@@ -130,13 +131,15 @@ def _is_option(option: object) -> bool:
 def _tls_context(name: str, value: Any) -> Any:
     if value is None:
         return None
-    import ssl  # with the transport, not before it
+    # This loads with the transport, and not with the settings.
+    import ssl
 
     return instance_of("an ssl.SSLContext", ssl.SSLContext)(name, value)
 
 
 def _proxy(name: str, value: Any) -> Any:
-    if _TEXT(name, value):  # "" is for no proxy
+    if _TEXT(name, value):
+        # An empty text means that no proxy is used.
         parse_proxy(value, name)
     return value
 
@@ -146,7 +149,8 @@ def _retries(name: str, value: Any) -> Any:
         if value < 0:
             raise ApiValueError(f"{name} must be at least 0, not {value}")
     elif value is not None:
-        from urllib3.util import Retry  # with the transport, not before it
+        # This loads with the transport, and not with the settings.
+        from urllib3.util import Retry
 
         if not isinstance(value, Retry):
             raise wrong_type(name, "an integer, False, a urllib3.Retry or None", value)

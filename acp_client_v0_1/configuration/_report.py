@@ -37,7 +37,7 @@ class ConfigurationReport:
         }
         self.logger_format = "%(asctime)s %(levelname)s %(message)s"
         self._logger_file: str | None = None
-        # The absolute path, because the process may change its folder.
+        # The process may change its folder, so this is the absolute path.
         self._log_path: str | None = None
         self._debug = False
 
@@ -82,7 +82,8 @@ class ConfigurationReport:
 
     def to_debug_report(self) -> str:
         """Return a description of system and client for a bug report, without secrets."""
-        import platform  # slow to import, and only needed here
+        # This module is slow to import, and only a report needs it.
+        import platform
 
         return (
             "Python SDK Debug Report:\n"

@@ -52,7 +52,8 @@ class EventStream(Iterator[T]):
         self.reader: EventReader = EventReader(response, max_event_bytes)
         self._decode = decode
         self._values: Iterator[T | None] = iter(())
-        self._iterating = False  # a typed iteration is under way
+        # A typed iteration that is under way ends without an error when the stream is closed.
+        self._iterating = False
         self._one_reader = OneThread(
             "the stream is read by another thread: open one for each by get_run_stream"
         )
@@ -99,7 +100,8 @@ class EventStream(Iterator[T]):
 
     def _advance(self) -> None:
         reader = self.reader
-        if not length_hint(reader.left):  # another iteration may have read ahead
+        # Another iteration may have read ahead, and its events come first.
+        if not length_hint(reader.left):
             with self._one_reader:
                 try:
                     more = reader.advance()
@@ -135,7 +137,8 @@ class EventStream(Iterator[T]):
     def _raw_events(self) -> Iterator[ServerSentEvent]:
         reader = self.reader
         while True:
-            # Read again for each event: the typed iteration may have begun a new batch.
+            # This is read again for each event, because the typed iteration may have begun a new
+            # batch.
             event = next(reader.left, None)
             if event is not None:
                 yield event

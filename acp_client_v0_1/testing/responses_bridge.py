@@ -35,7 +35,7 @@ except ModuleNotFoundError as _error:
 
 __all__ = ["responses_bridge"]
 
-# The message of `responses` if nothing was declared for a request; it has no class for that.
+# `responses` has no class for a request that nothing was declared for, but this message.
 _UNMATCHED = "Connection refused by Responses"
 
 
@@ -90,7 +90,8 @@ def _ask_responses(call: Call, attempt: Attempt) -> Incoming:
         response = HTTPAdapter(max_retries=0).send(request, stream=True)
     except OSError as error:
         if str(error).startswith(_UNMATCHED):
-            raise AssertionError(str(error)) from error  # the test is wrong, not the connection
+            # The test is wrong, and not the connection.
+            raise AssertionError(str(error)) from error
         attempt.sent = not isinstance(error, requests.ConnectTimeout)
         if isinstance(error, requests.Timeout):
             raise TimeoutError(str(error)) from error

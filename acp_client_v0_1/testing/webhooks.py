@@ -24,10 +24,11 @@ from acp_client_v0_1.testing._values import is_loopback
 
 __all__ = ["WebhookDelivery", "Webhooks", "webhook_target"]
 
-# The characters of a URI (RFC 3986, section 2). A path of a request may have others.
+# A URI has only these characters (RFC 3986, section 2). `parse_target` lets others pass.
 _URI_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
 
-_SECONDS = 2.0  # of silence that a receiver may keep
+# A receiver may be silent for so many seconds.
+_SECONDS = 2.0
 _Queue: TypeAlias = queue.SimpleQueue["tuple[str, dict[str, Any]] | None"]
 
 
@@ -95,7 +96,8 @@ class Webhooks:
 
     def _work(self, queued: _Queue) -> None:
         while (delivery := queued.get()) is not None:
-            if queued is self._queue:  # not closed
+            if queued is self._queue:
+                # After `close`, this queue is not the current one.
                 self._deliver(*delivery)
 
     def _deliver(self, url: str, run: dict[str, Any]) -> None:

@@ -41,7 +41,8 @@ class FaultInjection:
             method=scope["method"],
             path=scope["raw_path"].decode("latin-1"),
             query=scope["query_string"].decode("latin-1"),
-            headers=dict(Headers(scope=scope).items()),  # the last of a name
+            # If a name came twice, the last header is recorded.
+            headers=dict(Headers(scope=scope).items()),
             body=scope[BODY],
             client=scope["client"],
             fault=fault,
@@ -55,7 +56,8 @@ class FaultInjection:
         await _Exchange(fault, scope, receive, send).respond(self.app)
         if fault.late is not None:
             task = asyncio.create_task(self._carry_out(fault.late, scope))
-            self.late.add(task)  # the loop only has weak references to tasks
+            # The loop has only weak references to its tasks.
+            self.late.add(task)
             task.add_done_callback(self.late.discard)
 
     async def _carry_out(self, late: float, scope: Scope) -> None:
@@ -74,7 +76,8 @@ class _Exchange:
         self._body_left = fault.after_body_bytes
         self._events_left = fault.after_events
         self._broken = False
-        self._turn = asyncio.Lock()  # a stream sends its comments from another task
+        # A stream sends its comments from another task, and messages must not overlap.
+        self._turn = asyncio.Lock()
 
     async def respond(self, app: ASGIApp) -> None:
         fault = self._fault
@@ -100,7 +103,7 @@ class _Exchange:
         if fault.after_wire_bytes is not None:
             self._wire.limit(fault.after_wire_bytes, partial(self._break, fault.cut))
         if fault.block is not None:
-            # Of two values, the later one counts.
+            # If a query has a name twice, the later value counts.
             self._scope["query_string"] += b"&block_timeout=%d" % _BLOCK_SECONDS[fault.block]
         if fault.status is not None or fault.redirect is not None:
             await _fault_response(fault)(self._scope, self._receive, self._send)
@@ -142,7 +145,8 @@ class _Exchange:
             await self._forward({"type": "http.response.body", "body": piece, "more_body": True})
             if self._body_left == 0:
                 self._break(self._fault.cut)
-            if self._broken:  # here, or at the limit of the wire
+            if self._broken:
+                # It broke off here, or at the limit of the wire.
                 return
         if self._events_left is not None and b"data:" in body:
             self._events_left -= 1
