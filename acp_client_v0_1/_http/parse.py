@@ -1,8 +1,8 @@
 """The head of a response, and where its body ends (RFC 9112), from bytes as they arrive.
 
-Strategy: no I/O here, so that every split of the bytes can be tested. `HeadParser` collects a head,
-and `framing_of` decides how its body is framed: by a length, in chunks, or by EOF. A `Framing` is
-fed the bytes that arrive, and returns the content among them.
+Strategy: no I/O here, so that every split of the bytes can be tested. `final_head` calls a function
+for the bytes of a head, and `framing_of` decides how its body is framed: by a length, in chunks, or
+by EOF. A `Framing` is fed the bytes that arrive, and returns the content among them.
 
 http.client is more lenient than is safe: it takes EOF for the end of the headers and anything that
 ``int`` accepts for the size of a chunk (``+3``, ``0x3``, ``1_0``, ``-5``). It also skips the two
@@ -76,67 +76,52 @@ class Head:
     headers: HTTPHeaderDict
 
 
-class HeadParser:
-    """Collects one head. Once it is complete, ``rest`` has the bytes that follow it."""
-
-    __slots__ = ("_line", "_lines", "_received", "_status", "rest")
-
-    def __init__(self) -> None:
-        self._received = bytearray()
-        # The incomplete line begins here.
-        self._line = 0
-        self._status: tuple[int, int, str] | None = None
-        self._lines: list[str] = []
-        self.rest = b""
-
-    def feed(self, data: bytes) -> Head | None:
-        """Take received bytes, and return the head once it is complete."""
-        received, searched = self._received, len(self._received)
-        # This is checked at once, because the server may now wait for a client that speaks its
-        # protocol.
-        if not searched and _OTHER_PROTOCOL.match(data):
-            line = data.decode("latin-1").splitlines()[0].rstrip(_SPACE)
-            raise NotHTTP(f"{_NO_STATUS_LINE} {line[:60]!r}")
-        received += data
-        while True:
-            newline = received.find(b"\n", searched)
-            if (len(received) if newline < 0 else newline) - self._line > _LONGEST_LINE:
-                raise http.client.LineTooLong("the head of the response")
-            if newline < 0:
-                return None
-            line = received[self._line : newline].decode("latin-1")
-            self._line = searched = newline + 1
-            if self._status is None:
-                # A server of another protocol may never send a blank line, so this line is checked
-                # at once.
-                self._status = _parse_status_line(line)
-            elif line in ("", "\r"):
-                self.rest = bytes(received[searched:])
-                return Head(*self._status, _parse_fields(self._lines))
-            elif len(self._lines) == _MOST_LINES:
-                raise http.client.HTTPException(f"more than {_MOST_LINES} lines of headers")
-            else:
-                self._lines.append(line)
-
-
 def final_head(receive: Callable[[], bytes]) -> tuple[Head, bytes]:
     """Receive the head of a final response (RFC 9110, section 15), and the bytes that follow it."""
     received = b""
     for _ in range(_MOST_INFORMATIONAL):
-        parser = HeadParser()
-        head = parser.feed(received) if received else None
-        while head is None:
-            where = "in the middle of the head" if received else "without a response"
-            received = receive()
-            if not received:
-                raise Closed(f"the connection was closed {where}")
-            head = parser.feed(received)
-        received = parser.rest
+        head, received = _next_head(receive, received)
         if head.status >= 200:
             return head, received
         if head.status == 101:
             raise http.client.UnknownProtocol("status 101, although no upgrade was requested")
     raise http.client.HTTPException(f"{_MOST_INFORMATIONAL} responses, all informational")
+
+
+def _next_head(receive: Callable[[], bytes], beginning: bytes) -> tuple[Head, bytes]:
+    """Receive one head, of which the beginning is there, and the bytes that follow it."""
+    received, begin, searched = bytearray(beginning), 0, 0
+    status: tuple[int, int, str] | None = None
+    lines: list[str] = []
+    while True:
+        # This is checked at once, because the server may now wait for a client that speaks its
+        # protocol.
+        if not searched and _OTHER_PROTOCOL.match(received):
+            line = received.decode("latin-1").splitlines()[0].rstrip(_SPACE)
+            raise NotHTTP(f"{_NO_STATUS_LINE} {line[:60]!r}")
+        newline = received.find(b"\n", searched)
+        if (len(received) if newline < 0 else newline) - begin > _LONGEST_LINE:
+            raise http.client.LineTooLong("the head of the response")
+        if newline < 0:
+            searched = len(received)
+            piece = receive()
+            if not piece:
+                where = "in the middle of the head" if received else "without a response"
+                raise Closed(f"the connection was closed {where}")
+            received += piece
+            continue
+        line = received[begin:newline].decode("latin-1")
+        begin = searched = newline + 1
+        if status is None:
+            # A server of another protocol may never send a blank line, so this line is checked at
+            # once.
+            status = _parse_status_line(line)
+        elif line in ("", "\r"):
+            return Head(*status, _parse_fields(lines)), bytes(received[begin:])
+        elif len(lines) == _MOST_LINES:
+            raise http.client.HTTPException(f"more than {_MOST_LINES} lines of headers")
+        else:
+            lines.append(line)
 
 
 def _parse_fields(lines: list[str]) -> HTTPHeaderDict:
