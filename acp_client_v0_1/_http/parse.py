@@ -36,6 +36,8 @@ _STATUS_LINE = re.compile(r"HTTP/1\.([0-9])[ \t]+([1-9][0-9]{2})(?:[ \t](.*))?",
 # This matches bytes that do not begin as "HTTP" does.
 _OTHER_PROTOCOL = re.compile(rb"(?i)(?!H(?:T(?:T(?:P|\Z)|\Z)|\Z))[^\s]")
 _FIELD = re.compile(rf"({TOKEN.pattern})[ \t]*:(.*)", re.DOTALL)
+# A line that begins with a blank continues the line before it (RFC 9112, section 5.2).
+_FOLD = re.compile(r"\r?\n[ \t]+")
 _CHUNK_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 _NEXT_CHUNK = re.compile(rb"\r\n" + _CHUNK_SIZE.pattern)
 # The fast path takes a chunk line only if its end is among this many bytes.
@@ -125,20 +127,15 @@ def _next_head(receive: Callable[[], bytes], beginning: bytes) -> tuple[Head, by
 
 
 def _parse_fields(lines: list[str]) -> HTTPHeaderDict:
-    fields: list[tuple[str, str]] = []
-    for ended in lines:
-        line = ended.removesuffix("\r")
-        if line[0] in " \t" and fields:
-            # This line continues the value of the line before it (RFC 9112, section 5.2).
-            name, before = fields[-1]
-            fields[-1] = name, f"{before} {line.strip(_BLANK)}"
-            continue
-        match = _FIELD.fullmatch(line)
+    text = "\n".join(lines)
+    if "\n " in text or "\n\t" in text:
+        lines = _FOLD.sub(" ", text).split("\n")
+    headers = HTTPHeaderDict()
+    for line in lines:
+        match = _FIELD.fullmatch(line.removesuffix("\r"))
         if match is None:
             raise http.client.HTTPException(f"not a header: {line.rstrip(_SPACE)[:60]!r}")
-        fields.append((match[1], match[2].strip(_BLANK)))
-    headers = HTTPHeaderDict()
-    for name, value in fields:
+        name, value = match[1], match[2].strip(_BLANK)
         if not value.isprintable():
             plain = value.translate(_CONTROL).strip(_BLANK)
             if plain != value and name.lower() in _FRAMING_FIELDS:
