@@ -55,15 +55,12 @@ class Timeout:
         given: object = value
         if isinstance(given, Timeout):
             return given
-        if isinstance(given, (tuple, list)):
-            limits = tuple(value)
-            for limit in limits:
-                if limit is not None and not _is_number(limit):
-                    raise ApiTypeError(f"{name} must be {_FORMS}, whose limits are numbers or None")
-            return _parsed(limits, name)
-        if given is not None and not _is_number(given):
-            raise ApiTypeError(f"{name} must be {_FORMS}, not {type(given).__name__}")
-        return _parsed(given, name)
+        pair = isinstance(given, (tuple, list))
+        limits: tuple[Any, ...] = tuple(value) if pair else (value,)
+        for limit in limits:
+            if limit is not None and not _is_number(limit):
+                raise ApiTypeError(f"{name} must be {_FORMS}, not {value!r:.60}")
+        return _parsed(limits if pair else value, name)
 
 
 @dataclass(frozen=True, slots=True)
