@@ -67,14 +67,14 @@ class Interruptible:
 class Attempt:
     """One attempt of a call, in a ``with``: its limits, and how far it has come."""
 
-    def __init__(self, deadline: Deadline, timeout: Timeout, fresh: bool = False) -> None:
+    def __init__(self, deadline: Deadline, timeout: Timeout, avoid_idle: bool = False) -> None:
         self.deadline = deadline
         self.timeout = timeout
         # These two bound the next wait: a point in time, and the longest silence in seconds.
         self.until = deadline
         self.silence = timeout.read
         # A server may close a connection that was idle for long while the request is on its way.
-        self.fresh = fresh
+        self.avoid_idle = avoid_idle
         # If a new connection was made, a failure may mean that the address is wrong.
         self.connected = False
         # Once some of the request may have left, only a safe request is sent again.

@@ -99,9 +99,9 @@ class Connection(HTTPConnection):
         self._attempt = None
         self._idle_since = time.monotonic()
 
-    def is_usable(self, fresh: bool) -> bool:
-        """Return whether it can carry another request, and if ``fresh``, was idle only briefly."""
-        stale = fresh and time.monotonic() - self._idle_since > _STALE
+    def is_usable(self, avoid_idle: bool) -> bool:
+        """Return whether it can carry another request. ``avoid_idle`` refuses one idle for long."""
+        stale = avoid_idle and time.monotonic() - self._idle_since > _STALE
         return not stale and self.is_connected
 
     def open(self, attempt: Attempt) -> None:

@@ -75,7 +75,7 @@ class Pool:
             except IndexError:
                 attempt.connection = connection = self._make()
                 return connection
-            if connection.is_usable(attempt.fresh):
+            if connection.is_usable(attempt.avoid_idle):
                 return connection
             connection.close()
 

@@ -83,11 +83,6 @@ class RESTResponse:
         elapsed: Seconds from the beginning of the call to the response.
     """
 
-    __slots__ = (
-        *("status", "reason", "headers", "method", "data", "fault", "attempts", "elapsed"),
-        *("_call", "_decoder", "_incoming", "_limit", "_raw"),
-    )
-
     def __init__(self, call: Call, incoming: Incoming, limit: int | None = None) -> None:
         head = incoming.head
         self.status: int = head.status

@@ -51,13 +51,11 @@ class Slot:
 class Slots:
     """At most ``most`` slots in use at once."""
 
-    __slots__ = ("_line", "_next_look", "most")
-
     def __init__(self, most: int) -> None:
         self.most: int = most
         self._line: list[weakref.ref[Slot]] = []
-        # Until this time of the monotonic clock, no further thread looks for orphaned slots.
-        self._next_look = 0.0
+        # Until this time of the monotonic clock, no further thread sweeps.
+        self._next_sweep = 0.0
 
     def join(self, slot: Slot) -> bool:
         """Queue a new slot, which only the caller references. Return False if it has to `wait`."""
@@ -71,8 +69,8 @@ class Slots:
         """Wait until a queued slot may be used. Return False if the deadline passed."""
         wake = slot.wake
         while wake is not None and (waiting := len(self._line) - self.most) > 0:
-            if waiting == 1 or time.monotonic() >= self._next_look:
-                self._look()
+            if waiting == 1 or time.monotonic() >= self._next_sweep:
+                self._sweep()
             remaining = deadline.remaining()
             if not remaining:
                 return False
@@ -98,9 +96,9 @@ class Slots:
                 if not _woken(ref):
                     break
 
-    def _look(self) -> None:
+    def _sweep(self) -> None:
         """Drop orphaned slots that count as used, and wake all that may go on."""
-        self._next_look = time.monotonic() + _POLL_INTERVAL
+        self._next_sweep = time.monotonic() + _POLL_INTERVAL
         while orphaned := [ref for ref in self._line[: self.most] if ref() is None]:
             for ref in orphaned:
                 self.leave(ref)

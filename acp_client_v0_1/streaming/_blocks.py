@@ -209,8 +209,6 @@ class EventBuffers:
 class OpenLine:
     """Gathers the bytes of one line that comes in several pieces."""
 
-    __slots__ = ("_bytes", "_is_comment", "_is_data", "size")
-
     def __init__(self) -> None:
         self._reset()
 
