@@ -9,7 +9,7 @@ Invariant: an error names the setting, and does not show a value that may be a s
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from inspect import signature
 from typing import Any, ParamSpec, cast
@@ -112,11 +112,11 @@ def _bearer_token(name: str, value: Any) -> Any:
 
 
 def _socket_options(name: str, value: Any) -> Any:
-    listed = isinstance(value, (list, tuple))
-    options = cast("Sequence[object]", value) if listed else ()
-    if value is not None and not (listed and all(map(_is_option, options))):
+    given: object = value
+    listed = isinstance(given, (list, tuple)) and all(map(_is_option, value))
+    if value is not None and not listed:
         raise ApiTypeError(f"{name} must be a list of (level, name, value), as sockets take them")
-    return options if listed else None
+    return value
 
 
 def _is_option(option: object) -> bool:

@@ -40,6 +40,10 @@ class EventStream(Iterator[T]):
         decode: Turns an event into a value, or into ``None`` to skip it; raises ``ValueError`` if
             it cannot be decoded.
         max_event_bytes: The most bytes that one event may have.
+
+    Attributes:
+        status: The status code of the response.
+        headers: The headers of the response. Their names are not case-sensitive.
     """
 
     def __init__(
@@ -49,6 +53,8 @@ class EventStream(Iterator[T]):
         *,
         max_event_bytes: int = DEFAULT_MAX_EVENT_BYTES,
     ) -> None:
+        self.status: int = response.status
+        self.headers: Mapping[str, str] = response.headers
         self.reader: EventReader = EventReader(response, max_event_bytes)
         self._decode = decode
         self._values: Iterator[T | None] = iter(())
@@ -57,16 +63,6 @@ class EventStream(Iterator[T]):
         self._one_reader = OneThread(
             "the stream is read by another thread: open one for each by get_run_stream"
         )
-
-    @property
-    def status(self) -> int:
-        """The status code of the response."""
-        return self.reader.response.status
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The headers of the response. Their names are not case-sensitive."""
-        return self.reader.response.headers
 
     @property
     def last_event_id(self) -> str:

@@ -7,7 +7,6 @@ this machine's own addresses get anything, unless `webhook_hosts` names others.
 
 from __future__ import annotations
 
-import functools
 import queue
 import re
 import threading
@@ -77,8 +76,8 @@ class Webhooks:
         """Begin to send, unless this is under way."""
         if self._queue is None:
             self._queue = queue.SimpleQueue()
-            work = functools.partial(self._work, self._queue)
-            self._thread = threading.Thread(target=work, name="webhooks", daemon=True)
+            queued = (self._queue,)
+            self._thread = threading.Thread(target=self._send_webhooks, args=queued, daemon=True)
             self._thread.start()
 
     def send(self, url: str, run: dict[str, Any]) -> None:
@@ -94,7 +93,7 @@ class Webhooks:
             closed.put(None)
             self._thread.join(2 * _SECONDS)
 
-    def _work(self, queued: _Queue) -> None:
+    def _send_webhooks(self, queued: _Queue) -> None:
         while (delivery := queued.get()) is not None:
             if queued is self._queue:
                 # After `close`, this queue is not the current one.

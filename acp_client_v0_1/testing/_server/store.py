@@ -80,6 +80,9 @@ class RunRecord:
     thread: ThreadRecord | None
     quirks: Quirks
     run_id: str = field(default_factory=_new_id)
+    agent_id: str = field(init=False)
+    metadata: JsonObject = field(init=False)
+    streaming: str | None = field(init=False)
     status: str = "pending"
     created_at: str = field(init=False)
     updated_at: str = field(init=False)
@@ -106,6 +109,10 @@ class RunRecord:
     watchers: set[Callable[[], None]] = field(default_factory=set[Callable[[], None]])
 
     def __post_init__(self) -> None:
+        # A search reads these by their names, as it does with agents and threads.
+        self.agent_id = self.agent.agent_id
+        self.metadata = self.creation.get("metadata", {})
+        self.streaming = self.creation.get("streaming")
         self.become("pending", None)
         self.created_at = self.updated_at
 
@@ -113,20 +120,6 @@ class RunRecord:
     def working(self) -> bool:
         """Whether its agent's work still counts. Read it under the store's lock."""
         return self.status == "pending" and not self.deleted
-
-    @property
-    def agent_id(self) -> str:
-        return self.agent.agent_id
-
-    @property
-    def metadata(self) -> JsonObject:
-        metadata: JsonObject = self.creation.get("metadata", {})
-        return metadata
-
-    @property
-    def streaming(self) -> str | None:
-        mode: str | None = self.creation.get("streaming")
-        return mode
 
     def to_wire(self) -> JsonObject:
         wire: JsonObject = {
