@@ -88,11 +88,10 @@ class Attempt:
     def receive(self, sock: socket.socket, size: int) -> bytes:
         """Receive bytes within the limits. b"" means EOF."""
         calls = self._calls
-        watch = None if calls is None else calls.watch
-        if calls is None or watch is None:
-            self.limit(sock)
+        if calls is not None and calls.watch is not None:
+            set_limit(sock, self._watch(sock, calls, calls.watch))
         else:
-            set_limit(sock, self._watch(sock, calls, watch))
+            self.limit(sock)
         return sock.recv(size)
 
     def _watch(

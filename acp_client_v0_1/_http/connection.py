@@ -165,17 +165,13 @@ class Connection(HTTPConnection):
         # From 3.12 on, http.client adds a Host of its own, in which IPv6 has no brackets.
         headers = merge_headers(tunnel._tunnel_headers, {"Host": address})
         self.sock.sendall(request_head("CONNECT", address, address, headers, None))
-        head, page = final_head(self._receive)
+        head, page = final_head(lambda: self._attempt.receive(self.sock, _PIECE))
         # TLS begins with the client's bytes, so after a success nothing follows the head.
         if page or not 200 <= head.status < 300:
             doubt = "; is it a proxy?" if head.status in _NO_TUNNELS else ""
             raise OSError(f"Tunnel connection failed: {head.status} {head.reason}".rstrip() + doubt)
         # The handshake of TLS, which may follow, waits no longer than this.
         self.limit(self.sock)
-
-    def _receive(self) -> bytes:
-        self.limit(self.sock)
-        return self.sock.recv(_PIECE)
 
 
 class SecureConnection(Connection, HTTPSConnection):
