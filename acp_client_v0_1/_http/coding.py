@@ -60,14 +60,13 @@ CODINGS: dict[str, tuple[Callable[[bytes], Any], bytes | None]] = {
     "deflate": (lambda data: zlib.decompressobj(15 if data[0] & 15 == 8 else -15), None),
 }
 CODINGS["x-gzip"] = CODINGS["gzip"]
-_errors: list[type[Exception]] = [zlib.error]
+_errors: tuple[type[Exception], ...] = (zlib.error,)
 if _brotli is not None:
     CODINGS["br"] = _Brotli, None
-    _errors.append(_brotli.error)
+    _errors += (_brotli.error,)
 if _zstd is not None:
     CODINGS["zstd"] = (lambda _: _zstd.ZstdDecompressor()), b""
-    _errors.append(_zstd.ZstdError)
-_ERRORS = tuple(_errors)
+    _errors += (_zstd.ZstdError,)
 
 
 class Decoder:
@@ -99,7 +98,7 @@ class Decoder:
                 data = getattr(self._member, "unconsumed_tail", b"") or self._member.unused_data
                 if not data:
                     break
-        except _ERRORS as error:
+        except _errors as error:
             raise DecodeError(str(error)) from error
         if data and not piece and not (self._begins or b"").startswith(data):
             # The bytes after the last member are ignored. A single byte may still begin a member.

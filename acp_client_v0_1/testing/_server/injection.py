@@ -47,9 +47,8 @@ class FaultInjection:
             client=scope["client"],
             fault=fault,
         )
-        fields: list[tuple[bytes, bytes]] = scope["headers"]
-        head = len(request.path) + len(request.query) + sum(map(len, chain(*fields)))
-        self.log.add(request, head + len(request.body))
+        parts = (request.path, request.query, request.body, *chain(*scope["headers"]))
+        self.log.add(request, sum(map(len, parts)))
         if fault is None:
             await self.app(scope, receive, send)
             return
