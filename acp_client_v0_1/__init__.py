@@ -2,9 +2,23 @@
 
 """Run AI agents on any server that speaks the Agent Connect Protocol (ACP) 0.1.
 
-A synchronous client: find an agent, create a run, wait for its output or stream it, answer its
-interrupts, search and delete. ``ApiClient`` sends the operations of ``RunsApi``, ``AgentsApi`` and
-``ThreadsApi``; ``Configuration`` says where to and how. A call that fails raises ``ApiException``.
+A synchronous client: find an agent, run it, answer its questions, follow its events, search.
+
+    from acp_client_v0_1 import AgentHandle, ApiClient, Configuration
+
+    with ApiClient(Configuration.from_env()) as client:  # the server of ACP_HOST
+        counter = AgentHandle.find("counter", api_client=client)
+        print(counter.run({"count": 3}, timeout=60))
+
+- ``AgentHandle`` starts runs, and maps many inputs to a ``Batch``. ``RunHandle`` is one run: its
+  result, its ``RunEvents``, its questions (``PendingInterrupt``). ``Conversation`` is a thread.
+- ``iter_agents``, ``iter_runs`` and ``iter_threads`` search.
+- ``Configuration`` says where to and how; ``ApiClient`` sends. ``instrument`` traces.
+- ``RunsApi``, ``AgentsApi`` and ``ThreadsApi`` have a method for each operation of the protocol.
+- A call that fails raises an ``ApiException``, such as ``RunFailed`` or ``RunWaitTimeout``.
+
+``help(acp_client_v0_1.AgentHandle)`` describes a class, ``help(acp_client_v0_1.AgentHandle.run)``
+a method with an example, and ``dir(acp_client_v0_1)`` lists every name.
 
 Each name loads its module when it is first used, so importing the package is almost free.
 """

@@ -74,7 +74,17 @@ def lazy_exports(
         setattr(sys.modules[package], name, value)
         return value
 
-    return load, lambda: sorted({*sys.modules[package].__all__, *submodules})
+    def listed() -> list[str]:
+        # For `help(package)`, pydoc prints the page of each class in both `__all__` and `dir()`:
+        # 20,000 lines. It gets no names, and so prints the docstring, which says where to go on.
+        caller = sys._getframe(1)
+        while caller.f_back is not None and caller.f_globals.get("__name__") == "inspect":
+            caller = caller.f_back
+        if caller.f_globals.get("__name__") == "pydoc":
+            return []
+        return sorted({*sys.modules[package].__all__, *submodules})
+
+    return load, listed
 
 
 def modules_of(classes: Iterable[str]) -> dict[str, str]:

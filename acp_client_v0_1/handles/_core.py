@@ -89,6 +89,7 @@ class RunCore:
     traceparent: str = ""  # of the run's last span, also of another process
     answered: PendingInterrupt | None = None  # the last question that anybody is known to answer
     answered_at: float = 0.0
+    agent_name: str = ""
     agent_descriptor: Cached[AgentACPDescriptor] | None = None
     _run: Run | None = None
     _outcome: RunStatus | None = None  # that was seen, newer than the word on the run

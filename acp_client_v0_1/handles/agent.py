@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from typing_extensions import Self
 
 from acp_client_v0_1._arguments import UUID_FORM, check_arguments, explain_id
-from acp_client_v0_1._errors import one_line, short
+from acp_client_v0_1._errors import Notebook, one_line, short
 from acp_client_v0_1._operation import faults_of, identifier
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
@@ -68,7 +68,7 @@ _LONGEST = 240  # characters of its message
 _SECOND = "was given to an earlier create: pass reuse=True, or this may make a second run"
 
 
-class AgentHandle:
+class AgentHandle(Notebook):
     """An agent to call. Making a handle does no I/O.
 
     Args:
@@ -289,6 +289,11 @@ class AgentHandle:
         check: bool = False,
     ) -> dict[str, Any]:
         """Run the agent and return its result, in the agent's own schema.
+
+        Example:
+            >>> counter = AgentHandle.find("counter")
+            >>> counter.run({"count": 3}, timeout=60)
+            {'count': 3, 'of': 3}
 
         Args:
             input: The agent's input, in its own schema.
@@ -520,7 +525,7 @@ class AgentHandle:
                 raise
             earlier[:] = [True]
         core = RunCore.of_runs(self.runs, made, wait.contact)
-        core.agent_descriptor = self._descriptor
+        core.agent_descriptor, core.agent_name = self._descriptor, self._name()
         if ours:
             core.note_created(creation)
         if span is not None:
@@ -577,9 +582,12 @@ class AgentHandle:
         return {**self.__dict__, "_contact": None}
 
     def __repr__(self) -> str:
-        known = self._agent.known
-        name = "" if known is None else f" {short(known.metadata.ref.name)}"
-        return f"<AgentHandle{name} {short(self.agent_id)}>"
+        name = self._name()
+        return f"<AgentHandle{name and ' '}{short(name)} {short(self.agent_id)}>"
+
+    def _name(self) -> str:
+        known = self._agent.known or self._descriptor.known
+        return "" if known is None else known.metadata.ref.name
 
 
 @lru_cache(maxsize=1000)

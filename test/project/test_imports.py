@@ -11,6 +11,7 @@ import ast
 import functools
 import importlib
 import importlib.util
+import inspect
 import json
 import pkgutil
 import pydoc
@@ -234,6 +235,15 @@ def test_the_package_exports_what_the_table_and_the_contract_say() -> None:
 def test_help_begins_with_what_the_package_is_for() -> None:
     shown = pydoc.plain(pydoc.render_doc(acp_client_v0_1))
     assert "acp_client_v0_1 - Run AI agents on any server" in shown
+
+
+def test_help_of_the_package_is_a_page_and_of_a_call_has_an_example() -> None:
+    page = pydoc.plain(pydoc.render_doc(acp_client_v0_1))
+    assert len(page.splitlines()) < 100
+    named = set(re.findall(r"``(\w+)``", page))
+    assert {"AgentHandle", "RunHandle", "ApiException"} <= named <= {*dir(acp_client_v0_1)}
+    assert ">>> counter.run(" in pydoc.plain(pydoc.render_doc(acp_client_v0_1.AgentHandle.run))
+    assert {"AgentHandle", "Run"} <= {name for name, _ in inspect.getmembers(acp_client_v0_1)}
 
 
 def test_submodules_are_reachable_without_importing_them() -> None:
