@@ -40,7 +40,7 @@ def count_of(file: BinaryIO, name: str) -> int | None:
     return count
 
 
-def _records(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes | dict[str, Any]]]:
+def _records(file: BinaryIO, name: str) -> Iterator[tuple[int, Any]]:
     """Yield the lines of a file, or the rows of one that is CSV by its name, with line numbers."""
     if not name.lower().endswith(".csv"):
         yield from ((number, line) for number, line in enumerate(file, start=1) if line.strip())
