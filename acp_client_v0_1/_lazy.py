@@ -89,7 +89,13 @@ def lazy_exports(
 
 def modules_of(classes: Iterable[str]) -> dict[str, str]:
     """Map relative module names to the one class in each, as the generator names its files."""
-    import re  # whoever loads a class needs it anyway
+    return {f".{_snake(name)}": name for name in classes}
 
-    word = re.compile("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-    return {f".{word.sub('_', name).lower()}": name for name in classes}
+
+def _snake(name: str) -> str:
+    # Without `re`, whose import would take longer than that of the package.
+    words = name[0]
+    for before, letter, after in zip(name, name[1:], f"{name[2:]} ", strict=False):
+        begins = letter.isupper() and (before.islower() or after.islower())
+        words += f"_{letter}" if begins else letter
+    return words.lower()
