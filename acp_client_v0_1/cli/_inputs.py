@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import json
 import os
 import shlex
 import subprocess
 import sys
+import threading
 from argparse import Namespace
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, BinaryIO
 
 import acp_client_v0_1 as acp
@@ -87,14 +88,12 @@ def answerer(options: Namespace) -> Callable[[acp.PendingInterrupt], dict[str, A
     if vars(options).get("ask"):
         if options.answer_command:
             raise WrongUsage("--ask and --answer-command exclude each other")
-        return beside_bars()(_ask)
-    if not options.answer_command:
-        return None
-    answer = partial(_answer_of, options.answer_command)
-    # A batch asks for several answers at once.
-    return answer if options.command == "batch" else beside_bars()(answer)
+        return _ask
+    command = options.answer_command
+    return (lambda question: _answer_of(command, question)) if command else None
 
 
+@beside_bars()
 def _ask(question: acp.PendingInterrupt) -> dict[str, Any] | None:
     if not sys.stdin.isatty():
         notice("--ask needs a terminal")
@@ -115,7 +114,10 @@ def _ask(question: acp.PendingInterrupt) -> dict[str, Any] | None:
 def _answer_of(command: str, question: acp.PendingInterrupt) -> dict[str, Any] | None:
     """Ask a shell command for the answer, which is None if it fails or prints nothing."""
     asked = json.dumps({"type": question.type, "payload": question.payload}).encode()
-    ran = subprocess.run(command, shell=True, input=asked, stdout=subprocess.PIPE)
+    # Of several runs, each is answered in a thread, and none waits for the answers of others.
+    is_main = threading.current_thread() is threading.main_thread()
+    with beside_bars() if is_main else contextlib.nullcontext():
+        ran = subprocess.run(command, shell=True, input=asked, stdout=subprocess.PIPE)
     if ran.returncode:
         notice(f"the answer command ended with status {ran.returncode}")
     elif ran.stdout.strip():

@@ -160,9 +160,11 @@ def shown(run: acp.RunHandle, options: Namespace) -> Generator[None, None, None]
 
     It begins after a second, so that a quick command does not load tqdm.
     """
-    # Of several runs, each is waited for in a thread. Log records would mix with the line.
+    # Of several runs, each is waited for in a thread. Log records would mix with the line, and so
+    # would events, if stdout is a pipe whose end writes to the terminal.
     is_main = threading.current_thread() is threading.main_thread()
-    if options.debug or not is_main or not sys.stderr.isatty():
+    is_quiet = is_main and not options.debug and not vars(options).get("stream")
+    if not is_quiet or not sys.stderr.isatty():
         yield
         return
     ended, began = threading.Event(), time.monotonic()
