@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
+from itertools import takewhile
 from typing import Any, BinaryIO, ClassVar, NoReturn, cast
 
 from acp_client_v0_1._version import __version__
@@ -243,7 +244,13 @@ _TAKES = {
 }
 _TRUE = ("1", "true", "yes", "on")  # as for any variable ACP_*
 _FORMATS = {"start": "text", "stream": "jsonl", "batch": "jsonl"}  # "json" for the others
-_ELSEWHERE = {"--url": "--host", "--server": "--host", "--host": "--bind"}  # other tools' options
+# Options that there are elsewhere. None takes a credential, which the list of processes would show.
+_ELSEWHERE = {
+    "--url": "use --host",
+    "--host": "use --bind",
+    "--token": "set ACP_TOKEN",
+    "--api-key": "set ACP_API_KEY",
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -259,15 +266,22 @@ class _Parser(argparse.ArgumentParser):
         return text
 
     def error(self, message: str) -> NoReturn:
-        takes = _TAKES.get(self.prog.rpartition(" ")[2], " ".join([*_COMMANDS, *_ANYWHERE]))
-        known = {name: name for name in ["--help", *takes.split()]}
-        known |= {other: name for other, name in _ELSEWHERE.items() if name in known}
-        for word in self.words:
-            word = word.partition("=")[0]
-            close = get_close_matches(word, known, 1)
-            if close and known[close[0]] != word and (word[:2] == "--" or self.prog == PROGRAM):
-                message += f"; did you mean {known[close[0]]} instead of {word}?"
-                break
+        is_top = self.prog == PROGRAM
+        takes = (
+            [*_COMMANDS, *_ANYWHERE, "--version"]
+            if is_top
+            else _TAKES[self.prog.split()[1]].split()
+        )
+        known = ["--help", *takes]
+        for word in takewhile("--".__ne__, self.words):
+            name = word.partition("=")[0]
+            close = get_close_matches(name, known, 1)
+            hint = _ELSEWHERE.get(name) or (close and f"did you mean {close[0]!r}?")
+            is_known = any(each.startswith(name) for each in known)
+            if hint and not is_known and (is_top or name[:2] == "--"):
+                # argparse may have missed the word, and speak of one that it took for another.
+                named = message if word in message else f"unrecognized arguments: {word}"
+                super().error(f"{named}; {hint}")
         super().error(message)
 
 

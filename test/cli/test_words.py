@@ -321,12 +321,19 @@ def test_an_unknown_option_is_named_below_those_that_there_are(inside: Inside) -
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("--hlep", "did you mean --help instead of --hlep?"),
-        ("rnu echo", "did you mean run instead of rnu?"),
-        ("run --hlep", "did you mean --help instead of --hlep?"),
-        ("agents --url http://a", "did you mean --host instead of --url?"),
-        ("serve --host ::1", "did you mean --bind instead of --host?"),
-        ("batch echo in --jurnal=x", "did you mean --journal instead of --jurnal?"),
+        ("--hlep", "unrecognized arguments: --hlep; did you mean '--help'?"),
+        ("rnu echo", "did you mean 'run'?"),
+        ("run --hlep", "unrecognized arguments: --hlep; did you mean '--help'?"),
+        ("agents --url http://a", "; use --host"),
+        ("--url http://a agents", "unrecognized arguments: --url; use --host"),
+        ("--url=http://a agents", "unrecognized arguments: --url=http://a; use --host"),
+        ("serve --host ::1", "; use --bind"),
+        ("run echo --api-key x", "; set ACP_API_KEY"),
+        ("run echo {} --token=x", "unrecognized arguments: --token=x; set ACP_TOKEN"),
+        (
+            "batch echo in --jurnal=x",
+            "unrecognized arguments: --jurnal=x; did you mean '--journal'?",
+        ),
     ],
 )
 def test_a_word_that_is_no_option_is_followed_by_the_one_that_was_meant(
@@ -337,7 +344,11 @@ def test_a_word_that_is_no_option_is_followed_by_the_one_that_was_meant(
 
 
 def test_a_word_that_is_like_no_option_is_followed_by_no_other(inside: Inside) -> None:
-    for arguments in (["run", "echo", "--api-key", "x"], ["search", "--limit", "status"]):
+    for arguments in (
+        ["run", "echo", "--zzz", "x"],
+        ["search", "--limit", "status"],
+        ["run", "--ask"],
+    ):
         done = inside("", *arguments)
         assert done.returncode == 2 and "did you mean" not in done.stderr
 
