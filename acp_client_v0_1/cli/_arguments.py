@@ -15,7 +15,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from functools import partial
 from itertools import takewhile
 from typing import Any, BinaryIO, ClassVar, NoReturn, cast
@@ -266,19 +265,16 @@ class _Parser(argparse.ArgumentParser):
         return text
 
     def error(self, message: str) -> NoReturn:
-        is_top = self.prog == PROGRAM
-        takes = (
-            [*_COMMANDS, *_ANYWHERE, "--version"]
-            if is_top
-            else _TAKES[self.prog.split()[1]].split()
-        )
-        known = ["--help", *takes]
+        from difflib import get_close_matches  # only a mistake pays for it
+
+        top = " ".join([*_COMMANDS, *_ANYWHERE, "--version"])
+        known = ["--help", *_TAKES.get(self.prog.rpartition(" ")[2], top).split()]
         for word in takewhile("--".__ne__, self.words):
             name = word.partition("=")[0]
             close = get_close_matches(name, known, 1)
             hint = _ELSEWHERE.get(name) or (close and f"did you mean {close[0]!r}?")
             is_known = any(each.startswith(name) for each in known)
-            if hint and not is_known and (is_top or name[:2] == "--"):
+            if hint and not is_known and (name[:2] == "--" or self.prog == PROGRAM):
                 # argparse may have missed the word, and speak of one that it took for another.
                 named = message if word in message else f"unrecognized arguments: {word}"
                 super().error(f"{named}; {hint}")

@@ -67,7 +67,8 @@ def inputs_of(file: BinaryIO, name: str, key: str | None) -> Iterator[dict[str, 
             hint = _hint(record, name) if number == 1 else ""
             raise WrongUsage(f"line {number} of {name} is {error}{hint}") from error
         if value is record and index == 0:
-            notice(f"{name} is CSV: an input for each row, with text for {', '.join(value)}")
+            names = ", ".join(value)
+            notice(f"{name} is CSV: an input for each row, with text for {names:.150}")
         if key is not None and key not in value:
             raise WrongUsage(f"line {number} of {name} has no member {key!r} for --key")
         yield value
