@@ -63,16 +63,14 @@ _clients_lock = threading.Lock()
 def carry(plan: Plan, attach: _Attach, connect: Connect, task: Task) -> Task:
     """Carry a task to its outcome, in a worker process."""
     task = replace(task)  # as it may be carried out again
-    driver = None
     try:
         driver = _driver(plan, attach, connect)
         driver.start(task, look_first=True)
         while task.outcome is None:
             driver.poll(task, timing().window)
     except Exception as error:  # noqa: BLE001 - any error is the outcome, and leaves by `Task`
-        broken = error if isinstance(error, OpenApiException) else None
-        broken = broken if driver is None else driver.contact.broken
-        task.outcome, task.broken = error, error is broken
+        # What the driver does not take for an outcome, all runs would get.
+        task.outcome, task.broken = error, isinstance(error, OpenApiException)
         if task.broken:  # the next task of the batch begins with another client
             with _clients_lock:
                 _clients.pop(plan.call, None)

@@ -224,17 +224,14 @@ class RunCore:
         A timeout of 0 asks once, for at most 10 seconds. ``on_pending`` is called as
         `RunHandle.output` says.
         """
-        contact = self._contact or Contact.of(self.runs)
-        if contact.has_failed:  # checked here, to spare a call on the way of a result
-            contact = contact.of_next_call()
-        self._contact = contact
+        self._contact = contact = self._contact or Contact.of(self.runs)
         once = timeout == 0
         if once:
             timeout, survive = timing().quick, 0.0
         wait = Wait(contact, timeout, stop=stop, survive=survive, late=self._late)
         wait.once, wait.what = once, what
         # The end of a batch interrupts its threads itself.
-        wait.watched = stop is not None and not contact.shared
+        wait.watched = stop is not None and contact.pace is None
         if on_pending is not None:
             wait.ticking(partial(self._report, on_pending), every)
         return wait
@@ -245,7 +242,7 @@ class RunCore:
     def _late(self, wait: Wait, error: ApiException | None) -> RunWaitTimeout:
         elapsed = wait.elapsed
         words = f"run {short(self.run_id)} {wait.what} after {elapsed:.1f} s"
-        asked = wait.contact.not_before - timing().now()
+        asked = wait.held
         if wait.stopped:
             words = f"waiting for run {short(self.run_id)} was stopped after {elapsed:.1f} s"
         elif asked > 0:  # first, since the error may be too long for it
@@ -323,8 +320,6 @@ class RunCore:
         # It may have ended between the two requests, so its output is asked for once more.
 
         def probe(again: ApiException) -> RunOutput | None:
-            if is_unserved(again):
-                wait.contact.broken = again  # it has no output for any run
             raise self.not_served(again) from error
 
         return self.output_now(wait, probe)
@@ -387,7 +382,7 @@ class RunCore:
         """Return the error of a failed run, which is read to tell ``error`` from ``timeout``."""
         clock = timing()
         # A replica may still show it as pending, for a moment.
-        reading = self.wait(min(wait.remaining(), clock.quick) or 0.001, wait.stop)
+        reading = wait.within(clock.quick)
         since = clock.now()
 
         def ready(run: Run) -> float | None:

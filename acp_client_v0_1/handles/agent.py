@@ -351,7 +351,7 @@ class AgentHandle(Notebook):
             # Of the package's errors, only this one leaves open that a run was made.
             unclear = isinstance(error, RunStartAmbiguous)
             search = unclear or not isinstance(error, OpenApiException)
-            said = self._cancel(wait.contact, core, mark_of(creation) if search else "")
+            said = self._cancel(wait, core, mark_of(creation) if search else "")
             if isinstance(error, RunWaitTimeout):
                 elapsed = timing().now() - began
                 raise RunWaitTimeout(
@@ -496,8 +496,8 @@ class AgentHandle(Notebook):
             raise ApiValueError(faults_of(error)) from error
 
     def _wait(self, seconds: float | None) -> Wait:
-        self._contact = contact = (self._contact or Contact.of(self.runs)).of_next_call()
-        return Wait(contact, seconds or None)
+        self._contact = self._contact or Contact.of(self.runs)
+        return Wait(self._contact, seconds or None)
 
     def _start(
         self, creation: RunCreate, wait: Wait, *, new: bool, reuse: bool, check: bool
@@ -559,13 +559,13 @@ class AgentHandle(Notebook):
         probe = partial(probe_search, wait, self.agent_id)
         return wait.perform("search", lambda limit: find(timeout=limit), probe=probe)
 
-    def _cancel(self, contact: Contact, core: RunCore | None, client_token: str) -> str:
+    def _cancel(self, call: Wait, core: RunCore | None, client_token: str) -> str:
         """Cancel the run of a call that an exception ends, perhaps during its create.
 
         Return what to say of it.
         """
-        # The contact of the call, whose `Retry-After` counts for this, too.
-        wait = Wait(contact, timing().exit)
+        # A part of the call, whose `Retry-After` counts for this, too.
+        wait = Wait(call.contact, timing().exit, called=call.called)
         try:
             if core is None:
                 found = self._search(client_token, wait) if client_token else []

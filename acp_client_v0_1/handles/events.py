@@ -29,7 +29,6 @@ from acp_client_v0_1.exceptions import (
 )
 from acp_client_v0_1.handles._core import FINAL
 from acp_client_v0_1.handles._event import EventDecoder, RunEvent
-from acp_client_v0_1.handles._perform import Wait
 from acp_client_v0_1.handles._rules import is_unserved
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles.errors import RunGone, StreamGap
@@ -334,10 +333,9 @@ class RunEvents(Iterator[RunEvent]):
         """Check whether the run is over, after a while without events."""
         clock, core = timing(), self._core
         self._next_check = clock.now() + clock.silence
-        remaining = self._wait.limit(clock.answered_probe)
+        beside = self._wait.within(clock.answered_probe, stop=self._closing, survive=0.0)
         try:
-            contact = self._wait.contact
-            run = core.read(Wait(contact, remaining, stop=self._closing, survive=0.0))
+            run = core.read(beside)
         except TimeoutError:
             return
         except ApiException as error:

@@ -473,10 +473,10 @@ def test_a_501_is_the_servers_word_that_nothing_was_done(
 def test_a_limit_near_the_deadline_is_never_maybe_started(
     server: LocalServer, counter: AgentHandle, counts: Any
 ) -> None:
-    limit = Fault(method="POST", path="/runs", status=429, delay=0.2, times=None)
+    limit = Fault(method="POST", path="/runs", status=429, delay=0.05, times=None)
     server.faults.add(limit)
     with pytest.raises(TooManyRequestsException):
-        counter.start(timeout=1)
+        counter.start(timeout=2)
     server.faults.clear()
     server.faults.add(Fault(method="POST", path="/runs", status=429, retry_after=3600, times=None))
     server.clear_requests()

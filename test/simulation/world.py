@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from acp_client_v0_1 import Run, RunInterrupt, RunOutput, RunResult, ServerSentEvent
 from acp_client_v0_1._deadline import NothingYet
-from acp_client_v0_1._http.retry import KnownServer, RetryPolicy
+from acp_client_v0_1._http.retry import RetryPolicy, Server
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTimeoutError,
@@ -185,7 +185,7 @@ class World:
         self.violations: list[str] = []
         self.plan: dict[str, Any] = {}  # of the next run
         self.ignores_metadata = False  # of a search
-        self.server = KnownServer()
+        self.server = Server()
 
     # The clock
 
