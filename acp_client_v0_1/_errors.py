@@ -308,6 +308,17 @@ def short(text: object) -> str:
     return one_line(text, 100)
 
 
+class Notebook:
+    """Shows an object in a notebook in the words of its repr."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        from html import escape  # slow to import, and only needed here
+
+        return f"<code>{escape(repr(self))}</code>"
+
+
 def package_logger(name: str) -> logging.Logger:
     """Return a logger whose records are one line each, whatever a server sent."""
     logger = logging.getLogger(name)

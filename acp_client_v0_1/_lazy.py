@@ -75,13 +75,28 @@ def lazy_exports(
         setattr(sys.modules[package], name, value)
         return value
 
-    return load, lambda: sorted({*sys.modules[package].__all__, *submodules})
+    def listed() -> list[str]:
+        # For `help(package)`, pydoc prints the page of each class in both `__all__` and `dir()`:
+        # 20,000 lines. It gets no names, and so prints the docstring, which says where to go on.
+        caller = sys._getframe(1)
+        while caller.f_back is not None and caller.f_globals.get("__name__") == "inspect":
+            caller = caller.f_back
+        if caller.f_globals.get("__name__") == "pydoc":
+            return []
+        return sorted({*sys.modules[package].__all__, *submodules})
+
+    return load, listed
 
 
 def modules_of(classes: Iterable[str]) -> dict[str, str]:
     """Map relative module names to the one class in each, as the generator names its files."""
-    # Whoever loads a class needs this module anyway.
-    import re
+    return {f".{_snake(name)}": name for name in classes}
 
-    word = re.compile("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-    return {f".{word.sub('_', name).lower()}": name for name in classes}
+
+def _snake(name: str) -> str:
+    # Without `re`, whose import would take longer than that of the package.
+    words = name[0]
+    for before, letter, after in zip(name, name[1:], f"{name[2:]} ", strict=False):
+        begins = letter.isupper() and (before.islower() or after.islower())
+        words += f"_{letter}" if begins else letter
+    return words.lower()

@@ -18,12 +18,13 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sized
 from concurrent.futures import Executor, ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
 
 from typing_extensions import Self, Unpack
 
 from acp_client_v0_1._arguments import check_arguments, explain_id, imported
+from acp_client_v0_1._errors import Notebook
 from acp_client_v0_1.batch._executors import Connect, Remote, connect_from_environment
 from acp_client_v0_1.batch._journal import Header, Journal, digest
 from acp_client_v0_1.batch._progress import BatchCounts, OnProgress, Progress
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchItem:
+class BatchItem(Notebook):
     """One input's outcome.
 
     Attributes:
@@ -207,6 +208,11 @@ class Batch:
         total = "" if counts.total is None else f" of {counts.total}"
         words = f"{counts.done} done, {counts.failed} failed, {counts.in_flight} in flight"
         return f"<Batch: {words}{total}>"
+
+    def _repr_html_(self) -> str:
+        counts = {name: n for name, n in asdict(self.counts).items() if n is not None}
+        rows = (f"<tr><th>{name.replace('_', ' ')}<td>{n}</tr>" for name, n in counts.items())
+        return f"<table>{''.join(rows)}</table>"
 
     # Iterating
 

@@ -83,6 +83,7 @@ class RunCore:
     span: RunSpan | None = None
     traceparent: str = ""  # of the run's last span, also of another process
     answered: PendingInterrupt | None = None  # the last question that was answered here
+    agent_name: str = ""
     agent_descriptor: Cached[AgentACPDescriptor] | None = None
     _run: Run | None = None
     _outcome: RunStatus | None = None  # that was seen, newer than the word on the run

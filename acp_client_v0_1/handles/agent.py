@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from typing_extensions import Self, Unpack
 
 from acp_client_v0_1._arguments import UUID_FORM, check_arguments, explain_id
-from acp_client_v0_1._errors import one_line, short
+from acp_client_v0_1._errors import Notebook, one_line, short
 from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1._operation import identifier
 from acp_client_v0_1.api.agents_api import AgentsApi
@@ -66,7 +66,7 @@ _LONGEST = 240  # characters of its message
 _SECOND = "was given to an earlier create: pass reuse=True, or this may make a second run"
 
 
-class AgentHandle:
+class AgentHandle(Notebook):
     """An agent to call. Making a handle does no I/O.
 
     Args:
@@ -276,6 +276,11 @@ class AgentHandle:
     ) -> dict[str, Any]:
         """Run the agent and return its result, in the agent's own schema.
 
+        Example:
+            >>> counter = AgentHandle.find("counter")
+            >>> counter.run({"count": 3}, timeout=60)
+            {'count': 3, 'of': 3}
+
         Args:
             input: The agent's input, in its own schema.
             timeout: Seconds to wait for the result, the start included, or with ``on_interrupt``
@@ -445,7 +450,7 @@ class AgentHandle:
                 earlier[:] = [True]
                 raise
             earlier[:] = [True]
-        core.agent_descriptor = self._descriptor
+        core.agent_descriptor, core.agent_name = self._descriptor, self._name()
         return core, not found
 
     def _reused(self, creation: RunCreate, wait: Wait) -> list[Run]:
@@ -498,9 +503,12 @@ class AgentHandle:
         return {**self.__dict__, "_contact": None}
 
     def __repr__(self) -> str:
-        known = self._agent.known
-        name = "" if known is None else f" {short(known.metadata.ref.name)}"
-        return f"<AgentHandle{name} {short(self.agent_id)}>"
+        name = self._name()
+        return f"<AgentHandle{name and ' '}{short(name)} {short(self.agent_id)}>"
+
+    def _name(self) -> str:
+        known = self._agent.known or self._descriptor.known
+        return "" if known is None else known.metadata.ref.name
 
 
 @lru_cache(maxsize=1000)

@@ -10,7 +10,6 @@ calls of ``next()`` only the current connection is open; `close` or the end free
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -47,22 +46,6 @@ if TYPE_CHECKING:
     from acp_client_v0_1.streaming._reader import EventReader
 
 __all__ = ["RunEvent", "RunEvents"]
-
-
-_NO_UPDATES = 'this run gives its result alone: for updates, start it with streaming="custom"'
-
-
-class _ResultAlone(RunEvent):
-    """The one event of a run that was created without ``streaming``."""
-
-    __slots__ = ()
-
-    @property
-    def update(self) -> None:
-        warnings.warn(_NO_UPDATES, stacklevel=2)
-
-
-_ResultAlone.__name__ = RunEvent.__name__  # which its repr shows
 
 
 class RunEvents(Iterator[RunEvent]):
@@ -154,7 +137,7 @@ class RunEvents(Iterator[RunEvent]):
             try:
                 for event in self._values:
                     if event is not None:
-                        event_id = event[0]
+                        event_id = event.id
                         if event_id:
                             self.last_event_id = self._core.last_event_id = event_id
                         return event
@@ -401,7 +384,7 @@ class RunEvents(Iterator[RunEvent]):
             last = self._decoder.result
             if last is None or last.result != output.result:
                 plain = core.creation is not None and core.creation.streaming is None
-                self._decoder.held = (_ResultAlone if plain else RunEvent)("", output)
+                self._decoder.held = RunEvent("", output, _alone=plain)
             self._end(RunStatus.SUCCESS.value)
         elif isinstance(output, RunError):
             self._end(core.failure_of(output, self._wait).status_name)

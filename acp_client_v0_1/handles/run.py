@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from typing_extensions import Self
 
 from acp_client_v0_1._arguments import check_arguments
-from acp_client_v0_1._errors import short
+from acp_client_v0_1._errors import Notebook, short
 from acp_client_v0_1._operation import identifier
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiValueError
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["RunHandle"]
 
 
-class RunHandle:
+class RunHandle(Notebook):
     """A run to hold. Making a handle attaches to the run, without I/O.
 
     Args:
@@ -462,5 +462,6 @@ class RunHandle:
 
     def __repr__(self) -> str:
         status = "not read yet" if self.status is None else self.status.value
-        agent = f" of agent {short(self.agent_id)}" if self.agent_id else ""
+        name = self._core.agent_name or self.agent_id
+        agent = f" of agent {short(name)}" if name else ""
         return f"<RunHandle {short(self.run_id)}{agent}: {short(status)}>"

@@ -79,6 +79,16 @@ def test_looking(server: LocalServer, counter: AgentHandle) -> None:
     assert isinstance(run.output(timeout=0).actual_instance, RunResult)
 
 
+def test_a_run_names_its_agent_if_the_name_is_known(client: ApiClient) -> None:
+    run = AgentHandle.find("counter", api_client=client).start({"count": 1})
+    assert repr(run) == f"<RunHandle {run.run_id} of agent counter: pending>"
+    assert repr(pickle.loads(pickle.dumps(run))) == repr(run)
+    described = AgentHandle(run.agent_id or "", client)
+    described.descriptor()
+    assert repr(described) == f"<AgentHandle counter {run.agent_id}>"
+    assert " of agent counter: " in repr(described.start({"count": 1}))
+
+
 def test_a_run_is_done_once_it_has_ended(approval: AgentHandle, failing: AgentHandle) -> None:
     asking = approval.start()
     asking.output(timeout=30)
