@@ -1,8 +1,10 @@
 """Threads that carry the tasks of a batch to their outcomes: many runs, few threads.
 
-Strategy: workers take tasks from one queue. In a batch of up to 32 runs at a time each run has a
-worker, which starts the run and holds long polls for it, so the end of a run shows at once. A
-larger batch has 24 workers and parks the runs that they cannot wait for (`_parking`).
+Strategy: workers take tasks from one queue. A worker starts a run and holds long polls for it, so
+the end of a run shows at once. A batch begins with a few workers. Threads that have nothing to wait
+for only take turns, so a scout starts more of them only while tasks wait and all workers hold a
+request. In a batch of up to 32 runs at a time each run may get a worker. A larger batch has up to
+24 and parks the runs that they cannot wait for (`_parking`).
 
 Invariant: an error that is not the outcome of a run, such as a full disk, is raised in the caller's
 thread.
@@ -34,14 +36,19 @@ if TYPE_CHECKING:
 
 _log = package_logger(__name__)
 
-_MOST_WORKERS = 32  # a batch of no more runs at a time has a worker for each
-_CROWD_WORKERS = 24  # workers of larger batches
+_FEW_WORKERS = 4  # begin at once; about as many as keep a server busy whose runs end at once
+_MOST_FREE = 6  # workers that are free, beyond which one that was blocked ends
+_MOST_WORKERS = 32  # a batch of no more runs at a time may have a worker for each
+_CROWD_WORKERS = 24  # the most workers of larger batches
 
 
 class _Calls(Interruptible):
     """The calls of a thread."""
 
+    thread: threading.Thread
     task: Task | None = None  # that they are for
+    seen: Task | None = None  # the one at the scout's last look
+    blocked: bool  # no other task is taken soon
 
 
 class Workers:
@@ -54,13 +61,16 @@ class Workers:
         self._driver = RunDriver(plan, agent, journal)
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._ended: queue.SimpleQueue[Task | BaseException] = queue.SimpleQueue()
-        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
         self._calls: list[_Calls] = []  # of each thread
         self.in_flight: dict[int, Task] = {}  # submitted and not taken, by index
-        self._workers, self._most_workers = 0, concurrency
+        self._begun, self._concurrency = 0, concurrency
+        # Seconds that the quickest of the last tasks took, which grows by a little with each task.
+        self._quickest = 0.9 * timing().instant
+        self._most_threads = concurrency + 1  # the workers and the scout
         self._parking: UnattendedRuns | None = None
         if concurrency > _MOST_WORKERS:
-            self._most_workers = _CROWD_WORKERS
+            self._most_threads = _CROWD_WORKERS + 2
             self._parking = UnattendedRuns(self._driver, self._tasks.put)
 
     # In the caller's thread
@@ -69,12 +79,15 @@ class Workers:
         """Carry a task to its outcome."""
         self.in_flight[task.index] = task
         self._tasks.put(task)
-        if self._workers < min(self._most_workers, len(self.in_flight)):
+        if self._begun < min(self._concurrency, _FEW_WORKERS + 1, len(self.in_flight)):
             parking = self._parking
-            if parking is not None and not self._workers:
+            if parking is not None and not self._begun:
                 self._spawn(lambda _: parking.search(), "searcher")
-            self._workers += 1
-            self._spawn(self._work, f"worker {self._workers}")
+            self._begun += 1
+            if self._begun > _FEW_WORKERS:
+                self._spawn(self._scout, "scout")
+            else:
+                self._spawn(self._work, "worker", blocked=False)
 
     def take(self, timeout: float) -> Task | None:
         """Return a task that has its outcome, or None if none has within ``timeout`` seconds.
@@ -97,9 +110,7 @@ class Workers:
         With ``cancel``, those are deleted first.
         """
         self._driver.stop.set()
-        # One more, as an interrupt may have come between the start of a thread and its listing.
-        for _ in range(len(self._threads) + 1):
-            self._tasks.put(None)
+        self._tasks.put(None)
         self._end_threads()
         left = {task for task in self.in_flight.values() if task.run_id and task.outcome is None}
         if cancel:
@@ -114,13 +125,16 @@ class Workers:
         clock, began = timing(), timing().now()
         # A batch may be dropped by a thread of its own, which collects garbage.
         here = threading.current_thread()
-        left = [thread for thread in self._threads if thread is not here]
-        while left and (past := clock.now() - began) < clock.threads:
+        while (past := clock.now() - began) < clock.threads:
+            # The scout may have started one more.
+            threads = [calls.thread for calls in self._calls]
+            left = [each for each in threads if each is not here and each.is_alive()]
+            if not left:
+                break
             for calls in list(self._calls):
                 if past > clock.grace or (calls.task is not None and calls.task.polling):
                     calls.interrupt()
             left[0].join(clock.step)
-            left = [thread for thread in left if thread.is_alive()]
 
     @property
     def outage(self) -> float:
@@ -134,12 +148,15 @@ class Workers:
 
     # In the threads
 
-    def _spawn(self, work: Callable[[_Calls], object], name: str) -> None:
-        self._threads.append(_thread(lambda: self._run(work), name))
+    def _spawn(self, work: Callable[[_Calls], object], name: str, *, blocked: bool = True) -> None:
+        calls = _Calls()
+        calls.blocked = blocked
+        calls.thread = _thread(lambda: self._run(calls, work), name)
+        self._calls.append(calls)
+        calls.thread.start()
 
-    def _run(self, work: Callable[[_Calls], object]) -> None:
-        with _Calls() as calls:
-            self._calls.append(calls)
+    def _run(self, calls: _Calls, work: Callable[[_Calls], object]) -> None:
+        with calls:
             try:
                 work(calls)
             except Stopped:
@@ -147,16 +164,51 @@ class Workers:
             except BaseException as error:  # noqa: BLE001 - raised by `take`
                 self._ended.put(error)
 
+    def _scout(self, _: _Calls) -> None:
+        """Start workers while tasks wait and fewer than a few workers will soon take one."""
+        pause = timing().busy
+        while not self._driver.stop.wait(pause):
+            # Only this thread changes the list from now on.
+            self._calls = [calls for calls in self._calls if calls.thread.is_alive()]
+            for calls in self._calls:
+                if calls.task is not None and calls.task is calls.seen:
+                    calls.blocked = True
+                calls.seen = calls.task
+            if self._tasks.empty():
+                pause = min(2 * pause, timing().idle)
+                continue
+            pause = timing().busy
+            threads = len(self._calls)
+            wanted = _FEW_WORKERS if self._quickest < timing().instant else threads
+            for _ in range(min(wanted - self._free(), self._most_threads - threads)):
+                self._spawn(self._work, "worker", blocked=False)
+
+    def _free(self) -> int:
+        """Return how many workers have not held their tasks for long."""
+        return sum(not calls.blocked for calls in self._calls)
+
+    def _resume(self, calls: _Calls) -> bool:
+        """Let a worker go on that has held a task for long, unless enough others are free."""
+        with self._lock:
+            instant = self._quickest < timing().instant
+            calls.blocked = instant and self._free() >= _MOST_FREE
+        return not calls.blocked
+
     def _work(self, calls: _Calls) -> None:
         while (task := self._tasks.get()) is not None and not self._driver.stop.is_set():
-            calls.task = task
+            calls.task, began = task, timing().now()
             if self._parking is not None:
                 self._carry_in_crowd(calls, task, self._parking)
-                continue
-            self._driver.start(task)
-            while task.outcome is None:
-                self._driver.poll(task, timing().window)
-            self._ended.put(task)
+            else:
+                self._driver.start(task)
+                while task.outcome is None:
+                    self._driver.poll(task, timing().window)
+                self._ended.put(task)
+            calls.task = None
+            self._quickest = min(timing().now() - began, self._quickest + timing().instant / 300)
+            if calls.blocked and not self._resume(calls):
+                return
+        self._tasks.put(None)  # for the next worker
 
     def _carry_in_crowd(self, calls: _Calls, task: Task, parking: UnattendedRuns) -> None:
         """Do the next step of a task, and hold long polls as long as few workers do."""
@@ -182,9 +234,7 @@ def _thread(target: Callable[[], object], name: str) -> threading.Thread:
     # The context of the caller, so that its span is the parent of the spans in the thread.
     context = contextvars.copy_context()
     name = f"acp batch {name}"
-    thread = threading.Thread(target=context.run, args=(target,), name=name, daemon=True)
-    thread.start()
-    return thread
+    return threading.Thread(target=context.run, args=(target,), name=name, daemon=True)
 
 
 # Deleting runs at the end ---------------------------------------------------------------------
@@ -210,6 +260,8 @@ def cancel_runs(runs: list[tuple[Task, RunCore]], journal: Journal | None) -> se
                     left.add(task)
 
     threads = [_thread(work, f"end {n}") for n in range(min(len(runs), _CROWD_WORKERS))]
+    for thread in threads:
+        thread.start()
     for thread in threads:
         thread.join()
     return left
