@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from acp_client_v0_1._errors import package_logger
 from acp_client_v0_1._http.attempt import Interruptible
 from acp_client_v0_1.batch._driver import RunDriver, Stopped
-from acp_client_v0_1.batch._parking import UnattendedRuns
+from acp_client_v0_1.batch._parking import CROWD_HOLDERS, UnattendedRuns
 from acp_client_v0_1.batch._tasks import Plan, Task
 from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._timing import timing
@@ -48,7 +48,7 @@ class _Calls(Interruptible):
     thread: threading.Thread
     task: Task | None = None  # that they are for
     seen: Task | None = None  # the one at the scout's last look
-    blocked: bool  # no other task is taken soon
+    free: bool = False  # a worker that has not held its task for long
 
 
 class Workers:
@@ -61,17 +61,15 @@ class Workers:
         self._driver = RunDriver(plan, agent, journal)
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._ended: queue.SimpleQueue[Task | BaseException] = queue.SimpleQueue()
-        self._lock = threading.Lock()
         self._calls: list[_Calls] = []  # of each thread
         self.in_flight: dict[int, Task] = {}  # submitted and not taken, by index
-        self._begun, self._concurrency = 0, concurrency
         # Seconds that the quickest of the last tasks took, which grows by a little with each task.
-        self._quickest = 0.9 * timing().instant
-        self._most_threads = concurrency + 1  # the workers and the scout
-        self._parking: UnattendedRuns | None = None
-        if concurrency > _MOST_WORKERS:
-            self._most_threads = _CROWD_WORKERS + 2
-            self._parking = UnattendedRuns(self._driver, self._tasks.put)
+        self._quickest = 0.5 * timing().instant
+        self._crowd = concurrency > _MOST_WORKERS
+        # With the scout, and the searcher.
+        self._most_threads = _CROWD_WORKERS + 2 if self._crowd else concurrency + 1
+        holders = CROWD_HOLDERS if self._crowd else concurrency
+        self._parking = UnattendedRuns(self._driver, self._tasks.put, holders)
 
     # In the caller's thread
 
@@ -79,15 +77,12 @@ class Workers:
         """Carry a task to its outcome."""
         self.in_flight[task.index] = task
         self._tasks.put(task)
-        if self._begun < min(self._concurrency, _FEW_WORKERS + 1, len(self.in_flight)):
-            parking = self._parking
-            if parking is not None and not self._begun:
-                self._spawn(lambda _: parking.search(), "searcher")
-            self._begun += 1
-            if self._begun > _FEW_WORKERS:
+        if not self._calls:
+            if self._crowd:
+                self._spawn(lambda _: self._parking.search(), "searcher")
+            self._spawn(self._work, "worker")
+            if self._most_threads > 2:
                 self._spawn(self._scout, "scout")
-            else:
-                self._spawn(self._work, "worker", blocked=False)
 
     def take(self, timeout: float) -> Task | None:
         """Return a task that has its outcome, or None if none has within ``timeout`` seconds.
@@ -148,9 +143,8 @@ class Workers:
 
     # In the threads
 
-    def _spawn(self, work: Callable[[_Calls], object], name: str, *, blocked: bool = True) -> None:
+    def _spawn(self, work: Callable[[_Calls], object], name: str) -> None:
         calls = _Calls()
-        calls.blocked = blocked
         calls.thread = _thread(lambda: self._run(calls, work), name)
         self._calls.append(calls)
         calls.thread.start()
@@ -165,53 +159,41 @@ class Workers:
                 self._ended.put(error)
 
     def _scout(self, _: _Calls) -> None:
-        """Start workers while tasks wait and fewer than a few workers will soon take one."""
-        pause = timing().busy
-        while not self._driver.stop.wait(pause):
-            # Only this thread changes the list from now on.
+        """Start workers while tasks wait and few workers are about to take one."""
+        clock, waiting = timing(), 1
+        while not self._driver.stop.wait(clock.busy if waiting else clock.idle):
+            # Only this thread changes the list, once it runs.
             self._calls = [calls for calls in self._calls if calls.thread.is_alive()]
             for calls in self._calls:
                 if calls.task is not None and calls.task is calls.seen:
-                    calls.blocked = True
+                    calls.free = False
                 calls.seen = calls.task
-            if self._tasks.empty():
-                pause = min(2 * pause, timing().idle)
-                continue
-            pause = timing().busy
-            threads = len(self._calls)
-            wanted = _FEW_WORKERS if self._quickest < timing().instant else threads
-            for _ in range(min(wanted - self._free(), self._most_threads - threads)):
-                self._spawn(self._work, "worker", blocked=False)
+            waiting, threads = self._tasks.qsize(), len(self._calls)
+            wanted = _FEW_WORKERS if self._quickest < clock.instant else threads
+            more = min(waiting, wanted - self._free(), self._most_threads - threads)
+            for _ in range(more):
+                self._spawn(self._work, "worker")
 
     def _free(self) -> int:
-        """Return how many workers have not held their tasks for long."""
-        return sum(not calls.blocked for calls in self._calls)
-
-    def _resume(self, calls: _Calls) -> bool:
-        """Let a worker go on that has held a task for long, unless enough others are free."""
-        with self._lock:
-            instant = self._quickest < timing().instant
-            calls.blocked = instant and self._free() >= _MOST_FREE
-        return not calls.blocked
+        return sum(calls.free for calls in self._calls)
 
     def _work(self, calls: _Calls) -> None:
+        calls.free, instant = True, timing().instant
         while (task := self._tasks.get()) is not None and not self._driver.stop.is_set():
             calls.task, began = task, timing().now()
-            if self._parking is not None:
-                self._carry_in_crowd(calls, task, self._parking)
-            else:
-                self._driver.start(task)
-                while task.outcome is None:
-                    self._driver.poll(task, timing().window)
-                self._ended.put(task)
+            self._carry(calls, task)
             calls.task = None
-            self._quickest = min(timing().now() - began, self._quickest + timing().instant / 300)
-            if calls.blocked and not self._resume(calls):
-                return
+            self._quickest = min(timing().now() - began, self._quickest + instant / 300)
+            if not calls.free:
+                # Others were started in its place. It is one too many if their runs end at once.
+                calls.free = self._quickest >= instant or self._free() < _MOST_FREE
+                if not calls.free:
+                    return
         self._tasks.put(None)  # for the next worker
 
-    def _carry_in_crowd(self, calls: _Calls, task: Task, parking: UnattendedRuns) -> None:
+    def _carry(self, calls: _Calls, task: Task) -> None:
         """Do the next step of a task, and hold long polls as long as few workers do."""
+        parking = self._parking
         if not task.parked_at:
             self._driver.start(task)
         else:  # a search says that it has ended
