@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import math
 import queue
 import threading
 from typing import TYPE_CHECKING
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 _log = package_logger(__name__)
 
 _FEW_WORKERS = 4  # begin at once; about as many as keep a server busy whose runs end at once
-_MOST_FREE = 6  # workers that are free, beyond which one that was blocked ends
+_MOST_FREE = 6  # workers; with more of them, one that has held a task for long ends
 _MOST_WORKERS = 32  # a batch of no more runs at a time may have a worker for each
 _CROWD_WORKERS = 24  # the most workers of larger batches
 
@@ -47,8 +48,7 @@ class _Calls(Interruptible):
 
     thread: threading.Thread
     task: Task | None = None  # that they are for
-    seen: Task | None = None  # the one at the scout's last look
-    free: bool = False  # a worker that has not held its task for long
+    began: float = -math.inf  # when a worker took its task; infinity while it has none
 
 
 class Workers:
@@ -164,10 +164,6 @@ class Workers:
         while not self._driver.stop.wait(clock.busy if waiting else clock.idle):
             # Only this thread changes the list, once it runs.
             self._calls = [calls for calls in self._calls if calls.thread.is_alive()]
-            for calls in self._calls:
-                if calls.task is not None and calls.task is calls.seen:
-                    calls.free = False
-                calls.seen = calls.task
             waiting, threads = self._tasks.qsize(), len(self._calls)
             wanted = _FEW_WORKERS if self._quickest < clock.instant else threads
             more = min(waiting, wanted - self._free(), self._most_threads - threads)
@@ -175,20 +171,21 @@ class Workers:
                 self._spawn(self._work, "worker")
 
     def _free(self) -> int:
-        return sum(calls.free for calls in self._calls)
+        """Return how many workers have not held their tasks for long."""
+        since = timing().now() - timing().busy
+        return sum(calls.began > since for calls in self._calls)
 
     def _work(self, calls: _Calls) -> None:
-        calls.free, instant = True, timing().instant
+        clock = timing()
+        calls.began = math.inf
         while (task := self._tasks.get()) is not None and not self._driver.stop.is_set():
-            calls.task, began = task, timing().now()
+            calls.task, calls.began = task, clock.now()
             self._carry(calls, task)
-            calls.task = None
-            self._quickest = min(timing().now() - began, self._quickest + instant / 300)
-            if not calls.free:
-                # Others were started in its place. It is one too many if their runs end at once.
-                calls.free = self._quickest >= instant or self._free() < _MOST_FREE
-                if not calls.free:
-                    return
+            took, calls.began = clock.now() - calls.began, math.inf
+            self._quickest = min(took, self._quickest + clock.instant / 300)
+            # Others were started in its place, which are enough if their runs end at once.
+            if took > clock.busy and self._quickest < clock.instant and self._free() > _MOST_FREE:
+                return
         self._tasks.put(None)  # for the next worker
 
     def _carry(self, calls: _Calls, task: Task) -> None:
