@@ -1,10 +1,14 @@
 """Threads that carry the tasks of a batch to their outcomes: many runs, few threads.
 
 Strategy: workers take tasks from one queue. A worker starts a run and holds long polls for it, so
-the end of a run shows at once. A batch begins with a few workers. Threads that have nothing to wait
-for only take turns, so a scout starts more of them only while tasks wait and all workers hold a
-request. In a batch of up to 32 runs at a time each run may get a worker. A larger batch has up to
-24 and parks the runs that they cannot wait for (`_parking`).
+the end of a run shows at once. In a batch of up to 32 runs at a time each run may get a worker. A
+larger batch has up to 24, and parks the runs that they cannot wait for (`_parking`).
+
+Threads that have nothing to wait for only take turns, which costs more than their requests do. So
+a scout starts workers while tasks wait and fewer than a few workers are free. A worker is free
+until it has held its task for some milliseconds. At a server that ends runs at once, the few
+workers are enough, and a worker that comes back late ends if others have taken its place. A server
+that is further away gets a request for each run, as none of its tasks is done as quickly.
 
 Invariant: an error that is not the outcome of a run, such as a full disk, is raised in the caller's
 thread.
@@ -64,6 +68,7 @@ class Workers:
         self._calls: list[_Calls] = []  # of each thread
         self.in_flight: dict[int, Task] = {}  # submitted and not taken, by index
         # Seconds that the quickest of the last tasks took, which grows by a little with each task.
+        # Workers may change it at the same moment, which loses a task and does no harm.
         self._quickest = 0.5 * timing().instant
         self._crowd = concurrency > _MOST_WORKERS
         # With the scout, and the searcher.
@@ -80,7 +85,7 @@ class Workers:
         if not self._calls:
             if self._crowd:
                 self._spawn(lambda _: self._parking.search(), "searcher")
-            self._spawn(self._work, "worker")
+            self._spawn(self._work, "worker 1")
             if self._most_threads > 2:
                 self._spawn(self._scout, "scout")
 
@@ -167,8 +172,8 @@ class Workers:
             waiting, threads = self._tasks.qsize(), len(self._calls)
             wanted = _FEW_WORKERS if self._quickest < clock.instant else threads
             more = min(waiting, wanted - self._free(), self._most_threads - threads)
-            for _ in range(more):
-                self._spawn(self._work, "worker")
+            for number in range(threads, threads + more):
+                self._spawn(self._work, f"worker {number}")
 
     def _free(self) -> int:
         """Return how many workers have not held their tasks for long."""

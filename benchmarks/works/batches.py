@@ -346,6 +346,6 @@ WORKS = [
 
 if __name__ == "__main__":
     if sys.argv[1] == "slow":
-        print(json.dumps(slow_here(*sys.argv[2:4], int(sys.argv[4]))))
+        print(json.dumps(slow_here(sys.argv[2], sys.argv[3], int(sys.argv[4]))))
     else:
         print(json.dumps(million_here()))
