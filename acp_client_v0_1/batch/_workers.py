@@ -69,7 +69,7 @@ class Workers:
         self.in_flight: dict[int, Task] = {}  # submitted and not taken, by index
         # Seconds that the quickest of the last tasks took, which grows by a little with each task.
         # Workers may change it at the same moment, which loses a task and does no harm.
-        self._quickest = 0.5 * timing().instant
+        self._quickest = 0.85 * timing().instant
         self._crowd = concurrency > _MOST_WORKERS
         # With the scout, and the searcher.
         self._most_threads = _CROWD_WORKERS + 2 if self._crowd else concurrency + 1
@@ -187,7 +187,7 @@ class Workers:
             calls.task, calls.began = task, clock.now()
             self._carry(calls, task)
             took, calls.began = clock.now() - calls.began, math.inf
-            self._quickest = min(took, self._quickest + clock.instant / 300)
+            self._quickest = min(took, self._quickest + clock.instant / 1000)
             # Others were started in its place, which are enough if their runs end at once.
             if took > clock.busy and self._quickest < clock.instant and self._free() > _MOST_FREE:
                 return
