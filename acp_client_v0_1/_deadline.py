@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import functools
 import math
-import threading
 import time
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeGuard
 
+from acp_client_v0_1._arguments import wrong_type
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 RequestTimeout: TypeAlias = float | tuple[float | None, float | None] | None
@@ -60,7 +60,7 @@ class Timeout:
                     raise ApiTypeError(f"{name} must be {_FORMS}, whose limits are numbers or None")
             return _parsed(limits, name)
         if given is not None and not _is_number(given):
-            raise ApiTypeError(f"{name} must be {_FORMS}, not {type(given).__name__}")
+            raise wrong_type(name, _FORMS, given)
         return _parsed(given, name)
 
 
@@ -94,13 +94,9 @@ class Deadline:
         """Return this deadline, or the one that is ``seconds`` from now if that is earlier."""
         return Deadline.after(self.bound(seconds))
 
-    def sleep(self, seconds: float, stop: threading.Event | None = None) -> bool:
-        """Sleep, but not beyond the deadline. Return whether ``stop`` was set, which ends it."""
-        wait = min(seconds, self.remaining())
-        if stop is not None:
-            return stop.wait(wait)
-        time.sleep(wait)
-        return False
+    def sleep(self, seconds: float) -> None:
+        """Sleep, but not beyond the deadline."""
+        time.sleep(min(seconds, self.remaining()))
 
 
 def resolve_timeout(
@@ -137,16 +133,14 @@ def resolve_timeout(
 def checked_total(value: object, name: str) -> float | None:
     """Check a total in seconds, or None, which errors call ``name``."""
     if value is not None and not _is_number(value):
-        raise ApiTypeError(
-            f"{name} must be a number of seconds or None, not {type(value).__name__}"
-        )
+        raise wrong_type(name, "a number of seconds or None", value)
     return _parsed(value, name).total
 
 
 def checked_margin(value: object, name: str) -> float:
     """Check the seconds that a long poll may take beyond its window, called ``name`` in errors."""
     if not _is_number(value):
-        raise ApiTypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
+        raise wrong_type(name, "a number of seconds", value)
     if not 0 <= value <= _LONGEST:  # also true for NaN
         raise ApiValueError(f"{name} must be 0 to {_LONGEST:.0f} seconds, not {value!r}")
     return value

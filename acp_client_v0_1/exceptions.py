@@ -49,6 +49,7 @@ from typing_extensions import Unpack
 
 from acp_client_v0_1._errors import (
     LONGEST_MESSAGE,
+    LONGEST_OF_A_RUN,
     ApiAttributeError,
     ApiException,
     ApiKeyError,
@@ -148,10 +149,8 @@ class StreamDecodeError(ApiException):
 
     def __str__(self) -> str:
         name, last_id = short(self.event_name), short(self.event_id)
-        return (
-            f"event {name!r} with id {last_id!r} cannot be decoded: "
-            f"{one_line(self.reason, LONGEST_MESSAGE)}: {one_line(self.excerpt, LONGEST_MESSAGE)}"
-        )
+        words = f"cannot be decoded: {one_line(self.reason, LONGEST_MESSAGE)}: {self.excerpt}"
+        return one_line(f"event {name!r} with id {last_id!r} {words}", LONGEST_OF_A_RUN)
 
 
 class _TooLarge(ApiException):

@@ -141,6 +141,7 @@ def _failure_of_transport(error: TransportException) -> Failure:
 class KnownServer:
     """What the calls of a client have shown of its server."""
 
+    not_before: float = -math.inf  # when it wants the next poll, by ``Retry-After`` of a 204
     answered: bool = False  # with a response that could be read, or a status that is an error
     lacks: set[str] = field(default_factory=set[str])  # the operations that it does not have
     fails: set[str] = field(default_factory=set[str])  # those that failed while others worked

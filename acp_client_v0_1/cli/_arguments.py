@@ -14,7 +14,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, BinaryIO, NoReturn, cast
 
@@ -52,7 +52,8 @@ def opened(path: str | int) -> BinaryIO:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or str(error)
         hint = "; write its name without @" if str(path).startswith("@") else ""
-        raise WrongUsage(f"cannot read {path or 'stdin'}: {reason}{hint}") from error
+        name = "stdin" if path == 0 else path or "@"
+        raise WrongUsage(f"cannot read {name}: {reason}{hint}") from error
 
 
 def content_of(argument: str) -> bytes:
@@ -75,7 +76,7 @@ def json_object(text: str | bytes) -> dict[str, Any]:
     if not text.strip():
         raise ValueError("empty, and a JSON object is needed")
     try:
-        value = json.loads(text, parse_constant=_refuse)
+        value = json.loads(text, parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
         raise ValueError("not UTF-8 text") from error
     except RecursionError as error:
@@ -89,7 +90,7 @@ def json_object(text: str | bytes) -> dict[str, Any]:
     return cast("dict[str, Any]", value)
 
 
-def _refuse(constant: str) -> NoReturn:
+def _refuse_constant(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
 
 
@@ -207,6 +208,8 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("run a local ACP server with agents to try", "--port 8000"),
     "completion": ("print a completion script for a shell (needs shtab)", "bash > acp.bash"),
 }
+# No option takes a credential, which the list of processes would show.
+_ELSEWHERE = {"--url": "use --host", "--token": "set ACP_TOKEN", "--api-key": "set ACP_API_KEY"}
 _ANYWHERE = ("--host", "--debug")  # also before the command
 _COMMON = "--host --format --debug"
 _CREATING = "--config --metadata --check"
@@ -237,10 +240,15 @@ _FORMATS = {"start": "text", "stream": "jsonl", "batch": "jsonl"}  # "json" for 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line, or end the process with status 2."""
-    options, unknown = parser().parse_known_args(arguments)
+    top, words = parser(), sys.argv[1:] if arguments is None else arguments
+    # argparse would take the value of this option for the command.
+    first, known = [*words, ""][0].partition("=")[0], ("--help", "--version", *_ANYWHERE)
+    if first[:2] == "--" and not any(option.startswith(first) for option in known):
+        _refuse(top, words[:1], known)
+    options, unknown = top.parse_known_args(words)
     if unknown:
         # By the command's own parser, whose usage lists the options that there are.
-        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        _refuse(options.parser, unknown, ["--help", *_TAKES[options.command].split()])
     # `Configuration` refuses a word that is neither true nor false.
     options.debug = options.debug or os.environ.get("ACP_DEBUG", "").strip().lower() in _TRUE
     # After argparse, which names an unknown option first: `run echo --api-key KEY` has no INPUT.
@@ -254,6 +262,15 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
                     shown = name.upper() if name in _TAKES[options.command].split() else f"--{name}"
                     options.parser.error(f"argument {shown}: {error}")
     return options
+
+
+def _refuse(command: argparse.ArgumentParser, words: list[str], known: Iterable[str]) -> NoReturn:
+    """End the process because of options that there are not, and name what may be meant."""
+    from acp_client_v0_1._errors import did_you_mean  # only a mistake pays for it
+
+    name = next((word.partition("=")[0] for word in words if word[:1] == "-"), "")
+    hint = f"; {_ELSEWHERE[name]}" if name in _ELSEWHERE else did_you_mean(name, known)
+    command.error(f"unrecognized arguments: {' '.join(words)}{hint}")
 
 
 def parser(agent_names: Mapping[str, str] | None = None) -> argparse.ArgumentParser:

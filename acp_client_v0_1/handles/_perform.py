@@ -169,7 +169,7 @@ class Contact:
             self._slowed_at, self._served = now, False
             self.interval = min(max(first, 2 * self.interval), longest)
 
-    def hold(self, until: float, error: ApiException) -> None:
+    def hold(self, until: float, error: ApiException | None = None) -> None:
         """Note a ``Retry-After``: no request is sent before its end, when the turns begin anew."""
         self.not_before = self._next_turn = until
         self.asking = error

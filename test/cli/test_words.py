@@ -322,6 +322,12 @@ def test_an_unknown_option_is_named_below_those_that_there_are(inside: Inside) -
     ("arguments", "words"),
     [
         (["run", "echo", "-"], "argument INPUT: empty, and a JSON object is needed\n"),
+        (["run", "echo", "@"], "cannot read @: No such file or directory"),
+        (["run", "echo", "{}", "--thread", ""], "thread_id must not be empty\n"),
+        (
+            ["batch", "echo", "bad", "--results", "none/such"],
+            "none/such cannot be opened: No such file or directory\n",
+        ),
         (["run", "echo", '{"a" 1}'], "argument INPUT: not JSON: Expecting ':' delimiter at column"),
         (["batch", "echo", "@in"], "cannot read @in: No such file or directory; write its name"),
         (
@@ -344,7 +350,42 @@ def test_bad_input_is_named_with_its_place(
 def test_quotes_around_the_host_are_said(inside: Inside) -> None:
     for host, option in (("'http://127.0.0.1:9'", []), ("", ["--host", '"http://127.0.0.1:9"'])):
         done = inside(host, "agents", *option)
-        assert done.returncode == 2 and "has quotes: leave them out" in done.stderr
+        assert done.returncode == 2 and "stands in quotation marks; remove them" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--hlep"], "--hlep; did you mean '--help'?\n"),
+        (["--versoin"], "--versoin; did you mean '--version'?\n"),
+        (["--url", "http://127.0.0.1:9", "agents"], "--url; use --host\n"),
+        (["--url=http://127.0.0.1:9", "agents"], "--url=http://127.0.0.1:9; use --host\n"),
+        (["agents", "--url", "http://127.0.0.1:9"], "--url http://127.0.0.1:9; use --host\n"),
+        (["agents", "--hlep"], "--hlep; did you mean '--help'?\n"),
+        (["batch", "echo", "-", "--concurency=3"], "did you mean '--concurrency'?\n"),
+        # It must not be taken for --client-token: that is sent in the metadata of a run.
+        (["run", "echo", "{}", "--token=t"], "--token=t; set ACP_TOKEN\n"),
+        (["agents", "--api-key=k"], "--api-key=k; set ACP_API_KEY\n"),
+        (["agents", "--zzz"], "unrecognized arguments: --zzz\n"),
+    ],
+)
+def test_an_unknown_option_is_named_with_what_may_be_meant(
+    inside: Inside, arguments: list[str], words: str
+) -> None:
+    done = inside("", *arguments)
+    assert done.returncode == 2 and done.stderr.endswith(words), done.stderr
+
+
+def test_an_option_may_be_cut_short_before_the_command(server: LocalServer, inside: Inside) -> None:
+    assert inside("", "--hos", server.url, "agents", "--name", "echo").returncode == 0
+
+
+def test_a_timeout_of_0_looks_once_at_a_run_that_is_new(
+    server: LocalServer, inside: Inside
+) -> None:
+    done = inside(server, "run", "slow", '{"seconds": 60}', "--timeout", "0")
+    assert done.returncode == 3 and "has no output yet" in done.stderr, done.stderr
+    assert started_run(server) in done.stdout
 
 
 def test_the_words_of_an_agent_are_left_as_they_are(
@@ -383,7 +424,8 @@ def test_several_runs_are_waited_for_at_once(inside: Inside) -> None:
 
     def respond(request: Request) -> bytes:
         both.wait(SECONDS)  # which breaks if one is waited for after the other
-        content = {"type": "result", "run_id": "r", "status": "success", "result": {}}
+        run = request.path.split("/")[2]
+        content = {"type": "result", "run_id": run, "status": "success", "result": {}}
         return response(json.dumps(content).encode())
 
     with SocketServer(handler=serve_each(respond)) as server:
