@@ -192,8 +192,8 @@ class RunWaitTimeout(ApiException, TimeoutError):
     def __init__(
         self, *, run_id: str, elapsed: float, reason: str | None = None, token: str = ""
     ) -> None:
-        run = f"run {short(run_id)}"
-        super().__init__(reason=reason or f"{run} has no output after {elapsed:.1f} s")
+        late = f"run {short(run_id)} has no output after {elapsed:.1f} s"
+        super().__init__(reason=reason or late)
         self.run_id = run_id
         self.token = token
         self.elapsed = elapsed

@@ -118,8 +118,7 @@ class RunCore:
         run = made[0]
         core = cls(runs, received_id("run_id", run), contact)
         core.note(run)
-        if len(made) > 1:
-            core.duplicates = tuple(run.run_id for run in made[1:])
+        core.duplicates = tuple(run.run_id for run in made[1:])
         return core
 
     # What is known
@@ -267,10 +266,8 @@ class RunCore:
 
     def late(self, elapsed: float, words: str) -> RunWaitTimeout:
         """Return the error of a wait that is over."""
-        try:
-            token = self.token()
-        except AttributeError:  # a stand-in of a test has no client, and so no server
-            token = ""
+        # A stand-in of a test has no client, and so no server.
+        token = self.token() if hasattr(self.runs, "api_client") else ""
         # Nobody knows of a run that was never seen whether it continues, or has ended.
         continues = "the run continues: " if self.status == RunStatus.PENDING else ""
         advice = f"; {continues}wait again, or RunHandle.from_token(error.token)"

@@ -372,6 +372,9 @@ class RunHandle:
             question = next_outcome(core, core.wait(timeout))
         except RunFailed:
             return None  # `result` says how
+        except KeyboardInterrupt as error:
+            core.add_note(error)
+            raise
         if not isinstance(question, PendingInterrupt):
             return None
         if question == last and core.answered != last:
