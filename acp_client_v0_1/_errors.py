@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Protocol, cast
 from typing_extensions import TypedDict
 
 _PUBLIC_HOME = "acp_client_v0_1.exceptions"  # what a traceback shows
-LONGEST_MESSAGE = 200  # characters of the server's message that an error shows
+LONGEST_MESSAGE = 300  # characters of the server's message that an error shows
 _LONGEST_LINE = 1_000  # characters of any line
 _SEARCHED = 10_000  # characters of a text that are searched for a message
 _JOINERS = "\u200c\u200d"  # not printable, but some scripts and emoji need them

@@ -149,7 +149,7 @@ class StreamDecodeError(ApiException):
 
     def __str__(self) -> str:
         name, last_id = short(self.event_name), short(self.event_id)
-        words = f"cannot be decoded: {one_line(self.reason, LONGEST_MESSAGE)}: {self.excerpt}"
+        words = f"cannot be decoded: {short(self.reason)}: {self.excerpt}"
         return one_line(f"event {name!r} with id {last_id!r} {words}", LONGEST_OF_A_RUN)
 
 

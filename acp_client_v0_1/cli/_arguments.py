@@ -76,7 +76,7 @@ def json_object(text: str | bytes) -> dict[str, Any]:
     if not text.strip():
         raise ValueError("empty, and a JSON object is needed")
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_refuse)
     except UnicodeDecodeError as error:
         raise ValueError("not UTF-8 text") from error
     except RecursionError as error:
@@ -90,7 +90,7 @@ def json_object(text: str | bytes) -> dict[str, Any]:
     return cast("dict[str, Any]", value)
 
 
-def _refuse_constant(constant: str) -> NoReturn:
+def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
 
 
@@ -244,11 +244,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     # argparse would take the value of this option for the command.
     first, known = [*words, ""][0].partition("=")[0], ("--help", "--version", *_ANYWHERE)
     if first[:2] == "--" and not any(option.startswith(first) for option in known):
-        _refuse(top, words[:1], known)
+        _unknown(top, words[:1], known)
     options, unknown = top.parse_known_args(words)
     if unknown:
         # By the command's own parser, whose usage lists the options that there are.
-        _refuse(options.parser, unknown, ["--help", *_TAKES[options.command].split()])
+        _unknown(options.parser, unknown, ["--help", *_TAKES[options.command].split()])
     # `Configuration` refuses a word that is neither true nor false.
     options.debug = options.debug or os.environ.get("ACP_DEBUG", "").strip().lower() in _TRUE
     # After argparse, which names an unknown option first: `run echo --api-key KEY` has no INPUT.
@@ -264,7 +264,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def _refuse(command: argparse.ArgumentParser, words: list[str], known: Iterable[str]) -> NoReturn:
+def _unknown(command: argparse.ArgumentParser, words: list[str], known: Iterable[str]) -> NoReturn:
     """End the process because of options that there are not, and name what may be meant."""
     from acp_client_v0_1._errors import did_you_mean  # only a mistake pays for it
 

@@ -133,8 +133,7 @@ def followed(
                     f"the run continues on the server: {to_copy('wait', run, options)}"
                 ) from None
             # The error of a request, or of stdout, does not name the run, which nobody else knows.
-            known = (BrokenPipeError, TimeoutError)  # its reader left, or a RunWaitTimeout
-            lost = isinstance(error, OSError) and not isinstance(error, known)
+            lost = type(error) is OSError  # not BrokenPipeError: then nobody reads it
             unnamed = isinstance(error, acp.ApiException) and not getattr(error, "token", "")
             if lost or (unnamed and options.command == "run"):
                 notice(f"the run was started: {to_copy('wait', run, options)}")

@@ -313,9 +313,12 @@ class RunCore:
         return output
 
     def ours(self, output: RunOutput | None) -> RunOutput | None:
-        """Return an output unless it names another run: a cache or a proxy may mix runs up."""
+        """Return an output unless it names another run: a cache or a proxy may mix runs up.
+
+        A proxy that does not know the id sends none, or one of zeros.
+        """
         named: str = getattr(output and output.actual_instance, "run_id", "")
-        if named.lower() in ("", self.run_id.lower()):
+        if not named.strip("0-") or named.lower() == self.run_id.lower():
             return output
         reason = f"the server gave run {short(self.run_id)} the output of run {short(named)}"
         raise ResponseValidationError(reason=reason, body=output.to_json() if output else None)

@@ -296,9 +296,9 @@ class SchemaMismatch(ApiValueError):
 
     def __init__(self, what: str, faults: Sequence[tuple[str, str]]) -> None:
         self.faults: tuple[tuple[str, str], ...] = tuple(faults)
-        shown = one_line("; ".join(f"{path}: {words}" for path, words in self.faults[:5]), 180)
+        shown = "; ".join(f"{short(path)}: {words}" for path, words in self.faults[:5])
         more = f" (and {len(self.faults) - 5} more)" if len(self.faults) > 5 else ""
-        super().__init__(f"{what} does not fit the agent's schema: {shown}{more}")
+        super().__init__(f"{what} does not fit the agent's schema: {one_line(shown, 180)}{more}")
         self.paths: tuple[str, ...] = tuple(path for path, _ in self.faults)
 
 

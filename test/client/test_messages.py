@@ -962,7 +962,7 @@ def half_a_surrogate_pair_in_the_input_of_an_agent() -> None:
     agent().run({"x": "\ud800"})
 
 
-@mistake(ApiValueError, "input is nested deeper than 197 levels, or contains itself")
+@mistake(ApiValueError, "input is nested deeper than 197 levels, or holds itself")
 def an_input_that_contains_itself() -> None:
     value: dict[str, Any] = {"x": [1]}
     value["x"].append({"y": value})

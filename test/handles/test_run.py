@@ -262,7 +262,7 @@ def test_retry_after_of_a_204_is_not_shortened() -> None:
         assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("named", ["", "R1"])
+@pytest.mark.parametrize("named", ["", "00000000-0000-0000-0000-000000000000", "R1"])
 def test_an_output_may_name_no_run_or_its_run_in_other_letters(named: str) -> None:
     output = {"type": "result", "run_id": named, "status": "success", "result": {"n": 1}}
     with (
