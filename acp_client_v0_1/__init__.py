@@ -33,6 +33,7 @@ __all__ = [
     "wait_for_run_output",
     # agents and runs
     "AgentHandle",
+    "RunOptions",
     "Conversation",
     "RunHandle",
     "RunEvent",
@@ -45,6 +46,7 @@ __all__ = [
     "Batch",
     "BatchCounts",
     "BatchItem",
+    "BatchOptions",
     # errors
     "ApiAttributeError",
     "ApiException",
@@ -134,9 +136,10 @@ if TYPE_CHECKING:
     from acp_client_v0_1.api import *
     from acp_client_v0_1.api_client import ApiClient
     from acp_client_v0_1.api_response import ApiResponse
-    from acp_client_v0_1.batch import Batch, BatchCounts, BatchItem
+    from acp_client_v0_1.batch import Batch, BatchCounts, BatchItem, BatchOptions
     from acp_client_v0_1.configuration import Configuration
     from acp_client_v0_1.exceptions import *
+    from acp_client_v0_1.handles._options import RunOptions
     from acp_client_v0_1.handles.agent import AgentHandle
     from acp_client_v0_1.handles.conversation import Conversation
     from acp_client_v0_1.handles.errors import *
@@ -159,12 +162,13 @@ else:
             ".telemetry": "instrument",
             ".waiting": "wait_for_run_output",
             ".handles.agent": "AgentHandle",
+            ".handles._options": "RunOptions",
             ".handles.conversation": "Conversation",
             ".handles.run": "RunHandle",
             ".handles.events": "RunEvent RunEvents",
             ".handles.interrupts": "PendingInterrupt",
             ".handles.searching": "iter_agents iter_runs iter_threads",
-            ".batch": "Batch BatchCounts BatchItem",
+            ".batch": "Batch BatchCounts BatchItem BatchOptions",
             ".api": "*",
             ".models": "*",
             ".exceptions": "*",

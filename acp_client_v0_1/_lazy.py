@@ -12,13 +12,14 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-TYPE_CHECKING = False  # typing's own would take longer to import than all of this
+# typing's own constant would take longer to import than all of this.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from types import ModuleType
     from typing import Any
 
-# The lowest versions of pyproject.toml, which pip enforces, but not with `--no-deps`.
+# These are the lowest versions of pyproject.toml. pip enforces them, but not with `--no-deps`.
 _NEEDED = {"pydantic": (2, 12), "urllib3": (2, 6), "typing_extensions": (4, 14)}
 
 
@@ -79,7 +80,8 @@ def lazy_exports(
 
 def modules_of(classes: Iterable[str]) -> dict[str, str]:
     """Map relative module names to the one class in each, as the generator names its files."""
-    import re  # whoever loads a class needs it anyway
+    # Whoever loads a class needs this module anyway.
+    import re
 
     word = re.compile("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
     return {f".{word.sub('_', name).lower()}": name for name in classes}

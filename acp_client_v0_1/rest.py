@@ -30,7 +30,7 @@ from acp_client_v0_1._http.parse import NotHTTP
 from acp_client_v0_1._http.pool import Pools
 from acp_client_v0_1._http.proxies import proxy_for
 from acp_client_v0_1._http.response import RawResponse, RESTResponse
-from acp_client_v0_1._http.retry import Attempts, KnownServer, RetryPolicy, retry_after
+from acp_client_v0_1._http.retry import Attempts, RetryPolicy, Server, retry_after
 from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1.exceptions import (
     ApiException,
@@ -85,7 +85,7 @@ class RESTClientObject:
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
         self.policy: RetryPolicy = RetryPolicy.of(configuration.retries)
-        self.server: KnownServer = KnownServer()
+        self.server: Server = Server()
         self._pools = Pools(configuration)
         self.observer: Observer | None = None
 
@@ -189,7 +189,9 @@ class RESTClientObject:
                 _say(call, logging.DEBUG, _ENDED, outcome, took, **facts)
                 response.attempts, response.elapsed = number, time.monotonic() - began
                 if status == 204 and (asked := retry_after(response.headers)):
-                    self.server.not_before = time.monotonic() + asked
+                    now, server = time.monotonic(), self.server
+                    server.hold_ends = max(server.hold_ends, now + asked)
+                    server.hold_began, server.hold_error = now, None
                 if status < 300:
                     return response
                 moved = _moved(call, response, hops)

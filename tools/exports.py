@@ -25,6 +25,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "agents and runs": {
         "handles.agent": ("AgentHandle",),
+        "handles._options": ("RunOptions",),
         "handles.conversation": ("Conversation",),
         "handles.run": ("RunHandle",),
         "handles.events": ("RunEvent", "RunEvents"),
@@ -32,7 +33,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "handles.searching": ("iter_agents", "iter_runs", "iter_threads"),
     },
     "batches": {
-        "batch": ("Batch", "BatchCounts", "BatchItem"),
+        "batch": ("Batch", "BatchCounts", "BatchItem", "BatchOptions"),
     },
 }
 

@@ -142,7 +142,9 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "--schema": _choice(
         "print only this JSON Schema", "input output config thread_state interrupts"
     ),
-    "--stream": _choice("stream the run; `run` prints its events", "custom result"),
+    "--stream": _choice(
+        "stream the run; `run` prints its events", "custom result", dest="streaming"
+    ),
     "--timeout": _value("SECONDS", "to wait for each result, question or event; 0 checks once"),
     "--cancel-on-exit": _flag("cancel what runs, and lose its result, on Ctrl-C or a failure"),
     "--ask": _flag("answer questions here, with a line of JSON each"),

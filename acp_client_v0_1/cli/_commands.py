@@ -17,10 +17,11 @@ from itertools import islice
 from typing import Any, BinaryIO, cast
 
 import acp_client_v0_1 as acp
+from acp_client_v0_1._errors import HARMLESS_ID
 from acp_client_v0_1.cli._arguments import PROGRAM, WrongUsage, opened, parser
 from acp_client_v0_1.cli._inputs import answerer, client_of, inputs_of
 from acp_client_v0_1.cli._outcomes import EXPECTED, document
-from acp_client_v0_1.cli._output import HARMLESS_ID, Output, notice
+from acp_client_v0_1.cli._output import Output, notice
 from acp_client_v0_1.cli._results import Results
 from acp_client_v0_1.cli._runs import TimeLeft, at_once, each_run, followed, one_run, seconds_left
 
@@ -76,7 +77,7 @@ def run(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     with followed(handle, options, cancel=options.cancel_on_exit):
         result = handle.drive(
             answer or (lambda question: None),
-            on_event=print_event if options.stream else None,
+            on_event=print_event if options.streaming else None,
             timeout=left(),
         )
         output.one(result, handle.run_id)
@@ -262,9 +263,7 @@ def _agent(options: Namespace, client: acp.ApiClient, left: TimeLeft) -> acp.Age
 
 def _start(options: Namespace, client: acp.ApiClient, left: TimeLeft) -> acp.RunHandle:
     return _agent(options, client, left).start(
-        options.input,
         timeout=left() or None,
-        streaming=options.stream,
         thread_id=options.thread,
         client_token=options.client_token,
         reuse=options.reuse,
@@ -273,7 +272,10 @@ def _start(options: Namespace, client: acp.ApiClient, left: TimeLeft) -> acp.Run
 
 
 def _creation(options: Namespace) -> dict[str, Any]:
-    return {"config": options.config, "metadata": options.metadata, "check": options.check}
+    fields = {
+        name: getattr(options, name) for name in acp.RunCreate.model_fields if name in options
+    }
+    return {**fields, "check": options.check}
 
 
 def _event(event: acp.RunEvent) -> dict[str, Any]:

@@ -20,9 +20,7 @@ from types import FrameType
 from typing import Any, BinaryIO, TextIO, cast
 from unicodedata import category, east_asian_width
 
-# An id of these characters is one word to a shell and to xargs, which take quotes, backslashes and
-# spaces away before a command sees its arguments. It is no option and no file to any command.
-HARMLESS_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/-]*")
+from acp_client_v0_1._errors import HARMLESS_ID
 
 TOKEN = re.compile(r"acprun[0-9]+\.")  # how the token of a run begins
 

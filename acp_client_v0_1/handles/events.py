@@ -30,7 +30,6 @@ from acp_client_v0_1.exceptions import (
 )
 from acp_client_v0_1.handles._core import FINAL
 from acp_client_v0_1.handles._event import EventDecoder, RunEvent
-from acp_client_v0_1.handles._perform import Wait
 from acp_client_v0_1.handles._rules import is_unserved
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles.errors import RunGone, StreamGap
@@ -95,8 +94,9 @@ class RunEvents(Iterator[RunEvent]):
         raise_gaps: bool,  # instead of marking the event after a gap
         through_interrupts: bool | Callable[[], object],  # which answers it, or waits
         timeout: float | None,
-        after: str,
+        after: str | None = None,  # by default the last event of the run's token
     ) -> None:
+        after = core.known.last_event_id if after is None else after
         self.last_event_id: str = after
         self.ended_by: str | None = None
         self._core = core
@@ -196,18 +196,16 @@ class RunEvents(Iterator[RunEvent]):
                 self._connect()
                 continue
             late = looked if self._timeout == 0 else self._wait.remaining() <= 0
+            if late:
+                raise self._wait.late()
             looked = True
             try:
-                event = None if late else self._arrive(self._reader)
+                event = self._arrive(self._reader)
                 if event is not None:
                     return self._handed_out(event)
             except NothingYet:
                 if clock.now() >= self._next_check:
                     self._check_aside()
-                    continue
-                late = self._timeout == 0 or self._wait.remaining() <= 0
-            if late:
-                raise self._wait.late()
 
     def _arrive(self, reader: EventReader) -> RunEvent | None:
         """Read until an event arrives, the stream ends, or it is time to check the run."""
@@ -272,10 +270,10 @@ class RunEvents(Iterator[RunEvent]):
 
     def _connect(self) -> None:
         """Open a stream, or poll."""
+        self._core.open_span()
         if self._polling:
             self._poll()
             return
-        self._core.open_span()
         server = self._wait.contact.server
         refused: list[ApiException] = []
         stream: EventStream[Any] | None = None
@@ -315,8 +313,7 @@ class RunEvents(Iterator[RunEvent]):
         A server may break every stream off after it has replayed all events. So this reads
         the run if nothing new came, or if new results resemble replayed ones.
         """
-        self._decoder.memory.reconnect(cut=True)
-        self._count_stream()
+        self._note_end()
         if not isinstance(error, ApiTimeoutError):  # a silent stream has taken its time
             self._wait.pause(backoff(self._empty - 1, *timing().empty), error)
         if self._decoder.custom is not False and self._empty <= timing().refusals:
@@ -327,8 +324,9 @@ class RunEvents(Iterator[RunEvent]):
         elif status == RunStatus.INTERRUPTED:
             self._interrupted()
 
-    def _count_stream(self) -> None:
-        """Count the streams in a row that brought nothing new."""
+    def _note_end(self) -> None:
+        """Note that a stream has ended, and count those in a row that brought nothing new."""
+        self._decoder.memory.reconnect(cut=True)
         delivered = self._decoder.memory.delivered
         self._empty = 1 if delivered > self._delivered else self._empty + 1
         self._delivered = delivered
@@ -340,8 +338,7 @@ class RunEvents(Iterator[RunEvent]):
         if self._closing.is_set() or self._heed(self._core.read(self._wait)):
             return
         if streams:
-            self._decoder.memory.reconnect(cut=True)
-            self._count_stream()
+            self._note_end()
         if not streams or self._empty > timing().refusals:
             self._begin_polling()
         else:  # a server may end each stream after one event
@@ -351,10 +348,9 @@ class RunEvents(Iterator[RunEvent]):
         """Check whether the run is over, after a while without events."""
         clock, core = timing(), self._core
         self._next_check = clock.now() + clock.silence
-        remaining = self._wait.limit(clock.answered_probe)
+        beside = self._wait.within(clock.answered_probe, stop=self._closing, survive=0.0)
         try:
-            contact = self._wait.contact
-            run = core.read(Wait(contact, remaining, stop=self._closing, survive=0.0))
+            run = core.read(beside)
         except TimeoutError:
             return
         except ApiException as error:
@@ -399,7 +395,6 @@ class RunEvents(Iterator[RunEvent]):
 
     def _poll(self) -> None:
         core = self._core
-        core.open_span()
         polled = core.output(self._wait)
         output = polled.actual_instance
         if isinstance(output, RunResult):
