@@ -195,7 +195,7 @@ class StandIn(ApiClient):
 
     run = Run.from_json(RUN_JSON.decode())
     output = RunOutput.from_json(
-        json.dumps({"type": "result", "run_id": "r", "status": "success", "result": {}})
+        json.dumps({"type": "result", "run_id": "", "status": "success", "result": {}})
     )
 
     def call(self, operation: Any, arguments: Any, options: Any) -> Any:
