@@ -10,22 +10,8 @@ agents.py says what an agent is, faults.py what can go wrong. The shell command 
 from __future__ import annotations
 
 try:
-    from acp_client_v0_1.testing.agents import (
-        AgentDefinition,
-        AgentError,
-        AgentFunction,
-        Interrupt,
-        InterruptSpec,
-        JsonObject,
-    )
-    from acp_client_v0_1.testing.builtin import (
-        APPROVAL_AGENT_ID,
-        BUILTIN_AGENTS,
-        COUNTER_AGENT_ID,
-        ECHO_AGENT_ID,
-        FAILING_AGENT_ID,
-        SLOW_AGENT_ID,
-    )
+    from acp_client_v0_1.testing.agents import *
+    from acp_client_v0_1.testing.builtin import *
     from acp_client_v0_1.testing.context import AgentContext, RunCancelled
     from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest
     from acp_client_v0_1.testing.quirks import Quirks
