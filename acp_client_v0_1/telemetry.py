@@ -100,7 +100,7 @@ class _Observer:
         if resends:
             attributes["http.request.resend_count"] = resends
         span = self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes)
-        with _current(span):
+        with _current(span, end=True):
             try:
                 response = send(self._with_trace_headers(call))
             except BaseException as error:
@@ -109,13 +109,10 @@ class _Observer:
                     span.set_attribute("http.response.status_code", status)
                 _fail(span, type(error).__name__)
                 raise
-            else:
-                span.set_attribute("http.response.status_code", response.status)
-                if response.status >= 400:
-                    _fail(span, str(response.status))
-                return response
-            finally:
-                span.end()
+            span.set_attribute("http.response.status_code", response.status)
+            if response.status >= 400:
+                _fail(span, str(response.status))
+            return response
 
     def _with_trace_headers(self, call: Call) -> Call:
         """Add the headers of the current span, if the call has none of its own."""
@@ -248,9 +245,9 @@ class _Reading:
         self._span.end()
 
 
-def _current(span: Span) -> AbstractContextManager[Span]:
+def _current(span: Span, *, end: bool = False) -> AbstractContextManager[Span]:
     """Make a span the current one, without recording the message of an exception."""
-    return trace.use_span(span, record_exception=False, set_status_on_exception=False)
+    return trace.use_span(span, end, record_exception=False, set_status_on_exception=False)
 
 
 def _fail(span: Span, error_type: str) -> None:
@@ -266,20 +263,23 @@ def _links(traceparent: str) -> list[Link]:
     return [Link(earlier)] if earlier.is_valid else []
 
 
+# Each outcome of a wait, and the status of the run that it shows; the first that fits counts.
+_STATUSES = (
+    (RunError, "error"),
+    ((RunInterrupt, RunInterrupted), "interrupted"),
+    (RunGone, "gone"),
+    (RunWaitTimeout, "pending"),
+    (BaseException, ""),
+    (object, "success"),
+)
+
+
 def _status_of(outcome: object) -> str:
-    """Return the status of a run after a wait, if the outcome of the wait tells it."""
+    """Return the status of a run after a wait, or "" if the outcome does not show it."""
     if isinstance(outcome, str):
         return outcome
     if isinstance(outcome, RunFailed):
         return outcome.status_name
     if isinstance(outcome, RunOutput):
         outcome = outcome.actual_instance
-        if isinstance(outcome, RunError):
-            return "error"
-    if isinstance(outcome, (RunInterrupt, RunInterrupted)):
-        return "interrupted"
-    if isinstance(outcome, RunGone):
-        return "gone"
-    if isinstance(outcome, RunWaitTimeout):
-        return "pending"
-    return "" if isinstance(outcome, BaseException) else "success"
+    return next(status for kind, status in _STATUSES if isinstance(outcome, kind))
