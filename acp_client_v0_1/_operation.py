@@ -183,8 +183,7 @@ def _content(parameter: Parameter, value: Any) -> bytes:
     try:
         content = _encoded(value)
     except ValueError as error:
-        fault = not_json(value, thorough=True)
-        fault = fault or f"{_unwritable_field(value)} cannot be written as JSON: {error}"
+        fault = not_json(value, thorough=True) or f" cannot be written as JSON: {error}"
         raise ApiValueError(_placed(name, fault)) from error
     # pydantic-core writes NaN, the infinities, and many Python objects as text, and U+FFFD for a
     # lone surrogate in some keys; not_json refuses them. pydantic-core goes first, because it
@@ -201,16 +200,6 @@ def _placed(name: str, fault: str) -> str:
     A caller of `AgentHandle.run` has given an ``input``, and never a body of the name.
     """
     return fault[1:] if fault.startswith(".") else f"{name}{fault}"
-
-
-def _unwritable_field(value: object) -> str:
-    """Return the first field of a model that cannot be written, after a dot, or ""."""
-    for name, part in vars(value).items() if isinstance(value, BaseModel) else ():
-        try:
-            to_json(part, by_alias=True, exclude_none=True)
-        except ValueError:
-            return f".{name}"
-    return ""
 
 
 def _encoded(value: object) -> bytes:

@@ -22,6 +22,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 from functools import partial
+from types import MappingProxyType
 from typing import Any, cast
 from uuid import UUID
 
@@ -236,6 +237,11 @@ def bytes_in_an_input() -> None:
 @mistake(ApiValueError, "input['x']: set is not JSON; pass a list")
 def a_set_in_an_input() -> None:
     send_input({"x": {1, 2}})
+
+
+@mistake(ApiValueError, "input['x'][0]: mappingproxy is not JSON; pass a dict, a list")
+def a_mapping_that_is_no_dict_in_an_input() -> None:
+    send_input({"x": [MappingProxyType({"y": 1})]})
 
 
 @mistake(ApiValueError, "input['x']: Decimal is not JSON; pass a float or a str")
