@@ -104,8 +104,9 @@ _TEXT: Rule = "a str", _is(str)
 _INT: Rule = "an int", _is(int)
 # An empty variable of a shell, say. As a path it would be the folder that the script runs in.
 _FILLED = ("journal", "thread_id", "webhook")
+_SIZES = ("connection_pool_maxsize", "max_event_bytes", "max_response_bytes")
 _LEAST: dict[str, float] = {
-    **dict.fromkeys(("block_timeout", "concurrency"), 1),
+    **dict.fromkeys(("block_timeout", "concurrency", *_SIZES), 1),
     **dict.fromkeys(("max_interrupts", "timeout", "total"), 0),
     "every": 0.001,
 }
@@ -113,7 +114,7 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(("client_token", "name", "prefix", "streaming", "version", "webhook"), _TEXT),
     **dict.fromkeys(("cancel_on_exit", "check", "durable", "ordered", "retry_failed"), _FLAG),
     **dict.fromkeys(("reuse", "through_interrupts"), _FLAG),
-    **dict.fromkeys(("block_timeout", "concurrency", "max_interrupts", "total"), _INT),
+    **dict.fromkeys(("block_timeout", "concurrency", "max_interrupts", "total", *_SIZES), _INT),
     **dict.fromkeys(("api_client", "default"), ("an ApiClient", _has("call"))),
     "agents_api": ("an AgentsApi; AgentsApi(api_client) is one", _has("search_agents")),
     "after": ("a str or None", _is(str)),
@@ -135,6 +136,8 @@ _RULES: dict[str, Rule] = {
         "True, for a bar, or a function that takes the counts",
         lambda value: isinstance(value, bool) or _takes(1)(value),
     ),
+    # `ssl` loads with the transport, and not with the settings.
+    "proxy_ssl_context": ("an ssl.SSLContext", _has("wrap_bio")),
     "refresh_api_key_hook": ("a function that takes the configuration", _takes(1)),
     "run": ("a Run; for an id, use RunHandle(run_id)", _has("creation")),
     "runs_api": ("a RunsApi; RunsApi(api_client) is one", _has("get_run_output", "search_runs")),

@@ -481,7 +481,7 @@ def a_setting_that_is_like_no_other() -> None:
     wrong.zzz = 3
 
 
-@mistake(ApiValueError, 'access_token must be the token alone, without "Bearer "')
+@mistake(ApiValueError, "access_token must be the token alone, without")
 def a_token_with_its_scheme() -> None:
     Configuration(access_token="Bearer abc")
 
@@ -498,7 +498,10 @@ def from_environment(**variables: str) -> None:
         Configuration.from_env()
 
 
-@mistake(ApiValueError, 'ACP_TOKEN cannot be used: it must be the token alone, without "Bearer "')
+@mistake(
+    ApiValueError,
+    'ACP_TOKEN cannot be used: access_token must be the token alone, without "Bearer "',
+)
 def a_token_of_the_environment_with_its_scheme() -> None:
     from_environment(ACP_TOKEN="bearer abc")
 
