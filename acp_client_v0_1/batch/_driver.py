@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from acp_client_v0_1.models.run_create import RunCreate
     from acp_client_v0_1.models.run_output import RunOutput
 
-# The most times that the create of one run is posted, each time after a search that worked and did
-# not find the run.
+# The create of one run is posted at most so many times, each time after a search that worked and
+# did not find the run.
 _MOST_POSTS = 3
 
 
@@ -126,13 +126,13 @@ class RunDriver:
 
     def _describe(self) -> AgentACPDescriptor:
         """Return the descriptor, before the journal says that a create may be on its way."""
-        known = self._descriptor
-        return known.fresh or self._wait().perform("describe", known.get)
+        cached = self._descriptor
+        return cached.fresh or self._wait().perform("describe", cached.get)
 
     def _create(self, task: Task, look_first: bool, described: AgentACPDescriptor | None) -> None:
         plan = self.plan
         if self._journal is not None:
-            # This comes first, because an input that is refused below is recorded as failed.
+            # The start comes first, because an input that is refused below is recorded as failed.
             self._journal.starting(task)
         value = task.input
         if isinstance(value, BaseModel) or is_dataclass(value):
@@ -182,13 +182,13 @@ class RunDriver:
             if self.contact.ends_batch(error):
                 raise
             lacks = error.status is not None and failure_of(error).kind != "lost"
-            # The caller accepts a second run, or there is hardly a first one.
+            # The caller accepts a second run, or no earlier call can have started a first one.
             if plan.unclear == "start" or (lacks and not task.started_before):
                 return []
-            known = RunToken(plan.server, agent=plan.agent_id, client_token=task.token)
+            token = RunToken(plan.server, agent=plan.agent_id, client_token=task.token)
             raise RunStartAmbiguous(
                 client_token=task.token,
-                token=encode_token(known),
+                token=encode_token(token),
                 why=f"an earlier call may have started it, and the search for it failed: {error}",
             ) from error
 
