@@ -318,6 +318,22 @@ def test_an_unknown_option_is_named_below_those_that_there_are(inside: Inside) -
         assert f"usage: acp-client {arguments[0]} " in done.stderr and known in done.stderr
 
 
+def test_what_is_not_utf_8_is_wrong_usage(inside: Inside, tmp_path: Path) -> None:
+    (tmp_path / "names").write_bytes(b"acprun1.\xff\n")
+    for argument, words in (
+        (["run", "echo", '{"n": "\udcff"}'], "argument INPUT: not UTF-8 text\n"),
+        (["show", f"@{tmp_path}/names"], "has control characters; nothing was sent\n"),
+        (["show", "run\udcff"], "has control characters; nothing was sent\n"),
+    ):
+        done = inside("http://127.0.0.1:9", *argument)
+        assert done.returncode == 2 and done.stderr.endswith(words), done.stderr
+
+
+def test_a_name_of_a_file_with_a_nul_is_wrong_usage(inside: Inside) -> None:
+    done = inside("http://127.0.0.1:9", "run", "echo", "@in\0put")
+    assert done.returncode == 2 and "put: embedded null byte\n" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -256,9 +256,11 @@ class TestBreaks:
         assert server.connections_open == 1
 
     def test_bytes_that_are_no_http(self, server: LocalServer, wire: Wire) -> None:
-        server.faults.add(Fault(raw=b"\x00garbage", drip=0.01))
+        server.faults.add(Fault(raw=b"\x00garbage", drip=0.03))
+        began = time.monotonic()
         wire.send("GET", "/runs/x")
         assert wire.until_closed() == b"\x00garbage"
+        assert time.monotonic() - began >= 8 * 0.03
 
     def test_a_500_that_closes_without_a_word(self, server: LocalServer, wire: Wire) -> None:
         server.fail_next(500, close_after=True)
