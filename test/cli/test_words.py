@@ -125,6 +125,14 @@ def test_a_run_that_could_not_be_cancelled(server: LocalServer, inside: Inside) 
     assert "next: acp-client wait" in done.stderr and "was cancelled" not in done.stderr
 
 
+def test_a_run_that_has_finished_is_kept(server: LocalServer, inside: Inside) -> None:
+    server.faults.add(Fault(path="/runs/*/output", status=403, times=None))
+    done = inside(server, "run", "echo", "{}", "--cancel-on-exit")
+    run = started_run(server)
+    assert f"the run had finished, and is kept: acp-client wait {run}\n" in done.stderr
+    assert done.returncode == 1 and "was cancelled" not in done.stderr
+
+
 # The way on, in the command's own words
 
 
@@ -151,8 +159,12 @@ def test_a_start_without_a_response(inside: Inside) -> None:
         server.faults.add(Fault(method="POST", path="/runs", cut="close"))
         server.faults.add(Fault(method="POST", path="/runs/search", status=403, times=None))
         done = inside(server, "start", "echo", "{}")
+        server.faults.add(Fault(method="POST", path="/runs", cut="close"))
+        known = data(inside(server, "start", "echo", "{}", "--format", "json"), 8)
     in_own_words(done, 8, "next: acp-client show acprun1.")
     assert "unclear whether the run was started: POST /runs" in done.stderr
+    assert known == {"run_id": None, "status": None, "token": known["token"]}
+    assert known["token"].startswith("acprun1.")
 
 
 def test_events_are_missing(inside: Inside) -> None:
@@ -186,6 +198,29 @@ def test_an_answer_command_that_prints_no_json(server: LocalServer, inside: Insi
         assert f"next: acp-client wait --ask {data(done, 4)['run_id']}\n" in done.stderr
     done = inside(server, "run", "approval", "{}", "--ask", "--answer-command", "true")
     assert done.returncode == 2 and "exclude each other" in done.stderr
+
+
+def test_an_answer_command_answers_what_is_waited_for(
+    server: LocalServer, inside: Inside, token: str
+) -> None:
+    answer = """echo '{"approved": true}'"""
+    assert data(inside(server, "wait", token, "--answer-command", answer))["approved"] is True
+
+
+def test_without_a_terminal_nobody_is_asked_about_any_of_several_runs(
+    server: LocalServer, inside: Inside, token: str
+) -> None:
+    ran = inside(server, "start", "echo", "{}", "--format", "id").stdout.strip()
+    done = inside(server, "wait", token, ran, token, "--ask", "--format", "json")
+    assert [each["status"] for each in data(done, 4)] == ["interrupted", "success", "interrupted"]
+    assert done.stderr.count("--ask needs a terminal\n") == 2
+
+
+@pytest.mark.parametrize("names", ["", "r1\nr2\n"])
+def test_a_command_for_one_run_takes_one_from_stdin(names: str) -> None:
+    done = acp("http://127.0.0.1:9", "stream", "-", stdin=names)
+    said = f"acp-client: stdin must name one run, and names {names.count('r')}\n"
+    assert (done.returncode, done.stderr) == (2, said)
 
 
 def test_a_run_is_named_if_the_server_refuses_to_give_its_output(

@@ -482,6 +482,22 @@ def test_the_constructor_of_openapi_generators_client():
     assert (c.socket_options, c.datetime_format, c.date_format) == ([(1, 2, 3)], "%Y", "%d")
 
 
+def test_debug_shows_the_log_on_stderr_unless_it_goes_elsewhere(package_logger, capsys):
+    package_logger.propagate = False  # pytest's own handlers are the root's
+    try:
+        for _ in range(2):
+            Configuration(debug=True)
+        package_logger.debug("hello")
+        Configuration(debug=False)
+        package_logger.debug("hidden")
+        (handler,) = package_logger.handlers
+        package_logger.removeHandler(handler)
+    finally:
+        package_logger.propagate = True
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("DEBUG hello")
+
+
 def test_logging_to_a_file(tmp_path, package_logger):
     configuration = Configuration(debug=True)
     assert package_logger.level == logging.DEBUG

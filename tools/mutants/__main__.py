@@ -4,7 +4,7 @@
     make mutants ROOM='cli api+api_client'    40 in cli/, and 40 in api/ and api_client.py together
 
 A mutant is one edit of one line, applied in a copy of the checkout. The tests that reach the line
-run there, likeliest first, until one fails twice or time is up: a mutant that hangs is found.
+run there, likeliest first, until one fails or time is up: a mutant that hangs is found.
 A line is drawn first and then one of its mutants, so that no crowded line counts for more.
 """
 
@@ -34,7 +34,9 @@ from mutants.operators import Mutant, mutants_of
 from mutants.reach import Reach, pytest
 
 _FIRST_SECONDS = 5.0  # of tests, in a single process: most mutants are found by these
+_QUICK_SECONDS = 0.3  # a test that takes longer may depend on time, and has to fail twice
 _START_SECONDS = 40.0  # until pytest runs the first test, on a busy machine
+_TEST_SECONDS = 10.0  # that any test may take
 _TIMES_SLOWER = 5  # than alone, on a busy machine
 _stamps = itertools.count(1_000_000_000)  # no two versions of a file have one time
 
@@ -123,7 +125,8 @@ class _Judge:
                 end += 1
             part = [test for test in tests[ran:end] if test not in doubtful]
             failed = self._run(copy, part, stage, processes=1 if ran == 0 else 2)
-            if failed in part and self._run(copy, [failed], self._reach.seconds[failed]) == "":
+            again = failed in part and self._reach.seconds[failed] > _QUICK_SECONDS
+            if again and self._run(copy, [failed], self._reach.seconds[failed]) == "":
                 doubtful.add(failed)  # it fails at times: no verdict
                 continue
             if failed:
@@ -136,10 +139,14 @@ class _Judge:
         wanted, ended = copy.parent / "wanted", copy.parent / "ended.json"
         # One file after the other, as they share servers.
         files = list(dict.fromkeys(test.partition("::")[0] for test in tests))
-        wanted.write_text("\n".join(sorted(tests, key=lambda t: files.index(t.partition("::")[0]))))
+        limits = {
+            test: _TEST_SECONDS + _TIMES_SLOWER * self._reach.seconds[test]
+            for test in sorted(tests, key=lambda test: files.index(test.partition("::")[0]))
+        }
+        wanted.write_text(json.dumps(limits), "utf-8")
         ended.unlink(missing_ok=True)
         spread = [f"--numprocesses={processes}", "--dist=loadfile"] if processes > 1 else []
-        arguments = ["--exitfirst", "--timeout=40", *spread, *files]
+        arguments = ["--exitfirst", *spread, *files]
         running = pytest(copy, *arguments, ended=ended, more={"MUTANTS_TESTS": str(wanted)})
         try:
             status = running.wait(_START_SECONDS + _TIMES_SLOWER * seconds)

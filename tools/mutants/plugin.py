@@ -18,11 +18,15 @@ _ended: dict[str, tuple[float, bool]] = {}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the tests of the list."""
+    """Keep the tests of the list, each with the seconds that it may take."""
     if "MUTANTS_TESTS" in os.environ:
-        wanted = Path(os.environ["MUTANTS_TESTS"]).read_text("utf-8").split("\n")
-        found = {item.nodeid: item for item in items}
-        items[:] = [found[test] for test in wanted if test in found]
+        limits: dict[str, float] = json.loads(Path(os.environ["MUTANTS_TESTS"]).read_text("utf-8"))
+        found = {item.nodeid: item for item in items if item.nodeid in limits}
+        items[:] = [found[test] for test in limits if test in found]
+        for item in items:
+            own = item.get_closest_marker("timeout")
+            method = {} if own is None else own.kwargs
+            item.add_marker(pytest.mark.timeout(limits[item.nodeid], **method), append=False)
 
 
 @pytest.hookimpl(wrapper=True)

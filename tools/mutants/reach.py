@@ -8,6 +8,7 @@ it is measured counts.
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import json
 import os
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from coverage import CoverageData
+from coverage.exceptions import DataError
 from environments import PACKAGE, ROOT, clean_environ, copy_checkout
 
 from mutants.operators import Mutant
@@ -191,7 +193,7 @@ def _measure(files: Sequence[str]) -> dict[str, float]:
         outcome: dict[str, tuple[float, bool]] = json.loads(ended.read_text("utf-8"))
         failed = [test for test, (_, passed) in outcome.items() if not passed]
         if failed:
-            (folder / "again").write_text("\n".join(failed), "utf-8")
+            (folder / "again").write_text(json.dumps(dict.fromkeys(failed, 300.0)), "utf-8")
             paths = sorted({test.partition("::")[0] for test in failed})
             again = {"MUTANTS_TESTS": str(folder / "again")}
             pytest(copy, *patient, *paths, ended=ended, more=again).wait()
@@ -200,8 +202,9 @@ def _measure(files: Sequence[str]) -> dict[str, float]:
         data.read()
         for part in folder.glob("part.*"):
             one = CoverageData(str(part))
-            one.read()
-            data.update(one)
+            with contextlib.suppress(DataError):  # of a process that was killed, or had no room
+                one.read()
+                data.update(one)
         data.write()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
