@@ -364,6 +364,15 @@ def test_a_crowd_searches_also_if_no_run_was_parked_before(
     assert searches
 
 
+def test_a_crowd_does_not_search_again_once_a_search_was_refused(
+    server: LocalServer, agent: AgentHandle
+) -> None:
+    server.faults.add(Fault(path="/runs/search", status=422, times=None))
+    items = list(agent.map(numbers(60, seconds=1.5), concurrency=60))
+    assert len([item.result() for item in items]) == 60
+    assert sum(request.path == "/runs/search" for request in server.requests) == 1
+
+
 def test_a_crowd_searches_again_after_a_response_that_is_unreadable(
     server: LocalServer, agent: AgentHandle
 ) -> None:

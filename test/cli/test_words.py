@@ -341,6 +341,18 @@ def test_acp_debug_that_is_no_such_word_is_wrong_usage(inside: Inside) -> None:
     assert "ACP_DEBUG" in done.stderr
 
 
+def test_a_command_is_needed(inside: Inside) -> None:
+    done = inside("http://127.0.0.1:9")
+    assert done.returncode == 2 and "arguments are required: COMMAND\n" in done.stderr
+
+
+def test_the_host_of_the_option_is_the_one_that_is_asked(
+    server: LocalServer, inside: Inside
+) -> None:
+    for command in (["describe", "echo"], ["agents"], ["search", "--agent", "echo"], ["ping"]):
+        assert data(inside("http://127.0.0.1:9", *command, "--host", server.url)) is not None
+
+
 def test_an_unknown_option_is_named_below_those_that_there_are(inside: Inside) -> None:
     for arguments, known in (
         (["agents", "--url", "x"], "[--host URL]"),

@@ -719,6 +719,24 @@ def test_an_answer_is_remembered_by_the_clock_of_the_process(set_timing: SetTimi
     assert asking.answers == [{"to": "q0"}, {"to": "q1"}]
 
 
+def test_an_answer_without_a_response_has_arrived_if_the_run_ends_in_the_same_moment() -> None:
+    asking = Asking(0.0, (1, 2, 2))
+
+    def lose_the_last_response(request: Any) -> Any:
+        made = asking(request)
+        lost = request.method == "POST" and len(asking.answers) == 2
+        return [CLOSE] if lost else made
+
+    with (
+        SocketServer(handler=serve_each(lose_the_last_response)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        run = RunHandle("r", client)
+        run.resume({"to": "q0"})
+        run.resume({"to": "q1"})
+    assert asking.answers == [{"to": "q0"}, {"to": "q1"}]
+
+
 def test_an_answer_is_not_sent_to_a_question_that_only_a_replica_still_shows() -> None:
     asking = Asking(1.5)
     with (

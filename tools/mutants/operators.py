@@ -27,8 +27,8 @@ _OPERATORS = {
 _NAMES = {
     "fullmatch": "match", "match": "search", "min": "max", "max": "min", "any": "all",
     "all": "any", "startswith": "endswith", "endswith": "startswith", "lower": "upper",
-    "strip": "lstrip", "lstrip": "strip", "rstrip": "strip", "partition": "rpartition",
-    "rpartition": "partition", "popleft": "pop", "append": "count", "add": "discard",
+    "strip": "lstrip", "lstrip": "strip", "rstrip": "strip", "popleft": "pop",
+    "append": "count", "add": "discard",
 }  # fmt: skip
 _FOR_TYPES = {"TypeVar", "ParamSpec", "NewType", "cast", "overload"}
 _ELSEWHERE = re.compile(r"TYPE_CHECKING|version_info|sys\.platform|os\.name|sys\.implementation")
@@ -150,7 +150,7 @@ class _Finder:
             if not isinstance(node.test, (ast.Compare, ast.Constant)):
                 self._add(node.test, f"not ({self._text(node.test)})")
         elif isinstance(node, ast.Return):
-            if node.value is not None and ast.unparse(node.value) not in ("None", "True", "False"):
+            if node.value is not None and not isinstance(node.value, ast.Constant):
                 self._add(node, "return None")
         elif isinstance(node, ast.Break):
             self._add(node, "continue")

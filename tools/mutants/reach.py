@@ -123,19 +123,19 @@ class Reach:
         return {test for test, bits in hits if int.from_bytes(bits, "little") & mask}
 
     def _ranked(self, path: str, tests: Iterable[str]) -> list[str]:
-        """Small quick tests of the same room first, and two cases of a test before its others."""
+        """Small quick tests of the same room first, and some cases of a test before its others."""
         home = _home(path)
 
         def cost(test: str) -> float:
             return self._sizes[test] * (self.seconds[test] + 0.02) * (1 if home in test else 5)
 
         cases = Counter[str]()
-        first, later = list[str](), list[str]()
+        ranked: dict[str, float] = {}
         for test in sorted(tests, key=lambda test: (cost(test), test)):
             function = test.partition("[")[0]
             cases[function] += 1
-            (first if cases[function] <= 2 else later).append(test)
-        return first + later
+            ranked[test] = cost(test) * (1 + cases[function] / 8)
+        return sorted(ranked, key=lambda test: (ranked[test], test))
 
 
 def _home(path: str) -> str:
