@@ -39,7 +39,8 @@ from acp_client_v0_1 import (
     StaleInterrupt,
     StreamGap,
 )
-from acp_client_v0_1.cli import _outcomes, _output, _runs
+from acp_client_v0_1.cli import _commands, _one_line, _outcomes, _output, _runs
+from acp_client_v0_1.cli._arguments import parse, parser
 from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer, Quirks
 from acp_client_v0_1.testing import __main__ as serving
 from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS
@@ -344,6 +345,110 @@ def test_acp_debug_that_is_no_such_word_is_wrong_usage(inside: Inside) -> None:
 def test_a_command_is_needed(inside: Inside) -> None:
     done = inside("http://127.0.0.1:9")
     assert done.returncode == 2 and "arguments are required: COMMAND\n" in done.stderr
+
+
+def test_the_help_of_each_command_names_what_its_arguments_take() -> None:
+    (commands,) = (each.choices for each in parser()._actions if isinstance(each.choices, dict))
+    assert len(commands) > 10
+    for name, command in commands.items():
+        shown = command.format_help()
+        assert f"example:\n  acp-client {name} " in shown
+        for action in command._actions[1:]:
+            assert action.help and not action.help[:2].isupper(), action
+            takes = action.metavar or "".join(action.choices or ()).upper()
+            assert (action.nargs == 0) == (takes is None or takes == ""), action
+            assert takes is None or isinstance(takes, tuple) or takes == takes.upper(), action
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "value"),
+    [
+        ("search --limit 1", "limit", 1),
+        ("search --limit 1000000000", "limit", 10**9),
+        ("batch a f", "concurrency", 8),
+        ("batch a f --concurrency 1", "concurrency", 1),
+        ("batch a f", "format", "jsonl"),
+        ("stream r", "format", "jsonl"),
+        ("start a", "format", "text"),
+        ("agents", "format", "json"),
+        ("stream r", "on_gap", "raise"),
+        ("wait r --timeout 0", "timeout", 0.0),
+        ("wait r --timeout 0.5", "timeout", 0.5),
+        ("wait r", "timeout", None),
+        ("serve", "port", 8000),
+        ("serve", "bind", "127.0.0.1"),
+        ("serve --port 0", "port", 0),
+        ("serve --port 65535", "port", 65535),
+        ("run a", "cancel_on_exit", False),
+        ("run a", "reuse", False),
+        ("run a --ask", "ask", True),
+        ("--debug agents", "debug", True),
+        ("agents --debug", "debug", True),
+        ("agents", "debug", False),
+        ("--host h agents", "host", "h"),
+    ],
+)
+def test_what_an_argument_means(arguments: str, name: str, value: object) -> None:
+    assert getattr(parse(arguments.split()), name) == value
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("search --limit 0", "argument --limit: a whole number above 0 is needed, not 0"),
+        ("search --limit 1000000001", "argument --limit: a whole number above 0 is needed"),
+        ("batch a f --concurrency x", "argument --concurrency: a whole number above 0 is needed"),
+        ("wait r --timeout -0.1", "argument --timeout: a number of seconds is needed, not -0.1"),
+        ("wait r --timeout nan", "argument --timeout: a number of seconds is needed, not nan"),
+        ("wait r --timeout inf", "argument --timeout: a number of seconds is needed, not inf"),
+        ("serve --port 65536", "argument --port: a number from 0 to 65535 is needed, not 65536"),
+        ("serve --port -1", "argument --port: a number from 0 to 65535 is needed, not -1"),
+        ("stream", "arguments are required: RUN"),
+        ("wait", "arguments are required: RUN"),
+        ("agents --status x", "unrecognized arguments: --status x"),
+    ],
+)
+def test_an_argument_that_cannot_be(
+    arguments: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parse(arguments.split())
+    assert words in capsys.readouterr().err
+
+
+def test_a_signal_that_comes_twice_at_once_counts_once() -> None:
+    """As from timeout(1), which sends it to the command and to its process group."""
+    stop = _output.Stop()
+    with pytest.raises(_output.Stopped):
+        stop(15, None)
+    stop(15, None)
+    assert stop.number == 15
+
+
+def test_a_signal_waits_until_a_record_is_written() -> None:
+    stop, done = _output.Stop(), []
+    with pytest.raises(_output.Stopped), stop:
+        stop(2, None)
+        done.append(1)
+    assert done == [1]
+    with stop:
+        pass
+
+
+def test_an_error_that_nobody_expected_is_one_line(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(_commands, "agents", broken)
+    for debug in ([], ["--debug"]):
+        with pytest.raises(RuntimeError) as caught:
+            inside("http://127.0.0.1:9", "agents", *debug)
+        inside.capture.readouterr()
+    _one_line(RuntimeError, caught.value, None)
+    said = inside.capture.readouterr().err
+    assert said == "acp-client: RuntimeError: a bug (--debug shows where)\n"
 
 
 def test_the_host_of_the_option_is_the_one_that_is_asked(

@@ -27,7 +27,7 @@ _OPERATORS = {
 _NAMES = {
     "fullmatch": "match", "match": "search", "min": "max", "max": "min", "any": "all",
     "all": "any", "startswith": "endswith", "endswith": "startswith", "lower": "upper",
-    "strip": "lstrip", "lstrip": "strip", "rstrip": "strip", "popleft": "pop",
+    "strip": "lstrip", "popleft": "pop",
     "append": "count", "add": "discard",
 }  # fmt: skip
 _FOR_TYPES = {"TypeVar", "ParamSpec", "NewType", "cast", "overload"}
