@@ -255,6 +255,13 @@ class TestBreaks:
         assert len(wire.until_silent(length)) == length
         assert server.connections_open == 1
 
+    def test_a_body_stalls_after_some_bytes(self, server: LocalServer, wire: Wire) -> None:
+        server.faults.add(Fault(status=200, body=b"0123456789", cut="stall", after_body_bytes=4))
+        wire.send("GET", "/runs/x")
+        received = wire.until_silent(4)
+        assert received.partition(b"\r\n\r\n")[2] == b"0123"
+        assert server.connections_open == 1
+
     def test_bytes_that_are_no_http(self, server: LocalServer, wire: Wire) -> None:
         server.faults.add(Fault(raw=b"\x00garbage", drip=0.03))
         began = time.monotonic()
