@@ -482,6 +482,18 @@ def test_the_constructor_of_openapi_generators_client():
     assert (c.socket_options, c.datetime_format, c.date_format) == ([(1, 2, 3)], "%Y", "%d")
 
 
+def test_what_is_not_set_has_the_documented_value():
+    c, MIB = Configuration(host="http://localhost"), 2**20
+    assert (c.timeout, c.stream_timeout, c.total_timeout) == ((10, 60), (10, 300), 600)
+    assert (c.block_margin, c.max_event_bytes, c.max_response_bytes) == (10, 64 * MIB, 256 * MIB)
+    assert (c.verify_ssl, c.client_side_validation, c.debug) == (True, True, False)
+    assert (c.ignore_operation_servers, c.safe_chars_for_path_param) == (False, "")
+    assert (c.datetime_format, c.date_format) == ("%Y-%m-%dT%H:%M:%S.%f%z", "%Y-%m-%d")
+    unset = "api_key username password access_token retries proxy no_proxy tls_server_name"
+    unset += " ssl_ca_cert cert_file key_file ca_cert_data assert_hostname socket_options"
+    assert [name for name in unset.split() if getattr(c, name)] == []
+
+
 def test_debug_shows_the_log_on_stderr_unless_it_goes_elsewhere(package_logger, capsys):
     package_logger.propagate = False  # pytest's own handlers are the root's
     try:
