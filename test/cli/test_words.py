@@ -316,6 +316,43 @@ def test_ctrl_c_in_a_batch_has_the_words_of_a_shell(
     assert ("the same command continues" if journal else "pass --journal") in err
 
 
+@pytest.mark.parametrize("command", ["wait", "stream"])
+def test_ctrl_c_says_that_the_run_continues(
+    server: LocalServer, inside: Inside, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    ran = inside(server, "start", "echo", "{}", "--format", "id").stdout.strip()
+    monkeypatch.setattr(RunHandle, "result", interrupted)
+    monkeypatch.setattr(RunHandle, "events", interrupted)
+    done = inside(server, command, ran)
+    assert done.stderr == f"acp-client: the run continues on the server: acp-client wait {ran}\n"
+    assert done.stdout == "" and done.returncode >= 128
+
+
+@pytest.mark.parametrize(("order", "indexes"), [([], [1, 0]), (["--ordered"], [0, 1])])
+def test_items_come_as_they_end_or_in_the_order_of_the_inputs(
+    server: LocalServer, inside: Inside, tmp_path: Path, order: list[str], indexes: list[int]
+) -> None:
+    (tmp_path / "in.jsonl").write_text('{"seconds": 1.5}\n{"seconds": 0}\n', "utf-8")
+    done = inside(server, "batch", "slow", str(tmp_path / "in.jsonl"), *order)
+    assert [each["index"] for each in lines(done)] == indexes
+
+
+def test_debug_names_the_logger_of_each_line(server: LocalServer, inside: Inside) -> None:
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    root.handlers.clear()
+    try:
+        done = inside(server, "agents", "--debug")
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+    said = [line for line in done.stderr.splitlines() if "/agents/search" in line]
+    assert said and all(line.startswith("acp_client_v0_1") for line in said), done.stderr
+
+
 def test_401_and_a_certificate_name_the_variables(server: LocalServer, inside: Inside) -> None:
     done = inside(server, "agents", ACP_API_KEY="")
     words = "set ACP_API_KEY, ACP_TOKEN, or ACP_USERNAME and ACP_PASSWORD"
