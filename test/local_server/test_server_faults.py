@@ -395,6 +395,15 @@ class TestLag:
         assert [run["run_id"] for run in call.ok("POST", "/runs/search", {})] == [run_id]
         assert len(call.events(run_id)) == 3
 
+    def test_a_replica_does_not_hold_a_poll_for_a_run_that_it_does_not_know(
+        self, server: LocalServer, call: Any
+    ) -> None:
+        server.faults.add(Fault(lag=60, times=None))
+        run_id = call.run(SLOW_AGENT_ID, input={"seconds": 30})
+        began = time.monotonic()
+        assert call("GET", f"/runs/{run_id}/output?block_timeout=5").status == 404
+        assert time.monotonic() - began < 4
+
     def test_reads_are_stale(self, server: LocalServer, call: Any) -> None:
         run_id = call.run(APPROVAL_AGENT_ID)
         assert call.output(run_id)["type"] == "interrupt"
