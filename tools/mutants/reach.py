@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,7 @@ class Reach:
                 if tests:
                     return self._ranked(mutant.path, tests) + self._unseen(mutant.path, tests)
             return []
-        # What a module or class defines matters where a function names it, then to its module.
+        # What a module or class defines matters where a function names it, to its module and room.
         word = re.compile(rf"\b{re.escape(mutant.name or PACKAGE)}\b")
         named = set[str]()
         for path, text in self._sources.items():
@@ -106,8 +106,10 @@ class Reach:
             named |= self._tests_at(
                 path, [n for n in self._calls[path] if word.search(lines[n - 1])]
             )
-        others = self._tests_at(mutant.path, self._calls[mutant.path]) - named
-        return self._ranked(mutant.path, named) + self._ranked(mutant.path, others)
+        others = self._tests_at(mutant.path, self._calls[mutant.path])
+        # A test may make a value of a class, none of whose own lines run then.
+        others.update(test for test in self.seconds if test.startswith(_home(mutant.path)))
+        return self._ranked(mutant.path, named, others - named)
 
     def _unseen(self, path: str, others: set[str]) -> list[str]:
         """The tests of the room that trace what they run themselves, which hides it from here."""
@@ -122,16 +124,17 @@ class Reach:
         hits = self._hits.get(path, ())
         return {test for test, bits in hits if int.from_bytes(bits, "little") & mask}
 
-    def _ranked(self, path: str, tests: Iterable[str]) -> list[str]:
+    def _ranked(self, path: str, tests: set[str], unlikely: Set[str] = frozenset()) -> list[str]:
         """Small quick tests of the same room first, and some cases of a test before its others."""
         home = _home(path)
 
         def cost(test: str) -> float:
-            return self._sizes[test] * (self.seconds[test] + 0.02) * (1 if home in test else 5)
+            price = self._sizes[test] * (self.seconds[test] + 0.02)
+            return price * (1 if home in test else 5) * (3 if test in unlikely else 1)
 
         cases = Counter[str]()
         ranked: dict[str, float] = {}
-        for test in sorted(tests, key=lambda test: (cost(test), test)):
+        for test in sorted(tests | unlikely, key=lambda test: (cost(test), test)):
             function = test.partition("[")[0]
             cases[function] += 1
             ranked[test] = cost(test) * (1 + cases[function] / 8)
