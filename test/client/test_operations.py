@@ -13,7 +13,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pytest
 import yaml
 from support.operations import CASES, RESULT, RUN_ID, Case
-from support.socket_server import SocketServer, response
+from support.socket_server import Gate, SocketServer, head, response
 
 import acp_client_v0_1
 from acp_client_v0_1 import ApiClient, ApiResponse, Configuration, EventStream, models, rest
@@ -149,6 +149,15 @@ def test_without_preload_content_returns_the_response_unread(case: Case, status:
         assert raw.read() == case.content
         raw.release_conn()
         check_request(case, served.server)
+
+
+def test_an_unread_response_is_returned_before_its_body_has_come() -> None:
+    gate = Gate()
+    for served in serve([head(content_length="4"), gate, b"null"]):
+        raw = served.method(GET_RUN, "_without_preload_content")(RUN_ID)
+        assert raw.status == 200
+        gate.open()
+        assert raw.read() == b"null"
 
 
 @EVERY

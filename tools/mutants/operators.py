@@ -1,9 +1,10 @@
 """Which mistakes a line can have: each is one edit of the source, found in its syntax tree.
 
 No edit is made where no test could tell: in docstrings, annotations, log records and what only a
-type checker reads, `frozen` and `slots` of a dataclass included. `<` does not become `<=` beside a
-clock, which is never read at exactly one moment. A branch for another version of Python or another
-system is left out as well, and so are texts: no mutant can ask whether a message is worded well.
+type checker reads, `frozen` and `slots` of a dataclass and `strict` of zip() included. `<` does not
+become `<=` beside a clock, which is never read at exactly one moment. A branch for another version
+of Python or another system is left out as well, and so are texts: no mutant can ask whether a
+message is worded well.
 What would be too easy is left out, too: a variable that is used without a value.
 """
 
@@ -34,7 +35,7 @@ _FOR_TYPES = {"TypeVar", "ParamSpec", "NewType", "cast", "overload"}
 _ELSEWHERE = re.compile(r"TYPE_CHECKING|version_info|sys\.platform|os\.name|sys\.implementation")
 _LOGS = re.compile(r"_?log(ger)?\.(debug|info|warning|error|exception|log)\(")
 _CLOCK = re.compile(r"monotonic|\bnow\b|deadline|remaining|\bleft\b|\bpast\b|elapsed|silent")
-_PROMISES_TO_NOBODY = ("frozen", "slots")
+_PROMISES_TO_NOBODY = ("frozen", "slots", "strict")
 _DOUBLED_FROM = 16  # of a larger number, one more or less is rarely a promise
 
 
