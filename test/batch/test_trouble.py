@@ -441,6 +441,20 @@ def test_the_pauses_between_searches_that_find_nothing_grow_with_the_age_of_the_
     assert len(searched.pauses) < 100
 
 
+def test_a_slow_search_takes_no_more_than_a_fifth_of_the_time(set_timing: SetTiming) -> None:
+    searched = Searched(pending=[f"r{number}" for number in range(32)], seconds=300)
+    set_timing(now=lambda: searched.now)
+
+    def search(request: object, limit: float) -> list[Run]:
+        searched.now += 2
+        return searched.page
+
+    searched.contact.runs.search_runs = search  # type: ignore[method-assign]
+    searched.runs(lambda task: pytest.fail(f"{task.run_id} is pending")).search()
+    assert all(pause >= 8 for _, pause in searched.pauses[1:])
+    assert len(searched.pauses) > 10
+
+
 def test_a_create_whose_response_is_lost_is_found(server: LocalServer, agent: AgentHandle) -> None:
     server.faults.add(Fault(method="POST", path="/runs", cut="reset", after_wire_bytes=0, times=5))
     assert len([item.result() for item in agent.map(numbers(10))]) == 10
