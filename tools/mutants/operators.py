@@ -206,10 +206,15 @@ class _Finder:
             self._add(node, str(not value))
         elif value == 0 or (isinstance(value, int) and value <= _DOUBLED_FROM):
             self._add(node, str(value + 1))
-            self._add(node, str(value - 1))
+            if value or not self._is_index(node):  # of one item, the first is also the last
+                self._add(node, str(value - 1))
         elif isinstance(value, (int, float)):
             self._add(node, f"({self._text(node)} * 2)")
             self._add(node, f"({self._text(node)} / 2)" if value % 1 else str(value // 2))
+
+    def _is_index(self, node: ast.Constant) -> bool:
+        start, end = self._span(node)
+        return self._source[start - 1 : start] == b"[" and self._source[end : end + 1] == b"]"
 
     def _call(self, node: ast.Call) -> None:
         name = node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
