@@ -23,8 +23,8 @@ FUZZERS := $(sort $(wildcard fuzz/fuzz_*.py))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help quickstart test docs-test recipes site site-serve site-check fuzz chaos mutants bench check lint types \
-	contract generate generate-check dropin pyright dist dist-check compat compat-lowest format clean
+.PHONY: help quickstart test docs-test pictures recipes site site-serve site-check fuzz chaos mutants bench check lint \
+	types contract generate generate-check dropin pyright dist dist-check compat compat-lowest format clean
 
 help:
 	@echo 'make quickstart   run an agent on a local server: the first example'
@@ -33,6 +33,7 @@ help:
 	@echo '                  packages'
 	@echo 'make generate     write the generated files from openapi.yaml and templates/'
 	@echo 'make docs-test    run only the examples of README.md and docs/'
+	@echo 'make pictures     draw the pictures of the guides: tools/pictures.py'
 	@echo 'make recipes      run the programs of docs/guides/recipes.md, with LangGraph, FastAPI, ...'
 	@echo 'make site         build the documentation: build/site/index.html'
 	@echo 'make site-serve   build it and serve it, with its search: http://127.0.0.1:8080'
@@ -54,6 +55,10 @@ test: $(VENV)/.installed-dev
 
 docs-test: $(VENV)/.installed-dev
 	@$(BIN)/pytest test/project/test_documentation.py
+
+# A test compares the files with what this draws.
+pictures: $(VENV)/.installed-dev
+	$(BIN)/python tools/pictures.py
 
 # In an environment of its own: what the recipes need may want other versions than the checks do.
 recipes: $(RECIPES)/.installed

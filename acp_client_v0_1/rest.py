@@ -30,7 +30,7 @@ from acp_client_v0_1._http.parse import NotHTTP
 from acp_client_v0_1._http.pool import Pools
 from acp_client_v0_1._http.proxies import proxy_for
 from acp_client_v0_1._http.response import RawResponse, RESTResponse
-from acp_client_v0_1._http.retry import Attempts, KnownServer, RetryPolicy
+from acp_client_v0_1._http.retry import Attempts, RetryPolicy, Server
 from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1.exceptions import (
     ApiException,
@@ -85,7 +85,7 @@ class RESTClientObject:
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
         self.policy: RetryPolicy = RetryPolicy.of(configuration.retries)
-        self.server: KnownServer = KnownServer()
+        self.server: Server = Server()
         self._pools = Pools(configuration)
         self.observer: Observer | None = None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,9 @@ from typing import Any
 from .measure import OURS, Samples, Spread, Verdict, Work, over
 
 __all__ = ["Machine", "Outcome", "as_json", "as_markdown", "as_text"]
+
+# Where the heading of a work ends: what it is compared with stands below it.
+_HEADING_ENDS = r"; |, (?=beside |against |and |with )"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +164,9 @@ def as_markdown(outcomes: Sequence[Outcome], machine: Machine) -> str:
     ]
     for outcome in outcomes:
         head = ["", outcome.work.unit, "times this client", "peak, MiB"]
-        parts += [f"### {outcome.work.title}", _table(head, list(rows(outcome)))]
+        heading, *more = re.split(_HEADING_ENDS, outcome.work.title, maxsplit=1)
+        parts += [f"### {heading}", *(f"{words[0].upper()}{words[1:]}." for words in more)]
+        parts.append(_table(head, list(rows(outcome))))
     installed = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
     absent = "; ".join(f"{name} ({reason})" for name, reason in machine.absent.items())
     parts += [

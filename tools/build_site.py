@@ -5,6 +5,10 @@ changed there where only GitHub shows them well: links to files that are no page
 headings after the first. Two kinds of page exist on the site only: the reference, which the
 generator fills from the docstrings, and the scripts of examples/.
 
+The index of the search is rewritten after the build. docs/reference/words.md has the words that
+people type, and each of them becomes an entry that leads to the right section. Guides come before
+the reference, and the reference before the low-level pages.
+
 A dead link, a page that the navigation in mkdocs.yml lacks, or a name that has no docstring is an
 error.
 """
@@ -13,13 +17,14 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +63,15 @@ REFERENCE: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
 }
 
+
+# The page that says where each word leads, of which the search is made
+WORDS = ROOT / "docs" / "reference" / "words.md"
+
+# The order of the sections of the navigation among equal results of a search
+SECTIONS = ("Start here", "Tasks", "In production", "Reference", "Low-level")
+
+# Pages that have every word, and are about none
+LAST = ("changelog.html", "contributing.html", "benchmarks.html")
 
 # What a page must not have, as a browser would load it from another host; the generator's diagrams
 # are drawn by a script from there.
@@ -200,7 +214,53 @@ def build() -> None:
     for page in SITE.rglob("*.html"):
         if (found := _FETCHED.search(page.read_text("utf-8"))) is not None:
             raise SystemExit(f"{page.relative_to(SITE)} would fetch from elsewhere: {found[0]}")
+    index = SITE / "search.json"
+    search = json.loads(index.read_text("utf-8"))
+    search["items"] = for_the_search(search["items"])
+    index.write_text(json.dumps(search, separators=(",", ":")), "utf-8")
     print(f"open {SITE.relative_to(ROOT)}/index.html, or with its search: make site-serve")
+
+
+def words() -> Iterator[tuple[str, str, str]]:
+    """Each word of the page of words, with the title and the place that it leads to."""
+    for line in WORDS.read_text("utf-8").splitlines():
+        cells = line.strip("| ").split(" | ")
+        for title, target in re.findall(r"\[([^\]]+)\]\(([^)]+)\)", cells[-1]):
+            path, hash_, fragment = target.partition("#")
+            page = (WORDS.parent / path).resolve().relative_to(ROOT / "docs").with_suffix(".html")
+            for word in cells[0].split(", "):
+                yield word, title, page.as_posix() + hash_ + fragment
+
+
+def for_the_search(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The entries of the search, in the order in which equal results are shown.
+
+    A result whose title begins with what was typed comes first, so a word of the page of words gets
+    an entry whose title begins with it. The parts of a generated page, such as the "Parameters" of
+    each operation, would hide what they belong to, so they are read as part of that.
+    """
+    sections: list[dict[str, Any]] = []
+    for item in items:
+        generated = re.match(r"[A-Z]\w+\.html#", item["location"])
+        if generated and item["level"] > (2 if "Api.html" in item["location"] else 1):
+            sections[-1]["text"] += f" {item['title']} {item['text']}"
+        elif not item["location"].startswith("reference/words.html"):
+            sections.append(item)
+    by_location = {item["location"]: item for item in sections}
+    entries = []
+    # The shorter word is nearer to what was typed: "retry" before "Retry-After".
+    for word, title, location in sorted(words(), key=lambda found: len(found[0])):
+        item = by_location[location]
+        heading = item["title"] if "#" in location else title
+        entries.append({**item, "title": f"{word} → {heading}", "text": f"{word} {item['text']}"})
+    return entries + sorted(sections, key=_rank)
+
+
+def _rank(item: dict[str, Any]) -> int:
+    page = item["location"].partition("#")[0]
+    if page in LAST:
+        return len(SECTIONS)
+    return SECTIONS.index(item["path"][0])
 
 
 STYLE = """\
@@ -210,14 +270,31 @@ STYLE = """\
 }
 .md-typeset .language-text .md-code__nav { display: none; }
 
-/* A picture has its own background. */
+/* The button that copies can be seen without a mouse over it. */
+.md-typeset .md-code__button { color: var(--md-default-fg-color--light); }
+.md-typeset .md-code__nav { background: var(--md-code-bg-color); }
+
+/* A picture has its own background, and follows the scheme of the site, not of the system. */
 .md-typeset img { border-radius: .2rem; }
+[data-md-color-scheme="default"] { color-scheme: light; }
+[data-md-color-scheme="slate"] { color-scheme: dark; }
+
+/* In the reference, the name is louder than what kind of thing it is. */
+.md-typeset .doc-heading .doc-symbol, .md-typeset .doc-heading .doc-label {
+  font-size: .6em; font-weight: 400; opacity: .7; vertical-align: middle;
+}
+.md-typeset .doc-heading .doc-object-name { font-size: 1em; font-weight: 700; }
+
+/* From a folder, the search is a note, on one line. */
+.md-search__button:disabled { width: auto; padding-right: .8rem; white-space: nowrap; }
+.md-search__button:disabled::after { display: none; }
 
 @media (max-width: 44.9em) {
   /* Nothing lies over code; the menu has the page's contents, too. */
   .md-sidebar-button { display: none !important; }
 
-  /* Rows of words stand one below the other; tables of figures stay tables, and scroll. */
+  /* Rows of words stand one below the other, each cell below the label of its column; tables of
+     figures stay tables, and scroll. */
   .md-typeset table:not([class]):not(:has([style*="right"])) { display: block; }
   .md-typeset table:not([class]):not(:has([style*="right"])) thead { display: none; }
   .md-typeset table:not([class]):not(:has([style*="right"])) :is(tbody, tr, td) { display: block; }
@@ -228,11 +305,25 @@ STYLE = """\
     border-top: .05rem solid var(--md-typeset-table-color); padding: .4rem 0;
   }
   .md-typeset table:not([class]):not(:has([style*="right"])) td:first-child { font-weight: 700; }
+  .md-typeset table:not([class]):not(:has([style*="right"])) td[data-label]::before {
+    content: attr(data-label); display: block; font-size: .55rem; font-weight: 400;
+    color: var(--md-default-fg-color--light);
+  }
+  .md-typeset table:not([class]):not(:has([style*="right"])) td:empty { display: none; }
 }
 """
 
-# A browser lets no page of a folder read the index of the search.
+# A cell gets the label of its column, for the narrow view. And a browser lets no page of a folder
+# read the index of the search.
 SCRIPT = """\
+for (const table of document.querySelectorAll(".md-typeset table:not([class])")) {
+  const labels = [...table.querySelectorAll("thead th")].map(head => head.textContent.trim());
+  for (const row of table.querySelectorAll("tbody tr")) {
+    [...row.cells].forEach((cell, column) => {
+      if (labels[column]) cell.dataset.label = labels[column];
+    });
+  }
+}
 if (location.protocol === "file:") {
   for (const button of document.querySelectorAll(".md-search__button")) {
     button.disabled = true;

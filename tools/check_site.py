@@ -1,9 +1,11 @@
 """Reads the built site in a browser, as a visitor would: `make site-check`, after `make site`.
 
-It checks that no page is wider than a phone, that the search finds the right page first, that a
-click copies code but output has no copy button, that each page links to the next, and that a page
-opened as a file says what its search needs. It uses the Chromium or Chrome that is installed: on
-Debian, `apt install chromium`.
+It checks, on a phone and on a desktop, that no page is wider than the window, that the cells of a
+table have the labels of their columns, and, in the light and in the dark scheme, that a picture can
+be told from its page. It checks that the search finds the right page first, that a click copies
+code but output has no copy button, that each page links to the next, and that a page opened as a
+file says what its search needs. It uses the Chromium or Chrome that is installed: on Debian,
+`apt install chromium`.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import product
+from typing import Literal
 
 from build_site import SITE
 from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
@@ -24,11 +28,29 @@ DESKTOP: ViewportSize = {"width": 1280, "height": 900}
 
 # What somebody types, and the page that should come first.
 SEARCHES = {
-    "idempotency": "guides/runs.html",
-    "pagination": "guides/searching.html",
-    "rate limit": "guides/errors.html",
+    "timeout": "guides/configuration.html#time",
+    "retry": "guides/errors.html#retries",
+    "proxy": "guides/configuration.html#proxies",
+    "cancel a run": "guides/cancelling.html",
+    "resume": "guides/runs.html#answer-an-agents-questions",
+    "api key": "guides/authentication.html",
+    "async": "guides/many-at-once.html#in-asyncio-and-in-notebooks",
+    "pickle": "guides/many-at-once.html#processes",
+    "rate limit": "guides/errors.html#rate-limits",
+    "stream ended early": "guides/runs.html#follow-it-over-broken-connections",
+    "self-signed certificate": "guides/configuration.html#tls",
+    "Jupyter": "guides/recipes.html#a-notebook",
+    "progress bar": "guides/runs.html#show-progress",
+    "RunGone": "guides/errors.html#handle-a-failed-run",
     "webhook": "guides/webhooks.html",
-    "notebook": "guides/recipes.html",
+    "bearer token": "guides/authentication.html",
+    "human in the loop": "guides/runs.html#answer-an-agents-questions",
+    "multi-turn": "guides/conversations.html",
+    "exit code": "guides/command-line.html#exit-status",
+    "resume a batch": "guides/batches.html#stop-it-and-continue",
+    "idempotency": "guides/runs.html#start-exactly-one-run",
+    "pagination": "guides/searching.html",
+    "notebook": "guides/recipes.html#a-notebook",
 }
 
 # Without them, Chromium looks for hosts of its maker at each start.
@@ -49,6 +71,32 @@ _TOO_WIDE = """() => [...document.querySelectorAll("article *")].filter(element 
 ).map(element => `${element.tagName} ${element.textContent.slice(0, 40)}`)"""
 
 
+# Cells that a phone shows below each other, without saying of which column they are.
+_WITHOUT_LABEL = """() => [...document.querySelectorAll("article table:not([class])")]
+.flatMap(table => {
+    const heads = [...table.querySelectorAll("thead th")].map(head => head.textContent.trim());
+    if (getComputedStyle(table.tHead).display !== "none") return [];
+    return [...table.querySelectorAll("tbody td")].filter(cell => heads[cell.cellIndex]
+        && getComputedStyle(cell, "::before").content === "none").map(cell => cell.textContent);
+})"""
+
+# How bright the ink of a picture is: the mean of what is drawn of its words, from 0 to 1.
+_INK = """image => {
+    const canvas = document.createElement("canvas");
+    canvas.width = image.width; canvas.height = image.height;
+    image.ownerDocument.body.append(canvas);
+    const context = canvas.getContext("2d");
+    context.drawImage(image, 0, 0);
+    const {data} = context.getImageData(0, 0, canvas.width * 0.4, canvas.height);
+    let sum = 0, weight = 0;
+    for (let at = 0; at < data.length; at += 4) {
+        weight += data[at + 3];
+        sum += data[at + 3] * (data[at] + data[at + 1] + data[at + 2]) / 765;
+    }
+    return sum / weight;
+}"""
+
+
 class _Handler(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -65,14 +113,43 @@ def served() -> Generator[str]:
 
 
 def check_widths(browser: Browser, address: str) -> None:
-    """Check that every page fits a phone."""
-    page = browser.new_page(viewport=PHONE)
+    """Check that every page fits a phone and a desktop, and what a phone would hide."""
     pages = [path.relative_to(SITE).as_posix() for path in sorted(SITE.rglob("*.html"))]
+    page = browser.new_page()
     for name in pages:
         page.goto(f"{address}/{name}")
-        if wide := page.evaluate(_TOO_WIDE):
-            raise SystemExit(f"{name} is wider than a phone: {wide[:3]}")
-    print(f"{len(pages)} pages fit a phone")
+        for viewport in (DESKTOP, PHONE):
+            page.set_viewport_size(viewport)
+            if wide := page.evaluate(_TOO_WIDE):
+                raise SystemExit(f"{name} is wider than {viewport['width']} pixels: {wide[:3]}")
+        if bare := page.evaluate(_WITHOUT_LABEL):
+            raise SystemExit(f"{name} has cells without the label of their column: {bare[:3]}")
+    page.goto(f"{address}/index.html#install")
+    block = page.locator("#install ~ .language-sh pre code").first
+    if block.evaluate("code => code.scrollWidth > code.clientWidth + 1"):
+        raise SystemExit("the commands of the installation do not fit a phone")
+    print(f"{len(pages)} pages fit a phone and a desktop, and tables keep their labels")
+
+
+def check_schemes(browser: Browser, address: str) -> None:
+    """Check that a picture has dark lines on a light page, and light lines on a dark one."""
+    brightness: list[float] = []
+    schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+    for scheme, viewport in product(schemes, (PHONE, DESKTOP)):
+        context = browser.new_context(color_scheme=scheme, viewport=viewport)
+        page = context.new_page()
+        page.goto(f"{address}/guides/which-call.html")
+        picture = page.locator("article img").first
+        picture.scroll_into_view_if_needed()
+        if not 340 <= picture.evaluate("image => image.getBoundingClientRect().width") <= 360:
+            raise SystemExit("a picture has not the width at which it can be read")
+        page.evaluate("new Promise(done => setTimeout(done, 300))")  # a transition of colours
+        brightness.append(picture.evaluate(_INK))
+        context.close()
+    light, dark = max(brightness[:2]), min(brightness[2:])
+    if light > 0.4 or dark < 0.6:
+        raise SystemExit(f"a picture cannot be told from its page: {brightness}")
+    print("a picture follows the scheme of the page")
 
 
 def check_search(page: Page, address: str) -> None:
@@ -82,7 +159,9 @@ def check_search(page: Page, address: str) -> None:
         page.locator(".md-search__button").click()
         page.locator("input:focus").fill(words)
         found = page.locator("a[href*='?h=']").first
-        expect(found).to_have_attribute("href", re.compile(re.escape(wanted)))
+        path, _, fragment = wanted.partition("#")
+        pattern = f"{re.escape(path)}[?].*{f'#{re.escape(fragment)}$' if fragment else ''}"
+        expect(found, words).to_have_attribute("href", re.compile(pattern))
     print(f"{len(SEARCHES)} searches find their page first")
 
 
@@ -90,8 +169,11 @@ def check_copying(page: Page, address: str) -> None:
     """Check that one click copies a block of code, and that output has no such button."""
     page.goto(f"{address}/index.html")
     block = page.locator(".language-python").first
-    block.hover()
-    block.locator("button, .md-clipboard").first.click()
+    button = block.locator("button, .md-clipboard").first
+    expect(button).to_be_visible()
+    if float(button.evaluate("button => getComputedStyle(button).opacity")) < 0.5:
+        raise SystemExit("the copy button can hardly be seen")
+    button.click()
     copied = page.evaluate("navigator.clipboard.readText()")
     if not copied.startswith("from acp_client_v0_1 import"):
         raise SystemExit(f"a click on the copy button copied: {copied!r}")
@@ -102,10 +184,15 @@ def check_copying(page: Page, address: str) -> None:
     print("one click copies code")
 
 
-def check_folder(browser: Browser) -> None:
-    """Check that a page that is opened as a file says what its search needs."""
+def check_folder(browser: Browser, address: str) -> None:
+    """Check that a page that is opened as a file says what its search needs, in one line."""
     page = browser.new_page(viewport=DESKTOP)
-    page.goto((SITE / "index.html").as_uri())
+    heights: list[float] = []
+    for place in (f"{address}/index.html", (SITE / "index.html").as_uri()):
+        page.goto(place)
+        heights.append(page.locator("header").first.evaluate("header => header.offsetHeight"))
+    if heights[0] != heights[1]:
+        raise SystemExit(f"the header breaks in a page that is opened as a file: {heights}")
     expect(page.locator(".md-search__button").first).to_have_text("Search needs: make site-serve")
     print("a page that is opened as a file says what its search needs")
 
@@ -119,12 +206,13 @@ def main() -> None:
     with served() as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=_QUIET)
         check_widths(browser, address)
+        check_schemes(browser, address)
         context = browser.new_context(viewport=DESKTOP)
         context.grant_permissions(["clipboard-read", "clipboard-write"], origin=address)
         page = context.new_page()
         check_search(page, address)
         check_copying(page, address)
-        check_folder(browser)
+        check_folder(browser, address)
         browser.close()
 
 

@@ -46,19 +46,29 @@ from acp_client_v0_1.exceptions import (
 LONGEST_OUTAGE = 300.0
 """Seconds for which a server may fail, or ask for a pause, before the caller gets the error."""
 
-_HELD = 1.0  # seconds; the server was holding a long poll that fails later than that
+# A long poll that fails later than after these seconds was held by the server.
+_HELD = 1.0
 
 Kind = Literal[
-    "unsent",  # certainly not carried out
-    "limited",  # certainly not carried out: the server wants the request later
-    "lost",  # nobody can tell whether it was carried out
-    "unreadable",  # carried out, with a response that cannot be read
-    "oversized",  # the same, which is too large
-    "lacks",  # the server does not have the operation
-    "missing",  # there is no such thing
-    "denied",  # the credentials do not allow it, or the proxy refuses for good
-    "moved",  # a redirect that was not followed
-    "refused",  # anything else
+    # The request was certainly not carried out.
+    "unsent",
+    # The request was certainly not carried out, and the server takes it later.
+    "limited",
+    # The request may have been carried out.
+    "lost",
+    # The request was carried out, and its response cannot be read, or is too large.
+    "unreadable",
+    "oversized",
+    # The server does not have the operation.
+    "lacks",
+    # There is no such run, agent or thread.
+    "missing",
+    # The credentials do not allow it, or a proxy refuses for good.
+    "denied",
+    # A redirect was not followed.
+    "moved",
+    # Any other failure.
+    "refused",
 ]
 
 
@@ -66,21 +76,31 @@ class Failure(NamedTuple):
     """What an error means."""
 
     kind: Kind
-    asked: float | None = None  # seconds of ``Retry-After``, if the response had it
-    conflict: bool = False  # the state of the run or thread does not allow the request
-    limits: bool = False  # the server wants fewer requests; many proxies say so by 503
-    cut: bool = False  # a long poll may end like this if a proxy, for example, cuts it
-    stays: bool = False  # a single call is not repeated, whatever the kind is
+    # The seconds of ``Retry-After``, if the response had it.
+    retry_after: float | None = None
+    # The state of the run or thread does not allow the request.
+    conflict: bool = False
+    # The server asks for fewer requests. Many proxies do so by a 503.
+    limits: bool = False
+    # A proxy may end a long poll like this when it has lasted too long.
+    cut: bool = False
+    # A single call is not repeated, whatever the kind is.
+    stays: bool = False
 
     @property
     def passes(self) -> bool:
         """Tell whether the same request may well succeed later."""
         return self.kind in ("unsent", "limited", "lost")
 
+    @property
+    def is_outage(self) -> bool:
+        """Tell whether a server that is away may be the reason."""
+        return self.passes or self.kind == "unreadable"
 
-# What a status means: the first row that has it decides. Any other status is "refused". Proxies
-# invent statuses from 520 on; 524 says that the server may still be at work. Only 501 is the
-# server's own word that it did nothing.
+
+# What each status means. The first row that has the status decides, and any other status is
+# "refused". Proxies invent statuses from 520 on. After a 524 the server may still be at work, and
+# of all statuses from 500 on only 501 says that the server did nothing.
 _STATUSES: tuple[tuple[Container[int], Failure], ...] = (
     ((429,), Failure("limited", limits=True)),
     ((503,), Failure("lost", limits=True, cut=True)),
@@ -97,7 +117,7 @@ _STATUSES: tuple[tuple[Container[int], Failure], ...] = (
 def failure_of(error: ApiException) -> Failure:
     """Read what the error of one call means."""
     status = error.status
-    # Even if its body breaks off, the status of an error decides.
+    # The status of an error decides, even if its body breaks off.
     if isinstance(error, TransportException) and (status is None or status < 300):
         return _failure_of_transport(error)
     if status is None:
@@ -107,7 +127,7 @@ def failure_of(error: ApiException) -> Failure:
         return failure._replace(kind="oversized")
     if isinstance(error, ResponseDecodeError):
         return failure._replace(kind="unreadable")
-    # http that redirects to https does so for every request.
+    # A server that redirects http to https does so for every request.
     moved = failure.kind == "moved" and secure_origin(error)
     return failure._replace(kind="denied") if moved else failure
 
@@ -115,7 +135,7 @@ def failure_of(error: ApiException) -> Failure:
 def failure_of_status(status: int, headers: Mapping[str, str] | None = None) -> Failure:
     """Read what the status and the headers of a response mean."""
     rows = (failure for statuses, failure in _STATUSES if status in statuses)
-    return next(rows, Failure("refused"))._replace(asked=retry_after(headers))
+    return next(rows, Failure("refused"))._replace(retry_after=retry_after(headers))
 
 
 def _failure_of_transport(error: TransportException) -> Failure:
@@ -128,22 +148,50 @@ def _failure_of_transport(error: TransportException) -> Failure:
         passes = status is None or failure_of_status(status).passes
         return Failure("unsent" if passes else "denied")
     if isinstance(error, ProtocolException):
-        return Failure("denied")  # for good, by a server that does not speak HTTP
+        # The server does not speak HTTP, so it will refuse every request.
+        return Failure("denied")
     if isinstance(error, TLSException):
         return Failure("unsent", stays=True)
-    # A full pool is this process's own: nothing was sent, and it has been waited for already.
+    # A full pool is this process's own. Nothing was sent, and the call has waited for it already.
     unsent = known or isinstance(error, NameResolutionException)
     full = isinstance(error.__cause__, EmptyPoolError)
     return Failure("unsent" if unsent else "refused", stays=full)
 
 
 @dataclass(slots=True)
-class KnownServer:
-    """What the calls of a client have shown of its server."""
+class Server:
+    """What the calls of a client have learnt about its server. All of them share it.
 
-    answered: bool = False  # with a response that could be read, or a status that is an error
-    lacks: set[str] = field(default_factory=set[str])  # the operations that it does not have
-    fails: set[str] = field(default_factory=set[str])  # those that failed while others worked
+    Times are those of the clock of agents, runs and batches.
+    """
+
+    # It has returned a response that could be read, or a status that is an error.
+    answered: bool = False
+    # It does not have these operations.
+    lacks: set[str] = field(default_factory=set[str])
+    # These operations have failed while others worked.
+    fails: set[str] = field(default_factory=set[str])
+
+    # A ``Retry-After`` holds requests back until it ends. Of several, this is the one that ends
+    # last: when it came, when it ends, and the error that had it.
+    hold_began: float = -math.inf
+    hold_ends: float = -math.inf
+    hold_error: ApiException | None = None
+
+    # An outage is a stretch in which only failures came. These are its begin, if there is one, the
+    # number of failures, and the operations that failed.
+    since: float | None = None
+    failures: int = 0
+    operations: frozenset[str] = frozenset()
+    # The log has a warning about this outage, and about a short new one not before this time.
+    warned: bool = False
+    warn_after: float = -math.inf
+
+    def note_failure(self, operation: str, now: float) -> None:
+        """Note a failure, which may be the first one of an outage."""
+        self.since = now if self.since is None else self.since
+        self.failures += 1
+        self.operations |= frozenset((operation,))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,13 +199,18 @@ class RetryPolicy:
     """How often to retry, after what, and with which backoff."""
 
     total: float = 3
-    connect: float = math.inf  # after the connection could not be made
-    read: float = math.inf  # after the connection failed later
-    status: float = math.inf  # after a response
-    statuses: frozenset[int] | None = None  # instead of those whose failure passes
-    backoff: float = 0.5  # seconds, the longest first delay; it doubles with each retry
-    backoff_max: float = 8.0  # seconds
-    respect_retry_after: bool = True  # Retry-After replaces the backoff
+    # The most retries after a connection that could not be made, one that failed later, and a
+    # response.
+    connect: float = math.inf
+    read: float = math.inf
+    status: float = math.inf
+    # The statuses that are retried, instead of those whose failure passes.
+    statuses: frozenset[int] | None = None
+    # The longest first delay in seconds, which doubles with each retry, and the longest of all.
+    backoff: float = 0.5
+    backoff_max: float = 8.0
+    # Retry-After replaces the backoff.
+    respect_retry_after: bool = True
 
     @classmethod
     def of(cls, retries: RetryPolicy | int | Retry | None) -> RetryPolicy:
@@ -188,7 +241,7 @@ class RetryPolicy:
 
 @functools.lru_cache(maxsize=16)
 def _counted(retries: int) -> RetryPolicy:
-    # Cached, because each handle makes a view of its client without retries.
+    # This is cached because each handle makes a view of its client without retries.
     return RetryPolicy(total=retries)
 
 
@@ -227,7 +280,7 @@ class Attempts:
             return None
         if used >= getattr(policy, phase) or (failure.cut and was_held(call.timeout.window, took)):
             return None
-        delay = failure.asked if policy.respect_retry_after else None
+        delay = failure.retry_after if policy.respect_retry_after else None
         if delay is None:
             delay = random.random() * backoff(self.retries, policy.backoff, policy.backoff_max)
         elif delay > LONGEST_OUTAGE:
@@ -241,7 +294,8 @@ class Attempts:
 
 def backoff(retries: int, first: float, longest: float) -> float:
     """Give the longest delay after some retries: it doubles with each, from ``first`` seconds."""
-    return min(longest, first * 2.0 ** min(retries, 64))  # bounded because a float is
+    # The exponent is bounded because a float is.
+    return min(longest, first * 2.0 ** min(retries, 64))
 
 
 def retry_after(headers: Mapping[str, str] | None) -> float | None:
@@ -254,7 +308,8 @@ def retry_after(headers: Mapping[str, str] | None) -> float | None:
     moment = _date(text)
     if moment is None:
         return None
-    now = _date(headers.get("date"))  # of the server, whose clock may be wrong
+    # Both dates are of the server's clock, which may be wrong.
+    now = _date(headers.get("date"))
     return max(0.0, moment - (time.time() if now is None else now))
 
 
@@ -265,7 +320,8 @@ def _date(text: str | None) -> float | None:
         moment: datetime = parsedate_to_datetime(text)
     except (ValueError, OverflowError):
         return None
-    if moment.tzinfo is None:  # "-0000": UTC, of an unknown zone
+    if moment.tzinfo is None:
+        # The zone "-0000" stands for UTC at a place that is not said.
         moment = moment.replace(tzinfo=timezone.utc)
     return moment.timestamp()
 

@@ -17,40 +17,37 @@ from dataclasses import is_dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1._http.slots import Flag
-from acp_client_v0_1._operation import faults_of
 from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task
-from acp_client_v0_1.exceptions import ApiException, ApiValueError, OpenApiException
-from acp_client_v0_1.handles._answering import answer_of, answer_run, outcome_of
-from acp_client_v0_1.handles._core import Polls, RunCore, creating
+from acp_client_v0_1.exceptions import ApiException, OpenApiException
+from acp_client_v0_1.handles._answering import Questions, outcome_of
+from acp_client_v0_1.handles._core import Polls, RunCore, created
 from acp_client_v0_1.handles._create import NoAgent, create, find_by_token, probe_search
-from acp_client_v0_1.handles._perform import Contact, Wait
-from acp_client_v0_1.handles._rules import Pause
+from acp_client_v0_1.handles._options import creation_of
+from acp_client_v0_1.handles._perform import Contact, Pace, Wait
+from acp_client_v0_1.handles._rules import Pause, is_unserved
 from acp_client_v0_1.handles._schemas import cached_descriptor, check_values, json_object
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, RunToken, encode_token
-from acp_client_v0_1.handles.errors import (
-    InterruptLimit,
-    RunGone,
-    RunStartAmbiguous,
-    StaleInterrupt,
-)
+from acp_client_v0_1.handles.errors import RunGone, RunStartAmbiguous
 from acp_client_v0_1.handles.interrupts import PendingInterrupt
-from acp_client_v0_1.models.run_create import RunCreate
 from acp_client_v0_1.models.run_result import RunResult
 from acp_client_v0_1.models.run_status import RunStatus
 
 if TYPE_CHECKING:
     from acp_client_v0_1.batch._journal import Journal
     from acp_client_v0_1.handles.agent import AgentHandle
+    from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
     from acp_client_v0_1.models.run import Run
+    from acp_client_v0_1.models.run_create import RunCreate
     from acp_client_v0_1.models.run_output import RunOutput
 
-_MOST_ANSWERS = 1000  # to the questions of one run
-_MOST_POSTS = 3  # of one run, each time after a search that worked and did not find it
+# The most times that the create of one run is posted, each time after a search that worked and did
+# not find the run.
+_MOST_POSTS = 3
 
 
 class Stopped(Exception):
@@ -67,11 +64,12 @@ class RunDriver:
 
     def __init__(self, plan: Plan, agent: AgentHandle, journal: Journal | None = None) -> None:
         self.plan = plan
-        self.stop = Flag()  # set when the batch ends
+        # Set when the batch ends.
+        self.stop = Flag()
         self._written_at = timing().now() - plan.written_ago
         self._agent = agent
         self._journal = journal
-        self.contact = Contact.of(agent.runs, shared=True)
+        self.contact = Contact.of(agent.runs, Pace())
         self._descriptor = cached_descriptor(self.contact.runs.api_client, plan.agent_id)
         if plan.answered:
             self.contact.server.answered = True
@@ -106,11 +104,13 @@ class RunDriver:
 
         With ``look_first`` the run is searched for, as another process may have created it.
         """
+        # All inputs are checked by one descriptor, so its error is not the outcome of one task.
+        described = self._describe() if self.plan.check and not task.run_id else None
         try:
             if task.retry:
                 self._look_at_failed(task)
             if not task.run_id:
-                self._create(task, look_first or task.started_before)
+                self._create(task, look_first or task.started_before, described)
             self._rearm(task)
         except OpenApiException as error:
             self._fail(task, error)
@@ -124,30 +124,25 @@ class RunDriver:
                 return
         task.start_over()
 
-    def _create(self, task: Task, look_first: bool) -> None:
+    def _describe(self) -> AgentACPDescriptor:
+        """Return the descriptor, before the journal says that a create may be on its way."""
+        known = self._descriptor
+        return known.fresh or self._wait().perform("describe", known.get)
+
+    def _create(self, task: Task, look_first: bool, described: AgentACPDescriptor | None) -> None:
         plan = self.plan
-        described = None
-        if plan.check:  # before the journal says that a create may be on its way
-            known = self._descriptor
-            described = known.fresh or self._wait().perform("describe", known.get)
         if self._journal is not None:
-            # First, as an input that is refused below is recorded as failed.
+            # This comes first, because an input that is refused below is recorded as failed.
             self._journal.starting(task)
         value = task.input
         if isinstance(value, BaseModel) or is_dataclass(value):
             value = json_object(f"input {task.index}", value)
         if described is not None:
-            check_values(described, value, plan.config)
+            check_values(described, value, plan.options.get("config"))
         marks = {BATCH_KEY: plan.batch, CLIENT_TOKEN_KEY: task.token}
-        try:
-            creation = RunCreate(
-                agent_id=plan.agent_id,
-                input=value,
-                config=plan.config,  # type: ignore[arg-type]
-                metadata={**(plan.metadata or {}), **marks},
-            )
-        except ValidationError as error:
-            raise ApiValueError(f"input {task.index} cannot be sent: {faults_of(error)}") from error
+        metadata = {**plan.options.get("metadata", {}), **marks}
+        given = {**plan.options, "input": value, "metadata": metadata}
+        creation = creation_of(plan.agent_id, given, f"input {task.index} cannot be sent: ")
 
         def find_or_create(creation: RunCreate) -> list[Run]:
             if look_first and (found := self._find(task)):
@@ -157,14 +152,12 @@ class RunDriver:
             except RunStartAmbiguous:
                 if plan.unclear == "raise":
                     raise
-            return create(creation, self._wait())  # the caller accepts a second run
+            # The caller accepts a second run.
+            return create(creation, self._wait())
 
-        made, span = creating(creation, self._agent.runs, plan.agent, find_or_create)
-        core = task.core = RunCore.of_runs(self._agent.runs, made, self.contact)
-        core.note_created(creation)
-        if span is not None:
-            core.keep_span(span)
-        task.run_id, task.duplicates = core.run_id, len(made) - 1
+        runs = self._agent.runs
+        core = task.core = created(creation, runs, self.contact, plan.agent, find_or_create)
+        task.run_id, task.duplicates = core.run_id, len(core.duplicates)
         if self._journal is not None:
             self._journal.started(task)
 
@@ -174,7 +167,7 @@ class RunDriver:
 
         def search(limit: float) -> list[Run] | Pause:
             runs = self.contact.runs
-            # The token is of this batch, however the server calls its agent.
+            # The token belongs to this batch, so the agent of the run is not compared.
             found = find_by_token(runs, task.token, plan.agent_id, timeout=limit)
             # The create of a process that was killed may still be on its way.
             young = task.started_before and self._age() < clock.young
@@ -184,14 +177,14 @@ class RunDriver:
             probe = partial(probe_search, wait, plan.agent_id)
             return wait.perform("search", search, probe=probe)
         except NoAgent as missing:
-            self.contact.broken = missing.error
             raise missing.error from None
         except ApiException as error:
-            if self.contact.broken is not None:
+            if self.contact.ends_batch(error):
                 raise
             lacks = error.status is not None and failure_of(error).kind != "lost"
+            # The caller accepts a second run, or there is hardly a first one.
             if plan.unclear == "start" or (lacks and not task.started_before):
-                return []  # a second run is accepted, or there is hardly a first one
+                return []
             known = RunToken(plan.server, agent=plan.agent_id, client_token=task.token)
             raise RunStartAmbiguous(
                 client_token=task.token,
@@ -205,6 +198,7 @@ class RunDriver:
         """Ask once for the output of a task's run, by a long poll of ``window`` seconds."""
         polls, pause = task.polls or self._rearm(task), 0.0
         wait = polls.wait
+        output: RunOutput | None = None
 
         def send(limit: float) -> RunOutput | None:
             nonlocal pause
@@ -213,12 +207,13 @@ class RunDriver:
                 output = polls.send(limit, window)
             finally:
                 task.polling = False
-            if isinstance(output, Pause):  # outside the loop, so that the worker can switch tasks
+            # The pause follows outside `perform`, so that the worker can switch tasks.
+            if isinstance(output, Pause):
                 pause, output = output.seconds, None
             return output
 
         try:
-            # A parked run may come back so late that no request would have time for a response.
+            # A parked run may come back so late that a request would have no time for a response.
             if wait.ends < math.inf and wait.remaining() < min(timing().round_trip, wait.elapsed):
                 raise wait.late()
             core = self.core(task)
@@ -231,36 +226,35 @@ class RunDriver:
             if outcome is not None:
                 self._end(task, outcome)
         except OpenApiException as error:
-            self._fail(task, error)
+            # If a run has ended and its output is not served, the server serves no outputs at all.
+            no_outputs = output is None and isinstance(error, ApiException) and is_unserved(error)
+            self._fail(task, error, unserved=no_outputs)
 
     def _take(self, task: Task, output: RunOutput) -> dict[str, Any] | Exception | None:
         """Return the outcome that an output stands for, or None after answering its question."""
-        core, ask, timeout = self.core(task), self.plan.on_interrupt, self.plan.timeout
-        question = outcome_of(core, output, core.wait(timeout, self.stop))
-        if not isinstance(question, PendingInterrupt):
-            return question
-        if ask is None:
-            return core.interrupted(question)
-        if task.answers >= _MOST_ANSWERS:
-            raise InterruptLimit(run_id=task.run_id, token=core.token(), limit=_MOST_ANSWERS)
+        core, plan = self.core(task), self.plan
+        outcome = outcome_of(core, output, core.wait(plan.timeout, self.stop))
+        if not isinstance(outcome, PendingInterrupt):
+            return outcome
+        if task.questions is None:
+            task.questions = Questions(core, plan.on_interrupt, plan.timeout, self.stop)
         try:
-            answer = answer_of(ask, question)
+            answer = task.questions.ask(outcome)
         except Exception as error:  # noqa: BLE001 - what the callback raises is the outcome
             return error
-        if answer is None:
-            return core.interrupted(question, ", and on_interrupt gave None")
-        task.answers += 1  # stale or not, as the time of a question may move whenever it is read
-        with contextlib.suppress(StaleInterrupt):  # another caller was quicker: ask again
-            answer_run(core, answer, question, core.wait(timeout, self.stop))
+        task.questions.answer(outcome, answer)
         self._rearm(task)
         return None
 
-    def _fail(self, task: Task, error: OpenApiException) -> None:
-        """Take an error as the outcome of a task, unless it comes from the batch or its end."""
-        if self.contact.broken is not None:
-            raise self.contact.broken
+    def _fail(self, task: Task, error: OpenApiException, *, unserved: bool = False) -> None:
+        """Take an error as the outcome of a task, unless all runs get it, or the batch ends."""
         if self.stop.is_set():
             raise Stopped from error
+        if isinstance(error, ApiException):
+            # A task without a run was about to create it: the agent, or the operation, is missing.
+            missing = not task.run_id and failure_of(error).kind in ("missing", "lacks")
+            if unserved or missing or self.contact.ends_batch(error):
+                raise error
         self._end(task, error)
 
     def _end(self, task: Task, outcome: dict[str, Any] | Exception) -> None:

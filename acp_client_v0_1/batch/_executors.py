@@ -29,7 +29,7 @@ from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError, OpenApiException
 from acp_client_v0_1.handles._core import FINAL, RunCore
 from acp_client_v0_1.handles._timing import timing
-from acp_client_v0_1.handles._token import client_token_of, server_of
+from acp_client_v0_1.handles._token import mark_of, server_of
 from acp_client_v0_1.handles.searching import iter_runs
 
 if TYPE_CHECKING:
@@ -63,16 +63,14 @@ _clients_lock = threading.Lock()
 def carry(plan: Plan, attach: _Attach, connect: Connect, task: Task) -> Task:
     """Carry a task to its outcome, in a worker process."""
     task = replace(task)  # as it may be carried out again
-    driver = None
     try:
         driver = _driver(plan, attach, connect)
         driver.start(task, look_first=True)
         while task.outcome is None:
             driver.poll(task, timing().window)
     except Exception as error:  # noqa: BLE001 - any error is the outcome, and leaves by `Task`
-        broken = error if isinstance(error, OpenApiException) else None
-        broken = broken if driver is None else driver.contact.broken
-        task.outcome, task.broken = error, error is broken
+        # What the driver does not take for an outcome, all runs would get.
+        task.outcome, task.broken = error, isinstance(error, OpenApiException)
         if task.broken:  # the next task of the batch begins with another client
             with _clients_lock:
                 _clients.pop(plan.call, None)
@@ -176,7 +174,7 @@ class Remote:
         runs: list[tuple[Task, RunCore]] = []  # more than one of a task, if it was begun twice
         try:
             for run in self._runs_of_batch():
-                task = tasks.get(client_token_of(run))
+                task = tasks.get(mark_of(run.creation))
                 if task is not None and run.status not in FINAL:
                     runs.append((task, RunCore(self.agent.runs, run.run_id)))
         except ApiException as error:
@@ -195,7 +193,7 @@ class Remote:
         The workers have found ``known`` of them, which is the result if the server cannot search.
         """
         try:
-            tokens = [client_token_of(run) for run in self._runs_of_batch()]
+            tokens = [mark_of(run.creation) for run in self._runs_of_batch()]
         except ApiException as error:
             _log.warning("the duplicate runs of the batch could not be counted: %s", error)
             return known

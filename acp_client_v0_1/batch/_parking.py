@@ -155,8 +155,7 @@ class UnattendedRuns:
         except (ApiException, TimeoutError) as error:
             if stop.is_set() or isinstance(error, TimeoutError):
                 return None
-            failure = failure_of(error)
-            if failure.passes or failure.kind == "unreadable":
+            if failure_of(error).is_outage:
                 return None
         # It fails, returns runs that are not of this batch, or leaves out some that are.
         self._searches = False

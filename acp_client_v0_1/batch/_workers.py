@@ -125,7 +125,7 @@ class Workers:
     @property
     def outage(self) -> float:
         """Seconds since the server began to fail, or 0 if it works."""
-        since = self._driver.contact.since
+        since = self._driver.contact.server.since
         return 0.0 if since is None else timing().now() - since
 
     def duplicates(self, known: int) -> int:

@@ -27,7 +27,6 @@ from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import (
     CLIENT_TOKEN_KEY,
     RunToken,
-    client_token_of,
     encode_token,
     mark_of,
     server_of,
@@ -37,9 +36,12 @@ from acp_client_v0_1.models.run import Run
 from acp_client_v0_1.models.run_create import RunCreate
 from acp_client_v0_1.models.run_search_request import RunSearchRequest
 
-_PAGE = 1000  # runs of one page of a search, the most that the contract allows
-_PAGES = 10  # the most that is read where a server does not search by metadata
-_NO_METADATA = "search by metadata"  # what a server may lack
+# The runs of one page of a search, the most that the contract allows.
+_PAGE = 1000
+# The most pages that are read if a server does not search by metadata.
+_PAGES = 10
+# The name of what such a server lacks.
+_NO_METADATA = "search by metadata"
 
 
 class NoAgent(Exception):
@@ -51,10 +53,10 @@ class NoAgent(Exception):
 
 
 def create(creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
-    """Create one run, and return it, or after a lost response all with its token, oldest first.
+    """Create one run and return it. After a lost response, return all runs with its client token.
 
-    It is posted up to ``posts`` times, each time after a search that worked and did not find the
-    run, so posting again is as safe as in the next call.
+    The oldest comes first. The create is posted up to ``posts`` times, each time after a search
+    that worked and did not find the run, so posting again is as safe as in the next call.
     """
     runs = wait.contact.runs
 
@@ -67,7 +69,7 @@ def create(creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
         posts -= 1
         agent_id, mark = creation.agent_id, mark_of(creation)
         known = RunToken(server_of(runs.api_client), agent=agent_id, client_token=mark)
-        # A server that limits requests has hardly made a run, so the search is over soon.
+        # A server that limits requests has hardly made a run, so a short search is enough.
         limited = posts > 0 and failure_of(error).limits
         longest = timing().young if limited else timing().search
         try:
@@ -95,9 +97,11 @@ def look_for(
     clock, contact = timing(), wait.contact
     runs = contact.runs
     longest = clock.search if longest is None else longest
-    seen: list[Run] | None = None  # what the last search that worked found, others' runs included
+    # What the last search that worked has found, runs of other agents included, and when.
+    seen: list[Run] | None = None
     seen_at = -math.inf
-    checked = failure is None  # whether the server knows the agent
+    # Whether the server is known to have the agent.
+    checked = failure is None
     delay = clock.search_backoff[0]
 
     def ambiguous(_: Wait, error: ApiException | None = None) -> RunStartAmbiguous:
@@ -123,12 +127,11 @@ def look_for(
             searched=seen == [] and worked,
         )
 
-    # The search begins once the server wants requests again.
-    asked = max(0.0, contact.not_before - clock.now())
-    seconds = min(wait.remaining(), asked + longest)
-    if asked > wait.longest_outage:
-        contact.broken = failure  # the server wants no request for so long
-    if seconds <= asked or asked > wait.longest_outage:
+    # The search begins once a Retry-After is over.
+    held = wait.held
+    if failure is not None and contact.ends_batch(failure):
+        raise failure
+    if wait.remaining() <= held or held > wait.longest_outage:
         raise ambiguous(wait) from failure
 
     def search(limit: float) -> list[Run] | Pause:
@@ -142,8 +145,8 @@ def look_for(
             found = [run for run in seen if is_of(run, agent_id)]
         except ApiException as error:
             failed = error
-        asks = failed is not None and failure_of(failed).asked
-        if not (found or checked or asks or searching.over):
+        limited = failed is not None and failure_of(failed).retry_after
+        if not (found or checked or limited or searching.over):
             checked = True
             serves_agent(searching, known.agent)
         if failed is not None:
@@ -151,27 +154,28 @@ def look_for(
         pause, delay = Pause(delay), min(2 * delay, clock.search_backoff[1])
         return found or pause
 
-    searching = Wait(contact, seconds, stop=wait.stop, late=ambiguous)
+    searching = wait.within(held + longest, late=ambiguous)
     while True:
         try:
             if known.client_token:
                 probe = partial(probe_search, searching, known.agent)
                 return searching.perform("search", search, probe=probe)
-            if not asked:
+            if not held:
                 serves_agent(searching, known.agent)
             raise ambiguous(wait)
         except NoAgent as missing:
-            contact.broken = missing.error
             raise missing.error from failure
         except RunStartAmbiguous as error:
-            # If a server fails for all runs of a batch, or limits them, no search tells anything
-            # about this one. That ends with the outage.
+            # While a server fails for all runs of a batch, or limits them, no search tells anything
+            # about this run. So search again until the outage ends.
             cause = error.__cause__
             unsettled = seen is None if cause is None else not error.searched
-            if not (contact.shared and unsettled) or wait.stopped or wait.remaining() <= 0:
+            if not (contact.pace and unsettled) or wait.stopped or wait.remaining() <= 0:
                 raise error from failure or cause
             searching.rearm()
         except ApiException as error:
+            if contact.ends_batch(error):
+                raise
             raise ambiguous(wait, error) from failure or error
 
 
@@ -188,17 +192,21 @@ def serves_agent(wait: Wait, agent_id: str) -> bool:
             raise NoAgent(error) from error
     except ApiException as error:
         failure = failure_of(error)
-        if failure.asked:
-            raise  # the search has to wait, too; otherwise the search tells
-        return failure.kind not in ("unsent", "lost", "limited", "unreadable")
+        # The search has to wait for this, too.
+        if failure.retry_after:
+            raise
+        return not failure.is_outage
     return True
 
 
 def probe_search(wait: Wait, agent_id: str, error: ApiException) -> Any:
-    """Raise the error of a search if only searches fail: the server does not support them."""
+    """Raise the error of a search if the server does not support searches.
+
+    It does not if only searches fail, twice: an outage that has just ended looks the same once.
+    """
     if not serves_agent(wait, agent_id):
         wait.survives("search", error, probed=True)
-    elif wait.alone:  # an outage that has just ended looks the same, so the search is sent again
+    elif wait.alone:
         wait.contact.server.fails.add("search")
         raise error
     else:
@@ -225,17 +233,17 @@ def find_by_token(
     if _NO_METADATA not in lacks:
         try:
             mark = {CLIENT_TOKEN_KEY: client_token}
-            return _matching(runs, client_token, agent_id, mark, ends)
+            return _search_pages(runs, client_token, agent_id, mark, ends)
         except ApiException as error:
             failure = failure_of(error)
-            if error.status is None or failure.asked or failure.kind in ("denied", "limited"):
+            if error.status is None or failure.retry_after or failure.kind in ("denied", "limited"):
                 raise
             if failure.kind in ("lacks", "missing", "refused"):
                 lacks.add(_NO_METADATA)
-    return _matching(runs, client_token, agent_id, None, ends)
+    return _search_pages(runs, client_token, agent_id, None, ends)
 
 
-def _matching(
+def _search_pages(
     runs: RunsApi,
     client_token: str,
     agent_id: str | None,
@@ -250,13 +258,14 @@ def _matching(
         try:
             page = runs.search_runs(request, _request_timeout=limit)
         except ApiException:
+            # An earlier page may have the run.
             if found:
-                break  # an earlier page has the run, all the same
+                break
             raise
-        matching = [run for run in page if client_token_of(run) == client_token]
+        matching = [run for run in page if mark_of(run.creation) == client_token]
         found.update((run.run_id, run) for run in matching)
         offset += len(page)
-        # Where the server filters, its first page has all of them.
+        # If the server filters by metadata, its first page has all of them.
         if not page or (metadata is not None and len(matching) == len(page)):
             break
     else:
@@ -266,7 +275,7 @@ def _matching(
 
 
 def is_of(run: Run, agent_id: str | None) -> bool:
-    """Tell whether a run is of an agent, whose id the server may write otherwise than we do."""
+    """Tell whether a run is of an agent. The server may write its id in another case."""
     known = run.agent_id.lower(), run.creation.agent_id.lower()
     return agent_id is None or agent_id.lower() in known
 

@@ -10,14 +10,15 @@ the loops that repeat a request; others go on to the next question, run or task:
 - `batch._parking`: the search for the runs of a batch that have ended;
 - `batch._executors`: at the end, the search for runs that worker processes still create.
 
-Strategy: a `Wait` is the budget of one caller: its deadline, and what can stop it. A `Contact` is
-what several waits know of their server: whether it fails, and for how long it wants no request. A
-wait has a contact of its own; all waits of a batch share one. A batch slows down at a server that
-limits requests: each 429 or 503 doubles the time between two requests, each response shortens it.
+Strategy: a `Wait` is the budget of one caller: its deadline, and what can stop it. What its
+requests show of the server goes to the client's one `Server`, which all waits of the client read. A
+``Retry-After`` holds all calls that had begun when it came. Failures of a call count for this call
+alone; those of a batch count for all its runs. A batch slows down at a server that limits requests
+(`Pace`).
 
 Invariants: no pause passes the deadline; each pause ends within a moment once ``stop`` is set; no
-request of a contact is sent before a ``Retry-After`` is over. All requests of a call share its
-deadline, and a change leaves some of the time to find out what became of it.
+call sends a request before a ``Retry-After`` that came during the call is over. All requests of a
+call share its deadline, and a change leaves some of the time to find out what became of it.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ import math
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from acp_client_v0_1._errors import package_logger, short
 from acp_client_v0_1._http.attempt import Interruptible
-from acp_client_v0_1._http.retry import KnownServer, RetryPolicy, failure_of, was_held
+from acp_client_v0_1._http.retry import RetryPolicy, Server, failure_of, was_held
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._rules import (
@@ -78,8 +79,8 @@ class _StopSet(Exception):
     """The caller's ``stop`` was set during a request."""
 
 
-class Asked(Protocol):
-    """The run of a request: what is used here of a `RunCore`, which stands above this module."""
+class RequestedRun(Protocol):
+    """The run that a request is about: the part of a `RunCore` that this module uses."""
 
     run_id: str
     span: RunSpan | None
@@ -93,136 +94,116 @@ class Asked(Protocol):
         ...
 
 
-class Contact:
-    """What the waits that share it know of their server."""
+class Pace:
+    """How fast the requests of a batch follow each other, at a server that limits them.
 
-    # Most calls meet no failure, and need none of these.
-    has_failed: bool = False  # whether any request has failed
-    not_before: float = -math.inf  # no request is sent before this time
-    asking: ApiException | None = None  # the error whose ``Retry-After`` set that
-    broken: ApiException | None = None  # the error that all requests would get
-    since: float | None = None  # when the outage began
-    requests: int = 0  # failed in this outage
-    operations: frozenset[Operation] = frozenset()  # of these requests
-    interval: float = 0.0  # seconds between two requests of a batch, if the server limits them
+    Each 429 or 503 doubles the time between two requests, and each response shortens it.
+    """
+
+    # Seconds between two requests.
+    interval: float = 0.0
     _next_turn = _slowed_at = -math.inf
-    _served = True  # a request, since the last time that the pace was slowed
-    _warned = False  # of this outage
-    _warn_after = -math.inf
+    # A request was served since the pace was slowed last.
+    _served = True
 
-    def __init__(
-        self, runs: RunsApi, server: KnownServer, retries: float, *, shared: bool = False
-    ) -> None:
-        self.runs = runs  # sends each request once
-        self.server = server
-        self.retries = retries
-        # As in a batch: its outages last no longer than 300 seconds, whatever the deadlines are.
-        self.shared = shared
-
-    @classmethod
-    def of(cls, runs: RunsApi, *, shared: bool = False) -> Contact:
-        """Return the contact of a client, which a stand-in of a test may lack."""
-        client = getattr(runs, "api_client", None)
-        rest = getattr(client, "rest_client", None)
-        if client is None or rest is None:
-            return cls(runs, KnownServer(answered=True), 0, shared=shared)
-        policy: RetryPolicy = client.retries or rest.policy
-        once = RunsApi(client.with_options(retries=0))
-        return cls(once, rest.server, min(policy.total, policy.connect), shared=shared)
-
-    def of_next_call(self) -> Contact:
-        """Return the contact of another call, which is no retry of those that have failed."""
-        if self.shared or not self.has_failed:
-            return self
-        return Contact(self.runs, self.server, self.retries)
-
-    def failed(
-        self,
-        error: ApiException,
-        now: float,
-        pause: Pause,
-        until: float,
-        operation: Operation,
-        who: str,
-    ) -> None:
-        """Note a failure that is survived, and log the first one of an outage."""
-        since = self.note_failure(operation, now)
-        limited = (
-            failure_of(error).kind == "limited" and now + pause.seconds - since <= timing().quiet
-        )
-        # A single run that always fails, among others that work, would fill the log. An outage that
-        # continues after one last response is logged even so.
-        recent = self.shared and now < self._warn_after and now - since <= timing().quiet
-        if not (self._warned or recent or limited):
-            self._warned, self._warn_after = True, now + timing().warnings
-            _log.warning("%s: %s; asking again for up to %.3g s", who, error, until - now)
+    def __init__(self) -> None:
+        # The batch begins now.
+        self.began: float = timing().now()
 
     def slow(self, now: float, *, certain: bool) -> None:
-        """Double the time between two requests, as the server limits them.
+        """Double the time between two requests.
 
-        Unless that is ``certain``, as by a 429, a server that serves no request at all is away.
+        A 429 is ``certain`` to be a limit. A 503 is one only if the server serves other requests;
+        otherwise it is away.
         """
         first, longest = timing().pace
-        # Requests that were sent at the old pace fail together, and count once.
+        # Requests that were sent at the old pace fail together, so they count once.
         old = now - self._slowed_at < timing().backoff[0]
-        if self.shared and not old and (certain or self._served):
+        if not old and (certain or self._served):
             self._slowed_at, self._served = now, False
             self.interval = min(max(first, 2 * self.interval), longest)
 
-    def hold(self, until: float, error: ApiException) -> None:
-        """Note a ``Retry-After``: no request is sent before its end, when the turns begin anew."""
-        self.not_before = self._next_turn = until
-        self.asking = error
+    def hold(self, until: float) -> None:
+        """Begin the turns again at the end of a ``Retry-After``."""
+        self._next_turn = until
 
     def turn(self, now: float) -> float:
-        """Return the time at which the next request of a batch may begin."""
+        """Return the time at which the next request may begin."""
         turn = max(now, self._next_turn)
         self._next_turn = turn + self.interval
         return turn
 
-    def note_failure(self, operation: Operation, now: float) -> float:
-        """Note a failure, and return when the outage began; the next response ends it."""
-        self.since = since = now if self.since is None else self.since
-        self.requests += 1
-        self.operations |= frozenset((operation,))
-        return since
+    def recover(self) -> None:
+        """Note a response, which shortens the time between two requests."""
+        self._served = True
+        interval = self.interval * timing().recovery
+        self.interval = interval if interval > timing().pace[0] / 4 else 0.0
 
-    def recovered(self, operation: Operation) -> None:
-        """Note a response: the outage is over, and the pace recovers."""
-        if self.interval:
-            self._served = True
-            interval = self.interval * timing().recovery
-            self.interval = interval if interval > timing().pace[0] / 4 else 0.0
-        since, self.since = self.since, None
-        requests, self.requests = self.requests, 0
-        failed, self.operations = self.operations, frozenset()
-        warned, self._warned = self._warned, False
-        # If only streams fail, or only searches, there was no outage that could be over.
-        if warned and since is not None and (operation in failed or not failed <= DISPENSABLE):
-            lasted = timing().now() - since
-            _log.warning("the server answers again, %.1f s after %d failures", lasted, requests)
+
+class Contact(NamedTuple):
+    """How the waits of a handle, an agent or a batch reach their server."""
+
+    # Sends each request once.
+    runs: RunsApi
+    server: Server
+    # How often a single call of the client is retried.
+    retries: float
+    # The pace of a batch, whose waits fail together.
+    pace: Pace | None = None
+
+    @classmethod
+    def of(cls, runs: RunsApi, pace: Pace | None = None) -> Contact:
+        """Return the contact of a client. A stand-in of a test may have no client."""
+        client = getattr(runs, "api_client", None)
+        rest = getattr(client, "rest_client", None)
+        if client is None or rest is None:
+            return cls(runs, Server(answered=True), 0, pace)
+        policy: RetryPolicy = client.retries or rest.policy
+        once = RunsApi(client.with_options(retries=0))
+        return cls(once, rest.server, min(policy.total, policy.connect), pace)
+
+    def ends_batch(self, error: ApiException) -> bool:
+        """Tell whether all runs of a batch would get this error."""
+        server, failure, clock = self.server, failure_of(error), timing()
+        if self.pace is None or failure.kind == "denied":
+            return self.pace is not None
+        if not failure.is_outage:
+            return False
+        now = clock.now()
+        # A poll that began before an outage may succeed during it, which makes the outage seem
+        # younger than it is. So half of the time is enough.
+        away = server.since is not None and now - server.since >= clock.outage / 2
+        return away or not server.answered or server.hold_ends - now > clock.outage
 
 
 class Wait:
     """The budget of one caller: how long it waits, and what stops it.
 
     Args:
-        contact: What is known of the server.
+        contact: How to reach the server.
         timeout: Seconds; by default there is no limit.
         stop: Ends the wait when set.
         survive: Seconds of failures to survive without a deadline; by default an outage.
         late: Makes the error of a wait that is over, from the wait and the failure that ended it,
             if any. By default it is that failure.
+        called: When the call began of which this is a part. By default it begins now.
     """
 
-    # Most waits need none of these.
-    what: str = "has no output"  # what did not happen, once it is over
-    once: bool = False  # the caller wants one request
-    watched: bool = False  # requests tick, and end soon after `stop` is set
-    alone: bool = False  # the server served another request after one of these had failed
-    _failures = 0  # in a row
-    _since: float | None = None  # when these began
-    _asking: ApiException | None = None  # the last error of this wait with a ``Retry-After``
+    # Most waits need none of these attributes, and are made without them.
+
+    # What did not happen, in the words of the error of a wait that is over.
+    what: str = "has no output"
+    # The caller asks for one request.
+    once: bool = False
+    # Requests tick, and end soon after `stop` is set.
+    watched: bool = False
+    # The server has served another request after one of these had failed.
+    alone: bool = False
+    # The failures in a row, and when they began.
+    _failures = 0
+    _since: float | None = None
+    # The last error of this wait that had a ``Retry-After``.
+    _hold_error: ApiException | None = None
     _on_tick: Callable[[float], object] | None = None
     _every = _next_tick = math.inf
 
@@ -234,6 +215,7 @@ class Wait:
         stop: threading.Event | None = None,
         survive: float | None = None,
         late: Callable[[Wait, ApiException | None], BaseException] | None = None,
+        called: float | None = None,
     ) -> None:
         self.contact = contact
         self.stop = stop
@@ -241,7 +223,31 @@ class Wait:
         self._late = late
         self._timeout = math.inf if timeout is None else timeout
         self.began: float = timing().now()
-        self.ends: float = self.began + self._timeout  # the deadline, or infinity
+        # The deadline, or infinity.
+        self.ends: float = self.began + self._timeout
+        if called is None:
+            called = self.began if contact.pace is None else contact.pace.began
+        self.called: float = called
+
+    def within(
+        self,
+        seconds: float,
+        *,
+        stop: threading.Event | None = None,
+        survive: float | None = None,
+        late: Callable[[Wait, ApiException | None], BaseException] | None = None,
+    ) -> Wait:
+        """Return the budget of a part of the call, which ends no later than the call does."""
+        part = Wait(
+            self.contact,
+            max(0.001, min(seconds, self.remaining())),
+            stop=stop or self.stop,
+            survive=survive,
+            late=late or self._late,
+            called=self.called,
+        )
+        part.watched = self.watched
+        return part
 
     def rearm(self) -> None:
         """Begin the time again. Failures in a row still count."""
@@ -281,12 +287,20 @@ class Wait:
         """Seconds of failures that are survived, infinity if only the deadline ends them."""
         if self._survive is not None:
             return self._survive
-        return timing().outage if self.contact.shared or self.ends == math.inf else math.inf
+        return timing().outage if self.contact.pace or self.ends == math.inf else math.inf
 
     @property
     def last(self) -> float:
         """Seconds before the deadline after which no request is begun."""
         return min(timing().last, self._timeout / 4)
+
+    @property
+    def held(self) -> float:
+        """Seconds until a ``Retry-After`` that came during the call is over, or 0."""
+        server = self.contact.server
+        if server.hold_began < self.called:
+            return 0.0
+        return max(0.0, server.hold_ends - timing().now())
 
     def limit(self, longest: float, operation: Operation = "look") -> float:
         """Seconds that the next request may take, above 0."""
@@ -299,7 +313,7 @@ class Wait:
         """Return the error of a wait that is over."""
         if self._late is not None:
             return self._late(self, error)
-        error = error or self.contact.asking
+        error = error or (self.contact.server.hold_error if self.held else None)
         return error or TimeoutError(f"out of time after {self.elapsed:.1f} s")
 
     def pause(self, seconds: float, error: ApiException | None = None) -> None:
@@ -323,18 +337,12 @@ class Wait:
                 return
             self._tick()
 
-    def _tick(self) -> None:
-        now = timing().now()
-        if self._on_tick is not None and now >= self._next_tick:
-            self._next_tick = max(self._next_tick + self._every, now)
-            self._on_tick(now - self.began)
-
-    def _report(self) -> None:
-        """Call the function that ticks now, after a request that brought nothing."""
-        if self._on_tick is not None:
-            now = timing().now()
-            self._next_tick = now + self._every
-            self._on_tick(now - self.began)
+    def _tick(self, *, now: bool = False) -> None:
+        """Call the function that ticks if it is time, or ``now``: a request brought nothing."""
+        moment = timing().now()
+        if self._on_tick is not None and (now or moment >= self._next_tick):
+            self._next_tick = moment + self._every
+            self._on_tick(moment - self.began)
 
     def _watching(self) -> AbstractContextManager[object]:
         return Interruptible(self._watch, timing().tick) if self.watched else _NOTHING
@@ -355,7 +363,7 @@ class Wait:
         self,
         operation: Operation,
         send: Callable[[float], T | Pause],
-        run: Asked | None = None,
+        run: RequestedRun | None = None,
         *,
         longest: float | None = None,
         probe: Callable[[ApiException], T] | None = None,
@@ -367,9 +375,10 @@ class Wait:
         ``probe`` finds out: it returns the value, or `AGAIN`, or raises.
         """
         longest = timing().quick if longest is None else longest
+        server, pace = self.contact.server, self.contact.pace
         error: ApiException | None = None
         while True:
-            if self.stop is not None or self.contact.not_before > -math.inf:
+            if self.stop is not None or server.hold_began >= self.called:
                 self._await_turn(error)
             try:
                 span = None if run is None else run.span
@@ -387,18 +396,21 @@ class Wait:
             except _StopSet:
                 raise self.late(error) from error
             else:
-                contact = self.contact
-                if contact.since is not None or self._since is not None or contact.interval:
+                self._failures, self._since = 0, None
+                if server.since is not None:
                     self._recovered(operation)
-                if contact.server.fails:
-                    contact.server.fails.discard(operation)
+                if pace is not None and pace.interval:
+                    pace.recover()
+                if server.fails:
+                    server.fails.discard(operation)
                 if not isinstance(value, Pause):
                     return value
-                self._report()
+                self._tick(now=True)
                 self.pause(value.seconds)
                 error = None
                 continue
-            self._report()  # here, so that an error of the callback has no other one behind it
+            # Outside the `except`, so that an error of the callback is not chained to this one.
+            self._tick(now=True)
             if self.stopped:
                 raise self.late(error) from error
             if self.survives(operation, error, run):
@@ -413,7 +425,7 @@ class Wait:
         self,
         operation: Operation,
         error: ApiException,
-        run: Asked | None = None,
+        run: RequestedRun | None = None,
         *,
         probed: bool = False,
     ) -> bool:
@@ -422,101 +434,127 @@ class Wait:
         A probe may call it again, with ``probed``, if it found nothing out.
         """
         clock, contact = timing(), self.contact
-        contact.has_failed = True
+        server, pace = contact.server, contact.pace
         now = clock.now()
         failure = failure_of(error)
         if failure.kind == "lost":
-            contact.server.answered = True  # somebody is there: the request was sent
+            # The request was sent, so the server is there.
+            server.answered = True
         longest = self.longest_outage
         since = now if self._since is None else self._since
-        outage = contact.since  # once, as other threads change it
-        # One request that fails among others that work is not an outage of the server. Polls that
-        # began before an outage may still succeed in it, so that it seems younger than it is.
-        alone = self._since is not None
-        if outage is not None:
+        # Other threads change this, so it is read once.
+        outage = server.since
+        # A lone failing request is not an outage of the batch. A poll that began before an outage
+        # may succeed in it, so that the outage seems younger than it is.
+        if pace is not None and outage is not None:
             alone = outage > since and now - outage < longest / 2
-            since = since if alone else outage
-        shared = self._survive is None and not alone
+            since = since if alone else max(outage, pace.began)
         facts = Facts(
             now=now,
             ends=self.ends,
             last=self.last,
             since=since,
             longest=longest,
-            shared=shared,
             failures=self._failures,
-            answered=contact.server.answered,
-            retries=contact.retries if self._survive is None else 0,  # the client's own
-            fails=operation in contact.server.fails,
+            answered=server.answered,
+            retries=contact.retries if self._survive is None else 0,
+            fails=operation in server.fails,
             probed=probed,
             age=math.inf if run is None else run.age(),
         )
         decision = decide(operation, failure, facts, clock)
         # A poll that was held before its 503 was cut, so the server limits nothing.
-        if failure.limits and not (operation == "output" and was_held(clock.window, error.elapsed)):
-            contact.slow(now, certain=failure.kind == "limited")
-        if failure.asked and now + failure.asked > contact.not_before:
-            contact.hold(now + failure.asked, error)
-            self._asking = error
+        held = operation == "output" and was_held(clock.window, error.elapsed)
+        if failure.limits and pace is not None and not held:
+            pace.slow(now, certain=failure.kind == "limited")
+        if failure.retry_after and now + failure.retry_after > server.hold_ends:
+            server.hold_ends, server.hold_began = now + failure.retry_after, now
+            server.hold_error = self._hold_error = error
+            if pace is not None:
+                pace.hold(server.hold_ends)
         if isinstance(decision, Pause):
             if failure.kind != "missing":
                 self._failures += 1
                 self._since = since
             if decision.outage:
                 # The outage of a batch does not end with one of its waits.
-                until = since + longest if contact.shared else min(self.ends, since + longest)
-                contact.failed(error, now, decision, until, operation, _who(operation, run))
+                until = since + longest if pace else min(self.ends, since + longest)
+                server.note_failure(operation, now)
+                short_limit = now + decision.seconds - since <= clock.quiet
+                if not (failure.kind == "limited" and short_limit):
+                    _warn(server, f"{_who(operation, run)}: {error}", now, until)
             self.pause(decision.seconds, error)
             return True
         if isinstance(decision, Probe):
             if operation in CHANGES and failure.kind == "lost":
-                contact.note_failure(operation, now)
+                server.note_failure(operation, now)
             return False
         if decision.why == "gone" and run is not None:
             raise run.gone(error) from error
-        asked = max(contact.requests, self._failures) + 1
-        if decision.why in ("late", "over") and asked > 1:  # the message says how long it was
-            error.attempts, error.elapsed = asked, now - since
+        if pace is None:
+            # The caller learns of the outage. A later call has to say again that it waits for it.
+            server.warned = False
+        requests = max(0 if pace is None else server.failures, self._failures) + 1
+        if decision.why in ("late", "over") and requests > 1:
+            # The message says how often the server failed, and for how long.
+            error.attempts, error.elapsed = requests, now - since
         if decision.why == "late":
             # A search that is begun again must not forget how long it has failed.
             self._failures, self._since = self._failures + 1, since
             raise self.late(error) from error
-        if decision.everywhere and self._survive is None:
-            contact.broken = error
         raise error
 
     def _recovered(self, operation: Operation) -> None:
-        self._failures, self._since = 0, None
-        if self.contact.since is not None or self.contact.interval:
-            self.contact.recovered(operation)
+        """End an outage, and say so if its begin was said."""
+        server = self.contact.server
+        since, server.since = server.since, None
+        failures, server.failures = server.failures, 0
+        failed, server.operations = server.operations, frozenset()
+        warned, server.warned = server.warned, False
+        # If only streams fail, or only searches, there was no outage, so none is over.
+        if warned and since is not None and (operation in failed or not failed <= DISPENSABLE):
+            lasted = timing().now() - since
+            _log.warning("the server answers again, %.1f s after %d failures", lasted, failures)
 
     def _await_turn(self, error: ApiException | None) -> None:
         """Wait for ``Retry-After`` and for the pace, or raise if the wait is over before."""
-        contact, has_turn = self.contact, False
+        server, pace, has_turn = self.contact.server, self.contact.pace, False
         while not self.stopped:
-            now = timing().now()
-            left = contact.not_before - now
+            left = self.held
             if left <= 0:
-                if has_turn or not contact.interval:
+                if has_turn or pace is None or not pace.interval:
                     break
-                # Near its deadline, a request is sent out of turn rather than not at all.
-                self.sleep(min(contact.turn(now), self.ends - self.last) - now)
+                now = timing().now()
+                # Near the deadline, it is better to send a request out of turn than not at all.
+                self.sleep(min(pace.turn(now), self.ends - self.last) - now)
                 has_turn = True
                 continue
-            longest = self.longest_outage
+            limit, longest = server.hold_error, self.longest_outage
+            # A Retry-After is never shortened, so one that lasts too long is an error at once.
             if left > min(self.remaining(), longest):
-                asking = contact.asking  # never shortened
-                if contact.shared and self._survive is None and left > longest:
-                    contact.broken = asking
-                if asking is not None and asking is self._asking:
-                    raise asking
-                # The error of another call must not be told as one of this call.
-                raise self.late(error) from error or asking
+                all_runs = pace is not None and self._survive is None and left > longest
+                if limit is not None and (all_runs or limit is self._hold_error):
+                    raise limit
+                # The message must not report the error of another call as one of this call.
+                raise self.late(error) from error or limit
             self.sleep(left)
-            has_turn = False  # others would go in the same moment
+            # Otherwise all that were held would send their requests in the same moment.
+            has_turn = False
         if self.stopped:
             raise self.late(error) from error
 
 
-def _who(operation: Operation, run: Asked | None) -> str:
+def _warn(server: Server, what: str, now: float, until: float) -> None:
+    """Log the first failure of an outage.
+
+    A single run that always fails, among others that work, would fill the log. So the next outage
+    within a minute is logged only once it has lasted for some seconds.
+    """
+    young = server.since is None or now - server.since <= timing().quiet
+    if not (server.warned or (young and now < server.warn_after)):
+        server.warned, server.warn_after = True, now + timing().warnings
+        _log.warning("%s; asking again for up to %.3g s", what, until - now)
+
+
+def _who(operation: Operation, run: RequestedRun | None) -> str:
     return operation if run is None else f"run {short(run.run_id)}: {operation}"

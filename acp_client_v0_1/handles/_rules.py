@@ -27,7 +27,8 @@ from acp_client_v0_1.handles._timing import Timing
 Operation = Literal["create", "search", "describe", "look", "output", "stream", "resume", "delete"]
 
 CHANGES: frozenset[Operation] = frozenset(("create", "resume", "delete"))
-# Without these there is another way. The run, or the agent, tells whether the server is away.
+# There is another way if the server lacks one of these. A read of the run, or of the agent, tells
+# whether the server is away.
 DISPENSABLE: frozenset[Operation] = frozenset(("stream", "search"))
 _OF_A_RUN = frozenset(("output", "stream", "resume", "delete"))
 
@@ -41,7 +42,7 @@ def is_unserved(error: ApiException) -> bool:
     if not isinstance(words, str):
         return True
     words = words.strip().lower().removeprefix("404 page ").rstrip(".")
-    # The last one comes from Go's validators of OpenAPI requests.
+    # The last phrase is that of Go's validators of OpenAPI requests.
     return words[:1] in ("", "<") or words in ("not found", "no matching operation was found")
 
 
@@ -50,24 +51,34 @@ class Facts:
     """What is known when a request has failed. Times are seconds of one clock."""
 
     now: float
-    ends: float = math.inf  # the caller's deadline
-    last: float = 1.0  # no request is begun with less time left
-    since: float = 0.0  # when the failures of this wait began: ``now`` for the first
-    longest: float = 300.0  # failures that are survived; infinity if only the deadline ends them
-    shared: bool = True  # all that share the contact with the server have failed since then, too
-    failures: int = 0  # of this wait, in a row, before this one
-    answered: bool = True  # the server has answered this client before
-    retries: float = 3  # how often a client itself retries what was not sent
-    fails: bool = False  # this operation has failed before while the server served others
-    probed: bool = False  # the server has just failed to serve another one, too
-    age: float = math.inf  # since the run was created, if that is known
+    # The caller's deadline.
+    ends: float = math.inf
+    # Do not start a request with less time left.
+    last: float = 1.0
+    # When the failures in a row began; ``now`` for the first one.
+    since: float = 0.0
+    # How long failures are survived; infinity if only the deadline ends them.
+    longest: float = 300.0
+    # How many failures of this wait in a row came before this one.
+    failures: int = 0
+    # The server has responded to this client before.
+    answered: bool = True
+    # How often the client itself retries a request that was not sent.
+    retries: float = 3
+    # This operation has failed before while the server served others.
+    fails: bool = False
+    # The server has just failed to serve another operation, too.
+    probed: bool = False
+    # How long ago the run was created, if that is known.
+    age: float = math.inf
 
 
 class Pause(NamedTuple):
     """Ask again after some seconds."""
 
     seconds: float
-    outage: bool = True  # it counts as a failure of the server
+    # The failure counts as one of the server.
+    outage: bool = True
 
 
 class Probe(NamedTuple):
@@ -77,9 +88,9 @@ class Probe(NamedTuple):
 class Raise(NamedTuple):
     """Raise the error."""
 
-    # As it is; the run is gone; the deadline comes first; the outage has lasted too long.
+    # Raise the error as it is; the run is gone; the deadline comes first; or the outage has lasted
+    # too long.
     why: Literal["error", "gone", "late", "over"] = "error"
-    everywhere: bool = False  # it is wrong with all requests, not with this one
 
 
 Decision = Pause | Probe | Raise
@@ -89,12 +100,12 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
     """Decide what is done about the failure of an operation. Each line is a row of the table."""
     kind = failure.kind
     if kind == "denied":
-        return Raise(everywhere=True)
+        return Raise()
     if kind == "unsent" and not facts.answered:
-        # It is a wrong address: the client's own retries, as far as there is time, then the error.
+        # It is a wrong address, so make the client's own retries, as far as there is time.
         decision = _pause(failure, facts, timing, outage=False)
         more = facts.failures < facts.retries and isinstance(decision, Pause)
-        return decision if more else Raise(everywhere=True)
+        return decision if more else Raise()
     if kind in ("unsent", "limited"):
         return _pause(failure, facts, timing)
     if kind in ("lost", "unreadable", "oversized", "moved") and operation in CHANGES:
@@ -103,20 +114,16 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
         return _after_unreadable(operation, failure, facts, timing)
     if kind == "lost":
         refused = facts.fails or facts.failures + 1 >= timing.refusals
-        tried = facts.probed or (operation == "search" and failure.asked)
+        tried = facts.probed or (operation == "search" and failure.retry_after)
         if refused and operation in DISPENSABLE and not tried:
             return Probe()
         return _pause(failure, facts, timing)
-    if operation == "describe":
-        return Raise(everywhere=True)  # all inputs are checked by the same descriptor
-    if kind == "missing":
+    if kind == "missing" and operation != "describe":
         return _after_missing(operation, failure, facts, timing)
-    # The run tells whether its output is only not ready, as a proxy may say it.
+    # A proxy may answer like this while the output is not ready. The run tells.
     if operation == "stream" or (kind == "lacks" and operation == "output"):
         return Probe()
-    if kind == "lacks":
-        return Raise(everywhere=operation == "create")
-    # 409 to an answer: another caller was quicker, or the run's thread is busy.
+    # An answer gets a 409 if another caller was quicker, or if the run's thread is busy.
     if failure.conflict and operation == "resume":
         return Probe()
     return Raise()
@@ -125,9 +132,8 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
 def _after_missing(
     operation: Operation, failure: Failure, facts: Facts, timing: Timing
 ) -> Decision:
-    if operation == "create":
-        return Raise(everywhere=True)  # there is no such agent
-    if operation == "search":
+    # There is no such agent, or no such path.
+    if operation in ("create", "search"):
         return Raise()
     if facts.age < timing.young:
         return _pause(failure, facts, timing, outage=False)
@@ -138,11 +144,12 @@ def _after_unreadable(
     operation: Operation, failure: Failure, facts: Facts, timing: Timing
 ) -> Decision:
     if operation == "stream":
-        return Probe()  # it is no event stream
-    # A descriptor that does not fit the contract stays as it is.
+        # The response is no event stream.
+        return Probe()
+    # The server will not correct a descriptor that does not fit the contract.
     final = not facts.answered or operation == "describe"
     if final and facts.failures >= facts.retries:
-        return Raise(everywhere=True)
+        return Raise()
     return _pause(failure, facts, timing, outage=facts.answered)
 
 
@@ -156,24 +163,25 @@ def share(left: float, timing: Timing) -> float:
 
 def _pause(failure: Failure, facts: Facts, timing: Timing, *, outage: bool = True) -> Decision:
     """Pause, unless the time ends first."""
-    asked = failure.asked or 0.0
-    to_go = facts.ends - facts.last - facts.now  # until the last request may begin
+    hold = failure.retry_after or 0.0
+    # The time until the last request may begin.
+    to_go = facts.ends - facts.last - facts.now
     left = facts.since + facts.longest - facts.now
-    if asked and asked > left:
-        # Never shortened; the error says what was asked.
-        return Raise(everywhere=facts.shared)
+    # A Retry-After is never shortened. The error says how long it is.
+    if hold and hold > left:
+        return Raise()
     if outage and left < 0:
-        return Raise("over", everywhere=facts.shared)
-    if asked > to_go:
+        return Raise("over")
+    if hold > to_go:
         return Raise("late")
     if failure.kind == "missing":
         seconds = timing.young_pause
     else:
         seconds = backoff(facts.failures, *timing.backoff) * (0.5 + random.random() / 2)
     if outage and seconds > left:
-        return Raise("over", everywhere=facts.shared)
+        return Raise("over")
     # With a deadline, a last request begins at the end of the time.
-    return Pause(max(min(seconds, to_go), asked), outage)
+    return Pause(max(min(seconds, to_go), hold), outage)
 
 
 class Window:
@@ -184,9 +192,12 @@ class Window:
     window follows four full ones, and four times as many after each further cut.
     """
 
-    _cut_at = math.inf  # seconds
-    _cuts = 0  # since a window of at least `_cut_at` was full
-    _full = 0  # full windows since the last cut
+    # After how many seconds the last cut came.
+    _cut_at = math.inf
+    # How many cuts came since a window of at least `_cut_at` was full.
+    _cuts = 0
+    # How many windows were full since the last cut.
+    _full = 0
 
     def __init__(self, seconds: int) -> None:
         self.seconds = self._longest = seconds
@@ -204,7 +215,7 @@ class Window:
         if asked >= self._cut_at:
             self._cut_at, self._cuts = math.inf, 0
         longer = min(2 * self.seconds, self._longest)
-        # The exponent is bounded: no wait has 4 ** 16 windows.
+        # The exponent is bounded, since no wait has 4 ** 16 windows.
         if longer < self._cut_at or self._full >= timing.full_windows ** min(self._cuts, 16):
             self.seconds = longer
 

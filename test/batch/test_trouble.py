@@ -41,10 +41,10 @@ from acp_client_v0_1 import (
     SchemaMismatch,
     ServiceException,
 )
-from acp_client_v0_1._http.retry import KnownServer
+from acp_client_v0_1._http.retry import Server
 from acp_client_v0_1.batch._parking import UnattendedRuns
 from acp_client_v0_1.batch._tasks import Task
-from acp_client_v0_1.handles._perform import Contact
+from acp_client_v0_1.handles._perform import Contact, Pace
 from acp_client_v0_1.models.run import Run
 from acp_client_v0_1.models.run_status import RunStatus
 from acp_client_v0_1.testing import Fault, LocalServer, Quirks
@@ -392,7 +392,7 @@ class Searched:
         self.now, self.ends, self.pauses = 0.0, seconds, list[tuple[float, float]]()
         runs = SimpleNamespace(search_runs=lambda request, limit: self.page)
         self.page = [Run.model_construct(run_id=name, status=RunStatus.PENDING) for name in pending]
-        self.contact = Contact(runs, KnownServer(answered=True), 0, shared=True)  # type: ignore[arg-type]
+        self.contact = Contact(runs, Server(answered=True), 0, Pace())  # type: ignore[arg-type]
         self.plan = SimpleNamespace(agent_id="a", batch="b")
         self.stop = self
 

@@ -36,7 +36,7 @@ from acp_client_v0_1 import (
     RunsApi,
     StreamInterrupted,
 )
-from acp_client_v0_1._http.retry import KnownServer
+from acp_client_v0_1._http.retry import Server
 
 QUICK = Retry(2, backoff_factor=0.01)
 SECRET = "planted-5ecret"
@@ -530,7 +530,7 @@ def test_default_headers_may_be_set_while_other_threads_call() -> None:
 class _Nowhere:
     """A transport that sends nothing."""
 
-    server = KnownServer()
+    server = Server()
 
     def request(self, method: str, url: str, **_: object) -> object:
         return types.SimpleNamespace(status=200, headers={}, data=b"[]", method=method, url=url)

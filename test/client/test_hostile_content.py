@@ -30,7 +30,7 @@ from acp_client_v0_1 import (
     RunStatus,
     ThreadsApi,
 )
-from acp_client_v0_1._http.retry import KnownServer
+from acp_client_v0_1._http.retry import Server
 from acp_client_v0_1.streaming import ServerSentEvent, event_decoder
 
 TIME = "2026-11-24T09:30:00Z"
@@ -129,7 +129,7 @@ class Canned:
     url: str = "http://localhost/runs"
     headers: dict[str, str] = field(default_factory=lambda: {"Content-Type": "application/json"})
 
-    server: KnownServer = field(default_factory=KnownServer)
+    server: Server = field(default_factory=Server)
 
     def request(self, *args: Any, **options: Any) -> Canned:
         return self

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
+from support.timing import SetTiming
 from support.transport import a_call
 from urllib3.exceptions import EmptyPoolError
 
@@ -21,11 +22,13 @@ from acp_client_v0_1 import (
     ResponseDecodeError,
     ResponseTooLarge,
     ResponseValidationError,
+    RunsApi,
     TLSException,
     TransportException,
 )
-from acp_client_v0_1._http.retry import Attempts, Failure, Kind, RetryPolicy, failure_of
+from acp_client_v0_1._http.retry import Attempts, Failure, Kind, RetryPolicy, Server, failure_of
 from acp_client_v0_1.cli._outcomes import status_of
+from acp_client_v0_1.handles._perform import Contact, Pace
 from acp_client_v0_1.handles._rules import (
     Decision,
     Facts,
@@ -164,8 +167,8 @@ def test_single_calls_runs_and_the_command_agree_on_which_statuses_pass(status: 
 
 @pytest.mark.parametrize("status", [404, 408, 409, 429, 500, 503, 524])
 def test_any_response_may_ask_for_a_pause(status: int) -> None:
-    assert failure_of(answer(status, 7)).asked == 7
-    assert failure_of(answer(status)).asked is None
+    assert failure_of(answer(status, 7)).retry_after == 7
+    assert failure_of(answer(status)).retry_after is None
 
 
 @pytest.mark.parametrize(
@@ -197,10 +200,10 @@ def test_a_server_that_never_answered_is_a_wrong_address(
     for failures in range(3):
         decision = done(operation, error, replace(NEVER, failures=failures, retries=3))
         assert isinstance(decision, Pause) and not decision.outage
-    assert done(operation, error, replace(NEVER, failures=3, retries=3)) == Raise(everywhere=True)
-    assert done(operation, error, replace(NEVER, retries=0)) == Raise(everywhere=True)
+    assert done(operation, error, replace(NEVER, failures=3, retries=3)) == Raise()
+    assert done(operation, error, replace(NEVER, retries=0)) == Raise()
     # Not "late": the run of a wrong address does not continue.
-    assert done(operation, error, replace(NEVER, ends=NOW.now + 0.5)) == Raise(everywhere=True)
+    assert done(operation, error, replace(NEVER, ends=NOW.now + 0.5)) == Raise()
 
 
 @table(ALL, {name: UNSENT[name] for name in ("refused", "TLS refused", "proxy away")})
@@ -253,7 +256,7 @@ def test_a_change_that_a_redirect_answered_is_looked_for(
 def test_a_read_that_a_redirect_answered_is_an_error(
     operation: Operation, error: ApiException
 ) -> None:
-    assert done(operation, error) == Raise(everywhere=operation == "describe")
+    assert done(operation, error) == Raise()
 
 
 @pytest.mark.parametrize(("left", "most"), [(60.0, 50.0), (20.0, 10.0), (8.0, 4.0), (0.4, 0.2)])
@@ -268,12 +271,12 @@ def test_a_response_that_cannot_be_read(operation: Operation) -> None:
     first = done(operation, UNREADABLE, replace(NEVER, retries=2))
     assert isinstance(first, Pause) and not first.outage
     last = done(operation, UNREADABLE, replace(NEVER, retries=2, failures=2))
-    assert last == Raise(everywhere=True)
+    assert last == Raise()
 
 
 @pytest.mark.parametrize("operation", READS)
 def test_a_response_that_is_too_large_is_not_read_again(operation: Operation) -> None:
-    assert done(operation, OVERSIZED) == Raise(everywhere=operation == "describe")
+    assert done(operation, OVERSIZED) == Raise()
 
 
 def test_what_is_no_event_stream_is_polled() -> None:
@@ -294,7 +297,7 @@ def test_a_pause_that_is_asked_for_is_never_shortened(
     assert done(operation, error, replace(NOW, ends=NOW.now + 6.9)) == Raise("late")
     assert done(operation, error, replace(NOW, ends=NOW.now + 7.9)) == Raise("late")
     assert isinstance(done(operation, error, replace(NOW, since=NOW.now - 292)), Pause)
-    assert done(operation, error, replace(NOW, since=NOW.now - 294)) == Raise(everywhere=True)
+    assert done(operation, error, replace(NOW, since=NOW.now - 294)) == Raise()
 
 
 @table(("look", "output"), {"unreadable": AN_HOUR, "404": answer(404, 3600)})
@@ -309,7 +312,7 @@ def test_an_hour_is_not_slept_through_where_no_outage_is_counted(
 @pytest.mark.parametrize("operation", ALL)
 def test_a_limit_is_a_pause_whatever_was_asked(operation: Operation) -> None:
     assert isinstance(done(operation, answer(429)), Pause)
-    assert done(operation, answer(429, 3600)) == Raise(everywhere=True)
+    assert done(operation, answer(429, 3600)) == Raise()
     with_time = replace(NOW, ends=NOW.now + 60, longest=math.inf)
     assert done(operation, answer(429, 3600), with_time) == Raise("late")
     assert done(operation, answer(429, 0), with_time) != Raise()
@@ -318,10 +321,30 @@ def test_a_limit_is_a_pause_whatever_was_asked(operation: Operation) -> None:
     assert done(operation, answer(429), near) == Raise("late")
 
 
-def test_one_request_that_is_limited_among_others_is_not_wrong_everywhere() -> None:
-    alone = replace(NOW, shared=False)
-    assert done("output", answer(503, 3600), alone) == Raise()
-    assert done("output", answer(503), replace(alone, since=0.0)) == Raise("over")
+@pytest.mark.parametrize(
+    ("error", "server", "ends"),
+    [
+        (answer(401), {}, True),  # the credentials are those of all runs
+        (answer(422), {"since": 0.0}, False),
+        (answer(404), {"since": 0.0}, False),
+        (answer(503), {}, False),
+        (answer(503), {"since": 9900.0}, False),  # other requests worked 100 s ago
+        (answer(503), {"since": 9800.0}, True),
+        (UNREADABLE, {"since": 9800.0}, True),
+        (UNREADABLE, {"answered": False}, True),
+        (REFUSED, {"answered": False}, True),
+        (REFUSED, {}, False),
+        (answer(429, 60), {"hold_ends": 10060.0}, False),
+        (answer(429, 3600), {"hold_ends": 13600.0}, True),
+    ],
+)
+def test_what_ends_a_batch(
+    error: ApiException, server: dict[str, Any], ends: bool, set_timing: SetTiming
+) -> None:
+    set_timing(now=lambda: 10_000.0)
+    known = Server(**{"answered": True, **server})
+    assert Contact(RunsApi(), known, 0, Pace()).ends_batch(error) is ends
+    assert not Contact(RunsApi(), known, 0).ends_batch(error)
 
 
 # The server lacks the operation
@@ -331,9 +354,9 @@ def test_one_request_that_is_limited_among_others_is_not_wrong_everywhere() -> N
 @pytest.mark.parametrize(
     ("operation", "decision"),
     [
-        ("create", Raise(everywhere=True)),
+        ("create", Raise()),
         ("search", Raise()),
-        ("describe", Raise(everywhere=True)),
+        ("describe", Raise()),
         ("look", Raise()),
         ("output", Probe()),
         ("stream", Probe()),
@@ -372,9 +395,9 @@ def test_a_404_of_an_operation_looks_at_the_run(operation: Operation, age: float
         ("look", math.inf, Raise("gone")),
         ("search", 0.0, Raise()),
         ("search", math.inf, Raise()),
-        ("describe", math.inf, Raise(everywhere=True)),
-        ("create", 0.0, Raise(everywhere=True)),  # there is no such agent
-        ("create", math.inf, Raise(everywhere=True)),
+        ("describe", math.inf, Raise()),
+        ("create", 0.0, Raise()),  # there is no such agent
+        ("create", math.inf, Raise()),
     ],
 )
 def test_a_404_otherwise(operation: Operation, age: float, decision: Decision) -> None:
@@ -388,8 +411,8 @@ def test_a_404_otherwise(operation: Operation, age: float, decision: Decision) -
 @pytest.mark.parametrize("operation", ALL)
 def test_credentials_that_are_refused_are_the_end_of_all(operation: Operation, status: int) -> None:
     for facts in (NOW, NEVER, replace(NOW, failures=7, since=900.0, age=0.0)):
-        assert done(operation, answer(status), facts) == Raise(everywhere=True)
-        assert done(operation, answer(status, 7), facts) == Raise(everywhere=True)
+        assert done(operation, answer(status), facts) == Raise()
+        assert done(operation, answer(status, 7), facts) == Raise()
 
 
 @pytest.mark.parametrize("status", [400, 409, 410, 413, 422])
@@ -400,8 +423,8 @@ def test_any_other_refusal_is_of_one_request(operation: Operation, status: int) 
 
 @pytest.mark.parametrize("status", [400, 409, 410, 422])
 def test_a_descriptor_that_is_refused_is_refused_to_all(status: int) -> None:
-    assert done("describe", answer(status)) == Raise(everywhere=True)
-    assert done("describe", ResponseTooLarge(limit=1, status=200)) == Raise(everywhere=True)
+    assert done("describe", answer(status)) == Raise()
+    assert done("describe", ResponseTooLarge(limit=1, status=200)) == Raise()
 
 
 @pytest.mark.parametrize("status", [400, 406, 409, 422])
@@ -435,7 +458,7 @@ def test_an_outage_lasts_300_seconds(operation: Operation) -> None:
         failing = replace(NOW, failures=3)
         assert isinstance(done(operation, error, replace(failing, since=NOW.now - 295)), Pause)
         over = done(operation, error, replace(failing, since=NOW.now - 299))
-        assert over == Raise("over", everywhere=True)
+        assert over == Raise("over")
         # With a deadline, only that ends it.
         endless = replace(failing, since=0.0, longest=math.inf, ends=NOW.now + 9)
         assert isinstance(done(operation, error, endless), Pause)
@@ -471,7 +494,7 @@ def test_there_is_a_decision_about_everything(operation: Operation) -> None:
 def test_a_proxy_that_refuses_for_good_refuses_all(operation: Operation) -> None:
     words = "Tunnel connection failed: 407 Proxy Authentication Required"
     error = transport(ProxyException, sent=False, reason=words)
-    assert done(operation, error, NEVER) == Raise(everywhere=True)
+    assert done(operation, error, NEVER) == Raise()
 
 
 def test_the_status_decides_if_the_body_of_an_error_stalls() -> None:
@@ -485,7 +508,7 @@ def test_a_descriptor_that_does_not_fit_is_no_outage() -> None:
     first = done("describe", UNREADABLE, replace(NOW, retries=2))
     assert isinstance(first, Pause)
     last = done("describe", UNREADABLE, replace(NOW, retries=2, failures=2))
-    assert last == Raise(everywhere=True)
+    assert last == Raise()
 
 
 def test_a_window_that_was_cut_is_at_least_a_second_and_then_doubles() -> None:

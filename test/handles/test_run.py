@@ -14,6 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -47,7 +48,7 @@ from acp_client_v0_1 import (
     wait_for_run_output,
 )
 from acp_client_v0_1.handles._core import RunCore
-from acp_client_v0_1.handles._perform import Contact, Wait
+from acp_client_v0_1.handles._perform import Contact, Pace, Wait
 from acp_client_v0_1.handles._timing import Timing, timing
 from acp_client_v0_1.testing import AgentError, Fault, LocalServer
 
@@ -78,6 +79,16 @@ def test_looking(server: LocalServer, counter: AgentHandle) -> None:
     assert run.agent_id == counter.agent_id
     assert repr(run) == f"<RunHandle {run.run_id} of agent {counter.agent_id}: success>"
     assert isinstance(run.output(timeout=0).actual_instance, RunResult)
+
+
+def test_a_run_names_its_agent_if_the_name_is_known(client: ApiClient) -> None:
+    run = AgentHandle.find("counter", api_client=client).start({"count": 1})
+    assert repr(run) == f"<RunHandle {run.run_id} of agent counter: pending>"
+    assert repr(pickle.loads(pickle.dumps(run))) == repr(run)
+    described = AgentHandle(run.agent_id or "", client)
+    described.descriptor()
+    assert repr(described) == f"<AgentHandle counter {run.agent_id}>"
+    assert " of agent counter: " in repr(described.start({"count": 1}))
 
 
 def test_a_run_is_done_once_it_has_ended(approval: AgentHandle, failing: AgentHandle) -> None:
@@ -712,9 +723,9 @@ def test_a_delete_that_was_lost_is_done_once_the_run_is_gone() -> None:
 
 
 def test_a_run_that_timed_out_is_told_from_one_that_failed() -> None:
-    """A replica still shows it as pending, and a look at it fails."""
+    """The first look at it fails."""
     failed = {"type": "error", "run_id": "r", "errcode": 7, "description": "broke"}
-    looks = iter([response(b'"busy"', status=503), run_json("pending"), run_json("pending")])
+    looks = iter([response(b'"busy"', status=503)])
 
     def respond(request: Any) -> Any:
         if "/output" in request.path:
@@ -727,7 +738,7 @@ def test_a_run_that_timed_out_is_told_from_one_that_failed() -> None:
     ):
         with pytest.raises(RunTimedOut, match="broke"):
             RunHandle("r", client).result(timeout=30)
-        assert [each.path for each in server.requests].count("/runs/r") == 4
+        assert [each.path for each in server.requests].count("/runs/r") == 2
 
 
 def test_an_hour_that_a_server_asks_for_is_told_at_once() -> None:
@@ -960,14 +971,52 @@ def test_a_wait_by_looks_keeps_its_deadline(set_timing: SetTiming) -> None:
     assert server.requests[-1].path == "/runs/r/output?block_timeout=0"
 
 
-def test_a_request_that_survives_nothing_is_not_wrong_everywhere() -> None:
+def test_a_request_that_survives_nothing_does_not_wait_for_a_retry_after() -> None:
     """The search for the runs of a batch that have ended gives way to a Retry-After."""
     with ApiClient(Configuration(host="http://127.0.0.1:9")) as client:
-        contact = Contact.of(RunsApi(client), shared=True)
-        contact.not_before, contact.asking = timing().now() + 5, ApiException(status=429)
-        with pytest.raises(ApiException):
+        contact = Contact.of(RunsApi(client), Pace())
+        server, limited = contact.server, ApiException(status=429)
+        server.answered = True
+        server.hold_ends, server.hold_began = timing().now() + 5, timing().now()
+        server.hold_error = limited
+        with pytest.raises(ApiException) as caught:
             Wait(contact, survive=0.0).perform("search", lambda limit: None)
-    assert contact.broken is None
+    assert caught.value is limited and not contact.ends_batch(limited)
+
+
+def test_a_retry_after_holds_the_other_calls_that_wait_but_no_later_one() -> None:
+    """One call is told to come back in a second, while another one holds a long poll."""
+    polled, limited = threading.Event(), threading.Event()
+    asked: list[tuple[str, float]] = []
+
+    def respond(request: Any) -> Any:
+        name = request.path.split("/")[2]
+        asked.append((name, time.monotonic()))
+        first = [each for each, _ in asked].count(name) == 1
+        if name == "waits" and first:
+            polled.set()
+            limited.wait(10)
+            return response(status=204)
+        if name == "limited" and first:
+            return response(b"{}", 429, retry_after="1")
+        return response(json.dumps({**SUCCESS, "run_id": name}).encode())
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        waits = pool.submit(RunHandle("waits", client).result, 30)
+        assert polled.wait(10)
+        told = pool.submit(RunHandle("limited", client).result, 30)
+        while not client.rest_client.server.hold_error:
+            time.sleep(0.01)
+        limited.set()
+        assert RunHandle("later", client).result(30) == {"ok": 1}
+        assert waits.result() == told.result() == {"ok": 1}
+    names = [name for name, _ in asked]
+    assert names[:3] == ["waits", "limited", "later"] and len(names) == 5
+    assert all(at - asked[1][1] > 0.95 for _, at in asked[3:])
 
 
 # The end of the time
@@ -1150,12 +1199,14 @@ def test_a_status_that_is_not_of_the_contract_has_not_ended(status: str) -> None
 
 
 def test_the_error_of_another_request_is_not_told_as_ones_own(client: ApiClient) -> None:
-    contact = Contact.of(RunsApi(client), shared=True)
+    server = client.rest_client.server
     another = ServiceException(status=524, reason="of a create", headers={"retry-after": "60"})
-    contact.not_before, contact.asking = timing().now() + 60, another
-    core = RunCore(RunsApi(client), "r", contact)
+    core = RunCore(RunsApi(client), "r")
+    wait = core.wait(5)  # begins before the Retry-After comes
+    server.hold_ends, server.hold_began = timing().now() + 60, timing().now()
+    server.hold_error = another
     with pytest.raises(RunWaitTimeout, match="Retry-After: 60 s") as caught:
-        core.output(core.wait(5))
+        core.output(wait)
     assert "524" not in str(caught.value)
     assert caught.value.run_id == "r" and RunHandle.from_token(caught.value.token, client)
 

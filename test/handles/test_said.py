@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from support.timing import SetTiming
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -28,8 +29,7 @@ from acp_client_v0_1 import (
     RunWaitTimeout,
     iter_runs,
 )
-from acp_client_v0_1.handles._perform import Contact
-from acp_client_v0_1.handles._rules import Pause
+from acp_client_v0_1.handles._perform import Contact, Pace, Wait
 from acp_client_v0_1.testing import Fault, LocalServer, Quirks
 
 ECHO = "11111111-1111-4111-8111-111111111111"
@@ -273,30 +273,65 @@ def test_a_name_where_an_id_belongs(client: ApiClient) -> None:
         AgentHandle("echo", client).start({})
 
 
+class Outages:
+    """Requests that fail or succeed at given times, by a clock of its own."""
+
+    def __init__(self, client: ApiClient, set_timing: SetTiming) -> None:
+        self.now = 0.0
+        set_timing(now=lambda: self.now, backoff=(0.0, 0.0))
+        self.contact = Contact.of(RunsApi(client), Pace())
+
+    def fail(self, at: float, status: int = 500) -> None:
+        self.now = at
+        wait = Wait(self.contact)
+        assert wait.survives("output", ApiException(status=status, reason="away"))
+
+    def succeed(self, at: float) -> None:
+        self.now = at
+        Wait(self.contact).perform("output", lambda limit: None)
+
+
 def test_one_run_that_always_fails_among_others_does_not_fill_the_log(
-    client: ApiClient, caplog: pytest.LogCaptureFixture
+    client: ApiClient, set_timing: SetTiming, caplog: pytest.LogCaptureFixture
 ) -> None:
-    contact = Contact.of(RunsApi(client), shared=True)
-    failure = ApiException(status=500, reason="always")
+    outages = Outages(client, set_timing)
     for now in (0.0, 1.0, 2.0, 70.0):
-        contact.failed(failure, now, Pause(0.1), 300.0, "output", "run r: output")
-        contact.recovered("output")
+        outages.fail(now)
+        outages.succeed(now)
     begins = [each for each in caplog.messages if "asking again" in each]
     ends = [each for each in caplog.messages if "answers again" in each]
     assert (len(begins), len(ends)) == (2, 2)
 
 
+def test_each_call_in_a_long_outage_says_that_it_waits(
+    client: ApiClient, set_timing: SetTiming, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server is away for an hour, and a second call begins after the first has given up."""
+    clock = [0.0]
+    set_timing(now=lambda: clock[0], backoff=(0.0, 0.0))
+    contact = Contact.of(RunsApi(client))
+    failure = ApiException(status=502, reason="away")
+    for begins in (0.0, 3000.0):
+        clock[0] = begins
+        wait = Wait(contact)
+        assert wait.survives("output", failure)
+        clock[0] = begins + 301
+        with pytest.raises(ApiException) as caught:
+            wait.survives("output", failure)
+        assert (caught.value.attempts, caught.value.elapsed) == (2, 301)
+    assert [each.split(";")[-1].split()[0] for each in caplog.messages] == ["asking", "asking"]
+
+
 def test_an_outage_that_one_last_response_interrupts_is_said(
-    client: ApiClient, caplog: pytest.LogCaptureFixture
+    client: ApiClient, set_timing: SetTiming, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The last of the requests in flight may succeed after the first one has failed."""
-    contact = Contact.of(RunsApi(client), shared=True)
-    failure = ApiException(status=502, reason="away")
-    contact.failed(failure, 0.0, Pause(0.1), 300.0, "output", "run r: output")
-    contact.recovered("output")
+    outages = Outages(client, set_timing)
+    outages.fail(0.0, 502)
+    outages.succeed(0.0)
     for now in (0.1, 1.0, 3.0, 7.0, 11.0):
-        contact.failed(failure, now, Pause(0.1), 300.0, "output", "run r: output")
-    assert [words.partition(" ")[0] for words in caplog.messages] == ["run", "the", "run"]
+        outages.fail(now, 502)
+    assert [words.partition(" ")[0] for words in caplog.messages] == ["output:", "the", "output:"]
 
 
 @pytest.mark.parametrize("wait", [RunHandle.result, RunHandle.output])

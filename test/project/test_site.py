@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import build_site
+import pictures
 import pytest
 from pages import links
 
@@ -79,3 +81,67 @@ def test_the_examples_are_listed_and_linked_and_the_quickstart_is_first(pages: P
     )
     assert "import argparse" not in listed
     assert all((pages / "files" / "examples" / script).is_file() for script in scripts)
+
+
+@pytest.mark.parametrize("name", pictures.PICTURES)
+def test_a_picture_is_what_its_source_draws(name: str) -> None:
+    """If this fails, `make pictures` writes the files again."""
+    assert (pictures.IMAGES / name).read_text("utf-8") == pictures.drawn(name)
+
+
+def test_a_picture_has_the_colours_of_both_schemes_and_the_width_of_a_phone() -> None:
+    for name in pictures.PICTURES:
+        text = (pictures.IMAGES / name).read_text("utf-8")
+        assert "prefers-color-scheme: dark" in text and 'width="360"' in text
+        assert not re.search(r"#0\d0\d0\d", text), "a colour that no scheme changes"
+
+
+def entry(
+    location: str, title: str, section: str, text: str = "", level: int = 2
+) -> dict[str, Any]:
+    return {
+        "location": location, "title": title, "path": [section, title], "text": text,
+        "level": level, "tags": [],
+    }  # fmt: skip
+
+
+def test_a_word_leads_the_search_to_its_section_and_guides_come_before_the_reference(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = ("retry", "retries", "guides/errors.html#retries")
+    monkeypatch.setattr(build_site, "words", lambda: [found])
+    items = [
+        entry("RunsApi.html", "RunsApi", "Low-level", level=1),
+        entry("reference/errors.html", "Errors", "Reference"),
+        entry("changelog.html", "Changes", "In production"),
+        entry("guides/errors.html#retries", "Retries", "In production", "three times"),
+    ]
+    found_first, *others = build_site.for_the_search(items)
+    assert found_first["title"] == "retry → Retries"
+    assert found_first["text"] == "retry three times"
+    assert [item["location"] for item in others] == [
+        "guides/errors.html#retries", "reference/errors.html", "RunsApi.html", "changelog.html",
+    ]  # fmt: skip
+
+
+def test_the_parts_of_a_generated_page_do_not_hide_it_in_the_search(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(build_site, "words", list)
+    items = [
+        entry("RunsApi.html", "RunsApi", "Low-level", level=1),
+        entry("RunsApi.html#create_run", "create_run", "Low-level", "Creates"),
+        entry("RunsApi.html#parameters", "Parameters", "Low-level", "run_create", level=3),
+        entry("Run.html", "Run", "Low-level", "A run", level=1),
+        entry("Run.html#properties", "Properties", "Low-level", "run_id"),
+        entry("reference/words.html", "Find it by its word", "Start here", level=1),
+    ]
+    left = {item["title"]: item["text"] for item in build_site.for_the_search(items)}
+    assert list(left) == ["RunsApi", "create_run", "Run"]
+    assert left["create_run"] == "Creates Parameters run_create"
+
+
+def test_no_word_is_listed_twice_unless_its_row_names_both_places() -> None:
+    rows = [row.split(" | ")[0] for row in build_site.WORDS.read_text("utf-8").splitlines()[6:]]
+    listed = [word.strip("| ").lower() for row in rows for word in row.split(", ")]
+    assert len(listed) == len(set(listed)) > 60

@@ -15,7 +15,7 @@ from simulation.world import ROUND_TRIP, Fault, Schedule, Sent, Storm, World, cl
 from acp_client_v0_1 import AgentHandle, PendingInterrupt, RunCreate, RunHandle
 from acp_client_v0_1.exceptions import ApiException, RunWaitTimeout
 from acp_client_v0_1.handles import _rules
-from acp_client_v0_1.handles._perform import Contact, Wait
+from acp_client_v0_1.handles._perform import Contact, Pace, Wait
 from acp_client_v0_1.handles._timing import using
 from acp_client_v0_1.handles.errors import (
     ResumeAmbiguous,
@@ -362,10 +362,10 @@ def test_failures_do_not_count_on_after_a_recovery(shared: bool) -> None:
     with using(now=world.clock, sleep=world.sleep):
         handle = AgentHandle("agent", client_of(world)).start()
         core = handle._core
-        contact = Contact(core.runs, world.server, 0, shared=shared)
+        contact = Contact(core.runs, world.server, 0, Pace() if shared else None)
         wait = Wait(contact)
         core.output(wait)
-        assert (wait._failures, wait._since, contact.since) == (0, None, None)
+        assert (wait._failures, wait._since, world.server.since) == (0, None, None)
 
 
 def test_a_schedule_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
