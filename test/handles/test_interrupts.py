@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from support.socket_server import SocketServer, chunk, head, response, serve_each
+from support.socket_server import CLOSE, SocketServer, chunk, head, response, serve_each
 from support.timing import SetTiming
 
 from acp_client_v0_1 import (
