@@ -153,7 +153,7 @@ def test_hosts_of_a_wrong_type(host):
     ],
 )
 def test_settings_that_cannot_be_used(settings, error, name):
-    with pytest.raises(error, match=name) as failure:
+    with pytest.raises(error, match=rf"^{name}") as failure:
         Configuration(**settings)
     assert "secret" not in str(failure.value)
 
@@ -481,6 +481,14 @@ def test_the_constructor_of_openapi_generators_client():
     assert (c.connection_pool_maxsize, c.proxy, c.no_proxy) == (7, "http://proxy", "none")
     assert (c.proxy_headers, c.safe_chars_for_path_param) == ({"a": "b"}, "~")
     assert (c.socket_options, c.datetime_format, c.date_format) == ([(1, 2, 3)], "%Y", "%d")
+
+
+def test_a_host_that_is_set_later_is_of_no_server_of_the_contract():
+    configuration = Configuration()
+    assert (configuration.server_index, configuration.host_is_default) == (0, True)
+    configuration.host = "http://acp.example/"
+    assert (configuration.host, configuration.server_index) == ("http://acp.example", None)
+    assert not configuration.host_is_default
 
 
 def test_what_is_not_set_has_the_documented_value():
