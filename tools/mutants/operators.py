@@ -151,7 +151,9 @@ class _Finder:
             if not isinstance(node.test, (ast.Compare, ast.Constant)):
                 self._add(node.test, f"not ({self._text(node.test)})")
         elif isinstance(node, ast.Return):
-            if node.value is not None and not isinstance(node.value, ast.Constant):
+            # To a caller, None is mostly as good as another value that is empty.
+            empty = node.value is None or ast.unparse(node.value) in ("[]", "{}", "()")
+            if not empty and not isinstance(node.value, ast.Constant):
                 self._add(node, "return None")
         elif isinstance(node, ast.Break):
             self._add(node, "continue")
