@@ -37,6 +37,7 @@ from acp_client_v0_1 import (
     RunWaitTimeout,
     UnprocessableEntityException,
 )
+from acp_client_v0_1.batch._progress import Progress
 from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer
 
 
@@ -297,6 +298,19 @@ def test_the_total_may_be_unknown_or_given(agent: AgentHandle) -> None:
     batch = agent.map(iter([{"n": 1}]))
     list(batch)
     assert batch.counts.total == 1
+
+
+@pytest.mark.parametrize(("duplicates", "outage"), [(0, 0.0), (2, 7.9)])
+def test_the_bar_names_duplicates_and_an_outage_if_there_are_any(
+    capsys: pytest.CaptureFixture[str], duplicates: int, outage: float
+) -> None:
+    progress = Progress(True)
+    progress.tell(BatchCounts(3, 3, 1, 1, 1, duplicates), outage)
+    progress.close()
+    shown = capsys.readouterr().err
+    assert "2/3" in shown and "in flight=1" in shown and "failed=1" in shown
+    assert ("duplicates=2" in shown) is ("duplicates" in shown) is bool(duplicates)
+    assert ("server fails for=7 s" in shown) is ("fails for" in shown) is bool(outage)
 
 
 def test_progress_true_draws_a_bar(agent: AgentHandle, capsys: pytest.CaptureFixture[str]) -> None:
