@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 # So many workers of a large batch hold long polls. The others start runs and fetch outputs.
-CROWD_HOLDERS = 12
+_HOLDERS = 12
 # More workers hold long polls if the server cannot search.
 _HOLDERS_ALONE = 20
 # A search that is wrong more often than right is given up after so many mistakes.
@@ -45,19 +45,10 @@ _SPARE_PAGES = 10
 
 
 class UnattendedRuns:
-    """The runs that no thread waits for.
+    """The runs that no thread waits for. ``put_back`` gives one back to the workers."""
 
-    ``put_back`` gives one back to the workers, of which ``most_holders`` hold long polls.
-    """
-
-    def __init__(
-        self,
-        driver: RunDriver,
-        put_back: Callable[[Task], object],
-        most_holders: int = CROWD_HOLDERS,
-    ) -> None:
+    def __init__(self, driver: RunDriver, put_back: Callable[[Task], object]) -> None:
         self._driver = driver
-        self._most_holders = most_holders
         self._put_back = put_back
         # The lock guards the parked tasks and the number of holders.
         self._lock = threading.Lock()
@@ -72,7 +63,7 @@ class UnattendedRuns:
 
     def window(self, in_flight: int) -> int:
         """Return the seconds of a long poll: few while other runs wait for their turn."""
-        if in_flight <= self._most_holders:
+        if in_flight <= _HOLDERS:
             return timing().window
         return timing().short_window if self._searches else 1
 
@@ -87,7 +78,7 @@ class UnattendedRuns:
     def enter(self, task: Task) -> bool:
         """Let a worker hold long polls for a task, or park the task if enough workers do."""
         with self._lock:
-            if self._holders >= (self._most_holders if self._searches else _HOLDERS_ALONE):
+            if self._holders >= (_HOLDERS if self._searches else _HOLDERS_ALONE):
                 self._park(task)
                 return False
             self._holders += 1
