@@ -252,7 +252,7 @@ class ApiException(OpenApiException):
     def _message(self) -> str:
         """Quote the server, unless it says no more than the status does."""
         data = self.body if self.data is None else self.data
-        message = one_line(_server_message(data), LONGEST_MESSAGE)
+        message = one_line(_message_in(data), LONGEST_MESSAGE)
         reason = one_line(self.reason)
         known = (reason.lower(), f"{self.status} {reason}".lower())
         return "" if message.lower() in known else message
@@ -360,15 +360,8 @@ def secure_origin(error: ApiException) -> str:
     return "" if moved is None else short(moved["origin"])
 
 
-def _server_message(data: Any) -> str:
-    """Find the server's message in a body, which has many forms in the wild."""
-    try:
-        return _message_in(data)
-    except RecursionError:
-        return ""  # nested too deep to read, and no server writes its message like that
-
-
 def _message_in(data: Any) -> str:
+    """Find the server's message in a body, which has many forms in the wild."""
     if isinstance(data, Mapping):
         members = cast("Mapping[str, Any]", data)
         for key in ("detail", "message", "error", "title", "description"):

@@ -330,12 +330,11 @@ def _unknown_keywords(
     model: type[BaseModel], names: list[str], data: dict[str, Any]
 ) -> ValidationError:
     # Only a mistake pays for this import.
-    from difflib import get_close_matches
+    from acp_client_v0_1._errors import did_you_mean
 
     errors: list[InitErrorDetails] = []
     for name in names:
-        close = get_close_matches(name, model.model_fields, 1)
-        hint = f"; did you mean '{close[0]}'?" if close else ""
+        hint = did_you_mean(name, model.model_fields)
         about = {"name": name, "model": model.__name__, "hint": hint}
         fault = PydanticCustomError(
             "extra_forbidden", "unknown field '{name}' of {model}{hint}", about
