@@ -19,11 +19,11 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from acp_client_v0_1._arguments import check_arguments
+from acp_client_v0_1._arguments import check_arguments, imported
 from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1._version import __version__
-from acp_client_v0_1.exceptions import ApiValueError, RunWaitTimeout
+from acp_client_v0_1.exceptions import RunWaitTimeout
 from acp_client_v0_1.handles.errors import RunFailed, RunGone, RunInterrupted
 from acp_client_v0_1.models.run_error import RunError
 from acp_client_v0_1.models.run_interrupt import RunInterrupt
@@ -66,11 +66,7 @@ def instrument(api_client: ApiClient, tracer_provider: TracerProvider | None = N
             'acp-client-v0-1[telemetry]'``.
     """
     check_arguments("api_client", api_client=api_client, tracer_provider=tracer_provider)
-    if not _installed:
-        raise ApiValueError(
-            "instrument() needs the package opentelemetry-api: "
-            "pip install 'acp-client-v0-1[telemetry]'"
-        )
+    imported("opentelemetry.trace", "instrument()", "telemetry")
     tracer = trace.get_tracer("acp_client_v0_1", __version__, tracer_provider)
     api_client.rest_client.observer = _Observer(api_client.configuration, tracer)
     # It is registered after the provider's own function, so that it is called before that.
@@ -263,7 +259,8 @@ def _links(traceparent: str) -> list[Link]:
     return [Link(earlier)] if earlier.is_valid else []
 
 
-# Each outcome of a wait, and the status of the run that it shows; the first that fits counts.
+# Each row has an outcome of a wait, and the status of the run that it shows. The first row that
+# fits counts.
 _STATUSES = (
     (RunError, "error"),
     ((RunInterrupt, RunInterrupted), "interrupted"),
