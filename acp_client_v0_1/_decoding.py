@@ -22,7 +22,7 @@ from acp_client_v0_1._operation import Operation
 from acp_client_v0_1._schema.surrogates import read_json
 from acp_client_v0_1.exceptions import ApiException, ResponseDecodeError, ResponseValidationError
 
-# An error's data may have so many levels of JSON, so that others can walk through it.
+# An error's data may have this many levels of JSON, so that others can walk through it.
 _DEEPEST = 100
 # Not more bytes of JSON than this are parsed for it: `[{},{},…]` takes 24 times its size.
 _MOST_DATA = 1_048_576

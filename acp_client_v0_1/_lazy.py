@@ -94,7 +94,7 @@ def modules_of(classes: Iterable[str]) -> dict[str, str]:
 
 
 def _snake(name: str) -> str:
-    # Without `re`, whose import would take longer than that of the package.
+    # This does not use `re`, whose import would take longer than that of the package.
     words = name[0]
     for before, letter, after in zip(name, name[1:], f"{name[2:]} ", strict=False):
         begins = letter.isupper() and (before.islower() or after.islower())

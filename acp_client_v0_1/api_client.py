@@ -43,7 +43,7 @@ __all__ = ["Api", "ApiClient", "CallOptions", "RequestSerialized", "RequestTimeo
 
 T = TypeVar("T")
 
-# _request_timeout, _request_auth, _content_type, _headers, _host_index
+# The items are _request_timeout, _request_auth, _content_type, _headers and _host_index.
 CallOptions = tuple[
     RequestTimeout, dict[str, Any] | None, str | None, Mapping[str, str] | None, int
 ]
@@ -71,7 +71,7 @@ class ApiClient(DropInClient):
 
     retries: RetryPolicy | None = None
     _default: ApiClient | None = None
-    # The options of a view, see `with_options`. None stands for the configuration's setting.
+    # A view has these options, see `with_options`. None stands for the configuration's setting.
     _timeout: RequestTimeout = None
     _headers: Mapping[str, str] | None = None
     _is_view = False
@@ -151,11 +151,13 @@ class ApiClient(DropInClient):
         if timeout is not None:
             options["_timeout"] = checked("timeout", timeout)
         if retries is not None:
-            # By way of the transport, whose module is not imported before there is a client.
+            # The transport parses the retries, as its module is not imported before there is a
+            # client.
             options["retries"] = self.rest_client.policy.of(checked("retries", retries))
         if headers is not None:
             options["_headers"] = {**(self._headers or {}), **_HEADERS("headers", headers)}
-        view = object.__new__(type(self))  # as copy.copy, in a tenth of its time
+        # This does the same as copy.copy, in a tenth of its time.
+        view = object.__new__(type(self))
         view.__dict__.update(self.__dict__, **options)
         return view
 
@@ -254,7 +256,7 @@ class ApiClient(DropInClient):
         override = RequestAuth.of(auth) if auth else None
         credentials = override.headers if override else configuration.auth_headers()
         layers = (self._headers, credentials) if override else (credentials, self._headers)
-        # A copy: another thread may set a default header meanwhile.
+        # The default headers are copied, because another thread may set one meanwhile.
         sent = merge_headers(own, dict(self.default_headers), *layers, headers)
         if override:
             override.add_cookie(sent)

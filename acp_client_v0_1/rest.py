@@ -47,7 +47,8 @@ RESTResponseType = RawResponse
 
 _log = package_logger(__name__)
 _ENDED = ": %s in %.3f s"
-_FACTS = ("status", "attempt", "seconds")  # attributes of a log record
+# These become attributes of a log record.
+_FACTS = ("status", "attempt", "seconds")
 
 
 class RESTClientObject:

@@ -138,7 +138,7 @@ class Conversions(BaseModel):
                 return to_json(self.to_dict(), inf_nan_mode="constants").decode()
             return self.model_dump_json(by_alias=True, exclude_none=True)
         except PydanticSerializationError:
-            # The value has half a surrogate pair, unless this fails, too.
+            # The value has half a surrogate pair. If it has none, this raises the error again.
             return _escaped(self.to_dict())
 
     def to_str(self) -> str:
@@ -178,7 +178,7 @@ class Conversions(BaseModel):
         try:
             text: str | bytes = to_json(obj, by_alias=True, inf_nan_mode="constants")
         except PydanticSerializationError:
-            # The value has half a surrogate pair, unless this fails, too.
+            # The value has half a surrogate pair. If it has none, this raises the error again.
             text = _escaped(obj)
         return cls.from_json(text)
 

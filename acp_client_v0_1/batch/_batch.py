@@ -1,8 +1,8 @@
-"""Many inputs of one agent: drawn as they are needed, and given as items as their runs end.
+"""Runs many inputs of one agent. Inputs are drawn as they are needed; items come as runs end.
 
 Strategy: the caller's thread, inside ``next()``, draws inputs, compares them with the journal, and
-submits them as tasks; threads (`_workers`) or an executor (`_executors`) carry them to an outcome.
-So the inputs need not be thread-safe, and the errors that they raise are raised here.
+submits them as tasks. Threads (`_workers`) or an executor (`_executors`) bring each to an outcome.
+So the inputs need not be thread-safe, and their errors are raised in the caller's thread.
 
 Invariants: an input is drawn only if fewer than ``concurrency`` runs are in flight and about as
 many items wait for the caller. An item is in the journal before the caller has it. However the
@@ -159,7 +159,7 @@ class Batch:
         if check and executor is None:
             # The processes of an executor may have other packages than this one.
             imported("jsonschema_rs", "check=True", "validation")
-        # Random for the batch; the client tokens of its runs differ by the index.
+        # The mark is random. The client tokens of the runs begin with it, and differ by the index.
         mark = new_client_token()
         self._token_start, self._agent_id = mark[:20], agent.agent_id
         server = server_of(agent.runs.api_client)
@@ -203,7 +203,7 @@ class Batch:
         # The items are kept by index, in the order in which their runs ended.
         self._ready: dict[int, BatchItem] = {}
         self._begun = _Begun(self._progress, cancel=on_stop == "cancel")
-        # Also ends a batch that is dropped without `close`.
+        # The finalizer also ends a batch that is dropped without `close`.
         self._end = weakref.finalize(self, self._begun)
 
     def __repr__(self) -> str:
@@ -263,7 +263,7 @@ class Batch:
                 return item
             if ended:
                 self._stop()
-            # A tick at a time, as Ctrl-C does not interrupt a wait on every system.
+            # The wait lasts one tick, because Ctrl-C does not interrupt a wait on every system.
             elif (task := runners.take(timing().tick)) is not None:
                 self._note(task)
         return None

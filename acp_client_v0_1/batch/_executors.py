@@ -1,9 +1,9 @@
-"""The runs of a batch in other processes, or on other machines: any executor whose tasks pickle.
+"""Runs of a batch in other processes or on other machines, by any executor that pickles its tasks.
 
-Strategy: a task of the executor is one run from its create to its outcome. It travels without
-credentials, there and back: each worker process makes one client, by `connect` or from its
-environment, and keeps it for the batch; an error that holds a client comes back as its text. A
-scheduler that lost a worker runs its tasks again, so a task searches for its client token before
+Strategy: a task of the executor is one run from its create to its outcome. It has no credentials,
+neither on its way to the worker nor back. Each worker process makes one client, by `connect` or
+from its environment, and keeps it for the batch. An error that holds a client returns as its text.
+A scheduler that lost a worker runs its tasks again, so a task searches for its client token before
 it creates a run.
 
 Invariants: only the caller's process writes the journal. A client of another server than the
@@ -43,7 +43,7 @@ Connect = Callable[[], ApiClient]
 
 _log = package_logger(__name__)
 
-# A worker process keeps so many clients, each for one batch.
+# A worker process keeps this many clients, each for one batch.
 _MOST_CLIENTS = 4
 
 
@@ -114,7 +114,7 @@ class Remote:
     journal: Journal | None
     executor: Executor
     connect: Connect
-    # The tasks that were submitted and not taken, by index, and their futures.
+    # These are the tasks that were submitted and not taken, by index, and their futures.
     in_flight: dict[int, Task] = field(default_factory=dict[int, Task])
     _futures: dict[int, Future[Task]] = field(default_factory=dict[int, "Future[Task]"])
     _ended: queue.SimpleQueue[Task] = field(default_factory=queue.SimpleQueue[Task])

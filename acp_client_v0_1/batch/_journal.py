@@ -66,7 +66,7 @@ _REFUSED = re.compile(rb'"status":\d')
 _CRC = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
 _CRC_LENGTH = len(b',"crc":"01234567"}')
 _KEPT_HEADERS = frozenset(("content-type", "retry-after", *REQUEST_IDS))
-# The index grows by blocks of so many inputs, so a single large index costs one block.
+# The index grows by blocks of this many inputs, so a single large index costs one block.
 _BLOCK = 256
 _NO_OFFSETS = array("q", [-1]) * (2 * _BLOCK)
 # Reading a value of an unexpected shape raises one of these errors.
@@ -249,8 +249,8 @@ class Journal:
         self.header: Header = header
         self._durable = durable
         self._lock = threading.Lock()
-        # By block, two offsets for each input: of its "starting" line, and of the last line after
-        # that; -1 if there is no such line.
+        # A block has two offsets for each input: of its "starting" line, and of the last line after
+        # that. An offset of -1 means that there is no such line.
         self._offsets: dict[int, array[int]] = {}
         self._fd = _open(path)
         self.release = weakref.finalize(self, os.close, self._fd)
@@ -261,8 +261,9 @@ class Journal:
             _lock_file(self._fd, self.path)
             # A line that names a run or a status shows that the server has answered.
             self.answered = False
-            # Seconds since an earlier call wrote the last line. The file's time may lie ahead, by
-            # the clock of a file server or one that was set back, so it is compared only once.
+            # An earlier call wrote the last line this many seconds ago. The time of the file may
+            # lie ahead, if a file server has another clock or a clock was set back, so it is
+            # compared only once.
             self.written_ago = (
                 max(0.0, time.time() - status.st_mtime) if status.st_size else math.inf
             )

@@ -30,17 +30,17 @@ from acp_client_v0_1.models.run_status import RunStatus
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# So many workers of a large batch hold long polls. The others start runs and fetch outputs.
+# This many workers of a large batch hold long polls. The others start runs and fetch outputs.
 _HOLDERS = 12
 # More workers hold long polls if the server cannot search.
 _HOLDERS_ALONE = 20
-# A search that is wrong more often than right is given up after so many mistakes.
+# A search that is wrong more often than right is given up after this many mistakes.
 _MOST_MISTAKES = 100
-# A search returns at most so many runs.
+# A search returns at most this many runs.
 _PAGE = 1000
-# The pages overlap by so many runs, because runs that end meanwhile move the others forward.
+# The pages overlap by this many runs, because runs that end meanwhile move the others forward.
 _OVERLAP = 100
-# A search may have so many pages more than the runs in flight fill.
+# A search may have this many pages more than the runs in flight fill.
 _SPARE_PAGES = 10
 
 
@@ -87,7 +87,7 @@ class UnattendedRuns:
     def exchange(self, task: Task) -> Task | None:
         """Park the task of a worker, unless it has ended, and return the oldest one parked.
 
-        None means that there is none, and the worker holds no more long polls.
+        None means that no task is parked. The worker then holds no more long polls.
         """
         with self._lock:
             if task.outcome is None:

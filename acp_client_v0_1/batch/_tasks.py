@@ -41,14 +41,14 @@ class Plan:
     batch: str
     # Each create has these options. Its metadata also has the marks of batch and task.
     options: Mapping[str, Any]
-    # Each output may take so many seconds.
+    # Each output may take this many seconds.
     timeout: float | None
     on_interrupt: OnInterrupt | None
     # If True, each input is checked against the agent's schema.
     check: bool
     # This is "raise" or "start": what to do if it is unclear whether a run was started.
     unclear: str
-    # Seconds since an earlier call wrote the journal, when this one began.
+    # An earlier call wrote the journal this many seconds before this one began.
     written_ago: float = math.inf
     # This is True if the server has answered the caller's client, or an earlier call.
     answered: bool = False
@@ -72,14 +72,14 @@ class Task:
     run_id: str = ""
     # The outcome is None until the task has ended.
     outcome: dict[str, Any] | Exception | None = None
-    # The creates of the task made so many runs beyond the first.
+    # The creates of the task made this many runs beyond the first.
     duplicates: int = 0
     # The run failed in an earlier call, and its server may have tried it again since.
     retry: bool = False
     # If True, the outcome is an error that all tasks would get.
     broken: bool = False
 
-    # Only in the process that drives it
+    # The other fields are for the process that drives the task, and stay there.
     core: RunCore | None = None
     polls: Polls | None = None
     # While this is True, a long poll is under way, which may be interrupted.
@@ -96,7 +96,7 @@ class Task:
         state = {name: getattr(self, name) for name in self.__slots__}
         if isinstance(error := self.outcome, Exception):
             try:
-                # Not the class, which other picklers take along where this one cannot name it.
+                # The class is left out, because other picklers take it along where this one cannot.
                 _Border(io.BytesIO()).dump((error.args, vars(error)))
             except Exception as why:  # noqa: BLE001 - pickling runs the code of any class
                 words = f"{type(error).__name__}: {error} (it cannot leave its process: {why})"

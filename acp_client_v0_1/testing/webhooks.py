@@ -26,7 +26,7 @@ __all__ = ["WebhookDelivery", "Webhooks", "webhook_target"]
 # A URI has only these characters (RFC 3986, section 2). `parse_target` lets others pass.
 _URI_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
 
-# A receiver may be silent for so many seconds.
+# A receiver may be silent for this many seconds.
 _SECONDS = 2.0
 
 

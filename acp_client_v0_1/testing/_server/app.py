@@ -65,7 +65,8 @@ class Application:
 
     store: Store
     engine: Engine
-    ping: float  # seconds
+    # A stream is silent for at most this many seconds.
+    ping: float
     base_path: str
     required_headers: Mapping[str, str]
 
@@ -308,7 +309,7 @@ async def _gone(receive: Receive) -> None:
 class _RunStream:
     """The events of one run on one connection, ``empty`` if there will be none."""
 
-    # The connection skips so many events. `_skipped` reads this before it is known.
+    # The connection skips this many events. `_skipped` reads this before it is known.
     _start = 0
 
     def __init__(self, store: Store, run: RunRecord, last_event_id: str) -> None:
