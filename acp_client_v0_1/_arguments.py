@@ -14,7 +14,7 @@ import importlib
 import os
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import iscoroutinefunction, signature
 from typing import Any
 from uuid import UUID
@@ -121,8 +121,10 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(("cancel_on_exit", "check", "durable", "ordered", "retry_failed"), _FLAG),
     **dict.fromkeys(("reuse", "through_interrupts"), _FLAG),
     **dict.fromkeys(("block_timeout", "concurrency", "max_interrupts", "total", *_SIZES), _INT),
+    **dict.fromkeys(("headers", "_headers"), ("a dict", _is(Mapping))),
     **dict.fromkeys(("api_client", "default"), ("an ApiClient", _has("call"))),
     "agents_api": ("an AgentsApi; AgentsApi(api_client) is one", _has("search_agents")),
+    "_content_type": _TEXT,
     "after": ("a str or None", _is(str)),
     "agent": ("an AgentHandle; its map() makes a Batch", _has("map")),
     "configuration": ("a Configuration", _has("host")),

@@ -19,7 +19,7 @@ from typing_extensions import Self
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1 import streaming
-from acp_client_v0_1._arguments import check_arguments, instance_of
+from acp_client_v0_1._arguments import check_arguments
 from acp_client_v0_1._deadline import RequestTimeout, resolve_timeout
 from acp_client_v0_1._decoding import check_event_stream, decode, status_error
 from acp_client_v0_1._dropin.client import DropInClient, RequestSerialized
@@ -49,9 +49,6 @@ CallOptions = tuple[
 ]
 
 _log = package_logger(__name__)
-
-_HEADERS = instance_of("a dict", Mapping)
-_CONTENT_TYPE = instance_of("a str", str)
 
 
 class ApiClient(DropInClient):
@@ -147,6 +144,7 @@ class ApiClient(DropInClient):
             ApiTypeError: An option has the wrong type.
             ApiValueError: An option has a value that cannot be used.
         """
+        check_arguments(headers=headers)
         options: dict[str, Any] = {"_is_view": True}
         if timeout is not None:
             options["_timeout"] = checked("timeout", timeout)
@@ -155,7 +153,7 @@ class ApiClient(DropInClient):
             # client.
             options["retries"] = self.rest_client.policy.of(checked("retries", retries))
         if headers is not None:
-            options["_headers"] = {**(self._headers or {}), **_HEADERS("headers", headers)}
+            options["_headers"] = {**(self._headers or {}), **headers}
         # This does the same as copy.copy, in a tenth of its time.
         view = object.__new__(type(self))
         view.__dict__.update(self.__dict__, **options)
@@ -238,8 +236,7 @@ class ApiClient(DropInClient):
         bound = operation.bind(arguments, configuration.safe_chars_for_path_param)
         if host_index != 0:
             raise ApiValueError(f"_host_index must be 0, the only host, not {host_index!r}")
-        _HEADERS("_headers", headers)
-        _CONTENT_TYPE("_content_type", content_type)
+        check_arguments(_headers=headers, _content_type=content_type)
         default = configuration.timeout if self._timeout is None else self._timeout
         timeout = resolve_timeout(
             request_timeout,
