@@ -38,13 +38,13 @@ def check_arguments(*required: str, **given: Any) -> None:
                 # The argument is one of several words.
                 raise ApiValueError(f"{name} must be {expected}, not {value!r:.40}")
             raise wrong_type(name, expected, value)
-        if value == "" and (name in _FILLED or name in required):
-            raise ApiValueError(f"{name} must not be empty")
         least = _LEAST.get(name)
         if value is not None and least is not None and not value >= least:
             # The comparison is negated so that NaN is refused.
             unit = " seconds" if name in ("every", "timeout") else ""
             raise ApiValueError(f"{name} must be at least {least}{unit}, not {value!r}")
+        if value == "" and (name in _FILLED or name in required):
+            raise ApiValueError(f"{name} must not be empty")
 
 
 def wrong_type(name: str, expected: str, value: object) -> ApiTypeError:

@@ -41,10 +41,12 @@ _LABELS = {
     "gb18030": "gb18030 gbk gb2312",
     "big5hkscs": "big5 big5-hkscs",
 }
-_CODECS = {label: codec for codec, labels in _LABELS.items() for label in labels.split()}
 # Python has codecs of the same names for these.
 _SAME = "utf-16be euc-jp iso-2022-jp windows-1250 windows-1251 iso-8859-2 latin2 iso-8859-15 koi8-r"
-_CODECS |= {label: label for label in _SAME.split()}
+_CODECS = {
+    **{label: codec for codec, labels in _LABELS.items() for label in labels.split()},
+    **{label: label for label in _SAME.split()},
+}
 
 
 @cache

@@ -38,7 +38,7 @@ def count_of(file: BinaryIO, name: str) -> int | None:
     return count
 
 
-def _records(file: BinaryIO, name: str) -> Iterator[tuple[int, Any]]:
+def _records(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes | dict[str, Any]]]:
     """Yield the lines of a file, or the rows of one that is CSV by its name, with line numbers."""
     if not name.lower().endswith(".csv"):
         yield from ((number, line) for number, line in enumerate(file, start=1) if line.strip())
@@ -61,7 +61,7 @@ def inputs_of(file: BinaryIO, name: str, key: str | None) -> Iterator[dict[str, 
         try:
             value = record if isinstance(record, dict) else parsed_object(record.rstrip())
         except ValueError as error:
-            hint = _hint(record, name) if number == 1 else ""
+            hint = _hint(record, name) if number == 1 and isinstance(record, bytes) else ""
             raise WrongUsage(f"line {number} of {name} is {error}{hint}") from error
         if value is record and index == 0:
             names = ", ".join(value)

@@ -287,9 +287,10 @@ def _coloured(status: re.Match[str]) -> str:
 
 def outline(value: Any, before: str = "\n") -> str:
     """Format a document for a person: a line for each member, indented by its depth."""
-    members: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, dict) else ()
-    if isinstance(value, list) and any(isinstance(each, dict) for each in value):
-        members = enumerate(value, start=1)
+    given: dict[str, Any] | list[Any] = value
+    members: Iterable[tuple[Any, Any]] = given.items() if isinstance(given, dict) else ()
+    if isinstance(given, list) and any(isinstance(each, dict) for each in given):
+        members = enumerate(given, start=1)
     lines = [f"{before}{name}:{outline(member, before + '  ')}" for name, member in members]
     return "".join(lines) or f" {_member(value)}"
 

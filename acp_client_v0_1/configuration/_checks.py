@@ -112,7 +112,8 @@ def _is_option(option: object) -> bool:
     match option:
         case (int(), int(), int() | bytes() | bytearray()) | (int(), int(), None, int()):
             return all(-_C_INT <= each < _C_INT for each in option if isinstance(each, int))
-    return False
+        case _:
+            return False
 
 
 def _proxy(name: str, value: Any) -> Any:
