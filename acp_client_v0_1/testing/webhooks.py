@@ -105,13 +105,12 @@ class Webhooks:
         if not self._enabled:
             raise ValueError("a server beyond loopback needs an api_key to call webhooks")
         target = webhook_target(url)
-        host, port, scheme = target.origin.host, target.origin.port, target.origin.scheme
+        host = target.origin.host
         if host not in self._hosts and not is_loopback(host):
             raise ValueError("the local server sends to this machine only")
         headers = {"Content-Type": "application/json"}
+        once: dict[str, Any] = {"retries": False, "redirect": False, "preload_content": False}
         with urllib3.PoolManager(timeout=_SECONDS) as pools:
-            pool = pools.connection_from_host(host, port, scheme)
-            once: dict[str, Any] = {"retries": False, "redirect": False, "preload_content": False}
-            response = pool.urlopen("POST", target.path, body, headers, **once)
+            response = pools.request("POST", target.url, body=body, headers=headers, **once)
             response.close()
             return response.status
