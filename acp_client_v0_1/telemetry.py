@@ -252,8 +252,7 @@ def _fail(span: Span, error_type: str) -> None:
 
 
 def _links(traceparent: str) -> list[Link]:
-    if not traceparent:
-        return []
+    """Return the link to an earlier span. A text that names no span, as "", gives none."""
     context = TraceContextTextMapPropagator().extract({"traceparent": traceparent})
     earlier = trace.get_current_span(context).get_span_context()
     return [Link(earlier)] if earlier.is_valid else []
