@@ -28,6 +28,9 @@ _AUTHORITY = re.compile(r"\A((?:(?!://).)*://)([^/?#]*)", re.DOTALL)
 LONGEST_OF_A_RUN = 240  # characters of a message about a run
 # The URL of a request, and the same with https and perhaps another port.
 _SECURED = re.compile(r"http://([^/?#:@ ]+)(?::\d+)?(\S*) (?P<origin>https://\1(?::\d+)?)\2")
+# Ids of these characters are one word to a shell and to xargs, which take quotes, backslashes and
+# spaces away before a command sees its arguments. They are no options and no files to any command.
+HARMLESS_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/-]*")
 AMBIGUOUS = "the server may have carried out the request, so it was not retried"
 PROXY_CREDENTIALS = "; write user:password@ into its URL"
 _SET_HOST = "set host to a URL that begins with"
@@ -303,6 +306,17 @@ def one_line(text: object, limit: int = _LONGEST_LINE) -> str:
 def short(text: object) -> str:
     """Write an id or a name in one line that leaves room for the rest of a message."""
     return one_line(text, 100)
+
+
+class Notebook:
+    """Shows an object in a notebook in the words of its repr."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        from html import escape  # slow to import, and only needed here
+
+        return f"<code>{escape(repr(self))}</code>"
 
 
 def package_logger(name: str) -> logging.Logger:

@@ -136,17 +136,14 @@ def iter_threads(
 def _matches(request: Mapping[str, Any], record: object, places: Mapping[str, str]) -> bool:
     """Return whether a record was asked for, as servers may ignore conditions."""
     for name, place in places.items():
-        wanted = request.get(name)
+        wanted = to_jsonable_python(request.get(name))
         if wanted is None:
             continue
         found = attrgetter(place)(record)
-        wanted = to_jsonable_python(wanted)
         if isinstance(wanted, dict):
-            has = cast("Mapping[str, Any]", found or {})
-            asked = cast("Mapping[str, Any]", wanted)
-            if any(key not in has or has[key] != value for key, value in asked.items()):
-                return False
-        elif found != wanted:
+            asked, has = cast("dict[str, Any]", wanted), cast("Mapping[str, Any]", found or {})
+            found = {key: value for key, value in has.items() if key in asked}
+        if found != wanted:
             return False
     return True
 

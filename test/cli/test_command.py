@@ -553,6 +553,7 @@ def test_help_and_version(server: LocalServer) -> None:
     for command in [*commands, "search", "serve", "show", "start", "stream", "wait"]:
         assert f"\n    {command}" in help_
         assert f"example:\n  acp-client {command}" in acp(server, command, "--help").stdout
+    assert "\n  a run that exists:\n    wait " in help_ and help_.count(":\n    ") == 6
     assert acp(server, "--version").stdout.startswith("acp-client ")
 
 

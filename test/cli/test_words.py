@@ -321,6 +321,41 @@ def test_an_unknown_option_is_named_below_those_that_there_are(inside: Inside) -
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        ("--hlep", "unrecognized arguments: --hlep; did you mean '--help'?"),
+        ("rnu echo", "did you mean 'run'?"),
+        ("run --hlep", "unrecognized arguments: --hlep; did you mean '--help'?"),
+        ("agents --url http://a", "; use --host"),
+        ("--url http://a agents", "unrecognized arguments: --url; use --host"),
+        ("--url=http://a agents", "unrecognized arguments: --url=http://a; use --host"),
+        ("serve --host ::1", "; use --bind"),
+        ("run echo --api-key x", "; set ACP_API_KEY"),
+        ("run echo {} --token=x", "unrecognized arguments: --token=x; set ACP_TOKEN"),
+        (
+            "batch echo in --jurnal=x",
+            "unrecognized arguments: --jurnal=x; did you mean '--journal'?",
+        ),
+    ],
+)
+def test_a_word_that_is_no_option_is_followed_by_the_one_that_was_meant(
+    inside: Inside, arguments: str, words: str
+) -> None:
+    done = inside("", *arguments.split())
+    assert done.returncode == 2 and done.stderr.endswith(f"{words}\n")
+
+
+def test_a_word_that_is_like_no_option_is_followed_by_no_other(inside: Inside) -> None:
+    for arguments in (
+        ["run", "echo", "--zzz", "x"],
+        ["search", "--limit", "status"],
+        ["run", "--ask"],
+    ):
+        done = inside("", *arguments)
+        assert done.returncode == 2 and "did you mean" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
         (["run", "echo", "-"], "argument INPUT: empty, and a JSON object is needed\n"),
         (["run", "echo", '{"a" 1}'], "argument INPUT: not JSON: Expecting ':' delimiter at column"),
         (["batch", "echo", "@in"], "cannot read @in: No such file or directory; write its name"),
@@ -507,7 +542,6 @@ def test_the_host_may_stand_before_the_command(server: LocalServer, inside: Insi
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("people.csv", b"\xef\xbb\xbfname,age\nZo\xc3\xab,3\nAda,4\n"),
         ("people.json", b'[{"name": "Zo\xc3\xab"},\n{"name": "Ada"}]\n'),
         ("line.json", b'[{"name": "Zo\xc3\xab"}, {"name": "Ada"}]\n'),
     ],
@@ -524,6 +558,42 @@ def test_a_batch_names_the_command_that_converts_its_file(
     subprocess.run(["sh", "-c", command], check=True, timeout=SECONDS)
     items = lines(inside(server, "batch", "echo", "inputs.jsonl", "--ordered"))
     assert [item["result"]["name"] for item in items] == ["Zo\u00eb", "Ada"]
+
+
+def test_a_file_that_is_csv_by_its_name_is_taken_as_it_is(
+    server: LocalServer, inside: Inside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    content = b'\xef\xbb\xbfname,age\r\nZo\xc3\xab,3\r\n\r\n"two\nlines",""\r\n'
+    Path("people.CSV").write_bytes(content)
+    done = inside(server, "batch", "echo", "people.CSV", "--ordered", "--key", "name")
+    items = lines(done)
+    assert [item["key"] for item in items] == ["Zo\u00eb", "two\nlines"]
+    assert items[1]["result"] == {"name": "two\nlines", "age": ""}
+    assert done.stderr == ("people.CSV is CSV: an input for each row, with text for name, age\n")
+    Path("people.txt").write_bytes(content)
+    done = inside(server, "batch", "echo", "people.txt")
+    assert done.returncode == 2 and "a file whose name ends with .csv\n" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"a,b\n1,2\n3\n", "line 3 of in.csv is not CSV: it does not have one value for each name"),
+        (b"a,b\n1,2,3\n", "line 2 of in.csv is not CSV: it does not have one value for each name"),
+        (b"a,a\n1,2\n", "line 2 of in.csv is not CSV: it does not have one value for each name"),
+        (b'a,b\n"1"2,3\n', "line 2 of in.csv is not CSV: ',' expected after '\"'"),
+        (b"a,b\n\xff,3\n", "line 2 of in.csv is not CSV: 'utf-8' codec can't decode byte 0xff"),
+    ],
+)
+def test_csv_that_cannot_be_read_is_named_with_its_line(
+    server: LocalServer, inside: Inside, tmp_path: Path, content: bytes, words: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    Path("in.csv").write_bytes(content)
+    done = inside(server, "batch", "echo", "in.csv")
+    assert done.returncode == 2 and words in done.stderr
 
 
 def test_a_byte_order_mark_is_accepted(

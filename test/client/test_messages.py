@@ -1185,6 +1185,26 @@ def a_lambda_for_other_processes() -> None:
         map_with(executor=executor, on_interrupt=lambda question: None)
 
 
+@mistake(ApiTypeError, "Batch() got an unexpected keyword argument 'concurency': did you mean 'con")
+def a_misspelt_option_of_a_batch() -> None:
+    map_with(concurency=2)
+
+
+@mistake(ApiValueError, "streaming: Input should be 'result' or 'custom'")
+def a_batch_with_an_option_that_no_run_has() -> None:
+    map_with(streaming="both")
+
+
+@mistake(ApiTypeError, "AgentHandle.start() got an unexpected keyword argument 'confg': did you me")
+def a_misspelt_option_of_a_start() -> None:
+    AgentHandle("echo").start({}, confg={})  # type: ignore[call-arg]
+
+
+@mistake(ApiTypeError, "AgentHandle.run() got an unexpected keyword argument 'ordered'")
+def an_option_of_another_method() -> None:
+    AgentHandle("echo").run({}, ordered=True)  # type: ignore[call-arg]
+
+
 @mistake(ApiTypeError, "agent must be an AgentHandle, not str; its map() makes a Batch")
 def a_batch_by_hand() -> None:
     Batch("echo", [])  # type: ignore[arg-type]

@@ -686,6 +686,13 @@ def test_updates_of_a_run_that_has_none_are_a_warning(slow: AgentHandle) -> None
         assert event.update is None
 
 
+def test_an_event_is_no_tuple_and_offers_its_fields(counter: AgentHandle) -> None:
+    event = next(counter.start({"count": 1}, streaming="custom").events())
+    offered = {name for name in dir(event) if not name.startswith("_")}
+    assert offered == {"data", "gap", "id", "result", "update"}
+    assert event == pickle.loads(pickle.dumps(event)) and repr(event).startswith("RunEvent(id='1'")
+
+
 def test_ctrl_c_while_waiting_and_then_on(
     counter: AgentHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,6 +79,16 @@ def test_looking(server: LocalServer, counter: AgentHandle) -> None:
     assert isinstance(run.output(timeout=0).actual_instance, RunResult)
 
 
+def test_a_run_names_its_agent_if_the_name_is_known(client: ApiClient) -> None:
+    run = AgentHandle.find("counter", api_client=client).start({"count": 1})
+    assert repr(run) == f"<RunHandle {run.run_id} of agent counter: pending>"
+    assert repr(pickle.loads(pickle.dumps(run))) == repr(run)
+    described = AgentHandle(run.agent_id or "", client)
+    described.descriptor()
+    assert repr(described) == f"<AgentHandle counter {run.agent_id}>"
+    assert " of agent counter: " in repr(described.start({"count": 1}))
+
+
 def test_a_run_is_done_once_it_has_ended(approval: AgentHandle, failing: AgentHandle) -> None:
     asking = approval.start()
     asking.output(timeout=30)
@@ -687,9 +697,9 @@ def test_a_delete_that_was_lost_is_done_once_the_run_is_gone() -> None:
 
 
 def test_a_run_that_timed_out_is_told_from_one_that_failed() -> None:
-    """A replica still shows it as pending, and a look at it fails."""
+    """The first look at it fails."""
     failed = {"type": "error", "run_id": "r", "errcode": 7, "description": "broke"}
-    looks = iter([response(b'"busy"', status=503), run_json("pending"), run_json("pending")])
+    looks = iter([response(b'"busy"', status=503)])
 
     def respond(request: Any) -> Any:
         if "/output" in request.path:
@@ -702,7 +712,7 @@ def test_a_run_that_timed_out_is_told_from_one_that_failed() -> None:
     ):
         with pytest.raises(RunTimedOut, match="broke"):
             RunHandle("r", client).result(timeout=30)
-        assert [each.path for each in server.requests].count("/runs/r") == 4
+        assert [each.path for each in server.requests].count("/runs/r") == 2
 
 
 def test_an_hour_that_a_server_asks_for_is_told_at_once() -> None:

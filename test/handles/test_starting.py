@@ -25,7 +25,9 @@ from acp_client_v0_1 import (
     Configuration,
     ConnectionException,
     NotFoundException,
+    RunCreate,
     RunHandle,
+    RunOptions,
     RunsApi,
     RunStartAmbiguous,
     ServiceException,
@@ -739,3 +741,31 @@ def test_an_outage_that_ends_with_a_look_at_the_agent_does_not_end_the_search(
     set_timing(backoff=(0.01, 0.02))
     server.faults.add(Fault(method="POST", path="/runs/search", status=502, times=10))
     assert counter.start({"count": 1}, client_token="mine", reuse=True, timeout=30).run_id
+
+
+def test_every_optional_field_of_a_create_is_an_option(
+    server: LocalServer, counter: AgentHandle
+) -> None:
+    """Of each method that starts runs, and help says what it is."""
+    names = RunOptions.__optional_keys__
+    assert names == RunCreate.model_fields.keys() - {"agent_id", "input", "thread_id"}
+    for method in (AgentHandle.start, AgentHandle.run, AgentHandle.map):
+        lines = [line.strip() for line in (method.__doc__ or "").splitlines()]
+        assert all(any(line.startswith(f"{name}: ") for line in lines) for name in names)
+    options: RunOptions = {
+        "config": {"a": 1},
+        "metadata": {"b": 2},
+        "webhook": f"{server.url}/hook",
+        "streaming": "custom",
+    }
+    assert options.keys() == names
+    counter.run({"count": 1}, timeout=30, **options)
+    counter.start({"count": 1}, timeout=30, **options).result(timeout=30)
+    [item] = counter.map([{"count": 1}], **options)
+    assert item.ok
+    created = [run.creation for run in RunsApi(counter.runs.api_client).search_runs({})]
+    assert len(created) == 3
+    for creation in created:
+        assert (creation.config, creation.webhook) == ({"a": 1}, options["webhook"])
+        assert creation.metadata is not None and creation.metadata["b"] == 2
+        assert creation.streaming == "custom"
