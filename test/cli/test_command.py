@@ -27,6 +27,8 @@ from acp_client_v0_1 import ApiClient, Configuration, RunsApi
 from acp_client_v0_1.cli._output import Output
 from acp_client_v0_1.testing import ECHO_AGENT_ID, Fault, LocalServer, Quirks
 
+pytestmark = pytest.mark.slow
+
 ECHO = {"message": "Hello"}
 
 

@@ -69,6 +69,7 @@ def test_an_id_that_a_command_could_misread_is_not_printed(inside: Inside) -> No
         assert "'@secret' is not printed" in done.stderr and "\x1b" not in done.stderr
 
 
+@pytest.mark.slow
 def test_xargs_finds_no_option_in_the_ids_of_a_server(tmp_path: Path) -> None:
     option = f"--answer-command=touch${{IFS}}{tmp_path}/executed"
 
@@ -91,6 +92,7 @@ def test_xargs_finds_no_option_in_the_ids_of_a_server(tmp_path: Path) -> None:
     assert not (tmp_path / "executed").exists()
 
 
+@pytest.mark.slow
 def test_a_pipeline_reads_ids_from_stdin_and_expands_none(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("[default]\nkey = hidden\n", "utf-8")
     ids = ["r1", "@secret", "--answer-command=touch executed", "--", "r2"]
@@ -109,6 +111,7 @@ def test_an_empty_pipeline_waits_for_nothing(inside: Inside) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run_id", ["r1", "x;touch${IFS}executed", "a b", "--ask", "@x", "'"])
 @pytest.mark.parametrize("asked", ["RunWaitTimeout", "RunInterrupted"])
 def test_the_next_command_can_be_pasted_whatever_the_id_of_the_run(
@@ -191,6 +194,7 @@ def test_a_result_that_is_no_json_is_not_printed_with_status_0(inside: Inside, n
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("results", [[], ["--results", "/dev/stdout"]])

@@ -288,6 +288,7 @@ def test_401_and_a_certificate_name_the_variables(server: LocalServer, inside: I
     assert "; ACP_CA_CERT names the file" in _output.in_shell_words(reason)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("word", "debug"),
     [("true", True), ("1", True), ("ON", True), ("false", False), ("0", False), ("", False)],
@@ -353,6 +354,7 @@ def test_a_word_that_is_like_no_option_is_followed_by_no_other(inside: Inside) -
         assert done.returncode == 2 and "did you mean" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -460,6 +462,7 @@ def test_an_error_in_a_thread_is_raised_where_its_outcome_is_read() -> None:
         next(outcomes)
 
 
+@pytest.mark.load
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads by /proc")
 def test_ctrl_c_ends_the_wait_for_thousands_on_64_threads(server: LocalServer) -> None:
     run = started(server, "slow", {"seconds": 60})
@@ -480,6 +483,7 @@ def test_ctrl_c_ends_the_wait_for_thousands_on_64_threads(server: LocalServer) -
     assert (process.returncode, out) == (130, "") and threads < 100
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_wait_for_several(server: LocalServer) -> None:
     runs = [started(server, "slow", {"seconds": 60}) for _ in range(2)]
     process = subprocess.Popen(
@@ -607,6 +611,7 @@ def test_a_byte_order_mark_is_accepted(
     assert data(inside(server, "run", "echo", "@in.json")) == {"n": 1}
 
 
+@pytest.mark.slow
 def test_json_is_utf_8_whatever_the_locale(server: LocalServer) -> None:
     text = '{"text": "Zo\u00eb \u2713"}'.encode()
     locale = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}

@@ -144,6 +144,7 @@ def test_a_base_path_and_a_trailing_slash(path: str) -> None:
     assert server.requests[0].path == path.rstrip("/") + case.path
 
 
+@pytest.mark.slow
 def test_a_block_of_3_seconds_outlasts_a_read_timeout_of_1() -> None:
     with (
         SocketServer([3.0, head(204)]) as server,

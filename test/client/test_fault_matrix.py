@@ -230,6 +230,7 @@ def check_error(error: ApiException, expected: Any, kind: str) -> None:
         assert said is error.ambiguous is (kind == "creating")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_faults_that_take_time_end_in_time(kind: str) -> None:
     def meet(name: str) -> tuple[float, int, BaseException | None]:

@@ -266,6 +266,7 @@ ANYWHERE = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @ANYWHERE
 @pytest.mark.parametrize("name", ["RunCreate", "Run", "AgentACPSpec", "RunSearchRequest"])
 def test_a_signature_lists_the_fields(script: str, name: str) -> None:

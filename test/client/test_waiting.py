@@ -77,6 +77,7 @@ def wait(server, retries=0, **arguments):
         return wait_for_run_output(RunsApi(client), "r1", **arguments)
 
 
+@pytest.mark.slow
 def test_a_run_of_5_seconds_a_hot_server_and_a_restart():
     """Three waits that take their time, at the same time."""
 
@@ -117,6 +118,7 @@ def test_a_run_of_5_seconds_a_hot_server_and_a_restart():
             outcome.result()
 
 
+@pytest.mark.slow
 def test_a_cut_makes_the_window_smaller():
     def windows(cut):
         with SocketServer(handler=Runs(2.5, longest=1.3, cut=cut)) as server:
@@ -140,6 +142,7 @@ def test_each_status_of_a_cut_makes_the_window_smaller(set_timing, status):
     assert [window_of(request.path) for request in server.requests] == [20, 1]
 
 
+@pytest.mark.slow
 def test_after_a_single_cut_the_window_grows_again(set_timing):
     set_timing(full_windows=2)
     set_timing(early=(0.01, 2.0), backoff=(0.01, 2.0))
@@ -212,6 +215,7 @@ def test_a_proxy_that_always_cuts_is_not_hit_again_and_again(set_timing, longest
     assert len(server.windows) < 24 * 3600 / max(1, longest // 2) + 50
 
 
+@pytest.mark.slow
 def test_the_last_window_fits_into_what_remains():
     with (
         SocketServer(handler=Runs(60)) as server,
@@ -241,6 +245,7 @@ def test_the_clock_may_jump_between_any_two_looks(set_timing):
     assert all(limit > window >= 0 for window, limit in limits)
 
 
+@pytest.mark.slow
 def test_a_server_that_ignores_the_window_and_holds_without_end():
     with (
         SocketServer([STALL]) as server,
@@ -260,6 +265,7 @@ def test_failures_that_pass_are_survived(status):
     assert len(server.requests) == 2
 
 
+@pytest.mark.slow
 def test_retry_after_is_waited_for(set_timing):
     set_timing(backoff=(1.0, 4.0))
     times = []
@@ -431,6 +437,7 @@ def test_a_server_without_an_operation_is_not_asked_again():
         assert len(server.requests) == 3
 
 
+@pytest.mark.slow
 def test_progress_is_reported():
     seen = []
     with SocketServer(handler=Runs(2.9)) as server:
@@ -448,6 +455,7 @@ def test_progress_is_reported():
     assert not [request for request in server.requests if request.path == "/runs/r1"]
 
 
+@pytest.mark.slow
 def test_progress_is_reported_while_the_server_holds_a_request():
     seen = []
 
@@ -561,6 +569,7 @@ def test_a_margin_of_0_leaves_time_for_the_response():
     assert [window_of(request.path) for request in server.requests] == [3, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("margin, requests", [(0.2, 2), (5, 1)])
 def test_the_margin_of_the_configuration_holds(margin, requests):
     """The server responds 0.8 s after the end of its window, and at once when it is asked again."""

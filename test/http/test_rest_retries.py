@@ -73,6 +73,7 @@ def test_a_proxy_that_refuses_is_asked_again_if_its_status_may_pass(status, sent
         assert len(proxy.requests) == sent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("form", ["seconds", "date"])
 def test_retry_after_is_honoured(form, status):

@@ -64,6 +64,7 @@ def test_streams_take_no_pool_slot():
         assert eventually(lambda: server.still_open == 1)
 
 
+@pytest.mark.load
 def test_80_forks_with_a_warm_connection_and_no_response_of_another_process():
     with SocketServer(handler=echo) as server, rest_client() as client:
         assert client.request("GET", server.url + "/warm").data == b"/warm"

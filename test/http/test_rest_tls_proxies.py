@@ -755,6 +755,7 @@ def test_abort_wakes_a_read_of_tls_within_tls(certificates):
         assert read.seconds < 4
 
 
+@pytest.mark.slow
 def test_connecting_through_a_slow_proxy_has_one_limit(certificates):
     def proxy(connection):
         connection.read_request()

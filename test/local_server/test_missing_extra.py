@@ -33,6 +33,7 @@ def importing(module: str, *, without: str) -> list[str]:
     return ended.stdout.rstrip("\n").split("|")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["starlette", "uvicorn", "sse_starlette"])
 def test_the_server_says_what_to_install(package: str) -> None:
     kind, name, message = importing("acp_client_v0_1.testing", without=package)
@@ -43,6 +44,7 @@ def test_the_server_says_what_to_install(package: str) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["server", "pytest_plugin", "responses_bridge", "faults"])
 def test_each_way_in_says_so(module: str) -> None:
     kind, _, message = importing(f"acp_client_v0_1.testing.{module}", without="uvicorn")

@@ -187,6 +187,7 @@ def test_the_address_that_a_server_on_all_addresses_was_reached_at_is_its_own() 
         assert statuses == [200, 200, 421]
 
 
+@pytest.mark.slow
 def test_a_body_of_any_size_that_is_only_declared_is_refused_at_once() -> None:
     head = b"POST /runs HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n{"
     with LocalServer() as server:
@@ -340,6 +341,7 @@ def test_a_key_from_the_environment_is_in_no_argument(monkeypatch: pytest.Monkey
             process.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [

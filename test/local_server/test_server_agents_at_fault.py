@@ -75,6 +75,7 @@ class TestTheThreadState:
     def late(self, server: LocalServer) -> Late:
         return Late(server)
 
+    @pytest.mark.slow
     def test_an_agent_that_was_timed_out_leaves_it_alone(self, call: Any, late: Late) -> None:
         run_id = late.begin(call, timeout=2)
         assert call.output(run_id)["description"] == "not done after 2 s"

@@ -113,12 +113,14 @@ def where(block: CodeBlock) -> str:
     return f"{block.page.relative_to(ROOT)}:{block.line}"
 
 
+@pytest.mark.guides
 @pytest.mark.parametrize("blocks", PARTS.values(), ids=PARTS)
 def test_the_blocks_run_as_printed(blocks: list[CodeBlock], reader: Reader) -> None:
     for block in blocks:
         reader.follow(block)
 
 
+@pytest.mark.guides
 def test_a_type_checker_accepts_the_blocks(tmp_path: Path) -> None:
     pages: dict[str, str] = {}
     for part, blocks in PARTS.items():
@@ -196,6 +198,7 @@ def test_the_page_on_compatibility_names_what_the_package_admits() -> None:
     assert wanted == re.findall(r'"(\S+)",', declared.partition("]")[0]) != []
 
 
+@pytest.mark.guides
 def test_a_reader_finds_each_message_on_the_page_of_troubles() -> None:
     page = (ROOT / "docs" / "guides" / "troubleshooting.md").read_text("utf-8")
     shown = [row.split(" | ")[0] for row in page.splitlines() if row.startswith("| `")]

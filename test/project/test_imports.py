@@ -106,6 +106,7 @@ def test_nothing_public_loads_the_local_server() -> None:
     assert not loaded_by(every_name + every_module) & TESTING
 
 
+@pytest.mark.slow
 def test_each_module_can_be_imported_first() -> None:
     """Each is tried in a fork of one process, which has loaded only what they depend on."""
     script = f"""
@@ -156,6 +157,7 @@ def defined_in(module: ModuleType) -> set[str]:
     }
 
 
+@pytest.mark.slow
 def test_threads_that_use_names_for_the_first_time_at_once_all_get_them() -> None:
     """Twenty processes that have loaded nothing of the package, eight threads in each."""
     script = """

@@ -302,6 +302,7 @@ def no_log_of_the_outages() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
 def test_schedules(part: int) -> None:
     for seed in range(part, SCHEDULES, PARTS):

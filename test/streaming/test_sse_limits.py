@@ -192,6 +192,7 @@ def resident_peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+@pytest.mark.slow
 def test_64_mib_of_small_events_leave_the_process_as_it_was() -> None:
     chunk = b"".join(b"id: %d\nevent: agent_event\ndata: {}\n\n" % n for n in range(1500))
     feed_all([chunk] * 10)

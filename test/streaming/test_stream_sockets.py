@@ -288,6 +288,7 @@ def forget(stream: Stream) -> None:
     next(stream)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("leave", "end", "idle"),
     [
@@ -447,6 +448,7 @@ def test_an_idle_stream_runs_into_the_silence_limit() -> None:
         wait_until(lambda: server.still_open == 0)
 
 
+@pytest.mark.slow
 def test_the_silence_limit_is_for_each_read() -> None:
     steps: list[Any] = [CHUNKED]
     for number in range(6):
