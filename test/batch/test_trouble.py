@@ -340,7 +340,7 @@ def test_a_create_that_a_proxy_calls_failed_is_found(
     assert len(creates(server)) == runs_by_input(server).total() == 4
 
 
-def test_a_crowd_goes_on_where_searches_are_forbidden(
+def test_where_searches_are_forbidden_60_runs_are_polled_one_by_one(
     server: LocalServer, agent: AgentHandle
 ) -> None:
     server.faults.add(Fault(path="/runs/search", status=403, times=None))
@@ -348,6 +348,8 @@ def test_a_crowd_goes_on_where_searches_are_forbidden(
     items = list(agent.map(inputs, concurrency=60))
     assert sum(item.ok for item in items) == 59
     assert {type(item.error) for item in items if not item.ok} == {RunFailed}
+    assert sum(request.path == "/runs/search" for request in server.requests) == 1
+    assert len(server.requests) <= 60 + 1 + 2 * 60  # the creates, the search, two polls of each
 
 
 def test_a_crowd_searches_also_if_no_run_was_parked_before(

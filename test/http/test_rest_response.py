@@ -124,6 +124,19 @@ def test_broken_framing_is_a_protocol_error(script):
     assert len(server.requests) == 1
 
 
+def test_the_20th_informational_response_in_a_row_ends_the_call():
+    early = b"HTTP/1.1 103 Early Hints\r\n\r\n"
+    with SocketServer(early * 19 + response(b'"a"')) as server, rest_client() as client:
+        assert client.request("GET", server.url).data == b'"a"'
+    # The response behind it is not waited for: no deadline ends this.
+    with (
+        SocketServer([early * 20, STALL]) as server,
+        rest_client() as client,
+        pytest.raises(ProtocolException, match="20 responses, all informational"),
+    ):
+        client.request("GET", server.url, _request_timeout=60)
+
+
 @pytest.mark.parametrize(
     "begin", [b"HTTP/1.1 200 OK\r\n0\r\n", b"0\r\n", b"HTTP/1.1 200 OK\r\na: b\n0\r\n"]
 )
