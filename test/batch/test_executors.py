@@ -150,7 +150,9 @@ def test_no_more_tasks_than_concurrency_are_handed_on(
     assert delivered == 30
 
 
-def test_a_task_for_a_worker_holds_no_credential(server: LocalServer, _in_environment: None) -> None:
+def test_a_task_for_a_worker_holds_no_credential(
+    server: LocalServer, _in_environment: None
+) -> None:
     secret = "planted-secret"
     configuration = Configuration(
         host=server.url, api_key={"x-api-key": secret}, access_token=secret, password=secret

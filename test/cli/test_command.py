@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, cast
 
 import pytest
 from support.commands import KEY, SECONDS, acp, data, environment, lines, started
+from support.forks import run_in_fork
 
 from acp_client_v0_1 import ApiClient, Configuration, RunsApi
 from acp_client_v0_1.cli._output import Output
@@ -598,10 +599,8 @@ def test_serve_runs_a_server(tmp_path: Path) -> None:
 
 
 def test_debug_shows_requests_and_tracebacks_without_credentials(server: LocalServer) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "acp_client_v0_1", "show", "nothing", "--debug"],
-        env=environment(server.url), capture_output=True, text=True, timeout=SECONDS, check=False,
-    )  # fmt: skip
+    command = ["-m", "acp_client_v0_1", "show", "nothing", "--debug"]
+    done = run_in_fork(command, env=environment(server.url))
     assert done.returncode == 7
     assert "Traceback" in done.stderr and "GET /runs/nothing" in done.stderr
     assert KEY not in done.stderr

@@ -24,6 +24,7 @@ from support.commands import (
     lines,
     started,
 )
+from support.forks import run_in_fork
 from support.socket_server import Request, SocketServer, response, serve_each
 
 from acp_client_v0_1 import (
@@ -294,10 +295,8 @@ def test_401_and_a_certificate_name_the_variables(server: LocalServer, inside: I
     [("true", True), ("1", True), ("ON", True), ("false", False), ("0", False), ("", False)],
 )
 def test_acp_debug_is_the_option_debug(word: str, debug: bool) -> None:
-    done = subprocess.run(
-        [*COMMAND, "show", "nothing"], env={**environment("http://127.0.0.1:9"), "ACP_DEBUG": word},
-        capture_output=True, text=True, timeout=SECONDS, check=False,
-    )  # fmt: skip
+    variables = {**environment("http://127.0.0.1:9"), "ACP_DEBUG": word}
+    done = run_in_fork(["-m", "acp_client_v0_1", "show", "nothing"], env=variables)
     assert ("Traceback" in done.stderr) is debug and done.returncode == 10
 
 

@@ -256,24 +256,21 @@ def test_a_uuid_is_taken_for_an_identifier() -> None:
         RunCreate(agent_id="a", webhook=uuid)
 
 
-ANYWHERE = pytest.mark.parametrize(
-    "script",
-    [
-        "from acp_client_v0_1 import {0} as model",
-        "from acp_client_v0_1 import {0} as model; model.model_rebuild()",
-    ],
-    ids=["before first use", "after"],
-)
-
-
-@pytest.mark.slow
-@ANYWHERE
-@pytest.mark.parametrize("name", ["RunCreate", "Run", "AgentACPSpec", "RunSearchRequest"])
-def test_a_signature_lists_the_fields(script: str, name: str) -> None:
-    script = script.format(name) + "; import inspect; print(*inspect.signature(model).parameters)"
+def test_a_signature_lists_the_fields_before_the_first_use_and_after() -> None:
+    names = ["RunCreate", "Run", "AgentACPSpec", "RunSearchRequest"]
+    script = f"""
+import inspect, acp_client_v0_1
+for name in {names}:
+    model = getattr(acp_client_v0_1, name)
+    print(*inspect.signature(model).parameters)
+    model.model_rebuild()
+    print(*inspect.signature(model).parameters)
+"""
     shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    fields = list(getattr(models, name).model_fields)
-    assert sorted(shown.stdout.split()) == sorted([*fields, "extra_data"]), shown.stderr
+    expected = [{*getattr(models, name).model_fields, "extra_data"} for name in names]
+    assert [{*line.split()} for line in shown.stdout.splitlines()] == [
+        fields for fields in expected for _ in range(2)
+    ], shown.stderr
 
 
 def test_the_text_of_the_contract_reaches_pydantic_and_editors() -> None:

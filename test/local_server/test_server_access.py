@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -17,6 +18,7 @@ from urllib.parse import quote
 
 import pytest
 import urllib3
+from support.forks import run_in_fork
 
 from acp_client_v0_1 import (
     ApiClient,
@@ -341,7 +343,6 @@ def test_a_key_from_the_environment_is_in_no_argument(monkeypatch: pytest.Monkey
             process.kill()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
@@ -353,7 +354,7 @@ def test_a_key_from_the_environment_is_in_no_argument(monkeypatch: pytest.Monkey
     ],
 )
 def test_the_shell_command_refuses_what_cannot_be(options: list[str], complaint: str) -> None:
-    command = [sys.executable, "-m", "acp_client_v0_1.testing", "--port", "0", *options]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    command = ["-m", "acp_client_v0_1.testing", "--port", "0", *options]
+    ended = run_in_fork(command, cwd=ROOT, env=os.environ)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert complaint in ended.stderr
