@@ -28,6 +28,7 @@ from pathlib import Path
 
 import pytest
 from pages import CodeBlock, anchors, blocks_to_follow, links
+from support.timing import SetTiming
 
 from acp_client_v0_1 import __version__
 from acp_client_v0_1.testing import LocalServer
@@ -56,8 +57,11 @@ def server() -> Iterator[LocalServer]:
 
 
 @pytest.fixture
-def reader(server: LocalServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Reader:
-    """Someone with a server and an empty folder to work in."""
+def reader(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, set_timing: SetTiming
+) -> Reader:
+    """Someone with a server and an empty folder to work in, for whom pauses are short."""
+    set_timing(backoff=(0.05, 1.0), pace=(0.01, 0.1), searches=(0.1, 1.0), grace=0.5)
     monkeypatch.setenv("ACP_HOST", server.url)
     monkeypatch.chdir(tmp_path)
     module = types.ModuleType("documented_example")
