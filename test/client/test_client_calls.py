@@ -99,20 +99,6 @@ def test_every_operation_waits_for_a_server_that_refuses_for_a_while(case: Case)
     assert server.requests[0].body == server.requests[1].body
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_a_refused_connection(case: Case) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    with (
-        ApiClient(Configuration(host=url, retries=QUICK)) as client,
-        Stopwatch() as clock,
-        pytest.raises(ConnectionException, match="cannot connect") as failure,
-    ):
-        api_of(case, client)()
-    assert not failure.value.ambiguous
-    assert clock.seconds < 10
-
-
 def test_credentials_stay_with_the_configured_origin() -> None:
     settings = {
         "api_key": {"x-api-key": SECRET, "X-Other-Key": SECRET},

@@ -434,9 +434,3 @@ def test_raw_events_raise_as_well() -> None:
     with pytest.raises(StreamInterrupted):
         list(events)
     assert stream.closed
-
-
-def test_the_errors_are_the_exported_ones() -> None:
-    assert StreamDecodeError is exceptions.StreamDecodeError
-    assert StreamInterrupted is exceptions.StreamInterrupted
-    assert EventTooLarge is exceptions.EventTooLarge
