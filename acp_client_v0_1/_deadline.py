@@ -16,6 +16,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeGuard
 
+from acp_client_v0_1._arguments import wrong_type
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 RequestTimeout: TypeAlias = float | tuple[float | None, float | None] | None
@@ -133,16 +134,14 @@ def resolve_timeout(
 def checked_total(value: object, name: str) -> float | None:
     """Check a total in seconds, or None, which errors call ``name``."""
     if value is not None and not _is_number(value):
-        raise ApiTypeError(
-            f"{name} must be a number of seconds or None, not {type(value).__name__}"
-        )
+        raise wrong_type(name, "a number of seconds or None", value)
     return _parsed(value, name).total
 
 
 def checked_margin(value: object, name: str) -> float:
     """Check the seconds that a long poll may take beyond its window, called ``name`` in errors."""
     if not _is_number(value):
-        raise ApiTypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
+        raise wrong_type(name, "a number of seconds", value)
     # NaN is refused as well, because no comparison with it is true.
     if not 0 <= value <= _LONGEST:
         raise ApiValueError(f"{name} must be 0 to {_LONGEST:.0f} seconds, not {value!r}")

@@ -127,15 +127,8 @@ def _explanation(
         f"{'.'.join(map(str, fault['loc'])) or 'content'}: {fault['msg']}"
         for fault in (first, *others)
     )
-    looked_at = ""
-    if get_origin(kind) is list and first["loc"] and isinstance(first["loc"][0], int):
-        count = first["loc"][0] + 1
-        looked_at = f" ({count} {'item was' if count == 1 else 'items were'} looked at)"
     newer = _NEWER if _is_of_a_later_protocol(_data(content, "")) else ""
-    return (
-        f"the response ({media_type}) does not fit the contract, {expected}: "
-        f"{faults}{looked_at}{newer}"
-    )
+    return f"the response ({media_type}) does not fit the contract, {expected}: {faults}{newer}"
 
 
 def _is_of_a_later_protocol(data: Any) -> bool:

@@ -54,6 +54,8 @@ def checked_host(host: object) -> str:
     """Check a configured host, and drop a trailing slash."""
     if not isinstance(host, str):
         raise ApiTypeError(f"host must be a str, not {type(host).__name__}")
+    if host[:1] in ("'", '"'):
+        raise ApiValueError("host stands in quotation marks; remove them")
     if "?" in host or "#" in host:
         raise ApiValueError("host must be a URL without query and fragment")
     parse_target(host, "host")

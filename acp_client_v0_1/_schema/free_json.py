@@ -83,7 +83,7 @@ def _fault(value: object, place: str, levels: int) -> str | None:
     inside: Iterable[tuple[str, object]] = ()
     value = value.value if isinstance(value, Enum) else value
     if not levels and isinstance(value, (BaseModel, Mapping, list, tuple)):
-        return f"{place.partition('[')[0]} is nested deeper than {_DEEPEST} levels"
+        return f"{place.partition('[')[0]} is nested deeper than {_DEEPEST} levels, or holds itself"
     if isinstance(value, BaseModel):
         inside = _parts(value)
     elif isinstance(value, Mapping):

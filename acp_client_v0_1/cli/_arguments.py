@@ -53,7 +53,8 @@ def opened(path: str | int) -> BinaryIO:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or str(error)
         hint = "; write its name without @" if str(path).startswith("@") else ""
-        raise WrongUsage(f"cannot read {path or 'stdin'}: {reason}{hint}") from error
+        name = "stdin" if path == 0 else path or "@"
+        raise WrongUsage(f"cannot read {name}: {reason}{hint}") from error
 
 
 def content_of(argument: str) -> bytes:

@@ -72,7 +72,8 @@ def start(options: Namespace, output: Output, client: acp.ApiClient) -> None:
         "status": None if run.run is None else run.run.status.value,
         "token": run.token(),
     }
-    output.one(run.token() if output.is_text else known, run.run_id)
+    with followed(run, options):
+        output.one(run.token() if output.is_text else known, run.run_id)
 
 
 def run(options: Namespace, output: Output, client: acp.ApiClient) -> None:
@@ -268,13 +269,12 @@ def _agent_id(options: Namespace, client: acp.ApiClient) -> str | None:
 
 
 def _agent(options: Namespace, client: acp.ApiClient, left: TimeLeft) -> acp.AgentHandle:
-    limited = client.with_options(timeout=left() or None)
-    return acp.AgentHandle.get(options.agent, api_client=limited)
+    return acp.AgentHandle.get(options.agent, api_client=client, timeout=left() or None)
 
 
 def _start(options: Namespace, client: acp.ApiClient, left: TimeLeft) -> acp.RunHandle:
     return _agent(options, client, left).start(
-        timeout=left(),
+        timeout=left() or None,
         thread_id=options.thread,
         client_token=options.client_token,
         reuse=options.reuse,

@@ -6,7 +6,6 @@ import codecs
 import contextlib
 import csv
 import json
-import os
 import shlex
 import subprocess
 import sys
@@ -23,8 +22,6 @@ from acp_client_v0_1.cli._output import beside_bars, notice
 def client_of(options: Namespace) -> acp.ApiClient:
     """Make the client from the environment and --host."""
     settings = {} if options.host is None else {"host": options.host}
-    if (options.host or os.environ.get("ACP_HOST", "")).strip()[:1] in ("'", '"'):
-        raise WrongUsage("the host of --host or ACP_HOST has quotes: leave them out")
     configuration = acp.Configuration.from_env(**settings)
     if configuration.host_is_default:
         raise WrongUsage("no host was set: set ACP_HOST, or give --host URL")

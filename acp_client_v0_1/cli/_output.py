@@ -21,8 +21,6 @@ from types import FrameType
 from typing import Any, BinaryIO, TextIO, cast
 from unicodedata import category, east_asian_width
 
-from acp_client_v0_1._errors import HARMLESS_ID
-
 TOKEN = re.compile(r"acprun[0-9]+\.")  # how the token of a run begins
 
 # Advice for callers in Python, and what it is in a shell.
@@ -199,6 +197,9 @@ class Output:
 
     def _shown(self, value: Any, id: str | None) -> str:
         if self._form == "id":
+            # Help needs this module too, and should not wait for `logging`.
+            from acp_client_v0_1._errors import HARMLESS_ID
+
             if HARMLESS_ID.fullmatch(id or ""):
                 return id or ""
             shown = ascii(id or "")[:100]

@@ -134,9 +134,10 @@ def followed(
                 raise KeyboardInterrupt(
                     f"the run continues on the server: {to_copy('wait', run, options)}"
                 ) from None
-            # The error of a request does not name the run, which nobody else knows.
+            # The error of a request, or of stdout, does not name the run, which nobody else knows.
+            lost = type(error) is OSError  # not BrokenPipeError: then nobody reads it
             unnamed = isinstance(error, acp.ApiException) and not getattr(error, "token", "")
-            if unnamed and options.command == "run":
+            if lost or (unnamed and options.command == "run"):
                 notice(f"the run was started: {to_copy('wait', run, options)}")
             raise
         try:

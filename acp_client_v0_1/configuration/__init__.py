@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import Self
 
-from acp_client_v0_1._arguments import instance_of
+from acp_client_v0_1._arguments import check_arguments, instance_of
 from acp_client_v0_1._deadline import RequestTimeout
 from acp_client_v0_1._http.headers import basic_credentials
 from acp_client_v0_1._http.urls import checked_host
@@ -231,8 +231,9 @@ class Configuration(ConfigurationReport):
 
         Raises:
             ApiValueError: A value cannot be used. The message names the variable.
-            ApiTypeError: An override has the wrong type.
+            ApiTypeError: ``prefix`` or an override has the wrong type.
         """
+        check_arguments("prefix", prefix=prefix)
         return cls(**_environment.settings(prefix, os.environ, overrides))
 
     @classmethod

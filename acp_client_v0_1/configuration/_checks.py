@@ -122,10 +122,8 @@ def _socket_options(name: str, value: Any) -> Any:
 def _is_option(option: object) -> bool:
     match option:
         case (int(), int(), int() | bytes() | bytearray()) | (int(), int(), None, int()):
-            numbers = [part for part in option if isinstance(part, int)]
-            return all(-_C_INT <= number < _C_INT for number in numbers)
-        case _:
-            return False
+            return all(-_C_INT <= each < _C_INT for each in option if isinstance(each, int))
+    return False
 
 
 def _tls_context(name: str, value: Any) -> Any:

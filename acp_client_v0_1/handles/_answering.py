@@ -137,9 +137,13 @@ class Interrupts(Iterator[PendingInterrupt]):
         outcome: Outcome | None = None
         if not self._over:
             core.open_span()
-            # `result` raises the error of a run that failed.
-            with suppress(RunFailed):
+            try:
                 outcome = next_outcome(core, core.wait(self._timeout))
+            except RunFailed:
+                pass  # `result` raises it
+            except KeyboardInterrupt as error:
+                core.add_note(error)
+                raise
         if not isinstance(outcome, PendingInterrupt):
             self._over = True
             raise StopIteration

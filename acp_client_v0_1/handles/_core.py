@@ -22,11 +22,14 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from acp_client_v0_1._errors import HARMLESS_ID, LONGEST_OF_A_RUN, one_line, package_logger, short
 from acp_client_v0_1._http.retry import backoff, failure_of, was_held
+from acp_client_v0_1._operation import identifier
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTimeoutError,
+    ApiValueError,
     NotFoundException,
     OpenApiException,
+    ResponseValidationError,
     RunWaitTimeout,
 )
 from acp_client_v0_1.handles._perform import AGAIN, Contact, Wait
@@ -67,6 +70,15 @@ def has_output(status: RunStatus) -> bool:
     return status in FINAL or status == RunStatus.INTERRUPTED
 
 
+def received_id(name: str, record: Run | Agent) -> str:
+    """Return the id of what a server sent, or refuse one with which no path can be built."""
+    try:
+        return identifier(name, getattr(record, name))
+    except ApiValueError as error:
+        reason = f"the response does not fit the contract: {error}"
+        raise ResponseValidationError(reason=reason, body=record.to_json()) from error
+
+
 def utc(moment: datetime) -> datetime:
     """Return a time of a server, which is UTC if it has no offset, for a comparison."""
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
@@ -98,10 +110,9 @@ class RunCore:
     def of_runs(cls, runs: RunsApi, made: list[Run], contact: Contact | None = None) -> RunCore:
         """Return the core of the first of the runs that have one client token."""
         run = made[0]
-        core = cls(runs, run.run_id, contact)
+        core = cls(runs, received_id("run_id", run), contact)
         core.note(run)
-        if len(made) > 1:
-            core.duplicates = tuple(run.run_id for run in made[1:])
+        core.duplicates = tuple(run.run_id for run in made[1:])
         return core
 
     # What is known
@@ -276,6 +287,17 @@ class RunCore:
             self._outcome = RunStatus.SUCCESS
         return output
 
+    def ours(self, output: RunOutput | None) -> RunOutput | None:
+        """Return an output unless it names another run: a cache or a proxy may mix runs up.
+
+        A proxy that does not know the id sends none, or one of zeros.
+        """
+        named: str = getattr(output and output.actual_instance, "run_id", "")
+        if not named.strip("0-") or named.lower() == self.run_id.lower():
+            return output
+        reason = f"the server gave run {short(self.run_id)} the output of run {short(named)}"
+        raise ResponseValidationError(reason=reason, body=output.to_json() if output else None)
+
     def output_now(
         self, wait: Wait, probe: Callable[[ApiException], RunOutput | None]
     ) -> RunOutput | None:
@@ -284,7 +306,7 @@ class RunCore:
 
         def send(limit: float) -> RunOutput | None:
             # A window of 0, since some servers hold the output without end if they are given none.
-            return runs.get_run_output(self.run_id, 0, _request_timeout=limit)
+            return self.ours(runs.get_run_output(self.run_id, 0, _request_timeout=limit))
 
         return wait.perform("output", send, self, probe=probe)
 
@@ -500,7 +522,7 @@ class Polls(Window):
                 return None  # held all the same: there is no output yet
             raise
         if output is not None or self.wait.once:
-            return output
+            return core.ours(output)
         if not was_full(window, clock.now() - began):
             return self._early_pause()
         self._early = 0

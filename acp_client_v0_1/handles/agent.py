@@ -26,7 +26,7 @@ from acp_client_v0_1.exceptions import (
     OpenApiException,
     RunWaitTimeout,
 )
-from acp_client_v0_1.handles._core import RunCore, created, held_by
+from acp_client_v0_1.handles._core import RunCore, created, held_by, received_id
 from acp_client_v0_1.handles._create import NoAgent, create, find_by_token, is_of, probe_search
 from acp_client_v0_1.handles._options import RunOptions, creation_of, given_options
 from acp_client_v0_1.handles._perform import Contact, Wait
@@ -94,7 +94,12 @@ class AgentHandle(Notebook):
 
     @classmethod
     def find(
-        cls, name: str, api_client: ApiClient | None = None, *, version: str | None = None
+        cls,
+        name: str,
+        api_client: ApiClient | None = None,
+        *,
+        version: str | None = None,
+        timeout: float | None = None,
     ) -> Self:
         """Return the handle of the agent with a name.
 
@@ -102,16 +107,19 @@ class AgentHandle(Notebook):
             name: The exact name.
             api_client: Client to use; the shared default client if None.
             version: The exact version. By default any, if there is only one.
+            timeout: Seconds for each request, above 0; one is enough unless the name is not there.
+                By default the client's own limits hold.
 
         Raises:
             AgentLookupError: No agent has the name and version, or several have; the error names
                 the agents that there are, 1,000 at most. No more are kept, whatever the server has.
-            ApiTypeError: ``name`` or ``version`` is not a str.
+            ApiTypeError: ``name`` or ``version`` is not a str, or ``timeout`` not a number.
             ApiException: The search failed. For a server that does not search, use
                 ``AgentHandle(agent_id)``.
         """
-        check_arguments("name", name=name, version=version)
-        agents = AgentsApi(api_client)
+        check_arguments("name", name=name, version=version, timeout=timeout)
+        client = AgentsApi(api_client).api_client
+        agents = AgentsApi(client.with_options(timeout=timeout))
         request = {"name": name} if version is None else {"name": name, "version": version}
         try:
             page = agents.search_agents({**request, "limit": _PAGE})
@@ -125,7 +133,7 @@ class AgentHandle(Notebook):
             # The server ignores the conditions, so that the agent may stand on another page.
             found = list(islice(iter_agents(agents, request, on_drift="continue"), _PAGE))
         if len(found) == 1:
-            handle = cls(found[0].agent_id, agents.api_client)
+            handle = cls(received_id("agent_id", found[0]), client)
             handle._agent.note(found[0])
             return handle
         there = found
@@ -134,7 +142,9 @@ class AgentHandle(Notebook):
         raise _lookup_error(name, version, bool(found), there)
 
     @classmethod
-    def get(cls, id_or_name: str, api_client: ApiClient | None = None) -> Self:
+    def get(
+        cls, id_or_name: str, api_client: ApiClient | None = None, *, timeout: float | None = None
+    ) -> Self:
         """Return the handle of an agent by its id or name, whichever a script was given.
 
         A UUID is an id, without I/O. Any other text is a name to search for. If no agent has that
@@ -143,6 +153,7 @@ class AgentHandle(Notebook):
         Args:
             id_or_name: The id, or the exact name.
             api_client: Client to use; the shared default client if None.
+            timeout: Seconds for each request, as in `find`.
 
         Raises:
             AgentLookupError: No agent has that name or id, or several have the name.
@@ -152,13 +163,13 @@ class AgentHandle(Notebook):
         if UUID_FORM.fullmatch(handle.agent_id):
             return handle
         try:
-            return cls.find(id_or_name, api_client)
+            return cls.find(id_or_name, api_client, timeout=timeout)
         except ApiException as error:
             failed = error.status is None or failure_of(error).kind == "denied"
             if failed and not isinstance(error, AgentLookupError):
                 raise
             with contextlib.suppress(ApiException):
-                if handle.agent.agent_id:
+                if handle._agent.get(timeout).agent_id:
                     return handle
             raise
 

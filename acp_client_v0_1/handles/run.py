@@ -116,7 +116,9 @@ class RunHandle(Notebook):
         return handle
 
     @classmethod
-    def from_token(cls, token: str, api_client: ApiClient | None = None) -> Self:
+    def from_token(
+        cls, token: str, api_client: ApiClient | None = None, *, timeout: float | None = None
+    ) -> Self:
         """Return the handle of the run of a token, which `token` or an error's ``token`` gave.
 
         There is no I/O, except for the token of a `RunStartAmbiguous`, whose run is searched for
@@ -125,6 +127,7 @@ class RunHandle(Notebook):
         Args:
             token: The text.
             api_client: A client of the token's server; the default client if None.
+            timeout: Seconds above 0 for the search, if that is to take less than 10.
 
         Raises:
             TokenError: The text is not a token, is damaged, of a newer version or of another
@@ -132,6 +135,7 @@ class RunHandle(Notebook):
             RunStartAmbiguous: The token has no run id, and there is still no run with its client
                 token.
         """
+        check_arguments(timeout=timeout)
         known = decode_token(token)
         runs = RunsApi(api_client)
         server = server_of(runs.api_client)
@@ -145,7 +149,7 @@ class RunHandle(Notebook):
             handle._core.note_token(known)
             return handle
         contact = Contact.of(runs)
-        return held_by(cls, RunCore.of_runs(runs, look_for(known, Wait(contact)), contact))
+        return held_by(cls, RunCore.of_runs(runs, look_for(known, Wait(contact, timeout)), contact))
 
     @classmethod
     def find(
@@ -171,8 +175,6 @@ class RunHandle(Notebook):
             ApiValueError: ``client_token`` or ``agent_id`` is empty.
         """
         check_arguments("client_token", client_token=client_token)
-        if not client_token:
-            raise ApiValueError("client_token must not be empty")
         agent_id = None if agent_id is None else identifier("agent_id", agent_id)
         runs = RunsApi(api_client)
         found = find_by_token(runs, client_token, agent_id)

@@ -21,13 +21,13 @@ from typing import Any, Literal, TypeVar, cast
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from acp_client_v0_1._arguments import check_arguments
+from acp_client_v0_1._arguments import check_arguments, wrong_type
 from acp_client_v0_1._errors import package_logger, short
 from acp_client_v0_1._operation import constructed
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.api.threads_api import ThreadsApi
-from acp_client_v0_1.exceptions import ApiException, ApiTypeError
+from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles.errors import SearchDrift
 from acp_client_v0_1.models.agent import Agent
 from acp_client_v0_1.models.agent_search_request import AgentSearchRequest
@@ -163,9 +163,7 @@ def _every(
         fields = dict(request or {})
         constructed("request", model, fields)  # which raises if they do not fit
     else:
-        raise ApiTypeError(
-            f"request must be a {model.__name__} or dict, not {type(request).__name__}"
-        )
+        raise wrong_type("request", f"a {model.__name__} or dict", request)
     check_arguments("on_drift", on_drift=on_drift)
     records = _records(search, fields, attrgetter(id_name), on_drift == "raise", most_pages)
     return _matching(records, fields, places, id_name)

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import from_json, to_json
 
 from acp_client_v0_1._http.headers import TOKEN
-from acp_client_v0_1._operation import Operation, faults_of
+from acp_client_v0_1._operation import Operation
 from acp_client_v0_1._schema.free_json import not_json
 from acp_client_v0_1.api import agents_api, runs_api, threads_api
 
@@ -41,6 +41,7 @@ JSON_TYPES: dict[str, tuple[type, ...]] = {
 _LEVELS = 250
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+_PART_OF_A_UNION = re.compile(r"constrained-|\w+\[")
 # pydantic's errors about a value of the right type begin with these words.
 _RULES_OF_VALUES = ("literal", "finite", "greater", "less")
 
@@ -67,10 +68,12 @@ def check_given(where: Callable[..., object], given: object) -> None:
     try:
         _model_of(where).model_validate(given, from_attributes=True)
     except ValidationError as error:
-        rule = error.errors(include_url=False)[0]["type"]
-        kind = ValueError if rule.startswith(_RULES_OF_VALUES) else TypeError
+        fault = error.errors(include_url=False)[0]
+        kind = ValueError if fault["type"].startswith(_RULES_OF_VALUES) else TypeError
+        # pydantic counts the parts of a union as steps, such as "dict[str,str]".
+        steps = [str(step) for step in fault["loc"] if not _PART_OF_A_UNION.match(str(step))]
         # pydantic's own error quotes the values, and one may be a key, so it is not chained.
-        raise kind(faults_of(error)) from None
+        raise kind(f"{'.'.join(steps)}: {fault['msg']}") from None
 
 
 def check_header(what: str, name: str, value: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from support.batches import creates, threads_of_batches, wait_for
+from support.timing import SetTiming
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -177,6 +178,54 @@ def test_a_small_batch_is_told_of_each_end_at_once(agent: AgentHandle) -> None:
     for item in agent.map(inputs):
         late = time.monotonic() - start - inputs[item.index]["seconds"]
         assert late < 1.0  # 0.1 on a machine that does nothing else
+
+
+@pytest.mark.parametrize("concurrency", [32, 400])
+def test_runs_that_end_at_once_go_by_few_threads(
+    agent: AgentHandle, set_timing: SetTiming, concurrency: int
+) -> None:
+    set_timing(instant=60.0, busy=0.5)  # whatever the machine does meanwhile
+    most = 0
+    for item in agent.map(numbers(500), concurrency=concurrency):
+        assert item.ok
+        most = max(most, len(threads_of_batches()))
+    assert most <= 8
+
+
+@pytest.mark.parametrize("concurrency", [5, 20, 32, 50])
+def test_runs_that_take_long_are_all_under_way_at_once(
+    server: LocalServer, agent: AgentHandle, concurrency: int
+) -> None:
+    together = threading.Barrier(concurrency, timeout=20)
+
+    def meet(input: Any, config: Any, context: Any) -> dict[str, Any]:
+        return {"place": together.wait()}
+
+    server.register(meet, name="meet")
+    meeting = AgentHandle(server.agents[1].agent_id, agent.runs.api_client)
+    items = list(meeting.map(numbers(2 * concurrency), concurrency=concurrency))
+    assert sorted(item.result()["place"] for item in items) == sorted([*range(concurrency)] * 2)
+
+
+def test_a_run_soon_has_a_worker_while_all_others_take_long(agent: AgentHandle) -> None:
+    start = time.monotonic()
+    with agent.map([*numbers(31, seconds=30), {"n": 31}], concurrency=32) as batch:
+        assert next(batch).index == 31
+        assert time.monotonic() - start < 3  # 0.1 on a machine that does nothing else
+        assert len(threads_of_batches()) == 33  # the runs', and the one that starts them
+
+
+def test_a_worker_for_each_run_that_took_long_ends_when_runs_end_at_once(
+    agent: AgentHandle, set_timing: SetTiming
+) -> None:
+    set_timing(instant=60.0, busy=0.05)
+    threads = []
+    inputs = [*numbers(20, seconds=1), *numbers(300)]
+    for item in agent.map(inputs, concurrency=32):
+        assert item.ok
+        threads.append(len(threads_of_batches()))
+    assert max(threads) >= 20
+    assert threads[-1] <= 12
 
 
 def test_key_names_an_item(agent: AgentHandle) -> None:

@@ -545,7 +545,7 @@ def test_a_search_that_ignores_the_status_still_tells_which_runs_have_ended() ->
     times = {"created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"}
     run = {"agent_id": "a", "creation": {"agent_id": "a"}, "status": "success", **times}
     ended = [{**run, "run_id": f"r{n}"} for n in range(60)]
-    result = {"type": "result", "run_id": "r", "status": "success", "result": {}}
+    result = {"type": "result", "run_id": "", "status": "success", "result": {}}
     count = itertools.count()
 
     def respond(request: Request) -> bytes:
@@ -655,7 +655,7 @@ def test_a_server_that_goes_away_after_a_create_is_an_outage(set_timing: SetTimi
             return [CLOSE]
         if request.path == "/runs/search":
             return response(json.dumps(made).encode())
-        return response(json.dumps(RESULT).encode())
+        return response(json.dumps({**RESULT, "run_id": ""}).encode())
 
     def restart() -> None:
         servers[0].stop()
@@ -685,7 +685,7 @@ def test_one_run_without_an_output_ends_no_batch() -> None:
             return response(json.dumps({**RUN, "run_id": "r1", "status": "success"}).encode())
         if request.path.startswith("/runs/r1/output"):
             return response(b'"run r1 has no output any more"', 404)
-        return response(json.dumps(RESULT).encode())
+        return response(json.dumps({**RESULT, "run_id": ""}).encode())
 
     with (
         SocketServer(handler=serve_each(respond)) as server,
@@ -728,7 +728,7 @@ class Limited:
                 token = json.loads(request.body).get("metadata", {}).get("acp-client-token")
                 found = [self.made[token]] if token in self.made else []
                 return response(json.dumps(found).encode())
-            return response(json.dumps(RESULT).encode())
+            return response(json.dumps({**RESULT, "run_id": ""}).encode())
 
 
 @pytest.mark.parametrize("concurrency", [8, 40])

@@ -55,7 +55,7 @@ def server_of(ids: list[str], result: str = '{"n":1}') -> SocketServer:
         if request.path == "/runs/search":
             offset = json.loads(request.body).get("offset", 0)
             return response(json.dumps([run_of(each) for each in ids[offset:]]).encode())
-        content = f'{{"type":"result","run_id":"r1","status":"success","result":{result}}}'
+        content = f'{{"type":"result","run_id":"","status":"success","result":{result}}}'
         return response(content.encode())
 
     return SocketServer(handler=serve_each(respond))

@@ -323,13 +323,16 @@ def test_an_unknown_option_is_named_below_those_that_there_are(inside: Inside) -
     [
         ("--hlep", "unrecognized arguments: --hlep; did you mean '--help'?"),
         ("rnu echo", "did you mean 'run'?"),
+        ("--versoin", "unrecognized arguments: --versoin; did you mean '--version'?"),
+        # It must not be taken for --client-token: that is sent in the metadata of a run.
+        ("run echo {} --token=t", "--token=t; set ACP_TOKEN"),
+        ("agents --zzz", "unrecognized arguments: --zzz"),
         ("run --hlep", "unrecognized arguments: --hlep; did you mean '--help'?"),
         ("agents --url http://a", "; use --host"),
         ("--url http://a agents", "unrecognized arguments: --url; use --host"),
         ("--url=http://a agents", "unrecognized arguments: --url=http://a; use --host"),
         ("serve --host ::1", "; use --bind"),
         ("run echo --api-key x", "; set ACP_API_KEY"),
-        ("run echo {} --token=x", "unrecognized arguments: --token=x; set ACP_TOKEN"),
         (
             "batch echo in --jurnal=x",
             "unrecognized arguments: --jurnal=x; did you mean '--journal'?",
@@ -358,6 +361,12 @@ def test_a_word_that_is_like_no_option_is_followed_by_no_other(inside: Inside) -
     ("arguments", "words"),
     [
         (["run", "echo", "-"], "argument INPUT: empty, and a JSON object is needed\n"),
+        (["run", "echo", "@"], "cannot read @: No such file or directory"),
+        (["run", "echo", "{}", "--thread", ""], "thread_id must not be empty\n"),
+        (
+            ["batch", "echo", "bad", "--results", "none/such"],
+            "none/such cannot be opened: No such file or directory\n",
+        ),
         (["run", "echo", '{"a" 1}'], "argument INPUT: not JSON: Expecting ':' delimiter at column"),
         (["batch", "echo", "@in"], "cannot read @in: No such file or directory; write its name"),
         (
@@ -380,7 +389,19 @@ def test_bad_input_is_named_with_its_place(
 def test_quotes_around_the_host_are_said(inside: Inside) -> None:
     for host, option in (("'http://127.0.0.1:9'", []), ("", ["--host", '"http://127.0.0.1:9"'])):
         done = inside(host, "agents", *option)
-        assert done.returncode == 2 and "has quotes: leave them out" in done.stderr
+        assert done.returncode == 2 and "stands in quotation marks; remove them" in done.stderr
+
+
+def test_an_option_may_be_cut_short_before_the_command(server: LocalServer, inside: Inside) -> None:
+    assert inside("", "--hos", server.url, "agents", "--name", "echo").returncode == 0
+
+
+def test_a_timeout_of_0_looks_once_at_a_run_that_is_new(
+    server: LocalServer, inside: Inside
+) -> None:
+    done = inside(server, "run", "slow", '{"seconds": 60}', "--timeout", "0")
+    assert done.returncode == 3 and "has no output yet" in done.stderr, done.stderr
+    assert started_run(server) in done.stdout
 
 
 def test_the_words_of_an_agent_are_left_as_they_are(
@@ -419,7 +440,8 @@ def test_several_runs_are_waited_for_at_once(inside: Inside) -> None:
 
     def respond(request: Request) -> bytes:
         both.wait(SECONDS)  # which breaks if one is waited for after the other
-        content = {"type": "result", "run_id": "r", "status": "success", "result": {}}
+        run = request.path.split("/")[2]
+        content = {"type": "result", "run_id": run, "status": "success", "result": {}}
         return response(json.dumps(content).encode())
 
     with SocketServer(handler=serve_each(respond)) as server:

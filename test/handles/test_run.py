@@ -30,6 +30,7 @@ from acp_client_v0_1 import (
     Configuration,
     ConnectionException,
     NotFoundException,
+    ResponseValidationError,
     RunError,
     RunFailed,
     RunGone,
@@ -244,6 +245,54 @@ def test_retry_after_is_honoured_beyond_the_first_poll(
         assert run.result() == {"count": 1, "of": 1}
     first, second = (r.time for r in server.requests if r.path.endswith("/output"))
     assert second - first >= 2
+
+
+def test_retry_after_of_a_204_is_honoured() -> None:
+    ended = json.dumps({"type": "result", "run_id": "r1", "status": "success", "result": {}})
+    later = response(status=204, content_type="", retry_after="1")
+    with (
+        SocketServer(later, response(ended.encode())) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        began = time.monotonic()
+        assert RunHandle("r1", client).result() == {}
+        assert time.monotonic() - began >= 1
+        assert len(server.requests) == 2
+
+
+def test_retry_after_of_a_204_is_not_shortened() -> None:
+    later = response(status=204, content_type="", retry_after="60")
+    with (
+        SocketServer(later) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        began = time.monotonic()
+        with pytest.raises(RunWaitTimeout, match=r"Retry-After: 60 s; wait again"):
+            RunHandle("r1", client).result(timeout=30)
+        assert time.monotonic() - began < 10
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("named", ["", "00000000-0000-0000-0000-000000000000", "R1"])
+def test_an_output_may_name_no_run_or_its_run_in_other_letters(named: str) -> None:
+    output = {"type": "result", "run_id": named, "status": "success", "result": {"n": 1}}
+    with (
+        SocketServer(response(json.dumps(output).encode())) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        assert RunHandle("r1", client).result(timeout=5) == {"n": 1}
+
+
+def test_an_output_of_another_run_is_refused_and_kept() -> None:
+    output = {"type": "error", "run_id": "r2", "errcode": 1, "description": "no"}
+    with (
+        SocketServer(response(json.dumps(output).encode())) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        with pytest.raises(ResponseValidationError, match="run r1 the output of run r2") as caught:
+            RunHandle("r1", client).result(timeout=5)
+        assert json.loads(caught.value.body or "") == output
+        assert len(server.requests) == 1
 
 
 def test_deleted_by_another_while_blocked(slow: AgentHandle, runs: RunsApi) -> None:

@@ -35,6 +35,7 @@ from acp_client_v0_1 import (
     UnprocessableEntityException,
 )
 from acp_client_v0_1.handles import _create as starting
+from acp_client_v0_1.handles._token import RunToken, encode_token
 from acp_client_v0_1.testing import Fault, LocalServer, Quirks
 
 COUNTER = "22222222-2222-4222-8222-222222222222"
@@ -204,6 +205,16 @@ def test_the_token_of_an_ambiguous_start_looks_again(
     assert run.result(timeout=30) == {"count": 1, "of": 1}
     assert run.agent_id == COUNTER
     assert run.client_token == caught.value.client_token
+
+
+def test_the_search_of_a_token_takes_no_longer_than_its_timeout(
+    server: LocalServer, client: ApiClient
+) -> None:
+    known = RunToken(server.url, agent=COUNTER, client_token="none-has-it")
+    began = time.monotonic()
+    with pytest.raises(RunStartAmbiguous, match="no run with its client token is there yet"):
+        RunHandle.from_token(encode_token(known), client, timeout=0.5)
+    assert time.monotonic() - began < 9
 
 
 def test_the_token_of_a_run_that_never_was(

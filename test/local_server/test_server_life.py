@@ -235,16 +235,8 @@ def agent(input: Any, config: Any, context: Any) -> dict[str, Any]:
         ({"webhook_hosts": "a"}, "webhook_hosts: Input should be a valid list"),
         ({"allowed_hosts": "x"}, "allowed_hosts: Input should be a valid list"),
         ({"allowed_hosts": [b"x"]}, "allowed_hosts.0: Input should be a valid string"),
-        (
-            {"api_key": "secret"},
-            "api_key.dict[str,str]: Input should be a valid dictionary; "
-            "api_key.tuple[str, str]: Input should be a valid tuple",
-        ),
-        (
-            {"api_key": {"x-api-key": 5}},
-            "api_key.dict[str,str].x-api-key: Input should be a valid string; "
-            "api_key.tuple[str, str]: Input should be a valid tuple",
-        ),
+        ({"api_key": "secret"}, "api_key: Input should be a valid dictionary"),
+        ({"api_key": {"x-api-key": 5}}, "api_key.x-api-key: Input should be a valid string"),
         ({"base_path": None}, "base_path: Input should be a valid string"),
         ({"quirks": "workflow-srv"}, "quirks: Input should be an instance of Quirks"),
     ],

@@ -37,6 +37,7 @@ LONG = (
     "linear_size",
     "linear_events",
     "batch_slow",
+    "batch_many",
     "batch_million",
     "journal",
     "journal_durable",
