@@ -94,7 +94,7 @@ def test_every_response_fits_the_contract(
     seen: set[int] = set()
 
     @settings(
-        max_examples=50,
+        max_examples=25,
         derandomize=True,
         database=None,
         phases=[Phase.explicit, Phase.generate],

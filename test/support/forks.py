@@ -48,9 +48,8 @@ def run_in_fork(
         atexit.register(_end, server)
     assert server.stdin is not None and server.stdout is not None
     with tempfile.TemporaryDirectory() as folder:
-        files = [os.path.join(folder, name) for name in ("stdin", "stdout", "stderr")]
-        Path(files[0]).write_text(stdin or "", "utf-8")
-        order = [[str(part) for part in script], dict(env), str(cwd or Path.cwd()), files]
+        files = [os.path.join(folder, name) for name in ("stdout", "stderr")]
+        order = [[str(part) for part in script], dict(env), str(cwd or Path.cwd()), stdin, files]
         try:
             server.stdin.write(json.dumps(order).encode() + b"\n")
             server.stdin.flush()
@@ -59,7 +58,7 @@ def run_in_fork(
             server.kill()
             raise
         idle.append(server)
-        out, err = (Path(file).read_text("utf-8") for file in files[1:])
+        out, err = (Path(file).read_text("utf-8") for file in files)
     return subprocess.CompletedProcess(list(script), status, out, err)
 
 
@@ -80,15 +79,24 @@ def _serve() -> list[str]:
         if child := os.fork():
             os.write(1, b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
             continue
-        script, variables, folder, files = json.loads(order)
-        for number, file in enumerate(files):
-            opened = os.open(file, os.O_RDWR | os.O_CREAT)
-            os.dup2(opened, number)
-            os.close(opened)
+        script, variables, folder, stdin, files = json.loads(order)
+        os.dup2(_pipe_with(stdin.encode()) if stdin else os.open(os.devnull, os.O_RDONLY), 0)
+        for number, file in enumerate(files, 1):
+            os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(variables)
         return list(script)
+
+
+def _pipe_with(content: bytes) -> int:
+    """Return the end to read of a pipe that holds what a person or a program typed."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    if os.write(writer, content) < len(content):
+        raise ValueError("stdin: too large for a pipe; write a file")
+    os.close(writer)
+    return reader
 
 
 if __name__ == "__main__":
