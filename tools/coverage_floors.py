@@ -21,8 +21,38 @@ from typing import Any
 
 from environments import PACKAGE, ROOT
 
-# In percent, rounded down: which of two threads comes first decides about a branch here and there.
-FLOORS: dict[str, int] = {}
+# In percent, a little below what was measured: which of two threads comes first decides about a
+# branch here and there, and so does the version of Python.
+FLOORS = {
+    "__init__.py": 100,
+    "__main__.py": 82,
+    "_arguments.py": 98,
+    "_deadline.py": 98,
+    "_decoding.py": 98,
+    "_dropin": 96,
+    "_errors.py": 98,
+    "_http": 97,
+    "_lazy.py": 98,
+    "_operation.py": 95,
+    "_schema": 98,
+    "_transport_errors.py": 98,
+    "_variants.py": 98,
+    "_version.py": 100,
+    "api": 100,
+    "api_client.py": 98,
+    "api_response.py": 98,
+    "batch": 97,
+    "cli": 97,
+    "configuration": 99,
+    "exceptions.py": 97,
+    "handles": 98,
+    "models": 100,
+    "rest.py": 98,
+    "streaming": 98,
+    "telemetry.py": 98,
+    "testing": 98,
+    "waiting.py": 98,
+}
 
 _FOLDER = ROOT / "build" / "coverage"
 
