@@ -36,6 +36,8 @@ from acp_client_v0_1 import (
 )
 from acp_client_v0_1.testing import Fault, LocalServer
 
+pytestmark = pytest.mark.slow
+
 INPUTS = 200
 
 

@@ -36,6 +36,8 @@ from acp_client_v0_1.batch import _executors
 from acp_client_v0_1.batch._tasks import Task
 from acp_client_v0_1.testing import Fault, LocalServer, Quirks
 
+pytestmark = pytest.mark.slow
+
 
 def numbers(count: int, **more: Any) -> list[dict[str, Any]]:
     return [{"n": n, **more} for n in range(count)]

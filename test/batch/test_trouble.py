@@ -49,6 +49,8 @@ from acp_client_v0_1.models.run import Run
 from acp_client_v0_1.models.run_status import RunStatus
 from acp_client_v0_1.testing import Fault, LocalServer, Quirks
 
+pytestmark = pytest.mark.load
+
 
 def numbers(count: int, **more: Any) -> list[dict[str, Any]]:
     return [{"n": n, **more} for n in range(count)]

@@ -10,6 +10,8 @@ from typing import Any
 from acp_client_v0_1 import AgentHandle, ApiClient, PendingInterrupt, RunEvent
 from acp_client_v0_1.testing import Fault, Interrupt, LocalServer
 
+pytestmark = pytest.mark.load
+
 RUNS = 15
 QUESTIONS = 3
 FAULTS = (

@@ -192,6 +192,7 @@ def test_a_404_soon_after_its_own_start_is_asked_again(
     assert run.result(timeout=30) == {"count": 1, "of": 1}
 
 
+@pytest.mark.slow
 def test_a_404_two_seconds_after_its_own_start_is_the_end(
     server: LocalServer, counter: AgentHandle
 ) -> None:
@@ -235,6 +236,7 @@ def test_stop_ends_the_look_at_a_question(server: LocalServer, approval: AgentHa
     assert time.monotonic() - began < 30
 
 
+@pytest.mark.slow
 def test_retry_after_is_honoured_beyond_the_first_poll(
     server: LocalServer, set_timing: SetTiming
 ) -> None:
@@ -374,6 +376,7 @@ def test_lost_then_refused_is_an_outage(set_timing: SetTiming) -> None:
         RunHandle("r", client).result(timeout=0.7)
 
 
+@pytest.mark.slow
 def test_the_deadline_holds_while_the_server_is_away(
     server: LocalServer, slow: AgentHandle
 ) -> None:
@@ -392,6 +395,7 @@ def test_the_deadline_holds_while_the_server_is_away(
         assert time.monotonic() - began < 0.7 + 4
 
 
+@pytest.mark.slow
 def test_the_deadline_holds_while_the_server_says_nothing() -> None:
     with (
         SocketServer(["stall"]) as server,
@@ -467,6 +471,7 @@ def test_an_interrupted_run_can_be_cancelled(approval: AgentHandle) -> None:
     assert run.cancel()
 
 
+@pytest.mark.slow
 def test_a_cancel_whose_response_was_lost(
     server: LocalServer, slow: AgentHandle, counts: Any
 ) -> None:
@@ -896,6 +901,7 @@ def test_a_delete_that_a_replica_answers_is_sent_again(
         run.refresh()
 
 
+@pytest.mark.slow
 def test_an_error_with_a_body_that_breaks_off_is_what_its_status_says(
     set_timing: SetTiming,
 ) -> None:
@@ -973,6 +979,7 @@ def test_a_pause_between_an_outage_and_the_deadline_is_waited_for(set_timing: Se
         assert [each.path for each in server.requests] == ["/runs", "/runs/search"]
 
 
+@pytest.mark.slow
 def test_a_wait_by_looks_keeps_its_deadline(set_timing: SetTiming) -> None:
     """The run has ended when it is looked at, and then its output does not come."""
     looks: list[object] = []
@@ -1103,6 +1110,7 @@ HANGING: dict[str, Callable[[AgentHandle, RunHandle], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", HANGING.values(), ids=HANGING)
 def test_no_call_passes_its_timeout_at_a_server_that_hangs(
     call: Callable[[AgentHandle, RunHandle], object], set_timing: SetTiming
@@ -1234,6 +1242,7 @@ def test_the_error_of_another_request_is_not_told_as_ones_own(client: ApiClient)
     assert caught.value.run_id == "r" and RunHandle.from_token(caught.value.token, client)
 
 
+@pytest.mark.slow
 def test_a_pause_leaves_time_for_a_last_look(set_timing: SetTiming) -> None:
     """The server returns each 204 at once, and the run ends in the pause after it."""
     set_timing(early=(10.0, 10.0))
@@ -1260,6 +1269,7 @@ def test_the_age_of_a_run_grows_with_the_time_since_its_create(client: ApiClient
     assert 0 <= core.age() < 50
 
 
+@pytest.mark.slow
 def test_a_poll_may_end_some_seconds_after_its_window() -> None:
     """A server is slow to respond after the window: that is no cut, so nothing is asked again."""
     result = {"type": "result", "run_id": "r", "status": "success", "result": {"ok": 1}}

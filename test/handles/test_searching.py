@@ -195,6 +195,7 @@ class EndlessAgents:
         return [agent_of(self.name, n) for n in range(offset, offset + request["limit"])]
 
 
+@pytest.mark.slow
 def test_a_search_that_never_ends_keeps_a_bounded_number_of_ids() -> None:
     endless = EndlessAgents("n")
     with pytest.raises(ApiException, match=r"the server sent 10\d pages with 100,"):
