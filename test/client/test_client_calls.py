@@ -99,26 +99,6 @@ def test_every_operation_waits_for_a_server_that_refuses_for_a_while(case: Case)
     assert server.requests[0].body == server.requests[1].body
 
 
-def test_credentials_stay_with_the_configured_origin() -> None:
-    settings = {
-        "api_key": {"x-api-key": SECRET, "X-Other-Key": SECRET},
-        "access_token": SECRET,
-    }
-    case = next(case for case in CASES if case.name == "get_run")
-    with (
-        SocketServer(response_of(case)) as other,
-        SocketServer(head(307, location=other.url + "/there", content_length="0")) as server,
-        ApiClient(
-            Configuration(host=server.url, **settings), "X-Default", SECRET, cookie=f"s={SECRET}"
-        ) as client,
-    ):
-        api_of(case, client)()
-    sent = server.requests[0].headers
-    assert {"authorization", "cookie", "x-api-key", "x-other-key", "x-default"} <= set(sent)
-    assert SECRET.encode() not in other.requests[0].raw_head
-    assert not {"authorization", "cookie"} & set(other.requests[0].headers)
-
-
 @pytest.mark.parametrize("path", ["", "/", "/base/path", "/base/path/"])
 def test_a_base_path_and_a_trailing_slash(path: str) -> None:
     case = next(case for case in CASES if case.name == "get_thread")
