@@ -189,7 +189,6 @@ class Output:
             cells = zip(row, widths, strict=True)
             line = "  ".join(cell + " " * (width - _width(cell)) for cell, width in cells).rstrip()
             if columns and _width(line) > columns:
-                line = line[:columns]
                 while _width(line) >= columns:
                     line = line[:-1]
                 line += "…"

@@ -76,9 +76,6 @@ class Timing:
     kept: float = 300.0  # what a server says of an agent
 
     # Batches
-    instant: float = 0.004  # a server whose runs take less needs few threads
-    busy: float = 0.005  # between two checks whether tasks wait because workers hold requests
-    idle: float = 0.02  # the same if no task waited
     short_window: int = 2  # of a long poll while other runs wait for their turn
     searches: tuple[float, float] = (0.2, 10.0)  # the shortest and longest between two of them
     doubt: float = 2.0  # for which searches about a run are ignored, after one was wrong about it
