@@ -33,7 +33,8 @@ def run_in_fork(
     options: tuple[str, ...] = (),
 ) -> subprocess.CompletedProcess[str]:
     """Run ``python OPTIONS SCRIPT...``, where the script is a path, or ``-m`` and a module."""
-    if env.get("PYTHONPATH") != os.environ.get("PYTHONPATH"):  # which only a new one reads
+    # Only a new interpreter reads where its modules are, and, for `make mutants`, which test it is of.
+    if env.get("PYTHONPATH") != os.environ.get("PYTHONPATH") or "COVERAGE_PROCESS_START" in env:
         return subprocess.run(
             [sys.executable, *options, *script], env=env, input=stdin or "", cwd=cwd,
             capture_output=True, encoding="utf-8", timeout=60, check=False,
