@@ -33,7 +33,7 @@ def run_in_fork(
     options: tuple[str, ...] = (),
 ) -> subprocess.CompletedProcess[str]:
     """Run ``python OPTIONS SCRIPT...``, where the script is a path, or ``-m`` and a module."""
-    # Only a new interpreter reads where its modules are, and, for `make mutants`, which test it is of.
+    # Only a new interpreter reads where its modules are and, for `make mutants`, whose test it is.
     if env.get("PYTHONPATH") != os.environ.get("PYTHONPATH") or "COVERAGE_PROCESS_START" in env:
         return subprocess.run(
             [sys.executable, *options, *script], env=env, input=stdin or "", cwd=cwd,
