@@ -189,7 +189,7 @@ def test_no_item_fails_by_429_within_an_outage(
         ("/runs/*/output", 503, 3600),
     ],
 )
-def test_what_is_wrong_with_all_runs_is_raised_and_the_same_call_goes_on(
+def test_a_fault_of_all_runs_is_raised_and_the_same_call_continues(
     server: LocalServer,
     agent: AgentHandle,
     tmp_path: Path,
@@ -221,7 +221,7 @@ def test_what_is_wrong_with_all_runs_is_raised_and_the_same_call_goes_on(
 
 @pytest.mark.parametrize("executor", [None, ThreadPoolExecutor], ids=["threads", "executor"])
 @pytest.mark.parametrize("status", [401, 403, 404, 405, 422, 501, 503])
-def test_a_descriptor_that_cannot_be_read_is_raised_and_the_same_call_goes_on(
+def test_an_unreadable_descriptor_is_raised_and_the_same_call_continues(
     server: LocalServer,
     agent: AgentHandle,
     set_timing: SetTiming,

@@ -488,9 +488,7 @@ def test_an_error_that_nobody_expected_is_one_line(
     assert said == "acp-client: RuntimeError: a bug (--debug shows where)\n"
 
 
-def test_the_host_of_the_option_is_the_one_that_is_asked(
-    server: LocalServer, inside: Inside
-) -> None:
+def test_the_option_host_overrides_the_environment(server: LocalServer, inside: Inside) -> None:
     for command in (["describe", "echo"], ["agents"], ["search", "--agent", "echo"], ["ping"]):
         assert data(inside("http://127.0.0.1:9", *command, "--host", server.url)) is not None
 

@@ -400,7 +400,7 @@ def test_an_unknown_value_of_an_enum_is_carried() -> None:
     assert len(RunStatus) == 5
 
 
-def test_a_value_that_is_called_like_a_member_is_unknown_all_the_same() -> None:
+def test_a_value_named_like_a_member_is_still_unknown() -> None:
     status = run_with(status="PENDING").status
     assert (status.value, status.is_known) == ("PENDING", False)
     assert status != RunStatus.PENDING
@@ -448,7 +448,9 @@ TIMES: dict[Any, datetime | None] = {
 
 
 @pytest.mark.parametrize(("sent", "expected"), TIMES.items(), ids=lambda value: str(value)[:40])
-def test_times(sent: object, expected: datetime | None) -> None:
+def test_times_are_read_in_every_format_that_servers_use(
+    sent: object, expected: datetime | None
+) -> None:
     if expected is None:
         with pytest.raises(ValidationError) as caught:
             run_with(created_at=sent)

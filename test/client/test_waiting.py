@@ -207,7 +207,7 @@ class Held:
 
 
 @pytest.mark.parametrize("cuts", [{1: 1.2}, {5: 29.0}, {1: 1.2, 4: 1.0}, {2: 20.0, 40: 3.0}])
-def test_an_accident_costs_few_requests(set_timing, cuts):
+def test_a_single_cut_costs_few_requests(set_timing, cuts):
     server = Held(hours=1, cuts=cuts)
     server.wait(set_timing, block_timeout=30)
     assert len(server.windows) < 120 + 30
@@ -236,7 +236,7 @@ def test_the_last_window_fits_into_what_remains():
     assert len(server.requests) <= 3
 
 
-def test_the_clock_may_jump_between_any_two_looks(set_timing):
+def test_every_request_outlasts_its_window_whatever_the_clock_does(set_timing):
     """No request is asked to end before its window, or in no time at all."""
     limits = []
     now = itertools.count(0, 0.137)
@@ -337,7 +337,7 @@ def test_a_404_of_the_output_of_a_run_that_is_there_is_an_error(status):
 
 
 @pytest.mark.parametrize("status", [404, 405])
-def test_a_run_that_ends_between_its_output_and_the_look_is_not_missed(status):
+def test_a_run_that_ends_between_two_reads_is_not_missed(status):
     """Its output was not there yet when it was asked for, and is when the run has ended."""
     ended = response(json.dumps({**RUN, "status": "success"}).encode())
     with SocketServer(response(b'"not found"', status), ended, OUTPUT) as server:
@@ -476,7 +476,7 @@ def test_an_event_stops_the_wait():
     assert not server.requests
 
 
-def test_a_cut_after_long_patience_is_the_first_failure_of_all(set_timing):
+def test_the_time_of_a_long_poll_does_not_count_as_an_outage(set_timing):
     """What counts is how long nothing worked, not how long the server held what was cut."""
     set_timing(outage=0.3)
     set_timing(early=(0.05, 2.0), backoff=(0.05, 2.0))

@@ -134,7 +134,7 @@ def test_cuts_at_servers_with_other_ids(ids: Any) -> None:
 
 
 @pytest.mark.slow
-def test_ids_that_restart_without_replay_are_a_gap_and_it_goes_on() -> None:
+def test_ids_that_restart_without_replay_are_a_gap_and_events_continue() -> None:
     quirks = Quirks(event_ids="connection", replay=False)
     with (
         LocalServer(quirks=quirks) as server,
@@ -318,7 +318,7 @@ def test_a_run_that_cannot_be_streamed_is_polled(
 
 
 @pytest.mark.parametrize("status", [404, 405, 501])
-def test_a_stream_that_is_lacked_is_asked_for_once_a_client(
+def test_a_server_without_streams_is_asked_for_one_once_per_client(
     server: LocalServer, counter: AgentHandle, status: int
 ) -> None:
     server.faults.add(Fault(path=STREAM, status=status, body={"detail": "Not Found"}, times=None))
@@ -339,7 +339,7 @@ def test_a_run_that_has_ended_and_has_no_stream_says_nothing_of_others(
     assert numbers(counter.start({"count": 2}, streaming="custom").events()) == [1, 2]
 
 
-def test_a_404_of_a_read_replica_is_asked_again(server: LocalServer, counter: AgentHandle) -> None:
+def test_a_404_of_a_read_replica_is_retried(server: LocalServer, counter: AgentHandle) -> None:
     run = counter.start({"count": 2, "interval": 0.1}, streaming="custom")
     server.faults.add(Fault(path=STREAM, status=404, times=2))
     assert numbers(run.events()) == [1, 2]

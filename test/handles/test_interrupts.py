@@ -202,7 +202,7 @@ def test_what_the_callback_raises_propagates(three: AgentHandle) -> None:
     assert run.drive(counting(), timeout=30) == {"answers": [0, 1, 2]}  # it stayed interrupted
 
 
-def test_a_question_whose_time_moves_at_each_reading_is_not_asked_without_end() -> None:
+def test_a_question_whose_time_moves_at_each_read_is_asked_a_bounded_number_of_times() -> None:
     moved = itertools.count(100000)
 
     def respond(request: Any) -> Any:
@@ -294,7 +294,9 @@ def test_no_question_is_open(counter: AgentHandle, counts: Any) -> None:
         RunHandle("nobody", counter.runs.api_client).resume({})
 
 
-def test_drive_asks_anew_when_another_was_quicker(three: AgentHandle, counts: Any) -> None:
+def test_drive_asks_again_if_another_process_answered_first(
+    three: AgentHandle, counts: Any
+) -> None:
     run = three.start()
     other = RunHandle(run.run_id, three.runs.api_client)
     asked: list[str] = []

@@ -69,7 +69,9 @@ def test_attaching_does_no_io(server: LocalServer, client: ApiClient) -> None:
     assert server.requests == ()
 
 
-def test_looking(server: LocalServer, counter: AgentHandle) -> None:
+def test_a_run_is_read_by_done_refresh_and_output(
+    server: LocalServer, counter: AgentHandle
+) -> None:
     run = counter.start({"count": 2, "interval": 0.3})
     assert not run.done()
     assert run.result(timeout=30) == {"count": 2, "of": 2}
@@ -465,7 +467,9 @@ def test_credentials_that_are_refused_end_it(server: LocalServer, slow: AgentHan
             call()
 
 
-def test_cancel(slow: AgentHandle, counter: AgentHandle, counts: Any) -> None:
+def test_cancel_deletes_a_pending_run_and_keeps_an_ended_one(
+    slow: AgentHandle, counter: AgentHandle, counts: Any
+) -> None:
     run = slow.start({"seconds": 60})
     assert run.cancel()
     with pytest.raises(RunGone):
@@ -563,7 +567,9 @@ PENDING = (
 )
 
 
-def test_delete(server: LocalServer, counter: AgentHandle, counts: Any) -> None:
+def test_a_deleted_run_is_gone_and_may_be_deleted_again(
+    server: LocalServer, counter: AgentHandle, counts: Any
+) -> None:
     run = counter.start({"count": 1})
     run.result(timeout=30)
     run.delete()
@@ -776,7 +782,7 @@ def test_a_delete_that_was_lost_is_done_once_the_run_is_gone() -> None:
     assert [each.method for each in server.requests] == ["DELETE", "GET"]
 
 
-def test_a_run_that_timed_out_is_told_from_one_that_failed() -> None:
+def test_a_timed_out_run_has_another_error_than_a_failed_one() -> None:
     """The first look at it fails."""
     failed = {"type": "error", "run_id": "r", "errcode": 7, "description": "broke"}
     looks = iter([response(b'"busy"', status=503)])
@@ -795,7 +801,7 @@ def test_a_run_that_timed_out_is_told_from_one_that_failed() -> None:
         assert [each.path for each in server.requests].count("/runs/r") == 2
 
 
-def test_an_hour_that_a_server_asks_for_is_told_at_once() -> None:
+def test_a_retry_after_of_an_hour_is_reported_at_once() -> None:
     busy = response(b'"busy"', status=429, retry_after="3600")
     with (
         SocketServer(busy) as server,
@@ -954,7 +960,7 @@ def test_an_error_with_a_body_that_breaks_off_is_what_its_status_says(
     assert len(server.requests) == 1
 
 
-def test_the_error_of_a_deadline_says_how_often_was_asked(set_timing: SetTiming) -> None:
+def test_the_error_at_the_deadline_counts_the_requests(set_timing: SetTiming) -> None:
     set_timing(backoff=(0.01, 0.02), last=0.01)
     with (
         SocketServer(response(b'"busy"', 503)) as server,
@@ -1153,7 +1159,7 @@ def test_no_call_passes_its_timeout_at_a_server_that_hangs(
         assert time.monotonic() - began < 3
 
 
-def test_the_agent_is_asked_for_within_the_time_of_a_call() -> None:
+def test_the_search_for_the_agent_counts_in_the_timeout_of_a_call() -> None:
     """The create and the search take their share of the time, and the look-up only the rest."""
     with (
         SocketServer([STALL]) as server,
@@ -1255,7 +1261,7 @@ def test_a_status_that_is_not_of_the_contract_has_not_ended(status: str) -> None
     assert len(asked) == 4
 
 
-def test_the_error_of_another_request_is_not_told_as_ones_own(client: ApiClient) -> None:
+def test_a_wait_does_not_report_the_error_of_another_request(client: ApiClient) -> None:
     server = client.rest_client.server
     another = ServiceException(status=524, reason="of a create", headers={"retry-after": "60"})
     core = RunCore(RunsApi(client), "r")

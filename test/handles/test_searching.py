@@ -317,7 +317,7 @@ def test_a_server_whose_pages_are_smaller_than_asked() -> None:
     assert shelf.read(limit=100) == "abcdefgh"
 
 
-def test_an_order_that_is_random_ends_all_the_same() -> None:
+def test_random_order_still_ends() -> None:
     import random
 
     shuffled = random.Random(7)

@@ -623,7 +623,7 @@ def test_a_server_that_has_answered_is_away(server: LocalServer, counter: AgentH
     assert counter.run({"count": 1}, timeout=30) == {"count": 1, "of": 1}
 
 
-def test_a_run_that_an_earlier_page_has_told_of_is_not_dropped(
+def test_a_run_of_an_earlier_page_is_not_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(starting, "_PAGE", 2)

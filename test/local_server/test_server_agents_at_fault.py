@@ -41,7 +41,7 @@ def strict(text: bytes) -> Any:
     return json.loads(text, parse_constant=refuse)
 
 
-def test_an_agent_cannot_rewrite_what_its_run_was_asked(server: LocalServer, call: Any) -> None:
+def test_an_agent_cannot_change_the_creation_of_its_run(server: LocalServer, call: Any) -> None:
     def spoil(input: Json, config: Json, context: AgentContext) -> Json:
         for given in (input, config, context.metadata):
             given["nested"]["list"].append("spoilt")

@@ -81,7 +81,7 @@ def test_the_id_is_the_last_one_or_empty(id: str) -> None:
     assert decoded.id == id
 
 
-def test_names() -> None:
+def test_only_events_of_the_contract_are_decoded() -> None:
     unnamed = decode(event(RESULT, name="message"))
     assert unnamed is not None
     assert unnamed.event == "agent_event"

@@ -269,7 +269,7 @@ def test_an_empty_stream_ends_without_an_error_the_first_time() -> None:
         list(stream)
 
 
-def test_a_typed_iteration_under_way_is_told_of_the_end_that_a_raw_one_reached() -> None:
+def test_a_typed_iteration_raises_after_a_raw_one_reached_the_end() -> None:
     stream = stream_of(numbers(1, 2))
     for value in stream:
         assert value == 1
@@ -309,7 +309,7 @@ def test_the_excerpt_is_bounded() -> None:
     stream.close()
 
 
-def test_every_undecodable_event_is_told() -> None:
+def test_every_undecodable_event_raises() -> None:
     stream = stream_of(b"data: {\n\n" * 3 + numbers(1))
     for _ in range(3):
         with pytest.raises(StreamDecodeError):

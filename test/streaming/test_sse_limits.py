@@ -296,7 +296,7 @@ def test_retry_has_as_many_digits_as_python_converts(zeros: int, size: int) -> N
         assert parser.retry == expected
 
 
-def test_retry_where_python_is_told_to_convert_less() -> None:
+def test_retry_obeys_pythons_limit_of_digits() -> None:
     parser, before = SSEParser(), sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(640)
     try:

@@ -1,4 +1,4 @@
-"""What is said of misuse, of what was seen, and of a run whose caller goes away."""
+"""What handles report: misuse, outages, a run that was seen, and the run of a call that ended early."""
 
 from __future__ import annotations
 
