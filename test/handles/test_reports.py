@@ -1,4 +1,4 @@
-"""What handles report: misuse, outages, a run that was seen, and the run of a call that ended early."""
+"""What handles report: misuse, outages, a run that was seen, and the run of a call that ended."""
 
 from __future__ import annotations
 
