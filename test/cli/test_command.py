@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import pytest
-from support.commands import KEY, SECONDS, acp, data, environment, lines, started
+from support.commands import KEY, SECONDS, Inside, acp, data, environment, lines, started
 from support.forks import run_in_fork
+from support.timing import SetTiming
 
 from acp_client_v0_1 import ApiClient, Configuration, RunsApi
 from acp_client_v0_1.cli._output import Output
@@ -231,10 +232,11 @@ def test_cancelling_a_run_that_is_final_keeps_it(server: LocalServer) -> None:
     assert acp(server, "show", ran).returncode == 7
 
 
-def test_8_a_start_without_a_response(tmp_path: Path) -> None:
+def test_8_a_start_without_a_response(inside: Inside, set_timing: SetTiming) -> None:
+    set_timing(search=1.0)
     with LocalServer(api_key={"x-api-key": KEY}) as server:
         server.faults.add(Fault(method="POST", path="/runs", cut="close"))
-        done = acp(server, "start", "echo", "{}")
+        done = inside(server, "start", "echo", "{}")
         assert done.returncode == 8, done.stderr
         token = done.stdout.strip()
         assert token.startswith("acprun1.") and "acp-client show acprun1." in done.stderr
