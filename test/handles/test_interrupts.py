@@ -573,7 +573,7 @@ def test_a_question_that_has_no_output_yet_is_asked_for_in_time() -> None:
 def test_one_look_is_bounded(
     server: LocalServer, approval: AgentHandle, set_timing: SetTiming
 ) -> None:
-    set_timing(quick=0.5)
+    set_timing(quick=2.0)
     run = approval.start({"text": "x"})
     run.output(timeout=30)
     server.faults.add(Fault(method="GET", path="/runs/*", status=503, times=None))
