@@ -961,13 +961,13 @@ def test_an_error_with_a_body_that_breaks_off_is_what_its_status_says(
 
 
 def test_the_error_at_the_deadline_counts_the_requests(set_timing: SetTiming) -> None:
-    set_timing(backoff=(0.01, 0.02), last=0.01)
+    set_timing(backoff=(0.01, 0.02), last=0.2)
     with (
         SocketServer(response(b'"busy"', 503)) as server,
         ApiClient(Configuration(host=server.url)) as client,
         pytest.raises(RunWaitTimeout, match=r"503.*after \d+ attempts in 0\.\d s"),
     ):
-        RunHandle("r", client).result(timeout=0.5)
+        RunHandle("r", client).result(timeout=0.9)
 
 
 def test_limits_without_end_are_logged(
