@@ -51,6 +51,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+LateError = Callable[["Wait", ApiException | None], BaseException]
+"""Makes the error of a wait that is over, from the wait and the failure that ended it, if any."""
+
 _log = package_logger("acp_client_v0_1.handles")
 
 AGAIN: Any = object()
@@ -184,9 +187,7 @@ class Wait:
         timeout: Seconds; by default there is no limit.
         stop: Ends the wait when set.
         survive: Seconds of failures to survive without a deadline; by default an outage.
-        late: Makes the error of a wait that is over, from the wait and the failure that ended it,
-            if any. By default it is that failure.
-        called: When the call began of which this is a part. By default it begins now.
+        late: Makes the error of a wait that is over. By default it is the failure that ended it.
     """
 
     # Most waits need none of these attributes, and are made without them.
@@ -214,8 +215,7 @@ class Wait:
         *,
         stop: threading.Event | None = None,
         survive: float | None = None,
-        late: Callable[[Wait, ApiException | None], BaseException] | None = None,
-        called: float | None = None,
+        late: LateError | None = None,
     ) -> None:
         self.contact = contact
         self.stop = stop
@@ -225,28 +225,17 @@ class Wait:
         self.began: float = timing().now()
         # The deadline, or infinity.
         self.ends: float = self.began + self._timeout
-        if called is None:
-            called = self.began if contact.pace is None else contact.pace.began
-        self.called: float = called
+        # When the call began of which this is a part.
+        self.called: float = self.began if contact.pace is None else contact.pace.began
 
     def within(
-        self,
-        seconds: float,
-        *,
-        stop: threading.Event | None = None,
-        survive: float | None = None,
-        late: Callable[[Wait, ApiException | None], BaseException] | None = None,
+        self, seconds: float, *, survive: float | None = None, late: LateError | None = None
     ) -> Wait:
         """Return the budget of a part of the call, which ends no later than the call does."""
-        part = Wait(
-            self.contact,
-            max(0.001, min(seconds, self.remaining())),
-            stop=stop or self.stop,
-            survive=survive,
-            late=late or self._late,
-            called=self.called,
-        )
-        part.watched = self.watched
+        timeout = max(0.001, min(seconds, self.remaining()))
+        late = late or self._late
+        part = Wait(self.contact, timeout, stop=self.stop, survive=survive, late=late)
+        part.called, part.watched = self.called, self.watched
         return part
 
     def rearm(self) -> None:

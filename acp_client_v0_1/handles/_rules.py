@@ -30,7 +30,6 @@ CHANGES: frozenset[Operation] = frozenset(("create", "resume", "delete"))
 # There is another way if the server lacks one of these. A read of the run, or of the agent, tells
 # whether the server is away.
 DISPENSABLE: frozenset[Operation] = frozenset(("stream", "search"))
-_OF_A_RUN = frozenset(("output", "stream", "resume", "delete"))
 
 
 def is_unserved(error: ApiException) -> bool:
@@ -110,16 +109,24 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
         return _pause(failure, facts, timing)
     if kind in ("lost", "unreadable", "oversized", "moved") and operation in CHANGES:
         return Probe()
-    if kind == "unreadable":
-        return _after_unreadable(operation, failure, facts, timing)
+    # To a stream, the response is no event stream, which is a matter of the last rows.
+    if kind == "unreadable" and operation != "stream":
+        # The server will not correct a descriptor that does not fit the contract.
+        final = not facts.answered or operation == "describe"
+        if final and facts.failures >= facts.retries:
+            return Raise()
+        return _pause(failure, facts, timing, outage=facts.answered)
     if kind == "lost":
         refused = facts.fails or facts.failures + 1 >= timing.refusals
         tried = facts.probed or (operation == "search" and failure.retry_after)
         if refused and operation in DISPENSABLE and not tried:
             return Probe()
         return _pause(failure, facts, timing)
-    if kind == "missing" and operation != "describe":
-        return _after_missing(operation, failure, facts, timing)
+    # To the other operations, it is the agent that is missing, or the path.
+    if kind == "missing" and operation not in ("create", "describe", "search"):
+        if facts.age < timing.young:
+            return _pause(failure, facts, timing, outage=False)
+        return Raise("gone") if operation == "look" else Probe()
     # A proxy may answer like this while the output is not ready. The run tells.
     if operation == "stream" or (kind == "lacks" and operation == "output"):
         return Probe()
@@ -127,30 +134,6 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
     if failure.conflict and operation == "resume":
         return Probe()
     return Raise()
-
-
-def _after_missing(
-    operation: Operation, failure: Failure, facts: Facts, timing: Timing
-) -> Decision:
-    # There is no such agent, or no such path.
-    if operation in ("create", "search"):
-        return Raise()
-    if facts.age < timing.young:
-        return _pause(failure, facts, timing, outage=False)
-    return Probe() if operation in _OF_A_RUN else Raise("gone")
-
-
-def _after_unreadable(
-    operation: Operation, failure: Failure, facts: Facts, timing: Timing
-) -> Decision:
-    if operation == "stream":
-        # The response is no event stream.
-        return Probe()
-    # The server will not correct a descriptor that does not fit the contract.
-    final = not facts.answered or operation == "describe"
-    if final and facts.failures >= facts.retries:
-        return Raise()
-    return _pause(failure, facts, timing, outage=facts.answered)
 
 
 def share(left: float, timing: Timing) -> float:

@@ -1,10 +1,11 @@
 """What an agent's descriptor says, and whether a value fits its schemas.
 
-Strategy: ``jsonschema-rs`` stands behind one function, `faults_of`. Descriptors are not trusted: no
-reference is fetched, patterns are bounded in size and matched in linear time, and a schema whose
-check grows exponentially is refused before the package sees it. Whether a value fits is asked
-first, which takes no memory; its faults are listed only if their copies of it are bounded. A schema
-that cannot be used is a warning, since only the server's own check counts.
+Strategy: only `_schema_faults` uses ``jsonschema-rs``. Descriptors are not trusted. No reference is
+fetched, patterns are bounded in size and matched in linear time, and a schema whose check grows
+exponentially is refused before the package sees it. To find out whether a value fits takes no
+memory, so that comes first. Each fault has a copy of a part of the value, so the faults are listed
+only if the memory for all of them is bounded. A schema that cannot be used is a warning, since only
+the server's own check counts.
 
 Invariant: nothing here loads ``jsonschema-rs`` before a value is checked.
 """
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
 
 T = TypeVar("T")
+
+# The steps from a value to its part that does not fit, and what is wrong there.
+_Fault = tuple[list[str | int], str]
 
 _MOST_STEPS = 200_000  # of the check of one value
 # Estimated bytes of all faults of one value. The package lists them at once, and each one has a
@@ -143,10 +147,9 @@ def check_values(
 
 def check_value(what: str, value: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     """Check input or config against a schema of the agent's descriptor."""
+    package = imported("jsonschema_rs", "check=", "validation")
     try:
-        faults = list(faults_of(value, schema))
-    except ApiValueError:
-        raise
+        faults = list(_schema_faults(package, value, schema))
     except _UnusableSchema as error:
         why = one_line(error, LONGEST_MESSAGE)
         warnings.warn(
@@ -163,9 +166,8 @@ class _UnusableSchema(ValueError):
     """A schema is not valid, refers to other documents, or has a pattern that is refused."""
 
 
-def faults_of(value: object, schema: Mapping[str, Any]) -> Iterator[tuple[list[str | int], str]]:
-    """Find the faults of a value by a JSON Schema. Only this function knows the validator."""
-    jsonschema_rs = imported("jsonschema_rs", "check=", "validation")
+def _schema_faults(package: Any, value: object, schema: Mapping[str, Any]) -> Iterator[_Fault]:
+    """Find the faults of a value by a JSON Schema. No other function uses the validator."""
     nodes = list(_nodes(schema))
     several = (len(_object(node.get("patternProperties"))) for node in nodes)
     patterns = sum(several) + sum("pattern" in node for node in nodes)
@@ -175,11 +177,11 @@ def faults_of(value: object, schema: Mapping[str, Any]) -> Iterator[tuple[list[s
         # Building the validator takes them without a value.
         _refuse_doubling(schema, [(schema, value), *((node, None) for node in unevaluated)])
     try:
-        validator = jsonschema_rs.validator_for(
+        validator = package.validator_for(
             dict(schema),
             retriever=_refuse,
             # The engine without backtracking: no pattern is exponential, some are refused.
-            pattern_options=jsonschema_rs.RegexOptions(
+            pattern_options=package.RegexOptions(
                 size_limit=min(_LARGEST_PATTERN, _LARGEST_PATTERNS // max(1, patterns))
             ),
         )

@@ -15,7 +15,6 @@ ignored, and a newer version is refused by name.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import os
 import re
@@ -35,7 +34,9 @@ CLIENT_TOKEN_KEY = "acp-client-token"
 """The key of the run's metadata that holds the client token."""
 
 _VERSION = 1
-_FORM = re.compile(r"acprun([0-9]{1,9})\.([A-Za-z0-9_-]*={0,2})\.([0-9a-f]{8})")
+# No base64 text has one character more than a multiple of four.
+_BASE64 = r"(?:[A-Za-z0-9_-]{4})*(?:[A-Za-z0-9_-]{2,3})?={0,2}"
+_FORM = re.compile(rf"acprun([0-9]{{1,9}})\.({_BASE64})\.([0-9a-f]{{8}})")
 _BEGINNING = re.compile(r"acprun([0-9]{1,9})\.")
 
 
@@ -90,11 +91,8 @@ def decode_token(text: str) -> RunToken:
             f"{_VERSION}: upgrade acp-client-v0-1, or attach by RunHandle(run_id)"
         )
     form = _FORM.fullmatch(text)
-    try:
-        # More padding than there has to be is ignored.
-        content = b"" if form is None else base64.urlsafe_b64decode(form[2] + "==")
-    except binascii.Error:
-        content = b""
+    # The decoder ignores more padding than there has to be.
+    content = b"" if form is None else base64.urlsafe_b64decode(form[2] + "==")
     if form is None or f"{zlib.crc32(content):08x}" != form[3]:
         raise TokenError("the token is damaged: it was cut short or changed; copy all of it")
     return _read(content)

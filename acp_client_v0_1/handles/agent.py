@@ -497,7 +497,8 @@ class AgentHandle(Notebook):
         Return what to say of it.
         """
         # A part of the call, whose `Retry-After` counts for this, too.
-        wait = Wait(call.contact, timing().exit, called=call.called)
+        wait = Wait(call.contact, timing().exit)
+        wait.called = call.called
         try:
             if core is None:
                 found = self._search(client_token, wait) if client_token else []

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from operator import attrgetter
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
@@ -38,19 +38,32 @@ from acp_client_v0_1.models.thread_search_request import ThreadSearchRequest
 
 __all__ = ["iter_agents", "iter_runs", "iter_threads"]
 
-R = TypeVar("R", bound=BaseModel)
 T = TypeVar("T")
 
 _PAGE = 1000  # records, the most that the contract allows
-_MOST_PAGES = 10_000
-_MOST_PAGES_OF_AGENTS = 1_000
-_MOST_RECORDS = 100  # for each of these pages: servers may send fewer than asked
+_MOST_RECORDS = 100  # for each page of the most: servers may send fewer than asked
 OnDrift = Literal["raise", "continue"]
 
-# Where a record has what a condition of the request is compared with.
-_OF_RUN = {"agent_id": "agent_id", "status": "status", "metadata": "creation.metadata"}
-_OF_AGENT = {"name": "metadata.ref.name", "version": "metadata.ref.version"}
-_OF_THREAD = {"agent_id": "agent_id", "metadata": "metadata"}
+
+class _Kind(NamedTuple):
+    """What distinguishes the searches for runs, agents and threads."""
+
+    model: type[BaseModel]
+    # The attribute of a record that is its id.
+    id_name: str
+    # Where a record has what a condition of the request is compared with.
+    places: Mapping[str, str]
+    most_pages: int = 10_000
+
+
+_RUNS = _Kind(
+    RunSearchRequest,
+    "run_id",
+    {"agent_id": "agent_id", "status": "status", "metadata": "creation.metadata"},
+)
+_NAMES = {"name": "metadata.ref.name", "version": "metadata.ref.version"}
+_AGENTS = _Kind(AgentSearchRequest, "agent_id", _NAMES, most_pages=1_000)
+_THREADS = _Kind(ThreadSearchRequest, "thread_id", {"agent_id": "agent_id", "metadata": "metadata"})
 
 _log = package_logger(__name__)
 
@@ -81,7 +94,7 @@ def iter_runs(
         ApiValueError: ``request`` does not fit, or ``on_drift`` is not one of the two.
     """
     check_arguments("runs_api", runs_api=runs_api)
-    return _every(runs_api.search_runs, RunSearchRequest, request, "run_id", _OF_RUN, on_drift)
+    return _every(runs_api.search_runs, _RUNS, request, on_drift)
 
 
 def iter_agents(
@@ -105,9 +118,7 @@ def iter_agents(
         ApiValueError: ``request`` does not fit, or ``on_drift`` is not one of the two.
     """
     check_arguments("agents_api", agents_api=agents_api)
-    search = agents_api.search_agents
-    most = _MOST_PAGES_OF_AGENTS
-    return _every(search, AgentSearchRequest, request, "agent_id", _OF_AGENT, on_drift, most)
+    return _every(agents_api.search_agents, _AGENTS, request, on_drift)
 
 
 def iter_threads(
@@ -129,8 +140,7 @@ def iter_threads(
         ApiValueError: ``request`` does not fit, or ``on_drift`` is not one of the two.
     """
     check_arguments("threads_api", threads_api=threads_api)
-    search = threads_api.search_threads
-    return _every(search, ThreadSearchRequest, request, "thread_id", _OF_THREAD, on_drift)
+    return _every(threads_api.search_threads, _THREADS, request, on_drift)
 
 
 def _matches(request: Mapping[str, Any], record: object, places: Mapping[str, str]) -> bool:
@@ -150,52 +160,38 @@ def _matches(request: Mapping[str, Any], record: object, places: Mapping[str, st
 
 def _every(
     search: Callable[[Mapping[str, Any]], list[T]],
-    model: type[R],
-    request: R | Mapping[str, Any] | None,
-    id_name: str,
-    places: Mapping[str, str],
+    kind: _Kind,
+    request: BaseModel | Mapping[str, Any] | None,
     on_drift: OnDrift,
-    most_pages: int = _MOST_PAGES,
 ) -> Iterator[T]:
-    if isinstance(request, model):
+    if isinstance(request, kind.model):
         fields = {name: getattr(request, name) for name in request.model_fields_set}
     elif request is None or isinstance(request, Mapping):
         fields = dict(request or {})
-        constructed("request", model, fields)  # which raises if they do not fit
+        # This raises if the fields do not fit.
+        constructed("request", kind.model, fields)
     else:
-        raise wrong_type("request", f"a {model.__name__} or dict", request)
+        raise wrong_type("request", f"a {kind.model.__name__} or dict", request)
     check_arguments("on_drift", on_drift=on_drift)
-    records = _records(search, fields, attrgetter(id_name), on_drift == "raise", most_pages)
-    return _matching(records, fields, places, id_name)
-
-
-def _matching(
-    records: Iterator[T], request: Mapping[str, Any], places: Mapping[str, str], id_name: str
-) -> Iterator[T]:
-    warned = False
-    for record in records:
-        if _matches(request, record, places):
-            yield record
-        elif not warned:
-            warned = True
-            named = f"{id_name} {short(getattr(record, id_name))}"
-            _log.warning("the server ignores conditions of the search: %s does not match", named)
+    return _records(search, kind, fields, raises=on_drift == "raise")
 
 
 def _records(
     search: Callable[[Mapping[str, Any]], list[T]],
+    kind: _Kind,
     request: dict[str, Any],
-    id_of: Callable[[T], str],
+    *,
     raises: bool,
-    most_pages: int,
 ) -> Iterator[T]:
-    limit = max(2, request.get("limit") or _PAGE)  # one record of each page is of the last page
-    pages = 0
+    id_of = attrgetter(kind.id_name)
+    # One record of each page is of the page before.
+    limit = max(2, request.get("limit") or _PAGE)
+    pages, warned = 0, False
 
     def read(offset: int) -> dict[str, T]:
         """Return the records of a page by their ids, in the order of the server."""
         nonlocal pages
-        if pages >= most_pages or len(seen) >= _MOST_RECORDS * most_pages:
+        if pages >= kind.most_pages or len(seen) >= _MOST_RECORDS * kind.most_pages:
             raise ApiException(
                 reason=f"the search does not end: the server sent {pages:,} pages with "
                 f"{len(seen):,} records, and has more; search with more conditions"
@@ -229,7 +225,15 @@ def _records(
             note_drift(f"the record {short(again)} came again")
         fresh = [name for name in ids if name not in seen]
         seen.update(fresh)
-        yield from (page[name] for name in fresh)
+        for name in fresh:
+            if _matches(request, page[name], kind.places):
+                yield page[name]
+            elif not warned:
+                warned = True
+                unwanted = kind.id_name, short(name)
+                _log.warning(
+                    "the server ignores conditions of the search: %s %s does not match", *unwanted
+                )
         if place <= 0 and place + 1 == len(ids):
             return  # nothing comes after the anchor
         if not fresh and ids == last:
