@@ -509,7 +509,8 @@ class Polls(Window):
         began = clock.now()
         window, total = min(self.seconds, most), None
         if limit < math.inf:
-            window, total = fitted(window, limit, _margin_of(core.runs), clock)
+            margin = max(clock.round_trip, self.wait.contact.margin)
+            window, total = fitted(window, limit, margin, clock)
         try:
             output = self._runs.get_run_output(
                 core.run_id, block_timeout=window, _request_timeout=total
@@ -545,13 +546,6 @@ class Polls(Window):
         # The run and its output may disagree: pause, or we spin.
         wait.pause(timing().probe if self._by_looks else self._early_pause().seconds, error)
         return AGAIN  # type: ignore[no-any-return]
-
-
-def _margin_of(runs: RunsApi) -> float:
-    """Return the seconds that a poll may take beyond its window."""
-    client = getattr(runs, "api_client", None)
-    margin: float = 10.0 if client is None else client.configuration.block_margin
-    return max(timing().round_trip, margin)
 
 
 def held_by(kind: type[H], core: RunCore) -> H:

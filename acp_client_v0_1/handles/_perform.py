@@ -90,11 +90,9 @@ class RequestedRun(Protocol):
 
     def age(self) -> float:
         """Seconds since its create, or infinity."""
-        ...
 
     def gone(self, error: ApiException) -> ApiException:
         """The error of a run that the server does not know."""
-        ...
 
 
 class Pace:
@@ -153,6 +151,8 @@ class Contact(NamedTuple):
     retries: float
     # The pace of a batch, whose waits fail together.
     pace: Pace | None = None
+    # The seconds that a long poll may take beyond its window.
+    margin: float = 10.0
 
     @classmethod
     def of(cls, runs: RunsApi, pace: Pace | None = None) -> Contact:
@@ -163,7 +163,8 @@ class Contact(NamedTuple):
             return cls(runs, Server(answered=True), 0, pace)
         policy: RetryPolicy = client.retries or rest.policy
         once = RunsApi(client.with_options(retries=0))
-        return cls(once, rest.server, min(policy.total, policy.connect), pace)
+        retries, margin = min(policy.total, policy.connect), client.configuration.block_margin
+        return cls(once, rest.server, retries, pace, margin)
 
     def ends_batch(self, error: ApiException) -> bool:
         """Tell whether all runs of a batch would get this error."""

@@ -1,17 +1,15 @@
 """Every pause, window and bound of agents, runs and batches, in one value, and the clock.
 
-`timing` gives the value in use. A test makes time short by `using`, and a simulation brings a clock
-of its own; nothing else in these rooms names a number of seconds.
+`timing` gives the value in use. A test replaces it by one whose times are short, and a simulation
+by one with a clock of its own. No other module of these rooms has a number of seconds.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from acp_client_v0_1._http.retry import LONGEST_OUTAGE
 
@@ -99,15 +97,3 @@ _in_use = Timing()
 def timing() -> Timing:
     """Return the value in use."""
     return _in_use
-
-
-@contextmanager
-def using(**changes: Any) -> Generator[Timing]:
-    """Change some of the durations inside the ``with``, for all threads."""
-    global _in_use
-    before = _in_use
-    _in_use = replace(before, **changes)
-    try:
-        yield _in_use
-    finally:
-        _in_use = before

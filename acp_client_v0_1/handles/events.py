@@ -11,6 +11,7 @@ calls of ``next()`` only the current connection is open; `close` or the end free
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from typing_extensions import Self
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["RunEvent", "RunEvents"]
 
 
-class RunEvents(Iterator[RunEvent]):
+class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
     """The events of a run, from `RunHandle.events`: an iterator and a context manager.
 
     In mode ``custom`` each event is an update. In mode ``result`` each event is a result that
@@ -229,9 +230,6 @@ class RunEvents(Iterator[RunEvent]):
         reader = self._reader
         if reader is not None:
             reader.close()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()

@@ -39,6 +39,7 @@ from acp_client_v0_1.models.thread_search_request import ThreadSearchRequest
 __all__ = ["iter_agents", "iter_runs", "iter_threads"]
 
 T = TypeVar("T")
+Search = Callable[[Mapping[str, Any]], list[T]]
 
 _PAGE = 1000  # records, the most that the contract allows
 _MOST_RECORDS = 100  # for each page of the most: servers may send fewer than asked
@@ -159,10 +160,7 @@ def _matches(request: Mapping[str, Any], record: object, places: Mapping[str, st
 
 
 def _every(
-    search: Callable[[Mapping[str, Any]], list[T]],
-    kind: _Kind,
-    request: BaseModel | Mapping[str, Any] | None,
-    on_drift: OnDrift,
+    search: Search[T], kind: _Kind, request: BaseModel | Mapping[str, Any] | None, on_drift: OnDrift
 ) -> Iterator[T]:
     if isinstance(request, kind.model):
         fields = {name: getattr(request, name) for name in request.model_fields_set}
@@ -173,16 +171,10 @@ def _every(
     else:
         raise wrong_type("request", f"a {kind.model.__name__} or dict", request)
     check_arguments("on_drift", on_drift=on_drift)
-    return _records(search, kind, fields, raises=on_drift == "raise")
+    return _records(search, kind, fields, on_drift == "raise")
 
 
-def _records(
-    search: Callable[[Mapping[str, Any]], list[T]],
-    kind: _Kind,
-    request: dict[str, Any],
-    *,
-    raises: bool,
-) -> Iterator[T]:
+def _records(search: Search[T], kind: _Kind, request: dict[str, Any], raises: bool) -> Iterator[T]:
     id_of = attrgetter(kind.id_name)
     # One record of each page is of the page before.
     limit = max(2, request.get("limit") or _PAGE)
@@ -230,9 +222,9 @@ def _records(
                 yield page[name]
             elif not warned:
                 warned = True
-                unwanted = kind.id_name, short(name)
+                unwanted = f"{kind.id_name} {short(name)}"
                 _log.warning(
-                    "the server ignores conditions of the search: %s %s does not match", *unwanted
+                    "the server ignores conditions of the search: %s does not match", unwanted
                 )
         if place <= 0 and place + 1 == len(ids):
             return  # nothing comes after the anchor

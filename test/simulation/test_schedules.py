@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 from simulation.world import ROUND_TRIP, Fault, Schedule, Sent, Storm, World, client_of
+from support.timing import using
 
 from acp_client_v0_1 import AgentHandle, PendingInterrupt, RunCreate, RunHandle
 from acp_client_v0_1.exceptions import ApiException, RunWaitTimeout
 from acp_client_v0_1.handles import _rules
 from acp_client_v0_1.handles._perform import Contact, Pace, Wait
-from acp_client_v0_1.handles._timing import using
 from acp_client_v0_1.handles.errors import (
     ResumeAmbiguous,
     RunFailed,
