@@ -230,12 +230,13 @@ class RunCore:
     def _late(self, wait: Wait, error: ApiException | None) -> RunWaitTimeout:
         elapsed = wait.elapsed
         words = f"run {short(self.run_id)} {wait.what} after {elapsed:.1f} s"
-        asked = wait.held
         if wait.stopped:
             words = f"waiting for run {short(self.run_id)} was stopped after {elapsed:.1f} s"
-        elif asked > 0:  # first, since the error may be too long for it
-            words += f"; Retry-After: {asked:.0f} s"
-        if error is not None and not wait.stopped:
+            return self.late(elapsed, words)
+        # This comes before the error, which may be so long that its end is cut.
+        if wait.held > 0:
+            words += f"; Retry-After: {wait.held:.0f} s"
+        if error is not None:
             words += f"; the last request failed: {error}"
         return self.late(elapsed, words)
 

@@ -83,10 +83,7 @@ def create(creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
 
 
 def look_for(
-    known: RunToken,
-    wait: Wait,
-    failure: ApiException | None = None,
-    longest: float | None = None,
+    known: RunToken, wait: Wait, failure: ApiException | None = None, longest: float | None = None
 ) -> list[Run]:
     """Search for the runs of a create until there is one, and return them, oldest first.
 
@@ -215,11 +212,7 @@ def probe_search(wait: Wait, agent_id: str, error: ApiException) -> Any:
 
 
 def find_by_token(
-    runs: RunsApi,
-    client_token: str,
-    agent_id: str | None = None,
-    *,
-    timeout: float | None = None,
+    runs: RunsApi, client_token: str, agent_id: str | None = None, *, timeout: float | None = None
 ) -> list[Run]:
     """Search once for the runs with a client token, and return them, oldest first.
 
@@ -230,30 +223,28 @@ def find_by_token(
     """
     lacks = runs.api_client.rest_client.server.lacks
     ends = None if timeout is None else timing().now() + timeout
+    conditions: dict[str, Any] = {"agent_id": agent_id}
     if _NO_METADATA not in lacks:
+        marked = {**conditions, "metadata": {CLIENT_TOKEN_KEY: client_token}}
         try:
-            mark = {CLIENT_TOKEN_KEY: client_token}
-            return _search_pages(runs, client_token, agent_id, mark, ends)
+            return _search_pages(runs, client_token, marked, ends)
         except ApiException as error:
             failure = failure_of(error)
             if error.status is None or failure.retry_after or failure.kind in ("denied", "limited"):
                 raise
             if failure.kind in ("lacks", "missing", "refused"):
                 lacks.add(_NO_METADATA)
-    return _search_pages(runs, client_token, agent_id, None, ends)
+    return _search_pages(runs, client_token, conditions, ends)
 
 
 def _search_pages(
-    runs: RunsApi,
-    client_token: str,
-    agent_id: str | None,
-    metadata: dict[str, Any] | None,
-    ends: float | None,
+    runs: RunsApi, client_token: str, conditions: dict[str, Any], ends: float | None
 ) -> list[Run]:
+    """Read pages until there are no more, or enough for a server that searches by metadata."""
     found: dict[str, Run] = {}
     offset = 0
     for _ in range(_PAGES):
-        request = RunSearchRequest(agent_id=agent_id, metadata=metadata, limit=_PAGE, offset=offset)
+        request = RunSearchRequest(**conditions, limit=_PAGE, offset=offset)
         limit = None if ends is None else max(0.001, ends - timing().now())
         try:
             page = runs.search_runs(request, _request_timeout=limit)
@@ -266,7 +257,7 @@ def _search_pages(
         found.update((run.run_id, run) for run in matching)
         offset += len(page)
         # If the server filters by metadata, its first page has all of them.
-        if not page or (metadata is not None and len(matching) == len(page)):
+        if not page or ("metadata" in conditions and len(matching) == len(page)):
             break
     else:
         if not found:

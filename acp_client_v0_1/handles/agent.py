@@ -31,12 +31,7 @@ from acp_client_v0_1.handles._create import NoAgent, create, find_by_token, is_o
 from acp_client_v0_1.handles._options import RunOptions, creation_of, given_options
 from acp_client_v0_1.handles._perform import Contact, Wait
 from acp_client_v0_1.handles._rules import is_unserved
-from acp_client_v0_1.handles._schemas import (
-    Cached,
-    JsonObject,
-    cached_descriptor,
-    check_values,
-)
+from acp_client_v0_1.handles._schemas import Cached, JsonObject, cached_descriptor, check_values
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, mark_of, new_client_token, server_of
 from acp_client_v0_1.handles.conversation import Conversation

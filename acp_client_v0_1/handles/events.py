@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from typing_extensions import Self
@@ -133,31 +134,41 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         return self
 
     def __next__(self) -> RunEvent:
-        while self._decoder.held is None:
-            # An event that has arrived is handed out at once; `_next` does everything else.
+        waited = False
+        while True:
             try:
+                # Events that have arrived are handed out here, with as few steps as possible.
                 for event in self._values:
                     if event is not None:
                         event_id = event.id
                         if event_id:
                             self.last_event_id = self._core.last_event_id = event_id
+                        if waited:
+                            self._next_check = timing().now() + timing().silence
                         return event
-                break
+            except StreamGap:
+                # The event after the gap comes next.
+                self._values = chain((self._decoder.held,), self._values)
+                raise
             except ValueError as error:
                 self._undecodable(error)
-        try:
-            with self._one_reader:
-                return self._next()
-        except RunGone:
-            self._end("gone")
-            raise
-        except KeyboardInterrupt as error:
-            self._core.add_note(error)
-            raise
-        except RunWaitTimeout:
-            if self._closing.is_set():  # `close` has ended the wait
-                raise StopIteration from None
-            raise
+                continue
+            if self._over or self._closing.is_set():
+                raise StopIteration
+            try:
+                with self._one_reader:
+                    self._receive(waited)
+                waited = True
+            except RunGone:
+                self._end("gone")
+                raise
+            except KeyboardInterrupt as error:
+                self._core.add_note(error)
+                raise
+            except RunWaitTimeout:
+                # If the iteration was closed in another thread, that has ended the wait.
+                if not self._closing.is_set():
+                    raise
 
     def _undecodable(self, error: ValueError) -> None:
         """Raise the error of an event that cannot be decoded, unless it is a replay."""
@@ -165,34 +176,36 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         if undecodable is not None and self._decoder.note_undecodable(undecodable):
             raise undecodable from error
 
-    def _next(self) -> RunEvent:
+    def _receive(self, waited: bool) -> None:
+        """Wait until events arrive, or the iteration ends.
+
+        The time begins anew unless this call of ``next()`` has ``waited`` before.
+        """
         clock = timing()
-        self._wait.rearm()
-        looked = False
-        while True:
-            if self._decoder.held is not None:
-                held, self._decoder.held = self._decoder.held, None
-                return self._handed_out(held)
-            if self._over or self._closing.is_set():
-                raise StopIteration
-            if self._reader is None or self._reader.closed:  # the latter by Ctrl-C in the last call
+        if not waited:
+            self._wait.rearm()
+        while not (self._over or self._closing.is_set()):
+            # Ctrl-C in an earlier call may have closed the stream.
+            if self._reader is None or self._reader.closed:
                 self._reader = None
                 self._connect()
                 continue
-            late = looked if self._timeout == 0 else self._wait.remaining() <= 0
+            late = waited if self._timeout == 0 else self._wait.remaining() <= 0
             if late:
                 raise self._wait.late()
-            looked = True
+            waited = True
             try:
-                event = self._arrive(self._reader)
-                if event is not None:
-                    return self._handed_out(event)
+                if self._arrive(self._reader):
+                    return
             except NothingYet:
                 if clock.now() >= self._next_check:
                     self._check_aside()
 
-    def _arrive(self, reader: EventReader) -> RunEvent | None:
-        """Read until an event arrives, the stream ends, or it is time to check the run."""
+    def _arrive(self, reader: EventReader) -> bool:
+        """Read until events arrive, the stream ends, or it is time to check the run.
+
+        Return whether events have arrived.
+        """
         # Only silence is a reason to read the run: a slow reader may find it over while events are
         # still to be read.
         clock = timing()
@@ -200,29 +213,20 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         silence = min(clock.least_silence, remaining / 2)
         seconds = min(max(silence, self._next_check - clock.now()), remaining)
         try:
-            ended = not reader.advance(seconds)
+            arrived = reader.advance(seconds)
         except EventTooLarge:
             self._over = True
             raise
         except ApiException as error:
             self._reader = None
             self._broken(error)
-            return None
-        if ended:
+            return False
+        if arrived:
+            self._values = map(self._decoder.decode, reader.left)
+        else:
             self._reader = None
             self._decide(streams=True)
-            return None
-        self._values = map(self._decoder.decode, reader.left)
-        while True:
-            try:
-                for event in self._values:
-                    if event is not None:
-                        self._next_check = clock.now() + clock.silence
-                        return event
-            except ValueError as error:
-                self._undecodable(error)
-            else:
-                return None
+        return arrived
 
     def close(self) -> None:
         """End the iteration, also for a ``next()`` that waits in another thread."""
@@ -241,11 +245,6 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         ended = "" if self.ended_by is None else f", ended by {self.ended_by}"
         run_id, last_id = short(self._core.run_id), short(self.last_event_id)
         return f"<RunEvents of {run_id}, last id {last_id!r}{ended}>"
-
-    def _handed_out(self, event: RunEvent) -> RunEvent:
-        if event.id:
-            self.last_event_id = self._core.last_event_id = event.id
-        return event
 
     # Connections
 
@@ -382,7 +381,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             last = self._decoder.result
             if last is None or last.result != output.result:
                 plain = core.creation is not None and core.creation.streaming is None
-                self._decoder.held = RunEvent("", output, _alone=plain)
+                self._values = iter((RunEvent("", output, _alone=plain),))
             self._end(RunStatus.SUCCESS.value)
         elif isinstance(output, RunError):
             self._end(core.failure_of(output, self._wait).status_name)

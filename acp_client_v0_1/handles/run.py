@@ -153,11 +153,7 @@ class RunHandle(Notebook):
 
     @classmethod
     def find(
-        cls,
-        client_token: str,
-        api_client: ApiClient | None = None,
-        *,
-        agent_id: str | None = None,
+        cls, client_token: str, api_client: ApiClient | None = None, *, agent_id: str | None = None
     ) -> Self | None:
         """Search once for the run with a client token, and return its handle, or None.
 
