@@ -140,7 +140,8 @@ class Interrupts(Iterator[PendingInterrupt]):
             try:
                 outcome = next_outcome(core, core.wait(self._timeout))
             except RunFailed:
-                pass  # `result` raises it
+                # `RunHandle.result` raises this error, and the questions just end.
+                pass
             except KeyboardInterrupt as error:
                 core.add_note(error)
                 raise

@@ -27,9 +27,12 @@ from pydantic_core import from_json, to_json
 
 _FIRST = 16  # events
 _LAST = 256  # events
-_KEPT_TEXT = 4096  # characters of an id and its JSON that are kept until they are compared
-_LARGEST_ID = 18  # digits of an id that counts as a number
-_LONGEST_ID = 256  # characters of an id that is compared as it is; of a longer one, its hash is
+# An id and its JSON of up to so many characters are kept as they are until they are compared.
+_KEPT_TEXT = 4096
+# An id of more digits does not count as a number.
+_LARGEST_ID = 18
+# An id of more characters is replaced by its hash, so that the memory of an event is bounded.
+_LONGEST_ID = 256
 
 GapKind = Literal["lost", "cursor-ignored", "unknown"]
 
@@ -38,15 +41,18 @@ class Gap(NamedTuple):
     """What is known of the events between two connections."""
 
     kind: GapKind
-    missing: int | None  # the number of lost events, if known
-    last_event_id: str  # of the event before the gap
+    # The number of lost events is None if the ids do not tell it.
+    missing: int | None
+    # This is the id of the event before the gap.
+    last_event_id: str
 
 
 def digest(update: object) -> int:
     """Return 8 bytes that tell updates apart, as a number that is valid in this process only."""
     try:
         return hash(to_json(update))
-    except ValueError:  # half a surrogate pair, which JSON can hold and UTF-8 cannot
+    except ValueError:
+        # JSON can hold half a surrogate pair, and UTF-8 cannot.
         return hash(repr(update))
 
 
@@ -59,7 +65,8 @@ def _compact(pair: tuple[str, int | str]) -> tuple[str, int]:
         return event_id, content
     try:
         event = from_json(content)
-    except ValueError:  # half a surrogate pair
+    except ValueError:
+        # Only the parser of the standard library takes half a surrogate pair.
         event = json.loads(content)
     return event_id, digest(event.get("update"))
 
@@ -68,17 +75,26 @@ class Continuity:
     """The memory of one iteration over a stream."""
 
     def __init__(self, after: str = "") -> None:
-        self.last_id = after  # of the last event that was delivered, or the one to begin after
-        self.complete: bool | None = True  # False once events were lost, None once nobody can tell
+        # The id of the last event that was delivered; at first, of the one to begin after.
+        self.last_id = after
+        # This is False once events were lost, and None once the ids do not tell.
+        self.complete: bool | None = True
         self._first: list[tuple[str, int | str]] = []
         self._last: deque[tuple[str, int | str]] = deque(maxlen=_LAST)
-        self._count = 0  # of the updates delivered since the server last restarted its ids
-        self._before = 0  # of the updates before that, and of all results
-        self._expected: int | None = None  # place of the next event of a replay
-        self._result: int | None = None  # tells the last result from others
-        self._reconnected = False  # no result has come from this connection
-        self._cut = False  # a connection ended before the stream did
-        self.judging = True  # the connection has not shown yet that it continues after the last id
+        # This counts the updates that were delivered since the server last restarted its ids.
+        self._count = 0
+        # This counts the updates before that, and all results.
+        self._before = 0
+        # During a replay, this is the index of the event that should come next.
+        self._expected: int | None = None
+        # The hash of the last result shows whether another one repeats it.
+        self._result: int | None = None
+        # This is True until the connection has sent a result.
+        self._reconnected = False
+        # This is True once a connection ended before the stream did.
+        self._cut = False
+        # This is True until the connection has shown that it continues after the last id.
+        self.judging = True
 
     @property
     def delivered(self) -> int:
@@ -146,7 +162,8 @@ class Continuity:
                 return verdict
             place = self._expected or 0
         self._expected = place + 1
-        if self._expected >= self._count:  # that was the last one delivered
+        # The replay has reached the last event that was delivered.
+        if self._expected >= self._count:
             self.judging, self._expected = False, None
         return False
 
@@ -166,7 +183,8 @@ class Continuity:
         place = self._place_of(pair)
         if place is not None:
             if number is None:
-                self.doubt()  # without numbers, an equal new event looks the same
+                # If the ids are no numbers, a new event that equals an old one looks like a replay.
+                self.doubt()
             self._expected = place
             return False
         if event_id and any(event_id == known for known, _ in (*self._first, *self._last)):
@@ -179,7 +197,8 @@ class Continuity:
         if number > last:
             return self._gap("lost", number - last - 1)
         if number >= first:
-            self._expected = number - first  # a replay from the middle, of which nothing is kept
+            # The replay begins at an event between the first and the last, which is not kept.
+            self._expected = number - first
             return False
         return self._gap("unknown")
 
@@ -200,7 +219,8 @@ class Continuity:
     def _first_number(self) -> int | None:
         """Return the first id as a number, if the ids are consecutive numbers."""
         if self._count < 2:
-            return None  # one id does not tell in which steps they grow
+            # A single id does not tell in which steps the ids grow.
+            return None
         numbers = [_number(event_id) for event_id, _ in self._first]
         first, recent = numbers[0], [_number(event_id) for event_id, _ in self._last]
         if first is None or numbers != list(range(first, first + len(numbers))):

@@ -88,18 +88,26 @@ class RunCore:
     """One run, and the operations that reach it."""
 
     # Most runs need none of these, and are made without them.
-    known: RunToken = RunToken("")  # what a token has said of the run
-    creation: RunCreate | None = None  # of a create of this process, which the server may not echo
-    last_event_id: str = ""  # of the last event that was handed out
-    duplicates: tuple[str, ...] = ()  # newer runs with the same client token
+    # If the handle was made from a token, this has what the token says of the run.
+    known: RunToken = RunToken("")
+    # A create of this process is kept, because the server may not echo it.
+    creation: RunCreate | None = None
+    # The id of the last event that was handed out.
+    last_event_id: str = ""
+    # The ids of newer runs with the same client token.
+    duplicates: tuple[str, ...] = ()
     span: RunSpan | None = None
-    traceparent: str = ""  # of the run's last span, also of another process
-    answered: PendingInterrupt | None = None  # the last question that was answered here
+    # The trace context of the run's last span, which another process may have begun.
+    traceparent: str = ""
+    # The last question that this process has answered.
+    answered: PendingInterrupt | None = None
     agent_name: str = ""
     agent_descriptor: Cached[AgentACPDescriptor] | None = None
     _run: Run | None = None
-    _outcome: RunStatus | None = None  # that was seen, newer than the word on the run
-    _born: float | None = None  # when it was created, by the clock of this process
+    # The status that the last output implies, if that is newer than `_run`.
+    _outcome: RunStatus | None = None
+    # The time of the create by the clock of this process, if it is known.
+    _born: float | None = None
 
     def __init__(self, runs: RunsApi, run_id: str, contact: Contact | None = None) -> None:
         self.runs = runs
@@ -351,7 +359,8 @@ class RunCore:
             nonlocal lost
             missing = isinstance(error, NotFoundException)
             if missing and lost:
-                return None  # by the DELETE whose response was lost
+                # The DELETE whose response was lost has deleted it.
+                return None
             lost += not missing
             try:
                 run = self.read(wait)
@@ -368,7 +377,8 @@ class RunCore:
             return AGAIN  # type: ignore[no-any-return]
 
         deleted = wait.perform("delete", send, self, longest=timing().change, probe=probe)
-        self._born = -math.inf  # no replica has yet to learn of it
+        # A 404 is final from now on: no read replica has yet to learn of this run.
+        self._born = -math.inf
         return deleted
 
     # The errors of the run
@@ -376,7 +386,8 @@ class RunCore:
     def failure_of(self, output: RunError, wait: Wait) -> RunFailed:
         """Return the error of a failed run, which is read to tell ``error`` from ``timeout``."""
         status = None
-        with suppress(ApiException):  # it failed, whatever its status is called
+        # The run has failed in any case. Its status is an optional detail here.
+        with suppress(ApiException):
             status = self.read(wait.within(timing().quick)).status
         kind = RunTimedOut if status == RunStatus.TIMEOUT else RunFailed
         error = kind(
@@ -486,7 +497,8 @@ class Polls(Window):
     - with a shorter window, if a proxy or the server cut the poll.
     """
 
-    _early = 0  # polls in a row that ended before their window
+    # So many polls in a row have ended before their window.
+    _early = 0
 
     def __init__(self, core: RunCore, wait: Wait, window: int) -> None:
         # A caller who asks once has the client's own retries, and a window of 0, since some servers
@@ -521,7 +533,9 @@ class Polls(Window):
             if was_held(window, took) and failure_of(error).cut:
                 self.note_cut(window, took)
             if self.wait.once and isinstance(error, ApiTimeoutError) and error.sent:
-                return None  # held all the same: there is no output yet
+                # The server held the request in spite of the window of 0, so there is no output
+                # yet.
+                return None
             raise
         if output is not None or self.wait.once:
             return core.ours(output)

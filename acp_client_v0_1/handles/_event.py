@@ -30,17 +30,20 @@ if TYPE_CHECKING:
     from acp_client_v0_1.streaming import ServerSentEvent
 
 _NO_UPDATES = 'this run gives its result alone: for updates, start it with streaming="custom"'
-_NAMES = frozenset(("agent_event", "message"))  # of the contract's events, and of unnamed ones
+# The first is the name of the contract's events, the second that of events without a name.
+_NAMES = frozenset(("agent_event", "message"))
 
 
 @cache
 def _payload_validator() -> Callable[[str], StreamEventPayload]:
     adapter = TypeAdapter(StreamEventPayload)
-    adapter.rebuild()  # the models are built on first use
+    # The models are built on first use, and this builds them.
+    adapter.rebuild()
     return adapter.validator.validate_json
 
 
-@dataclass(slots=True)  # not frozen, which takes twice as long for each event
+# Making a frozen instance would take twice as long, for each event.
+@dataclass(slots=True)
 class RunEvent(Notebook):
     """One event of a run.
 
@@ -75,11 +78,15 @@ class EventDecoder:
     """Tells whether an event of a run is new, and whether others are missing before it."""
 
     def __init__(self, core: RunCore, *, raise_gaps: bool, after: str) -> None:
-        self.memory = Continuity(after)  # of the events that were handed out
+        # The memory of the events that were handed out.
+        self.memory = Continuity(after)
         self.gaps: list[StreamGap] = []
-        self.held: RunEvent | None = None  # the event after a gap that was raised
-        self.custom: bool | None = None  # whether the last event was an update
-        self.result: RunResult | None = None  # the last one that was new
+        # If a gap was raised, this is the event after it.
+        self.held: RunEvent | None = None
+        # Whether the last event was an update, or None before the first.
+        self.custom: bool | None = None
+        # The last result that was new.
+        self.result: RunResult | None = None
         self._core = core
         self._raise_gaps = raise_gaps
         self._validate = _payload_validator()

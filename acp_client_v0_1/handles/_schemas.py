@@ -41,12 +41,14 @@ T = TypeVar("T")
 # The steps from a value to its part that does not fit, and what is wrong there.
 _Fault = tuple[list[str | int], str]
 
-_MOST_STEPS = 200_000  # of the check of one value
+# The check of one value takes at most so many steps.
+_MOST_STEPS = 200_000
 # Estimated bytes of all faults of one value. The package lists them at once, and each one has a
 # copy of the part that does not fit: 4,000 faults of a value of 200 KB take 3 GB. Measured, faults
 # take up to 5 times the estimate, so at most 170 MB.
 _MOST_BYTES = 32 * 1024 * 1024
-_PART = 256  # estimated bytes of a part of a value, beside its text
+# Beside its text, a part of a value takes about so many bytes.
+_PART = 256
 # Bytes of one compiled pattern, and of all patterns together. Matching takes at most the size of
 # the pattern times the length of the text; "(?:a{0,500}){0,90}b" would be 4 MiB.
 _LARGEST_PATTERN = 256 * 1024
@@ -78,7 +80,8 @@ JsonObject: TypeAlias = Mapping[str, Any] | BaseModel | _Dataclass
 
 def json_object(name: str, value: object) -> dict[str, Any]:
     """Copy a JSON object into a dict, also from a model or a dataclass."""
-    if type(value) is dict or isinstance(value, Mapping):  # the first is quick, and nearly always
+    # Nearly every value is a dict, and the first condition finds that out quickly.
+    if type(value) is dict or isinstance(value, Mapping):
         return {**value}
     if isinstance(value, (Run, RunCreate)):
         kind, place = type(value).__name__, " of its .creation" if isinstance(value, Run) else ""
@@ -92,7 +95,8 @@ def json_object(name: str, value: object) -> dict[str, Any]:
         return asdict(value)
     hint = ": is it JSON text? Then pass json.loads(…)" if isinstance(value, str) else ""
     if iscoroutine(value):
-        value.close()  # which would warn that nobody has awaited it
+        # A coroutine that is not closed warns that nobody has awaited it.
+        value.close()
         hint = ": this client is synchronous, so the function must not be async"
     kind = type(value).__name__
     raise ApiTypeError(f"{name} must be a JSON object (dict), not {kind}{hint}")
@@ -106,7 +110,8 @@ class Cached(Generic[T]):
     def __init__(self, read: Callable[..., T]) -> None:
         self._read = read
         self._at = 0.0
-        self.known: T | None = None  # what was read last
+        # The description that was read last, however old it is.
+        self.known: T | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The time at which it was read means nothing to another process.
@@ -156,7 +161,8 @@ def check_value(what: str, value: Mapping[str, Any], schema: Mapping[str, Any]) 
             f"{what} was not checked: the agent's schema cannot be used: {why}", stacklevel=5
         )
         return
-    except (TypeError, ValueError) as error:  # of the package, for a value that is not JSON
+    except (TypeError, ValueError) as error:
+        # The package raises these for a value that is not JSON.
         raise ApiValueError(f"{what} cannot be checked: {error}") from error
     if faults:
         raise SchemaMismatch(what, [(_path(what, steps), words) for steps, words in faults])
@@ -185,7 +191,8 @@ def _schema_faults(package: Any, value: object, schema: Mapping[str, Any]) -> It
                 size_limit=min(_LARGEST_PATTERN, _LARGEST_PATTERNS // max(1, patterns))
             ),
         )
-    except ValueError as error:  # the package's errors of schemas are ValueErrors
+    except ValueError as error:
+        # The errors of the package about a schema are ValueErrors.
         raise _UnusableSchema(str(error).partition("\n")[0]) from error
     if validator.is_valid(value):
         return

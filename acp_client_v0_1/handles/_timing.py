@@ -27,64 +27,99 @@ class Timing:
     """Durations in seconds. A pair is the first backoff, which doubles, and the longest."""
 
     # One request
-    quick: float = 10.0  # the longest, if its response needs no waiting for
-    change: float = 60.0  # the longest RESUME or DELETE
+    # A request may take so long if the server has nothing to wait for.
+    quick: float = 10.0
+    # A resume or a DELETE may take so long.
+    change: float = 60.0
     # No request is begun with less time left, or with less than a quarter of the timeout.
     last: float = 1.0
-    answered_probe: float = 5.0  # to read the run beside an open stream
+    # Reading the run beside an open stream may take so long.
+    answered_probe: float = 5.0
 
     # Failures
     outage: float = LONGEST_OUTAGE
     backoff: tuple[float, float] = (0.25, 4.0)
-    quiet: float = 5.0  # a longer pause because of a rate limit is a warning, and a longer outage
-    warnings: float = 60.0  # between two warnings that an outage begins
-    refusals: int = 5  # of a stream or a search, in a row, until there is another way
+    # A pause at a rate limit is logged as a warning only if it is longer, and so is an outage that
+    # soon follows another.
+    quiet: float = 5.0
+    # Another short outage is logged only after so long.
+    warnings: float = 60.0
+    # After so many refusals in a row, polls replace a stream, and a search is taken as not
+    # supported.
+    refusals: int = 5
 
     # A run that a read replica may not know yet
-    young: float = 2.0  # after its create
+    # For so long after its create, a 404 may come from a replica.
+    young: float = 2.0
     young_pause: float = 0.1
 
     # The pace of a batch at a server that limits requests: the seconds between two of them
-    pace: tuple[float, float] = (0.05, 0.5)  # after the first 429 or 503, which double it
-    recovery: float = 0.97  # by which each response shortens it
+    # The first 429 or 503 sets the shortest time, and each further one doubles it.
+    pace: tuple[float, float] = (0.05, 0.5)
+    # Each response multiplies the time by this factor.
+    recovery: float = 0.97
 
     # Long polls
     window: int = 30
-    tick: float = 0.5  # between two checks of `stop`
-    round_trip: float = 0.1  # what a poll takes beyond its window, at the least
-    early: tuple[float, float] = (0.2, 2.0)  # after a poll that ended before its window
-    full_windows: int = 4  # before a window grows again: 4 ** cuts
+    # During a request, `stop` is checked so often.
+    tick: float = 0.5
+    # A poll takes at least so long beyond its window.
+    round_trip: float = 0.1
+    # The pauses after polls that ended before their windows.
+    early: tuple[float, float] = (0.2, 2.0)
+    # After n cuts, a window grows again after this number to the power of n full windows.
+    full_windows: int = 4
 
     # The search for the run of a lost create
     search: float = 10.0
     search_backoff: tuple[float, float] = (0.1, 1.0)
 
     # Answers
-    unchanged: float = 5.0  # an answer without a response counts as lost, if the run stays as it is
-    probe: float = 0.25  # between two readings of a run that is about to move on
-    whole_second: float = 1.0  # the least age of a question whose time has no fraction
-    human: float = 1.0  # between two checks whether an interrupt was answered
+    # If the run has not changed for so long, an answer without a response did not arrive.
+    unchanged: float = 5.0
+    # The pause between two readings of a run that is about to change.
+    probe: float = 0.25
+    # A question whose time has no fraction is answered only when it is this old.
+    whole_second: float = 1.0
+    # The pause between two checks whether somebody has answered an interrupt.
+    human: float = 1.0
 
     # Streams
-    silence: float = 15.0  # without an event, until the run is checked
-    least_silence: float = 0.5  # before that, if the reader of the events took its time
-    beyond: float = 0.2  # for which a silent stream outlives the wait for an event
-    empty: tuple[float, float] = (0.1, 4.0)  # between streams that bring nothing new
+    # After so long without an event, the run is checked.
+    silence: float = 15.0
+    # The least silence before that, for a caller that has taken longer between two events.
+    least_silence: float = 0.5
+    # A silent stream stays open for so much longer than the wait for an event.
+    beyond: float = 0.2
+    # The pauses between streams that bring nothing new.
+    empty: tuple[float, float] = (0.1, 4.0)
 
-    kept: float = 300.0  # what a server says of an agent
+    # The description of an agent is kept for so long.
+    kept: float = 300.0
 
     # Batches
-    instant: float = 0.004  # a server whose runs take less needs few threads
-    busy: float = 0.005  # between two checks whether tasks wait because workers hold requests
-    idle: float = 0.02  # the same if no task waited
-    short_window: int = 2  # of a long poll while other runs wait for their turn
-    searches: tuple[float, float] = (0.2, 10.0)  # the shortest and longest between two of them
-    doubt: float = 2.0  # for which searches about a run are ignored, after one was wrong about it
-    cancel: float = 10.0  # to delete one run, at the end
-    exit: float = 5.0  # to cancel the run of a call that an exception ends
-    grace: float = 1.5  # at the end, for requests that are under way, creates above all
-    threads: float = 2.5  # at the end, until threads that do not end are left behind
-    step: float = 0.05  # between two checks of these threads
+    # A server whose runs take less time needs few threads.
+    instant: float = 0.004
+    # How often to check whether tasks wait because workers hold requests.
+    busy: float = 0.005
+    # The same, if no task waited at the last check.
+    idle: float = 0.02
+    # The window of a long poll while other runs wait for their turn.
+    short_window: int = 2
+    # The shortest and the longest pause between two searches.
+    searches: tuple[float, float] = (0.2, 10.0)
+    # After a search was wrong about a run, its results about this run are ignored for so long.
+    doubt: float = 2.0
+    # At the end, deleting one run may take so long.
+    cancel: float = 10.0
+    # If an exception ends a call, cancelling its run may take so long.
+    exit: float = 5.0
+    # At the end, requests under way, creates above all, may take so long.
+    grace: float = 1.5
+    # At the end, threads that do not end are left behind after so long.
+    threads: float = 2.5
+    # The pause between two checks of these threads.
+    step: float = 0.05
 
     # The clock
     now: Callable[[], float] = time.monotonic

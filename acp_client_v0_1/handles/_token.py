@@ -44,14 +44,19 @@ _BEGINNING = re.compile(r"acprun([0-9]{1,9})\.")
 class RunToken:
     """What a token says of a run. A text is empty if it says nothing."""
 
-    server: str  # origin and base path
-    run: str = ""  # "" if only the client token is known
+    # The origin and the base path.
+    server: str
+    # The run's id is "" if only its client token is known.
+    run: str = ""
     agent: str = ""
     thread: str = ""
     client_token: str = ""
-    last_event_id: str = ""  # of the last event that was handed out
-    traceparent: str = ""  # of the run's last span (W3C Trace Context)
-    created: str = ""  # seconds since the epoch, if that was a moment ago
+    # The id of the last event that was handed out.
+    last_event_id: str = ""
+    # The trace context of the run's last span (W3C Trace Context).
+    traceparent: str = ""
+    # The time of the create in seconds since the epoch, if that was a moment ago.
+    created: str = ""
 
 
 _FIELDS = tuple(each.name for each in fields(RunToken))

@@ -55,9 +55,12 @@ __all__ = ["AgentHandle"]
 
 T = TypeVar("T")
 
-_PAGE = 1000  # agents, the most that the contract allows
-_SHOWN = 3  # agents that an error names
-_LONGEST = 240  # characters of its message
+# The agents of one page of a search, the most that the contract allows.
+_PAGE = 1000
+# An error names at most so many agents.
+_SHOWN = 3
+# The message of that error has at most so many characters.
+_LONGEST = 240
 _SECOND = "was given to an earlier create: pass reuse=True, or this may make a second run"
 
 
@@ -132,7 +135,8 @@ class AgentHandle(Notebook):
             handle._agent.note(found[0])
             return handle
         there = found
-        with contextlib.suppress(ApiException):  # naming the others is a courtesy
+        # The error is raised even if the names of the other agents cannot be read.
+        with contextlib.suppress(ApiException):
             there = found or list(islice(iter_agents(agents, on_drift="continue"), _PAGE))
         raise _lookup_error(name, version, bool(found), there)
 
@@ -325,7 +329,8 @@ class AgentHandle(Notebook):
             handle = held_by(RunHandle, core)
             if on_interrupt is not None:
                 return handle.drive(on_interrupt, timeout=timeout)
-            if timeout:  # 0 looks once
+            # A timeout of 0 asks once, so nothing is subtracted from it.
+            if timeout:
                 timeout = max(0.001, wait.remaining())
             return handle.result(timeout)
         except BaseException as error:
@@ -416,7 +421,8 @@ class AgentHandle(Notebook):
         marks = given.get("metadata", {})
         known = marks.get(CLIENT_TOKEN_KEY) or None if client_token is None else client_token
         if known is not None:
-            check_arguments(client_token=known)  # as no search finds anything else
+            # No search finds a token that is empty, or not a text.
+            check_arguments(client_token=known)
         if reuse and not known:
             raise ApiValueError("reuse needs a client_token to search for: pass client_token=")
         # Here, and not when it is sent, so that Ctrl-C during the create finds the run.
@@ -437,7 +443,8 @@ class AgentHandle(Notebook):
             self._warn_of_streaming(creation.streaming)
         if check:
             limited = None if wait.ends == math.inf else wait.limit(math.inf)
-            self._descriptor.get(limited)  # which `check` reads, with no limit of its own
+            # `check` reads the descriptor without a limit, so it is read here, within the time.
+            self._descriptor.get(limited)
             self.check(input=creation.input or {}, config=creation.config)
         found = self._reused(creation, wait) if reuse else []
         if found:
@@ -452,7 +459,8 @@ class AgentHandle(Notebook):
                 warnings.warn(f"client_token {mark!r:.40} {_SECOND}", stacklevel=3)
             try:
                 core = self._explained(make)
-            except RunStartAmbiguous:  # other errors of the server mean that no run was made
+            except RunStartAmbiguous:
+                # This error leaves open whether a run was made. After the others there is none.
                 earlier[:] = [True]
                 raise
             earlier[:] = [True]

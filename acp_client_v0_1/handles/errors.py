@@ -57,7 +57,8 @@ __all__ = [
     "TokenError",
 ]
 
-LONGEST_WHY = 124  # characters of what happened to a create and to the search for its run
+# The most characters about what happened to a create and to the search for its run.
+LONGEST_WHY = 124
 
 
 class _RunProblem(ApiException):

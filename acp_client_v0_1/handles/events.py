@@ -76,10 +76,13 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         self,
         core: RunCore,
         *,
-        raise_gaps: bool,  # instead of marking the event after a gap
-        through_interrupts: bool | Callable[[], object],  # which answers it, or waits
+        # A gap is raised, or the event after it is marked.
+        raise_gaps: bool,
+        # A function answers the interrupt; True waits until another caller does.
+        through_interrupts: bool | Callable[[], object],
         timeout: float | None,
-        after: str | None = None,  # by default the last event of the run's token
+        # By default, this is the last event of the run's token.
+        after: str | None = None,
     ) -> None:
         after = core.known.last_event_id if after is None else after
         self.last_event_id: str = after
@@ -96,9 +99,12 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             "this iteration is read by another thread: RunHandle.events() begins one for each"
         )
         self._polling = False
-        self._empty = 0  # streams without an event, in a row
-        self._delivered = 0  # when the last stream ended
-        self._next_check = 0.0  # when the run is read, unless an event comes before
+        # So many streams in a row have brought nothing new.
+        self._empty = 0
+        # So many events had been delivered when the last stream ended.
+        self._delivered = 0
+        # The run is read at this time, unless an event comes before.
+        self._next_check = 0.0
         self._wait = core.wait(timeout, self._closing, what="has no event")
 
     @property
@@ -117,7 +123,8 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         if memory.complete is False:
             return False
         if self.ended_by in (None, "gone") or (self._has_updates and memory.judging):
-            return None  # no event has come since the last cut, or none at all
+            # No event has come since the last cut, or there was none at all.
+            return None
         return memory.complete
 
     @property
@@ -262,7 +269,8 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         if stream is None or stream.status == 204:
             if stream is not None:
                 stream.close()
-            self._decide(streams=False)  # which raises the 404 of a run that is gone
+            # If the run is gone, this raises its 404.
+            self._decide(streams=False)
             # A run that has ended may have no stream any more.
             if any(e.status != 404 or self._polling for e in refused if is_unserved(e)):
                 server.lacks.add("stream")
@@ -272,7 +280,8 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         self._decoder.memory.reconnect()
         self._next_check = timing().now() + timing().silence
         self._reader = stream.reader
-        if self._closing.is_set():  # `close` has not seen it
+        # A `close` in another thread came before it could see this stream.
+        if self._closing.is_set():
             stream.close()
 
     def _open(self, limit: float) -> EventStream[Any] | None:
@@ -294,7 +303,8 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         the run if nothing new came, or if new results resemble replayed ones.
         """
         self._note_end()
-        if not isinstance(error, ApiTimeoutError):  # a silent stream has taken its time
+        # A silent stream has lasted long enough to need no pause.
+        if not isinstance(error, ApiTimeoutError):
             self._wait.pause(backoff(self._empty - 1, *timing().empty), error)
         if self._decoder.custom is not False and self._empty <= timing().refusals:
             return
@@ -321,7 +331,8 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             self._note_end()
         if not streams or self._empty > timing().refusals:
             self._begin_polling()
-        else:  # a server may end each stream after one event
+        else:
+            # A server may end each stream after one event, so pause before the next.
             self._wait.pause(backoff(self._empty - 1, *timing().empty))
 
     def _check_aside(self) -> None:
@@ -337,7 +348,8 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             # The stream stays open for the next `next()`.
             if isinstance(error, RunGone) or failure_of(error).kind == "denied":
                 raise
-            return  # the stream is alive, which is more than this says
+            # The stream still works, which counts for more than this failure.
+            return
         self._heed(run)
 
     def _heed(self, run: Run) -> bool:

@@ -41,8 +41,10 @@ __all__ = ["iter_agents", "iter_runs", "iter_threads"]
 T = TypeVar("T")
 Search = Callable[[Mapping[str, Any]], list[T]]
 
-_PAGE = 1000  # records, the most that the contract allows
-_MOST_RECORDS = 100  # for each page of the most: servers may send fewer than asked
+# The records of one page, the most that the contract allows.
+_PAGE = 1000
+# A search ends after so many records for each page of the most. Servers may send small pages.
+_MOST_RECORDS = 100
 OnDrift = Literal["raise", "continue"]
 
 
@@ -227,7 +229,8 @@ def _records(search: Search[T], kind: _Kind, request: dict[str, Any], raises: bo
                     "the server ignores conditions of the search: %s does not match", unwanted
                 )
         if place <= 0 and place + 1 == len(ids):
-            return  # nothing comes after the anchor
+            # The page has nothing after the anchor, so it is the last one.
+            return
         if not fresh and ids == last:
             note_drift("the server returns the same page for another offset")
             return
