@@ -1,16 +1,17 @@
 """Whether a connection continues the events of the one before it.
 
 A connection breaks, and the next one sends ``Last-Event-ID``. Then the server may send the next
-event, a replay of old events, or something else. Only the first event after the reconnect tells, by
-its id and its content.
+event, a replay of old events, or something else. The id and the content of the first event after
+the reconnect show which it is.
 
-Strategy: remember the first 16 and the last 256 events as pairs of id and digest. Compare the first
-event of a connection with them:
+Strategy: remember the first 16 and the last 256 events as pairs of id and fingerprint. Compare the
+first event of a connection with them:
 
 - the successor of the last id: the stream continues;
-- a known pair: a replay, which is dropped up to the last event that was delivered;
+- a pair that is remembered: a replay, which is dropped up to the last event that was delivered;
 - a greater number, if two or more ids so far were all consecutive: the events in between are lost;
-- a known id with other content: the server ignored the cursor and restarted its ids;
+- an id that is remembered, with other content: the server ignored the cursor and restarted its
+  ids;
 - anything else: unknown.
 
 Invariants: pure, no I/O; memory and time of an event are constant. Blind spot: equal updates under
@@ -47,8 +48,8 @@ class Gap(NamedTuple):
     last_event_id: str
 
 
-def digest(update: object) -> int:
-    """Return 8 bytes that tell updates apart, as a number that is valid in this process only."""
+def fingerprint(update: object) -> int:
+    """Return a number of 8 bytes that distinguishes updates, in this process only."""
     try:
         return hash(to_json(update))
     except ValueError:
@@ -57,7 +58,7 @@ def digest(update: object) -> int:
 
 
 def _compact(pair: tuple[str, int | str]) -> tuple[str, int]:
-    """Return an event as it is compared: its id, and the digest of its content."""
+    """Return an event in the form that is compared: its id, and the fingerprint of its content."""
     event_id, content = pair
     if len(event_id) > _LONGEST_ID:
         event_id = f"#{hash(event_id)}"
@@ -68,7 +69,7 @@ def _compact(pair: tuple[str, int | str]) -> tuple[str, int]:
     except ValueError:
         # Only the parser of the standard library takes half a surrogate pair.
         event = json.loads(content)
-    return event_id, digest(event.get("update"))
+    return event_id, fingerprint(event.get("update"))
 
 
 class Continuity:
@@ -115,14 +116,14 @@ class Continuity:
         self._last = deque(map(_compact, self._last), maxlen=_LAST)
 
     def doubt(self) -> None:
-        """Note that events may be missing, and that no id tells."""
+        """Note that events may be missing, which no id shows."""
         if self.complete:
             self.complete = None
 
     def take(self, event_id: str, content: int | str) -> Gap | bool:
         """Judge one event: True to deliver it, False to drop a replay, a `Gap` to deliver it after.
 
-        ``content`` is its JSON text, whose ``update`` counts, or the `digest` of that.
+        ``content`` is its JSON text, whose ``update`` counts, or the `fingerprint` of that.
         """
         verdict: Gap | bool = True
         pair = (event_id, content)
@@ -143,7 +144,7 @@ class Continuity:
         """Judge a result so far: False if a connection begins with the one that came last.
 
         Any other is delivered, even if it is a replay. A server may end each connection after the
-        result so far: if that counted as new, it would be asked again at once.
+        result so far. If that counted as new, the next request would follow at once.
         """
         result = hash(text)
         again = self._reconnected and result == self._result
@@ -154,21 +155,21 @@ class Continuity:
 
     def _judge(self, pair: tuple[str, int | str]) -> Gap | bool:
         """Compare an event with those before the connection."""
-        place = self._expected
-        if place is None or self._at(place) not in (None, pair):
+        index = self._expected
+        if index is None or self._at(index) not in (None, pair):
             verdict = self._judge_first(pair)
             if verdict is not False:
                 self.judging, self._expected = False, None
                 return verdict
-            place = self._expected or 0
-        self._expected = place + 1
+            index = self._expected or 0
+        self._expected = index + 1
         # The replay has reached the last event that was delivered.
         if self._expected >= self._count:
             self.judging, self._expected = False, None
         return False
 
     def _judge_first(self, pair: tuple[str, int | str]) -> Gap | bool:
-        """Judge the first event of a connection. A replay begins at the place `_expected`."""
+        """Judge the first event of a connection. A replay begins at the index `_expected`."""
         event_id, _ = pair
         number, last = _number(event_id), _number(self.last_id)
         if number is not None and last is not None and number == last + 1:
@@ -176,16 +177,16 @@ class Continuity:
         if not self._count:
             if self.last_id:
                 return self._gap("unknown")
-            # It is not known where the ids begin, or whether a cut has taken the first events.
+            # Where the ids begin is not known, and a cut may have taken the first events.
             if self._cut or (number is not None and number > 1):
                 self.doubt()
             return True
-        place = self._place_of(pair)
-        if place is not None:
+        index = self._index_of(pair)
+        if index is not None:
             if number is None:
                 # If the ids are no numbers, a new event that equals an old one looks like a replay.
                 self.doubt()
-            self._expected = place
+            self._expected = index
             return False
         if event_id and any(event_id == known for known, _ in (*self._first, *self._last)):
             gap = self._gap("cursor-ignored")
@@ -202,19 +203,19 @@ class Continuity:
             return False
         return self._gap("unknown")
 
-    def _place_of(self, pair: tuple[str, int | str]) -> int | None:
+    def _index_of(self, pair: tuple[str, int | str]) -> int | None:
         if pair in self._first:
             return self._first.index(pair)
         if pair in self._last:
             return self._count - len(self._last) + self._last.index(pair)
         return None
 
-    def _at(self, place: int) -> tuple[str, int | str] | None:
-        """Return the event at a place, if it is remembered."""
-        if place < len(self._first):
-            return self._first[place]
-        place -= self._count - len(self._last)
-        return self._last[place] if 0 <= place < len(self._last) else None
+    def _at(self, index: int) -> tuple[str, int | str] | None:
+        """Return the event at a index, if it is remembered."""
+        if index < len(self._first):
+            return self._first[index]
+        index -= self._count - len(self._last)
+        return self._last[index] if 0 <= index < len(self._last) else None
 
     def _first_number(self) -> int | None:
         """Return the first id as a number, if the ids are consecutive numbers."""

@@ -1,11 +1,12 @@
 """The core of one run, which its handle, its questions and its events share.
 
-Strategy: a core has the run's id, the operations that reach it, and the server's last word on it.
-Each request goes through `Wait.perform`, so a core decides nothing about failures; it makes the
-requests, and the errors of the run.
+Strategy: a core has the run's id, the operations that reach it, and the run as the server last
+described it. It makes the requests, and the errors of the run. Each request goes through
+`Wait.perform`, so a core decides nothing about failures.
 
 Invariants: a core owns no thread and no socket. It is shared between threads without a lock, and
-pickles like its client. An outcome that was seen counts until the run is read with another.
+pickles like its client. The status that an output implies counts until the run is read with a newer
+one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import math
 import sys
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -71,7 +71,7 @@ def has_output(status: RunStatus) -> bool:
 
 
 def received_id(name: str, record: Run | Agent) -> str:
-    """Return the id of what a server sent, or refuse one with which no path can be built."""
+    """Return the id of a record that a server sent, or refuse one that no path can have."""
     try:
         return identifier(name, getattr(record, name))
     except ApiValueError as error:
@@ -80,16 +80,16 @@ def received_id(name: str, record: Run | Agent) -> str:
 
 
 def utc(moment: datetime) -> datetime:
-    """Return a time of a server, which is UTC if it has no offset, for a comparison."""
+    """Return a time of a server in a form that compares. A time without an offset is UTC."""
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
 class RunCore:
     """One run, and the operations that reach it."""
 
-    # Most runs need none of these, and are made without them.
+    # Most runs need none of these attributes, and are made without them.
     # If the handle was made from a token, this has what the token says of the run.
-    known: RunToken = RunToken("")
+    given_token: RunToken = RunToken("")
     # A create of this process is kept, because the server may not echo it.
     creation: RunCreate | None = None
     # The id of the last event that was handed out.
@@ -106,7 +106,7 @@ class RunCore:
     _run: Run | None = None
     # The status that the last output implies, if that is newer than `_run`.
     _outcome: RunStatus | None = None
-    # The time of the create by the clock of this process, if it is known.
+    # The time of the create in seconds since the epoch, if it is known.
     _born: float | None = None
 
     def __init__(self, runs: RunsApi, run_id: str, contact: Contact | None = None) -> None:
@@ -141,23 +141,23 @@ class RunCore:
     @property
     def agent_id(self) -> str | None:
         """The run's agent, once known."""
-        return (self.known.agent if self._run is None else self._run.agent_id) or None
+        return (self.given_token.agent if self._run is None else self._run.agent_id) or None
 
     @property
     def thread_id(self) -> str | None:
         """The run's thread, if it has one and it is known."""
-        return (self.known.thread if self._run is None else self._run.thread_id) or None
+        return (self.given_token.thread if self._run is None else self._run.thread_id) or None
 
     @property
     def client_token(self) -> str | None:
         """The mark that the run was created with, if it has one and it is known."""
-        made = self.creation or (None if self._run is None else self._run.creation)
-        return (made and mark_of(made)) or self.known.client_token or None
+        creation = self.creation or (None if self._run is None else self._run.creation)
+        return (creation and mark_of(creation)) or self.given_token.client_token or None
 
     def token(self) -> str:
         """Return the portable token of the run."""
         age = self.age()
-        created = f"{time.time() - age:.1f}" if age < timing().young else ""
+        created = f"{timing().calendar() - age:.1f}" if age < timing().young else ""
         return encode_token(
             RunToken(
                 server=server_of(self.runs.api_client),
@@ -172,13 +172,13 @@ class RunCore:
         )
 
     def note_token(self, token: RunToken) -> None:
-        """Take what a token says of the run."""
-        self.known = token
+        """Keep what a token says of the run."""
+        self.given_token = token
         self.last_event_id, self.traceparent = token.last_event_id, token.traceparent
-        # Somebody has had an answer of this server.
+        # The process that made the token has had a response of this server.
         self.runs.api_client.rest_client.server.answered = True
         if token.created:
-            self.note_created(ago=time.time() - float(token.created))
+            self.note_created(ago=timing().calendar() - float(token.created))
 
     def note(self, run: Run) -> Run:
         """Keep the run as the server described it, and return it."""
@@ -188,13 +188,15 @@ class RunCore:
         return run
 
     def note_created(self, creation: RunCreate | None = None, *, ago: float = 0.0) -> None:
-        """Note that the run was created some seconds ago: a read replica may not know it yet."""
+        """Note that the run was created some seconds ago. A read replica may not have it yet."""
         self.creation = creation
-        self._born = timing().now() - max(0.0, ago)
+        # By the calendar, as another process may take this over, in a token or a pickle.
+        self._born = timing().calendar() - max(0.0, ago)
 
     def age(self) -> float:
-        """Seconds since its create, infinity if that is not known."""
-        return math.inf if self._born is None else timing().now() - self._born
+        """Seconds since the create, or infinity if its time is not known."""
+        # A clock that was set back must not make the run young for longer than it was.
+        return math.inf if self._born is None else abs(timing().calendar() - self._born)
 
     def descriptor(self) -> AgentACPDescriptor:
         """Return the descriptor of the run's agent, which is kept for 300 seconds."""
@@ -215,7 +217,7 @@ class RunCore:
         every: float = 30,
         survive: float | None = None,
     ) -> Wait:
-        """Return the budget of a caller, where ``what`` names what did not happen in time.
+        """Return the budget of a caller. Its error says that the run ``what`` in time.
 
         A timeout of 0 asks once, for at most 10 seconds. ``on_pending`` is called as
         `RunHandle.output` says.
@@ -252,7 +254,7 @@ class RunCore:
         """Return the error of a wait that is over."""
         # A stand-in of a test has no client, and so no server.
         token = self.token() if hasattr(self.runs, "api_client") else ""
-        # Nobody knows of a run that was never seen whether it continues, or has ended.
+        # A run that was never seen may have ended, so only a pending one is said to continue.
         continues = "the run continues: " if self.status == RunStatus.PENDING else ""
         advice = f"; {continues}wait again, or RunHandle.from_token(error.token)"
         return RunWaitTimeout(
@@ -263,7 +265,7 @@ class RunCore:
         )
 
     def refresh(self, timeout: float | None = None) -> Run:
-        """Read the run once, with the client's own retries and, by default, its limits."""
+        """Read the run once, with the client's own retries and, by default, its timeouts."""
         wait = self.wait(timeout, survive=0.0, what="was not read")
 
         def send(limit: float) -> Run:
@@ -320,7 +322,7 @@ class RunCore:
         return wait.perform("output", send, self, probe=probe)
 
     def unserved_output(self, error: ApiException, wait: Wait) -> RunOutput | None:
-        """Read a run whose output is 404, and return None if it may be pending, so not ready."""
+        """Read a run whose output is 404. Return None if the output may just not be ready."""
         if not has_output(self.read(wait).status):
             return None
         # It may have ended between the two requests, so its output is asked for once more.
@@ -343,7 +345,7 @@ class RunCore:
         return cancelled
 
     def delete(self, wait: Wait, *, keep_final: bool = False) -> Run | None:
-        """Delete the run, and return it as the server last described it, if it did.
+        """Delete the run, and return its description if the server still sent one.
 
         With ``keep_final``, a DELETE without a response is not repeated once the run has ended.
         """
@@ -383,7 +385,7 @@ class RunCore:
 
     # The errors of the run
 
-    def failure_of(self, output: RunError, wait: Wait) -> RunFailed:
+    def failed(self, output: RunError, wait: Wait) -> RunFailed:
         """Return the error of a failed run, which is read to tell ``error`` from ``timeout``."""
         status = None
         # The run has failed in any case. Its status is an optional detail here.
@@ -442,7 +444,7 @@ class RunCore:
             self.span = None
 
     def awaited(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do what waits for the run, and end its span with the outcome."""
+        """Call a function that waits for the run, and end the span of the run with its outcome."""
         if self.runs.api_client.rest_client.observer is not None:
             self.open_span()
         try:
@@ -459,7 +461,7 @@ class RunCore:
         return outcome
 
     def add_note(self, error: BaseException) -> None:
-        """Say in an exception that is not of this package which run was waited for."""
+        """Name the run in an exception that is not of this package, such as KeyboardInterrupt."""
         status = "" if self.status is None else f" is {short(self.status)}"
         named, make = self.run_id, "RunHandle"
         if not HARMLESS_ID.fullmatch(named):
@@ -475,15 +477,7 @@ class RunCore:
             _log.warning("%s: %s", type(error).__name__, note)
 
     def __getstate__(self) -> dict[str, Any]:
-        # What is measured by this process's clock means nothing to another.
-        age = self.age()
-        born = time.time() - age if age < timing().young else None
-        return {**self.__dict__, "_contact": None, "_born": born, "span": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        if self._born is not None:
-            self.note_created(self.creation, ago=time.time() - self._born)
+        return {**self.__dict__, "_contact": None, "span": None}
 
 
 class Polls(Window):
@@ -492,8 +486,8 @@ class Polls(Window):
     After a poll without output, the next one follows
 
     - at once, if the server held the poll for the full window;
-    - after a backoff, if the 204 was early: a server that ignores windows is not asked in a hot
-      loop;
+    - after a backoff, if the 204 was early: a server that ignores windows would be asked in a
+      hot loop;
     - with a shorter window, if a proxy or the server cut the poll.
     """
 
@@ -505,19 +499,19 @@ class Polls(Window):
         # hold a request without end if it names no window.
         super().__init__(0 if wait.once else window)
         self._core, self.wait = core, wait
-        # The server has no output while a run is pending.
-        self._by_looks = "output" in wait.contact.server.lacks
+        # The server does not serve the output of a run that is pending.
+        self._reads_run = "output" in wait.contact.server.lacks
         self._runs = core.runs if wait.once else wait.contact.runs
 
     def send(self, limit: float, most: int = 2**31) -> RunOutput | Pause | None:
         """Send the next request, a poll of at most ``most`` seconds."""
         clock, core = timing(), self._core
-        if self._by_looks:
+        if self._reads_run:
             seconds = min(limit, clock.quick)
             run = core.note(self._runs.get_run(core.run_id, _request_timeout=seconds))
             if run.status == RunStatus.PENDING:
                 return None if self.wait.once else self._early_pause()
-            self._by_looks = False
+            self._reads_run = False
             limit = self.wait.limit(limit)
         began = clock.now()
         window, total = min(self.seconds, most), None
@@ -555,11 +549,11 @@ class Polls(Window):
         if output is not None or wait.once:
             return output
         # A status that the contract does not have may never change, so the output is the only sign.
-        self._by_looks = self._core.status == RunStatus.PENDING
-        if self._by_looks and is_unserved(error):
+        self._reads_run = self._core.status == RunStatus.PENDING
+        if self._reads_run and is_unserved(error):
             wait.contact.server.lacks.add("output")
         # The run and its output may disagree: pause, or we spin.
-        wait.pause(timing().probe if self._by_looks else self._early_pause().seconds, error)
+        wait.pause(timing().probe if self._reads_run else self._early_pause().seconds, error)
         return AGAIN  # type: ignore[no-any-return]
 
 

@@ -1,4 +1,4 @@
-"""Exactly one run for one create: posted at most once, and looked for if the response is lost.
+"""Makes exactly one run: posts it at most once, and searches for it if the response is lost.
 
 Strategy: ACP 0.1 has no idempotency key, so each create carries a client token in its metadata. A
 create that the server certainly did not carry out is posted again. After an unclear failure nothing
@@ -40,7 +40,7 @@ from acp_client_v0_1.models.run_search_request import RunSearchRequest
 _PAGE = 1000
 # The most pages that are read if a server does not search by metadata.
 _PAGES = 10
-# The name of what such a server lacks.
+# `Server.lacks` has this name if the server does not search by metadata.
 _NO_METADATA = "search by metadata"
 
 
@@ -73,7 +73,7 @@ def create(creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
         limited = posts > 0 and failure_of(error).limits
         longest = timing().young if limited else timing().search
         try:
-            return look_for(known, wait, error, longest)
+            return find_created(known, wait, error, longest)
         except RunStartAmbiguous as ambiguous:
             if posts <= 0 or not ambiguous.searched or wait.stopped:
                 raise
@@ -82,22 +82,22 @@ def create(creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
     return wait.perform("create", post, longest=math.inf, probe=probe)
 
 
-def look_for(
+def find_created(
     known: RunToken, wait: Wait, failure: ApiException | None = None, longest: float | None = None
 ) -> list[Run]:
     """Search for the runs of a create until there is one, and return them, oldest first.
 
-    ``known`` is what a token without a run id says. The search takes ``longest`` seconds, by
-    default 10, or what ``wait`` has left; then it raises `RunStartAmbiguous`. ``failure`` is the
-    error of the create, if known.
+    ``known`` has the fields of a token without a run id. The search takes ``longest`` seconds, by
+    default 10, but no longer than ``wait``. Then it raises `RunStartAmbiguous`. ``failure`` is the
+    error of the create, if this process has sent it.
     """
     clock, contact = timing(), wait.contact
     runs = contact.runs
     longest = clock.search if longest is None else longest
-    # What the last search that worked has found, runs of other agents included, and when.
+    # The result of the last search that worked, and its time. It may have runs of other agents.
     seen: list[Run] | None = None
     seen_at = -math.inf
-    # Whether the server is known to have the agent.
+    # After a failed create, the server may not have the agent, so that is checked once.
     checked = failure is None
     delay = clock.search_backoff[0]
 

@@ -1,4 +1,4 @@
-"""The events of a run: decoded, judged as new, repeated or after a gap.
+"""Decodes the events of a run, and judges whether they are new, repeated, or after a gap.
 
 Strategy: `EventDecoder.decode` is called for each event that is handed out. Because it decodes and
 judges in one step, following a run is as quick as reading its stream.
@@ -75,7 +75,7 @@ class RunEvent(Notebook):
 
 
 class EventDecoder:
-    """Tells whether an event of a run is new, and whether others are missing before it."""
+    """Decides whether an event of a run is new, and whether others are missing before it."""
 
     def __init__(self, core: RunCore, *, raise_gaps: bool, after: str) -> None:
         # The memory of the events that were handed out.
@@ -100,7 +100,8 @@ class EventDecoder:
             payload = self._validate(text)
         except ValidationError as error:
             payload = read_again(error, self._validate, text)
-        data = payload.root  # `actual_instance`, without the call
+        # This is `actual_instance`, without a call for each event.
+        data = payload.root
         memory = self.memory
         if isinstance(data, RunResult):
             self.custom = False

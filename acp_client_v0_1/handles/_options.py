@@ -13,7 +13,7 @@ from acp_client_v0_1._arguments import check_arguments
 from acp_client_v0_1._errors import did_you_mean
 from acp_client_v0_1._operation import faults_of
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
-from acp_client_v0_1.handles._schemas import JsonObject, json_object
+from acp_client_v0_1.handles._schemas import JsonObject, dict_of
 from acp_client_v0_1.models.run_create import RunCreate
 from acp_client_v0_1.models.streaming_mode import StreamingMode
 
@@ -50,7 +50,7 @@ def given_options(caller: Callable[..., Any], options: RunOptions, **others: Any
     given = {name: value for name, value in fields.items() if value is not None}
     for name in ("input", "config", "metadata"):
         if name in given:
-            given[name] = json_object(name, given[name])
+            given[name] = dict_of(name, given[name])
     return given
 
 

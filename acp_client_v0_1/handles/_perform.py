@@ -1,7 +1,7 @@
-"""The loop that asks a server again: it sends, asks the rules, pauses and probes.
+"""The loop that repeats a request: it sends, asks the rules, pauses and probes.
 
-Whether a server is asked again is decided in `_rules`; the pauses are in `_timing`. These are all
-the loops that repeat a request; others go on to the next question, run or task:
+`_rules` decides whether a request is repeated, and `_timing` has the pauses. These are all the
+loops that repeat a request. Other loops continue with the next question, run or task.
 
 - `rest`: the attempts of one call;
 - `Wait.perform`, here: every operation on agents and runs (`_create` starts its search again while
@@ -10,11 +10,11 @@ the loops that repeat a request; others go on to the next question, run or task:
 - `batch._parking`: the search for the runs of a batch that have ended;
 - `batch._executors`: at the end, the search for runs that worker processes still create.
 
-Strategy: a `Wait` is the budget of one caller: its deadline, and what can stop it. What its
-requests show of the server goes to the client's one `Server`, which all waits of the client read. A
-``Retry-After`` holds all calls that had begun when it came. Failures of a call count for this call
-alone; those of a batch count for all its runs. A batch slows down at a server that limits requests
-(`Pace`).
+Strategy: a `Wait` is the budget of one caller: its deadline, and what can stop it. The client has
+one `Server`, which keeps what all requests have shown about the server, and which all waits read. A
+``Retry-After`` holds all calls that had begun when it came. The failures of a call count for this
+call alone, and those of a batch for all its runs. A batch slows down at a server that limits
+requests (`Pace`).
 
 Invariants: no pause passes the deadline; each pause ends within a moment once ``stop`` is set; no
 call sends a request before a ``Retry-After`` that came during the call is over. All requests of a
@@ -71,7 +71,7 @@ class _Settled(Exception):
 
 
 def settled(work: Callable[[], T]) -> T:
-    """Send a request inside another one, whose error is the error of both."""
+    """Send a request inside another one. If it fails, its error is the error of both."""
     try:
         return work()
     except ApiException as error:
@@ -472,7 +472,8 @@ class Wait:
                 server.note_failure(operation, now)
                 short_limit = now + decision.seconds - since <= clock.quiet
                 if not (failure.kind == "limited" and short_limit):
-                    _warn(server, f"{_who(operation, run)}: {error}", now, until)
+                    who = operation if run is None else f"run {short(run.run_id)}: {operation}"
+                    _warn(server, f"{who}: {error}", now, until)
             self.pause(decision.seconds, error)
             return True
         if isinstance(decision, Probe):
@@ -544,7 +545,3 @@ def _warn(server: Server, what: str, now: float, until: float) -> None:
     if not (server.warned or (young and now < server.warn_after)):
         server.warned, server.warn_after = True, now + timing().warnings
         _log.warning("%s; asking again for up to %.3g s", what, until - now)
-
-
-def _who(operation: Operation, run: RequestedRun | None) -> str:
-    return operation if run is None else f"run {short(run.run_id)}: {operation}"

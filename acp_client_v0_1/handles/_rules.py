@@ -1,12 +1,11 @@
-"""Who asks a server again, and when: the rules, as functions of values.
+"""The rules by which a request is sent again, and when, as functions of values.
 
 Two questions come first. *Could the request have been carried out?* The kind of the failure tells.
 *Has this server answered us before?* If not, an address that cannot be reached is taken for a wrong
 one, not for an outage.
 
-Strategy: `failure_of` (`_http.retry`) reads what an error means, `decide` gives what is done about
-it, for each operation. `Window` sizes the next long poll. `perform` (`_perform`) does what they
-say.
+Strategy: `failure_of` (`_http.retry`) reads what an error means. `decide` returns what to do about
+it, for each operation. `Window` sizes the next long poll. `Wait.perform` (`_perform`) does both.
 
 Invariants: no I/O, no clock, no thread. ``Retry-After`` is never shortened: a pause that would pass
 the deadline, or the end of the outage, is an error at once.
@@ -41,7 +40,7 @@ def is_unserved(error: ApiException) -> bool:
     if not isinstance(words, str):
         return True
     words = words.strip().lower().removeprefix("404 page ").rstrip(".")
-    # The last phrase is that of Go's validators of OpenAPI requests.
+    # Go's validators of OpenAPI requests respond with the last of these phrases.
     return words[:1] in ("", "<") or words in ("not found", "no matching operation was found")
 
 
@@ -96,7 +95,7 @@ Decision = Pause | Probe | Raise
 
 
 def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing) -> Decision:
-    """Decide what is done about the failure of an operation. Each line is a row of the table."""
+    """Decide what to do about the failure of an operation. Each condition is a row of a table."""
     kind = failure.kind
     if kind == "denied":
         return Raise()
@@ -185,17 +184,17 @@ class Window:
     def __init__(self, seconds: int) -> None:
         self.seconds = self._longest = seconds
 
-    def note_cut(self, asked: int, took: float) -> None:
-        """Note that a window of ``asked`` seconds was cut after ``took`` seconds."""
-        self.seconds = max(1, int(0.75 * took) if took < asked else asked // 2)
-        self._cut_at = min(took, asked)
+    def note_cut(self, window: int, took: float) -> None:
+        """Note that a window of some seconds was cut after ``took`` seconds."""
+        self.seconds = max(1, int(0.75 * took) if took < window else window // 2)
+        self._cut_at = min(took, window)
         self._cuts += 1
         self._full = 0
 
-    def note_full(self, asked: int, timing: Timing) -> None:
-        """Note that the server held a poll for all of ``asked`` seconds."""
+    def note_full(self, window: int, timing: Timing) -> None:
+        """Note that the server held a poll for a whole window of some seconds."""
         self._full += 1
-        if asked >= self._cut_at:
+        if window >= self._cut_at:
             self._cut_at, self._cuts = math.inf, 0
         longer = min(2 * self.seconds, self._longest)
         # The exponent is bounded, since no wait has 4 ** 16 windows.

@@ -78,7 +78,7 @@ JsonObject: TypeAlias = Mapping[str, Any] | BaseModel | _Dataclass
 """What is accepted where the contract has a JSON object."""
 
 
-def json_object(name: str, value: object) -> dict[str, Any]:
+def dict_of(name: str, value: object) -> dict[str, Any]:
     """Copy a JSON object into a dict, also from a model or a dataclass."""
     # Nearly every value is a dict, and the first condition finds that out quickly.
     if type(value) is dict or isinstance(value, Mapping):
@@ -88,7 +88,7 @@ def json_object(name: str, value: object) -> dict[str, Any]:
         raise ApiTypeError(f"{name} must be the agent's own, not a {kind}: pass .input{place}")
     if isinstance(value, BaseModel):
         try:
-            return json_object(name, value.model_dump(mode="json", by_alias=True))
+            return dict_of(name, value.model_dump(mode="json", by_alias=True))
         except PydanticSerializationError as error:
             raise ApiValueError(f"{name} cannot be written as JSON: {error}") from error
     if is_dataclass(value) and not isinstance(value, type):
@@ -105,13 +105,13 @@ def json_object(name: str, value: object) -> dict[str, Any]:
 class Cached(Generic[T]):
     """A server's description of an agent, read when it is needed and kept for 300 seconds."""
 
-    __slots__ = ("_at", "_read", "known")
+    __slots__ = ("_at", "_read", "latest")
 
     def __init__(self, read: Callable[..., T]) -> None:
         self._read = read
         self._at = 0.0
         # The description that was read last, however old it is.
-        self.known: T | None = None
+        self.latest: T | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The time at which it was read means nothing to another process.
@@ -120,10 +120,10 @@ class Cached(Generic[T]):
     @property
     def fresh(self) -> T | None:
         """The description if it is at most 300 seconds old, or None."""
-        return self.known if timing().now() - self._at <= timing().kept else None
+        return self.latest if timing().now() - self._at <= timing().kept else None
 
     def get(self, timeout: float | None = None) -> T:
-        """Return it, read again if it is older, within ``timeout`` seconds."""
+        """Return the description. If it is older, read it again within ``timeout`` seconds."""
         known = self.fresh
         if known is None:
             known = self._read(_request_timeout=timeout)
@@ -132,7 +132,7 @@ class Cached(Generic[T]):
 
     def note(self, known: T) -> None:
         """Keep a description that was read just now."""
-        self.known, self._at = known, timing().now()
+        self.latest, self._at = known, timing().now()
 
 
 def cached_descriptor(client: ApiClient, agent_id: str) -> Cached[AgentACPDescriptor]:
@@ -147,7 +147,7 @@ def check_values(
     specs = descriptor.specs
     for what, value, schema in (("input", input, specs.input), ("config", config, specs.config)):
         if value is not None:
-            check_value(what, json_object(what, value), schema)
+            check_value(what, dict_of(what, value), schema)
 
 
 def check_value(what: str, value: Mapping[str, Any], schema: Mapping[str, Any]) -> None:

@@ -121,8 +121,9 @@ class Timing:
     # The pause between two checks of these threads.
     step: float = 0.05
 
-    # The clock
+    # The clocks: one for durations, one that other processes have, too, and the pauses.
     now: Callable[[], float] = time.monotonic
+    calendar: Callable[[], float] = time.time
     sleep: Callable[[float, threading.Event | None], bool] = _sleep
 
 

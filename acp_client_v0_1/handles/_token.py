@@ -5,8 +5,8 @@ number is the version. The checksum finds a token that was truncated or mistyped
 prevent forgery and need not: a token holds no secret, and its server is compared with the client's,
 never connected to.
 
-The client token is another thing: the mark in the metadata of a run by which its create is found
-again, if the response to that is lost.
+The client token is another thing: a mark in the metadata of a run. If the response to a create is
+lost, the run is found by this mark.
 
 Invariants: pure, no I/O; `decode_token` reads all that `encode_token` writes; unknown fields are
 ignored, and a newer version is refused by name.
@@ -42,7 +42,7 @@ _BEGINNING = re.compile(r"acprun([0-9]{1,9})\.")
 
 @dataclass(frozen=True, slots=True)
 class RunToken:
-    """What a token says of a run. A text is empty if it says nothing."""
+    """The fields of a token. A field that it does not have is an empty text."""
 
     # The origin and the base path.
     server: str
@@ -61,7 +61,7 @@ class RunToken:
 
 _FIELDS = tuple(each.name for each in fields(RunToken))
 
-# The forms of what is read as a number, or sent in a body or a header.
+# These fields are read as a number, or sent in a body or a header, so they have a form.
 _ANY = re.compile(".*", re.DOTALL)
 _FORMS = {
     "client_token": re.compile(r"[^\ud800-\udfff]*"),

@@ -105,8 +105,8 @@ class AgentHandle(Notebook):
             name: The exact name.
             api_client: Client to use; the shared default client if None.
             version: The exact version. By default any, if there is only one.
-            timeout: Seconds for each request, above 0; one is enough unless the name is not there.
-                By default the client's own limits hold.
+            timeout: Seconds for each request, above 0; one request is enough unless the name is not
+                there. By default the client's own timeouts hold.
 
         Raises:
             AgentLookupError: No agent has the name and version, or several have; the error names
@@ -334,21 +334,21 @@ class AgentHandle(Notebook):
                 timeout = max(0.001, wait.remaining())
             return handle.result(timeout)
         except BaseException as error:
-            # The caller's own token may belong to another run, and a run that was found is not
-            # this call's to end.
+            # The caller's own token may belong to another run, and this call must not end a run
+            # that it has only found.
             if not (cancel_on_exit and ours):
                 raise
             # Of the package's errors, only this one leaves open that a run was made.
             unclear = isinstance(error, RunStartAmbiguous)
             search = unclear or not isinstance(error, OpenApiException)
-            said = self._cancel(wait, core, mark_of(creation) if search else "")
+            note = self._cancel(wait, core, mark_of(creation) if search else "")
             if isinstance(error, RunWaitTimeout):
                 elapsed = wait.elapsed
                 raise RunWaitTimeout(
                     run_id=error.run_id,
                     elapsed=elapsed,
-                    reason=f"run {short(error.run_id)} has no output after {elapsed:.1f} s; {said}",
-                    token="" if said.endswith("was cancelled") else error.token,
+                    reason=f"run {short(error.run_id)} has no output after {elapsed:.1f} s; {note}",
+                    token="" if note.endswith("was cancelled") else error.token,
                 ) from error
             raise
 
@@ -412,24 +412,24 @@ class AgentHandle(Notebook):
         """
         from acp_client_v0_1.batch import Batch
 
-        return Batch(self, inputs, about=self._agent.known, **options)
+        return Batch(self, inputs, about=self._agent.latest, **options)
 
     def _creation(
         self, given: dict[str, Any], client_token: str | None, *, reuse: bool
     ) -> tuple[RunCreate, bool]:
-        """Make a create, and return it with whether its client token, if any, is new."""
+        """Make a create. Return it, and whether its client token, if any, is a new one."""
         marks = given.get("metadata", {})
-        known = marks.get(CLIENT_TOKEN_KEY) or None if client_token is None else client_token
-        if known is not None:
-            # No search finds a token that is empty, or not a text.
-            check_arguments(client_token=known)
-        if reuse and not known:
+        own = marks.get(CLIENT_TOKEN_KEY) or None if client_token is None else client_token
+        if own is not None:
+            # No search finds a token that is not a text.
+            check_arguments(client_token=own)
+        if reuse and not own:
             raise ApiValueError("reuse needs a client_token to search for: pass client_token=")
-        # Here, and not when it is sent, so that Ctrl-C during the create finds the run.
-        token = new_client_token() if known is None else known
+        # The token is made before the create is sent, so that Ctrl-C meanwhile finds the run.
+        token = new_client_token() if own is None else own
         if token:
             given["metadata"] = {**marks, CLIENT_TOKEN_KEY: token}
-        return creation_of(self.agent_id, given), not known
+        return creation_of(self.agent_id, given), not own
 
     def _wait(self, seconds: float | None) -> Wait:
         self._contact = self._contact or Contact.of(self.runs)
@@ -438,7 +438,7 @@ class AgentHandle(Notebook):
     def _start(
         self, creation: RunCreate, wait: Wait, *, new: bool, reuse: bool, check: bool
     ) -> tuple[RunCore, bool]:
-        """Start a run, and return its core with whether this call has made it."""
+        """Start a run. Return its core, and whether this call has made the run."""
         if creation.streaming is not None:
             self._warn_of_streaming(creation.streaming)
         if check:
@@ -451,7 +451,7 @@ class AgentHandle(Notebook):
             core = RunCore.of_runs(self.runs, found, wait.contact)
         else:
             post = partial(create, wait=wait)
-            known = self._agent.known
+            known = self._agent.latest
             make = partial(created, creation, self.runs, wait.contact, known, post)
             mark, client = mark_of(creation), self.runs.api_client
             earlier = [] if new else _earlier_creates(server_of(client), mark)
@@ -479,8 +479,8 @@ class AgentHandle(Notebook):
         return ours
 
     def _warn_of_streaming(self, mode: StreamingMode) -> None:
-        """Warn if the agent's descriptor, as far as it was read, has no such stream."""
-        known = self._descriptor.known
+        """Warn if the agent's descriptor was read before, and does not declare such a stream."""
+        known = self._descriptor.latest
         streams = None if known is None else known.specs.capabilities.streaming
         if known is not None and not (streams and getattr(streams, mode.value, False)):
             warnings.warn(
@@ -497,9 +497,9 @@ class AgentHandle(Notebook):
     def _cancel(self, call: Wait, core: RunCore | None, client_token: str) -> str:
         """Cancel the run of a call that an exception ends, perhaps during its create.
 
-        Return what to say of it.
+        Return what the message of the error says about it.
         """
-        # A part of the call, whose `Retry-After` counts for this, too.
+        # This is a part of the call, so a `Retry-After` of the call counts for it, too.
         wait = Wait(call.contact, timing().exit)
         wait.called = call.called
         try:
@@ -522,7 +522,7 @@ class AgentHandle(Notebook):
         return f"<AgentHandle{name and ' '}{short(name)} {short(self.agent_id)}>"
 
     def _name(self) -> str:
-        known = self._agent.known or self._descriptor.known
+        known = self._agent.latest or self._descriptor.latest
         return "" if known is None else known.metadata.ref.name
 
 
@@ -534,8 +534,8 @@ def _earlier_creates(server: str, client_token: str) -> list[bool]:
 
 def _check_reused(run: Run, creation: RunCreate) -> None:
     """Refuse a run that was found by its client token, but was created for something else."""
-    asked, made = creation.to_dict("json"), run.creation.to_dict("json")
-    other = [name for name in ("input", "config") if not _has(made.get(name), asked.get(name))]
+    wanted, made = creation.to_dict("json"), run.creation.to_dict("json")
+    other = [name for name in ("input", "config") if not _has(made.get(name), wanted.get(name))]
     if not is_of(run, creation.agent_id):
         other.insert(0, "agent_id")
     if not other:
@@ -556,16 +556,16 @@ def _check_reused(run: Run, creation: RunCreate) -> None:
 _NOTHING = object()
 
 
-def _has(made: Any, asked: Any) -> bool:
-    """Tell whether a value has what was asked. A server adds keys and nulls of its own."""
-    if isinstance(asked, dict):
-        wanted = cast("dict[str, Any]", asked)
-        there = cast("dict[str, Any]", made) if isinstance(made, dict) else {}
-        return all(_has(there.get(key), value) for key, value in wanted.items())
-    if isinstance(asked, list) and isinstance(made, list):
-        lists = cast("list[object]", made), cast("list[object]", asked)
+def _has(value: Any, wanted: Any) -> bool:
+    """Tell whether a value has all that is wanted. A server adds keys and nulls of its own."""
+    if isinstance(wanted, dict):
+        parts = cast("dict[str, Any]", wanted)
+        members = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+        return all(_has(members.get(key), part) for key, part in parts.items())
+    if isinstance(wanted, list) and isinstance(value, list):
+        lists = cast("list[object]", value), cast("list[object]", wanted)
         return all(_has(*pair) for pair in zip_longest(*lists, fillvalue=_NOTHING))
-    return asked is None or made == asked
+    return wanted is None or value == wanted
 
 
 def _lookup_error(

@@ -1,11 +1,12 @@
 """The events of a run, followed over connections that break and servers that restart.
 
 Strategy: a loop around `EventReader`. However a connection ends, the next one asks for the events
-after the last one, and `Continuity` judges by its first event whether it has them. A run that
-cannot be streamed is polled. The run's status ends the iteration, never the end of a stream.
+after the last one. Its first event shows `Continuity` whether it has them. A run that cannot be
+streamed is polled. The status of the run ends the iteration. The end of a stream does not.
 
-Invariants: an event is handed out once, or follows a gap that is marked or raised. Between two
-calls of ``next()`` only the current connection is open; `close` or the end frees it.
+Invariants: no event is handed out twice, and none is left out without a gap that is marked or
+raised. Between two calls of ``next()`` only the current connection is open; `close` or the end
+frees it.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
     Attributes:
         last_event_id: The id of the last event that was handed out, or "".
         ended_by: The status of the run that ended the iteration, or "gone".
+        gaps: The gaps so far, including those that were only marked.
     """
 
     def __init__(
@@ -84,13 +86,14 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         # By default, this is the last event of the run's token.
         after: str | None = None,
     ) -> None:
-        after = core.known.last_event_id if after is None else after
+        after = core.given_token.last_event_id if after is None else after
         self.last_event_id: str = after
         self.ended_by: str | None = None
         self._core = core
         self._through_interrupts = through_interrupts
         self._timeout = timeout
         self._decoder = EventDecoder(core, raise_gaps=raise_gaps, after=after)
+        self.gaps: list[StreamGap] = self._decoder.gaps
         self._closing = Flag()
         self._reader: EventReader | None = None
         self._values: Iterator[RunEvent | None] = iter(())
@@ -108,16 +111,11 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         self._wait = core.wait(timeout, self._closing, what="has no event")
 
     @property
-    def gaps(self) -> list[StreamGap]:
-        """The gaps so far, those that were only marked included."""
-        return self._decoder.gaps
-
-    @property
     def complete(self) -> bool | None:
         """Whether every event was handed out, or None while the events' ids do not tell.
 
         Blind spot: if a server ends a stream early but cleanly, and the run is over by then, this
-        is True all the same.
+        is True nevertheless.
         """
         memory = self._decoder.memory
         if memory.complete is False:
@@ -129,10 +127,10 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
 
     @property
     def _has_updates(self) -> bool:
-        """Whether the run has updates, as far as anybody knows."""
+        """Whether the run has updates, by its last event or else by its create."""
         core, custom = self._core, self._decoder.custom
-        asked = core.creation or (None if core.run is None else core.run.creation)
-        expected = asked is not None and asked.streaming == StreamingMode.CUSTOM
+        creation = core.creation or (None if core.run is None else core.run.creation)
+        expected = creation is not None and creation.streaming == StreamingMode.CUSTOM
         return expected if custom is None else custom
 
     def __iter__(self) -> Self:
@@ -325,7 +323,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
 
     def _decide(self, *, streams: bool) -> None:
         """Read the run to decide how to continue after a stream, or without one."""
-        if self._closing.is_set() or self._heed(self._core.read(self._wait)):
+        if self._closing.is_set() or self._apply_status(self._core.read(self._wait)):
             return
         if streams:
             self._note_end()
@@ -350,10 +348,10 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
                 raise
             # The stream still works, which counts for more than this failure.
             return
-        self._heed(run)
+        self._apply_status(run)
 
-    def _heed(self, run: Run) -> bool:
-        """Do what the run's status asks for, and return whether it is no longer pending."""
+    def _apply_status(self, run: Run) -> bool:
+        """Act on the status of the run, and return whether it is no longer pending."""
         if run.status in FINAL:
             self._finish(run.status)
         elif run.status == RunStatus.INTERRUPTED:
@@ -376,7 +374,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
                 return timing().human if run.status == RunStatus.INTERRUPTED else None
 
             wait = core.wait(stop=self._closing)
-            # The run may not be interrupted, and its output say so all the same: pause, or we spin.
+            # The run and its output may disagree about the interrupt: pause, or we spin.
             wait.sleep(timing().probe)
             core.read(wait, ready)
         self._wait.rearm()
@@ -387,8 +385,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
 
     def _poll(self) -> None:
         core = self._core
-        polled = core.output(self._wait)
-        output = polled.actual_instance
+        output = core.output(self._wait).actual_instance
         if isinstance(output, RunResult):
             last = self._decoder.result
             if last is None or last.result != output.result:
@@ -396,12 +393,12 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
                 self._values = iter((RunEvent("", output, _alone=plain),))
             self._end(RunStatus.SUCCESS.value)
         elif isinstance(output, RunError):
-            self._end(core.failure_of(output, self._wait).status_name)
+            self._end(core.failed(output, self._wait).status_name)
         else:
             self._interrupted()
 
     def _finish(self, status: RunStatus) -> None:
-        """End the iteration with the run, whose result is the last event, if none is that yet."""
+        """End the iteration, after the run's result if that was not handed out yet."""
         self._drop_stream()
         memory = self._decoder.memory
         nothing = not memory.delivered and not self.last_event_id

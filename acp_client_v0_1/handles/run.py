@@ -22,7 +22,7 @@ from acp_client_v0_1.handles._answering import (
     result_of,
 )
 from acp_client_v0_1.handles._core import FINAL, OnPending, RunCore, held_by
-from acp_client_v0_1.handles._create import find_by_token, is_of, look_for
+from acp_client_v0_1.handles._create import find_by_token, find_created, is_of
 from acp_client_v0_1.handles._perform import Contact, Wait
 from acp_client_v0_1.handles._token import decode_token, is_token, server_of
 from acp_client_v0_1.handles.errors import RunFailed, TokenError
@@ -149,7 +149,8 @@ class RunHandle(Notebook):
             handle._core.note_token(known)
             return handle
         contact = Contact.of(runs)
-        return held_by(cls, RunCore.of_runs(runs, look_for(known, Wait(contact, timeout)), contact))
+        found = find_created(known, Wait(contact, timeout))
+        return held_by(cls, RunCore.of_runs(runs, found, contact))
 
     @classmethod
     def find(
@@ -233,7 +234,7 @@ class RunHandle(Notebook):
         if status not in (RunStatus.ERROR, RunStatus.TIMEOUT):
             return None
         output = core.output(core.wait(0)).actual_instance
-        return core.failure_of(output, core.wait(0)) if isinstance(output, RunError) else None
+        return core.failed(output, core.wait(0)) if isinstance(output, RunError) else None
 
     # Waiting
 

@@ -147,15 +147,15 @@ def iter_threads(
 
 
 def _matches(request: Mapping[str, Any], record: object, places: Mapping[str, str]) -> bool:
-    """Return whether a record was asked for, as servers may ignore conditions."""
+    """Return whether a record meets the conditions of a request, which a server may ignore."""
     for name, place in places.items():
         wanted = to_jsonable_python(request.get(name))
         if wanted is None:
             continue
         found = attrgetter(place)(record)
         if isinstance(wanted, dict):
-            asked, has = cast("dict[str, Any]", wanted), cast("Mapping[str, Any]", found or {})
-            found = {key: value for key, value in has.items() if key in asked}
+            keys, members = cast("dict[str, Any]", wanted), cast("Mapping[str, Any]", found or {})
+            found = {key: value for key, value in members.items() if key in keys}
         if found != wanted:
             return False
     return True
@@ -211,15 +211,15 @@ def _records(search: Search[T], kind: _Kind, request: dict[str, Any], raises: bo
                 offset = max(start, offset - len(last) + 1)
                 page = read(offset)
         ids = list(page)
-        place = ids.index(anchor) if anchor in page else -1
-        if overlaps and place < 0:
+        index = ids.index(anchor) if anchor in page else -1
+        if overlaps and index < 0:
             note_drift(f"the record {short(anchor)} is not where it was")
-        again = next((name for name in ids[place + 1 :] if name in seen), None)
+        again = next((name for name in ids[index + 1 :] if name in seen), None)
         if again is not None:
             note_drift(f"the record {short(again)} came again")
-        fresh = [name for name in ids if name not in seen]
-        seen.update(fresh)
-        for name in fresh:
+        new = [name for name in ids if name not in seen]
+        seen.update(new)
+        for name in new:
             if _matches(request, page[name], kind.places):
                 yield page[name]
             elif not warned:
@@ -228,10 +228,10 @@ def _records(search: Search[T], kind: _Kind, request: dict[str, Any], raises: bo
                 _log.warning(
                     "the server ignores conditions of the search: %s does not match", unwanted
                 )
-        if place <= 0 and place + 1 == len(ids):
+        if index <= 0 and index + 1 == len(ids):
             # The page has nothing after the anchor, so it is the last one.
             return
-        if not fresh and ids == last:
+        if not new and ids == last:
             note_drift("the server returns the same page for another offset")
             return
         offset, anchor = offset + max(1, len(ids) - 1), ids[-1]
