@@ -1,4 +1,4 @@
-"""What a run asks, and answers that reach the question they are meant for.
+"""The questions of a run, and answers that reach the question they are meant for.
 
 ACP 0.1 gives an interrupt no id. The run's ``updated_at`` and the question itself tell two
 questions apart, so both are compared before an answer is sent. A window of one round trip remains,
@@ -87,7 +87,7 @@ class Questions:
         return dict_of("what on_interrupt returns", answer)
 
     def answer(self, question: PendingInterrupt, body: dict[str, Any]) -> None:
-        """Send an answer, unless another caller was quicker: then the run is asked again."""
+        """Send an answer. If another caller was quicker, this one is not used."""
         # A stale answer counts, too: a server may change the time of a question at each read.
         self.answers += 1
         wait = self.core.wait(self.timeout, self.stop, what="was not answered")

@@ -39,7 +39,7 @@ GapKind = Literal["lost", "cursor-ignored", "unknown"]
 
 
 class Gap(NamedTuple):
-    """What is known of the events between two connections."""
+    """What the ids show about the events between two connections."""
 
     kind: GapKind
     # The number of lost events is None if the ids do not tell it.

@@ -123,7 +123,7 @@ class RunCore:
         core.duplicates = tuple(run.run_id for run in made[1:])
         return core
 
-    # What is known
+    # The state of the run
 
     @property
     def run(self) -> Run | None:
@@ -217,7 +217,7 @@ class RunCore:
         every: float = 30,
         survive: float | None = None,
     ) -> Wait:
-        """Return the budget of a caller. Its error says that the run ``what`` in time.
+        """Return the budget of a caller. ``what`` says in its error what the run did not do.
 
         A timeout of 0 asks once, for at most 10 seconds. ``on_pending`` is called as
         `RunHandle.output` says.
@@ -325,7 +325,7 @@ class RunCore:
         """Read a run whose output is 404. Return None if the output may just not be ready."""
         if not has_output(self.read(wait).status):
             return None
-        # It may have ended between the two requests, so its output is asked for once more.
+        # It may have ended between the two requests, so ask for its output once more.
 
         def probe(again: ApiException) -> RunOutput | None:
             raise self.not_served(again) from error

@@ -177,7 +177,7 @@ def find_created(
 
 
 def serves_agent(wait: Wait, agent_id: str) -> bool:
-    """Tell whether the server responds to a request for an agent, or at all.
+    """Tell whether the server responds at all, by a request for an agent.
 
     Raises `NoAgent` if it does not know the agent: then no run of it was made.
     """
@@ -199,7 +199,8 @@ def serves_agent(wait: Wait, agent_id: str) -> bool:
 def probe_search(wait: Wait, agent_id: str, error: ApiException) -> Any:
     """Raise the error of a search if the server does not support searches.
 
-    It does not if only searches fail, twice: an outage that has just ended looks the same once.
+    If only searches fail, twice, the server does not support them. A single failure may come from
+    an outage that has just ended.
     """
     if not serves_agent(wait, agent_id):
         wait.survives("search", error, probed=True)

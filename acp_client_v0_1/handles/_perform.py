@@ -193,7 +193,7 @@ class Wait:
 
     # Most waits need none of these attributes, and are made without them.
 
-    # What did not happen, in the words of the error of a wait that is over.
+    # The error of a wait that is over says this of the run.
     what: str = "has no output"
     # The caller asks for one request.
     once: bool = False
@@ -338,7 +338,7 @@ class Wait:
         return Interruptible(self._watch, timing().tick) if self.watched else _NOTHING
 
     def _watch(self) -> float:
-        """Do what is due during a request, and return the seconds until the next time."""
+        """Check `stop` and tick during a request, and return the seconds until the next time."""
         if self.stopped:
             raise _StopSet
         self._tick()
@@ -483,7 +483,7 @@ class Wait:
         if decision.why == "gone" and run is not None:
             raise run.gone(error) from error
         if pace is None:
-            # The caller learns of the outage. A later call has to say again that it waits for it.
+            # The caller gets the error of the outage, so a later call logs again that it waits.
             server.warned = False
         requests = max(0 if pace is None else server.failures, self._failures) + 1
         if decision.why in ("late", "over") and requests > 1:
@@ -496,7 +496,7 @@ class Wait:
         raise error
 
     def _recovered(self, operation: Operation) -> None:
-        """End an outage, and say so if its begin was said."""
+        """End an outage. Log its end if its begin was logged."""
         server = self.contact.server
         since, server.since = server.since, None
         failures, server.failures = server.failures, 0

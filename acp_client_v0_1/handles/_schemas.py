@@ -64,7 +64,7 @@ _UNEVALUATED = frozenset(("unevaluatedItems", "unevaluatedProperties"))
 _IN_PLACE = frozenset(("allOf", "anyOf", "oneOf", "not", "if", "then", "else"))
 # Frequent keywords that have no fault of their own.
 _SILENT = frozenset(("$defs", "default", "description", "examples", "items", "properties", "title"))
-# What a fault quotes of the schema, or has a fault for each part of.
+# A fault quotes the values of these keywords, or there is a fault for each part of a value.
 _QUOTED = ("const", "dependencies", "dependentRequired", "enum", "pattern", "required")
 
 
@@ -75,7 +75,7 @@ class _Dataclass(Protocol):
 
 
 JsonObject: TypeAlias = Mapping[str, Any] | BaseModel | _Dataclass
-"""What is accepted where the contract has a JSON object."""
+"""A value that is accepted where the contract has a JSON object."""
 
 
 def dict_of(name: str, value: object) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def _schema_faults(package: Any, value: object, schema: Mapping[str, Any]) -> It
     several = (len(_object(node.get("patternProperties"))) for node in nodes)
     patterns = sum(several) + sum("pattern" in node for node in nodes)
     unevaluated = [node for node in nodes if not _UNEVALUATED.isdisjoint(node)]
-    # Without these, the work is at most the size of the schema times that of the value.
+    # Without these keywords, the work is at most the size of the schema times that of the value.
     if unevaluated or any(not _REFERENCES.isdisjoint(node) for node in nodes):
         # Building the validator takes them without a value.
         _refuse_doubling(schema, [(schema, value), *((node, None) for node in unevaluated)])
@@ -255,7 +255,7 @@ def _size(value: object) -> int:
 def _steps(schema: Mapping[str, Any], pending: list[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
     """Walk through the steps of a check: a part of the schema, and a part of the value.
 
-    What applies beside an "unevaluated…" is checked by the package up to three times.
+    The package checks the keywords beside an "unevaluated…" up to three times.
     """
     while pending:
         node, at = pending.pop()
@@ -272,7 +272,7 @@ def _steps(schema: Mapping[str, Any], pending: list[tuple[Any, Any]]) -> Iterato
                 children = [*_object(at).values(), *_list(at)]
                 if keyword == "propertyNames":
                     # The package gives the fault of each name a copy of the whole object. A view
-                    # stands for it, since no step looks for members in that.
+                    # stands for it, since no step reads members of a view.
                     children = [_object(at).items()] * len(_object(at))
                 pending += [(inner, child) for child in children]
             elif keyword in _IN_PLACE:

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import lru_cache, partial
-from itertools import islice, zip_longest
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from typing_extensions import Self, Unpack
@@ -247,8 +247,8 @@ class AgentHandle(Notebook):
             client_token: The mark of the run. By default a new one; "" sends none.
             reuse: Search for a run with ``client_token`` first, and return that. Search and create
                 are two requests, so two callers at once can still make two runs.
-            check: Check input and config by `check` first.
-            timeout: Seconds for all of it, above 0. By default the client's own limits hold.
+            check: Check input and config first, as `check` does.
+            timeout: Seconds for the whole call, above 0. By default the client's own timeouts hold.
             config: The agent's configuration, in its own schema.
             metadata: Keys and values to find the run by.
             webhook: The URL that receives each change of the run's status.
@@ -301,7 +301,7 @@ class AgentHandle(Notebook):
             thread_id: The thread to run on.
             client_token: The mark of the run. By default a new one; "" sends none.
             reuse: Search for a run with ``client_token`` first, and wait for that.
-            check: Check input and config by `check` first.
+            check: Check input and config first, as `check` does.
             config: The agent's configuration, in its own schema.
             metadata: Keys and values to find the run by.
             webhook: The URL that receives each change of the run's status.
@@ -377,19 +377,19 @@ class AgentHandle(Notebook):
             key: Returns the name of an input, for `BatchItem.key`; by default its index.
             concurrency: How many runs may be in flight, by default 8; this is not a number of
                 threads.
-            ordered: Give the items in the order of the inputs, not of their ends.
+            ordered: Give the items in the order of the inputs, not as the runs end.
             timeout: Seconds above 0 to wait for each output of a run. By default there is no limit.
             on_interrupt: Answers questions as in `run`; called from several threads.
-            check: Check each input by `check` first.
+            check: Check each input first, as `check` does.
             journal: The file that records each start and outcome.
-            retry_failed: Run the inputs again whose runs have failed, by the journal, and fail
-                still.
+            retry_failed: Run an input again if its run failed, by the journal, and its server has
+                not tried that run again since.
             unclear: What to do with an input whose run may have been started, if the server cannot
                 tell: "raise", the default, makes `RunStartAmbiguous` its outcome, and "start"
                 starts a run, which may be a second one.
             on_stop: "leave", the default, the runs in flight when the batch is stopped, or "cancel"
                 them.
-            durable: Write each line of the journal to the disk before going on (fsync).
+            durable: Write each line of the journal to the disk before continuing (fsync).
             progress: Called with the counts as they change; True for a bar on standard error
                 (extra ``cli``).
             total: How many inputs there are; by default their ``len``.
@@ -401,11 +401,11 @@ class AgentHandle(Notebook):
             streaming: "result" or "custom", for others that follow the runs by their events.
 
         Returns:
-            The batch. Its ``next()`` raises the errors of the inputs; what is wrong with all runs
-            (401, 403, a wrong address, no such agent, no descriptor to ``check`` by, an outage of
-            300 seconds); `JournalError` for a journal that is locked, damaged, of another batch or
-            no file, and `JournalMismatch` for another input than the journal's; and on Ctrl-C a
-            `KeyboardInterrupt` that counts the runs left.
+            The batch. Its ``next()`` raises what drawing the inputs raises; an error that all runs
+            would get (401, 403, a wrong address, no such agent, no descriptor to ``check`` by, an
+            outage of 300 seconds); `JournalError` for a journal that is locked, damaged, of another
+            batch or no file, and `JournalMismatch` for another input than the journal's; and on
+            Ctrl-C a `KeyboardInterrupt` that counts the runs left.
 
         Raises:
             ApiTypeError, ApiValueError: An argument has the wrong type, or an impossible value.
@@ -553,9 +553,6 @@ def _check_reused(run: Run, creation: RunCreate) -> None:
     )
 
 
-_NOTHING = object()
-
-
 def _has(value: Any, wanted: Any) -> bool:
     """Tell whether a value has all that is wanted. A server adds keys and nulls of its own."""
     if isinstance(wanted, dict):
@@ -563,8 +560,8 @@ def _has(value: Any, wanted: Any) -> bool:
         members = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
         return all(_has(members.get(key), part) for key, part in parts.items())
     if isinstance(wanted, list) and isinstance(value, list):
-        lists = cast("list[object]", value), cast("list[object]", wanted)
-        return all(_has(*pair) for pair in zip_longest(*lists, fillvalue=_NOTHING))
+        values, items = cast("list[object]", value), cast("list[object]", wanted)
+        return len(values) == len(items) and all(map(_has, values, items))
     return wanted is None or value == wanted
 
 

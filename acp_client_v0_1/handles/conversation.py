@@ -57,7 +57,7 @@ class Conversation:
 
         Args:
             input: The agent's input, in its own schema.
-            timeout: Seconds for all of it. By default the client's own limits hold.
+            timeout: Seconds for the whole call. By default the client's own timeouts hold.
             options: ``config``, ``metadata``, ``webhook`` and ``streaming``, as of
                 `AgentHandle.start`.
 

@@ -130,7 +130,7 @@ class RunGone(_RunProblem):
     """The server does not know the run: it was deleted or forgotten, or it is another server's.
 
     Args:
-        server: The server that was asked, its origin and base path.
+        server: The origin and the base path of the server.
         served: Whether the server is known to serve runs under this path.
     """
 

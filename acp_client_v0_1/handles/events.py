@@ -184,7 +184,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
     def _receive(self, waited: bool) -> None:
         """Wait until events arrive, or the iteration ends.
 
-        The time begins anew unless this call of ``next()`` has ``waited`` before.
+        The time begins again unless this call of ``next()`` has ``waited`` before.
         """
         clock = timing()
         if not waited:
@@ -410,7 +410,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
         self._end(status.value)
 
     def _doubt(self) -> None:
-        """Note that updates may be missing, if the run has updates at all."""
+        """Note that updates may be missing, unless the run has none."""
         if self._has_updates:
             self._decoder.memory.doubt()
 

@@ -161,7 +161,7 @@ class RunHandle(Notebook):
         Of several runs it is the oldest, and `duplicates` names the others.
 
         Args:
-            client_token: What `AgentHandle.start` was given, or the one of a `RunStartAmbiguous`.
+            client_token: The mark that `AgentHandle.start` was given, or that an error has.
             api_client: Client to use; the shared default client if None.
             agent_id: The agent, which makes the search quicker if the server does not search by
                 metadata.
@@ -246,7 +246,7 @@ class RunHandle(Notebook):
         every: float = 30,
         stop: threading.Event | None = None,
     ) -> RunOutput:
-        """Wait for an output as `wait_for_run_output` does: return a result, interrupt or error.
+        """Wait for an output, and return it: a result, an interrupt or an error.
 
         Args:
             timeout: Seconds to wait at most; 0 asks once. By default there is no limit, but five
@@ -280,7 +280,7 @@ class RunHandle(Notebook):
         Args:
             timeout: Seconds to wait at most; 0 asks once. By default there is no limit.
             on_pending: Called as by `output`.
-            every: Seconds between two calls of it at most.
+            every: The most seconds between two calls of ``on_pending``.
             stop: Ends the wait when set, within about a second.
 
         Raises:

@@ -7,9 +7,9 @@ records were inserted before it. If it is not there, records before it were dele
 before are read again until one has it. Anything else is drift. A server whose pages have one record
 has no such overlap.
 
-Invariants: whatever the server sends, no record comes twice, and each is one that the request asked
-for; drift is detected, not prevented. Collect ids before deleting. The ids of all records are kept,
-so their number is bounded.
+Invariants: whatever the server sends, no record comes twice, and each matches the request. Drift is
+detected, not prevented, so collect ids before deleting. The ids of all records are kept, so their
+number is bounded.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class _Kind(NamedTuple):
     model: type[BaseModel]
     # The attribute of a record that is its id.
     id_name: str
-    # Where a record has what a condition of the request is compared with.
+    # For each condition of a request, the attribute of a record that it is compared with.
     places: Mapping[str, str]
     most_pages: int = 10_000
 
@@ -164,15 +164,12 @@ def _matches(request: Mapping[str, Any], record: object, places: Mapping[str, st
 def _every(
     search: Search[T], kind: _Kind, request: BaseModel | Mapping[str, Any] | None, on_drift: OnDrift
 ) -> Iterator[T]:
-    if isinstance(request, kind.model):
-        fields = {name: getattr(request, name) for name in request.model_fields_set}
-    elif request is None or isinstance(request, Mapping):
-        fields = dict(request or {})
-        # This raises if the fields do not fit.
-        constructed("request", kind.model, fields)
-    else:
+    if request is None or isinstance(request, Mapping):
+        request = constructed("request", kind.model, request or {})
+    if not isinstance(request, kind.model):
         raise wrong_type("request", f"a {kind.model.__name__} or dict", request)
     check_arguments("on_drift", on_drift=on_drift)
+    fields = {name: getattr(request, name) for name in request.model_fields_set}
     return _records(search, kind, fields, on_drift == "raise")
 
 
