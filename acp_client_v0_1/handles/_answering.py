@@ -263,7 +263,7 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
                 return lost > 0
             if isinstance(error, NotFoundException):
                 raise core.not_served(error) from error
-            # The thread is busy with another run, which ends.
+            # The thread is busy with another run, which will end.
             wait.pause(backoff(conflicts, *timing().backoff), error)
             conflicts += 1
             return AGAIN
@@ -294,7 +294,7 @@ def _differs(run: Run, question: PendingInterrupt) -> bool:
 def _arrived(core: RunCore, question: PendingInterrupt, wait: Wait) -> bool:
     """Read a run for some seconds, and return whether the answer arrived without a response."""
     clock = timing()
-    # When the run was first read.
+    # The run was first read at this time.
     since: float | None = None
 
     def ready(run: Run) -> float | None:

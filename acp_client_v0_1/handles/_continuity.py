@@ -26,9 +26,10 @@ from typing import Literal, NamedTuple
 
 from pydantic_core import from_json, to_json
 
-_FIRST = 16  # events
-_LAST = 256  # events
-# An id and its JSON of up to so many characters are kept as they are until they are compared.
+# This many of the first events are remembered, and this many of the last.
+_FIRST = 16
+_LAST = 256
+# An id and its JSON of up to this many characters are kept as they are until they are compared.
 _KEPT_TEXT = 4096
 # An id of more digits does not count as a number.
 _LARGEST_ID = 18
@@ -76,7 +77,7 @@ class Continuity:
     """The memory of one iteration over a stream."""
 
     def __init__(self, after: str = "") -> None:
-        # The id of the last event that was delivered; at first, of the one to begin after.
+        # This event was delivered last. At first, it is the one to begin after.
         self.last_id = after
         # This is False once events were lost, and None once the ids do not tell.
         self.complete: bool | None = True

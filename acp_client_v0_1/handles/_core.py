@@ -62,7 +62,7 @@ _log = package_logger("acp_client_v0_1.handles")
 OnPending = Callable[[float, RunStatus], object]
 
 FINAL = frozenset((RunStatus.SUCCESS, RunStatus.ERROR, RunStatus.TIMEOUT))
-"""The statuses of a run that has ended. An interrupted run has not, nor one of another status."""
+"""The statuses of a run that has ended. A run that is interrupted has not ended."""
 
 
 def has_output(status: RunStatus) -> bool:
@@ -88,25 +88,26 @@ class RunCore:
     """One run, and the operations that reach it."""
 
     # Most runs need none of these attributes, and are made without them.
+
     # If the handle was made from a token, this has what the token says of the run.
     given_token: RunToken = RunToken("")
     # A create of this process is kept, because the server may not echo it.
     creation: RunCreate | None = None
-    # The id of the last event that was handed out.
+    # This is the id of the last event that was handed out.
     last_event_id: str = ""
-    # The ids of newer runs with the same client token.
+    # These are the ids of newer runs with the same client token.
     duplicates: tuple[str, ...] = ()
     span: RunSpan | None = None
-    # The trace context of the run's last span, which another process may have begun.
+    # This is the trace context of the run's last span, which another process may have begun.
     traceparent: str = ""
-    # The last question that this process has answered.
+    # This process has answered this question last.
     answered: PendingInterrupt | None = None
     agent_name: str = ""
     agent_descriptor: Cached[AgentACPDescriptor] | None = None
     _run: Run | None = None
-    # The status that the last output implies, if that is newer than `_run`.
+    # The last output implies this status, if that is newer than `_run`.
     _outcome: RunStatus | None = None
-    # The time of the create in seconds since the epoch, if it is known.
+    # The run was created at this time, in seconds since the epoch, if that is known.
     _born: float | None = None
 
     def __init__(self, runs: RunsApi, run_id: str, contact: Contact | None = None) -> None:
@@ -217,7 +218,7 @@ class RunCore:
         every: float = 30,
         survive: float | None = None,
     ) -> Wait:
-        """Return the budget of a caller. ``what`` says in its error what the run did not do.
+        """Return the budget of a caller. Its error says ``what`` the run did not do in time.
 
         A timeout of 0 asks once, for at most 10 seconds. ``on_pending`` is called as
         `RunHandle.output` says.
@@ -491,7 +492,7 @@ class Polls(Window):
     - with a shorter window, if a proxy or the server cut the poll.
     """
 
-    # So many polls in a row have ended before their window.
+    # This many polls in a row have ended before their windows.
     _early = 0
 
     def __init__(self, core: RunCore, wait: Wait, window: int) -> None:

@@ -36,9 +36,9 @@ from acp_client_v0_1.models.run import Run
 from acp_client_v0_1.models.run_create import RunCreate
 from acp_client_v0_1.models.run_search_request import RunSearchRequest
 
-# The runs of one page of a search, the most that the contract allows.
+# One page of a search has this many runs, the most that the contract allows.
 _PAGE = 1000
-# The most pages that are read if a server does not search by metadata.
+# If a server does not search by metadata, at most this many pages are read.
 _PAGES = 10
 # `Server.lacks` has this name if the server does not search by metadata.
 _NO_METADATA = "search by metadata"
@@ -94,7 +94,7 @@ def find_created(
     clock, contact = timing(), wait.contact
     runs = contact.runs
     longest = clock.search if longest is None else longest
-    # The result of the last search that worked, and its time. It may have runs of other agents.
+    # The last search that worked found these runs, at this time. Some may be of other agents.
     seen: list[Run] | None = None
     seen_at = -math.inf
     # After a failed create, the server may not have the agent, so that is checked once.
@@ -189,7 +189,7 @@ def serves_agent(wait: Wait, agent_id: str) -> bool:
             raise NoAgent(error) from error
     except ApiException as error:
         failure = failure_of(error)
-        # The search has to wait for this, too.
+        # The search has to wait for this Retry-After, too.
         if failure.retry_after:
             raise
         return not failure.is_outage

@@ -56,7 +56,7 @@ class RunEvent(Notebook):
     id: str
     data: CustomRunResultUpdate | RunResult
     gap: StreamGap | None = None
-    # Whether the run was created without ``streaming``, so that this is its only event.
+    # This is True if the run was created without ``streaming``, so that it has no other event.
     _alone: bool = field(default=False, repr=False)
 
     @property
@@ -78,14 +78,14 @@ class EventDecoder:
     """Decides whether an event of a run is new, and whether others are missing before it."""
 
     def __init__(self, core: RunCore, *, raise_gaps: bool, after: str) -> None:
-        # The memory of the events that were handed out.
+        # This remembers the events that were handed out.
         self.memory = Continuity(after)
         self.gaps: list[StreamGap] = []
         # If a gap was raised, this is the event after it.
         self.held: RunEvent | None = None
-        # Whether the last event was an update, or None before the first.
+        # This shows whether the last event was an update. It is None before the first one.
         self.custom: bool | None = None
-        # The last result that was new.
+        # This is the last result that was new.
         self.result: RunResult | None = None
         self._core = core
         self._raise_gaps = raise_gaps

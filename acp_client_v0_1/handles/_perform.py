@@ -101,7 +101,7 @@ class Pace:
     Each 429 or 503 doubles the time between two requests, and each response shortens it.
     """
 
-    # Seconds between two requests.
+    # Two requests are this many seconds apart.
     interval: float = 0.0
     _next_turn = _slowed_at = -math.inf
     # A request was served since the pace was slowed last.
@@ -144,14 +144,14 @@ class Pace:
 class Contact(NamedTuple):
     """How the waits of a handle, an agent or a batch reach their server."""
 
-    # Sends each request once.
+    # These operations send each request once.
     runs: RunsApi
     server: Server
-    # How often a single call of the client is retried.
+    # A single call of the client is retried this often.
     retries: float
-    # The pace of a batch, whose waits fail together.
+    # A batch has a pace, and its waits fail together.
     pace: Pace | None = None
-    # The seconds that a long poll may take beyond its window.
+    # A long poll may take this many seconds beyond its window.
     margin: float = 10.0
 
     @classmethod
@@ -201,10 +201,10 @@ class Wait:
     watched: bool = False
     # The server has served another request after one of these had failed.
     alone: bool = False
-    # The failures in a row, and when they began.
+    # This many failures have come in a row, since this time.
     _failures = 0
     _since: float | None = None
-    # The last error of this wait that had a ``Retry-After``.
+    # This is the last error of this wait that had a ``Retry-After``.
     _hold_error: ApiException | None = None
     _on_tick: Callable[[float], object] | None = None
     _every = _next_tick = math.inf
@@ -224,9 +224,9 @@ class Wait:
         self._late = late
         self._timeout = math.inf if timeout is None else timeout
         self.began: float = timing().now()
-        # The deadline, or infinity.
+        # This is the deadline, or infinity.
         self.ends: float = self.began + self._timeout
-        # When the call began of which this is a part.
+        # The call began at this time. A wait may be a part of a call, or of a batch.
         self.called: float = self.began if contact.pace is None else contact.pace.began
 
     def within(

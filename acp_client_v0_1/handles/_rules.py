@@ -49,25 +49,25 @@ class Facts:
     """What is known when a request has failed. Times are seconds of one clock."""
 
     now: float
-    # The caller's deadline.
+    # This is the caller's deadline.
     ends: float = math.inf
     # Do not start a request with less time left.
     last: float = 1.0
-    # When the failures in a row began; ``now`` for the first one.
+    # The failures in a row began at this time, the first one ``now``.
     since: float = 0.0
-    # How long failures are survived; infinity if only the deadline ends them.
+    # Failures are survived for this long. It is infinity if only the deadline ends them.
     longest: float = 300.0
-    # How many failures of this wait in a row came before this one.
+    # This many failures of this wait came in a row before this one.
     failures: int = 0
     # The server has responded to this client before.
     answered: bool = True
-    # How often the client itself retries a request that was not sent.
+    # The client itself retries a request that was not sent this often.
     retries: float = 3
     # This operation has failed before while the server served others.
     fails: bool = False
     # The server has just failed to serve another operation, too.
     probed: bool = False
-    # How long ago the run was created, if that is known.
+    # The run was created this many seconds ago, if that is known.
     age: float = math.inf
 
 
@@ -86,8 +86,8 @@ class Probe(NamedTuple):
 class Raise(NamedTuple):
     """Raise the error."""
 
-    # Raise the error as it is; the run is gone; the deadline comes first; or the outage has lasted
-    # too long.
+    # The error is raised as it is; or the run is gone, the deadline comes first, or the outage has
+    # lasted too long.
     why: Literal["error", "gone", "late", "over"] = "error"
 
 
@@ -146,7 +146,7 @@ def share(left: float, timing: Timing) -> float:
 def _pause(failure: Failure, facts: Facts, timing: Timing, *, outage: bool = True) -> Decision:
     """Pause, unless the time ends first."""
     hold = failure.retry_after or 0.0
-    # The time until the last request may begin.
+    # The last request may begin after at most this long.
     to_go = facts.ends - facts.last - facts.now
     left = facts.since + facts.longest - facts.now
     # A Retry-After is never shortened. The error says how long it is.
@@ -174,11 +174,11 @@ class Window:
     window follows four full ones, and four times as many after each further cut.
     """
 
-    # After how many seconds the last cut came.
+    # The last cut came after this many seconds.
     _cut_at = math.inf
-    # How many cuts came since a window of at least `_cut_at` was full.
+    # This many cuts have come since a window of at least `_cut_at` was full.
     _cuts = 0
-    # How many windows were full since the last cut.
+    # This many windows have been full since the last cut.
     _full = 0
 
     def __init__(self, seconds: int) -> None:

@@ -38,19 +38,20 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# The steps from a value to its part that does not fit, and what is wrong there.
+# A fault is the path from a value to its part that does not fit, and the words about it.
 _Fault = tuple[list[str | int], str]
 
-# The check of one value takes at most so many steps.
+# The check of one value takes at most this many steps.
 _MOST_STEPS = 200_000
-# Estimated bytes of all faults of one value. The package lists them at once, and each one has a
-# copy of the part that does not fit: 4,000 faults of a value of 200 KB take 3 GB. Measured, faults
-# take up to 5 times the estimate, so at most 170 MB.
+# The faults of one value are listed if they are estimated to take at most this many bytes. The
+# package lists them at once, and each has a copy of the part that does not fit: 4,000 faults of a
+# value of 200 KB take 3 GB. Measured, faults take up to 5 times the estimate, so at most 170 MB.
 _MOST_BYTES = 32 * 1024 * 1024
-# Beside its text, a part of a value takes about so many bytes.
+# Beside its text, a part of a value takes about this many bytes.
 _PART = 256
-# Bytes of one compiled pattern, and of all patterns together. Matching takes at most the size of
-# the pattern times the length of the text; "(?:a{0,500}){0,90}b" would be 4 MiB.
+# One compiled pattern takes at most the first number of bytes, and all patterns together take at
+# most the second. Matching takes at most the size of the pattern times the length of the text.
+# "(?:a{0,500}){0,90}b" would take 4 MiB.
 _LARGEST_PATTERN = 256 * 1024
 _LARGEST_PATTERNS = 16 * 1024 * 1024
 _OF_CHILDREN = frozenset(
@@ -62,7 +63,7 @@ _OF_CHILDREN = frozenset(
 _REFERENCES = frozenset(("$ref", "$dynamicRef", "$recursiveRef"))
 _UNEVALUATED = frozenset(("unevaluatedItems", "unevaluatedProperties"))
 _IN_PLACE = frozenset(("allOf", "anyOf", "oneOf", "not", "if", "then", "else"))
-# Frequent keywords that have no fault of their own.
+# These frequent keywords have no fault of their own.
 _SILENT = frozenset(("$defs", "default", "description", "examples", "items", "properties", "title"))
 # A fault quotes the values of these keywords, or there is a fault for each part of a value.
 _QUOTED = ("const", "dependencies", "dependentRequired", "enum", "pattern", "required")
@@ -110,7 +111,7 @@ class Cached(Generic[T]):
     def __init__(self, read: Callable[..., T]) -> None:
         self._read = read
         self._at = 0.0
-        # The description that was read last, however old it is.
+        # This is the description that was read last, however old it is.
         self.latest: T | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -180,13 +181,13 @@ def _schema_faults(package: Any, value: object, schema: Mapping[str, Any]) -> It
     unevaluated = [node for node in nodes if not _UNEVALUATED.isdisjoint(node)]
     # Without these keywords, the work is at most the size of the schema times that of the value.
     if unevaluated or any(not _REFERENCES.isdisjoint(node) for node in nodes):
-        # Building the validator takes them without a value.
+        # Even without a value, building the validator takes the steps of the last kind.
         _refuse_doubling(schema, [(schema, value), *((node, None) for node in unevaluated)])
     try:
         validator = package.validator_for(
             dict(schema),
             retriever=_refuse,
-            # The engine without backtracking: no pattern is exponential, some are refused.
+            # This engine does not backtrack: no pattern is exponential, and some are refused.
             pattern_options=package.RegexOptions(
                 size_limit=min(_LARGEST_PATTERN, _LARGEST_PATTERNS // max(1, patterns))
             ),

@@ -26,102 +26,124 @@ def _sleep(seconds: float, stop: threading.Event | None) -> bool:
 class Timing:
     """Durations in seconds. A pair is the first backoff, which doubles, and the longest."""
 
-    # One request
-    # A request may take so long if the server has nothing to wait for.
+    # Requests
+
+    # A request takes at most this long if the server has nothing to wait for.
     quick: float = 10.0
-    # A resume or a DELETE may take so long.
+    # A resume or a DELETE takes at most this long.
     change: float = 60.0
-    # No request is begun with less time left, or with less than a quarter of the timeout.
+    # No request begins with less time left, or with less than a quarter of the timeout.
     last: float = 1.0
-    # Reading the run beside an open stream may take so long.
+    # Reading the run beside an open stream takes at most this long.
     answered_probe: float = 5.0
 
     # Failures
+
+    # A server may fail for this long, unless the caller has a deadline.
     outage: float = LONGEST_OUTAGE
+    # These are the pauses between two attempts.
     backoff: tuple[float, float] = (0.25, 4.0)
-    # A pause at a rate limit is logged as a warning only if it is longer, and so is an outage that
-    # soon follows another.
+    # A shorter pause at a rate limit is not worth a warning in the log. Neither is a shorter
+    # outage, if there was a warning just before.
     quiet: float = 5.0
-    # Another short outage is logged only after so long.
+    # "Just before" means in this time.
     warnings: float = 60.0
-    # After so many refusals in a row, polls replace a stream, and a search is taken as not
-    # supported.
+    # After this many refusals in a row there is another way: polls instead of a stream, or no
+    # search.
     refusals: int = 5
 
-    # A run that a read replica may not know yet
-    # For so long after its create, a 404 may come from a replica.
+    # Runs that a read replica may not have yet
+
+    # A 404 may come from such a replica for this long after the create.
     young: float = 2.0
+    # The run is read again after this pause.
     young_pause: float = 0.1
 
-    # The pace of a batch at a server that limits requests: the seconds between two of them
-    # The first 429 or 503 sets the shortest time, and each further one doubles it.
+    # The pace of a batch at a server that limits requests
+
+    # The first 429 or 503 puts the first of these times between two requests. Each further one
+    # doubles it, up to the second.
     pace: tuple[float, float] = (0.05, 0.5)
-    # Each response multiplies the time by this factor.
+    # Each response multiplies that time by this factor.
     recovery: float = 0.97
 
     # Long polls
+
+    # The server is asked to hold a poll for this long.
     window: int = 30
-    # During a request, `stop` is checked so often.
+    # `stop` is checked after each such time during a request.
     tick: float = 0.5
-    # A poll takes at least so long beyond its window.
+    # A poll takes at least this long beyond its window.
     round_trip: float = 0.1
-    # The pauses after polls that ended before their windows.
+    # These pauses follow polls that ended before their windows.
     early: tuple[float, float] = (0.2, 2.0)
-    # After n cuts, a window grows again after this number to the power of n full windows.
+    # A window grows again after 4 ** n full windows, if n polls were cut.
     full_windows: int = 4
 
     # The search for the run of a lost create
+
+    # The search takes at most this long.
     search: float = 10.0
+    # These pauses follow searches that find nothing.
     search_backoff: tuple[float, float] = (0.1, 1.0)
 
     # Answers
-    # If the run has not changed for so long, an answer without a response did not arrive.
+
+    # An answer without a response did not arrive if the run has not changed for this long.
     unchanged: float = 5.0
-    # The pause between two readings of a run that is about to change.
+    # A run that is about to change is read again after this pause.
     probe: float = 0.25
-    # A question whose time has no fraction is answered only when it is this old.
+    # A question whose time has no fraction of a second is answered once it is this old.
     whole_second: float = 1.0
-    # The pause between two checks whether somebody has answered an interrupt.
+    # A run whose question somebody else answers is read again after this pause.
     human: float = 1.0
 
     # Streams
-    # After so long without an event, the run is checked.
+
+    # The run is checked after this long without an event.
     silence: float = 15.0
-    # The least silence before that, for a caller that has taken longer between two events.
+    # If the caller took longer than that between two events, this much silence comes first.
     least_silence: float = 0.5
-    # A silent stream stays open for so much longer than the wait for an event.
+    # A silent stream stays open for this much longer than the wait for an event.
     beyond: float = 0.2
-    # The pauses between streams that bring nothing new.
+    # These pauses follow streams that bring nothing new.
     empty: tuple[float, float] = (0.1, 4.0)
 
-    # The description of an agent is kept for so long.
+    # Agents
+
+    # The description of an agent is kept for this long.
     kept: float = 300.0
 
     # Batches
+
     # A server whose runs take less time needs few threads.
     instant: float = 0.004
-    # How often to check whether tasks wait because workers hold requests.
+    # This is the pause between two checks whether tasks wait because workers hold requests.
     busy: float = 0.005
-    # The same, if no task waited at the last check.
+    # The pause is this one if no task waited at the last check.
     idle: float = 0.02
-    # The window of a long poll while other runs wait for their turn.
+    # A long poll has this window while other runs wait for their turn.
     short_window: int = 2
-    # The shortest and the longest pause between two searches.
+    # The pause between two searches is at least the first and at most the second.
     searches: tuple[float, float] = (0.2, 10.0)
-    # After a search was wrong about a run, its results about this run are ignored for so long.
+    # A search that was wrong about a run is not believed about this run for this long.
     doubt: float = 2.0
-    # At the end, deleting one run may take so long.
+
+    # The end of a batch or a call
+
+    # Deleting one run takes at most this long.
     cancel: float = 10.0
-    # If an exception ends a call, cancelling its run may take so long.
+    # Cancelling the run of a call that an exception ends takes at most this long.
     exit: float = 5.0
-    # At the end, requests under way, creates above all, may take so long.
+    # Requests under way, creates above all, get this time.
     grace: float = 1.5
-    # At the end, threads that do not end are left behind after so long.
+    # Threads that do not end are left behind after this time.
     threads: float = 2.5
-    # The pause between two checks of these threads.
+    # This is the pause between two checks of these threads.
     step: float = 0.05
 
-    # The clocks: one for durations, one that other processes have, too, and the pauses.
+    # Clocks: the first measures durations, the second is the same in all processes.
+
     now: Callable[[], float] = time.monotonic
     calendar: Callable[[], float] = time.time
     sleep: Callable[[float, threading.Event | None], bool] = _sleep

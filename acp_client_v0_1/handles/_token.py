@@ -44,18 +44,18 @@ _BEGINNING = re.compile(r"acprun([0-9]{1,9})\.")
 class RunToken:
     """The fields of a token. A field that it does not have is an empty text."""
 
-    # The origin and the base path.
+    # This is the origin and the base path.
     server: str
     # The run's id is "" if only its client token is known.
     run: str = ""
     agent: str = ""
     thread: str = ""
     client_token: str = ""
-    # The id of the last event that was handed out.
+    # This is the id of the last event that was handed out.
     last_event_id: str = ""
-    # The trace context of the run's last span (W3C Trace Context).
+    # This is the trace context of the run's last span (W3C Trace Context).
     traceparent: str = ""
-    # The time of the create in seconds since the epoch, if that was a moment ago.
+    # The run was created at this time, in seconds since the epoch, if that was a moment ago.
     created: str = ""
 
 

@@ -55,11 +55,11 @@ __all__ = ["AgentHandle"]
 
 T = TypeVar("T")
 
-# The agents of one page of a search, the most that the contract allows.
+# One page of a search has this many agents, the most that the contract allows.
 _PAGE = 1000
-# An error names at most so many agents.
+# An error names at most this many agents.
 _SHOWN = 3
-# The message of that error has at most so many characters.
+# The message of that error has at most this many characters.
 _LONGEST = 240
 _SECOND = "was given to an earlier create: pass reuse=True, or this may make a second run"
 

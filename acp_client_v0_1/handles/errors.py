@@ -57,7 +57,7 @@ __all__ = [
     "TokenError",
 ]
 
-# The most characters about what happened to a create and to the search for its run.
+# This many characters say what happened to a create and to the search for its run.
 LONGEST_WHY = 124
 
 
@@ -85,7 +85,8 @@ class RunFailed(_RunProblem):
         sure: Whether the status is known; otherwise the run may have timed out.
     """
 
-    status_name = "error"  # of the run
+    # A run of this status raises this error.
+    status_name = "error"
 
     def __init__(
         self, *, run_id: str, token: str, errcode: int, description: str, sure: bool = True

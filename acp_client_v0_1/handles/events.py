@@ -102,9 +102,9 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
             "this iteration is read by another thread: RunHandle.events() begins one for each"
         )
         self._polling = False
-        # So many streams in a row have brought nothing new.
+        # This many streams in a row have brought nothing new.
         self._empty = 0
-        # So many events had been delivered when the last stream ended.
+        # This many events had been delivered when the last stream ended.
         self._delivered = 0
         # The run is read at this time, unless an event comes before.
         self._next_check = 0.0
@@ -285,7 +285,7 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
     def _open(self, limit: float) -> EventStream[Any] | None:
         core, limits = self._core, None
         if self._timeout is not None:
-            # A little more than remains, so that a wait for an event leaves the stream open.
+            # The stream may be silent for a little longer than the wait, so that it stays open.
             silence = self._wait.limit(self._timeout or timing().quick)
             limits = limit, silence + min(timing().beyond, silence / 10)
         last_id = self._decoder.memory.last_id

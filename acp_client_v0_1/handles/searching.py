@@ -41,9 +41,9 @@ __all__ = ["iter_agents", "iter_runs", "iter_threads"]
 T = TypeVar("T")
 Search = Callable[[Mapping[str, Any]], list[T]]
 
-# The records of one page, the most that the contract allows.
+# One page has this many records, the most that the contract allows.
 _PAGE = 1000
-# A search ends after so many records for each page of the most. Servers may send small pages.
+# A search ends after this many records for each page that it may read, since pages may be small.
 _MOST_RECORDS = 100
 OnDrift = Literal["raise", "continue"]
 
@@ -52,7 +52,7 @@ class _Kind(NamedTuple):
     """What distinguishes the searches for runs, agents and threads."""
 
     model: type[BaseModel]
-    # The attribute of a record that is its id.
+    # This attribute of a record is its id.
     id_name: str
     # For each condition of a request, the attribute of a record that it is compared with.
     places: Mapping[str, str]
