@@ -1270,12 +1270,6 @@ def test_a_clock_that_is_set_back_makes_no_run_young(
     assert core.age() > 3000
 
 
-def test_a_pickled_run_is_as_old_as_it_was(client: ApiClient) -> None:
-    run = RunHandle("r", client)
-    run._core.note_created(ago=1.5)
-    assert 1.5 <= pickle.loads(pickle.dumps(run))._core.age() < 30
-
-
 def test_a_poll_may_end_some_seconds_after_its_window() -> None:
     """A server is slow to respond after the window: that is no cut, so nothing is asked again."""
     result = {"type": "result", "run_id": "r", "status": "success", "result": {"ok": 1}}

@@ -21,8 +21,6 @@ def using(**changes: Any) -> Iterator[None]:
     """Change some of the durations, or the clock, inside the ``with``, for all threads."""
     from acp_client_v0_1.handles import _timing
 
-    if "now" in changes:
-        changes.setdefault("calendar", changes["now"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_timing, "_in_use", replace(_timing.timing(), **changes))
         yield
