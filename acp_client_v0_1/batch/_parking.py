@@ -30,7 +30,7 @@ from acp_client_v0_1.models.run_status import RunStatus
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CROWD_HOLDERS = 12  # workers that hold long polls; the others start runs and fetch outputs
+_HOLDERS = 12  # workers that hold long polls; the others start runs and fetch outputs
 _HOLDERS_ALONE = 20  # the same at a server that cannot search
 _MOST_MISTAKES = 100  # until a search that is wrong more often than right is given up
 _PAGE = 1000  # runs; the most that a search returns
@@ -39,19 +39,10 @@ _SPARE_PAGES = 10  # that a search may have beyond those that the runs in flight
 
 
 class UnattendedRuns:
-    """The runs that no thread waits for.
+    """The runs that no thread waits for. ``put_back`` gives one back to the workers."""
 
-    ``put_back`` gives one back to the workers, of which ``most_holders`` hold long polls.
-    """
-
-    def __init__(
-        self,
-        driver: RunDriver,
-        put_back: Callable[[Task], object],
-        most_holders: int = CROWD_HOLDERS,
-    ) -> None:
+    def __init__(self, driver: RunDriver, put_back: Callable[[Task], object]) -> None:
         self._driver = driver
-        self._most_holders = most_holders
         self._put_back = put_back
         self._lock = threading.Lock()  # for the next two
         self._parked: OrderedDict[int, Task] = OrderedDict()  # by index, the oldest first
@@ -63,7 +54,7 @@ class UnattendedRuns:
 
     def window(self, in_flight: int) -> int:
         """Return the seconds of a long poll: few while other runs wait for their turn."""
-        if in_flight <= self._most_holders:
+        if in_flight <= _HOLDERS:
             return timing().window
         return timing().short_window if self._searches else 1
 
@@ -78,7 +69,7 @@ class UnattendedRuns:
     def enter(self, task: Task) -> bool:
         """Let a worker hold long polls for a task, or park the task if enough workers do."""
         with self._lock:
-            if self._holders >= (self._most_holders if self._searches else _HOLDERS_ALONE):
+            if self._holders >= (_HOLDERS if self._searches else _HOLDERS_ALONE):
                 self._park(task)
                 return False
             self._holders += 1

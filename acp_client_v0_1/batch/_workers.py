@@ -1,14 +1,8 @@
 """Threads that carry the tasks of a batch to their outcomes: many runs, few threads.
 
-Strategy: workers take tasks from one queue. A worker starts a run and holds long polls for it, so
-the end of a run shows at once. In a batch of up to 32 runs at a time each run may get a worker. A
-larger batch has up to 24, and parks the runs that they cannot wait for (`_parking`).
-
-Threads that have nothing to wait for only take turns, which costs more than their requests do. So
-a scout starts workers while tasks wait and fewer than a few workers are free. A worker is free
-until it has held its task for some milliseconds. At a server that ends runs at once, the few
-workers are enough, and a worker that comes back late ends if others have taken its place. A server
-that is further away gets a request for each run, as none of its tasks is done as quickly.
+Strategy: workers take tasks from one queue. In a batch of up to 32 runs at a time each run has a
+worker, which starts the run and holds long polls for it, so the end of a run shows at once. A
+larger batch has 24 workers and parks the runs that they cannot wait for (`_parking`).
 
 Invariant: an error that is not the outcome of a run, such as a full disk, is raised in the caller's
 thread.
@@ -18,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import math
 import queue
 import threading
 from typing import TYPE_CHECKING
@@ -26,7 +19,7 @@ from typing import TYPE_CHECKING
 from acp_client_v0_1._errors import package_logger
 from acp_client_v0_1._http.attempt import Interruptible
 from acp_client_v0_1.batch._driver import RunDriver, Stopped
-from acp_client_v0_1.batch._parking import CROWD_HOLDERS, UnattendedRuns
+from acp_client_v0_1.batch._parking import UnattendedRuns
 from acp_client_v0_1.batch._tasks import Plan, Task
 from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles._timing import timing
@@ -41,18 +34,14 @@ if TYPE_CHECKING:
 
 _log = package_logger(__name__)
 
-_FEW_WORKERS = 4  # begin at once; about as many as keep a server busy whose runs end at once
-_MOST_FREE = 6  # workers; with more of them, one that has held a task for long ends
-_MOST_WORKERS = 32  # a batch of no more runs at a time may have a worker for each
-_CROWD_WORKERS = 24  # the most workers of larger batches
+_MOST_WORKERS = 32  # a batch of no more runs at a time has a worker for each
+_CROWD_WORKERS = 24  # workers of larger batches
 
 
 class _Calls(Interruptible):
     """The calls of a thread."""
 
-    thread: threading.Thread
     task: Task | None = None  # that they are for
-    began: float = -math.inf  # when a worker took its task; infinity while it has none
 
 
 class Workers:
@@ -65,16 +54,14 @@ class Workers:
         self._driver = RunDriver(plan, agent, journal)
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._ended: queue.SimpleQueue[Task | BaseException] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
         self._calls: list[_Calls] = []  # of each thread
         self.in_flight: dict[int, Task] = {}  # submitted and not taken, by index
-        # Seconds that the quickest of the last tasks took, which grows by a little with each task.
-        # Workers may change it at the same moment, which loses a task and does no harm.
-        self._quickest = 0.85 * timing().instant
-        self._crowd = concurrency > _MOST_WORKERS
-        # With the scout, and the searcher.
-        self._most_threads = _CROWD_WORKERS + 2 if self._crowd else concurrency + 1
-        holders = CROWD_HOLDERS if self._crowd else concurrency
-        self._parking = UnattendedRuns(self._driver, self._tasks.put, holders)
+        self._workers, self._most_workers = 0, concurrency
+        self._parking: UnattendedRuns | None = None
+        if concurrency > _MOST_WORKERS:
+            self._most_workers = _CROWD_WORKERS
+            self._parking = UnattendedRuns(self._driver, self._tasks.put)
 
     # In the caller's thread
 
@@ -82,12 +69,12 @@ class Workers:
         """Carry a task to its outcome."""
         self.in_flight[task.index] = task
         self._tasks.put(task)
-        if not self._calls:
-            if self._crowd:
-                self._spawn(lambda _: self._parking.search(), "searcher")
-            self._spawn(self._work, "worker 1")
-            if self._most_threads > 2:
-                self._spawn(self._scout, "scout")
+        if self._workers < min(self._most_workers, len(self.in_flight)):
+            parking = self._parking
+            if parking is not None and not self._workers:
+                self._spawn(lambda _: parking.search(), "searcher")
+            self._workers += 1
+            self._spawn(self._work, f"worker {self._workers}")
 
     def take(self, timeout: float) -> Task | None:
         """Return a task that has its outcome, or None if none has within ``timeout`` seconds.
@@ -110,7 +97,9 @@ class Workers:
         With ``cancel``, those are deleted first.
         """
         self._driver.stop.set()
-        self._tasks.put(None)
+        # One more, as an interrupt may have come between the start of a thread and its listing.
+        for _ in range(len(self._threads) + 1):
+            self._tasks.put(None)
         self._end_threads()
         left = {task for task in self.in_flight.values() if task.run_id and task.outcome is None}
         if cancel:
@@ -125,16 +114,13 @@ class Workers:
         clock, began = timing(), timing().now()
         # A batch may be dropped by a thread of its own, which collects garbage.
         here = threading.current_thread()
-        while (past := clock.now() - began) < clock.threads:
-            # The scout may have started one more.
-            threads = [calls.thread for calls in self._calls]
-            left = [each for each in threads if each is not here and each.is_alive()]
-            if not left:
-                break
+        left = [thread for thread in self._threads if thread is not here]
+        while left and (past := clock.now() - began) < clock.threads:
             for calls in list(self._calls):
                 if past > clock.grace or (calls.task is not None and calls.task.polling):
                     calls.interrupt()
             left[0].join(clock.step)
+            left = [thread for thread in left if thread.is_alive()]
 
     @property
     def outage(self) -> float:
@@ -149,13 +135,11 @@ class Workers:
     # In the threads
 
     def _spawn(self, work: Callable[[_Calls], object], name: str) -> None:
-        calls = _Calls()
-        calls.thread = _thread(lambda: self._run(calls, work), name)
-        self._calls.append(calls)
-        calls.thread.start()
+        self._threads.append(_thread(lambda: self._run(work), name))
 
-    def _run(self, calls: _Calls, work: Callable[[_Calls], object]) -> None:
-        with calls:
+    def _run(self, work: Callable[[_Calls], object]) -> None:
+        with _Calls() as calls:
+            self._calls.append(calls)
             try:
                 work(calls)
             except Stopped:
@@ -163,39 +147,19 @@ class Workers:
             except BaseException as error:  # noqa: BLE001 - raised by `take`
                 self._ended.put(error)
 
-    def _scout(self, _: _Calls) -> None:
-        """Start workers while tasks wait and few workers are about to take one."""
-        clock, waiting = timing(), 1
-        while not self._driver.stop.wait(clock.busy if waiting else clock.idle):
-            # Only this thread changes the list, once it runs.
-            self._calls = [calls for calls in self._calls if calls.thread.is_alive()]
-            waiting, threads = self._tasks.qsize(), len(self._calls)
-            wanted = _FEW_WORKERS if self._quickest < clock.instant else threads
-            more = min(waiting, wanted - self._free(), self._most_threads - threads)
-            for number in range(threads, threads + more):
-                self._spawn(self._work, f"worker {number}")
-
-    def _free(self) -> int:
-        """Return how many workers have not held their tasks for long."""
-        since = timing().now() - timing().busy
-        return sum(calls.began > since for calls in self._calls)
-
     def _work(self, calls: _Calls) -> None:
-        clock = timing()
-        calls.began = math.inf
         while (task := self._tasks.get()) is not None and not self._driver.stop.is_set():
-            calls.task, calls.began = task, clock.now()
-            self._carry(calls, task)
-            took, calls.began = clock.now() - calls.began, math.inf
-            self._quickest = min(took, self._quickest + clock.instant / 1000)
-            # Others were started in its place, which are enough if their runs end at once.
-            if took > clock.busy and self._quickest < clock.instant and self._free() > _MOST_FREE:
-                return
-        self._tasks.put(None)  # for the next worker
+            calls.task = task
+            if self._parking is not None:
+                self._carry_in_crowd(calls, task, self._parking)
+                continue
+            self._driver.start(task)
+            while task.outcome is None:
+                self._driver.poll(task, timing().window)
+            self._ended.put(task)
 
-    def _carry(self, calls: _Calls, task: Task) -> None:
+    def _carry_in_crowd(self, calls: _Calls, task: Task, parking: UnattendedRuns) -> None:
         """Do the next step of a task, and hold long polls as long as few workers do."""
-        parking = self._parking
         if not task.parked_at:
             self._driver.start(task)
         else:  # a search says that it has ended
@@ -218,7 +182,9 @@ def _thread(target: Callable[[], object], name: str) -> threading.Thread:
     # The context of the caller, so that its span is the parent of the spans in the thread.
     context = contextvars.copy_context()
     name = f"acp batch {name}"
-    return threading.Thread(target=context.run, args=(target,), name=name, daemon=True)
+    thread = threading.Thread(target=context.run, args=(target,), name=name, daemon=True)
+    thread.start()
+    return thread
 
 
 # Deleting runs at the end ---------------------------------------------------------------------
@@ -244,8 +210,6 @@ def cancel_runs(runs: list[tuple[Task, RunCore]], journal: Journal | None) -> se
                     left.add(task)
 
     threads = [_thread(work, f"end {n}") for n in range(min(len(runs), _CROWD_WORKERS))]
-    for thread in threads:
-        thread.start()
     for thread in threads:
         thread.join()
     return left

@@ -116,12 +116,6 @@ class Timing:
 
     # Batches
 
-    # A server whose runs take less time needs few threads.
-    instant: float = 0.004
-    # This is the pause between two checks whether tasks wait because workers hold requests.
-    busy: float = 0.005
-    # The pause is this one if no task waited at the last check.
-    idle: float = 0.02
     # A long poll has this window while other runs wait for their turn.
     short_window: int = 2
     # The pause between two searches is at least the first and at most the second.

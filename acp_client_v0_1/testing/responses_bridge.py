@@ -77,7 +77,6 @@ class _Declared(Incoming):
 
     def close(self) -> None:
         self._fate.setdefault(None, "closed")
-        self._response.close()
 
 
 def _ask_responses(call: Call, attempt: Attempt) -> Incoming:

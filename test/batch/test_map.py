@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 from support.batches import creates, threads_of_batches, wait_for
-from support.timing import SetTiming
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -38,6 +37,7 @@ from acp_client_v0_1 import (
     RunWaitTimeout,
     UnprocessableEntityException,
 )
+from acp_client_v0_1.batch._progress import Progress
 from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer
 
 
@@ -180,18 +180,6 @@ def test_a_small_batch_is_told_of_each_end_at_once(agent: AgentHandle) -> None:
         assert late < 1.0  # 0.1 on a machine that does nothing else
 
 
-@pytest.mark.parametrize("concurrency", [32, 400])
-def test_runs_that_end_at_once_go_by_few_threads(
-    agent: AgentHandle, set_timing: SetTiming, concurrency: int
-) -> None:
-    set_timing(instant=60.0, busy=0.5)  # whatever the machine does meanwhile
-    most = 0
-    for item in agent.map(numbers(500), concurrency=concurrency):
-        assert item.ok
-        most = max(most, len(threads_of_batches()))
-    assert most <= 8
-
-
 @pytest.mark.parametrize("concurrency", [5, 20, 32, 50])
 def test_runs_that_take_long_are_all_under_way_at_once(
     server: LocalServer, agent: AgentHandle, concurrency: int
@@ -205,27 +193,6 @@ def test_runs_that_take_long_are_all_under_way_at_once(
     meeting = AgentHandle(server.agents[1].agent_id, agent.runs.api_client)
     items = list(meeting.map(numbers(2 * concurrency), concurrency=concurrency))
     assert sorted(item.result()["place"] for item in items) == sorted([*range(concurrency)] * 2)
-
-
-def test_a_run_soon_has_a_worker_while_all_others_take_long(agent: AgentHandle) -> None:
-    start = time.monotonic()
-    with agent.map([*numbers(31, seconds=30), {"n": 31}], concurrency=32) as batch:
-        assert next(batch).index == 31
-        assert time.monotonic() - start < 3  # 0.1 on a machine that does nothing else
-        assert len(threads_of_batches()) == 33  # the runs', and the one that starts them
-
-
-def test_a_worker_for_each_run_that_took_long_ends_when_runs_end_at_once(
-    agent: AgentHandle, set_timing: SetTiming
-) -> None:
-    set_timing(instant=60.0, busy=0.05)
-    threads = []
-    inputs = [*numbers(20, seconds=1), *numbers(300)]
-    for item in agent.map(inputs, concurrency=32):
-        assert item.ok
-        threads.append(len(threads_of_batches()))
-    assert max(threads) >= 20
-    assert threads[-1] <= 12
 
 
 def test_key_names_an_item(agent: AgentHandle) -> None:
@@ -331,6 +298,19 @@ def test_the_total_may_be_unknown_or_given(agent: AgentHandle) -> None:
     batch = agent.map(iter([{"n": 1}]))
     list(batch)
     assert batch.counts.total == 1
+
+
+@pytest.mark.parametrize(("duplicates", "outage"), [(0, 0.0), (2, 7.9)])
+def test_the_bar_names_duplicates_and_an_outage_if_there_are_any(
+    capsys: pytest.CaptureFixture[str], duplicates: int, outage: float
+) -> None:
+    progress = Progress(True)
+    progress.tell(BatchCounts(3, 3, 1, 1, 1, duplicates), outage)
+    progress.close()
+    shown = capsys.readouterr().err
+    assert "2/3" in shown and "in flight=1" in shown and "failed=1" in shown
+    assert ("duplicates=2" in shown) is ("duplicates" in shown) is bool(duplicates)
+    assert ("server fails for=7 s" in shown) is ("fails for" in shown) is bool(outage)
 
 
 def test_progress_true_draws_a_bar(agent: AgentHandle, capsys: pytest.CaptureFixture[str]) -> None:

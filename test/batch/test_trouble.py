@@ -364,6 +364,15 @@ def test_a_crowd_searches_also_if_no_run_was_parked_before(
     assert searches
 
 
+def test_a_crowd_does_not_search_again_once_a_search_was_refused(
+    server: LocalServer, agent: AgentHandle
+) -> None:
+    server.faults.add(Fault(path="/runs/search", status=422, times=None))
+    items = list(agent.map(numbers(60, seconds=1.5), concurrency=60))
+    assert len([item.result() for item in items]) == 60
+    assert sum(request.path == "/runs/search" for request in server.requests) == 1
+
+
 def test_a_crowd_searches_again_after_a_response_that_is_unreadable(
     server: LocalServer, agent: AgentHandle
 ) -> None:
@@ -430,6 +439,20 @@ def test_the_pauses_between_searches_that_find_nothing_grow_with_the_age_of_the_
     assert all(pause <= max(0.2, 0.1 * now) for now, pause in searched.pauses)
     assert max(pause for _, pause in searched.pauses) == 10
     assert len(searched.pauses) < 100
+
+
+def test_a_slow_search_takes_no_more_than_a_fifth_of_the_time(set_timing: SetTiming) -> None:
+    searched = Searched(pending=[f"r{number}" for number in range(32)], seconds=300)
+    set_timing(now=lambda: searched.now)
+
+    def search(request: object, limit: float) -> list[Run]:
+        searched.now += 2
+        return searched.page
+
+    searched.contact.runs.search_runs = search  # type: ignore[method-assign]
+    searched.runs(lambda task: pytest.fail(f"{task.run_id} is pending")).search()
+    assert all(pause >= 8 for _, pause in searched.pauses[1:])
+    assert len(searched.pauses) > 10
 
 
 def test_a_create_whose_response_is_lost_is_found(server: LocalServer, agent: AgentHandle) -> None:

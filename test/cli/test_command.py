@@ -62,6 +62,7 @@ def test_an_agent_is_described_by_name_and_by_id(server: LocalServer) -> None:
     agent_id = next(a["agent_id"] for a in data(acp(server, "agents", "--name", "counter")))
     assert by_name["specs"]["capabilities"]["streaming"] == {"result": True, "custom": True}
     assert data(acp(server, "describe", agent_id)) == by_name
+    assert acp(server, "describe", "counter", "--format", "id").stdout == f"{agent_id}\n"
 
 
 def test_an_unknown_agent(server: LocalServer) -> None:
@@ -78,6 +79,9 @@ def test_run_prints_the_result(server: LocalServer) -> None:
     assert acp(server, "run", "echo", json.dumps(ECHO), "--format", "text").stdout == (
         "message: Hello\n"
     )
+    several = '{"names":["Ä",null],"yes":true}'
+    shown = acp(server, "run", "echo", several, "--format", "text").stdout
+    assert shown == 'names: ["Ä", null]\nyes: true\n'
 
 
 def test_run_prints_events_and_then_the_result(server: LocalServer) -> None:
@@ -118,12 +122,16 @@ def test_start_prints_a_token_that_another_process_waits_with(server: LocalServe
 def test_start_says_more_as_json(server: LocalServer) -> None:
     known = data(acp(server, "start", "echo", "{}", "--format", "json"))
     assert sorted(known) == ["agent_id", "run_id", "status", "thread_id", "token"]
+    assert known["agent_id"] == ECHO_AGENT_ID
     ran = acp(server, "start", "echo", "{}", "--format", "id").stdout.strip()
     assert data(acp(server, "wait", ran)) == {}
 
 
 def test_a_token_from_a_file(server: LocalServer, tmp_path: Path) -> None:
     (tmp_path / "run.token").write_text(started(server, "echo", ECHO) + "\n", "utf-8")
+    assert data(acp(server, "wait", "@run.token", cwd=tmp_path)) == ECHO
+    with_bom = "\ufeff" + (tmp_path / "run.token").read_text("utf-8")
+    (tmp_path / "run.token").write_text(with_bom, "utf-8")
     assert data(acp(server, "wait", "@run.token", cwd=tmp_path)) == ECHO
 
 

@@ -69,6 +69,12 @@ def test_an_id_that_a_command_could_misread_is_not_printed(inside: Inside) -> No
         assert "'@secret' is not printed" in done.stderr and "\x1b" not in done.stderr
 
 
+def test_a_long_id_that_is_not_printed_is_cut(inside: Inside) -> None:
+    with server_of(["a " * 5000]) as server:
+        done = inside(server, "search", "--format", "id")
+    assert done.returncode == 1 and len(done.stderr) < 180 and "'a a a" in done.stderr
+
+
 def test_xargs_finds_no_option_in_the_ids_of_a_server(tmp_path: Path) -> None:
     option = f"--answer-command=touch${{IFS}}{tmp_path}/executed"
 

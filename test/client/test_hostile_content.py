@@ -225,6 +225,15 @@ def test_a_large_content_that_does_not_fit_is_kept_as_text_alone() -> None:
     assert peak < 8 * len(content)
 
 
+@pytest.mark.parametrize(("more", "kind"), [(0, list), (1, str)])
+def test_a_mebibyte_that_does_not_fit_is_parsed_and_no_more(more: int, kind: type) -> None:
+    content = b"[" + b"{}," + b" " * (1_048_576 - 6 + more) + b"1]"
+    assert len(content) == 1_048_576 + more
+    with pytest.raises(ResponseValidationError) as caught:
+        get(content, "search_runs")
+    assert isinstance(caught.value.data, kind)
+
+
 def test_json_that_is_nested_too_deep_keeps_its_body() -> None:
     content = b"[" * 5000 + b"]" * 5000
     with pytest.raises(ResponseValidationError, match="nested deeper than can be read") as caught:

@@ -13,8 +13,18 @@ from typing import Any
 
 import pytest
 from support.batches import wait_for
-from support.socket_server import CLOSE, STALL, SocketServer, chunk, head, response, serve_each
+from support.socket_server import (
+    CLOSE,
+    STALL,
+    Gate,
+    SocketServer,
+    chunk,
+    head,
+    response,
+    serve_each,
+)
 from support.timing import SetTiming
+from support.transport import eventually
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -652,6 +662,24 @@ def test_close_from_another_thread(server: LocalServer, counter: AgentHandle, wh
     assert events.ended_by is None
     with pytest.raises(ApiValueError, match=r"over or closed: RunHandle\.events\(\) begins again"):
         list(events)
+
+
+def test_close_while_a_stream_is_opened_closes_it() -> None:
+    gate = Gate()
+    script = [gate, head(content_type="text/event-stream", transfer_encoding="chunked"), STALL]
+    with (
+        SocketServer(script) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        events = RunHandle("r", client).events()
+        reading = pool.submit(next, events, None)
+        assert eventually(lambda: len(server.requests) == 1)
+        events._closing.set()  # as `close` does before it looks for a stream, and finds none
+        gate.open()
+        assert reading.result(10) is None
+        assert eventually(lambda: server.still_open == 0)
+        assert len(server.requests) == 1
 
 
 def test_a_second_thread_is_refused_and_the_first_gets_every_event(counter: AgentHandle) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from support.socket_server import SocketServer, chunk, head, response, serve_each
+from support.socket_server import CLOSE, SocketServer, chunk, head, response, serve_each
 from support.timing import SetTiming
 
 from acp_client_v0_1 import (
@@ -684,6 +684,24 @@ def test_a_pickled_handle_knows_what_it_answered() -> None:
         next(run.interrupts()).answer({"to": "q0"})
         again = pickle.loads(pickle.dumps(run))
         assert again.drive(lambda question: {"to": "q1"}, timeout=30) == {"ok": 1}
+    assert asking.answers == [{"to": "q0"}, {"to": "q1"}]
+
+
+def test_an_answer_without_a_response_has_arrived_if_the_run_ends_in_the_same_moment() -> None:
+    asking = Asking(0.0, (1, 2, 2))
+
+    def lose_the_last_response(request: Any) -> Any:
+        made = asking(request)
+        lost = request.method == "POST" and len(asking.answers) == 2
+        return [CLOSE] if lost else made
+
+    with (
+        SocketServer(handler=serve_each(lose_the_last_response)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        run = RunHandle("r", client)
+        run.resume({"to": "q0"})
+        run.resume({"to": "q1"})
     assert asking.answers == [{"to": "q0"}, {"to": "q1"}]
 
 

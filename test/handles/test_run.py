@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -31,6 +32,7 @@ from acp_client_v0_1 import (
     ConnectionException,
     NotFoundException,
     ResponseValidationError,
+    Run,
     RunError,
     RunFailed,
     RunGone,
@@ -180,6 +182,30 @@ def test_progress_and_stop(slow: AgentHandle) -> None:
     with pytest.raises(RunWaitTimeout, match=r"was stopped.*the run continues"):
         run.result(on_pending=progress, every=0.2, stop=stop)
     assert seen == [RunStatus.PENDING]
+
+
+def test_a_callback_that_takes_its_time_is_not_called_in_a_burst_afterwards(
+    slow: AgentHandle,
+) -> None:
+    called: list[float] = []
+
+    def progress(elapsed: float, status: RunStatus) -> None:
+        if not called:
+            time.sleep(1)
+        called.append(time.monotonic())
+
+    slow.start({"seconds": 2}).result(timeout=30, on_pending=progress, every=0.2)
+    pauses = [later - earlier for earlier, later in itertools.pairwise(called)]
+    assert sum(pause < 0.05 for pause in pauses) <= 2, pauses  # and not one for each that was due
+
+
+def test_a_stand_in_for_a_client_needs_only_its_call() -> None:
+    class StandIn:
+        def call(self, operation: Any, arguments: Any, options: Any) -> Any:
+            return Run.from_dict(RUN)
+
+    run = RunHandle("r1", StandIn())  # type: ignore[arg-type]
+    assert run.refresh().status == "success"
 
 
 def test_a_404_soon_after_its_own_start_is_asked_again(

@@ -555,6 +555,17 @@ def test_an_agent_that_the_server_does_not_know_has_no_run(server: LocalServer) 
     assert [request.path for request in server.requests].count("/runs") == 1
 
 
+def test_an_unknown_agent_has_no_run_although_searches_fail(server: LocalServer) -> None:
+    server.faults.add(Fault(method="POST", path="/runs", cut="close", times=None))
+    server.faults.add(Fault(method="POST", path="/runs/search", status=502, times=None))
+    with ApiClient(Configuration(host=server.url)) as client:
+        nobody = AgentHandle("99999999-9999-4999-8999-999999999999", client)
+        with pytest.raises(NotFoundException, match="/agents/99999999"):
+            nobody.start(timeout=20)
+    # With metadata and without, and not again until a server cannot search.
+    assert [request.path for request in server.requests].count("/runs/search") <= 2
+
+
 def test_a_server_that_does_not_serve_agents_may_have_made_the_run(
     server: LocalServer, counter: AgentHandle, counts: Any
 ) -> None:

@@ -26,7 +26,7 @@ from acp_client_v0_1 import (
     ThreadsApi,
     UnauthorizedException,
 )
-from acp_client_v0_1.testing import ECHO_AGENT_ID, Fault, LocalServer
+from acp_client_v0_1.testing import ECHO_AGENT_ID, Fault, LocalServer, Quirks
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 KEY = ("x-api-key", "open sesame")
@@ -355,3 +355,17 @@ def test_the_shell_command_refuses_what_cannot_be(options: list[str], complaint:
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert complaint in ended.stderr
+
+
+def test_a_method_that_is_not_served_is_refused_with_those_that_are(call: Any) -> None:
+    run_id = call.run(ECHO_AGENT_ID)
+    for path, allowed in ((f"/runs/{run_id}", "GET HEAD POST DELETE"), ("/runs", "POST")):
+        refused = call("PATCH", path)
+        assert refused.status == 405
+        assert sorted(refused.headers["allow"].split(", ")) == sorted(allowed.split())
+
+
+def test_what_a_server_does_wrong_is_given_by_name() -> None:
+    for kind in (Fault, Quirks):
+        with pytest.raises(TypeError, match="positional"):
+            kind("GET")  # type: ignore[misc]
