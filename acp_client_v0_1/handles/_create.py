@@ -92,7 +92,6 @@ def find_created(
     error of the create, if this process has sent it.
     """
     clock, contact = timing(), wait.contact
-    runs = contact.runs
     longest = clock.search if longest is None else longest
     # The last search that worked found these runs, at this time. Some may be of other agents.
     seen: list[Run] | None = None
@@ -137,7 +136,7 @@ def find_created(
         failed: ApiException | None = None
         found: list[Run] = []
         try:
-            seen = find_by_token(runs, known.client_token, agent_id, timeout=limit)
+            seen = find_by_token(contact.runs, known.client_token, agent_id, timeout=limit)
             seen_at = clock.now()
             found = [run for run in seen if is_of(run, agent_id)]
         except ApiException as error:

@@ -86,9 +86,8 @@ class AgentHandle(Notebook):
         client = self.runs.api_client
         self._contact: Contact | None = None
         self._descriptor = cached_descriptor(client, self.agent_id)
-        self._agent: Cached[Agent] = Cached(
-            partial(AgentsApi(client).get_agent_by_id, self.agent_id)
-        )
+        read_agent = partial(AgentsApi(client).get_agent_by_id, self.agent_id)
+        self._agent: Cached[Agent] = Cached(read_agent)
 
     @classmethod
     def find(
@@ -538,19 +537,18 @@ def _check_reused(run: Run, creation: RunCreate) -> None:
     other = [name for name in ("input", "config") if not _has(made.get(name), wanted.get(name))]
     if not is_of(run, creation.agent_id):
         other.insert(0, "agent_id")
-    if not other:
-        return
-    if "agent_id" not in other and not made.get("input") and not made.get("config"):
+    unknown = "agent_id" not in other and not made.get("input") and not made.get("config")
+    if other and unknown:
         warnings.warn(
             f"run {short(run.run_id)} was found by its client_token, and its server does not say "
             "what it was created with: it is used as it is",
             stacklevel=5,
         )
-        return
-    raise ApiValueError(
-        f"client_token is of run {short(run.run_id)}, which was created with another "
-        f"{' and '.join(other)}: use another client_token, or RunHandle({short(run.run_id)!r})"
-    )
+    elif other:
+        raise ApiValueError(
+            f"client_token is of run {short(run.run_id)}, which was created with another "
+            f"{' and '.join(other)}: use another client_token, or RunHandle({short(run.run_id)!r})"
+        )
 
 
 def _has(value: Any, wanted: Any) -> bool:

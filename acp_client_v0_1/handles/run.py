@@ -54,8 +54,6 @@ class RunHandle(Notebook):
         ApiValueError: ``run_id`` is empty, a token, or not a segment of a path.
     """
 
-    _core: RunCore
-
     def __init__(self, run_id: str | UUID, api_client: ApiClient | None = None) -> None:
         run_id = identifier("run_id", run_id)
         if is_token(run_id):
