@@ -191,7 +191,10 @@ class Continuity:
             return False
         if event_id and any(event_id == known for known, _ in (*self._first, *self._last)):
             gap = self._gap("cursor-ignored")
-            self._forget()
+            # The ids have begun again, so the events before this one are forgotten.
+            self._first.clear()
+            self._last.clear()
+            self._before, self._count = self.delivered, 0
             return gap
         first = self._first_number()
         if number is None or first is None or last is None:
@@ -236,11 +239,6 @@ class Continuity:
         else:
             self.complete = False
         return Gap(kind, missing, self.last_id)
-
-    def _forget(self) -> None:
-        self._first.clear()
-        self._last.clear()
-        self._before, self._count = self.delivered, 0
 
 
 def _number(event_id: str) -> int | None:

@@ -90,9 +90,11 @@ class RequestedRun(Protocol):
 
     def age(self) -> float:
         """Seconds since its create, or infinity."""
+        ...
 
     def gone(self, error: ApiException) -> ApiException:
         """The error of a run that the server does not know."""
+        ...
 
 
 class Pace:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from typing_extensions import Self, Unpack
 
 from acp_client_v0_1._arguments import UUID_FORM, check_arguments, explain_id
-from acp_client_v0_1._errors import Notebook, one_line, short
+from acp_client_v0_1._errors import LONGEST_OF_A_RUN, Notebook, one_line, short
 from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1._operation import identifier
 from acp_client_v0_1.api.agents_api import AgentsApi
@@ -59,8 +59,6 @@ T = TypeVar("T")
 _PAGE = 1000
 # An error names at most this many agents.
 _SHOWN = 3
-# The message of that error has at most this many characters.
-_LONGEST = 240
 _SECOND = "was given to an earlier create: pass reuse=True, or this may make a second run"
 
 
@@ -584,5 +582,5 @@ def _lookup_error(
     if len(listed) > _SHOWN:
         after = f" and {len(listed) - _SHOWN} more{after}"
     shown = ", ".join(listed[:_SHOWN]) or "no agent that it names"
-    reason = f"{before}{one_line(shown, _LONGEST - len(before) - len(after))}{after}"
-    return AgentLookupError(name=name, candidates=candidates, reason=reason)
+    shown = one_line(shown, LONGEST_OF_A_RUN - len(before) - len(after))
+    return AgentLookupError(name=name, candidates=candidates, reason=f"{before}{shown}{after}")
