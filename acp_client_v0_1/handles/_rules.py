@@ -108,7 +108,7 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
         return _pause(failure, facts, timing)
     if kind in ("lost", "unreadable", "oversized", "moved") and operation in CHANGES:
         return Probe()
-    # To a stream, the response is no event stream, which is a matter of the last rows.
+    # A stream whose response is no event stream is left to the last rows.
     if kind == "unreadable" and operation != "stream":
         # The server will not correct a descriptor that does not fit the contract.
         final = not facts.answered or operation == "describe"
@@ -121,12 +121,12 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
         if refused and operation in DISPENSABLE and not tried:
             return Probe()
         return _pause(failure, facts, timing)
-    # To the other operations, it is the agent that is missing, or the path.
+    # If one of the other operations fails like this, the agent or the path is missing.
     if kind == "missing" and operation not in ("create", "describe", "search"):
         if facts.age < timing.young:
             return _pause(failure, facts, timing, outage=False)
         return Raise("gone") if operation == "look" else Probe()
-    # A proxy may answer like this while the output is not ready. The run tells.
+    # A proxy may respond like this while the output is not ready. Reading the run shows that.
     if operation == "stream" or (kind == "lacks" and operation == "output"):
         return Probe()
     # An answer gets a 409 if another caller was quicker, or if the run's thread is busy.
@@ -146,7 +146,7 @@ def share(left: float, timing: Timing) -> float:
 def _pause(failure: Failure, facts: Facts, timing: Timing, *, outage: bool = True) -> Decision:
     """Pause, unless the time ends first."""
     hold = failure.retry_after or 0.0
-    # The last request may begin after at most this long.
+    # The last request must begin within this time.
     to_go = facts.ends - facts.last - facts.now
     left = facts.since + facts.longest - facts.now
     # A Retry-After is never shortened. The error says how long it is.

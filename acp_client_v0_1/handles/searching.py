@@ -54,7 +54,7 @@ class _Kind(NamedTuple):
     model: type[BaseModel]
     # This attribute of a record is its id.
     id_name: str
-    # For each condition of a request, the attribute of a record that it is compared with.
+    # Each condition of a request is compared with this attribute of a record.
     places: Mapping[str, str]
     most_pages: int = 10_000
 
