@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
-from support.timing import SetTiming
+from support.timing import SetTiming, using
 
 # A shell starts what it runs in the background with Ctrl-C ignored, and that is inherited, also by
 # the scripts that tests interrupt.
@@ -50,8 +50,6 @@ def no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def set_timing() -> Iterator[SetTiming]:
-    from acp_client_v0_1.handles._timing import using
-
     with ExitStack() as stack:
 
         def change(**changes: Any) -> None:

@@ -29,7 +29,7 @@ from acp_client_v0_1.handles._create import NoAgent, create, find_by_token, prob
 from acp_client_v0_1.handles._options import creation_of
 from acp_client_v0_1.handles._perform import Contact, Pace, Wait
 from acp_client_v0_1.handles._rules import Pause, is_unserved
-from acp_client_v0_1.handles._schemas import cached_descriptor, check_values, json_object
+from acp_client_v0_1.handles._schemas import cached_descriptor, check_values, dict_of
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, RunToken, encode_token
 from acp_client_v0_1.handles.errors import RunGone, RunStartAmbiguous
@@ -136,7 +136,7 @@ class RunDriver:
             self._journal.starting(task)
         value = task.input
         if isinstance(value, BaseModel) or is_dataclass(value):
-            value = json_object(f"input {task.index}", value)
+            value = dict_of(f"input {task.index}", value)
         if described is not None:
             check_values(described, value, plan.options.get("config"))
         marks = {BATCH_KEY: plan.batch, CLIENT_TOKEN_KEY: task.token}

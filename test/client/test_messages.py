@@ -1262,7 +1262,7 @@ def a_lambda_for_other_processes() -> None:
         map_with(executor=executor, on_interrupt=lambda question: None)
 
 
-@mistake(ApiTypeError, "Batch() got an unexpected keyword argument 'concurency': did you mean 'con")
+@mistake(ApiTypeError, "Batch() got an unexpected keyword argument 'concurency'; did you mean 'con")
 def a_misspelt_option_of_a_batch() -> None:
     map_with(concurency=2)
 
@@ -1272,7 +1272,7 @@ def a_batch_with_an_option_that_no_run_has() -> None:
     map_with(streaming="both")
 
 
-@mistake(ApiTypeError, "AgentHandle.start() got an unexpected keyword argument 'confg': did you me")
+@mistake(ApiTypeError, "AgentHandle.start() got an unexpected keyword argument 'confg'; did you me")
 def a_misspelt_option_of_a_start() -> None:
     AgentHandle("echo").start({}, confg={})  # type: ignore[call-arg]
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acp_client_v0_1.handles._continuity import Continuity, Gap, digest
+from acp_client_v0_1.handles._continuity import Continuity, Gap, fingerprint
 
 Event = tuple[str, object]
 
@@ -23,7 +23,7 @@ def connection(memory: Continuity, events: Iterable[Event]) -> list[Event | Gap]
     memory.reconnect()
     given_out: list[Event | Gap] = []
     for event_id, update in events:
-        verdict = memory.take(event_id, digest(update))
+        verdict = memory.take(event_id, fingerprint(update))
         if isinstance(verdict, Gap):
             given_out.append(verdict)
         if verdict is not False:
@@ -213,7 +213,9 @@ def test_events_are_compared_by_their_update_alone(updates: list[int], long: boo
 
 
 def test_half_a_surrogate_pair_has_a_digest_as_well() -> None:
-    assert digest({"a": "\ud800"}) == digest({"a": "\ud800"}) != digest({"a": "\ud801"})
+    assert (
+        fingerprint({"a": "\ud800"}) == fingerprint({"a": "\ud800"}) != fingerprint({"a": "\ud801"})
+    )
 
 
 def test_an_id_of_a_megabyte_is_remembered_by_its_digest() -> None:
