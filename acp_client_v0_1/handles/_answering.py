@@ -178,7 +178,7 @@ def question_of(core: RunCore, wait: Wait) -> PendingInterrupt | None:
     """Return the open question of a run, if it has one.
 
     The run is read before its output. If another process answers in between, the next question gets
-    the older time, so that an answer to it is refused as stale: it is never used for the wrong one.
+    the older time. An answer to it is then refused as stale, and never reaches the wrong question.
     """
     run = core.read(wait)
     if run.status in FINAL:
@@ -258,7 +258,7 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
     def probe(error: ApiException) -> Any:
         nonlocal lost, conflicts
         if isinstance(error, (ConflictException, NotFoundException)):
-            # Our lost answer moved the run, or another caller was quicker.
+            # Our answer whose response was lost has moved the run, or another caller was quicker.
             if _differs(core.read(wait), question):
                 return lost > 0
             if isinstance(error, NotFoundException):

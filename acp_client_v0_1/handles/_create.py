@@ -1,9 +1,10 @@
-"""Makes exactly one run: posts it at most once, and searches for it if the response is lost.
+"""Makes one run for one create, also if the response is lost.
 
 Strategy: ACP 0.1 has no idempotency key, so each create carries a client token in its metadata. A
-create that the server certainly did not carry out is posted again. After an unclear failure nothing
-is posted again: the run is searched for by its token, page by page if the server does not search by
-metadata. An agent that the server does not know has no run.
+create that the server certainly did not carry out is posted again. After an unclear failure the run
+is searched for by its token, page by page if the server does not search by metadata. Only a batch
+posts again after that, if a search worked and found no run. An agent that the server does not know
+has no run.
 
 Invariant: the server carries out at most one create of a call.
 """
@@ -55,8 +56,9 @@ class NoAgent(Exception):
 def create(creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
     """Create one run and return it. After a lost response, return all runs with its client token.
 
-    The oldest comes first. The create is posted up to ``posts`` times, each time after a search
-    that worked and did not find the run, so posting again is as safe as in the next call.
+    The oldest comes first. After a lost response the create is posted again, up to ``posts`` times
+    in all, but only if a search worked and did not find the run. That is as safe as calling again
+    after `RunStartAmbiguous`.
     """
     runs = wait.contact.runs
 
@@ -69,7 +71,7 @@ def create(creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
         posts -= 1
         agent_id, mark = creation.agent_id, mark_of(creation)
         known = RunToken(server_of(runs.api_client), agent=agent_id, client_token=mark)
-        # A server that limits requests has hardly made a run, so a short search is enough.
+        # A server that limits requests has probably not made a run, so a short search is enough.
         limited = posts > 0 and failure_of(error).limits
         longest = timing().young if limited else timing().search
         try:
@@ -202,12 +204,12 @@ def probe_search(wait: Wait, agent_id: str, error: ApiException) -> Any:
     an outage that has just ended.
     """
     if not serves_agent(wait, agent_id):
-        wait.survives("search", error, probed=True)
-    elif wait.alone:
+        wait.handle_failure("search", error, probed=True)
+    elif wait.search_failed_alone:
         wait.contact.server.fails.add("search")
         raise error
     else:
-        wait.alone = True
+        wait.search_failed_alone = True
     return AGAIN
 
 

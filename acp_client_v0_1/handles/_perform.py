@@ -63,7 +63,7 @@ _NOTHING: AbstractContextManager[object] = nullcontext()
 
 
 class _Settled(Exception):
-    """The error of a request that was sent inside another, and is not to be judged again."""
+    """The error of a request inside another one, which is raised without asking the rules again."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
@@ -189,7 +189,8 @@ class Wait:
         contact: How to reach the server.
         timeout: Seconds; by default there is no limit.
         stop: Ends the wait when set.
-        survive: Seconds of failures to survive without a deadline; by default an outage.
+        survive: How many seconds of failures the wait survives. By default 300 in a batch or
+            without a deadline; otherwise only the deadline ends it.
         late: Makes the error of a wait that is over. By default it is the failure that ended it.
     """
 
@@ -199,10 +200,10 @@ class Wait:
     what: str = "has no output"
     # The caller asks for one request.
     once: bool = False
-    # Requests tick, and end soon after `stop` is set.
+    # While a request is under way, `on_tick` is called and `stop` is checked.
     watched: bool = False
-    # The server has served another request after one of these had failed.
-    alone: bool = False
+    # A search failed once while the server served another request.
+    search_failed_alone: bool = False
     # This many failures have come in a row, since this time.
     _failures = 0
     _since: float | None = None
@@ -283,7 +284,7 @@ class Wait:
 
     @property
     def last(self) -> float:
-        """Seconds before the deadline after which no request is begun."""
+        """Do not start a request with less than these seconds left."""
         return min(timing().last, self._timeout / 4)
 
     @property
@@ -319,7 +320,7 @@ class Wait:
             raise self.late(error) from error
 
     def sleep(self, seconds: float) -> None:
-        """Sleep, or until ``stop`` is set."""
+        """Sleep for some seconds, or until ``stop`` is set."""
         clock = timing()
         until = clock.now() + seconds
         while (left := until - clock.now()) > 0:
@@ -330,7 +331,7 @@ class Wait:
             self._tick()
 
     def _tick(self, *, now: bool = False) -> None:
-        """Call the function that ticks if it is time, or ``now``: a request brought nothing."""
+        """Call `on_tick` if it is due. With ``now``, after a request without a result, call it."""
         moment = timing().now()
         if self._on_tick is not None and (now or moment >= self._next_tick):
             self._next_tick = moment + self._every
@@ -405,7 +406,7 @@ class Wait:
             self._tick(now=True)
             if self.stopped:
                 raise self.late(error) from error
-            if self.survives(operation, error, run):
+            if self.handle_failure(operation, error, run):
                 continue
             if probe is None:
                 raise error
@@ -413,7 +414,7 @@ class Wait:
             if found is not AGAIN:
                 return found
 
-    def survives(
+    def handle_failure(
         self,
         operation: Operation,
         error: ApiException,
@@ -421,9 +422,10 @@ class Wait:
         *,
         probed: bool = False,
     ) -> bool:
-        """Pause or raise, as the rules say of a failure, or return False for a probe.
+        """Do what the rules say about a failure.
 
-        A probe may call it again, with ``probed``, if it found nothing out.
+        Pause and return True, raise, or return False if the caller has to probe. A probe that found
+        nothing out may call it again, with ``probed``.
         """
         clock, contact = timing(), self.contact
         server, pace = contact.server, contact.pace
@@ -436,8 +438,10 @@ class Wait:
         since = now if self._since is None else self._since
         # Other threads change this, so it is read once.
         outage = server.since
-        # A lone failing request is not an outage of the batch. A poll that began before an outage
-        # may succeed in it, so that the outage seems younger than it is.
+        # Failures of a batch count from the beginning of the server's outage. If that began after
+        # the first failure of this wait, another request was served in between, and only this one
+        # may be failing: then it counts from its own first failure. A poll that began before the
+        # outage may have succeeded during it, so this holds for half of the time only.
         if pace is not None and outage is not None:
             alone = outage > since and now - outage < longest / 2
             since = since if alone else max(outage, pace.began)
@@ -455,9 +459,10 @@ class Wait:
             age=math.inf if run is None else run.age(),
         )
         decision = decide(operation, failure, facts, clock)
-        # A poll that was held before its 503 was cut, so the server limits nothing.
-        held = operation == "output" and was_held(clock.window, error.elapsed)
-        if failure.limits and pace is not None and not held:
+        # If the server held a poll for a while before the 503, a proxy may have found it too long.
+        # That is no sign of a rate limit.
+        poll_was_held = operation == "output" and was_held(clock.window, error.elapsed)
+        if failure.limits and pace is not None and not poll_was_held:
             pace.slow(now, certain=failure.kind == "limited")
         if failure.retry_after and now + failure.retry_after > server.hold_ends:
             server.hold_ends, server.hold_began = now + failure.retry_after, now
@@ -507,7 +512,7 @@ class Wait:
         # If only streams fail, or only searches, there was no outage, so none is over.
         if warned and since is not None and (operation in failed or not failed <= DISPENSABLE):
             lasted = timing().now() - since
-            _log.warning("the server answers again, %.1f s after %d failures", lasted, failures)
+            _log.warning("the server answers again, after %d failures in %.1f s", failures, lasted)
 
     def _await_turn(self, error: ApiException | None) -> None:
         """Wait for ``Retry-After`` and for the pace, or raise if the wait is over before."""

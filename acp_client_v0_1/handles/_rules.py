@@ -32,7 +32,7 @@ DISPENSABLE: frozenset[Operation] = frozenset(("stream", "search"))
 
 
 def is_unserved(error: ApiException) -> bool:
-    """Tell whether the server may lack an operation, as for a 404 that names nothing."""
+    """Tell whether the server may lack an operation: a 404 may not say what was not found."""
     if error.status != 404:
         return failure_of(error).kind == "lacks"
     data = error.data
@@ -136,7 +136,7 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
 
 
 def share(left: float, timing: Timing) -> float:
-    """Return how many of the seconds left a change may take.
+    """Return how many of the remaining seconds a create, resume or delete may take.
 
     The rest is for finding out what became of it, if its response is lost.
     """

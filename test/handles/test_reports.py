@@ -286,7 +286,7 @@ class Outages:
     def fail(self, at: float, status: int = 500) -> None:
         self.now = at
         wait = Wait(self.contact)
-        assert wait.survives("output", ApiException(status=status, reason="away"))
+        assert wait.handle_failure("output", ApiException(status=status, reason="away"))
 
     def succeed(self, at: float) -> None:
         self.now = at
@@ -316,10 +316,10 @@ def test_each_call_in_a_long_outage_says_that_it_waits(
     for begins in (0.0, 3000.0):
         clock[0] = begins
         wait = Wait(contact)
-        assert wait.survives("output", failure)
+        assert wait.handle_failure("output", failure)
         clock[0] = begins + 301
         with pytest.raises(ApiException) as caught:
-            wait.survives("output", failure)
+            wait.handle_failure("output", failure)
         assert (caught.value.attempts, caught.value.elapsed) == (2, 301)
     assert [each.split(";")[-1].split()[0] for each in caplog.messages] == ["asking", "asking"]
 
