@@ -169,6 +169,11 @@ class Incoming:
             self._connection.close()
 
     @property
+    def sock(self) -> Any:
+        """The socket that it comes from, which knows the peer's address and certificate."""
+        return self._sock
+
+    @property
     def finished(self) -> bool:
         return self._fate.get(None) == "finished"
 
