@@ -90,7 +90,7 @@ class Report:
         agent: The name or id of the agent of which runs were started, or None.
         status: 0 if all works, 11 if something differs, 1 if the server cannot be used.
         findings: All findings.
-        promises: Each promise of the guides, which "holds", was "not tried", or "does not hold".
+        promises: Each promise of the guides: "holds", "not tried", or "broken by" some findings.
         settings: At most three settings to change, as code.
     """
 
@@ -111,7 +111,8 @@ class Report:
         for section, findings in groupby(self.findings, lambda each: each.section):
             lines += ["", section, *map(str, findings)]
         lines += ["", "6. Promises", *(f"  {name}: {kept}" for name, kept in self.promises.items())]
-        return "\n".join([*lines, "", "7. Settings", *(f"  {each}" for each in self.settings)])
+        lines += ["", "7. Settings", *(f"  {each}" for each in self.settings or ["none"])]
+        return "\n".join(lines)
 
 
 class _Answer(NamedTuple):
@@ -128,8 +129,8 @@ class _Api(acp.RunsApi, acp.AgentsApi, acp.ThreadsApi):
     """All operations."""
 
 
-# The operations that read, the searches first.
-_READS = [n for n in reversed(dir(_Api)) if n.startswith(("get_", "search_")) and "_with" not in n]
+# The operations that read.
+_READS = [n for n in dir(_Api) if n.startswith(("get_", "search_")) and "_with" not in n]
 
 
 @dataclass(eq=False)
@@ -163,15 +164,14 @@ class _Exam:
         fits = value == usual
         self.note(name, "as usual" if fits else seen or value, fits, "" if fits else written)
 
-    def judge(self, name: str, error: acp.ApiException | None, real: bool = True) -> bool:
+    def judge(self, name: str, error: Exception | None, real: bool = True) -> bool:
         """Note whether the server has an operation, asked for a ``real`` id or an unknown one."""
         fits: Verdict | bool = True
         cause: Any = error.__cause__ if isinstance(error, acp.RunStartAmbiguous) else error
-        body, status = (cause.body or "", cause.status or 0) if cause else ("", 0 if error else 200)
-        page, late = (
-            body.lstrip()[:1] == "<",
-            isinstance(cause, TimeoutError) and not getattr(cause, "url", ""),
-        )
+        body: str = getattr(cause, "body", "") or ""
+        status: int = getattr(cause, "status", 0) or (0 if error else 200)
+        page, late = body.lstrip()[:1] == "<", isinstance(error, TimeoutError)
+        late = late and not getattr(error, "url", "")  # no request was sent any more
         lacks = status >= 500 or (status >= 400 and is_unserved(cause))
         if late or (status == 404 and not (real or body.strip())):
             fits = "not tried"
@@ -218,7 +218,7 @@ class _Exam:
         """Delete the runs of this examination, and say which are left."""
         self.section, self.until, left = "5. Runs", monotonic() + 10, list[str]()
         for token, run in self.runs.items():
-            with suppress(acp.ApiException):
+            with suppress(acp.ApiException, acp.ApiValueError):
                 view = self.client.with_options(timeout=self.left())
                 if not (run := run or acp.RunHandle.find(token, view)):
                     continue  # there is none, as no response to its create came
@@ -249,15 +249,16 @@ def _way(exam: _Exam) -> None:
     proxy = proxy_for(parse_target(conf.host).origin, conf.proxy, conf.no_proxy, {})
     exam.note("proxy", proxy or "none is used")
     raw: Any = _Api(exam.client).search_agents_without_preload_content(_QUICK, exam.left())
-    sock, version = raw.incoming.sock, raw.version
-    address = ":".join(map(str, sock.getpeername()[:2]))
-    exam.note("connection", f"{address}, HTTP/{version / 10}", version > 10)
-    if hasattr(sock, "getpeercert"):
-        # Without verification, Python does not read the certificate.
-        known = sock.getpeercert() or {"issuer": (), "notAfter": "Jan  1 00:00:00 1970 GMT"}
-        days = max(0.0, (cert_time_to_seconds(known["notAfter"]) - time()) / 86400)
-        issuer = ", ".join(text for ((_, text), *_) in known["issuer"]) or "nobody"
-        exam.note("TLS", f"{sock.version()} by {issuer}, {days:.0f} days left", days > 21)
+    sock, address = raw.incoming.sock, "closed"
+    with suppress(OSError, AttributeError):  # it is closed already, or is TLS within TLS
+        if hasattr(sock, "getpeercert"):
+            # Without verification, Python does not read the certificate.
+            known = sock.getpeercert() or {"issuer": (), "notAfter": "Jan  1 00:00:00 1970 GMT"}
+            days = max(0.0, (cert_time_to_seconds(known["notAfter"]) - time()) / 86400)
+            issuer = ", ".join(text for ((_, text), *_) in known["issuer"]) or "nobody"
+            exam.note("TLS", f"{sock.version()} by {issuer}, {days:.0f} days left", days > 21)
+        address = ":".join(map(str, sock.getpeername()[:2]))
+    exam.note("connection", f"{address}, HTTP/{raw.version / 10}", raw.version > 10)
     raw.release_conn()
     answers: list[_Answer] = []
     while len(answers) < 5 and sum(each.took for each in answers) < 5:
@@ -265,8 +266,8 @@ def _way(exam: _Exam) -> None:
     took, last = sorted(answers, key=lambda each: each.took)[len(answers) // 2].took, answers[-1]
     exam.note("time of a request", f"{took:.3f} s, the median of {len(answers)}", took < 1)
     if date := date_of(last.headers.get("date")):
-        ahead = round(date - time())
-        exam.note("clock", f"{ahead:+d} s from yours", abs(ahead) < 5 + last.took)
+        skew = date - time()
+        exam.note("clock", f"{skew:+.1f} s from yours", abs(skew) < 5 + last.took)
 
 
 def _access(exam: _Exam) -> None:
@@ -371,8 +372,8 @@ def _create_run(exam: _Exam) -> None:
         how = "404" if early.status == 404 else "held" if held else "204"
         exam.habit("output while pending", "pending_output", how, "204")
     if isinstance(final, acp.RunError):
-        tries = early.status, poll and poll.status
-        exam.habit("failed outputs", "held_errors_fail", 500 in tries, False)
+        failed = 500 in (early.status, poll and poll.status)
+        exam.habit("failed outputs", "held_errors_fail", failed, False)
         states = set[Any]()
         for _ in range(80):
             known = exam.ask("get_run", run.run_id).data
@@ -418,8 +419,7 @@ def _stream(exam: _Exam, again: bool = False) -> None:
         return None
     open_end = not ended and run.done()
     exam.habit("end of the stream", "comments_after_end", open_end, False, "it stays open")
-    seen = f"{len(ids)} events, after {times[0]:.1f} to {times[-1]:.1f} s"
-    exam.note("events in time", seen, not late)
+    exam.note("events in time", f"after {times[0]:.1f} to {times[-1]:.1f} s", not late)
     lost = any(ids) and len(set(ids)) < len(ids)
     exam.habit("keep-alive comments", "bare_comments", lost, False, "an id is lost")
     kind = "none" if not any(ids) else "run" if "".join(ids).isdigit() else "opaque"
@@ -444,13 +444,19 @@ def _events(answer: _Answer) -> tuple[list[float], list[str], bool]:
     return times, ids, False
 
 
-def _find(exam: _Exam) -> None:
-    """Search for the runs that were started.
+def _find_and_delete(exam: _Exam) -> None:
+    """Search for the runs, delete one that is pending, and start one of an unknown agent.
 
     search_runs: a create whose response is lost cannot be found; use a journal;
         agent.map(inputs, journal="runs.jsonl")
     search by metadata: all runs of the agent are read and compared; search by agent and status
     order of searches: pages shift while runs are made; read lists by iter_runs
+    delete_run: runs cannot be cancelled, and stay; give agents limits of their own
+    body of a delete: the client reads the status, with one request more; nothing to do
+    after a delete: a deleted run is still there; do not rely on RunGone
+    unknown agent: a wrong id is not a 404, and its run may never end; give a limit;
+        agent.run(input, timeout=600)
+    clean-up: runs of this examination stay on the server; delete them there
     """
     page = exam.ask("search_runs", {"limit": 1000, "agent_id": exam.made[0].agent_id})
     if exam.judge("search_runs", page.error):
@@ -461,18 +467,6 @@ def _find(exam: _Exam) -> None:
         others = {run.run_id for run in answer.data or ()} - {ours[0]}
         how = "fails" if answer.error else "ignored" if others else "matched"
         exam.habit("search by metadata", "search_metadata", how, "matched")
-
-
-def _delete(exam: _Exam) -> None:
-    """Delete a run that is pending, and start one of an agent that does not exist.
-
-    delete_run: runs cannot be cancelled, and stay; give agents limits of their own
-    body of a delete: the client reads the status, with one request more; nothing to do
-    after a delete: a deleted run is still there; do not rely on RunGone
-    unknown agent: a wrong id is not a 404, and its run may never end; give a limit;
-        agent.run(input, timeout=600)
-    clean-up: runs of this examination stay on the server; delete them there
-    """
     run_id, token = exam.start().run_id, new_client_token()
     exam.judge("get_run", exam.ask("get_run", run_id).error)
     exam.judge("resume_run", exam.ask("resume_run", run_id, {}).error)
@@ -485,7 +479,8 @@ def _delete(exam: _Exam) -> None:
     exam.runs[token] = None
     made = exam.ask("create_run", {"agent_id": str(uuid4()), "metadata": {CLIENT_TOKEN_KEY: token}})
     exam.runs[token] = acp.RunHandle.of(made.data, exam.client) if made.data else None
-    exam.habit("unknown agent", "unknown_agent", made.status, 404)
+    if made.status:
+        exam.habit("unknown agent", "unknown_agent", made.status, 404)
 
 
 def _contract(exam: _Exam) -> None:
@@ -506,8 +501,8 @@ def _contract(exam: _Exam) -> None:
         agent.map(inputs, concurrency=4)
     """
     ids = {"get_run_threadstate": exam.made[0].run_id} if exam.made else {}
-    judged = {each.name for each in exam.findings}
-    for operation in [each for each in _READS if each not in judged]:
+    # The searches come first, as what they find is asked for.
+    for operation in sorted({*_READS} - {each.name for each in exam.findings}, reverse=True):
         searches = operation.startswith("search")
         answer = exam.ask(operation, {"limit": 1} if searches else ids.get(operation, str(uuid4())))
         exam.judge(operation, answer.error, searches or operation in ids)
@@ -522,18 +517,16 @@ def _contract(exam: _Exam) -> None:
         exam.habit("ids", "only_uuids", odd != 404, False, f"{odd} without a UUID")
     if 400 in (odd, exam.ask("search_agents", _QUICK, _content_type="text/plain").status):
         exam.habit("invalid requests", "invalid", 400, 422)
-    for kind in exam.types - {"", "text/event-stream"}:
-        exam.habit("JSON", "media_type", kind, "application/json")
+    kind = "text/plain" if "text/plain" in exam.types else "application/json"
+    exam.habit("JSON", "media_type", kind, "application/json")
     if exam.made:
         moments = [each for run in exam.made for each in (run.created_at, run.updated_at)]
         kind = "microseconds" if any(each.microsecond for each in moments) else "seconds"
-        kind = kind if moments[0].tzinfo else "naive"
-        kind = "year 1" if moments[0].year == 1 else kind
+        kind = "year 1" if moments[0].year == 1 else kind if moments[0].tzinfo else "naive"
         exam.habit("times", "updated_at", kind, "microseconds")
-        works = {each.name for each in exam.findings if each.verdict == "works"}
-        threads = exam.specs.capabilities.threads if exam.specs else "get_thread" in works
-        named = not threads and any(run.thread_id for run in exam.made)
-        exam.habit("thread ids", "own_thread_ids", named, False, "without threads")
+        named = exam.made[0].thread_id
+        lost = named and exam.ask("get_thread", named).error
+        exam.habit("thread ids", "own_thread_ids", bool(lost), False, "there is no such thread")
     exam.note("webhooks, restarts", "they cannot be seen from here", "not tried")
     exam.note("rate of requests", f"{exam.limited} were refused for now", not exam.limited)
 
@@ -545,8 +538,7 @@ _PROBES = (
     ("4. Agents", 8, _agents),
     ("5. Runs", 14, _create_run),
     ("5. Runs", 10, _stream),
-    ("5. Runs", 5, _find),
-    ("5. Runs", 6, _delete),
+    ("5. Runs", 9, _find_and_delete),
     ("3. The contract", 10, _contract),
 )
 _WORDS: dict[str, Any] = {}
@@ -583,7 +575,7 @@ def examine(
             if exam.section != "5. Runs" or exam.made or (agent and probe is _create_run):
                 try:
                     probe(exam)
-                except acp.ApiException as error:
+                except (acp.ApiException, acp.ApiValueError) as error:
                     name = "TLS" if isinstance(error, acp.TLSException) else probe.__name__[1:]
                     exam.judge(name, error)
             if exam.section < "3" and exam.findings[-1].verdict == "missing":
@@ -593,12 +585,10 @@ def examine(
     findings = tuple(sorted(exam.findings, key=lambda each: each.section))
     works = {each.name for each in findings if each.verdict == "works"}
     faults = {each.name: each.setting for each in findings if each.verdict not in _MEANINGS}
-    promises = dict[str, str]()
-    for promise, parts in _PROMISES.items():
-        broken = ", ".join(sorted(parts & faults.keys()))
-        kept = "holds" if parts <= works else "not tried"
-        promises[promise] = f"does not hold ({broken})" if broken else kept
-    usable = works & ({"create_run"} if agent else {"search_agents", *_READS})
+    held = dict[str, str]()
+    for name, parts in _PROMISES.items():
+        lost = ", ".join(sorted(parts & faults.keys()))
+        held[name] = f"broken by {lost}" if lost else "holds" if parts <= works else "not tried"
     settings = tuple(filter(None, dict.fromkeys(faults.values())))[:3]
-    status = (11 if faults else 0) if usable else 1
-    return Report(client.configuration.host, agent, status, findings, promises, settings)
+    status = (11 if faults else 0) if works & ({"create_run"} if agent else {*_READS}) else 1
+    return Report(client.configuration.host, agent, status, findings, held, settings)
