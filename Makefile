@@ -16,13 +16,15 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP_INSTALL := $(BIN)/python -m pip install --quiet
 
 SEEDS ?= 0:50
+N ?= 40
+SEED ?= 1
 SITE_PORT ?= 8080
 FUZZERS := $(sort $(wildcard fuzz/fuzz_*.py))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help quickstart test docs-test pictures recipes site site-serve site-check fuzz chaos bench check lint types contract \
-	generate generate-check dropin pyright dist dist-check compat compat-lowest format clean
+.PHONY: help quickstart test docs-test pictures recipes site site-serve site-check fuzz chaos mutants bench check lint \
+	types contract generate generate-check dropin pyright dist dist-check compat compat-lowest format clean
 
 help:
 	@echo 'make quickstart   run an agent on a local server: the first example'
@@ -38,6 +40,7 @@ help:
 	@echo 'make site-check   read it in an installed Chromium or Chrome'
 	@echo 'make fuzz         search for inputs that break the parser'
 	@echo 'make chaos        break servers, sockets and processes at random: SEEDS=0:1000'
+	@echo 'make mutants      draw mistakes in the package that a test must find: ROOM=handles N=40 SEED=1'
 	@echo 'make bench        measure speed and memory, next to other clients'
 	@echo 'make compat       test on every installed Python, with the oldest and newest dependencies'
 	@echo 'make format       format the code'
@@ -128,6 +131,10 @@ fuzz: $(VENV)/.installed-dev
 # The last line counts the seeds that do not hold; each is printed with its schedule.
 chaos: $(VENV)/.installed-dev
 	@PYTHONPATH=tools $(BIN)/python -m chaos $(SEEDS) $(CHAOS)
+
+# A test must find 95 % of each room; each mutant that none finds is printed as SURVIVED.
+mutants: $(VENV)/.installed-dev
+	@PYTHONPATH=tools $(BIN)/python -m mutants $(ROOM) -n $(N) --seed $(SEED) $(MUTANTS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .cache .hypothesis

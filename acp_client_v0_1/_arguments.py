@@ -28,7 +28,7 @@ UUID_FORM = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 def check_arguments(*required: str, **given: Any) -> None:
-    """Check arguments by their names; None is only checked if it is not a default."""
+    """Check arguments by their names. What is ``required`` is neither None nor empty."""
     for name, value in given.items():
         if value is None and name not in required:
             continue
@@ -37,6 +37,8 @@ def check_arguments(*required: str, **given: Any) -> None:
             if expected[0] == '"':  # a word of several
                 raise ApiValueError(f"{name} must be {expected}, not {value!r:.40}")
             raise wrong_type(name, expected, value)
+        if value == "" and (name in _FILLED or name in required):
+            raise ApiValueError(f"{name} must not be empty")
         least = _LEAST.get(name)
         if value is not None and least is not None and not value >= least:  # also true for NaN
             unit = " seconds" if name in ("every", "timeout") else ""
@@ -46,7 +48,10 @@ def check_arguments(*required: str, **given: Any) -> None:
 def wrong_type(name: str, expected: str, value: object) -> ApiTypeError:
     """Return the error of an argument whose type is wrong; a hint may follow after a semicolon."""
     expected, semicolon, hint = expected.partition(";")
-    wrong = f", not {type(value).__name__}"
+    kind = type(value)
+    # "must be an ApiClient, not ApiClient" says nothing of the one of another package.
+    package = f"{kind.__module__}." if kind.__name__ in expected else ""
+    wrong = f", not {package}{kind.__name__}"
     if isinstance(value, type):
         wrong = ": pass an instance, not the class itself"
     elif iscoroutinefunction(value):
@@ -97,13 +102,15 @@ def _is(*kinds: Any) -> Callable[[Any], bool]:
 _FLAG: Rule = "True or False", lambda value: isinstance(value, bool)
 _TEXT: Rule = "a str", _is(str)
 _INT: Rule = "an int", _is(int)
+# An empty variable of a shell, say. As a path it would be the folder that the script runs in.
+_FILLED = ("journal", "thread_id", "webhook")
 _LEAST: dict[str, float] = {
     **dict.fromkeys(("block_timeout", "concurrency"), 1),
     **dict.fromkeys(("max_interrupts", "timeout", "total"), 0),
     "every": 0.001,
 }
 _RULES: dict[str, Rule] = {
-    **dict.fromkeys(("client_token", "name", "streaming", "version", "webhook"), _TEXT),
+    **dict.fromkeys(("client_token", "name", "prefix", "streaming", "version", "webhook"), _TEXT),
     **dict.fromkeys(("cancel_on_exit", "check", "durable", "ordered", "retry_failed"), _FLAG),
     **dict.fromkeys(("reuse", "through_interrupts"), _FLAG),
     **dict.fromkeys(("block_timeout", "concurrency", "max_interrupts", "total"), _INT),
@@ -129,9 +136,10 @@ _RULES: dict[str, Rule] = {
         lambda value: isinstance(value, bool) or _takes(1)(value),
     ),
     "refresh_api_key_hook": ("a function that takes the configuration", _takes(1)),
-    "run": ("a Run; for an id, use RunHandle(run_id)", _has("run_id")),
+    "run": ("a Run; for an id, use RunHandle(run_id)", _has("creation")),
     "runs_api": ("a RunsApi; RunsApi(api_client) is one", _has("get_run_output", "search_runs")),
-    "stop": ("a threading.Event or None", _has("is_set")),
+    # An asyncio.Event, whose wait() takes nothing, would fail in the middle of a pause.
+    "stop": ("a threading.Event or None", lambda it: _has("is_set")(it) and _takes(1)(it.wait)),
     "threads_api": ("a ThreadsApi; ThreadsApi(api_client) is one", _has("search_threads")),
     "thread_id": ("a str", _is(str, UUID)),
     "timeout": ("a number of seconds or None", _is(int, float)),

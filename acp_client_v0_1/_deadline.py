@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import functools
 import math
-import threading
 import time
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeGuard
 
+from acp_client_v0_1._arguments import wrong_type
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 RequestTimeout: TypeAlias = float | tuple[float | None, float | None] | None
@@ -40,11 +40,14 @@ class NothingYet(Exception):
 class Timeout:
     """The timeouts of one call, in seconds. None means no limit."""
 
-    total: float | None = None  # for the whole call: attempts, backoff, body, stream
-    connect: float | None = None  # for making a connection, in each attempt
-    read: float | None = None  # for the longest silence on the connection
-    # How long the server may hold a long poll; None otherwise. A long poll that the server was
-    # holding is not retried.
+    # The total covers the whole call: its attempts, its backoff and the body or stream.
+    total: float | None = None
+    # Each attempt may take so long to make a connection.
+    connect: float | None = None
+    # The connection may be silent for so long.
+    read: float | None = None
+    # The server may hold a long poll for so long. Other calls have None. A long poll that the
+    # server was holding is not retried.
     window: float | None = None
 
     @classmethod
@@ -53,22 +56,20 @@ class Timeout:
         given: object = value
         if isinstance(given, Timeout):
             return given
-        if isinstance(given, (tuple, list)):
-            limits = tuple(value)
-            for limit in limits:
-                if limit is not None and not _is_number(limit):
-                    raise ApiTypeError(f"{name} must be {_FORMS}, whose limits are numbers or None")
-            return _parsed(limits, name)
-        if given is not None and not _is_number(given):
-            raise ApiTypeError(f"{name} must be {_FORMS}, not {type(given).__name__}")
-        return _parsed(given, name)
+        pair = isinstance(given, (tuple, list))
+        limits: tuple[Any, ...] = tuple(value) if pair else (value,)
+        for limit in limits:
+            if limit is not None and not _is_number(limit):
+                raise ApiTypeError(f"{name} must be {_FORMS}, not {value!r:.60}")
+        return _parsed(limits if pair else value, name)
 
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
     """The point in time at which a call has to be done."""
 
-    at: float | None  # monotonic time in seconds, or None for never
+    # The time is in seconds of the monotonic clock. None means never.
+    at: float | None
 
     @classmethod
     def after(cls, seconds: float | None) -> Deadline:
@@ -94,13 +95,9 @@ class Deadline:
         """Return this deadline, or the one that is ``seconds`` from now if that is earlier."""
         return Deadline.after(self.bound(seconds))
 
-    def sleep(self, seconds: float, stop: threading.Event | None = None) -> bool:
-        """Sleep, but not beyond the deadline. Return whether ``stop`` was set, which ends it."""
-        wait = min(seconds, self.remaining())
-        if stop is not None:
-            return stop.wait(wait)
-        time.sleep(wait)
-        return False
+    def sleep(self, seconds: float) -> None:
+        """Sleep, but not beyond the deadline."""
+        time.sleep(min(seconds, self.remaining()))
 
 
 def resolve_timeout(
@@ -137,17 +134,16 @@ def resolve_timeout(
 def checked_total(value: object, name: str) -> float | None:
     """Check a total in seconds, or None, which errors call ``name``."""
     if value is not None and not _is_number(value):
-        raise ApiTypeError(
-            f"{name} must be a number of seconds or None, not {type(value).__name__}"
-        )
+        raise wrong_type(name, "a number of seconds or None", value)
     return _parsed(value, name).total
 
 
 def checked_margin(value: object, name: str) -> float:
     """Check the seconds that a long poll may take beyond its window, called ``name`` in errors."""
     if not _is_number(value):
-        raise ApiTypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
-    if not 0 <= value <= _LONGEST:  # also true for NaN
+        raise wrong_type(name, "a number of seconds", value)
+    # NaN is refused as well, because no comparison with it is true.
+    if not 0 <= value <= _LONGEST:
         raise ApiValueError(f"{name} must be 0 to {_LONGEST:.0f} seconds, not {value!r}")
     return value
 
@@ -178,6 +174,7 @@ def _is_number(value: object) -> TypeGuard[float]:
 def _seconds(value: float | None, name: str) -> float | None:
     if value is None:
         return None
-    if not value > 0:  # also true for NaN
+    # NaN is refused as well, because no comparison with it is true.
+    if not value > 0:
         raise ApiValueError(f"{name} must be above 0 seconds, not {value!r}")
     return None if value > _LONGEST else float(value)

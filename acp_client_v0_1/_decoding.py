@@ -22,14 +22,17 @@ from acp_client_v0_1._operation import Operation
 from acp_client_v0_1._schema.surrogates import read_json
 from acp_client_v0_1.exceptions import ApiException, ResponseDecodeError, ResponseValidationError
 
-_DEEPEST = 100  # levels of JSON in an error's data
-_MOST_DATA = 1_048_576  # bytes of JSON that are parsed for it: `[{},{},…]` takes 24 times its size
+# An error's data may have so many levels of JSON, so that others can walk through it.
+_DEEPEST = 100
+# Not more bytes of JSON than this are parsed for it: `[{},{},…]` takes 24 times its size.
+_MOST_DATA = 1_048_576
 _NEWER = "; it looks like ACP 0.2, and this client speaks 0.1"
-_SEARCHED = 10_000  # bytes of a page that are searched for its title
+# A page is searched for its title up to this byte.
+_SEARCHED = 10_000
 
-# The labels of the WHATWG Encoding Standard (section 4.2) that servers use, by Python's codec. Any
-# other name means UTF-8. Python's own list has codecs that are not charsets (punycode takes 25 s
-# for a megabyte, unicode_escape warns), and it caches every unknown name.
+# Servers use these labels of the WHATWG Encoding Standard (section 4.2) for the codecs of Python.
+# Any other name means UTF-8. Python's own list has codecs that are not charsets (punycode takes 25
+# s for a megabyte, unicode_escape warns), and it caches every unknown name.
 _LABELS = {
     "cp1252": "us-ascii ascii iso-8859-1 iso8859-1 iso_8859-1 latin1 windows-1252 cp1252",
     "utf-16-le": "utf-16 utf-16le",
@@ -90,7 +93,8 @@ def check_event_stream(response: acp.rest.RESTResponse) -> None:
         return
     content = response.read_beginning()
     if not content and not media_type and response.fault is None:
-        return  # neither type nor content: a stream without events
+        # A response with neither type nor content is a stream without events.
+        return
     reason = f"expected text/event-stream, got {media_type or 'no content type'}"
     raise _with_body(ResponseDecodeError, response, content, reason) from response.fault
 
@@ -123,15 +127,8 @@ def _explanation(
         f"{'.'.join(map(str, fault['loc'])) or 'content'}: {fault['msg']}"
         for fault in (first, *others)
     )
-    looked_at = ""
-    if get_origin(kind) is list and first["loc"] and isinstance(first["loc"][0], int):
-        count = first["loc"][0] + 1
-        looked_at = f" ({count} {'item was' if count == 1 else 'items were'} looked at)"
     newer = _NEWER if _is_of_a_later_protocol(_data(content, "")) else ""
-    return (
-        f"the response ({media_type}) does not fit the contract, {expected}: "
-        f"{faults}{looked_at}{newer}"
-    )
+    return f"the response ({media_type}) does not fit the contract, {expected}: {faults}{newer}"
 
 
 def _is_of_a_later_protocol(data: Any) -> bool:
@@ -159,7 +156,8 @@ def _data(content: bytes, text: str) -> Any:
         return None
     if len(content) > _MOST_DATA:
         return text
-    readings: tuple[str | bytes, ...] = (text, content)  # of bytes, json finds UTF-16 by itself
+    # If json gets bytes, it finds UTF-16 by itself.
+    readings: tuple[str | bytes, ...] = (text, content)
     for reading in readings:
         with contextlib.suppress(ValueError, RecursionError):
             data = json.loads(reading)

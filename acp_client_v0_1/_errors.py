@@ -20,14 +20,17 @@ from typing_extensions import TypedDict
 
 _PUBLIC_HOME = "acp_client_v0_1.exceptions"  # what a traceback shows
 LONGEST_MESSAGE = 300  # characters of the server's message that an error shows
-_LONGEST_LINE = 1_000  # characters of a whole message, which may list several faults
+_LONGEST_LINE = 1_000  # characters of any line
 _SEARCHED = 10_000  # characters of a text that are searched for a message
 _JOINERS = "\u200c\u200d"  # not printable, but some scripts and emoji need them
 # The scheme and the authority (RFC 3986, section 3.2) of a URL, valid or not.
 _AUTHORITY = re.compile(r"\A((?:(?!://).)*://)([^/?#]*)", re.DOTALL)
-LONGEST_OF_A_RUN = 240  # characters of a message about a run
+LONGEST_OF_A_RUN = 240  # characters of the message of a call, which a person has to read
 # The URL of a request, and the same with https and perhaps another port.
 _SECURED = re.compile(r"http://([^/?#:@ ]+)(?::\d+)?(\S*) (?P<origin>https://\1(?::\d+)?)\2")
+# Ids of these characters are one word to a shell and to xargs, which take quotes, backslashes and
+# spaces away before a command sees its arguments. They are no options and no files to any command.
+HARMLESS_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/-]*")
 AMBIGUOUS = "the server may have carried out the request, so it was not retried"
 PROXY_CREDENTIALS = "; write user:password@ into its URL"
 _SET_HOST = "set host to a URL that begins with"
@@ -229,7 +232,8 @@ class ApiException(OpenApiException):
     def __str__(self) -> str:
         line = ": ".join(filter(None, (self._headline(), self._message())))
         notes = "; ".join(("", *self._notes()))
-        return one_line(line, _LONGEST_LINE - len(notes)) + notes
+        # What was called and what came back stands first, so the end of a quotation is cut.
+        return one_line(line, max(LONGEST_OF_A_RUN - len(notes), 120)) + notes
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self}>"
@@ -279,7 +283,8 @@ class ApiException(OpenApiException):
             yield f"after {self.attempts} attempts in {self.elapsed:.1f} s"
         if self.ambiguous:
             yield AMBIGUOUS
-        if self.status == 404 and not by_proxy and self._message().lower() in ("", "not found"):
+        said = by_proxy or "ACP 0.1" in str(self.reason)
+        if self.status == 404 and not said and self._message().lower() in ("", "not found"):
             yield _UNSERVED
 
 
@@ -303,6 +308,17 @@ def one_line(text: object, limit: int = _LONGEST_LINE) -> str:
 def short(text: object) -> str:
     """Write an id or a name in one line that leaves room for the rest of a message."""
     return one_line(text, 100)
+
+
+class Notebook:
+    """Shows an object in a notebook in the words of its repr."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        from html import escape  # slow to import, and only needed here
+
+        return f"<code>{escape(repr(self))}</code>"
 
 
 def package_logger(name: str) -> logging.Logger:

@@ -12,13 +12,14 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-TYPE_CHECKING = False  # typing's own would take longer to import than all of this
+# typing's own constant would take longer to import than all of this.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from types import ModuleType
     from typing import Any
 
-# The lowest versions of pyproject.toml, which pip enforces, but not with `--no-deps`.
+# These are the lowest versions of pyproject.toml. pip enforces them, but not with `--no-deps`.
 _NEEDED = {"pydantic": (2, 12), "urllib3": (2, 6), "typing_extensions": (4, 14)}
 
 
@@ -74,12 +75,28 @@ def lazy_exports(
         setattr(sys.modules[package], name, value)
         return value
 
-    return load, lambda: sorted({*sys.modules[package].__all__, *submodules})
+    def listed() -> list[str]:
+        # For `help(package)`, pydoc prints the page of each class in both `__all__` and `dir()`:
+        # 20,000 lines. It gets no names, and so prints the docstring, which says where to go on.
+        caller = sys._getframe(1)
+        while caller.f_back is not None and caller.f_globals.get("__name__") == "inspect":
+            caller = caller.f_back
+        if caller.f_globals.get("__name__") == "pydoc":
+            return []
+        return sorted({*sys.modules[package].__all__, *submodules})
+
+    return load, listed
 
 
 def modules_of(classes: Iterable[str]) -> dict[str, str]:
     """Map relative module names to the one class in each, as the generator names its files."""
-    import re  # whoever loads a class needs it anyway
+    return {f".{_snake(name)}": name for name in classes}
 
-    word = re.compile("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-    return {f".{word.sub('_', name).lower()}": name for name in classes}
+
+def _snake(name: str) -> str:
+    # Without `re`, whose import would take longer than that of the package.
+    words = name[0]
+    for before, letter, after in zip(name, name[1:], f"{name[2:]} ", strict=False):
+        begins = letter.isupper() and (before.islower() or after.islower())
+        words += f"_{letter}" if begins else letter
+    return words.lower()

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
 from acp_client_v0_1._arguments import wrong_type
+from acp_client_v0_1._errors import one_line
 from acp_client_v0_1._schema import Conversions, OpenEnum, any_null
 from acp_client_v0_1._schema.free_json import not_json
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
@@ -182,8 +183,7 @@ def _content(parameter: Parameter, value: Any) -> bytes:
     try:
         content = _encoded(value)
     except ValueError as error:
-        # Only a value without cycles can be searched.
-        fault = None if "id repeated" in str(error) else not_json(value, thorough=True)
+        fault = not_json(value, thorough=True)
         fault = fault or f"{_unwritable_field(value)} cannot be written as JSON: {error}"
         raise ApiValueError(_placed(name, fault)) from error
     # pydantic-core writes NaN, the infinities, and many Python objects as text, and U+FFFD for a
@@ -241,7 +241,8 @@ def constructed(name: str, model: type[BaseModel], value: Mapping[Any, Any]) -> 
 
 def faults_of(error: ValidationError, *place: str) -> str:
     """Name each field of a model that does not fit, after the place of the model."""
-    return "; ".join(
+    faults = "; ".join(
         f"{'.'.join([*place, *map(str, fault['loc'])])}: {fault['msg']}"
         for fault in error.errors(include_url=False, include_input=False)
     )
+    return one_line(faults, 200)  # which leaves room for what is said about them

@@ -236,10 +236,8 @@ class ApiClient(DropInClient):
         bound = operation.bind(arguments, configuration.safe_chars_for_path_param)
         if host_index != 0:
             raise ApiValueError(f"_host_index must be 0, the only host, not {host_index!r}")
-        if headers is not None:
-            _HEADERS("_headers", headers)
-        if content_type is not None:
-            _CONTENT_TYPE("_content_type", content_type)
+        _HEADERS("_headers", headers)
+        _CONTENT_TYPE("_content_type", content_type)
         default = configuration.timeout if self._timeout is None else self._timeout
         timeout = resolve_timeout(
             request_timeout,

@@ -49,6 +49,7 @@ from typing_extensions import Unpack
 
 from acp_client_v0_1._errors import (
     LONGEST_MESSAGE,
+    LONGEST_OF_A_RUN,
     ApiAttributeError,
     ApiException,
     ApiKeyError,
@@ -148,10 +149,8 @@ class StreamDecodeError(ApiException):
 
     def __str__(self) -> str:
         name, last_id = short(self.event_name), short(self.event_id)
-        return (
-            f"event {name!r} with id {last_id!r} cannot be decoded: "
-            f"{one_line(self.reason, LONGEST_MESSAGE)}: {one_line(self.excerpt, LONGEST_MESSAGE)}"
-        )
+        words = f"cannot be decoded: {short(self.reason)}: {self.excerpt}"
+        return one_line(f"event {name!r} with id {last_id!r} {words}", LONGEST_OF_A_RUN)
 
 
 class _TooLarge(ApiException):
@@ -193,8 +192,8 @@ class RunWaitTimeout(ApiException, TimeoutError):
     def __init__(
         self, *, run_id: str, elapsed: float, reason: str | None = None, token: str = ""
     ) -> None:
-        run = f"run {short(run_id)}"
-        super().__init__(reason=reason or f"{run} has no output after {elapsed:.1f} s")
+        late = f"run {short(run_id)} has no output after {elapsed:.1f} s"
+        super().__init__(reason=reason or late)
         self.run_id = run_id
         self.token = token
         self.elapsed = elapsed

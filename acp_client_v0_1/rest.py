@@ -30,7 +30,7 @@ from acp_client_v0_1._http.parse import NotHTTP
 from acp_client_v0_1._http.pool import Pools
 from acp_client_v0_1._http.proxies import proxy_for
 from acp_client_v0_1._http.response import RawResponse, RESTResponse
-from acp_client_v0_1._http.retry import Attempts, RetryPolicy, Server
+from acp_client_v0_1._http.retry import Attempts, RetryPolicy, Server, retry_after
 from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1.exceptions import (
     ApiException,
@@ -188,6 +188,10 @@ class RESTClientObject:
                 facts = {"attempt": number, "seconds": took, "status": status}
                 _say(call, logging.DEBUG, _ENDED, outcome, took, **facts)
                 response.attempts, response.elapsed = number, time.monotonic() - began
+                if status == 204 and (asked := retry_after(response.headers)):
+                    now, server = time.monotonic(), self.server
+                    server.hold_ends = max(server.hold_ends, now + asked)
+                    server.hold_began, server.hold_error = now, None
                 if status < 300:
                     return response
                 moved = _moved(call, response, hops)
@@ -213,6 +217,8 @@ class RESTClientObject:
             unread = "Configuration() does not read ACP_HOST: use Configuration.from_env()"
             hint = "no host was set (Configuration(host=…) or ACP_HOST)"
             hints.append(unread if os.environ.get("ACP_HOST") else hint)
+        if call.cross_origin:
+            hints.append(f"a redirect of {settings.host} led there")
         if proxy := proxy_for(origin, settings.proxy, settings.no_proxy, {}):
             wanted = PROXY_CREDENTIALS if refused_tunnel(failure.reason) == 407 else ""
             hints.append(f"connections go by {proxy}{wanted}")

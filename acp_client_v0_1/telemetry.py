@@ -13,9 +13,10 @@ from __future__ import annotations
 import atexit
 import time
 import weakref
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from acp_client_v0_1._arguments import check_arguments
@@ -28,26 +29,19 @@ from acp_client_v0_1.models.run_error import RunError
 from acp_client_v0_1.models.run_interrupt import RunInterrupt
 from acp_client_v0_1.models.run_output import RunOutput
 
-_installed = True
-
-if TYPE_CHECKING:
+_installed = bool(find_spec("opentelemetry") and find_spec("opentelemetry.trace"))
+if TYPE_CHECKING or _installed:
     from opentelemetry import propagate, trace
     from opentelemetry.trace import Link, Span, SpanKind, StatusCode, Tracer, TracerProvider
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+if TYPE_CHECKING:
     from acp_client_v0_1._http.call import Call
     from acp_client_v0_1._http.observer import StreamedResponse
     from acp_client_v0_1._http.response import RESTResponse
     from acp_client_v0_1.api_client import ApiClient
     from acp_client_v0_1.configuration import Configuration
     from acp_client_v0_1.models.agent import Agent
-else:
-    try:
-        from opentelemetry import propagate, trace
-        from opentelemetry.trace import Link, SpanKind, StatusCode
-        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-    except ImportError:
-        _installed = False
 
 __all__ = ["instrument"]
 
@@ -79,7 +73,7 @@ def instrument(api_client: ApiClient, tracer_provider: TracerProvider | None = N
         )
     tracer = trace.get_tracer("acp_client_v0_1", __version__, tracer_provider)
     api_client.rest_client.observer = _Observer(api_client.configuration, tracer)
-    # Registered after the provider's own function, so that it is called before.
+    # It is registered after the provider's own function, so that it is called before that.
     atexit.unregister(_end_at_exit)
     atexit.register(_end_at_exit)
 
@@ -165,7 +159,6 @@ class _Observer:
 class _RunSpan:
     def __init__(self, span: Span) -> None:
         self._span = span
-        self._ended = False
         self._last = time.time_ns()
         carrier: dict[str, str] = {}
         TraceContextTextMapPropagator().inject(carrier, trace.set_span_in_context(span))
@@ -185,10 +178,10 @@ class _RunSpan:
 
     def end(self, outcome: object) -> bool:
         if isinstance(outcome, RunWaitTimeout) and not outcome.elapsed:
-            return True  # the run was only read, with timeout=0
+            # A wait with timeout=0 only reads the run.
+            return True
         status = _status_of(outcome)
-        if not self._ended:
-            self._ended = True
+        if self._span.is_recording():
             if status:
                 self._span.set_attribute("acp.run.status", status)
             if status in _FAILURES:
@@ -200,8 +193,7 @@ class _RunSpan:
 
     def drop(self) -> None:
         """End the span of a run that nobody waits for at the time of its last request."""
-        if not self._ended:
-            self._ended = True
+        if self._span.is_recording():
             self._span.end(self._last)
 
     __del__ = drop
@@ -221,17 +213,11 @@ class _Reading:
     def __init__(self, response: StreamedResponse, span: Span) -> None:
         self.status = response.status
         self.method = response.method
+        self.url = response.url
+        self.headers = response.headers
         self._response = response
         self._span = span
-        self._left = self._ended = False
-
-    @property
-    def url(self) -> str:
-        return self._response.url
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        return self._response.headers
+        self._left = False
 
     def read_available(self, *, wait: float | None = None) -> bytes:
         try:
@@ -254,9 +240,8 @@ class _Reading:
         self._end("left")
 
     def _end(self, how: str, error_type: str = "") -> None:
-        if self._ended:
+        if not self._span.is_recording():
             return
-        self._ended = True
         self._span.set_attribute("acp.stream.end", "left" if self._left else how)
         if error_type and not self._left:
             _fail(self._span, error_type)

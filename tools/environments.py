@@ -81,9 +81,10 @@ def run(
 
 
 def clean_environ() -> dict[str, str]:
-    """The environment variables, without those that change what Python imports, or cache less."""
+    """The environment variables, without those that change what Python imports, keeps or writes."""
     unwanted = {
         "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__", "PYTHONDONTWRITEBYTECODE",
+        "PYTHONUNBUFFERED",
     }  # fmt: skip
     return {name: value for name, value in os.environ.items() if name not in unwanted}
 

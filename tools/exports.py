@@ -25,6 +25,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "agents and runs": {
         "handles.agent": ("AgentHandle",),
+        "handles._options": ("RunOptions",),
         "handles.conversation": ("Conversation",),
         "handles.run": ("RunHandle",),
         "handles.events": ("RunEvent", "RunEvents"),
@@ -32,7 +33,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "handles.searching": ("iter_agents", "iter_runs", "iter_threads"),
     },
     "batches": {
-        "batch": ("Batch", "BatchCounts", "BatchItem"),
+        "batch": ("Batch", "BatchCounts", "BatchItem", "BatchOptions"),
     },
 }
 
@@ -41,6 +42,9 @@ ERRORS = ("exceptions", "handles.errors")
 
 # The modules whose `__all__` says which further names of the package they define.
 ROOMS = ("api", "models", *ERRORS)
+
+# The rooms that are generated. They load nothing, so that the package takes their names from them.
+GENERATED = {"api", "models"}
 
 # Modules that are attributes of the package, as those above are, and define no name of it.
 OTHERS = ("rest",)
@@ -63,7 +67,9 @@ def template_properties() -> dict[str, Any]:
         "others": [{"module": module} for module in OTHERS],
         "submodules": [
             {"submodule": name}
-            for name in sorted({module.partition(".")[0] for module in (*homes, *OTHERS)})
+            for name in sorted(
+                {module.partition(".")[0] for module in (*homes, *OTHERS)} - GENERATED
+            )
         ],
     }
 

@@ -98,7 +98,8 @@ class DropInClient:
         if own_host or _request_auth:
             unused = auth_settings, resource_path, method, body
             self.update_params_for_auth(headers, query, *unused, _request_auth)
-        if _request_auth:  # its cookie is already among the others
+        if _request_auth:
+            # The cookie of ``_request_auth`` is already among the others.
             extra = {name: value for name, value in extra.items() if name.lower() != "cookie"}
         headers = merge_headers(headers, extra)
         for name, value in self._pairs(path_params, collection_formats):
@@ -213,7 +214,8 @@ class DropInClient:
             if isinstance(response_text, bytes):
                 response_text = response_text.decode("utf-8", "replace")
             if content_type is None and kind is str:
-                return response_text  # text without a media type
+                # A text without a media type need not be JSON.
+                return response_text
             raise ResponseValidationError(reason=str(error), body=response_text) from error
 
     def parameters_to_tuples(
@@ -286,6 +288,6 @@ def _unwrapped(obj: Any) -> Any:
         return {k: _unwrapped(v) for k, v in cast("dict[str, Any]", obj).items()}
     if isinstance(obj, (list, tuple)):
         return [_unwrapped(item) for item in cast("Sequence[Any]", obj)]
-    # pydantic's SecretStr; importing its types would slow down every script.
+    # This is for pydantic's SecretStr. Importing its types would slow down every script.
     reveal = getattr(obj, "get_secret_value", None)
     return reveal() if callable(reveal) else obj

@@ -39,7 +39,7 @@ def items_of(params: Parameters | None) -> Iterable[tuple[str, Any]]:
 def to_pairs(params: Parameters | None, formats: Mapping[str, str] | None) -> list[tuple[str, Any]]:
     """Return parameters as pairs, with lists in their collection format."""
     return [
-        (name, _lower(values[0]) if delimiter is None else delimiter.join(map(_text, values)))
+        (name, _lower(values[0]) if delimiter is None else delimiter.join(map(_as_text, values)))
         for name, values, delimiter in _grouped(params, formats)
     ]
 
@@ -47,7 +47,7 @@ def to_pairs(params: Parameters | None, formats: Mapping[str, str] | None) -> li
 def to_query(params: Parameters | None, formats: Mapping[str, str] | None) -> str:
     """Return parameters as a query string, percent-encoded, but for the delimiters of lists."""
     return "&".join(
-        f"{quote(name)}={(delimiter or '').join(quote(_text(value)) for value in values)}"
+        f"{quote(name)}={(delimiter or '').join(quote(_as_text(value)) for value in values)}"
         for name, values, delimiter in _grouped(params, formats)
     )
 
@@ -66,7 +66,7 @@ def _grouped(
             yield name, cast("Sequence[Any]", value), _DELIMITERS.get(form, ",")
 
 
-def _text(value: Any) -> str:
+def _as_text(value: Any) -> str:
     return json.dumps(value) if isinstance(value, dict) else str(_lower(value))
 
 

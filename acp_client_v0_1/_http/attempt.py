@@ -39,9 +39,11 @@ class Interruptible:
     """
 
     def __init__(self, watch: Callable[[], float] | None = None, first: float = 0.0) -> None:
-        self.attempt: Attempt | None = None  # the last one; it has a connection while it lasts
+        # An attempt that has ended has no connection, so it cannot be interrupted.
+        self.attempt: Attempt | None = None
         self.watch = watch
-        self.step = first  # seconds until it is called next
+        # So many seconds pass until the next call of ``watch``.
+        self.step = first
 
     def interrupt(self) -> None:
         """Make the current call fail, as if its server had closed the connection.
@@ -65,36 +67,40 @@ class Interruptible:
 class Attempt:
     """One attempt of a call, in a ``with``: its limits, and how far it has come."""
 
-    def __init__(self, deadline: Deadline, timeout: Timeout, fresh: bool = False) -> None:
+    def __init__(self, deadline: Deadline, timeout: Timeout, avoid_idle: bool = False) -> None:
         self.deadline = deadline
-        self.until = deadline  # of the current reads: the call's, or an earlier one
         self.timeout = timeout
-        self.fresh = fresh  # use no connection that has been idle for long
-        self.connected = False  # a new connection was made for it
-        self.sent = False  # some of the request may have reached the server
-        self.patience: float | None = None  # seconds that the reader waits for now
+        # These two bound the next wait: a point in time, and the longest silence in seconds.
+        self.until = deadline
+        self.silence = timeout.read
+        # A server may close a connection that was idle for long while the request is on its way.
+        self.avoid_idle = avoid_idle
+        # If a new connection was made, a failure may mean that the address is wrong.
+        self.connected = False
+        # Once some of the request may have left, only a safe request is sent again.
+        self.sent = False
         self.connection: HTTPConnection | None = None
-        self.slot: Slot | None = None  # of a quick call
+        # Only a quick call takes a slot.
+        self.slot: Slot | None = None
         self.slots: Slots | None = None
         self._calls: Interruptible | None = None
 
     def receive(self, sock: socket.socket, size: int) -> bytes:
         """Receive bytes within the limits. b"" means EOF."""
         calls = self._calls
-        watch = None if calls is None else calls.watch
-        if calls is None or watch is None:
-            self.limit(sock)
+        if calls is not None and calls.watch is not None:
+            set_limit(sock, self._watch(sock, calls, calls.watch))
         else:
-            set_limit(sock, self._watch(sock, calls, watch))
+            self.limit(sock)
         return sock.recv(size)
 
     def _watch(
         self, sock: socket.socket, calls: Interruptible, watch: Callable[[], float]
     ) -> float:
         """Wait for bytes, calling ``watch`` on time. Return the seconds left to receive them."""
-        limits = (self.deadline.bound(self.timeout.read), self.patience)
-        until = time.monotonic() + min((each for each in limits if each is not None), default=1e6)
-        # What TLS, or TLS in TLS, holds already does not show on the socket.
+        seconds = self.until.bound(self.silence)
+        until = time.monotonic() + (1e6 if seconds is None else seconds)
+        # Bytes that TLS, or TLS in TLS, has decrypted already do not show on the socket.
         while (left := until - time.monotonic()) > calls.step and not decrypted(sock):
             if wait_for_read(sock, calls.step):
                 break
@@ -103,10 +109,7 @@ class Attempt:
 
     def limit(self, sock: socket.socket) -> None:
         """Bound the next wait for a socket, or raise `TimeoutError` if no time remains."""
-        seconds = self.until.bound(self.timeout.read)
-        if self.patience is not None and (seconds is None or seconds > self.patience):
-            seconds = self.patience
-        set_limit(sock, seconds)
+        set_limit(sock, self.until.bound(self.silence))
 
     def __enter__(self) -> Self:
         calls = self._calls = _this_thread.calls
@@ -131,5 +134,6 @@ def set_limit(sock: socket.socket, seconds: float | None) -> None:
     """Set a socket's timeout, or raise `TimeoutError` if no time remains."""
     if seconds is not None and seconds <= 0:
         raise TimeoutError("the deadline has passed")
-    if seconds != sock.gettimeout():  # setting it is a system call
+    # Setting a timeout is a system call, and asking for it is none.
+    if seconds != sock.gettimeout():
         sock.settimeout(seconds)

@@ -22,15 +22,16 @@ from acp_client_v0_1.exceptions import ApiValueError, ProtocolException
 
 _MOST_REDIRECTS = 10
 
-_SHORTEST_SECRET = 8  # characters; a shorter value would match by chance
+# A value of fewer characters would be found in other texts by chance.
+_SHORTEST_SECRET = 8
 
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
-# Headers that another origin may get. Any other may be a credential, whatever its name.
+# Another origin may get these headers. Any other may be a credential, whatever its name.
 HARMLESS_HEADERS = frozenset(
     ("accept", "accept-encoding", "accept-language", "cache-control", "content-type", "user-agent")
 )
-# Headers whose values a log shows.
+# A log shows the values of these headers.
 SHOWN_HEADERS = HARMLESS_HEADERS.union(
     ("last-event-id", "request-id", "traceparent", "x-correlation-id", "x-request-id")
 )
@@ -44,15 +45,20 @@ class Call:
     target: Target
     headers: Mapping[str, str] = field(repr=False)
     body: bytes | None = field(repr=False)
-    safe: bool  # sending the request again changes nothing
-    stream: bool  # the caller reads the body of the response
-    timeout: Timeout  # of single waits
-    deadline: Deadline  # of the whole call
-    cross_origin: bool = False  # reached by a cross-origin redirect
-    # A query parameter, percent-encoded, for the configured origin only. It is not part of the
-    # target, which errors and logs show.
+    # A safe request changes nothing, so it can be sent again.
+    safe: bool
+    # The caller reads the body of a streamed response.
+    stream: bool
+    # The timeout bounds single waits, and the deadline the whole call.
+    timeout: Timeout
+    deadline: Deadline
+    # A cross-origin redirect has led here, so there are no credentials.
+    cross_origin: bool = False
+    # This query parameter, percent-encoded, is for the configured origin only. It is not part of
+    # the target, because errors and logs show that.
     credential: str = field(default="", repr=False)
-    route: str = ""  # the path of the operation, with its parameters as {name}
+    # This is the path of the operation, with its parameters as {name}.
+    route: str = ""
 
     @property
     def path(self) -> str:
@@ -87,7 +93,8 @@ class Call:
         kept = "&".join(part for part in query.split("&") if unquote_plus(part) != secret)
         value = secret.partition("=")[2]
         if len(value) >= _SHORTEST_SECRET and _shows(kept, value):
-            kept = ""  # it is part of another parameter
+            # Another parameter repeats the secret, so the whole query goes.
+            kept = ""
         return place + mark + kept if kept else place
 
     def moved(self, target: Target) -> Call:
@@ -121,7 +128,8 @@ def redirected(call: Call, status: int, location: str | None, hops: int) -> Call
         location = _NOT_ASCII.sub(lambda found: quote(found[0].encode("latin-1")), location.strip())
         url = urljoin(call.target.url, location)
         target = parse_target(url, "the redirect's target")
-    except ValueError as error:  # from urljoin, or the ApiValueError of parse_target
+    except ValueError as error:
+        # urljoin raises it, and parse_target an ApiValueError, which is one.
         raise _refused(call, status, f"a redirect that cannot be followed: {error}") from error
     if call.target.origin.scheme == "https" and target.origin.scheme == "http":
         raise _refused(call, status, f"a redirect from https to {target.origin} is not followed")
@@ -164,5 +172,6 @@ def _encode_form(headers: dict[str, str], fields: Sequence[tuple[str, Any]]) -> 
     body, content_type = encode_multipart_formdata(fields)
     for name in [name for name in headers if name.lower() == "content-type"]:
         del headers[name]
-    headers["Content-Type"] = content_type  # with its boundary
+    # The content type names the boundary between the fields.
+    headers["Content-Type"] = content_type
     return body

@@ -36,7 +36,8 @@ class _Brotli:
 
     def __init__(self, _: bytes) -> None:
         self._decompressor = _brotli.Decompressor()
-        self._ready = b""  # decoded, but over the limit, which Brotli exceeds by some 32 KiB
+        # Brotli exceeds the limit by some 32 KiB, which wait here for the next call.
+        self._ready = b""
 
     @property
     def eof(self) -> bool:
@@ -51,22 +52,21 @@ class _Brotli:
         return ready[:limit]
 
 
-# For each coding: a function that makes the decompressor of a member from its first bytes, and how
-# the next member begins, or None if a body has only one.
+# Each coding has a function that makes the decompressor of a member from its first bytes, and the
+# bytes that begin the next member, or None if a body has only one.
 CODINGS: dict[str, tuple[Callable[[bytes], Any], bytes | None]] = {
     "gzip": (lambda _: zlib.decompressobj(31), b"\x1f\x8b"),
     # Many servers leave zlib's header out; bare deflate does not begin with the low bits of 8.
     "deflate": (lambda data: zlib.decompressobj(15 if data[0] & 15 == 8 else -15), None),
 }
 CODINGS["x-gzip"] = CODINGS["gzip"]
-_errors: list[type[Exception]] = [zlib.error]
+_errors: tuple[type[Exception], ...] = (zlib.error,)
 if _brotli is not None:
     CODINGS["br"] = _Brotli, None
-    _errors.append(_brotli.error)
+    _errors += (_brotli.error,)
 if _zstd is not None:
     CODINGS["zstd"] = (lambda _: _zstd.ZstdDecompressor()), b""
-    _errors.append(_zstd.ZstdError)
-_ERRORS = tuple(_errors)
+    _errors += (_zstd.ZstdError,)
 
 
 class Decoder:
@@ -74,9 +74,11 @@ class Decoder:
 
     def __init__(self, coding: str) -> None:
         self._make, self._follows = CODINGS[coding]
-        self._begins: bytes | None = b""  # how the next member begins, None after the last
+        # The next member begins with these bytes. None means that no member may follow.
+        self._begins: bytes | None = b""
         self._member: Any = None
-        self._rest = b""  # not decoded yet
+        # These bytes have arrived, and no decompressor has taken them.
+        self._rest = b""
 
     @property
     def unfinished(self) -> bool:
@@ -96,9 +98,10 @@ class Decoder:
                 data = getattr(self._member, "unconsumed_tail", b"") or self._member.unused_data
                 if not data:
                     break
-        except _ERRORS as error:
+        except _errors as error:
             raise DecodeError(str(error)) from error
         if data and not piece and not (self._begins or b"").startswith(data):
-            self._begins, data = None, b""  # stray bytes; a single one may begin a member
+            # The bytes after the last member are ignored. A single byte may still begin a member.
+            self._begins, data = None, b""
         self._rest = data
         return piece

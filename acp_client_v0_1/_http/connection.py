@@ -33,7 +33,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import InsecureRequestWarning, ProxyError
 
 from acp_client_v0_1._deadline import Deadline
-from acp_client_v0_1._http.attempt import Attempt, set_limit
+from acp_client_v0_1._http.attempt import Attempt
 from acp_client_v0_1._http.dial import dial, in_time
 from acp_client_v0_1._http.errors import LOWER_ERRORS
 from acp_client_v0_1._http.headers import merge_headers
@@ -45,11 +45,14 @@ from acp_client_v0_1._http.tls import OuterSocket, decrypted
 # that close is lost with its outcome unknown. Requests that change something avoid the risk.
 _STALE = 2.0
 
-_NO_TUNNELS = (200, 400, 404, 405, 501)  # what web servers respond to CONNECT, with a page
+# A web server that is no proxy responds to CONNECT with one of these, and with a page.
+_NO_TUNNELS = (200, 400, 404, 405, 501)
 
-_PIECE = 65_536  # bytes to send within one read timeout
+# The read timeout bounds the sending of each piece of so many bytes.
+_PIECE = 65_536
 
-# Characters to encode in a path or query (RFC 3986, section 3.3). "%" begins an encoded one.
+# These characters are encoded in a path or query (RFC 3986, section 3.3). "%" is not among them,
+# because it begins a character that the caller has encoded.
 _NOT_IN_TARGET = re.compile(r"[^!$%&'()*+,\-./0-9:;=?@A-Z_a-z~]+")
 _BODILESS = ("GET", "HEAD", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 
@@ -87,8 +90,8 @@ class Connection(HTTPConnection):
         super().__init__(host, port, **arguments)
         self._address = (host, port)
         self.via = via
-        self._attempt: Attempt | None = None  # the one that uses the connection
-        self._connecting: Deadline | None = None  # None once it is connected
+        # Connecting, sending and receiving are done for an attempt. There is none while it is idle.
+        self._attempt: Any = None
         self._idle_since = 0.0
 
     def rest(self) -> None:
@@ -96,9 +99,9 @@ class Connection(HTTPConnection):
         self._attempt = None
         self._idle_since = time.monotonic()
 
-    def is_usable(self, fresh: bool) -> bool:
-        """Return whether it can carry another request, and if ``fresh``, was idle only briefly."""
-        stale = fresh and time.monotonic() - self._idle_since > _STALE
+    def is_usable(self, avoid_idle: bool) -> bool:
+        """Return whether it can carry another request. ``avoid_idle`` refuses one idle for long."""
+        stale = avoid_idle and time.monotonic() - self._idle_since > _STALE
         return not stale and self.is_connected
 
     def open(self, attempt: Attempt) -> None:
@@ -109,22 +112,20 @@ class Connection(HTTPConnection):
         self._attempt = attempt
         if self.sock is not None:
             return
-        self._connecting = attempt.deadline.earlier(attempt.timeout.connect)
+        attempt.until, attempt.silence = attempt.deadline.earlier(attempt.timeout.connect), None
         try:
             self.connect()
         except LOWER_ERRORS as error:
-            by_proxy = self.proxy is not None and not self.has_connected_to_proxy
-            self.close()
-            if by_proxy:
+            if self.proxy is not None and not self.has_connected_to_proxy:
                 raise ProxyError("cannot connect to the proxy", error) from error
             raise
         finally:
-            self._connecting = None
-        self._attempt.connected = True
+            attempt.until, attempt.silence = attempt.deadline, attempt.timeout.read
+        attempt.connected = True
 
     def send_request(self, head: bytes, body: bytes | None) -> None:
         """Send a request within the attempt's limits."""
-        attempt: Any = self._attempt
+        attempt = self._attempt
         view = memoryview(head if body is None else head + body)
         try:
             # The read timeout limits silence. A large body on a slow connection may take longer.
@@ -136,26 +137,23 @@ class Connection(HTTPConnection):
                 if sent < len(piece):
                     self.sock.sendall(piece[sent:])
         except (BrokenPipeError, ConnectionResetError):
-            pass  # the server may have responded before it closed; if not, the read fails
+            # The server may have responded before it closed. If it has not, the read fails.
+            pass
 
     def limit(self, sock: socket.socket) -> None:
         """Bound the next wait for a socket, or raise `TimeoutError` if no time remains."""
-        if self._connecting is not None:
-            set_limit(sock, self._connecting.bound())
-        elif self._attempt is not None:
-            self._attempt.limit(sock)
+        self._attempt.limit(sock)
 
     def _new_conn(self) -> socket.socket:
-        deadline = self._connecting or Deadline(None)
+        deadline: Deadline = self._attempt.until
         if self.via is not None and self.via.is_socks:
             sock = _socks_socket(self.via, self._address, self.socket_options or (), deadline)
         else:
             sock = dial(*self._address, deadline, self.socket_options or ())
-        try:
-            self.limit(sock)  # for the handshake of TLS
-        except BaseException:
-            sock.close()
-            raise
+        # If no time remains, the attempt closes the connection, and so this socket.
+        self.sock = sock
+        # The handshake of TLS, which may follow, waits no longer than this.
+        self.limit(sock)
         sys.audit("http.client.connect", self, self.host, self.port)
         return sock
 
@@ -167,17 +165,13 @@ class Connection(HTTPConnection):
         # From 3.12 on, http.client adds a Host of its own, in which IPv6 has no brackets.
         headers = merge_headers(tunnel._tunnel_headers, {"Host": address})
         self.sock.sendall(request_head("CONNECT", address, address, headers, None))
-        head, page = final_head(self._receive)
+        head, page = final_head(lambda: self._attempt.receive(self.sock, _PIECE))
         # TLS begins with the client's bytes, so after a success nothing follows the head.
         if page or not 200 <= head.status < 300:
-            self.close()
             doubt = "; is it a proxy?" if head.status in _NO_TUNNELS else ""
             raise OSError(f"Tunnel connection failed: {head.status} {head.reason}".rstrip() + doubt)
-        self.limit(self.sock)  # for the handshake of TLS
-
-    def _receive(self) -> bytes:
+        # The handshake of TLS, which may follow, waits no longer than this.
         self.limit(self.sock)
-        return self.sock.recv(_PIECE)
 
 
 class SecureConnection(Connection, HTTPSConnection):

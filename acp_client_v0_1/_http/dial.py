@@ -66,7 +66,8 @@ def in_time(work: Callable[[], T], deadline: Deadline, discard: Callable[[T], ob
             # threading.Thread waits for a Condition. An interrupt can leave its lock held, and then
             # the thread never gets to its work, and never frees its slot.
             _thread.start_new_thread(job.run, ())
-        except RuntimeError as error:  # there are too many threads
+        except RuntimeError as error:
+            # The process has too many threads.
             raise OSError(str(error)) from error
         try:
             outcome = got(job.outcomes, deadline.remaining())
@@ -80,7 +81,8 @@ def in_time(work: Callable[[], T], deadline: Deadline, discard: Callable[[T], ob
     try:
         raise outcome
     finally:
-        del outcome  # its traceback refers to this frame, which would be a reference cycle
+        # The error's traceback refers to this frame, which would make a reference cycle.
+        del outcome
 
 
 class _Job(Generic[T]):
@@ -94,7 +96,7 @@ class _Job(Generic[T]):
         self._discard = discard
         self._abandoned = False
         self.outcomes: SimpleQueue[tuple[T] | BaseException] = SimpleQueue()
-        # The thread takes the slot when it begins, or the caller if it gives up before that.
+        # The thread takes the slot when it begins. The caller takes it if it gives up before that.
         self.slots = [Slot()]
 
     def run(self) -> None:
@@ -110,7 +112,8 @@ class _Job(Generic[T]):
         del slot
         _threads.leave(ref)
         self.outcomes.put(outcome)
-        del outcome  # as above
+        # The same cycle would be made here.
+        del outcome
         if self._abandoned:
             self._drop()
 
@@ -146,7 +149,8 @@ def _connect(
 def _look_up(host: str, port: int, deadline: Deadline) -> Sequence[tuple[int, _Address]]:
     try:
         ip_address(host)
-    except ValueError:  # a name
+    except ValueError:
+        # It is a name, and not an address.
         return in_time(lambda: _addresses(host, port), deadline, lambda _: None)
     return _addresses(host, port)
 
@@ -154,6 +158,7 @@ def _look_up(host: str, port: int, deadline: Deadline) -> Sequence[tuple[int, _A
 def _addresses(host: str, port: int) -> Sequence[tuple[int, _Address]]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except UnicodeError as error:  # of an empty label, or one that is too long
+    except UnicodeError as error:
+        # A label of the name is empty or too long.
         raise socket.gaierror(socket.EAI_NONAME, "not a valid host name") from error
     return [(family, address) for family, _, _, _, address in found]

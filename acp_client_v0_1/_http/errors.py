@@ -11,16 +11,7 @@ import socket
 import ssl
 from typing import Any
 
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    EmptyPoolError,
-    HTTPError,
-    NameResolutionError,
-    NewConnectionError,
-    ProxyError,
-    ReadTimeoutError,
-    SSLError,
-)
+from urllib3.exceptions import EmptyPoolError, HTTPError, ProxyError, SSLError
 from urllib3.util.ssl_match_hostname import CertificateError
 
 from acp_client_v0_1._http.call import Call
@@ -36,18 +27,16 @@ from acp_client_v0_1.exceptions import (
     TransportException,
 )
 
-# What the layers below raise. ssl.SSLError and ssl.CertificateError are OSErrors. CertificateError
-# is urllib3's own, for a name that ``assert_hostname`` does not allow, and a ValueError.
+# The layers below raise these. ssl.SSLError and ssl.CertificateError are OSErrors. CertificateError
+# is urllib3's own, for a name that ``assert_hostname`` does not allow, and a ValueError. urllib3's
+# errors of connecting and reading are not among them: `dial` connects, and `Incoming` reads.
 LOWER_ERRORS = (OSError, http.client.HTTPException, HTTPError, CertificateError)
 
-_TIMEOUTS = (ConnectTimeoutError, ReadTimeoutError, EmptyPoolError)
-_TLS_ENDED = (ssl.SSLZeroReturnError, ssl.SSLSyscallError)
-
-# The first match counts, because urllib3 derives NewConnectionError from its ConnectTimeoutError.
+# The first match counts, because the errors of an ended TLS connection are ssl.SSLErrors, too.
 _KINDS: tuple[tuple[Any, type[TransportException]], ...] = (
-    ((socket.gaierror, NameResolutionError), NameResolutionException),
-    ((NewConnectionError, http.client.IncompleteRead, *_TLS_ENDED), ConnectionException),
-    ((TimeoutError, *_TIMEOUTS), ApiTimeoutError),
+    (socket.gaierror, NameResolutionException),
+    ((ssl.SSLZeroReturnError, ssl.SSLSyscallError), ConnectionException),
+    ((TimeoutError, EmptyPoolError), ApiTimeoutError),
     ((ssl.SSLError, SSLError, CertificateError), TLSException),
     (http.client.HTTPException, ProtocolException),
     (BaseException, ConnectionException),
@@ -55,7 +44,7 @@ _KINDS: tuple[tuple[Any, type[TransportException]], ...] = (
 
 _REFUSED_TUNNEL = re.compile(r"Tunnel connection failed: (\d+)")
 
-# The errors of several versions of OpenSSL for a server that does not speak TLS.
+# Several versions of OpenSSL raise these errors if a server does not speak TLS.
 _NOT_TLS = re.compile("WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|PACKET_LENGTH_TOO_LONG")
 _WRONG_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 
@@ -76,21 +65,19 @@ def public_error(
     kind = ConnectionException if is_cut(cause) else next(kinds)
     if kind is ApiTimeoutError:
         reason = _reason_of_timeout(cause, call, sent=sent, reading=reading)
-    elif isinstance(cause, http.client.IncompleteRead):
-        reason = "the body is incomplete"
     elif sent:
-        reason = _text(cause)
+        reason = _description_of(cause)
         plain = connected and call.target.origin.scheme == "http"
         if plain and not reading and issubclass(kind, (ConnectionException, ProtocolException)):
             reason = f"{reason}; if the server expects TLS, write https://"
     elif isinstance(error, ProxyError) or refused_tunnel(cause) is not None:
         kind = ProxyException if kind is ConnectionException else kind
         prefix = "the proxy does not connect: " if refused_tunnel(cause) is None else ""
-        reason = f"{prefix}{_text(cause)}"
+        reason = f"{prefix}{_description_of(cause)}"
     elif isinstance(cause, NotHTTP):
         reason = _other_server(str(cause).partition(": ")[2], call)
     else:
-        reason = f"cannot connect to {call.target.origin}: {_text(cause)}"
+        reason = f"cannot connect to {call.target.origin}: {_description_of(cause)}"
     failure = kind(reason=reason, method=call.method, url=call.target.url)
     failure.sent = sent
     failure.ambiguous = sent and not call.safe
@@ -109,15 +96,13 @@ def _innermost(error: BaseException) -> BaseException:
         inner = error.__cause__ or next(
             (arg for arg in error.args if isinstance(arg, BaseException)), None
         )
-        if inner is None or isinstance(error, (NameResolutionError, *_TIMEOUTS)):
+        if inner is None:
             return error
         error = inner
     return error
 
 
-def _text(error: BaseException) -> str:
-    if isinstance(error, NewConnectionError) and isinstance(error.__cause__, ConnectionError):
-        error = error.__cause__  # urllib3's message begins with a repr of the connection
+def _description_of(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         text = f"its certificate is refused: {error.verify_message}"
         known = error.verify_code in _WRONG_NAME
@@ -125,13 +110,13 @@ def _text(error: BaseException) -> str:
     text = str(getattr(error, "strerror", None) or error)
     if isinstance(error, ssl.SSLError) and _NOT_TLS.search(text):
         return "it does not speak TLS on this port; try http://"
-    return text.rpartition("Failed to establish a new connection: ")[2] or type(error).__name__
+    return text or type(error).__name__
 
 
 def _other_server(beginning: str, call: Call) -> str:
     """Describe an address whose server does not speak HTTP, by the beginning of what it sent."""
     reason = f"is another kind of server, which sends {beginning}: check host"
-    # An alert of TLS.
+    # These bytes begin an alert of TLS.
     if beginning.startswith(r"'\x15\x03"):
         reason = "expects TLS: write https://"
     return f"{call.target.origin} {reason}{'' if call.safe else '; no run was made or changed'}"

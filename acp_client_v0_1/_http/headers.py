@@ -15,12 +15,14 @@ from urllib.parse import quote
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
-_MOST_BITS = 1024  # of an integer, as Python refuses to write much larger ones
+# Python refuses to write integers of many more bits as text.
+_MOST_BITS = 1024
 _FORBIDDEN = re.compile(r"[\r\n\0]")  # RFC 9110, section 5.5
 _PLACES = ("header", "cookie", "query")
-# The characters of a cookie's value that are not percent-encoded.
+# A cookie's value keeps these characters. Others are percent-encoded.
 _SAFE_IN_COOKIE = "!#$%&'()*+-./:<=>?@[]^_`{|}~"
-# Headers that frame the message or belong to one connection (RFC 9110, 7.6.1; RFC 9112, 6).
+# These headers frame the message or belong to one connection (RFC 9110, 7.6.1; RFC 9112, 6), so
+# callers cannot set them.
 _OF_THE_TRANSPORT = (
     *("connection", "content-length", "keep-alive", "proxy-connection"),
     *("te", "trailer", "transfer-encoding", "upgrade"),
@@ -77,7 +79,8 @@ def plain_text(value: object, name: str) -> str:
     if isinstance(value, int):
         if value.bit_length() > _MOST_BITS:
             raise ApiValueError(f"{name} must not be a number of more than {_MOST_BITS} bits")
-        return str(int(value))  # for an enum, its number
+        # int() turns a member of an enum into its number.
+        return str(int(value))
     if isinstance(value, float):
         return str(float(value))
     raise ApiTypeError(f"{name} must be a str, not {type(value).__name__}")
@@ -131,5 +134,6 @@ class RequestAuth:
 def _quoted(text: str, safe: str = "/") -> str:
     try:
         return quote(text, safe=safe)
-    except UnicodeEncodeError:  # which would repeat the value
+    except UnicodeEncodeError:
+        # The original error would repeat the value, so it is not chained.
         raise ApiValueError("_request_auth must be valid Unicode") from None

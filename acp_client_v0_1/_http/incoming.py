@@ -38,7 +38,8 @@ class Incoming:
     ``done`` is called with the connection if it can be used again after the body.
     """
 
-    wait: float | None = None  # seconds until a read gives up, if that is before the limits
+    # A caller may wait for fewer seconds than the limits of the attempt allow.
+    wait: float | None = None
 
     def __init__(
         self,
@@ -53,16 +54,21 @@ class Incoming:
         self.attempt = attempt
         self._done = done
         self._pid = os.getpid()
-        self._quiet = 0.0  # seconds without a byte so far, for a caller that waits in steps
-        # How the response ended. The first to write wins: a reader that finishes, `close`, or
-        # `abort` in another thread, which then cannot hit the connection's next response.
+        # A caller that waits in steps uses up the read timeout in several reads.
+        self._quiet = 0.0
+        # This says how the response ended. The first to write wins: a reader that finishes,
+        # `close`, or `abort` in another thread, which then cannot hit the connection's next
+        # response.
         self._fate: dict[None, str] = {}
-        self._no_notify = False  # TLS ended without a close_notify
-        self._received = b""  # not parsed yet
+        # If TLS ended without a close_notify, an attacker may have cut the body.
+        self._no_notify = False
+        # These bytes have arrived, and the framing has not taken them.
+        self._received = b""
         self.head: Head
         self.head, self._received = final_head(self._receive_head)
         attempt.until = attempt.deadline
-        self._ready = b""  # content that a read has left behind
+        # The last read has left this content behind, because its caller wanted less.
+        self._ready = b""
         self._framing, self._reusable = framing_of(self.head, method)
         if self._framing.complete:
             self._finish()
@@ -99,7 +105,8 @@ class Incoming:
             if self._fate:
                 raise self._ended()
             received, self._received = self._received, b""
-            content = framing.take(received)  # even without bytes: it may have to raise a fault
+            # This is called even without bytes, because the last ones may have ended in a fault.
+            content = framing.take(received)
             if not received:
                 self._received = self._receive(until)
                 if not self._received:
@@ -113,24 +120,25 @@ class Incoming:
         longest = attempt.timeout.read or math.inf
         if until is not None:
             wait = min(until - time.monotonic(), longest - self._quiet)
-            attempt.patience = max(wait, _SHORTEST_WAIT)
+            attempt.silence = max(wait, _SHORTEST_WAIT)
         try:
             data = attempt.receive(self._sock, _PIECE)
         except TimeoutError:
-            if attempt.patience is not None:
-                self._quiet += attempt.patience
+            if until is not None:
+                self._quiet += attempt.silence or 0.0
                 if not attempt.until.expired and self._quiet < longest:
                     raise NothingYet from None
             raise
         except (OSError, ValueError, AttributeError) as error:
-            if self._fate:  # TLS raises anything, even AttributeError, if another thread closes it
+            if self._fate:
+                # If another thread closes the socket, TLS raises anything, even AttributeError.
                 raise self._ended() from error
             if not is_cut(error):
                 raise
             self._no_notify = True
             data = b""
         finally:
-            attempt.patience = None
+            attempt.silence = attempt.timeout.read
         if data:
             self._quiet = 0.0
         elif self._fate:
@@ -161,7 +169,8 @@ class Incoming:
         if self.finished:
             return
         reusable = self._reusable and not (self._received or self._framing.rest)
-        # Set before the connection goes back, so that an abort cannot hit its next response.
+        # This is set before the connection goes back, so that an abort cannot hit its next
+        # response.
         if self._fate.setdefault(None, "finished") == "finished" and reusable:
             self.attempt.connection = None
             self._done(self._connection)

@@ -1,8 +1,8 @@
 """The head of a response, and where its body ends (RFC 9112), from bytes as they arrive.
 
-Strategy: no I/O here, so that every split of the bytes can be tested. `HeadParser` collects a head,
-and `framing_of` decides how its body is framed: by a length, in chunks, or by EOF. A `Framing` is
-fed the bytes that arrive, and returns the content among them.
+Strategy: no I/O here, so that every split of the bytes can be tested. `final_head` calls a function
+for the bytes of a head, and `framing_of` decides how its body is framed: by a length, in chunks, or
+by EOF. A `Framing` is fed the bytes that arrive, and returns the content among them.
 
 http.client is more lenient than is safe: it takes EOF for the end of the headers and anything that
 ``int`` accepts for the size of a chunk (``+3``, ``0x3``, ``1_0``, ``-5``). It also skips the two
@@ -25,18 +25,25 @@ from urllib3 import HTTPHeaderDict
 
 from acp_client_v0_1._http.headers import TOKEN
 
-_MOST_LINES = 100  # of headers, and in the trailer of a chunked body
+# The headers may have this many lines, and the trailer of a chunked body as well.
+_MOST_LINES = 100
 _LONGEST_LINE = 65_536  # bytes, of a head
 _LONGEST_CHUNK_LINE = 8_192
-_MOST_INFORMATIONAL = 20  # responses before the final one
+# A server may send this many responses before the final one.
+_MOST_INFORMATIONAL = 20
 
 _STATUS_LINE = re.compile(r"HTTP/1\.([0-9])[ \t]+([1-9][0-9]{2})(?:[ \t](.*))?", re.DOTALL)
-_OTHER_PROTOCOL = re.compile(rb"(?i)(?!H(?:T(?:T(?:P|\Z)|\Z)|\Z))[^\s]")  # no part of "HTTP"
+# This matches bytes that do not begin as "HTTP" does.
+_OTHER_PROTOCOL = re.compile(rb"(?i)(?!H(?:T(?:T(?:P|\Z)|\Z)|\Z))[^\s]")
 _FIELD = re.compile(rf"({TOKEN.pattern})[ \t]*:(.*)", re.DOTALL)
+# A line that begins with a blank continues the line before it (RFC 9112, section 5.2).
+_FOLD = re.compile(r"\r?\n[ \t]+")
 _CHUNK_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 _NEXT_CHUNK = re.compile(rb"\r\n" + _CHUNK_SIZE.pattern)
-_SHORT_LINE = 64  # bytes of a chunk line that the fast path reads
-_MOST_SIZES = 1024  # chunk lines to remember for a body
+# The fast path takes a chunk line only if its end is among this many bytes.
+_SHORT_LINE = 64
+# A body's chunk lines are remembered up to this number, which bounds the memory.
+_MOST_SIZES = 1024
 _MOST_DIGITS = 18
 
 _NO_STATUS_LINE = "not a status line of HTTP/1:"
@@ -71,58 +78,11 @@ class Head:
     headers: HTTPHeaderDict
 
 
-class HeadParser:
-    """Collects one head. Once it is complete, ``rest`` has the bytes that follow it."""
-
-    __slots__ = ("_line", "_lines", "_received", "_status", "rest")
-
-    def __init__(self) -> None:
-        self._received = bytearray()
-        self._line = 0  # where the incomplete line begins
-        self._status: tuple[int, int, str] | None = None
-        self._lines: list[str] = []
-        self.rest = b""
-
-    def feed(self, data: bytes) -> Head | None:
-        """Take received bytes, and return the head once it is complete."""
-        received, searched = self._received, len(self._received)
-        # At once, as the server may now wait for a client that speaks its protocol.
-        if not searched and _OTHER_PROTOCOL.match(data):
-            line = data.decode("latin-1").splitlines()[0].rstrip(_SPACE)
-            raise NotHTTP(f"{_NO_STATUS_LINE} {line[:60]!r}")
-        received += data
-        while True:
-            newline = received.find(b"\n", searched)
-            if (len(received) if newline < 0 else newline) - self._line > _LONGEST_LINE:
-                raise http.client.LineTooLong("the head of the response")
-            if newline < 0:
-                return None
-            line = received[self._line : newline].decode("latin-1")
-            self._line = searched = newline + 1
-            if self._status is None:  # checked at once, as other protocols may send no blank line
-                self._status = _parse_status_line(line)
-            elif line in ("", "\r"):
-                self.rest = bytes(received[searched:])
-                return Head(*self._status, _parse_fields(self._lines))
-            elif len(self._lines) == _MOST_LINES:
-                raise http.client.HTTPException(f"more than {_MOST_LINES} lines of headers")
-            else:
-                self._lines.append(line)
-
-
 def final_head(receive: Callable[[], bytes]) -> tuple[Head, bytes]:
     """Receive the head of a final response (RFC 9110, section 15), and the bytes that follow it."""
     received = b""
     for _ in range(_MOST_INFORMATIONAL):
-        parser = HeadParser()
-        head = parser.feed(received) if received else None
-        while head is None:
-            where = "in the middle of the head" if received else "without a response"
-            received = receive()
-            if not received:
-                raise Closed(f"the connection was closed {where}")
-            head = parser.feed(received)
-        received = parser.rest
+        head, received = _next_head(receive, received)
         if head.status >= 200:
             return head, received
         if head.status == 101:
@@ -130,20 +90,52 @@ def final_head(receive: Callable[[], bytes]) -> tuple[Head, bytes]:
     raise http.client.HTTPException(f"{_MOST_INFORMATIONAL} responses, all informational")
 
 
-def _parse_fields(lines: list[str]) -> HTTPHeaderDict:
-    fields: list[tuple[str, str]] = []
-    for ended in lines:
-        line = ended.removesuffix("\r")
-        if line[0] in " \t" and fields:  # folded (RFC 9112, section 5.2)
-            name, before = fields[-1]
-            fields[-1] = name, f"{before} {line.strip(_BLANK)}"
+def _next_head(receive: Callable[[], bytes], beginning: bytes) -> tuple[Head, bytes]:
+    """Receive one head, of which the beginning is there, and the bytes that follow it."""
+    received, begin, searched = bytearray(beginning), 0, 0
+    status: tuple[int, int, str] | None = None
+    lines: list[str] = []
+    while True:
+        # This is checked at once, because the server may now wait for a client that speaks its
+        # protocol.
+        if not searched and _OTHER_PROTOCOL.match(received):
+            line = received.decode("latin-1").splitlines()[0].rstrip(_SPACE)
+            raise NotHTTP(f"{_NO_STATUS_LINE} {line[:60]!r}")
+        newline = received.find(b"\n", searched)
+        if (len(received) if newline < 0 else newline) - begin > _LONGEST_LINE:
+            raise http.client.LineTooLong("the head of the response")
+        if newline < 0:
+            searched = len(received)
+            piece = receive()
+            if not piece:
+                where = "in the middle of the head" if received else "without a response"
+                raise Closed(f"the connection was closed {where}")
+            received += piece
             continue
-        match = _FIELD.fullmatch(line)
+        line = received[begin:newline].decode("latin-1")
+        begin = searched = newline + 1
+        if status is None:
+            # A server of another protocol may never send a blank line, so this line is checked at
+            # once.
+            status = _parse_status_line(line)
+        elif line in ("", "\r"):
+            return Head(*status, _parse_fields(lines)), bytes(received[begin:])
+        elif len(lines) == _MOST_LINES:
+            raise http.client.HTTPException(f"more than {_MOST_LINES} lines of headers")
+        else:
+            lines.append(line)
+
+
+def _parse_fields(lines: list[str]) -> HTTPHeaderDict:
+    text = "\n".join(lines)
+    if "\n " in text or "\n\t" in text:
+        lines = _FOLD.sub(" ", text).split("\n")
+    headers = HTTPHeaderDict()
+    for line in lines:
+        match = _FIELD.fullmatch(line.removesuffix("\r"))
         if match is None:
             raise http.client.HTTPException(f"not a header: {line.rstrip(_SPACE)[:60]!r}")
-        fields.append((match[1], match[2].strip(_BLANK)))
-    headers = HTTPHeaderDict()
-    for name, value in fields:
+        name, value = match[1], match[2].strip(_BLANK)
         if not value.isprintable():
             plain = value.translate(_CONTROL).strip(_BLANK)
             if plain != value and name.lower() in _FRAMING_FIELDS:
@@ -169,10 +161,13 @@ class Framing:
     """Finds the end of a body, here by its length, or at EOF if it is close-delimited."""
 
     def __init__(self, length: int | None) -> None:
-        self._left = length or 0  # bytes of the body, or of a chunk's data
-        self.complete = length == 0  # the body has ended
-        self.rest = b""  # what follows the end
-        self.delimited = length is not None  # False if close-delimited
+        # So many bytes of the body, or of a chunk's data, have not arrived.
+        self._left = length or 0
+        self.complete = length == 0
+        # Bytes that follow the end of the body show that the server is out of step.
+        self.rest = b""
+        # A body without a length ends at EOF: it is close-delimited.
+        self.delimited = length is not None
 
     def take(self, data: bytes) -> bytes:
         """Take received bytes, and return the content among them.
@@ -198,8 +193,10 @@ class _Chunked(Framing):
         super().__init__(None)
         self.delimited = True
         self._next: Callable[[_Chunked, bytes, int, int], int] = _Chunked._size
-        self._waiting = b""  # the beginning of a line
-        self._sizes: dict[bytes, int] = {}  # by chunk line, of which most streams repeat a few
+        # A line whose end has not arrived waits here.
+        self._waiting = b""
+        # Most streams repeat a few chunk lines, so the sizes are remembered by line.
+        self._sizes: dict[bytes, int] = {}
         self._trailer_lines = 0
         self._fault: BadFraming | None = None
 
@@ -306,10 +303,11 @@ def framing_of(head: Head, method: str) -> tuple[Framing, bool]:
     After 408 and 5xx it is not reused: servers close it, whether they say so or not.
     """
     status, headers = head.status, head.headers
-    # Not `get`, which raises and catches a KeyError if the header is missing.
+    # `get` would raise and catch a KeyError if the header is missing, which takes time.
     coding = headers["transfer-encoding"] if "transfer-encoding" in headers else None  # noqa: SIM401
     if coding is not None and coding.lower() == "identity":
-        coding = None  # meant none in older HTTP/1.1 (RFC 2616, section 3.6)
+        # In older HTTP/1.1 this word meant no coding (RFC 2616, section 3.6).
+        coding = None
     length = headers["content-length"] if "content-length" in headers else None  # noqa: SIM401
     if status in (204, 304) or method == "HEAD":  # rule 1
         framing = Framing(0)
@@ -323,8 +321,8 @@ def framing_of(head: Head, method: str) -> tuple[Framing, bool]:
         return Framing(None), False
     options = headers["connection"].lower() if "connection" in headers else ""
     says_close = "close" in options or (head.version == 10 and "keep-alive" not in options)
-    # Of a response with both, or with chunks in HTTP/1.0, a proxy may have found another end
-    # (response splitting; RFC 9112, sections 6.1 and 6.3).
+    # If a response has both, or chunks in HTTP/1.0, a proxy may have found another end of it. What
+    # follows may be forged (response splitting; RFC 9112, sections 6.1 and 6.3).
     doubtful = coding is not None and (length is not None or head.version == 10)
     return framing, not (says_close or doubtful or status >= 500 or status == 408)
 

@@ -16,11 +16,13 @@ configured origin and are not used after a cross-origin redirect.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import ssl
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from importlib.util import find_spec
 from typing import Any, Protocol
 
@@ -39,7 +41,9 @@ from acp_client_v0_1._http.tls import TLSSettings, check_identity, tls_context
 from acp_client_v0_1._http.urls import Origin, ascii_host
 from acp_client_v0_1.exceptions import ApiValueError
 
-_MOST_IDLE = 64  # connections that are kept, if ``connection_pool_maxsize`` is not larger
+# Streams and long polls leave their connections to later calls, too. So this many idle ones are
+# kept even if there are fewer slots.
+_MOST_IDLE = 64
 
 
 class Pool:
@@ -54,7 +58,8 @@ class Pool:
         self._most_idle = max(maxsize, _MOST_IDLE)
         self.forwarded = forwarded
         self.retired = False
-        weakref.finalize(self, _close_all, self.idle)  # if the client is never closed
+        # A client that is never closed leaves its idle connections to this.
+        weakref.finalize(self, _close_all, self.idle)
 
     def take(self, attempt: Attempt, *, quick: bool) -> Connection:
         """Give an attempt a connection, and for a quick call a slot."""
@@ -70,7 +75,7 @@ class Pool:
             except IndexError:
                 attempt.connection = connection = self._make()
                 return connection
-            if connection.is_usable(attempt.fresh):
+            if connection.is_usable(attempt.avoid_idle):
                 return connection
             connection.close()
 
@@ -90,11 +95,10 @@ class Pool:
 
 
 def _close_all(idle: deque[Connection]) -> None:
-    while idle:
-        try:
+    with contextlib.suppress(IndexError):
+        # Another thread may take the last connection before this one does.
+        while True:
             idle.pop().close()
-        except IndexError:  # another thread has taken it
-            return
 
 
 class PoolSettings(TLSSettings, Protocol):
@@ -115,7 +119,7 @@ class Pools:
         check_identity(configuration)
         self._configuration = configuration
         self._maxsize = configuration.connection_pool_maxsize
-        self._contexts: dict[bool, ssl.SSLContext] = {}
+        self._context = cache(partial(tls_context, configuration))
         self._process: tuple[int, dict[Origin, Pool]] = os.getpid(), {}
         self._parents: list[dict[Origin, Pool]] = []
 
@@ -124,7 +128,8 @@ class Pools:
         target, headers = call.target, call.headers
         if call.cross_origin:
             pool = self._new_pool(target.origin, cross_origin=True)
-            pool.close()  # its one connection is closed when it comes back
+            # The pool has one connection, which is closed when it comes back.
+            pool.close()
         else:
             pool = self.pool(target.origin)
         connection = pool.take(attempt, quick=not (call.stream or call.timeout.window))
@@ -216,9 +221,3 @@ class Pools:
         if not cross_origin and settings.verify_ssl and settings.assert_hostname is not True:
             arguments["assert_hostname"] = settings.assert_hostname
         return arguments
-
-    def _context(self, *, with_identity: bool) -> ssl.SSLContext:
-        if with_identity not in self._contexts:
-            context = tls_context(self._configuration, with_identity=with_identity)
-            self._contexts[with_identity] = context
-        return self._contexts[with_identity]

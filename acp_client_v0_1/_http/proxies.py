@@ -30,7 +30,8 @@ class Proxy:
     scheme: str
     host: str
     port: int
-    source: str  # the setting or the variable that names it
+    # An error shows the setting or the variable that names the proxy.
+    source: str
     headers: dict[str, str] = field(repr=False)
     username: str | None = field(repr=False)
     password: str | None = field(repr=False)
@@ -77,7 +78,7 @@ def proxy_for(
 
 
 def _from_environment(origin: Origin, with_exceptions: bool) -> tuple[str, str]:
-    # Slow to import, and not needed before the first connection.
+    # This module is slow to import, and it is not needed before the first connection.
     from urllib.request import getproxies, proxy_bypass
 
     proxies = getproxies()
@@ -107,4 +108,5 @@ def _in_network(host: str, network: str) -> bool:
     try:
         return "/" in network and ip_address(host) in ip_network(network, strict=False)
     except ValueError:
-        return False  # one of them is a name
+        # The host or the entry is a name, so it is in no network.
+        return False

@@ -21,7 +21,6 @@ from typing import TypeAlias
 from urllib3 import BaseHTTPResponse, HTTPHeaderDict, HTTPResponse
 from urllib3.exceptions import DecodeError
 
-from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1._errors import short
 from acp_client_v0_1._http.call import Call
 from acp_client_v0_1._http.coding import CODINGS, Decoder
@@ -36,8 +35,8 @@ RawResponse: TypeAlias = BaseHTTPResponse
 _PIECE = 65_536  # bytes to read at once
 _MOST_OF_AN_ERROR = 1_048_576  # bytes
 
-# Limits for quoting an unexpected response to a stream: it may have no end, and the timeouts of
-# streams are long.
+# These limit how much an error quotes of an unexpected response to a stream: it may have no end,
+# and the timeouts of streams are long.
 _MOST_QUOTED = 65_536  # bytes
 _QUOTED_WITHIN = 3.0  # seconds
 
@@ -84,11 +83,6 @@ class RESTResponse:
         elapsed: Seconds from the beginning of the call to the response.
     """
 
-    __slots__ = (
-        *("status", "reason", "headers", "method", "data", "fault", "attempts", "elapsed"),
-        *("_call", "_decoder", "_incoming", "_limit", "_raw"),
-    )
-
     def __init__(self, call: Call, incoming: Incoming, limit: int | None = None) -> None:
         head = incoming.head
         self.status: int = head.status
@@ -102,7 +96,8 @@ class RESTResponse:
         self._call = call
         self._incoming = incoming
         self._limit = limit
-        self._decoder: Decoder | None = None  # of a coded body, once it is read
+        # It is made when the first bytes of a coded body are read.
+        self._decoder: Decoder | None = None
         self._raw: _Urllib3Response | None = None
 
     def __repr__(self) -> str:
@@ -132,7 +127,8 @@ class RESTResponse:
     @property
     def response(self) -> RawResponse:
         """urllib3's response, which reads the same body."""
-        self._incoming.wait = None  # set by an earlier `read_available`
+        # An earlier `read_available` may have set it, and urllib3 expects no `NothingYet`.
+        self._incoming.wait = None
         if self._raw is None:
             unread, version = self.data is None, self._incoming.head.version
             self._raw = _Urllib3Response(
@@ -253,7 +249,8 @@ class RESTResponse:
                 pieces.append(piece)
                 size += len(piece)
                 if self._decoder is None and self._incoming.finished:
-                    break  # the body is complete, which saves a read of b""
+                    # The body is complete, so the read that would return b"" is saved.
+                    break
         except ApiException as error:
             if not quoted and (self.status < 300 or isinstance(error, TimeoutError)):
                 raise
@@ -263,14 +260,9 @@ class RESTResponse:
     def _read(self, limit: int, wait: float | None) -> bytes:
         try:
             return self._piece(limit, wait)
-        except NothingYet:
-            raise
         except LOWER_ERRORS as error:
             self.close()
             raise self._failure(error) from error
-        except BaseException:
-            self.close()
-            raise
 
     def _piece(self, limit: int, wait: float | None) -> bytes:
         incoming = self._incoming

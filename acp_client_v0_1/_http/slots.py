@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 def got(source: queue.SimpleQueue[T], seconds: float | None) -> T:
     """Return the next item of a queue, or raise `queue.Empty` after some seconds."""
-    # At least a millisecond: on CPython 3.10 a shorter wait may have no end.
+    # On CPython 3.10 a wait of less than a millisecond may have no end.
     return source.get(timeout=None if seconds is None else max(0.001, seconds))
 
 
@@ -43,19 +43,19 @@ class Slot:
     __slots__ = ("__weakref__", "wake")
 
     def __init__(self) -> None:
-        # Until its owner may go on. It is there before others see the slot, so that none misses it.
+        # The owner waits for this until it may go on. It is there before others see the slot, so
+        # that none misses it.
         self.wake: queue.SimpleQueue[None] | None = queue.SimpleQueue()
 
 
 class Slots:
     """At most ``most`` slots in use at once."""
 
-    __slots__ = ("_line", "_next_look", "most")
-
     def __init__(self, most: int) -> None:
         self.most: int = most
         self._line: list[weakref.ref[Slot]] = []
-        self._next_look = 0.0  # by the monotonic clock
+        # Until this time of the monotonic clock, no further thread sweeps.
+        self._next_sweep = 0.0
 
     def join(self, slot: Slot) -> bool:
         """Queue a new slot, which only the caller references. Return False if it has to `wait`."""
@@ -69,8 +69,8 @@ class Slots:
         """Wait until a queued slot may be used. Return False if the deadline passed."""
         wake = slot.wake
         while wake is not None and (waiting := len(self._line) - self.most) > 0:
-            if waiting == 1 or time.monotonic() >= self._next_look:
-                self._look()
+            if waiting == 1 or time.monotonic() >= self._next_sweep:
+                self._sweep()
             remaining = deadline.remaining()
             if not remaining:
                 return False
@@ -91,14 +91,14 @@ class Slots:
         except ValueError:
             pass
         if len(self._line) >= self.most:
-            # The last of them, and those before it if others left at the same moment.
+            # If others left at the same moment, more slots than the last one are to be woken.
             for ref in reversed(self._line[: self.most]):
                 if not _woken(ref):
                     break
 
-    def _look(self) -> None:
+    def _sweep(self) -> None:
         """Drop orphaned slots that count as used, and wake all that may go on."""
-        self._next_look = time.monotonic() + _POLL_INTERVAL
+        self._next_sweep = time.monotonic() + _POLL_INTERVAL
         while orphaned := [ref for ref in self._line[: self.most] if ref() is None]:
             for ref in orphaned:
                 self.leave(ref)

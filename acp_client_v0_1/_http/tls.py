@@ -104,10 +104,11 @@ class OuterSocket:
 
 def shut_down(sock: Any) -> None:
     """Shut down a connection, unless it is closed, to wake a thread that reads from it."""
-    # Of a socket that is closed, even a look at its attributes may fail: gevent's raises OSError.
+    # If a socket is closed, even reading its attributes may fail: gevent's raises OSError.
     with contextlib.suppress(OSError, TypeError):
         while hasattr(sock, "socket"):
-            sock = sock.socket  # down to the operating system's socket, below all layers of TLS
+            # The operating system's socket is below all layers of TLS.
+            sock = sock.socket
         # SSLSocket.shutdown() would drop the TLS state that a reader is using.
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
 

@@ -54,6 +54,8 @@ def checked_host(host: object) -> str:
     """Check a configured host, and drop a trailing slash."""
     if not isinstance(host, str):
         raise ApiTypeError(f"host must be a str, not {type(host).__name__}")
+    if host[:1] in ("'", '"'):
+        raise ApiValueError("host stands in quotation marks; remove them")
     if "?" in host or "#" in host:
         raise ApiValueError("host must be a URL without query and fragment")
     parse_target(host, "host")
@@ -81,7 +83,8 @@ def split_url(url: str, name: str, *, quotable: bool = False) -> tuple[SplitResu
     """
     try:
         parts = urlsplit(url)
-    except ValueError:  # not chained, because its message may quote a part of a password
+    except ValueError:
+        # Its message may quote a part of a password, so it is not chained.
         raise ApiValueError(f"{name} is not a URL: its [IPv6] address is not valid") from None
     if _BARE_IPV6.fullmatch(parts.netloc.rpartition("@")[2]):
         raise ApiValueError(f"{name}: an IPv6 address stands in brackets, http://[::1]:8000")
@@ -89,7 +92,8 @@ def split_url(url: str, name: str, *, quotable: bool = False) -> tuple[SplitResu
         port = parts.port
     except ValueError:
         port = 0
-    if port == 0:  # urllib3 would take it for the default
+    if port == 0:
+        # urllib3 would take port 0 for the default port.
         wrong = f": {parts.netloc.rpartition(':')[2]!r}" if quotable else ""
         raise ApiValueError(f"{name} has a port that is not a number from 1 to 65535{wrong}")
     return parts, port
@@ -121,7 +125,8 @@ def ascii_host(host: str, name: str) -> str:
     try:
         if not host or _FORBIDDEN.search(host):
             raise UnicodeError("empty, or with a space or a control character")
-        encoded = host.encode("idna").decode("ascii")  # refuses labels that DNS cannot have
+        # This refuses labels that DNS cannot have.
+        encoded = host.encode("idna").decode("ascii")
     except UnicodeError as error:
         raise ApiValueError(f"{name} has the host name {host!r}, which DNS cannot have") from error
     return host if host.isascii() else encoded

@@ -85,7 +85,8 @@ class _Signature:
 
     def __get__(self, instance: object, owner: type[BaseModel]) -> Signature:
         if instance is not None:
-            raise AttributeError("__signature__")  # of an instance, as pydantic has it
+            # Instances have no signature, as in pydantic.
+            raise AttributeError("__signature__")
         owner.model_rebuild()
         signature: Signature = vars(owner)["__signature__"].__get__(None, owner)
         return signature
@@ -136,12 +137,14 @@ class Conversions(BaseModel):
             if any_null(self):
                 return to_json(self.to_dict(), inf_nan_mode="constants").decode()
             return self.model_dump_json(by_alias=True, exclude_none=True)
-        except PydanticSerializationError:  # half a surrogate pair, unless this fails too
+        except PydanticSerializationError:
+            # The value has half a surrogate pair, unless this fails, too.
             return _escaped(self.to_dict())
 
     def to_str(self) -> str:
         """Return the model for a person to read: its dictionary, one field a line."""
-        from pprint import pformat  # only a caller that prints a model pays for the import
+        # Only a caller that prints a model pays for this import.
+        from pprint import pformat
 
         return pformat(self.to_dict("json"))
 
@@ -174,7 +177,8 @@ class Conversions(BaseModel):
             return obj
         try:
             text: str | bytes = to_json(obj, by_alias=True, inf_nan_mode="constants")
-        except PydanticSerializationError:  # half a surrogate pair, unless this fails too
+        except PydanticSerializationError:
+            # The value has half a surrogate pair, unless this fails, too.
             text = _escaped(obj)
         return cls.from_json(text)
 
@@ -188,8 +192,8 @@ class Model(Conversions):
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
 
     def __init__(self, /, *values: Any, **data: Any) -> None:
-        # No docstring, so that an editor shows the model's own. pydantic.ValidationError, a
-        # ValueError, names each keyword that is unknown, missing or of a wrong type.
+        # This has no docstring, so that an editor shows the model's own. pydantic.ValidationError,
+        # a ValueError, names each keyword that is unknown, missing or of a wrong type.
         if values:
             kind = type(self).__name__
             raise TypeError(f"{kind} takes its fields by name; {kind}.from_dict takes a dict")
@@ -199,8 +203,8 @@ class Model(Conversions):
             raise _unknown_keywords(type(self), unknown, data)
         super().__init__(**data)
 
-    # So pydantic-core builds instances from JSON without calling __init__, which keeps reading
-    # tolerant and fast.
+    # With this mark, pydantic-core builds instances from JSON without calling __init__, which keeps
+    # reading tolerant and fast.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
     # The models' own signatures, which pydantic derives from this one, show no ``*values``.
     __init__.__signature__ = signature(lambda self, /, **data: None)  # type: ignore[attr-defined]
@@ -271,7 +275,8 @@ class OpenEnum(str, Enum):
         Raises:
             pydantic.ValidationError: (a ``ValueError``) The text is not a JSON string.
         """
-        from pydantic import TypeAdapter  # only a caller that reads a lone value pays for it
+        # Only a caller that reads a lone value pays for this import.
+        from pydantic import TypeAdapter
 
         return read_json(TypeAdapter(cls).validate_json, json_str)
 
@@ -307,7 +312,8 @@ class OpenEnum(str, Enum):
             return cls(value)
         member = str.__new__(cls, value)
         member._value_ = value
-        member._name_ = ascii(value)[1:-1]  # `repr` shows the name as it is
+        # `repr` shows the name as it is, so it must be printable.
+        member._name_ = ascii(value)[1:-1]
         return member
 
 
@@ -323,7 +329,8 @@ def _escaped(value: object) -> str:
 def _unknown_keywords(
     model: type[BaseModel], names: list[str], data: dict[str, Any]
 ) -> ValidationError:
-    from difflib import get_close_matches  # only a mistake pays for the import
+    # Only a mistake pays for this import.
+    from difflib import get_close_matches
 
     errors: list[InitErrorDetails] = []
     for name in names:

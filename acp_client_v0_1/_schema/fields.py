@@ -15,7 +15,8 @@ from uuid import UUID
 from pydantic import GetPydanticSchema
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-_LONGEST_TIMESTAMP = 64  # characters, as dateutil's time grows with the square of a number's length
+# dateutil's time grows with the square of a number's length, so only so many characters are read.
+_LONGEST_TIMESTAMP = 64
 
 # Servers mean by "GMT+0100" one hour ahead. dateutil reads it as POSIX does, the other way round.
 _PREFIXED_OFFSET = re.compile(r"(?:GMT|UTC)\s*(?=[+-]\d)")
@@ -41,7 +42,7 @@ def _identifier(value: object) -> object:
     return str(value) if isinstance(value, UUID) else value
 
 
-def _json_object(value: Any) -> Any:
+def _check_object(value: Any) -> Any:
     given: object = value
     if not isinstance(given, Mapping):
         kind = type(given).__name__
@@ -72,7 +73,8 @@ def _read_timestamp(text: str) -> datetime:
     defaults lead to the same result. Some texts make it raise undocumented errors, such as
     decimal.InvalidOperation.
     """
-    from dateutil import parser  # loaded only for a server that needs it
+    # Only a server with odd timestamps makes this load.
+    from dateutil import parser
 
     plain = _PREFIXED_OFFSET.sub("", text)
     try:
@@ -108,7 +110,7 @@ uuid.UUID, and keep its text."""
 
 JsonObject: TypeAlias = Annotated[
     dict[str, Any],
-    GetPydanticSchema(lambda source, handler: _before(_json_object, handler(source))),
+    GetPydanticSchema(lambda source, handler: _before(_check_object, handler(source))),
 ]
 """A dict with str keys: a JSON object whose properties the contract leaves to the agent."""
 

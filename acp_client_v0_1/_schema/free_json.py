@@ -23,7 +23,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
-# Values with one obvious text (RFC 3339, RFC 9562). An enum stands for its value.
+# These values have one obvious text (RFC 3339, RFC 9562). An enum stands for its value.
 _WRITTEN = (str, int, float, type(None), date, time, UUID)
 _ADVICE: tuple[tuple[type | tuple[type, ...], str], ...] = (
     ((bytes, bytearray, memoryview), "decode it to a str"),
@@ -83,7 +83,7 @@ def _fault(value: object, place: str, levels: int) -> str | None:
     inside: Iterable[tuple[str, object]] = ()
     value = value.value if isinstance(value, Enum) else value
     if not levels and isinstance(value, (BaseModel, Mapping, list, tuple)):
-        return f"{place.partition('[')[0]} is nested deeper than {_DEEPEST} levels"
+        return f"{place.partition('[')[0]} is nested deeper than {_DEEPEST} levels, or holds itself"
     if isinstance(value, BaseModel):
         inside = _parts(value)
     elif isinstance(value, Mapping):
@@ -101,7 +101,8 @@ def _fault(value: object, place: str, levels: int) -> str | None:
         return f"{place}: {value} is not a JSON number"
     elif isinstance(value, str) and _LONE.search(value):
         return f"{place}: {value!r:.60} is not valid Unicode"
-    elif not isinstance(value, _WRITTEN) or value != value:  # as pandas.NaT, a datetime
+    elif not isinstance(value, _WRITTEN) or value != value:
+        # pandas.NaT is a datetime that does not equal itself.
         advice = next((words for kind, words in _ADVICE if isinstance(value, kind)), _OTHERS)
         if hasattr(value, "item"):
             advice = "pass its .item(), or .tolist() of an array"

@@ -53,7 +53,8 @@ class OneOf(  # pyright: ignore[reportIncompatibleMethodOverride]  # of RootMode
     def actual_instance(self, value: T) -> None:
         self.root = value
 
-    if not TYPE_CHECKING:  # to which a missing attribute is an error, not Any
+    if not TYPE_CHECKING:
+        # With `__getattr__`, a type checker would take a missing attribute for Any.
 
         def __getattr__(self, name: str) -> Any:
             """Raise an AttributeError that says where the attribute is."""

@@ -24,9 +24,10 @@ _SURROGATES = range(0xD800, 0xE000)
 _STAND_INS = range(0x10F800, 0x110000)
 _BACK = dict(zip(_STAND_INS, _SURROGATES, strict=True))
 _LOST = dict.fromkeys(_STAND_INS, "\ufffd")
-_TAKEN = re.compile(r"[\U0010f800-\U0010ffff]|\\u[dD][bB][fF][eEfF]")  # or its escape
+# A text with one of the stand-ins, or with its escape, cannot be read this way.
+_TAKEN = re.compile(r"[\U0010f800-\U0010ffff]|\\u[dD][bB][fF][eEfF]")
 
-# A pair, the digits of a lone surrogate, or any other escape.
+# This matches a pair, a lone surrogate with its digits as the group, or any other escape.
 _ESCAPE = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u([dD][89a-fA-F][0-9a-fA-F]{2})|.)",
     re.DOTALL,

@@ -15,8 +15,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from acp_client_v0_1.api.agents_api import AgentsApi as AgentsApi
-    from acp_client_v0_1.api.runs_api import RunsApi as RunsApi
-    from acp_client_v0_1.api.threads_api import ThreadsApi as ThreadsApi
+    from acp_client_v0_1.api.agents_api import AgentsApi
+    from acp_client_v0_1.api.runs_api import RunsApi
+    from acp_client_v0_1.api.threads_api import ThreadsApi
 else:
     __getattr__, __dir__ = lazy_exports(__name__, modules_of(__all__))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from acp_client_v0_1.batch._batch import Batch, BatchItem
+from acp_client_v0_1.batch._batch import Batch, BatchItem, BatchOptions
 from acp_client_v0_1.batch._progress import BatchCounts
 
-__all__ = ["Batch", "BatchCounts", "BatchItem"]
+__all__ = ["Batch", "BatchCounts", "BatchItem", "BatchOptions"]

@@ -18,19 +18,20 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sized
 from concurrent.futures import Executor, ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
 
-from typing_extensions import Self
+from typing_extensions import Self, Unpack
 
 from acp_client_v0_1._arguments import check_arguments, explain_id, imported
+from acp_client_v0_1._errors import Notebook
 from acp_client_v0_1.batch._executors import Connect, Remote, connect_from_environment
 from acp_client_v0_1.batch._journal import Header, Journal, digest
 from acp_client_v0_1.batch._progress import BatchCounts, OnProgress, Progress
 from acp_client_v0_1.batch._tasks import OnInterrupt, Plan, Task
 from acp_client_v0_1.batch._workers import Workers
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError, NotFoundException
-from acp_client_v0_1.handles._schemas import JsonObject, json_object
+from acp_client_v0_1.handles._options import RunOptions, creation_of, given_options
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import new_client_token, server_of
 from acp_client_v0_1.handles.errors import JournalMismatch
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchItem:
+class BatchItem(Notebook):
     """One input's outcome.
 
     Attributes:
@@ -86,6 +87,26 @@ class BatchItem:
         return self.outcome
 
 
+class BatchOptions(RunOptions, total=False):
+    """The options of `AgentHandle.map`, which describes them."""
+
+    key: Callable[[Any], str] | None
+    concurrency: int
+    ordered: bool
+    timeout: float | None
+    on_interrupt: OnInterrupt | None
+    check: bool
+    journal: str | os.PathLike[str] | None
+    retry_failed: bool
+    unclear: Literal["raise", "start"]
+    on_stop: Literal["leave", "cancel"]
+    durable: bool
+    progress: OnProgress | bool | None
+    total: int | None
+    executor: Executor | None
+    connect: Connect | None
+
+
 class Batch:
     """An iterator and context manager over the items of many inputs, made by `AgentHandle.map`.
 
@@ -102,8 +123,6 @@ class Batch:
         inputs: Iterable[Any],
         *,
         about: Agent | None = None,  # what the agent's server said of it, if it was read
-        config: JsonObject | None = None,
-        metadata: JsonObject | None = None,
         key: Callable[[Any], str] | None = None,
         concurrency: int = 8,
         ordered: bool = False,
@@ -119,6 +138,7 @@ class Batch:
         total: int | None = None,
         executor: Executor | None = None,
         connect: Connect | None = None,
+        **options: Unpack[RunOptions],
     ) -> None:
         check_arguments("agent", "concurrency", agent=agent, concurrency=concurrency)
         _check_inputs(inputs)
@@ -141,9 +161,9 @@ class Batch:
         mark = new_client_token()
         self._token_start, self._agent_id = mark[:20], agent.agent_id
         server = server_of(agent.runs.api_client)
-        config = None if config is None else json_object("config", config)
-        metadata = None if metadata is None else json_object("metadata", metadata)
-        header = Header(agent.agent_id, server, digest(config, "config"), mark)
+        given = given_options(Batch, options)
+        creation_of(agent.agent_id, given)  # which refuses here what no run can have
+        header = Header(agent.agent_id, server, digest(given.get("config"), "config"), mark)
 
         def begin() -> tuple[Journal | None, Workers | Remote]:
             file = None if journal is None else Journal(journal, header, durable)
@@ -153,8 +173,7 @@ class Batch:
                 agent=about,
                 server=server,
                 batch=mark if file is None else file.header.batch,
-                config=config,
-                metadata=metadata,
+                options=given,
                 timeout=timeout,
                 on_interrupt=on_interrupt,
                 check=check,
@@ -189,6 +208,11 @@ class Batch:
         total = "" if counts.total is None else f" of {counts.total}"
         words = f"{counts.done} done, {counts.failed} failed, {counts.in_flight} in flight"
         return f"<Batch: {words}{total}>"
+
+    def _repr_html_(self) -> str:
+        counts = {name: n for name, n in asdict(self.counts).items() if n is not None}
+        rows = (f"<tr><th>{name.replace('_', ' ')}<td>{n}</tr>" for name, n in counts.items())
+        return f"<table>{''.join(rows)}</table>"
 
     # Iterating
 

@@ -17,29 +17,23 @@ from dataclasses import is_dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1._http.slots import Flag
-from acp_client_v0_1._operation import faults_of
 from acp_client_v0_1.batch._tasks import BATCH_KEY, Plan, Task
-from acp_client_v0_1.exceptions import ApiException, ApiValueError, OpenApiException
-from acp_client_v0_1.handles._answering import answer_of, answer_run, outcome_of
-from acp_client_v0_1.handles._core import Polls, RunCore, creating
+from acp_client_v0_1.exceptions import ApiException, OpenApiException
+from acp_client_v0_1.handles._answering import Questions, outcome_of
+from acp_client_v0_1.handles._core import Polls, RunCore, created
 from acp_client_v0_1.handles._create import NoAgent, create, find_by_token, probe_search
+from acp_client_v0_1.handles._options import creation_of
 from acp_client_v0_1.handles._perform import Contact, Pace, Wait
 from acp_client_v0_1.handles._rules import Pause, is_unserved
 from acp_client_v0_1.handles._schemas import cached_descriptor, check_values, json_object
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, RunToken, encode_token
-from acp_client_v0_1.handles.errors import (
-    InterruptLimit,
-    RunGone,
-    RunStartAmbiguous,
-    StaleInterrupt,
-)
+from acp_client_v0_1.handles.errors import RunGone, RunStartAmbiguous
 from acp_client_v0_1.handles.interrupts import PendingInterrupt
-from acp_client_v0_1.models.run_create import RunCreate
 from acp_client_v0_1.models.run_result import RunResult
 from acp_client_v0_1.models.run_status import RunStatus
 
@@ -48,10 +42,9 @@ if TYPE_CHECKING:
     from acp_client_v0_1.handles.agent import AgentHandle
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
     from acp_client_v0_1.models.run import Run
+    from acp_client_v0_1.models.run_create import RunCreate
     from acp_client_v0_1.models.run_output import RunOutput
 
-# The most answers to the questions of one run.
-_MOST_ANSWERS = 1000
 # The most times that the create of one run is posted, each time after a search that worked and did
 # not find the run.
 _MOST_POSTS = 3
@@ -145,17 +138,11 @@ class RunDriver:
         if isinstance(value, BaseModel) or is_dataclass(value):
             value = json_object(f"input {task.index}", value)
         if described is not None:
-            check_values(described, value, plan.config)
+            check_values(described, value, plan.options.get("config"))
         marks = {BATCH_KEY: plan.batch, CLIENT_TOKEN_KEY: task.token}
-        try:
-            creation = RunCreate(
-                agent_id=plan.agent_id,
-                input=value,
-                config=plan.config,  # type: ignore[arg-type]
-                metadata={**(plan.metadata or {}), **marks},
-            )
-        except ValidationError as error:
-            raise ApiValueError(f"input {task.index} cannot be sent: {faults_of(error)}") from error
+        metadata = {**plan.options.get("metadata", {}), **marks}
+        given = {**plan.options, "input": value, "metadata": metadata}
+        creation = creation_of(plan.agent_id, given, f"input {task.index} cannot be sent: ")
 
         def find_or_create(creation: RunCreate) -> list[Run]:
             if look_first and (found := self._find(task)):
@@ -168,12 +155,9 @@ class RunDriver:
             # The caller accepts a second run.
             return create(creation, self._wait())
 
-        made, span = creating(creation, self._agent.runs, plan.agent, find_or_create)
-        core = task.core = RunCore.of_runs(self._agent.runs, made, self.contact)
-        core.note_created(creation)
-        if span is not None:
-            core.keep_span(span)
-        task.run_id, task.duplicates = core.run_id, len(made) - 1
+        runs = self._agent.runs
+        core = task.core = created(creation, runs, self.contact, plan.agent, find_or_create)
+        task.run_id, task.duplicates = core.run_id, len(core.duplicates)
         if self._journal is not None:
             self._journal.started(task)
 
@@ -248,25 +232,17 @@ class RunDriver:
 
     def _take(self, task: Task, output: RunOutput) -> dict[str, Any] | Exception | None:
         """Return the outcome that an output stands for, or None after answering its question."""
-        core, ask, timeout = self.core(task), self.plan.on_interrupt, self.plan.timeout
-        question = outcome_of(core, output, core.wait(timeout, self.stop))
-        if not isinstance(question, PendingInterrupt):
-            return question
-        if ask is None:
-            return core.interrupted(question)
-        if task.answers >= _MOST_ANSWERS:
-            raise InterruptLimit(run_id=task.run_id, token=core.token(), limit=_MOST_ANSWERS)
+        core, plan = self.core(task), self.plan
+        outcome = outcome_of(core, output, core.wait(plan.timeout, self.stop))
+        if not isinstance(outcome, PendingInterrupt):
+            return outcome
+        if task.questions is None:
+            task.questions = Questions(core, plan.on_interrupt, plan.timeout, self.stop)
         try:
-            answer = answer_of(ask, question)
+            answer = task.questions.ask(outcome)
         except Exception as error:  # noqa: BLE001 - what the callback raises is the outcome
             return error
-        if answer is None:
-            return core.interrupted(question, ", and on_interrupt gave None")
-        # A stale answer counts, too: a server may change the time of a question at each read.
-        task.answers += 1
-        # If another caller was quicker, ask for the output again.
-        with contextlib.suppress(StaleInterrupt):
-            answer_run(core, answer, question, core.wait(timeout, self.stop))
+        task.questions.answer(outcome, answer)
         self._rearm(task)
         return None
 

@@ -29,7 +29,7 @@ from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ApiException, ApiTypeError, ApiValueError, OpenApiException
 from acp_client_v0_1.handles._core import FINAL, RunCore
 from acp_client_v0_1.handles._timing import timing
-from acp_client_v0_1.handles._token import client_token_of, server_of
+from acp_client_v0_1.handles._token import mark_of, server_of
 from acp_client_v0_1.handles.searching import iter_runs
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ class Remote:
         runs: list[tuple[Task, RunCore]] = []  # more than one of a task, if it was begun twice
         try:
             for run in self._runs_of_batch():
-                task = tasks.get(client_token_of(run))
+                task = tasks.get(mark_of(run.creation))
                 if task is not None and run.status not in FINAL:
                     runs.append((task, RunCore(self.agent.runs, run.run_id)))
         except ApiException as error:
@@ -193,7 +193,7 @@ class Remote:
         The workers have found ``known`` of them, which is the result if the server cannot search.
         """
         try:
-            tokens = [client_token_of(run) for run in self._runs_of_batch()]
+            tokens = [mark_of(run.creation) for run in self._runs_of_batch()]
         except ApiException as error:
             _log.warning("the duplicate runs of the batch could not be counted: %s", error)
             return known

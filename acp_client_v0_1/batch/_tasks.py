@@ -15,6 +15,7 @@ from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import ApiException
 
 if TYPE_CHECKING:
+    from acp_client_v0_1.handles._answering import Questions
     from acp_client_v0_1.handles._core import Polls, RunCore
     from acp_client_v0_1.handles.interrupts import PendingInterrupt
     from acp_client_v0_1.models.agent import Agent
@@ -34,8 +35,7 @@ class Plan:
     agent: Agent | None  # as its server described it, if it was read
     server: str  # origin and base path
     batch: str  # the mark in the runs' metadata
-    config: Mapping[str, Any] | None
-    metadata: Mapping[str, Any] | None  # beside the marks
+    options: Mapping[str, Any]  # of each create, whose metadata has marks beside these
     timeout: float | None  # seconds to wait for each output
     on_interrupt: OnInterrupt | None
     check: bool  # each input against the agent's schema
@@ -65,7 +65,7 @@ class Task:
     core: RunCore | None = None
     polls: Polls | None = None  # for its output
     polling: bool = False  # in a long poll, which may be interrupted
-    answers: int = 0  # that were given to its questions
+    questions: Questions | None = None  # which count its answers
     parked_at: float = 0.0  # when it was last left without a thread
     doubt_until: float = 0.0  # no search is believed before that which says that it has ended
 
@@ -79,7 +79,7 @@ class Task:
             except Exception as why:  # noqa: BLE001 - pickling runs the code of any class
                 words = f"{type(error).__name__}: {error} (it cannot leave its process: {why})"
                 state["outcome"] = ApiException(reason=words)
-        return None, {**state, "core": None, "polls": None}
+        return None, {**state, "core": None, "polls": None, "questions": None}
 
     def start_over(self) -> None:
         """Forget the run, so that the next create makes another one."""

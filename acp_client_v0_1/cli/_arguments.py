@@ -14,9 +14,10 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, BinaryIO, NoReturn, cast
+from itertools import takewhile
+from typing import Any, BinaryIO, ClassVar, NoReturn, cast
 
 from acp_client_v0_1._version import __version__
 
@@ -53,7 +54,8 @@ def opened(path: str | int) -> BinaryIO:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or str(error)
         hint = "; write its name without @" if str(path).startswith("@") else ""
-        raise WrongUsage(f"cannot read {path or 'stdin'}: {reason}{hint}") from error
+        name = "stdin" if path == 0 else path or "@"
+        raise WrongUsage(f"cannot read {name}: {reason}{hint}") from error
 
 
 def content_of(argument: str) -> bytes:
@@ -135,14 +137,16 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "thread": _value("THREAD", "id of the thread"),
     "input": _value("INPUT", "a JSON object, @FILE or -", nargs="?"),
     "body": _value("BODY", "the answer: a JSON object, @FILE or -"),
-    "file": _value("FILE", "inputs as JSON Lines, or - for stdin"),
+    "file": _value("FILE", "inputs as JSON Lines, or CSV in a file NAME.csv; - for stdin"),
     "shell": _choice("a shell, or agents for the names to complete", "bash zsh fish agents"),
     "--name": _value("NAME", "only agents of this name"),
     "--version": _value("VERSION", "only this version"),
     "--schema": _choice(
         "print only this JSON Schema", "input output config thread_state interrupts"
     ),
-    "--stream": _choice("stream the run; `run` prints its events", "custom result"),
+    "--stream": _choice(
+        "stream the run; `run` prints its events", "custom result", dest="streaming"
+    ),
     "--timeout": _value("SECONDS", "to wait for each result, question or event; 0 checks once"),
     "--cancel-on-exit": _flag("cancel what runs, and lose its result, on Ctrl-C or a failure"),
     "--ask": _flag("answer questions here, with a line of JSON each"),
@@ -190,6 +194,15 @@ _READERS: dict[Callable[[str], Any], str] = {
     partial(_number, int, 0, 65535, "a number from 0 to 65535"): "port",
 }
 
+# The heading of each group of commands in the help, by the group's first command.
+_GROUPS = {
+    "agents": "agents",
+    "run": "start a run",
+    "wait": "a run that exists",
+    "search": "runs and threads",
+    "batch": "many runs",
+    "ping": "server and shell",
+}
 # What each command does, and an example. `_commands` has a function of the same name.
 _COMMANDS: dict[str, tuple[str, str]] = {
     "agents": ("list agents", "--name counter"),
@@ -239,10 +252,47 @@ _TAKES = {
 _TRUE = ("1", "true", "yes", "on")  # as for any variable ACP_*
 # The format of the others is "json".
 _FORMATS = {"start": "text", "doctor": "text", "stream": "jsonl", "batch": "jsonl"}
+# Options that there are elsewhere. None takes a credential, which the list of processes would show.
+_ELSEWHERE = {
+    "--url": "use --host",
+    "--host": "use --bind",
+    "--token": "set ACP_TOKEN",
+    "--api-key": "set ACP_API_KEY",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose help has the commands in groups, and whose errors say what was meant."""
+
+    words: ClassVar[Sequence[str]] = ()  # the whole command line
+
+    def format_help(self) -> str:
+        text = super().format_help()
+        for first, heading in _GROUPS.items():
+            # Since CPython 3.14, a command may have an escape sequence before it.
+            text = re.sub(rf"\n(?=    \S*{first}\b)", f"\n  {heading}:\n", text, count=1)
+        return text
+
+    def error(self, message: str) -> NoReturn:
+        from difflib import get_close_matches  # only a mistake pays for it
+
+        top = " ".join([*_COMMANDS, *_ANYWHERE, "--version"])
+        known = ["--help", *_TAKES.get(self.prog.rpartition(" ")[2], top).split()]
+        for word in takewhile("--".__ne__, self.words):
+            name = word.partition("=")[0]
+            close = get_close_matches(name, known, 1)
+            hint = _ELSEWHERE.get(name) or (close and f"did you mean {close[0]!r}?")
+            is_known = any(each.startswith(name) for each in known)
+            if hint and not is_known and (name[:2] == "--" or self.prog == PROGRAM):
+                # argparse may have missed the word, and speak of one that it took for another.
+                named = message if word in message else f"unrecognized arguments: {word}"
+                super().error(f"{named}; {hint}")
+        super().error(message)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line, or end the process with status 2."""
+    _Parser.words = sys.argv[1:] if arguments is None else arguments
     options, unknown = parser().parse_known_args(arguments)
     if unknown:
         # By the command's own parser, whose usage lists the options that there are.
@@ -265,7 +315,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def parser(agent_names: Mapping[str, str] | None = None) -> argparse.ArgumentParser:
     """Build the parser. ``agent_names`` is how each shell completes an agent's name with shtab."""
     form = argparse.RawDescriptionHelpFormatter
-    top = argparse.ArgumentParser(PROGRAM, None, _ABOUT, _NOTES, formatter_class=form)
+    top = _Parser(PROGRAM, None, _ABOUT, _NOTES, formatter_class=form)
     top.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     for option in _ANYWHERE:
         top.add_argument(option, **_ARGUMENTS[option])

@@ -17,12 +17,21 @@ from itertools import islice
 from typing import Any, BinaryIO, cast
 
 import acp_client_v0_1 as acp
+from acp_client_v0_1._errors import HARMLESS_ID
 from acp_client_v0_1.cli._arguments import PROGRAM, WrongUsage, opened, parser
-from acp_client_v0_1.cli._inputs import answerer, client_of, inputs_of
+from acp_client_v0_1.cli._inputs import answerer, client_of, count_of, inputs_of
 from acp_client_v0_1.cli._outcomes import EXPECTED, document
-from acp_client_v0_1.cli._output import HARMLESS_ID, Output, notice
+from acp_client_v0_1.cli._output import Output, notice, outline
 from acp_client_v0_1.cli._results import Results
-from acp_client_v0_1.cli._runs import TimeLeft, at_once, each_run, followed, one_run, seconds_left
+from acp_client_v0_1.cli._runs import (
+    TimeLeft,
+    at_once,
+    each_run,
+    followed,
+    one_run,
+    seconds_left,
+    shown,
+)
 
 _OUTCOMES = (acp.RunFailed, acp.RunInterrupted, acp.RunGone, acp.RunWaitTimeout)
 _PING = 10.0  # seconds
@@ -50,7 +59,8 @@ def describe(options: Namespace, output: Output, client: acp.ApiClient) -> None:
         known = known["specs"].get(options.schema)
         if known is None:
             raise acp.ApiException(reason=f"{options.agent} declares no {options.schema}")
-    output.one(known, agent.agent_id)
+    text = outline(known).lstrip("\n") if output.is_text and not options.schema else known
+    output.one(text, agent.agent_id)
 
 
 def start(options: Namespace, output: Output, client: acp.ApiClient) -> None:
@@ -62,7 +72,8 @@ def start(options: Namespace, output: Output, client: acp.ApiClient) -> None:
         "status": None if run.run is None else run.run.status.value,
         "token": run.token(),
     }
-    output.one(run.token() if output.is_text else known, run.run_id)
+    with followed(run, options):
+        output.one(run.token() if output.is_text else known, run.run_id)
 
 
 def run(options: Namespace, output: Output, client: acp.ApiClient) -> None:
@@ -73,11 +84,12 @@ def run(options: Namespace, output: Output, client: acp.ApiClient) -> None:
         output.one(_event(event), event.id)
 
     with followed(handle, options, cancel=options.cancel_on_exit):
-        result = handle.drive(
-            answer or (lambda question: None),
-            on_event=print_event if options.stream else None,
-            timeout=left(),
-        )
+        with shown(handle, options):
+            result = handle.drive(
+                answer or (lambda question: None),
+                on_event=print_event if options.streaming else None,
+                timeout=left(),
+            )
         output.one(result, handle.run_id)
 
 
@@ -86,7 +98,7 @@ def wait(options: Namespace, output: Output, client: acp.ApiClient) -> int:
     answer, left = answerer(options), seconds_left(options)
 
     def result_of(run: acp.RunHandle) -> dict[str, Any]:
-        with followed(run, options):
+        with followed(run, options), shown(run, options):
             # Another run may have waited for a person, whose time is not the server's.
             seconds = options.timeout if options.ask else left()
             if seconds == 0 or answer is None:
@@ -198,6 +210,7 @@ def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
         items = files.enter_context(
             agent.map(
                 inputs_of(lines, options.file, field),
+                total=count_of(lines, options.file) if options.progress else None,
                 key=None if field is None else key,
                 concurrency=options.concurrency,
                 ordered=options.ordered,
@@ -267,15 +280,12 @@ def _agent_id(options: Namespace, client: acp.ApiClient) -> str | None:
 
 
 def _agent(options: Namespace, client: acp.ApiClient, left: TimeLeft) -> acp.AgentHandle:
-    limited = client.with_options(timeout=left() or None)
-    return acp.AgentHandle.get(options.agent, api_client=limited)
+    return acp.AgentHandle.get(options.agent, api_client=client, timeout=left() or None)
 
 
 def _start(options: Namespace, client: acp.ApiClient, left: TimeLeft) -> acp.RunHandle:
     return _agent(options, client, left).start(
-        options.input,
-        timeout=left(),
-        streaming=options.stream,
+        timeout=left() or None,
         thread_id=options.thread,
         client_token=options.client_token,
         reuse=options.reuse,
@@ -284,7 +294,10 @@ def _start(options: Namespace, client: acp.ApiClient, left: TimeLeft) -> acp.Run
 
 
 def _creation(options: Namespace) -> dict[str, Any]:
-    return {"config": options.config, "metadata": options.metadata, "check": options.check}
+    fields = {
+        name: getattr(options, name) for name in acp.RunCreate.model_fields if name in options
+    }
+    return {**fields, "check": options.check}
 
 
 def _event(event: acp.RunEvent) -> dict[str, Any]:

@@ -2,57 +2,83 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
+import csv
 import json
-import os
 import shlex
 import subprocess
 import sys
+import threading
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
 
 import acp_client_v0_1 as acp
 from acp_client_v0_1.cli._arguments import WrongUsage, json_object
-from acp_client_v0_1.cli._output import notice
+from acp_client_v0_1.cli._output import beside_bars, notice
 
 
 def client_of(options: Namespace) -> acp.ApiClient:
     """Make the client from the environment and --host."""
     settings = {} if options.host is None else {"host": options.host}
-    if (options.host or os.environ.get("ACP_HOST", "")).strip()[:1] in ("'", '"'):
-        raise WrongUsage("the host of --host or ACP_HOST has quotes: leave them out")
     configuration = acp.Configuration.from_env(**settings)
     if configuration.host_is_default:
         raise WrongUsage("no host was set: set ACP_HOST, or give --host URL")
     return acp.ApiClient(configuration)
 
 
-def inputs_of(lines: Iterable[bytes], name: str, key: str | None) -> Iterator[dict[str, Any]]:
-    """Read JSON Lines, each line when it is needed."""
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+def count_of(file: BinaryIO, name: str) -> int | None:
+    """Count the inputs of a file, unless it can be read only once."""
+    if not file.seekable():
+        return None
+    start = file.tell()
+    count = sum(1 for _ in _records(file, name))
+    file.seek(start)
+    return count
+
+
+def _records(file: BinaryIO, name: str) -> Iterator[tuple[int, Any]]:
+    """Yield the lines of a file, or the rows of one that is CSV by its name, with line numbers."""
+    if not name.lower().endswith(".csv"):
+        yield from ((number, line) for number, line in enumerate(file, start=1) if line.strip())
+        return
+    rows = csv.DictReader(codecs.iterdecode(file, "utf-8-sig"), strict=True)
+    try:
+        for row in rows:
+            if None in row or None in row.values() or len(row) < len(rows.fieldnames or ()):
+                raise csv.Error("it does not have one value for each name of the first line")
+            yield rows.line_num, row
+    except (csv.Error, UnicodeDecodeError) as error:
+        # A line that cannot be decoded was not counted.
+        number = rows.reader.line_num + isinstance(error, UnicodeDecodeError)
+        raise WrongUsage(f"line {number} of {name} is not CSV: {error}") from error
+
+
+def inputs_of(file: BinaryIO, name: str, key: str | None) -> Iterator[dict[str, Any]]:
+    """Read JSON Lines or CSV, each input when it is needed."""
+    for index, (number, record) in enumerate(_records(file, name)):
         try:
-            value = json_object(line.rstrip())
+            value = record if isinstance(record, dict) else json_object(record.rstrip())
         except ValueError as error:
-            hint = _conversion(line, name) if number == 1 else ""
+            hint = _hint(record, name) if number == 1 else ""
             raise WrongUsage(f"line {number} of {name} is {error}{hint}") from error
+        if value is record and index == 0:
+            names = ", ".join(value)
+            notice(f"{name} is CSV: an input for each row, with text for {names:.150}")
         if key is not None and key not in value:
             raise WrongUsage(f"line {number} of {name} has no member {key!r} for --key")
         yield value
 
 
-def _conversion(line: bytes, name: str) -> str:
-    """Return a hint that converts a file which begins like CSV or a JSON array."""
+def _hint(line: bytes, name: str) -> str:
+    """Say what to do with a file which begins like CSV or a JSON array."""
     if line.lstrip(b"\xef\xbb\xbf \t").startswith(b"["):
-        read = "json.load"
-    elif b"," in line and not line.lstrip().startswith(b"{"):
-        read = "csv.DictReader"
-    else:
-        return ""
-    records = f"{read}(open(0, encoding='utf-8-sig'))"
-    script = f"import csv, json; [print(json.dumps(each)) for each in {records}]"
-    return f'; to convert it: python3 -c "{script}" < {shlex.quote(name)} > inputs.jsonl'
+        records = "json.load(open(0, encoding='utf-8-sig'))"
+        script = f"import json; [print(json.dumps(each)) for each in {records}]"
+        return f'; to convert it: python3 -c "{script}" < {shlex.quote(name)} > inputs.jsonl'
+    is_csv = b"," in line and not line.lstrip().startswith(b"{")
+    return "; CSV is read from a file whose name ends with .csv" if is_csv else ""
 
 
 def answerer(options: Namespace) -> Callable[[acp.PendingInterrupt], dict[str, Any] | None] | None:
@@ -65,6 +91,7 @@ def answerer(options: Namespace) -> Callable[[acp.PendingInterrupt], dict[str, A
     return (lambda question: _answer_of(command, question)) if command else None
 
 
+@beside_bars()
 def _ask(question: acp.PendingInterrupt) -> dict[str, Any] | None:
     if not sys.stdin.isatty():
         notice("--ask needs a terminal")
@@ -85,7 +112,10 @@ def _ask(question: acp.PendingInterrupt) -> dict[str, Any] | None:
 def _answer_of(command: str, question: acp.PendingInterrupt) -> dict[str, Any] | None:
     """Ask a shell command for the answer, which is None if it fails or prints nothing."""
     asked = json.dumps({"type": question.type, "payload": question.payload}).encode()
-    ran = subprocess.run(command, shell=True, input=asked, stdout=subprocess.PIPE)
+    # Of several runs, each is answered in a thread, and none waits for the answers of others.
+    is_main = threading.current_thread() is threading.main_thread()
+    with beside_bars() if is_main else contextlib.nullcontext():
+        ran = subprocess.run(command, shell=True, input=asked, stdout=subprocess.PIPE)
     if ran.returncode:
         notice(f"the answer command ended with status {ran.returncode}")
     elif ran.stdout.strip():

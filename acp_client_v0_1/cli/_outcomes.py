@@ -12,9 +12,10 @@ from typing import Any, TypeAlias
 from pydantic import ValidationError
 
 import acp_client_v0_1 as acp
+from acp_client_v0_1._errors import HARMLESS_ID
 from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1.cli._arguments import PROGRAM, WrongUsage
-from acp_client_v0_1.cli._output import HARMLESS_ID, TOKEN, Output, in_shell_words, notice
+from acp_client_v0_1.cli._output import TOKEN, Output, in_shell_words, notice
 
 # The errors that a command may end with. Any other is a bug.
 EXPECTED = (acp.OpenApiException, OSError, ValidationError, WrongUsage)

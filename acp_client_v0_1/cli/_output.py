@@ -13,16 +13,13 @@ import os
 import re
 import shutil
 import sys
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from functools import partial
 from types import FrameType
 from typing import Any, BinaryIO, TextIO, cast
 from unicodedata import category, east_asian_width
-
-# An id of these characters is one word to a shell and to xargs, which take quotes, backslashes and
-# spaces away before a command sees its arguments. It is no option and no file to any command.
-HARMLESS_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/-]*")
 
 TOKEN = re.compile(r"acprun[0-9]+\.")  # how the token of a run begins
 
@@ -49,6 +46,10 @@ _IN_PYTHON = {
 # Harmless, though Python calls them unprintable: spaces, and the joiners of letters and emoji.
 _HARMLESS = "\n\t\u00a0\u202f\u3000\u200c\u200d"
 _CELL = 200  # characters of a table's cell; one long name must not widen every row
+# The colours of a status on a terminal: green, red, yellow, blue. It stands in JSON, in a line of
+# text, or begins a row of a table.
+_COLOURS = {"success": 32, "error": 31, "timeout": 31, "gone": 31, "interrupted": 33, "pending": 34}
+_STATUS = re.compile(rf'(?m)^( *"status": "|status: |(?=\w+  ))({"|".join(_COLOURS)})\b')
 _AGAIN = 1.0  # seconds in which a repeated signal counts once: timeout(1) sends two
 
 
@@ -93,6 +94,7 @@ class Stop:
 
 
 STOP = Stop()
+TERMINAL = threading.RLock()  # held while something is written or asked, and no bar may begin
 
 
 class Stderr:
@@ -135,6 +137,8 @@ class Output:
         self.refused = False
         self._form = form
         self._file = sys.stdout.buffer if file is None else file
+        may_colour = not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
+        self._has_colours = may_colour and self._file.isatty()
         self._may_truncate = file is not None and file.seekable()
         indent = 2 if form == "json" and self._file.isatty() else None
         self._dumps = partial(
@@ -185,7 +189,6 @@ class Output:
             cells = zip(row, widths, strict=True)
             line = "  ".join(cell + " " * (width - _width(cell)) for cell, width in cells).rstrip()
             if columns and _width(line) > columns:
-                line = line[:columns]
                 while _width(line) >= columns:
                     line = line[:-1]
                 line += "…"
@@ -193,12 +196,15 @@ class Output:
 
     def _shown(self, value: Any, id: str | None) -> str:
         if self._form == "id":
+            # Help needs this module too, and should not wait for `logging`.
+            from acp_client_v0_1._errors import HARMLESS_ID
+
             if HARMLESS_ID.fullmatch(id or ""):
                 return id or ""
             shown = ascii(id or "")[:100]
             return self._refuse(f"the id {shown} is not printed: a command could misread it")
         try:
-            return _printable(_text(value) if self.is_text else self._dumps(value))
+            return printable(_text(value) if self.is_text else self._dumps(value))
         except ValueError:
             return self._refuse(f"{id or 'this'} is not printed: JSON has no NaN and no infinity")
 
@@ -208,8 +214,10 @@ class Output:
         return ""
 
     def _write(self, text: str) -> None:
+        if self._has_colours:
+            text = _STATUS.sub(_coloured, text)
         left = text.encode()  # JSON is UTF-8, whatever the locale
-        with STOP, _beside_bars() if self._file.isatty() else contextlib.nullcontext():
+        with STOP, beside_bars() if self._file.isatty() else contextlib.nullcontext():
             # Another process may have appended to the file.
             start = self._file.seek(0, os.SEEK_END) if self._may_truncate else None
             try:
@@ -233,8 +241,8 @@ def drop_stdout() -> None:
 
 def notice(text: str) -> None:
     """Print one line for a person on stderr."""
-    with _beside_bars():
-        sys.stderr.write(_printable(" ".join(text.split())) + "\n")
+    with beside_bars():
+        sys.stderr.write(printable(" ".join(text.split())) + "\n")
 
 
 def in_shell_words(text: str) -> str:
@@ -244,10 +252,13 @@ def in_shell_words(text: str) -> str:
     return text
 
 
-def _beside_bars() -> contextlib.AbstractContextManager[object]:
+@contextlib.contextmanager
+def beside_bars() -> Generator[None, None, None]:
     """Take the bars of tqdm, if there are any, off the terminal while something is written."""
-    bars: Any = sys.modules.get("tqdm.auto")
-    return bars.tqdm.external_write_mode() if bars else contextlib.nullcontext()
+    with TERMINAL:
+        bars: Any = sys.modules.get("tqdm.std")
+        with bars.tqdm.external_write_mode() if bars else contextlib.nullcontext():
+            yield
 
 
 def _text(value: Any, between: str = "\n") -> str:
@@ -256,6 +267,19 @@ def _text(value: Any, between: str = "\n") -> str:
         members = cast("dict[str, Any]", value).items()
         return between.join(f"{name}: {_member(member)}" for name, member in members)
     return _member(value)
+
+
+def _coloured(status: re.Match[str]) -> str:
+    return f"{status[1]}\x1b[{_COLOURS[status[2]]}m{status[2]}\x1b[0m"
+
+
+def outline(value: Any, before: str = "\n") -> str:
+    """Format a document for a person: a line for each member, indented by its depth."""
+    members: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, dict) else ()
+    if isinstance(value, list) and any(isinstance(each, dict) for each in value):
+        members = enumerate(value, start=1)
+    lines = [f"{before}{name}:{outline(member, before + '  ')}" for name, member in members]
+    return "".join(lines) or f" {_member(value)}"
 
 
 def _member(value: Any) -> str:
@@ -267,7 +291,7 @@ def _cell(value: Any, path: str) -> str:
     for name in path.split("."):
         value = value.get(name)
     text = "" if value is None else " ".join(_text(value, between=", ").split())
-    return _printable(text if len(text) <= _CELL else f"{text[:_CELL]}…")
+    return printable(text if len(text) <= _CELL else f"{text[:_CELL]}…")
 
 
 def _width(text: str) -> int:
@@ -279,7 +303,7 @@ def _width(text: str) -> int:
     )
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Escape unprintable characters as in JSON, so that JSON stays valid."""
     if text.isprintable():
         return text

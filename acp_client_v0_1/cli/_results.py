@@ -17,6 +17,7 @@ from argparse import Namespace
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any, BinaryIO
 
 from acp_client_v0_1.cli._arguments import WrongUsage
@@ -33,7 +34,10 @@ class Results(io.FileIO):
         if options.format == "json" or (options.format == "text" and options.journal):
             raise WrongUsage("--results needs --format jsonl or id, which can be appended")
         # Results may be private.
-        super().__init__(options.results, "a", opener=lambda path, how: os.open(path, how, 0o600))
+        try:
+            super().__init__(options.results, "a", opener=partial(os.open, mode=0o600))
+        except OSError as error:
+            raise WrongUsage(f"{options.results} cannot be opened: {error.strerror}") from error
         self._has_journal = options.journal is not None
         self._written = array("Q")  # a digest of 8 bytes for each line, sorted
         ours, others = os.fstat(self.fileno()), {"the inputs": os.fstat(inputs.fileno())}

@@ -6,6 +6,7 @@ Invariant: the id of a run, which a server chose, is never read as a file or an 
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import time
 from argparse import Namespace
@@ -17,12 +18,13 @@ from typing import Any, TypeVar
 import acp_client_v0_1 as acp
 from acp_client_v0_1.cli._arguments import WrongUsage, checked_id, content_of
 from acp_client_v0_1.cli._outcomes import Cancelled, document, status_of, to_copy
-from acp_client_v0_1.cli._output import TOKEN, Output, in_shell_words, notice
+from acp_client_v0_1.cli._output import TERMINAL, TOKEN, Output, in_shell_words, notice, printable
 
 T = TypeVar("T")
 R = TypeVar("R")
 TimeLeft = Callable[[], float | None]
 
+_TICK = 1.0  # seconds between two changes of the line that shows a wait
 _AT_ONCE = 64  # the most threads, and requests at once
 
 
@@ -132,9 +134,10 @@ def followed(
                 raise KeyboardInterrupt(
                     f"the run continues on the server: {to_copy('wait', run, options)}"
                 ) from None
-            # The error of a request does not name the run, which nobody else knows.
+            # The error of a request, or of stdout, does not name the run, which nobody else knows.
+            lost = type(error) is OSError  # not BrokenPipeError: then nobody reads it
             unnamed = isinstance(error, acp.ApiException) and not getattr(error, "token", "")
-            if unnamed and options.command == "run":
+            if lost or (unnamed and options.command == "run"):
                 notice(f"the run was started: {to_copy('wait', run, options)}")
             raise
         try:
@@ -150,3 +153,43 @@ def followed(
         else:
             notice(f"run {run.run_id} was cancelled")
         raise
+
+
+@contextlib.contextmanager
+def shown(run: acp.RunHandle, options: Namespace) -> Generator[None, None, None]:
+    """Show on a terminal that a run is waited for: its status, and the seconds.
+
+    It begins after a second, so that a quick command does not load tqdm.
+    """
+    # Of several runs, each is waited for in a thread. Log records would mix with the line, and so
+    # would events, if stdout is a pipe whose end writes to the terminal.
+    is_main = threading.current_thread() is threading.main_thread()
+    is_quiet = is_main and not options.debug and not vars(options).get("streaming")
+    if not is_quiet or not sys.stderr.isatty():
+        yield
+        return
+    ended, began = threading.Event(), time.monotonic()
+
+    def line() -> str:
+        status = "pending" if run.status is None else run.status.value
+        return printable(f"{status}, {time.monotonic() - began:.0f} s, run {run.run_id}")
+
+    def show() -> None:
+        if ended.wait(_TICK):
+            return
+        with contextlib.suppress(ImportError):  # the extra `cli` is not there
+            with TERMINAL:
+                from tqdm import tqdm
+
+                bar = tqdm(desc=line(), bar_format="{desc}", leave=False, file=sys.stderr)
+            with bar:
+                while not ended.wait(_TICK):
+                    bar.set_description_str(line())
+
+    thread = threading.Thread(target=show, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

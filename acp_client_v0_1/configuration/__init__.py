@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import Self
 
-from acp_client_v0_1._arguments import instance_of
+from acp_client_v0_1._arguments import check_arguments, instance_of
 from acp_client_v0_1._deadline import RequestTimeout
 from acp_client_v0_1._http.headers import basic_credentials
 from acp_client_v0_1._http.urls import checked_host
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Configuration"]
 
 _DEFAULT_HOST = "http://localhost"
-# Settings that are not arguments. The last three, which openapi-generator's clients have, have no
+# These settings are not arguments. The last three, which openapi-generator's clients have, have no
 # effect.
 _NO_ARGUMENTS = (
     *("logger", "logger_format", "refresh_api_key_hook", "temp_folder_path"),
@@ -204,7 +204,8 @@ class Configuration(ConfigurationReport):
         if debug is not None:
             self.debug = debug
 
-    if not TYPE_CHECKING:  # a checker would take any name for a setting
+    if not TYPE_CHECKING:
+        # A type checker that sees `__setattr__` would take any name for a setting.
 
         def __setattr__(self, name: str, value: Any) -> None:
             # A subclass may have settings of its own.
@@ -230,8 +231,9 @@ class Configuration(ConfigurationReport):
 
         Raises:
             ApiValueError: A value cannot be used. The message names the variable.
-            ApiTypeError: An override has the wrong type.
+            ApiTypeError: ``prefix`` or an override has the wrong type.
         """
+        check_arguments("prefix", prefix=prefix)
         return cls(**_environment.settings(prefix, os.environ, overrides))
 
     @classmethod
@@ -265,7 +267,8 @@ class Configuration(ConfigurationReport):
         return copy.deepcopy(cls.get_default())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        memo[id(self.proxy_ssl_context)] = self.proxy_ssl_context  # cannot be copied
+        # A TLS context cannot be copied, so the copy shares it.
+        memo[id(self.proxy_ssl_context)] = self.proxy_ssl_context
         other = copy.copy(self)
         other.__dict__ = copy.deepcopy(self.__dict__, memo)
         return other
@@ -335,7 +338,8 @@ class Configuration(ConfigurationReport):
             headers["Authorization"] = f"Bearer {self.access_token}"
         elif self.username or self.password:
             headers["Authorization"] = self.get_basic_auth_token()
-        for name in list(self.api_key):  # the hook may change it
+        for name in list(self.api_key):
+            # The hook may change the keys meanwhile.
             key = self.get_api_key_with_prefix(name)
             if name in self.api_key and key is None:
                 raise ApiTypeError(f"api_key[{name!r}] must be a str, not NoneType")

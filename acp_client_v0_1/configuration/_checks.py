@@ -9,7 +9,7 @@ Invariant: an error names the setting, and does not show a value that may be a s
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from inspect import signature
 from typing import Any, ParamSpec, cast
@@ -23,15 +23,16 @@ from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 P = ParamSpec("P")
 
-# The usual names of headers that carry a key, which are no keys themselves.
+# Headers that carry a key usually have these names, which are no keys themselves.
 _KEY_HEADERS = frozenset(("x-api-key", "api-key", "apikey", "x-auth-token", "authorization"))
-# What other clients call a setting.
+# Other clients have these names for settings.
 _OTHER_NAMES = {
     **dict.fromkeys(("base_url", "endpoint", "port", "server", "url"), 'host="http://host:8000"'),
     **dict.fromkeys(("auth", "bearer", "bearer_token", "token"), 'access_token="…"'),
 }
 
-_C_INT = 2**31  # the integers of a socket option are smaller
+# The integers of a socket option fit into a C int.
+_C_INT = 2**31
 
 
 def checked(setting: str, value: Any, name: str = "") -> Any:
@@ -111,32 +112,32 @@ def _bearer_token(name: str, value: Any) -> Any:
 
 
 def _socket_options(name: str, value: Any) -> Any:
-    listed = isinstance(value, (list, tuple))
-    options = cast("Sequence[object]", value) if listed else ()
-    if value is not None and not (listed and all(map(_is_option, options))):
+    given: object = value
+    listed = isinstance(given, (list, tuple)) and all(map(_is_option, value))
+    if value is not None and not listed:
         raise ApiTypeError(f"{name} must be a list of (level, name, value), as sockets take them")
-    return options if listed else None
+    return value
 
 
 def _is_option(option: object) -> bool:
     match option:
         case (int(), int(), int() | bytes() | bytearray()) | (int(), int(), None, int()):
-            numbers = [part for part in option if isinstance(part, int)]
-            return all(-_C_INT <= number < _C_INT for number in numbers)
-        case _:
-            return False
+            return all(-_C_INT <= each < _C_INT for each in option if isinstance(each, int))
+    return False
 
 
 def _tls_context(name: str, value: Any) -> Any:
     if value is None:
         return None
-    import ssl  # with the transport, not before it
+    # This loads with the transport, and not with the settings.
+    import ssl
 
     return instance_of("an ssl.SSLContext", ssl.SSLContext)(name, value)
 
 
 def _proxy(name: str, value: Any) -> Any:
-    if _TEXT(name, value):  # "" is for no proxy
+    if _TEXT(name, value):
+        # An empty text means that no proxy is used.
         parse_proxy(value, name)
     return value
 
@@ -146,7 +147,8 @@ def _retries(name: str, value: Any) -> Any:
         if value < 0:
             raise ApiValueError(f"{name} must be at least 0, not {value}")
     elif value is not None:
-        from urllib3.util import Retry  # with the transport, not before it
+        # This loads with the transport, and not with the settings.
+        from urllib3.util import Retry
 
         if not isinstance(value, Retry):
             raise wrong_type(name, "an integer, False, a urllib3.Retry or None", value)

@@ -55,7 +55,7 @@ def _parsed(argument: str, text: str, variable: str) -> Any:
 
 
 def _line(text: str) -> str:
-    # Otherwise it would be refused only when a request is sent.
+    # Without this check, a header would be refused only when a request is sent.
     if not text.isprintable():
         raise ValueError("it contains a control character or a line break")
     return text
@@ -71,7 +71,7 @@ def _credential(text: str) -> str:
 
 def _header_name(text: str) -> str:
     if not TOKEN.fullmatch(text):
-        # Not quoted: it may be the key, if the two variables are swapped.
+        # The text is not quoted: if the two variables are swapped, it is the key.
         raise ValueError("it is not the name of a header")
     return text
 
@@ -127,7 +127,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("proxy", "no_proxy"), _line),
     "debug": _flag,
 }
-# The argument of each variable. If both names of one are set, the later one counts.
+# Each variable stands for an argument. If both names of one are set, the later one counts.
 _VARIABLES = {
     "TOKEN": "access_token",
     "CA_CERT": "ssl_ca_cert",

@@ -8,6 +8,7 @@ Invariant: a secret is shown as ``***``.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -36,7 +37,8 @@ class ConfigurationReport:
         }
         self.logger_format = "%(asctime)s %(levelname)s %(message)s"
         self._logger_file: str | None = None
-        self._log_path: str | None = None  # absolute: the process may change its folder
+        # The process may change its folder, so this is the absolute path.
+        self._log_path: str | None = None
         self._debug = False
 
     @property
@@ -59,20 +61,16 @@ class ConfigurationReport:
 
     @logger_file.setter
     def logger_file(self, value: str | None) -> None:
-        self._end_file(self._log_path)
-        self._logger_file, self._log_path = value, None
-        if value:
-            file = _LogFile(value, delay=True)
-            self._end_file(file.baseFilename)  # another configuration may have named it
-            self._log_path = file.baseFilename
-            self._add_handler(file)
-
-    def _end_file(self, path: str | None) -> None:
         package_logger = self.logger["package_logger"]
+        path = os.path.abspath(value) if value else None
         for handler in list(package_logger.handlers):
-            if isinstance(handler, _LogFile) and handler.baseFilename == path:
+            # Another configuration may have named the new file.
+            if isinstance(handler, _LogFile) and handler.baseFilename in (self._log_path, path):
                 package_logger.removeHandler(handler)
                 handler.close()
+        self._logger_file, self._log_path = value, path
+        if path:
+            self._add_handler(_LogFile(path, delay=True))
 
     def _add_handler(self, handler: logging.Handler) -> None:
         handler.setFormatter(logging.Formatter(self.logger_format))
@@ -84,7 +82,8 @@ class ConfigurationReport:
 
     def to_debug_report(self) -> str:
         """Return a description of system and client for a bug report, without secrets."""
-        import platform  # slow to import, and only needed here
+        # This module is slow to import, and only a report needs it.
+        import platform
 
         return (
             "Python SDK Debug Report:\n"

@@ -1,34 +1,44 @@
 """What a run asks, and answers that reach the question they are meant for.
 
 ACP 0.1 gives an interrupt no id. The run's ``updated_at`` and the question itself tell two
-questions apart, so both are compared before an answer is sent. A window remains, of one round trip
-and the lag of a read replica: another process may answer in it, and a replica may show the last
-question beside the run's new time.
+questions apart, so both are compared before an answer is sent. A window of one round trip remains,
+in which another process may answer.
 
 Strategy: `answer_run` sends an answer once. If its response is lost, it reads the run. If the
 run is no longer interrupted, or its ``updated_at`` moved, the answer arrived and is never sent
-again. If nothing changes for five seconds, it did not arrive and is sent once more. Before that,
-an older run comes from a replica, and is read again for as long.
+again. If nothing changes for five seconds, it did not arrive and is sent once more.
 
 Invariants: no answer is sent to a run that is known to have moved on. A question that was answered
-is not asked again because a read replica still shows it, until the run's ``updated_at`` is later,
-or has stayed the same for longer than a replica lags.
+is not asked again while the run's ``updated_at`` stays the same. Read replicas that show a run as
+it was before are out of scope.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from acp_client_v0_1._http.retry import backoff
-from acp_client_v0_1.exceptions import ApiException, ConflictException, NotFoundException
+from acp_client_v0_1.exceptions import (
+    ApiException,
+    ApiValueError,
+    ConflictException,
+    NotFoundException,
+)
 from acp_client_v0_1.handles._core import FINAL, RunCore, utc
 from acp_client_v0_1.handles._perform import AGAIN, Wait, settled
 from acp_client_v0_1.handles._schemas import json_object
 from acp_client_v0_1.handles._timing import timing
-from acp_client_v0_1.handles.errors import ResumeAmbiguous, RunGone, StaleInterrupt
+from acp_client_v0_1.handles.errors import (
+    InterruptLimit,
+    ResumeAmbiguous,
+    RunFailed,
+    RunGone,
+    StaleInterrupt,
+)
 from acp_client_v0_1.handles.interrupts import PendingInterrupt
 from acp_client_v0_1.models.run_error import RunError
 from acp_client_v0_1.models.run_interrupt import RunInterrupt
@@ -37,17 +47,64 @@ from acp_client_v0_1.models.run_result import RunResult
 from acp_client_v0_1.models.run_status import RunStatus
 
 if TYPE_CHECKING:
+    import threading
+
     from acp_client_v0_1.models.run import Run
 
 Outcome = dict[str, Any] | PendingInterrupt
 
 
-def answer_of(
-    on_interrupt: Callable[[PendingInterrupt], Mapping[str, Any] | None], question: PendingInterrupt
-) -> dict[str, Any] | None:
-    """Ask a callback, and return its answer as a JSON object, or None to stop."""
-    answer = on_interrupt(question)
-    return None if answer is None else json_object("what on_interrupt returns", answer)
+class Questions:
+    """The questions of a run, answered by a callback: for `RunHandle.drive`, events and batches.
+
+    Args:
+        core: The run.
+        on_interrupt: Gives the answer to a question, or None to stop; None if there is no callback.
+        timeout: Seconds to send an answer. By default there is no limit.
+        stop: Ends the sending when set.
+        most: The most questions to answer.
+    """
+
+    def __init__(
+        self,
+        core: RunCore,
+        on_interrupt: Callable[[PendingInterrupt], Mapping[str, Any] | None] | None,
+        timeout: float | None,
+        stop: threading.Event | None = None,
+        *,
+        most: int = 1000,
+    ) -> None:
+        self._core = core
+        self._on_interrupt = on_interrupt
+        self._wait = partial(core.wait, timeout, stop, what="was not answered")
+        self._most = most
+        self._answers = 0
+
+    def ask(self, question: PendingInterrupt) -> dict[str, Any]:
+        """Return the callback's answer, or raise what the callback raises, or why there is none."""
+        core = self._core
+        if self._on_interrupt is None:
+            raise core.interrupted(question)
+        if self._answers >= self._most:
+            raise InterruptLimit(run_id=core.run_id, token=core.token(), limit=self._most)
+        answer = self._on_interrupt(question)
+        if answer is None:
+            raise core.interrupted(question, ", and on_interrupt gave None")
+        return json_object("what on_interrupt returns", answer)
+
+    def answer(self, question: PendingInterrupt, body: dict[str, Any]) -> None:
+        """Send an answer, unless another caller was quicker: then the run is asked again."""
+        # A stale answer counts, too: a server may change the time of a question at each read.
+        self._answers += 1
+        with suppress(StaleInterrupt):
+            answer_run(self._core, body, question, self._wait())
+
+    def take(self, outcome: Outcome | None) -> dict[str, Any] | None:
+        """Return a result, or None after the answer to a question."""
+        if isinstance(outcome, PendingInterrupt):
+            self.answer(outcome, self.ask(outcome))
+            return None
+        return outcome
 
 
 def next_outcome(core: RunCore, wait: Wait) -> Outcome:
@@ -56,8 +113,44 @@ def next_outcome(core: RunCore, wait: Wait) -> Outcome:
         outcome = outcome_of(core, core.output(wait), wait)
         if outcome is not None:
             return outcome
-        if wait.once:  # the question was answered meanwhile
+        if wait.once:
+            # The question was answered meanwhile.
             raise core.late(0.0, f"run {core.run_id} has no output yet")
+
+
+class Interrupts(Iterator[PendingInterrupt]):
+    """The questions of a run, from `RunHandle.interrupts`, which can be iterated only once."""
+
+    def __init__(self, core: RunCore, timeout: float | None) -> None:
+        self._core = core
+        self._timeout = timeout
+        self._last: PendingInterrupt | None = None
+        self._over = False
+
+    def __iter__(self) -> Iterator[PendingInterrupt]:
+        if self._over:
+            raise ApiValueError("these interrupts are over: RunHandle.interrupts() begins again")
+        return self
+
+    def __next__(self) -> PendingInterrupt:
+        core = self._core
+        outcome: Outcome | None = None
+        if not self._over:
+            core.open_span()
+            try:
+                outcome = next_outcome(core, core.wait(self._timeout))
+            except RunFailed:
+                pass  # `result` raises it
+            except KeyboardInterrupt as error:
+                core.add_note(error)
+                raise
+        if not isinstance(outcome, PendingInterrupt):
+            self._over = True
+            raise StopIteration
+        if outcome == self._last and core.answered != outcome:
+            raise core.interrupted(outcome, " and was not answered before the next question")
+        self._last = outcome
+        return outcome
 
 
 def result_of(core: RunCore, wait: Wait) -> dict[str, Any]:
@@ -104,23 +197,21 @@ def question_of(core: RunCore, wait: Wait) -> PendingInterrupt | None:
         payload,
         core.run_id,
         utc(run.updated_at),
-        core.asked_at(run),
+        timing().now(),
         core.descriptor,
         partial(answer_run, core),
     )
-    return None if _is_stale(core, question) else question
-
-
-def _is_stale(core: RunCore, question: PendingInterrupt) -> bool:
-    """Tell whether a question was answered before, and only a replica still shows it."""
-    answered, clock = core.answered, timing()
-    if answered is None or question.updated_at > answered.updated_at:
-        return False
-    # Any other question may be the next one, of a server whose clock stands still or is behind.
-    older = question.updated_at < answered.updated_at
-    again = older and (question.type, question.payload) == (answered.type, answered.payload)
-    # After the time of an outage it is no replica: the server's clock was set back.
-    return clock.now() - core.answered_at < (clock.outage if again else clock.unchanged)
+    answered = core.answered
+    if answered is None or question != answered:
+        return question
+    if not answered.seen_at:
+        # Another process has answered it, at a time that this clock does not know.
+        core.answered = question
+    elif question.seen_at - answered.seen_at > timing().outage:
+        # The answer had no effect, so the caller may answer again.
+        core.answered = None
+        raise core.interrupted(question, ", though it was answered some minutes ago")
+    return None
 
 
 def answer_run(
@@ -135,31 +226,22 @@ def answer_run(
     """
     answer = json_object("body", body)
     wait = core.wait(what="was not answered") if wait is None else wait
-    clock, until = timing(), math.inf
+    seen_at = 0.0 if to is None else to.seen_at
     while True:
-        question, run = question_of(core, wait), core.run
+        question = question_of(core, wait)
         if question is None or (to is not None and question != to):
-            if to is not None and run is not None and not _is_stale(core, to):
-                # If two questions share this time, a replica may have told either: ask neither
-                # until the replicas agree.
-                if utc(run.updated_at) >= to.updated_at:
-                    core.note_answered(to)
-                elif clock.now() < until:
-                    until = min(until, clock.now() + clock.unchanged)
-                    wait.pause(clock.probe)  # the run came from a replica
-                    continue
             raise _stale(core, question)
         # A server that writes whole seconds could give the next question the time of this one.
-        seen = to.seen_at if to is not None and to.seen_at else question.seen_at
-        young_for = seen + clock.whole_second - clock.now()
+        seen_at = seen_at or question.seen_at
+        young_for = seen_at + timing().whole_second - timing().now()
         if question.updated_at.microsecond or young_for <= 0:
             break
         wait.pause(young_for)
-        to = question  # to be compared again: another process may answer it during the pause
-    ours = _send(core, answer, question, wait)
-    core.note_answered(question)
-    if not ours:
+        # Compare again, because another process may answer it during the pause.
+        to = question
+    if not _send(core, answer, question, wait):
         raise _stale(core)
+    core.answered = replace(question, seen_at=timing().now())
 
 
 def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait: Wait) -> bool:
@@ -170,27 +252,26 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
     def send(limit: float) -> bool:
         nonlocal sent
         # During a pause another process may have answered, and the run may ask something else.
+        # Or the answer arrived whose response was lost.
         if sent and _differs(settled(lambda: core.read(wait)), question):
-            return lost > 0  # perhaps by the answer whose response was lost
+            return lost > 0
         sent += 1
         core.note(runs.resume_run(core.run_id, body, _request_timeout=limit))
         return True
 
     def probe(error: ApiException) -> Any:
         nonlocal lost, conflicts
-        if isinstance(error, NotFoundException):
-            if _differs(core.read(wait), question):
-                return False
-            raise core.not_served(error) from error
-        if isinstance(error, ConflictException):
-            # Another caller was quicker, or the thread is busy with another run, which ends.
+        if isinstance(error, (ConflictException, NotFoundException)):
+            # Our lost answer moved the run, or another caller was quicker.
             if _differs(core.read(wait), question):
                 return lost > 0
+            if isinstance(error, NotFoundException):
+                raise core.not_served(error) from error
+            # The thread is busy with another run, which ends.
             wait.pause(backoff(conflicts, *timing().backoff), error)
             conflicts += 1
             return AGAIN
         lost += 1
-        times = min(lost, 2)
         try:
             if _arrived(core, question, wait):
                 return True
@@ -199,9 +280,10 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
         except RunGone:
             raise
         except ApiException:
-            pass  # nobody can tell, and the failure says more
+            # This cannot be verified, so the original error is reported.
+            pass
         raise ResumeAmbiguous(
-            run_id=core.run_id, token=core.token(), times=times, why=str(error)
+            run_id=core.run_id, token=core.token(), times=lost, why=str(error)
         ) from error
 
     ours: bool = wait.perform("resume", send, core, longest=timing().change, probe=probe)
@@ -209,17 +291,15 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
 
 
 def _differs(run: Run, question: PendingInterrupt) -> bool:
-    """Return whether a run has moved on since it asked. An older state comes from a replica."""
-    updated_at = utc(run.updated_at)
-    if updated_at == question.updated_at:
-        return run.status != RunStatus.INTERRUPTED
-    return updated_at > question.updated_at
+    """Return whether a run has moved on since it asked."""
+    return run.status != RunStatus.INTERRUPTED or utc(run.updated_at) != question.updated_at
 
 
 def _arrived(core: RunCore, question: PendingInterrupt, wait: Wait) -> bool:
     """Read a run for some seconds, and return whether the answer arrived without a response."""
     clock = timing()
-    since: float | None = None  # when the run was first read
+    # When the run was first read.
+    since: float | None = None
 
     def ready(run: Run) -> float | None:
         nonlocal since

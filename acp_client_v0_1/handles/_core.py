@@ -5,30 +5,31 @@ Each request goes through `Wait.perform`, so a core decides nothing about failur
 requests, and the errors of the run.
 
 Invariants: a core owns no thread and no socket. It is shared between threads without a lock, and
-pickles like its client. An outcome that was seen counts, whatever a read replica says later.
+pickles like its client. An outcome that was seen counts until the run is read with another.
 """
 
 from __future__ import annotations
 
 import math
-import re
 import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from acp_client_v0_1._errors import LONGEST_OF_A_RUN, one_line, package_logger, short
+from acp_client_v0_1._errors import HARMLESS_ID, LONGEST_OF_A_RUN, one_line, package_logger, short
 from acp_client_v0_1._http.retry import backoff, failure_of, was_held
+from acp_client_v0_1._operation import identifier
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTimeoutError,
+    ApiValueError,
     NotFoundException,
     OpenApiException,
+    ResponseValidationError,
     RunWaitTimeout,
 )
 from acp_client_v0_1.handles._perform import AGAIN, Contact, Wait
@@ -58,9 +59,6 @@ T = TypeVar("T")
 
 _log = package_logger("acp_client_v0_1.handles")
 
-# Ids that a shell takes for one word, and a command not for an option. A token always is one.
-_HARMLESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/-]{0,99}")
-
 OnPending = Callable[[float, RunStatus], object]
 
 FINAL = frozenset((RunStatus.SUCCESS, RunStatus.ERROR, RunStatus.TIMEOUT))
@@ -70,6 +68,15 @@ FINAL = frozenset((RunStatus.SUCCESS, RunStatus.ERROR, RunStatus.TIMEOUT))
 def has_output(status: RunStatus) -> bool:
     """Tell whether a run of this status has an output. One of an unknown status may have none."""
     return status in FINAL or status == RunStatus.INTERRUPTED
+
+
+def received_id(name: str, record: Run | Agent) -> str:
+    """Return the id of what a server sent, or refuse one with which no path can be built."""
+    try:
+        return identifier(name, getattr(record, name))
+    except ApiValueError as error:
+        reason = f"the response does not fit the contract: {error}"
+        raise ResponseValidationError(reason=reason, body=record.to_json()) from error
 
 
 def utc(moment: datetime) -> datetime:
@@ -87,13 +94,12 @@ class RunCore:
     duplicates: tuple[str, ...] = ()  # newer runs with the same client token
     span: RunSpan | None = None
     traceparent: str = ""  # of the run's last span, also of another process
-    answered: PendingInterrupt | None = None  # the last question that anybody is known to answer
-    answered_at: float = 0.0
+    answered: PendingInterrupt | None = None  # the last question that was answered here
+    agent_name: str = ""
     agent_descriptor: Cached[AgentACPDescriptor] | None = None
     _run: Run | None = None
     _outcome: RunStatus | None = None  # that was seen, newer than the word on the run
     _born: float | None = None  # when it was created, by the clock of this process
-    _asked: tuple[datetime, float] | None = None  # updated_at of a question, and when it was seen
 
     def __init__(self, runs: RunsApi, run_id: str, contact: Contact | None = None) -> None:
         self.runs = runs
@@ -104,10 +110,9 @@ class RunCore:
     def of_runs(cls, runs: RunsApi, made: list[Run], contact: Contact | None = None) -> RunCore:
         """Return the core of the first of the runs that have one client token."""
         run = made[0]
-        core = cls(runs, run.run_id, contact)
+        core = cls(runs, received_id("run_id", run), contact)
         core.note(run)
-        if len(made) > 1:
-            core.duplicates = tuple(run.run_id for run in made[1:])
+        core.duplicates = tuple(run.run_id for run in made[1:])
         return core
 
     # What is known
@@ -169,26 +174,10 @@ class RunCore:
 
     def note(self, run: Run) -> Run:
         """Keep the run as the server described it, and return it."""
-        self._run, status = run, run.status
-        if self._outcome is not None and has_output(status):
+        self._run = run
+        if has_output(run.status):
             self._outcome = None
-        asked, moment = self._asked, utc(run.updated_at)
-        if status == RunStatus.INTERRUPTED and (asked is None or asked[0] != moment):
-            self._asked = moment, timing().now()
         return run
-
-    def note_answered(self, question: PendingInterrupt) -> None:
-        """Note that a question was answered, by this or another caller."""
-        if self._run is not None and utc(self._run.updated_at) > question.updated_at:
-            # The server's clock moves, so a question of this time counts as older from now on.
-            question = replace(question, updated_at=question.updated_at + datetime.resolution)
-        self.answered, self.answered_at = question, timing().now()
-
-    def asked_at(self, run: Run) -> float:
-        """Return when the question of a run was first seen, by the clock."""
-        asked = self._asked
-        same = asked is not None and asked[0] == utc(run.updated_at)
-        return asked[1] if asked is not None and same else timing().now()
 
     def note_created(self, creation: RunCreate | None = None, *, ago: float = 0.0) -> None:
         """Note that the run was created some seconds ago: a read replica may not know it yet."""
@@ -252,10 +241,8 @@ class RunCore:
 
     def late(self, elapsed: float, words: str) -> RunWaitTimeout:
         """Return the error of a wait that is over."""
-        try:
-            token = self.token()
-        except AttributeError:  # a stand-in of a test has no client, and so no server
-            token = ""
+        # A stand-in of a test has no client, and so no server.
+        token = self.token() if hasattr(self.runs, "api_client") else ""
         # Nobody knows of a run that was never seen whether it continues, or has ended.
         continues = "the run continues: " if self.status == RunStatus.PENDING else ""
         advice = f"; {continues}wait again, or RunHandle.from_token(error.token)"
@@ -300,6 +287,17 @@ class RunCore:
             self._outcome = RunStatus.SUCCESS
         return output
 
+    def ours(self, output: RunOutput | None) -> RunOutput | None:
+        """Return an output unless it names another run: a cache or a proxy may mix runs up.
+
+        A proxy that does not know the id sends none, or one of zeros.
+        """
+        named: str = getattr(output and output.actual_instance, "run_id", "")
+        if not named.strip("0-") or named.lower() == self.run_id.lower():
+            return output
+        reason = f"the server gave run {short(self.run_id)} the output of run {short(named)}"
+        raise ResponseValidationError(reason=reason, body=output.to_json() if output else None)
+
     def output_now(
         self, wait: Wait, probe: Callable[[ApiException], RunOutput | None]
     ) -> RunOutput | None:
@@ -308,7 +306,7 @@ class RunCore:
 
         def send(limit: float) -> RunOutput | None:
             # A window of 0, since some servers hold the output without end if they are given none.
-            return runs.get_run_output(self.run_id, 0, _request_timeout=limit)
+            return self.ours(runs.get_run_output(self.run_id, 0, _request_timeout=limit))
 
         return wait.perform("output", send, self, probe=probe)
 
@@ -351,7 +349,7 @@ class RunCore:
         def probe(error: ApiException) -> Run | None:
             nonlocal lost
             missing = isinstance(error, NotFoundException)
-            if missing and lost and self.age() >= timing().young:
+            if missing and lost:
                 return None  # by the DELETE whose response was lost
             lost += not missing
             try:
@@ -360,11 +358,8 @@ class RunCore:
                 if seen or lost:
                     return None
                 raise
-            if missing and not lost:
+            if missing:
                 raise self.not_served(error) from error
-            if missing:  # one of the two is a replica's word
-                wait.pause(timing().probe, error)
-                return AGAIN  # type: ignore[no-any-return]
             if keep_final and run.status in FINAL:
                 return run
             if lost > 1:
@@ -379,18 +374,9 @@ class RunCore:
 
     def failure_of(self, output: RunError, wait: Wait) -> RunFailed:
         """Return the error of a failed run, which is read to tell ``error`` from ``timeout``."""
-        clock = timing()
-        # A replica may still show it as pending, for a moment.
-        reading = wait.within(clock.quick)
-        since = clock.now()
-
-        def ready(run: Run) -> float | None:
-            waited = clock.now() - since
-            return None if run.status in FINAL or waited > clock.young else clock.probe
-
         status = None
         with suppress(ApiException):  # it failed, whatever its status is called
-            status = self.read(reading, ready).status
+            status = self.read(wait.within(timing().quick)).status
         kind = RunTimedOut if status == RunStatus.TIMEOUT else RunFailed
         error = kind(
             run_id=self.run_id,
@@ -464,7 +450,7 @@ class RunCore:
         """Say in an exception that is not of this package which run was waited for."""
         status = "" if self.status is None else f" is {short(self.status)}"
         named, make = self.run_id, "RunHandle"
-        if not _HARMLESS.fullmatch(named):
+        if not HARMLESS_ID.fullmatch(named):
             named, make = self.token(), "RunHandle.from_token"
         note = one_line(
             f"run {short(self.run_id)}{status}: {make}({named!r}) or "
@@ -480,13 +466,12 @@ class RunCore:
         # What is measured by this process's clock means nothing to another.
         age = self.age()
         born = time.time() - age if age < timing().young else None
-        return {**self.__dict__, "_contact": None, "_born": born, "_asked": None, "span": None}
+        return {**self.__dict__, "_contact": None, "_born": born, "span": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         if self._born is not None:
             self.note_created(self.creation, ago=time.time() - self._born)
-        self.answered_at = timing().now()
 
 
 class Polls(Window):
@@ -537,7 +522,7 @@ class Polls(Window):
                 return None  # held all the same: there is no output yet
             raise
         if output is not None or self.wait.once:
-            return output
+            return core.ours(output)
         if not was_full(window, clock.now() - began):
             return self._early_pause()
         self._early = 0
@@ -576,17 +561,27 @@ def held_by(kind: type[H], core: RunCore) -> H:
     return handle
 
 
-def creating(
-    creation: RunCreate, runs: RunsApi, agent: Agent | None, create: Callable[[RunCreate], T]
-) -> tuple[T, RunSpan | None]:
-    """Create a run in a span of its own, which ends if that fails."""
-    observer = runs.api_client.rest_client.observer
+def created(
+    creation: RunCreate,
+    runs: RunsApi,
+    contact: Contact,
+    agent: Agent | None,
+    create: Callable[[RunCreate], list[Run]],
+) -> RunCore:
+    """Create a run in a span of its own, which ends if that fails, and return its core."""
+    observer, span = runs.api_client.rest_client.observer, None
     if observer is None:
-        return create(creation), None
-    span = observer.run(creation.agent_id, creation.thread_id or "", agent=agent)
-    with span.active():
-        try:
-            return create(creation), span
-        except BaseException as error:
-            span.end(error)
-            raise
+        made = create(creation)
+    else:
+        span = observer.run(creation.agent_id, creation.thread_id or "", agent=agent)
+        with span.active():
+            try:
+                made = create(creation)
+            except BaseException as error:
+                span.end(error)
+                raise
+    core = RunCore.of_runs(runs, made, contact)
+    core.note_created(creation)
+    if span is not None:
+        core.keep_span(span)
+    return core

@@ -27,7 +27,6 @@ from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import (
     CLIENT_TOKEN_KEY,
     RunToken,
-    client_token_of,
     encode_token,
     mark_of,
     server_of,
@@ -263,7 +262,7 @@ def _search_pages(
             if found:
                 break
             raise
-        matching = [run for run in page if client_token_of(run) == client_token]
+        matching = [run for run in page if mark_of(run.creation) == client_token]
         found.update((run.run_id, run) for run in matching)
         offset += len(page)
         # If the server filters by metadata, its first page has all of them.

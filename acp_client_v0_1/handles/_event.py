@@ -8,12 +8,15 @@ Invariants: no I/O; no event is handed out as new twice.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from acp_client_v0_1._errors import Notebook
 from acp_client_v0_1._schema.surrogates import read_again
 from acp_client_v0_1.handles._continuity import Continuity, Gap
 from acp_client_v0_1.handles.errors import StreamGap
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from acp_client_v0_1.handles._core import RunCore
     from acp_client_v0_1.streaming import ServerSentEvent
 
+_NO_UPDATES = 'this run gives its result alone: for updates, start it with streaming="custom"'
 _NAMES = frozenset(("agent_event", "message"))  # of the contract's events, and of unnamed ones
 
 
@@ -36,7 +40,8 @@ def _payload_validator() -> Callable[[str], StreamEventPayload]:
     return adapter.validator.validate_json
 
 
-class RunEvent(NamedTuple):
+@dataclass(slots=True)  # not frozen, which takes twice as long for each event
+class RunEvent(Notebook):
     """One event of a run.
 
     Attributes:
@@ -48,10 +53,14 @@ class RunEvent(NamedTuple):
     id: str
     data: CustomRunResultUpdate | RunResult
     gap: StreamGap | None = None
+    # Whether the run was created without ``streaming``, so that this is its only event.
+    _alone: bool = field(default=False, repr=False)
 
     @property
     def update(self) -> dict[str, Any] | None:
         """The update, in the agent's own schema, unless the event is a result."""
+        if self._alone:
+            warnings.warn(_NO_UPDATES, stacklevel=2)
         data = self.data
         return data.update if isinstance(data, CustomRunResultUpdate) else None
 
@@ -60,13 +69,6 @@ class RunEvent(NamedTuple):
         """The result so far, or the final one, unless the event is an update."""
         data = self.data
         return data.result if isinstance(data, RunResult) else None
-
-
-# NamedTuple's own takes twice as long.
-_new_event = cast(
-    "Callable[[type[RunEvent], tuple[str, CustomRunResultUpdate, None]], RunEvent]",
-    tuple.__new__,  # pyright: ignore[reportUnknownMemberType]
-)
 
 
 class EventDecoder:
@@ -102,7 +104,7 @@ class EventDecoder:
         self.custom = True
         verdict = memory.take(event_id, text)
         if verdict is True:
-            return _new_event(RunEvent, (event_id, data, None))
+            return RunEvent(event_id, data)
         if verdict is False:
             return None
         gap = self._note_gap(verdict)

@@ -337,18 +337,12 @@ class Wait:
                 return
             self._tick()
 
-    def _tick(self) -> None:
-        now = timing().now()
-        if self._on_tick is not None and now >= self._next_tick:
-            self._next_tick = max(self._next_tick + self._every, now)
-            self._on_tick(now - self.began)
-
-    def _report(self) -> None:
-        """Call the function that ticks now, after a request that brought nothing."""
-        if self._on_tick is not None:
-            now = timing().now()
-            self._next_tick = now + self._every
-            self._on_tick(now - self.began)
+    def _tick(self, *, now: bool = False) -> None:
+        """Call the function that ticks if it is time, or ``now``: a request brought nothing."""
+        moment = timing().now()
+        if self._on_tick is not None and (now or moment >= self._next_tick):
+            self._next_tick = moment + self._every
+            self._on_tick(moment - self.began)
 
     def _watching(self) -> AbstractContextManager[object]:
         return Interruptible(self._watch, timing().tick) if self.watched else _NOTHING
@@ -411,12 +405,12 @@ class Wait:
                     server.fails.discard(operation)
                 if not isinstance(value, Pause):
                     return value
-                self._report()
+                self._tick(now=True)
                 self.pause(value.seconds)
                 error = None
                 continue
             # Outside the `except`, so that an error of the callback is not chained to this one.
-            self._report()
+            self._tick(now=True)
             if self.stopped:
                 raise self.late(error) from error
             if self.survives(operation, error, run):

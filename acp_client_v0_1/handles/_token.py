@@ -29,7 +29,6 @@ from acp_client_v0_1.handles.errors import TokenError
 
 if TYPE_CHECKING:
     from acp_client_v0_1.api_client import ApiClient
-    from acp_client_v0_1.models.run import Run
     from acp_client_v0_1.models.run_create import RunCreate
 
 CLIENT_TOKEN_KEY = "acp-client-token"
@@ -132,12 +131,8 @@ def new_client_token() -> str:
     return f"{digits[:12]}4{digits[13:16]}a{digits[17:]}"
 
 
-def client_token_of(run: Run) -> str:
-    """Return the client token that a run was created with, or ""."""
-    return mark_of(run.creation)
-
-
 def mark_of(creation: RunCreate) -> str:
+    """Return the client token of a create, or ""."""
     mark = (creation.metadata or {}).get(CLIENT_TOKEN_KEY)
     return mark if isinstance(mark, str) else ""
 

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import lru_cache, partial
 from itertools import islice, zip_longest
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from pydantic import ValidationError
-from typing_extensions import Self
+from typing_extensions import Self, Unpack
 
 from acp_client_v0_1._arguments import UUID_FORM, check_arguments, explain_id
-from acp_client_v0_1._errors import one_line, short
-from acp_client_v0_1._operation import faults_of, identifier
+from acp_client_v0_1._errors import Notebook, one_line, short
+from acp_client_v0_1._http.retry import failure_of
+from acp_client_v0_1._operation import identifier
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import (
@@ -26,8 +26,9 @@ from acp_client_v0_1.exceptions import (
     OpenApiException,
     RunWaitTimeout,
 )
-from acp_client_v0_1.handles._core import RunCore, creating, held_by
+from acp_client_v0_1.handles._core import RunCore, created, held_by, received_id
 from acp_client_v0_1.handles._create import NoAgent, create, find_by_token, is_of, probe_search
+from acp_client_v0_1.handles._options import RunOptions, creation_of, given_options
 from acp_client_v0_1.handles._perform import Contact, Wait
 from acp_client_v0_1.handles._rules import is_unserved
 from acp_client_v0_1.handles._schemas import (
@@ -35,7 +36,6 @@ from acp_client_v0_1.handles._schemas import (
     JsonObject,
     cached_descriptor,
     check_values,
-    json_object,
 )
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, mark_of, new_client_token, server_of
@@ -43,19 +43,17 @@ from acp_client_v0_1.handles.conversation import Conversation
 from acp_client_v0_1.handles.errors import AgentLookupError, RunStartAmbiguous
 from acp_client_v0_1.handles.run import RunHandle
 from acp_client_v0_1.handles.searching import iter_agents
-from acp_client_v0_1.models.run_create import RunCreate
 
 if TYPE_CHECKING:
-    import os
-    from concurrent.futures import Executor
     from uuid import UUID
 
     from acp_client_v0_1.api_client import ApiClient
-    from acp_client_v0_1.batch import Batch, BatchCounts
+    from acp_client_v0_1.batch import Batch, BatchOptions
     from acp_client_v0_1.handles.interrupts import PendingInterrupt
     from acp_client_v0_1.models.agent import Agent
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
     from acp_client_v0_1.models.run import Run
+    from acp_client_v0_1.models.run_create import RunCreate
     from acp_client_v0_1.models.streaming_mode import StreamingMode
 
 __all__ = ["AgentHandle"]
@@ -68,7 +66,7 @@ _LONGEST = 240  # characters of its message
 _SECOND = "was given to an earlier create: pass reuse=True, or this may make a second run"
 
 
-class AgentHandle:
+class AgentHandle(Notebook):
     """An agent to call. Making a handle does no I/O.
 
     Args:
@@ -96,7 +94,12 @@ class AgentHandle:
 
     @classmethod
     def find(
-        cls, name: str, api_client: ApiClient | None = None, *, version: str | None = None
+        cls,
+        name: str,
+        api_client: ApiClient | None = None,
+        *,
+        version: str | None = None,
+        timeout: float | None = None,
     ) -> Self:
         """Return the handle of the agent with a name.
 
@@ -104,21 +107,24 @@ class AgentHandle:
             name: The exact name.
             api_client: Client to use; the shared default client if None.
             version: The exact version. By default any, if there is only one.
+            timeout: Seconds for each request, above 0; one is enough unless the name is not there.
+                By default the client's own limits hold.
 
         Raises:
             AgentLookupError: No agent has the name and version, or several have; the error names
                 the agents that there are, 1,000 at most. No more are kept, whatever the server has.
-            ApiTypeError: ``name`` or ``version`` is not a str.
+            ApiTypeError: ``name`` or ``version`` is not a str, or ``timeout`` not a number.
             ApiException: The search failed. For a server that does not search, use
                 ``AgentHandle(agent_id)``.
         """
-        check_arguments("name", name=name, version=version)
-        agents = AgentsApi(api_client)
+        check_arguments("name", name=name, version=version, timeout=timeout)
+        client = AgentsApi(api_client).api_client
+        agents = AgentsApi(client.with_options(timeout=timeout))
         request = {"name": name} if version is None else {"name": name, "version": version}
         try:
             page = agents.search_agents({**request, "limit": _PAGE})
         except ApiException as error:
-            if error.status in (405, 501):
+            if failure_of(error).kind == "lacks":
                 error.reason = f"{error.reason} (without searches, use AgentHandle(agent_id))"
             raise
         found = [each for each in page if each.metadata.ref.name == name]
@@ -127,7 +133,7 @@ class AgentHandle:
             # The server ignores the conditions, so that the agent may stand on another page.
             found = list(islice(iter_agents(agents, request, on_drift="continue"), _PAGE))
         if len(found) == 1:
-            handle = cls(found[0].agent_id, agents.api_client)
+            handle = cls(received_id("agent_id", found[0]), client)
             handle._agent.note(found[0])
             return handle
         there = found
@@ -136,7 +142,9 @@ class AgentHandle:
         raise _lookup_error(name, version, bool(found), there)
 
     @classmethod
-    def get(cls, id_or_name: str, api_client: ApiClient | None = None) -> Self:
+    def get(
+        cls, id_or_name: str, api_client: ApiClient | None = None, *, timeout: float | None = None
+    ) -> Self:
         """Return the handle of an agent by its id or name, whichever a script was given.
 
         A UUID is an id, without I/O. Any other text is a name to search for. If no agent has that
@@ -145,6 +153,7 @@ class AgentHandle:
         Args:
             id_or_name: The id, or the exact name.
             api_client: Client to use; the shared default client if None.
+            timeout: Seconds for each request, as in `find`.
 
         Raises:
             AgentLookupError: No agent has that name or id, or several have the name.
@@ -154,12 +163,13 @@ class AgentHandle:
         if UUID_FORM.fullmatch(handle.agent_id):
             return handle
         try:
-            return cls.find(id_or_name, api_client)
+            return cls.find(id_or_name, api_client, timeout=timeout)
         except ApiException as error:
-            if not isinstance(error, AgentLookupError) and error.status in (None, 401, 403):
+            failed = error.status is None or failure_of(error).kind == "denied"
+            if failed and not isinstance(error, AgentLookupError):
                 raise
             with contextlib.suppress(ApiException):
-                if handle.agent.agent_id:
+                if handle._agent.get(timeout).agent_id:
                     return handle
             raise
 
@@ -219,15 +229,12 @@ class AgentHandle:
         self,
         input: JsonObject | None = None,
         *,
-        config: JsonObject | None = None,
-        metadata: JsonObject | None = None,
         thread_id: str | None = None,
-        webhook: str | None = None,
-        streaming: StreamingMode | str | None = None,
         client_token: str | None = None,
         reuse: bool = False,
         check: bool = False,
         timeout: float | None = None,
+        **options: Unpack[RunOptions],
     ) -> RunHandle:
         """Start exactly one run and return its handle, without waiting for the run.
 
@@ -237,16 +244,16 @@ class AgentHandle:
 
         Args:
             input: The agent's input, in its own schema.
-            config: The agent's configuration, in its own schema.
-            metadata: Keys and values to find the run by.
             thread_id: The thread to run on.
-            webhook: The URL that receives each change of the run's status.
-            streaming: "result" or "custom", to follow the run by `RunHandle.events`.
             client_token: The mark of the run. By default a new one; "" sends none.
             reuse: Search for a run with ``client_token`` first, and return that. Search and create
                 are two requests, so two callers at once can still make two runs.
             check: Check input and config by `check` first.
             timeout: Seconds for all of it, above 0. By default the client's own limits hold.
+            config: The agent's configuration, in its own schema.
+            metadata: Keys and values to find the run by.
+            webhook: The URL that receives each change of the run's status.
+            streaming: "result" or "custom", to follow the run by `RunHandle.events`.
 
         Raises:
             RunStartAmbiguous: The response was lost and no run was found; the error has a token to
@@ -256,17 +263,9 @@ class AgentHandle:
             ApiTypeError: An argument has the wrong type.
             ApiValueError: An argument cannot be used; ``reuse`` needs a ``client_token``.
         """
-        check_arguments(reuse=reuse, check=check, timeout=timeout)
-        creation, new = self._creation(
-            client_token,
-            metadata,
-            reuse=reuse,
-            input=input,
-            config=config,
-            thread_id=thread_id,
-            webhook=webhook,
-            streaming=streaming,
-        )
+        check_arguments(reuse=reuse, check=check, timeout=timeout, thread_id=thread_id)
+        given = given_options(AgentHandle.start, options, input=input, thread_id=thread_id)
+        creation, new = self._creation(given, client_token, reuse=reuse)
         if timeout == 0:
             raise ApiValueError("timeout must be above 0 seconds: a start sends a request")
         wait = self._wait(timeout)
@@ -280,15 +279,18 @@ class AgentHandle:
         timeout: float | None = None,
         on_interrupt: Callable[[PendingInterrupt], Mapping[str, Any] | None] | None = None,
         cancel_on_exit: bool = False,
-        config: JsonObject | None = None,
-        metadata: JsonObject | None = None,
         thread_id: str | None = None,
-        webhook: str | None = None,
         client_token: str | None = None,
         reuse: bool = False,
         check: bool = False,
+        **options: Unpack[RunOptions],
     ) -> dict[str, Any]:
         """Run the agent and return its result, in the agent's own schema.
+
+        Example:
+            >>> counter = AgentHandle.find("counter")
+            >>> counter.run({"count": 3}, timeout=60)
+            {'count': 3, 'of': 3}
 
         Args:
             input: The agent's input, in its own schema.
@@ -297,13 +299,14 @@ class AgentHandle:
             on_interrupt: Called with each question of the run; returns the answer, a JSON object,
                 or None to stop.
             cancel_on_exit: Cancel the run if an exception ends this call, Ctrl-C included.
-            config: The agent's configuration, in its own schema.
-            metadata: Keys and values to find the run by.
             thread_id: The thread to run on.
-            webhook: The URL that receives each change of the run's status.
             client_token: The mark of the run. By default a new one; "" sends none.
             reuse: Search for a run with ``client_token`` first, and wait for that.
             check: Check input and config by `check` first.
+            config: The agent's configuration, in its own schema.
+            metadata: Keys and values to find the run by.
+            webhook: The URL that receives each change of the run's status.
+            streaming: "result" or "custom", for others that follow the run by its events.
 
         Raises:
             RunFailed: The run ended in error; `RunTimedOut` if in timeout.
@@ -317,18 +320,10 @@ class AgentHandle:
             ApiTypeError, ApiValueError: An argument cannot be used; nothing was sent.
             ApiException: The server refused, or could not be reached.
         """
-        check_arguments(timeout=timeout, on_interrupt=on_interrupt)
+        check_arguments(timeout=timeout, on_interrupt=on_interrupt, thread_id=thread_id)
         check_arguments(cancel_on_exit=cancel_on_exit, reuse=reuse, check=check)
-        began = timing().now()
-        creation, new = self._creation(
-            client_token,
-            metadata,
-            reuse=reuse,
-            input=input,
-            config=config,
-            thread_id=thread_id,
-            webhook=webhook,
-        )
+        given = given_options(AgentHandle.run, options, input=input, thread_id=thread_id)
+        creation, new = self._creation(given, client_token, reuse=reuse)
         core, ours, wait = None, new, self._wait(timeout)
         try:
             core, ours = self._start(creation, wait, new=new, reuse=reuse, check=check)
@@ -336,7 +331,7 @@ class AgentHandle:
             if on_interrupt is not None:
                 return handle.drive(on_interrupt, timeout=timeout)
             if timeout:  # 0 looks once
-                timeout = max(0.001, began + timeout - timing().now())
+                timeout = max(0.001, wait.remaining())
             return handle.result(timeout)
         except BaseException as error:
             # The caller's own token may belong to another run, and a run that was found is not
@@ -348,7 +343,7 @@ class AgentHandle:
             search = unclear or not isinstance(error, OpenApiException)
             said = self._cancel(wait, core, mark_of(creation) if search else "")
             if isinstance(error, RunWaitTimeout):
-                elapsed = timing().now() - began
+                elapsed = wait.elapsed
                 raise RunWaitTimeout(
                     run_id=error.run_id,
                     elapsed=elapsed,
@@ -370,28 +365,7 @@ class AgentHandle:
         thread_id = None if thread_id is None else identifier("thread_id", thread_id)
         return Conversation(self.start, self.runs.api_client, thread_id)
 
-    def map(
-        self,
-        inputs: Iterable[JsonObject | None],
-        *,
-        config: JsonObject | None = None,
-        metadata: JsonObject | None = None,
-        key: Callable[[Any], str] | None = None,
-        concurrency: int = 8,
-        ordered: bool = False,
-        timeout: float | None = None,
-        on_interrupt: Callable[[PendingInterrupt], Mapping[str, Any] | None] | None = None,
-        check: bool = False,
-        journal: str | os.PathLike[str] | None = None,
-        retry_failed: bool = False,
-        unclear: Literal["raise", "start"] = "raise",
-        on_stop: Literal["leave", "cancel"] = "leave",
-        durable: bool = False,
-        progress: Callable[[BatchCounts], object] | bool | None = None,
-        total: int | None = None,
-        executor: Executor | None = None,
-        connect: Callable[[], ApiClient] | None = None,
-    ) -> Batch:
+    def map(self, inputs: Iterable[JsonObject | None], **options: Unpack[BatchOptions]) -> Batch:
         """Run the agent on many inputs, many at a time.
 
         The batch gives an item for each input once it has an outcome, which may be an error.
@@ -400,11 +374,10 @@ class AgentHandle:
 
         Args:
             inputs: The inputs, drawn as they are needed, in the thread that iterates.
-            config: The agent's configuration, in its own schema.
-            metadata: Keys and values to find the runs by.
             key: Returns the name of an input, for `BatchItem.key`; by default its index.
-            concurrency: How many runs may be in flight; this is not a number of threads.
-            ordered: Give the items in the order of the inputs.
+            concurrency: How many runs may be in flight, by default 8; this is not a number of
+                threads.
+            ordered: Give the items in the order of the inputs, not of their ends.
             timeout: Seconds above 0 to wait for each output of a run. By default there is no limit.
             on_interrupt: Answers questions as in `run`; called from several threads.
             check: Check each input by `check` first.
@@ -412,15 +385,20 @@ class AgentHandle:
             retry_failed: Run the inputs again whose runs have failed, by the journal, and fail
                 still.
             unclear: What to do with an input whose run may have been started, if the server cannot
-                tell: "raise" makes `RunStartAmbiguous` its outcome, and "start" starts a run, which
-                may be a second one.
-            on_stop: "leave" the runs in flight when the batch is stopped, or "cancel" them.
+                tell: "raise", the default, makes `RunStartAmbiguous` its outcome, and "start"
+                starts a run, which may be a second one.
+            on_stop: "leave", the default, the runs in flight when the batch is stopped, or "cancel"
+                them.
             durable: Write each line of the journal to the disk before going on (fsync).
             progress: Called with the counts as they change; True for a bar on standard error
                 (extra ``cli``).
             total: How many inputs there are; by default their ``len``.
             executor: Runs the tasks, which pickle, instead of threads.
             connect: Makes the client of a worker process; by default from its environment.
+            config: The agent's configuration, in its own schema.
+            metadata: Keys and values to find the runs by.
+            webhook: The URL that receives each change of each run's status.
+            streaming: "result" or "custom", for others that follow the runs by their events.
 
         Returns:
             The batch. Its ``next()`` raises the errors of the inputs; what is wrong with all runs
@@ -434,46 +412,13 @@ class AgentHandle:
         """
         from acp_client_v0_1.batch import Batch
 
-        return Batch(
-            self,
-            inputs,
-            about=self._agent.known,
-            config=config,
-            metadata=metadata,
-            key=key,
-            concurrency=concurrency,
-            ordered=ordered,
-            timeout=timeout,
-            on_interrupt=on_interrupt,
-            check=check,
-            journal=journal,
-            retry_failed=retry_failed,
-            unclear=unclear,
-            on_stop=on_stop,
-            durable=durable,
-            progress=progress,
-            total=total,
-            executor=executor,
-            connect=connect,
-        )
+        return Batch(self, inputs, about=self._agent.known, **options)
 
     def _creation(
-        self,
-        client_token: str | None,
-        metadata: JsonObject | None,
-        *,
-        reuse: bool,
-        **fields: Any,
+        self, given: dict[str, Any], client_token: str | None, *, reuse: bool
     ) -> tuple[RunCreate, bool]:
         """Make a create, and return it with whether its client token, if any, is new."""
-        given: dict[str, Any] = {"agent_id": self.agent_id}
-        for name, value in fields.items():
-            if name in ("input", "config") and value is not None:
-                given[name] = json_object(name, value)
-            elif value is not None:
-                check_arguments(**{name: value})
-                given[name] = value
-        marks = {} if metadata is None else json_object("metadata", metadata)
+        marks = given.get("metadata", {})
         known = marks.get(CLIENT_TOKEN_KEY) or None if client_token is None else client_token
         if known is not None:
             check_arguments(client_token=known)  # as no search finds anything else
@@ -482,13 +427,8 @@ class AgentHandle:
         # Here, and not when it is sent, so that Ctrl-C during the create finds the run.
         token = new_client_token() if known is None else known
         if token:
-            marks[CLIENT_TOKEN_KEY] = token
-        if marks:
-            given["metadata"] = marks
-        try:
-            return RunCreate(**given), not known
-        except ValidationError as error:
-            raise ApiValueError(faults_of(error)) from error
+            given["metadata"] = {**marks, CLIENT_TOKEN_KEY: token}
+        return creation_of(self.agent_id, given), not known
 
     def _wait(self, seconds: float | None) -> Wait:
         self._contact = self._contact or Contact.of(self.runs)
@@ -504,28 +444,25 @@ class AgentHandle:
             limited = None if wait.ends == math.inf else wait.limit(math.inf)
             self._descriptor.get(limited)  # which `check` reads, with no limit of its own
             self.check(input=creation.input or {}, config=creation.config)
-        made = self._reused(creation, wait) if reuse else []
-        ours, span = not made, None
-        if ours:
+        found = self._reused(creation, wait) if reuse else []
+        if found:
+            core = RunCore.of_runs(self.runs, found, wait.contact)
+        else:
             post = partial(create, wait=wait)
-            make = partial(creating, creation, self.runs, self._agent.known, post)
+            known = self._agent.known
+            make = partial(created, creation, self.runs, wait.contact, known, post)
             mark, client = mark_of(creation), self.runs.api_client
             earlier = [] if new else _earlier_creates(server_of(client), mark)
             if earlier and not reuse:
                 warnings.warn(f"client_token {mark!r:.40} {_SECOND}", stacklevel=3)
             try:
-                made, span = self._explained(make)
+                core = self._explained(make)
             except RunStartAmbiguous:  # other errors of the server mean that no run was made
                 earlier[:] = [True]
                 raise
             earlier[:] = [True]
-        core = RunCore.of_runs(self.runs, made, wait.contact)
-        core.agent_descriptor = self._descriptor
-        if ours:
-            core.note_created(creation)
-        if span is not None:
-            core.keep_span(span)
-        return core, ours
+        core.agent_descriptor, core.agent_name = self._descriptor, self._name()
+        return core, not found
 
     def _reused(self, creation: RunCreate, wait: Wait) -> list[Run]:
         """Search for the runs with the client token, and refuse one that was created otherwise."""
@@ -577,9 +514,12 @@ class AgentHandle:
         return {**self.__dict__, "_contact": None}
 
     def __repr__(self) -> str:
-        known = self._agent.known
-        name = "" if known is None else f" {short(known.metadata.ref.name)}"
-        return f"<AgentHandle{name} {short(self.agent_id)}>"
+        name = self._name()
+        return f"<AgentHandle{name and ' '}{short(name)} {short(self.agent_id)}>"
+
+    def _name(self) -> str:
+        known = self._agent.known or self._descriptor.known
+        return "" if known is None else known.metadata.ref.name
 
 
 @lru_cache(maxsize=1000)
@@ -627,15 +567,12 @@ def _has(made: Any, asked: Any) -> bool:
 def _lookup_error(
     name: str, version: str | None, several: bool, there: list[Agent]
 ) -> AgentLookupError:
-    refs = [agent.metadata.ref for agent in there]
-    candidates = [
-        f"{ref.name} {ref.version} ({agent.agent_id})"
-        for ref, agent in zip(refs, there, strict=True)
-    ]
+    refs = {agent.agent_id: agent.metadata.ref for agent in there}
+    candidates = [f"{ref.name} {ref.version} ({agent_id})" for agent_id, ref in refs.items()]
     quoted, listed, after = f"{name!r:.60}", candidates, ""
     before = f"no agent is called {quoted}; the server has "
-    versions = [ref.version for ref in refs if ref.name == name]
-    close = get_close_matches(name, {ref.name for ref in refs}, 1)
+    versions = [ref.version for ref in refs.values() if ref.name == name]
+    close = get_close_matches(name, {ref.name for ref in refs.values()}, 1)
     if several:
         before, after = f"several agents are called {quoted}: ", "; pass version=, or use its id"
     elif versions:
@@ -643,7 +580,7 @@ def _lookup_error(
     elif close:
         before = f"no agent is called {quoted}: did you mean {close[0]!r:.60}? The server has "
         listed = sorted(listed, key=lambda each: not each.startswith(f"{close[0]} "))
-    elif name in {agent.agent_id for agent in there} or UUID_FORM.fullmatch(name):
+    elif name in refs or UUID_FORM.fullmatch(name):
         after = "; for an id, use AgentHandle(agent_id), or AgentHandle.get for either"
     if len(listed) > _SHOWN:
         after = f" and {len(listed) - _SHOWN} more{after}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import Unpack
+
 from acp_client_v0_1._arguments import OneThread, check_arguments
 from acp_client_v0_1._errors import short
 from acp_client_v0_1.api.threads_api import ThreadsApi
@@ -14,11 +16,11 @@ from acp_client_v0_1.models.run_status import RunStatus
 
 if TYPE_CHECKING:
     from acp_client_v0_1.api_client import ApiClient
+    from acp_client_v0_1.handles._options import RunOptions
     from acp_client_v0_1.handles._schemas import JsonObject
     from acp_client_v0_1.handles.interrupts import PendingInterrupt
     from acp_client_v0_1.models.run import Run
     from acp_client_v0_1.models.run_output import RunOutput
-    from acp_client_v0_1.models.streaming_mode import StreamingMode
 
 __all__ = ["Conversation"]
 
@@ -48,19 +50,16 @@ class Conversation:
         self,
         input: JsonObject | None = None,
         *,
-        config: JsonObject | None = None,
-        metadata: JsonObject | None = None,
-        streaming: StreamingMode | str | None = None,
         timeout: float | None = None,
+        **options: Unpack[RunOptions],
     ) -> RunHandle:
         """Start a run on the thread, as `AgentHandle.start` does.
 
         Args:
             input: The agent's input, in its own schema.
-            config: The agent's configuration, in its own schema.
-            metadata: Keys and values to find the run by.
-            streaming: "result" or "custom", to follow the run by `RunHandle.events`.
             timeout: Seconds for all of it. By default the client's own limits hold.
+            options: ``config``, ``metadata``, ``webhook`` and ``streaming``, as of
+                `AgentHandle.start`.
 
         Raises:
             ApiException: The run was not started, see `AgentHandle.start`; or it was, on no thread,
@@ -69,14 +68,7 @@ class Conversation:
             ApiValueError: Another thread of this process is starting a run, or in `run`.
         """
         with self._one_run:
-            handle = self._start(
-                input,
-                config=config,
-                metadata=metadata,
-                thread_id=self.thread_id,
-                streaming=streaming,
-                timeout=timeout,
-            )
+            handle = self._start(input, thread_id=self.thread_id, timeout=timeout, **options)
             if self.thread_id is None:
                 self.thread_id = handle.thread_id
         if self.thread_id is None:
@@ -91,17 +83,17 @@ class Conversation:
         self,
         input: JsonObject | None = None,
         *,
-        config: JsonObject | None = None,
         timeout: float | None = None,
         on_interrupt: Callable[[PendingInterrupt], Mapping[str, Any] | None] | None = None,
+        **options: Unpack[RunOptions],
     ) -> dict[str, Any]:
         """Run the agent on the thread, and return the result.
 
         Args:
             input: The agent's input, in its own schema.
-            config: The agent's configuration, in its own schema.
             timeout: Seconds to wait for each output of the run. By default there is no limit.
             on_interrupt: Called with each question; returns the answer, or None to stop.
+            options: As of `start`.
 
         Raises:
             ApiException: As `start` and `RunHandle.result`.
@@ -109,7 +101,7 @@ class Conversation:
         """
         check_arguments(on_interrupt=on_interrupt, timeout=timeout)
         with self._one_run:
-            handle = self.start(input, config=config, timeout=timeout or None)
+            handle = self.start(input, timeout=timeout or None, **options)
             if on_interrupt is not None:
                 return handle.drive(on_interrupt, timeout=timeout)
             return handle.result(timeout)

@@ -178,7 +178,8 @@ class ResumeAmbiguous(_RunProblem):
         often = "once" if times == 1 else "twice"
         reason = (
             f"run {short(run_id)} may or may not have got the answer, which was sent {often}: "
-            f"{why}; call RunHandle.refresh() later, and answer again if it is still interrupted"
+            f"{one_line(why, 56)}; call RunHandle.refresh() later, and answer again if it is "
+            "still interrupted"
         )
         super().__init__(reason, run_id=run_id, token=token)
 
@@ -295,9 +296,9 @@ class SchemaMismatch(ApiValueError):
 
     def __init__(self, what: str, faults: Sequence[tuple[str, str]]) -> None:
         self.faults: tuple[tuple[str, str], ...] = tuple(faults)
-        shown = "; ".join(f"{path}: {words}" for path, words in self.faults[:5])
+        shown = "; ".join(f"{short(path)}: {words}" for path, words in self.faults[:5])
         more = f" (and {len(self.faults) - 5} more)" if len(self.faults) > 5 else ""
-        super().__init__(f"{what} does not fit the agent's schema: {shown}{more}")
+        super().__init__(f"{what} does not fit the agent's schema: {one_line(shown, 180)}{more}")
         self.paths: tuple[str, ...] = tuple(path for path, _ in self.faults)
 
 

@@ -10,7 +10,6 @@ calls of ``next()`` only the current connection is open; `close` or the end free
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -49,22 +48,6 @@ if TYPE_CHECKING:
 __all__ = ["RunEvent", "RunEvents"]
 
 
-_NO_UPDATES = 'this run gives its result alone: for updates, start it with streaming="custom"'
-
-
-class _ResultAlone(RunEvent):
-    """The one event of a run that was created without ``streaming``."""
-
-    __slots__ = ()
-
-    @property
-    def update(self) -> None:
-        warnings.warn(_NO_UPDATES, stacklevel=2)
-
-
-_ResultAlone.__name__ = RunEvent.__name__  # which its repr shows
-
-
 class RunEvents(Iterator[RunEvent]):
     """The events of a run, from `RunHandle.events`: an iterator and a context manager.
 
@@ -94,8 +77,9 @@ class RunEvents(Iterator[RunEvent]):
         raise_gaps: bool,  # instead of marking the event after a gap
         through_interrupts: bool | Callable[[], object],  # which answers it, or waits
         timeout: float | None,
-        after: str,
+        after: str | None = None,  # by default the last event of the run's token
     ) -> None:
+        after = core.known.last_event_id if after is None else after
         self.last_event_id: str = after
         self.ended_by: str | None = None
         self._core = core
@@ -153,7 +137,7 @@ class RunEvents(Iterator[RunEvent]):
             try:
                 for event in self._values:
                     if event is not None:
-                        event_id = event[0]
+                        event_id = event.id
                         if event_id:
                             self.last_event_id = self._core.last_event_id = event_id
                         return event
@@ -195,18 +179,16 @@ class RunEvents(Iterator[RunEvent]):
                 self._connect()
                 continue
             late = looked if self._timeout == 0 else self._wait.remaining() <= 0
+            if late:
+                raise self._wait.late()
             looked = True
             try:
-                event = None if late else self._arrive(self._reader)
+                event = self._arrive(self._reader)
                 if event is not None:
                     return self._handed_out(event)
             except NothingYet:
                 if clock.now() >= self._next_check:
                     self._check_aside()
-                    continue
-                late = self._timeout == 0 or self._wait.remaining() <= 0
-            if late:
-                raise self._wait.late()
 
     def _arrive(self, reader: EventReader) -> RunEvent | None:
         """Read until an event arrives, the stream ends, or it is time to check the run."""
@@ -271,10 +253,10 @@ class RunEvents(Iterator[RunEvent]):
 
     def _connect(self) -> None:
         """Open a stream, or poll."""
+        self._core.open_span()
         if self._polling:
             self._poll()
             return
-        self._core.open_span()
         server = self._wait.contact.server
         refused: list[ApiException] = []
         stream: EventStream[Any] | None = None
@@ -314,8 +296,7 @@ class RunEvents(Iterator[RunEvent]):
         A server may break every stream off after it has replayed all events. So this reads
         the run if nothing new came, or if new results resemble replayed ones.
         """
-        self._decoder.memory.reconnect(cut=True)
-        self._count_stream()
+        self._note_end()
         if not isinstance(error, ApiTimeoutError):  # a silent stream has taken its time
             self._wait.pause(backoff(self._empty - 1, *timing().empty), error)
         if self._decoder.custom is not False and self._empty <= timing().refusals:
@@ -326,8 +307,9 @@ class RunEvents(Iterator[RunEvent]):
         elif status == RunStatus.INTERRUPTED:
             self._interrupted()
 
-    def _count_stream(self) -> None:
-        """Count the streams in a row that brought nothing new."""
+    def _note_end(self) -> None:
+        """Note that a stream has ended, and count those in a row that brought nothing new."""
+        self._decoder.memory.reconnect(cut=True)
         delivered = self._decoder.memory.delivered
         self._empty = 1 if delivered > self._delivered else self._empty + 1
         self._delivered = delivered
@@ -339,8 +321,7 @@ class RunEvents(Iterator[RunEvent]):
         if self._closing.is_set() or self._heed(self._core.read(self._wait)):
             return
         if streams:
-            self._decoder.memory.reconnect(cut=True)
-            self._count_stream()
+            self._note_end()
         if not streams or self._empty > timing().refusals:
             self._begin_polling()
         else:  # a server may end each stream after one event
@@ -397,14 +378,13 @@ class RunEvents(Iterator[RunEvent]):
 
     def _poll(self) -> None:
         core = self._core
-        core.open_span()
         polled = core.output(self._wait)
         output = polled.actual_instance
         if isinstance(output, RunResult):
             last = self._decoder.result
             if last is None or last.result != output.result:
                 plain = core.creation is not None and core.creation.streaming is None
-                self._decoder.held = (_ResultAlone if plain else RunEvent)("", output)
+                self._decoder.held = RunEvent("", output, _alone=plain)
             self._end(RunStatus.SUCCESS.value)
         elif isinstance(output, RunError):
             self._end(core.failure_of(output, self._wait).status_name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,7 +12,7 @@ from acp_client_v0_1.exceptions import ApiValueError
 if TYPE_CHECKING:
     from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
 
-__all__ = ["Interrupts", "PendingInterrupt"]
+__all__ = ["PendingInterrupt"]
 
 T = TypeVar("T")
 
@@ -82,25 +82,3 @@ def _connected(call: T | None) -> T:
             "RunHandle.from_token(error.token) or RunHandle(question.run_id), and resume"
         )
     return call
-
-
-class Interrupts(Iterator[PendingInterrupt]):
-    """The questions of a run, from `RunHandle.interrupts`, which can be iterated only once."""
-
-    def __init__(self, ask: Callable[[PendingInterrupt | None], PendingInterrupt | None]) -> None:
-        self._ask = ask  # waits for the question after the one that it is given; None at the end
-        self._last: PendingInterrupt | None = None
-        self._over = False
-
-    def __iter__(self) -> Iterator[PendingInterrupt]:
-        if self._over:
-            raise ApiValueError("these interrupts are over: RunHandle.interrupts() begins again")
-        return self
-
-    def __next__(self) -> PendingInterrupt:
-        question = None if self._over else self._ask(self._last)
-        if question is None:
-            self._over = True
-            raise StopIteration
-        self._last = question
-        return question

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from typing_extensions import Self
 
 from acp_client_v0_1._arguments import check_arguments
-from acp_client_v0_1._errors import short
+from acp_client_v0_1._errors import Notebook, short
 from acp_client_v0_1._operation import identifier
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.exceptions import ApiValueError
 from acp_client_v0_1.handles._answering import (
-    answer_of,
+    Interrupts,
+    Questions,
     answer_run,
     next_outcome,
     outcome_of,
@@ -26,14 +25,9 @@ from acp_client_v0_1.handles._core import FINAL, OnPending, RunCore, held_by
 from acp_client_v0_1.handles._create import find_by_token, is_of, look_for
 from acp_client_v0_1.handles._perform import Contact, Wait
 from acp_client_v0_1.handles._token import decode_token, is_token, server_of
-from acp_client_v0_1.handles.errors import (
-    InterruptLimit,
-    RunFailed,
-    StaleInterrupt,
-    TokenError,
-)
+from acp_client_v0_1.handles.errors import RunFailed, TokenError
 from acp_client_v0_1.handles.events import RunEvent, RunEvents
-from acp_client_v0_1.handles.interrupts import Interrupts, PendingInterrupt
+from acp_client_v0_1.handles.interrupts import PendingInterrupt
 from acp_client_v0_1.models.run_error import RunError
 from acp_client_v0_1.models.run_status import RunStatus
 
@@ -48,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["RunHandle"]
 
 
-class RunHandle:
+class RunHandle(Notebook):
     """A run to hold. Making a handle attaches to the run, without I/O.
 
     Args:
@@ -122,7 +116,9 @@ class RunHandle:
         return handle
 
     @classmethod
-    def from_token(cls, token: str, api_client: ApiClient | None = None) -> Self:
+    def from_token(
+        cls, token: str, api_client: ApiClient | None = None, *, timeout: float | None = None
+    ) -> Self:
         """Return the handle of the run of a token, which `token` or an error's ``token`` gave.
 
         There is no I/O, except for the token of a `RunStartAmbiguous`, whose run is searched for
@@ -131,6 +127,7 @@ class RunHandle:
         Args:
             token: The text.
             api_client: A client of the token's server; the default client if None.
+            timeout: Seconds above 0 for the search, if that is to take less than 10.
 
         Raises:
             TokenError: The text is not a token, is damaged, of a newer version or of another
@@ -138,6 +135,7 @@ class RunHandle:
             RunStartAmbiguous: The token has no run id, and there is still no run with its client
                 token.
         """
+        check_arguments(timeout=timeout)
         known = decode_token(token)
         runs = RunsApi(api_client)
         server = server_of(runs.api_client)
@@ -151,7 +149,7 @@ class RunHandle:
             handle._core.note_token(known)
             return handle
         contact = Contact.of(runs)
-        return held_by(cls, RunCore.of_runs(runs, look_for(known, Wait(contact)), contact))
+        return held_by(cls, RunCore.of_runs(runs, look_for(known, Wait(contact, timeout)), contact))
 
     @classmethod
     def find(
@@ -177,8 +175,6 @@ class RunHandle:
             ApiValueError: ``client_token`` or ``agent_id`` is empty.
         """
         check_arguments("client_token", client_token=client_token)
-        if not client_token:
-            raise ApiValueError("client_token must not be empty")
         agent_id = None if agent_id is None else identifier("agent_id", agent_id)
         runs = RunsApi(api_client)
         found = find_by_token(runs, client_token, agent_id)
@@ -336,7 +332,7 @@ class RunHandle:
             raise_gaps=on_gap == "raise",
             through_interrupts=through_interrupts,
             timeout=timeout,
-            after=self._core.known.last_event_id if after is None else after,
+            after=after,
         )
 
     # Answering
@@ -359,22 +355,7 @@ class RunHandle:
             ApiValueError: ``timeout`` is below 0.
         """
         check_arguments(timeout=timeout)
-        return Interrupts(partial(self._next_question, timeout))
-
-    def _next_question(
-        self, timeout: float | None, last: PendingInterrupt | None
-    ) -> PendingInterrupt | None:
-        core = self._core
-        core.open_span()
-        try:
-            question = next_outcome(core, core.wait(timeout))
-        except RunFailed:
-            return None  # `result` says how
-        if not isinstance(question, PendingInterrupt):
-            return None
-        if question == last and core.answered != last:
-            raise core.interrupted(question, " and was not answered before the next question")
-        return question
+        return Interrupts(self._core, timeout)
 
     def drive(
         self,
@@ -406,40 +387,23 @@ class RunHandle:
         """
         check_arguments("on_interrupt", on_interrupt=on_interrupt, on_event=on_event)
         check_arguments("max_interrupts", max_interrupts=max_interrupts, timeout=timeout)
-        core, answered = self._core, 0
-
-        def answer(question: PendingInterrupt) -> None:
-            nonlocal answered
-            if answered >= max_interrupts:
-                raise InterruptLimit(run_id=self.run_id, token=self.token(), limit=max_interrupts)
-            body = answer_of(on_interrupt, question)
-            if body is None:
-                raise core.interrupted(question, ", and on_interrupt gave None")
-            answered += 1  # stale or not, as the time of a question may move whenever it is read
-            with suppress(StaleInterrupt):  # another caller was quicker: ask again
-                answer_run(core, body, question, core.wait(timeout, what="was not answered"))
+        core = self._core
+        questions = Questions(core, on_interrupt, timeout, most=max_interrupts)
 
         def answer_open() -> None:
-            question = outcome_of(core, None, core.wait(timeout))
-            if isinstance(question, PendingInterrupt):
-                answer(question)
+            questions.take(outcome_of(core, None, core.wait(timeout)))
 
         def drive() -> dict[str, Any]:
             if on_event is not None:
                 with RunEvents(
-                    core,
-                    raise_gaps=False,
-                    through_interrupts=answer_open,
-                    timeout=timeout,
-                    after=core.known.last_event_id,
+                    core, raise_gaps=False, through_interrupts=answer_open, timeout=timeout
                 ) as events:
                     for event in events:
                         on_event(event)
             while True:
-                outcome = next_outcome(core, core.wait(timeout))
-                if not isinstance(outcome, PendingInterrupt):
-                    return outcome
-                answer(outcome)
+                result = questions.take(next_outcome(core, core.wait(timeout)))
+                if result is not None:
+                    return result
 
         return core.awaited(drive)
 
@@ -500,5 +464,6 @@ class RunHandle:
 
     def __repr__(self) -> str:
         status = "not read yet" if self.status is None else self.status.value
-        agent = f" of agent {short(self.agent_id)}" if self.agent_id else ""
+        name = self._core.agent_name or self.agent_id
+        agent = f" of agent {short(name)}" if name else ""
         return f"<RunHandle {short(self.run_id)}{agent}: {short(status)}>"

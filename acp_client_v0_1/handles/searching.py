@@ -21,13 +21,13 @@ from typing import Any, Literal, TypeVar, cast
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from acp_client_v0_1._arguments import check_arguments
+from acp_client_v0_1._arguments import check_arguments, wrong_type
 from acp_client_v0_1._errors import package_logger, short
 from acp_client_v0_1._operation import constructed
 from acp_client_v0_1.api.agents_api import AgentsApi
 from acp_client_v0_1.api.runs_api import RunsApi
 from acp_client_v0_1.api.threads_api import ThreadsApi
-from acp_client_v0_1.exceptions import ApiException, ApiTypeError
+from acp_client_v0_1.exceptions import ApiException
 from acp_client_v0_1.handles.errors import SearchDrift
 from acp_client_v0_1.models.agent import Agent
 from acp_client_v0_1.models.agent_search_request import AgentSearchRequest
@@ -136,17 +136,14 @@ def iter_threads(
 def _matches(request: Mapping[str, Any], record: object, places: Mapping[str, str]) -> bool:
     """Return whether a record was asked for, as servers may ignore conditions."""
     for name, place in places.items():
-        wanted = request.get(name)
+        wanted = to_jsonable_python(request.get(name))
         if wanted is None:
             continue
         found = attrgetter(place)(record)
-        wanted = to_jsonable_python(wanted)
         if isinstance(wanted, dict):
-            has = cast("Mapping[str, Any]", found or {})
-            asked = cast("Mapping[str, Any]", wanted)
-            if any(key not in has or has[key] != value for key, value in asked.items()):
-                return False
-        elif found != wanted:
+            asked, has = cast("dict[str, Any]", wanted), cast("Mapping[str, Any]", found or {})
+            found = {key: value for key, value in has.items() if key in asked}
+        if found != wanted:
             return False
     return True
 
@@ -166,9 +163,7 @@ def _every(
         fields = dict(request or {})
         constructed("request", model, fields)  # which raises if they do not fit
     else:
-        raise ApiTypeError(
-            f"request must be a {model.__name__} or dict, not {type(request).__name__}"
-        )
+        raise wrong_type("request", f"a {model.__name__} or dict", request)
     check_arguments("on_drift", on_drift=on_drift)
     records = _records(search, fields, attrgetter(id_name), on_drift == "raise", most_pages)
     return _matching(records, fields, places, id_name)

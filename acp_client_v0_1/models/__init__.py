@@ -36,35 +36,29 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from acp_client_v0_1.models.agent import Agent as Agent
-    from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor as AgentACPDescriptor
-    from acp_client_v0_1.models.agent_acp_spec import AgentACPSpec as AgentACPSpec
-    from acp_client_v0_1.models.agent_acp_spec_interrupts_inner import (
-        AgentACPSpecInterruptsInner as AgentACPSpecInterruptsInner,
-    )
-    from acp_client_v0_1.models.agent_capabilities import AgentCapabilities as AgentCapabilities
-    from acp_client_v0_1.models.agent_metadata import AgentMetadata as AgentMetadata
-    from acp_client_v0_1.models.agent_ref import AgentRef as AgentRef
-    from acp_client_v0_1.models.agent_search_request import AgentSearchRequest as AgentSearchRequest
-    from acp_client_v0_1.models.custom_run_result_update import (
-        CustomRunResultUpdate as CustomRunResultUpdate,
-    )
-    from acp_client_v0_1.models.run import Run as Run
-    from acp_client_v0_1.models.run_create import RunCreate as RunCreate
-    from acp_client_v0_1.models.run_error import RunError as RunError
-    from acp_client_v0_1.models.run_interrupt import RunInterrupt as RunInterrupt
-    from acp_client_v0_1.models.run_output import RunOutput as RunOutput
-    from acp_client_v0_1.models.run_output_stream import RunOutputStream as RunOutputStream
-    from acp_client_v0_1.models.run_result import RunResult as RunResult
-    from acp_client_v0_1.models.run_search_request import RunSearchRequest as RunSearchRequest
-    from acp_client_v0_1.models.run_status import RunStatus as RunStatus
-    from acp_client_v0_1.models.stream_event_payload import StreamEventPayload as StreamEventPayload
-    from acp_client_v0_1.models.streaming_mode import StreamingMode as StreamingMode
-    from acp_client_v0_1.models.streaming_modes import StreamingModes as StreamingModes
-    from acp_client_v0_1.models.thread import Thread as Thread
-    from acp_client_v0_1.models.thread_create import ThreadCreate as ThreadCreate
-    from acp_client_v0_1.models.thread_search_request import (
-        ThreadSearchRequest as ThreadSearchRequest,
-    )
+    from acp_client_v0_1.models.agent import Agent
+    from acp_client_v0_1.models.agent_acp_descriptor import AgentACPDescriptor
+    from acp_client_v0_1.models.agent_acp_spec import AgentACPSpec
+    from acp_client_v0_1.models.agent_acp_spec_interrupts_inner import AgentACPSpecInterruptsInner
+    from acp_client_v0_1.models.agent_capabilities import AgentCapabilities
+    from acp_client_v0_1.models.agent_metadata import AgentMetadata
+    from acp_client_v0_1.models.agent_ref import AgentRef
+    from acp_client_v0_1.models.agent_search_request import AgentSearchRequest
+    from acp_client_v0_1.models.custom_run_result_update import CustomRunResultUpdate
+    from acp_client_v0_1.models.run import Run
+    from acp_client_v0_1.models.run_create import RunCreate
+    from acp_client_v0_1.models.run_error import RunError
+    from acp_client_v0_1.models.run_interrupt import RunInterrupt
+    from acp_client_v0_1.models.run_output import RunOutput
+    from acp_client_v0_1.models.run_output_stream import RunOutputStream
+    from acp_client_v0_1.models.run_result import RunResult
+    from acp_client_v0_1.models.run_search_request import RunSearchRequest
+    from acp_client_v0_1.models.run_status import RunStatus
+    from acp_client_v0_1.models.stream_event_payload import StreamEventPayload
+    from acp_client_v0_1.models.streaming_mode import StreamingMode
+    from acp_client_v0_1.models.streaming_modes import StreamingModes
+    from acp_client_v0_1.models.thread import Thread
+    from acp_client_v0_1.models.thread_create import ThreadCreate
+    from acp_client_v0_1.models.thread_search_request import ThreadSearchRequest
 else:
     __getattr__, __dir__ = lazy_exports(__name__, modules_of(__all__))

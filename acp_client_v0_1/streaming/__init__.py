@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from acp_client_v0_1._lazy import lazy_exports
 
-TYPE_CHECKING = False  # typing's own would take longer to import than all of this
+# typing's own constant would take longer to import than all of this.
+TYPE_CHECKING = False
 
 __all__ = ["EventStream", "EventTooLarge", "SSEParser", "ServerSentEvent", "StreamDecodeError"]
 __all__ += ["StreamInterrupted", "event_decoder"]

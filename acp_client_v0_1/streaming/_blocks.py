@@ -29,7 +29,7 @@ from typing import cast
 
 from acp_client_v0_1.streaming.event import ServerSentEvent
 
-# `(?(id)\n)`: the line end of an id, if there is one.
+# `(?(id)\n)` matches the line end of an id, if there is one.
 _COMMON_BLOCK = (
     r"(?P<before>(?:event{colon}(?P<early>[^\n]*)\n)?)"
     r"(?:(?P<id>id{colon})[^\n]*)?"
@@ -38,17 +38,17 @@ _COMMON_BLOCK = (
 _SPACED = re.compile(_COMMON_BLOCK.format(colon=": "))
 _TIGHT = re.compile(_COMMON_BLOCK.format(colon=":(?! )"))
 
-# Join this many data lines at a time: on its own, a short string is mostly overhead.
+# A short string is mostly overhead, so this many data lines are joined at a time.
 _LINES_TO_JOIN = 4096
 
-# Python's default limit for int(), because parsing takes quadratic time.
+# Parsing takes quadratic time, so this is Python's own default limit for int().
 _MAX_RETRY_DIGITS = 4300
 
 _DATA = b"data:"
 _COLON = 0x3A
 _SPACE = 0x20
 
-# Makes a named tuple in half the time of the class's own `__new__`.
+# This makes a named tuple in half the time of the class's own `__new__`.
 _new = cast("Callable[..., ServerSentEvent]", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
 
 
@@ -56,10 +56,13 @@ _new = cast("Callable[..., ServerSentEvent]", tuple.__new__)  # pyright: ignore[
 class BlockShape:
     """The constant parts of a block."""
 
-    prefix: str  # the text before the id, or "" without an id
-    middle: str  # the text between id and data
-    event: str  # the event's type
-    tight: bool = False  # no space follows a colon
+    # The prefix is the text before the id. It is empty if blocks have no id.
+    prefix: str
+    # The middle is the text between id and data.
+    middle: str
+    event: str
+    # In a tight block no space follows a colon.
+    tight: bool = False
 
     def read(
         self, blocks: Iterator[str], last_event_id: str, events: list[ServerSentEvent]
@@ -77,7 +80,8 @@ class BlockShape:
 
     def _read_with_id(self, blocks: Iterator[str], events: list[ServerSentEvent]) -> str | None:
         prefix, middle, name, append = self.prefix, self.middle, self.event, events.append
-        tight, new, kind = self.tight, _new, ServerSentEvent  # all local: this is the hot loop
+        # All of these are local, because this is the hot loop.
+        tight, new, kind = self.tight, _new, ServerSentEvent
         for block in blocks:
             head, found, data = block.partition(middle)
             event_id = head.removeprefix(prefix)
@@ -89,7 +93,7 @@ class BlockShape:
         return None
 
 
-# The first guess for every stream.
+# This is the first guess for every stream, because the contract names this event.
 _ACP_SHAPE = BlockShape("id: ", "\nevent: agent_event\ndata: ", "agent_event")
 
 
@@ -114,14 +118,18 @@ class EventBuffers:
     """
 
     def __init__(self) -> None:
-        self.last_event_id: str = ""  # the id that the latest blank line confirmed
-        self.retry: int | None = None  # the reconnection time in milliseconds, if there is one
-        self._lines: list[str] = []  # the data
-        self._joined = 0  # how many of them, at the beginning, are joined lines
+        # Only a blank line confirms an id.
+        self.last_event_id: str = ""
+        # The reconnection time is in milliseconds.
+        self.retry: int | None = None
+        self._lines: list[str] = []
+        # So many lines at the beginning are joined already.
+        self._joined = 0
         self._event = ""
         self._id = ""
         self._shape = _ACP_SHAPE
-        self._misfits = 0  # blocks of other shapes since the last one of this shape
+        # This counts the blocks of other shapes since the last one of this shape.
+        self._misfits = 0
 
     def add_lines(self, lines: Iterable[str]) -> None:
         """Process fields and comments, from complete lines without their ends."""
@@ -140,7 +148,8 @@ class EventBuffers:
             elif name == "retry" and value.isascii() and value.isdigit():
                 digits = value.lstrip("0") or "0"
                 if len(digits) <= _MAX_RETRY_DIGITS:
-                    with contextlib.suppress(ValueError):  # Python may be set to convert fewer
+                    with contextlib.suppress(ValueError):
+                        # Python may be set to convert fewer digits.
                         self.retry = int(digits)
         self._join()
 
@@ -173,7 +182,8 @@ class EventBuffers:
         Lines end with LF. ``text`` has the blank lines between blocks, but not the last one.
         """
         rest = iter(text.split("\n\n"))
-        if "\0" in text:  # an id that has it is ignored
+        if "\0" in text:
+            # An id that contains NUL is ignored, which a shape does not know.
             for block in rest:
                 self._add_block(block, events)
             return
@@ -199,16 +209,16 @@ class EventBuffers:
 class OpenLine:
     """Gathers the bytes of one line that comes in several pieces."""
 
-    __slots__ = ("_bytes", "_is_comment", "_is_data", "size")
-
     def __init__(self) -> None:
         self._reset()
 
     def _reset(self) -> None:
-        self.size: int = 0  # bytes so far; 0 for a comment, which is not held
+        # A comment is not held, so its size stays 0.
+        self.size: int = 0
         self._bytes = bytearray()
         self._is_comment = False
-        self._is_data = False  # then `_bytes` is the value so far
+        # Of a data line, `_bytes` has only the value.
+        self._is_data = False
 
     @property
     def begun(self) -> bool:

@@ -48,14 +48,15 @@ class EventReader:
 
     def __init__(self, response: StreamedResponse, max_event_bytes: int) -> None:
         self.response = response
-        # finalize(), not `__del__`: in a reference cycle the socket may be finalized first, but
-        # what finalize() refers to stays alive. At exit the system closes the sockets.
+        # In a reference cycle, the socket may be finalized before `__del__` runs, but what
+        # finalize() refers to stays alive. At exit the system closes the sockets.
         self._finalizer = weakref.finalize(self, response.close)
         self._finalizer.atexit = False
         self._parser = SSEParser(max_event_bytes)
-        self._in_read = False  # True while the response is being read
+        self._in_read = False
         self._pid = os.getpid()
-        self._id_before = ""  # the last event id before the batch
+        # If no event of the batch is handed out, this is the last event id.
+        self._id_before = ""
         self._start_batch([])
         self.closed: bool = False
 
@@ -78,7 +79,7 @@ class EventReader:
         """The last event that was handed out since the last `advance`, if there is one."""
         events, left = self._batch
         handed_out = len(events) - length_hint(left)
-        # A slice, since another thread may just have emptied the batch.
+        # Another thread may just have emptied the batch, so this takes a slice and no item.
         latest = events[handed_out - 1 : handed_out] if handed_out else []
         return latest[0] if latest else None
 
@@ -128,9 +129,11 @@ class EventReader:
         self._end_batch(last_event_id)
         # The parent of a forked process may have been in the middle of a read.
         if self._in_read and os.getpid() == self._pid:
-            self.response.abort()  # wakes the reader, which closes
+            # This wakes the reader, which then releases the connection.
+            self.response.abort()
         else:
-            self._finalizer()  # closes once, however often it is called
+            # A finalizer closes the response only once.
+            self._finalizer()
 
     def undecodable(self, error: ValueError) -> StreamDecodeError | None:
         """Return the error for the last event handed out, unless the stream was just closed."""
@@ -152,16 +155,17 @@ class EventReader:
         return {name: getattr(self.response, name) for name in names}
 
     def _start_batch(self, events: list[ServerSentEvent]) -> None:
-        # One tuple, so that another thread sees the events and the iterator of the same batch. The
-        # iterator's position tells how many events are handed out.
+        # They are in one tuple, so that another thread sees the events and the iterator of the same
+        # batch. The iterator's position shows how many events are handed out.
         self._batch = (events, iter(events))
 
     def _end_batch(self, last_event_id: str) -> None:
         self._id_before = last_event_id
-        self._batch[0].clear()  # ends the iterators of any thread as well
+        # An iterator over an empty list is at its end, in every thread.
+        self._batch[0].clear()
 
     def _read(self, wait: float | None) -> bytes:
-        # b"" at the end of the body, and after `close`.
+        # It returns b"" at the end of the body, and after `close`.
         try:
             self._in_read = True
             if self.closed:
@@ -179,7 +183,7 @@ class EventReader:
             self._in_read = False
 
     def _release(self) -> None:
-        # Called by the thread that reads, after its read.
+        # The thread that reads calls this after its read, so that nobody else uses the connection.
         self.closed = True
         self._finalizer()
 

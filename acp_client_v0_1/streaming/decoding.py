@@ -21,7 +21,7 @@ __all__ = ["event_decoder"]
 
 M = TypeVar("M", bound=BaseModel)
 
-# Setters of the parts of an instance, because BaseModel's own assignment validates.
+# These set the parts of an instance. BaseModel's own assignment would validate them.
 _set_fields = BaseModel.__dict__["__dict__"].__set__
 _set_fields_set = BaseModel.__dict__["__pydantic_fields_set__"].__set__
 _set_extra = BaseModel.__dict__["__pydantic_extra__"].__set__
@@ -44,8 +44,9 @@ def event_decoder(model: type[M]) -> Callable[[ServerSentEvent], M | None]:
     (name,) = get_args(model.model_fields["event"].annotation)
     payload_type: Any = model.model_fields["data"].annotation
     adapter = TypeAdapter(payload_type)
-    adapter.rebuild()  # the models are built on first use
-    # pydantic-core's own method: TypeAdapter's would cost another call.
+    # The models are built on first use, so this is the time to do it.
+    adapter.rebuild()
+    # TypeAdapter's method would cost another call, so this is the one of pydantic-core.
     validate_json = adapter.validator.validate_json
     new = model.__new__
 

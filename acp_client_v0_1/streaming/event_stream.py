@@ -40,6 +40,10 @@ class EventStream(Iterator[T]):
         decode: Turns an event into a value, or into ``None`` to skip it; raises ``ValueError`` if
             it cannot be decoded.
         max_event_bytes: The most bytes that one event may have.
+
+    Attributes:
+        status: The status code of the response.
+        headers: The headers of the response. Their names are not case-sensitive.
     """
 
     def __init__(
@@ -49,23 +53,16 @@ class EventStream(Iterator[T]):
         *,
         max_event_bytes: int = DEFAULT_MAX_EVENT_BYTES,
     ) -> None:
+        self.status: int = response.status
+        self.headers: Mapping[str, str] = response.headers
         self.reader: EventReader = EventReader(response, max_event_bytes)
         self._decode = decode
         self._values: Iterator[T | None] = iter(())
-        self._iterating = False  # a typed iteration is under way
+        # A typed iteration that is under way ends without an error when the stream is closed.
+        self._iterating = False
         self._one_reader = OneThread(
             "the stream is read by another thread: open one for each by get_run_stream"
         )
-
-    @property
-    def status(self) -> int:
-        """The status code of the response."""
-        return self.reader.response.status
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The headers of the response. Their names are not case-sensitive."""
-        return self.reader.response.headers
 
     @property
     def last_event_id(self) -> str:
@@ -99,7 +96,8 @@ class EventStream(Iterator[T]):
 
     def _advance(self) -> None:
         reader = self.reader
-        if not length_hint(reader.left):  # another iteration may have read ahead
+        # Another iteration may have read ahead, and its events come first.
+        if not length_hint(reader.left):
             with self._one_reader:
                 try:
                     more = reader.advance()
@@ -135,7 +133,8 @@ class EventStream(Iterator[T]):
     def _raw_events(self) -> Iterator[ServerSentEvent]:
         reader = self.reader
         while True:
-            # Read again for each event: the typed iteration may have begun a new batch.
+            # This is read again for each event, because the typed iteration may have begun a new
+            # batch.
             event = next(reader.left, None)
             if event is not None:
                 yield event

@@ -64,17 +64,23 @@ class SSEParser:
         self._limit = max_event_bytes
         self._buffers = EventBuffers()
         self._line = OpenLine()
-        self._block_open = False  # there are bytes after the last blank line
-        self._block_bytes = 0  # the whole lines of the open block
-        self._room = min(max_event_bytes, _SLICE)  # bytes that may be taken at once
+        # A block is open while there are bytes after the last blank line.
+        self._block_open = False
+        # This is the size of the whole lines of the open block.
+        self._block_bytes = 0
+        # So many bytes may be taken at once.
+        self._room = min(max_event_bytes, _SLICE)
         self._carry = b""
-        self._after_cr = False  # an LF now would belong to the previous line end
+        # After a CR, an LF belongs to the same line end.
+        self._after_cr = False
         # The stream is at its beginning or end: `feed` then checks what else is to do.
         self._unready = True
-        self._bom: bytes | None = b""  # the part of the BOM that has arrived, None after it
+        # The BOM may arrive in parts. None means that the stream is past it.
+        self._bom: bytes | None = b""
         self._closed = False
         self.too_large: bool = False
-        self._unsaid = False  # an event was too large, and no call has raised yet
+        # An event was too large, and no call has raised this yet.
+        self._unsaid = False
 
     @property
     def last_event_id(self) -> str:
@@ -166,10 +172,12 @@ class SSEParser:
                 piece = piece[1:]
                 if not piece:
                     return
-        begin = 0  # the end of the last whole block
+        # The last whole block ends here.
+        begin = 0
         if not (self._block_open or piece[0] == _LF or b"\r" in piece):
-            # From the start of a block, with LF alone, as most servers send it.
-            cut = piece.rfind(b"\n") + 1  # the end of the last whole line
+            # A piece that begins with a block, and has LF alone, is what most servers send.
+            # The last whole line ends here.
+            cut = piece.rfind(b"\n") + 1
             # Only whole lines are searched: rfind() is slow for two bytes, and the unfinished line
             # may be long.
             blank = piece.rfind(b"\n\n", 0, cut)
@@ -191,7 +199,8 @@ class SSEParser:
             self._open_block(rest, cut - begin)
 
     def _take_blocks(self, run: bytes, events: list[ServerSentEvent]) -> int:
-        # Takes the whole blocks of `run`, which consists of whole lines, and returns their length.
+        # This takes the whole blocks of `run`, which consists of whole lines, and returns their
+        # length.
         lines = run if b"\r" not in run else _with_line_feeds(run)
         if self._block_open:
             block, blank, lines = self._split_block(lines)
@@ -204,7 +213,7 @@ class SSEParser:
         return len(run) - _width(run, tail)
 
     def _split_block(self, lines: bytes) -> tuple[bytes, bytes, bytes]:
-        # Splits at the blank line that ends the open block.
+        # This splits the lines at the blank line that ends the open block.
         if lines[0] == _LF and not self._line.begun:
             return b"", b"\n", lines[1:]
         # find() is much faster for one byte than for two, and the open block's line may be long.
@@ -252,7 +261,7 @@ def _with_line_feeds(lines: bytes) -> bytes:
 
 
 def _width(run: bytes, tail: bytes) -> int:
-    # How many bytes of `run` its last lines take. In `tail` their ends have become LF.
+    # This returns how many bytes of `run` its last lines take. In `tail` their ends have become LF.
     if not tail or b"\r" not in run:
         return len(tail)
     return sum(map(len, run.splitlines(keepends=True)[-tail.count(b"\n") :]))

@@ -34,7 +34,8 @@ try:
 except ModuleNotFoundError as _error:
     _missing = (_error.name or "").partition(".")[0]
     if _missing in ("", "acp_client_v0_1"):
-        raise  # the extra would not help
+        # A module of this package is missing, which the extra would not bring.
+        raise
     raise ModuleNotFoundError(
         f"{__name__} needs {_missing}, which is not installed: "
         "pip install 'acp-client-v0-1[testing]'",

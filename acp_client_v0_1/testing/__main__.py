@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"cannot listen at {address}: {reason}; --port takes another, 0 any\n")
         return 1
     with server:
-        # Before the greeting, whose reader may send a signal at once.
+        # The handlers come before the greeting, whose reader may send a signal at once.
         ended = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda number, frame: ended.set())

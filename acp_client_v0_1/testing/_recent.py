@@ -10,7 +10,8 @@ __all__ = ["Recent"]
 
 T = TypeVar("T")
 
-_MOST = 20_000  # records, of about 2 KiB each beside their content
+# Each record takes about 2 KiB beside its content.
+_MOST = 20_000
 _MOST_BYTES = 64 * 1024 * 1024
 
 

@@ -17,11 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import from_json, to_json
 
 from acp_client_v0_1._http.headers import TOKEN
-from acp_client_v0_1._operation import Operation, faults_of
+from acp_client_v0_1._operation import Operation
 from acp_client_v0_1._schema.free_json import not_json
 from acp_client_v0_1.api import agents_api, runs_api, threads_api
 
-# Each operation of the contract by its name: its method, and its path with "*" for an id.
+# Each operation of the contract has a method, and a path with "*" for an id.
 OPERATIONS: dict[str, tuple[str, str]] = {
     name.strip("_").lower(): (operation.method, re.sub(r"\{\w+\}", "*", operation.path))
     for module in (runs_api, agents_api, threads_api)
@@ -41,7 +41,8 @@ JSON_TYPES: dict[str, tuple[type, ...]] = {
 _LEVELS = 250
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
-# The kinds of pydantic's errors that are about a value of the right type.
+_PART_OF_A_UNION = re.compile(r"constrained-|\w+\[")
+# pydantic's errors about a value of the right type begin with these words.
 _RULES_OF_VALUES = ("literal", "finite", "greater", "less")
 
 Seconds: TypeAlias = Annotated[float, Field(ge=0, le=threading.TIMEOUT_MAX)]
@@ -67,10 +68,12 @@ def check_given(where: Callable[..., object], given: object) -> None:
     try:
         _model_of(where).model_validate(given, from_attributes=True)
     except ValidationError as error:
-        rule = error.errors(include_url=False)[0]["type"]
-        kind = ValueError if rule.startswith(_RULES_OF_VALUES) else TypeError
-        # Not chained, for pydantic's own error quotes the values, and one may be a key.
-        raise kind(faults_of(error)) from None
+        fault = error.errors(include_url=False)[0]
+        kind = ValueError if fault["type"].startswith(_RULES_OF_VALUES) else TypeError
+        # pydantic counts the parts of a union as steps, such as "dict[str,str]".
+        steps = [str(step) for step in fault["loc"] if not _PART_OF_A_UNION.match(str(step))]
+        # pydantic's own error quotes the values, and one may be a key, so it is not chained.
+        raise kind(f"{'.'.join(steps)}: {fault['msg']}") from None
 
 
 def check_header(what: str, name: str, value: str) -> None:

@@ -59,7 +59,8 @@ class AgentError(Exception):
     def __init__(self, errcode: int, description: str) -> None:
         for name, value, kind in (("errcode", errcode, int), ("description", description, str)):
             check_type(name, value, kind)
-            try:  # JSON has no half of a surrogate pair, and no int of thousands of digits.
+            try:
+                # JSON has no half of a surrogate pair, and no int of thousands of digits.
                 from_json(to_json(value))
             except ValueError as error:
                 raise ValueError(f"{name} cannot be written as JSON: {error}") from error

@@ -48,7 +48,8 @@ class AgentContext:
     streaming: str | None
     metadata: dict[str, Any]
     _state: ThreadState
-    _lock: AbstractContextManager[bool]  # guards the run and the state
+    # The lock guards the run and the state.
+    _lock: AbstractContextManager[bool]
     _working: Callable[[], bool]
     _cancelled: threading.Event
 

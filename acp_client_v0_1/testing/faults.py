@@ -168,7 +168,7 @@ class RecordedRequest:
         path: The path as it was sent, percent-encoded, without query.
         query: The query string.
         headers: The headers by lower-case name; if a name came twice, the last of them.
-        body: The body; empty if the server itself responded with 400, 401, 405 or 422.
+        body: The body.
         client: Address and port of the client's end of the connection.
         time: When the request had arrived, in seconds of `time.monotonic()`.
         fault: The fault of the response, if it had one.

@@ -16,7 +16,6 @@ from typing import cast
 from unittest import mock
 
 from urllib3 import BaseHTTPResponse
-from urllib3.exceptions import ConnectTimeoutError
 
 from acp_client_v0_1._http.attempt import Attempt
 from acp_client_v0_1._http.call import Call
@@ -36,7 +35,7 @@ except ModuleNotFoundError as _error:
 
 __all__ = ["responses_bridge"]
 
-# The message of `responses` if nothing was declared for a request; it has no class for that.
+# `responses` has no class for a request that nothing was declared for, but this message.
 _UNMATCHED = "Connection refused by Responses"
 
 
@@ -78,7 +77,6 @@ class _Declared(Incoming):
 
     def close(self) -> None:
         self._fate.setdefault(None, "closed")
-        self._response.close()
 
 
 def _ask_responses(call: Call, attempt: Attempt) -> Incoming:
@@ -89,12 +87,11 @@ def _ask_responses(call: Call, attempt: Attempt) -> Incoming:
     request.prepare_body(call.body, None)
     try:
         response = HTTPAdapter(max_retries=0).send(request, stream=True)
-    except requests.ConnectTimeout as error:
-        raise ConnectTimeoutError(str(error)) from error
     except OSError as error:
         if str(error).startswith(_UNMATCHED):
-            raise AssertionError(str(error)) from error  # the test is wrong, not the connection
-        attempt.sent = True
+            # The test is wrong, and not the connection.
+            raise AssertionError(str(error)) from error
+        attempt.sent = not isinstance(error, requests.ConnectTimeout)
         if isinstance(error, requests.Timeout):
             raise TimeoutError(str(error)) from error
         raise

@@ -1,7 +1,7 @@
 """Posts runs whose status changed to their webhooks.
 
 One thread sends them, in the order of the changes; each receiver gets a few seconds. The thread
-starts with the first delivery and ends with the server. A webhook's URL comes from outside, so only
+lasts from the first start of the server to its end. A webhook's URL comes from outside, so only
 this machine's own addresses get anything, unless `webhook_hosts` names others.
 """
 
@@ -13,20 +13,21 @@ import threading
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, TypeAlias
-from urllib.parse import SplitResult, urlsplit
 
 import urllib3
 from pydantic_core import from_json, to_json
 
+from acp_client_v0_1._http.urls import Target, parse_target
 from acp_client_v0_1.testing._recent import Recent
 from acp_client_v0_1.testing._values import is_loopback
 
 __all__ = ["WebhookDelivery", "Webhooks", "webhook_target"]
 
-# The characters of a URI (RFC 3986, 2). urlsplit lets others through, and strips some.
+# A URI has only these characters (RFC 3986, section 2). `parse_target` lets others pass.
 _URI_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
 
-_SECONDS = 2.0  # of silence that a receiver may keep
+# A receiver may be silent for so many seconds.
+_SECONDS = 2.0
 _Queue: TypeAlias = queue.SimpleQueue["tuple[str, dict[str, Any]] | None"]
 
 
@@ -47,16 +48,11 @@ class WebhookDelivery:
     error: str | None = None
 
 
-def webhook_target(url: str) -> SplitResult:
-    """Return the parts of a webhook's URL, or raise ValueError."""
+def webhook_target(url: str) -> Target:
+    """Return the target of a webhook, or raise ValueError."""
     if not _URI_CHARACTERS.fullmatch(url):
-        raise ValueError("must be a URI: no spaces, and nothing but ASCII")
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be an http or https URL")
-    if parts.port == 0:
-        raise ValueError("must not have the port 0")
-    return parts
+        raise ValueError("it must be a URI: no spaces, and nothing but ASCII")
+    return parse_target(url, "it")
 
 
 class Webhooks:
@@ -67,45 +63,40 @@ class Webhooks:
         enabled: Whether anybody gets one; if not, each delivery fails.
 
     Attributes:
-        closed: Whether deliveries are dropped, as after `close`.
         deliveries: The deliveries so far, failed ones included.
     """
 
     def __init__(self, hosts: Collection[str], *, enabled: bool) -> None:
         self._hosts = frozenset(hosts)
         self._enabled = enabled
-        self._lock = threading.Lock()
         self._queue: _Queue | None = None
-        self._thread: threading.Thread | None = None
-        self.closed: bool = False
         self.deliveries: Recent[WebhookDelivery] = Recent()
 
+    def open(self) -> None:
+        """Begin to send, unless this is under way."""
+        if self._queue is None:
+            self._queue = queue.SimpleQueue()
+            queued = (self._queue,)
+            self._thread = threading.Thread(target=self._send_webhooks, args=queued, daemon=True)
+            self._thread.start()
+
     def send(self, url: str, run: dict[str, Any]) -> None:
-        """Queue the delivery of a copy of a Run."""
-        copy = from_json(to_json(run))
-        with self._lock:
-            if self.closed:
-                return
-            if self._queue is None:
-                self._queue = queue.SimpleQueue()
-                self._thread = threading.Thread(
-                    target=self._work, args=(self._queue,), name="webhooks", daemon=True
-                )
-                self._thread.start()
-            self._queue.put((url, copy))
+        """Queue the delivery of a copy of a Run, unless the deliveries have ended."""
+        queued = self._queue
+        if queued is not None:
+            queued.put((url, from_json(to_json(run))))
 
     def close(self) -> None:
         """Drop queued and later deliveries, and wait for the one that is being sent."""
-        with self._lock:
-            self.closed = True
-            closed, self._queue = self._queue, None
-        if closed is not None and self._thread is not None:
+        closed, self._queue = self._queue, None
+        if closed is not None:
             closed.put(None)
             self._thread.join(2 * _SECONDS)
 
-    def _work(self, queued: _Queue) -> None:
+    def _send_webhooks(self, queued: _Queue) -> None:
         while (delivery := queued.get()) is not None:
-            if queued is self._queue:  # not closed
+            if queued is self._queue:
+                # After `close`, this queue is not the current one.
                 self._deliver(*delivery)
 
     def _deliver(self, url: str, run: dict[str, Any]) -> None:
@@ -122,15 +113,14 @@ class Webhooks:
     def _post(self, url: str, body: bytes) -> int:
         if not self._enabled:
             raise ValueError("a server beyond loopback needs an api_key to call webhooks")
-        parts = webhook_target(url)
-        host = parts.hostname or ""
+        target = webhook_target(url)
+        host, port, scheme = target.origin.host, target.origin.port, target.origin.scheme
         if host not in self._hosts and not is_loopback(host):
             raise ValueError("the local server sends to this machine only")
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         headers = {"Content-Type": "application/json"}
         with urllib3.PoolManager(timeout=_SECONDS) as pools:
-            pool = pools.connection_from_host(host, parts.port, parts.scheme)
+            pool = pools.connection_from_host(host, port, scheme)
             once: dict[str, Any] = {"retries": False, "redirect": False, "preload_content": False}
-            response = pool.urlopen("POST", target, body, headers, **once)
+            response = pool.urlopen("POST", target.path, body, headers, **once)
             response.close()
             return response.status

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from ..measure import Work
-from . import batches, calls, codec, handles, imports, memory, parser, streams
+from . import batches, calls, codec, handles, imports, journals, memory, parser, streams, transport
 
 __all__ = ["WORKS"]
 
 WORKS: dict[str, Work] = {
     work.name: work
-    for module in (imports, calls, handles, codec, parser, streams, batches, memory)
+    for module in (
+        imports,
+        calls,
+        transport,
+        handles,
+        codec,
+        parser,
+        streams,
+        batches,
+        journals,
+        memory,
+    )
     for work in module.WORKS
 }

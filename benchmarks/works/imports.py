@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from .. import peers
-from ..measure import BY_HAND, OURS, STOCK, Budget, Contestants, Samples, Work, returned
+from ..measure import BY_HAND, OURS, STOCK, Budget, Contestants, Work, over, returned
 
 NAMES = "RunsApi, Configuration, ApiClient, RunCreate"
 PACKAGE = "import acp_client_v0_1 alone"
@@ -64,12 +64,6 @@ def importing(statement: str, environment: dict[str, str]) -> Callable[[], float
     return job
 
 
-def beyond_the_libraries(samples: Samples) -> list[float]:
-    """Milliseconds, round by round."""
-    pairs = zip(samples[OURS], samples[BY_HAND], strict=True)
-    return [(ours - floor) * 1e3 for ours, floor in pairs]
-
-
 WORKS = [
     Work(
         name="import",
@@ -82,7 +76,11 @@ WORKS = [
         has_peak=False,
         aside=(PACKAGE, FIRST_CLIENT, MODEL_BY_HAND),
         budgets=(
-            Budget("names beyond import pydantic, urllib3", beyond_the_libraries, 30, unit="ms"),
+            Budget(
+                "names and a first client, over a model and a pool by hand",
+                over(FIRST_CLIENT, MODEL_BY_HAND),
+                1.20,
+            ),
             Budget(
                 "import acp_client_v0_1 alone",
                 lambda samples: [seconds * 1e3 for seconds in samples[PACKAGE]],

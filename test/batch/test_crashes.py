@@ -439,7 +439,7 @@ def test_a_failure_that_the_server_tried_again_is_not_run_again(
     """`error`, `pending`, `success` is the life of a run at such a server."""
     monkeypatch.setenv("ACP_HOST", server.url)
     inputs = numbers(3, seconds=seconds)
-    error = {"type": "error", "run_id": "r", "errcode": 7, "description": "the first try"}
+    error = {"type": "error", "run_id": "", "errcode": 7, "description": "the first try"}
     server.faults.add(Fault(path="/runs/*/output", status=200, body=error, times=3))
     failed = list(agent.map(inputs, journal=path, ordered=True))
     assert {type(item.outcome) for item in failed} == {RunFailed}

@@ -37,6 +37,7 @@ from acp_client_v0_1 import (
     RunWaitTimeout,
     UnprocessableEntityException,
 )
+from acp_client_v0_1.batch._progress import Progress
 from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer
 
 
@@ -179,6 +180,21 @@ def test_a_small_batch_is_told_of_each_end_at_once(agent: AgentHandle) -> None:
         assert late < 1.0  # 0.1 on a machine that does nothing else
 
 
+@pytest.mark.parametrize("concurrency", [5, 20, 32, 50])
+def test_runs_that_take_long_are_all_under_way_at_once(
+    server: LocalServer, agent: AgentHandle, concurrency: int
+) -> None:
+    together = threading.Barrier(concurrency, timeout=20)
+
+    def meet(input: Any, config: Any, context: Any) -> dict[str, Any]:
+        return {"place": together.wait()}
+
+    server.register(meet, name="meet")
+    meeting = AgentHandle(server.agents[1].agent_id, agent.runs.api_client)
+    items = list(meeting.map(numbers(2 * concurrency), concurrency=concurrency))
+    assert sorted(item.result()["place"] for item in items) == sorted([*range(concurrency)] * 2)
+
+
 def test_key_names_an_item(agent: AgentHandle) -> None:
     items = list(agent.map(numbers(3), key=lambda value: f"number {value['n']}", ordered=True))
     assert [item.key for item in items] == ["number 0", "number 1", "number 2"]
@@ -282,6 +298,19 @@ def test_the_total_may_be_unknown_or_given(agent: AgentHandle) -> None:
     batch = agent.map(iter([{"n": 1}]))
     list(batch)
     assert batch.counts.total == 1
+
+
+@pytest.mark.parametrize(("duplicates", "outage"), [(0, 0.0), (2, 7.9)])
+def test_the_bar_names_duplicates_and_an_outage_if_there_are_any(
+    capsys: pytest.CaptureFixture[str], duplicates: int, outage: float
+) -> None:
+    progress = Progress(True)
+    progress.tell(BatchCounts(3, 3, 1, 1, 1, duplicates), outage)
+    progress.close()
+    shown = capsys.readouterr().err
+    assert "2/3" in shown and "in flight=1" in shown and "failed=1" in shown
+    assert ("duplicates=2" in shown) is ("duplicates" in shown) is bool(duplicates)
+    assert ("server fails for=7 s" in shown) is ("fails for" in shown) is bool(outage)
 
 
 def test_progress_true_draws_a_bar(agent: AgentHandle, capsys: pytest.CaptureFixture[str]) -> None:

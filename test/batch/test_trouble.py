@@ -364,6 +364,15 @@ def test_a_crowd_searches_also_if_no_run_was_parked_before(
     assert searches
 
 
+def test_a_crowd_does_not_search_again_once_a_search_was_refused(
+    server: LocalServer, agent: AgentHandle
+) -> None:
+    server.faults.add(Fault(path="/runs/search", status=422, times=None))
+    items = list(agent.map(numbers(60, seconds=1.5), concurrency=60))
+    assert len([item.result() for item in items]) == 60
+    assert sum(request.path == "/runs/search" for request in server.requests) == 1
+
+
 def test_a_crowd_searches_again_after_a_response_that_is_unreadable(
     server: LocalServer, agent: AgentHandle
 ) -> None:
@@ -430,6 +439,20 @@ def test_the_pauses_between_searches_that_find_nothing_grow_with_the_age_of_the_
     assert all(pause <= max(0.2, 0.1 * now) for now, pause in searched.pauses)
     assert max(pause for _, pause in searched.pauses) == 10
     assert len(searched.pauses) < 100
+
+
+def test_a_slow_search_takes_no_more_than_a_fifth_of_the_time(set_timing: SetTiming) -> None:
+    searched = Searched(pending=[f"r{number}" for number in range(32)], seconds=300)
+    set_timing(now=lambda: searched.now)
+
+    def search(request: object, limit: float) -> list[Run]:
+        searched.now += 2
+        return searched.page
+
+    searched.contact.runs.search_runs = search  # type: ignore[method-assign]
+    searched.runs(lambda task: pytest.fail(f"{task.run_id} is pending")).search()
+    assert all(pause >= 8 for _, pause in searched.pauses[1:])
+    assert len(searched.pauses) > 10
 
 
 def test_a_create_whose_response_is_lost_is_found(server: LocalServer, agent: AgentHandle) -> None:
@@ -543,7 +566,7 @@ def test_a_search_that_ignores_the_status_still_tells_which_runs_have_ended() ->
     times = {"created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"}
     run = {"agent_id": "a", "creation": {"agent_id": "a"}, "status": "success", **times}
     ended = [{**run, "run_id": f"r{n}"} for n in range(60)]
-    result = {"type": "result", "run_id": "r", "status": "success", "result": {}}
+    result = {"type": "result", "run_id": "", "status": "success", "result": {}}
     count = itertools.count()
 
     def respond(request: Request) -> bytes:
@@ -653,7 +676,7 @@ def test_a_server_that_goes_away_after_a_create_is_an_outage(set_timing: SetTimi
             return [CLOSE]
         if request.path == "/runs/search":
             return response(json.dumps(made).encode())
-        return response(json.dumps(RESULT).encode())
+        return response(json.dumps({**RESULT, "run_id": ""}).encode())
 
     def restart() -> None:
         servers[0].stop()
@@ -683,7 +706,7 @@ def test_one_run_without_an_output_ends_no_batch() -> None:
             return response(json.dumps({**RUN, "run_id": "r1", "status": "success"}).encode())
         if request.path.startswith("/runs/r1/output"):
             return response(b'"run r1 has no output any more"', 404)
-        return response(json.dumps(RESULT).encode())
+        return response(json.dumps({**RESULT, "run_id": ""}).encode())
 
     with (
         SocketServer(handler=serve_each(respond)) as server,
@@ -726,7 +749,7 @@ class Limited:
                 token = json.loads(request.body).get("metadata", {}).get("acp-client-token")
                 found = [self.made[token]] if token in self.made else []
                 return response(json.dumps(found).encode())
-            return response(json.dumps(RESULT).encode())
+            return response(json.dumps({**RESULT, "run_id": ""}).encode())
 
 
 @pytest.mark.parametrize("concurrency", [8, 40])

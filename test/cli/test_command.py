@@ -62,6 +62,7 @@ def test_an_agent_is_described_by_name_and_by_id(server: LocalServer) -> None:
     agent_id = next(a["agent_id"] for a in data(acp(server, "agents", "--name", "counter")))
     assert by_name["specs"]["capabilities"]["streaming"] == {"result": True, "custom": True}
     assert data(acp(server, "describe", agent_id)) == by_name
+    assert acp(server, "describe", "counter", "--format", "id").stdout == f"{agent_id}\n"
 
 
 def test_an_unknown_agent(server: LocalServer) -> None:
@@ -78,6 +79,9 @@ def test_run_prints_the_result(server: LocalServer) -> None:
     assert acp(server, "run", "echo", json.dumps(ECHO), "--format", "text").stdout == (
         "message: Hello\n"
     )
+    several = '{"names":["Ä",null],"yes":true}'
+    shown = acp(server, "run", "echo", several, "--format", "text").stdout
+    assert shown == 'names: ["Ä", null]\nyes: true\n'
 
 
 def test_run_prints_events_and_then_the_result(server: LocalServer) -> None:
@@ -118,12 +122,16 @@ def test_start_prints_a_token_that_another_process_waits_with(server: LocalServe
 def test_start_says_more_as_json(server: LocalServer) -> None:
     known = data(acp(server, "start", "echo", "{}", "--format", "json"))
     assert sorted(known) == ["agent_id", "run_id", "status", "thread_id", "token"]
+    assert known["agent_id"] == ECHO_AGENT_ID
     ran = acp(server, "start", "echo", "{}", "--format", "id").stdout.strip()
     assert data(acp(server, "wait", ran)) == {}
 
 
 def test_a_token_from_a_file(server: LocalServer, tmp_path: Path) -> None:
     (tmp_path / "run.token").write_text(started(server, "echo", ECHO) + "\n", "utf-8")
+    assert data(acp(server, "wait", "@run.token", cwd=tmp_path)) == ECHO
+    with_bom = "\ufeff" + (tmp_path / "run.token").read_text("utf-8")
+    (tmp_path / "run.token").write_text(with_bom, "utf-8")
     assert data(acp(server, "wait", "@run.token", cwd=tmp_path)) == ECHO
 
 
@@ -420,8 +428,8 @@ def test_a_batch_names_a_file_that_it_cannot_read(server: LocalServer, tmp_path:
     words = "acp-client: line 1 of latin.jsonl is not UTF-8 text\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", words)
     done = acp(server, "batch", "echo", "latin.jsonl", "--results", "none/out", cwd=tmp_path)
-    words = "acp-client: cannot use none/out: No such file or directory\n"
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", words)
+    words = "acp-client: none/out cannot be opened: No such file or directory\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", words)
 
 
 def test_a_full_disk_leaves_no_part_of_a_record(server: LocalServer, tmp_path: Path) -> None:
@@ -457,8 +465,12 @@ def test_a_stdout_that_takes_nothing_is_named(server: LocalServer, stdout: str, 
         ["sh", "-c", command],
         env=environment(server.url), capture_output=True, text=True, timeout=SECONDS, check=False,
     )  # fmt: skip
-    assert (done.returncode, done.stderr) == (1, f"acp-client: {words}\n")
-    assert len(server.runs) - before == (stdout == ">/dev/full")
+    *said, last = done.stderr.splitlines()
+    assert (done.returncode, last) == (1, f"acp-client: {words}")
+    made = server.runs[before:]
+    assert len(made) == (stdout == ">/dev/full")
+    # Otherwise nobody would know of it: its token is lost.
+    assert said == [f"the run was started: acp-client wait {run['run_id']}" for run in made]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
@@ -553,6 +565,7 @@ def test_help_and_version(server: LocalServer) -> None:
     for command in [*commands, "search", "serve", "show", "start", "stream", "wait"]:
         assert f"\n    {command}" in help_
         assert f"example:\n  acp-client {command}" in acp(server, command, "--help").stdout
+    assert "\n  a run that exists:\n    wait " in help_ and help_.count(":\n    ") == 6
     assert acp(server, "--version").stdout.startswith("acp-client ")
 
 

@@ -55,7 +55,7 @@ def server_of(ids: list[str], result: str = '{"n":1}') -> SocketServer:
         if request.path == "/runs/search":
             offset = json.loads(request.body).get("offset", 0)
             return response(json.dumps([run_of(each) for each in ids[offset:]]).encode())
-        content = f'{{"type":"result","run_id":"r1","status":"success","result":{result}}}'
+        content = f'{{"type":"result","run_id":"","status":"success","result":{result}}}'
         return response(content.encode())
 
     return SocketServer(handler=serve_each(respond))
@@ -67,6 +67,12 @@ def test_an_id_that_a_command_could_misread_is_not_printed(inside: Inside) -> No
         assert (done.returncode, done.stdout) == (1, "r1\nr2\n")
         assert len(done.stderr.splitlines()) == len(HOSTILE) and done.stderr.isascii()
         assert "'@secret' is not printed" in done.stderr and "\x1b" not in done.stderr
+
+
+def test_a_long_id_that_is_not_printed_is_cut(inside: Inside) -> None:
+    with server_of(["a " * 5000]) as server:
+        done = inside(server, "search", "--format", "id")
+    assert done.returncode == 1 and len(done.stderr) < 180 and "'a a a" in done.stderr
 
 
 def test_xargs_finds_no_option_in_the_ids_of_a_server(tmp_path: Path) -> None:

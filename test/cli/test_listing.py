@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import os
-import pty
-import struct
+import re
 import subprocess
-import termios
 import time
 from argparse import Namespace
 from collections.abc import Iterator
@@ -17,12 +13,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.commands import COMMAND, KEY, SECONDS, Inside, acp, data, environment, lines
+from support.commands import (
+    COMMAND,
+    KEY,
+    SECONDS,
+    Inside,
+    acp,
+    data,
+    environment,
+    lines,
+    on_terminal,
+    rows_of,
+)
 from support.proxies import HttpProxy
 from support.socket_server import STALL, Request, SocketServer, response, serve_each
 
 from acp_client_v0_1 import AgentHandle, ApiClient, Configuration, ThreadsApi
 from acp_client_v0_1.cli import _runs
+from acp_client_v0_1.cli._inputs import count_of
 from acp_client_v0_1.testing import ECHO_AGENT_ID, AgentDefinition, LocalServer
 from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS
 
@@ -248,26 +256,76 @@ def test_a_batch_that_is_stopped_cancels_its_runs(client: ApiClient, server: Loc
 def test_a_bar_and_the_outcomes_on_one_terminal_do_not_mix(
     server: LocalServer, tmp_path: Path
 ) -> None:
-    leader, follower = pty.openpty()
-    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    (tmp_path / "in").write_text('{"errcode": 4}\n' * 5, "utf-8")
-    done = subprocess.run(
-        [*COMMAND, "batch", "failing", "in", "--progress"],
-        env=environment(server.url), cwd=tmp_path, stdout=follower, stderr=follower,
-        stdin=subprocess.DEVNULL, timeout=SECONDS, check=False,
-    )  # fmt: skip
-    os.close(follower)
-    written = b""
-    with contextlib.suppress(OSError):  # at the end, on Linux
-        while more := os.read(leader, 100_000):
-            written += more
-    os.close(leader)
-    shown = written.decode("utf-8").replace("\r\n", "\n")
-    assert done.returncode == 5
-    # What a line of the terminal shows is what was written after the last return.
-    rows = [row.rpartition("\r")[2] for row in shown.split("\n")]
+    inputs = tmp_path / "in"
+    inputs.write_text('{"errcode": 4}\n' * 5, "utf-8")
+    shown, status = on_terminal(server, "batch", "failing", str(inputs), "--progress")
+    rows = rows_of(shown)
+    assert status == 5
     assert len([json.loads(row) for row in rows if row.startswith("{")]) == 5
     assert "5 of 5 items failed" in rows and "5/5" in shown
+
+
+def test_a_bar_has_its_total_if_the_file_can_be_counted(
+    server: LocalServer, inside: Inside, tmp_path: Path
+) -> None:
+    inputs = tmp_path / "in"
+    content = '{"seconds": 0.3}\n\n' * 3
+    inputs.write_text(content, "utf-8")
+    one_by_one = ("--progress", "--concurrency", "1")
+    done = inside(server, "batch", "slow", str(inputs), *one_by_one)
+    assert "| 1/3 [" in done.stderr and "| 3/3 [" in done.stderr
+    piped = acp(server, "batch", "slow", "-", *one_by_one, stdin=content)
+    assert "1run [" in piped.stderr and "| 1/3 [" not in piped.stderr
+
+    inputs.write_text('text\n"two\nlines"\nb\nc\n', "utf-8")
+    with inputs.open("rb") as file:
+        assert count_of(file, "in.csv") == 3
+        assert file.readline() == b"text\n"  # it is at the beginning again
+
+
+def test_a_run_shows_on_a_terminal_that_it_waits_and_clears_that(
+    server: LocalServer, tmp_path: Path
+) -> None:
+    run = ("run", "slow", '{"seconds": 2.5}', "--format", "jsonl")
+    shown, status = on_terminal(server, *run)
+    assert status == 0 and re.search(r"\rpending, 1 s, run [-0-9a-f]+\r", shown)
+    assert rows_of(shown) == ['{"slept":2.5}', ""]
+    assert acp(server, *run).stderr == ""  # it is no terminal
+    assert on_terminal(server, "run", "echo", "{}")[0] == "{}\n"  # it is quick
+    (tmp_path / "tqdm").mkdir()
+    (tmp_path / "tqdm" / "__init__.py").write_text("raise ImportError('not here')", "utf-8")
+    shown, status = on_terminal(server, *run, PYTHONPATH=str(tmp_path))
+    assert (shown, status) == ('{"slept":2.5}\n', 0)
+
+
+def test_a_person_is_asked_below_the_line_of_a_wait_and_not_disturbed(server: LocalServer) -> None:
+    asked = ("run", "approval", "{}", "--ask", "--format", "jsonl")
+    shown, status = on_terminal(server, *asked, stdin=b'{"approved": true}\n')
+    assert status == 0
+    before, _, after = shown.partition("answer (a JSON object in one line): ")
+    assert after.startswith('{"approved": true}\n'), shown  # the terminal's echo of what was typed
+    assert before.endswith("\n") and '"approved":true' in rows_of(shown)[-2]
+
+
+def test_a_status_has_a_colour_on_a_terminal_that_has_colours(server: LocalServer) -> None:
+    metadata = ("--metadata", '{"test": "colour"}')
+    for agent, expected in (("echo", 0), ("failing", 5)):
+        shown, status = on_terminal(server, "run", agent, "{}", *metadata)
+        assert status == expected
+    assert '"status": "\x1b[31merror\x1b[0m"' in shown
+    table = ("search", *metadata, "--format", "text")
+    shown, _ = on_terminal(server, *table)
+    assert "\n\x1b[32msuccess\x1b[0m  " in shown and "\n\x1b[31merror\x1b[0m    " in shown
+    for settings in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        assert "\x1b" not in on_terminal(server, *table, **settings)[0]
+    assert "\x1b" not in acp(server, *table, more={"TERM": "xterm"}).stdout
+
+
+def test_an_agent_is_described_in_text(inside: Inside, server: LocalServer) -> None:
+    shown = inside(server, "describe", "approval", "--format", "text").stdout
+    assert shown.startswith("metadata:\n  ref:\n    name: approval\n    version: 1.0.0\n")
+    assert "\n  interrupts:\n    1:\n      interrupt_type: approval\n" in shown
+    assert '\n    required: ["approved"]\n' in shown and "{" not in shown.replace("{}", "")
 
 
 WIDE = "\u65e5\u672c\u8a9e e\u0301"  # takes 8 columns, with 6 characters
@@ -310,17 +368,8 @@ def test_tables_are_aligned_and_cut_to_the_width(inside: Inside, columns: int) -
 
 
 def test_a_table_takes_the_width_of_its_terminal(server: LocalServer) -> None:
-    leader, follower = pty.openpty()
-    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
-    variables = {name: v for name, v in environment(server.url).items() if name != "COLUMNS"}
-    done = subprocess.run(
-        [*COMMAND, "agents", "--format", "text"], env=variables, stdout=follower,
-        stdin=subprocess.DEVNULL, timeout=SECONDS, check=False,
-    )  # fmt: skip
-    shown = os.read(leader, 10_000).decode()
-    os.close(leader)
-    os.close(follower)
-    assert done.returncode == 0
+    shown, status = on_terminal(server, "agents", "--format", "text", columns=40)
+    assert status == 0
     assert max(map(len, shown.splitlines())) == 40
 
 

@@ -39,7 +39,8 @@ from acp_client_v0_1 import (
     StaleInterrupt,
     StreamGap,
 )
-from acp_client_v0_1.cli import _outcomes, _output, _runs
+from acp_client_v0_1.cli import _commands, _one_line, _outcomes, _output, _runs
+from acp_client_v0_1.cli._arguments import parse, parser
 from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer, Quirks
 from acp_client_v0_1.testing import __main__ as serving
 from acp_client_v0_1.testing.builtin import BUILTIN_AGENTS
@@ -125,6 +126,14 @@ def test_a_run_that_could_not_be_cancelled(server: LocalServer, inside: Inside) 
     assert "next: acp-client wait" in done.stderr and "was cancelled" not in done.stderr
 
 
+def test_a_run_that_has_finished_is_kept(server: LocalServer, inside: Inside) -> None:
+    server.faults.add(Fault(path="/runs/*/output", status=403, times=None))
+    done = inside(server, "run", "echo", "{}", "--cancel-on-exit")
+    run = started_run(server)
+    assert f"the run had finished, and is kept: acp-client wait {run}\n" in done.stderr
+    assert done.returncode == 1 and "was cancelled" not in done.stderr
+
+
 # The way on, in the command's own words
 
 
@@ -151,8 +160,12 @@ def test_a_start_without_a_response(inside: Inside) -> None:
         server.faults.add(Fault(method="POST", path="/runs", cut="close"))
         server.faults.add(Fault(method="POST", path="/runs/search", status=403, times=None))
         done = inside(server, "start", "echo", "{}")
+        server.faults.add(Fault(method="POST", path="/runs", cut="close"))
+        known = data(inside(server, "start", "echo", "{}", "--format", "json"), 8)
     in_own_words(done, 8, "next: acp-client show acprun1.")
     assert "unclear whether the run was started: POST /runs" in done.stderr
+    assert known == {"run_id": None, "status": None, "token": known["token"]}
+    assert known["token"].startswith("acprun1.")
 
 
 def test_events_are_missing(inside: Inside) -> None:
@@ -186,6 +199,29 @@ def test_an_answer_command_that_prints_no_json(server: LocalServer, inside: Insi
         assert f"next: acp-client wait --ask {data(done, 4)['run_id']}\n" in done.stderr
     done = inside(server, "run", "approval", "{}", "--ask", "--answer-command", "true")
     assert done.returncode == 2 and "exclude each other" in done.stderr
+
+
+def test_an_answer_command_answers_what_is_waited_for(
+    server: LocalServer, inside: Inside, token: str
+) -> None:
+    answer = """echo '{"approved": true}'"""
+    assert data(inside(server, "wait", token, "--answer-command", answer))["approved"] is True
+
+
+def test_without_a_terminal_nobody_is_asked_about_any_of_several_runs(
+    server: LocalServer, inside: Inside, token: str
+) -> None:
+    ran = inside(server, "start", "echo", "{}", "--format", "id").stdout.strip()
+    done = inside(server, "wait", token, ran, token, "--ask", "--format", "json")
+    assert [each["status"] for each in data(done, 4)] == ["interrupted", "success", "interrupted"]
+    assert done.stderr.count("--ask needs a terminal\n") == 2
+
+
+@pytest.mark.parametrize("names", ["", "r1\nr2\n"])
+def test_a_command_for_one_run_takes_one_from_stdin(names: str) -> None:
+    done = acp("http://127.0.0.1:9", "stream", "-", stdin=names)
+    said = f"acp-client: stdin must name one run, and names {names.count('r')}\n"
+    assert (done.returncode, done.stderr) == (2, said)
 
 
 def test_a_run_is_named_if_the_server_refuses_to_give_its_output(
@@ -280,6 +316,43 @@ def test_ctrl_c_in_a_batch_has_the_words_of_a_shell(
     assert ("the same command continues" if journal else "pass --journal") in err
 
 
+@pytest.mark.parametrize("command", ["wait", "stream"])
+def test_ctrl_c_says_that_the_run_continues(
+    server: LocalServer, inside: Inside, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    ran = inside(server, "start", "echo", "{}", "--format", "id").stdout.strip()
+    monkeypatch.setattr(RunHandle, "result", interrupted)
+    monkeypatch.setattr(RunHandle, "events", interrupted)
+    done = inside(server, command, ran)
+    assert done.stderr == f"acp-client: the run continues on the server: acp-client wait {ran}\n"
+    assert done.stdout == "" and done.returncode >= 128
+
+
+@pytest.mark.parametrize(("order", "indexes"), [([], [1, 0]), (["--ordered"], [0, 1])])
+def test_items_come_as_they_end_or_in_the_order_of_the_inputs(
+    server: LocalServer, inside: Inside, tmp_path: Path, order: list[str], indexes: list[int]
+) -> None:
+    (tmp_path / "in.jsonl").write_text('{"seconds": 1.5}\n{"seconds": 0}\n', "utf-8")
+    done = inside(server, "batch", "slow", str(tmp_path / "in.jsonl"), *order)
+    assert [each["index"] for each in lines(done)] == indexes
+
+
+def test_debug_names_the_logger_of_each_line(server: LocalServer, inside: Inside) -> None:
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    root.handlers.clear()
+    try:
+        done = inside(server, "agents", "--debug")
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+    said = [line for line in done.stderr.splitlines() if "/agents/search" in line]
+    assert said and all(line.startswith("acp_client_v0_1") for line in said), done.stderr
+
+
 def test_401_and_a_certificate_name_the_variables(server: LocalServer, inside: Inside) -> None:
     done = inside(server, "agents", ACP_API_KEY="")
     words = "set ACP_API_KEY, ACP_TOKEN, or ACP_USERNAME and ACP_PASSWORD"
@@ -306,6 +379,122 @@ def test_acp_debug_that_is_no_such_word_is_wrong_usage(inside: Inside) -> None:
     assert "ACP_DEBUG" in done.stderr
 
 
+def test_a_command_is_needed(inside: Inside) -> None:
+    done = inside("http://127.0.0.1:9")
+    assert done.returncode == 2 and "arguments are required: COMMAND\n" in done.stderr
+
+
+def test_the_help_of_each_command_names_what_its_arguments_take() -> None:
+    (commands,) = (each.choices for each in parser()._actions if isinstance(each.choices, dict))
+    assert len(commands) > 10
+    for name, command in commands.items():
+        shown = command.format_help()
+        assert f"example:\n  acp-client {name} " in shown
+        for action in command._actions[1:]:
+            assert action.help and not action.help[:2].isupper(), action
+            takes = action.metavar or "".join(action.choices or ()).upper()
+            assert (action.nargs == 0) == (takes is None or takes == ""), action
+            assert takes is None or isinstance(takes, tuple) or takes == takes.upper(), action
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "value"),
+    [
+        ("search --limit 1", "limit", 1),
+        ("search --limit 1000000000", "limit", 10**9),
+        ("batch a f", "concurrency", 8),
+        ("batch a f --concurrency 1", "concurrency", 1),
+        ("batch a f", "format", "jsonl"),
+        ("stream r", "format", "jsonl"),
+        ("start a", "format", "text"),
+        ("agents", "format", "json"),
+        ("stream r", "on_gap", "raise"),
+        ("wait r --timeout 0", "timeout", 0.0),
+        ("wait r --timeout 0.5", "timeout", 0.5),
+        ("wait r", "timeout", None),
+        ("serve", "port", 8000),
+        ("serve", "bind", "127.0.0.1"),
+        ("serve --port 0", "port", 0),
+        ("serve --port 65535", "port", 65535),
+        ("run a", "cancel_on_exit", False),
+        ("run a", "reuse", False),
+        ("run a --ask", "ask", True),
+        ("--debug agents", "debug", True),
+        ("agents --debug", "debug", True),
+        ("agents", "debug", False),
+        ("--host h agents", "host", "h"),
+    ],
+)
+def test_what_an_argument_means(arguments: str, name: str, value: object) -> None:
+    assert getattr(parse(arguments.split()), name) == value
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("search --limit 0", "argument --limit: a whole number above 0 is needed, not 0"),
+        ("search --limit 1000000001", "argument --limit: a whole number above 0 is needed"),
+        ("batch a f --concurrency x", "argument --concurrency: a whole number above 0 is needed"),
+        ("wait r --timeout -0.1", "argument --timeout: a number of seconds is needed, not -0.1"),
+        ("wait r --timeout nan", "argument --timeout: a number of seconds is needed, not nan"),
+        ("wait r --timeout inf", "argument --timeout: a number of seconds is needed, not inf"),
+        ("serve --port 65536", "argument --port: a number from 0 to 65535 is needed, not 65536"),
+        ("serve --port -1", "argument --port: a number from 0 to 65535 is needed, not -1"),
+        ("stream", "arguments are required: RUN"),
+        ("wait", "arguments are required: RUN"),
+        ("agents --status x", "unrecognized arguments: --status x"),
+    ],
+)
+def test_an_argument_that_cannot_be(
+    arguments: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parse(arguments.split())
+    assert words in capsys.readouterr().err
+
+
+def test_a_signal_that_comes_twice_at_once_counts_once() -> None:
+    """As from timeout(1), which sends it to the command and to its process group."""
+    stop = _output.Stop()
+    with pytest.raises(_output.Stopped):
+        stop(15, None)
+    stop(15, None)
+    assert stop.number == 15
+
+
+def test_a_signal_waits_until_a_record_is_written() -> None:
+    stop, done = _output.Stop(), []
+    with pytest.raises(_output.Stopped), stop:
+        stop(2, None)
+        done.append(1)
+    assert done == [1]
+    with stop:
+        pass
+
+
+def test_an_error_that_nobody_expected_is_one_line(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(_commands, "agents", broken)
+    for debug in ([], ["--debug"]):
+        with pytest.raises(RuntimeError) as caught:
+            inside("http://127.0.0.1:9", "agents", *debug)
+        inside.capture.readouterr()
+    _one_line(RuntimeError, caught.value, None)
+    said = inside.capture.readouterr().err
+    assert said == "acp-client: RuntimeError: a bug (--debug shows where)\n"
+
+
+def test_the_host_of_the_option_is_the_one_that_is_asked(
+    server: LocalServer, inside: Inside
+) -> None:
+    for command in (["describe", "echo"], ["agents"], ["search", "--agent", "echo"], ["ping"]):
+        assert data(inside("http://127.0.0.1:9", *command, "--host", server.url)) is not None
+
+
 def test_an_unknown_option_is_named_below_those_that_there_are(inside: Inside) -> None:
     for arguments, known in (
         (["agents", "--url", "x"], "[--host URL]"),
@@ -318,10 +507,70 @@ def test_an_unknown_option_is_named_below_those_that_there_are(inside: Inside) -
         assert f"usage: acp-client {arguments[0]} " in done.stderr and known in done.stderr
 
 
+def test_what_is_not_utf_8_is_wrong_usage(inside: Inside, tmp_path: Path) -> None:
+    (tmp_path / "names").write_bytes(b"acprun1.\xff\n")
+    for argument, words in (
+        (["run", "echo", '{"n": "\udcff"}'], "argument INPUT: not UTF-8 text\n"),
+        (["show", f"@{tmp_path}/names"], "has control characters; nothing was sent\n"),
+        (["show", "run\udcff"], "has control characters; nothing was sent\n"),
+    ):
+        done = inside("http://127.0.0.1:9", *argument)
+        assert done.returncode == 2 and done.stderr.endswith(words), done.stderr
+
+
+def test_a_name_of_a_file_with_a_nul_is_wrong_usage(inside: Inside) -> None:
+    done = inside("http://127.0.0.1:9", "run", "echo", "@in\0put")
+    assert done.returncode == 2 and "put: embedded null byte\n" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("--hlep", "unrecognized arguments: --hlep; did you mean '--help'?"),
+        ("rnu echo", "did you mean 'run'?"),
+        ("--versoin", "unrecognized arguments: --versoin; did you mean '--version'?"),
+        # It must not be taken for --client-token: that is sent in the metadata of a run.
+        ("run echo {} --token=t", "--token=t; set ACP_TOKEN"),
+        ("agents --zzz", "unrecognized arguments: --zzz"),
+        ("run --hlep", "unrecognized arguments: --hlep; did you mean '--help'?"),
+        ("agents --url http://a", "; use --host"),
+        ("--url http://a agents", "unrecognized arguments: --url; use --host"),
+        ("--url=http://a agents", "unrecognized arguments: --url=http://a; use --host"),
+        ("serve --host ::1", "; use --bind"),
+        ("run echo --api-key x", "; set ACP_API_KEY"),
+        (
+            "batch echo in --jurnal=x",
+            "unrecognized arguments: --jurnal=x; did you mean '--journal'?",
+        ),
+    ],
+)
+def test_a_word_that_is_no_option_is_followed_by_the_one_that_was_meant(
+    inside: Inside, arguments: str, words: str
+) -> None:
+    done = inside("", *arguments.split())
+    assert done.returncode == 2 and done.stderr.endswith(f"{words}\n")
+
+
+def test_a_word_that_is_like_no_option_is_followed_by_no_other(inside: Inside) -> None:
+    for arguments in (
+        ["run", "echo", "--zzz", "x"],
+        ["search", "--limit", "status"],
+        ["run", "--ask"],
+    ):
+        done = inside("", *arguments)
+        assert done.returncode == 2 and "did you mean" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["run", "echo", "-"], "argument INPUT: empty, and a JSON object is needed\n"),
+        (["run", "echo", "@"], "cannot read @: No such file or directory"),
+        (["run", "echo", "{}", "--thread", ""], "thread_id must not be empty\n"),
+        (
+            ["batch", "echo", "bad", "--results", "none/such"],
+            "none/such cannot be opened: No such file or directory\n",
+        ),
         (["run", "echo", '{"a" 1}'], "argument INPUT: not JSON: Expecting ':' delimiter at column"),
         (["batch", "echo", "@in"], "cannot read @in: No such file or directory; write its name"),
         (
@@ -344,7 +593,19 @@ def test_bad_input_is_named_with_its_place(
 def test_quotes_around_the_host_are_said(inside: Inside) -> None:
     for host, option in (("'http://127.0.0.1:9'", []), ("", ["--host", '"http://127.0.0.1:9"'])):
         done = inside(host, "agents", *option)
-        assert done.returncode == 2 and "has quotes: leave them out" in done.stderr
+        assert done.returncode == 2 and "stands in quotation marks; remove them" in done.stderr
+
+
+def test_an_option_may_be_cut_short_before_the_command(server: LocalServer, inside: Inside) -> None:
+    assert inside("", "--hos", server.url, "agents", "--name", "echo").returncode == 0
+
+
+def test_a_timeout_of_0_looks_once_at_a_run_that_is_new(
+    server: LocalServer, inside: Inside
+) -> None:
+    done = inside(server, "run", "slow", '{"seconds": 60}', "--timeout", "0")
+    assert done.returncode == 3 and "has no output yet" in done.stderr, done.stderr
+    assert started_run(server) in done.stdout
 
 
 def test_the_words_of_an_agent_are_left_as_they_are(
@@ -383,7 +644,8 @@ def test_several_runs_are_waited_for_at_once(inside: Inside) -> None:
 
     def respond(request: Request) -> bytes:
         both.wait(SECONDS)  # which breaks if one is waited for after the other
-        content = {"type": "result", "run_id": "r", "status": "success", "result": {}}
+        run = request.path.split("/")[2]
+        content = {"type": "result", "run_id": run, "status": "success", "result": {}}
         return response(json.dumps(content).encode())
 
     with SocketServer(handler=serve_each(respond)) as server:
@@ -507,7 +769,6 @@ def test_the_host_may_stand_before_the_command(server: LocalServer, inside: Insi
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("people.csv", b"\xef\xbb\xbfname,age\nZo\xc3\xab,3\nAda,4\n"),
         ("people.json", b'[{"name": "Zo\xc3\xab"},\n{"name": "Ada"}]\n'),
         ("line.json", b'[{"name": "Zo\xc3\xab"}, {"name": "Ada"}]\n'),
     ],
@@ -524,6 +785,42 @@ def test_a_batch_names_the_command_that_converts_its_file(
     subprocess.run(["sh", "-c", command], check=True, timeout=SECONDS)
     items = lines(inside(server, "batch", "echo", "inputs.jsonl", "--ordered"))
     assert [item["result"]["name"] for item in items] == ["Zo\u00eb", "Ada"]
+
+
+def test_a_file_that_is_csv_by_its_name_is_taken_as_it_is(
+    server: LocalServer, inside: Inside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    content = b'\xef\xbb\xbfname,age\r\nZo\xc3\xab,3\r\n\r\n"two\nlines",""\r\n'
+    Path("people.CSV").write_bytes(content)
+    done = inside(server, "batch", "echo", "people.CSV", "--ordered", "--key", "name")
+    items = lines(done)
+    assert [item["key"] for item in items] == ["Zo\u00eb", "two\nlines"]
+    assert items[1]["result"] == {"name": "two\nlines", "age": ""}
+    assert done.stderr == ("people.CSV is CSV: an input for each row, with text for name, age\n")
+    Path("people.txt").write_bytes(content)
+    done = inside(server, "batch", "echo", "people.txt")
+    assert done.returncode == 2 and "a file whose name ends with .csv\n" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"a,b\n1,2\n3\n", "line 3 of in.csv is not CSV: it does not have one value for each name"),
+        (b"a,b\n1,2,3\n", "line 2 of in.csv is not CSV: it does not have one value for each name"),
+        (b"a,a\n1,2\n", "line 2 of in.csv is not CSV: it does not have one value for each name"),
+        (b'a,b\n"1"2,3\n', "line 2 of in.csv is not CSV: ',' expected after '\"'"),
+        (b"a,b\n\xff,3\n", "line 2 of in.csv is not CSV: 'utf-8' codec can't decode byte 0xff"),
+    ],
+)
+def test_csv_that_cannot_be_read_is_named_with_its_line(
+    server: LocalServer, inside: Inside, tmp_path: Path, content: bytes, words: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    Path("in.csv").write_bytes(content)
+    done = inside(server, "batch", "echo", "in.csv")
+    assert done.returncode == 2 and words in done.stderr
 
 
 def test_a_byte_order_mark_is_accepted(

@@ -153,7 +153,7 @@ def test_hosts_of_a_wrong_type(host):
     ],
 )
 def test_settings_that_cannot_be_used(settings, error, name):
-    with pytest.raises(error, match=name) as failure:
+    with pytest.raises(error, match=rf"^{name}") as failure:
         Configuration(**settings)
     assert "secret" not in str(failure.value)
 
@@ -264,9 +264,10 @@ ENVIRONMENT = {
 }
 
 
-def test_settings_from_the_environment(monkeypatch):
+@pytest.mark.parametrize("around", ["", " "])
+def test_settings_from_the_environment(monkeypatch, around):
     for name, value in ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
+        monkeypatch.setenv(name, f"{around}{value.replace(',', f'{around},')}{around}")
     c = Configuration.from_env()
     assert (c.host, c.api_key, c.access_token) == ("https://acp.example", {"x-key": "key"}, "token")
     assert (c.username, c.password) == ("user", "password")
@@ -480,6 +481,42 @@ def test_the_constructor_of_openapi_generators_client():
     assert (c.connection_pool_maxsize, c.proxy, c.no_proxy) == (7, "http://proxy", "none")
     assert (c.proxy_headers, c.safe_chars_for_path_param) == ({"a": "b"}, "~")
     assert (c.socket_options, c.datetime_format, c.date_format) == ([(1, 2, 3)], "%Y", "%d")
+
+
+def test_a_host_that_is_set_later_is_of_no_server_of_the_contract():
+    configuration = Configuration()
+    assert (configuration.server_index, configuration.host_is_default) == (0, True)
+    configuration.host = "http://acp.example/"
+    assert (configuration.host, configuration.server_index) == ("http://acp.example", None)
+    assert not configuration.host_is_default
+
+
+def test_what_is_not_set_has_the_documented_value():
+    c, MIB = Configuration(host="http://localhost"), 2**20
+    assert (c.timeout, c.stream_timeout, c.total_timeout) == ((10, 60), (10, 300), 600)
+    assert (c.block_margin, c.max_event_bytes, c.max_response_bytes) == (10, 64 * MIB, 256 * MIB)
+    assert (c.verify_ssl, c.client_side_validation, c.debug) == (True, True, False)
+    assert (c.ignore_operation_servers, c.safe_chars_for_path_param) == (False, "")
+    assert (c.datetime_format, c.date_format) == ("%Y-%m-%dT%H:%M:%S.%f%z", "%Y-%m-%d")
+    unset = "api_key username password access_token retries proxy no_proxy tls_server_name"
+    unset += " ssl_ca_cert cert_file key_file ca_cert_data assert_hostname socket_options"
+    assert [name for name in unset.split() if getattr(c, name)] == []
+
+
+def test_debug_shows_the_log_on_stderr_unless_it_goes_elsewhere(package_logger, capsys):
+    package_logger.propagate = False  # pytest's own handlers are the root's
+    try:
+        for _ in range(2):
+            Configuration(debug=True)
+        package_logger.debug("hello")
+        Configuration(debug=False)
+        package_logger.debug("hidden")
+        (handler,) = package_logger.handlers
+        package_logger.removeHandler(handler)
+    finally:
+        package_logger.propagate = True
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("DEBUG hello")
 
 
 def test_logging_to_a_file(tmp_path, package_logger):

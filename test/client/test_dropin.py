@@ -108,6 +108,63 @@ def test_what_cannot_be_sent_is_refused() -> None:
         a_client().param_serialize("POST", "/x", files={"f": b""})
 
 
+def test_a_list_has_the_collection_format_of_its_name() -> None:
+    lists = {"c": [1, True], "s": ["a", "b"], "t": ["a", "b"], "p": ["a", "b"], "m": (1, 2)}
+    formats = {"c": "csv", "s": "ssv", "t": "tsv", "p": "pipes", "m": "multi"}
+    made = a_client().parameters_to_tuples({**lists, "none": [1], "flag": False}, formats)
+    assert made == [
+        ("c", "1,true"), ("s", "a b"), ("t", "a\tb"), ("p", "a|b"), ("m", 1), ("m", 2),
+        ("none", [1]), ("flag", "false"),
+    ]  # fmt: skip
+    query = a_client().parameters_to_url_query({"m": ["a b", {"x": 1}], "d": {"y": 2}}, formats)
+    assert query == "m=a%20b&m=%7B%22x%22%3A%201%7D&d=%7B%22y%22%3A%202%7D"
+
+
+def test_json_is_the_first_media_type_that_is_chosen() -> None:
+    client = a_client()
+    for choose in (client.select_header_accept, client.select_header_content_type):
+        assert choose(["text/plain", "application/JSON", "application/json"]) == "application/JSON"
+        assert choose(["text/plain", "text/html"]) == "text/plain"
+        assert choose([]) is None
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_client_has_the_setting_of_client_side_validation(given: bool) -> None:
+    configuration = Configuration(host=HOST)
+    configuration.client_side_validation = given
+    assert ApiClient(configuration).client_side_validation is given
+
+
+def test_a_body_is_sent_as_it_is_as_json_or_as_a_form() -> None:
+    fields = [("name", "Ä b"), ("n", "1")]
+    form, multipart = "application/x-www-form-urlencoded", "multipart/form-data"
+    with SocketServer(response(b"{}")) as server, ApiClient(Configuration(server.url)) as client:
+
+        def sent(kind: str | None, *content: object) -> tuple[str | None, bytes]:
+            headers = {} if kind is None else {"content-type": kind}
+            client.call_api("POST", server.url + "/x", headers, *content)
+            request = server.requests[-1]
+            return request.headers.get("content-type"), request.body
+
+        assert sent("text/plain", "Ä") == ("text/plain", "Ä".encode())
+        assert sent(None, b"\x00") == (None, b"\x00")
+        assert sent(None, {"a": "Ä"}) == ("application/json", '{"a": "Ä"}'.encode())
+        assert sent("application/x-own", ["a"]) == ("application/x-own", b'["a"]')
+        assert sent(form, None, fields) == (form, b"name=%C3%84+b&n=1")
+        assert sent(None, None, fields)[1] == b"name=%C3%84+b&n=1"
+        kind, body = sent(multipart, None, fields)
+        assert kind is not None and kind.startswith(f"{multipart}; boundary=")
+        assert body.startswith(b"--" + kind.partition("=")[2].encode())
+        assert b'form-data; name="name"\r\n' in body and "\r\n\r\nÄ b\r\n".encode() in body
+        heads = [request.raw_head.lower() for request in server.requests]
+        assert all(head.count(b"content-type:") <= 1 for head in heads)
+        with pytest.raises(ApiValueError, match="body cannot be used together with post_params"):
+            sent(form, {}, fields)
+        with pytest.raises(ApiValueError, match="body cannot be sent as JSON"):
+            sent(None, {"a": float("nan")})
+    assert len(server.requests) == 7
+
+
 def test_a_response_is_decoded_by_its_status() -> None:
     responses = [
         response(b'"pending"'),

@@ -173,7 +173,7 @@ def test_each_status_has_its_class(status, name):
         ("<html><head><title>502 Bad Gateway</title></head></html>", "502 Bad Gateway"),
         ("<p>It <b>broke</b></p>", "It broke"),
         (f"\n<html>{'<meta charset=utf-8>' * 99}<title>No\nway</title>", "No way"),
-        ("x" * 5000, "x" * 299 + "…"),
+        ("x" * 5000, "x" * 204 + "…"),
         (b"raw".decode(), "raw"),
     ],
 )

@@ -185,7 +185,9 @@ def test_a_time_that_is_none(created_at: str) -> None:
     content = json.dumps({**RUN, "created_at": created_at}).encode()
     with pytest.raises(ResponseValidationError, match="created_at: Input should be a complete"):
         get(content)
-    with pytest.raises(ResponseValidationError, match=r"0\.created_at: .* \(1 item was looked at"):
+    with pytest.raises(
+        ResponseValidationError, match=r": 0\.created_at: Input should be a complete"
+    ):
         get(b"[%b]" % content, "search_runs")
 
 
@@ -193,7 +195,7 @@ def test_a_list_of_wrong_items_costs_no_more_than_it_is_long() -> None:
     """One error for each field of each item would take a thousand times as much memory."""
     content = b"[" + b"{}," * 40_000 + b"{}]"
     good = json.dumps(RUN).encode()
-    with pytest.raises(ResponseValidationError, match=r"2\.creation: .* \(3 items were looked at"):
+    with pytest.raises(ResponseValidationError, match=r": 2\.creation: Field required"):
         get(b"[%b,%b,{},{},{}]" % (good, good), "search_runs")
     tracemalloc.start()
     try:
@@ -212,13 +214,24 @@ def test_a_large_content_that_does_not_fit_is_kept_as_text_alone() -> None:
     content = b"[%b{}]" % (b"{}," * 1_000_000)
     tracemalloc.start()
     try:
-        with pytest.raises(ResponseValidationError, match="1 item was looked at") as caught:
+        with pytest.raises(
+            ResponseValidationError, match=r": 0\.creation: Field required"
+        ) as caught:
             get(content, "search_runs")
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert caught.value.data == caught.value.body == content.decode()
     assert peak < 8 * len(content)
+
+
+@pytest.mark.parametrize(("more", "kind"), [(0, list), (1, str)])
+def test_a_mebibyte_that_does_not_fit_is_parsed_and_no_more(more: int, kind: type) -> None:
+    content = b"[" + b"{}," + b" " * (1_048_576 - 6 + more) + b"1]"
+    assert len(content) == 1_048_576 + more
+    with pytest.raises(ResponseValidationError) as caught:
+        get(content, "search_runs")
+    assert isinstance(caught.value.data, kind)
 
 
 def test_json_that_is_nested_too_deep_keeps_its_body() -> None:

@@ -6,6 +6,7 @@ that stand in the message once. A user who reads only the message must know what
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import json
@@ -28,8 +29,17 @@ import pytest
 import responses
 import trustme
 from pydantic import ValidationError
+from support.examples import RUN
 from support.proxies import HttpProxy
-from support.socket_server import STALL, Connection, SocketServer, head, response
+from support.socket_server import (
+    STALL,
+    Connection,
+    Request,
+    SocketServer,
+    head,
+    response,
+    serve_each,
+)
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -44,10 +54,12 @@ from acp_client_v0_1 import (
     Configuration,
     ConnectionException,
     ForbiddenException,
+    NameResolutionException,
     NotFoundException,
     ProtocolException,
     ProxyException,
     ResponseValidationError,
+    ResumeAmbiguous,
     Run,
     RunCreate,
     RunGone,
@@ -56,11 +68,14 @@ from acp_client_v0_1 import (
     RunsApi,
     RunStartAmbiguous,
     RunWaitTimeout,
+    SchemaMismatch,
     ServiceException,
+    StreamDecodeError,
     ThreadsApi,
     TLSException,
     TooManyRequestsException,
     UnauthorizedException,
+    UnprocessableEntityException,
     iter_agents,
     iter_runs,
     wait_for_run_output,
@@ -289,6 +304,11 @@ def a_list_for_an_input() -> None:
 @mistake(ApiValueError, "run_create.input: Input should be a dict, not str: is it JSON text?")
 def a_text_for_an_input_in_a_dict() -> None:
     send({"agent_id": "a", "input": "{}"})
+
+
+@mistake(ApiValueError, "run_create.agent_id: Input should be a valid string", "… (RunCreate)")
+def a_body_with_a_fault_in_each_field() -> None:
+    send({**dict.fromkeys(("agent_id", "thread_id", "webhook", "input", "config"), 5)})
 
 
 @mistake(ValidationError, "keys must be str, got int 1")
@@ -799,6 +819,16 @@ def a_host_of_the_environment_in_quotation_marks() -> None:
     from_environment(ACP_HOST='"http://acp.example"')
 
 
+@mistake(ApiValueError, "host stands in quotation marks; remove them")
+def a_host_in_quotation_marks() -> None:
+    Configuration(host='"http://acp.example"')
+
+
+@mistake(ApiTypeError, "prefix must be a str, not dict")
+def settings_for_the_prefix_of_variables() -> None:
+    Configuration.from_env({"host": "http://acp.example"})  # type: ignore[arg-type]
+
+
 @mistake(ApiTypeError, "debug must be True or False, not str")
 def a_word_for_a_flag() -> None:
     Configuration(debug="false")  # type: ignore[arg-type]
@@ -884,6 +914,11 @@ def the_class_of_the_client() -> None:
     RunsApi(ApiClient)  # type: ignore[arg-type]
 
 
+@mistake(ApiTypeError, "api_client must be an ApiClient, not another_sdk.ApiClient")
+def the_client_of_another_package() -> None:
+    RunsApi(type("ApiClient", (), {"__module__": "another_sdk"})())  # type: ignore[arg-type]
+
+
 @mistake(ApiTypeError, "tracer_provider must be a TracerProvider, not str")
 def the_name_of_a_tracer_for_a_provider() -> None:
     instrument(offline(), "jaeger")  # type: ignore[arg-type]
@@ -925,6 +960,33 @@ def bytes_in_the_input_of_an_agent() -> None:
 @mistake(ApiValueError, r"input['x']: '\ud800' is not valid Unicode")
 def half_a_surrogate_pair_in_the_input_of_an_agent() -> None:
     agent().run({"x": "\ud800"})
+
+
+@mistake(ApiValueError, "input is nested deeper than 197 levels, or holds itself")
+def an_input_that_contains_itself() -> None:
+    value: dict[str, Any] = {"x": [1]}
+    value["x"].append({"y": value})
+    agent().run(value)
+
+
+@mistake(ApiValueError, "thread_id must not be empty")
+def an_empty_thread() -> None:
+    agent().run({}, thread_id="")
+
+
+@mistake(ApiValueError, "webhook must not be empty")
+def an_empty_webhook() -> None:
+    agent().start({}, webhook="")
+
+
+@mistake(ApiValueError, "name must not be empty")
+def an_empty_name() -> None:
+    AgentHandle.find("", offline())
+
+
+@mistake(ApiTypeError, "run must be a Run, not RunHandle; for an id, use RunHandle(run_id)")
+def a_handle_for_a_run() -> None:
+    RunHandle.of(run(), offline())  # type: ignore[arg-type]
 
 
 @mistake(ApiTypeError, "thread_id must be a str, not int")
@@ -1103,6 +1165,11 @@ def stopping_an_answer_by_a_bool() -> None:
     run().resume({}, stop=True)  # type: ignore[arg-type]
 
 
+@mistake(ApiTypeError, "stop must be a threading.Event or None, not asyncio.locks.Event")
+def stopping_by_an_event_of_asyncio() -> None:
+    run().result(stop=asyncio.Event())  # type: ignore[arg-type]
+
+
 @mistake(ApiTypeError, "stop must be a threading.Event or None: pass an instance, not the class")
 def stopping_by_the_class_of_an_event() -> None:
     run().output(stop=threading.Event)  # type: ignore[arg-type]
@@ -1153,6 +1220,7 @@ for _name, _value, _error, _phrase in (
     ("durable", "no", ApiTypeError, "durable must be True or False, not str"),
     ("durable", True, ApiValueError, "durable is for the lines of a journal: pass journal="),
     ("timeout", 0, ApiValueError, "timeout must be above 0 seconds: a run of a batch takes some"),
+    ("journal", "", ApiValueError, "journal must not be empty"),
     ("journal", 5, ApiTypeError, "journal must be the path of a file, not int"),
     ("journal", True, ApiTypeError, "journal must be the path of a file, not bool"),
     ("journal", io.BytesIO(), ApiTypeError, "journal must be the path of a file, not BytesIO"),
@@ -1183,6 +1251,26 @@ def a_way_to_connect_that_takes_arguments() -> None:
 def a_lambda_for_other_processes() -> None:
     with ProcessPoolExecutor(1) as executor:
         map_with(executor=executor, on_interrupt=lambda question: None)
+
+
+@mistake(ApiTypeError, "Batch() got an unexpected keyword argument 'concurency': did you mean 'con")
+def a_misspelt_option_of_a_batch() -> None:
+    map_with(concurency=2)
+
+
+@mistake(ApiValueError, "streaming: Input should be 'result' or 'custom'")
+def a_batch_with_an_option_that_no_run_has() -> None:
+    map_with(streaming="both")
+
+
+@mistake(ApiTypeError, "AgentHandle.start() got an unexpected keyword argument 'confg': did you me")
+def a_misspelt_option_of_a_start() -> None:
+    AgentHandle("echo").start({}, confg={})  # type: ignore[call-arg]
+
+
+@mistake(ApiTypeError, "AgentHandle.run() got an unexpected keyword argument 'ordered'")
+def an_option_of_another_method() -> None:
+    AgentHandle("echo").run({}, ordered=True)  # type: ignore[call-arg]
 
 
 @mistake(ApiTypeError, "agent must be an AgentHandle, not str; its map() makes a Batch")
@@ -1268,6 +1356,55 @@ def a_wait_whose_server_says_much() -> None:
     busy = SocketServer(response(body, 503, "Service Unavailable", retry_after="0"))
     with busy as server, ApiClient(Configuration(host=server.url)) as client:
         RunHandle("11111111-1111-4111-8111-111111111111", client).result(timeout=0.5)
+
+
+@mistake(UnprocessableEntityException, "/runs/r1 returned 422", "body.f0: is required", "…")
+def a_server_that_finds_many_faults() -> None:
+    faults = [{"loc": ["body", f"f{n}"], "msg": "is required " * 9} for n in range(20)]
+    get_run(response(json.dumps({"detail": faults}).encode(), 422, "Unprocessable Entity"))
+
+
+@mistake(
+    ResponseValidationError,
+    "does not fit the contract: run_id must not be or contain the path segment",
+    '"run_id":".."',
+)
+def a_create_whose_id_no_path_can_have() -> None:
+    made = {**RUN, "run_id": "..", "agent_id": "a"}
+    at(serve_each(lambda _: response(json.dumps(made).encode())), start)
+
+
+@mistake(ResponseValidationError, "does not fit the contract: agent_id must not be empty")
+def an_agent_without_its_id() -> None:
+    metadata = {"ref": {"name": "x", "version": "1"}, "description": ""}
+    found = json.dumps([{"agent_id": "", "metadata": metadata}]).encode()
+    at(serve_each(lambda _: response(found)), lambda client: AgentHandle.find("x", client))
+
+
+@mistake(
+    ResponseValidationError,
+    "the server gave run 11111111-1111-4111-8111-111111111111 the output of run r2",
+)
+def a_proxy_that_mixes_runs_up() -> None:
+    output = b'{"type": "result", "run_id": "r2", "status": "success", "result": {"a": 1}}'
+    at(serve_each(lambda _: response(output)), result)
+
+
+@mistake(NameResolutionException, "cannot connect to http://login.invalid", "; a redirect of http:")
+def a_redirect_to_a_name_that_nobody_has() -> None:
+    get_run(response(b"", 302, "Found", location="http://login.invalid/"))
+
+
+@mistake(
+    ApiException, "has the run and does not serve this path: does it speak ACP 0.1, and is the"
+)
+def an_output_that_the_server_lacks() -> None:
+    def respond(request: Request) -> bytes:
+        served = "/output" not in request.path
+        ended = {**RUN, "status": "success"}
+        return response(json.dumps(ended).encode()) if served else response(b"", 404, "Not Found")
+
+    at(serve_each(respond), result)
 
 
 PAGE = response(b"<html><title>404 Not Found</title></html>", 404, "Not Found", "text/html")
@@ -1368,13 +1505,37 @@ def test_a_message_says_what_to_do(
         make()
     message = str(raised.value)
     assert kind is ValidationError or "\n" not in message
-    if kind not in (ValidationError, ResponseValidationError):  # which quote what came
+    if kind is not ValidationError:  # pydantic's own, which has a line for each fault
         assert len(message) <= 240, message
     assert "5ecret" not in message
     if "run_create" not in "".join(phrases):  # which only callers of `create_run` have written
         assert "run_create" not in message
     for phrase in phrases:
         assert message.count(phrase) == 1, message
+
+
+LONG = "something that takes many words to say, " * 20
+RUN_ID = "11111111-1111-4111-8111-111111111111"
+
+
+@pytest.mark.parametrize(
+    ("error", "phrase"),
+    [
+        (ServiceException(500, "Internal Server Error", body=LONG), "500 Internal Server Error"),
+        (
+            StreamDecodeError(event_id="7", event_name="x", excerpt=LONG, reason=LONG),
+            "event 'x' with id '7' cannot be decoded",
+        ),
+        (SchemaMismatch("input", [(f"input.a{n}", LONG) for n in range(9)]), "(and 4 more)"),
+        (
+            ResumeAmbiguous(run_id=RUN_ID, token="t", times=2, why=LONG),
+            "answer again if it is still interrupted",
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_cause_of_any_length_leaves_room_for_the_rest(error: Exception, phrase: str) -> None:
+    assert len(str(error)) <= 240 and phrase in str(error), str(error)
 
 
 def test_an_unknown_id_is_not_taken_for_a_wrong_path() -> None:

@@ -598,3 +598,14 @@ for fork in range(10):
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("more", [{}, {"n": None}])
+def test_to_json_writes_a_number_that_json_lacks_as_python_does(more: dict[str, None]) -> None:
+    """A null instead would be another value, and nobody would notice."""
+    result = {"x": float("-inf"), **more}
+    made = models.RunResult.from_dict(
+        {"type": "result", "run_id": "r", "status": "success", "result": result}
+    )
+    assert made is not None
+    assert json.loads(made.to_json())["result"] == result

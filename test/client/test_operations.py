@@ -13,12 +13,14 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pytest
 import yaml
 from support.operations import CASES, RESULT, RUN_ID, Case
-from support.socket_server import SocketServer, response
+from support.socket_server import Gate, SocketServer, head, response
 
 import acp_client_v0_1
 from acp_client_v0_1 import ApiClient, ApiResponse, Configuration, EventStream, models, rest
 from acp_client_v0_1.exceptions import (
     ApiException,
+    ApiTypeError,
+    ApiValueError,
     BadRequestException,
     ConflictException,
     ForbiddenException,
@@ -147,6 +149,15 @@ def test_without_preload_content_returns_the_response_unread(case: Case, status:
         assert raw.read() == case.content
         raw.release_conn()
         check_request(case, served.server)
+
+
+def test_an_unread_response_is_returned_before_its_body_has_come() -> None:
+    gate = Gate()
+    for served in serve([head(content_length="4"), gate, b"null"]):
+        raw = served.method(GET_RUN, "_without_preload_content")(RUN_ID)
+        assert raw.status == 200
+        gate.open()
+        assert raw.read() == b"null"
 
 
 @EVERY
@@ -354,6 +365,30 @@ def test_content_type_of_a_call() -> None:
     for served in serve(response_of(create)):
         served.method(create)(*create.arguments, _content_type="application/vnd.acp+json")
         assert served.server.requests[0].headers["content-type"] == "application/vnd.acp+json"
+
+
+@EVERY
+def test_each_option_of_a_call_is_its_own(case: Case) -> None:
+    wrong = {"_request_timeout": "soon", "_request_auth": 5, "_content_type": 5, "_headers": 5}
+    for served in serve(response_of(case)):
+        call = served.method(case, "_with_http_info")
+        for name, value in {**wrong, "_host_index": 5}.items():
+            with pytest.raises((ApiTypeError, ApiValueError), match=f"^{name} must be"):
+                call(*case.arguments, **{name: value})
+        done = call(
+            *case.arguments,
+            _request_timeout=(10, 20),
+            _request_auth={"in": "header", "key": "X-Key", "value": "k"},
+            _content_type="application/vnd.acp+json",
+            _headers={"X-Team": "red"},
+            _host_index=0,
+        )
+        if isinstance(done.data, EventStream):
+            done.data.close()
+        (request,) = served.server.requests
+    assert (request.headers["x-key"], request.headers["x-team"]) == ("k", "red")
+    kind = None if case.sent is None else "application/vnd.acp+json"
+    assert request.headers.get("content-type") == kind
 
 
 def test_the_stock_style_of_use() -> None:

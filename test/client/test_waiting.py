@@ -140,6 +140,14 @@ def test_each_status_of_a_cut_makes_the_window_smaller(set_timing, status):
     assert [window_of(request.path) for request in server.requests] == [20, 1]
 
 
+@pytest.mark.parametrize("status", [429, 500, 505])
+def test_another_status_is_no_cut_and_leaves_the_window_as_it_is(set_timing, status):
+    set_timing(early=(0.05, 2.0), backoff=(0.05, 2.0))
+    with SocketServer([1.2, response(b'"no"', status)], OUTPUT) as server:
+        assert wait(server, timeout=30, block_timeout=20)
+    assert [window_of(request.path) for request in server.requests] == [20, 20]
+
+
 def test_after_a_single_cut_the_window_grows_again(set_timing):
     set_timing(full_windows=2)
     set_timing(early=(0.01, 2.0), backoff=(0.01, 2.0))

@@ -17,6 +17,7 @@ from acp_client_v0_1 import (
     AgentLookupError,
     ApiClient,
     ApiException,
+    ApiTimeoutError,
     ApiTypeError,
     ApiValueError,
     Configuration,
@@ -69,6 +70,24 @@ def test_an_id_that_is_no_uuid_at_a_server_that_does_not_search() -> None:
         server.stop()
         with pytest.raises(ConnectionException):
             AgentHandle.get("my-agent-7", api_client=client)
+
+
+def test_a_lookup_takes_no_longer_than_its_timeout(server: LocalServer) -> None:
+    server.faults.add(Fault(path="/agents/*", cut="stall", times=None))
+    patient = ApiClient(Configuration(host=server.url, timeout=600, retries=0))
+    with patient as client:
+        for find in (AgentHandle.find, AgentHandle.get):
+            began = time.monotonic()
+            with pytest.raises(ApiTimeoutError):
+                find("echo", client, timeout=0.3)
+            assert time.monotonic() - began < 30
+        with pytest.raises(ApiValueError, match="timeout must be above 0 seconds"):
+            AgentHandle.find("echo", client, timeout=0)
+
+
+def test_a_handle_has_the_limits_of_its_client_and_not_of_its_lookup(client: ApiClient) -> None:
+    assert AgentHandle.find("echo", client, timeout=5).runs.api_client is client
+    assert AgentHandle.get("echo", client, timeout=5).runs.api_client is client
 
 
 def test_an_agent_without_io(server: LocalServer, client: ApiClient) -> None:

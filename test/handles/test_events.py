@@ -13,8 +13,18 @@ from typing import Any
 
 import pytest
 from support.batches import wait_for
-from support.socket_server import CLOSE, STALL, SocketServer, chunk, head, response, serve_each
+from support.socket_server import (
+    CLOSE,
+    STALL,
+    Gate,
+    SocketServer,
+    chunk,
+    head,
+    response,
+    serve_each,
+)
 from support.timing import SetTiming
+from support.transport import eventually
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -654,6 +664,24 @@ def test_close_from_another_thread(server: LocalServer, counter: AgentHandle, wh
         list(events)
 
 
+def test_close_while_a_stream_is_opened_closes_it() -> None:
+    gate = Gate()
+    script = [gate, head(content_type="text/event-stream", transfer_encoding="chunked"), STALL]
+    with (
+        SocketServer(script) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        events = RunHandle("r", client).events()
+        reading = pool.submit(next, events, None)
+        assert eventually(lambda: len(server.requests) == 1)
+        events._closing.set()  # as `close` does before it looks for a stream, and finds none
+        gate.open()
+        assert reading.result(10) is None
+        assert eventually(lambda: server.still_open == 0)
+        assert len(server.requests) == 1
+
+
 def test_a_second_thread_is_refused_and_the_first_gets_every_event(counter: AgentHandle) -> None:
     events = counter.start({"count": 3, "interval": 0.5}, streaming="custom").events()
     with ThreadPoolExecutor(1) as pool:
@@ -684,6 +712,13 @@ def test_updates_of_a_run_that_has_none_are_a_warning(slow: AgentHandle) -> None
     assert event.result == {"slept": 0}
     with pytest.warns(UserWarning, match='start it with streaming="custom"'):
         assert event.update is None
+
+
+def test_an_event_is_no_tuple_and_offers_its_fields(counter: AgentHandle) -> None:
+    event = next(counter.start({"count": 1}, streaming="custom").events())
+    offered = {name for name in dir(event) if not name.startswith("_")}
+    assert offered == {"data", "gap", "id", "result", "update"}
+    assert event == pickle.loads(pickle.dumps(event)) and repr(event).startswith("RunEvent(id='1'")
 
 
 def test_ctrl_c_while_waiting_and_then_on(

@@ -7,12 +7,14 @@ is covered, or named by a failure.
 from __future__ import annotations
 
 import ast
+import html
 import importlib
 import inspect
 import json
 import logging
 import pickle
 import pkgutil
+import re
 import shlex
 import sys
 import typing
@@ -32,6 +34,7 @@ from acp_client_v0_1 import (
     ApiClient,
     ApiException,
     ApiValueError,
+    BatchItem,
     Configuration,
     OpenApiException,
     PendingInterrupt,
@@ -39,6 +42,7 @@ from acp_client_v0_1 import (
     RunEvent,
     RunHandle,
     RunOutput,
+    RunResult,
     RunsApi,
     RunStatus,
     SchemaMismatch,
@@ -257,6 +261,24 @@ def test_the_repr_of_plain_data_is_one_line(client: ApiClient) -> None:
     output = RunOutput.from_json(json.dumps(RESULT))
     for each in (run, run.status, agent_of(), output, question(), RunEvent(HOSTILE, output)):  # type: ignore[arg-type]
         check_line(repr(each), 10 * len(HOSTILE))
+
+
+def test_a_notebook_shows_the_words_of_the_repr_and_no_markup_of_a_server(
+    client: ApiClient,
+) -> None:
+    markup = "<script>a & b</script>"
+    agent = AgentHandle(markup.replace("/", "|"), client)
+    run = RunHandle(markup.replace("/", "|"), client)
+    output = RunResult(run_id="r", status=RunStatus.SUCCESS, result={markup: markup})
+    event = RunEvent(markup, output)
+    item = BatchItem(0, markup, "run", {}, {markup: markup})
+    shows: tuple[Any, ...] = (agent, run, event, item)
+    for each in shows:
+        shown = each._repr_html_()
+        assert html.unescape(shown) == f"<code>{each!r}</code>" and "<script" not in shown
+    with AgentHandle("a", client).map([{}, {}]) as batch:
+        rows = re.findall("<tr><th>(.*?)<td>(.*?)</tr>", batch._repr_html_())
+    assert ("total", "2") in rows and ("in flight", "0") in rows
 
 
 SCHEMAS: list[Any] = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -30,6 +31,8 @@ from acp_client_v0_1 import (
     Configuration,
     ConnectionException,
     NotFoundException,
+    ResponseValidationError,
+    Run,
     RunError,
     RunFailed,
     RunGone,
@@ -77,6 +80,16 @@ def test_looking(server: LocalServer, counter: AgentHandle) -> None:
     assert run.agent_id == counter.agent_id
     assert repr(run) == f"<RunHandle {run.run_id} of agent {counter.agent_id}: success>"
     assert isinstance(run.output(timeout=0).actual_instance, RunResult)
+
+
+def test_a_run_names_its_agent_if_the_name_is_known(client: ApiClient) -> None:
+    run = AgentHandle.find("counter", api_client=client).start({"count": 1})
+    assert repr(run) == f"<RunHandle {run.run_id} of agent counter: pending>"
+    assert repr(pickle.loads(pickle.dumps(run))) == repr(run)
+    described = AgentHandle(run.agent_id or "", client)
+    described.descriptor()
+    assert repr(described) == f"<AgentHandle counter {run.agent_id}>"
+    assert " of agent counter: " in repr(described.start({"count": 1}))
 
 
 def test_a_run_is_done_once_it_has_ended(approval: AgentHandle, failing: AgentHandle) -> None:
@@ -171,6 +184,30 @@ def test_progress_and_stop(slow: AgentHandle) -> None:
     assert seen == [RunStatus.PENDING]
 
 
+def test_a_callback_that_takes_its_time_is_not_called_in_a_burst_afterwards(
+    slow: AgentHandle,
+) -> None:
+    called: list[float] = []
+
+    def progress(elapsed: float, status: RunStatus) -> None:
+        if not called:
+            time.sleep(1)
+        called.append(time.monotonic())
+
+    slow.start({"seconds": 2}).result(timeout=30, on_pending=progress, every=0.2)
+    pauses = [later - earlier for earlier, later in itertools.pairwise(called)]
+    assert sum(pause < 0.05 for pause in pauses) <= 2, pauses  # and not one for each that was due
+
+
+def test_a_stand_in_for_a_client_needs_only_its_call() -> None:
+    class StandIn:
+        def call(self, operation: Any, arguments: Any, options: Any) -> Any:
+            return Run.from_dict(RUN)
+
+    run = RunHandle("r1", StandIn())  # type: ignore[arg-type]
+    assert run.refresh().status == "success"
+
+
 def test_a_404_soon_after_its_own_start_is_asked_again(
     server: LocalServer, counter: AgentHandle
 ) -> None:
@@ -234,6 +271,54 @@ def test_retry_after_is_honoured_beyond_the_first_poll(
         assert run.result() == {"count": 1, "of": 1}
     first, second = (r.time for r in server.requests if r.path.endswith("/output"))
     assert second - first >= 2
+
+
+def test_retry_after_of_a_204_is_honoured() -> None:
+    ended = json.dumps({"type": "result", "run_id": "r1", "status": "success", "result": {}})
+    later = response(status=204, content_type="", retry_after="1")
+    with (
+        SocketServer(later, response(ended.encode())) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        began = time.monotonic()
+        assert RunHandle("r1", client).result() == {}
+        assert time.monotonic() - began >= 1
+        assert len(server.requests) == 2
+
+
+def test_retry_after_of_a_204_is_not_shortened() -> None:
+    later = response(status=204, content_type="", retry_after="60")
+    with (
+        SocketServer(later) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        began = time.monotonic()
+        with pytest.raises(RunWaitTimeout, match=r"Retry-After: 60 s; wait again"):
+            RunHandle("r1", client).result(timeout=30)
+        assert time.monotonic() - began < 10
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("named", ["", "00000000-0000-0000-0000-000000000000", "R1"])
+def test_an_output_may_name_no_run_or_its_run_in_other_letters(named: str) -> None:
+    output = {"type": "result", "run_id": named, "status": "success", "result": {"n": 1}}
+    with (
+        SocketServer(response(json.dumps(output).encode())) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        assert RunHandle("r1", client).result(timeout=5) == {"n": 1}
+
+
+def test_an_output_of_another_run_is_refused_and_kept() -> None:
+    output = {"type": "error", "run_id": "r2", "errcode": 1, "description": "no"}
+    with (
+        SocketServer(response(json.dumps(output).encode())) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        with pytest.raises(ResponseValidationError, match="run r1 the output of run r2") as caught:
+            RunHandle("r1", client).result(timeout=5)
+        assert json.loads(caught.value.body or "") == output
+        assert len(server.requests) == 1
 
 
 def test_deleted_by_another_while_blocked(slow: AgentHandle, runs: RunsApi) -> None:
@@ -687,9 +772,9 @@ def test_a_delete_that_was_lost_is_done_once_the_run_is_gone() -> None:
 
 
 def test_a_run_that_timed_out_is_told_from_one_that_failed() -> None:
-    """A replica still shows it as pending, and a look at it fails."""
+    """The first look at it fails."""
     failed = {"type": "error", "run_id": "r", "errcode": 7, "description": "broke"}
-    looks = iter([response(b'"busy"', status=503), run_json("pending"), run_json("pending")])
+    looks = iter([response(b'"busy"', status=503)])
 
     def respond(request: Any) -> Any:
         if "/output" in request.path:
@@ -702,7 +787,7 @@ def test_a_run_that_timed_out_is_told_from_one_that_failed() -> None:
     ):
         with pytest.raises(RunTimedOut, match="broke"):
             RunHandle("r", client).result(timeout=30)
-        assert [each.path for each in server.requests].count("/runs/r") == 4
+        assert [each.path for each in server.requests].count("/runs/r") == 2
 
 
 def test_an_hour_that_a_server_asks_for_is_told_at_once() -> None:

@@ -171,6 +171,7 @@ def test_an_exception_tells_which_run_was_waited_for(
         lambda agent: agent.start({"seconds": 30}).result(),
         lambda agent: list(agent.start({"seconds": 30}).events()),
         lambda agent: agent.start({"seconds": 30}).drive(interrupt, on_event=str),
+        lambda agent: list(agent.start({"seconds": 30}).interrupts()),
     ],
 )
 def test_ctrl_c_names_the_run_once(

@@ -236,6 +236,7 @@ def run(**fields: Any) -> Run:
         ({"agent_id": None, "limit": 5}, {}, True),
         ({"agent_id": "a"}, {}, True),
         ({"agent_id": "a"}, {"agent_id": "b"}, False),
+        ({"agent_id": "a"}, {"agent_id": ""}, False),
         ({"status": "pending"}, {"status": RunStatus.PENDING}, True),
         ({"status": RunStatus.PENDING}, {"status": RunStatus.SUCCESS}, False),
         ({"metadata": {"m": 1}}, {}, False),

@@ -25,7 +25,9 @@ from acp_client_v0_1 import (
     Configuration,
     ConnectionException,
     NotFoundException,
+    RunCreate,
     RunHandle,
+    RunOptions,
     RunsApi,
     RunStartAmbiguous,
     ServiceException,
@@ -33,6 +35,7 @@ from acp_client_v0_1 import (
     UnprocessableEntityException,
 )
 from acp_client_v0_1.handles import _create as starting
+from acp_client_v0_1.handles._token import RunToken, encode_token
 from acp_client_v0_1.testing import Fault, LocalServer, Quirks
 
 COUNTER = "22222222-2222-4222-8222-222222222222"
@@ -202,6 +205,16 @@ def test_the_token_of_an_ambiguous_start_looks_again(
     assert run.result(timeout=30) == {"count": 1, "of": 1}
     assert run.agent_id == COUNTER
     assert run.client_token == caught.value.client_token
+
+
+def test_the_search_of_a_token_takes_no_longer_than_its_timeout(
+    server: LocalServer, client: ApiClient
+) -> None:
+    known = RunToken(server.url, agent=COUNTER, client_token="none-has-it")
+    began = time.monotonic()
+    with pytest.raises(RunStartAmbiguous, match="no run with its client token is there yet"):
+        RunHandle.from_token(encode_token(known), client, timeout=0.5)
+    assert time.monotonic() - began < 9
 
 
 def test_the_token_of_a_run_that_never_was(
@@ -542,6 +555,17 @@ def test_an_agent_that_the_server_does_not_know_has_no_run(server: LocalServer) 
     assert [request.path for request in server.requests].count("/runs") == 1
 
 
+def test_an_unknown_agent_has_no_run_although_searches_fail(server: LocalServer) -> None:
+    server.faults.add(Fault(method="POST", path="/runs", cut="close", times=None))
+    server.faults.add(Fault(method="POST", path="/runs/search", status=502, times=None))
+    with ApiClient(Configuration(host=server.url)) as client:
+        nobody = AgentHandle("99999999-9999-4999-8999-999999999999", client)
+        with pytest.raises(NotFoundException, match="/agents/99999999"):
+            nobody.start(timeout=20)
+    # With metadata and without, and not again until a server cannot search.
+    assert [request.path for request in server.requests].count("/runs/search") <= 2
+
+
 def test_a_server_that_does_not_serve_agents_may_have_made_the_run(
     server: LocalServer, counter: AgentHandle, counts: Any
 ) -> None:
@@ -739,3 +763,31 @@ def test_an_outage_that_ends_with_a_look_at_the_agent_does_not_end_the_search(
     set_timing(backoff=(0.01, 0.02))
     server.faults.add(Fault(method="POST", path="/runs/search", status=502, times=10))
     assert counter.start({"count": 1}, client_token="mine", reuse=True, timeout=30).run_id
+
+
+def test_every_optional_field_of_a_create_is_an_option(
+    server: LocalServer, counter: AgentHandle
+) -> None:
+    """Of each method that starts runs, and help says what it is."""
+    names = RunOptions.__optional_keys__
+    assert names == RunCreate.model_fields.keys() - {"agent_id", "input", "thread_id"}
+    for method in (AgentHandle.start, AgentHandle.run, AgentHandle.map):
+        lines = [line.strip() for line in (method.__doc__ or "").splitlines()]
+        assert all(any(line.startswith(f"{name}: ") for line in lines) for name in names)
+    options: RunOptions = {
+        "config": {"a": 1},
+        "metadata": {"b": 2},
+        "webhook": f"{server.url}/hook",
+        "streaming": "custom",
+    }
+    assert options.keys() == names
+    counter.run({"count": 1}, timeout=30, **options)
+    counter.start({"count": 1}, timeout=30, **options).result(timeout=30)
+    [item] = counter.map([{"count": 1}], **options)
+    assert item.ok
+    created = [run.creation for run in RunsApi(counter.runs.api_client).search_runs({})]
+    assert len(created) == 3
+    for creation in created:
+        assert (creation.config, creation.webhook) == ({"a": 1}, options["webhook"])
+        assert creation.metadata is not None and creation.metadata["b"] == 2
+        assert creation.streaming == "custom"

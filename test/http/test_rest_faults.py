@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from support.socket_server import CLOSE, SocketServer, response
 from support.transport import a_call, causes, eventually, rest_client
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, SSLError
+from urllib3.exceptions import SSLError
 from urllib3.util import Retry
 from urllib3.util.ssl_match_hostname import CertificateError
 
@@ -181,10 +181,8 @@ def early_eof() -> ssl.SSLError:
         (SSLError(ssl.SSLError(1, "[SSL] bad signature")), TLSException),
         (SSLError(early_eof()), ConnectionException),
         (CertificateError("hostname 'a' doesn't match 'b'"), TLSException),
-        (NewConnectionError(None, "refused"), ConnectionException),  # type: ignore[arg-type]
-        (ConnectTimeoutError("out of time"), ApiTimeoutError),
+        (TimeoutError("out of time"), ApiTimeoutError),
         (http.client.BadStatusLine("x"), ProtocolException),
-        (http.client.IncompleteRead(b""), ConnectionException),
         (socket.gaierror(-2, "unknown"), NameResolutionException),
         (OSError(24, "Too many open files"), ConnectionException),
     ],

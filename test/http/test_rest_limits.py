@@ -9,6 +9,7 @@ import os
 import time
 import tracemalloc
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import brotli
@@ -19,7 +20,7 @@ from support.transport import eventually, rest_client
 from urllib3.util import Retry
 
 import acp_client_v0_1
-from acp_client_v0_1._http.parse import HeadParser, framing_of
+from acp_client_v0_1._http.parse import Closed, final_head, framing_of
 from acp_client_v0_1.exceptions import (
     ApiTimeoutError,
     ProtocolException,
@@ -34,19 +35,13 @@ MIB = 1_048_576
 
 def parse(data: bytes, size: int = 65_536) -> None:
     """Read a head and a body as they come in pieces, whatever is wrong with them."""
-    parser = HeadParser()
-    framing = None
+    pieces = (data[begin : begin + size] for begin in range(0, len(data), size))
     try:
-        for begin in range(0, len(data), size):
-            piece = data[begin : begin + size]
-            if framing is None:
-                found = parser.feed(piece)
-                if found is None:
-                    continue
-                framing, _ = framing_of(found, "GET")
-                piece = parser.rest
+        found, rest = final_head(lambda: next(pieces, b""))
+        framing, _ = framing_of(found, "GET")
+        for piece in chain([rest], pieces):
             framing.take(piece)
-    except http.client.HTTPException:
+    except (http.client.HTTPException, Closed):
         pass
 
 

@@ -457,6 +457,17 @@ def test_a_member_that_ends_where_a_piece_does_is_decoded_once(coding, stray, si
     assert not stream or max(map(len, pieces)) <= PIECE
 
 
+def test_no_member_of_gzip_is_read_after_stray_bytes():
+    script = [
+        head(transfer_encoding="chunked", content_encoding="gzip"),
+        chunk(zipped(b"first") + b"stray"),
+        chunk(zipped(b"second")) + chunk(b""),
+    ]
+    with SocketServer(script) as server, rest_client() as client:
+        received = client.request("GET", server.url, stream=True, _request_timeout=5)
+        assert list(iter(received.read_available, b"")) == [b"first"]
+
+
 @pytest.mark.parametrize("coding", MEMBERS)
 def test_a_coding_that_is_cut_or_changed_anywhere_raises_no_other_error(coding):
     content = b"".join(b"%d " % number for number in range(300)) * 2

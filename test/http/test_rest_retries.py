@@ -15,7 +15,7 @@ from support.socket_server import RESET, SocketServer, response
 from support.transport import Stopwatch, a_call, rest_client
 from urllib3.util import Retry
 
-from acp_client_v0_1._http.retry import Attempts, RetryPolicy, retry_after
+from acp_client_v0_1._http.retry import Attempts, RetryPolicy, failure_of_status, retry_after
 from acp_client_v0_1.exceptions import ApiException, ConnectionException, ProxyException
 
 BUSY = response(b'"busy"', 503)
@@ -101,6 +101,15 @@ def test_a_server_that_asks_for_too_much_is_not_waited_for():
     with Stopwatch() as clock:
         assert requests_for(3, response(b"", 503, retry_after="3600"), FINE) == (1, 503)
     assert clock.seconds < 30
+
+
+def test_what_a_status_says_beside_its_kind():
+    every = {status: failure_of_status(status) for status in range(300, 1000)}
+    # A long poll may end so if a proxy cuts it; many proxies limit by 503.
+    assert {s for s, f in every.items() if f.cut} == {408, 502, 503, 504, *range(520, 600)}
+    assert {s for s, f in every.items() if f.limits} == {429, 503}
+    assert {s for s, f in every.items() if f.conflict} == {409}
+    assert not any(failure.stays for failure in every.values())
 
 
 DATES = (

@@ -36,6 +36,17 @@ def test_a_declared_response_arrives(runs: acp.RunsApi) -> None:
 
 
 @responses.activate
+def test_credentials_in_the_query_are_sent(runs: acp.RunsApi) -> None:
+    responses.get(f"{HOST}/runs/r1", json=RUN)
+    responses.get(f"{HOST}/runs/r1/output", json=RESULT)
+    auth = {"in": "query", "key": "k", "value": "v w"}
+    runs.get_run("r1", _request_auth=auth)
+    runs.get_run_output("r1", block_timeout=3, _request_auth=auth)
+    urls = [call.request.url for call in responses.calls]
+    assert urls == [f"{HOST}/runs/r1?k=v%20w", f"{HOST}/runs/r1/output?block_timeout=3&k=v%20w"]
+
+
+@responses.activate
 def test_matchers_and_records_see_the_request_as_sent(runs: acp.RunsApi) -> None:
     responses.post(
         f"{HOST}/runs",

@@ -26,7 +26,7 @@ from acp_client_v0_1 import (
     ThreadsApi,
     UnauthorizedException,
 )
-from acp_client_v0_1.testing import ECHO_AGENT_ID, Fault, LocalServer
+from acp_client_v0_1.testing import ECHO_AGENT_ID, Fault, LocalServer, Quirks
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 KEY = ("x-api-key", "open sesame")
@@ -216,7 +216,7 @@ def test_a_body_that_grows_too_large_is_refused_and_not_kept(
         assert [len(request.body) for request in server.requests] == [100_000]
 
 
-def test_the_body_of_a_refused_request_is_not_kept(caller_for: CallerFor) -> None:
+def test_the_body_of_a_refused_request_is_kept(caller_for: CallerFor) -> None:
     creation = {"agent_id": ECHO_AGENT_ID, "input": {"text": "x" * 1000}}
     with LocalServer(api_key=KEY) as server:
         call = caller_for(server)
@@ -226,9 +226,10 @@ def test_the_body_of_a_refused_request_is_not_kept(caller_for: CallerFor) -> Non
         for body, status in ((creation, 503), (creation, 200), (unfit, 422), (unknown, 404)):
             assert call("POST", "/runs", body, x_api_key=KEY[1]).status == status
         assert call("PUT", "/runs", creation, x_api_key=KEY[1]).status == 405
-        # A fault's response is the test's own word, and a 404 does not refuse the request itself.
-        kept = [bool(request.body) for request in server.requests]
-        assert kept == [False, True, True, False, True, False]
+        # A test can see what its client sent that the server did not take.
+        assert [json.loads(request.body)["input"] for request in server.requests] == [
+            each["input"] for each in (creation, creation, creation, unfit, unknown, creation)
+        ]
 
 
 def test_the_newest_requests_are_kept_up_to_a_number(
@@ -354,3 +355,17 @@ def test_the_shell_command_refuses_what_cannot_be(options: list[str], complaint:
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert complaint in ended.stderr
+
+
+def test_a_method_that_is_not_served_is_refused_with_those_that_are(call: Any) -> None:
+    run_id = call.run(ECHO_AGENT_ID)
+    for path, allowed in ((f"/runs/{run_id}", "GET HEAD POST DELETE"), ("/runs", "POST")):
+        refused = call("PATCH", path)
+        assert refused.status == 405
+        assert sorted(refused.headers["allow"].split(", ")) == sorted(allowed.split())
+
+
+def test_what_a_server_does_wrong_is_given_by_name() -> None:
+    for kind in (Fault, Quirks):
+        with pytest.raises(TypeError, match="positional"):
+            kind("GET")  # type: ignore[misc]

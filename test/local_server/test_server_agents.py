@@ -44,6 +44,33 @@ def test_each_built_in_agent_describes_itself(call: Any, agent: AgentDefinition)
     assert set(descriptor["specs"]) >= {"capabilities", "input", "output", "config"}
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("counter", {"count": "3"}),
+        ("counter", {"count": 2.5}),
+        ("counter", {"interval": "1"}),
+        ("approval", {"action": 1}),
+        ("failing", {"errcode": "7"}),
+        ("failing", {"description": 7}),
+        ("failing", {"timeout": 1}),
+        ("slow", {"seconds": "1"}),
+    ],
+)
+def test_a_built_in_agent_takes_only_what_it_describes(
+    call: Any, name: str, wrong: dict[str, Any]
+) -> None:
+    (agent_id,) = (agent.agent_id for agent in BUILTIN_AGENTS if agent.name == name)
+    (member,) = wrong
+    assert (
+        member in call.ok("GET", f"/agents/{agent_id}/descriptor")["specs"]["input"]["properties"]
+    )
+    refused = call("POST", "/runs", {"agent_id": agent_id, "input": wrong})
+    assert refused.status == 422 and refused.json.startswith(
+        f"input.{member}: the agent wants type"
+    )
+
+
 def test_a_descriptor_tells_what_an_agent_can_do(call: Any) -> None:
     counter = call.ok("GET", f"/agents/{COUNTER_AGENT_ID}/descriptor")["specs"]
     assert counter["capabilities"] == {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import sys
 import threading
 from collections.abc import Callable, Generator
@@ -305,6 +306,11 @@ def test_an_agent_error_checks_its_arguments(
 ) -> None:
     with pytest.raises(error, match=f"^{name} "):
         AgentError(*arguments)
+
+
+def test_an_agent_error_pickles_and_names_its_code_first() -> None:
+    for error in (AgentError(7, "d"), pickle.loads(pickle.dumps(AgentError(7, "d")))):
+        assert (error.errcode, error.description, error.args) == (7, "d", (7, "d"))
 
 
 def test_an_interrupt_has_a_type() -> None:

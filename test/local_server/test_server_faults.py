@@ -255,10 +255,19 @@ class TestBreaks:
         assert len(wire.until_silent(length)) == length
         assert server.connections_open == 1
 
+    def test_a_body_stalls_after_some_bytes(self, server: LocalServer, wire: Wire) -> None:
+        server.faults.add(Fault(status=200, body=b"0123456789", cut="stall", after_body_bytes=4))
+        wire.send("GET", "/runs/x")
+        received = wire.until_silent(4)
+        assert received.partition(b"\r\n\r\n")[2] == b"0123"
+        assert server.connections_open == 1
+
     def test_bytes_that_are_no_http(self, server: LocalServer, wire: Wire) -> None:
-        server.faults.add(Fault(raw=b"\x00garbage", drip=0.01))
+        server.faults.add(Fault(raw=b"\x00garbage", drip=0.03))
+        began = time.monotonic()
         wire.send("GET", "/runs/x")
         assert wire.until_closed() == b"\x00garbage"
+        assert time.monotonic() - began >= 8 * 0.03
 
     def test_a_500_that_closes_without_a_word(self, server: LocalServer, wire: Wire) -> None:
         server.fail_next(500, close_after=True)
@@ -386,6 +395,15 @@ class TestLag:
         assert [run["run_id"] for run in call.ok("POST", "/runs/search", {})] == [run_id]
         assert len(call.events(run_id)) == 3
 
+    def test_a_replica_does_not_hold_a_poll_for_a_run_that_it_does_not_know(
+        self, server: LocalServer, call: Any
+    ) -> None:
+        server.faults.add(Fault(lag=60, times=None))
+        run_id = call.run(SLOW_AGENT_ID, input={"seconds": 30})
+        began = time.monotonic()
+        assert call("GET", f"/runs/{run_id}/output?block_timeout=5").status == 404
+        assert time.monotonic() - began < 4
+
     def test_reads_are_stale(self, server: LocalServer, call: Any) -> None:
         run_id = call.run(APPROVAL_AGENT_ID)
         assert call.output(run_id)["type"] == "interrupt"
@@ -498,7 +516,10 @@ class TestChoice:
         ("headers: X", {"status": 200, "headers": {"X": "\u20ac"}}),
         ("headers", {"status": 200, "body": b"text", "headers": {"content-length": "5"}}),
         ("retry_after", {"retry_after": 3}),
-        ("retry_after", {"status": 503, "retry_after": -1}),
+        (
+            "^retry_after: Input should be greater than or equal to 0$",
+            {"status": 503, "retry_after": -1},
+        ),
         ("retry_after", {"status": 503, "retry_after": "soon\n"}),
         ("retry_after: must be seconds or an HTTP date", {"status": 503, "retry_after": "soon"}),
         ("redirect", {"redirect": "/a\r\nb"}),
@@ -547,7 +568,7 @@ def test_what_would_do_nothing_or_break_is_refused_by_name(name: str, fields: An
         ("body", {"status": 200, "body": float("nan")}),
         ("headers", {"status": 200, "headers": [("X", "y")]}),
         (r"headers\.X", {"status": 200, "headers": {"X": 1}}),
-        ("retry_after", {"status": 503, "retry_after": True}),
+        ("^retry_after: Input should be a valid number$", {"status": 503, "retry_after": True}),
         ("redirect", {"redirect": b"/x"}),
         ("raw", {"raw": "text"}),
         ("late", {"late": "1"}),

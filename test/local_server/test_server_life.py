@@ -92,6 +92,14 @@ def test_a_restarted_server_has_its_port_and_its_runs(
     assert server.connections_accepted == 3
 
 
+def test_a_restart_ends_the_connections_that_are_open(server: LocalServer) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as idle:
+        assert eventually(lambda: server.connections_open == 1)
+        server.restart()
+        with contextlib.suppress(ConnectionError):
+            assert idle.recv(1) == b""
+
+
 def test_a_restart_leaves_no_connection_that_has_just_been_made_open() -> None:
     """What is left open is a ResourceWarning, which fails the test."""
     over = threading.Event()
@@ -234,16 +242,8 @@ def agent(input: Any, config: Any, context: Any) -> dict[str, Any]:
         ({"webhook_hosts": "a"}, "webhook_hosts: Input should be a valid list"),
         ({"allowed_hosts": "x"}, "allowed_hosts: Input should be a valid list"),
         ({"allowed_hosts": [b"x"]}, "allowed_hosts.0: Input should be a valid string"),
-        (
-            {"api_key": "secret"},
-            "api_key.dict[str,str]: Input should be a valid dictionary; "
-            "api_key.tuple[str, str]: Input should be a valid tuple",
-        ),
-        (
-            {"api_key": {"x-api-key": 5}},
-            "api_key.dict[str,str].x-api-key: Input should be a valid string; "
-            "api_key.tuple[str, str]: Input should be a valid tuple",
-        ),
+        ({"api_key": "secret"}, "api_key: Input should be a valid dictionary"),
+        ({"api_key": {"x-api-key": 5}}, "api_key.x-api-key: Input should be a valid string"),
         ({"base_path": None}, "base_path: Input should be a valid string"),
         ({"quirks": "workflow-srv"}, "quirks: Input should be an instance of Quirks"),
     ],

@@ -21,6 +21,7 @@ from acp_client_v0_1.testing import (
     LocalServer,
     Quirks,
 )
+from acp_client_v0_1.testing.webhooks import Webhooks
 
 FAST = {"count": 3, "interval": 0}
 
@@ -487,10 +488,13 @@ def test_an_output_that_was_waited_for_fails_with_its_run(serve: Any) -> None:
         assert call.ok("GET", path)["description"] == "ValueError: no"
 
 
-def test_webhooks_that_are_never_called(serve: Any) -> None:
-    with serve(webhooks=False) as call:
-        call.output(call.run(ECHO_AGENT_ID, webhook=f"{call.url}/hook"))
-        assert call.server.webhooks == () and call.server._webhooks._queue is None
+def test_webhooks_that_are_never_called(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[Any] = []
+    monkeypatch.setattr(Webhooks, "send", lambda self, url, run: sent.append(url))
+    for webhooks in (False, True):
+        with serve(webhooks=webhooks) as call:
+            call.output(call.run(ECHO_AGENT_ID, webhook=f"{call.url}/hook"))
+        assert sent == ([f"{call.url}/hook"] if webhooks else [])
 
 
 class TestRealServers:

@@ -17,6 +17,7 @@ from acp_client_v0_1.testing import (
     FAILING_AGENT_ID,
     SLOW_AGENT_ID,
     LocalServer,
+    RunCancelled,
 )
 
 
@@ -129,6 +130,28 @@ def test_deleting_a_running_run_cancels_it_and_ends_who_waits(
     assert responses[0].status == 404
     assert call("GET", f"/runs/{run_id}").status == 404
     assert eventually(lambda: not any(run_id in thread.name for thread in threading.enumerate()), 5)
+
+
+def test_an_agent_that_never_sleeps_can_check_whether_its_run_was_cancelled(
+    server: LocalServer, call: Any
+) -> None:
+    began, ends = threading.Event(), list[Any]()
+
+    def work(input: Any, config: Any, context: Any) -> Any:
+        began.set()
+        try:
+            while True:
+                context.check()
+        except RunCancelled as cancelled:
+            ends.append((str(cancelled), context.cancelled))
+            raise
+
+    run_id = call.run(server.register(work))
+    assert began.wait(5)
+    call.ok("DELETE", f"/runs/{run_id}")
+    assert eventually(lambda: bool(ends), 5)
+    ((said, was_cancelled),) = ends
+    assert run_id in said and was_cancelled
 
 
 def test_deleting_an_interrupted_run_forgets_it(call: Any) -> None:

@@ -50,6 +50,11 @@ BAD_BODIES = [
 ]
 
 
+@pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "Application/JSON ;x=1"])
+def test_json_may_be_declared_with_parameters(call: Any, kind: str) -> None:
+    assert call("POST", "/runs/search", {}, Content_Type=kind).status == 200
+
+
 @pytest.mark.parametrize(("path", "body", "name"), BAD_BODIES)
 def test_a_bad_property_is_refused_by_name(call: Any, path: str, body: Any, name: str) -> None:
     response = call("POST", path, body)

@@ -37,7 +37,12 @@ LONG = (
     "linear_size",
     "linear_events",
     "batch_slow",
+    "batch_many",
     "batch_million",
+    "journal",
+    "journal_durable",
+    "journal_damage",
+    "transport_faults",
 )
 
 
@@ -133,6 +138,27 @@ def test_each_work_runs_without_any_peer(monkeypatch: pytest.MonkeyPatch) -> Non
             samples = {name: [work.sample(job)] for name, job in jobs.items()}
         assert all(value > 0 for values in samples.values() for value in values)
         assert len(work.judge(samples)) == len(work.budgets)
+
+
+def test_faults_that_a_transport_on_urllib3s_pools_lets_through() -> None:
+    from benchmarks.works import transport
+
+    faults = transport.truncated_streams, transport.wrong_runs, transport.logged_credentials
+    assert [count(transport.OWN) for count in faults] == [0, 0, 0]
+    # A later http.client may be stricter.
+    assert sum(count(transport.POOLED) for count in faults) > 0
+
+
+def test_neither_journal_loses_what_was_written_before_a_kill(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from benchmarks.works import journals
+
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    for name in (journals.OURS, journals.SQLITE):
+        figures = journals.measure(name, 50, durable=False)
+        assert figures.keys() == set(journals.FIGURES)
+        assert figures[journals.LOST] == 0
 
 
 def test_the_page_holds_the_published_figures() -> None:

@@ -11,6 +11,7 @@ import ast
 import functools
 import importlib
 import importlib.util
+import inspect
 import json
 import pkgutil
 import pydoc
@@ -60,7 +61,7 @@ def test_importing_the_package_loads_next_to_nothing() -> None:
     loaded = loaded_by("import acp_client_v0_1")
     assert loaded & (HEAVY | TESTING) == set()
     inside = {name for name in loaded if name.startswith("acp_client_v0_1")}
-    assert inside == {"acp_client_v0_1", "acp_client_v0_1._lazy", "acp_client_v0_1._version"}
+    assert inside == {*LAZY_PACKAGES, "acp_client_v0_1._lazy", "acp_client_v0_1._version"}
     # An interpreter may have loaded some already, for what lies in its site-packages.
     assert (loaded - loaded_by("pass")) & SLOW == set()
 
@@ -95,7 +96,7 @@ def test_annotations_of_what_loads_later_can_be_read() -> None:
 
 def test_the_parser_loads_no_transport_and_no_models() -> None:
     loaded = loaded_by("from acp_client_v0_1.streaming import SSEParser; SSEParser()")
-    assert not {name for name in loaded if name.startswith("acp_client_v0_1.models")}
+    assert not {name for name in loaded if name.startswith("acp_client_v0_1.models.")}
     assert not loaded & {"urllib3", "acp_client_v0_1.rest", "acp_client_v0_1.api_client"}
 
 
@@ -236,6 +237,15 @@ def test_help_begins_with_what_the_package_is_for() -> None:
     assert "acp_client_v0_1 - Run AI agents on any server" in shown
 
 
+def test_help_of_the_package_is_a_page_and_of_a_call_has_an_example() -> None:
+    page = pydoc.plain(pydoc.render_doc(acp_client_v0_1))
+    assert len(page.splitlines()) < 100
+    named = set(re.findall(r"``(\w+)``", page))
+    assert {"AgentHandle", "RunHandle", "ApiException"} <= named <= {*dir(acp_client_v0_1)}
+    assert ">>> counter.run(" in pydoc.plain(pydoc.render_doc(acp_client_v0_1.AgentHandle.run))
+    assert {"AgentHandle", "Run"} <= {name for name, _ in inspect.getmembers(acp_client_v0_1)}
+
+
 def test_submodules_are_reachable_without_importing_them() -> None:
     loaded_by(
         "import acp_client_v0_1 as a\n"
@@ -267,7 +277,7 @@ def test_type_checkers_see_the_names_that_load_on_first_use(name: str) -> None:
     for node in branch.body:
         if isinstance(node, ast.ImportFrom):
             seen.setdefault(str(node.module), set()).update(alias.name for alias in node.names)
-    submodules = seen.pop("acp_client_v0_1", set())
+    submodules = seen.pop("acp_client_v0_1", set()) | {"api", "models"}  # those stand above it
     call = next(node for node in ast.walk(branch) if isinstance(node, ast.Call))
     table = call.args[1]
     derived = isinstance(table, ast.Call)  # from the names of the classes

@@ -1,8 +1,8 @@
 """A server as a state machine, on a clock that jumps, behind a client that has no socket.
 
-A `World` plays the life of runs: what the server carried out, what it answered, what a read replica
-shows. Its faults come from a schedule, a dict from the number of a request to what goes wrong with
-it, so that a schedule can be shortened request by request.
+A `World` plays the life of runs: what the server carried out, what it answered, which new runs a
+read replica does not know yet. Its faults come from a schedule, a dict from the number of a request
+to what goes wrong with it, so that a schedule can be shortened request by request.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Fault:
     status: int = 0
     carried_out: bool = False
     retry_after: float | None = None
-    lag: float = 0.0  # seconds by which a replica is behind
+    lag: float = 0.0  # seconds for which a replica does not know a run after its create
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class Schedule:
                     status=rng.choice(STATUSES),
                     carried_out=rng.random() < 0.5,
                     retry_after=asked if kind in ("status", "limited") else None,
-                    lag=rng.choice((0.05, 0.2, 0.4)),
+                    lag=rng.choice((0.05, 0.4, 1.5)),
                 )
         if rng.random() >= 0.25:
             return cls(faults)
@@ -263,29 +263,28 @@ class World:
 
     def _answer(self, name: str, arguments: Any, limit: Any, fault: Fault | None) -> Any:
         lag = fault.lag if fault is not None and fault.kind == "stale" else 0.0
-        seen = self.now - lag
         if name == "POST /runs":
             return self._create(arguments[0])
         if name == "POST /runs/search":
             request = arguments[0]
             wanted = {} if self.ignores_metadata else request.metadata or {}
             found = [
-                self._run(run, seen)
+                self._run(run)
                 for run in self.runs.values()
-                if run.born <= seen < run.deleted_at
+                if run.born + lag <= self.now < run.deleted_at
                 if all((run.creation.metadata or {}).get(k) == v for k, v in wanted.items())
             ]
             return found[request.offset : request.offset + request.limit]
         if name.startswith("GET /agents/"):
             return SimpleNamespace(agent_id=arguments[0])
         run = self.runs.get(arguments[0])
-        if run is None or not run.born <= seen < run.deleted_at:
+        if run is None or not run.born + lag <= self.now < run.deleted_at:
             raise self._status(404, name)
         if name == "GET /runs/{run_id}":
-            return self._run(run, seen)
+            return self._run(run)
         if name == "DELETE /runs/{run_id}":
             self.log.append((self.now, "delete", run.run_id, True))
-            told = self._run(run, self.now)
+            told = self._run(run)
             run.deleted_at = self.now
             return told
         if name == "POST /runs/{run_id}":
@@ -293,9 +292,9 @@ class World:
             if state.status != "interrupted":
                 raise self._status(409, name)
             self.answer(run, arguments[1])
-            return self._run(run, self.now)
+            return self._run(run)
         if name.endswith("/output"):
-            return self._output(run, arguments[1], limit, lag)
+            return self._output(run, arguments[1], limit)
         if name.endswith("/stream"):
             return self._stream(run, fault)
         raise AssertionError(name)
@@ -309,10 +308,10 @@ class World:
     def _create(self, creation: Any) -> Run:
         run = self.add(f"run-{len(self.runs)}", creation)
         self.log.append((self.now, "create", run.run_id, True))
-        return self._run(run, self.now)
+        return self._run(run)
 
-    def _run(self, run: SimulatedRun, at: float) -> Run:
-        state = run.state(at)
+    def _run(self, run: SimulatedRun) -> Run:
+        state = run.state(self.now)
         return Run.model_construct(
             creation=run.creation,
             run_id=run.run_id,
@@ -323,15 +322,15 @@ class World:
             thread_id=None,
         )
 
-    def _output(self, run: SimulatedRun, window: Any, limit: Any, lag: float) -> RunOutput | None:
+    def _output(self, run: SimulatedRun, window: Any, limit: Any) -> RunOutput | None:
         began = self.now
         until = began + (window or 0)
-        while run.state(self.now - lag).status == "pending" and self.now < until:
+        while run.state(self.now).status == "pending" and self.now < until:
             if limit is not None and self.now - began >= limit:
                 raise self._transport(ApiTimeoutError, "GET output", sent=True)
-            coming = [each.at + lag for each in run.changes if each.at + lag > self.now]
+            coming = [each.at for each in run.changes if each.at > self.now]
             self.now = min([until, *coming, math.inf if limit is None else began + limit])
-        state = run.state(self.now - lag)
+        state = run.state(self.now)
         if state.status == "pending":
             return None
         output: Any

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from acp_client_v0_1 import exceptions
+from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTimeoutError,
@@ -440,3 +441,17 @@ def test_the_errors_are_the_exported_ones() -> None:
     assert StreamDecodeError is exceptions.StreamDecodeError
     assert StreamInterrupted is exceptions.StreamInterrupted
     assert EventTooLarge is exceptions.EventTooLarge
+
+
+def test_comments_without_a_pause_do_not_prolong_the_wait_for_an_event() -> None:
+    class Comments(FakeResponse):
+        def read_available(self, *, wait: float | None = None) -> bytes:
+            return b": still here\n\n"
+
+    reader = EventStream(Comments(), as_json).reader
+    for seconds in (0, 0.05):
+        began = time.monotonic()
+        with pytest.raises(NothingYet):
+            reader.advance(seconds)
+        assert seconds <= time.monotonic() - began < 5
+    assert not reader.closed

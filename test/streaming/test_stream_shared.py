@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -174,6 +175,39 @@ def test_an_interrupt_anywhere_in_close_stops_no_other_thread() -> None:
             reader.join(8)
             assert not reader.is_alive(), number
     assert number > 30
+
+
+def test_close_at_any_moment_of_a_read_hands_out_nothing_more() -> None:
+    left, closes = 0, True
+
+    def step(frame: Any, event: str, _: object) -> Any:
+        nonlocal left, closes
+        if frame.f_code.co_filename != _reader.__file__:
+            return None
+        frame.f_trace_opcodes = True
+        left -= event in ("line", "opcode")
+        if not left:
+            sys.settrace(None)
+            closes = True
+            stream.close()
+        return step
+
+    before, number = sys.gettrace(), 0
+    while closes:
+        number, closes = number + 1, False
+        with stream_of(events(1, 2), events(3), chunk(b"")) as (stream, _):
+            left = number
+            try:
+                sys.settrace(step)
+                raw, other = stream.raw_events(), stream.raw_events()
+                taken = ids(islice(raw, 1))
+            finally:
+                sys.settrace(before)
+            if closes:
+                assert taken in ([], ["1"])
+                assert (stream.closed, ids(raw), ids(other)) == (True, [], []), number
+                assert stream.last_event_id in ("", *taken), number
+    assert number > 100
 
 
 def test_an_error_of_a_signals_handler_frees_the_connection() -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import logging
 import os
+import pty
 import signal
+import struct
 import subprocess
 import sys
+import termios
+import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -86,6 +92,44 @@ class Inside:
 @pytest.fixture(name="inside")
 def inside(capfd: pytest.CaptureFixture[str]) -> Inside:
     return Inside(capfd)
+
+
+def on_terminal(
+    server: LocalServer,
+    *arguments: str,
+    stdin: bytes | None = None,
+    columns: int = 80,
+    **settings: str,
+) -> tuple[str, int]:
+    """Run the command with both outputs on a terminal, and return what that got, and the status.
+
+    With ``stdin``, a person at the terminal types it two seconds after the word "answer".
+    """
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    variables = {**environment(server.url), "TERM": "xterm", **settings}
+    for name in {"COLUMNS", "NO_COLOR"} - settings.keys():
+        variables.pop(name, None)
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], env=variables, stdout=follower, stderr=follower,
+        stdin=subprocess.DEVNULL if stdin is None else follower,
+    )  # fmt: skip
+    os.close(follower)
+    written = b""
+    with contextlib.suppress(OSError):  # at the end, on Linux
+        while more := os.read(leader, 100_000):
+            written += more
+            if stdin and b"answer" in written:
+                time.sleep(2)
+                os.write(leader, stdin)
+                stdin = None
+    os.close(leader)
+    return written.decode("utf-8").replace("\r\n", "\n"), process.wait(SECONDS)
+
+
+def rows_of(shown: str) -> list[str]:
+    """Return what the rows of a terminal show: what was written after the last return."""
+    return [row.rpartition("\r")[2] for row in shown.split("\n")]
 
 
 def data(done: subprocess.CompletedProcess[str], status: int = 0) -> Any:

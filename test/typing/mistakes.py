@@ -7,6 +7,7 @@ the kind that its comment names, or the comment itself is one.
 from __future__ import annotations
 
 from acp_client_v0_1 import (
+    AgentHandle,
     AgentRef,
     AgentSearchRequest,
     Configuration,
@@ -33,6 +34,13 @@ def mistakes(runs: RunsApi, threads: ThreadsApi) -> None:
     AgentRef(name="echo")  # type: ignore[call-arg]
     AgentRef("echo", "1.0.0")  # type: ignore[call-arg]
     Configuration(hots="http://localhost")  # type: ignore[call-arg]
+    agent = AgentHandle("a")
+    agent.start({}, confg={})  # type: ignore[call-arg]
+    agent.start({}, webhook=1)  # type: ignore[arg-type]
+    agent.run({}, streaming=True)  # type: ignore[arg-type]
+    agent.map([{}], concurency=2)  # type: ignore[call-arg]
+    agent.map([{}], concurrency="2")  # type: ignore[arg-type]
+    agent.conversation().start({}, config="{}")  # type: ignore[arg-type]
     runs.get_run(1)  # type: ignore[arg-type]
     runs.get_run("r", timeout=5)  # type: ignore[call-arg]
     runs.get_run_output("r", block_timeout="10")  # type: ignore[arg-type]

@@ -54,7 +54,7 @@ _Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 _Search: TypeAlias = AgentSearchRequest | RunSearchRequest | ThreadSearchRequest
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
-# What a Go server's router and its handlers write instead of our own words.
+# A Go server's router and handlers write these texts instead of ours.
 _GO_WORDS = {
     "Not Found": "no matching operation was found",
     "Not implemented": "This method is not implemented \N{CRYING FACE}",
@@ -78,7 +78,7 @@ class Application:
         except Refusal as refusal:
             response = self._refused(refusal, scope["path"])
         if isinstance(response, JsonResponse) and self.store.quirks.media_type == "text/plain":
-            # What Go takes JSON for, if nobody says what it is.
+            # Go takes JSON for this if no handler sets a type.
             response.headers["Content-Type"] = "text/plain; charset=utf-8"
         await response(scope, receive, send)
 
@@ -91,7 +91,7 @@ class Application:
         details: Any = message
         text = str(details["detail"] if isinstance(message, dict) else message)
         if quirks.errors == "detail":
-            # As FastAPI does it: its own words for a handler that crashed, a list for a body.
+            # FastAPI has words of its own for a handler that crashed, and a list for a body.
             if status == 404 and path.endswith("/output"):
                 return Response(status_code=404)
             if status == 500 and (text != "Not implemented" or path.endswith("/agents/search")):
@@ -106,7 +106,7 @@ class Application:
     def _handler(self, request: Request) -> _Handler:
         """Return the operation of a request, or refuse it. The id goes into `path_params`."""
         method, path = request.method, request.scope["path"]
-        # Percent-encoded, so that an id may hold a slash.
+        # The percent-encoded path is split, so that an id may hold a slash.
         raw_path: str = request.scope["raw_path"].decode("latin-1")
         if not raw_path.startswith(self.base_path + "/"):
             raise Refusal(404, "Not Found")
@@ -126,7 +126,8 @@ class Application:
         if lacking != 404 and "id" in request.path_params:
             self._check_id(request.path_params["id"])
         if lacking is not None:
-            # An object, not the contract's JSON string: the router of a server responds like this.
+            # The router of a server responds with an object, and not with the contract's JSON
+            # string.
             words = "Not Found" if lacking == 404 else "Not implemented"
             raise Refusal(lacking, {"detail": words})
         return handler
@@ -194,7 +195,8 @@ class Application:
         stream = _RunStream(self.store, run, request.headers.get("last-event-id", ""))
         if stream.empty:
             return Response(status_code=204)
-        ping: Any = self.ping  # sse-starlette before 3.4.9 declares an int, and takes a float
+        # sse-starlette before 3.4.9 declares an int, and takes a float.
+        ping: Any = self.ping
         comment: Any = (lambda: b":") if self.store.quirks.bare_comments else None
         return EventSourceResponse(stream.events(), ping=ping, ping_message_factory=comment)
 
@@ -282,7 +284,8 @@ async def _watching(store: Store, run: RunRecord) -> AsyncGenerator[asyncio.Even
     try:
         yield changed
     finally:
-        with store.lock:  # under the lock, so that none is called after this
+        with store.lock:
+            # Whoever has the lock calls the watchers, so none is called after this.
             run.watchers.discard(notify)
 
 
@@ -291,7 +294,7 @@ async def _settled(store: Store, run: RunRecord, seconds: float, receive: Receiv
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     async with _watching(store, run) as changed:
-        # Cheaper than asyncio.wait_for, as thousands of requests may wait here.
+        # Thousands of requests may wait here, and this is cheaper than asyncio.wait_for.
         timer = loop.call_at(deadline, changed.set)
         client = asyncio.create_task(_gone(receive))
         client.add_done_callback(lambda done: changed.set())
@@ -312,7 +315,8 @@ async def _gone(receive: Receive) -> None:
 class _RunStream:
     """The events of one run on one connection, ``empty`` if there will be none."""
 
-    _start = 0  # how many events it skips
+    # The connection skips so many events. `_skipped` reads this before it is known.
+    _start = 0
 
     def __init__(self, store: Store, run: RunRecord, last_event_id: str) -> None:
         self._store = store
@@ -330,7 +334,8 @@ class _RunStream:
         async with _watching(self._store, run) as changed:
             while True:
                 with self._store.lock:
-                    # Read both under one lock, or an event that comes with the last change is lost.
+                    # Both are read under one lock. Otherwise an event that comes with the last
+                    # change is lost.
                     events = run.events[self._sent :]
                     over = run.deleted or (run.status != "pending" and not self._endless)
                 for payload in events:

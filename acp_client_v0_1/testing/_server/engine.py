@@ -23,13 +23,14 @@ from acp_client_v0_1.testing._values import json_object
 from acp_client_v0_1.testing.agents import AgentDefinition, AgentError, Interrupt, JsonObject
 from acp_client_v0_1.testing.context import RunCancelled
 
-# One that is at work, or suspended by its question.
+# The agent is at work, or its question suspends it.
 _Agent: TypeAlias = Generator[object, object, object]
 
 _CLOSE_SECONDS = 2.0
-_ATTEMPT_PAUSE = 0.2  # seconds until a failed run is tried again
+# A failed run is tried again after so many seconds.
+_ATTEMPT_PAUSE = 0.2
 
-# `errcode` of a RunError whose agent gave none.
+# A RunError has one of these as its `errcode` if the agent gave none.
 _EXCEPTION_ERRCODE = 1
 _TIMEOUT_ERRCODE = 2
 
@@ -172,11 +173,11 @@ class Engine:
             else:
                 self._finish(run, over, value)
         except BaseException as error:  # noqa: BLE001 - any exception of an agent is the outcome
-            self._fail(run, over, *_failure_of(error))
+            self._fail(run, over, *_ending_by(error))
 
     def _call(self, run: RunRecord) -> object:
         run.attempts += 1
-        # Copies: what the agent does to them must not change the run's creation.
+        # The agent gets copies, because what it does to them must not change the run's creation.
         input = json_object(run.creation.get("input", {}), "the input")
         config = json_object(run.creation.get("config", {}), "the config")
         return run.agent.function(
@@ -286,7 +287,7 @@ def _close(agent: _Agent) -> None:
         agent.close()
 
 
-def _failure_of(error: BaseException) -> tuple[str, int, str]:
+def _ending_by(error: BaseException) -> tuple[str, int, str]:
     """Return the status, errcode and description of a run whose agent raised, or exited.
 
     JSON must be able to carry them: a run whose failure cannot be sent would stay pending.
@@ -296,14 +297,14 @@ def _failure_of(error: BaseException) -> tuple[str, int, str]:
             # A subclass may have skipped the constructor's checks, or changed the values since.
             sound = AgentError(error.errcode, error.description)
         except (AttributeError, TypeError, ValueError) as fault:
-            return _failure_of(fault)
+            return _ending_by(fault)
         return "error", sound.errcode, sound.description
     if isinstance(error, TimeoutError):
-        return "timeout", _TIMEOUT_ERRCODE, _text(error) or "timed out"
-    return "error", _EXCEPTION_ERRCODE, f"{type(error).__name__}: {_text(error)}"
+        return "timeout", _TIMEOUT_ERRCODE, _utf8_text(error) or "timed out"
+    return "error", _EXCEPTION_ERRCODE, f"{type(error).__name__}: {_utf8_text(error)}"
 
 
-def _text(error: BaseException) -> str:
+def _utf8_text(error: BaseException) -> str:
     """Return an exception's text, with what UTF-8 cannot encode escaped."""
     try:
         text = str(error)

@@ -22,7 +22,7 @@ from acp_client_v0_1.testing._values import address_of, check_header, is_loopbac
 _LARGEST_BODY = 64 * 1024 * 1024  # bytes
 _LINGER_SECONDS = 2.0
 
-# Only characters that need no percent-encoding (RFC 3986, 2.3), so that it has one spelling.
+# It has only characters that need no percent-encoding (RFC 3986, section 2.3), and so one spelling.
 _BASE_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)*")
 _NAME = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::[0-9]*)?")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from http.client import responses
 from itertools import chain
@@ -22,7 +22,6 @@ from acp_client_v0_1.testing._server.runner import WireTransport
 from acp_client_v0_1.testing._server.validation import BODY, LAG, JsonResponse
 from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest
 
-_REFUSED = (400, 401, 405, 422)
 _BLOCK_SECONDS = {"never": 0, "forever": 10**6}
 
 
@@ -42,31 +41,22 @@ class FaultInjection:
             method=scope["method"],
             path=scope["raw_path"].decode("latin-1"),
             query=scope["query_string"].decode("latin-1"),
-            headers=dict(Headers(scope=scope).items()),  # the last of a name
+            # If a name came twice, the last header is recorded.
+            headers=dict(Headers(scope=scope).items()),
             body=scope[BODY],
             client=scope["client"],
             fault=fault,
         )
-        fields: list[tuple[bytes, bytes]] = scope["headers"]
-        head = len(request.path) + len(request.query) + sum(map(len, chain(*fields)))
-        if fault is not None or not request.body:
-            self.log.add(request, head + len(request.body))
+        parts = (request.path, request.query, request.body, *chain(*scope["headers"]))
+        self.log.add(request, sum(map(len, parts)))
         if fault is None:
-
-            async def respond(message: Message) -> None:
-                if request.body and "status" in message:
-                    # No stranger may fill the memory. A 404 or a 409 is the word on a sound
-                    # request, which a test may want to see.
-                    body = b"" if message["status"] in _REFUSED else request.body
-                    self.log.add(replace(request, body=body), head + len(body))
-                await send(message)
-
-            await self.app(scope, receive, respond)
+            await self.app(scope, receive, send)
             return
         await _Exchange(fault, scope, receive, send).respond(self.app)
         if fault.late is not None:
             task = asyncio.create_task(self._carry_out(fault.late, scope))
-            self.late.add(task)  # the loop only has weak references to tasks
+            # The loop has only weak references to its tasks.
+            self.late.add(task)
             task.add_done_callback(self.late.discard)
 
     async def _carry_out(self, late: float, scope: Scope) -> None:
@@ -85,7 +75,8 @@ class _Exchange:
         self._body_left = fault.after_body_bytes
         self._events_left = fault.after_events
         self._broken = False
-        self._turn = asyncio.Lock()  # a stream sends its comments from another task
+        # A stream sends its comments from another task, and messages must not overlap.
+        self._turn = asyncio.Lock()
 
     async def respond(self, app: ASGIApp) -> None:
         fault = self._fault
@@ -111,7 +102,7 @@ class _Exchange:
         if fault.after_wire_bytes is not None:
             self._wire.limit(fault.after_wire_bytes, partial(self._break, fault.cut))
         if fault.block is not None:
-            # Of two values, the later one counts.
+            # If a query has a name twice, the later value counts.
             self._scope["query_string"] += b"&block_timeout=%d" % _BLOCK_SECONDS[fault.block]
         if fault.status is not None or fault.redirect is not None:
             await _fault_response(fault)(self._scope, self._receive, self._send)
@@ -153,7 +144,8 @@ class _Exchange:
             await self._forward({"type": "http.response.body", "body": piece, "more_body": True})
             if self._body_left == 0:
                 self._break(self._fault.cut)
-            if self._broken:  # here, or at the limit of the wire
+            if self._broken:
+                # It broke off here, or at the limit of the wire.
                 return
         if self._events_left is not None and b"data:" in body:
             self._events_left -= 1

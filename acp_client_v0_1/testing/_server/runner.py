@@ -98,7 +98,8 @@ class WireTransport:
         self._flush()
         self._transport.close()
 
-    def __getattr__(self, name: str) -> Any:  # the rest of asyncio.Transport
+    def __getattr__(self, name: str) -> Any:
+        # uvicorn uses other methods of asyncio.Transport, too.
         return getattr(self._transport, name)
 
 
@@ -134,7 +135,8 @@ class Runner(uvicorn.Server):
         super().__init__(config)
         self.server_state = self.meter = _Meter()
         self._ready = threading.Event()
-        self._loop: asyncio.AbstractEventLoop  # once it is ready
+        # The thread sets the loop before it is ready.
+        self._loop: asyncio.AbstractEventLoop
         self._woken = asyncio.Event()
         self._thread = threading.Thread(
             target=self._thread_main, args=(listener,), name="local ACP server", daemon=True
@@ -168,7 +170,8 @@ class Runner(uvicorn.Server):
     async def main_loop(self) -> None:
         tick = 0
         while not await self.on_tick(tick):
-            tick += 10  # uvicorn counts tenths of a second
+            # uvicorn counts tenths of a second.
+            tick += 10
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), 1)
 
@@ -177,7 +180,8 @@ class Runner(uvicorn.Server):
         # has made some more steps, after which uvicorn knows the connection. So stop accepting,
         # and let the loop run before the server closes.
         for listener in (listener for server in self.servers for listener in server.sockets):
-            with contextlib.suppress(NotImplementedError):  # on Windows
+            with contextlib.suppress(NotImplementedError):
+                # The loop of Windows has no readers.
                 asyncio.get_running_loop().remove_reader(listener.fileno())
         for _ in range(5):
             await asyncio.sleep(0)

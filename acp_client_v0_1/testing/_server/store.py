@@ -28,12 +28,14 @@ from acp_client_v0_1.testing.quirks import Quirks
 
 T = TypeVar("T")
 
-_DELETED = 100  # runs that are remembered after their deletion
+# So many deleted runs are remembered, for replicas that lag.
+_DELETED = 100
 
 
 def _now(form: str) -> str:
     """Return the time in a form of `Quirks.updated_at`."""
-    if form == "year 1":  # what Go writes for a time that was never set
+    if form == "year 1":
+        # Go writes this for a time that was never set.
         return "0001-01-01T00:00:00Z"
     timespec = "seconds" if form == "seconds" else "microseconds"
     offset = "" if form == "naive" else "Z"
@@ -72,31 +74,45 @@ class ThreadRecord:
 class RunRecord:
     """A run: its creation, its status, its output and its events."""
 
-    creation: JsonObject  # the RunCreate, as it was received
+    # The creation is the RunCreate as it was received.
+    creation: JsonObject
     agent: AgentDefinition
     thread: ThreadRecord | None
     quirks: Quirks
     run_id: str = field(default_factory=_new_id)
+    agent_id: str = field(init=False)
+    metadata: JsonObject = field(init=False)
+    streaming: str | None = field(init=False)
     status: str = "pending"
     created_at: str = field(init=False)
     updated_at: str = field(init=False)
-    output: JsonObject | None = None  # None while it is pending
-    final_state: JsonObject | None = None  # of the thread, if the run ended in success
+    # A pending run has no output.
+    output: JsonObject | None = None
+    # Only a run that ended in success has the state of its thread.
+    final_state: JsonObject | None = None
     events: list[JsonObject] = field(default_factory=list[JsonObject])
-    streamed: bool = False  # whether a stream of it was opened
-    # Set once the present stretch of work is over: what the agent says after that is dropped.
+    # `Quirks.replay` asks whether a stream of the run was opened before.
+    streamed: bool = False
+    # This is set once the present stretch of work is over. Later results of the agent are dropped.
     over: threading.Event = field(default_factory=threading.Event)
-    attempts: int = 0  # how often the agent was called from its beginning
+    # The agent was called from its beginning so many times.
+    attempts: int = 0
     deleted: bool = False
-    deleted_at: float = math.inf  # seconds of `time.monotonic()`
-    # When each status began, with its updated_at and output, for replicas that lag.
+    # The time is that of `time.monotonic()`.
+    deleted_at: float = math.inf
+    # Each status is kept with its begin, its updated_at and its output, for replicas that lag.
     past: list[tuple[float, str, str, JsonObject | None]] = field(default_factory=list[Any])
     own_thread_id: str = field(default_factory=_new_id)
     cancelled: threading.Event = field(default_factory=threading.Event)
-    suspended: Generator[Any, Any, Any] | None = None  # the agent, while its question is open
+    # The agent rests here while its question is open.
+    suspended: Generator[Any, Any, Any] | None = None
     watchers: set[Callable[[], None]] = field(default_factory=set[Callable[[], None]])
 
     def __post_init__(self) -> None:
+        # A search reads these by their names, as it does with agents and threads.
+        self.agent_id = self.agent.agent_id
+        self.metadata = self.creation.get("metadata", {})
+        self.streaming = self.creation.get("streaming")
         self.become("pending", None)
         self.created_at = self.updated_at
 
@@ -104,20 +120,6 @@ class RunRecord:
     def working(self) -> bool:
         """Whether its agent's work still counts. Read it under the store's lock."""
         return self.status == "pending" and not self.deleted
-
-    @property
-    def agent_id(self) -> str:
-        return self.agent.agent_id
-
-    @property
-    def metadata(self) -> JsonObject:
-        metadata: JsonObject = self.creation.get("metadata", {})
-        return metadata
-
-    @property
-    def streaming(self) -> str | None:
-        mode: str | None = self.creation.get("streaming")
-        return mode
 
     def to_wire(self) -> JsonObject:
         wire: JsonObject = {
@@ -182,7 +184,8 @@ class Store:
         self.lock: AbstractContextManager[bool] = threading.RLock()
         self.runs: dict[str, RunRecord] = {}
         self.threads: dict[str, ThreadRecord] = {}
-        self._deleted: dict[str, RunRecord] = {}  # the last ones, for replicas that lag
+        # A replica that lags still has the last ones.
+        self._deleted: dict[str, RunRecord] = {}
         self.agents: dict[str, AgentDefinition] = {}
         for definition in agents:
             self.register(definition)
@@ -228,7 +231,8 @@ class Store:
             raise Refusal(500, "the search by metadata failed")
         if self.quirks.search_metadata == "ignored":
             filters.pop("metadata", None)
-        first = min(offset, sys.maxsize - limit)  # islice takes no larger one
+        # islice takes no larger number.
+        first = min(offset, sys.maxsize - limit)
         with self.lock:
             in_order = list(records.values())
             if self.quirks.search_order == "newest":

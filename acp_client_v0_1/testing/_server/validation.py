@@ -25,7 +25,7 @@ from acp_client_v0_1.testing._values import JSON_TYPES
 
 M = TypeVar("M", bound=BaseModel)
 
-# Keys of a request's scope: its body, and how many seconds the replica that responds is behind.
+# A request's scope has its body, and how many seconds the replica that responds is behind.
 BODY = "acp_client_v0_1.body"
 LAG = "acp_client_v0_1.lag"
 

@@ -1,0 +1,65 @@
+"""The options of a create, which every method that starts runs takes by the same names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from inspect import signature
+from typing import Any
+
+from pydantic import ValidationError
+from typing_extensions import TypedDict
+
+from acp_client_v0_1._arguments import check_arguments
+from acp_client_v0_1._operation import faults_of
+from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
+from acp_client_v0_1.handles._schemas import JsonObject, json_object
+from acp_client_v0_1.models.run_create import RunCreate
+from acp_client_v0_1.models.streaming_mode import StreamingMode
+
+__all__ = ["RunOptions"]
+
+
+class RunOptions(TypedDict, total=False):
+    """The options of a create: the optional fields of `RunCreate`, apart from input and thread.
+
+    Attributes:
+        config: The agent's configuration, in its own schema.
+        metadata: Keys and values to find the run by.
+        webhook: The URL that receives each change of the run's status.
+        streaming: "result" or "custom", to follow the run by `RunHandle.events`.
+    """
+
+    config: JsonObject | None
+    metadata: JsonObject | None
+    webhook: str | None
+    streaming: StreamingMode | str | None
+
+
+def given_options(caller: Callable[..., Any], options: RunOptions, **others: Any) -> dict[str, Any]:
+    """Check the options that a caller got as keywords, and return those that are not None.
+
+    The ``others`` are fields of the create, too, which are arguments of the caller.
+    """
+    for name in options.keys() - RunOptions.__optional_keys__:
+        known = [*signature(caller).parameters, *RunOptions.__optional_keys__]
+        close = get_close_matches(name, known, 1)
+        hint = f": did you mean {close[0]!r}?" if close else ""
+        raise ApiTypeError(
+            f"{caller.__qualname__}() got an unexpected keyword argument {name!r}{hint}"
+        )
+    check_arguments(webhook=options.get("webhook"), streaming=options.get("streaming"))
+    fields = {**others, **options}
+    given = {name: value for name, value in fields.items() if value is not None}
+    for name in ("input", "config", "metadata"):
+        if name in given:
+            given[name] = json_object(name, given[name])
+    return given
+
+
+def creation_of(agent_id: str, given: dict[str, Any], refusal: str = "") -> RunCreate:
+    """Make a create of the fields that were given; an error begins with ``refusal``."""
+    try:
+        return RunCreate(agent_id=agent_id, **given)
+    except ValidationError as error:
+        raise ApiValueError(f"{refusal}{faults_of(error)}") from error
