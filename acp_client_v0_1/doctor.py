@@ -349,8 +349,7 @@ def _create_run(exam: _Exam) -> None:
     handle = exam.start()
     began, window, run = monotonic(), 60 if exam.deep else 4, exam.made[0]
     exam.note("create_run", "a run was started")
-    kept = mark_of(run.creation) in exam.runs
-    exam.habit("metadata", "echo", "whole" if kept else "none", "whole")
+    exam.habit("metadata", "echo", "whole" if mark_of(run.creation) else "none", "whole")
     exam.habit("status", "empty_status", not run.status.value, False, "empty")
     early, poll = exam.ask("get_run_output", run.run_id, most=1.5), None
     if early.data is None and early.status in (None, 200, 404):
@@ -524,8 +523,7 @@ def _contract(exam: _Exam) -> None:
         kind = "microseconds" if any(each.microsecond for each in moments) else "seconds"
         kind = "year 1" if moments[0].year == 1 else kind if moments[0].tzinfo else "naive"
         exam.habit("times", "updated_at", kind, "microseconds")
-        named = exam.made[0].thread_id
-        lost = named and exam.ask("get_thread", named).error
+        lost = (named := exam.made[0].thread_id) and exam.ask("get_thread", named).error
         exam.habit("thread ids", "own_thread_ids", bool(lost), False, "there is no such thread")
     exam.note("webhooks, restarts", "they cannot be seen from here", "not tried")
     exam.note("rate of requests", f"{exam.limited} were refused for now", not exam.limited)
