@@ -156,7 +156,7 @@ class _Exam:
     def note(self, name: str, seen: object, fits: Verdict | bool = True, quirk: str = "") -> None:
         how: Verdict = fits if isinstance(fits, str) else "works" if fits else "differs"
         own: tuple[str, str, str] = _MEANINGS.get(how) or _WORDS.get(name, ("", "", ""))
-        self.findings.append(Finding(self.section, name, how, one_line(seen, 160), *own, quirk))
+        self.findings.append(Finding(self.section, name, how, one_line(seen, 240), *own, quirk))
 
     def habit(self, name: str, quirk: str, value: object, usual: object, seen: str = "") -> None:
         """Note the value of a field of `Quirks`, and what was ``seen`` if it is not the usual."""
@@ -239,6 +239,7 @@ def _way(exam: _Exam) -> None:
 
     way: no call reaches the server; check the host and the network;
         Configuration(host="https://…")
+    connection: each request opens another one; ask for HTTP/1.1 on the way
     TLS: nobody vouches for the server, or soon no longer; renew its certificate, or name its CA;
         Configuration(ssl_ca_cert="ca.pem")
     time of a request: each call takes this long; give calls more time;
@@ -266,8 +267,7 @@ def _way(exam: _Exam) -> None:
     took, last = sorted(answers, key=lambda each: each.took)[len(answers) // 2].took, answers[-1]
     exam.note("time of a request", f"{took:.3f} s, the median of {len(answers)}", took < 1)
     if date := date_of(last.headers.get("date")):
-        skew = date - time()
-        exam.note("clock", f"{skew:+.1f} s from yours", abs(skew) < 5 + last.took)
+        exam.note("clock", f"{date - time():+.1f} s from yours", abs(date - time()) < 5 + last.took)
 
 
 def _access(exam: _Exam) -> None:
@@ -282,10 +282,9 @@ def _access(exam: _Exam) -> None:
     sent += [f"{name} by default" for name in exam.client.default_headers if name != "User-Agent"]
     sent += [f"as {name} has it" for name in os.environ if os.environ[name] in secrets]
     seen = ", ".join(sent) or "no credentials are sent"
-    refused = answer.status in (401, 403)
     wanted = answer.headers.get("www-authenticate", "nothing by name")
-    asks = f"{answer.status}, and the server asks for {wanted}; " if refused else ""
-    exam.note("access", asks + seen, "missing" if refused else "works")
+    asks = f"{answer.status}, and it asks for {wanted}; " if answer.status in (401, 403) else ""
+    exam.note("access", asks + seen, "missing" if asks else "works")
 
 
 def _agents(exam: _Exam) -> None:
@@ -303,7 +302,8 @@ def _agents(exam: _Exam) -> None:
     page, name = exam.ask("search_agents", {"limit": 10}), ""
     exam.habit("list of agents", "agents_by_name", searches and bool(page.error), False)
     if wanted := exam.name or (page.data and page.data[0].agent_id):
-        exam.agent = acp.AgentHandle.get(wanted, exam.client.with_options(timeout=exam.left()))
+        view = exam.client.with_options(timeout=exam.left(), retries=3)
+        exam.agent = acp.AgentHandle.get(wanted, view)
     for operation in ("get_agent_by_id", "get_acp_descriptor_by_id"):
         answer = exam.ask(operation, exam.agent.agent_id if exam.agent else str(uuid4()))
         exam.judge(operation, answer.error, exam.agent is not None)
@@ -570,7 +570,8 @@ def examine(
     try:
         for exam.section, seconds, probe in _PROBES:
             exam.until = min(ends, monotonic() + seconds * (10 if deep else 1))
-            if exam.section != "5. Runs" or exam.made or (agent and probe is _create_run):
+            runs = exam.made or (agent and exam.agent and probe is _create_run)
+            if exam.section != "5. Runs" or runs:
                 try:
                     probe(exam)
                 except (acp.ApiException, acp.ApiValueError) as error:
