@@ -179,7 +179,7 @@ class _Exam:
             fits = "differs" if 200 <= status < 400 else "missing"
         named = lacks and fits == "missing" and not page and hasattr(_Api, name)
         quirk = f'lacks={{"{name}": {status}}}' if named else ""
-        self.note(name, "served" if fits is True else error, fits, quirk)
+        self.note(name, "served" if fits is True else status if named else error, fits, quirk)
         return fits is True
 
     def left(self, most: float = 10.0) -> float:
@@ -234,12 +234,11 @@ class _Exam:
             package_logger(__name__).warning("not deleted by the doctor: %s", ", ".join(left))
 
 
-def _way(exam: _Exam) -> None:
+def _connection(exam: _Exam) -> None:
     """Connect, time five quick requests, and read the server's clock.
 
-    way: no call reaches the server; check the host and the network;
+    connection: no call gets there, or each opens another one; check the host and the network;
         Configuration(host="https://…")
-    connection: each request opens another one; ask for HTTP/1.1 on the way
     TLS: nobody vouches for the server, or soon no longer; renew its certificate, or name its CA;
         Configuration(ssl_ca_cert="ca.pem")
     time of a request: each call takes this long; give calls more time;
@@ -300,10 +299,10 @@ def _agents(exam: _Exam) -> None:
     """
     searches = exam.judge("search_agents", exam.ask("search_agents", _QUICK).error)
     page, name = exam.ask("search_agents", {"limit": 10}), ""
-    exam.habit("list of agents", "agents_by_name", searches and bool(page.error), False)
+    if searches:
+        exam.habit("list of agents", "agents_by_name", page.status != 200, False, "by name only")
     if wanted := exam.name or (page.data and page.data[0].agent_id):
-        view = exam.client.with_options(timeout=exam.left(), retries=3)
-        exam.agent = acp.AgentHandle.get(wanted, view)
+        exam.agent = acp.AgentHandle.get(wanted, exam.client.with_options(timeout=8, retries=3))
     for operation in ("get_agent_by_id", "get_acp_descriptor_by_id"):
         answer = exam.ask(operation, exam.agent.agent_id if exam.agent else str(uuid4()))
         exam.judge(operation, answer.error, exam.agent is not None)
@@ -372,7 +371,7 @@ def _create_run(exam: _Exam) -> None:
         exam.habit("output while pending", "pending_output", how, "204")
     if isinstance(final, acp.RunError):
         failed = 500 in (early.status, poll and poll.status)
-        exam.habit("failed outputs", "held_errors_fail", failed, False)
+        exam.habit("failed outputs", "held_errors_fail", failed, False, "500 at first")
         states = set[Any]()
         for _ in range(80):
             known = exam.ask("get_run", run.run_id).data
@@ -393,6 +392,7 @@ def _create_run(exam: _Exam) -> None:
 def _stream(exam: _Exam, again: bool = False) -> None:
     """Follow a run, and open its stream again after its first event.
 
+    stream: no second run could be started; see why
     echo: a handle does not know how others created its run; keep the mode of streaming yourself
     get_run_stream: events() gives the result alone, by long polls; show progress in another way
     events in time: updates come late; ask who runs the proxy to switch its buffering off
@@ -446,6 +446,7 @@ def _events(answer: _Answer) -> tuple[list[float], list[str], bool]:
 def _find_and_delete(exam: _Exam) -> None:
     """Search for the runs, delete one that is pending, and start one of an unknown agent.
 
+    find_and_delete: no further run could be started; see why
     search_runs: a create whose response is lost cannot be found; use a journal;
         agent.map(inputs, journal="runs.jsonl")
     search by metadata: all runs of the agent are read and compared; search by agent and status
@@ -473,7 +474,7 @@ def _find_and_delete(exam: _Exam) -> None:
     empty = isinstance(error, acp.ResponseDecodeError) and not error.body
     if not exam.judge("delete_run", None if empty else error):
         return exam.note("unknown agent", "its run could not be deleted", "not tried")
-    exam.habit("body of a delete", "delete_body", not empty, True)
+    exam.habit("body of a delete", "delete_body", not empty, True, "none")
     exam.note("after a delete", now := exam.ask("get_run", run_id).status, now != 200)
     exam.runs[token] = None
     made = exam.ask("create_run", {"agent_id": str(uuid4()), "metadata": {CLIENT_TOKEN_KEY: token}})
@@ -485,6 +486,7 @@ def _find_and_delete(exam: _Exam) -> None:
 def _contract(exam: _Exam) -> None:
     """Ask for each operation that reads, and see the form of errors, of JSON and of runs.
 
+    contract: not all operations could be asked for; see why
     search_threads: old conversations cannot be listed; keep their ids
     get_run_threadstate: the state of a conversation cannot be read; keep it in results
     get_thread: conversations do not work; send what was said before as a part of the input
@@ -531,7 +533,7 @@ def _contract(exam: _Exam) -> None:
 
 # The section of the report, its seconds, and what sends the requests.
 _PROBES = (
-    ("1. The way there", 10, _way),
+    ("1. The way there", 10, _connection),
     ("2. Who you are", 5, _access),
     ("4. Agents", 8, _agents),
     ("5. Runs", 14, _create_run),

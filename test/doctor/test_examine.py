@@ -248,8 +248,8 @@ def test_a_server_that_is_away_cannot_be_used() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     report = examined(f"http://127.0.0.1:{port}")
-    assert (report.status, list(faults(report))) == (1, ["way"])
-    assert "cannot connect" in found(report, "way").seen
+    assert (report.status, list(faults(report))) == (1, ["connection"])
+    assert "cannot connect" in found(report, "connection").seen
     assert 'Configuration(host="https://…")' in report.settings
 
 
