@@ -310,12 +310,12 @@ def _agents(exam: _Exam) -> None:
         name = answer.data.metadata.ref.name if answer.data else name
     if name and searches:
         found = {a.metadata.ref.name for a in exam.ask("search_agents", {"name": name}).data or ()}
-        exam.note("search by name", f"{len(found)} names are found", found == {name})
+        exam.note("search by name", f"names found: {len(found)}", found == {name})
     if exam.specs:
         can = exam.specs.capabilities
         exam.modes = tuple(mode for mode in exam.modes if getattr(can.streaming, mode, False))
         able = [each for each in ("threads", "interrupts", "callbacks") if getattr(can, each)]
-        exam.note("capabilities", f"streaming: {' '.join(exam.modes)}; {' '.join(able)}")
+        exam.note("capabilities", f"streaming: {' '.join(exam.modes) or 'none'}; {' '.join(able)}")
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
@@ -527,7 +527,9 @@ def _contract(exam: _Exam) -> None:
         exam.habit("times", "updated_at", kind, "microseconds")
         lost = (named := exam.made[0].thread_id) and exam.ask("get_thread", named).error
         exam.habit("thread ids", "own_thread_ids", bool(lost), False, "there is no such thread")
-    exam.note("webhooks, restarts", "they cannot be seen from here", "not tried")
+    exam.note(
+        f"{'' if exam.made else 'runs, '}webhooks, restarts", "not seen from here", "not tried"
+    )
     exam.note("rate of requests", f"{exam.limited} were refused for now", not exam.limited)
 
 
