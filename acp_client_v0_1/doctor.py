@@ -315,7 +315,7 @@ def _agents(exam: _Exam) -> None:
         can = exam.specs.capabilities
         exam.modes = tuple(mode for mode in exam.modes if getattr(can.streaming, mode, False))
         able = [each for each in ("threads", "interrupts", "callbacks") if getattr(can, each)]
-        exam.note("capabilities", f"streaming: {' '.join(exam.modes) or 'none'}; {' '.join(able)}")
+        exam.note("capabilities", f"streams {' '.join(exam.modes) or 'none'}; {' '.join(able)}")
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
@@ -527,9 +527,7 @@ def _contract(exam: _Exam) -> None:
         exam.habit("times", "updated_at", kind, "microseconds")
         lost = (named := exam.made[0].thread_id) and exam.ask("get_thread", named).error
         exam.habit("thread ids", "own_thread_ids", bool(lost), False, "there is no such thread")
-    exam.note(
-        f"{'' if exam.made else 'runs, '}webhooks, restarts", "not seen from here", "not tried"
-    )
+    exam.note(f"{'' if exam.made else 'runs, '}webhooks, restarts", "not seen here", "not tried")
     exam.note("rate of requests", f"{exam.limited} were refused for now", not exam.limited)
 
 
