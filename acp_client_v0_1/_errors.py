@@ -276,7 +276,7 @@ class ApiException(OpenApiException):
         by_proxy = self.proxy and (self.status == 407 or str(self.body).lstrip()[:1] == "<")
         if by_proxy:
             wanted = PROXY_CREDENTIALS if self.status == 407 else ""
-            yield f"connections go by {self.proxy}{wanted}"
+            yield f"connections use {self.proxy}{wanted}"
         if self.request_id is not None:
             yield f"request id {short(self.request_id)}"
         if self.attempts > 1:

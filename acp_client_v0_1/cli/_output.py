@@ -26,7 +26,7 @@ TOKEN = re.compile(r"acprun[0-9]+\.")  # how the token of a run begins
 # Advice for callers in Python, and what it is in a shell.
 _IN_PYTHON = {
     r"\b(?:Configuration\.)?\w+ \((ACP_\w+)\)": r"\1",
-    r"\bssl_ca_cert names": "ACP_CA_CERT names",
+    r"\bset ssl_ca_cert to": "set ACP_CA_CERT to",
     "pass version=, or use its id": "use an id",
     "pass an ApiClient of the token's server": "set ACP_HOST or --host to the token's server",
     r"attach by RunHandle\(run_id\)": "use the run's id",

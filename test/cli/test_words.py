@@ -357,8 +357,8 @@ def test_401_and_a_certificate_name_the_variables(server: LocalServer, inside: I
     done = inside(server, "agents", ACP_API_KEY="")
     words = "set ACP_API_KEY, ACP_TOKEN, or ACP_USERNAME and ACP_PASSWORD"
     assert (done.returncode, words in done.stderr) == (1, True), done.stderr
-    reason = "its certificate is refused: self-signed; ssl_ca_cert names the file of the CA"
-    assert "; ACP_CA_CERT names the file" in _output.in_shell_words(reason)
+    reason = "self-signed; to trust its CA, set ssl_ca_cert to the CA's file"
+    assert "set ACP_CA_CERT to the CA's file" in _output.in_shell_words(reason)
 
 
 @pytest.mark.parametrize(

@@ -379,7 +379,7 @@ def http_to_an_https_server() -> None:
         get_run(response(b""), host=server.url.replace("https://", "http://"))
 
 
-@mistake(TLSException, "its certificate is refused: ", "; ssl_ca_cert names the file of the CA")
+@mistake(TLSException, "its certificate is refused: ", "; to trust its CA, set ssl_ca_cert")
 def a_private_ca() -> None:
     with SocketServer(response(b""), ssl_context=authority()[0]) as server:
         get_run(response(b""), host=server.url)
@@ -539,7 +539,7 @@ def credentials_that_do_not_suffice() -> None:
 @mistake(
     ProxyException,
     "the proxy does not connect: Connection refused",
-    "; connections go by the proxy http://127.0.0.1:",
+    "; connections use the proxy http://127.0.0.1:",
     " of Configuration.proxy (ACP_PROXY)",
 )
 def a_dead_proxy() -> None:
@@ -548,7 +548,7 @@ def a_dead_proxy() -> None:
 
 @mistake(
     ProxyException,
-    "; connections go by the proxy http://127.0.0.1:",
+    "; connections use the proxy http://127.0.0.1:",
     " of https_proxy",
 )
 def a_dead_proxy_of_the_environment() -> None:
@@ -576,7 +576,7 @@ def a_server_of_the_next_protocol() -> None:
 
 @mistake(
     ConnectionException,
-    "a mock of responses is active, which needs testing.responses_bridge()",
+    "a mock of the library responses needs testing.responses_bridge()",
 )
 def a_mock_without_its_bridge() -> None:
     with responses.RequestsMock(assert_all_requests_are_fired=False):
@@ -797,7 +797,7 @@ def a_stream_read_twice() -> None:
 # Settings
 
 
-@mistake(ApiValueError, "host: an IPv6 address stands in brackets, http://[::1]:8000")
+@mistake(ApiValueError, "host: an IPv6 address must be in brackets, as in http://[::1]:8000")
 def an_ipv6_address_without_brackets() -> None:
     Configuration(host="http://::1:8000")
 
@@ -1430,7 +1430,7 @@ def by_proxy(refusal: bytes, host: str, call: Callable[[ApiClient], object]) -> 
 
 WELCOME = response(b"<html><title>Welcome</title></html>", 200, "OK", "text/html")
 WHO = response(b"", 407, "Proxy Authentication Required")
-BY = "connections go by the proxy http://127.0.0.1:"
+BY = "connections use the proxy http://127.0.0.1:"
 WHOSE = " of Configuration.proxy (ACP_PROXY)"
 IN_URL = "; write user:password@ into its URL"
 PLAIN, TLS = "http://acp.invalid", "https://acp.invalid"

@@ -225,7 +225,7 @@ def test_a_pool_keeps_as_many_idle_connections_as_it_may(maxsize, kept):
     class Stub:
         closed = False
 
-        def rest(self):
+        def mark_idle(self):
             pass
 
         def close(self):
