@@ -23,13 +23,14 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from uuid import uuid4
 
 import acp_client_v0_1 as acp
+from acp_client_v0_1._arguments import instance_of
 from acp_client_v0_1._errors import one_line, package_logger
 from acp_client_v0_1._http.proxies import proxy_for
 from acp_client_v0_1._http.retry import date_of, failure_of
 from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1.api_client import ApiClient
 from acp_client_v0_1.handles._rules import is_unserved
-from acp_client_v0_1.handles._schemas import JsonObject
+from acp_client_v0_1.handles._schemas import JsonObject, json_object
 from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, mark_of, new_client_token
 
 __all__ = ["Finding", "Report", "examine"]
@@ -139,7 +140,7 @@ class _Exam:
 
     client: acp.ApiClient
     name: str  # of the agent to run, or its id, or ""
-    input: JsonObject | None
+    input: JsonObject
     deep: bool
     agent: Any = None  # the handle of the one to run, or of any that was found
     specs: Any = None  # what its descriptor says
@@ -216,10 +217,10 @@ class _Exam:
 
     def clean_up(self) -> None:
         """Delete the runs of this examination, and say which are left."""
-        self.section, self.until, left = "5. Runs", monotonic() + 10, list[str]()
+        self.section, self.until = "5. Runs", monotonic() + 10
+        view, left = self.client.with_options(timeout=3), list[str]()
         for token, run in self.runs.items():
             with suppress(acp.ApiException, acp.ApiValueError):
-                view = self.client.with_options(timeout=self.left())
                 if not (run := run or acp.RunHandle.find(token, view)):
                     continue  # there is none, as no response to its create came
                 known = self.ask("get_run", run.run_id)
@@ -319,7 +320,7 @@ def _agents(exam: _Exam) -> None:
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                exam.agent.check(input=exam.input or {}, config={})
+                exam.agent.check(input=exam.input, config={})
             exam.note("schemas", caught[0].message if caught else "can be used", not caught)
         except acp.ApiValueError as error:
             fits: Any = not exam.name if isinstance(error, acp.SchemaMismatch) else "not tried"
@@ -361,13 +362,12 @@ def _create_run(exam: _Exam) -> None:
         late = isinstance(error, TimeoutError) and early.status in (None, 200, 404)
         if not exam.judge("get_run_output", error if late else early.error or error) and not late:
             return
-    took, held = monotonic() - began, early.took > 0.3
     if early.status != 404 and poll and poll.status != 500:
         seen = f"{poll.took:.1f} s of {window} s{f', then {poll.error}' if poll.error else ''}"
         full = poll.data is not None or (not poll.error and poll.took > 0.9 * window)
         exam.note("long poll", seen, full)
-    if early.data is None or held:
-        how = "404" if early.status == 404 else "held" if held else "204"
+    if early.data is None or early.took > 0.3:
+        how = "404" if early.status == 404 else "held" if early.took > 0.3 else "204"
         exam.habit("output while pending", "pending_output", how, "204")
     if isinstance(final, acp.RunError):
         failed = 500 in (early.status, poll and poll.status)
@@ -383,7 +383,7 @@ def _create_run(exam: _Exam) -> None:
     elif isinstance(final, acp.RunInterrupt):
         exam.note("questions", "the agent asks")
     elif final:
-        exam.note("result", f"after {took:.1f} s")
+        exam.note("result", f"after {monotonic() - began:.1f} s")
         needed = exam.specs and exam.specs.interrupts and exam.specs.output.get("required")
         if isinstance(needed, list) and {*map(str, needed)} - {*final.result}:
             exam.habit("questions", "interrupts_succeed", True, False, "none, and a part result")
@@ -411,8 +411,7 @@ def _stream(exam: _Exam, again: bool = False) -> None:
     late = len(ids) > 1 and times[-1] > 0.3 and times[-1] - times[0] < 0.1 * times[-1]
     if late and not again:
         return _stream(exam, again=True)  # a slow start looks like a proxy that holds events back
-    made = exam.made[-1].creation
-    if made.metadata is not None:
+    if (made := run.run.creation).metadata is not None:
         exam.habit("echo", "echo", "part" if made.streaming is None else "whole", "whole")
     if not exam.judge("get_run_stream", answer.error) or not ids:
         return None
@@ -424,8 +423,7 @@ def _stream(exam: _Exam, again: bool = False) -> None:
     kind = "none" if not any(ids) else "run" if "".join(ids).isdigit() else "opaque"
     exam.habit("event ids", "event_ids", kind, "run", ", ".join(ids))
     if len(ids) > 1:
-        after = {"Last-Event-ID": ids[0]} if ids[0] else {}
-        answer = exam.ask("get_run_stream", run.run_id, most=2, _headers=after)
+        answer = exam.ask("get_run_stream", run.run_id, most=2, _headers={"Last-Event-ID": ids[0]})
         more = len(_events(answer)[1]) if answer.data else 0
         quirk = 'event_ids="connection"' if ids[0] and more >= len(ids) else ""
         quirk = quirk if more else "replay=False"
@@ -541,11 +539,10 @@ _PROBES = (
     ("5. Runs", 9, _find_and_delete),
     ("3. The contract", 10, _contract),
 )
+_ROW = re.compile(r"^    (\w[\w -]*): (.*(?:\n {8}.*)*)", re.MULTILINE)
 _WORDS: dict[str, Any] = {}
 for *_, _probe in _PROBES:
-    for _name, _words in re.findall(
-        r"(?m)^    (\w[\w -]*): (.*(?:\n {8}.*)*)", _probe.__doc__ or ""
-    ):
+    for _name, _words in _ROW.findall(_probe.__doc__ or ""):
         _WORDS[_name] = [*" ".join(_words.split()).split("; ", 2), "", ""][:3]
 
 
@@ -564,10 +561,12 @@ def examine(
         deep: Try long polls of up to 60 seconds, and take up to five minutes.
 
     Raises:
-        ApiTypeError: An argument has the wrong type.
-        ApiValueError: A setting of the client cannot be used.
+        ApiTypeError: An argument has the wrong type. Nothing was sent.
     """
-    exam = _Exam(client.with_options(retries=0), agent or "", input, deep)
+    instance_of("an ApiClient", ApiClient, or_none=False)("client", client)
+    instance_of("a str", str)("agent", agent)
+    own = json_object("input", input or {})
+    exam = _Exam(client.with_options(retries=0), agent or "", own, deep)
     ends = monotonic() + (300 if deep else 20)
     try:
         for exam.section, seconds, probe in _PROBES:

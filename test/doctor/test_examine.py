@@ -7,6 +7,8 @@ import json
 import re
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +22,7 @@ import trustme
 from support.proxies import HttpProxy
 from support.socket_server import Connection, Request, SocketServer, response, serve_each
 
-from acp_client_v0_1 import ApiClient, Configuration, RunsApi
+from acp_client_v0_1 import ApiClient, ApiTypeError, Configuration, RunsApi
 from acp_client_v0_1.doctor import Finding, Report, examine
 from acp_client_v0_1.testing import COUNTER_AGENT_ID, SLOW_AGENT_ID, Fault, LocalServer, Quirks
 
@@ -374,3 +376,31 @@ def test_every_finding_that_can_differ_has_its_words() -> None:
 def test_deep_polls_last_longer(server: LocalServer) -> None:
     report = examined(server.url, SLOW_AGENT_ID, {"seconds": 4.5}, deep=True)
     assert "of 60 s" in found(report, "long poll").seen
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("http://localhost",), "client must be an ApiClient, not str"),
+        ((5,), "agent must be a str, not int"),
+        (("echo", [1]), r"input must be a JSON object \(dict\), not list"),
+    ],
+)
+def test_a_wrong_argument_is_named_before_anything_is_sent(arguments: Any, words: str) -> None:
+    with SocketServer() as server, ApiClient(Configuration(host=server.url)) as client:
+        given = arguments if arguments[0] == "http://localhost" else (client, *arguments)
+        with pytest.raises(ApiTypeError, match=words):
+            examine(*given)
+        assert server.connections == 0
+
+
+def test_without_docstrings_the_report_has_no_words(server: LocalServer) -> None:
+    script = (
+        "import sys; from acp_client_v0_1 import ApiClient, Configuration\n"
+        "from acp_client_v0_1.doctor import examine\n"
+        "print(examine(ApiClient(Configuration(host=sys.argv[1]))))"
+    )
+    command = [sys.executable, "-OO", "-c", script, server.url]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"{server.url}: all works\n")
