@@ -551,8 +551,8 @@ def examine(
 ) -> Report:
     """Find out what a server can do, in at most about 30 seconds.
 
-    Without an agent, it only reads. With one, it starts four runs, one of them for an agent that
-    does not exist. Each has a client token, and they are deleted in the end, also on Ctrl-C.
+    Without an agent, it only reads. With one, it starts up to five runs, one of them of an agent
+    that does not exist. Each has a client token, and they are deleted in the end, also on Ctrl-C.
 
     Args:
         client: A client of the server.
