@@ -47,12 +47,12 @@ MOVED = {
 # Each page of the reference, and the public names that it describes. Errors and the testing package
 # have a page of their own each; operations and models have generated pages.
 REFERENCE: dict[str, tuple[str, tuple[str, ...]]] = {
-    "AgentHandle": ("AgentHandle", ("AgentHandle",)),
+    "AgentHandle": ("AgentHandle", ("AgentHandle", "RunOptions")),
     "RunHandle": ("RunHandle", ("RunHandle",)),
     "RunEvents": ("RunEvents", ("RunEvents", "RunEvent")),
     "PendingInterrupt": ("PendingInterrupt", ("PendingInterrupt",)),
     "Conversation": ("Conversation", ("Conversation",)),
-    "Batch": ("Batch", ("Batch", "BatchItem", "BatchCounts")),
+    "Batch": ("Batch", ("Batch", "BatchOptions", "BatchItem", "BatchCounts")),
     "searches": ("Searches", ("iter_runs", "iter_agents", "iter_threads")),
     "Configuration": ("Configuration", ("Configuration",)),
     "ApiClient": ("ApiClient", ("ApiClient", "ApiResponse")),

@@ -230,7 +230,7 @@ def test_a_torn_last_line_is_cut_wherever_it_is_torn(path: Path) -> None:
             assert entry is not None and entry.state == "started"
 
 
-def test_a_torn_header_begins_anew(path: Path) -> None:
+def test_a_journal_with_a_torn_header_begins_again(path: Path) -> None:
     opened(path).close()
     header = path.read_bytes()
     for length in range(len(header)):

@@ -124,6 +124,7 @@ def test_ordered_goes_on_while_the_first_is_slow(agent: AgentHandle) -> None:
         assert [item.index for item in batch] == list(range(1, 100))
 
 
+@pytest.mark.slow
 def test_ordered_draws_on_past_items_that_have_their_outcomes(
     agent: AgentHandle, tmp_path: Path
 ) -> None:
@@ -251,6 +252,7 @@ def test_an_item_may_run_out_of_time(agent: AgentHandle) -> None:
     assert RunsApi(agent.runs.api_client).get_run(slow.run_id).status == "pending"
 
 
+@pytest.mark.slow
 def test_a_run_out_of_its_own_time_or_deleted(server: LocalServer, agent: AgentHandle) -> None:
     function = server.agents[0].function
     server.register(AgentDefinition(function=function, name="brief", timeout=0.2))
@@ -269,6 +271,7 @@ def test_a_run_out_of_its_own_time_or_deleted(server: LocalServer, agent: AgentH
     assert isinstance(item.outcome, RunGone)
 
 
+@pytest.mark.slow
 def test_early_responses_are_no_hot_loop(agent: AgentHandle, server: LocalServer) -> None:
     server.faults.add(Fault(path="/runs/*/output", block="never", times=None))
     (item,) = agent.map([{"n": 0, "seconds": 2}])
@@ -431,9 +434,7 @@ def test_a_batch_that_is_closed_during_next_ends(agent: AgentHandle, closer: str
 
     batch = agent.map(
         inputs(),
-        progress=(lambda counts: counts.in_flight == 3 and close())
-        if closer == "progress"
-        else None,
+        progress=(lambda counts: counts.drawn == 3 and close()) if closer == "progress" else None,
         on_interrupt=close if closer == "on_interrupt" else lambda question: {},
     )
     timer = threading.Timer(0.5, close)
@@ -444,6 +445,7 @@ def test_a_batch_that_is_closed_during_next_ends(agent: AgentHandle, closer: str
     timer.cancel()
 
 
+@pytest.mark.slow
 def test_a_run_that_asks_is_cancelled_too(server: LocalServer) -> None:
     """The batch ends while a look at the run, before its question is asked, has no response."""
     look = Fault(method="GET", path="/runs/*", cut="stall", times=1)

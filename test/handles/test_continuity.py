@@ -37,7 +37,7 @@ def test_one_connection_is_complete() -> None:
     assert (memory.complete, memory.delivered, memory.last_id) == (True, 3, "3")
 
 
-def test_the_successor_goes_on() -> None:
+def test_events_of_the_next_connection_follow_the_last_one() -> None:
     memory = Continuity()
     connection(memory, numbered(1, 3))
     assert connection(memory, numbered(4, 6)) == numbered(4, 6)
@@ -93,7 +93,7 @@ def test_ids_that_restart_with_replay() -> None:
     assert memory.complete is True
 
 
-def test_a_replay_that_is_cut_goes_on_by_the_next_connection() -> None:
+def test_the_next_connection_continues_a_replay_that_broke() -> None:
     memory = Continuity()
     connection(memory, numbered(1, 10))
     assert connection(memory, numbered(1, 4)) == []

@@ -63,6 +63,7 @@ def test_nothing_is_sent_that_does_not_fit(server: LocalServer, counter: AgentHa
     assert counter.run({"count": 1}, check=True, timeout=30) == {"count": 1, "of": 1}
 
 
+@pytest.mark.slow
 def test_a_descriptor_that_does_not_come_in_time(server: LocalServer, counter: AgentHandle) -> None:
     server.faults.add(Fault(path="/agents/*/descriptor", cut="stall", times=None))
     for call in (counter.start, counter.run):
@@ -140,6 +141,7 @@ def unevaluated(keyword: str, levels: int) -> dict[str, Any]:
     return schema
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("schema", "value"),
     [
@@ -212,6 +214,7 @@ NUMBERS = {"a": list(range(30_000))}
 NAMES = {f"name{n}": "x" * 100 for n in range(5_000)}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="measures as Linux does")
 @pytest.mark.parametrize(
     ("schema", "value"),

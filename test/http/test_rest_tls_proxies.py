@@ -116,7 +116,7 @@ def test_mutual_tls_through_a_proxy(certificates, mutual_server, scheme):
     assert "proxy-authorization" not in mutual_server.requests[0].headers
 
 
-def test_a_proxy_is_told_an_ipv6_address_in_brackets(certificates):
+def test_a_proxy_gets_an_ipv6_address_in_brackets(certificates):
     with (
         SocketServer(FINE, ssl_context=certificates.server("::1")) as secure,
         SocketServer(FINE) as plain,
@@ -305,7 +305,7 @@ def test_the_name_of_the_configured_origin_is_not_that_of_another(certificates, 
         assert not pretender.requests
 
 
-def test_a_forwarding_proxy_is_told_the_whole_url():
+def test_a_forwarding_proxy_gets_the_whole_url():
     with SocketServer(FINE) as server, HttpProxy() as proxy:
         url = f"http://acp.invalid:{server.port}/runs?limit=1"
         with rest_client(proxy=proxy.url.replace("://", "://u:p@")) as client:
@@ -755,6 +755,7 @@ def test_abort_wakes_a_read_of_tls_within_tls(certificates):
         assert read.seconds < 4
 
 
+@pytest.mark.slow
 def test_connecting_through_a_slow_proxy_has_one_limit(certificates):
     def proxy(connection):
         connection.read_request()

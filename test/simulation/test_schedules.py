@@ -302,8 +302,9 @@ def no_log_of_the_outages() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
-def test_schedules(part: int) -> None:
+def test_every_schedule_of_faults_keeps_the_promises(part: int) -> None:
     for seed in range(part, SCHEDULES, PARTS):
         wrong = play(seed)
         if wrong:

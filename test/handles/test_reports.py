@@ -1,4 +1,4 @@
-"""What is said of misuse, of what was seen, and of a run whose caller goes away."""
+"""What handles report: misuse, outages, a run that was seen, and the run of a call that ended."""
 
 from __future__ import annotations
 
@@ -202,6 +202,7 @@ def test_failed_runs_are_three_lines(failing: AgentHandle, counter: AgentHandle)
     assert sorted(type(failure).__name__ for failure in failures) == ["NoneType", "RunFailed"]
 
 
+@pytest.mark.slow
 def test_progress_ticks_during_one_long_poll(slow: AgentHandle, server: LocalServer) -> None:
     run = slow.start({"seconds": 3.5})
     ticks: list[float] = []
