@@ -367,7 +367,7 @@ def _create_run(exam: _Exam) -> None:
         full = poll.data is not None or (not poll.error and poll.took > 0.9 * window)
         exam.note("long poll", seen, full)
     if early.data is None or early.took > 0.3:
-        how = "404" if early.status == 404 else "held" if early.took > 0.3 else "204"
+        how = "404" if early.status == 404 else "held" if early.data or early.error else "204"
         exam.habit("output while pending", "pending_output", how, "204")
     if isinstance(final, acp.RunError):
         failed = 500 in (early.status, poll and poll.status)
