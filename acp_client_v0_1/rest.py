@@ -32,36 +32,23 @@ from acp_client_v0_1._http.proxies import proxy_for
 from acp_client_v0_1._http.response import RawResponse, RESTResponse
 from acp_client_v0_1._http.retry import Attempts, RetryPolicy, Server, retry_after
 from acp_client_v0_1._http.urls import parse_target
-from acp_client_v0_1.exceptions import (
-    ApiException,
-    ApiTypeError,
-    ApiValueError,
-    BadRequestException,
-    ConflictException,
-    ForbiddenException,
-    NotFoundException,
-    ServiceException,
-    TooManyRequestsException,
-    TransportException,
-    UnauthorizedException,
-    UnprocessableEntityException,
-)
+from acp_client_v0_1.exceptions import ApiException, ApiValueError, TransportException
 
 if TYPE_CHECKING:
     from acp_client_v0_1._http.observer import Observer
     from acp_client_v0_1.configuration import Configuration
 
-__all__ = ["ApiException", "ApiTypeError", "ApiValueError", "BadRequestException"]
-__all__ += ["ConflictException", "ForbiddenException", "NotFoundException", "RESTClientObject"]
-__all__ += ["RESTResponse", "RESTResponseType", "RawResponse", "ServiceException"]
-__all__ += ["TooManyRequestsException", "UnauthorizedException", "UnprocessableEntityException"]
+# Scripts for openapi-generator's clients import the two errors from here.
+__all__ = ["ApiException", "ApiValueError", "RESTClientObject", "RESTResponse", "RESTResponseType"]
+__all__ += ["RawResponse"]
 
 RESTResponseType = RawResponse
 """The name that openapi-generator's clients have for urllib3's response."""
 
 _log = package_logger(__name__)
 _ENDED = ": %s in %.3f s"
-_FACTS = ("status", "attempt", "seconds")  # attributes of a log record
+# These become attributes of a log record.
+_FACTS = ("status", "attempt", "seconds")
 
 
 class RESTClientObject:

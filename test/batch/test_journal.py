@@ -29,9 +29,9 @@ from acp_client_v0_1.batch._journal import (
     Journal,
     decode_failure,
     decode_line,
-    digest,
     encode_failure,
     encode_line,
+    json_digest,
     scan_line,
 )
 from acp_client_v0_1.batch._tasks import Task
@@ -46,7 +46,7 @@ from acp_client_v0_1.handles.errors import (
     SchemaMismatch,
 )
 
-HEADER = Header(agent="a", server="http://h", config=digest(None), batch="b1")
+HEADER = Header(agent="a", server="http://h", config=json_digest(None), batch="b1")
 RESULT = {"text": "naïve \u2028 \ud800", "list": [1, 2.5, None, True]}
 
 
@@ -74,7 +74,7 @@ def written(path: Path) -> bytes:
 
 def task(index: int, outcome: dict[str, Any] | Exception | None = None) -> Task:
     key, token, run_id = f"key{index}", f"token{index}", f"run{index}"
-    of_input = digest({"n": index})
+    of_input = json_digest({"n": index})
     return Task(index, key, None, token, digest=of_input, run_id=run_id, outcome=outcome)
 
 
@@ -112,11 +112,11 @@ def test_a_line_that_says_nothing_of_an_input_is_damage() -> None:
 
 
 def test_a_digest_tells_values_apart_and_not_orders_of_keys() -> None:
-    assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1})
+    assert json_digest({"a": 1, "b": [1, 2]}) == json_digest({"b": [1, 2], "a": 1})
     values = [None, 1, 1.5, True, "1", [], {}, {"a": 1}, {"a": "1"}, {"a": [1]}, {"a": {"b": 1}}]
-    assert len({digest(value) for value in values}) == len(values)
+    assert len({json_digest(value) for value in values}) == len(values)
     with pytest.raises(ValueError):
-        digest({1: {1, object()}})
+        json_digest({1: {1, object()}})
 
 
 @pytest.mark.parametrize(
@@ -169,9 +169,13 @@ def test_an_error_of_a_class_that_is_not_known_keeps_its_words() -> None:
 def test_what_was_written_is_read_again(path: Path) -> None:
     written(path)
     journal = opened(path)
-    assert journal.entry(0) == Entry("starting", digest({"n": 0}), "token0", "key0", "", None)
-    assert journal.entry(1) == Entry("started", digest({"n": 1}), "token1", "key1", "run1", None)
-    assert journal.entry(2) == Entry("done", digest({"n": 2}), "token2", "key2", "run2", RESULT)
+    assert journal.entry(0) == Entry("starting", json_digest({"n": 0}), "token0", "key0", "", None)
+    assert journal.entry(1) == Entry(
+        "started", json_digest({"n": 1}), "token1", "key1", "run1", None
+    )
+    assert journal.entry(2) == Entry(
+        "done", json_digest({"n": 2}), "token2", "key2", "run2", RESULT
+    )
     failed = journal.entry(3)
     assert failed is not None and failed.state == "failed" and failed.run_id == "run3"
     assert str(failed.outcome) == str(failure())
@@ -185,13 +189,13 @@ def test_a_failed_input_can_begin_again(path: Path) -> None:
     journal.starting(dataclasses.replace(task(3), token="token3b"))
     journal.close()
     journal = opened(path)
-    assert journal.entry(3) == Entry("starting", digest({"n": 3}), "token3b", "key3", "", None)
+    assert journal.entry(3) == Entry("starting", json_digest({"n": 3}), "token3b", "key3", "", None)
     journal.close()
 
 
 def test_the_mark_of_the_batch_is_that_of_the_file(path: Path) -> None:
     opened(path).close()
-    journal = opened(path, Header("a", "http://h", digest(None), "another"))
+    journal = opened(path, Header("a", "http://h", json_digest(None), "another"))
     assert journal.header.batch == "b1"
     journal.close()
 
@@ -406,7 +410,7 @@ def test_one_batch_at_a_time_has_a_journal(path: Path) -> None:
         opened(path)
     script = (
         "import sys; from acp_client_v0_1.batch._journal import *\n"
-        "Journal(sys.argv[1], Header('a', 'http://h', digest(None), 'b'), False)\n"
+        "Journal(sys.argv[1], Header('a', 'http://h', json_digest(None), 'b'), False)\n"
     )
     command = [sys.executable, "-c", script, str(path)]
     other = subprocess.run(command, capture_output=True, text=True, check=False)

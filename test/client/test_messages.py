@@ -22,6 +22,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 from functools import partial
+from types import MappingProxyType
 from typing import Any, cast
 from uuid import UUID
 
@@ -236,6 +237,11 @@ def bytes_in_an_input() -> None:
 @mistake(ApiValueError, "input['x']: set is not JSON; pass a list")
 def a_set_in_an_input() -> None:
     send_input({"x": {1, 2}})
+
+
+@mistake(ApiValueError, "input['x'][0]: mappingproxy is not JSON; pass a dict, a list")
+def a_mapping_that_is_no_dict_in_an_input() -> None:
+    send_input({"x": [MappingProxyType({"y": 1})]})
 
 
 @mistake(ApiValueError, "input['x']: Decimal is not JSON; pass a float or a str")
@@ -475,7 +481,7 @@ def a_setting_that_is_like_no_other() -> None:
     wrong.zzz = 3
 
 
-@mistake(ApiValueError, 'access_token must be the token alone, without "Bearer "')
+@mistake(ApiValueError, "access_token must be the token alone, without")
 def a_token_with_its_scheme() -> None:
     Configuration(access_token="Bearer abc")
 
@@ -492,7 +498,10 @@ def from_environment(**variables: str) -> None:
         Configuration.from_env()
 
 
-@mistake(ApiValueError, 'ACP_TOKEN cannot be used: it must be the token alone, without "Bearer "')
+@mistake(
+    ApiValueError,
+    'ACP_TOKEN cannot be used: access_token must be the token alone, without "Bearer "',
+)
 def a_token_of_the_environment_with_its_scheme() -> None:
     from_environment(ACP_TOKEN="bearer abc")
 
