@@ -57,6 +57,7 @@ REFERENCE: dict[str, tuple[str, tuple[str, ...]]] = {
     "Configuration": ("Configuration", ("Configuration",)),
     "ApiClient": ("ApiClient", ("ApiClient", "ApiResponse")),
     "instrument": ("instrument", ("instrument",)),
+    "examine": ("examine", ("doctor.examine", "doctor.Report", "doctor.Finding")),
     "streaming": (
         "Streams and waiting",
         ("EventStream", "ServerSentEvent", "SSEParser", "wait_for_run_output"),
@@ -186,9 +187,9 @@ def _is_error(value: Any) -> bool:
 
 
 def public_names() -> dict[str, Any]:
-    """What the package and its testing package export, by the names to import them by."""
+    """What the package, its doctor and its testing package export, by the names to import."""
     found: dict[str, Any] = {}
-    for module in (PACKAGE, f"{PACKAGE}.testing"):
+    for module in (PACKAGE, f"{PACKAGE}.doctor", f"{PACKAGE}.testing"):
         exporting = importlib.import_module(module)
         found |= {f"{module}.{name}": getattr(exporting, name) for name in exporting.__all__}
     return found

@@ -44,6 +44,7 @@ FLOORS = {
     "batch": 97,
     "cli": 97,
     "configuration": 99,
+    "doctor.py": 97,
     "exceptions.py": 97,
     "handles": 98,
     "models": 100,

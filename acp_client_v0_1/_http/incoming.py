@@ -49,7 +49,8 @@ class Incoming:
         done: Callable[[Connection], object],
     ) -> None:
         self._connection = connection
-        self._sock: Any = connection.sock
+        # The socket knows the address and the certificate of the peer.
+        self.sock: Any = connection.sock
         self.via: Proxy | None = connection.via
         self.attempt = attempt
         self._done = done
@@ -122,7 +123,7 @@ class Incoming:
             wait = min(until - time.monotonic(), longest - self._quiet)
             attempt.silence = max(wait, _SHORTEST_WAIT)
         try:
-            data = attempt.receive(self._sock, _PIECE)
+            data = attempt.receive(self.sock, _PIECE)
         except TimeoutError:
             if until is not None:
                 self._quiet += attempt.silence or 0.0
@@ -190,7 +191,7 @@ class Incoming:
     def abort(self) -> None:
         """Close the connection, so that a blocked read of another thread fails."""
         if os.getpid() == self._pid and self._fate.setdefault(None, "aborted") == "aborted":
-            shut_down(self._sock)
+            shut_down(self.sock)
 
     def close(self) -> None:
         """Close the connection, unless the body is complete.

@@ -312,15 +312,15 @@ def retry_after(headers: Mapping[str, str] | None) -> float | None:
     text = (headers.get("retry-after") or "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:10])
-    moment = _date(text)
+    moment = date_of(text)
     if moment is None:
         return None
     # Both dates are of the server's clock, which may be wrong.
-    now = _date(headers.get("date"))
+    now = date_of(headers.get("date"))
     return max(0.0, moment - (time.time() if now is None else now))
 
 
-def _date(text: str | None) -> float | None:
+def date_of(text: str | None) -> float | None:
     if not text:
         return None
     try:

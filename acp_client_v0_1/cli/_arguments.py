@@ -39,7 +39,8 @@ exit status:
   0 success               1 the server refused       2 wrong usage
   3 not finished in time  4 a question is open       5 the run failed
   6 the run timed out     7 the run is gone          8 unclear whether the run was started
-  9 events are missing    10 not now: try later      130 Ctrl-C"""
+  9 events are missing    10 not now: try later      11 something differs (doctor)
+  130 Ctrl-C"""
 
 
 class WrongUsage(ValueError):
@@ -160,7 +161,7 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
         "raise mark",
         default="raise",
     ),
-    "--agent": _value("AGENT", "only of this agent"),
+    "--agent": _value("AGENT", "only of this agent, or the one to try"),
     "--status": _choice("only in this status", "pending interrupted success error timeout"),
     "--limit": _value("N", "the most to list"),
     "--config": _value("JSON", "the agent's settings"),
@@ -183,6 +184,8 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "--format": _choice(
         "form of stdout (%(default)s); json is indented on a terminal", "json jsonl text id"
     ),
+    "--input": _value("JSON", "the agent's input: some seconds of work tell most"),
+    "--deep": _flag("try long polls of a minute, which takes up to five minutes"),
     "--debug": _flag("log requests, show tracebacks"),
 }
 _READERS: dict[Callable[[str], Any], str] = {
@@ -219,6 +222,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "history": ("print the runs of a thread with their outputs", "THREAD --format jsonl"),
     "batch": ("run an agent on each line of a file", "counter inputs.jsonl --journal a.journal"),
     "ping": ("send the server one quick request", "--host http://localhost:8000"),
+    "doctor": ("show what the server can do", "--agent counter --input '{\"interval\": 1}'"),
     "serve": ("run a local ACP server with agents to try", "--port 8000"),
     "completion": ("print a completion script for a shell (needs shtab)", "bash > acp.bash"),
 }
@@ -244,13 +248,14 @@ _TAKES = {
         f"--retry-failed --cancel-on-exit --results --progress {_CREATING} {_COMMON}"
     ),
     "ping": _COMMON,
+    "doctor": f"--agent --input --deep {_COMMON}",
     "serve": "--bind --port --api-key-env --debug",
     "completion": "shell --debug",
 }
 # Any variable ACP_* that is a flag takes these words.
 _TRUE = ("1", "true", "yes", "on")
 # The other commands print JSON by default.
-_FORMATS = {"start": "text", "stream": "jsonl", "batch": "jsonl"}
+_FORMATS = {"start": "text", "doctor": "text", "stream": "jsonl", "batch": "jsonl"}
 # Other programs have these options. No option takes a credential, because the list of processes
 # would show it.
 _ELSEWHERE = {

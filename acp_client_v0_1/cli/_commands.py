@@ -187,6 +187,17 @@ def ping(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     output.one({"server": server, "milliseconds": milliseconds}, server)
 
 
+def doctor(options: Namespace, output: Output, client: acp.ApiClient) -> int:
+    """Examine the server, and return 0 if all works, 11 if something differs, else 1."""
+    from acp_client_v0_1.doctor import examine  # the other commands need not load it
+
+    if options.agent:
+        notice(f"{PROGRAM}: this starts runs of {options.agent}, and deletes them in the end")
+    report = examine(client, options.agent, options.input, options.deep)
+    output.one(str(report) if output.is_text else report.to_dict(), report.server)
+    return report.status
+
+
 def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
     """Run an agent on each line of a file, and return 5 if an item failed."""
     field = options.key

@@ -731,7 +731,7 @@ def test_a_socket_that_is_closed_and_tells_nothing_needs_no_shutting_down(closed
     with SocketServer([head(content_length="2"), b"a", STALL]) as server, rest_client() as client:
         received = client.request("GET", server.url, stream=True)
         with monkeypatch.context() as patched:
-            patched.setattr(received._incoming, "_sock", closed)
+            patched.setattr(received._incoming, "sock", closed)
             received.abort()
         with pytest.raises(ConnectionException, match="aborted"):
             received.read()
