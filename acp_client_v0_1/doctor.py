@@ -30,7 +30,7 @@ from acp_client_v0_1._http.retry import date_of, failure_of
 from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1.api_client import ApiClient
 from acp_client_v0_1.handles._rules import is_unserved
-from acp_client_v0_1.handles._schemas import JsonObject, json_object
+from acp_client_v0_1.handles._schemas import JsonObject, dict_of
 from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, mark_of, new_client_token
 
 __all__ = ["Finding", "Report", "examine"]
@@ -565,7 +565,7 @@ def examine(
     """
     instance_of("an ApiClient", ApiClient, or_none=False)("client", client)
     instance_of("a str", str)("agent", agent)
-    own = json_object("input", input or {})
+    own = dict_of("input", input or {})
     exam = _Exam(client.with_options(retries=0), agent or "", own, deep)
     ends = monotonic() + (300 if deep else 20)
     try:
