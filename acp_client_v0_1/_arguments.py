@@ -103,8 +103,9 @@ def _is(*kinds: Any) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, kinds) and not isinstance(value, bool)
 
 
-# Without this check, "no" would count as true.
-_FLAG: Rule = "True or False", lambda value: isinstance(value, bool)
+# Without this check, "no" would count as true. The method is `isinstance` without a call of Python,
+# as a run checks three flags.
+_FLAG: Rule = "True or False", bool.__instancecheck__
 _TEXT: Rule = "a str", _is(str)
 _INT: Rule = "an int", _is(int)
 # An empty text may come from an empty variable of a shell. As a path it would be the folder that

@@ -236,7 +236,8 @@ class ApiClient(DropInClient):
         bound = operation.bind(arguments, configuration.safe_chars_for_path_param)
         if host_index != 0:
             raise ApiValueError(f"_host_index must be 0, the only host, not {host_index!r}")
-        check_arguments(_headers=headers, _content_type=content_type)
+        if headers is not None or content_type is not None:
+            check_arguments(_headers=headers, _content_type=content_type)
         default = configuration.timeout if self._timeout is None else self._timeout
         timeout = resolve_timeout(
             request_timeout,

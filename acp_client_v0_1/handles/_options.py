@@ -45,7 +45,8 @@ def given_options(caller: Callable[..., Any], options: RunOptions, **others: Any
         known = [*signature(caller).parameters, *RunOptions.__optional_keys__]
         wrong = f"{caller.__qualname__}() got an unexpected keyword argument {name!r}"
         raise ApiTypeError(f"{wrong}{did_you_mean(name, known)}")
-    check_arguments(webhook=options.get("webhook"), streaming=options.get("streaming"))
+    if options:
+        check_arguments(webhook=options.get("webhook"), streaming=options.get("streaming"))
     fields = {**others, **options}
     given = {name: value for name, value in fields.items() if value is not None}
     for name in ("input", "config", "metadata"):

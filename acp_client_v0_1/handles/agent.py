@@ -316,8 +316,8 @@ class AgentHandle(Notebook):
             ApiTypeError, ApiValueError: An argument cannot be used; nothing was sent.
             ApiException: The server refused, or could not be reached.
         """
-        check_arguments(timeout=timeout, on_interrupt=on_interrupt, thread_id=thread_id)
-        check_arguments(cancel_on_exit=cancel_on_exit, reuse=reuse, check=check)
+        flags = {"cancel_on_exit": cancel_on_exit, "reuse": reuse, "check": check}
+        check_arguments(timeout=timeout, on_interrupt=on_interrupt, thread_id=thread_id, **flags)
         given = given_options(AgentHandle.run, options, input=input, thread_id=thread_id)
         creation, new = self._creation(given, client_token, reuse=reuse)
         core, ours, wait = None, new, self._wait(timeout)
