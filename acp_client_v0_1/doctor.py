@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from ssl import cert_time_to_seconds
 from time import monotonic, sleep, time
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
 from uuid import uuid4
 
 import acp_client_v0_1 as acp
@@ -192,6 +192,7 @@ class _Exam:
     def ask(self, operation: str, *values: Any, most: float = 10.0, **options: Any) -> _Answer:
         """Send one request, and again if the server or a proxy refuses it for now."""
         send = getattr(_Api(self.client), f"{operation}_with_http_info")
+        got: Any = None
         for refused in range(4):
             began, options["_request_timeout"] = monotonic(), self.left(most)
             try:
@@ -204,7 +205,8 @@ class _Exam:
                 self.limited += refused
                 break
             sleep(min(0.5 * refused + 0.5, self.left()))
-        return got
+        answer: _Answer = got
+        return answer
 
     def start(self, **options: Any) -> Any:
         """Start a run of the agent, which is deleted in the end."""
@@ -255,7 +257,7 @@ def _connection(exam: _Exam) -> None:
         if hasattr(sock, "getpeercert"):
             # Without verification, Python does not read the certificate.
             known = sock.getpeercert() or {"issuer": (), "notAfter": "Jan  1 00:00:00 1970 GMT"}
-            days = max(0.0, (cert_time_to_seconds(known["notAfter"]) - time()) / 86400)
+            days = max(0.0, (cert_time_to_seconds(str(known["notAfter"])) - time()) / 86400)
             issuer = ", ".join(text for ((_, text), *_) in known["issuer"]) or "nobody"
             exam.note("TLS", f"{sock.version()} by {issuer}, {days:.0f} days left", days > 21)
         address = ":".join(map(str, sock.getpeername()[:2]))
@@ -384,8 +386,8 @@ def _create_run(exam: _Exam) -> None:
         exam.note("questions", "the agent asks")
     elif final:
         exam.note("result", f"after {monotonic() - began:.1f} s")
-        needed = exam.specs and exam.specs.interrupts and exam.specs.output.get("required")
-        if isinstance(needed, list) and {*map(str, needed)} - {*final.result}:
+        needed: Any = exam.specs and exam.specs.interrupts and exam.specs.output.get("required")
+        if isinstance(needed, list) and {*cast("list[str]", needed)} - {*final.result}:
             exam.habit("questions", "interrupts_succeed", True, False, "none, and a part result")
 
 
@@ -584,11 +586,13 @@ def examine(
         exam.clean_up()
     findings = tuple(sorted(exam.findings, key=lambda each: each.section))
     works = {each.name for each in findings if each.verdict == "works"}
-    faults = {each.name: each.setting for each in findings if each.verdict not in _MEANINGS}
+    faults: dict[str, str] = {
+        each.name: each.setting for each in findings if each.verdict not in _MEANINGS
+    }
     held = dict[str, str]()
     for name, parts in _PROMISES.items():
         lost = ", ".join(sorted(parts & faults.keys()))
         held[name] = f"broken by {lost}" if lost else "holds" if parts <= works else "not tried"
-    settings = tuple(filter(None, dict.fromkeys(faults.values())))[:3]
+    settings = tuple(dict.fromkeys(each for each in faults.values() if each))[:3]
     status = (11 if faults else 0) if works & ({"create_run"} if agent else {*_READS}) else 1
     return Report(client.configuration.host, agent, status, findings, held, settings)
