@@ -543,7 +543,7 @@ _PROBES = (
 )
 _ROW = re.compile(r"^    (\w[\w -]*): (.*(?:\n {8}.*)*)", re.MULTILINE)
 _WORDS: dict[str, Any] = {}
-for *_, _probe in _PROBES:
+for _section, _seconds, _probe in _PROBES:
     for _name, _words in _ROW.findall(_probe.__doc__ or ""):
         _WORDS[_name] = [*" ".join(_words.split()).split("; ", 2), "", ""][:3]
 

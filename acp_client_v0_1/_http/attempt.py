@@ -71,8 +71,8 @@ class Attempt:
         self.deadline = deadline
         self.timeout = timeout
         # These two bound the next wait: a point in time, and the longest silence in seconds.
-        self.until = deadline
-        self.silence = timeout.read
+        self.until: Deadline = deadline
+        self.silence: float | None = timeout.read
         # While a request is on its way, the server may close its connection, if that was idle for
         # long before. So a request that is not safe avoids such a connection.
         self.avoid_idle = avoid_idle
