@@ -69,7 +69,7 @@ TESTS_OF_THE_REPOSITORY = (
     "--ignore=test/project/test_dropin_compare.py",
 )
 
-# Without the GIL: the tests of what threads share. Brotli, PyYAML and other packages of `dev` have
+# Without the GIL: the tests of what threads share. PyYAML and other packages of `dev` have
 # no wheels for such an interpreter; `_FREE_THREADED` are the ones that these tests need.
 FREE_THREADED_TESTS = (
     "test/http/test_free_threading.py",

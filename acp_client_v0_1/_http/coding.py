@@ -1,56 +1,19 @@
 """Content codings (RFC 9110, section 8.4.1), decoded a bounded piece at a time.
 
-Strategy: a body is one member of its coding, or several (RFC 1952, section 2.2; RFC 8878, section
-3.1). Each has a decompressor of its own, which is not called again after the member's end: zlib
-would start over, or fail.
+Strategy: a body is one member of its coding, or several (RFC 1952, section 2.2). gzip and deflate
+are enough, because no request asks for another coding. Each has a decompressor of its own, which is
+not called again after the member's end: zlib would start over, or fail.
 
 Invariant: an error of a decompressor is a `DecodeError`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import zlib
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 from urllib3.exceptions import DecodeError
-
-
-def _installed(*names: str) -> Any:
-    for name in names:
-        with contextlib.suppress(ImportError):
-            return import_module(name)
-    return None
-
-
-_brotli = _installed("brotlicffi", "brotli")
-_zstd = _installed("compression.zstd", "backports.zstd")
-
-
-class _Brotli:
-    """Brotli's decompressor with the methods of zlib's and zstd's."""
-
-    unused_data = b""
-
-    def __init__(self, _: bytes) -> None:
-        self._decompressor = _brotli.Decompressor()
-        # Brotli exceeds the limit by some 32 KiB, which wait here for the next call.
-        self._ready = b""
-
-    @property
-    def eof(self) -> bool:
-        return not self._ready and self._decompressor.is_finished()
-
-    def decompress(self, data: bytes, limit: int) -> bytes:
-        try:
-            ready = self._ready or self._decompressor.process(data, output_buffer_limit=limit)
-        except TypeError as error:
-            raise DecodeError("Brotli 1.2 or newer is needed") from error
-        self._ready = ready[limit:]
-        return ready[:limit]
-
 
 # For each coding a function and bytes. The function makes the decompressor of a member, given the
 # member's first bytes. A further member begins with the bytes; None if a body has only one member.
@@ -61,13 +24,6 @@ CODINGS: dict[str, tuple[Callable[[bytes], Any], bytes | None]] = {
     "deflate": (lambda data: zlib.decompressobj(15 if data[0] & 15 == 8 else -15), None),
 }
 CODINGS["x-gzip"] = CODINGS["gzip"]
-_errors: tuple[type[Exception], ...] = (zlib.error,)
-if _brotli is not None:
-    CODINGS["br"] = _Brotli, None
-    _errors += (_brotli.error,)
-if _zstd is not None:
-    CODINGS["zstd"] = (lambda _: _zstd.ZstdDecompressor()), b""
-    _errors += (_zstd.ZstdError,)
 
 
 class Decoder:
@@ -96,10 +52,10 @@ class Decoder:
                         break
                     self._member, self._begins = self._make(data), self._follows
                 piece = self._member.decompress(data, limit)
-                data = getattr(self._member, "unconsumed_tail", b"") or self._member.unused_data
+                data = self._member.unconsumed_tail or self._member.unused_data
                 if not data:
                     break
-        except _errors as error:
+        except zlib.error as error:
             raise DecodeError(str(error)) from error
         if data and not piece and not (self._begins or b"").startswith(data):
             # The bytes after the last member are ignored. A single byte may still begin a member.

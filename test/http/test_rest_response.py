@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import gzip
-import importlib.util
 import threading
 import tracemalloc
 import zlib
@@ -440,17 +439,10 @@ def zipped(content: bytes) -> bytes:
 
 
 def compressed(coding: str, content: bytes) -> bytes:
-    if coding == "gzip":
-        return zipped(content)
-    if coding == "deflate":
-        return zlib.compress(content)
-    names = {"br": ["brotli"], "zstd": ["compression.zstd", "backports.zstd"]}[coding]
-    name = next(name for name in names if importlib.util.find_spec(name.partition(".")[0]))
-    packed: bytes = importlib.import_module(name).compress(content)
-    return packed
+    return zipped(content) if coding == "gzip" else zlib.compress(content)
 
 
-MEMBERS = {"gzip": 3, "deflate": 1, "br": 1, "zstd": 3}  # as many as a body of the coding may have
+MEMBERS = {"gzip": 3, "deflate": 1}  # as many as a body of the coding may have
 PIECE = 65_536  # bytes that are decoded at once
 
 
