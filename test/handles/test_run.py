@@ -184,6 +184,40 @@ def test_progress_and_stop(slow: AgentHandle) -> None:
     assert seen == [RunStatus.PENDING]
 
 
+@pytest.mark.parametrize("method", ["output", "result"])
+def test_progress_is_told_each_30_seconds_by_default(
+    slow: AgentHandle, set_timing: SetTiming, method: str
+) -> None:
+    """By a clock that is twenty times as fast."""
+    set_timing(now=lambda: 20 * time.monotonic(), tick=0.02)
+    told: list[float] = []
+    run = slow.start({"seconds": 2})
+    wait = getattr(run, method)
+    wait(on_pending=lambda elapsed, _: told.append(elapsed), stop=threading.Event())
+    assert told and 30 <= told[0] < 60
+
+
+def test_a_wait_that_is_stopped_names_no_failure_that_is_over(set_timing: SetTiming) -> None:
+    set_timing(backoff=(0.05, 0.05), early=(0.05, 0.05))
+    stop = threading.Event()
+    count = itertools.count()
+
+    def respond(request: Request) -> Any:
+        number = next(count)
+        if number < 2:
+            return response(b"", 500) if number == 0 else response(b"", 204, content_type="")
+        threading.Timer(0.2, stop.set).start()
+        return [STALL]
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+        pytest.raises(RunWaitTimeout, match="was stopped") as caught,
+    ):
+        RunHandle("r1", client).output(stop=stop)
+    assert caught.value.__cause__ is None and next(count) == 3
+
+
 def test_a_callback_that_takes_its_time_is_not_called_in_a_burst_afterwards(
     slow: AgentHandle,
 ) -> None:
