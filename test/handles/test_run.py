@@ -202,7 +202,7 @@ def test_a_wait_that_is_stopped_names_no_failure_that_is_over(set_timing: SetTim
     stop = threading.Event()
     count = itertools.count()
 
-    def respond(request: Request) -> Any:
+    def respond(request: object) -> Any:
         number = next(count)
         if number < 2:
             return response(b"", 500) if number == 0 else response(b"", 204, content_type="")

@@ -30,6 +30,7 @@ from acp_client_v0_1.testing import (
     Fault,
     LocalServer,
 )
+from acp_client_v0_1.testing._server.runner import Runner
 
 pytest_plugins = ["pytester"]
 
@@ -375,3 +376,12 @@ def test_the_client_imports_nothing_of_it() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=30)
     assert ended.returncode == 0
+
+
+def test_a_server_that_does_not_start_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def end_at_once(runner: Runner, sockets: object = None) -> None:
+        runner.should_exit = True
+
+    monkeypatch.setattr(Runner, "startup", end_at_once)
+    with pytest.raises(RuntimeError, match="the local server did not start"):
+        LocalServer().start()
