@@ -78,6 +78,34 @@ def test_a_jump_of_consecutive_ids_is_a_loss() -> None:
     assert connection(memory, numbered(8, 8)) == numbered(8, 8)
 
 
+@pytest.mark.parametrize(
+    ("first", "count", "gap"),
+    [
+        (1, 2, Gap("lost", 3, "2")),
+        (1, 1, Gap("unknown", None, "1")),  # one id does not tell in which steps they grow
+        (10**17, 2, Gap("lost", 3, f"{10**17 + 1}")),
+        (10**18, 2, Gap("unknown", None, f"{10**18 + 1}")),  # no number of a counter
+    ],
+)
+def test_what_a_jump_says_depends_on_the_ids_so_far(first: int, count: int, gap: Gap) -> None:
+    memory = Continuity()
+    connection(memory, numbered(1, count, shift=first - 1))
+    new = numbered(count + 4, count + 4, shift=first - 1)
+    assert connection(memory, new) == [gap, *new]
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_long_texts_and_long_ids_are_kept_as_digests(more: int) -> None:
+    memory = Continuity()
+    text = '{"update":{},"padding":"%s"}'
+    memory.take("6", "{}")
+    memory.take("7", text % ("x" * (4096 - 1 - len(text % "") + more)))
+    assert isinstance(memory._last[-1][1], int) is bool(more)
+    memory.take("i" * (256 + more), "{}")
+    memory.reconnect()
+    assert (memory._last[-1][0] == "i" * 256) is not bool(more)
+
+
 def test_a_jump_of_other_ids_says_nothing() -> None:
     memory = Continuity()
     tens = [(f"{10 * n}", {"n": n}) for n in (1, 2, 3)]
