@@ -71,9 +71,6 @@ def carry(plan: Plan, attach: _Attach, connect: Connect, task: Task) -> Task:
     except Exception as error:  # noqa: BLE001 - any error is the outcome, and leaves by `Task`
         # What the driver does not take for an outcome, all runs would get.
         task.outcome, task.broken = error, isinstance(error, OpenApiException)
-        if task.broken:  # the next task of the batch begins with another client
-            with _clients_lock:
-                _clients.pop(plan.call, None)
     task.input = None  # the caller has it; `Task` drops what has credentials
     return task
 
@@ -130,7 +127,7 @@ class Remote:
     def take(self, timeout: float) -> Task | None:
         """Return a task that has its outcome, or None if none has within ``timeout`` seconds."""
         try:
-            task, future = self._ended.get(timeout > 0, timeout)
+            task, future = self._ended.get(bool(timeout), timeout)
         except queue.Empty:
             return None
         ended = _ended(task, future)

@@ -153,9 +153,8 @@ class UnattendedRuns:
                         break
                     return pending
         except (ApiException, TimeoutError) as error:
-            if stop.is_set() or isinstance(error, TimeoutError):
-                return None
-            if failure_of(error).is_outage:
+            # The end of the batch is a TimeoutError.
+            if isinstance(error, TimeoutError) or failure_of(error).is_outage:
                 return None
         # It fails, returns runs that are not of this batch, or leaves out some that are.
         self._searches = False

@@ -204,7 +204,7 @@ class RunCore:
         *,
         what: str = "has no output",
         on_pending: OnPending | None = None,
-        every: float = 30,
+        every: float = math.inf,
         survive: float | None = None,
     ) -> Wait:
         """Return the budget of a caller, where ``what`` names what did not happen in time.

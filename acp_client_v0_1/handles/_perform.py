@@ -63,7 +63,6 @@ class _Settled(Exception):
     """The error of a request that was sent inside another, and is not to be judged again."""
 
     def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
         self.error = error
 
 

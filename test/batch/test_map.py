@@ -636,9 +636,10 @@ def test_a_batch_is_iterated_over_once(agent: AgentHandle, server: LocalServer) 
 def test_a_batch_that_is_dropped_without_having_run_warns(
     agent: AgentHandle, server: LocalServer
 ) -> None:
-    with pytest.warns(RuntimeWarning, match="nothing starts until you iterate over it"):
+    with pytest.warns(RuntimeWarning, match="nothing starts until you iterate over it") as told:
         agent.map(numbers(3))
         gc.collect()
+    assert [one.filename for one in told] == [__file__]  # the line that has dropped it
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         agent.map(numbers(3)).close()
