@@ -373,7 +373,7 @@ def test_a_damaged_header_is_named_and_left_alone(path: Path, content: bytes) ->
 def test_a_header_that_does_not_match_its_checksum_is_damage(path: Path) -> None:
     damaged = header_of(path).replace(b'"agent":"a"', b'"agent":"b"')
     path.write_bytes(damaged)
-    with pytest.raises(JournalDamaged, match="line 1 .* does not match its checksum"):
+    with pytest.raises(JournalDamaged, match=r"line 1 .* does not match its checksum"):
         opened(path)
     assert path.read_bytes() == damaged
 
