@@ -496,7 +496,7 @@ class Polls(Window):
         self._by_looks = "output" in wait.contact.server.lacks
         self._runs = core.runs if wait.once else wait.contact.runs
 
-    def send(self, limit: float, most: int = 2**31) -> RunOutput | Pause | None:
+    def send(self, limit: float, most: int = sys.maxsize) -> RunOutput | Pause | None:
         """Send the next request, a poll of at most ``most`` seconds."""
         clock, core = timing(), self._core
         if self._by_looks:

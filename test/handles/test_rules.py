@@ -539,3 +539,15 @@ def test_each_duration_is_the_one_that_was_chosen() -> None:
         searches=(0.2, 10), doubt=2, cancel=10, exit=5, grace=1.5, threads=2.5, step=0.05,
     )  # fmt: skip
     assert chosen == TIMING
+
+
+def test_a_batch_has_no_pace_until_a_server_limits_it_and_its_first_503_counts() -> None:
+    pace = Pace()
+    assert pace.interval == 0
+    pace.slow(pace.began, certain=False)
+    assert pace.interval == TIMING.pace[0]
+    pace.slow(pace.began + 1, certain=False)  # no request was served meanwhile
+    assert pace.interval == TIMING.pace[0]
+    pace.recover()
+    pace.slow(pace.began + 2, certain=False)
+    assert pace.interval == pytest.approx(2 * TIMING.recovery * TIMING.pace[0])

@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from inspect import signature
 from typing import Any
 
 import pytest
@@ -48,8 +49,10 @@ from acp_client_v0_1 import (
     UnauthorizedException,
     wait_for_run_output,
 )
-from acp_client_v0_1.handles._core import RunCore
+from acp_client_v0_1.handles._answering import Questions
+from acp_client_v0_1.handles._core import Polls, RunCore
 from acp_client_v0_1.handles._perform import Contact, Pace, Wait
+from acp_client_v0_1.handles._rules import Pause
 from acp_client_v0_1.handles._timing import Timing, timing
 from acp_client_v0_1.testing import AgentError, Fault, LocalServer
 
@@ -1311,13 +1314,19 @@ def test_a_pause_leaves_time_for_a_last_look(set_timing: SetTiming) -> None:
         assert RunHandle("r", client).result(timeout=2) == {"ok": 1}
 
 
-def test_the_age_of_a_run_grows_with_the_time_since_its_create(client: ApiClient) -> None:
+def test_the_age_of_a_run_grows_with_the_time_since_its_create(
+    client: ApiClient, set_timing: SetTiming
+) -> None:
     core = RunHandle("r", client)._core
     assert core.age() == math.inf
     core.note_created(ago=50)
     assert core.age() >= 50
     core.note_created(ago=-50)  # by a clock that was set back
     assert 0 <= core.age() < 50
+    now = time.monotonic()
+    set_timing(now=lambda: now)
+    core.note_created()
+    assert core.age() == 0
 
 
 def test_a_poll_may_end_some_seconds_after_its_window() -> None:
@@ -1330,3 +1339,28 @@ def test_a_poll_may_end_some_seconds_after_its_window() -> None:
         output = wait_for_run_output(RunsApi(client), "r", timeout=30, block_timeout=1)
     assert isinstance(output.actual_instance, RunResult)
     assert len(server.requests) == 1
+
+
+def test_polls_that_end_early_are_followed_by_pauses_that_double() -> None:
+    """And begin again after a poll of a whole window."""
+    polled = itertools.count(1)
+
+    def respond(request: object) -> Any:
+        empty = response(b"", 204, content_type="")
+        return [1.1, empty] if next(polled) == 6 else empty
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        core = RunCore(RunsApi(client), "r")
+        polls = Polls(core, core.wait(), 1)
+        pauses = [polls.send(math.inf) for _ in range(7)]
+    assert pauses == [Pause(seconds) for seconds in (0.2, 0.4, 0.8, 1.6, 2.0, 0.0, 0.2)]
+
+
+def test_a_thousand_questions_are_answered_unless_told_otherwise() -> None:
+    defaults = {"max_interrupts": 1000, "most": 1000, "every": 30, "through_interrupts": False}
+    for function in (RunHandle.drive, Questions, RunHandle.output, RunHandle.result):
+        for name, parameter in signature(function).parameters.items():
+            assert parameter.default == defaults.get(name, parameter.default)

@@ -149,6 +149,7 @@ def test_the_time_of_a_search_is_for_all_of_its_pages() -> None:
 def test_a_server_that_ignores_metadata_is_searched_by_ten_pages(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    assert starting._PAGE == 1000  # the most that the contract allows
     monkeypatch.setattr(starting, "_PAGE", 2)
     with (
         LocalServer(quirks=Quirks(search_metadata="ignored")) as server,
