@@ -28,7 +28,7 @@ from acp_client_v0_1 import (
 )
 from acp_client_v0_1._http.retry import Attempts, Failure, Kind, RetryPolicy, Server, failure_of
 from acp_client_v0_1.cli._outcomes import status_of
-from acp_client_v0_1.handles._perform import Contact, Pace
+from acp_client_v0_1.handles._perform import Contact, Pace, Wait
 from acp_client_v0_1.handles._rules import (
     Decision,
     Facts,
@@ -551,3 +551,9 @@ def test_a_batch_has_no_pace_until_a_server_limits_it_and_its_first_503_counts()
     pace.recover()
     pace.slow(pace.began + 2, certain=False)
     assert pace.interval == pytest.approx(2 * TIMING.recovery * TIMING.pace[0])
+
+
+def test_a_wait_watches_nothing_unless_there_is_something_to_watch() -> None:
+    contact = Contact(RunsApi(), Server(answered=True), 0)
+    assert not Wait(contact).watched
+    assert Pause(1.0).outage  # a failure counts as one of the server
