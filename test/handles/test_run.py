@@ -1284,14 +1284,17 @@ def test_a_status_that_is_not_of_the_contract_has_not_ended(status: str) -> None
     assert len(asked) == 4
 
 
-def test_the_error_of_another_request_is_not_told_as_ones_own(client: ApiClient) -> None:
+@pytest.mark.parametrize(("asked", "timeout"), [(60.0, 5.0), (0.9, 0.5)])
+def test_the_error_of_another_request_is_not_told_as_ones_own(
+    client: ApiClient, asked: float, timeout: float
+) -> None:
     server = client.rest_client.server
     another = ServiceException(status=524, reason="of a create", headers={"retry-after": "60"})
     core = RunCore(RunsApi(client), "r")
-    wait = core.wait(5)  # begins before the Retry-After comes
-    server.hold_ends, server.hold_began = timing().now() + 60, timing().now()
+    wait = core.wait(timeout)  # begins before the Retry-After comes
+    server.hold_ends, server.hold_began = timing().now() + asked, timing().now()
     server.hold_error = another
-    with pytest.raises(RunWaitTimeout, match="Retry-After: 60 s") as caught:
+    with pytest.raises(RunWaitTimeout, match=f"Retry-After: {asked:.0f} s") as caught:
         core.output(wait)
     assert "524" not in str(caught.value)
     assert caught.value.run_id == "r" and RunHandle.from_token(caught.value.token, client)
