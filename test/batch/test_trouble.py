@@ -510,9 +510,10 @@ def test_long_polls_are_short_while_others_wait_for_their_turn(set_timing: SetTi
     ]
 
 
+@pytest.mark.parametrize("before", [False, True], ids=["the first", "as before"])
 @pytest.mark.parametrize("failure", [503, 429, None], ids=str)
 def test_a_search_that_fails_for_now_is_made_once_and_comes_again(
-    set_timing: SetTiming, failure: int | None
+    set_timing: SetTiming, failure: int | None, before: bool
 ) -> None:
     searched, put_back = Searched(pending=[], seconds=100), list[int]()
     set_timing(now=lambda: searched.now, sleep=lambda seconds, stop: pytest.fail("it paused"))
@@ -525,6 +526,8 @@ def test_a_search_that_fails_for_now_is_made_once_and_comes_again(
             raise ApiException(status=failure)
         return []
 
+    if before:
+        searched.contact.server.fails.add("search")
     searched.contact.runs.search_runs = search  # type: ignore[method-assign]
     unattended.search()
     assert put_back == [12] and unattended.window(500) == 2
