@@ -14,6 +14,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Without bytecode, each of the many processes that the tests start compiles the package again.
 unexport PYTHONDONTWRITEBYTECODE
 PIP_INSTALL := $(BIN)/python -m pip install --quiet
+# A worker that is done takes half of what the busiest one has left.
+PARALLEL := --numprocesses=auto --dist=worksteal
 
 SEEDS ?= 0:50
 N ?= 40
@@ -23,16 +25,19 @@ FUZZERS := $(sort $(wildcard fuzz/fuzz_*.py))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help quickstart test docs-test pictures recipes site site-serve site-check fuzz chaos mutants bench check lint \
-	types contract generate generate-check dropin pyright dist dist-check compat compat-lowest format clean
+.PHONY: help quickstart test test-quick coverage docs-test pictures recipes site site-serve site-check fuzz chaos \
+	mutants bench check lint types contract generate generate-check dropin pyright dist dist-check compat compat-lowest \
+	format clean
 
 help:
 	@echo 'make quickstart   run an agent on a local server: the first example'
-	@echo 'make test         run the tests and the documented examples'
-	@echo 'make check        lint, types, contract, generated files, drop-in surface, recipes, site,'
-	@echo '                  packages'
+	@echo 'make test         run the tests and the documented examples: two minutes'
+	@echo 'make test-quick   run what is quick of them, for the hour of work: half a minute'
+	@echo 'make check        lint, types, contract, generated files, drop-in surface, coverage, recipes,'
+	@echo '                  site, packages'
 	@echo 'make generate     write the generated files from openapi.yaml and templates/'
 	@echo 'make docs-test    run only the examples of README.md and docs/'
+	@echo 'make coverage     run the tests under coverage.py: no room may fall below its floor'
 	@echo 'make pictures     draw the pictures of the guides: tools/pictures.py'
 	@echo 'make recipes      run the programs of docs/guides/recipes.md, with LangGraph, FastAPI, ...'
 	@echo 'make site         build the documentation: build/site/index.html'
@@ -49,9 +54,19 @@ help:
 quickstart: $(VENV)/.installed-testing
 	@$(BIN)/python examples/quickstart.py
 
-# The last line that `make test` prints is pytest's summary.
-test: $(VENV)/.installed-dev
-	@$(BIN)/pytest --numprocesses=auto --dist=loadfile
+# The last line of both is pytest's summary, so they say first what they leave out.
+test: $(VENV)/.compiled
+	@echo 'Every test and documented example, on this interpreter. Left out: docs/guides/recipes.md (make'
+	@echo 'recipes), other interpreters and the oldest dependencies (make compat), a browser (make site-check).'
+	@$(BIN)/pytest $(PARALLEL)
+
+test-quick: $(VENV)/.compiled
+	@echo 'Left out: the tests marked slow, load and guides, which `make test` runs.'
+	@$(BIN)/pytest $(PARALLEL) -m 'not slow and not load and not guides'
+
+# The table of rooms comes after pytest's summary; tools/coverage_floors.py has the floors.
+coverage: $(VENV)/.compiled
+	@$(BIN)/python tools/coverage_floors.py $(PARALLEL)
 
 docs-test: $(VENV)/.installed-dev
 	@$(BIN)/pytest test/project/test_documentation.py
@@ -76,10 +91,11 @@ site-serve: site
 site-check: site $(VENV)/.installed-browser
 	$(BIN)/python tools/check_site.py
 
-# The longest job starts early, for `make --jobs=2 check`. All extras are installed before any job.
+# The longest job starts first, for `make --jobs=2 check`, and the other run of the suite last. All
+# extras are installed before any job.
 check: $(VENV)/.installed-check
-	@$(MAKE) --no-print-directory lint types compat-lowest pyright contract generate-check dropin \
-		recipes site dist-check chaos
+	@$(MAKE) --no-print-directory compat-lowest lint types pyright contract generate-check dropin \
+		recipes site dist-check chaos coverage
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
@@ -154,43 +170,59 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.installed-testing: $(VENV)/.made pyproject.toml
-	$(PIP_INSTALL) --editable '.[testing]'
+	@echo 'Installing the package and its local server into $(VENV): once, less than a minute.'
+	@$(PIP_INSTALL) --editable '.[testing]'
 	@touch $@
 
 # The pip that comes with CPython 3.11 takes three times as long as a newer one.
 $(VENV)/.installed-dev: $(VENV)/.made pyproject.toml
-	$(PIP_INSTALL) --upgrade pip
-	$(PIP_INSTALL) --editable '.[dev]'
+	@echo 'Updating the pip of $(VENV).'
+	@$(PIP_INSTALL) --upgrade pip
+	@echo 'Installing the developer tools into $(VENV), some 150 packages: once, one to several minutes.'
+	@$(PIP_INSTALL) --editable '.[dev]'
 	@touch $@ $(VENV)/.installed-testing
+
+# pytest compiles the tests and its plugins itself: once, rather than in each of its processes at once.
+$(VENV)/.compiled: $(VENV)/.installed-dev
+	@$(BIN)/pytest --collect-only -qqq >/dev/null || true
+	@touch $@
 
 # Installs each peer separately, so that the others remain if one fails; the next run tries again.
 $(VENV)/.installed-bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.peers && touch $@ || true
 
 $(VENV)/.installed-generate: $(VENV)/.installed-dev
-	$(PIP_INSTALL) --editable '.[dev,generate]'
+	@echo 'Installing the generator and its Java, 140 MB, into $(VENV): once.'
+	@$(PIP_INSTALL) --editable '.[dev,generate]'
 	@touch $@
 
 $(VENV)/.installed-site: $(VENV)/.installed-dev
-	$(PIP_INSTALL) --editable '.[dev,site]'
+	@echo 'Installing what builds the site, into $(VENV): once.'
+	@$(PIP_INSTALL) --editable '.[dev,site]'
 	@touch $@
 
 $(VENV)/.installed-browser: $(VENV)/.installed-site
-	$(PIP_INSTALL) --editable '.[dev,site,browser]'
+	@echo 'Installing the driver of a browser, into $(VENV): once.'
+	@$(PIP_INSTALL) --editable '.[dev,site,browser]'
 	@touch $@
 
 $(VENV)/.installed-pyright: $(VENV)/.installed-dev
-	$(PIP_INSTALL) --editable '.[dev,pyright]'
+	@echo 'Installing pyright and its Node.js, 60 MB, into $(VENV): once.'
+	@$(PIP_INSTALL) --editable '.[dev,pyright]'
 	@touch $@
 
 # Made from $(VENV), whose pip it uses, and which says whether PYTHON is new enough.
 $(RECIPES)/.installed: $(VENV)/.installed-dev
-	$(BIN)/python -m venv --without-pip $(RECIPES)
-	$(BIN)/python -m pip --python $(RECIPES)/bin/python install --quiet --editable '.[recipes]'
+	@echo 'Installing what the recipes need into $(RECIPES), some 120 packages: once, some minutes.'
+	@$(BIN)/python -m venv --without-pip $(RECIPES)
+	@$(BIN)/python -m pip --python $(RECIPES)/bin/python install --quiet --editable '.[recipes]'
 	@touch $@
 
 $(VENV)/.installed-check: $(VENV)/.made pyproject.toml
-	$(PIP_INSTALL) --upgrade pip
-	$(PIP_INSTALL) --editable '.[dev,generate,site,pyright]'
+	@echo 'Updating the pip of $(VENV).'
+	@$(PIP_INSTALL) --upgrade pip
+	@echo 'Installing all tools of the checks into $(VENV), 200 packages with a Java and a Node.js: once,'
+	@echo 'some minutes.'
+	@$(PIP_INSTALL) --editable '.[dev,generate,site,pyright]'
 	@touch $(VENV)/.installed-testing $(VENV)/.installed-dev
 	@touch $(VENV)/.installed-generate $(VENV)/.installed-site $(VENV)/.installed-pyright $@

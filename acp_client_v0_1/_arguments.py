@@ -14,7 +14,7 @@ import importlib
 import os
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import iscoroutinefunction, signature
 from typing import Any
 from uuid import UUID
@@ -34,22 +34,25 @@ def check_arguments(*required: str, **given: Any) -> None:
             continue
         expected, fits = _RULES[name]
         if not fits(value):
-            if expected[0] == '"':  # a word of several
+            if expected[0] == '"':
+                # The argument is one of several words.
                 raise ApiValueError(f"{name} must be {expected}, not {value!r:.40}")
             raise wrong_type(name, expected, value)
-        if value == "" and (name in _FILLED or name in required):
-            raise ApiValueError(f"{name} must not be empty")
         least = _LEAST.get(name)
-        if value is not None and least is not None and not value >= least:  # also true for NaN
+        if value is not None and least is not None and not value >= least:
+            # The comparison is negated so that NaN is refused.
             unit = " seconds" if name in ("every", "timeout") else ""
             raise ApiValueError(f"{name} must be at least {least}{unit}, not {value!r}")
+        if value == "" and (name in _FILLED or name in required):
+            raise ApiValueError(f"{name} must not be empty")
 
 
 def wrong_type(name: str, expected: str, value: object) -> ApiTypeError:
     """Return the error of an argument whose type is wrong; a hint may follow after a semicolon."""
     expected, semicolon, hint = expected.partition(";")
     kind = type(value)
-    # "must be an ApiClient, not ApiClient" says nothing of the one of another package.
+    # A class of another package may have the same name. "must be an ApiClient, not ApiClient" would
+    # explain nothing.
     package = f"{kind.__module__}." if kind.__name__ in expected else ""
     wrong = f", not {package}{kind.__name__}"
     if isinstance(value, type):
@@ -84,10 +87,12 @@ def _takes(count: int) -> Callable[[Any], bool]:
     def fits(value: Any) -> bool:
         try:
             signature(value).bind(*range(count))
-        except TypeError:  # also of what cannot be called
+        except TypeError:
+            # A value that cannot be called raises TypeError, too.
             return False
         except ValueError:
-            pass  # a builtin
+            # A builtin without a signature may be right.
+            pass
         return not iscoroutinefunction(value)
 
     return fits
@@ -98,14 +103,17 @@ def _is(*kinds: Any) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, kinds) and not isinstance(value, bool)
 
 
-# Otherwise "no" would count as true.
-_FLAG: Rule = "True or False", lambda value: isinstance(value, bool)
+# Without this check, "no" would count as true. The method is `isinstance` without a call of Python,
+# as a run checks three flags.
+_FLAG: Rule = "True or False", bool.__instancecheck__
 _TEXT: Rule = "a str", _is(str)
 _INT: Rule = "an int", _is(int)
-# An empty variable of a shell, say. As a path it would be the folder that the script runs in.
+# An empty text may come from an empty variable of a shell. As a path it would be the folder that
+# the script runs in.
 _FILLED = ("journal", "thread_id", "webhook")
+_SIZES = ("connection_pool_maxsize", "max_event_bytes", "max_response_bytes")
 _LEAST: dict[str, float] = {
-    **dict.fromkeys(("block_timeout", "concurrency"), 1),
+    **dict.fromkeys(("block_timeout", "concurrency", *_SIZES), 1),
     **dict.fromkeys(("max_interrupts", "timeout", "total"), 0),
     "every": 0.001,
 }
@@ -113,9 +121,11 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(("client_token", "name", "prefix", "streaming", "version", "webhook"), _TEXT),
     **dict.fromkeys(("cancel_on_exit", "check", "durable", "ordered", "retry_failed"), _FLAG),
     **dict.fromkeys(("reuse", "through_interrupts"), _FLAG),
-    **dict.fromkeys(("block_timeout", "concurrency", "max_interrupts", "total"), _INT),
+    **dict.fromkeys(("block_timeout", "concurrency", "max_interrupts", "total", *_SIZES), _INT),
+    **dict.fromkeys(("headers", "_headers"), ("a dict", _is(Mapping))),
     **dict.fromkeys(("api_client", "default"), ("an ApiClient", _has("call"))),
     "agents_api": ("an AgentsApi; AgentsApi(api_client) is one", _has("search_agents")),
+    "_content_type": _TEXT,
     "after": ("a str or None", _is(str)),
     "agent": ("an AgentHandle; its map() makes a Batch", _has("map")),
     "configuration": ("a Configuration", _has("host")),
@@ -135,6 +145,8 @@ _RULES: dict[str, Rule] = {
         "True, for a bar, or a function that takes the counts",
         lambda value: isinstance(value, bool) or _takes(1)(value),
     ),
+    # `ssl` loads with the transport, and not with the settings.
+    "proxy_ssl_context": ("an ssl.SSLContext", _has("wrap_bio")),
     "refresh_api_key_hook": ("a function that takes the configuration", _takes(1)),
     "run": ("a Run; for an id, use RunHandle(run_id)", _has("creation")),
     "runs_api": ("a RunsApi; RunsApi(api_client) is one", _has("get_run_output", "search_runs")),
@@ -175,7 +187,8 @@ class OneThread:
 
     def __init__(self, refusal: str) -> None:
         self._refusal = refusal
-        self._inside: dict[int, list[int]] = {}  # by process: the thread, once for each entry
+        # For each process, the list has the thread once, and again for each entry.
+        self._inside: dict[int, list[int]] = {}
 
     def __enter__(self) -> None:
         me = threading.get_ident()

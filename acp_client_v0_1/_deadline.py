@@ -52,10 +52,8 @@ class Timeout:
 
     @classmethod
     def of(cls, value: Any, name: str = "_request_timeout") -> Timeout:
-        """Parse a total, a pair (connect, read), a `Timeout` or None. Errors call it ``name``."""
+        """Parse a total, a pair (connect, read) or None, which errors call ``name``."""
         given: object = value
-        if isinstance(given, Timeout):
-            return given
         pair = isinstance(given, (tuple, list))
         limits: tuple[Any, ...] = tuple(value) if pair else (value,)
         for limit in limits:

@@ -22,7 +22,7 @@ from acp_client_v0_1._operation import Operation
 from acp_client_v0_1._schema.surrogates import read_json
 from acp_client_v0_1.exceptions import ApiException, ResponseDecodeError, ResponseValidationError
 
-# An error's data may have so many levels of JSON, so that others can walk through it.
+# An error's data may have this many levels of JSON, so that others can walk through it.
 _DEEPEST = 100
 # Not more bytes of JSON than this are parsed for it: `[{},{},…]` takes 24 times its size.
 _MOST_DATA = 1_048_576
@@ -36,20 +36,17 @@ _SEARCHED = 10_000
 _LABELS = {
     "cp1252": "us-ascii ascii iso-8859-1 iso8859-1 iso_8859-1 latin1 windows-1252 cp1252",
     "utf-16-le": "utf-16 utf-16le",
-    "utf-16-be": "utf-16be",
     "cp932": "shift_jis shift-jis sjis x-sjis windows-31j",
-    "euc_jp": "euc-jp",
-    "iso2022_jp": "iso-2022-jp",
     "cp949": "euc-kr ks_c_5601-1987 windows-949",
     "gb18030": "gb18030 gbk gb2312",
     "big5hkscs": "big5 big5-hkscs",
-    "cp1250": "windows-1250",
-    "cp1251": "windows-1251",
-    "iso8859_2": "iso-8859-2 latin2",
-    "iso8859_15": "iso-8859-15",
-    "koi8_r": "koi8-r",
 }
-_CODECS = {label: codec for codec, labels in _LABELS.items() for label in labels.split()}
+# Python has codecs of the same names for these.
+_SAME = "utf-16be euc-jp iso-2022-jp windows-1250 windows-1251 iso-8859-2 latin2 iso-8859-15 koi8-r"
+_CODECS = {
+    **{label: codec for codec, labels in _LABELS.items() for label in labels.split()},
+    **{label: label for label in _SAME.split()},
+}
 
 
 @cache

@@ -18,15 +18,21 @@ from typing import Any, ClassVar, Protocol, cast
 
 from typing_extensions import TypedDict
 
-_PUBLIC_HOME = "acp_client_v0_1.exceptions"  # what a traceback shows
-LONGEST_MESSAGE = 300  # characters of the server's message that an error shows
-_LONGEST_LINE = 1_000  # characters of any line
-_SEARCHED = 10_000  # characters of a text that are searched for a message
-_JOINERS = "\u200c\u200d"  # not printable, but some scripts and emoji need them
-# The scheme and the authority (RFC 3986, section 3.2) of a URL, valid or not.
+# A traceback shows this module for all errors.
+_PUBLIC_HOME = "acp_client_v0_1.exceptions"
+# An error shows this many characters of the server's message.
+LONGEST_MESSAGE = 300
+# No line has more characters than this.
+_LONGEST_LINE = 1_000
+# A text is searched for a message up to this character.
+_SEARCHED = 10_000
+# Python calls the joiners unprintable, but some scripts and emoji need them.
+_JOINERS = "\u200c\u200d"
+# This matches the scheme and the authority (RFC 3986, section 3.2) of a URL, valid or not.
 _AUTHORITY = re.compile(r"\A((?:(?!://).)*://)([^/?#]*)", re.DOTALL)
-LONGEST_OF_A_RUN = 240  # characters of the message of a call, which a person has to read
-# The URL of a request, and the same with https and perhaps another port.
+# A person has to read the message of a call, so it has at most this many characters.
+LONGEST_OF_A_RUN = 240
+# This matches the URL of a request, and the same URL with https and perhaps another port.
 _SECURED = re.compile(r"http://([^/?#:@ ]+)(?::\d+)?(\S*) (?P<origin>https://\1(?::\d+)?)\2")
 # Ids of these characters are one word to a shell and to xargs, which take quotes, backslashes and
 # spaces away before a command sees its arguments. They are no options and no files to any command.
@@ -86,7 +92,8 @@ class _ArgumentError(OpenApiException):
         super().__init__(f"{msg} at {render_path(path_to_item)}" if path_to_item else msg)
 
     def __str__(self) -> str:
-        return str(self.args[0])  # KeyError would add quotation marks
+        # KeyError's own method would add quotation marks.
+        return str(self.args[0])
 
 
 class ApiTypeError(_ArgumentError, TypeError):
@@ -161,7 +168,8 @@ class ApiException(OpenApiException):
     """
 
     _by_status: ClassVar[dict[int, type[ApiException]]] = {}
-    _before_reason: ClassVar[str] = " "  # what stands between status and reason
+    # This stands between the status and the reason.
+    _before_reason: ClassVar[str] = " "
 
     ambiguous: bool = False
     """True if the request changes something and the server may have carried it out."""
@@ -232,7 +240,7 @@ class ApiException(OpenApiException):
     def __str__(self) -> str:
         line = ": ".join(filter(None, (self._headline(), self._message())))
         notes = "; ".join(("", *self._notes()))
-        # What was called and what came back stands first, so the end of a quotation is cut.
+        # The request and the status stand first, so only the end of a quotation is cut.
         return one_line(line, max(LONGEST_OF_A_RUN - len(notes), 120)) + notes
 
     def __repr__(self) -> str:
@@ -252,7 +260,7 @@ class ApiException(OpenApiException):
     def _message(self) -> str:
         """Quote the server, unless it says no more than the status does."""
         data = self.body if self.data is None else self.data
-        message = one_line(_server_message(data), LONGEST_MESSAGE)
+        message = one_line(_message_in(data), LONGEST_MESSAGE)
         reason = one_line(self.reason)
         known = (reason.lower(), f"{self.status} {reason}".lower())
         return "" if message.lower() in known else message
@@ -276,7 +284,7 @@ class ApiException(OpenApiException):
         by_proxy = self.proxy and (self.status == 407 or str(self.body).lstrip()[:1] == "<")
         if by_proxy:
             wanted = PROXY_CREDENTIALS if self.status == 407 else ""
-            yield f"connections go by {self.proxy}{wanted}"
+            yield f"connections use {self.proxy}{wanted}"
         if self.request_id is not None:
             yield f"request id {short(self.request_id)}"
         if self.attempts > 1:
@@ -316,7 +324,8 @@ class Notebook:
     __slots__ = ()
 
     def _repr_html_(self) -> str:
-        from html import escape  # slow to import, and only needed here
+        # The module is slow to import, and only a notebook needs it.
+        from html import escape
 
         return f"<code>{escape(repr(self))}</code>"
 
@@ -338,7 +347,8 @@ def _in_one_line(record: logging.LogRecord) -> bool:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return the end of a message about an unknown name: a known one, if any is similar."""
-    from difflib import get_close_matches  # only a mistake pays for the import
+    # Only a mistake pays for this import.
+    from difflib import get_close_matches
 
     close = get_close_matches(name, list(known), 1)
     return f"; did you mean {close[0]!r}?" if close else ""
@@ -360,15 +370,8 @@ def secure_origin(error: ApiException) -> str:
     return "" if moved is None else short(moved["origin"])
 
 
-def _server_message(data: Any) -> str:
-    """Find the server's message in a body, which has many forms in the wild."""
-    try:
-        return _message_in(data)
-    except RecursionError:
-        return ""  # nested too deep to read, and no server writes its message like that
-
-
 def _message_in(data: Any) -> str:
+    """Find the server's message in a body, which has many forms in the wild."""
     if isinstance(data, Mapping):
         members = cast("Mapping[str, Any]", data)
         for key in ("detail", "message", "error", "title", "description"):

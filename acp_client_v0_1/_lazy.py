@@ -78,7 +78,7 @@ def lazy_exports(
     def listed() -> list[str]:
         # For `help(package)`, pydoc prints the page of each class in both `__all__` and `dir()`:
         # 20,000 lines. It gets no names, and so prints the docstring, which says where to go on.
-        caller = sys._getframe(1)
+        caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         while caller.f_back is not None and caller.f_globals.get("__name__") == "inspect":
             caller = caller.f_back
         if caller.f_globals.get("__name__") == "pydoc":
@@ -94,7 +94,7 @@ def modules_of(classes: Iterable[str]) -> dict[str, str]:
 
 
 def _snake(name: str) -> str:
-    # Without `re`, whose import would take longer than that of the package.
+    # This does not use `re`, whose import would take longer than that of the package.
     words = name[0]
     for before, letter, after in zip(name, name[1:], f"{name[2:]} ", strict=False):
         begins = letter.isupper() and (before.islower() or after.islower())

@@ -30,9 +30,11 @@ from acp_client_v0_1._schema.free_json import not_json
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
 
 _SLASH = re.compile(r"[/\\]")
-_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")  # RFC 3986, section 2.3
+# RFC 3986, section 2.3, lists the unreserved characters.
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")
 
-_LARGEST = 2**63 - 1  # the largest integer that servers can read
+# Servers can read no larger integer.
+_LARGEST = 2**63 - 1
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -41,24 +43,28 @@ T_co = TypeVar("T_co", covariant=True)
 class Parameter:
     """One parameter of an operation."""
 
-    name: str  # in Python and on the wire, which are the same in this protocol
+    # The name is the same in Python and on the wire.
+    name: str
     place: Literal["path", "query", "body"]
-    # ``str``, ``int``, ``bool``, ``datetime``, or ``dict`` for a free JSON object; for an enum, a
-    # model or a list, a function that returns it, so that it loads on first use.
+    # This is ``str``, ``int``, ``bool``, ``datetime``, or ``dict`` for a free JSON object. For an
+    # enum, a model or a list it is a function that returns the type, which so loads on first use.
     type: type[Any] | Callable[[], Any]
     required: bool = True
     minimum: int | None = None
     maximum: int | None = None
-    block_window: bool = False  # its value is the poll window, in seconds
+    # If True, the value is the poll window, in seconds.
+    block_window: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class BoundArguments:
     """The arguments of one call, checked and encoded for the request."""
 
-    target: str  # path and query, relative to the host
+    # The target is the path and the query, relative to the host.
+    target: str
     body: bytes | None
-    block_window: int | None  # of a long poll: for how many seconds the server may hold it
+    # The server may hold a long poll for this many seconds.
+    block_window: int | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,13 +72,20 @@ class Operation(Generic[T_co]):
     """One operation of the contract, whose method returns ``T_co``."""
 
     method: str
-    path: str  # below the host, with ``{name}`` for each path parameter
-    parameters: tuple[Parameter, ...]  # in the order of the method's signature
-    returns: Callable[[], Any]  # gives the type of a 200 response, or of an event of the stream
-    accept: str = "application/json"  # the media type of a request's body is always this one
-    safe: bool = False  # it changes nothing, so it may be retried
-    streaming: bool = False  # a 200 response is a stream of server-sent events
-    empty_on_204: bool = False  # 204 means None rather than a fault
+    # The path is below the host, and has ``{name}`` for each path parameter.
+    path: str
+    # The parameters are in the order of the method's signature.
+    parameters: tuple[Parameter, ...]
+    # The function returns the type of a 200 response, or of an event of the stream.
+    returns: Callable[[], Any]
+    # This is the media type of the response. The body of a request is always JSON.
+    accept: str = "application/json"
+    # A safe operation changes nothing, so it may be retried.
+    safe: bool = False
+    # If True, a 200 response is a stream of server-sent events.
+    streaming: bool = False
+    # If True, 204 means None. Otherwise it is a fault.
+    empty_on_204: bool = False
 
     def bind(self, arguments: Sequence[Any], safe_chars: str = "") -> BoundArguments:
         """Check and encode the arguments of a call, one for each parameter."""
@@ -84,7 +97,7 @@ class Operation(Generic[T_co]):
             if value is None and not parameter.required:
                 continue
             if parameter.place == "path":
-                text = _text(parameter, _loaded(parameter.type), value)
+                text = _parameter_text(parameter, _loaded(parameter.type), value)
                 segment = path_segment(parameter.name, text, safe_chars)
                 target = target.replace("{" + parameter.name + "}", segment)
             elif parameter.place == "query":
@@ -128,7 +141,7 @@ def _query_fields(parameter: Parameter, value: Any) -> list[str]:
             raise wrong_type(name, "a list", given)
         # A list repeats its name for each item: style form, exploded, which is OpenAPI's default.
         (kind,), values = get_args(kind), list(value)
-    texts = [_text(parameter, kind, each) for each in values]
+    texts = [_parameter_text(parameter, kind, each) for each in values]
     return [f"{name}={text if _UNRESERVED.fullmatch(text) else quote_plus(text)}" for text in texts]
 
 
@@ -136,13 +149,14 @@ def _loaded(kind: type[Any] | Callable[[], Any]) -> Any:
     return kind if isinstance(kind, type) else kind()
 
 
-def _text(parameter: Parameter, kind: type[Any], value: object) -> str:
+def _parameter_text(parameter: Parameter, kind: type[Any], value: object) -> str:
     """Write a value of a path or a query, or refuse one of another type than the parameter's."""
     name = parameter.name
     if kind is int:
         return str(_integer(parameter, value))
     if kind is str and isinstance(value, UUID):
-        return str(value)  # identifiers are UUIDs by the public contract
+        # Identifiers are UUIDs by the public contract.
+        return str(value)
     if issubclass(kind, OpenEnum) and not isinstance(value, kind) and isinstance(value, str):
         value = _member(name, kind, value)
     if not isinstance(value, kind):
@@ -183,9 +197,8 @@ def _content(parameter: Parameter, value: Any) -> bytes:
     try:
         content = _encoded(value)
     except ValueError as error:
-        fault = not_json(value, thorough=True)
-        fault = fault or f"{_unwritable_field(value)} cannot be written as JSON: {error}"
-        raise ApiValueError(_placed(name, fault)) from error
+        why = not_json(value, thorough=True) or f" cannot be written as JSON: {error}"
+        raise ApiValueError(_placed(name, why)) from error
     # pydantic-core writes NaN, the infinities, and many Python objects as text, and U+FFFD for a
     # lone surrogate in some keys; not_json refuses them. pydantic-core goes first, because it
     # refuses a structure that contains itself.
@@ -201,16 +214,6 @@ def _placed(name: str, fault: str) -> str:
     A caller of `AgentHandle.run` has given an ``input``, and never a body of the name.
     """
     return fault[1:] if fault.startswith(".") else f"{name}{fault}"
-
-
-def _unwritable_field(value: object) -> str:
-    """Return the first field of a model that cannot be written, after a dot, or ""."""
-    for name, part in vars(value).items() if isinstance(value, BaseModel) else ():
-        try:
-            to_json(part, by_alias=True, exclude_none=True)
-        except ValueError:
-            return f".{name}"
-    return ""
 
 
 def _encoded(value: object) -> bytes:
@@ -245,4 +248,5 @@ def faults_of(error: ValidationError, *place: str) -> str:
         f"{'.'.join([*place, *map(str, fault['loc'])])}: {fault['msg']}"
         for fault in error.errors(include_url=False, include_input=False)
     )
-    return one_line(faults, 200)  # which leaves room for what is said about them
+    # The limit leaves room for the rest of the message.
+    return one_line(faults, 200)

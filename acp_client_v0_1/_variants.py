@@ -46,7 +46,7 @@ def without_preload_content(
 
 
 def _variant(method: Any, sender: str, returns: object, declared: Callable[..., None]) -> Any:
-    # Under the variant's name, which `inspect`, a TypeError and a traceback show.
+    # The copy has the variant's name, which `inspect`, a TypeError and a traceback show.
     code = method.__code__.replace(co_name=declared.__name__)
     copy: Any = FunctionType(code, method.__globals__, None, method.__defaults__)
     functools.update_wrapper(copy, declared, updated=())
@@ -58,5 +58,6 @@ def _variant(method: Any, sender: str, returns: object, declared: Callable[..., 
         client = SimpleNamespace(call=getattr(self.api_client, sender))
         return copy(SimpleNamespace(api_client=client), *args, **kwargs)
 
-    variant.__annotations__ = copy.__annotations__  # CPython 3.14 does not copy them
+    # CPython 3.14 does not copy the annotations.
+    variant.__annotations__ = copy.__annotations__
     return variant

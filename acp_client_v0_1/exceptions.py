@@ -164,7 +164,8 @@ class _TooLarge(ApiException):
         self.limit = limit
 
     def _message(self) -> str:
-        return ""  # the beginning of so large a body says nothing
+        # The beginning of so large a body explains nothing.
+        return ""
 
 
 class ResponseTooLarge(_TooLarge):

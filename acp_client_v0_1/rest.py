@@ -32,36 +32,23 @@ from acp_client_v0_1._http.proxies import proxy_for
 from acp_client_v0_1._http.response import RawResponse, RESTResponse
 from acp_client_v0_1._http.retry import Attempts, RetryPolicy, Server, retry_after
 from acp_client_v0_1._http.urls import parse_target
-from acp_client_v0_1.exceptions import (
-    ApiException,
-    ApiTypeError,
-    ApiValueError,
-    BadRequestException,
-    ConflictException,
-    ForbiddenException,
-    NotFoundException,
-    ServiceException,
-    TooManyRequestsException,
-    TransportException,
-    UnauthorizedException,
-    UnprocessableEntityException,
-)
+from acp_client_v0_1.exceptions import ApiException, ApiValueError, TransportException
 
 if TYPE_CHECKING:
     from acp_client_v0_1._http.observer import Observer
     from acp_client_v0_1.configuration import Configuration
 
-__all__ = ["ApiException", "ApiTypeError", "ApiValueError", "BadRequestException"]
-__all__ += ["ConflictException", "ForbiddenException", "NotFoundException", "RESTClientObject"]
-__all__ += ["RESTResponse", "RESTResponseType", "RawResponse", "ServiceException"]
-__all__ += ["TooManyRequestsException", "UnauthorizedException", "UnprocessableEntityException"]
+# Scripts for openapi-generator's clients import the two errors from here.
+__all__ = ["ApiException", "ApiValueError", "RESTClientObject", "RESTResponse", "RESTResponseType"]
+__all__ += ["RawResponse"]
 
 RESTResponseType = RawResponse
 """The name that openapi-generator's clients have for urllib3's response."""
 
 _log = package_logger(__name__)
 _ENDED = ": %s in %.3f s"
-_FACTS = ("status", "attempt", "seconds")  # attributes of a log record
+# These become attributes of a log record.
+_FACTS = ("status", "attempt", "seconds")
 
 
 class RESTClientObject:
@@ -121,7 +108,7 @@ class RESTClientObject:
             post_params: Form fields, instead of a body.
             _request_timeout: Seconds in all, a pair (connect, read), or a `Timeout`. By default
                 what is configured.
-            safe: Sending it again changes nothing.
+            safe: The request changes nothing, so it can be sent again.
             stream: Leave the body of the response to the caller.
             credential: A parameter of the query, percent-encoded, that no log, error or other
                 origin may see.
@@ -221,10 +208,10 @@ class RESTClientObject:
             hints.append(f"a redirect of {settings.host} led there")
         if proxy := proxy_for(origin, settings.proxy, settings.no_proxy, {}):
             wanted = PROXY_CREDENTIALS if refused_tunnel(failure.reason) == 407 else ""
-            hints.append(f"connections go by {proxy}{wanted}")
+            hints.append(f"connections use {proxy}{wanted}")
         requests: Any = sys.modules.get("requests.adapters")
         if requests and requests.HTTPAdapter.send.__module__ != requests.__name__:
-            hints.append("a mock of responses is active, which needs testing.responses_bridge()")
+            hints.append("a mock of the library responses needs testing.responses_bridge()")
         failure.reason = "; ".join(map(str, hints))
 
     def _attempt(self, call: Call) -> RESTResponse:
@@ -234,8 +221,9 @@ class RESTClientObject:
             try:
                 incoming = self._pools.send(call, attempt)
             except LOWER_ERRORS as error:
-                connected, answered = attempt.connected, self.server.answered
-                # If no agent is there, the request counts as not sent to one.
+                connected, answered = attempt.newly_connected, self.server.answered
+                # If the first bytes are no HTTP, and there never was a response, this is another
+                # kind of server: the request counts as unsent.
                 sent = attempt.sent and (answered or not (connected and isinstance(error, NotHTTP)))
                 raise public_error(error, call, sent=sent, connected=connected) from error
             response = RESTResponse(call, incoming, self._configuration.max_response_bytes)

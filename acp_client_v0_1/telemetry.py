@@ -19,11 +19,11 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from acp_client_v0_1._arguments import check_arguments
+from acp_client_v0_1._arguments import check_arguments, imported
 from acp_client_v0_1._deadline import NothingYet
 from acp_client_v0_1._http.urls import parse_target
 from acp_client_v0_1._version import __version__
-from acp_client_v0_1.exceptions import ApiValueError, RunWaitTimeout
+from acp_client_v0_1.exceptions import RunWaitTimeout
 from acp_client_v0_1.handles.errors import RunFailed, RunGone, RunInterrupted
 from acp_client_v0_1.models.run_error import RunError
 from acp_client_v0_1.models.run_interrupt import RunInterrupt
@@ -66,11 +66,7 @@ def instrument(api_client: ApiClient, tracer_provider: TracerProvider | None = N
             'acp-client-v0-1[telemetry]'``.
     """
     check_arguments("api_client", api_client=api_client, tracer_provider=tracer_provider)
-    if not _installed:
-        raise ApiValueError(
-            "instrument() needs the package opentelemetry-api: "
-            "pip install 'acp-client-v0-1[telemetry]'"
-        )
+    imported("opentelemetry.trace", "instrument()", "telemetry")
     tracer = trace.get_tracer("acp_client_v0_1", __version__, tracer_provider)
     api_client.rest_client.observer = _Observer(api_client.configuration, tracer)
     # It is registered after the provider's own function, so that it is called before that.
@@ -100,7 +96,7 @@ class _Observer:
         if resends:
             attributes["http.request.resend_count"] = resends
         span = self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes)
-        with _current(span):
+        with _current(span, end=True):
             try:
                 response = send(self._with_trace_headers(call))
             except BaseException as error:
@@ -109,13 +105,10 @@ class _Observer:
                     span.set_attribute("http.response.status_code", status)
                 _fail(span, type(error).__name__)
                 raise
-            else:
-                span.set_attribute("http.response.status_code", response.status)
-                if response.status >= 400:
-                    _fail(span, str(response.status))
-                return response
-            finally:
-                span.end()
+            span.set_attribute("http.response.status_code", response.status)
+            if response.status >= 400:
+                _fail(span, str(response.status))
+            return response
 
     def _with_trace_headers(self, call: Call) -> Call:
         """Add the headers of the current span, if the call has none of its own."""
@@ -248,9 +241,9 @@ class _Reading:
         self._span.end()
 
 
-def _current(span: Span) -> AbstractContextManager[Span]:
+def _current(span: Span, *, end: bool = False) -> AbstractContextManager[Span]:
     """Make a span the current one, without recording the message of an exception."""
-    return trace.use_span(span, record_exception=False, set_status_on_exception=False)
+    return trace.use_span(span, end, record_exception=False, set_status_on_exception=False)
 
 
 def _fail(span: Span, error_type: str) -> None:
@@ -259,27 +252,30 @@ def _fail(span: Span, error_type: str) -> None:
 
 
 def _links(traceparent: str) -> list[Link]:
-    if not traceparent:
-        return []
+    """Return the link to an earlier span. A text that names no span, as "", gives none."""
     context = TraceContextTextMapPropagator().extract({"traceparent": traceparent})
     earlier = trace.get_current_span(context).get_span_context()
     return [Link(earlier)] if earlier.is_valid else []
 
 
+# Each row has an outcome of a wait, and the status of the run that it shows. The first row that
+# fits counts.
+_STATUSES = (
+    (RunError, "error"),
+    ((RunInterrupt, RunInterrupted), "interrupted"),
+    (RunGone, "gone"),
+    (RunWaitTimeout, "pending"),
+    (BaseException, ""),
+    (object, "success"),
+)
+
+
 def _status_of(outcome: object) -> str:
-    """Return the status of a run after a wait, if the outcome of the wait tells it."""
+    """Return the status of a run after a wait, or "" if the outcome does not show it."""
     if isinstance(outcome, str):
         return outcome
     if isinstance(outcome, RunFailed):
         return outcome.status_name
     if isinstance(outcome, RunOutput):
         outcome = outcome.actual_instance
-        if isinstance(outcome, RunError):
-            return "error"
-    if isinstance(outcome, (RunInterrupt, RunInterrupted)):
-        return "interrupted"
-    if isinstance(outcome, RunGone):
-        return "gone"
-    if isinstance(outcome, RunWaitTimeout):
-        return "pending"
-    return "" if isinstance(outcome, BaseException) else "success"
+    return next(status for kind, status in _STATUSES if isinstance(outcome, kind))

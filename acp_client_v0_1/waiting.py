@@ -59,8 +59,7 @@ def wait_for_run_output(
         ApiValueError: ``timeout`` is below 0, or ``block_timeout`` below 1.
         ApiTypeError: An argument has the wrong type.
     """
-    required = "runs_api", "block_timeout"
-    check_arguments(*required, runs_api=runs_api, block_timeout=block_timeout)
+    check_arguments("runs_api", "block_timeout", runs_api=runs_api, block_timeout=block_timeout)
     check_arguments(on_pending=on_pending, stop=stop, timeout=timeout)
     core = RunCore(runs_api, run_id)
     wait = core.wait(timeout, stop, on_pending=on_pending, every=block_timeout)

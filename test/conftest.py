@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
-from support.timing import SetTiming
+from support.timing import SetTiming, using
 
 # A shell starts what it runs in the background with Ctrl-C ignored, and that is inherited, also by
 # the scripts that tests interrupt.
@@ -30,7 +30,9 @@ settings.load_profile("patient")
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """How many processes `--numprocesses=auto` means: tests wait more than they compute."""
-    return min(3 * (os.cpu_count() or 1), 24)  # few files are left for each of more
+    # Each one more collects all tests again, and what coverage.py measures computes more.
+    per_core = 3 if "COVERAGE_RUN" in os.environ else 4
+    return min(per_core * (os.cpu_count() or 1), 24)
 
 
 def pytest_collection_finish() -> None:
@@ -48,8 +50,6 @@ def no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def set_timing() -> Iterator[SetTiming]:
-    from acp_client_v0_1.handles._timing import using
-
     with ExitStack() as stack:
 
         def change(**changes: Any) -> None:

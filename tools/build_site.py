@@ -47,16 +47,17 @@ MOVED = {
 # Each page of the reference, and the public names that it describes. Errors and the testing package
 # have a page of their own each; operations and models have generated pages.
 REFERENCE: dict[str, tuple[str, tuple[str, ...]]] = {
-    "AgentHandle": ("AgentHandle", ("AgentHandle",)),
+    "AgentHandle": ("AgentHandle", ("AgentHandle", "RunOptions")),
     "RunHandle": ("RunHandle", ("RunHandle",)),
     "RunEvents": ("RunEvents", ("RunEvents", "RunEvent")),
     "PendingInterrupt": ("PendingInterrupt", ("PendingInterrupt",)),
     "Conversation": ("Conversation", ("Conversation",)),
-    "Batch": ("Batch", ("Batch", "BatchItem", "BatchCounts")),
+    "Batch": ("Batch", ("Batch", "BatchOptions", "BatchItem", "BatchCounts")),
     "searches": ("Searches", ("iter_runs", "iter_agents", "iter_threads")),
     "Configuration": ("Configuration", ("Configuration",)),
     "ApiClient": ("ApiClient", ("ApiClient", "ApiResponse")),
     "instrument": ("instrument", ("instrument",)),
+    "examine": ("examine", ("doctor.examine", "doctor.Report", "doctor.Finding")),
     "streaming": (
         "Streams and waiting",
         ("EventStream", "ServerSentEvent", "SSEParser", "wait_for_run_output"),
@@ -186,9 +187,9 @@ def _is_error(value: Any) -> bool:
 
 
 def public_names() -> dict[str, Any]:
-    """What the package and its testing package export, by the names to import them by."""
+    """What the package, its doctor and its testing package export, by the names to import."""
     found: dict[str, Any] = {}
-    for module in (PACKAGE, f"{PACKAGE}.testing"):
+    for module in (PACKAGE, f"{PACKAGE}.doctor", f"{PACKAGE}.testing"):
         exporting = importlib.import_module(module)
         found |= {f"{module}.{name}": getattr(exporting, name) for name in exporting.__all__}
     return found

@@ -132,7 +132,7 @@ def run_suite(environment: Environment, checkout: Path) -> None:
     tests: tuple[str, ...] = CHECKOUT_TESTS + TESTS_OF_THE_REPOSITORY
     if version_of(environment.program("python")).endswith("t"):
         tests = FREE_THREADED_TESTS
-    parallel = ["--numprocesses=auto", "--dist=loadfile"]
+    parallel = ["--numprocesses=auto", "--dist=worksteal"]
     run([environment.program("pytest"), "-q", *parallel, *tests], cwd=checkout)
 
 

@@ -42,7 +42,7 @@ class Interruptible:
         # An attempt that has ended has no connection, so it cannot be interrupted.
         self.attempt: Attempt | None = None
         self.watch = watch
-        # So many seconds pass until the next call of ``watch``.
+        # The number of seconds until the next call of ``watch``.
         self.step = first
 
     def interrupt(self) -> None:
@@ -73,14 +73,16 @@ class Attempt:
         # These two bound the next wait: a point in time, and the longest silence in seconds.
         self.until = deadline
         self.silence = timeout.read
-        # A server may close a connection that was idle for long while the request is on its way.
+        # While a request is on its way, the server may close its connection, if that was idle for
+        # long before. So a request that is not safe avoids such a connection.
         self.avoid_idle = avoid_idle
         # If a new connection was made, a failure may mean that the address is wrong.
-        self.connected = False
-        # Once some of the request may have left, only a safe request is sent again.
+        self.newly_connected = False
+        # Once some of the request may have left, a failure without a response leaves open whether
+        # it was carried out.
         self.sent = False
         self.connection: HTTPConnection | None = None
-        # Only a quick call takes a slot.
+        # Only a call that is no stream and no long poll takes a slot.
         self.slot: Slot | None = None
         self.slots: Slots | None = None
         self._calls: Interruptible | None = None
@@ -134,6 +136,6 @@ def set_limit(sock: socket.socket, seconds: float | None) -> None:
     """Set a socket's timeout, or raise `TimeoutError` if no time remains."""
     if seconds is not None and seconds <= 0:
         raise TimeoutError("the deadline has passed")
-    # Setting a timeout is a system call, and asking for it is none.
+    # Setting a timeout takes a system call, and reading it does not.
     if seconds != sock.gettimeout():
         sock.settimeout(seconds)

@@ -1,8 +1,8 @@
 """One call: its target, its headers and body, and its redirects (RFC 9110, section 15.4).
 
 Invariants: method and body never change. 307 and 308 are followed with both. For 301, 302 and 303
-the standard lets a client turn a POST into a GET, so only GET and HEAD follow them, and the caller
-gets the response otherwise. Another origin gets no credentials.
+the standard lets a client turn a POST into a GET, so only GET and HEAD follow them; with any other
+method the caller gets the redirect itself. Another origin gets no credentials.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def redirected(call: Call, status: int, location: str | None, hops: int) -> Call
         url = urljoin(call.target.url, location)
         target = parse_target(url, "the redirect's target")
     except ValueError as error:
-        # urljoin raises it, and parse_target an ApiValueError, which is one.
+        # urljoin raises ValueError, and parse_target its subclass ApiValueError.
         raise _refused(call, status, f"a redirect that cannot be followed: {error}") from error
     if call.target.origin.scheme == "https" and target.origin.scheme == "http":
         raise _refused(call, status, f"a redirect from https to {target.origin} is not followed")

@@ -1,8 +1,8 @@
 """Content codings (RFC 9110, section 8.4.1), decoded a bounded piece at a time.
 
 Strategy: a body is one member of its coding, or several (RFC 1952, section 2.2; RFC 8878, section
-3.1). Each has a decompressor of its own, which gets no byte after the member's end: zlib would
-start over, or fail.
+3.1). Each has a decompressor of its own, which is not called again after the member's end: zlib
+would start over, or fail.
 
 Invariant: an error of a decompressor is a `DecodeError`.
 """
@@ -52,11 +52,12 @@ class _Brotli:
         return ready[:limit]
 
 
-# Each coding has a function that makes the decompressor of a member from its first bytes, and the
-# bytes that begin the next member, or None if a body has only one.
+# For each coding a function and bytes. The function makes the decompressor of a member, given the
+# member's first bytes. A further member begins with the bytes; None if a body has only one member.
 CODINGS: dict[str, tuple[Callable[[bytes], Any], bytes | None]] = {
     "gzip": (lambda _: zlib.decompressobj(31), b"\x1f\x8b"),
-    # Many servers leave zlib's header out; bare deflate does not begin with the low bits of 8.
+    # Many servers leave zlib's header out. Its first byte has an 8 in the low four bits, and bare
+    # deflate does not begin so.
     "deflate": (lambda data: zlib.decompressobj(15 if data[0] & 15 == 8 else -15), None),
 }
 CODINGS["x-gzip"] = CODINGS["gzip"]
@@ -82,7 +83,7 @@ class Decoder:
 
     @property
     def unfinished(self) -> bool:
-        """True if the body would be truncated here."""
+        """True if the body would be truncated if it ended here."""
         return bool(self._rest) or not (self._member is None or self._member.eof)
 
     def decode(self, data: bytes, limit: int) -> bytes:

@@ -48,7 +48,7 @@ _STALE = 2.0
 # A web server that is no proxy responds to CONNECT with one of these, and with a page.
 _NO_TUNNELS = (200, 400, 404, 405, 501)
 
-# The read timeout bounds the sending of each piece of so many bytes.
+# The read timeout bounds the sending of each piece of this many bytes.
 _PIECE = 65_536
 
 # These characters are encoded in a path or query (RFC 3986, section 3.3). "%" is not among them,
@@ -94,7 +94,7 @@ class Connection(HTTPConnection):
         self._attempt: Any = None
         self._idle_since = 0.0
 
-    def rest(self) -> None:
+    def mark_idle(self) -> None:
         """Note that the connection is idle from now on."""
         self._attempt = None
         self._idle_since = time.monotonic()
@@ -121,7 +121,7 @@ class Connection(HTTPConnection):
             raise
         finally:
             attempt.until, attempt.silence = attempt.deadline, attempt.timeout.read
-        attempt.connected = True
+        attempt.newly_connected = True
 
     def send_request(self, head: bytes, body: bytes | None) -> None:
         """Send a request within the attempt's limits."""
@@ -150,7 +150,8 @@ class Connection(HTTPConnection):
             sock = _socks_socket(self.via, self._address, self.socket_options or (), deadline)
         else:
             sock = dial(*self._address, deadline, self.socket_options or ())
-        # If no time remains, the attempt closes the connection, and so this socket.
+        # This is set before `limit`, which may raise. Then the attempt closes the connection, and
+        # the socket with it.
         self.sock = sock
         # The handshake of TLS, which may follow, waits no longer than this.
         self.limit(sock)
@@ -197,8 +198,8 @@ class SecureConnection(Connection, HTTPSConnection):
 def _written(sock: socket.socket, data: memoryview) -> int:
     """Write what fits into the buffer of a socket without TLS, and return the number of bytes.
 
-    Nearly always all of it fits. `socket.sendall` first waits until it would, which is another
-    system call: it gives up the GIL between the two, and has to wait to get it back.
+    Nearly always all of it fits. `socket.sendall` polls the socket first, which is a second system
+    call. Between the two it gives up the GIL, and has to wait to get it back.
     """
     if type(sock) is not socket.socket or os.name != "posix":
         return 0

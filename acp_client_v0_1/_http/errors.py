@@ -27,9 +27,9 @@ from acp_client_v0_1.exceptions import (
     TransportException,
 )
 
-# The layers below raise these. ssl.SSLError and ssl.CertificateError are OSErrors. CertificateError
-# is urllib3's own, for a name that ``assert_hostname`` does not allow, and a ValueError. urllib3's
-# errors of connecting and reading are not among them: `dial` connects, and `Incoming` reads.
+# The layers below raise these. The CertificateError is urllib3's own, a ValueError, for a name that
+# ``assert_hostname`` does not allow; that of ssl is an OSError. Of urllib3's HTTPErrors, those of
+# connecting and reading do not occur, because `dial` connects and `Incoming` reads.
 LOWER_ERRORS = (OSError, http.client.HTTPException, HTTPError, CertificateError)
 
 # The first match counts, because the errors of an ended TLS connection are ssl.SSLErrors, too.
@@ -106,7 +106,7 @@ def _description_of(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         text = f"its certificate is refused: {error.verify_message}"
         known = error.verify_code in _WRONG_NAME
-        return text if known else f"{text}; ssl_ca_cert names the file of the CA to trust"
+        return text if known else f"{text}; to trust its CA, set ssl_ca_cert to the CA's file"
     text = str(getattr(error, "strerror", None) or error)
     if isinstance(error, ssl.SSLError) and _NOT_TLS.search(text):
         return "it does not speak TLS on this port; try http://"

@@ -33,7 +33,7 @@ _SHORTEST_WAIT = 0.001  # seconds
 
 
 class Incoming:
-    """A response on a connection, with the methods of a file that urllib3's response reads.
+    """A response on a connection. It has the methods of a file that urllib3's response calls.
 
     ``done`` is called with the connection if it can be used again after the body.
     """
@@ -49,16 +49,17 @@ class Incoming:
         done: Callable[[Connection], object],
     ) -> None:
         self._connection = connection
-        self._sock: Any = connection.sock
+        # The socket knows the address and the certificate of the peer.
+        self.sock: Any = connection.sock
         self.via: Proxy | None = connection.via
         self.attempt = attempt
         self._done = done
         self._pid = os.getpid()
         # A caller that waits in steps uses up the read timeout in several reads.
         self._quiet = 0.0
-        # This says how the response ended. The first to write wins: a reader that finishes,
-        # `close`, or `abort` in another thread, which then cannot hit the connection's next
-        # response.
+        # This says how the response ended. Whoever writes first wins, as `setdefault` is one step:
+        # the reader at the end, `close`, or `abort` from another thread. An `abort` that comes
+        # later does nothing, so it cannot hit the connection's next response.
         self._fate: dict[None, str] = {}
         # If TLS ended without a close_notify, an attacker may have cut the body.
         self._no_notify = False
@@ -122,7 +123,7 @@ class Incoming:
             wait = min(until - time.monotonic(), longest - self._quiet)
             attempt.silence = max(wait, _SHORTEST_WAIT)
         try:
-            data = attempt.receive(self._sock, _PIECE)
+            data = attempt.receive(self.sock, _PIECE)
         except TimeoutError:
             if until is not None:
                 self._quiet += attempt.silence or 0.0
@@ -147,7 +148,8 @@ class Incoming:
 
     def _receive_head(self) -> bytes:
         attempt = self.attempt
-        # After its first bytes a head has one read timeout in all. It could drip for days.
+        # After its first bytes a head has one read timeout in all. Otherwise it could drip in for
+        # days.
         if self._received and attempt.until is attempt.deadline:
             attempt.until = attempt.deadline.earlier(attempt.timeout.read)
         self._received = self._receive()
@@ -160,7 +162,7 @@ class Incoming:
         if not self._framing.may_end():
             raise Closed("the server closed the connection in the middle of the body")
         # The status of an error matters more than whether its body is truncated.
-        if self._no_notify and self.head.status < 300 and not self._framing.delimited:
+        if self._no_notify and self.head.status < 300 and not self._framing.ends_before_eof:
             raise Closed("TLS ended without a close_notify, so that the body may be truncated")
         self._framing.complete = True
         self._reusable = False
@@ -189,7 +191,7 @@ class Incoming:
     def abort(self) -> None:
         """Close the connection, so that a blocked read of another thread fails."""
         if os.getpid() == self._pid and self._fate.setdefault(None, "aborted") == "aborted":
-            shut_down(self._sock)
+            shut_down(self.sock)
 
     def close(self) -> None:
         """Close the connection, unless the body is complete.

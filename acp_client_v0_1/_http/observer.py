@@ -52,7 +52,10 @@ class RunSpan(Protocol):
         """Note the run's id."""
 
     def end(self, outcome: object) -> bool:
-        """End the span, except after a read with timeout 0. False if a next wait needs another."""
+        """End the span, or leave it open after a read with timeout 0.
+
+        Return False if the next wait for the run has to begin a new span.
+        """
         ...
 
 
@@ -64,7 +67,8 @@ class Observer(Protocol):
     ) -> RESTResponse:
         """Wrap one attempt of a call, which was sent ``resends`` times before.
 
-        ``send`` sends a call once, which may get further headers. Its outcome is passed on.
+        ``send`` sends a call once, and may be given a copy with further headers. Its outcome is
+        passed on.
         """
         ...
 

@@ -6,7 +6,7 @@ by EOF. A `Framing` is fed the bytes that arrive, and returns the content among 
 
 http.client is more lenient than is safe: it takes EOF for the end of the headers and anything that
 ``int`` accepts for the size of a chunk (``+3``, ``0x3``, ``1_0``, ``-5``). It also skips the two
-bytes after a chunk unread, so that a wrong chunk size yields another body.
+bytes after a chunk unread, so a wrong chunk size silently changes the body.
 
 Invariants: a head is complete, with its empty line, or it is an error. The size of a chunk is one
 or more hexadecimal digits, then spaces or tabs (from old servers), then possibly an extension, then
@@ -161,20 +161,20 @@ class Framing:
     """Finds the end of a body, here by its length, or at EOF if it is close-delimited."""
 
     def __init__(self, length: int | None) -> None:
-        # So many bytes of the body, or of a chunk's data, have not arrived.
+        # The number of bytes of the body, or of a chunk's data, that have not arrived.
         self._left = length or 0
         self.complete = length == 0
         # Bytes that follow the end of the body show that the server is out of step.
         self.rest = b""
-        # A body without a length ends at EOF: it is close-delimited.
-        self.delimited = length is not None
+        # False if only EOF ends the body: then it is close-delimited.
+        self.ends_before_eof = length is not None
 
     def take(self, data: bytes) -> bytes:
         """Take received bytes, and return the content among them.
 
         Content that precedes a fault is returned; the next call raises `BadFraming`.
         """
-        if self.delimited:
+        if self.ends_before_eof:
             if len(data) > self._left:
                 data, self.rest = data[: self._left], data[self._left :]
             self._left -= len(data)
@@ -183,7 +183,7 @@ class Framing:
 
     def may_end(self) -> bool:
         """Return whether EOF completes the body."""
-        return not self.delimited
+        return not self.ends_before_eof
 
 
 class _Chunked(Framing):
@@ -191,7 +191,7 @@ class _Chunked(Framing):
 
     def __init__(self) -> None:
         super().__init__(None)
-        self.delimited = True
+        self.ends_before_eof = True
         self._next: Callable[[_Chunked, bytes, int, int], int] = _Chunked._size
         # A line whose end has not arrived waits here.
         self._waiting = b""
@@ -234,7 +234,7 @@ class _Chunked(Framing):
     def _whole_chunks(self, data: bytes, position: int, pieces: list[bytes]) -> int:
         """Take all complete chunks at once, and return where they end.
 
-        Before and after, the line end that follows a chunk's data is next.
+        The given position and the returned one are at the line end after a chunk's data.
         """
         sizes, length = self._sizes, len(data)
         while True:
@@ -321,8 +321,9 @@ def framing_of(head: Head, method: str) -> tuple[Framing, bool]:
         return Framing(None), False
     options = headers["connection"].lower() if "connection" in headers else ""
     says_close = "close" in options or (head.version == 10 and "keep-alive" not in options)
-    # If a response has both, or chunks in HTTP/1.0, a proxy may have found another end of it. What
-    # follows may be forged (response splitting; RFC 9112, sections 6.1 and 6.3).
+    # If a response has a transfer coding and a length, or chunks in HTTP/1.0, a proxy may have
+    # found another end of it. What follows may be forged (response splitting; RFC 9112, sections
+    # 6.1 and 6.3).
     doubtful = coding is not None and (length is not None or head.version == 10)
     return framing, not (says_close or doubtful or status >= 500 or status == 408)
 

@@ -80,7 +80,7 @@ class Pool:
             connection.close()
 
     def put(self, connection: Connection) -> None:
-        connection.rest()
+        connection.mark_idle()
         if len(self.idle) >= self._most_idle:
             connection.close()
             return
@@ -161,8 +161,8 @@ class Pools:
     def _own(self) -> dict[Origin, Pool]:
         """Return the pools of this process. A forked process starts without any.
 
-        Closing the parent's idle connections sends nothing, so they stay open for the parent. The
-        connections in use are kept from the garbage collector.
+        Closing the parent's idle connections here sends nothing, so they stay open for the parent.
+        Its pools are kept, so that no finalizer runs for them in this process.
         """
         pid, pools = self._process
         if pid != os.getpid():

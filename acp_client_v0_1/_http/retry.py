@@ -1,11 +1,11 @@
 """What a failure means, and the retry rules of one call: after what, how often, and how soon.
 
 Strategy: `failure_of` reads what an error means, for single calls, runs, batches and the command. A
-status has its meaning from one row of one table. Each call has its own `Attempts`, which decides
-after each attempt on the delay before the next, or that it was the last. The delay is an
-exponential backoff with full jitter, so that clients which failed together do not come back
-together; ``Retry-After`` (RFC 9110, section 10.2.3) replaces it. What agents, runs and batches do
-after a call has failed is decided in `handles._rules`.
+status has its meaning from one row of one table. Each call has its own `Attempts`, which returns
+the delay after an attempt, or None if it was the last one. The delay is an exponential backoff with
+full jitter, so that clients which failed together do not come back together; ``Retry-After`` (RFC
+9110, section 10.2.3) replaces it. What agents, runs and batches do after a call has failed is
+decided in `handles._rules`.
 
 Invariants: what changes something is retried only if the server certainly did not process it: the
 kind of the failure is "unsent" or "limited". ``Retry-After`` is never shortened: a delay that does
@@ -46,7 +46,7 @@ from acp_client_v0_1.exceptions import (
 LONGEST_OUTAGE = 300.0
 """Seconds for which a server may fail, or ask for a pause, before the caller gets the error."""
 
-# A long poll that fails later than after these seconds was held by the server.
+# If a long poll fails after this many seconds or more, the server was holding it.
 _HELD = 1.0
 
 Kind = Literal[
@@ -61,7 +61,7 @@ Kind = Literal[
     "oversized",
     # The server does not have the operation.
     "lacks",
-    # There is no such run, agent or thread.
+    # There is no such run, agent or thread of ACP.
     "missing",
     # The credentials do not allow it, or a proxy refuses for good.
     "denied",
@@ -78,14 +78,14 @@ class Failure(NamedTuple):
     kind: Kind
     # The seconds of ``Retry-After``, if the response had it.
     retry_after: float | None = None
-    # The state of the run or thread does not allow the request.
+    # The state of the run, or of its thread of ACP, does not allow the request.
     conflict: bool = False
     # The server asks for fewer requests. Many proxies do so by a 503.
     limits: bool = False
     # A proxy may end a long poll like this when it has lasted too long.
     cut: bool = False
-    # A single call is not repeated, whatever the kind is.
-    stays: bool = False
+    # `rest` does not retry it, whatever the kind is. Agents and runs may.
+    no_single_retry: bool = False
 
     @property
     def passes(self) -> bool:
@@ -142,7 +142,9 @@ def _failure_of_transport(error: TransportException) -> Failure:
     known = isinstance(error, (ConnectionException, ApiTimeoutError))
     if error.sent:
         # A silent server may still be working on it.
-        return Failure("lost", cut=known, stays=not isinstance(error, ConnectionException))
+        return Failure(
+            "lost", cut=known, no_single_retry=not isinstance(error, ConnectionException)
+        )
     if isinstance(error, ProxyException):
         status = refused_tunnel(error.reason)
         passes = status is None or failure_of_status(status).passes
@@ -151,21 +153,23 @@ def _failure_of_transport(error: TransportException) -> Failure:
         # The server does not speak HTTP, so it will refuse every request.
         return Failure("denied")
     if isinstance(error, TLSException):
-        return Failure("unsent", stays=True)
-    # A full pool is this process's own. Nothing was sent, and the call has waited for it already.
+        return Failure("unsent", no_single_retry=True)
+    # A full pool is this process's doing, not the server's. Nothing was sent, and the call has
+    # waited for a connection already.
     unsent = known or isinstance(error, NameResolutionException)
     full = isinstance(error.__cause__, EmptyPoolError)
-    return Failure("unsent" if unsent else "refused", stays=full)
+    return Failure("unsent" if unsent else "refused", no_single_retry=full)
 
 
 @dataclass(slots=True)
 class Server:
     """What the calls of a client have learnt about its server. All of them share it.
 
-    Times are those of the clock of agents, runs and batches.
+    Times are of the clock in `handles._timing`, by default `time.monotonic`.
     """
 
-    # It has returned a response that could be read, or a status that is an error.
+    # The address is known to be a server: it has responded, a request was sent to it, or a token of
+    # one of its runs says so.
     answered: bool = False
     # It does not have these operations.
     lacks: set[str] = field(default_factory=set[str])
@@ -178,13 +182,14 @@ class Server:
     hold_ends: float = -math.inf
     hold_error: ApiException | None = None
 
-    # An outage is a stretch in which only failures came. These are its begin, if there is one, the
-    # number of failures, and the operations that failed.
+    # An outage is a stretch in which only failures came. These are when it began, if there is one,
+    # the number of failures, and the operations that failed.
     since: float | None = None
     failures: int = 0
     operations: frozenset[str] = frozenset()
-    # The log has a warning about this outage, and about a short new one not before this time.
+    # This outage has been logged.
     warned: bool = False
+    # Before this time, a new outage is logged only once it has lasted for some seconds.
     warn_after: float = -math.inf
 
     def note_failure(self, operation: str, now: float) -> None:
@@ -199,14 +204,16 @@ class RetryPolicy:
     """How often to retry, after what, and with which backoff."""
 
     total: float = 3
-    # The most retries after a connection that could not be made, one that failed later, and a
-    # response.
+    # The most retries if no connection could be made.
     connect: float = math.inf
+    # The most retries if the connection failed after that.
     read: float = math.inf
+    # The most retries after a response.
     status: float = math.inf
     # The statuses that are retried, instead of those whose failure passes.
     statuses: frozenset[int] | None = None
-    # The longest first delay in seconds, which doubles with each retry, and the longest of all.
+    # Each delay is drawn from 0 up to a bound. The bound begins with `backoff` seconds, and doubles
+    # with each retry, up to `backoff_max`.
     backoff: float = 0.5
     backoff_max: float = 8.0
     # Retry-After replaces the backoff.
@@ -235,7 +242,7 @@ class RetryPolicy:
     def covers(self, failure: Failure, status: int | None) -> bool:
         """Tell whether a failure may be retried; ``status`` is that of the response, if any."""
         if self.statuses is None or status is None:
-            return failure.passes and not failure.stays
+            return failure.passes and not failure.no_single_retry
         return status in self.statuses or failure.kind == "limited"
 
 
@@ -250,7 +257,7 @@ def _limit(count: int | bool | None) -> float:
 
 
 class Attempts:
-    """The attempts of one call so far, of which ``retries`` were decided on here."""
+    """Counts the retries of one call, and decides about the next one."""
 
     __slots__ = ("_by_phase", "_policy", "retries")
 
@@ -305,15 +312,15 @@ def retry_after(headers: Mapping[str, str] | None) -> float | None:
     text = (headers.get("retry-after") or "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:10])
-    moment = _date(text)
+    moment = date_of(text)
     if moment is None:
         return None
     # Both dates are of the server's clock, which may be wrong.
-    now = _date(headers.get("date"))
+    now = date_of(headers.get("date"))
     return max(0.0, moment - (time.time() if now is None else now))
 
 
-def _date(text: str | None) -> float | None:
+def date_of(text: str | None) -> float | None:
     if not text:
         return None
     try:

@@ -3,12 +3,13 @@
 Strategy: each slot joins a queue, and may be used once fewer than ``most`` are ahead. The queue
 holds weak references only: a `Slot` is in use while its one owner references it. If an interrupt
 orphans a slot, at any step, the slot is free once its owner is gone, without being given back.
-`Slots.leave` only frees it sooner.
+`Slots.leave` only frees it sooner. An interrupt is an exception that a signal handler raises, such
+as KeyboardInterrupt.
 
-Who leaves makes one more slot usable, at the one place ``most - 1``, and wakes its owner. An
-interrupt may swallow that, and nobody tells of a slot that is orphaned. So the waiting threads also
-look through the first ``most`` places, but one for all of them in each interval. Nobody looks
-further, so that what a thread costs does not grow with the queue.
+When a slot leaves, the one that is now at ``most - 1`` becomes usable, and `leave` wakes its owner.
+An interrupt may prevent that, and an orphaned slot never calls `leave`. So waiting threads also
+sweep: one of them in each interval looks through the first ``most`` slots. No sweep looks further,
+so what a thread costs does not grow with the queue.
 
 Invariants: there is no lock that an interrupt could leave held: each step is one call into C, which
 other threads see done or not done. First come, first served. A slot that may be used stays usable:
@@ -91,7 +92,8 @@ class Slots:
         except ValueError:
             pass
         if len(self._line) >= self.most:
-            # If others left at the same moment, more slots than the last one are to be woken.
+            # If others left at the same moment, more than the last of these slots has become
+            # usable.
             for ref in reversed(self._line[: self.most]):
                 if not _woken(ref):
                     break

@@ -71,7 +71,8 @@ def parse_target(url: str, name: str = "url") -> Target:
         raise ApiValueError(f"{name} contains a space, a backslash or a control character")
     split = _AUTHORITY.match(url)
     base, path = split.groups() if split else (url, "")
-    # If a password contains a slash, the "@" of the user information is in the path.
+    # If a password contains a slash, the "@" of the user information is in the path. So nothing of
+    # a URL with an "@" is quoted.
     origin = _parse_origin(base, name, "@" not in url)
     return Target(origin, path if path.startswith("/") else f"/{path}")
 
@@ -87,7 +88,7 @@ def split_url(url: str, name: str, *, quotable: bool = False) -> tuple[SplitResu
         # Its message may quote a part of a password, so it is not chained.
         raise ApiValueError(f"{name} is not a URL: its [IPv6] address is not valid") from None
     if _BARE_IPV6.fullmatch(parts.netloc.rpartition("@")[2]):
-        raise ApiValueError(f"{name}: an IPv6 address stands in brackets, http://[::1]:8000")
+        raise ApiValueError(f"{name}: an IPv6 address must be in brackets, as in http://[::1]:8000")
     try:
         port = parts.port
     except ValueError:

@@ -138,7 +138,7 @@ class Conversions(BaseModel):
                 return to_json(self.to_dict(), inf_nan_mode="constants").decode()
             return self.model_dump_json(by_alias=True, exclude_none=True)
         except PydanticSerializationError:
-            # The value has half a surrogate pair, unless this fails, too.
+            # The value has half a surrogate pair. If it has none, this raises the error again.
             return _escaped(self.to_dict())
 
     def to_str(self) -> str:
@@ -178,7 +178,7 @@ class Conversions(BaseModel):
         try:
             text: str | bytes = to_json(obj, by_alias=True, inf_nan_mode="constants")
         except PydanticSerializationError:
-            # The value has half a surrogate pair, unless this fails, too.
+            # The value has half a surrogate pair. If it has none, this raises the error again.
             text = _escaped(obj)
         return cls.from_json(text)
 
@@ -330,12 +330,11 @@ def _unknown_keywords(
     model: type[BaseModel], names: list[str], data: dict[str, Any]
 ) -> ValidationError:
     # Only a mistake pays for this import.
-    from difflib import get_close_matches
+    from acp_client_v0_1._errors import did_you_mean
 
     errors: list[InitErrorDetails] = []
     for name in names:
-        close = get_close_matches(name, model.model_fields, 1)
-        hint = f"; did you mean '{close[0]}'?" if close else ""
+        hint = did_you_mean(name, model.model_fields)
         about = {"name": name, "model": model.__name__, "hint": hint}
         fault = PydanticCustomError(
             "extra_forbidden", "unknown field '{name}' of {model}{hint}", about

@@ -86,7 +86,8 @@ def _fault(value: object, place: str, levels: int) -> str | None:
         return f"{place.partition('[')[0]} is nested deeper than {_DEEPEST} levels, or holds itself"
     if isinstance(value, BaseModel):
         inside = _parts(value)
-    elif isinstance(value, Mapping):
+    elif isinstance(value, dict) or (not place and isinstance(value, Mapping)):
+        # A body may be any mapping. Inside of it, pydantic-core writes nothing but a dict.
         members = cast("Mapping[object, object]", value)
         for key in members:
             if not isinstance(key, str):

@@ -1,8 +1,8 @@
-"""Many inputs of one agent: drawn as they are needed, and given as items as their runs end.
+"""Runs many inputs of one agent. Inputs are drawn as they are needed; items come as runs end.
 
 Strategy: the caller's thread, inside ``next()``, draws inputs, compares them with the journal, and
-submits them as tasks; threads (`_workers`) or an executor (`_executors`) carry them to an outcome.
-So the inputs need not be thread-safe, and the errors that they raise are raised here.
+submits them as tasks. Threads (`_workers`) or an executor (`_executors`) bring each to an outcome.
+So the inputs need not be thread-safe, and their errors are raised in the caller's thread.
 
 Invariants: an input is drawn only if fewer than ``concurrency`` runs are in flight and about as
 many items wait for the caller. An item is in the journal before the caller has it. However the
@@ -26,7 +26,7 @@ from typing_extensions import Self, Unpack
 from acp_client_v0_1._arguments import check_arguments, explain_id, imported
 from acp_client_v0_1._errors import Notebook
 from acp_client_v0_1.batch._executors import Connect, Remote, connect_from_environment
-from acp_client_v0_1.batch._journal import Header, Journal, digest
+from acp_client_v0_1.batch._journal import Header, Journal, json_digest
 from acp_client_v0_1.batch._progress import BatchCounts, OnProgress, Progress
 from acp_client_v0_1.batch._tasks import OnInterrupt, Plan, Task
 from acp_client_v0_1.batch._workers import Workers
@@ -122,7 +122,8 @@ class Batch:
         agent: AgentHandle,
         inputs: Iterable[Any],
         *,
-        about: Agent | None = None,  # what the agent's server said of it, if it was read
+        # The handle may have read the agent's description already.
+        about: Agent | None = None,
         key: Callable[[Any], str] | None = None,
         concurrency: int = 8,
         ordered: bool = False,
@@ -155,15 +156,17 @@ class Batch:
             raise ApiValueError(f"{name} is for the lines of a journal: pass journal=")
         if isinstance(executor, ProcessPoolExecutor):
             _check_pickles(on_interrupt=on_interrupt, connect=connect)
-        if check and executor is None:  # its processes may have other packages
+        if check and executor is None:
+            # The processes of an executor may have other packages than this one.
             imported("jsonschema_rs", "check=True", "validation")
-        # Random for the batch; the client tokens of its runs differ by the index.
+        # The mark is random. The client tokens of the runs begin with it, and differ by the index.
         mark = new_client_token()
         self._token_start, self._agent_id = mark[:20], agent.agent_id
         server = server_of(agent.runs.api_client)
         given = given_options(Batch, options)
-        creation_of(agent.agent_id, given)  # which refuses here what no run can have
-        header = Header(agent.agent_id, server, digest(given.get("config"), "config"), mark)
+        # This create is not sent. It refuses at once the options that no run can have.
+        creation_of(agent.agent_id, given)
+        header = Header(agent.agent_id, server, json_digest(given.get("config"), "config"), mark)
 
         def begin() -> tuple[Journal | None, Workers | Remote]:
             file = None if journal is None else Journal(journal, header, durable)
@@ -179,7 +182,7 @@ class Batch:
                 check=check,
                 unclear=unclear,
                 written_ago=math.inf if file is None else file.written_ago,
-                # The clients of worker processes know nothing of the caller's.
+                # A worker process has a client of its own, which has seen no response yet.
                 answered=agent.runs.api_client.rest_client.server.answered
                 or (file is not None and file.answered),
             )
@@ -187,9 +190,8 @@ class Batch:
                 return file, Workers(plan, agent, file, concurrency)
             return file, Remote(plan, agent, file, executor, connect or connect_from_environment)
 
-        self._begin = begin  # by the first `next()`: a batch that nobody wants makes no file
-        self._journal: Journal | None = None
-        self._runners: Workers | Remote | None = None
+        # The first `next()` begins, so a batch that nobody iterates over makes no file.
+        self._begin = begin
         self._progress = Progress(progress)
         self._inputs = enumerate(inputs)
         self._total = len(inputs) if total is None and isinstance(inputs, Sized) else total
@@ -197,11 +199,12 @@ class Batch:
         self._retry_failed = retry_failed
         self._drawn = self._delivered = 0
         self._done = self._failed = self._duplicates = 0
-        self._exhausted = self._closed = False
-        self._ready: dict[int, BatchItem] = {}  # by index, in the order of their ends
-        self._ending = _Ending(self._progress, cancel=on_stop == "cancel")
-        # Also ends a batch that is dropped without `close`.
-        self._end = weakref.finalize(self, self._ending)
+        self._exhausted = False
+        # The items are kept by index, in the order in which their runs ended.
+        self._ready: dict[int, BatchItem] = {}
+        self._begun = _Begun(self._progress, cancel=on_stop == "cancel")
+        # The finalizer also ends a batch that is dropped without `close`.
+        self._end = weakref.finalize(self, self._begun)
 
     def __repr__(self) -> str:
         counts = self.counts
@@ -217,7 +220,7 @@ class Batch:
     # Iterating
 
     def __iter__(self) -> Self:
-        if self._closed:
+        if self._begun.closed:
             raise ApiValueError("this batch is over: AgentHandle.map() makes another")
         return self
 
@@ -227,10 +230,10 @@ class Batch:
     def __next__(self) -> BatchItem:
         """Return the next item that has an outcome, or with ``ordered`` the next input's."""
         try:
-            if self._runners is None and not self._closed:
-                ending = self._ending
-                self._journal, self._runners = ending.journal, ending.runners = self._begin()
-            item = None if self._runners is None else self._next(self._runners)
+            begun = self._begun
+            if begun.runners is None and not begun.closed:
+                begun.journal, begun.runners = self._begin()
+            item = None if begun.runners is None else self._next(begun.runners)
         except KeyboardInterrupt as error:
             raise KeyboardInterrupt(self._stop()) from error
         except BaseException as error:
@@ -244,7 +247,8 @@ class Batch:
 
     def _next(self, runners: Workers | Remote) -> BatchItem | None:
         ready = self._ready
-        while not self._closed:  # by a callback, or a signal's handler
+        while not self._begun.closed:
+            # A callback or the handler of a signal may close the batch meanwhile.
             self._draw(runners)
             index = self._delivered if self._ordered else next(iter(ready), -1)
             item = ready.pop(index, None)
@@ -259,7 +263,7 @@ class Batch:
                 return item
             if ended:
                 self._stop()
-            # A tick at a time, as Ctrl-C does not interrupt a wait on every system.
+            # The wait lasts one tick, because Ctrl-C does not interrupt a wait on every system.
             elif (task := runners.take(timing().tick)) is not None:
                 self._note(task)
         return None
@@ -279,7 +283,7 @@ class Batch:
             except StopIteration:
                 self._exhausted = True
                 return
-            if self._closed:
+            if self._begun.closed:
                 return
             self._drawn += 1
             task = self._task_of(index, value)
@@ -298,28 +302,29 @@ class Batch:
         if not isinstance(key, str):
             raise ApiTypeError(f"key must return a str, not {type(key).__name__}")
         task = Task(index, key, value, f"{self._token_start}{index:012x}")
-        if self._journal is None:
+        journal = self._begun.journal
+        if journal is None:
             return task
         try:
-            task.digest = digest(value, f"input {index}")
+            task.digest = json_digest(value, f"input {index}")
         except ApiValueError as error:
             task.outcome = error
             return task
-        known = self._journal.entry(index)
-        if known is None:
+        entry = journal.entry(index)
+        if entry is None:
             return task
-        if known.input != task.digest:
+        if entry.input != task.digest:
             raise JournalMismatch(
-                f"input {index} differs from the one in the journal {self._journal.path}: "
+                f"input {index} differs from the one in the journal {journal.path}: "
                 "pass the same inputs in the same order, or use another file",
                 index=index,
             )
-        again = known.state == "failed" and self._retry_failed
-        if again and not known.run_id:
+        again = entry.state == "failed" and self._retry_failed
+        if again and not entry.run_id:
             return task
-        task.token, task.run_id, task.started_before = known.token, known.run_id, True
+        task.token, task.run_id, task.started_before = entry.token, entry.run_id, True
         task.retry = again
-        task.outcome = None if again else known.outcome
+        task.outcome = None if again else entry.outcome
         return task
 
     def _note(self, task: Task) -> None:
@@ -340,7 +345,7 @@ class Batch:
         return BatchCounts(
             total=self._drawn if self._exhausted else self._total,
             drawn=self._drawn,
-            in_flight=0 if self._runners is None else len(self._runners.in_flight),
+            in_flight=0 if self._begun.runners is None else len(self._begun.runners.in_flight),
             done=self._done,
             failed=self._failed,
             duplicates=self._duplicates,
@@ -350,15 +355,15 @@ class Batch:
 
     def _stop(self) -> str:
         """End the batch and return a sentence about it."""
-        if self._closed:
+        if self._begun.closed:
             return "the batch was closed"
-        self._closed = self._ending.closed = True
+        self._begun.closed = True
         left = self._end() or 0
         runs = "1 run is" if left == 1 else f"{left} runs are"
         ended = self._done + self._failed
         said = f"stopped after {ended} of {self._drawn} drawn inputs; {runs} still in flight"
-        if self._journal is not None:
-            said += f": the same call continues with the journal {self._journal.path}"
+        if self._begun.journal is not None:
+            said += f": the same call continues with the journal {self._begun.journal.path}"
         elif left:
             said += " on the server: pass journal= to map() to be able to continue with them"
         return said
@@ -375,25 +380,28 @@ class Batch:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if not self._closed and isinstance(error, KeyboardInterrupt) and not error.args:
+        if not self._begun.closed and isinstance(error, KeyboardInterrupt) and not error.args:
             error.args = (self._stop(),)
         self._stop()
 
 
 @dataclass(slots=True)
-class _Ending:
-    """Ends what a batch has started, and returns the number of runs still in flight."""
+class _Begun:
+    """What a batch has begun. A call ends all of it, and returns how many runs are in flight."""
 
     progress: Progress
     cancel: bool
-    runners: Workers | Remote | None = None  # before somebody iterates
+    # There are no runners before the first `next()`.
+    runners: Workers | Remote | None = None
     journal: Journal | None = None
     pid: int = field(default_factory=os.getpid)
-    closed: bool = False  # by `Batch.close`
+    # `Batch.close` sets this, so a batch that was closed on purpose gives no warning.
+    closed: bool = False
 
     def __call__(self) -> int:
         if os.getpid() != self.pid:
-            return 0  # a fork: the runs are its parent's
+            # This process is a fork, and the runs belong to its parent.
+            return 0
         if self.runners is None and not self.closed:
             warnings.warn(
                 "a batch was dropped without having run: nothing starts until you iterate over it",

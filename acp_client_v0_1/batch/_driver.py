@@ -2,7 +2,7 @@
 
 Strategy: the thread that starts a run also waits for its output, so in the usual case a run is two
 requests, and no other thread is woken in between. Each request goes through `Wait.perform`, and all
-of a batch share one `Contact`: a ``Retry-After`` or an outage is the batch's, not a run's.
+of a batch share one `Contact`, so a ``Retry-After`` or an outage counts for the whole batch.
 
 Invariants: a run is created a second time only after a search that worked and did not find it, or
 if the caller accepts a second run. An outcome is in the journal before the caller has it. An error
@@ -29,7 +29,7 @@ from acp_client_v0_1.handles._create import NoAgent, create, find_by_token, prob
 from acp_client_v0_1.handles._options import creation_of
 from acp_client_v0_1.handles._perform import Contact, Pace, Wait
 from acp_client_v0_1.handles._rules import Pause, is_unserved
-from acp_client_v0_1.handles._schemas import cached_descriptor, check_values, json_object
+from acp_client_v0_1.handles._schemas import cached_descriptor, check_values, dict_of
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, RunToken, encode_token
 from acp_client_v0_1.handles.errors import RunGone, RunStartAmbiguous
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from acp_client_v0_1.models.run_create import RunCreate
     from acp_client_v0_1.models.run_output import RunOutput
 
-# The most times that the create of one run is posted, each time after a search that worked and did
-# not find the run.
+# The create of one run is posted at most this many times, each time after a search that worked and
+# did not find the run.
 _MOST_POSTS = 3
 
 
@@ -58,13 +58,13 @@ class RunDriver:
     """Drives the tasks of a batch to their outcomes.
 
     Any number of threads may use it. Its methods raise the errors of the journal, an error that
-    all runs would get, and `Stopped`. A run that just gives its result takes few steps here, since
-    between two requests other threads have the caches.
+    all runs would get, and `Stopped`. A run without complications takes few steps here, because
+    other threads fill the caches between two requests.
     """
 
     def __init__(self, plan: Plan, agent: AgentHandle, journal: Journal | None = None) -> None:
         self.plan = plan
-        # Set when the batch ends.
+        # This is set when the batch ends.
         self.stop = Flag()
         self._written_at = timing().now() - plan.written_ago
         self._agent = agent
@@ -116,7 +116,7 @@ class RunDriver:
             self._fail(task, error)
 
     def _look_at_failed(self, task: Task) -> None:
-        """Keep a run that failed in an earlier call, if its server has tried again since."""
+        """Keep a run that failed in an earlier call if its server has tried it again since."""
         with contextlib.suppress(RunGone):
             status = self.core(task).read(self._wait()).status
             if status not in (RunStatus.ERROR, RunStatus.TIMEOUT):
@@ -125,17 +125,17 @@ class RunDriver:
 
     def _describe(self) -> AgentACPDescriptor:
         """Return the descriptor, before the journal says that a create may be on its way."""
-        known = self._descriptor
-        return known.fresh or self._wait().perform("describe", known.get)
+        cached = self._descriptor
+        return cached.fresh or self._wait().perform("describe", cached.get)
 
     def _create(self, task: Task, look_first: bool, described: AgentACPDescriptor | None) -> None:
         plan = self.plan
         if self._journal is not None:
-            # This comes first, because an input that is refused below is recorded as failed.
+            # The start comes first, because an input that is refused below is recorded as failed.
             self._journal.starting(task)
         value = task.input
         if isinstance(value, BaseModel) or is_dataclass(value):
-            value = json_object(f"input {task.index}", value)
+            value = dict_of(f"input {task.index}", value)
         if described is not None:
             check_values(described, value, plan.options.get("config"))
         marks = {BATCH_KEY: plan.batch, CLIENT_TOKEN_KEY: task.token}
@@ -181,13 +181,13 @@ class RunDriver:
             if self.contact.ends_batch(error):
                 raise
             lacks = error.status is not None and failure_of(error).kind != "lost"
-            # The caller accepts a second run, or there is hardly a first one.
+            # The caller accepts a second run, or no earlier call can have started a first one.
             if plan.unclear == "start" or (lacks and not task.started_before):
                 return []
-            known = RunToken(plan.server, agent=plan.agent_id, client_token=task.token)
+            token = RunToken(plan.server, agent=plan.agent_id, client_token=task.token)
             raise RunStartAmbiguous(
                 client_token=task.token,
-                token=encode_token(known),
+                token=encode_token(token),
                 why=f"an earlier call may have started it, and the search for it failed: {error}",
             ) from error
 
@@ -246,7 +246,7 @@ class RunDriver:
         return None
 
     def _fail(self, task: Task, error: OpenApiException, *, unserved: bool = False) -> None:
-        """Take an error as the outcome of a task, unless all runs get it, or the batch ends."""
+        """Make an error the outcome of a task, or raise it if all runs would get it."""
         if self.stop.is_set():
             raise Stopped from error
         if isinstance(error, ApiException):

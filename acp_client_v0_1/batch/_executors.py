@@ -1,9 +1,9 @@
-"""The runs of a batch in other processes, or on other machines: any executor whose tasks pickle.
+"""Runs of a batch in other processes or on other machines, by any executor that pickles its tasks.
 
-Strategy: a task of the executor is one run from its create to its outcome. It travels without
-credentials, there and back: each worker process makes one client, by `connect` or from its
-environment, and keeps it for the batch; an error that holds a client comes back as its text. A
-scheduler that lost a worker runs its tasks again, so a task searches for its client token before
+Strategy: a task of the executor is one run from its create to its outcome. It has no credentials,
+neither on its way to the worker nor back. Each worker process makes one client, by `connect` or
+from its environment, and keeps it for the batch. An error that holds a client returns as its text.
+A scheduler that lost a worker runs its tasks again, so a task searches for its client token before
 it creates a run.
 
 Invariants: only the caller's process writes the journal. A client of another server than the
@@ -43,7 +43,8 @@ Connect = Callable[[], ApiClient]
 
 _log = package_logger(__name__)
 
-_MOST_CLIENTS = 4  # that a worker process keeps, each for one batch
+# A worker process keeps this many clients, each for one batch.
+_MOST_CLIENTS = 4
 
 
 def connect_from_environment() -> ApiClient:
@@ -56,22 +57,25 @@ def connect_from_environment() -> ApiClient:
 
 _Attach = Callable[[str, ApiClient], "AgentHandle"]
 
-_clients: dict[str, tuple[ApiClient, RunDriver]] = {}  # by the call
+# The key is `Plan.call`.
+_clients: dict[str, tuple[ApiClient, RunDriver]] = {}
 _clients_lock = threading.Lock()
 
 
 def carry(plan: Plan, attach: _Attach, connect: Connect, task: Task) -> Task:
     """Carry a task to its outcome, in a worker process."""
-    task = replace(task)  # as it may be carried out again
+    # The executor may carry out the same task again, so this one is left as it was.
+    task = replace(task)
     try:
         driver = _driver(plan, attach, connect)
         driver.start(task, look_first=True)
         while task.outcome is None:
             driver.poll(task, timing().window)
     except Exception as error:  # noqa: BLE001 - any error is the outcome, and leaves by `Task`
-        # What the driver does not take for an outcome, all runs would get.
+        # The driver raises only errors that all runs would get.
         task.outcome, task.broken = error, isinstance(error, OpenApiException)
-    task.input = None  # the caller has it; `Task` drops what has credentials
+    # The caller has the input. `Task` drops what has credentials.
+    task.input = None
     return task
 
 
@@ -106,34 +110,34 @@ class Remote:
     journal: Journal | None
     executor: Executor
     connect: Connect
-    # The tasks that were submitted and not taken, by index, and their futures.
+    # These are the tasks that were submitted and not taken, by index, and their futures.
     in_flight: dict[int, Task] = field(default_factory=dict[int, Task])
     _futures: dict[int, Future[Task]] = field(default_factory=dict[int, "Future[Task]"])
-    _ended: queue.SimpleQueue[tuple[Task, Future[Task]]] = field(
-        default_factory=queue.SimpleQueue[tuple[Task, "Future[Task]"]]
-    )
-    outage = 0.0  # only the workers know
+    _ended: queue.SimpleQueue[Task] = field(default_factory=queue.SimpleQueue[Task])
+    # Only the worker processes see an outage.
+    outage = 0.0
 
     def submit(self, task: Task) -> None:
         """Carry a task to its outcome."""
         if not task.run_id and self.journal is not None:
             self.journal.starting(task)
-        self.in_flight[task.index] = task  # first, as an interrupt may follow the submission
+        # This comes first, because an interrupt may follow the submission.
+        self.in_flight[task.index] = task
         ended, attach = self._ended, type(self.agent)
         future = self.executor.submit(carry, self.plan, attach, self.connect, task)
         self._futures[task.index] = future
-        future.add_done_callback(lambda done: ended.put((task, done)))
+        future.add_done_callback(lambda done: ended.put(_ended(task, done)))
 
     def take(self, timeout: float) -> Task | None:
         """Return a task that has its outcome, or None if none has within ``timeout`` seconds."""
         try:
-            task, future = self._ended.get(bool(timeout), timeout)
+            ended = self._ended.get(bool(timeout), timeout)
         except queue.Empty:
             return None
-        ended = _ended(task, future)
         if ended.broken and isinstance(ended.outcome, Exception):
             raise ended.outcome
-        del self.in_flight[task.index], self._futures[task.index]
+        task = self.in_flight.pop(ended.index)
+        del self._futures[ended.index]
         ended.input = task.input
         if self.journal is not None:
             if ended.token != task.token:
@@ -150,12 +154,14 @@ class Remote:
         """
         for future in self._futures.values():
             future.cancel()
-        # By client token: never a run whose item the caller has, nor one that others have started.
+        # The client tokens show which runs are ours. A run whose item the caller has is not among
+        # them, nor is one that others have started.
         ours = {task.token: task for task in self.in_flight.values()}
         ours.update([(token_after(token), task) for token, task in ours.items() if task.retry])
         clock, began = timing(), timing().now()
         while cancel:
-            # First, as a worker may be about to create its run, which the next search finds.
+            # This is read before the search. A worker may be about to create its run, which only
+            # the next search finds.
             all_done = not self._not_done(ours)
             if not self._delete_runs(ours) or all_done or clock.now() - began > clock.threads:
                 break
@@ -168,7 +174,8 @@ class Remote:
 
     def _delete_runs(self, tasks: dict[str, Task]) -> bool:
         """Delete the runs of tasks and drop the tasks. Return False after an error."""
-        runs: list[tuple[Task, RunCore]] = []  # more than one of a task, if it was begun twice
+        # A task that was begun twice may have two runs.
+        runs: list[tuple[Task, RunCore]] = []
         try:
             for run in self._runs_of_batch():
                 task = tasks.get(mark_of(run.creation))

@@ -61,13 +61,15 @@ _STATES: tuple[State, ...] = get_args(State)
 _VERSION = 1
 _HEADER_START = b'{"acp-journal":'
 _SUBJECT = re.compile(rb'\{"(starting|started|done|failed)":(\d{1,15})[,}]')
-_REFUSED = re.compile(rb'"status":\d')  # of an error; in a text, the quotes would be escaped
+# An error that has a status was a server's response. In a text, the quotes would be escaped.
+_REFUSED = re.compile(rb'"status":\d')
 _CRC = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
 _CRC_LENGTH = len(b',"crc":"01234567"}')
 _KEPT_HEADERS = frozenset(("content-type", "retry-after", *REQUEST_IDS))
-_BLOCK = 256  # inputs; the index grows by blocks, so that a single large index costs one
+# The index grows by blocks of this many inputs, so a single large index costs one block.
+_BLOCK = 256
 _NO_OFFSETS = array("q", bytes(16 * _BLOCK))
-# What reading a value of an unexpected shape raises.
+# Reading a value of an unexpected shape raises one of these errors.
 _UNEXPECTED = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
@@ -78,10 +80,14 @@ _UNEXPECTED = (AttributeError, LookupError, RecursionError, TypeError, ValueErro
 class Header:
     """The batch that a journal belongs to."""
 
-    agent: str  # its id
-    server: str  # origin and base path
-    config: str  # the digest of the runs' config
-    batch: str  # the mark in the metadata of all runs
+    # This is the id of the agent.
+    agent: str
+    # The server is named by its origin and base path.
+    server: str
+    # All runs have the config with this digest.
+    config: str
+    # The metadata of all runs has this mark.
+    batch: str
 
     def record(self) -> dict[str, Any]:
         return {"acp-journal": _VERSION, **asdict(self)}
@@ -103,11 +109,15 @@ class Entry:
     """The last state of one input in a journal."""
 
     state: State
-    input: str  # its digest
-    token: str  # the client token of its create
+    # The input itself is not kept, only its digest.
+    input: str
+    # This is the client token of the create.
+    token: str
     key: str
-    run_id: str  # "" before it was started
-    outcome: dict[str, Any] | OpenApiException | None  # None before it is done or has failed
+    # The id is empty until the run was started.
+    run_id: str
+    # The outcome is None until the state is "done" or "failed".
+    outcome: dict[str, Any] | OpenApiException | None
 
     @classmethod
     def of(cls, first: Mapping[str, Any], last: Mapping[str, Any]) -> Entry:
@@ -124,7 +134,7 @@ class Entry:
         return cls(state, *texts, result)
 
 
-def digest(value: object, name: str = "the value") -> str:
+def json_digest(value: object, name: str = "the value") -> str:
     """Return 32 hexadecimal digits of the hash of a JSON value, which an error calls ``name``."""
     try:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=to_jsonable_python)
@@ -169,12 +179,14 @@ def encode_failure(error: OpenApiException) -> dict[str, Any]:
         try:
             return json.loads(json.dumps(value, default=dict))
         except (TypeError, ValueError):
-            return None  # not worth losing the rest
+            # One attribute that JSON cannot hold is not worth losing the others.
+            return None
 
     state = {name: plain(value) for name, value in vars(error).items()}
-    if isinstance(headers := state.get("headers"), dict):  # others may be credentials
-        known = cast("dict[str, Any]", headers)
-        state["headers"] = {k: v for k, v in known.items() if k.lower() in _KEPT_HEADERS}
+    if isinstance(headers := state.get("headers"), dict):
+        # Other headers may be credentials.
+        sent = cast("dict[str, Any]", headers)
+        state["headers"] = {k: v for k, v in sent.items() if k.lower() in _KEPT_HEADERS}
     words = plain(list(error.args)) or [str(error)]
     return {"class": type(error).__name__, "message": str(error), "args": words, "state": state}
 
@@ -186,12 +198,13 @@ def decode_failure(record: Mapping[str, Any]) -> OpenApiException:
         kind = getattr(module, name) if name in module.__all__ else None
         if isinstance(kind, type) and issubclass(kind, OpenApiException):
             error: OpenApiException = rebuild_error(kind, tuple(record["args"]), record["state"])
-            str(error)  # raises if an attribute is missing
+            # This raises an error if an attribute is missing.
+            str(error)
             return error
     return ApiException(reason=record["message"])
 
 
-# Statuses of a create that the same input would get again.
+# A create with the same input would get these statuses again.
 _REFUSALS = frozenset((400, 404, 409, 413, 415, 422))
 
 
@@ -236,8 +249,8 @@ class Journal:
         self.header: Header = header
         self._durable = durable
         self._lock = threading.Lock()
-        # By block, two offsets for each input: of its "starting" line, and of the last line after
-        # that; 0, where the header is, if there is no such line.
+        # A block has two offsets for each input: of its "starting" line, and of the last line after
+        # that. An offset of 0, where the header is, means that there is no such line.
         self._offsets: dict[int, array[int]] = {}
         self._fd = _open(path)
         self.release = weakref.finalize(self, os.close, self._fd)
@@ -246,9 +259,11 @@ class Journal:
             if not stat.S_ISREG(status.st_mode):
                 raise JournalError(f"the journal {path} is not a regular file; choose another name")
             _lock_file(self._fd, self.path)
-            self.answered = False  # until a line names a run, or a status
-            # Seconds since an earlier call wrote the last line. The file's time may lie ahead, by
-            # the clock of a file server or one that was set back, so it is compared only once.
+            # A line that names a run or a status shows that the server has answered.
+            self.answered = False
+            # An earlier call wrote the last line this many seconds ago. The time of the file may
+            # lie ahead, if a file server has another clock or a clock was set back, so it is
+            # compared only once.
             self.written_ago = (
                 max(0.0, time.time() - status.st_mtime) if status.st_size else math.inf
             )
@@ -278,8 +293,8 @@ class Journal:
     def starting(self, task: Task) -> None:
         """Record that the run of a task is about to be created, unless an earlier call did."""
         if not task.started_before:
-            known = {"input": task.digest, "token": task.token, "key": task.key}
-            self._append({"starting": task.index, **known})
+            named = {"input": task.digest, "token": task.token, "key": task.key}
+            self._append({"starting": task.index, **named})
 
     def started(self, task: Task) -> None:
         """Record the run of a task."""
@@ -351,7 +366,8 @@ class Journal:
                 os.ftruncate(self._fd, offset)
             else:
                 offset += len(line)
-                if not whole:  # only its LF was lost
+                if not whole:
+                    # The line itself is whole, and only its LF was lost.
                     self._write(b"\n")
                     break
         if offset == 0:
@@ -381,7 +397,7 @@ class Journal:
             raise ValueError(f"input {index} has no line that starts it")
         else:
             block[at + 1] = offset
-            # "failed" may be the client's own word on an input.
+            # The client itself may have refused an input that has "failed".
             self.answered = self.answered or state != "failed" or bool(_REFUSED.search(line))
 
     def _damage(self, number: int, error: Exception) -> JournalDamaged:
@@ -407,10 +423,12 @@ class Journal:
 
 def _open(path: str | os.PathLike[str]) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-    flags |= getattr(os, "O_NONBLOCK", 0)  # a FIFO must not block
+    # Without this flag, opening a FIFO would block.
+    flags |= getattr(os, "O_NONBLOCK", 0)
     try:
         return os.open(Path(path), flags, 0o600)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+    except (OSError, ValueError) as error:
+        # A NUL in the path raises ValueError.
         why = getattr(error, "strerror", None) or error
         if isinstance(error, FileNotFoundError) and not (folder := Path(path).parent).is_dir():
             why = f"there is no folder {folder}"
@@ -422,7 +440,8 @@ def _lock_file(fd: int, path: Path) -> None:
         if sys.platform == "win32":
             import msvcrt
 
-            os.lseek(fd, 1 << 40, os.SEEK_SET)  # a byte that is never written or read
+            # This byte is never written or read.
+            os.lseek(fd, 1 << 40, os.SEEK_SET)
             msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
         else:
             import fcntl

@@ -30,12 +30,18 @@ from acp_client_v0_1.models.run_status import RunStatus
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_HOLDERS = 12  # workers that hold long polls; the others start runs and fetch outputs
-_HOLDERS_ALONE = 20  # the same at a server that cannot search
-_MOST_MISTAKES = 100  # until a search that is wrong more often than right is given up
-_PAGE = 1000  # runs; the most that a search returns
-_OVERLAP = 100  # runs by which the pages of a search may move while it is read
-_SPARE_PAGES = 10  # that a search may have beyond those that the runs in flight fill
+# This many workers of a large batch hold long polls. The others start runs and fetch outputs.
+_HOLDERS = 12
+# More workers hold long polls if the server cannot search.
+_HOLDERS_ALONE = 20
+# A search that is wrong more often than right is given up after this many mistakes.
+_MOST_MISTAKES = 100
+# A search returns at most this many runs.
+_PAGE = 1000
+# The pages overlap by this many runs, because runs that end meanwhile move the others forward.
+_OVERLAP = 100
+# A search may have this many pages more than the runs in flight fill.
+_SPARE_PAGES = 10
 
 
 class UnattendedRuns:
@@ -44,11 +50,14 @@ class UnattendedRuns:
     def __init__(self, driver: RunDriver, put_back: Callable[[Task], object]) -> None:
         self._driver = driver
         self._put_back = put_back
-        self._lock = threading.Lock()  # for the next two
-        self._parked: OrderedDict[int, Task] = OrderedDict()  # by index, the oldest first
+        # The lock guards the parked tasks and the number of holders.
+        self._lock = threading.Lock()
+        # The tasks are kept by index, and the one that was parked first comes first.
+        self._parked: OrderedDict[int, Task] = OrderedDict()
         self._holders = 0
         self._hits = self._mistakes = 0
-        self._searches = True  # until the server turns out not to search, or to be wrong
+        # This stays True until a search fails, or has been wrong too often.
+        self._searches = True
 
     # For the workers
 
@@ -78,7 +87,7 @@ class UnattendedRuns:
     def exchange(self, task: Task) -> Task | None:
         """Park the task of a worker, unless it has ended, and return the oldest one parked.
 
-        None means that there is none, and the worker holds no more long polls.
+        None means that no task is parked. The worker then holds no more long polls.
         """
         with self._lock:
             if task.outcome is None:
@@ -120,7 +129,8 @@ class UnattendedRuns:
             if ended or late:
                 with self._lock:
                     if self._parked.pop(task.index, None) is None:
-                        continue  # a worker holds a long poll for it
+                        continue
+                        # A worker holds a long poll for this task now.
                 self._put_back(task)
                 found = True
         return found
@@ -146,7 +156,7 @@ class UnattendedRuns:
             for number in range(expected // (_PAGE - _OVERLAP) + _SPARE_PAGES):
                 request = RunSearchRequest(**wanted, offset=number * (_PAGE - _OVERLAP))
                 page = wait.perform("search", partial(contact.runs.search_runs, request))
-                # Runs of others among them do no harm: only this batch's are compared.
+                # Runs of other batches do no harm, because only this batch's are compared.
                 pending.update(run.run_id for run in page if run.status == RunStatus.PENDING)
                 if len(page) < _PAGE:
                     if self._mistakes > max(_MOST_MISTAKES, self._hits):
@@ -156,6 +166,6 @@ class UnattendedRuns:
             # The end of the batch is a TimeoutError.
             if isinstance(error, TimeoutError) or failure_of(error).is_outage:
                 return None
-        # It fails, returns runs that are not of this batch, or leaves out some that are.
+        # The search fails, or it lists too many runs of others, or it leaves out some of ours.
         self._searches = False
         return None

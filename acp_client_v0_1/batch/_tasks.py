@@ -31,50 +31,72 @@ class Plan:
     """The settings that all runs of a batch share, also in worker processes."""
 
     agent_id: str
-    call: str  # differs between the batches of one journal
-    agent: Agent | None  # as its server described it, if it was read
-    server: str  # origin and base path
-    batch: str  # the mark in the runs' metadata
-    options: Mapping[str, Any]  # of each create, whose metadata has marks beside these
-    timeout: float | None  # seconds to wait for each output
+    # Two batches that continue one journal differ in this.
+    call: str
+    # The handle may have read the agent's description already.
+    agent: Agent | None
+    # The server is named by its origin and base path.
+    server: str
+    # The metadata of all runs has this mark.
+    batch: str
+    # Each create has these options. Its metadata also has the marks of batch and task.
+    options: Mapping[str, Any]
+    # Each output may take this many seconds.
+    timeout: float | None
     on_interrupt: OnInterrupt | None
-    check: bool  # each input against the agent's schema
-    unclear: str  # "raise" or "start", if nobody can tell whether a run was started
-    # Seconds since an earlier call wrote the journal, when this one began.
+    # If True, each input is checked against the agent's schema.
+    check: bool
+    # This is "raise" or "start": what to do if it is unclear whether a run was started.
+    unclear: str
+    # An earlier call wrote the journal this many seconds before this one began.
     written_ago: float = math.inf
-    answered: bool = False  # the server has answered the caller's client, or an earlier call
+    # This is True if the server has answered the caller's client, or an earlier call.
+    answered: bool = False
 
 
 @dataclass(slots=True, eq=False)
 class Task:
     """One input, its run, and its outcome."""
 
-    index: int  # of the input, from 0
-    key: str  # its name for the user
+    # Inputs are counted from 0.
+    index: int
+    # The user knows the input by this name.
+    key: str
     input: Any
-    token: str  # the client token of its create
-    digest: str = ""  # of the input, if there is a journal
-    started_before: bool = False  # an earlier call may have created its run
+    # This is the client token of the create.
+    token: str
+    # Only a batch with a journal needs the digest of the input.
+    digest: str = ""
+    # If True, an earlier call may have created the run.
+    started_before: bool = False
     run_id: str = ""
-    outcome: dict[str, Any] | Exception | None = None  # None until it has ended
-    duplicates: int = 0  # runs that its creates made beyond the first
-    retry: bool = False  # its run failed in an earlier call, and may have been tried again
-    broken: bool = False  # the outcome is an error that all tasks would get
+    # The outcome is None until the task has ended.
+    outcome: dict[str, Any] | Exception | None = None
+    # The creates of the task made this many runs beyond the first.
+    duplicates: int = 0
+    # The run failed in an earlier call, and its server may have tried it again since.
+    retry: bool = False
+    # If True, the outcome is an error that all tasks would get.
+    broken: bool = False
 
-    # Only in the process that drives it
+    # The other fields are for the process that drives the task, and stay there.
     core: RunCore | None = None
-    polls: Polls | None = None  # for its output
-    polling: bool = False  # in a long poll, which may be interrupted
-    questions: Questions | None = None  # which count its answers
-    parked_at: float = 0.0  # when it was last left without a thread
-    doubt_until: float = 0.0  # no search is believed before that which says that it has ended
+    polls: Polls | None = None
+    # While this is True, a long poll is under way, which may be interrupted.
+    polling: bool = False
+    # This object counts the answers of the run.
+    questions: Questions | None = None
+    # At this time the task was last left without a thread.
+    parked_at: float = 0.0
+    # Until this time, a search that does not list the run as pending is not believed.
+    doubt_until: float = 0.0
 
     def __getstate__(self) -> tuple[None, dict[str, Any]]:
         # No credential leaves its process: a run has a client, and so may the error of a callback.
         state = {name: getattr(self, name) for name in self.__slots__}
         if isinstance(error := self.outcome, Exception):
             try:
-                # Not the class, which other picklers take along where this one cannot name it.
+                # The class is left out, because other picklers take it along where this one cannot.
                 _Border(io.BytesIO()).dump((error.args, vars(error)))
             except Exception as why:  # noqa: BLE001 - pickling runs the code of any class
                 words = f"{type(error).__name__}: {error} (it cannot leave its process: {why})"

@@ -41,7 +41,8 @@ _CROWD_WORKERS = 24  # workers of larger batches
 class _Calls(Interruptible):
     """The calls of a thread."""
 
-    task: Task | None = None  # that they are for
+    # The task that the thread works on now.
+    task: Task | None = None
 
 
 class Workers:
@@ -55,7 +56,8 @@ class Workers:
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._ended: queue.SimpleQueue[Task | BaseException] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self._calls: list[_Calls] = []  # of each thread
+        # One for each thread.
+        self._calls: list[_Calls] = []
         self.in_flight: dict[int, Task] = {}  # submitted and not taken, by index
         self._workers, self._most_workers = 0, concurrency
         self._parking: UnattendedRuns | None = None
@@ -66,7 +68,7 @@ class Workers:
     # In the caller's thread
 
     def submit(self, task: Task) -> None:
-        """Carry a task to its outcome."""
+        """Queue a task, and start a thread for it if there are too few."""
         self.in_flight[task.index] = task
         self._tasks.put(task)
         if self._workers < min(self._most_workers, len(self.in_flight)):
@@ -110,7 +112,7 @@ class Workers:
     def _end_threads(self) -> None:
         """Interrupt long polls at once, and other calls after a moment, until all threads end."""
         clock, began = timing(), timing().now()
-        # A batch may be dropped by a thread of its own, which collects garbage.
+        # The garbage collector may run in a thread of the batch, which must not join itself.
         here = threading.current_thread()
         left = [thread for thread in self._threads if thread is not here]
         while left and (past := clock.now() - began) < clock.threads:
@@ -127,7 +129,10 @@ class Workers:
         return 0.0 if since is None else timing().now() - since
 
     def duplicates(self, known: int) -> int:
-        """Return how many runs were created beyond the first of each input: no more than known."""
+        """Return how many runs were created beyond the first of each input.
+
+        The threads have reported all of them, so this is ``known``.
+        """
         return known
 
     # In the threads
@@ -161,7 +166,8 @@ class Workers:
         """Do the next step of a task, and hold long polls as long as few workers do."""
         if not task.parked_at:
             self._driver.start(task)
-        else:  # a search says that it has ended
+        else:
+            # A search says that it has ended, or its time is over.
             self._driver.poll(task, 1)
             parking.note(task)
         if task.outcome is not None:

@@ -16,7 +16,8 @@ from acp_client_v0_1.cli._output import STOP, Output, Stderr, drop_stdout, in_sh
 
 __all__ = ["main"]
 
-_READER_GONE = 141  # 128 + SIGPIPE, as a shell reports it
+# A shell reports a process that SIGPIPE ended as 128 + SIGPIPE.
+_READER_GONE = 141
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,7 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
     """
     sys.stderr = cast("TextIO", Stderr())
     for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and `command &` set it
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            # nohup and `command &` let a command ignore a signal, and it stays ignored.
             signal.signal(number, STOP)
     try:
         options = parse(arguments)
@@ -41,10 +43,12 @@ def main(arguments: list[str] | None = None) -> int:
             sys.excepthook = _one_line
         return _perform(options)
     except BrokenPipeError:
-        drop_stdout()  # its reader closed it
+        # The reader of stdout has closed it, so nobody gets the rest.
+        drop_stdout()
         return _READER_GONE
     except KeyboardInterrupt as interrupt:
-        STOP.ending = True  # so that no further signal changes the status, or ends without one
+        # From here on, a further signal ends the process with this status.
+        STOP.ending = True
         name = "SIGTERM" if STOP.number == signal.SIGTERM else "Ctrl-C"
         notice(f"{PROGRAM}: {in_shell_words(str(interrupt)) or f'stopped by {name}'}")
         return 128 + STOP.number
@@ -62,7 +66,8 @@ def _perform(options: Namespace) -> int:
     try:
         return _commands.perform(options, output) or int(output.refused)
     except BrokenPipeError:
-        raise  # from stdout; a connection that breaks raises an error of its call
+        # This comes from stdout. A connection that breaks raises an error of its call.
+        raise
     except _outcomes.EXPECTED as error:
         if options.debug:
             sys.excepthook(type(error), error, error.__traceback__)

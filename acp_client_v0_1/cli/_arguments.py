@@ -39,7 +39,8 @@ exit status:
   0 success               1 the server refused       2 wrong usage
   3 not finished in time  4 a question is open       5 the run failed
   6 the run timed out     7 the run is gone          8 unclear whether the run was started
-  9 events are missing    10 not now: try later      130 Ctrl-C"""
+  9 events are missing    10 not now: try later      11 something differs (doctor)
+  130 Ctrl-C"""
 
 
 class WrongUsage(ValueError):
@@ -50,7 +51,8 @@ def opened(path: str | int) -> BinaryIO:
     """Open a file, or stdin for 0."""
     try:
         return open(path, "rb", closefd=path != 0)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+    except (OSError, ValueError) as error:
+        # A NUL in the name raises ValueError.
         reason = getattr(error, "strerror", None) or str(error)
         hint = "; write its name without @" if str(path).startswith("@") else ""
         name = "stdin" if path == 0 else path or "@"
@@ -72,7 +74,7 @@ def checked_id(text: str) -> str:
     raise WrongUsage(f"the id or name {text!a} has control characters; nothing was sent")
 
 
-def json_object(text: str | bytes) -> dict[str, Any]:
+def parsed_object(text: str | bytes) -> dict[str, Any]:
     """Read a JSON object (RFC 8259), or raise ValueError."""
     if not text.strip():
         raise ValueError("empty, and a JSON object is needed")
@@ -83,7 +85,7 @@ def json_object(text: str | bytes) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError("JSON that is nested too deep to read") from error
     except ValueError as error:
-        # The only line of an argument, or one of a file, whose number is known elsewhere.
+        # Each text is one line. If it comes from a file, the caller names the line.
         why = re.sub(r": line 1 (column \d+) \(char \d+\)$", r" at \1", str(error))
         raise ValueError(f"not JSON: {why}") from error
     if not isinstance(value, dict):
@@ -97,7 +99,7 @@ def _refuse(constant: str) -> NoReturn:
 
 def _object(argument: str) -> dict[str, Any]:
     try:
-        return json_object(content_of(argument))
+        return parsed_object(content_of(argument))
     except ValueError as error:
         hint = '; write it in quotes, as \'{"key": "value"}\', or pass @FILE'
         raise ValueError(f"{error}{hint if 'not JSON:' in str(error) else ''}") from error
@@ -110,7 +112,8 @@ def _number(
     try:
         number = kind(argument)
     except ValueError:
-        number = math.nan  # it is in no range
+        # No range has NaN, so the check below refuses the text.
+        number = math.nan
     if not least <= number <= most:
         raise ValueError(f"{what} is needed, not {argument}")
     return number
@@ -158,7 +161,7 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
         "raise mark",
         default="raise",
     ),
-    "--agent": _value("AGENT", "only of this agent"),
+    "--agent": _value("AGENT", "only of this agent, or the one to try"),
     "--status": _choice("only in this status", "pending interrupted success error timeout"),
     "--limit": _value("N", "the most to list"),
     "--config": _value("JSON", "the agent's settings"),
@@ -181,6 +184,8 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "--format": _choice(
         "form of stdout (%(default)s); json is indented on a terminal", "json jsonl text id"
     ),
+    "--input": _value("JSON", "the agent's input: some seconds of work tell most"),
+    "--deep": _flag("try long polls of a minute, which takes up to five minutes"),
     "--debug": _flag("log requests, show tracebacks"),
 }
 _READERS: dict[Callable[[str], Any], str] = {
@@ -217,10 +222,12 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "history": ("print the runs of a thread with their outputs", "THREAD --format jsonl"),
     "batch": ("run an agent on each line of a file", "counter inputs.jsonl --journal a.journal"),
     "ping": ("send the server one quick request", "--host http://localhost:8000"),
+    "doctor": ("show what the server can do", "--agent counter --input '{\"interval\": 1}'"),
     "serve": ("run a local ACP server with agents to try", "--port 8000"),
     "completion": ("print a completion script for a shell (needs shtab)", "bash > acp.bash"),
 }
-_ANYWHERE = ("--host", "--debug")  # also before the command
+# These options may also stand before the command.
+_ANYWHERE = ("--host", "--debug")
 _COMMON = "--host --format --debug"
 _CREATING = "--config --metadata --check"
 _ONE = f"agent input --stream {_CREATING} --thread --client-token --reuse {_COMMON}"
@@ -241,12 +248,16 @@ _TAKES = {
         f"--retry-failed --cancel-on-exit --results --progress {_CREATING} {_COMMON}"
     ),
     "ping": _COMMON,
+    "doctor": f"--agent --input --deep {_COMMON}",
     "serve": "--bind --port --api-key-env --debug",
     "completion": "shell --debug",
 }
-_TRUE = ("1", "true", "yes", "on")  # as for any variable ACP_*
-_FORMATS = {"start": "text", "stream": "jsonl", "batch": "jsonl"}  # "json" for the others
-# Options that there are elsewhere. None takes a credential, which the list of processes would show.
+# Any variable ACP_* that is a flag takes these words.
+_TRUE = ("1", "true", "yes", "on")
+# The other commands print JSON by default.
+_FORMATS = {"start": "text", "doctor": "text", "stream": "jsonl", "batch": "jsonl"}
+# Other programs have these options. No option takes a credential, because the list of processes
+# would show it.
 _ELSEWHERE = {
     "--url": "use --host",
     "--host": "use --bind",
@@ -258,7 +269,8 @@ _ELSEWHERE = {
 class _Parser(argparse.ArgumentParser):
     """A parser whose help has the commands in groups, and whose errors say what was meant."""
 
-    words: ClassVar[Sequence[str]] = ()  # the whole command line
+    # These are the words of the whole command line.
+    words: ClassVar[Sequence[str]] = ()
 
     def format_help(self) -> str:
         text = super().format_help()
@@ -268,7 +280,8 @@ class _Parser(argparse.ArgumentParser):
         return text
 
     def error(self, message: str) -> NoReturn:
-        from difflib import get_close_matches  # only a mistake pays for it
+        # Only a mistake pays for this import.
+        from difflib import get_close_matches
 
         top = " ".join([*_COMMANDS, *_ANYWHERE, "--version"])
         known = ["--help", *_TAKES.get(self.prog.rpartition(" ")[2], top).split()]
@@ -289,11 +302,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     _Parser.words = sys.argv[1:] if arguments is None else arguments
     options, unknown = parser().parse_known_args(arguments)
     if unknown:
-        # By the command's own parser, whose usage lists the options that there are.
+        # The command's own parser reports this, because its usage lists the options that exist.
         options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     # `Configuration` refuses a word that is neither true nor false.
     options.debug = options.debug or os.environ.get("ACP_DEBUG", "").strip().lower() in _TRUE
-    # After argparse, which names an unknown option first: `run echo --api-key KEY` has no INPUT.
+    # The texts are read after argparse, so that an unknown option is named first. Otherwise
+    # `run echo --api-key KEY` would complain about INPUT.
     for read, names in _READERS.items():
         for name in names.split():
             text = getattr(options, name, None)

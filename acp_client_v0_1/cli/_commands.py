@@ -17,6 +17,7 @@ from itertools import islice
 from typing import Any, BinaryIO, cast
 
 import acp_client_v0_1 as acp
+from acp_client_v0_1._arguments import imported
 from acp_client_v0_1._errors import HARMLESS_ID
 from acp_client_v0_1.cli._arguments import PROGRAM, WrongUsage, opened, parser
 from acp_client_v0_1.cli._inputs import answerer, client_of, count_of, inputs_of
@@ -34,8 +35,10 @@ from acp_client_v0_1.cli._runs import (
 )
 
 _OUTCOMES = (acp.RunFailed, acp.RunInterrupted, acp.RunGone, acp.RunWaitTimeout)
-_PING = 10.0  # seconds
-_COMPLETION = 0.5  # seconds, in which a shell waits
+# The response to a ping may take this many seconds.
+_PING = 10.0
+# A shell waits for the names of the agents, but for no longer than these seconds.
+_COMPLETION = 0.5
 
 
 def perform(options: Namespace, output: Output) -> int | None:
@@ -54,18 +57,18 @@ def agents(options: Namespace, output: Output, client: acp.ApiClient) -> None:
 
 def describe(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     agent = acp.AgentHandle.get(options.agent, api_client=client)
-    known = agent.descriptor().to_dict(mode="json")
+    about = agent.descriptor().to_dict(mode="json")
     if options.schema:
-        known = known["specs"].get(options.schema)
-        if known is None:
+        about = about["specs"].get(options.schema)
+        if about is None:
             raise acp.ApiException(reason=f"{options.agent} declares no {options.schema}")
-    text = outline(known).lstrip("\n") if output.is_text and not options.schema else known
+    text = outline(about).lstrip("\n") if output.is_text and not options.schema else about
     output.one(text, agent.agent_id)
 
 
 def start(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     run = _start(options, client, seconds_left(options))
-    known = {
+    about = {
         "run_id": run.run_id,
         "agent_id": run.agent_id,
         "thread_id": run.thread_id or None,
@@ -73,7 +76,7 @@ def start(options: Namespace, output: Output, client: acp.ApiClient) -> None:
         "token": run.token(),
     }
     with followed(run, options):
-        output.one(run.token() if output.is_text else known, run.run_id)
+        output.one(run.token() if output.is_text else about, run.run_id)
 
 
 def run(options: Namespace, output: Output, client: acp.ApiClient) -> None:
@@ -162,12 +165,12 @@ def history(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     """Print the runs of a thread, the oldest first, each with its input and outcome."""
 
     def outcome(run: acp.Run) -> dict[str, Any]:
-        known = {"run_id": run.run_id, "input": run.creation.input}
+        about = {"run_id": run.run_id, "input": run.creation.input}
         try:
             result = acp.RunHandle.of(run, client).result(timeout=0)
-            return known | {"status": "success", "result": result}
+            return about | {"status": "success", "result": result}
         except _OUTCOMES as error:
-            return known | document(error)
+            return about | document(error)
 
     runs = acp.ThreadsApi(client).get_thread_history(options.thread)
     output.many(at_once(outcome, runs))
@@ -182,6 +185,17 @@ def ping(options: Namespace, output: Output, client: acp.ApiClient) -> None:
     milliseconds = round(1000 * (time.perf_counter() - began), 1)
     server = client.configuration.host
     output.one({"server": server, "milliseconds": milliseconds}, server)
+
+
+def doctor(options: Namespace, output: Output, client: acp.ApiClient) -> int:
+    """Examine the server, and return 0 if all works, 11 if something differs, else 1."""
+    from acp_client_v0_1.doctor import examine  # the other commands need not load it
+
+    if options.agent:
+        notice(f"{PROGRAM}: this starts runs of {options.agent}, and deletes them in the end")
+    report = examine(client, options.agent, options.input, options.deep)
+    output.one(str(report) if output.is_text else report.to_dict(), report.server)
+    return report.status
 
 
 def batch(options: Namespace, output: Output, client: acp.ApiClient) -> int:
@@ -241,13 +255,11 @@ def completion(options: Namespace, output: Output) -> None:
             agents = acp.AgentsApi(client.with_options(retries=0))
             found = agents.search_agents({"limit": 1000}, _request_timeout=_COMPLETION)
             for name in sorted({agent.metadata.ref.name for agent in found}):
-                if HARMLESS_ID.fullmatch(name):  # else a shell would expand it
+                if HARMLESS_ID.fullmatch(name):
+                    # A shell would expand any other name.
                     sys.stdout.write(f"{name}\n")
         return
-    try:
-        import shtab
-    except ImportError as error:
-        raise WrongUsage("completion needs shtab: pip install 'acp-client-v0-1[cli]'") from error
+    shtab = imported("shtab", "completion", "cli")
     ask = f"{PROGRAM} completion agents 2>/dev/null"
     scripts = {
         "bash": f'_acp_client_agents() {{ compgen -W "$({ask})" -- "$1"; }}',
@@ -291,13 +303,13 @@ def _creation(options: Namespace) -> dict[str, Any]:
 
 def _event(event: acp.RunEvent) -> dict[str, Any]:
     gap = None if event.gap is None else {"kind": event.gap.kind, "missing": event.gap.missing}
-    known = {"id": event.id, "update": event.update, "result": event.result, "gap": gap}
-    return {name: value for name, value in known.items() if value is not None}
+    fields = {"id": event.id, "update": event.update, "result": event.result, "gap": gap}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _item(item: acp.BatchItem) -> dict[str, Any]:
-    known: dict[str, Any] = {"index": item.index, "key": item.key, "run_id": item.run_id}
+    fields: dict[str, Any] = {"index": item.index, "key": item.key, "run_id": item.run_id}
     try:
-        return known | {"status": "success", "result": item.result()}
+        return fields | {"status": "success", "result": item.result()}
     except acp.OpenApiException as error:
-        return known | {**document(error), "run_id": item.run_id}
+        return fields | {**document(error), "run_id": item.run_id}

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 import acp_client_v0_1 as acp
-from acp_client_v0_1.cli._arguments import WrongUsage, json_object
+from acp_client_v0_1.cli._arguments import WrongUsage, parsed_object
 from acp_client_v0_1.cli._output import beside_bars, notice
 
 
@@ -38,7 +38,7 @@ def count_of(file: BinaryIO, name: str) -> int | None:
     return count
 
 
-def _records(file: BinaryIO, name: str) -> Iterator[tuple[int, Any]]:
+def _records(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes | dict[str, Any]]]:
     """Yield the lines of a file, or the rows of one that is CSV by its name, with line numbers."""
     if not name.lower().endswith(".csv"):
         yield from ((number, line) for number, line in enumerate(file, start=1) if line.strip())
@@ -59,9 +59,9 @@ def inputs_of(file: BinaryIO, name: str, key: str | None) -> Iterator[dict[str, 
     """Read JSON Lines or CSV, each input when it is needed."""
     for index, (number, record) in enumerate(_records(file, name)):
         try:
-            value = record if isinstance(record, dict) else json_object(record.rstrip())
+            value = record if isinstance(record, dict) else parsed_object(record.rstrip())
         except ValueError as error:
-            hint = _hint(record, name) if number == 1 else ""
+            hint = _hint(record, name) if number == 1 and isinstance(record, bytes) else ""
             raise WrongUsage(f"line {number} of {name} is {error}{hint}") from error
         if value is record and index == 0:
             names = ", ".join(value)
@@ -102,9 +102,10 @@ def _ask(question: acp.PendingInterrupt) -> dict[str, Any] | None:
         sys.stderr.flush()
         line = sys.stdin.buffer.readline()
         if not line:
-            return None  # Ctrl-D
+            # The person has pressed Ctrl-D.
+            return None
         try:
-            return json_object(line)
+            return parsed_object(line)
         except ValueError as error:
             notice(str(error))
 
@@ -112,7 +113,7 @@ def _ask(question: acp.PendingInterrupt) -> dict[str, Any] | None:
 def _answer_of(command: str, question: acp.PendingInterrupt) -> dict[str, Any] | None:
     """Ask a shell command for the answer, which is None if it fails or prints nothing."""
     asked = json.dumps({"type": question.type, "payload": question.payload}).encode()
-    # Of several runs, each is answered in a thread, and none waits for the answers of others.
+    # Each of several runs is answered in its own thread, and must not wait for the others.
     is_main = threading.current_thread() is threading.main_thread()
     with beside_bars() if is_main else contextlib.nullcontext():
         ran = subprocess.run(command, shell=True, input=asked, stdout=subprocess.PIPE)
@@ -120,7 +121,7 @@ def _answer_of(command: str, question: acp.PendingInterrupt) -> dict[str, Any] |
         notice(f"the answer command ended with status {ran.returncode}")
     elif ran.stdout.strip():
         try:
-            return json_object(ran.stdout)
+            return parsed_object(ran.stdout)
         except ValueError as error:
             notice(f"what the answer command printed is {error}")
     return None

@@ -21,8 +21,7 @@ from acp_client_v0_1.cli._output import TOKEN, Output, in_shell_words, notice
 EXPECTED = (acp.OpenApiException, OSError, ValidationError, WrongUsage)
 
 # For each class of error, the exit status, the run's status as data, and the command to try next.
-# The first class that fits decides; without an exit status, what the error means does, by the rules
-# of a single call.
+# The first class that fits decides. Without an exit status, the rules of a single call decide.
 _Errors: TypeAlias = "type[Exception] | tuple[type[Exception], ...]"
 _ENDINGS: tuple[tuple[_Errors, int | None, str | None, str], ...] = (
     (acp.RunWaitTimeout, 3, "pending", "wait"),
@@ -54,15 +53,15 @@ def status_of(error: Exception) -> int:
 def document(error: Exception) -> dict[str, Any]:
     """Return how a run ended without a result as data: ``run_id``, ``status``, and the details."""
     _, status, _ = _ending(error)
-    known = {"run_id": getattr(error, "run_id", None) or None, "status": status}
+    ending = {"run_id": getattr(error, "run_id", None) or None, "status": status}
     if isinstance(error, acp.RunFailed):
-        return known | {"errcode": error.errcode, "description": error.description}
+        return ending | {"errcode": error.errcode, "description": error.description}
     if isinstance(error, acp.RunInterrupted):
         interrupt = {"type": error.interrupt.type, "payload": error.interrupt.payload}
-        return known | {"interrupt": interrupt}
+        return ending | {"interrupt": interrupt}
     if isinstance(error, acp.RunStartAmbiguous):
-        return known | {"token": error.token}
-    return known if status else known | {"error": _words(error)}
+        return ending | {"token": error.token}
+    return ending if status else ending | {"error": _words(error)}
 
 
 def report(error: Exception, output: Output, options: Namespace) -> int:
@@ -74,8 +73,8 @@ def report(error: Exception, output: Output, options: Namespace) -> int:
     if isinstance(error, acp.RunStartAmbiguous):
         output.one(error.token if output.is_text else document(error), error.token)
     elif status in (3, 4, 5, 6, 7) or end:
-        known = document(error) | end
-        output.one(known, known["run_id"])
+        ending = document(error) | end
+        output.one(ending, ending["run_id"])
     notice(f"{PROGRAM}: {_words(error)}{words}")
     _, _, step = _ending(error)
     if step and not end and getattr(error, "token", ""):
@@ -122,7 +121,8 @@ def show_warnings(*, debug: bool) -> None:
         last = ""
 
         def emit(self, record: logging.LogRecord) -> None:
-            if record.msg != self.last:  # all runs of a command have the same outage
+            if record.msg != self.last:
+                # All runs of a command meet the same outage, which is reported once.
                 notice(f"{PROGRAM}: {in_shell_words(record.getMessage())}")
             self.last = record.msg
 

@@ -21,18 +21,19 @@ from types import FrameType
 from typing import Any, BinaryIO, TextIO, cast
 from unicodedata import category, east_asian_width
 
-TOKEN = re.compile(r"acprun[0-9]+\.")  # how the token of a run begins
+# The token of a run begins like this.
+TOKEN = re.compile(r"acprun[0-9]+\.")
 
-# Advice for callers in Python, and what it is in a shell.
+# Each row has an advice for callers in Python, and the same advice in a shell.
 _IN_PYTHON = {
     r"\b(?:Configuration\.)?\w+ \((ACP_\w+)\)": r"\1",
-    r"\bssl_ca_cert names": "ACP_CA_CERT names",
+    r"\bset ssl_ca_cert to": "set ACP_CA_CERT to",
     "pass version=, or use its id": "use an id",
     "pass an ApiClient of the token's server": "set ACP_HOST or --host to the token's server",
     r"attach by RunHandle\(run_id\)": "use the run's id",
     r"; see RunHandle\.interrupts\(\)| to map\(\)|, or RunHandle\('.{0,99}?'\)": "",
     r"; for an id, use AgentHandle.{0,99}?for either| \(AgentHandle takes.{0,99}?for either\)": "",
-    # What to do next is said by the line after the error.
+    # The line after the error says what to do next.
     r"; (?:the run continues: )?wait again, or RunHandle.*|, or pass on_drift=.*": "",
     r"; (?:iterate on|(?:call|continue by|search again by) RunHandle\b).*": "",
     r": answer it by error\..*": ", and nobody answers",
@@ -43,14 +44,16 @@ _IN_PYTHON = {
     r"\b(client|retry)_(token|failed)\b=?": r"--\1-\2",
 }
 
-# Harmless, though Python calls them unprintable: spaces, and the joiners of letters and emoji.
+# Python calls these spaces, and the joiners of letters and emoji, unprintable. They are harmless.
 _HARMLESS = "\n\t\u00a0\u202f\u3000\u200c\u200d"
-_CELL = 200  # characters of a table's cell; one long name must not widen every row
+# A cell of a table has at most this many characters: one long name must not widen every row.
+_CELL = 200
 # The colours of a status on a terminal: green, red, yellow, blue. It stands in JSON, in a line of
 # text, or begins a row of a table.
 _COLOURS = {"success": 32, "error": 31, "timeout": 31, "gone": 31, "interrupted": 33, "pending": 34}
 _STATUS = re.compile(rf'(?m)^( *"status": "|status: |(?=\w+  ))({"|".join(_COLOURS)})\b')
-_AGAIN = 1.0  # seconds in which a repeated signal counts once: timeout(1) sends two
+# Signals within this many seconds count as one, because timeout(1) sends two.
+_AGAIN = 1.0
 
 
 class Stopped(KeyboardInterrupt):
@@ -94,7 +97,8 @@ class Stop:
 
 
 STOP = Stop()
-TERMINAL = threading.RLock()  # held while something is written or asked, and no bar may begin
+# This lock is held while something is written or asked. No bar begins meanwhile.
+TERMINAL = threading.RLock()
 
 
 class Stderr:
@@ -105,16 +109,18 @@ class Stderr:
     """
 
     def __init__(self) -> None:
-        stream: TextIO | None = sys.stderr  # None if it is closed
+        # Python sets this to None if stderr is closed.
+        stream: TextIO | None = sys.stderr
         if stream is None:
-            # Otherwise the next file or socket gets the number of stderr, and what a library or
-            # another process says there goes into it.
+            # Otherwise the next file or socket would get the number of stderr, and the messages of
+            # a library or another process would go into it.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
             stream = os.fdopen(2, "w", encoding="utf-8")
         self._stream = stream
 
     def write(self, text: str) -> int:
-        with contextlib.suppress(OSError, ValueError):  # ValueError: it was closed
+        with contextlib.suppress(OSError, ValueError):
+            # ValueError means that the stream was closed.
             self._stream.write(text)
         return len(text)
 
@@ -176,14 +182,16 @@ class Output:
             for value in values:
                 if text := self._shown(value, value[id]):
                     self._write(f"{before}\n{text}")
-                    before, end = ",", "\n"  # the array stays open unless it is whole
+                    # The array stays open unless all values were written.
+                    before, end = ",", "\n"
             end = "\n]\n" if end else "[]\n"
         finally:
             self._write(end)
 
     def _table(self, rows: list[list[str]]) -> None:
         """Write rows in aligned columns, cut to the terminal's width, or ``COLUMNS``."""
-        columns = shutil.get_terminal_size((0, 0)).columns  # 0 if there is neither
+        # The width is 0 if there is neither a terminal nor the variable.
+        columns = shutil.get_terminal_size((0, 0)).columns
         widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             cells = zip(row, widths, strict=True)
@@ -204,7 +212,7 @@ class Output:
             shown = ascii(id or "")[:100]
             return self._refuse(f"the id {shown} is not printed: a command could misread it")
         try:
-            return printable(_text(value) if self.is_text else self._dumps(value))
+            return printable(_for_person(value) if self.is_text else self._dumps(value))
         except ValueError:
             return self._refuse(f"{id or 'this'} is not printed: JSON has no NaN and no infinity")
 
@@ -216,18 +224,22 @@ class Output:
     def _write(self, text: str) -> None:
         if self._has_colours:
             text = _STATUS.sub(_coloured, text)
-        left = text.encode()  # JSON is UTF-8, whatever the locale
+        # JSON is UTF-8, whatever the locale says.
+        left = text.encode()
         with STOP, beside_bars() if self._file.isatty() else contextlib.nullcontext():
-            # Another process may have appended to the file.
+            # Another process may have appended to the file meanwhile.
             start = self._file.seek(0, os.SEEK_END) if self._may_truncate else None
             try:
-                while left:  # with PYTHONUNBUFFERED, a write that a signal interrupts is short
+                while left:
+                    # With PYTHONUNBUFFERED, a write that a signal interrupts is short.
                     left = left[self._file.write(left) :]
                 self._file.flush()
-            except OSError as error:  # a full disk, say: leave no part of a record
+            except OSError as error:
+                # The disk may be full, for example. No part of a record is left in the file.
                 error.filename = self._file.name
                 if start is not None:
-                    with contextlib.suppress(OSError):  # /dev/full, say, cannot be cut
+                    with contextlib.suppress(OSError):
+                        # Some files, such as /dev/full, cannot be truncated.
                         self._file.truncate(start)
                 elif self._file is sys.stdout.buffer:
                     drop_stdout()
@@ -261,7 +273,7 @@ def beside_bars() -> Generator[None, None, None]:
             yield
 
 
-def _text(value: Any, between: str = "\n") -> str:
+def _for_person(value: Any, between: str = "\n") -> str:
     """Format a value for a person: a str as it is, members as ``name: value``, else JSON."""
     if isinstance(value, dict):
         members = cast("dict[str, Any]", value).items()
@@ -275,9 +287,10 @@ def _coloured(status: re.Match[str]) -> str:
 
 def outline(value: Any, before: str = "\n") -> str:
     """Format a document for a person: a line for each member, indented by its depth."""
-    members: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, dict) else ()
-    if isinstance(value, list) and any(isinstance(each, dict) for each in value):
-        members = enumerate(value, start=1)
+    given: dict[str, Any] | list[Any] = value
+    members: Iterable[tuple[Any, Any]] = given.items() if isinstance(given, dict) else ()
+    if isinstance(given, list) and any(isinstance(each, dict) for each in given):
+        members = enumerate(given, start=1)
     lines = [f"{before}{name}:{outline(member, before + '  ')}" for name, member in members]
     return "".join(lines) or f" {_member(value)}"
 
@@ -290,7 +303,7 @@ def _cell(value: Any, path: str) -> str:
     """Format the member at a path, such as ``metadata.ref.name``, in one line."""
     for name in path.split("."):
         value = value.get(name)
-    text = "" if value is None else " ".join(_text(value, between=", ").split())
+    text = "" if value is None else " ".join(_for_person(value, between=", ").split())
     return printable(text if len(text) <= _CELL else f"{text[:_CELL]}…")
 
 

@@ -22,8 +22,9 @@ from typing import Any, BinaryIO
 
 from acp_client_v0_1.cli._arguments import WrongUsage
 
-# A final outcome up to its status, as `_commands` writes it: the words of an error may differ when
-# they come from the journal. Of any other line all counts, as a run may ask another question.
+# This matches a final outcome up to its status, as `_commands` writes it. The words of an error may
+# differ when they come from the journal. Any other line counts as a whole, because a run may ask
+# another question.
 _FINAL = re.compile(rb'\{"index":.*?,"status":(?:"success"|"error"|"timeout"|"gone"|null)')
 
 
@@ -39,7 +40,8 @@ class Results(io.FileIO):
         except OSError as error:
             raise WrongUsage(f"{options.results} cannot be opened: {error.strerror}") from error
         self._has_journal = options.journal is not None
-        self._written = array("Q")  # a digest of 8 bytes for each line, sorted
+        # The array has a digest of 8 bytes for each line, sorted.
+        self._written = array("Q")
         ours, others = os.fstat(self.fileno()), {"the inputs": os.fstat(inputs.fileno())}
         if options.journal and os.path.exists(options.journal):
             others["--journal"] = os.stat(options.journal)

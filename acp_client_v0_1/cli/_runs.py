@@ -24,14 +24,16 @@ T = TypeVar("T")
 R = TypeVar("R")
 TimeLeft = Callable[[], float | None]
 
-_TICK = 1.0  # seconds between two changes of the line that shows a wait
-_AT_ONCE = 64  # the most threads, and requests at once
+# The line that shows a wait changes after this many seconds.
+_TICK = 1.0
+# A command has at most this many threads, and as many requests at once.
+_AT_ONCE = 64
 
 
 def _runs(arguments: Iterable[str], client: acp.ApiClient) -> Iterator[acp.RunHandle]:
     """Read RUN arguments. On stdin, @ is plain: a server may have chosen the ids there."""
     for argument in arguments:
-        # What is not UTF-8 becomes characters that no id may have.
+        # Bytes that are not UTF-8 become characters that no id may have.
         text = content_of(argument).decode("utf-8-sig", "surrogateescape")
         if argument == "-":
             names = [line.strip(" \t\r") for line in text.split("\n")]
@@ -78,7 +80,8 @@ def each_run(
     handles = list(_runs(options.runs, client))
     if len(handles) == 1 and options.runs != ["-"]:
         output.one(act(handles[0]), handles[0].run_id)
-    elif vars(options).get("ask"):  # a terminal has room for one question
+    elif vars(options).get("ask"):
+        # A terminal has room for one question at a time.
         output.many(map(outcome, handles))
     else:
         output.many(at_once(outcome, handles))
@@ -93,7 +96,8 @@ def at_once(act: Callable[[T], R], values: Sequence[T]) -> Iterator[R]:
     starts another process on some platforms.
     """
     outcomes = deque(Future[R]() for _ in values)
-    ends = [None] * _AT_ONCE  # one for each thread
+    # Each thread takes one of these and ends.
+    ends = [None] * _AT_ONCE
     tasks = deque([*zip(outcomes, values, strict=True), *ends])
 
     def work() -> None:
@@ -116,7 +120,8 @@ def seconds_left(options: Namespace) -> TimeLeft:
     """Return a function that gives what is left of --timeout for all requests of a command."""
     seconds = vars(options).get("timeout")
     ends = time.monotonic() + (seconds or 0)
-    return lambda: seconds and max(0.001, ends - time.monotonic())  # 0 checks once
+    # A timeout of 0 checks the run once.
+    return lambda: seconds and max(0.001, ends - time.monotonic())
 
 
 @contextlib.contextmanager
@@ -127,15 +132,17 @@ def followed(
     try:
         yield
     except (acp.RunFailed, acp.RunGone):
-        raise  # the run is over
+        # The run is over, so nobody can pick it up.
+        raise
     except BaseException as error:
         if not cancel:
             if isinstance(error, KeyboardInterrupt):
                 raise KeyboardInterrupt(
                     f"the run continues on the server: {to_copy('wait', run, options)}"
                 ) from None
-            # The error of a request, or of stdout, does not name the run, which nobody else knows.
-            lost = type(error) is OSError  # not BrokenPipeError: then nobody reads it
+            # The error of a request, or of stdout, does not name the run, so this line has to.
+            # With a BrokenPipeError, nobody reads what is printed.
+            lost = type(error) is OSError
             unnamed = isinstance(error, acp.ApiException) and not getattr(error, "token", "")
             if lost or (unnamed and options.command == "run"):
                 notice(f"the run was started: {to_copy('wait', run, options)}")
@@ -161,8 +168,8 @@ def shown(run: acp.RunHandle, options: Namespace) -> Generator[None, None, None]
 
     It begins after a second, so that a quick command does not load tqdm.
     """
-    # Of several runs, each is waited for in a thread. Log records would mix with the line, and so
-    # would events, if stdout is a pipe whose end writes to the terminal.
+    # The line is for one run, as several are waited for in threads. Log records would mix with it.
+    # So would events, if stdout is a pipe whose reader writes to the terminal.
     is_main = threading.current_thread() is threading.main_thread()
     is_quiet = is_main and not options.debug and not vars(options).get("streaming")
     if not is_quiet or not sys.stderr.isatty():
@@ -177,7 +184,8 @@ def shown(run: acp.RunHandle, options: Namespace) -> Generator[None, None, None]
     def show() -> None:
         if ended.wait(_TICK):
             return
-        with contextlib.suppress(ImportError):  # the extra `cli` is not there
+        with contextlib.suppress(ImportError):
+            # Without the extra `cli` there is no tqdm, and no line.
             with TERMINAL:
                 from tqdm import tqdm
 

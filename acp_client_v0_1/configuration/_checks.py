@@ -35,13 +35,10 @@ _OTHER_NAMES = {
 _C_INT = 2**31
 
 
-def checked(setting: str, value: Any, name: str = "") -> Any:
-    """Return the value to store for a setting, or raise `ApiTypeError` or `ApiValueError`.
-
-    The error calls the setting ``name``, if there is one.
-    """
+def checked(setting: str, value: Any) -> Any:
+    """Return the value to store for a setting, or raise `ApiTypeError` or `ApiValueError`."""
     check = _CHECKS.get(setting)
-    return value if check is None else check(name or setting, value)
+    return value if check is None else check(setting, value)
 
 
 def only_known(init: Callable[P, None]) -> Callable[P, None]:
@@ -94,14 +91,6 @@ def _headers(name: str, value: Any) -> dict[str, str]:
     return {k: plain_text(v, f"{name}[{k!r}]") for k, v in copied(value, name).items()}
 
 
-def _positive(name: str, value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise wrong_type(name, "an int", value)
-    if value < 1:
-        raise ApiValueError(f"{name} must be at least 1, not {value}")
-    return value
-
-
 def _bearer_token(name: str, value: Any) -> Any:
     token = _TEXT(name, value) or ""
     if not token.isprintable():
@@ -123,16 +112,8 @@ def _is_option(option: object) -> bool:
     match option:
         case (int(), int(), int() | bytes() | bytearray()) | (int(), int(), None, int()):
             return all(-_C_INT <= each < _C_INT for each in option if isinstance(each, int))
-    return False
-
-
-def _tls_context(name: str, value: Any) -> Any:
-    if value is None:
-        return None
-    # This loads with the transport, and not with the settings.
-    import ssl
-
-    return instance_of("an ssl.SSLContext", ssl.SSLContext)(name, value)
+        case _:
+            return False
 
 
 def _proxy(name: str, value: Any) -> Any:
@@ -160,8 +141,9 @@ def _time(name: str, value: Any) -> Any:
     return value
 
 
-def _hook(name: str, value: Any) -> Any:
-    check_arguments(**{name: value})
+def _ruled(name: str, value: Any) -> Any:
+    """Check a setting by its rule in the table of all arguments."""
+    check_arguments("connection_pool_maxsize", "max_event_bytes", **{name: value})
     return value
 
 
@@ -181,7 +163,8 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("logger_format", "safe_chars_for_path_param"), _PLAIN_TEXT),
     **dict.fromkeys(("client_side_validation", "debug", "ignore_operation_servers"), _FLAG),
     **dict.fromkeys(("cert_file", "key_file", "ssl_ca_cert"), _PATH),
-    **dict.fromkeys(("connection_pool_maxsize", "max_event_bytes"), _positive),
+    **dict.fromkeys(("connection_pool_maxsize", "max_event_bytes", "max_response_bytes"), _ruled),
+    **dict.fromkeys(("proxy_ssl_context", "refresh_api_key_hook"), _ruled),
     **dict.fromkeys(("api_key", "api_key_prefix"), _keys),
     **dict.fromkeys(("stream_timeout", "timeout"), _time),
     "access_token": _bearer_token,
@@ -189,11 +172,8 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "block_margin": lambda name, value: checked_margin(value, name),
     "ca_cert_data": instance_of("a str (PEM) or bytes (DER)", str, bytes, bytearray),
     "logger_file": _log_file,
-    "max_response_bytes": lambda name, value: None if value is None else _positive(name, value),
     "proxy": _proxy,
     "proxy_headers": _headers,
-    "proxy_ssl_context": _tls_context,
-    "refresh_api_key_hook": _hook,
     "retries": _retries,
     "server_index": instance_of("an integer", int),
     "socket_options": _socket_options,

@@ -49,7 +49,7 @@ def _parsed(argument: str, text: str, variable: str) -> Any:
         raise ApiValueError(f"{variable} cannot be used: it stands in quotation marks; remove them")
     try:
         value = _PARSERS[argument](text)
-        return value if argument == "api_key" else checked(argument, value, "it")
+        return value if argument == "api_key" else checked(argument, value)
     except (ApiValueError, ApiTypeError, ValueError) as error:
         raise ApiValueError(f"{variable} cannot be used: {error}") from error
 

@@ -1,4 +1,4 @@
-"""What a run asks, and answers that reach the question they are meant for.
+"""The questions of a run, and answers that reach the question they are meant for.
 
 ACP 0.1 gives an interrupt no id. The run's ``updated_at`` and the question itself tell two
 questions apart, so both are compared before an answer is sent. A window of one round trip remains,
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ from acp_client_v0_1.exceptions import (
 )
 from acp_client_v0_1.handles._core import FINAL, RunCore, utc
 from acp_client_v0_1.handles._perform import AGAIN, Wait, settled
-from acp_client_v0_1.handles._schemas import json_object
+from acp_client_v0_1.handles._schemas import dict_of
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles.errors import (
     InterruptLimit,
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 Outcome = dict[str, Any] | PendingInterrupt
 
 
+@dataclass(slots=True)
 class Questions:
     """The questions of a run, answered by a callback: for `RunHandle.drive`, events and batches.
 
@@ -63,41 +64,35 @@ class Questions:
         timeout: Seconds to send an answer. By default there is no limit.
         stop: Ends the sending when set.
         most: The most questions to answer.
+        answers: How many were answered.
     """
 
-    def __init__(
-        self,
-        core: RunCore,
-        on_interrupt: Callable[[PendingInterrupt], Mapping[str, Any] | None] | None,
-        timeout: float | None,
-        stop: threading.Event | None = None,
-        *,
-        most: int = 1000,
-    ) -> None:
-        self._core = core
-        self._on_interrupt = on_interrupt
-        self._wait = partial(core.wait, timeout, stop, what="was not answered")
-        self._most = most
-        self._answers = 0
+    core: RunCore
+    on_interrupt: Callable[[PendingInterrupt], Mapping[str, Any] | None] | None
+    timeout: float | None
+    stop: threading.Event | None = None
+    most: int = 1000
+    answers: int = 0
 
     def ask(self, question: PendingInterrupt) -> dict[str, Any]:
-        """Return the callback's answer, or raise what the callback raises, or why there is none."""
-        core = self._core
-        if self._on_interrupt is None:
+        """Return the callback's answer. If there is none, raise the error that says why."""
+        core = self.core
+        if self.on_interrupt is None:
             raise core.interrupted(question)
-        if self._answers >= self._most:
-            raise InterruptLimit(run_id=core.run_id, token=core.token(), limit=self._most)
-        answer = self._on_interrupt(question)
+        if self.answers >= self.most:
+            raise InterruptLimit(run_id=core.run_id, token=core.token(), limit=self.most)
+        answer = self.on_interrupt(question)
         if answer is None:
             raise core.interrupted(question, ", and on_interrupt gave None")
-        return json_object("what on_interrupt returns", answer)
+        return dict_of("what on_interrupt returns", answer)
 
     def answer(self, question: PendingInterrupt, body: dict[str, Any]) -> None:
-        """Send an answer, unless another caller was quicker: then the run is asked again."""
+        """Send an answer. If another caller was quicker, this one is not used."""
         # A stale answer counts, too: a server may change the time of a question at each read.
-        self._answers += 1
+        self.answers += 1
+        wait = self.core.wait(self.timeout, self.stop, what="was not answered")
         with suppress(StaleInterrupt):
-            answer_run(self._core, body, question, self._wait())
+            answer_run(self.core, body, question, wait)
 
     def take(self, outcome: Outcome | None) -> dict[str, Any] | None:
         """Return a result, or None after the answer to a question."""
@@ -140,7 +135,8 @@ class Interrupts(Iterator[PendingInterrupt]):
             try:
                 outcome = next_outcome(core, core.wait(self._timeout))
             except RunFailed:
-                pass  # `result` raises it
+                # `RunHandle.result` raises this error, and the questions just end.
+                pass
             except KeyboardInterrupt as error:
                 core.add_note(error)
                 raise
@@ -164,13 +160,13 @@ def result_of(core: RunCore, wait: Wait) -> dict[str, Any]:
 def outcome_of(core: RunCore, output: RunOutput | None, wait: Wait) -> Outcome | None:
     """Return the result or the question of an output, or None if somebody has just answered.
 
-    No output means that an interrupt was seen elsewhere. A failed run raises its `RunFailed`.
+    Without an output, the question is read from the run. A failed run raises its `RunFailed`.
     """
     kind = None if output is None else output.actual_instance
     if isinstance(kind, RunResult):
         return kind.result
     if isinstance(kind, RunError):
-        raise core.failure_of(kind, wait)
+        raise core.failed(kind, wait)
     question = question_of(core, wait)
     if question is None:
         # The run and its output may disagree, as from a cache: pause, or we spin.
@@ -182,7 +178,7 @@ def question_of(core: RunCore, wait: Wait) -> PendingInterrupt | None:
     """Return the open question of a run, if it has one.
 
     The run is read before its output. If another process answers in between, the next question gets
-    the older time, so that an answer to it is refused as stale: it is never used for the wrong one.
+    the older time. An answer to it is then refused as stale, and never reaches the wrong question.
     """
     run = core.read(wait)
     if run.status in FINAL:
@@ -224,7 +220,7 @@ def answer_run(
 
     Without a wait, it survives five minutes of failures.
     """
-    answer = json_object("body", body)
+    answer = dict_of("body", body)
     wait = core.wait(what="was not answered") if wait is None else wait
     seen_at = 0.0 if to is None else to.seen_at
     while True:
@@ -262,12 +258,12 @@ def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait:
     def probe(error: ApiException) -> Any:
         nonlocal lost, conflicts
         if isinstance(error, (ConflictException, NotFoundException)):
-            # Our lost answer moved the run, or another caller was quicker.
+            # Our answer whose response was lost has moved the run, or another caller was quicker.
             if _differs(core.read(wait), question):
                 return lost > 0
             if isinstance(error, NotFoundException):
                 raise core.not_served(error) from error
-            # The thread is busy with another run, which ends.
+            # The thread is busy with another run, which will end.
             wait.pause(backoff(conflicts, *timing().backoff), error)
             conflicts += 1
             return AGAIN
@@ -298,7 +294,7 @@ def _differs(run: Run, question: PendingInterrupt) -> bool:
 def _arrived(core: RunCore, question: PendingInterrupt, wait: Wait) -> bool:
     """Read a run for some seconds, and return whether the answer arrived without a response."""
     clock = timing()
-    # When the run was first read.
+    # The run was first read at this time.
     since: float | None = None
 
     def ready(run: Run) -> float | None:

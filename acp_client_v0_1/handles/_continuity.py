@@ -1,16 +1,17 @@
 """Whether a connection continues the events of the one before it.
 
 A connection breaks, and the next one sends ``Last-Event-ID``. Then the server may send the next
-event, a replay of old events, or something else. Only the first event after the reconnect tells, by
-its id and its content.
+event, a replay of old events, or something else. The id and the content of the first event after
+the reconnect show which it is.
 
-Strategy: remember the first 16 and the last 256 events as pairs of id and digest. Compare the first
-event of a connection with them:
+Strategy: remember the first 16 and the last 256 events as pairs of id and fingerprint. Compare the
+first event of a connection with them:
 
 - the successor of the last id: the stream continues;
-- a known pair: a replay, which is dropped up to the last event that was delivered;
+- a pair that is remembered: a replay, which is dropped up to the last event that was delivered;
 - a greater number, if two or more ids so far were all consecutive: the events in between are lost;
-- a known id with other content: the server ignored the cursor and restarted its ids;
+- an id that is remembered, with other content: the server ignored the cursor and restarted its
+  ids;
 - anything else: unknown.
 
 Invariants: pure, no I/O; memory and time of an event are constant. Blind spot: equal updates under
@@ -25,33 +26,40 @@ from typing import Literal, NamedTuple
 
 from pydantic_core import from_json, to_json
 
-_FIRST = 16  # events
-_LAST = 256  # events
-_KEPT_TEXT = 4096  # characters of an id and its JSON that are kept until they are compared
-_LARGEST_ID = 18  # digits of an id that counts as a number
-_LONGEST_ID = 256  # characters of an id that is compared as it is; of a longer one, its hash is
+# This many of the first events are remembered, and this many of the last.
+_FIRST = 16
+_LAST = 256
+# An id and its JSON of up to this many characters are kept as they are until they are compared.
+_KEPT_TEXT = 4096
+# An id of more digits does not count as a number.
+_LARGEST_ID = 18
+# An id of more characters is replaced by its hash, so that the memory of an event is bounded.
+_LONGEST_ID = 256
 
 GapKind = Literal["lost", "cursor-ignored", "unknown"]
 
 
 class Gap(NamedTuple):
-    """What is known of the events between two connections."""
+    """What the ids show about the events between two connections."""
 
     kind: GapKind
-    missing: int | None  # the number of lost events, if known
-    last_event_id: str  # of the event before the gap
+    # The number of lost events is None if the ids do not tell it.
+    missing: int | None
+    # This is the id of the event before the gap.
+    last_event_id: str
 
 
-def digest(update: object) -> int:
-    """Return 8 bytes that tell updates apart, as a number that is valid in this process only."""
+def fingerprint(update: object) -> int:
+    """Return a number of 8 bytes that distinguishes updates, in this process only."""
     try:
         return hash(to_json(update))
-    except ValueError:  # half a surrogate pair, which JSON can hold and UTF-8 cannot
+    except ValueError:
+        # JSON can hold half a surrogate pair, and UTF-8 cannot.
         return hash(repr(update))
 
 
 def _compact(pair: tuple[str, int | str]) -> tuple[str, int]:
-    """Return an event as it is compared: its id, and the digest of its content."""
+    """Return an event in the form that is compared: its id, and the fingerprint of its content."""
     event_id, content = pair
     if len(event_id) > _LONGEST_ID:
         event_id = f"#{hash(event_id)}"
@@ -59,26 +67,36 @@ def _compact(pair: tuple[str, int | str]) -> tuple[str, int]:
         return event_id, content
     try:
         event = from_json(content)
-    except ValueError:  # half a surrogate pair
+    except ValueError:
+        # Only the parser of the standard library takes half a surrogate pair.
         event = json.loads(content)
-    return event_id, digest(event.get("update"))
+    return event_id, fingerprint(event.get("update"))
 
 
 class Continuity:
     """The memory of one iteration over a stream."""
 
     def __init__(self, after: str = "") -> None:
-        self.last_id = after  # of the last event that was delivered, or the one to begin after
-        self.complete: bool | None = True  # False once events were lost, None once nobody can tell
+        # This event was delivered last. At first, it is the one to begin after.
+        self.last_id = after
+        # This is False once events were lost, and None once the ids do not tell.
+        self.complete: bool | None = True
         self._first: list[tuple[str, int | str]] = []
         self._last: deque[tuple[str, int | str]] = deque(maxlen=_LAST)
-        self._count = 0  # of the updates delivered since the server last restarted its ids
-        self._before = 0  # of the updates before that, and of all results
-        self._expected: int | None = None  # place of the next event of a replay
-        self._result: int | None = None  # tells the last result from others
-        self._reconnected = False  # no result has come from this connection
-        self._cut = False  # a connection ended before the stream did
-        self.judging = True  # the connection has not shown yet that it continues after the last id
+        # This counts the updates that were delivered since the server last restarted its ids.
+        self._count = 0
+        # This counts the updates before that, and all results.
+        self._before = 0
+        # During a replay, this is the index of the event that should come next.
+        self._expected: int | None = None
+        # The hash of the last result shows whether another one repeats it.
+        self._result: int | None = None
+        # This is True until the connection has sent a result.
+        self._reconnected = False
+        # This is True once a connection ended before the stream did.
+        self._cut = False
+        # This is True until the connection has shown that it continues after the last id.
+        self.judging = True
 
     @property
     def delivered(self) -> int:
@@ -99,14 +117,14 @@ class Continuity:
         self._last = deque(map(_compact, self._last), maxlen=_LAST)
 
     def doubt(self) -> None:
-        """Note that events may be missing, and that no id tells."""
+        """Note that events may be missing, which no id shows."""
         if self.complete:
             self.complete = None
 
     def take(self, event_id: str, content: int | str) -> Gap | bool:
         """Judge one event: True to deliver it, False to drop a replay, a `Gap` to deliver it after.
 
-        ``content`` is its JSON text, whose ``update`` counts, or the `digest` of that.
+        ``content`` is its JSON text, whose ``update`` counts, or the `fingerprint` of that.
         """
         verdict: Gap | bool = True
         pair = (event_id, content)
@@ -127,7 +145,7 @@ class Continuity:
         """Judge a result so far: False if a connection begins with the one that came last.
 
         Any other is delivered, even if it is a replay. A server may end each connection after the
-        result so far: if that counted as new, it would be asked again at once.
+        result so far. If that counted as new, the next request would follow at once.
         """
         result = hash(text)
         again = self._reconnected and result == self._result
@@ -138,20 +156,21 @@ class Continuity:
 
     def _judge(self, pair: tuple[str, int | str]) -> Gap | bool:
         """Compare an event with those before the connection."""
-        place = self._expected
-        if place is None or self._at(place) not in (None, pair):
+        index = self._expected
+        if index is None or self._at(index) not in (None, pair):
             verdict = self._judge_first(pair)
             if verdict is not False:
                 self.judging, self._expected = False, None
                 return verdict
-            place = self._expected or 0
-        self._expected = place + 1
-        if self._expected >= self._count:  # that was the last one delivered
+            index = self._expected or 0
+        self._expected = index + 1
+        # The replay has reached the last event that was delivered.
+        if self._expected >= self._count:
             self.judging, self._expected = False, None
         return False
 
     def _judge_first(self, pair: tuple[str, int | str]) -> Gap | bool:
-        """Judge the first event of a connection. A replay begins at the place `_expected`."""
+        """Judge the first event of a connection. A replay begins at the index `_expected`."""
         event_id, _ = pair
         number, last = _number(event_id), _number(self.last_id)
         if number is not None and last is not None and number == last + 1:
@@ -159,19 +178,23 @@ class Continuity:
         if not self._count:
             if self.last_id:
                 return self._gap("unknown")
-            # It is not known where the ids begin, or whether a cut has taken the first events.
+            # Where the ids begin is not known, and a cut may have taken the first events.
             if self._cut or (number is not None and number > 1):
                 self.doubt()
             return True
-        place = self._place_of(pair)
-        if place is not None:
+        index = self._index_of(pair)
+        if index is not None:
             if number is None:
-                self.doubt()  # without numbers, an equal new event looks the same
-            self._expected = place
+                # If the ids are no numbers, a new event that equals an old one looks like a replay.
+                self.doubt()
+            self._expected = index
             return False
         if event_id and any(event_id == known for known, _ in (*self._first, *self._last)):
             gap = self._gap("cursor-ignored")
-            self._forget()
+            # The ids have begun again, so the events before this one are forgotten.
+            self._first.clear()
+            self._last.clear()
+            self._before, self._count = self.delivered, 0
             return gap
         first = self._first_number()
         if number is None or first is None or last is None:
@@ -179,28 +202,30 @@ class Continuity:
         if number > last:
             return self._gap("lost", number - last - 1)
         if number >= first:
-            self._expected = number - first  # a replay from the middle, of which nothing is kept
+            # The replay begins at an event between the first and the last, which is not kept.
+            self._expected = number - first
             return False
         return self._gap("unknown")
 
-    def _place_of(self, pair: tuple[str, int | str]) -> int | None:
+    def _index_of(self, pair: tuple[str, int | str]) -> int | None:
         if pair in self._first:
             return self._first.index(pair)
         if pair in self._last:
             return self._count - len(self._last) + self._last.index(pair)
         return None
 
-    def _at(self, place: int) -> tuple[str, int | str] | None:
-        """Return the event at a place, if it is remembered."""
-        if place < len(self._first):
-            return self._first[place]
-        place -= self._count - len(self._last)
-        return self._last[place] if 0 <= place < len(self._last) else None
+    def _at(self, index: int) -> tuple[str, int | str] | None:
+        """Return the event at a index, if it is remembered."""
+        if index < len(self._first):
+            return self._first[index]
+        index -= self._count - len(self._last)
+        return self._last[index] if 0 <= index < len(self._last) else None
 
     def _first_number(self) -> int | None:
         """Return the first id as a number, if the ids are consecutive numbers."""
         if self._count < 2:
-            return None  # one id does not tell in which steps they grow
+            # A single id does not tell in which steps the ids grow.
+            return None
         numbers = [_number(event_id) for event_id, _ in self._first]
         first, recent = numbers[0], [_number(event_id) for event_id, _ in self._last]
         if first is None or numbers != list(range(first, first + len(numbers))):
@@ -214,11 +239,6 @@ class Continuity:
         else:
             self.complete = False
         return Gap(kind, missing, self.last_id)
-
-    def _forget(self) -> None:
-        self._first.clear()
-        self._last.clear()
-        self._before, self._count = self.delivered, 0
 
 
 def _number(event_id: str) -> int | None:

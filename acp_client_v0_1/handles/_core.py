@@ -1,11 +1,12 @@
 """The core of one run, which its handle, its questions and its events share.
 
-Strategy: a core has the run's id, the operations that reach it, and the server's last word on it.
-Each request goes through `Wait.perform`, so a core decides nothing about failures; it makes the
-requests, and the errors of the run.
+Strategy: a core has the run's id, the operations that reach it, and the run as the server last
+described it. It makes the requests, and the errors of the run. Each request goes through
+`Wait.perform`, so a core decides nothing about failures.
 
 Invariants: a core owns no thread and no socket. It is shared between threads without a lock, and
-pickles like its client. An outcome that was seen counts until the run is read with another.
+pickles like its client. The status that an output implies counts until the run is read with a newer
+one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import math
 import sys
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -62,7 +62,7 @@ _log = package_logger("acp_client_v0_1.handles")
 OnPending = Callable[[float, RunStatus], object]
 
 FINAL = frozenset((RunStatus.SUCCESS, RunStatus.ERROR, RunStatus.TIMEOUT))
-"""The statuses of a run that has ended. An interrupted run has not, nor one of another status."""
+"""The statuses of a run that has ended. A run that is interrupted has not ended."""
 
 
 def has_output(status: RunStatus) -> bool:
@@ -71,7 +71,7 @@ def has_output(status: RunStatus) -> bool:
 
 
 def received_id(name: str, record: Run | Agent) -> str:
-    """Return the id of what a server sent, or refuse one with which no path can be built."""
+    """Return the id of a record that a server sent, or refuse one that no path can have."""
     try:
         return identifier(name, getattr(record, name))
     except ApiValueError as error:
@@ -80,26 +80,35 @@ def received_id(name: str, record: Run | Agent) -> str:
 
 
 def utc(moment: datetime) -> datetime:
-    """Return a time of a server, which is UTC if it has no offset, for a comparison."""
+    """Return a time of a server in a form that compares. A time without an offset is UTC."""
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
 class RunCore:
     """One run, and the operations that reach it."""
 
-    # Most runs need none of these, and are made without them.
-    known: RunToken = RunToken("")  # what a token has said of the run
-    creation: RunCreate | None = None  # of a create of this process, which the server may not echo
-    last_event_id: str = ""  # of the last event that was handed out
-    duplicates: tuple[str, ...] = ()  # newer runs with the same client token
+    # Most runs need none of these attributes, and are made without them.
+
+    # If the handle was made from a token, this has what the token says of the run.
+    given_token: RunToken = RunToken("")
+    # A create of this process is kept, because the server may not echo it.
+    creation: RunCreate | None = None
+    # This is the id of the last event that was handed out.
+    last_event_id: str = ""
+    # These are the ids of newer runs with the same client token.
+    duplicates: tuple[str, ...] = ()
     span: RunSpan | None = None
-    traceparent: str = ""  # of the run's last span, also of another process
-    answered: PendingInterrupt | None = None  # the last question that was answered here
+    # This is the trace context of the run's last span, which another process may have begun.
+    traceparent: str = ""
+    # This process has answered this question last.
+    answered: PendingInterrupt | None = None
     agent_name: str = ""
     agent_descriptor: Cached[AgentACPDescriptor] | None = None
     _run: Run | None = None
-    _outcome: RunStatus | None = None  # that was seen, newer than the word on the run
-    _born: float | None = None  # when it was created, by the clock of this process
+    # The last output implies this status, if that is newer than `_run`.
+    _outcome: RunStatus | None = None
+    # The run was created at this time, in seconds since the epoch, if that is known.
+    _born: float | None = None
 
     def __init__(self, runs: RunsApi, run_id: str, contact: Contact | None = None) -> None:
         self.runs = runs
@@ -115,7 +124,7 @@ class RunCore:
         core.duplicates = tuple(run.run_id for run in made[1:])
         return core
 
-    # What is known
+    # The state of the run
 
     @property
     def run(self) -> Run | None:
@@ -133,23 +142,23 @@ class RunCore:
     @property
     def agent_id(self) -> str | None:
         """The run's agent, once known."""
-        return (self.known.agent if self._run is None else self._run.agent_id) or None
+        return (self.given_token.agent if self._run is None else self._run.agent_id) or None
 
     @property
     def thread_id(self) -> str | None:
         """The run's thread, if it has one and it is known."""
-        return (self.known.thread if self._run is None else self._run.thread_id) or None
+        return (self.given_token.thread if self._run is None else self._run.thread_id) or None
 
     @property
     def client_token(self) -> str | None:
         """The mark that the run was created with, if it has one and it is known."""
-        made = self.creation or (None if self._run is None else self._run.creation)
-        return (made and mark_of(made)) or self.known.client_token or None
+        creation = self.creation or (None if self._run is None else self._run.creation)
+        return (creation and mark_of(creation)) or self.given_token.client_token or None
 
     def token(self) -> str:
         """Return the portable token of the run."""
         age = self.age()
-        created = f"{time.time() - age:.1f}" if age < timing().young else ""
+        created = f"{timing().calendar() - age:.1f}" if age < timing().young else ""
         return encode_token(
             RunToken(
                 server=server_of(self.runs.api_client),
@@ -164,13 +173,13 @@ class RunCore:
         )
 
     def note_token(self, token: RunToken) -> None:
-        """Take what a token says of the run."""
-        self.known = token
+        """Keep what a token says of the run."""
+        self.given_token = token
         self.last_event_id, self.traceparent = token.last_event_id, token.traceparent
-        # Somebody has had an answer of this server.
+        # The process that made the token has had a response of this server.
         self.runs.api_client.rest_client.server.answered = True
         if token.created:
-            self.note_created(ago=time.time() - float(token.created))
+            self.note_created(ago=timing().calendar() - float(token.created))
 
     def note(self, run: Run) -> Run:
         """Keep the run as the server described it, and return it."""
@@ -180,13 +189,15 @@ class RunCore:
         return run
 
     def note_created(self, creation: RunCreate | None = None, *, ago: float = 0.0) -> None:
-        """Note that the run was created some seconds ago: a read replica may not know it yet."""
+        """Note that the run was created some seconds ago. A read replica may not have it yet."""
         self.creation = creation
-        self._born = timing().now() - max(0.0, ago)
+        # By the calendar, as another process may take this over, in a token or a pickle.
+        self._born = timing().calendar() - max(0.0, ago)
 
     def age(self) -> float:
-        """Seconds since its create, infinity if that is not known."""
-        return math.inf if self._born is None else timing().now() - self._born
+        """Seconds since the create, or infinity if its time is not known."""
+        # A clock that was set back must not make the run young for longer than it was.
+        return math.inf if self._born is None else abs(timing().calendar() - self._born)
 
     def descriptor(self) -> AgentACPDescriptor:
         """Return the descriptor of the run's agent, which is kept for 300 seconds."""
@@ -207,7 +218,7 @@ class RunCore:
         every: float = math.inf,
         survive: float | None = None,
     ) -> Wait:
-        """Return the budget of a caller, where ``what`` names what did not happen in time.
+        """Return the budget of a caller. Its error says ``what`` the run did not do in time.
 
         A timeout of 0 asks once, for at most 10 seconds. ``on_pending`` is called as
         `RunHandle.output` says.
@@ -230,12 +241,13 @@ class RunCore:
     def _late(self, wait: Wait, error: ApiException | None) -> RunWaitTimeout:
         elapsed = wait.elapsed
         words = f"run {short(self.run_id)} {wait.what} after {elapsed:.1f} s"
-        asked = wait.held
         if wait.stopped:
             words = f"waiting for run {short(self.run_id)} was stopped after {elapsed:.1f} s"
-        elif asked > 0:  # first, since the error may be too long for it
-            words += f"; Retry-After: {asked:.0f} s"
-        if error is not None and not wait.stopped:
+            return self.late(elapsed, words)
+        # This comes before the error, which may be so long that its end is cut.
+        if wait.held > 0:
+            words += f"; Retry-After: {wait.held:.0f} s"
+        if error is not None:
             words += f"; the last request failed: {error}"
         return self.late(elapsed, words)
 
@@ -243,7 +255,7 @@ class RunCore:
         """Return the error of a wait that is over."""
         # A stand-in of a test has no client, and so no server.
         token = self.token() if hasattr(self.runs, "api_client") else ""
-        # Nobody knows of a run that was never seen whether it continues, or has ended.
+        # A run that was never seen may have ended, so only a pending one is said to continue.
         continues = "the run continues: " if self.status == RunStatus.PENDING else ""
         advice = f"; {continues}wait again, or RunHandle.from_token(error.token)"
         return RunWaitTimeout(
@@ -254,7 +266,7 @@ class RunCore:
         )
 
     def refresh(self, timeout: float | None = None) -> Run:
-        """Read the run once, with the client's own retries and, by default, its limits."""
+        """Read the run once, with the client's own retries and, by default, its timeouts."""
         wait = self.wait(timeout, survive=0.0, what="was not read")
 
         def send(limit: float) -> Run:
@@ -311,10 +323,10 @@ class RunCore:
         return wait.perform("output", send, self, probe=probe)
 
     def unserved_output(self, error: ApiException, wait: Wait) -> RunOutput | None:
-        """Read a run whose output is 404, and return None if it may be pending, so not ready."""
+        """Read a run whose output is 404. Return None if the output may just not be ready."""
         if not has_output(self.read(wait).status):
             return None
-        # It may have ended between the two requests, so its output is asked for once more.
+        # It may have ended between the two requests, so ask for its output once more.
 
         def probe(again: ApiException) -> RunOutput | None:
             raise self.not_served(again) from error
@@ -334,7 +346,7 @@ class RunCore:
         return cancelled
 
     def delete(self, wait: Wait, *, keep_final: bool = False) -> Run | None:
-        """Delete the run, and return it as the server last described it, if it did.
+        """Delete the run, and return its description if the server still sent one.
 
         With ``keep_final``, a DELETE without a response is not repeated once the run has ended.
         """
@@ -350,7 +362,8 @@ class RunCore:
             nonlocal lost
             missing = isinstance(error, NotFoundException)
             if missing and lost:
-                return None  # by the DELETE whose response was lost
+                # The DELETE whose response was lost has deleted it.
+                return None
             lost += not missing
             try:
                 run = self.read(wait)
@@ -367,15 +380,17 @@ class RunCore:
             return AGAIN  # type: ignore[no-any-return]
 
         deleted = wait.perform("delete", send, self, longest=timing().change, probe=probe)
-        self._born = -math.inf  # no replica has yet to learn of it
+        # A 404 is final from now on: no read replica has yet to learn of this run.
+        self._born = -math.inf
         return deleted
 
     # The errors of the run
 
-    def failure_of(self, output: RunError, wait: Wait) -> RunFailed:
+    def failed(self, output: RunError, wait: Wait) -> RunFailed:
         """Return the error of a failed run, which is read to tell ``error`` from ``timeout``."""
         status = None
-        with suppress(ApiException):  # it failed, whatever its status is called
+        # The run has failed in any case. Its status is an optional detail here.
+        with suppress(ApiException):
             status = self.read(wait.within(timing().quick)).status
         kind = RunTimedOut if status == RunStatus.TIMEOUT else RunFailed
         error = kind(
@@ -430,7 +445,7 @@ class RunCore:
             self.span = None
 
     def awaited(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do what waits for the run, and end its span with the outcome."""
+        """Call a function that waits for the run, and end the span of the run with its outcome."""
         if self.runs.api_client.rest_client.observer is not None:
             self.open_span()
         try:
@@ -447,7 +462,7 @@ class RunCore:
         return outcome
 
     def add_note(self, error: BaseException) -> None:
-        """Say in an exception that is not of this package which run was waited for."""
+        """Name the run in an exception that is not of this package, such as KeyboardInterrupt."""
         status = "" if self.status is None else f" is {short(self.status)}"
         named, make = self.run_id, "RunHandle"
         if not HARMLESS_ID.fullmatch(named):
@@ -463,15 +478,7 @@ class RunCore:
             _log.warning("%s: %s", type(error).__name__, note)
 
     def __getstate__(self) -> dict[str, Any]:
-        # What is measured by this process's clock means nothing to another.
-        age = self.age()
-        born = time.time() - age if age < timing().young else None
-        return {**self.__dict__, "_contact": None, "_born": born, "span": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        if self._born is not None:
-            self.note_created(self.creation, ago=time.time() - self._born)
+        return {**self.__dict__, "_contact": None, "span": None}
 
 
 class Polls(Window):
@@ -480,36 +487,38 @@ class Polls(Window):
     After a poll without output, the next one follows
 
     - at once, if the server held the poll for the full window;
-    - after a backoff, if the 204 was early: a server that ignores windows is not asked in a hot
-      loop;
+    - after a backoff, if the 204 was early: a server that ignores windows would be asked in a
+      hot loop;
     - with a shorter window, if a proxy or the server cut the poll.
     """
 
-    _early = 0  # polls in a row that ended before their window
+    # This many polls in a row have ended before their windows.
+    _early = 0
 
     def __init__(self, core: RunCore, wait: Wait, window: int) -> None:
         # A caller who asks once has the client's own retries, and a window of 0, since some servers
         # hold a request without end if it names no window.
         super().__init__(0 if wait.once else window)
         self._core, self.wait = core, wait
-        # The server has no output while a run is pending.
-        self._by_looks = "output" in wait.contact.server.lacks
+        # The server does not serve the output of a run that is pending.
+        self._reads_run = "output" in wait.contact.server.lacks
         self._runs = core.runs if wait.once else wait.contact.runs
 
     def send(self, limit: float, most: int = sys.maxsize) -> RunOutput | Pause | None:
         """Send the next request, a poll of at most ``most`` seconds."""
         clock, core = timing(), self._core
-        if self._by_looks:
+        if self._reads_run:
             seconds = min(limit, clock.quick)
             run = core.note(self._runs.get_run(core.run_id, _request_timeout=seconds))
             if run.status == RunStatus.PENDING:
                 return None if self.wait.once else self._early_pause()
-            self._by_looks = False
+            self._reads_run = False
             limit = self.wait.limit(limit)
         began = clock.now()
         window, total = min(self.seconds, most), None
         if limit < math.inf:
-            window, total = fitted(window, limit, _margin_of(core.runs), clock)
+            margin = max(clock.round_trip, self.wait.contact.margin)
+            window, total = fitted(window, limit, margin, clock)
         try:
             output = self._runs.get_run_output(
                 core.run_id, block_timeout=window, _request_timeout=total
@@ -519,7 +528,9 @@ class Polls(Window):
             if was_held(window, took) and failure_of(error).cut:
                 self.note_cut(window, took)
             if self.wait.once and isinstance(error, ApiTimeoutError) and error.sent:
-                return None  # held all the same: there is no output yet
+                # The server held the request in spite of the window of 0, so there is no output
+                # yet.
+                return None
             raise
         if output is not None or self.wait.once:
             return core.ours(output)
@@ -539,19 +550,12 @@ class Polls(Window):
         if output is not None or wait.once:
             return output
         # A status that the contract does not have may never change, so the output is the only sign.
-        self._by_looks = self._core.status == RunStatus.PENDING
-        if self._by_looks and is_unserved(error):
+        self._reads_run = self._core.status == RunStatus.PENDING
+        if self._reads_run and is_unserved(error):
             wait.contact.server.lacks.add("output")
         # The run and its output may disagree: pause, or we spin.
-        wait.pause(timing().probe if self._by_looks else self._early_pause().seconds, error)
+        wait.pause(timing().probe if self._reads_run else self._early_pause().seconds, error)
         return AGAIN  # type: ignore[no-any-return]
-
-
-def _margin_of(runs: RunsApi) -> float:
-    """Return the seconds that a poll may take beyond its window."""
-    client = getattr(runs, "api_client", None)
-    margin: float = 10.0 if client is None else client.configuration.block_margin
-    return max(timing().round_trip, margin)
 
 
 def held_by(kind: type[H], core: RunCore) -> H:

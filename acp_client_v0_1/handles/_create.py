@@ -1,9 +1,10 @@
-"""Exactly one run for one create: posted at most once, and looked for if the response is lost.
+"""Makes one run for one create, also if the response is lost.
 
 Strategy: ACP 0.1 has no idempotency key, so each create carries a client token in its metadata. A
-create that the server certainly did not carry out is posted again. After an unclear failure nothing
-is posted again: the run is searched for by its token, page by page if the server does not search by
-metadata. An agent that the server does not know has no run.
+create that the server certainly did not carry out is posted again. After an unclear failure the run
+is searched for by its token, page by page if the server does not search by metadata. Only a batch
+posts again after that, if a search worked and found no run. An agent that the server does not know
+has no run.
 
 Invariant: the server carries out at most one create of a call.
 """
@@ -36,11 +37,11 @@ from acp_client_v0_1.models.run import Run
 from acp_client_v0_1.models.run_create import RunCreate
 from acp_client_v0_1.models.run_search_request import RunSearchRequest
 
-# The runs of one page of a search, the most that the contract allows.
+# One page of a search has this many runs, the most that the contract allows.
 _PAGE = 1000
-# The most pages that are read if a server does not search by metadata.
+# If a server does not search by metadata, at most this many pages are read.
 _PAGES = 10
-# The name of what such a server lacks.
+# `Server.lacks` has this name if the server does not search by metadata.
 _NO_METADATA = "search by metadata"
 
 
@@ -54,8 +55,9 @@ class NoAgent(Exception):
 def create(creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
     """Create one run and return it. After a lost response, return all runs with its client token.
 
-    The oldest comes first. The create is posted up to ``posts`` times, each time after a search
-    that worked and did not find the run, so posting again is as safe as in the next call.
+    The oldest comes first. After a lost response the create is posted again, up to ``posts`` times
+    in all, but only if a search worked and did not find the run. That is as safe as calling again
+    after `RunStartAmbiguous`.
     """
     runs = wait.contact.runs
 
@@ -68,11 +70,11 @@ def create(creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
         posts -= 1
         agent_id, mark = creation.agent_id, mark_of(creation)
         known = RunToken(server_of(runs.api_client), agent=agent_id, client_token=mark)
-        # A server that limits requests has hardly made a run, so a short search is enough.
+        # A server that limits requests has probably not made a run, so a short search is enough.
         limited = posts > 0 and failure_of(error).limits
         longest = timing().young if limited else timing().search
         try:
-            return look_for(known, wait, error, longest)
+            return find_created(known, wait, error, longest)
         except RunStartAmbiguous as ambiguous:
             if posts <= 0 or not ambiguous.searched or wait.stopped:
                 raise
@@ -81,25 +83,21 @@ def create(creation: RunCreate, wait: Wait, *, posts: int = 1) -> list[Run]:
     return wait.perform("create", post, longest=math.inf, probe=probe)
 
 
-def look_for(
-    known: RunToken,
-    wait: Wait,
-    failure: ApiException | None = None,
-    longest: float | None = None,
+def find_created(
+    known: RunToken, wait: Wait, failure: ApiException | None = None, longest: float | None = None
 ) -> list[Run]:
     """Search for the runs of a create until there is one, and return them, oldest first.
 
-    ``known`` is what a token without a run id says. The search takes ``longest`` seconds, by
-    default 10, or what ``wait`` has left; then it raises `RunStartAmbiguous`. ``failure`` is the
-    error of the create, if known.
+    ``known`` has the fields of a token without a run id. The search takes ``longest`` seconds, by
+    default 10, but no longer than ``wait``. Then it raises `RunStartAmbiguous`. ``failure`` is the
+    error of the create, if this process has sent it.
     """
     clock, contact = timing(), wait.contact
-    runs = contact.runs
     longest = clock.search if longest is None else longest
-    # What the last search that worked has found, runs of other agents included, and when.
+    # The last search that worked found these runs, at this time. Some may be of other agents.
     seen: list[Run] | None = None
     seen_at = -math.inf
-    # Whether the server is known to have the agent.
+    # After a failed create, the server may not have the agent, so that is checked once.
     checked = failure is None
     delay = clock.search_backoff[0]
 
@@ -139,7 +137,7 @@ def look_for(
         failed: ApiException | None = None
         found: list[Run] = []
         try:
-            seen = find_by_token(runs, known.client_token, agent_id, timeout=limit)
+            seen = find_by_token(contact.runs, known.client_token, agent_id, timeout=limit)
             seen_at = clock.now()
             found = [run for run in seen if is_of(run, agent_id)]
         except ApiException as error:
@@ -179,7 +177,7 @@ def look_for(
 
 
 def serves_agent(wait: Wait, agent_id: str) -> bool:
-    """Tell whether the server responds to a request for an agent, or at all.
+    """Tell whether the server responds at all, by a request for an agent.
 
     Raises `NoAgent` if it does not know the agent: then no run of it was made.
     """
@@ -191,7 +189,7 @@ def serves_agent(wait: Wait, agent_id: str) -> bool:
             raise NoAgent(error) from error
     except ApiException as error:
         failure = failure_of(error)
-        # The search has to wait for this, too.
+        # The search has to wait for this Retry-After, too.
         if failure.retry_after:
             raise
         return not failure.is_outage
@@ -201,24 +199,21 @@ def serves_agent(wait: Wait, agent_id: str) -> bool:
 def probe_search(wait: Wait, agent_id: str, error: ApiException) -> Any:
     """Raise the error of a search if the server does not support searches.
 
-    It does not if only searches fail, twice: an outage that has just ended looks the same once.
+    If only searches fail, twice, the server does not support them. A single failure may come from
+    an outage that has just ended.
     """
     if not serves_agent(wait, agent_id):
-        wait.survives("search", error, probed=True)
-    elif wait.alone:
+        wait.handle_failure("search", error, probed=True)
+    elif wait.search_failed_alone:
         wait.contact.server.fails.add("search")
         raise error
     else:
-        wait.alone = True
+        wait.search_failed_alone = True
     return AGAIN
 
 
 def find_by_token(
-    runs: RunsApi,
-    client_token: str,
-    agent_id: str | None = None,
-    *,
-    timeout: float | None = None,
+    runs: RunsApi, client_token: str, agent_id: str | None = None, *, timeout: float | None = None
 ) -> list[Run]:
     """Search once for the runs with a client token, and return them, oldest first.
 
@@ -229,30 +224,28 @@ def find_by_token(
     """
     lacks = runs.api_client.rest_client.server.lacks
     ends = None if timeout is None else timing().now() + timeout
+    conditions: dict[str, Any] = {"agent_id": agent_id}
     if _NO_METADATA not in lacks:
+        marked = {**conditions, "metadata": {CLIENT_TOKEN_KEY: client_token}}
         try:
-            mark = {CLIENT_TOKEN_KEY: client_token}
-            return _search_pages(runs, client_token, agent_id, mark, ends)
+            return _search_pages(runs, client_token, marked, ends)
         except ApiException as error:
             failure = failure_of(error)
             if error.status is None or failure.retry_after or failure.kind in ("denied", "limited"):
                 raise
             if failure.kind in ("lacks", "missing", "refused"):
                 lacks.add(_NO_METADATA)
-    return _search_pages(runs, client_token, agent_id, None, ends)
+    return _search_pages(runs, client_token, conditions, ends)
 
 
 def _search_pages(
-    runs: RunsApi,
-    client_token: str,
-    agent_id: str | None,
-    metadata: dict[str, Any] | None,
-    ends: float | None,
+    runs: RunsApi, client_token: str, conditions: dict[str, Any], ends: float | None
 ) -> list[Run]:
+    """Read pages until there are no more, or enough for a server that searches by metadata."""
     found: dict[str, Run] = {}
     offset = 0
     for _ in range(_PAGES):
-        request = RunSearchRequest(agent_id=agent_id, metadata=metadata, limit=_PAGE, offset=offset)
+        request = RunSearchRequest(**conditions, limit=_PAGE, offset=offset)
         limit = None if ends is None else max(0.001, ends - timing().now())
         try:
             page = runs.search_runs(request, _request_timeout=limit)
@@ -265,7 +258,7 @@ def _search_pages(
         found.update((run.run_id, run) for run in matching)
         offset += len(page)
         # If the server filters by metadata, its first page has all of them.
-        if not page or (metadata is not None and len(matching) == len(page)):
+        if not page or ("metadata" in conditions and len(matching) == len(page)):
             break
     else:
         if not found:

@@ -1,4 +1,4 @@
-"""The events of a run: decoded, judged as new, repeated or after a gap.
+"""Decodes the events of a run, and judges whether they are new, repeated, or after a gap.
 
 Strategy: `EventDecoder.decode` is called for each event that is handed out. Because it decodes and
 judges in one step, following a run is as quick as reading its stream.
@@ -30,17 +30,20 @@ if TYPE_CHECKING:
     from acp_client_v0_1.streaming import ServerSentEvent
 
 _NO_UPDATES = 'this run gives its result alone: for updates, start it with streaming="custom"'
-_NAMES = frozenset(("agent_event", "message"))  # of the contract's events, and of unnamed ones
+# The first is the name of the contract's events, the second that of events without a name.
+_NAMES = frozenset(("agent_event", "message"))
 
 
 @cache
 def _payload_validator() -> Callable[[str], StreamEventPayload]:
     adapter = TypeAdapter(StreamEventPayload)
-    adapter.rebuild()  # the models are built on first use
+    # The models are built on first use, and this builds them.
+    adapter.rebuild()
     return adapter.validator.validate_json
 
 
-@dataclass(slots=True)  # not frozen, which takes twice as long for each event
+# Making a frozen instance would take twice as long, for each event.
+@dataclass(slots=True)
 class RunEvent(Notebook):
     """One event of a run.
 
@@ -53,7 +56,7 @@ class RunEvent(Notebook):
     id: str
     data: CustomRunResultUpdate | RunResult
     gap: StreamGap | None = None
-    # Whether the run was created without ``streaming``, so that this is its only event.
+    # This is True if the run was created without ``streaming``, so that it has no other event.
     _alone: bool = field(default=False, repr=False)
 
     @property
@@ -72,14 +75,18 @@ class RunEvent(Notebook):
 
 
 class EventDecoder:
-    """Tells whether an event of a run is new, and whether others are missing before it."""
+    """Decides whether an event of a run is new, and whether others are missing before it."""
 
     def __init__(self, core: RunCore, *, raise_gaps: bool, after: str) -> None:
-        self.memory = Continuity(after)  # of the events that were handed out
+        # This remembers the events that were handed out.
+        self.memory = Continuity(after)
         self.gaps: list[StreamGap] = []
-        self.held: RunEvent | None = None  # the event after a gap that was raised
-        self.custom: bool | None = None  # whether the last event was an update
-        self.result: RunResult | None = None  # the last one that was new
+        # If a gap was raised, this is the event after it.
+        self.held: RunEvent | None = None
+        # This shows whether the last event was an update. It is None before the first one.
+        self.custom: bool | None = None
+        # This is the last result that was new.
+        self.result: RunResult | None = None
         self._core = core
         self._raise_gaps = raise_gaps
         self._validate = _payload_validator()
@@ -93,7 +100,8 @@ class EventDecoder:
             payload = self._validate(text)
         except ValidationError as error:
             payload = read_again(error, self._validate, text)
-        data = payload.root  # `actual_instance`, without the call
+        # This is `actual_instance`, without a call for each event.
+        data = payload.root
         memory = self.memory
         if isinstance(data, RunResult):
             self.custom = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from inspect import signature
 from typing import Any
 
@@ -11,9 +10,10 @@ from pydantic import ValidationError
 from typing_extensions import TypedDict
 
 from acp_client_v0_1._arguments import check_arguments
+from acp_client_v0_1._errors import did_you_mean
 from acp_client_v0_1._operation import faults_of
 from acp_client_v0_1.exceptions import ApiTypeError, ApiValueError
-from acp_client_v0_1.handles._schemas import JsonObject, json_object
+from acp_client_v0_1.handles._schemas import JsonObject, dict_of
 from acp_client_v0_1.models.run_create import RunCreate
 from acp_client_v0_1.models.streaming_mode import StreamingMode
 
@@ -43,17 +43,15 @@ def given_options(caller: Callable[..., Any], options: RunOptions, **others: Any
     """
     for name in options.keys() - RunOptions.__optional_keys__:
         known = [*signature(caller).parameters, *RunOptions.__optional_keys__]
-        close = get_close_matches(name, known, 1)
-        hint = f": did you mean {close[0]!r}?" if close else ""
-        raise ApiTypeError(
-            f"{caller.__qualname__}() got an unexpected keyword argument {name!r}{hint}"
-        )
-    check_arguments(webhook=options.get("webhook"), streaming=options.get("streaming"))
+        wrong = f"{caller.__qualname__}() got an unexpected keyword argument {name!r}"
+        raise ApiTypeError(f"{wrong}{did_you_mean(name, known)}")
+    if options:
+        check_arguments(webhook=options.get("webhook"), streaming=options.get("streaming"))
     fields = {**others, **options}
     given = {name: value for name, value in fields.items() if value is not None}
     for name in ("input", "config", "metadata"):
         if name in given:
-            given[name] = json_object(name, given[name])
+            given[name] = dict_of(name, given[name])
     return given
 
 

@@ -1,7 +1,7 @@
-"""The loop that asks a server again: it sends, asks the rules, pauses and probes.
+"""The loop that repeats a request: it sends, asks the rules, pauses and probes.
 
-Whether a server is asked again is decided in `_rules`; the pauses are in `_timing`. These are all
-the loops that repeat a request; others go on to the next question, run or task:
+`_rules` decides whether a request is repeated, and `_timing` has the pauses. These are all the
+loops that repeat a request. Other loops continue with the next question, run or task.
 
 - `rest`: the attempts of one call;
 - `Wait.perform`, here: every operation on agents and runs (`_create` starts its search again while
@@ -10,11 +10,11 @@ the loops that repeat a request; others go on to the next question, run or task:
 - `batch._parking`: the search for the runs of a batch that have ended;
 - `batch._executors`: at the end, the search for runs that worker processes still create.
 
-Strategy: a `Wait` is the budget of one caller: its deadline, and what can stop it. What its
-requests show of the server goes to the client's one `Server`, which all waits of the client read. A
-``Retry-After`` holds all calls that had begun when it came. Failures of a call count for this call
-alone; those of a batch count for all its runs. A batch slows down at a server that limits requests
-(`Pace`).
+Strategy: a `Wait` is the budget of one caller: its deadline, and what can stop it. The client has
+one `Server`, which keeps what all requests have shown about the server, and which all waits read. A
+``Retry-After`` holds all calls that had begun when it came. The failures of a call count for this
+call alone, and those of a batch for all its runs. A batch slows down at a server that limits
+requests (`Pace`).
 
 Invariants: no pause passes the deadline; each pause ends within a moment once ``stop`` is set; no
 call sends a request before a ``Retry-After`` that came during the call is over. All requests of a
@@ -51,6 +51,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+LateError = Callable[["Wait", ApiException | None], BaseException]
+"""Makes the error of a wait that is over, from the wait and the failure that ended it, if any."""
+
 _log = package_logger("acp_client_v0_1.handles")
 
 AGAIN: Any = object()
@@ -60,14 +63,14 @@ _NOTHING: AbstractContextManager[object] = nullcontext()
 
 
 class _Settled(Exception):
-    """The error of a request that was sent inside another, and is not to be judged again."""
+    """The error of a request inside another one, which is raised without asking the rules again."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
 
 
 def settled(work: Callable[[], T]) -> T:
-    """Send a request inside another one, whose error is the error of both."""
+    """Send a request inside another one. If it fails, its error is the error of both."""
     try:
         return work()
     except ApiException as error:
@@ -99,7 +102,7 @@ class Pace:
     Each 429 or 503 doubles the time between two requests, and each response shortens it.
     """
 
-    # Seconds between two requests.
+    # Two requests are this many seconds apart.
     interval: float = 0.0
     _next_turn = _slowed_at = -math.inf
     # A request was served since the pace was slowed last.
@@ -142,13 +145,15 @@ class Pace:
 class Contact(NamedTuple):
     """How the waits of a handle, an agent or a batch reach their server."""
 
-    # Sends each request once.
+    # These operations send each request once.
     runs: RunsApi
     server: Server
-    # How often a single call of the client is retried.
+    # A single call of the client is retried this often.
     retries: float
-    # The pace of a batch, whose waits fail together.
+    # A batch has a pace, and its waits fail together.
     pace: Pace | None = None
+    # A long poll may take this many seconds beyond its window.
+    margin: float = 10.0
 
     @classmethod
     def of(cls, runs: RunsApi, pace: Pace | None = None) -> Contact:
@@ -159,7 +164,8 @@ class Contact(NamedTuple):
             return cls(runs, Server(answered=True), 0, pace)
         policy: RetryPolicy = client.retries or rest.policy
         once = RunsApi(client.with_options(retries=0))
-        return cls(once, rest.server, min(policy.total, policy.connect), pace)
+        retries, margin = min(policy.total, policy.connect), client.configuration.block_margin
+        return cls(once, rest.server, retries, pace, margin)
 
     def ends_batch(self, error: ApiException) -> bool:
         """Tell whether all runs of a batch would get this error."""
@@ -182,26 +188,25 @@ class Wait:
         contact: How to reach the server.
         timeout: Seconds; by default there is no limit.
         stop: Ends the wait when set.
-        survive: Seconds of failures to survive without a deadline; by default an outage.
-        late: Makes the error of a wait that is over, from the wait and the failure that ended it,
-            if any. By default it is that failure.
-        called: When the call began of which this is a part. By default it begins now.
+        survive: How many seconds of failures the wait survives. By default 300 in a batch or
+            without a deadline; otherwise only the deadline ends it.
+        late: Makes the error of a wait that is over. By default it is the failure that ended it.
     """
 
     # Most waits need none of these attributes, and are made without them.
 
-    # What did not happen, in the words of the error of a wait that is over.
+    # The error of a wait that is over says this of the run.
     what: str = "has no output"
     # The caller asks for one request.
     once: bool = False
-    # Requests tick, and end soon after `stop` is set.
+    # While a request is under way, `on_tick` is called and `stop` is checked.
     watched: bool = False
-    # The server has served another request after one of these had failed.
-    alone: bool = False
-    # The failures in a row, and when they began.
+    # A search failed once while the server served another request.
+    search_failed_alone: bool = False
+    # This many failures have come in a row, since this time.
     _failures = 0
     _since: float | None = None
-    # The last error of this wait that had a ``Retry-After``.
+    # This is the last error of this wait that had a ``Retry-After``.
     _hold_error: ApiException | None = None
     _on_tick: Callable[[float], object] | None = None
     _every = _next_tick = math.inf
@@ -213,8 +218,7 @@ class Wait:
         *,
         stop: threading.Event | None = None,
         survive: float | None = None,
-        late: Callable[[Wait, ApiException | None], BaseException] | None = None,
-        called: float | None = None,
+        late: LateError | None = None,
     ) -> None:
         self.contact = contact
         self.stop = stop
@@ -222,30 +226,19 @@ class Wait:
         self._late = late
         self._timeout = math.inf if timeout is None else timeout
         self.began: float = timing().now()
-        # The deadline, or infinity.
+        # This is the deadline, or infinity.
         self.ends: float = self.began + self._timeout
-        if called is None:
-            called = self.began if contact.pace is None else contact.pace.began
-        self.called: float = called
+        # The call began at this time. A wait may be a part of a call, or of a batch.
+        self.called: float = self.began if contact.pace is None else contact.pace.began
 
     def within(
-        self,
-        seconds: float,
-        *,
-        stop: threading.Event | None = None,
-        survive: float | None = None,
-        late: Callable[[Wait, ApiException | None], BaseException] | None = None,
+        self, seconds: float, *, survive: float | None = None, late: LateError | None = None
     ) -> Wait:
         """Return the budget of a part of the call, which ends no later than the call does."""
-        part = Wait(
-            self.contact,
-            max(0.001, min(seconds, self.remaining())),
-            stop=stop or self.stop,
-            survive=survive,
-            late=late or self._late,
-            called=self.called,
-        )
-        part.watched = self.watched
+        timeout = max(0.001, min(seconds, self.remaining()))
+        late = late or self._late
+        part = Wait(self.contact, timeout, stop=self.stop, survive=survive, late=late)
+        part.called, part.watched = self.called, self.watched
         return part
 
     def rearm(self) -> None:
@@ -290,7 +283,7 @@ class Wait:
 
     @property
     def last(self) -> float:
-        """Seconds before the deadline after which no request is begun."""
+        """Do not start a request with less than these seconds left."""
         return min(timing().last, self._timeout / 4)
 
     @property
@@ -326,7 +319,7 @@ class Wait:
             raise self.late(error) from error
 
     def sleep(self, seconds: float) -> None:
-        """Sleep, or until ``stop`` is set."""
+        """Sleep for some seconds, or until ``stop`` is set."""
         clock = timing()
         until = clock.now() + seconds
         while (left := until - clock.now()) > 0:
@@ -337,7 +330,7 @@ class Wait:
             self._tick()
 
     def _tick(self, *, now: bool = False) -> None:
-        """Call the function that ticks if it is time, or ``now``: a request brought nothing."""
+        """Call `on_tick` if it is due. With ``now``, after a request without a result, call it."""
         moment = timing().now()
         if self._on_tick is not None and (now or moment >= self._next_tick):
             self._next_tick = moment + self._every
@@ -347,7 +340,7 @@ class Wait:
         return Interruptible(self._watch, timing().tick) if self.watched else _NOTHING
 
     def _watch(self) -> float:
-        """Do what is due during a request, and return the seconds until the next time."""
+        """Check `stop` and tick during a request, and return the seconds until the next time."""
         if self.stopped:
             raise _StopSet
         self._tick()
@@ -412,7 +405,7 @@ class Wait:
             self._tick(now=True)
             if self.stopped:
                 raise self.late(error) from error
-            if self.survives(operation, error, run):
+            if self.handle_failure(operation, error, run):
                 continue
             if probe is None:
                 raise error
@@ -420,7 +413,7 @@ class Wait:
             if found is not AGAIN:
                 return found
 
-    def survives(
+    def handle_failure(
         self,
         operation: Operation,
         error: ApiException,
@@ -428,9 +421,10 @@ class Wait:
         *,
         probed: bool = False,
     ) -> bool:
-        """Pause or raise, as the rules say of a failure, or return False for a probe.
+        """Do what the rules say about a failure.
 
-        A probe may call it again, with ``probed``, if it found nothing out.
+        Pause and return True, raise, or return False if the caller has to probe. A probe that found
+        nothing out may call it again, with ``probed``.
         """
         clock, contact = timing(), self.contact
         server, pace = contact.server, contact.pace
@@ -443,8 +437,10 @@ class Wait:
         since = now if self._since is None else self._since
         # Other threads change this, so it is read once.
         outage = server.since
-        # A lone failing request is not an outage of the batch. A poll that began before an outage
-        # may succeed in it, so that the outage seems younger than it is.
+        # Failures of a batch count from the beginning of the server's outage. If that began after
+        # the first failure of this wait, another request was served in between, and only this one
+        # may be failing: then it counts from its own first failure. A poll that began before the
+        # outage may have succeeded during it, so this holds for half of the time only.
         if pace is not None and outage is not None:
             alone = outage > since and now - outage < longest / 2
             since = since if alone else max(outage, pace.began)
@@ -462,9 +458,10 @@ class Wait:
             age=math.inf if run is None else run.age(),
         )
         decision = decide(operation, failure, facts, clock)
-        # A poll that was held before its 503 was cut, so the server limits nothing.
-        held = operation == "output" and was_held(clock.window, error.elapsed)
-        if failure.limits and pace is not None and not held:
+        # If the server held a poll for a while before the 503, a proxy may have found it too long.
+        # That is no sign of a rate limit.
+        poll_was_held = operation == "output" and was_held(clock.window, error.elapsed)
+        if failure.limits and pace is not None and not poll_was_held:
             pace.slow(now, certain=failure.kind == "limited")
         if failure.retry_after and now + failure.retry_after > server.hold_ends:
             server.hold_ends, server.hold_began = now + failure.retry_after, now
@@ -481,7 +478,8 @@ class Wait:
                 server.note_failure(operation, now)
                 short_limit = now + decision.seconds - since <= clock.quiet
                 if not (failure.kind == "limited" and short_limit):
-                    _warn(server, f"{_who(operation, run)}: {error}", now, until)
+                    who = operation if run is None else f"run {short(run.run_id)}: {operation}"
+                    _warn(server, f"{who}: {error}", now, until)
             self.pause(decision.seconds, error)
             return True
         if isinstance(decision, Probe):
@@ -491,7 +489,7 @@ class Wait:
         if decision.why == "gone" and run is not None:
             raise run.gone(error) from error
         if pace is None:
-            # The caller learns of the outage. A later call has to say again that it waits for it.
+            # The caller gets the error of the outage, so a later call logs again that it waits.
             server.warned = False
         requests = max(0 if pace is None else server.failures, self._failures) + 1
         if decision.why in ("late", "over") and requests > 1:
@@ -504,7 +502,7 @@ class Wait:
         raise error
 
     def _recovered(self, operation: Operation) -> None:
-        """End an outage, and say so if its begin was said."""
+        """End an outage. Log its end if its begin was logged."""
         server = self.contact.server
         since, server.since = server.since, None
         failures, server.failures = server.failures, 0
@@ -513,7 +511,7 @@ class Wait:
         # If only streams fail, or only searches, there was no outage, so none is over.
         if warned and since is not None and (operation in failed or not failed <= DISPENSABLE):
             lasted = timing().now() - since
-            _log.warning("the server answers again, %.1f s after %d failures", lasted, failures)
+            _log.warning("the server answers again, after %d failures in %.1f s", failures, lasted)
 
     def _await_turn(self, error: ApiException | None) -> None:
         """Wait for ``Retry-After`` and for the pace, or raise if the wait is over before."""
@@ -553,7 +551,3 @@ def _warn(server: Server, what: str, now: float, until: float) -> None:
     if not (server.warned or (young and now < server.warn_after)):
         server.warned, server.warn_after = True, now + timing().warnings
         _log.warning("%s; asking again for up to %.3g s", what, until - now)
-
-
-def _who(operation: Operation, run: RequestedRun | None) -> str:
-    return operation if run is None else f"run {short(run.run_id)}: {operation}"

@@ -1,12 +1,11 @@
-"""Who asks a server again, and when: the rules, as functions of values.
+"""The rules by which a request is sent again, and when, as functions of values.
 
 Two questions come first. *Could the request have been carried out?* The kind of the failure tells.
 *Has this server answered us before?* If not, an address that cannot be reached is taken for a wrong
 one, not for an outage.
 
-Strategy: `failure_of` (`_http.retry`) reads what an error means, `decide` gives what is done about
-it, for each operation. `Window` sizes the next long poll. `perform` (`_perform`) does what they
-say.
+Strategy: `failure_of` (`_http.retry`) reads what an error means. `decide` returns what to do about
+it, for each operation. `Window` sizes the next long poll. `Wait.perform` (`_perform`) does both.
 
 Invariants: no I/O, no clock, no thread. ``Retry-After`` is never shortened: a pause that would pass
 the deadline, or the end of the outage, is an error at once.
@@ -30,11 +29,10 @@ CHANGES: frozenset[Operation] = frozenset(("create", "resume", "delete"))
 # There is another way if the server lacks one of these. A read of the run, or of the agent, tells
 # whether the server is away.
 DISPENSABLE: frozenset[Operation] = frozenset(("stream", "search"))
-_OF_A_RUN = frozenset(("output", "stream", "resume", "delete"))
 
 
 def is_unserved(error: ApiException) -> bool:
-    """Tell whether the server may lack an operation, as for a 404 that names nothing."""
+    """Tell whether the server may lack an operation: a 404 may not say what was not found."""
     if error.status != 404:
         return failure_of(error).kind == "lacks"
     data = error.data
@@ -42,7 +40,7 @@ def is_unserved(error: ApiException) -> bool:
     if not isinstance(words, str):
         return True
     words = words.strip().lower().removeprefix("404 page ").rstrip(".")
-    # The last phrase is that of Go's validators of OpenAPI requests.
+    # Go's validators of OpenAPI requests respond with the last of these phrases.
     return words[:1] in ("", "<") or words in ("not found", "no matching operation was found")
 
 
@@ -51,25 +49,25 @@ class Facts:
     """What is known when a request has failed. Times are seconds of one clock."""
 
     now: float
-    # The caller's deadline.
+    # This is the caller's deadline.
     ends: float = math.inf
     # Do not start a request with less time left.
     last: float = 1.0
-    # When the failures in a row began; ``now`` for the first one.
+    # The failures in a row began at this time, the first one ``now``.
     since: float = 0.0
-    # How long failures are survived; infinity if only the deadline ends them.
+    # Failures are survived for this long. It is infinity if only the deadline ends them.
     longest: float = 300.0
-    # How many failures of this wait in a row came before this one.
+    # This many failures of this wait came in a row before this one.
     failures: int = 0
     # The server has responded to this client before.
     answered: bool = True
-    # How often the client itself retries a request that was not sent.
+    # The client itself retries a request that was not sent this often.
     retries: float = 3
     # This operation has failed before while the server served others.
     fails: bool = False
     # The server has just failed to serve another operation, too.
     probed: bool = False
-    # How long ago the run was created, if that is known.
+    # The run was created this many seconds ago, if that is known.
     age: float = math.inf
 
 
@@ -88,8 +86,8 @@ class Probe(NamedTuple):
 class Raise(NamedTuple):
     """Raise the error."""
 
-    # Raise the error as it is; the run is gone; the deadline comes first; or the outage has lasted
-    # too long.
+    # The error is raised as it is; or the run is gone, the deadline comes first, or the outage has
+    # lasted too long.
     why: Literal["error", "gone", "late", "over"] = "error"
 
 
@@ -97,7 +95,7 @@ Decision = Pause | Probe | Raise
 
 
 def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing) -> Decision:
-    """Decide what is done about the failure of an operation. Each line is a row of the table."""
+    """Decide what to do about the failure of an operation. Each condition is a row of a table."""
     kind = failure.kind
     if kind == "denied":
         return Raise()
@@ -110,17 +108,25 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
         return _pause(failure, facts, timing)
     if kind in ("lost", "unreadable", "oversized", "moved") and operation in CHANGES:
         return Probe()
-    if kind == "unreadable":
-        return _after_unreadable(operation, failure, facts, timing)
+    # A stream whose response is no event stream is left to the last rows.
+    if kind == "unreadable" and operation != "stream":
+        # The server will not correct a descriptor that does not fit the contract.
+        final = not facts.answered or operation == "describe"
+        if final and facts.failures >= facts.retries:
+            return Raise()
+        return _pause(failure, facts, timing, outage=facts.answered)
     if kind == "lost":
         refused = facts.fails or facts.failures + 1 >= timing.refusals
         tried = facts.probed or (operation == "search" and failure.retry_after)
         if refused and operation in DISPENSABLE and not tried:
             return Probe()
         return _pause(failure, facts, timing)
-    if kind == "missing" and operation != "describe":
-        return _after_missing(operation, failure, facts, timing)
-    # A proxy may answer like this while the output is not ready. The run tells.
+    # If one of the other operations fails like this, the agent or the path is missing.
+    if kind == "missing" and operation not in ("create", "describe", "search"):
+        if facts.age < timing.young:
+            return _pause(failure, facts, timing, outage=False)
+        return Raise("gone") if operation == "look" else Probe()
+    # A proxy may respond like this while the output is not ready. Reading the run shows that.
     if operation == "stream" or (kind == "lacks" and operation == "output"):
         return Probe()
     # An answer gets a 409 if another caller was quicker, or if the run's thread is busy.
@@ -129,32 +135,8 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
     return Raise()
 
 
-def _after_missing(
-    operation: Operation, failure: Failure, facts: Facts, timing: Timing
-) -> Decision:
-    # There is no such agent, or no such path.
-    if operation in ("create", "search"):
-        return Raise()
-    if facts.age < timing.young:
-        return _pause(failure, facts, timing, outage=False)
-    return Probe() if operation in _OF_A_RUN else Raise("gone")
-
-
-def _after_unreadable(
-    operation: Operation, failure: Failure, facts: Facts, timing: Timing
-) -> Decision:
-    if operation == "stream":
-        # The response is no event stream.
-        return Probe()
-    # The server will not correct a descriptor that does not fit the contract.
-    final = not facts.answered or operation == "describe"
-    if final and facts.failures >= facts.retries:
-        return Raise()
-    return _pause(failure, facts, timing, outage=facts.answered)
-
-
 def share(left: float, timing: Timing) -> float:
-    """Return how many of the seconds left a change may take.
+    """Return how many of the remaining seconds a create, resume or delete may take.
 
     The rest is for finding out what became of it, if its response is lost.
     """
@@ -164,7 +146,7 @@ def share(left: float, timing: Timing) -> float:
 def _pause(failure: Failure, facts: Facts, timing: Timing, *, outage: bool = True) -> Decision:
     """Pause, unless the time ends first."""
     hold = failure.retry_after or 0.0
-    # The time until the last request may begin.
+    # The last request must begin within this time.
     to_go = facts.ends - facts.last - facts.now
     left = facts.since + facts.longest - facts.now
     # A Retry-After is never shortened. The error says how long it is.
@@ -192,27 +174,27 @@ class Window:
     window follows four full ones, and four times as many after each further cut.
     """
 
-    # After how many seconds the last cut came.
+    # The last cut came after this many seconds.
     _cut_at = math.inf
-    # How many cuts came since a window of at least `_cut_at` was full.
+    # This many cuts have come since a window of at least `_cut_at` was full.
     _cuts = 0
-    # How many windows were full since the last cut.
+    # This many windows have been full since the last cut.
     _full = 0
 
     def __init__(self, seconds: int) -> None:
         self.seconds = self._longest = seconds
 
-    def note_cut(self, asked: int, took: float) -> None:
-        """Note that a window of ``asked`` seconds was cut after ``took`` seconds."""
-        self.seconds = max(1, int(0.75 * took) if took < asked else asked // 2)
-        self._cut_at = min(took, asked)
+    def note_cut(self, window: int, took: float) -> None:
+        """Note that a window of some seconds was cut after ``took`` seconds."""
+        self.seconds = max(1, int(0.75 * took) if took < window else window // 2)
+        self._cut_at = min(took, window)
         self._cuts += 1
         self._full = 0
 
-    def note_full(self, asked: int, timing: Timing) -> None:
-        """Note that the server held a poll for all of ``asked`` seconds."""
+    def note_full(self, window: int, timing: Timing) -> None:
+        """Note that the server held a poll for a whole window of some seconds."""
         self._full += 1
-        if asked >= self._cut_at:
+        if window >= self._cut_at:
             self._cut_at, self._cuts = math.inf, 0
         longer = min(2 * self.seconds, self._longest)
         # The exponent is bounded, since no wait has 4 ** 16 windows.

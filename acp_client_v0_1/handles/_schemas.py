@@ -1,10 +1,11 @@
 """What an agent's descriptor says, and whether a value fits its schemas.
 
-Strategy: ``jsonschema-rs`` stands behind one function, `faults_of`. Descriptors are not trusted: no
-reference is fetched, patterns are bounded in size and matched in linear time, and a schema whose
-check grows exponentially is refused before the package sees it. Whether a value fits is asked
-first, which takes no memory; its faults are listed only if their copies of it are bounded. A schema
-that cannot be used is a warning, since only the server's own check counts.
+Strategy: only `_schema_faults` uses ``jsonschema-rs``. Descriptors are not trusted. No reference is
+fetched, patterns are bounded in size and matched in linear time, and a schema whose check grows
+exponentially is refused before the package sees it. To find out whether a value fits takes no
+memory, so that comes first. Each fault has a copy of a part of the value, so the faults are listed
+only if the memory for all of them is bounded. A schema that cannot be used is a warning, since only
+the server's own check counts.
 
 Invariant: nothing here loads ``jsonschema-rs`` before a value is checked.
 """
@@ -37,14 +38,20 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_MOST_STEPS = 200_000  # of the check of one value
-# Estimated bytes of all faults of one value. The package lists them at once, and each one has a
-# copy of the part that does not fit: 4,000 faults of a value of 200 KB take 3 GB. Measured, faults
-# take up to 5 times the estimate, so at most 170 MB.
+# A fault is the path from a value to its part that does not fit, and the words about it.
+_Fault = tuple[list[str | int], str]
+
+# The check of one value takes at most this many steps.
+_MOST_STEPS = 200_000
+# The faults of one value are listed if they are estimated to take at most this many bytes. The
+# package lists them at once, and each has a copy of the part that does not fit: 4,000 faults of a
+# value of 200 KB take 3 GB. Measured, faults take up to 5 times the estimate, so at most 170 MB.
 _MOST_BYTES = 32 * 1024 * 1024
-_PART = 256  # estimated bytes of a part of a value, beside its text
-# Bytes of one compiled pattern, and of all patterns together. Matching takes at most the size of
-# the pattern times the length of the text; "(?:a{0,500}){0,90}b" would be 4 MiB.
+# Beside its text, a part of a value takes about this many bytes.
+_PART = 256
+# One compiled pattern takes at most the first number of bytes, and all patterns together take at
+# most the second. Matching takes at most the size of the pattern times the length of the text.
+# "(?:a{0,500}){0,90}b" would take 4 MiB.
 _LARGEST_PATTERN = 256 * 1024
 _LARGEST_PATTERNS = 16 * 1024 * 1024
 _OF_CHILDREN = frozenset(
@@ -56,9 +63,9 @@ _OF_CHILDREN = frozenset(
 _REFERENCES = frozenset(("$ref", "$dynamicRef", "$recursiveRef"))
 _UNEVALUATED = frozenset(("unevaluatedItems", "unevaluatedProperties"))
 _IN_PLACE = frozenset(("allOf", "anyOf", "oneOf", "not", "if", "then", "else"))
-# Frequent keywords that have no fault of their own.
+# These frequent keywords have no fault of their own.
 _SILENT = frozenset(("$defs", "default", "description", "examples", "items", "properties", "title"))
-# What a fault quotes of the schema, or has a fault for each part of.
+# A fault quotes the values of these keywords, or there is a fault for each part of a value.
 _QUOTED = ("const", "dependencies", "dependentRequired", "enum", "pattern", "required")
 
 
@@ -69,26 +76,28 @@ class _Dataclass(Protocol):
 
 
 JsonObject: TypeAlias = Mapping[str, Any] | BaseModel | _Dataclass
-"""What is accepted where the contract has a JSON object."""
+"""A value that is accepted where the contract has a JSON object."""
 
 
-def json_object(name: str, value: object) -> dict[str, Any]:
+def dict_of(name: str, value: object) -> dict[str, Any]:
     """Copy a JSON object into a dict, also from a model or a dataclass."""
-    if type(value) is dict or isinstance(value, Mapping):  # the first is quick, and nearly always
+    # Nearly every value is a dict, and the first condition finds that out quickly.
+    if type(value) is dict or isinstance(value, Mapping):
         return {**value}
     if isinstance(value, (Run, RunCreate)):
         kind, place = type(value).__name__, " of its .creation" if isinstance(value, Run) else ""
         raise ApiTypeError(f"{name} must be the agent's own, not a {kind}: pass .input{place}")
     if isinstance(value, BaseModel):
         try:
-            return json_object(name, value.model_dump(mode="json", by_alias=True))
+            return dict_of(name, value.model_dump(mode="json", by_alias=True))
         except PydanticSerializationError as error:
             raise ApiValueError(f"{name} cannot be written as JSON: {error}") from error
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     hint = ": is it JSON text? Then pass json.loads(…)" if isinstance(value, str) else ""
     if iscoroutine(value):
-        value.close()  # which would warn that nobody has awaited it
+        # A coroutine that is not closed warns that nobody has awaited it.
+        value.close()
         hint = ": this client is synchronous, so the function must not be async"
     kind = type(value).__name__
     raise ApiTypeError(f"{name} must be a JSON object (dict), not {kind}{hint}")
@@ -97,12 +106,13 @@ def json_object(name: str, value: object) -> dict[str, Any]:
 class Cached(Generic[T]):
     """A server's description of an agent, read when it is needed and kept for 300 seconds."""
 
-    __slots__ = ("_at", "_read", "known")
+    __slots__ = ("_at", "_read", "latest")
 
     def __init__(self, read: Callable[..., T]) -> None:
         self._read = read
         self._at = 0.0
-        self.known: T | None = None  # what was read last
+        # This is the description that was read last, however old it is.
+        self.latest: T | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The time at which it was read means nothing to another process.
@@ -111,10 +121,10 @@ class Cached(Generic[T]):
     @property
     def fresh(self) -> T | None:
         """The description if it is at most 300 seconds old, or None."""
-        return self.known if timing().now() - self._at <= timing().kept else None
+        return self.latest if timing().now() - self._at <= timing().kept else None
 
     def get(self, timeout: float | None = None) -> T:
-        """Return it, read again if it is older, within ``timeout`` seconds."""
+        """Return the description. If it is older, read it again within ``timeout`` seconds."""
         known = self.fresh
         if known is None:
             known = self._read(_request_timeout=timeout)
@@ -123,7 +133,7 @@ class Cached(Generic[T]):
 
     def note(self, known: T) -> None:
         """Keep a description that was read just now."""
-        self.known, self._at = known, timing().now()
+        self.latest, self._at = known, timing().now()
 
 
 def cached_descriptor(client: ApiClient, agent_id: str) -> Cached[AgentACPDescriptor]:
@@ -138,22 +148,22 @@ def check_values(
     specs = descriptor.specs
     for what, value, schema in (("input", input, specs.input), ("config", config, specs.config)):
         if value is not None:
-            check_value(what, json_object(what, value), schema)
+            check_value(what, dict_of(what, value), schema)
 
 
 def check_value(what: str, value: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     """Check input or config against a schema of the agent's descriptor."""
+    package = imported("jsonschema_rs", "check=", "validation")
     try:
-        faults = list(faults_of(value, schema))
-    except ApiValueError:
-        raise
+        faults = list(_schema_faults(package, value, schema))
     except _UnusableSchema as error:
         why = one_line(error, LONGEST_MESSAGE)
         warnings.warn(
             f"{what} was not checked: the agent's schema cannot be used: {why}", stacklevel=5
         )
         return
-    except (TypeError, ValueError) as error:  # of the package, for a value that is not JSON
+    except (TypeError, ValueError) as error:
+        # The package raises these for a value that is not JSON.
         raise ApiValueError(f"{what} cannot be checked: {error}") from error
     if faults:
         raise SchemaMismatch(what, [(_path(what, steps), words) for steps, words in faults])
@@ -163,27 +173,27 @@ class _UnusableSchema(ValueError):
     """A schema is not valid, refers to other documents, or has a pattern that is refused."""
 
 
-def faults_of(value: object, schema: Mapping[str, Any]) -> Iterator[tuple[list[str | int], str]]:
-    """Find the faults of a value by a JSON Schema. Only this function knows the validator."""
-    jsonschema_rs = imported("jsonschema_rs", "check=", "validation")
+def _schema_faults(package: Any, value: object, schema: Mapping[str, Any]) -> Iterator[_Fault]:
+    """Find the faults of a value by a JSON Schema. No other function uses the validator."""
     nodes = list(_nodes(schema))
     several = (len(_object(node.get("patternProperties"))) for node in nodes)
     patterns = sum(several) + sum("pattern" in node for node in nodes)
     unevaluated = [node for node in nodes if not _UNEVALUATED.isdisjoint(node)]
-    # Without these, the work is at most the size of the schema times that of the value.
+    # Without these keywords, the work is at most the size of the schema times that of the value.
     if unevaluated or any(not _REFERENCES.isdisjoint(node) for node in nodes):
-        # Building the validator takes them without a value.
+        # Even without a value, building the validator takes the steps of the last kind.
         _refuse_doubling(schema, [(schema, value), *((node, None) for node in unevaluated)])
     try:
-        validator = jsonschema_rs.validator_for(
+        validator = package.validator_for(
             dict(schema),
             retriever=_refuse,
-            # The engine without backtracking: no pattern is exponential, some are refused.
-            pattern_options=jsonschema_rs.RegexOptions(
+            # This engine does not backtrack: no pattern is exponential, and some are refused.
+            pattern_options=package.RegexOptions(
                 size_limit=min(_LARGEST_PATTERN, _LARGEST_PATTERNS // max(1, patterns))
             ),
         )
-    except ValueError as error:  # the package's errors of schemas are ValueErrors
+    except ValueError as error:
+        # The errors of the package about a schema are ValueErrors.
         raise _UnusableSchema(str(error).partition("\n")[0]) from error
     if validator.is_valid(value):
         return
@@ -246,7 +256,7 @@ def _size(value: object) -> int:
 def _steps(schema: Mapping[str, Any], pending: list[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
     """Walk through the steps of a check: a part of the schema, and a part of the value.
 
-    What applies beside an "unevaluated…" is checked by the package up to three times.
+    The package checks the keywords beside an "unevaluated…" up to three times.
     """
     while pending:
         node, at = pending.pop()
@@ -263,7 +273,7 @@ def _steps(schema: Mapping[str, Any], pending: list[tuple[Any, Any]]) -> Iterato
                 children = [*_object(at).values(), *_list(at)]
                 if keyword == "propertyNames":
                     # The package gives the fault of each name a copy of the whole object. A view
-                    # stands for it, since no step looks for members in that.
+                    # stands for it, since no step reads members of a view.
                     children = [_object(at).items()] * len(_object(at))
                 pending += [(inner, child) for child in children]
             elif keyword in _IN_PLACE:

@@ -1,17 +1,15 @@
 """Every pause, window and bound of agents, runs and batches, in one value, and the clock.
 
-`timing` gives the value in use. A test makes time short by `using`, and a simulation brings a clock
-of its own; nothing else in these rooms names a number of seconds.
+`timing` gives the value in use. A test replaces it by one whose times are short, and a simulation
+by one with a clock of its own. No other module of these rooms has a number of seconds.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from acp_client_v0_1._http.retry import LONGEST_OUTAGE
 
@@ -28,65 +26,120 @@ def _sleep(seconds: float, stop: threading.Event | None) -> bool:
 class Timing:
     """Durations in seconds. A pair is the first backoff, which doubles, and the longest."""
 
-    # One request
-    quick: float = 10.0  # the longest, if its response needs no waiting for
-    change: float = 60.0  # the longest RESUME or DELETE
-    # No request is begun with less time left, or with less than a quarter of the timeout.
+    # Requests
+
+    # A request takes at most this long if the server has nothing to wait for.
+    quick: float = 10.0
+    # A resume or a DELETE takes at most this long.
+    change: float = 60.0
+    # No request begins with less time left, or with less than a quarter of the timeout.
     last: float = 1.0
-    answered_probe: float = 5.0  # to read the run beside an open stream
+    # Reading the run beside an open stream takes at most this long.
+    answered_probe: float = 5.0
 
     # Failures
-    outage: float = LONGEST_OUTAGE
-    backoff: tuple[float, float] = (0.25, 4.0)
-    quiet: float = 5.0  # a longer pause because of a rate limit is a warning, and a longer outage
-    warnings: float = 60.0  # between two warnings that an outage begins
-    refusals: int = 5  # of a stream or a search, in a row, until there is another way
 
-    # A run that a read replica may not know yet
-    young: float = 2.0  # after its create
+    # A server may fail for this long, unless the caller has a deadline.
+    outage: float = LONGEST_OUTAGE
+    # These are the pauses between two attempts.
+    backoff: tuple[float, float] = (0.25, 4.0)
+    # A shorter pause at a rate limit is not worth a warning in the log. Neither is a shorter
+    # outage, if there was a warning just before.
+    quiet: float = 5.0
+    # "Just before" means in this time.
+    warnings: float = 60.0
+    # After this many refusals in a row there is another way: polls instead of a stream, or no
+    # search.
+    refusals: int = 5
+
+    # Runs that a read replica may not have yet
+
+    # A 404 may come from such a replica for this long after the create.
+    young: float = 2.0
+    # The run is read again after this pause.
     young_pause: float = 0.1
 
-    # The pace of a batch at a server that limits requests: the seconds between two of them
-    pace: tuple[float, float] = (0.05, 0.5)  # after the first 429 or 503, which double it
-    recovery: float = 0.97  # by which each response shortens it
+    # The pace of a batch at a server that limits requests
+
+    # The first 429 or 503 puts the first of these times between two requests. Each further one
+    # doubles it, up to the second.
+    pace: tuple[float, float] = (0.05, 0.5)
+    # Each response multiplies that time by this factor.
+    recovery: float = 0.97
 
     # Long polls
+
+    # The server is asked to hold a poll for this long.
     window: int = 30
-    tick: float = 0.5  # between two checks of `stop`
-    round_trip: float = 0.1  # what a poll takes beyond its window, at the least
-    early: tuple[float, float] = (0.2, 2.0)  # after a poll that ended before its window
-    full_windows: int = 4  # before a window grows again: 4 ** cuts
+    # `stop` is checked after each such time during a request.
+    tick: float = 0.5
+    # A poll takes at least this long beyond its window.
+    round_trip: float = 0.1
+    # These pauses follow polls that ended before their windows.
+    early: tuple[float, float] = (0.2, 2.0)
+    # A window grows again after 4 ** n full windows, if n polls were cut.
+    full_windows: int = 4
 
     # The search for the run of a lost create
+
+    # The search takes at most this long.
     search: float = 10.0
+    # These pauses follow searches that find nothing.
     search_backoff: tuple[float, float] = (0.1, 1.0)
 
     # Answers
-    unchanged: float = 5.0  # an answer without a response counts as lost, if the run stays as it is
-    probe: float = 0.25  # between two readings of a run that is about to move on
-    whole_second: float = 1.0  # the least age of a question whose time has no fraction
-    human: float = 1.0  # between two checks whether an interrupt was answered
+
+    # An answer without a response did not arrive if the run has not changed for this long.
+    unchanged: float = 5.0
+    # A run that is about to change is read again after this pause.
+    probe: float = 0.25
+    # A question whose time has no fraction of a second is answered once it is this old.
+    whole_second: float = 1.0
+    # A run whose question somebody else answers is read again after this pause.
+    human: float = 1.0
 
     # Streams
-    silence: float = 15.0  # without an event, until the run is checked
-    least_silence: float = 0.5  # before that, if the reader of the events took its time
-    beyond: float = 0.2  # for which a silent stream outlives the wait for an event
-    empty: tuple[float, float] = (0.1, 4.0)  # between streams that bring nothing new
 
-    kept: float = 300.0  # what a server says of an agent
+    # The run is checked after this long without an event.
+    silence: float = 15.0
+    # If the caller took longer than that between two events, this much silence comes first.
+    least_silence: float = 0.5
+    # A silent stream stays open for this much longer than the wait for an event.
+    beyond: float = 0.2
+    # These pauses follow streams that bring nothing new.
+    empty: tuple[float, float] = (0.1, 4.0)
+
+    # Agents
+
+    # The description of an agent is kept for this long.
+    kept: float = 300.0
 
     # Batches
-    short_window: int = 2  # of a long poll while other runs wait for their turn
-    searches: tuple[float, float] = (0.2, 10.0)  # the shortest and longest between two of them
-    doubt: float = 2.0  # for which searches about a run are ignored, after one was wrong about it
-    cancel: float = 10.0  # to delete one run, at the end
-    exit: float = 5.0  # to cancel the run of a call that an exception ends
-    grace: float = 1.5  # at the end, for requests that are under way, creates above all
-    threads: float = 2.5  # at the end, until threads that do not end are left behind
-    step: float = 0.05  # between two checks of these threads
 
-    # The clock
+    # A long poll has this window while other runs wait for their turn.
+    short_window: int = 2
+    # The pause between two searches is at least the first and at most the second.
+    searches: tuple[float, float] = (0.2, 10.0)
+    # A search that was wrong about a run is not believed about this run for this long.
+    doubt: float = 2.0
+
+    # The end of a batch or a call
+
+    # Deleting one run takes at most this long.
+    cancel: float = 10.0
+    # Cancelling the run of a call that an exception ends takes at most this long.
+    exit: float = 5.0
+    # Requests under way, creates above all, get this time.
+    grace: float = 1.5
+    # Threads that do not end are left behind after this time.
+    threads: float = 2.5
+    # This is the pause between two checks of these threads.
+    step: float = 0.05
+
+    # Clocks: the first measures durations, the second is the same in all processes.
+
     now: Callable[[], float] = time.monotonic
+    calendar: Callable[[], float] = time.time
     sleep: Callable[[float, threading.Event | None], bool] = _sleep
 
 
@@ -96,15 +149,3 @@ _in_use = Timing()
 def timing() -> Timing:
     """Return the value in use."""
     return _in_use
-
-
-@contextmanager
-def using(**changes: Any) -> Generator[Timing]:
-    """Change some of the durations inside the ``with``, for all threads."""
-    global _in_use
-    before = _in_use
-    _in_use = replace(before, **changes)
-    try:
-        yield _in_use
-    finally:
-        _in_use = before

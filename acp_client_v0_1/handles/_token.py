@@ -5,8 +5,8 @@ number is the version. The checksum finds a token that was truncated or mistyped
 prevent forgery and need not: a token holds no secret, and its server is compared with the client's,
 never connected to.
 
-The client token is another thing: the mark in the metadata of a run by which its create is found
-again, if the response to that is lost.
+The client token is another thing: a mark in the metadata of a run. If the response to a create is
+lost, the run is found by this mark.
 
 Invariants: pure, no I/O; `decode_token` reads all that `encode_token` writes; unknown fields are
 ignored, and a newer version is refused by name.
@@ -15,7 +15,6 @@ ignored, and a newer version is refused by name.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import os
 import re
@@ -35,27 +34,34 @@ CLIENT_TOKEN_KEY = "acp-client-token"
 """The key of the run's metadata that holds the client token."""
 
 _VERSION = 1
-_FORM = re.compile(r"acprun([0-9]{1,9})\.([A-Za-z0-9_-]*={0,2})\.([0-9a-f]{8})")
+# No base64 text has one character more than a multiple of four.
+_BASE64 = r"(?:[A-Za-z0-9_-]{4})*(?:[A-Za-z0-9_-]{2,3})?={0,2}"
+_FORM = re.compile(rf"acprun([0-9]{{1,9}})\.({_BASE64})\.([0-9a-f]{{8}})")
 _BEGINNING = re.compile(r"acprun([0-9]{1,9})\.")
 
 
 @dataclass(frozen=True, slots=True)
 class RunToken:
-    """What a token says of a run. A text is empty if it says nothing."""
+    """The fields of a token. A field that it does not have is an empty text."""
 
-    server: str  # origin and base path
-    run: str = ""  # "" if only the client token is known
+    # This is the origin and the base path.
+    server: str
+    # The run's id is "" if only its client token is known.
+    run: str = ""
     agent: str = ""
     thread: str = ""
     client_token: str = ""
-    last_event_id: str = ""  # of the last event that was handed out
-    traceparent: str = ""  # of the run's last span (W3C Trace Context)
-    created: str = ""  # seconds since the epoch, if that was a moment ago
+    # This is the id of the last event that was handed out.
+    last_event_id: str = ""
+    # This is the trace context of the run's last span (W3C Trace Context).
+    traceparent: str = ""
+    # The run was created at this time, in seconds since the epoch, if that was a moment ago.
+    created: str = ""
 
 
 _FIELDS = tuple(each.name for each in fields(RunToken))
 
-# The forms of what is read as a number, or sent in a body or a header.
+# These fields are read as a number, or sent in a body or a header, so they have a form.
 _ANY = re.compile(".*", re.DOTALL)
 _FORMS = {
     "client_token": re.compile(r"[^\ud800-\udfff]*"),
@@ -90,11 +96,8 @@ def decode_token(text: str) -> RunToken:
             f"{_VERSION}: upgrade acp-client-v0-1, or attach by RunHandle(run_id)"
         )
     form = _FORM.fullmatch(text)
-    try:
-        # More padding than there has to be is ignored.
-        content = b"" if form is None else base64.urlsafe_b64decode(form[2] + "==")
-    except binascii.Error:
-        content = b""
+    # The decoder ignores more padding than there has to be.
+    content = b"" if form is None else base64.urlsafe_b64decode(form[2] + "==")
     if form is None or f"{zlib.crc32(content):08x}" != form[3]:
         raise TokenError("the token is damaged: it was cut short or changed; copy all of it")
     return _read(content)

@@ -8,13 +8,13 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import lru_cache, partial
-from itertools import islice, zip_longest
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from typing_extensions import Self, Unpack
 
 from acp_client_v0_1._arguments import UUID_FORM, check_arguments, explain_id
-from acp_client_v0_1._errors import Notebook, one_line, short
+from acp_client_v0_1._errors import LONGEST_OF_A_RUN, Notebook, one_line, short
 from acp_client_v0_1._http.retry import failure_of
 from acp_client_v0_1._operation import identifier
 from acp_client_v0_1.api.agents_api import AgentsApi
@@ -31,12 +31,7 @@ from acp_client_v0_1.handles._create import NoAgent, create, find_by_token, is_o
 from acp_client_v0_1.handles._options import RunOptions, creation_of, given_options
 from acp_client_v0_1.handles._perform import Contact, Wait
 from acp_client_v0_1.handles._rules import is_unserved
-from acp_client_v0_1.handles._schemas import (
-    Cached,
-    JsonObject,
-    cached_descriptor,
-    check_values,
-)
+from acp_client_v0_1.handles._schemas import Cached, JsonObject, cached_descriptor, check_values
 from acp_client_v0_1.handles._timing import timing
 from acp_client_v0_1.handles._token import CLIENT_TOKEN_KEY, mark_of, new_client_token, server_of
 from acp_client_v0_1.handles.conversation import Conversation
@@ -60,9 +55,10 @@ __all__ = ["AgentHandle"]
 
 T = TypeVar("T")
 
-_PAGE = 1000  # agents, the most that the contract allows
-_SHOWN = 3  # agents that an error names
-_LONGEST = 240  # characters of its message
+# One page of a search has this many agents, the most that the contract allows.
+_PAGE = 1000
+# An error names at most this many agents.
+_SHOWN = 3
 _SECOND = "was given to an earlier create: pass reuse=True, or this may make a second run"
 
 
@@ -88,9 +84,8 @@ class AgentHandle(Notebook):
         client = self.runs.api_client
         self._contact: Contact | None = None
         self._descriptor = cached_descriptor(client, self.agent_id)
-        self._agent: Cached[Agent] = Cached(
-            partial(AgentsApi(client).get_agent_by_id, self.agent_id)
-        )
+        read_agent = partial(AgentsApi(client).get_agent_by_id, self.agent_id)
+        self._agent: Cached[Agent] = Cached(read_agent)
 
     @classmethod
     def find(
@@ -107,8 +102,8 @@ class AgentHandle(Notebook):
             name: The exact name.
             api_client: Client to use; the shared default client if None.
             version: The exact version. By default any, if there is only one.
-            timeout: Seconds for each request, above 0; one is enough unless the name is not there.
-                By default the client's own limits hold.
+            timeout: Seconds for each request, above 0; one request is enough unless the name is not
+                there. By default the client's own timeouts hold.
 
         Raises:
             AgentLookupError: No agent has the name and version, or several have; the error names
@@ -137,7 +132,8 @@ class AgentHandle(Notebook):
             handle._agent.note(found[0])
             return handle
         there = found
-        with contextlib.suppress(ApiException):  # naming the others is a courtesy
+        # The error is raised even if the names of the other agents cannot be read.
+        with contextlib.suppress(ApiException):
             there = found or list(islice(iter_agents(agents, on_drift="continue"), _PAGE))
         raise _lookup_error(name, version, bool(found), there)
 
@@ -248,8 +244,8 @@ class AgentHandle(Notebook):
             client_token: The mark of the run. By default a new one; "" sends none.
             reuse: Search for a run with ``client_token`` first, and return that. Search and create
                 are two requests, so two callers at once can still make two runs.
-            check: Check input and config by `check` first.
-            timeout: Seconds for all of it, above 0. By default the client's own limits hold.
+            check: Check input and config first, as `check` does.
+            timeout: Seconds for the whole call, above 0. By default the client's own timeouts hold.
             config: The agent's configuration, in its own schema.
             metadata: Keys and values to find the run by.
             webhook: The URL that receives each change of the run's status.
@@ -302,7 +298,7 @@ class AgentHandle(Notebook):
             thread_id: The thread to run on.
             client_token: The mark of the run. By default a new one; "" sends none.
             reuse: Search for a run with ``client_token`` first, and wait for that.
-            check: Check input and config by `check` first.
+            check: Check input and config first, as `check` does.
             config: The agent's configuration, in its own schema.
             metadata: Keys and values to find the run by.
             webhook: The URL that receives each change of the run's status.
@@ -320,8 +316,8 @@ class AgentHandle(Notebook):
             ApiTypeError, ApiValueError: An argument cannot be used; nothing was sent.
             ApiException: The server refused, or could not be reached.
         """
-        check_arguments(timeout=timeout, on_interrupt=on_interrupt, thread_id=thread_id)
-        check_arguments(cancel_on_exit=cancel_on_exit, reuse=reuse, check=check)
+        flags = {"cancel_on_exit": cancel_on_exit, "reuse": reuse, "check": check}
+        check_arguments(timeout=timeout, on_interrupt=on_interrupt, thread_id=thread_id, **flags)
         given = given_options(AgentHandle.run, options, input=input, thread_id=thread_id)
         creation, new = self._creation(given, client_token, reuse=reuse)
         core, ours, wait = None, new, self._wait(timeout)
@@ -330,25 +326,26 @@ class AgentHandle(Notebook):
             handle = held_by(RunHandle, core)
             if on_interrupt is not None:
                 return handle.drive(on_interrupt, timeout=timeout)
-            if timeout:  # 0 looks once
+            # A timeout of 0 asks once, so nothing is subtracted from it.
+            if timeout:
                 timeout = max(0.001, wait.remaining())
             return handle.result(timeout)
         except BaseException as error:
-            # The caller's own token may belong to another run, and a run that was found is not
-            # this call's to end.
+            # The caller's own token may belong to another run, and this call must not end a run
+            # that it has only found.
             if not (cancel_on_exit and ours):
                 raise
             # Of the package's errors, only this one leaves open that a run was made.
             unclear = isinstance(error, RunStartAmbiguous)
             search = unclear or not isinstance(error, OpenApiException)
-            said = self._cancel(wait, core, mark_of(creation) if search else "")
+            note = self._cancel(wait, core, mark_of(creation) if search else "")
             if isinstance(error, RunWaitTimeout):
                 elapsed = wait.elapsed
                 raise RunWaitTimeout(
                     run_id=error.run_id,
                     elapsed=elapsed,
-                    reason=f"run {short(error.run_id)} has no output after {elapsed:.1f} s; {said}",
-                    token="" if said.endswith("was cancelled") else error.token,
+                    reason=f"run {short(error.run_id)} has no output after {elapsed:.1f} s; {note}",
+                    token="" if note.endswith("was cancelled") else error.token,
                 ) from error
             raise
 
@@ -377,19 +374,19 @@ class AgentHandle(Notebook):
             key: Returns the name of an input, for `BatchItem.key`; by default its index.
             concurrency: How many runs may be in flight, by default 8; this is not a number of
                 threads.
-            ordered: Give the items in the order of the inputs, not of their ends.
+            ordered: Give the items in the order of the inputs, not as the runs end.
             timeout: Seconds above 0 to wait for each output of a run. By default there is no limit.
             on_interrupt: Answers questions as in `run`; called from several threads.
-            check: Check each input by `check` first.
+            check: Check each input first, as `check` does.
             journal: The file that records each start and outcome.
-            retry_failed: Run the inputs again whose runs have failed, by the journal, and fail
-                still.
+            retry_failed: Run an input again if its run failed, by the journal, and its server has
+                not tried that run again since.
             unclear: What to do with an input whose run may have been started, if the server cannot
                 tell: "raise", the default, makes `RunStartAmbiguous` its outcome, and "start"
                 starts a run, which may be a second one.
             on_stop: "leave", the default, the runs in flight when the batch is stopped, or "cancel"
                 them.
-            durable: Write each line of the journal to the disk before going on (fsync).
+            durable: Write each line of the journal to the disk before continuing (fsync).
             progress: Called with the counts as they change; True for a bar on standard error
                 (extra ``cli``).
             total: How many inputs there are; by default their ``len``.
@@ -401,34 +398,35 @@ class AgentHandle(Notebook):
             streaming: "result" or "custom", for others that follow the runs by their events.
 
         Returns:
-            The batch. Its ``next()`` raises the errors of the inputs; what is wrong with all runs
-            (401, 403, a wrong address, no such agent, no descriptor to ``check`` by, an outage of
-            300 seconds); `JournalError` for a journal that is locked, damaged, of another batch or
-            no file, and `JournalMismatch` for another input than the journal's; and on Ctrl-C a
-            `KeyboardInterrupt` that counts the runs left.
+            The batch. Its ``next()`` raises what drawing the inputs raises; an error that all runs
+            would get (401, 403, a wrong address, no such agent, no descriptor to ``check`` by, an
+            outage of 300 seconds); `JournalError` for a journal that is locked, damaged, of another
+            batch or no file, and `JournalMismatch` for another input than the journal's; and on
+            Ctrl-C a `KeyboardInterrupt` that counts the runs left.
 
         Raises:
             ApiTypeError, ApiValueError: An argument has the wrong type, or an impossible value.
         """
         from acp_client_v0_1.batch import Batch
 
-        return Batch(self, inputs, about=self._agent.known, **options)
+        return Batch(self, inputs, about=self._agent.latest, **options)
 
     def _creation(
         self, given: dict[str, Any], client_token: str | None, *, reuse: bool
     ) -> tuple[RunCreate, bool]:
-        """Make a create, and return it with whether its client token, if any, is new."""
+        """Make a create. Return it, and whether its client token, if any, is a new one."""
         marks = given.get("metadata", {})
-        known = marks.get(CLIENT_TOKEN_KEY) or None if client_token is None else client_token
-        if known is not None:
-            check_arguments(client_token=known)  # as no search finds anything else
-        if reuse and not known:
+        own = marks.get(CLIENT_TOKEN_KEY) or None if client_token is None else client_token
+        if own is not None:
+            # No search finds a token that is not a text.
+            check_arguments(client_token=own)
+        if reuse and not own:
             raise ApiValueError("reuse needs a client_token to search for: pass client_token=")
-        # Here, and not when it is sent, so that Ctrl-C during the create finds the run.
-        token = new_client_token() if known is None else known
+        # The token is made before the create is sent, so that Ctrl-C meanwhile finds the run.
+        token = new_client_token() if own is None else own
         if token:
             given["metadata"] = {**marks, CLIENT_TOKEN_KEY: token}
-        return creation_of(self.agent_id, given), not known
+        return creation_of(self.agent_id, given), not own
 
     def _wait(self, seconds: float | None) -> Wait:
         self._contact = self._contact or Contact.of(self.runs)
@@ -437,19 +435,20 @@ class AgentHandle(Notebook):
     def _start(
         self, creation: RunCreate, wait: Wait, *, new: bool, reuse: bool, check: bool
     ) -> tuple[RunCore, bool]:
-        """Start a run, and return its core with whether this call has made it."""
+        """Start a run. Return its core, and whether this call has made the run."""
         if creation.streaming is not None:
             self._warn_of_streaming(creation.streaming)
         if check:
             limited = None if wait.ends == math.inf else wait.limit(math.inf)
-            self._descriptor.get(limited)  # which `check` reads, with no limit of its own
+            # `check` reads the descriptor without a limit, so it is read here, within the time.
+            self._descriptor.get(limited)
             self.check(input=creation.input or {}, config=creation.config)
         found = self._reused(creation, wait) if reuse else []
         if found:
             core = RunCore.of_runs(self.runs, found, wait.contact)
         else:
             post = partial(create, wait=wait)
-            known = self._agent.known
+            known = self._agent.latest
             make = partial(created, creation, self.runs, wait.contact, known, post)
             mark, client = mark_of(creation), self.runs.api_client
             earlier = [] if new else _earlier_creates(server_of(client), mark)
@@ -457,7 +456,8 @@ class AgentHandle(Notebook):
                 warnings.warn(f"client_token {mark!r:.40} {_SECOND}", stacklevel=3)
             try:
                 core = self._explained(make)
-            except RunStartAmbiguous:  # other errors of the server mean that no run was made
+            except RunStartAmbiguous:
+                # This error leaves open whether a run was made. After the others there is none.
                 earlier[:] = [True]
                 raise
             earlier[:] = [True]
@@ -476,8 +476,8 @@ class AgentHandle(Notebook):
         return ours
 
     def _warn_of_streaming(self, mode: StreamingMode) -> None:
-        """Warn if the agent's descriptor, as far as it was read, has no such stream."""
-        known = self._descriptor.known
+        """Warn if the agent's descriptor was read before, and does not declare such a stream."""
+        known = self._descriptor.latest
         streams = None if known is None else known.specs.capabilities.streaming
         if known is not None and not (streams and getattr(streams, mode.value, False)):
             warnings.warn(
@@ -494,10 +494,11 @@ class AgentHandle(Notebook):
     def _cancel(self, call: Wait, core: RunCore | None, client_token: str) -> str:
         """Cancel the run of a call that an exception ends, perhaps during its create.
 
-        Return what to say of it.
+        Return what the message of the error says about it.
         """
-        # A part of the call, whose `Retry-After` counts for this, too.
-        wait = Wait(call.contact, timing().exit, called=call.called)
+        # This is a part of the call, so a `Retry-After` of the call counts for it, too.
+        wait = Wait(call.contact, timing().exit)
+        wait.called = call.called
         try:
             if core is None:
                 found = self._search(client_token, wait) if client_token else []
@@ -518,7 +519,7 @@ class AgentHandle(Notebook):
         return f"<AgentHandle{name and ' '}{short(name)} {short(self.agent_id)}>"
 
     def _name(self) -> str:
-        known = self._agent.known or self._descriptor.known
+        known = self._agent.latest or self._descriptor.latest
         return "" if known is None else known.metadata.ref.name
 
 
@@ -530,38 +531,34 @@ def _earlier_creates(server: str, client_token: str) -> list[bool]:
 
 def _check_reused(run: Run, creation: RunCreate) -> None:
     """Refuse a run that was found by its client token, but was created for something else."""
-    asked, made = creation.to_dict("json"), run.creation.to_dict("json")
-    other = [name for name in ("input", "config") if not _has(made.get(name), asked.get(name))]
+    wanted, made = creation.to_dict("json"), run.creation.to_dict("json")
+    other = [name for name in ("input", "config") if not _has(made.get(name), wanted.get(name))]
     if not is_of(run, creation.agent_id):
         other.insert(0, "agent_id")
-    if not other:
-        return
-    if "agent_id" not in other and not made.get("input") and not made.get("config"):
+    unknown = "agent_id" not in other and not made.get("input") and not made.get("config")
+    if other and unknown:
         warnings.warn(
             f"run {short(run.run_id)} was found by its client_token, and its server does not say "
             "what it was created with: it is used as it is",
             stacklevel=5,
         )
-        return
-    raise ApiValueError(
-        f"client_token is of run {short(run.run_id)}, which was created with another "
-        f"{' and '.join(other)}: use another client_token, or RunHandle({short(run.run_id)!r})"
-    )
+    elif other:
+        raise ApiValueError(
+            f"client_token is of run {short(run.run_id)}, which was created with another "
+            f"{' and '.join(other)}: use another client_token, or RunHandle({short(run.run_id)!r})"
+        )
 
 
-_NOTHING = object()
-
-
-def _has(made: Any, asked: Any) -> bool:
-    """Tell whether a value has what was asked. A server adds keys and nulls of its own."""
-    if isinstance(asked, dict):
-        wanted = cast("dict[str, Any]", asked)
-        there = cast("dict[str, Any]", made) if isinstance(made, dict) else {}
-        return all(_has(there.get(key), value) for key, value in wanted.items())
-    if isinstance(asked, list) and isinstance(made, list):
-        lists = cast("list[object]", made), cast("list[object]", asked)
-        return all(_has(*pair) for pair in zip_longest(*lists, fillvalue=_NOTHING))
-    return asked is None or made == asked
+def _has(value: Any, wanted: Any) -> bool:
+    """Tell whether a value has all that is wanted. A server adds keys and nulls of its own."""
+    if isinstance(wanted, dict):
+        parts = cast("dict[str, Any]", wanted)
+        members = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+        return all(_has(members.get(key), part) for key, part in parts.items())
+    if isinstance(wanted, list) and isinstance(value, list):
+        values, items = cast("list[object]", value), cast("list[object]", wanted)
+        return len(values) == len(items) and all(map(_has, values, items))
+    return wanted is None or value == wanted
 
 
 def _lookup_error(
@@ -585,5 +582,5 @@ def _lookup_error(
     if len(listed) > _SHOWN:
         after = f" and {len(listed) - _SHOWN} more{after}"
     shown = ", ".join(listed[:_SHOWN]) or "no agent that it names"
-    reason = f"{before}{one_line(shown, _LONGEST - len(before) - len(after))}{after}"
-    return AgentLookupError(name=name, candidates=candidates, reason=reason)
+    shown = one_line(shown, LONGEST_OF_A_RUN - len(before) - len(after))
+    return AgentLookupError(name=name, candidates=candidates, reason=f"{before}{shown}{after}")

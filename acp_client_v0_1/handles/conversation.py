@@ -57,7 +57,7 @@ class Conversation:
 
         Args:
             input: The agent's input, in its own schema.
-            timeout: Seconds for all of it. By default the client's own limits hold.
+            timeout: Seconds for the whole call. By default the client's own timeouts hold.
             options: ``config``, ``metadata``, ``webhook`` and ``streaming``, as of
                 `AgentHandle.start`.
 
@@ -113,7 +113,7 @@ class Conversation:
             ApiException: It cannot be read.
             ApiValueError: There was no run, and so there is no thread yet.
         """
-        return self._threads.get_thread_state(self._known())
+        return self._threads.get_thread_state(self._existing_thread())
 
     def history(self) -> list[tuple[Run, RunOutput | None]]:
         """Return the runs of the thread with their outputs, oldest first.
@@ -130,10 +130,10 @@ class Conversation:
             (run, None)
             if run.status == RunStatus.PENDING
             else (run, RunHandle.of(run, client).output(0))
-            for run in self._threads.get_thread_history(self._known())
+            for run in self._threads.get_thread_history(self._existing_thread())
         ]
 
-    def _known(self) -> str:
+    def _existing_thread(self) -> str:
         if self.thread_id is None:
             raise ApiValueError("the conversation has no thread yet: its first run makes it")
         return self.thread_id

@@ -57,7 +57,8 @@ __all__ = [
     "TokenError",
 ]
 
-LONGEST_WHY = 124  # characters of what happened to a create and to the search for its run
+# This many characters say what happened to a create and to the search for its run.
+LONGEST_WHY = 124
 
 
 class _RunProblem(ApiException):
@@ -84,7 +85,8 @@ class RunFailed(_RunProblem):
         sure: Whether the status is known; otherwise the run may have timed out.
     """
 
-    status_name = "error"  # of the run
+    # A run of this status raises this error.
+    status_name = "error"
 
     def __init__(
         self, *, run_id: str, token: str, errcode: int, description: str, sure: bool = True
@@ -129,7 +131,7 @@ class RunGone(_RunProblem):
     """The server does not know the run: it was deleted or forgotten, or it is another server's.
 
     Args:
-        server: The server that was asked, its origin and base path.
+        server: The origin and the base path of the server.
         served: Whether the server is known to serve runs under this path.
     """
 

@@ -1,16 +1,19 @@
 """The events of a run, followed over connections that break and servers that restart.
 
 Strategy: a loop around `EventReader`. However a connection ends, the next one asks for the events
-after the last one, and `Continuity` judges by its first event whether it has them. A run that
-cannot be streamed is polled. The run's status ends the iteration, never the end of a stream.
+after the last one. Its first event shows `Continuity` whether it has them. A run that cannot be
+streamed is polled. The status of the run ends the iteration. The end of a stream does not.
 
-Invariants: an event is handed out once, or follows a gap that is marked or raised. Between two
-calls of ``next()`` only the current connection is open; `close` or the end frees it.
+Invariants: no event is handed out twice, and none is left out without a gap that is marked or
+raised. Between two calls of ``next()`` only the current connection is open; `close` or the end
+frees it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from typing_extensions import Self
@@ -48,7 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["RunEvent", "RunEvents"]
 
 
-class RunEvents(Iterator[RunEvent]):
+class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
     """The events of a run, from `RunHandle.events`: an iterator and a context manager.
 
     In mode ``custom`` each event is an update. In mode ``result`` each event is a result that
@@ -68,24 +71,29 @@ class RunEvents(Iterator[RunEvent]):
     Attributes:
         last_event_id: The id of the last event that was handed out, or "".
         ended_by: The status of the run that ended the iteration, or "gone".
+        gaps: The gaps so far, including those that were only marked.
     """
 
     def __init__(
         self,
         core: RunCore,
         *,
-        raise_gaps: bool,  # instead of marking the event after a gap
-        through_interrupts: bool | Callable[[], object],  # which answers it, or waits
+        # A gap is raised, or the event after it is marked.
+        raise_gaps: bool,
+        # A function answers the interrupt; True waits until another caller does.
+        through_interrupts: bool | Callable[[], object],
         timeout: float | None,
-        after: str | None = None,  # by default the last event of the run's token
+        # By default, this is the last event of the run's token.
+        after: str | None = None,
     ) -> None:
-        after = core.known.last_event_id if after is None else after
+        after = core.given_token.last_event_id if after is None else after
         self.last_event_id: str = after
         self.ended_by: str | None = None
         self._core = core
         self._through_interrupts = through_interrupts
         self._timeout = timeout
         self._decoder = EventDecoder(core, raise_gaps=raise_gaps, after=after)
+        self.gaps: list[StreamGap] = self._decoder.gaps
         self._closing = Flag()
         self._reader: EventReader | None = None
         self._values: Iterator[RunEvent | None] = iter(())
@@ -94,36 +102,35 @@ class RunEvents(Iterator[RunEvent]):
             "this iteration is read by another thread: RunHandle.events() begins one for each"
         )
         self._polling = False
-        self._empty = 0  # streams without an event, in a row
-        self._delivered = 0  # when the last stream ended
-        self._next_check = 0.0  # when the run is read, unless an event comes before
+        # This many streams in a row have brought nothing new.
+        self._empty = 0
+        # This many events had been delivered when the last stream ended.
+        self._delivered = 0
+        # The run is read at this time, unless an event comes before.
+        self._next_check = 0.0
         self._wait = core.wait(timeout, self._closing, what="has no event")
-
-    @property
-    def gaps(self) -> list[StreamGap]:
-        """The gaps so far, those that were only marked included."""
-        return self._decoder.gaps
 
     @property
     def complete(self) -> bool | None:
         """Whether every event was handed out, or None while the events' ids do not tell.
 
         Blind spot: if a server ends a stream early but cleanly, and the run is over by then, this
-        is True all the same.
+        is True nevertheless.
         """
         memory = self._decoder.memory
         if memory.complete is False:
             return False
         if self.ended_by in (None, "gone") or (self._has_updates and memory.judging):
-            return None  # no event has come since the last cut, or none at all
+            # No event has come since the last cut, or there was none at all.
+            return None
         return memory.complete
 
     @property
     def _has_updates(self) -> bool:
-        """Whether the run has updates, as far as anybody knows."""
+        """Whether the run has updates, by its last event or else by its create."""
         core, custom = self._core, self._decoder.custom
-        asked = core.creation or (None if core.run is None else core.run.creation)
-        expected = asked is not None and asked.streaming == StreamingMode.CUSTOM
+        creation = core.creation or (None if core.run is None else core.run.creation)
+        expected = creation is not None and creation.streaming == StreamingMode.CUSTOM
         return expected if custom is None else custom
 
     def __iter__(self) -> Self:
@@ -132,31 +139,41 @@ class RunEvents(Iterator[RunEvent]):
         return self
 
     def __next__(self) -> RunEvent:
-        while self._decoder.held is None:
-            # An event that has arrived is handed out at once; `_next` does everything else.
+        waited = False
+        while True:
             try:
+                # Events that have arrived are handed out here, with as few steps as possible.
                 for event in self._values:
                     if event is not None:
                         event_id = event.id
                         if event_id:
                             self.last_event_id = self._core.last_event_id = event_id
+                        if waited:
+                            self._next_check = timing().now() + timing().silence
                         return event
-                break
+            except StreamGap:
+                # The event after the gap comes next.
+                self._values = chain((self._decoder.held,), self._values)
+                raise
             except ValueError as error:
                 self._undecodable(error)
-        try:
-            with self._one_reader:
-                return self._next()
-        except RunGone:
-            self._end("gone")
-            raise
-        except KeyboardInterrupt as error:
-            self._core.add_note(error)
-            raise
-        except RunWaitTimeout:
-            if self._closing.is_set():  # `close` has ended the wait
-                raise StopIteration from None
-            raise
+                continue
+            if self._over or self._closing.is_set():
+                raise StopIteration
+            try:
+                with self._one_reader:
+                    self._receive(waited)
+                waited = True
+            except RunGone:
+                self._end("gone")
+                raise
+            except KeyboardInterrupt as error:
+                self._core.add_note(error)
+                raise
+            except RunWaitTimeout:
+                # If the iteration was closed in another thread, that has ended the wait.
+                if not self._closing.is_set():
+                    raise
 
     def _undecodable(self, error: ValueError) -> None:
         """Raise the error of an event that cannot be decoded, unless it is a replay."""
@@ -164,34 +181,36 @@ class RunEvents(Iterator[RunEvent]):
         if undecodable is not None and self._decoder.note_undecodable(undecodable):
             raise undecodable from error
 
-    def _next(self) -> RunEvent:
+    def _receive(self, waited: bool) -> None:
+        """Wait until events arrive, or the iteration ends.
+
+        The time begins again unless this call of ``next()`` has ``waited`` before.
+        """
         clock = timing()
-        self._wait.rearm()
-        looked = False
-        while True:
-            if self._decoder.held is not None:
-                held, self._decoder.held = self._decoder.held, None
-                return self._handed_out(held)
-            if self._over or self._closing.is_set():
-                raise StopIteration
-            if self._reader is None or self._reader.closed:  # the latter by Ctrl-C in the last call
+        if not waited:
+            self._wait.rearm()
+        while not (self._over or self._closing.is_set()):
+            # Ctrl-C in an earlier call may have closed the stream.
+            if self._reader is None or self._reader.closed:
                 self._reader = None
                 self._connect()
                 continue
-            late = looked if self._timeout == 0 else self._wait.remaining() <= 0
+            late = waited if self._timeout == 0 else self._wait.remaining() <= 0
             if late:
                 raise self._wait.late()
-            looked = True
+            waited = True
             try:
-                event = self._arrive(self._reader)
-                if event is not None:
-                    return self._handed_out(event)
+                if self._arrive(self._reader):
+                    return
             except NothingYet:
                 if clock.now() >= self._next_check:
                     self._check_aside()
 
-    def _arrive(self, reader: EventReader) -> RunEvent | None:
-        """Read until an event arrives, the stream ends, or it is time to check the run."""
+    def _arrive(self, reader: EventReader) -> bool:
+        """Read until events arrive, the stream ends, or it is time to check the run.
+
+        Return whether events have arrived.
+        """
         # Only silence is a reason to read the run: a slow reader may find it over while events are
         # still to be read.
         clock = timing()
@@ -199,29 +218,20 @@ class RunEvents(Iterator[RunEvent]):
         silence = min(clock.least_silence, remaining / 2)
         seconds = min(max(silence, self._next_check - clock.now()), remaining)
         try:
-            ended = not reader.advance(seconds)
+            arrived = reader.advance(seconds)
         except EventTooLarge:
             self._over = True
             raise
         except ApiException as error:
             self._reader = None
             self._broken(error)
-            return None
-        if ended:
+            return False
+        if arrived:
+            self._values = map(self._decoder.decode, reader.left)
+        else:
             self._reader = None
             self._decide(streams=True)
-            return None
-        self._values = map(self._decoder.decode, reader.left)
-        while True:
-            try:
-                for event in self._values:
-                    if event is not None:
-                        self._next_check = clock.now() + clock.silence
-                        return event
-            except ValueError as error:
-                self._undecodable(error)
-            else:
-                return None
+        return arrived
 
     def close(self) -> None:
         """End the iteration, also for a ``next()`` that waits in another thread."""
@@ -229,9 +239,6 @@ class RunEvents(Iterator[RunEvent]):
         reader = self._reader
         if reader is not None:
             reader.close()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
@@ -243,11 +250,6 @@ class RunEvents(Iterator[RunEvent]):
         ended = "" if self.ended_by is None else f", ended by {self.ended_by}"
         run_id, last_id = short(self._core.run_id), short(self.last_event_id)
         return f"<RunEvents of {run_id}, last id {last_id!r}{ended}>"
-
-    def _handed_out(self, event: RunEvent) -> RunEvent:
-        if event.id:
-            self.last_event_id = self._core.last_event_id = event.id
-        return event
 
     # Connections
 
@@ -265,7 +267,8 @@ class RunEvents(Iterator[RunEvent]):
         if stream is None or stream.status == 204:
             if stream is not None:
                 stream.close()
-            self._decide(streams=False)  # which raises the 404 of a run that is gone
+            # If the run is gone, this raises its 404.
+            self._decide(streams=False)
             # A run that has ended may have no stream any more.
             if any(e.status != 404 or self._polling for e in refused if is_unserved(e)):
                 server.lacks.add("stream")
@@ -275,13 +278,14 @@ class RunEvents(Iterator[RunEvent]):
         self._decoder.memory.reconnect()
         self._next_check = timing().now() + timing().silence
         self._reader = stream.reader
-        if self._closing.is_set():  # `close` has not seen it
+        # A `close` in another thread came before it could see this stream.
+        if self._closing.is_set():
             stream.close()
 
     def _open(self, limit: float) -> EventStream[Any] | None:
         core, limits = self._core, None
         if self._timeout is not None:
-            # A little more than remains, so that a wait for an event leaves the stream open.
+            # The stream may be silent for a little longer than the wait, so that it stays open.
             silence = self._wait.limit(self._timeout or timing().quick)
             limits = limit, silence + min(timing().beyond, silence / 10)
         last_id = self._decoder.memory.last_id
@@ -297,7 +301,8 @@ class RunEvents(Iterator[RunEvent]):
         the run if nothing new came, or if new results resemble replayed ones.
         """
         self._note_end()
-        if not isinstance(error, ApiTimeoutError):  # a silent stream has taken its time
+        # A silent stream has lasted long enough to need no pause.
+        if not isinstance(error, ApiTimeoutError):
             self._wait.pause(backoff(self._empty - 1, *timing().empty), error)
         if self._decoder.custom is not False and self._empty <= timing().refusals:
             return
@@ -318,20 +323,21 @@ class RunEvents(Iterator[RunEvent]):
 
     def _decide(self, *, streams: bool) -> None:
         """Read the run to decide how to continue after a stream, or without one."""
-        if self._closing.is_set() or self._heed(self._core.read(self._wait)):
+        if self._closing.is_set() or self._apply_status(self._core.read(self._wait)):
             return
         if streams:
             self._note_end()
         if not streams or self._empty > timing().refusals:
             self._begin_polling()
-        else:  # a server may end each stream after one event
+        else:
+            # A server may end each stream after one event, so pause before the next.
             self._wait.pause(backoff(self._empty - 1, *timing().empty))
 
     def _check_aside(self) -> None:
         """Check whether the run is over, after a while without events."""
         clock, core = timing(), self._core
         self._next_check = clock.now() + clock.silence
-        beside = self._wait.within(clock.answered_probe, stop=self._closing, survive=0.0)
+        beside = self._wait.within(clock.answered_probe, survive=0.0)
         try:
             run = core.read(beside)
         except TimeoutError:
@@ -340,11 +346,12 @@ class RunEvents(Iterator[RunEvent]):
             # The stream stays open for the next `next()`.
             if isinstance(error, RunGone) or failure_of(error).kind == "denied":
                 raise
-            return  # the stream is alive, which is more than this says
-        self._heed(run)
+            # The stream still works, which counts for more than this failure.
+            return
+        self._apply_status(run)
 
-    def _heed(self, run: Run) -> bool:
-        """Do what the run's status asks for, and return whether it is no longer pending."""
+    def _apply_status(self, run: Run) -> bool:
+        """Act on the status of the run, and return whether it is no longer pending."""
         if run.status in FINAL:
             self._finish(run.status)
         elif run.status == RunStatus.INTERRUPTED:
@@ -367,7 +374,7 @@ class RunEvents(Iterator[RunEvent]):
                 return timing().human if run.status == RunStatus.INTERRUPTED else None
 
             wait = core.wait(stop=self._closing)
-            # The run may not be interrupted, and its output say so all the same: pause, or we spin.
+            # The run and its output may disagree about the interrupt: pause, or we spin.
             wait.sleep(timing().probe)
             core.read(wait, ready)
         self._wait.rearm()
@@ -378,21 +385,20 @@ class RunEvents(Iterator[RunEvent]):
 
     def _poll(self) -> None:
         core = self._core
-        polled = core.output(self._wait)
-        output = polled.actual_instance
+        output = core.output(self._wait).actual_instance
         if isinstance(output, RunResult):
             last = self._decoder.result
             if last is None or last.result != output.result:
                 plain = core.creation is not None and core.creation.streaming is None
-                self._decoder.held = RunEvent("", output, _alone=plain)
+                self._values = iter((RunEvent("", output, _alone=plain),))
             self._end(RunStatus.SUCCESS.value)
         elif isinstance(output, RunError):
-            self._end(core.failure_of(output, self._wait).status_name)
+            self._end(core.failed(output, self._wait).status_name)
         else:
             self._interrupted()
 
     def _finish(self, status: RunStatus) -> None:
-        """End the iteration with the run, whose result is the last event, if none is that yet."""
+        """End the iteration, after the run's result if that was not handed out yet."""
         self._drop_stream()
         memory = self._decoder.memory
         nothing = not memory.delivered and not self.last_event_id
@@ -404,7 +410,7 @@ class RunEvents(Iterator[RunEvent]):
         self._end(status.value)
 
     def _doubt(self) -> None:
-        """Note that updates may be missing, if the run has updates at all."""
+        """Note that updates may be missing, unless the run has none."""
         if self._has_updates:
             self._decoder.memory.doubt()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from acp_client_v0_1.exceptions import ApiValueError
 
@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 __all__ = ["PendingInterrupt"]
 
-T = TypeVar("T")
+
+def _disconnected(*_: object) -> NoReturn:
+    raise ApiValueError(
+        "a question that was pickled has no connection to its run: use "
+        "RunHandle.from_token(error.token) or RunHandle(question.run_id), and resume"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +39,11 @@ class PendingInterrupt:
     run_id: str
     updated_at: datetime
     seen_at: float = field(default=0.0, repr=False, compare=False)
-    _descriptor: Callable[[], AgentACPDescriptor] | None = field(
-        default=None, repr=False, compare=False
+    _descriptor: Callable[[], AgentACPDescriptor] = field(
+        default=_disconnected, repr=False, compare=False
     )
-    _answer: Callable[[Mapping[str, Any], PendingInterrupt], None] | None = field(
-        default=None, repr=False, compare=False
+    _answer: Callable[[Mapping[str, Any], PendingInterrupt], None] = field(
+        default=_disconnected, repr=False, compare=False
     )
 
     @property
@@ -51,7 +56,7 @@ class PendingInterrupt:
             ApiException: The descriptor cannot be read.
             ApiValueError: The question was pickled, and so lost its connection.
         """
-        for declared in _connected(self._descriptor)().specs.interrupts or ():
+        for declared in self._descriptor().specs.interrupts or ():
             if declared.interrupt_type == self.type:
                 return declared.resume_payload
         return None
@@ -68,17 +73,8 @@ class PendingInterrupt:
             ApiException: The server refused the answer, or could not be reached.
             ApiValueError: The question was pickled, and so lost its connection.
         """
-        _connected(self._answer)(body, self)
+        self._answer(body, self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Without the run, whose client may hold credentials: a pickled error must not.
         return PendingInterrupt, (self.type, self.payload, self.run_id, self.updated_at)
-
-
-def _connected(call: T | None) -> T:
-    if call is None:
-        raise ApiValueError(
-            "a question that was pickled has no connection to its run: use "
-            "RunHandle.from_token(error.token) or RunHandle(question.run_id), and resume"
-        )
-    return call

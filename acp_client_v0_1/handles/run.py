@@ -22,7 +22,7 @@ from acp_client_v0_1.handles._answering import (
     result_of,
 )
 from acp_client_v0_1.handles._core import FINAL, OnPending, RunCore, held_by
-from acp_client_v0_1.handles._create import find_by_token, is_of, look_for
+from acp_client_v0_1.handles._create import find_by_token, find_created, is_of
 from acp_client_v0_1.handles._perform import Contact, Wait
 from acp_client_v0_1.handles._token import decode_token, is_token, server_of
 from acp_client_v0_1.handles.errors import RunFailed, TokenError
@@ -53,8 +53,6 @@ class RunHandle(Notebook):
         ApiTypeError: ``run_id`` is not a str or UUID, or ``api_client`` not an ApiClient.
         ApiValueError: ``run_id`` is empty, a token, or not a segment of a path.
     """
-
-    _core: RunCore
 
     def __init__(self, run_id: str | UUID, api_client: ApiClient | None = None) -> None:
         run_id = identifier("run_id", run_id)
@@ -149,22 +147,19 @@ class RunHandle(Notebook):
             handle._core.note_token(known)
             return handle
         contact = Contact.of(runs)
-        return held_by(cls, RunCore.of_runs(runs, look_for(known, Wait(contact, timeout)), contact))
+        found = find_created(known, Wait(contact, timeout))
+        return held_by(cls, RunCore.of_runs(runs, found, contact))
 
     @classmethod
     def find(
-        cls,
-        client_token: str,
-        api_client: ApiClient | None = None,
-        *,
-        agent_id: str | None = None,
+        cls, client_token: str, api_client: ApiClient | None = None, *, agent_id: str | None = None
     ) -> Self | None:
         """Search once for the run with a client token, and return its handle, or None.
 
         Of several runs it is the oldest, and `duplicates` names the others.
 
         Args:
-            client_token: What `AgentHandle.start` was given, or the one of a `RunStartAmbiguous`.
+            client_token: The mark that `AgentHandle.start` was given, or that an error has.
             api_client: Client to use; the shared default client if None.
             agent_id: The agent, which makes the search quicker if the server does not search by
                 metadata.
@@ -237,7 +232,7 @@ class RunHandle(Notebook):
         if status not in (RunStatus.ERROR, RunStatus.TIMEOUT):
             return None
         output = core.output(core.wait(0)).actual_instance
-        return core.failure_of(output, core.wait(0)) if isinstance(output, RunError) else None
+        return core.failed(output, core.wait(0)) if isinstance(output, RunError) else None
 
     # Waiting
 
@@ -249,7 +244,7 @@ class RunHandle(Notebook):
         every: float = 30,
         stop: threading.Event | None = None,
     ) -> RunOutput:
-        """Wait for an output as `wait_for_run_output` does: return a result, interrupt or error.
+        """Wait for an output, and return it: a result, an interrupt or an error.
 
         Args:
             timeout: Seconds to wait at most; 0 asks once. By default there is no limit, but five
@@ -283,7 +278,7 @@ class RunHandle(Notebook):
         Args:
             timeout: Seconds to wait at most; 0 asks once. By default there is no limit.
             on_pending: Called as by `output`.
-            every: Seconds between two calls of it at most.
+            every: The most seconds between two calls of ``on_pending``.
             stop: Ends the wait when set, within about a second.
 
         Raises:

@@ -7,16 +7,16 @@ records were inserted before it. If it is not there, records before it were dele
 before are read again until one has it. Anything else is drift. A server whose pages have one record
 has no such overlap.
 
-Invariants: whatever the server sends, no record comes twice, and each is one that the request asked
-for; drift is detected, not prevented. Collect ids before deleting. The ids of all records are kept,
-so their number is bounded.
+Invariants: whatever the server sends, no record comes twice, and each matches the request. Drift is
+detected, not prevented, so collect ids before deleting. The ids of all records are kept, so their
+number is bounded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from operator import attrgetter
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
@@ -38,19 +38,35 @@ from acp_client_v0_1.models.thread_search_request import ThreadSearchRequest
 
 __all__ = ["iter_agents", "iter_runs", "iter_threads"]
 
-R = TypeVar("R", bound=BaseModel)
 T = TypeVar("T")
+Search = Callable[[Mapping[str, Any]], list[T]]
 
-_PAGE = 1000  # records, the most that the contract allows
-_MOST_PAGES = 10_000
-_MOST_PAGES_OF_AGENTS = 1_000
-_MOST_RECORDS = 100  # for each of these pages: servers may send fewer than asked
+# One page has this many records, the most that the contract allows.
+_PAGE = 1000
+# A search ends after this many records for each page that it may read, since pages may be small.
+_MOST_RECORDS = 100
 OnDrift = Literal["raise", "continue"]
 
-# Where a record has what a condition of the request is compared with.
-_OF_RUN = {"agent_id": "agent_id", "status": "status", "metadata": "creation.metadata"}
-_OF_AGENT = {"name": "metadata.ref.name", "version": "metadata.ref.version"}
-_OF_THREAD = {"agent_id": "agent_id", "metadata": "metadata"}
+
+class _Kind(NamedTuple):
+    """What distinguishes the searches for runs, agents and threads."""
+
+    model: type[BaseModel]
+    # This attribute of a record is its id.
+    id_name: str
+    # Each condition of a request is compared with this attribute of a record.
+    places: Mapping[str, str]
+    most_pages: int = 10_000
+
+
+_RUNS = _Kind(
+    RunSearchRequest,
+    "run_id",
+    {"agent_id": "agent_id", "status": "status", "metadata": "creation.metadata"},
+)
+_NAMES = {"name": "metadata.ref.name", "version": "metadata.ref.version"}
+_AGENTS = _Kind(AgentSearchRequest, "agent_id", _NAMES, most_pages=1_000)
+_THREADS = _Kind(ThreadSearchRequest, "thread_id", {"agent_id": "agent_id", "metadata": "metadata"})
 
 _log = package_logger(__name__)
 
@@ -81,7 +97,7 @@ def iter_runs(
         ApiValueError: ``request`` does not fit, or ``on_drift`` is not one of the two.
     """
     check_arguments("runs_api", runs_api=runs_api)
-    return _every(runs_api.search_runs, RunSearchRequest, request, "run_id", _OF_RUN, on_drift)
+    return _every(runs_api.search_runs, _RUNS, request, on_drift)
 
 
 def iter_agents(
@@ -105,9 +121,7 @@ def iter_agents(
         ApiValueError: ``request`` does not fit, or ``on_drift`` is not one of the two.
     """
     check_arguments("agents_api", agents_api=agents_api)
-    search = agents_api.search_agents
-    most = _MOST_PAGES_OF_AGENTS
-    return _every(search, AgentSearchRequest, request, "agent_id", _OF_AGENT, on_drift, most)
+    return _every(agents_api.search_agents, _AGENTS, request, on_drift)
 
 
 def iter_threads(
@@ -129,73 +143,46 @@ def iter_threads(
         ApiValueError: ``request`` does not fit, or ``on_drift`` is not one of the two.
     """
     check_arguments("threads_api", threads_api=threads_api)
-    search = threads_api.search_threads
-    return _every(search, ThreadSearchRequest, request, "thread_id", _OF_THREAD, on_drift)
+    return _every(threads_api.search_threads, _THREADS, request, on_drift)
 
 
 def _matches(request: Mapping[str, Any], record: object, places: Mapping[str, str]) -> bool:
-    """Return whether a record was asked for, as servers may ignore conditions."""
+    """Return whether a record meets the conditions of a request, which a server may ignore."""
     for name, place in places.items():
         wanted = to_jsonable_python(request.get(name))
         if wanted is None:
             continue
         found = attrgetter(place)(record)
         if isinstance(wanted, dict):
-            asked, has = cast("dict[str, Any]", wanted), cast("Mapping[str, Any]", found or {})
-            found = {key: value for key, value in has.items() if key in asked}
+            keys, members = cast("dict[str, Any]", wanted), cast("Mapping[str, Any]", found or {})
+            found = {key: value for key, value in members.items() if key in keys}
         if found != wanted:
             return False
     return True
 
 
 def _every(
-    search: Callable[[Mapping[str, Any]], list[T]],
-    model: type[R],
-    request: R | Mapping[str, Any] | None,
-    id_name: str,
-    places: Mapping[str, str],
-    on_drift: OnDrift,
-    most_pages: int = _MOST_PAGES,
+    search: Search[T], kind: _Kind, request: BaseModel | Mapping[str, Any] | None, on_drift: OnDrift
 ) -> Iterator[T]:
-    if isinstance(request, model):
-        fields = {name: getattr(request, name) for name in request.model_fields_set}
-    elif request is None or isinstance(request, Mapping):
-        fields = dict(request or {})
-        constructed("request", model, fields)  # which raises if they do not fit
-    else:
-        raise wrong_type("request", f"a {model.__name__} or dict", request)
+    if request is None or isinstance(request, Mapping):
+        request = constructed("request", kind.model, request or {})
+    if not isinstance(request, kind.model):
+        raise wrong_type("request", f"a {kind.model.__name__} or dict", request)
     check_arguments("on_drift", on_drift=on_drift)
-    records = _records(search, fields, attrgetter(id_name), on_drift == "raise", most_pages)
-    return _matching(records, fields, places, id_name)
+    fields = {name: getattr(request, name) for name in request.model_fields_set}
+    return _records(search, kind, fields, on_drift == "raise")
 
 
-def _matching(
-    records: Iterator[T], request: Mapping[str, Any], places: Mapping[str, str], id_name: str
-) -> Iterator[T]:
-    warned = False
-    for record in records:
-        if _matches(request, record, places):
-            yield record
-        elif not warned:
-            warned = True
-            named = f"{id_name} {short(getattr(record, id_name))}"
-            _log.warning("the server ignores conditions of the search: %s does not match", named)
-
-
-def _records(
-    search: Callable[[Mapping[str, Any]], list[T]],
-    request: dict[str, Any],
-    id_of: Callable[[T], str],
-    raises: bool,
-    most_pages: int,
-) -> Iterator[T]:
-    limit = max(2, request.get("limit") or _PAGE)  # one record of each page is of the last page
-    pages = 0
+def _records(search: Search[T], kind: _Kind, request: dict[str, Any], raises: bool) -> Iterator[T]:
+    id_of = attrgetter(kind.id_name)
+    # One record of each page is of the page before.
+    limit = max(2, request.get("limit") or _PAGE)
+    pages, warned = 0, False
 
     def read(offset: int) -> dict[str, T]:
         """Return the records of a page by their ids, in the order of the server."""
         nonlocal pages
-        if pages >= most_pages or len(seen) >= _MOST_RECORDS * most_pages:
+        if pages >= kind.most_pages or len(seen) >= _MOST_RECORDS * kind.most_pages:
             raise ApiException(
                 reason=f"the search does not end: the server sent {pages:,} pages with "
                 f"{len(seen):,} records, and has more; search with more conditions"
@@ -221,18 +208,27 @@ def _records(
                 offset = max(start, offset - len(last) + 1)
                 page = read(offset)
         ids = list(page)
-        place = ids.index(anchor) if anchor in page else -1
-        if overlaps and place < 0:
+        index = ids.index(anchor) if anchor in page else -1
+        if overlaps and index < 0:
             note_drift(f"the record {short(anchor)} is not where it was")
-        again = next((name for name in ids[place + 1 :] if name in seen), None)
+        again = next((name for name in ids[index + 1 :] if name in seen), None)
         if again is not None:
             note_drift(f"the record {short(again)} came again")
-        fresh = [name for name in ids if name not in seen]
-        seen.update(fresh)
-        yield from (page[name] for name in fresh)
-        if place <= 0 and place + 1 == len(ids):
-            return  # nothing comes after the anchor
-        if not fresh and ids == last:
+        new = [name for name in ids if name not in seen]
+        seen.update(new)
+        for name in new:
+            if _matches(request, page[name], kind.places):
+                yield page[name]
+            elif not warned:
+                warned = True
+                unwanted = f"{kind.id_name} {short(name)}"
+                _log.warning(
+                    "the server ignores conditions of the search: %s does not match", unwanted
+                )
+        if index <= 0 and index + 1 == len(ids):
+            # The page has nothing after the anchor, so it is the last one.
+            return
+        if not new and ids == last:
             note_drift("the server returns the same page for another offset")
             return
         offset, anchor = offset + max(1, len(ids) - 1), ids[-1]

@@ -67,7 +67,10 @@ class BlockShape:
     def read(
         self, blocks: Iterator[str], last_event_id: str, events: list[ServerSentEvent]
     ) -> str | None:
-        """Read blocks with LF line ends into ``events``, up to one of another shape, or None."""
+        """Read blocks with LF line ends into ``events``.
+
+        Return the first block of another shape, or None if there is none.
+        """
         if self.prefix:
             return self._read_with_id(blocks, events)
         middle, name, append, tight = self.middle, self.event, events.append, self.tight
@@ -123,7 +126,7 @@ class EventBuffers:
         # The reconnection time is in milliseconds.
         self.retry: int | None = None
         self._lines: list[str] = []
-        # So many lines at the beginning are joined already.
+        # The number of items at the beginning that are already joined from several lines.
         self._joined = 0
         self._event = ""
         self._id = ""

@@ -11,7 +11,8 @@ Invariants:
   - One thread reads; `close` may be called by any thread, and by a signal handler in that one.
   - There is no lock, which an interrupt could leave held. `close` sets `closed`, then reads
     `_in_read`. A reader sets `_in_read`, then reads `closed`. So at least one of the two sees the
-    other: `close` only aborts a read under way, and the reader releases the connection.
+    other. If `close` sees a read under way, it just aborts it, and the reader releases the
+    connection; otherwise `close` releases it.
 """
 
 from __future__ import annotations

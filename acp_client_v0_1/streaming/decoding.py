@@ -37,9 +37,9 @@ def event_decoder(model: type[M]) -> Callable[[ServerSentEvent], M | None]:
             ``data``.
 
     Returns:
-        A function that turns an event, named so or unnamed, into the model, and any other event
-        into ``None``. It raises ``pydantic.ValidationError``, a ``ValueError``, if the data is not
-        JSON or does not fit.
+        A function that turns an event of that name, or without one, into the model, and any other
+        event into ``None``. It raises ``pydantic.ValidationError``, a ``ValueError``, if the data
+        is not JSON or does not fit.
     """
     (name,) = get_args(model.model_fields["event"].annotation)
     payload_type: Any = model.model_fields["data"].annotation

@@ -68,7 +68,7 @@ class SSEParser:
         self._block_open = False
         # This is the size of the whole lines of the open block.
         self._block_bytes = 0
-        # So many bytes may be taken at once.
+        # The number of bytes that may be taken at once.
         self._room = min(max_event_bytes, _SLICE)
         self._carry = b""
         # After a CR, an LF belongs to the same line end.
@@ -141,8 +141,8 @@ class SSEParser:
         return beginning.removeprefix(_BOM)
 
     def _take_slices(self, piece: bytes, events: list[ServerSentEvent]) -> None:
-        # A slice is one byte longer than what may still be held. So an excess shows, and only at
-        # the end of a slice: the outcome is the same as byte by byte.
+        # A slice is at most one byte longer than what may still be held, so only its last byte can
+        # exceed the limit. The outcome is the same as if the bytes came one by one.
         begin = 0
         while begin < len(piece):
             end = begin + self._room + 1
@@ -261,7 +261,7 @@ def _with_line_feeds(lines: bytes) -> bytes:
 
 
 def _width(run: bytes, tail: bytes) -> int:
-    # This returns how many bytes of `run` its last lines take. In `tail` their ends have become LF.
+    # This returns how many bytes the lines of `tail` take in `run`, where they may end with CR LF.
     if not tail or b"\r" not in run:
         return len(tail)
     return sum(map(len, run.splitlines(keepends=True)[-tail.count(b"\n") :]))

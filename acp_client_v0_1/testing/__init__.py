@@ -10,22 +10,8 @@ agents.py says what an agent is, faults.py what can go wrong. The shell command 
 from __future__ import annotations
 
 try:
-    from acp_client_v0_1.testing.agents import (
-        AgentDefinition,
-        AgentError,
-        AgentFunction,
-        Interrupt,
-        InterruptSpec,
-        JsonObject,
-    )
-    from acp_client_v0_1.testing.builtin import (
-        APPROVAL_AGENT_ID,
-        BUILTIN_AGENTS,
-        COUNTER_AGENT_ID,
-        ECHO_AGENT_ID,
-        FAILING_AGENT_ID,
-        SLOW_AGENT_ID,
-    )
+    from acp_client_v0_1.testing.agents import *
+    from acp_client_v0_1.testing.builtin import *
     from acp_client_v0_1.testing.context import AgentContext, RunCancelled
     from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest
     from acp_client_v0_1.testing.quirks import Quirks
@@ -33,15 +19,11 @@ try:
     from acp_client_v0_1.testing.webhooks import WebhookDelivery
 except ModuleNotFoundError as _error:
     _missing = (_error.name or "").partition(".")[0]
-    if _missing in ("", "acp_client_v0_1"):
-        # A module of this package is missing, which the extra would not bring.
-        raise
-    raise ModuleNotFoundError(
-        f"{__name__} needs {_missing}, which is not installed: "
-        "pip install 'acp-client-v0-1[testing]'",
-        name=_error.name,
-        path=_error.path,
-    ) from _error
+    # If a module of this package is missing, the extra would not bring it.
+    if _missing not in ("", "acp_client_v0_1"):
+        _install = "pip install 'acp-client-v0-1[testing]'"
+        _error.msg = f"{__name__} needs {_missing}, which is not installed: {_install}"
+    raise
 
 __all__ = ["LocalServer"]
 __all__ += ["AgentContext", "AgentDefinition", "AgentError", "AgentFunction", "Interrupt"]

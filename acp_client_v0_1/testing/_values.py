@@ -84,7 +84,7 @@ def check_header(what: str, name: str, value: str) -> None:
         raise ValueError(f"{what}: {name} cannot have this value in HTTP")
 
 
-def json_object(value: object, what: str) -> dict[str, Any]:
+def json_copy(value: object, what: str) -> dict[str, Any]:
     """Return a JSON object as the wire would carry it, independent of the original."""
     check_type(what, value, dict)
     if fault := not_json(value, thorough=True, levels=_LEVELS):

@@ -27,7 +27,7 @@ from pydantic import PositiveFloat
 from pydantic_core import from_json, to_json
 
 from acp_client_v0_1._errors import did_you_mean
-from acp_client_v0_1.testing._values import JSON_TYPES, check_given, check_type, json_object
+from acp_client_v0_1.testing._values import JSON_TYPES, check_given, check_type, json_copy
 from acp_client_v0_1.testing.context import AgentContext
 
 __all__ = ["AgentDefinition", "AgentError", "AgentFunction", "Interrupt", "InterruptSpec"]
@@ -159,7 +159,7 @@ class AgentDefinition:
         object.__setattr__(self, "description", self.description or documentation)
         object.__setattr__(self, "agent_id", self.agent_id or derived_id)
         _copy_schemas(self, "input", "output", "config", "custom_streaming_update", "thread_state")
-        json_object(self.descriptor(), "the agent's descriptor")
+        json_copy(self.descriptor(), "the agent's descriptor")
 
     def to_wire(self) -> JsonObject:
         """Return the Agent of this definition."""
@@ -205,7 +205,7 @@ def _copy_schemas(definition: object, *names: str) -> None:
     """Replace schemas by copies, and refuse forms that JSON Schema does not have."""
     for name in names:
         if getattr(definition, name) is not None:
-            schema = json_object(getattr(definition, name), name)
+            schema = json_copy(getattr(definition, name), name)
             if not isinstance(schema.get("required", []), list):
                 raise TypeError(f"{name}: required must be a list of names")
             if not isinstance(schema.get("properties", {}), dict):

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
-from acp_client_v0_1.testing._values import json_object
+from acp_client_v0_1.testing._values import json_copy
 
 __all__ = ["AgentContext", "RunCancelled", "ThreadState"]
 
@@ -62,11 +62,11 @@ class AgentContext:
                 another run already.
             TypeError: On assigning a value that is not a JSON object.
         """
-        return json_object(self._state.value, "the thread state")
+        return json_copy(self._state.value, "the thread state")
 
     @thread_state.setter
     def thread_state(self, value: dict[str, Any]) -> None:
-        copy = json_object(value, "the thread state")
+        copy = json_copy(value, "the thread state")
         with self._lock:
             if self.cancelled or not self._working():
                 raise RunCancelled(self.run_id)

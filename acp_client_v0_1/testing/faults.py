@@ -29,7 +29,7 @@ from acp_client_v0_1.testing._values import (
     check_given,
     check_header,
     check_type,
-    json_object,
+    json_copy,
 )
 
 __all__ = ["Fault", "Faults", "RecordedRequest"]
@@ -118,7 +118,8 @@ class Fault:
 @dataclass(eq=False)
 class _Waiting:
     fault: Fault
-    left: float  # requests
+    # The fault is for this many more requests.
+    left: float
     dice: random.Random = field(default_factory=lambda: random.Random(0))
 
 
@@ -205,7 +206,7 @@ def _check_values(fault: Fault) -> None:
         if header.lower() == "content-length":
             raise ValueError("headers: the body decides Content-Length; use raw for a wrong one")
     if not isinstance(fault.body, bytes):
-        json_object({"body": fault.body}, "body")
+        json_copy({"body": fault.body}, "body")
 
 
 def _check_together(fault: Fault) -> None:

@@ -16,7 +16,8 @@ from acp_client_v0_1.testing._values import OPERATIONS, check_given
 
 __all__ = ["Quirks"]
 
-_Failure: TypeAlias = Annotated[int, Field(ge=400, le=599)]  # a status
+# A failure is a status.
+_Failure: TypeAlias = Annotated[int, Field(ge=400, le=599)]
 _NO_RUNS = ("search_runs", "get_run_stream", "resume_run")
 _THREADS = (
     *("create_thread", "search_threads", "get_thread", "delete_thread"),

@@ -27,11 +27,9 @@ try:
     import requests
     from requests.adapters import HTTPAdapter
 except ModuleNotFoundError as _error:
-    raise ModuleNotFoundError(
-        f"{__name__} needs {_error.name}, which comes with responses: pip install responses",
-        name=_error.name,
-        path=_error.path,
-    ) from _error
+    _install = "pip install responses"
+    _error.msg = f"{__name__} needs {_error.name}, which comes with responses: {_install}"
+    raise
 
 __all__ = ["responses_bridge"]
 

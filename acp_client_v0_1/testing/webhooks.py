@@ -7,12 +7,12 @@ this machine's own addresses get anything, unless `webhook_hosts` names others.
 
 from __future__ import annotations
 
-import queue
+import contextlib
 import re
-import threading
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import urllib3
 from pydantic_core import from_json, to_json
@@ -26,9 +26,8 @@ __all__ = ["WebhookDelivery", "Webhooks", "webhook_target"]
 # A URI has only these characters (RFC 3986, section 2). `parse_target` lets others pass.
 _URI_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
 
-# A receiver may be silent for so many seconds.
+# A receiver may be silent for this many seconds.
 _SECONDS = 2.0
-_Queue: TypeAlias = queue.SimpleQueue["tuple[str, dict[str, Any]] | None"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,35 +68,27 @@ class Webhooks:
     def __init__(self, hosts: Collection[str], *, enabled: bool) -> None:
         self._hosts = frozenset(hosts)
         self._enabled = enabled
-        self._queue: _Queue | None = None
+        self._sender: ThreadPoolExecutor | None = None
         self.deliveries: Recent[WebhookDelivery] = Recent()
 
     def open(self) -> None:
         """Begin to send, unless this is under way."""
-        if self._queue is None:
-            self._queue = queue.SimpleQueue()
-            queued = (self._queue,)
-            self._thread = threading.Thread(target=self._send_webhooks, args=queued, daemon=True)
-            self._thread.start()
+        if self._sender is None:
+            self._sender = ThreadPoolExecutor(1, "webhooks of the local server")
 
     def send(self, url: str, run: dict[str, Any]) -> None:
         """Queue the delivery of a copy of a Run, unless the deliveries have ended."""
-        queued = self._queue
-        if queued is not None:
-            queued.put((url, from_json(to_json(run))))
+        sender = self._sender
+        if sender is not None:
+            # The sender refuses a delivery with RuntimeError if another thread has just closed it.
+            with contextlib.suppress(RuntimeError):
+                sender.submit(self._deliver, url, from_json(to_json(run)))
 
     def close(self) -> None:
         """Drop queued and later deliveries, and wait for the one that is being sent."""
-        closed, self._queue = self._queue, None
+        closed, self._sender = self._sender, None
         if closed is not None:
-            closed.put(None)
-            self._thread.join(2 * _SECONDS)
-
-    def _send_webhooks(self, queued: _Queue) -> None:
-        while (delivery := queued.get()) is not None:
-            if queued is self._queue:
-                # After `close`, this queue is not the current one.
-                self._deliver(*delivery)
+            closed.shutdown(cancel_futures=True)
 
     def _deliver(self, url: str, run: dict[str, Any]) -> None:
         body = to_json(run)
@@ -114,13 +105,12 @@ class Webhooks:
         if not self._enabled:
             raise ValueError("a server beyond loopback needs an api_key to call webhooks")
         target = webhook_target(url)
-        host, port, scheme = target.origin.host, target.origin.port, target.origin.scheme
+        host = target.origin.host
         if host not in self._hosts and not is_loopback(host):
             raise ValueError("the local server sends to this machine only")
         headers = {"Content-Type": "application/json"}
+        once: dict[str, Any] = {"retries": False, "redirect": False, "preload_content": False}
         with urllib3.PoolManager(timeout=_SECONDS) as pools:
-            pool = pools.connection_from_host(host, port, scheme)
-            once: dict[str, Any] = {"retries": False, "redirect": False, "preload_content": False}
-            response = pool.urlopen("POST", target.path, body, headers, **once)
+            response = pools.request("POST", target.url, body=body, headers=headers, **once)
             response.close()
             return response.status

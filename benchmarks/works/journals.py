@@ -25,7 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from acp_client_v0_1.batch._journal import Entry, Header, Journal, digest
+from acp_client_v0_1.batch._journal import Entry, Header, Journal, json_digest
 from acp_client_v0_1.batch._tasks import Task
 from acp_client_v0_1.handles.errors import JournalError
 
@@ -104,7 +104,7 @@ class Database:
 
 def opened(name: str, path: Path, durable: bool) -> Facts:
     """Open the journal or the database."""
-    header = Header("agent", "http://127.0.0.1", digest({}), "batch")
+    header = Header("agent", "http://127.0.0.1", json_digest({}), "batch")
     return Journal(path, header, durable) if name == OURS else Database(path, durable)
 
 

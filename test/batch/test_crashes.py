@@ -37,6 +37,8 @@ from acp_client_v0_1 import (
 )
 from acp_client_v0_1.testing import Fault, LocalServer
 
+pytestmark = pytest.mark.slow
+
 INPUTS = 200
 
 
@@ -273,7 +275,7 @@ def test_a_failed_run_that_is_gone_is_run_again(
     assert len(creates(server)) == 2
 
 
-def test_what_was_cancelled_is_started_anew(
+def test_a_cancelled_run_is_started_again(
     agent: AgentHandle, server: LocalServer, path: Path
 ) -> None:
     inputs = [*numbers(8, seconds=3), {"n": 8}]
@@ -286,7 +288,7 @@ def test_what_was_cancelled_is_started_anew(
     assert len(creates(server)) == 17
 
 
-def test_what_ended_just_before_it_was_deleted_is_started_anew(
+def test_a_run_that_ended_just_before_its_deletion_is_started_again(
     agent: AgentHandle, server: LocalServer, path: Path
 ) -> None:
     server.faults.add(Fault(path="/runs/*/output", cut="stall", times=1))
@@ -302,7 +304,7 @@ def test_what_ended_just_before_it_was_deleted_is_started_anew(
     assert [item.result()["n"] for item in items] == [0, 1]
 
 
-def test_what_had_ended_before_it_was_cancelled_is_not_started_anew(
+def test_a_run_that_ended_before_its_cancel_is_not_started_again(
     agent: AgentHandle, server: LocalServer, path: Path
 ) -> None:
     inputs = [{"n": 0}, {"n": 1, "seconds": 0.5}]

@@ -38,6 +38,8 @@ from acp_client_v0_1.batch import _executors
 from acp_client_v0_1.batch._tasks import Task
 from acp_client_v0_1.testing import AgentContext, AgentError, Fault, LocalServer, Quirks
 
+pytestmark = pytest.mark.slow
+
 
 def numbers(count: int, **more: Any) -> list[dict[str, Any]]:
     return [{"n": n, **more} for n in range(count)]
@@ -153,7 +155,9 @@ def test_no_more_tasks_than_concurrency_are_handed_on(
     assert delivered == 30
 
 
-def test_no_credential_travels(server: LocalServer, _in_environment: None) -> None:
+def test_a_task_for_a_worker_holds_no_credential(
+    server: LocalServer, _in_environment: None
+) -> None:
     secret = "planted-secret"
     configuration = Configuration(
         host=server.url, api_key={"x-api-key": secret}, access_token=secret, password=secret
@@ -183,7 +187,7 @@ def test_no_credential_travels(server: LocalServer, _in_environment: None) -> No
     ],
     ids=["result", "failure", "question", "error of a callback", "timeout", "error of connect"],
 )
-def test_no_credential_travels_back(
+def test_what_a_worker_returns_holds_no_credential(
     agent: AgentHandle,
     _in_environment: None,
     monkeypatch: pytest.MonkeyPatch,

@@ -30,9 +30,9 @@ from acp_client_v0_1.batch._journal import (
     Journal,
     decode_failure,
     decode_line,
-    digest,
     encode_failure,
     encode_line,
+    json_digest,
     scan_line,
 )
 from acp_client_v0_1.batch._tasks import Task
@@ -47,7 +47,7 @@ from acp_client_v0_1.handles.errors import (
     SchemaMismatch,
 )
 
-HEADER = Header(agent="a", server="http://h", config=digest(None), batch="b1")
+HEADER = Header(agent="a", server="http://h", config=json_digest(None), batch="b1")
 RESULT = {"text": "naïve \u2028 \ud800", "list": [1, 2.5, None, True]}
 
 
@@ -75,7 +75,7 @@ def written(path: Path) -> bytes:
 
 def task(index: int, outcome: dict[str, Any] | Exception | None = None) -> Task:
     key, token, run_id = f"key{index}", f"token{index}", f"run{index}"
-    of_input = digest({"n": index})
+    of_input = json_digest({"n": index})
     return Task(index, key, None, token, digest=of_input, run_id=run_id, outcome=outcome)
 
 
@@ -113,15 +113,14 @@ def test_a_line_that_says_nothing_of_an_input_is_damage() -> None:
 
 
 def test_a_digest_tells_values_apart_and_not_orders_of_keys() -> None:
-    assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1})
+    assert json_digest({"a": 1, "b": [1, 2]}) == json_digest({"b": [1, 2], "a": 1})
     values = [None, 1, 1.5, True, "1", [], {}, {"a": 1}, {"a": "1"}, {"a": [1]}, {"a": {"b": 1}}]
-    assert len({digest(value) for value in values}) == len(values)
-    assert (
-        digest({"a": [1, "b"], "c": None}) == "23973d1d6998215803cee676533c2ca5"
-    )  # as in files of earlier releases
-    assert digest({"day": datetime.date(2026, 1, 2)}) == digest({"day": "2026-01-02"})
+    assert len({json_digest(value) for value in values}) == len(values)
+    # As in the files of earlier releases.
+    assert json_digest({"a": [1, "b"], "c": None}) == "23973d1d6998215803cee676533c2ca5"
+    assert json_digest({"day": datetime.date(2026, 1, 2)}) == json_digest({"day": "2026-01-02"})
     with pytest.raises(ValueError):
-        digest({1: {1, object()}})
+        json_digest({1: {1, object()}})
 
 
 @pytest.mark.parametrize(
@@ -190,9 +189,13 @@ def test_what_was_written_is_read_again(path: Path) -> None:
     header = b'{"acp-journal":1,"agent":"a","server":"http://h","config":"'
     assert written(path).startswith(header)
     journal = opened(path)
-    assert journal.entry(0) == Entry("starting", digest({"n": 0}), "token0", "key0", "", None)
-    assert journal.entry(1) == Entry("started", digest({"n": 1}), "token1", "key1", "run1", None)
-    assert journal.entry(2) == Entry("done", digest({"n": 2}), "token2", "key2", "run2", RESULT)
+    assert journal.entry(0) == Entry("starting", json_digest({"n": 0}), "token0", "key0", "", None)
+    assert journal.entry(1) == Entry(
+        "started", json_digest({"n": 1}), "token1", "key1", "run1", None
+    )
+    assert journal.entry(2) == Entry(
+        "done", json_digest({"n": 2}), "token2", "key2", "run2", RESULT
+    )
     failed = journal.entry(3)
     assert failed is not None and failed.state == "failed" and failed.run_id == "run3"
     assert str(failed.outcome) == str(failure())
@@ -206,13 +209,13 @@ def test_a_failed_input_can_begin_again(path: Path) -> None:
     journal.starting(dataclasses.replace(task(3), token="token3b"))
     journal.close()
     journal = opened(path)
-    assert journal.entry(3) == Entry("starting", digest({"n": 3}), "token3b", "key3", "", None)
+    assert journal.entry(3) == Entry("starting", json_digest({"n": 3}), "token3b", "key3", "", None)
     journal.close()
 
 
 def test_the_mark_of_the_batch_is_that_of_the_file(path: Path) -> None:
     opened(path).close()
-    journal = opened(path, Header("a", "http://h", digest(None), "another"))
+    journal = opened(path, Header("a", "http://h", json_digest(None), "another"))
     assert journal.header.batch == "b1"
     journal.close()
 
@@ -251,7 +254,7 @@ def test_a_torn_last_line_is_cut_wherever_it_is_torn(path: Path) -> None:
             assert entry is not None and entry.state == "started"
 
 
-def test_a_torn_header_begins_anew(path: Path) -> None:
+def test_a_journal_with_a_torn_header_begins_again(path: Path) -> None:
     opened(path).close()
     header = path.read_bytes()
     for length in range(len(header)):
@@ -435,7 +438,7 @@ def test_one_batch_at_a_time_has_a_journal(path: Path) -> None:
         opened(path)
     script = (
         "import sys; from acp_client_v0_1.batch._journal import *\n"
-        "Journal(sys.argv[1], Header('a', 'http://h', digest(None), 'b'), False)\n"
+        "Journal(sys.argv[1], Header('a', 'http://h', json_digest(None), 'b'), False)\n"
     )
     command = [sys.executable, "-c", script, str(path)]
     other = subprocess.run(command, capture_output=True, text=True, check=False)

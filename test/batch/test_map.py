@@ -168,6 +168,7 @@ def test_ordered_goes_on_while_the_first_is_slow(agent: AgentHandle) -> None:
         assert [item.index for item in batch] == list(range(1, 100))
 
 
+@pytest.mark.slow
 def test_ordered_draws_on_past_items_that_have_their_outcomes(
     agent: AgentHandle, tmp_path: Path
 ) -> None:
@@ -336,6 +337,7 @@ def test_an_item_may_run_out_of_time(agent: AgentHandle) -> None:
     assert RunsApi(agent.runs.api_client).get_run(slow.run_id).status == "pending"
 
 
+@pytest.mark.slow
 def test_a_run_out_of_its_own_time_or_deleted(server: LocalServer, agent: AgentHandle) -> None:
     function = server.agents[0].function
     server.register(AgentDefinition(function=function, name="brief", timeout=0.2))
@@ -354,6 +356,7 @@ def test_a_run_out_of_its_own_time_or_deleted(server: LocalServer, agent: AgentH
     assert isinstance(item.outcome, RunGone)
 
 
+@pytest.mark.slow
 def test_early_responses_are_no_hot_loop(agent: AgentHandle, server: LocalServer) -> None:
     server.faults.add(Fault(path="/runs/*/output", block="never", times=None))
     (item,) = agent.map([{"n": 0, "seconds": 2}])
@@ -531,9 +534,9 @@ def test_waiting_for_an_item_takes_its_time_and_no_more(
     with nullcontext() if pool is None else pool(2) as executor:
         batch = agent.map([{"n": 0}, {"n": 1, "seconds": 2}], executor=executor)
         next(batch)
-        assert batch._runners is not None
+        assert batch._begun.runners is not None
         began = time.monotonic()
-        assert batch._runners.take(0.1) is None
+        assert batch._begun.runners.take(0.1) is None
         assert 0.09 < time.monotonic() - began < 0.9
         batch.close()
 
@@ -694,9 +697,7 @@ def test_a_batch_that_is_closed_during_next_ends(agent: AgentHandle, closer: str
 
     batch = agent.map(
         inputs(),
-        progress=(lambda counts: counts.in_flight == 3 and close())
-        if closer == "progress"
-        else None,
+        progress=(lambda counts: counts.drawn == 3 and close()) if closer == "progress" else None,
         on_interrupt=close if closer == "on_interrupt" else lambda question: {},
     )
     timer = threading.Timer(0.5, close)
@@ -707,6 +708,7 @@ def test_a_batch_that_is_closed_during_next_ends(agent: AgentHandle, closer: str
     timer.cancel()
 
 
+@pytest.mark.slow
 def test_a_run_that_asks_is_cancelled_too(server: LocalServer) -> None:
     """The batch ends while a look at the run, before its question is asked, has no response."""
     look = Fault(method="GET", path="/runs/*", cut="stall", times=1)

@@ -49,6 +49,8 @@ from acp_client_v0_1.models.run import Run
 from acp_client_v0_1.models.run_status import RunStatus
 from acp_client_v0_1.testing import Fault, LocalServer, Quirks
 
+pytestmark = pytest.mark.load
+
 
 def numbers(count: int, **more: Any) -> list[dict[str, Any]]:
     return [{"n": n, **more} for n in range(count)]
@@ -187,7 +189,7 @@ def test_no_item_fails_by_429_within_an_outage(
         ("/runs/*/output", 503, 3600),
     ],
 )
-def test_what_is_wrong_with_all_runs_is_raised_and_the_same_call_goes_on(
+def test_a_fault_of_all_runs_is_raised_and_the_same_call_continues(
     server: LocalServer,
     agent: AgentHandle,
     tmp_path: Path,
@@ -219,7 +221,7 @@ def test_what_is_wrong_with_all_runs_is_raised_and_the_same_call_goes_on(
 
 @pytest.mark.parametrize("executor", [None, ThreadPoolExecutor], ids=["threads", "executor"])
 @pytest.mark.parametrize("status", [401, 403, 404, 405, 422, 501, 503])
-def test_a_descriptor_that_cannot_be_read_is_raised_and_the_same_call_goes_on(
+def test_an_unreadable_descriptor_is_raised_and_the_same_call_continues(
     server: LocalServer,
     agent: AgentHandle,
     set_timing: SetTiming,
@@ -340,7 +342,7 @@ def test_a_create_that_a_proxy_calls_failed_is_found(
     assert len(creates(server)) == runs_by_input(server).total() == 4
 
 
-def test_a_crowd_goes_on_where_searches_are_forbidden(
+def test_where_searches_are_forbidden_60_runs_are_polled_one_by_one(
     server: LocalServer, agent: AgentHandle
 ) -> None:
     server.faults.add(Fault(path="/runs/search", status=403, times=None))
@@ -348,6 +350,8 @@ def test_a_crowd_goes_on_where_searches_are_forbidden(
     items = list(agent.map(inputs, concurrency=60))
     assert sum(item.ok for item in items) == 59
     assert {type(item.error) for item in items if not item.ok} == {RunFailed}
+    assert sum(request.path == "/runs/search" for request in server.requests) == 1
+    assert len(server.requests) <= 60 + 1 + 2 * 60  # the creates, the search, two polls of each
 
 
 def test_a_crowd_searches_also_if_no_run_was_parked_before(

@@ -21,11 +21,15 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import pytest
-from support.commands import KEY, SECONDS, acp, data, environment, lines, started
+from support.commands import KEY, SECONDS, Inside, acp, data, environment, lines, started
+from support.forks import run_in_fork
+from support.timing import SetTiming
 
 from acp_client_v0_1 import ApiClient, Configuration, RunsApi
 from acp_client_v0_1.cli._output import Output
 from acp_client_v0_1.testing import ECHO_AGENT_ID, Fault, LocalServer, Quirks
+
+pytestmark = pytest.mark.slow
 
 ECHO = {"message": "Hello"}
 
@@ -228,10 +232,11 @@ def test_cancelling_a_run_that_is_final_keeps_it(server: LocalServer) -> None:
     assert acp(server, "show", ran).returncode == 7
 
 
-def test_8_a_start_without_a_response(tmp_path: Path) -> None:
+def test_8_a_start_without_a_response(inside: Inside, set_timing: SetTiming) -> None:
+    set_timing(search=1.0)
     with LocalServer(api_key={"x-api-key": KEY}) as server:
         server.faults.add(Fault(method="POST", path="/runs", cut="close"))
-        done = acp(server, "start", "echo", "{}")
+        done = inside(server, "start", "echo", "{}")
         assert done.returncode == 8, done.stderr
         token = done.stdout.strip()
         assert token.startswith("acprun1.") and "acp-client show acprun1." in done.stderr
@@ -438,9 +443,12 @@ def test_a_full_disk_leaves_no_part_of_a_record(server: LocalServer, tmp_path: P
     def fill_the_disk() -> None:  # a write beyond the limit is short, and the next one fails
         resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
 
+    variables = environment(server.url)
+    for name in [name for name in variables if name.startswith("COVERAGE_")]:
+        del variables[name]  # whose file would be too large as well
     done = subprocess.run(
         [sys.executable, "-m", "acp_client_v0_1", "batch", "echo", "-", "--results", "out.jsonl"],
-        env=environment(server.url), cwd=tmp_path, input=inputs, capture_output=True, text=True,
+        env=variables, cwd=tmp_path, input=inputs, capture_output=True, text=True,
         timeout=SECONDS, check=False, preexec_fn=fill_the_disk,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (1, "")
@@ -608,10 +616,8 @@ def test_serve_runs_a_server(tmp_path: Path) -> None:
 
 
 def test_debug_shows_requests_and_tracebacks_without_credentials(server: LocalServer) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "acp_client_v0_1", "show", "nothing", "--debug"],
-        env=environment(server.url), capture_output=True, text=True, timeout=SECONDS, check=False,
-    )  # fmt: skip
+    command = ["-m", "acp_client_v0_1", "show", "nothing", "--debug"]
+    done = run_in_fork(command, env=environment(server.url))
     assert done.returncode == 7
     assert "Traceback" in done.stderr and "GET /runs/nothing" in done.stderr
     assert KEY not in done.stderr

@@ -75,6 +75,7 @@ def test_a_long_id_that_is_not_printed_is_cut(inside: Inside) -> None:
     assert done.returncode == 1 and len(done.stderr) < 180 and "'a a a" in done.stderr
 
 
+@pytest.mark.slow
 def test_xargs_finds_no_option_in_the_ids_of_a_server(tmp_path: Path) -> None:
     option = f"--answer-command=touch${{IFS}}{tmp_path}/executed"
 
@@ -97,6 +98,7 @@ def test_xargs_finds_no_option_in_the_ids_of_a_server(tmp_path: Path) -> None:
     assert not (tmp_path / "executed").exists()
 
 
+@pytest.mark.slow
 def test_a_pipeline_reads_ids_from_stdin_and_expands_none(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("[default]\nkey = hidden\n", "utf-8")
     ids = ["r1", "@secret", "--answer-command=touch executed", "--", "r2"]
@@ -115,6 +117,7 @@ def test_an_empty_pipeline_waits_for_nothing(inside: Inside) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run_id", ["r1", "x;touch${IFS}executed", "a b", "--ask", "@x", "'"])
 @pytest.mark.parametrize("asked", ["RunWaitTimeout", "RunInterrupted"])
 def test_the_next_command_can_be_pasted_whatever_the_id_of_the_run(
@@ -197,6 +200,7 @@ def test_a_result_that_is_no_json_is_not_printed_with_status_0(inside: Inside, n
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("results", [[], ["--results", "/dev/stdout"]])
@@ -228,7 +232,7 @@ def test_a_signal_waits_until_a_record_is_written(
     assert process.returncode == 128 + number and "stopped after 1 of" in err
 
 
-def test_a_process_that_ignores_ctrl_c_goes_on_ignoring_it(tmp_path: Path) -> None:
+def test_a_process_that_ignores_ctrl_c_still_ignores_it(tmp_path: Path) -> None:
     """As shells start what runs in the background, and as nohup does."""
     with LocalServer() as server:
         script = (

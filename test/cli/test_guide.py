@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from pages import CodeBlock, all_blocks
 
 from acp_client_v0_1.testing import LocalServer
+
+pytestmark = pytest.mark.guides
 
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "guides" / "command-line.md"
 

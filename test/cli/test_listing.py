@@ -170,6 +170,7 @@ class Slow:
         return response(b'{"type":"result","run_id":"r1","status":"success","result":{}}')
 
 
+@pytest.mark.slow
 def test_the_search_for_the_agent_takes_of_the_timeout(inside: Inside) -> None:
     with SocketServer(handler=serve_each(Slow(seconds=2))) as server:
         assert inside(server, "run", "echo", "{}", "--timeout", "20").returncode == 0

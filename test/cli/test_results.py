@@ -43,6 +43,7 @@ def read(name: str = "out") -> list[dict[str, Any]]:
 BATCH = ("--journal", "journal", "--results", "out")
 
 
+@pytest.mark.slow
 def test_a_batch_that_is_killed_again_and_again_writes_each_result_once(
     server: LocalServer,
 ) -> None:

@@ -24,6 +24,7 @@ from support.commands import (
     lines,
     started,
 )
+from support.forks import run_in_fork
 from support.socket_server import Request, SocketServer, response, serve_each
 
 from acp_client_v0_1 import (
@@ -357,19 +358,18 @@ def test_401_and_a_certificate_name_the_variables(server: LocalServer, inside: I
     done = inside(server, "agents", ACP_API_KEY="")
     words = "set ACP_API_KEY, ACP_TOKEN, or ACP_USERNAME and ACP_PASSWORD"
     assert (done.returncode, words in done.stderr) == (1, True), done.stderr
-    reason = "its certificate is refused: self-signed; ssl_ca_cert names the file of the CA"
-    assert "; ACP_CA_CERT names the file" in _output.in_shell_words(reason)
+    reason = "self-signed; to trust its CA, set ssl_ca_cert to the CA's file"
+    assert "set ACP_CA_CERT to the CA's file" in _output.in_shell_words(reason)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("word", "debug"),
     [("true", True), ("1", True), ("ON", True), ("false", False), ("0", False), ("", False)],
 )
 def test_acp_debug_is_the_option_debug(word: str, debug: bool) -> None:
-    done = subprocess.run(
-        [*COMMAND, "show", "nothing"], env={**environment("http://127.0.0.1:9"), "ACP_DEBUG": word},
-        capture_output=True, text=True, timeout=SECONDS, check=False,
-    )  # fmt: skip
+    variables = {**environment("http://127.0.0.1:9"), "ACP_DEBUG": word}
+    done = run_in_fork(["-m", "acp_client_v0_1", "show", "nothing"], env=variables)
     assert ("Traceback" in done.stderr) is debug and done.returncode == 10
 
 
@@ -488,9 +488,7 @@ def test_an_error_that_nobody_expected_is_one_line(
     assert said == "acp-client: RuntimeError: a bug (--debug shows where)\n"
 
 
-def test_the_host_of_the_option_is_the_one_that_is_asked(
-    server: LocalServer, inside: Inside
-) -> None:
+def test_the_option_host_overrides_the_environment(server: LocalServer, inside: Inside) -> None:
     for command in (["describe", "echo"], ["agents"], ["search", "--agent", "echo"], ["ping"]):
         assert data(inside("http://127.0.0.1:9", *command, "--host", server.url)) is not None
 
@@ -561,6 +559,7 @@ def test_a_word_that_is_like_no_option_is_followed_by_no_other(inside: Inside) -
         assert done.returncode == 2 and "did you mean" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -687,6 +686,7 @@ def test_an_error_in_a_thread_is_raised_where_its_outcome_is_read() -> None:
         next(outcomes)
 
 
+@pytest.mark.load
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads by /proc")
 def test_ctrl_c_ends_the_wait_for_thousands_on_64_threads(server: LocalServer) -> None:
     run = started(server, "slow", {"seconds": 60})
@@ -707,6 +707,7 @@ def test_ctrl_c_ends_the_wait_for_thousands_on_64_threads(server: LocalServer) -
     assert (process.returncode, out) == (130, "") and threads < 100
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_wait_for_several(server: LocalServer) -> None:
     runs = [started(server, "slow", {"seconds": 60}) for _ in range(2)]
     process = subprocess.Popen(
@@ -834,6 +835,7 @@ def test_a_byte_order_mark_is_accepted(
     assert data(inside(server, "run", "echo", "@in.json")) == {"n": 1}
 
 
+@pytest.mark.slow
 def test_json_is_utf_8_whatever_the_locale(server: LocalServer) -> None:
     text = '{"text": "Zo\u00eb \u2713"}'.encode()
     locale = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}

@@ -36,7 +36,7 @@ def package_logger():
         ("http://bücher.example", "http://bücher.example"),
     ],
 )
-def test_hosts(host, kept):
+def test_hosts_are_kept_without_a_trailing_slash(host, kept):
     assert Configuration(host=host).host == kept
     configuration = Configuration()
     assert configuration.host == "http://localhost"

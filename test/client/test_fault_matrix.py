@@ -200,7 +200,7 @@ def call(kind: str, host: str, total: float = TOTAL) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-def test_fault(fault: Fault, kind: str) -> None:
+def test_each_kind_of_call_meets_each_fault_as_its_row_says(fault: Fault, kind: str) -> None:
     expected, requests = fault.outcome, fault.requests
     if kind == "creating" and fault.creating_requests is not None:
         requests = fault.creating_requests
@@ -230,6 +230,7 @@ def check_error(error: ApiException, expected: Any, kind: str) -> None:
         assert said is error.ambiguous is (kind == "creating")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_faults_that_take_time_end_in_time(kind: str) -> None:
     def meet(name: str) -> tuple[float, int, BaseException | None]:

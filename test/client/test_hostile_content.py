@@ -149,6 +149,7 @@ def called(name: str, content: Any) -> Any:
     return getattr(api(client), name)({} if name.startswith("search") else "x")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "content", "place"), EVERYWHERE)
 @settings(max_examples=12, database=None)
 @given(value=VALUES)

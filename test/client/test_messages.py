@@ -22,6 +22,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 from functools import partial
+from types import MappingProxyType
 from typing import Any, cast
 from uuid import UUID
 
@@ -238,6 +239,11 @@ def a_set_in_an_input() -> None:
     send_input({"x": {1, 2}})
 
 
+@mistake(ApiValueError, "input['x'][0]: mappingproxy is not JSON; pass a dict, a list")
+def a_mapping_that_is_no_dict_in_an_input() -> None:
+    send_input({"x": [MappingProxyType({"y": 1})]})
+
+
 @mistake(ApiValueError, "input['x']: Decimal is not JSON; pass a float or a str")
 def a_decimal_in_an_input() -> None:
     send({"agent_id": "a", "input": {"x": Decimal("1.10")}})
@@ -379,7 +385,7 @@ def http_to_an_https_server() -> None:
         get_run(response(b""), host=server.url.replace("https://", "http://"))
 
 
-@mistake(TLSException, "its certificate is refused: ", "; ssl_ca_cert names the file of the CA")
+@mistake(TLSException, "its certificate is refused: ", "; to trust its CA, set ssl_ca_cert")
 def a_private_ca() -> None:
     with SocketServer(response(b""), ssl_context=authority()[0]) as server:
         get_run(response(b""), host=server.url)
@@ -475,7 +481,7 @@ def a_setting_that_is_like_no_other() -> None:
     wrong.zzz = 3
 
 
-@mistake(ApiValueError, 'access_token must be the token alone, without "Bearer "')
+@mistake(ApiValueError, "access_token must be the token alone, without")
 def a_token_with_its_scheme() -> None:
     Configuration(access_token="Bearer abc")
 
@@ -492,7 +498,10 @@ def from_environment(**variables: str) -> None:
         Configuration.from_env()
 
 
-@mistake(ApiValueError, 'ACP_TOKEN cannot be used: it must be the token alone, without "Bearer "')
+@mistake(
+    ApiValueError,
+    'ACP_TOKEN cannot be used: access_token must be the token alone, without "Bearer "',
+)
 def a_token_of_the_environment_with_its_scheme() -> None:
     from_environment(ACP_TOKEN="bearer abc")
 
@@ -539,7 +548,7 @@ def credentials_that_do_not_suffice() -> None:
 @mistake(
     ProxyException,
     "the proxy does not connect: Connection refused",
-    "; connections go by the proxy http://127.0.0.1:",
+    "; connections use the proxy http://127.0.0.1:",
     " of Configuration.proxy (ACP_PROXY)",
 )
 def a_dead_proxy() -> None:
@@ -548,7 +557,7 @@ def a_dead_proxy() -> None:
 
 @mistake(
     ProxyException,
-    "; connections go by the proxy http://127.0.0.1:",
+    "; connections use the proxy http://127.0.0.1:",
     " of https_proxy",
 )
 def a_dead_proxy_of_the_environment() -> None:
@@ -576,7 +585,7 @@ def a_server_of_the_next_protocol() -> None:
 
 @mistake(
     ConnectionException,
-    "a mock of responses is active, which needs testing.responses_bridge()",
+    "a mock of the library responses needs testing.responses_bridge()",
 )
 def a_mock_without_its_bridge() -> None:
     with responses.RequestsMock(assert_all_requests_are_fired=False):
@@ -797,7 +806,7 @@ def a_stream_read_twice() -> None:
 # Settings
 
 
-@mistake(ApiValueError, "host: an IPv6 address stands in brackets, http://[::1]:8000")
+@mistake(ApiValueError, "host: an IPv6 address must be in brackets, as in http://[::1]:8000")
 def an_ipv6_address_without_brackets() -> None:
     Configuration(host="http://::1:8000")
 
@@ -1253,7 +1262,7 @@ def a_lambda_for_other_processes() -> None:
         map_with(executor=executor, on_interrupt=lambda question: None)
 
 
-@mistake(ApiTypeError, "Batch() got an unexpected keyword argument 'concurency': did you mean 'con")
+@mistake(ApiTypeError, "Batch() got an unexpected keyword argument 'concurency'; did you mean 'con")
 def a_misspelt_option_of_a_batch() -> None:
     map_with(concurency=2)
 
@@ -1263,7 +1272,7 @@ def a_batch_with_an_option_that_no_run_has() -> None:
     map_with(streaming="both")
 
 
-@mistake(ApiTypeError, "AgentHandle.start() got an unexpected keyword argument 'confg': did you me")
+@mistake(ApiTypeError, "AgentHandle.start() got an unexpected keyword argument 'confg'; did you me")
 def a_misspelt_option_of_a_start() -> None:
     AgentHandle("echo").start({}, confg={})  # type: ignore[call-arg]
 
@@ -1430,7 +1439,7 @@ def by_proxy(refusal: bytes, host: str, call: Callable[[ApiClient], object]) -> 
 
 WELCOME = response(b"<html><title>Welcome</title></html>", 200, "OK", "text/html")
 WHO = response(b"", 407, "Proxy Authentication Required")
-BY = "connections go by the proxy http://127.0.0.1:"
+BY = "connections use the proxy http://127.0.0.1:"
 WHOSE = " of Configuration.proxy (ACP_PROXY)"
 IN_URL = "; write user:password@ into its URL"
 PLAIN, TLS = "http://acp.invalid", "https://acp.invalid"

@@ -77,14 +77,15 @@ def wait(server, retries=0, **arguments):
         return wait_for_run_output(RunsApi(client), "r1", **arguments)
 
 
-def test_a_run_of_5_seconds_a_hot_server_and_a_restart():
+@pytest.mark.slow
+def test_a_long_run_a_hot_server_and_a_restart_cost_few_requests():
     """Three waits that take their time, at the same time."""
 
     def long_run():
-        with SocketServer(handler=Runs(5)) as server:
+        with SocketServer(handler=Runs(2.5)) as server:
             output = wait(server, timeout=30, block_timeout=1)
         assert output.actual_instance.result == {"n": 1}
-        assert len(server.requests) <= 7
+        assert len(server.requests) <= 4
 
     def hot_server():
         with (
@@ -92,21 +93,21 @@ def test_a_run_of_5_seconds_a_hot_server_and_a_restart():
             Stopwatch() as clock,
             pytest.raises(RunWaitTimeout) as failure,
         ):
-            wait(server, timeout=10, block_timeout=1)
-        assert len(server.requests) <= 12
-        assert 9.9 < clock.seconds < 20
+            wait(server, timeout=3, block_timeout=1)
+        assert len(server.requests) <= 6
+        assert 2.9 < clock.seconds < 13
         assert failure.value.run_id == "r1"
-        assert 9.9 < failure.value.elapsed < 20
+        assert 2.9 < failure.value.elapsed < 13
 
     def restart():
         with SocketServer(handler=Runs(60)) as server:
-            threading.Timer(0.5, server.stop).start()
+            threading.Timer(0.3, server.stop).start()
             started = []
 
             def start():
                 started.append(SocketServer(OUTPUT, port=server.port).__enter__())
 
-            starting = threading.Timer(2.5, start)
+            starting = threading.Timer(1.5, start)
             starting.start()
             assert wait(server, timeout=20, block_timeout=5).actual_instance.run_id == "r1"
         starting.join()
@@ -117,6 +118,7 @@ def test_a_run_of_5_seconds_a_hot_server_and_a_restart():
             outcome.result()
 
 
+@pytest.mark.slow
 def test_a_cut_makes_the_window_smaller():
     def windows(cut):
         with SocketServer(handler=Runs(2.5, longest=1.3, cut=cut)) as server:
@@ -148,6 +150,7 @@ def test_another_status_is_no_cut_and_leaves_the_window_as_it_is(set_timing, sta
     assert [window_of(request.path) for request in server.requests] == [20, 20]
 
 
+@pytest.mark.slow
 def test_after_a_single_cut_the_window_grows_again(set_timing):
     set_timing(full_windows=2)
     set_timing(early=(0.01, 2.0), backoff=(0.01, 2.0))
@@ -204,7 +207,7 @@ class Held:
 
 
 @pytest.mark.parametrize("cuts", [{1: 1.2}, {5: 29.0}, {1: 1.2, 4: 1.0}, {2: 20.0, 40: 3.0}])
-def test_an_accident_costs_few_requests(set_timing, cuts):
+def test_a_single_cut_costs_few_requests(set_timing, cuts):
     server = Held(hours=1, cuts=cuts)
     server.wait(set_timing, block_timeout=30)
     assert len(server.windows) < 120 + 30
@@ -220,6 +223,7 @@ def test_a_proxy_that_always_cuts_is_not_hit_again_and_again(set_timing, longest
     assert len(server.windows) < 24 * 3600 / max(1, longest // 2) + 50
 
 
+@pytest.mark.slow
 def test_the_last_window_fits_into_what_remains():
     with (
         SocketServer(handler=Runs(60)) as server,
@@ -232,7 +236,7 @@ def test_the_last_window_fits_into_what_remains():
     assert len(server.requests) <= 3
 
 
-def test_the_clock_may_jump_between_any_two_looks(set_timing):
+def test_every_request_outlasts_its_window_whatever_the_clock_does(set_timing):
     """No request is asked to end before its window, or in no time at all."""
     limits = []
     now = itertools.count(0, 0.137)
@@ -247,40 +251,6 @@ def test_the_clock_may_jump_between_any_two_looks(set_timing):
             wait_for_run_output(Pending(), "r1", timeout=timeout)
     assert limits
     assert all(limit > window >= 0 for window, limit in limits)
-
-
-def test_a_server_that_ignores_the_window_and_holds_without_end():
-    with (
-        SocketServer([STALL]) as server,
-        Stopwatch() as clock,
-        pytest.raises(RunWaitTimeout, match="the last request failed") as failure,
-    ):
-        wait(server, timeout=1.5, block_timeout=1)
-    assert clock.seconds < 5
-    assert isinstance(failure.value.__cause__, ApiException)
-    assert isinstance(failure.value, TimeoutError)
-
-
-@pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
-def test_failures_that_pass_are_survived(status):
-    with SocketServer(response(b"", status), OUTPUT) as server:
-        assert wait(server, timeout=10).actual_instance.run_id == "r1"
-    assert len(server.requests) == 2
-
-
-def test_retry_after_is_waited_for(set_timing):
-    set_timing(backoff=(1.0, 4.0))
-    times = []
-
-    def busy(request):
-        times.append(time.monotonic())
-        asked = {1: "1", 2: "0"}.get(len(times))
-        return OUTPUT if asked is None else response(b"", 503, retry_after=asked)
-
-    with SocketServer(handler=serve_each(busy)) as server:
-        wait(server, timeout=10)
-    assert 1 <= times[1] - times[0] < 5
-    assert 0.9 < times[2] - times[1] < 5  # the pause of its own, which is longer
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 503, 524])
@@ -328,17 +298,6 @@ def test_an_event_ends_the_wait_for_a_retry_after():
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 409, 422])
-def test_refusals_end_the_wait(status):
-    with (
-        SocketServer(response(b'"no"', status), OUTPUT) as server,
-        pytest.raises(ApiException) as failure,
-    ):
-        wait(server, timeout=10)
-    assert failure.value.status == status
-    assert len(server.requests) == 1
-
-
 def not_served(status):
     """A server that says 404 to the output of a run; a look says ``status``, None for 404."""
 
@@ -378,7 +337,7 @@ def test_a_404_of_the_output_of_a_run_that_is_there_is_an_error(status):
 
 
 @pytest.mark.parametrize("status", [404, 405])
-def test_a_run_that_ends_between_its_output_and_the_look_is_not_missed(status):
+def test_a_run_that_ends_between_two_reads_is_not_missed(status):
     """Its output was not there yet when it was asked for, and is when the run has ended."""
     ended = response(json.dumps({**RUN, "status": "success"}).encode())
     with SocketServer(response(b'"not found"', status), ended, OUTPUT) as server:
@@ -439,6 +398,7 @@ def test_a_server_without_an_operation_is_not_asked_again():
         assert len(server.requests) == 3
 
 
+@pytest.mark.slow
 def test_progress_is_reported():
     seen = []
     with SocketServer(handler=Runs(2.9)) as server:
@@ -456,6 +416,7 @@ def test_progress_is_reported():
     assert not [request for request in server.requests if request.path == "/runs/r1"]
 
 
+@pytest.mark.slow
 def test_progress_is_reported_while_the_server_holds_a_request():
     seen = []
 
@@ -515,16 +476,7 @@ def test_an_event_stops_the_wait():
     assert not server.requests
 
 
-def test_without_a_limit_failures_alone_end_the_wait(set_timing):
-    set_timing(outage=0.4)
-    set_timing(early=(0.1, 2.0), backoff=(0.1, 2.0))
-    with SocketServer(response(b'"broken"', 500)) as server, pytest.raises(ApiException) as failure:
-        wait(server)
-    assert failure.value.status == 500
-    assert len(server.requests) > 1
-
-
-def test_a_cut_after_long_patience_is_the_first_failure_of_all(set_timing):
+def test_the_time_of_a_long_poll_does_not_count_as_an_outage(set_timing):
     """What counts is how long nothing worked, not how long the server held what was cut."""
     set_timing(outage=0.3)
     set_timing(early=(0.05, 2.0), backoff=(0.05, 2.0))
@@ -569,6 +521,7 @@ def test_a_margin_of_0_leaves_time_for_the_response():
     assert [window_of(request.path) for request in server.requests] == [3, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("margin, requests", [(0.2, 2), (5, 1)])
 def test_the_margin_of_the_configuration_holds(margin, requests):
     """The server responds 0.8 s after the end of its window, and at once when it is asked again."""
@@ -609,24 +562,3 @@ def test_bad_arguments_are_named(arguments, error, name):
     with SocketServer(OUTPUT) as server, pytest.raises(error, match=name):
         wait(server, **arguments)
     assert not server.requests
-
-
-def test_waits_do_not_meet_each_other():
-    def respond(connection):
-        for number in itertools.count():
-            request = connection.read_request()
-            if request is None:
-                return
-            run_id = request.path.split("/")[2]
-            output = response(json.dumps({**RESULT, "run_id": run_id}).encode())
-            connection.play(PENDING if number == 0 else output)
-
-    with (
-        SocketServer(handler=respond) as server,
-        ApiClient(Configuration(host=server.url)) as client,
-        ThreadPoolExecutor(8) as threads,
-    ):
-        api = RunsApi(client)
-        ids = [f"run-{n}" for n in range(8)]
-        outputs = threads.map(lambda i: wait_for_run_output(api, i, timeout=10), ids)
-        assert [output.actual_instance.run_id for output in outputs] == ids

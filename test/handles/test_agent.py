@@ -192,7 +192,7 @@ def test_a_run_is_cancelled_on_exit(slow: AgentHandle, counts: Any) -> None:
         RunHandle(caught.value.run_id, slow.runs.api_client).refresh()
 
 
-def test_a_run_is_cancelled_by_ctrl_c_only_if_asked_to(
+def test_ctrl_c_cancels_the_run_only_with_cancel_on_exit(
     slow: AgentHandle, counts: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*args: object, **kwargs: object) -> object:

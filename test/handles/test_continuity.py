@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acp_client_v0_1.handles._continuity import Continuity, Gap, digest
+from acp_client_v0_1.handles._continuity import Continuity, Gap, fingerprint
 
 Event = tuple[str, object]
 
@@ -23,7 +23,7 @@ def connection(memory: Continuity, events: Iterable[Event]) -> list[Event | Gap]
     memory.reconnect()
     given_out: list[Event | Gap] = []
     for event_id, update in events:
-        verdict = memory.take(event_id, digest(update))
+        verdict = memory.take(event_id, fingerprint(update))
         if isinstance(verdict, Gap):
             given_out.append(verdict)
         if verdict is not False:
@@ -37,7 +37,7 @@ def test_one_connection_is_complete() -> None:
     assert (memory.complete, memory.delivered, memory.last_id) == (True, 3, "3")
 
 
-def test_the_successor_goes_on() -> None:
+def test_events_of_the_next_connection_follow_the_last_one() -> None:
     memory = Continuity()
     connection(memory, numbered(1, 3))
     assert connection(memory, numbered(4, 6)) == numbered(4, 6)
@@ -131,7 +131,7 @@ def test_ids_that_restart_with_replay() -> None:
     assert memory.complete is True
 
 
-def test_a_replay_that_is_cut_goes_on_by_the_next_connection() -> None:
+def test_the_next_connection_continues_a_replay_that_broke() -> None:
     memory = Continuity()
     connection(memory, numbered(1, 10))
     assert connection(memory, numbered(1, 4)) == []
@@ -251,7 +251,9 @@ def test_events_are_compared_by_their_update_alone(updates: list[int], long: boo
 
 
 def test_half_a_surrogate_pair_has_a_digest_as_well() -> None:
-    assert digest({"a": "\ud800"}) == digest({"a": "\ud800"}) != digest({"a": "\ud801"})
+    assert (
+        fingerprint({"a": "\ud800"}) == fingerprint({"a": "\ud800"}) != fingerprint({"a": "\ud801"})
+    )
 
 
 def test_an_id_of_a_megabyte_is_remembered_by_its_digest() -> None:

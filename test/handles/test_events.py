@@ -133,7 +133,8 @@ def test_cuts_at_servers_with_other_ids(ids: Any) -> None:
         assert events.complete is (True if ids == "connection" else None)
 
 
-def test_ids_that_restart_without_replay_are_a_gap_and_it_goes_on() -> None:
+@pytest.mark.slow
+def test_ids_that_restart_without_replay_are_a_gap_and_events_continue() -> None:
     quirks = Quirks(event_ids="connection", replay=False)
     with (
         LocalServer(quirks=quirks) as server,
@@ -317,7 +318,7 @@ def test_a_run_that_cannot_be_streamed_is_polled(
 
 
 @pytest.mark.parametrize("status", [404, 405, 501])
-def test_a_stream_that_is_lacked_is_asked_for_once_a_client(
+def test_a_server_without_streams_is_asked_for_one_once_per_client(
     server: LocalServer, counter: AgentHandle, status: int
 ) -> None:
     server.faults.add(Fault(path=STREAM, status=status, body={"detail": "Not Found"}, times=None))
@@ -338,7 +339,7 @@ def test_a_run_that_has_ended_and_has_no_stream_says_nothing_of_others(
     assert numbers(counter.start({"count": 2}, streaming="custom").events()) == [1, 2]
 
 
-def test_a_404_of_a_read_replica_is_asked_again(server: LocalServer, counter: AgentHandle) -> None:
+def test_a_404_of_a_read_replica_is_retried(server: LocalServer, counter: AgentHandle) -> None:
     run = counter.start({"count": 2, "interval": 0.1}, streaming="custom")
     server.faults.add(Fault(path=STREAM, status=404, times=2))
     assert numbers(run.events()) == [1, 2]
@@ -380,6 +381,7 @@ def test_a_stream_that_ends_cleanly_is_opened_again_and_then_polled(
         assert events.complete is None
 
 
+@pytest.mark.slow
 def test_a_clean_end_with_events_is_no_reason_to_poll(
     server: LocalServer, counter: AgentHandle
 ) -> None:
@@ -390,6 +392,7 @@ def test_a_clean_end_with_events_is_no_reason_to_poll(
     assert events.complete is True
 
 
+@pytest.mark.slow
 def test_streams_that_break_at_once_are_opened_less_and_less_often() -> None:
     with Scripted(*[[STREAMING, CLOSE]] * 100, at_the_end="pending") as scripted:
         began = time.monotonic()
@@ -457,6 +460,7 @@ def test_a_look_that_is_denied_is_raised_and_the_stream_stays_open(
     assert len(streams(server)) == 1
 
 
+@pytest.mark.slow
 def test_the_deadline_holds_while_the_run_is_looked_at(set_timing: SetTiming) -> None:
     set_timing(silence=0.3)
 
@@ -509,6 +513,7 @@ def test_deleted_while_only_comments_come(set_timing: SetTiming) -> None:
         assert [request.path for request in server.requests] == ["/runs/r/stream", "/runs/r"]
 
 
+@pytest.mark.slow
 def test_the_timeout_is_for_each_event(server: LocalServer, counter: AgentHandle) -> None:
     run = counter.start({"count": 3, "interval": 0.8}, streaming="custom")
     assert numbers(run.events(timeout=2)) == [1, 2, 3]
@@ -572,6 +577,7 @@ def test_an_interrupt_ends_the_iteration_or_not(server: LocalServer, client: Api
     assert (through.ended_by, through.complete) == ("success", True)
 
 
+@pytest.mark.slow
 def test_the_time_of_a_human_is_not_that_of_the_server(
     server: LocalServer, client: ApiClient, set_timing: SetTiming
 ) -> None:
@@ -776,6 +782,7 @@ def test_an_iterator_like_any_other(counter: AgentHandle) -> None:
     assert len(list(zip(range(2), events, strict=False))) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("streaming", "ids"), [("custom", "connection"), ("result", "none")])
 def test_a_server_that_breaks_every_stream_off_after_a_replay(streaming: Any, ids: Any) -> None:
     with (
@@ -1043,6 +1050,7 @@ def test_the_last_result_is_that_of_the_run_after_a_silent_reconnect(
         assert results == [{"count": 1}, {"count": 2}, {"ok": 1}]
 
 
+@pytest.mark.slow
 def test_retry_after_is_not_overtaken_on_the_way_down(
     server: LocalServer, counter: AgentHandle, set_timing: SetTiming
 ) -> None:

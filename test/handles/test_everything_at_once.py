@@ -7,8 +7,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from acp_client_v0_1 import AgentHandle, ApiClient, PendingInterrupt, RunEvent
 from acp_client_v0_1.testing import Fault, Interrupt, LocalServer
+
+pytestmark = pytest.mark.load
 
 RUNS = 15
 QUESTIONS = 3

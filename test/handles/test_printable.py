@@ -133,6 +133,7 @@ def made(kind: type[OpenApiException]) -> OpenApiException:
     return kind(*positional, **named)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", list(dict.fromkeys(subclasses(OpenApiException))), ids=lambda kind: kind.__name__
 )
@@ -243,6 +244,7 @@ def written_by_hand() -> set[type]:
     return {kind for kind, code in own.items() if code and "acp_client_v0_1" in code.co_filename}
 
 
+@pytest.mark.slow
 def test_every_repr_is_one_short_line(client: ApiClient) -> None:
     left = written_by_hand()
     assert len(left) > 8
@@ -255,6 +257,7 @@ def test_every_repr_is_one_short_line(client: ApiClient) -> None:
 RESULT = {"type": "result", "run_id": HOSTILE, "status": HOSTILE, "result": {HOSTILE: HOSTILE}}
 
 
+@pytest.mark.slow
 def test_the_repr_of_plain_data_is_one_line(client: ApiClient) -> None:
     """Models, events and questions show all that they have."""
     run = run_of(HOSTILE)
@@ -315,6 +318,7 @@ def test_what_is_said_of_a_schema_is_one_short_line(schema: Any) -> None:
         check_line(str(warning.message))
 
 
+@pytest.mark.slow
 def test_what_is_said_of_an_agent_is_one_short_line(
     client: ApiClient, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
@@ -353,6 +357,7 @@ PLAIN = (
 )
 
 
+@pytest.mark.slow
 def test_a_search_names_what_does_not_match_in_one_short_line(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -287,9 +287,7 @@ def test_what_is_no_event_stream_is_polled() -> None:
 
 
 @table(READS, {str(status): answer(status, 7) for status in (408, 429, 500, 503, 524)})
-def test_a_pause_that_is_asked_for_is_never_shortened(
-    operation: Operation, error: ApiException
-) -> None:
+def test_retry_after_is_never_shortened(operation: Operation, error: ApiException) -> None:
     for facts in (NOW, replace(NOW, failures=50), replace(NOW, ends=NOW.now + 8.0)):
         decision = done(operation, error, facts)
         assert isinstance(decision, Pause) and decision.seconds >= 7
@@ -310,7 +308,7 @@ def test_an_hour_is_not_slept_through_where_no_outage_is_counted(
 
 
 @pytest.mark.parametrize("operation", ALL)
-def test_a_limit_is_a_pause_whatever_was_asked(operation: Operation) -> None:
+def test_a_429_is_a_pause_for_every_operation(operation: Operation) -> None:
     assert isinstance(done(operation, answer(429)), Pause)
     assert done(operation, answer(429, 3600)) == Raise()
     with_time = replace(NOW, ends=NOW.now + 60, longest=math.inf)

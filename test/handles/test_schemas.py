@@ -26,7 +26,7 @@ from acp_client_v0_1 import (
     ApiValueError,
     SchemaMismatch,
 )
-from acp_client_v0_1.handles._schemas import check_value, json_object
+from acp_client_v0_1.handles._schemas import check_value, dict_of
 from acp_client_v0_1.testing import Fault, LocalServer
 
 SCHEMA = {
@@ -63,6 +63,7 @@ def test_nothing_is_sent_that_does_not_fit(server: LocalServer, counter: AgentHa
     assert counter.run({"count": 1}, check=True, timeout=30) == {"count": 1, "of": 1}
 
 
+@pytest.mark.slow
 def test_a_descriptor_that_does_not_come_in_time(server: LocalServer, counter: AgentHandle) -> None:
     server.faults.add(Fault(path="/agents/*/descriptor", cut="stall", times=None))
     for call in (counter.start, counter.run):
@@ -140,6 +141,7 @@ def unevaluated(keyword: str, levels: int) -> dict[str, Any]:
     return schema
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("schema", "value"),
     [
@@ -212,6 +214,7 @@ NUMBERS = {"a": list(range(30_000))}
 NAMES = {f"name{n}": "x" * 100 for n in range(5_000)}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="measures as Linux does")
 @pytest.mark.parametrize(
     ("schema", "value"),
@@ -315,18 +318,18 @@ class Plain:
 
 def test_a_model_or_a_dataclass_is_a_json_object(counter: AgentHandle) -> None:
     order = Order(count=2, when=date(2026, 1, 2))
-    assert json_object("input", order) == {"count": 2, "when": "2026-01-02"}
-    assert json_object("input", Plain(3)) == {"count": 3}
+    assert dict_of("input", order) == {"count": 2, "when": "2026-01-02"}
+    assert dict_of("input", Plain(3)) == {"count": 3}
     plain: Any = Plain(1)
     assert counter.run(plain, timeout=30) == {"count": 1, "of": 1}
     for wrong in (Order, Plain, RootModel[list[int]]([1])):
         with pytest.raises(ApiTypeError, match="input must be a JSON object"):
-            json_object("input", wrong)
+            dict_of("input", wrong)
     plain = Plain(Decimal(1))  # type: ignore[arg-type]
     with pytest.raises(ApiValueError, match=r"input\['count'\]: Decimal is not JSON; pass a float"):
         counter.start(plain)
     with pytest.raises(ApiValueError, match="input cannot be written as JSON"):
-        json_object("input", RootModel[Any](object()))
+        dict_of("input", RootModel[Any](object()))
 
 
 def test_schemas_that_refer_to_themselves_are_checked() -> None:

@@ -89,6 +89,7 @@ def test_a_500_after_the_run_was_made(server: LocalServer, counter: AgentHandle)
     assert how_many(server) == 1
 
 
+@pytest.mark.slow
 def test_a_create_that_is_carried_out_late_is_found(
     server: LocalServer, counter: AgentHandle, counts: Any
 ) -> None:
@@ -130,6 +131,7 @@ def test_a_refused_search_by_metadata_is_not_tried_again(
     assert ["metadata" in json.loads(body) for body in searches].count(True) == 1
 
 
+@pytest.mark.slow
 def test_the_time_of_a_search_is_for_all_of_its_pages() -> None:
     with (
         LocalServer(quirks=Quirks(search_metadata="fails")) as server,
@@ -326,6 +328,7 @@ def test_a_server_that_does_not_search(monkeypatch: pytest.MonkeyPatch) -> None:
         assert [request.path for request in server.requests].count("/runs") == 1
 
 
+@pytest.mark.slow
 def test_the_deadline_holds_after_a_refusal_that_took_its_time(
     server: LocalServer, counter: AgentHandle, set_timing: SetTiming
 ) -> None:
@@ -484,6 +487,7 @@ def test_a_501_is_the_servers_word_that_nothing_was_done(
     assert len(server.requests) == 1
 
 
+@pytest.mark.slow
 def test_a_limit_near_the_deadline_is_never_maybe_started(
     server: LocalServer, counter: AgentHandle, counts: Any
 ) -> None:
@@ -611,6 +615,7 @@ def test_a_server_that_never_answered_is_a_wrong_address(
     assert len(attempts) == connects
 
 
+@pytest.mark.slow
 def test_a_server_that_has_answered_is_away(server: LocalServer, counter: AgentHandle) -> None:
     """Nothing was sent, so the run is created when the server is there again."""
     counter.start({"count": 1})
@@ -619,7 +624,7 @@ def test_a_server_that_has_answered_is_away(server: LocalServer, counter: AgentH
     assert counter.run({"count": 1}, timeout=30) == {"count": 1, "of": 1}
 
 
-def test_a_run_that_an_earlier_page_has_told_of_is_not_dropped(
+def test_a_run_of_an_earlier_page_is_not_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(starting, "_PAGE", 2)

@@ -95,7 +95,7 @@ def test_sleep_ends_with_the_deadline():
         (2, (10, 60), None, Timeout(total=2)),
     ],
 )
-def test_windows(explicit, default, window, expected):
+def test_the_read_timeout_of_a_long_poll_outlasts_its_window(explicit, default, window, expected):
     assert resolve_timeout(explicit, default, block_window=window, margin=10) == expected
 
 

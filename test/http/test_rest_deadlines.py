@@ -24,8 +24,6 @@ from acp_client_v0_1.configuration import Configuration
 from acp_client_v0_1.exceptions import (
     ApiException,
     ApiTimeoutError,
-    ApiTypeError,
-    ApiValueError,
     ConnectionException,
 )
 
@@ -44,6 +42,7 @@ SLOW = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("safe", [True, False])
 def test_the_total_holds(safe):
     def call(name):
@@ -83,6 +82,7 @@ def test_a_silent_connection_ends_by_the_read_limit():
     assert len(server.requests) == 1
 
 
+@pytest.mark.slow
 def test_the_read_limit_is_for_silence_not_for_the_whole():
     begin = head(content_length="10")
     # A head has the limit as a whole, once it has begun; the body after it has not.
@@ -111,6 +111,7 @@ def test_more_time_than_a_read_may_take_is_no_time_for_a_body_that_drips():
         assert isinstance(received.fault, ApiTimeoutError)
 
 
+@pytest.mark.slow
 def test_a_wait_that_was_given_up_counts_for_the_silence_that_is_allowed():
     with SocketServer([head(content_length="9"), b"1", STALL]) as server, rest_client() as client:
         received = client.request("GET", server.url, stream=True, _request_timeout=(5, 1.5))
@@ -122,6 +123,7 @@ def test_a_wait_that_was_given_up_counts_for_the_silence_that_is_allowed():
     assert rest.seconds < 1.2  # of which 0.2 are left
 
 
+@pytest.mark.slow
 def test_silences_with_a_byte_between_them_do_not_add_up():
     script = [head(content_length="6"), *drip(b"123456", 0.6)]
     with SocketServer(script) as server, rest_client() as client:
@@ -283,6 +285,7 @@ def test_where_no_thread_can_be_started_there_is_no_connection(monkeypatch):
         assert eventually(lambda: in_use(dial._threads) == 0)
 
 
+@pytest.mark.slow
 def test_a_proxy_that_takes_its_time_leaves_less_for_tls():
     def proxy(connection):
         connection.read_request()
@@ -298,6 +301,7 @@ def test_a_proxy_that_takes_its_time_leaves_less_for_tls():
     assert call.seconds < 4.5  # and not 2 + 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "script",
     [
@@ -384,6 +388,7 @@ def test_an_interrupt_before_the_thread_begins_leaves_it_nothing_to_do(monkeypat
     assert not worked
 
 
+@pytest.mark.slow
 def test_the_read_limit_is_for_silence_of_the_other_side_of_an_upload():
     body = b"x" * 8_000_000 + b"."  # more than the buffers on the way hold
 
@@ -425,6 +430,7 @@ def test_waiting_for_a_pool_slot_ends_in_time():
     assert len(server.requests) == 1
 
 
+@pytest.mark.slow
 def test_a_long_poll_that_was_cut_is_not_retried(monkeypatch):
     monkeypatch.setattr(retry, "_HELD", 0.2)
     block = resolve_timeout(None, (5, 5), block_window=30, margin=10)
@@ -444,18 +450,7 @@ def test_a_window_of_0_holds_nothing_and_is_retried(script):
     assert len(server.requests) == 2
 
 
-@pytest.mark.parametrize("value", ["2", b"2", True, {}, (1, "2"), object()])
-def test_timeouts_of_a_wrong_type_are_refused(value):
-    with rest_client() as client, pytest.raises(ApiTypeError, match="_request_timeout"):
-        client.request("GET", "http://127.0.0.1:1/", _request_timeout=value)
-
-
-@pytest.mark.parametrize("value", [0, -1, float("nan"), (1, 0), (1,), (1, 2, 3)])
-def test_impossible_timeouts_are_refused(value):
-    with rest_client() as client, pytest.raises(ApiValueError, match="_request_timeout"):
-        client.request("GET", "http://127.0.0.1:1/", _request_timeout=value)
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize(("timeout", "outcome"), [((5, 5), ApiTimeoutError), (None, 200), (3, 200)])
 def test_a_call_whose_timeout_is_a_pair_has_a_total_as_well(timeout, outcome):
     slow = [head(content_length="12"), *drip(b'"0123456789"', 0.1)]

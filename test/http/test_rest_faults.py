@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import http.client
+import os
 import socket
 import ssl
 import threading
@@ -44,6 +45,8 @@ def test_refused() -> None:
         assert not failure.value.ambiguous
         assert not failure.value.sent
         assert isinstance(causes(failure.value)[-1], ConnectionRefusedError)
+        words = f"cannot connect to http://127.0.0.1:{port}: {os.strerror(errno.ECONNREFUSED)}"
+        assert failure.value.reason == words
 
 
 def test_a_creating_request_is_retried_where_no_connection_was_made() -> None:

@@ -240,6 +240,7 @@ def no_logging() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
+@pytest.mark.load
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 @pytest.mark.usefixtures("no_logging")
 def test_five_thousand_real_signals() -> None:

@@ -71,6 +71,7 @@ RECEIVED: dict[str, tuple[Callable[[int], bytes], int]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECEIVED)
 def test_twice_the_bytes_cost_twice_the_time(name: str) -> None:
     make, size = RECEIVED[name]

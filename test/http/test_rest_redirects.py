@@ -78,11 +78,6 @@ def test_a_post_is_never_turned_into_a_get(status):
     )
 
 
-def test_a_stream_follows_redirects():
-    with SocketServer(redirect(307, "/stream/"), FINE) as server, rest_client() as client:
-        assert client.request("GET", server.url + "/stream", stream=True).read() == b'"fine"'
-
-
 def test_the_number_of_redirects_is_bounded():
     with (
         SocketServer(redirect(307, "/again")) as server,

@@ -124,6 +124,18 @@ def test_broken_framing_is_a_protocol_error(script):
     assert len(server.requests) == 1
 
 
+def test_the_20th_informational_response_in_a_row_ends_the_call():
+    early = b"HTTP/1.1 103 Early Hints\r\n\r\n"
+    with SocketServer(early * 19 + response(b'"a"')) as server, rest_client() as client:
+        assert client.request("GET", server.url).data == b'"a"'
+    with (
+        SocketServer([early * 20, "close"]) as server,
+        rest_client() as client,
+        pytest.raises(ProtocolException, match="20 responses, all informational"),
+    ):
+        client.request("GET", server.url)
+
+
 @pytest.mark.parametrize(
     "begin", [b"HTTP/1.1 200 OK\r\n0\r\n", b"0\r\n", b"HTTP/1.1 200 OK\r\na: b\n0\r\n"]
 )
@@ -536,29 +548,16 @@ def test_bytes_beyond_an_empty_body_end_the_connection(begin):
     assert server.connections == 2
 
 
-def test_abort_wakes_a_blocked_read():
-    with (
-        SocketServer([CHUNKED, chunk(b"one"), STALL]) as server,
-        rest_client() as client,
-        Stopwatch() as all_of_it,
-    ):
-        received = client.request("GET", server.url + "/", stream=True)
-        assert received.read_available() == b"one"
-        threading.Timer(0.2, received.abort).start()
-        with pytest.raises(ConnectionException, match="aborted"):
-            received.read_available()
-    assert all_of_it.seconds < 5
-    received.abort()
-
-
-def test_close_from_another_thread_wakes_a_blocked_read():
+@pytest.mark.parametrize("way", ["abort", "close"])
+def test_abort_and_close_from_another_thread_wake_a_blocked_read(way):
     with SocketServer([CHUNKED, chunk(b"one"), STALL]) as server, rest_client() as client:
         received = client.request("GET", server.url + "/", stream=True)
         assert received.read_available() == b"one"
-        threading.Timer(0.2, received.close).start()
-        with Stopwatch() as blocked, pytest.raises(ConnectionException):
+        threading.Timer(0.2, getattr(received, way)).start()
+        with Stopwatch() as blocked, pytest.raises(ConnectionException, match="aborted"):
             received.read_available()
     assert blocked.seconds < 5
+    getattr(received, way)()
 
 
 def test_abort_after_the_end_does_not_touch_the_next_call():

@@ -63,7 +63,7 @@ def test_the_details_of_a_urllib3_retry():
 
 
 @pytest.mark.parametrize(("status", "sent"), [(429, 2), (407, 1), (501, 1), (502, 2)])
-def test_a_proxy_that_refuses_is_asked_again_if_its_status_may_pass(status, sent):
+def test_a_refusal_of_a_proxy_is_retried_if_its_status_may_pass(status, sent):
     with HttpProxy(refuse=response(b"", status)) as proxy:
         with (
             rest_client(proxy=proxy.url, retries=quick(1)) as client,
@@ -73,6 +73,7 @@ def test_a_proxy_that_refuses_is_asked_again_if_its_status_may_pass(status, sent
         assert len(proxy.requests) == sent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("form", ["seconds", "date"])
 def test_retry_after_is_honoured(form, status):
@@ -109,7 +110,7 @@ def test_what_a_status_says_beside_its_kind():
     assert {s for s, f in every.items() if f.cut} == {408, 502, 503, 504, *range(520, 600)}
     assert {s for s, f in every.items() if f.limits} == {429, 503}
     assert {s for s, f in every.items() if f.conflict} == {409}
-    assert not any(failure.stays for failure in every.values())
+    assert not any(failure.no_single_retry for failure in every.values())
 
 
 DATES = (

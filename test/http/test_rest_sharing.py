@@ -64,6 +64,7 @@ def test_streams_take_no_pool_slot():
         assert eventually(lambda: server.still_open == 1)
 
 
+@pytest.mark.load
 def test_80_forks_with_a_warm_connection_and_no_response_of_another_process():
     with SocketServer(handler=echo) as server, rest_client() as client:
         assert client.request("GET", server.url + "/warm").data == b"/warm"
@@ -157,7 +158,7 @@ def test_a_child_uses_its_own_connections_and_ends():
     assert (ended.stdout, ended.stderr) == ("7\n", "")
 
 
-def test_a_child_that_takes_over_a_stream_which_its_parent_reads_is_told():
+def test_a_child_that_reads_the_stream_of_its_parent_gets_an_error():
     with (
         SocketServer([head(transfer_encoding="chunked"), chunk(b"data: 1\n\n"), STALL]) as server,
         rest_client() as client,
@@ -208,7 +209,7 @@ def test_a_configuration_pickles():
     )
 
 
-def test_close_frees_the_sockets_and_the_client_goes_on():
+def test_a_client_can_be_used_after_close_which_freed_its_sockets():
     with SocketServer(handler=echo) as server, rest_client() as client:
         client.request("GET", server.url + "/a")
         stream = client.request("GET", server.url + "/b", stream=True)
@@ -225,7 +226,7 @@ def test_a_pool_keeps_as_many_idle_connections_as_it_may(maxsize, kept):
     class Stub:
         closed = False
 
-        def rest(self):
+        def mark_idle(self):
             pass
 
         def close(self):

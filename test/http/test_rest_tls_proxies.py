@@ -117,7 +117,7 @@ def test_mutual_tls_through_a_proxy(certificates, mutual_server, scheme):
     assert "proxy-authorization" not in mutual_server.requests[0].headers
 
 
-def test_a_proxy_is_told_an_ipv6_address_in_brackets(certificates):
+def test_a_proxy_gets_an_ipv6_address_in_brackets(certificates):
     with (
         SocketServer(FINE, ssl_context=certificates.server("::1")) as secure,
         SocketServer(FINE) as plain,
@@ -306,7 +306,7 @@ def test_the_name_of_the_configured_origin_is_not_that_of_another(certificates, 
         assert not pretender.requests
 
 
-def test_a_forwarding_proxy_is_told_the_whole_url():
+def test_a_forwarding_proxy_gets_the_whole_url():
     with SocketServer(FINE) as server, HttpProxy() as proxy:
         url = f"http://acp.invalid:{server.port}/runs?limit=1"
         with rest_client(proxy=proxy.url.replace("://", "://u:p@")) as client:
@@ -732,7 +732,7 @@ def test_a_socket_that_is_closed_and_tells_nothing_needs_no_shutting_down(closed
     with SocketServer([head(content_length="2"), b"a", STALL]) as server, rest_client() as client:
         received = client.request("GET", server.url, stream=True)
         with monkeypatch.context() as patched:
-            patched.setattr(received._incoming, "_sock", closed)
+            patched.setattr(received._incoming, "sock", closed)
             received.abort()
         with pytest.raises(ConnectionException, match="aborted"):
             received.read()
@@ -756,6 +756,7 @@ def test_abort_wakes_a_read_of_tls_within_tls(certificates):
         assert read.seconds < 4
 
 
+@pytest.mark.slow
 def test_connecting_through_a_slow_proxy_has_one_limit(certificates):
     def proxy(connection):
         connection.read_request()

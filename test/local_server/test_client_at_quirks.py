@@ -75,6 +75,7 @@ class TestRuns:
             assert isinstance(output.actual_instance, RunResult)
             assert run.drive(lambda question: {}, timeout=10) == {"slept": 0.3}
 
+    @pytest.mark.slow
     def test_events_or_the_result(self, quirks: Quirks) -> None:
         with serving(quirks) as (_, agent):
             run = agent(COUNTER_AGENT_ID).start({"interval": 0.05}, streaming="custom")
@@ -131,6 +132,7 @@ def test_a_run_that_failed_may_succeed_later() -> None:
                 continue
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["delete", "cancel"])
 def test_a_deletion_without_a_body_is_done(end: Literal["delete", "cancel"]) -> None:
     with serving(Quirks(delete_body=False)) as (server, agent):
@@ -154,6 +156,7 @@ def test_a_question_that_ends_as_success_is_a_result_without_it() -> None:
         assert asked == {"action": "act"}
 
 
+@pytest.mark.slow
 def test_a_run_that_a_restart_forgot_is_gone() -> None:
     with serving(Quirks(on_restart="forgets")) as (server, agent):
         run = agent(SLOW_AGENT_ID).start({"seconds": 30})

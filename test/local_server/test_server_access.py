@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -17,6 +18,7 @@ from urllib.parse import quote
 
 import pytest
 import urllib3
+from support.forks import run_in_fork
 
 from acp_client_v0_1 import (
     ApiClient,
@@ -187,6 +189,7 @@ def test_the_address_that_a_server_on_all_addresses_was_reached_at_is_its_own() 
         assert statuses == [200, 200, 421]
 
 
+@pytest.mark.slow
 def test_a_body_of_any_size_that_is_only_declared_is_refused_at_once() -> None:
     head = b"POST /runs HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n{"
     with LocalServer() as server:
@@ -351,8 +354,8 @@ def test_a_key_from_the_environment_is_in_no_argument(monkeypatch: pytest.Monkey
     ],
 )
 def test_the_shell_command_refuses_what_cannot_be(options: list[str], complaint: str) -> None:
-    command = [sys.executable, "-m", "acp_client_v0_1.testing", "--port", "0", *options]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    command = ["-m", "acp_client_v0_1.testing", "--port", "0", *options]
+    ended = run_in_fork(command, cwd=ROOT, env=os.environ)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert complaint in ended.stderr
 

@@ -41,7 +41,7 @@ def strict(text: bytes) -> Any:
     return json.loads(text, parse_constant=refuse)
 
 
-def test_an_agent_cannot_rewrite_what_its_run_was_asked(server: LocalServer, call: Any) -> None:
+def test_an_agent_cannot_change_the_creation_of_its_run(server: LocalServer, call: Any) -> None:
     def spoil(input: Json, config: Json, context: AgentContext) -> Json:
         for given in (input, config, context.metadata):
             given["nested"]["list"].append("spoilt")
@@ -76,6 +76,7 @@ class TestTheThreadState:
     def late(self, server: LocalServer) -> Late:
         return Late(server)
 
+    @pytest.mark.slow
     def test_an_agent_that_was_timed_out_leaves_it_alone(self, call: Any, late: Late) -> None:
         run_id = late.begin(call, timeout=2)
         assert call.output(run_id)["description"] == "not done after 2 s"

@@ -201,6 +201,7 @@ def test_it_listens_at_ipv6(caller_for: Callable[[LocalServer], Any]) -> None:
         assert caller_for(server).ok("POST", "/runs/search", {}) == []
 
 
+@pytest.mark.slow
 def test_an_agent_that_cannot_be_stopped_is_reported() -> None:
     release = threading.Event()
 

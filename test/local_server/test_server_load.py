@@ -18,6 +18,8 @@ from acp_client_v0_1.testing._server.store import Store
 from acp_client_v0_1.testing.agents import AgentDefinition
 from acp_client_v0_1.testing.quirks import Quirks
 
+pytestmark = pytest.mark.load
+
 MANY = 1000
 POLLS = 250
 

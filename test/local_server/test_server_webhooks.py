@@ -148,6 +148,7 @@ def test_what_is_no_http_url_is_refused(server: LocalServer, call: Any, webhook:
     assert server.webhooks == ()
 
 
+@pytest.mark.slow
 def test_a_silent_receiver_holds_up_neither_runs_nor_the_end(
     call: Any, server: LocalServer
 ) -> None:

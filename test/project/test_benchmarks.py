@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-pytestmark = pytest.mark.usefixtures("_importable")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("_importable")]
 
 # Fewer events show as well that a work runs; module and name of each count.
 COUNTS = (

@@ -19,7 +19,10 @@ MUTANTS = [
     ("no-retry", "27", "wait 1 of 0.4 s ended after 0.0"),
 ]
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="it kills processes")
+pytestmark = [
+    pytest.mark.load,
+    pytest.mark.skipif(sys.platform == "win32", reason="it kills processes"),
+]
 
 
 def chaos(*arguments: str) -> tuple[int, str]:

@@ -28,6 +28,7 @@ from pathlib import Path
 
 import pytest
 from pages import CodeBlock, anchors, blocks_to_follow, links
+from support.timing import SetTiming
 
 from acp_client_v0_1 import __version__
 from acp_client_v0_1.testing import LocalServer
@@ -56,8 +57,11 @@ def server() -> Iterator[LocalServer]:
 
 
 @pytest.fixture
-def reader(server: LocalServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Reader:
-    """Someone with a server and an empty folder to work in."""
+def reader(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, set_timing: SetTiming
+) -> Reader:
+    """Someone with a server and an empty folder to work in, for whom pauses are short."""
+    set_timing(search=1.5, backoff=(0.05, 1.0), pace=(0.01, 0.1), searches=(0.1, 1.0), grace=0.5)
     monkeypatch.setenv("ACP_HOST", server.url)
     monkeypatch.chdir(tmp_path)
     module = types.ModuleType("documented_example")
@@ -113,12 +117,14 @@ def where(block: CodeBlock) -> str:
     return f"{block.page.relative_to(ROOT)}:{block.line}"
 
 
+@pytest.mark.guides
 @pytest.mark.parametrize("blocks", PARTS.values(), ids=PARTS)
 def test_the_blocks_run_as_printed(blocks: list[CodeBlock], reader: Reader) -> None:
     for block in blocks:
         reader.follow(block)
 
 
+@pytest.mark.guides
 def test_a_type_checker_accepts_the_blocks(tmp_path: Path) -> None:
     pages: dict[str, str] = {}
     for part, blocks in PARTS.items():
@@ -196,6 +202,7 @@ def test_the_page_on_compatibility_names_what_the_package_admits() -> None:
     assert wanted == re.findall(r'"(\S+)",', declared.partition("]")[0]) != []
 
 
+@pytest.mark.guides
 def test_a_reader_finds_each_message_on_the_page_of_troubles() -> None:
     page = (ROOT / "docs" / "guides" / "troubleshooting.md").read_text("utf-8")
     shown = [row.split(" | ")[0] for row in page.splitlines() if row.startswith("| `")]
@@ -214,10 +221,8 @@ def test_a_reader_finds_each_message_on_the_page_of_troubles() -> None:
         assert any(re.search(pattern, message) for pattern in patterns), message
 
 
-@pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))
-def test_no_link_is_dead(page: Path) -> None:
-    dead = [target for target in links(page) if is_dead(page, target)]
-    assert dead == []
+def test_no_link_is_dead() -> None:
+    assert [f"{page}: {to}" for page in LINKED for to in links(page) if is_dead(page, to)] == []
 
 
 def is_dead(page: Path, target: str) -> bool:

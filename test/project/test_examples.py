@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from support.forks import run_in_fork
 
 from acp_client_v0_1 import ApiClient, Configuration, Run, RunCreate, RunsApi
 from acp_client_v0_1.testing import (
@@ -35,6 +36,8 @@ from acp_client_v0_1.testing import (
     InterruptSpec,
     LocalServer,
 )
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
@@ -96,14 +99,9 @@ def command(script: str, *arguments: str) -> list[str]:
 def run(
     script: str, *arguments: str, stdin: str = "", **added: str
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(script, *arguments),
-        env=environment(**added),
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    path = str(Path(os.environ["EXAMPLES"], script[:-3], script))
+    variables = {**os.environ, **added}
+    return run_in_fork([path, *arguments], env=variables, stdin=stdin, options=("-W", "error"))
 
 
 @contextlib.contextmanager

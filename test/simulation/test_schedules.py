@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 from simulation.world import ROUND_TRIP, Fault, Schedule, Sent, Storm, World, client_of
+from support.timing import using
 
 from acp_client_v0_1 import AgentHandle, PendingInterrupt, RunCreate, RunHandle
 from acp_client_v0_1.exceptions import ApiException, RunWaitTimeout
 from acp_client_v0_1.handles import _rules
 from acp_client_v0_1.handles._perform import Contact, Pace, Wait
-from acp_client_v0_1.handles._timing import using
 from acp_client_v0_1.handles.errors import (
     ResumeAmbiguous,
     RunFailed,
@@ -260,7 +260,7 @@ def play(seed: int, fewer: Schedule | None = None) -> str:
     strangers = [f"stranger-{number}" for number in range(2)]
     for run_id in strangers:
         world.add(run_id, RunCreate(agent_id="agent"))
-    with using(now=world.clock, sleep=world.sleep):
+    with using(now=world.clock, calendar=world.clock, sleep=world.sleep):
         try:
             scenario(world, client_of(world), rng)
         except AssertionError as error:
@@ -302,8 +302,9 @@ def no_log_of_the_outages() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
-def test_schedules(part: int) -> None:
+def test_every_schedule_of_faults_keeps_the_promises(part: int) -> None:
     for seed in range(part, SCHEDULES, PARTS):
         wrong = play(seed)
         if wrong:
@@ -318,7 +319,7 @@ def test_schedules(part: int) -> None:
 def test_one_failure_does_not_end_a_short_wait(kind: str, timeout: float) -> None:
     world = World(Schedule({1: Fault(kind, lag=1.0)}), random.Random(0))
     world.plan = {"questions": 0, "step": timeout / 4, "ends_in": "success", "updates": []}
-    with using(now=world.clock, sleep=world.sleep):
+    with using(now=world.clock, calendar=world.clock, sleep=world.sleep):
         handle = AgentHandle("agent", client_of(world)).start()
         assert handle.result(timeout) == {"n": 1}
 
@@ -326,7 +327,7 @@ def test_one_failure_does_not_end_a_short_wait(kind: str, timeout: float) -> Non
 @pytest.mark.parametrize("timeout", (0.5, 3.0, 10.0, 30.0))
 def test_a_call_to_a_server_that_hangs_ends_at_its_timeout(timeout: float) -> None:
     world = World(Schedule({}, Storm(0, 1000, 1.0, Fault("hang"))), random.Random(0))
-    with using(now=world.clock, sleep=world.sleep):
+    with using(now=world.clock, calendar=world.clock, sleep=world.sleep):
         began = world.now
         with pytest.raises(RunStartAmbiguous):
             AgentHandle("agent", client_of(world)).run(timeout=timeout)
@@ -348,7 +349,7 @@ class Outages(Schedule):
 def test_an_outage_that_follows_another_has_its_own_time(every: float) -> None:
     world = World(Outages(every), random.Random(0))
     world.plan = {"questions": 0, "step": 2000.0, "ends_in": "success", "updates": []}
-    with using(now=world.clock, sleep=world.sleep):
+    with using(now=world.clock, calendar=world.clock, sleep=world.sleep):
         handle = AgentHandle("agent", client_of(world)).start()
         assert handle.result() == {"n": 1}
     assert sum(bool(one.fault) for one in world.sent) > 2000 / every
@@ -359,7 +360,7 @@ def test_failures_do_not_count_on_after_a_recovery(shared: bool) -> None:
     """Not one after the other, which would make the pauses longer and longer."""
     world = World(Outages(100.0), random.Random(0))
     world.plan = {"questions": 0, "step": 2000.0, "ends_in": "success", "updates": []}
-    with using(now=world.clock, sleep=world.sleep):
+    with using(now=world.clock, calendar=world.clock, sleep=world.sleep):
         handle = AgentHandle("agent", client_of(world)).start()
         core = handle._core
         contact = Contact(core.runs, world.server, 0, Pace() if shared else None)

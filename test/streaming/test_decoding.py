@@ -13,9 +13,7 @@ from acp_client_v0_1.models.custom_run_result_update import CustomRunResultUpdat
 from acp_client_v0_1.models.run_output_stream import RunOutputStream
 from acp_client_v0_1.models.run_result import RunResult
 from acp_client_v0_1.streaming import (
-    EventStream,
     ServerSentEvent,
-    StreamDecodeError,
     event_decoder,
 )
 
@@ -83,7 +81,7 @@ def test_the_id_is_the_last_one_or_empty(id: str) -> None:
     assert decoded.id == id
 
 
-def test_names() -> None:
+def test_only_events_of_the_contract_are_decoded() -> None:
     unnamed = decode(event(RESULT, name="message"))
     assert unnamed is not None
     assert unnamed.event == "agent_event"
@@ -110,35 +108,3 @@ BAD = {
 def test_what_does_not_fit(data: object) -> None:
     with pytest.raises(ValidationError):
         decode(event(data))
-
-
-class Response:
-    status = 200
-    method = "GET"
-    url = "http://127.0.0.1/"
-
-    def __init__(self, body: bytes) -> None:
-        self.headers: dict[str, str] = {}
-        self.body = body
-
-    def read_available(self, *, wait: float | None = None) -> bytes:
-        body, self.body = self.body, b""
-        return body
-
-    def abort(self) -> None: ...
-
-    def close(self) -> None: ...
-
-
-@pytest.mark.parametrize("data", BAD.values(), ids=BAD.keys())
-def test_the_stream_tells_and_goes_on(data: object) -> None:
-    bad = f"id: 1\nevent: agent_event\ndata: {event(data).data}\n\n".encode()
-    good = f"data: {json.dumps(RESULT)}\n\n".encode()
-    stream = EventStream(Response(good + bad + good), decode)
-    assert next(stream).id == ""
-    with pytest.raises(StreamDecodeError) as caught:
-        next(stream)
-    assert caught.value.event_id == "1"
-    assert caught.value.reason
-    assert next(stream).id == "1"
-    assert list(stream) == []

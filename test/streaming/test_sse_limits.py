@@ -192,6 +192,7 @@ def resident_peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+@pytest.mark.slow
 def test_64_mib_of_small_events_leave_the_process_as_it_was() -> None:
     chunk = b"".join(b"id: %d\nevent: agent_event\ndata: {}\n\n" % n for n in range(1500))
     feed_all([chunk] * 10)
@@ -295,7 +296,7 @@ def test_retry_has_as_many_digits_as_python_converts(zeros: int, size: int) -> N
         assert parser.retry == expected
 
 
-def test_retry_where_python_is_told_to_convert_less() -> None:
+def test_retry_obeys_pythons_limit_of_digits() -> None:
     parser, before = SSEParser(), sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(640)
     try:

@@ -1,4 +1,4 @@
-"""The command ``acp-client`` as tests run it: in a process of its own, or quickly in this one."""
+"""The command ``acp-client`` in an interpreter of its own, in a fork, or in this process."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ import pytest
 
 from acp_client_v0_1.cli import main
 from acp_client_v0_1.testing import LocalServer
+from support.forks import run_in_fork
 
 COMMAND = [sys.executable, "-m", "acp_client_v0_1"]
 KEY = "a-secret-key"
@@ -44,17 +45,8 @@ def acp(
 ) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own, for a server or its URL."""
     host = server if isinstance(server, str) else server.url
-    done = subprocess.run(
-        [*COMMAND, *arguments],
-        env={**environment(host), **(more or {})},
-        input=stdin,
-        stdin=subprocess.DEVNULL if stdin is None else None,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=SECONDS,
-        check=False,
-        cwd=cwd,
-    )
+    script = ["-m", "acp_client_v0_1", *arguments]
+    done = run_in_fork(script, env={**environment(host), **(more or {})}, stdin=stdin, cwd=cwd)
     assert "Traceback" not in done.stderr
     assert KEY not in done.stdout + done.stderr
     return done

@@ -77,10 +77,12 @@ def test_questions_are_answered_inside_the_span_of_their_run(
     assert below["POST /runs/{run_id}"] == 2 and below[CREATE] == 1
 
 
+@pytest.mark.slow
 def test_a_batch_that_goes_on_has_a_span_for_each_run_that_it_waits_for(
     agent: AgentHandle, spans: Spans, tmp_path: Path
 ) -> None:
-    inputs = [{"n": n, "seconds": 1.5 * n} for n in range(2)]
+    # The first one takes long enough for the second to be started.
+    inputs = [{"n": n, "seconds": 0.5 + n} for n in range(2)]
     journal = tmp_path / "journal"
     with agent.map(inputs, journal=journal, timeout=60) as batch:
         next(batch)

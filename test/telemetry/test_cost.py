@@ -71,7 +71,7 @@ def test_at_most_five_places_use_the_observer() -> None:
 
 def test_without_the_package_the_error_names_the_extra() -> None:
     assert script(MISSING) == (
-        "ApiValueError instrument() needs the package opentelemetry-api: "
+        "ApiValueError instrument() needs the package opentelemetry: "
         "pip install 'acp-client-v0-1[telemetry]'"
     )
 

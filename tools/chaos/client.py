@@ -71,10 +71,10 @@ def _always_late(original: Any) -> Any:
 
 
 def _never_found(original: Any) -> Any:
-    def look_for(known: Any, *args: Any, **kwargs: Any) -> Any:
+    def find_created(known: Any, *args: Any, **kwargs: Any) -> Any:
         raise RunStartAmbiguous(client_token=known.client_token, token="", why="not searched")
 
-    return look_for
+    return find_created
 
 
 def _without_last_event_id(original: Any) -> Any:
@@ -103,9 +103,9 @@ def _always_new(original: Any) -> Any:
 # Mistakes that the checks have to find: what changes (a module, and a function or method in it),
 # and what it becomes. Of several places, those that there are change.
 MUTANTS: dict[str, tuple[tuple[str, str, Callable[[Any], Any]], ...]] = {
-    "post-again": (("handles._create", "look_for", _again),),
+    "post-again": (("handles._create", "find_created", _again),),
     "no-retry": (("handles._rules", "_pause", _always_late),),
-    "no-search": (("handles._create", "look_for", _never_found),),
+    "no-search": (("handles._create", "find_created", _never_found),),
     "no-last-event-id": (("api.runs_api", "RunsApi.get_run_stream", _without_last_event_id),),
     "late-outcome": (("batch._journal", "Journal.ended", _a_moment_later),),
     "no-filter": (("handles._continuity", "Continuity._judge", _always_new),),

@@ -15,10 +15,9 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 from urllib.parse import unquote
 
-from pydantic import BaseModel
 from pydantic_core import to_json
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
@@ -49,7 +48,6 @@ from acp_client_v0_1.testing._values import OPERATIONS
 from acp_client_v0_1.testing.agents import JsonObject
 from acp_client_v0_1.testing.webhooks import webhook_target
 
-M = TypeVar("M", bound=BaseModel)
 _Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 _Search: TypeAlias = AgentSearchRequest | RunSearchRequest | ThreadSearchRequest
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -67,7 +65,8 @@ class Application:
 
     store: Store
     engine: Engine
-    ping: float  # seconds
+    # A stream is silent for at most this many seconds.
+    ping: float
     base_path: str
     required_headers: Mapping[str, str]
 
@@ -145,7 +144,8 @@ class Application:
         return by_path
 
     async def create_run(self, request: Request) -> Response:
-        creation, _ = _body(request, RunCreate)
+        creation = json_body(request)
+        checked(RunCreate, creation)
         for name in {"agent_id", "thread_id"} & creation.keys():
             self._check_id(creation[name])
         try:
@@ -220,7 +220,8 @@ class Application:
         return JsonResponse(self.store.agent(request.path_params["id"]).descriptor())
 
     async def create_thread(self, request: Request) -> Response:
-        body, _ = _body(request, ThreadCreate)
+        body = json_body(request)
+        checked(ThreadCreate, body)
         thread = ThreadRecord(body["agent_id"], body.get("metadata"))
         with self.store.lock:
             self.store.agent(thread.agent_id)
@@ -250,9 +251,8 @@ class Application:
         self, request: Request, model: type[_Search], records: Mapping[str, Record]
     ) -> Response:
         """Respond to a search with the page that the request asks for."""
-        body, page = _body(request, model)
-        names = [name for name in model.model_fields if name not in ("limit", "offset")]
-        wanted = {name: body[name] for name in names if name in body}
+        page = checked(model, json_body(request))
+        wanted = page.model_dump(mode="json", exclude={"limit", "offset"}, exclude_unset=True)
         return JsonResponse(self.store.search(records, wanted, page.limit or 10, page.offset or 0))
 
     def _deleted(self, wire: JsonObject) -> Response:
@@ -263,12 +263,6 @@ class Application:
 
     def _thread(self, request: Request) -> ThreadRecord:
         return self.store.thread(request.path_params["id"])
-
-
-def _body(request: Request, model: type[M]) -> tuple[JsonObject, M]:
-    """Return a request's body as it came, and as a valid model."""
-    body = json_body(request)
-    return body, checked(model, body)
 
 
 @contextlib.asynccontextmanager
@@ -315,7 +309,7 @@ async def _gone(receive: Receive) -> None:
 class _RunStream:
     """The events of one run on one connection, ``empty`` if there will be none."""
 
-    # The connection skips so many events. `_skipped` reads this before it is known.
+    # The connection skips this many events. `_skipped` reads this before it is known.
     _start = 0
 
     def __init__(self, store: Store, run: RunRecord, last_event_id: str) -> None:

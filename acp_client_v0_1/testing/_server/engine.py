@@ -19,7 +19,7 @@ from typing import TypeAlias, cast
 
 from acp_client_v0_1.testing._server.store import RunRecord, Store, ThreadRecord
 from acp_client_v0_1.testing._server.validation import Refusal, fitting
-from acp_client_v0_1.testing._values import json_object
+from acp_client_v0_1.testing._values import json_copy
 from acp_client_v0_1.testing.agents import AgentDefinition, AgentError, Interrupt, JsonObject
 from acp_client_v0_1.testing.context import RunCancelled
 
@@ -27,7 +27,7 @@ from acp_client_v0_1.testing.context import RunCancelled
 _Agent: TypeAlias = Generator[object, object, object]
 
 _CLOSE_SECONDS = 2.0
-# A failed run is tried again after so many seconds.
+# A failed run is tried again after this many seconds.
 _ATTEMPT_PAUSE = 0.2
 
 # A RunError has one of these as its `errcode` if the agent gave none.
@@ -178,8 +178,8 @@ class Engine:
     def _call(self, run: RunRecord) -> object:
         run.attempts += 1
         # The agent gets copies, because what it does to them must not change the run's creation.
-        input = json_object(run.creation.get("input", {}), "the input")
-        config = json_object(run.creation.get("config", {}), "the config")
+        input = json_copy(run.creation.get("input", {}), "the input")
+        config = json_copy(run.creation.get("config", {}), "the config")
         return run.agent.function(
             fitting(input, run.agent.input, "input"),
             fitting(config, run.agent.config, "config"),
@@ -200,7 +200,7 @@ class Engine:
                 if self._store.quirks.interrupts_succeed:
                     self._finish(run, over, state)
                 return self._suspend(run, over, agent, value)
-            state = json_object(value, "an update")
+            state = json_copy(value, "an update")
             self._publish(run, over, state)
             if run.cancelled.is_set():
                 _close(agent)
@@ -219,7 +219,7 @@ class Engine:
     def _finish(self, run: RunRecord, over: threading.Event, value: object) -> None:
         if isinstance(value, Interrupt):
             raise TypeError("an Interrupt must be yielded, not returned")
-        result = json_object(value, "an agent's result")
+        result = json_copy(value, "an agent's result")
         with self._store.lock:
             if over.is_set():
                 return
@@ -232,7 +232,7 @@ class Engine:
     def _suspend(
         self, run: RunRecord, over: threading.Event, agent: _Agent, ask: Interrupt
     ) -> None:
-        payload = json_object(ask.payload, "an interrupt's payload")
+        payload = json_copy(ask.payload, "an interrupt's payload")
         question = {**payload, "interrupt_type": ask.interrupt_type}
         with self._store.lock:
             if not over.is_set():

@@ -19,7 +19,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from acp_client_v0_1.testing._server.validation import BODY, JsonResponse, Refusal
 from acp_client_v0_1.testing._values import address_of, check_header, is_loopback
 
-_LARGEST_BODY = 64 * 1024 * 1024  # bytes
+# A body has at most this many bytes.
+_LARGEST_BODY = 64 * 1024 * 1024
 _LINGER_SECONDS = 2.0
 
 # It has only characters that need no percent-encoding (RFC 3986, section 2.3), and so one spelling.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import math
-import sys
 import threading
 import time
 import uuid
@@ -17,18 +16,17 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from itertools import islice
 from typing import Any, TypeAlias, TypeVar, cast
 
 from acp_client_v0_1.testing._server.validation import Refusal
-from acp_client_v0_1.testing._values import check_type, json_object
+from acp_client_v0_1.testing._values import check_type, json_copy
 from acp_client_v0_1.testing.agents import AgentDefinition, JsonObject
 from acp_client_v0_1.testing.context import AgentContext, ThreadState
 from acp_client_v0_1.testing.quirks import Quirks
 
 T = TypeVar("T")
 
-# So many deleted runs are remembered, for replicas that lag.
+# This many deleted runs are remembered, for replicas that lag.
 _DELETED = 100
 
 
@@ -95,7 +93,7 @@ class RunRecord:
     streamed: bool = False
     # This is set once the present stretch of work is over. Later results of the agent are dropped.
     over: threading.Event = field(default_factory=threading.Event)
-    # The agent was called from its beginning so many times.
+    # The agent was called from its beginning this many times.
     attempts: int = 0
     deleted: bool = False
     # The time is that of `time.monotonic()`.
@@ -156,7 +154,7 @@ class RunRecord:
             run_id=self.run_id,
             thread_id=self.thread.thread_id if self.thread else None,
             streaming=self.streaming,
-            metadata=json_object(self.metadata, "the metadata"),
+            metadata=json_copy(self.metadata, "the metadata"),
             _state=self.thread.state if self.thread else ThreadState(),
             _lock=lock,
             _working=lambda: self.working,
@@ -231,14 +229,12 @@ class Store:
             raise Refusal(500, "the search by metadata failed")
         if self.quirks.search_metadata == "ignored":
             filters.pop("metadata", None)
-        # islice takes no larger number.
-        first = min(offset, sys.maxsize - limit)
         with self.lock:
             in_order = list(records.values())
             if self.quirks.search_order == "newest":
                 in_order.reverse()
-            found = (record for record in in_order if _passes(record, filters))
-            return [record.to_wire() for record in islice(found, first, first + limit)]
+            found = [record for record in in_order if _passes(record, filters)]
+            return [record.to_wire() for record in found[offset : offset + limit]]
 
     def forget_run(self, run: RunRecord) -> None:
         """Remove a run from the store and from its thread."""

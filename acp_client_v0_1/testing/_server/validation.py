@@ -29,7 +29,8 @@ M = TypeVar("M", bound=BaseModel)
 BODY = "acp_client_v0_1.body"
 LAG = "acp_client_v0_1.lag"
 
-LONGEST_BLOCK = 24 * 3600  # seconds
+# A long poll lasts at most this many seconds.
+LONGEST_BLOCK = 24 * 3600
 
 
 class JsonResponse(Response):

@@ -1,4 +1,4 @@
-"""What is said of misuse, of what was seen, and of a run whose caller goes away."""
+"""What handles report: misuse, outages, a run that was seen, and the run of a call that ended."""
 
 from __future__ import annotations
 
@@ -202,6 +202,7 @@ def test_failed_runs_are_three_lines(failing: AgentHandle, counter: AgentHandle)
     assert sorted(type(failure).__name__ for failure in failures) == ["NoneType", "RunFailed"]
 
 
+@pytest.mark.slow
 def test_progress_ticks_during_one_long_poll(slow: AgentHandle, server: LocalServer) -> None:
     run = slow.start({"seconds": 3.5})
     ticks: list[float] = []
@@ -285,7 +286,7 @@ class Outages:
     def fail(self, at: float, status: int = 500) -> None:
         self.now = at
         wait = Wait(self.contact)
-        assert wait.survives("output", ApiException(status=status, reason="away"))
+        assert wait.handle_failure("output", ApiException(status=status, reason="away"))
 
     def succeed(self, at: float) -> None:
         self.now = at
@@ -315,10 +316,10 @@ def test_each_call_in_a_long_outage_says_that_it_waits(
     for begins in (0.0, 3000.0):
         clock[0] = begins
         wait = Wait(contact)
-        assert wait.survives("output", failure)
+        assert wait.handle_failure("output", failure)
         clock[0] = begins + 301
         with pytest.raises(ApiException) as caught:
-            wait.survives("output", failure)
+            wait.handle_failure("output", failure)
         assert (caught.value.attempts, caught.value.elapsed) == (2, 301)
     assert [each.split(";")[-1].split()[0] for each in caplog.messages] == ["asking", "asking"]
 

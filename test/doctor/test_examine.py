@@ -1,0 +1,406 @@
+"""What the report says of proxies, TLS, credentials and foreign servers, and what stays behind."""
+
+from __future__ import annotations
+
+import _thread
+import json
+import re
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from support.proxies import HttpProxy
+from support.socket_server import Connection, Request, SocketServer, response, serve_each
+
+from acp_client_v0_1 import ApiClient, ApiTypeError, Configuration, RunsApi
+from acp_client_v0_1.doctor import Finding, Report, examine
+from acp_client_v0_1.testing import COUNTER_AGENT_ID, SLOW_AGENT_ID, Fault, LocalServer, Quirks
+
+COUNTING = {"count": 4, "interval": 0.25}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LocalServer]:
+    with LocalServer() as running:
+        yield running
+
+
+def examined(
+    host: str, agent: str | None = None, input: Any = None, deep: bool = False, **settings: Any
+) -> Report:
+    with ApiClient(Configuration(host=host, **settings)) as client:
+        return examine(client, agent, input, deep)
+
+
+def found(report: Report, name: str) -> Finding:
+    return next(each for each in report.findings if each.name == name)
+
+
+def faults(report: Report) -> dict[str, str]:
+    return {
+        each.name: each.seen for each in report.findings if each.verdict in ("differs", "missing")
+    }
+
+
+# Proxies in front of the server
+
+
+def in_front_of(
+    server: LocalServer, pass_on: Callable[[Connection, socket.socket], object]
+) -> SocketServer:
+    """A proxy whose ``pass_on`` brings the response of one request from the server."""
+
+    def serve(connection: Connection) -> None:
+        while connection.open and (request := connection.read_request()) is not None:
+            with socket.create_connection(("127.0.0.1", server.port)) as upstream:
+                line, _, rest = request.raw_head.partition(b"\r\n")
+                upstream.sendall(line + b"\r\nconnection: close\r\n" + rest + b"\r\n\r\n")
+                upstream.sendall(request.body)
+                pass_on(connection, upstream)
+            connection.close()
+
+    return SocketServer(handler=serve)
+
+
+def at_once(connection: Connection, upstream: socket.socket) -> None:
+    while piece := upstream.recv(65536):
+        connection.sock.sendall(piece)
+
+
+def test_a_proxy_that_holds_streams_back_is_found(server: LocalServer) -> None:
+    def when_complete(connection: Connection, upstream: socket.socket) -> None:
+        connection.sock.sendall(b"".join(iter(lambda: upstream.recv(65536), b"")))
+
+    with in_front_of(server, when_complete) as proxy:
+        report = examined(proxy.url, COUNTER_AGENT_ID, COUNTING)
+    assert set(faults(report)) == {"events in time"}, str(report)
+    assert report.promises["streams that continue after a cut"] == "broken by events in time"
+    assert report.status == 11
+
+
+def test_a_proxy_that_cuts_long_polls_is_found(server: LocalServer) -> None:
+    def for_a_second(connection: Connection, upstream: socket.socket) -> None:
+        upstream.settimeout(1)
+        try:
+            at_once(connection, upstream)
+        except TimeoutError:
+            connection.sock.sendall(response(status=504, connection="close"))
+
+    with in_front_of(server, for_a_second) as proxy:
+        report = examined(proxy.url, SLOW_AGENT_ID, {"seconds": 2.5})
+    assert set(faults(report)) == {"long poll"}, str(report)
+    assert found(report, "long poll").seen.startswith("1.0 s of 4 s, then GET /runs/")
+    assert "agent.map(inputs, concurrency=16)" in report.settings
+
+
+def test_a_proxy_that_limits_requests_is_found(server: LocalServer) -> None:
+    number = iter(range(1000))
+
+    def three_of_four(connection: Connection, upstream: socket.socket) -> None:
+        if next(number) % 4 == 3:
+            connection.sock.sendall(response(status=503, connection="close"))
+        else:
+            at_once(connection, upstream)
+
+    with in_front_of(server, three_of_four) as proxy:
+        report = examined(proxy.url)
+    assert set(faults(report)) == {"rate of requests"}, str(report)
+    assert report.settings == ("agent.map(inputs, concurrency=4)",)
+
+
+@pytest.mark.parametrize("source", ["setting", "environment"])
+def test_a_proxy_in_use_is_named_with_its_source(
+    server: LocalServer, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with HttpProxy() as proxy:
+        settings = {"proxy": proxy.url} if source == "setting" else {}
+        if source == "environment":
+            monkeypatch.setenv("http_proxy", proxy.url)
+        report = examined(server.url, **settings)
+    whose = "Configuration.proxy (ACP_PROXY)" if source == "setting" else "http_proxy"
+    assert found(report, "proxy").seen == f"the proxy {proxy.url} of {whose}"
+    assert str(proxy.port) in found(report, "connection").seen
+
+
+# TLS
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA(organization_name="Sound Authority")
+
+
+def serving(authority: trustme.CA, *names: str, **more: Any) -> LocalServer:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(*names, **more).configure_cert(context)
+    return LocalServer(tls=context)
+
+
+@pytest.fixture
+def trust(authority: trustme.CA, tmp_path: Path) -> dict[str, str]:
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    return {"ssl_ca_cert": str(tmp_path / "ca.pem")}
+
+
+def test_tls_has_its_version_issuer_and_days_left(
+    authority: trustme.CA, trust: dict[str, Any]
+) -> None:
+    now = datetime.now(timezone.utc)
+    for days, verdict in ((400, "works"), (5, "differs")):
+        until = now + timedelta(days=days, hours=1)
+        with serving(authority, "127.0.0.1", not_after=until) as server:
+            finding = found(examined(server.url, **trust), "TLS")
+        assert finding.verdict == verdict
+        assert finding.seen.startswith("TLSv1.") and "Sound Authority" in finding.seen
+        assert finding.seen.endswith(f"{days} days left")
+
+
+def test_a_name_that_the_certificate_does_not_have_ends_the_examination(
+    authority: trustme.CA, trust: dict[str, Any]
+) -> None:
+    with serving(authority, "acp.invalid") as server:
+        report = examined(server.url, **trust)
+    assert list(faults(report)) == ["TLS"] and "127.0.0.1" in found(report, "TLS").seen
+    assert (report.status, report.settings) == (1, ('Configuration(ssl_ca_cert="ca.pem")',))
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+def test_a_certificate_that_is_not_verified_differs(authority: trustme.CA) -> None:
+    with serving(authority, "acp.invalid") as server:
+        report = examined(server.url, verify_ssl=False)
+    assert "by nobody" in faults(report)["TLS"] and report.status == 11
+
+
+# Who you are
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_says_what_the_server_asks_for(status: int) -> None:
+    asks = response(b'"no"', status=status, www_authenticate='Bearer realm="acp\x1b[31m"')
+    with SocketServer(asks) as server:
+        report = examined(server.url, api_key={"x-api-key": "a-secret-key"})
+    assert (report.status, list(faults(report))) == (1, ["access"])
+    seen = found(report, "access").seen
+    assert f"{status}, and it asks for Bearer realm=" in seen
+    assert "x-api-key from the configuration" in seen
+    assert "\x1b" not in str(report) and "a-secret-key" not in json.dumps(report.to_dict())
+
+
+def test_credentials_are_named_with_their_source_and_never_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ACP_API_KEY", "a-secret-key")
+    with LocalServer(api_key={"x-api-key": "a-secret-key"}) as server:
+        monkeypatch.setenv("ACP_HOST", server.url)
+        with ApiClient() as client:
+            report = examine(client)
+    seen = found(report, "access").seen
+    assert seen == "x-api-key from the configuration, as ACP_API_KEY has it"
+    assert "a-secret-key" not in str(report) + json.dumps(report.to_dict())
+
+
+# Other servers
+
+
+def test_a_clock_that_is_wrong_differs() -> None:
+    late = formatdate(time.time() - 3600, usegmt=True)
+    with SocketServer(response(b"[]", date=late)) as server:
+        clock = found(examined(server.url), "clock")
+    assert clock.verdict == "differs" and re.match(r"-36\d\d\.\d s from yours|-359", clock.seen)
+
+
+def test_pages_of_something_else_cannot_be_used() -> None:
+    page = b"<html><title>Sign in \x1b[2J</title></html>"
+    for status in (200, 404):
+        with SocketServer(response(page, status=status, content_type="text/html")) as server:
+            report = examined(server.url)
+        assert report.status == 1
+        assert "Sign in" in found(report, "search_agents").seen
+        assert "\x1b" not in str(report)
+
+
+def test_a_server_of_acp_0_2_is_recognised() -> None:
+    thread = {
+        "thread_id": "t",
+        "created_at": "2026-01-01T00:00:00Z",
+        "status": "idle",
+        "values": {},
+    }
+
+    def respond(request: Request) -> bytes:
+        found = [thread] if request.path == "/threads/search" else []
+        return response(json.dumps(found).encode())
+
+    with SocketServer(handler=serve_each(respond)) as server:
+        report = examined(server.url)
+    assert "it looks like ACP 0.2" in faults(report)["search_threads"]
+
+
+def test_a_server_that_is_away_cannot_be_used() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    report = examined(f"http://127.0.0.1:{port}")
+    assert (report.status, list(faults(report))) == (1, ["connection"])
+    assert "cannot connect" in found(report, "connection").seen
+    assert 'Configuration(host="https://…")' in report.settings
+
+
+def test_an_agent_that_is_not_there_cannot_be_run(server: LocalServer) -> None:
+    report = examined(server.url, "nobody")
+    assert report.status == 1 and "echo" in faults(report)["agents"]
+
+
+@pytest.mark.parametrize("agent", [None, COUNTER_AGENT_ID])
+def test_a_slow_server_takes_no_longer_than_half_a_minute(agent: str | None) -> None:
+    with LocalServer() as server:
+        server.faults.add(Fault(delay=2.0, times=None))
+        began = time.monotonic()
+        report = examined(server.url, agent, COUNTING if agent else None)
+        assert time.monotonic() - began < 32
+        assert found(report, "time of a request").verdict == "differs"
+        assert "not tried" in {each.verdict for each in report.findings}
+
+
+def test_ids_that_are_no_segments_of_a_path_are_findings() -> None:
+    agents = [{"agent_id": "..", "metadata": {"ref": {"name": "a", "version": "1"}}}]
+    agents[0]["metadata"]["description"] = "-"  # type: ignore[index]
+    with SocketServer(response(json.dumps(agents).encode())) as server:
+        report = examined(server.url)
+    assert "segment" in faults(report)["agents"]
+
+
+# What stays behind
+
+
+def test_without_an_agent_nothing_is_created() -> None:
+    with LocalServer() as own:
+        examined(own.url)
+        assert own.runs == ()
+        sent = {(each.method, each.path) for each in own.requests}
+        assert {path for method, path in sent if method != "GET"} == {
+            *("/agents/search", "/runs/search", "/threads/search"),
+        }
+
+
+def test_a_run_of_somebody_else_is_never_deleted() -> None:
+    """Even if the server gives our runs the ids of others."""
+    with LocalServer(quirks=Quirks(unknown_agent=200)) as server:
+        with ApiClient(Configuration(host=server.url)) as client:
+            other = RunsApi(client).create_run(
+                {"agent_id": SLOW_AGENT_ID, "input": {"seconds": 60}}
+            )
+            stolen = other.model_copy(
+                update={"creation": other.creation.model_copy(update={"metadata": None})}
+            )
+            server.faults.add(
+                Fault(path="/runs", times=None, status=200, body=json.loads(stolen.to_json()))
+            )
+            theirs = json.loads(other.to_json())
+            theirs["creation"]["metadata"] = {"acp-client-token": "somebody else's"}
+            server.faults.add(
+                Fault(
+                    path=f"/runs/{other.run_id}", method="GET", times=None, status=200, body=theirs
+                )
+            )
+            report = examine(client, SLOW_AGENT_ID, {"seconds": 0.3})
+        methods = [each.method for each in server.requests if each.path == f"/runs/{other.run_id}"]
+        assert "clean-up" in faults(report)
+        assert methods.count("DELETE") <= 1, methods
+
+
+def test_ctrl_c_deletes_the_runs() -> None:
+    with LocalServer() as server, ApiClient(Configuration(host=server.url)) as client:
+        began = threading.Event()
+
+        def interrupt() -> None:
+            while not server.runs:
+                time.sleep(0.01)
+            began.set()
+            time.sleep(0.3)
+            _thread.interrupt_main()
+
+        threading.Thread(target=interrupt, daemon=True).start()
+        with pytest.raises(KeyboardInterrupt):
+            examine(client, SLOW_AGENT_ID, {"seconds": 60})
+        assert began.is_set() and server.runs == ()
+
+
+def test_an_error_deletes_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    from acp_client_v0_1.handles.run import RunHandle
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a fault of the doctor's own")
+
+    monkeypatch.setattr(RunHandle, "output", broken)
+    with LocalServer() as server, ApiClient(Configuration(host=server.url)) as client:
+        with pytest.raises(RuntimeError):
+            examine(client, SLOW_AGENT_ID, {"seconds": 60})
+        assert server.runs == ()
+
+
+# The report
+
+
+def test_the_json_has_a_version_and_every_finding_says_what_it_means(server: LocalServer) -> None:
+    quirky = LocalServer(quirks=Quirks.of("acp-proxy"))
+    with quirky:
+        report = examined(quirky.url, COUNTER_AGENT_ID, COUNTING)
+    written = json.loads(json.dumps(report.to_dict()))
+    assert (written["version"], written["status"]) == (1, 11)
+    for finding in written["findings"]:
+        assert finding["meaning"], finding
+        assert finding["advice"] or finding["verdict"] in ("works", "not tried"), finding
+    assert len(written["settings"]) == 3
+    assert all(setting in str(report) for setting in report.settings)
+
+
+def test_every_finding_that_can_differ_has_its_words() -> None:
+    from acp_client_v0_1 import doctor
+
+    source = Path(doctor.__file__).read_text("utf-8")
+    named = set(re.findall(r'exam\.(?:note|habit)\(\s*"([^"]+)"', source))
+    never = {"proxy", "capabilities", "webhooks, restarts"}
+    assert len(named) > 25 and named | set(doctor._READS) <= set(doctor._WORDS) | never
+
+
+def test_deep_polls_last_longer(server: LocalServer) -> None:
+    report = examined(server.url, SLOW_AGENT_ID, {"seconds": 4.5}, deep=True)
+    assert "of 60 s" in found(report, "long poll").seen
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("http://localhost",), "client must be an ApiClient, not str"),
+        ((5,), "agent must be a str, not int"),
+        (("echo", [1]), r"input must be a JSON object \(dict\), not list"),
+    ],
+)
+def test_a_wrong_argument_is_named_before_anything_is_sent(arguments: Any, words: str) -> None:
+    with SocketServer() as server, ApiClient(Configuration(host=server.url)) as client:
+        given = arguments if arguments[0] == "http://localhost" else (client, *arguments)
+        with pytest.raises(ApiTypeError, match=words):
+            examine(*given)
+        assert server.connections == 0
+
+
+def test_without_docstrings_the_report_has_no_words(server: LocalServer) -> None:
+    script = (
+        "import sys; from acp_client_v0_1 import ApiClient, Configuration\n"
+        "from acp_client_v0_1.doctor import examine\n"
+        "print(examine(ApiClient(Configuration(host=sys.argv[1]))))"
+    )
+    command = [sys.executable, "-OO", "-c", script, server.url]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{server.url}: all works\n")

@@ -1,0 +1,132 @@
+"""At a server with a habit, the report names exactly that habit."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from typing import Any, get_args, get_type_hints
+
+import pytest
+
+from acp_client_v0_1 import ApiClient, Configuration
+from acp_client_v0_1.doctor import Report, examine
+from acp_client_v0_1.testing import AgentError, LocalServer, Quirks
+
+# What nobody sees from outside, or what a report on a sound server must not try.
+UNSEEN = {
+    'on_restart="forgets"': "no client restarts a server",
+    'on_restart="hangs"': "no client restarts a server",
+    "webhooks=False": "no server can call the process of the doctor",
+    'lacks={"create_thread": 501}': "the doctor makes nothing but runs",
+    'lacks={"delete_thread": 501}': "there is no thread of its own to delete",
+}
+OTHERS = {"lacks": 501, "invalid": 400, "attempts": 3, "unknown_agent": 500}
+
+
+def written(name: str, value: object) -> list[str]:
+    """The fields of `Quirks` as a report writes them, one for each operation that is lacking."""
+    if isinstance(value, dict):
+        return [f'{name}={{"{operation}": {status}}}' for operation, status in value.items()]
+    return [f"{name}={json.dumps(value) if isinstance(value, str) else value}"]
+
+
+def each_quirk() -> Iterator[tuple[str, Quirks]]:
+    """Every field with every value but the default one, of numbers and statuses one."""
+    from acp_client_v0_1.testing._values import OPERATIONS
+
+    hints = get_type_hints(Quirks)
+    for field in dataclasses.fields(Quirks):
+        if field.name == "lacks":
+            for operation in OPERATIONS:
+                for status in (404, 500, 501):
+                    lacks = {operation: status}
+                    yield written("lacks", lacks)[0], Quirks(lacks=lacks)
+            continue
+        values: Any = get_args(hints[field.name])
+        if isinstance(field.default, bool):
+            values = (not field.default,)
+        elif field.name in OTHERS:
+            values = (OTHERS[field.name], *((200,) if field.name == "unknown_agent" else ()))
+        for value in values:
+            if value != field.default:
+                settings: dict[str, Any] = {field.name: value}
+                yield written(field.name, value)[0], Quirks(**settings)
+
+
+SEEN = {
+    name: quirks
+    for name, quirks in each_quirk()
+    if name.replace("404", "501").replace("500", "501") not in UNSEEN
+}
+
+
+def failing(input: Any, config: Any, context: Any) -> None:
+    context.sleep(0.6)
+    raise AgentError(3, "out of paper")
+
+
+AGENTS: dict[str, dict[str, Any]] = {
+    "counter": {"count": 4, "interval": 0.25},
+    "failing slowly": {},
+    "approval": {"action": "act"},
+}
+OF_AGENTS = {
+    "attempts": "failing slowly",
+    "held_errors": "failing slowly",
+    "interrupts": "approval",
+}
+
+
+def examined(quirks: Quirks, agent: str = "counter") -> Report:
+    with (
+        LocalServer(quirks=quirks, ping=0.05) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        server.register(failing, name="failing slowly")
+        ids = {each.name: each.agent_id for each in server.agents}
+        report = examine(client, ids[agent], AGENTS[agent])
+        left = [run["run_id"] for run in server.runs]
+        assert all(any(run_id in each.seen for each in report.findings) for run_id in left)
+        assert not left or "delete_run" in quirks.lacks
+    return report
+
+
+def quirks_of(report: Report) -> list[str]:
+    return [each.quirk for each in report.findings if each.quirk]
+
+
+def test_a_sound_server_has_no_quirk() -> None:
+    report = examined(Quirks())
+    assert (quirks_of(report), report.status) == ([], 0), str(report)
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_the_report_names_exactly_the_quirk(name: str) -> None:
+    agent = next((of for field, of in OF_AGENTS.items() if name.startswith(field)), "counter")
+    report = examined(SEEN[name], agent)
+    assert quirks_of(report) == [name], str(report)
+    assert report.status == (1 if "create_run" in name else 11)
+
+
+@pytest.mark.parametrize(
+    ("server", "unseen"),
+    [
+        # A run that never ends is not begun where none can be deleted.
+        ("workflow-srv", {"unknown_agent=500"}),
+        ("acp-proxy", set[str]()),
+    ],
+)
+def test_the_report_names_the_quirks_of_a_real_server(server: Any, unseen: set[str]) -> None:
+    """Some habits only show with an agent that fails, or asks."""
+    quirks = Quirks.of(server)
+    wanted = {
+        words
+        for field in dataclasses.fields(Quirks)
+        if (value := getattr(quirks, field.name)) not in (field.default, {})
+        for words in written(field.name, value)
+        if words.replace("404", "501") not in UNSEEN
+    }
+    reports = [examined(quirks, agent) for agent in AGENTS]
+    named = {quirk for report in reports for quirk in quirks_of(report)}
+    assert named == wanted - unseen, "\n\n".join(map(str, reports))
