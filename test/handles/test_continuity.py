@@ -264,3 +264,12 @@ def test_an_id_of_a_megabyte_is_remembered_by_its_digest() -> None:
     memory.reconnect()
     new = ("a" * 1_000_000, 10)
     assert connection(memory, [*events, new]) == [new]
+
+
+def test_only_the_first_result_of_a_connection_may_be_the_one_that_came_last() -> None:
+    memory = Continuity()
+    assert [memory.take_result("1", "same"), memory.take_result("2", "same")] == [True, True]
+    memory.reconnect(cut=True)
+    assert memory.unsettled
+    assert [memory.take_result("3", "same"), memory.take_result("4", "same")] == [False, True]
+    assert (memory.delivered, memory.last_id) == (3, "4")
