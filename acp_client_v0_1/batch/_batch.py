@@ -289,7 +289,7 @@ class Batch:
             task = self._task_of(index, value)
             if task.outcome is None:
                 runners.submit(task)
-                if room == 1 or (ended := runners.take(0)) is None:
+                if (ended := runners.take(0)) is None:
                     continue
                 task = ended
             self._note(task)
@@ -406,7 +406,7 @@ class _Begun:
             warnings.warn(
                 "a batch was dropped without having run: nothing starts until you iterate over it",
                 RuntimeWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
         try:
             return 0 if self.runners is None else self.runners.close(cancel=self.cancel)

@@ -117,7 +117,6 @@ class RunDriver:
 
     def _look_at_failed(self, task: Task) -> None:
         """Keep a run that failed in an earlier call if its server has tried it again since."""
-        task.retry = False
         with contextlib.suppress(RunGone):
             status = self.core(task).read(self._wait()).status
             if status not in (RunStatus.ERROR, RunStatus.TIMEOUT):
@@ -214,7 +213,7 @@ class RunDriver:
 
         try:
             # A parked run may come back so late that a request would have no time for a response.
-            if wait.ends < math.inf and wait.remaining() < min(timing().round_trip, wait.elapsed):
+            if wait.remaining() < min(timing().round_trip, wait.elapsed):
                 raise wait.late()
             core = self.core(task)
             output = wait.perform("output", send, core, longest=math.inf, probe=polls.probe)

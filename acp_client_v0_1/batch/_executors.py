@@ -74,10 +74,6 @@ def carry(plan: Plan, attach: _Attach, connect: Connect, task: Task) -> Task:
     except Exception as error:  # noqa: BLE001 - any error is the outcome, and leaves by `Task`
         # The driver raises only errors that all runs would get.
         task.outcome, task.broken = error, isinstance(error, OpenApiException)
-        if task.broken:
-            # The next task of the batch begins with another client.
-            with _clients_lock:
-                _clients.pop(plan.call, None)
     # The caller has the input. `Task` drops what has credentials.
     task.input = None
     return task
@@ -135,7 +131,7 @@ class Remote:
     def take(self, timeout: float) -> Task | None:
         """Return a task that has its outcome, or None if none has within ``timeout`` seconds."""
         try:
-            ended = self._ended.get(timeout > 0, timeout)
+            ended = self._ended.get(bool(timeout), timeout)
         except queue.Empty:
             return None
         if ended.broken and isinstance(ended.outcome, Exception):

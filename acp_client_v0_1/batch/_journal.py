@@ -68,7 +68,7 @@ _CRC_LENGTH = len(b',"crc":"01234567"}')
 _KEPT_HEADERS = frozenset(("content-type", "retry-after", *REQUEST_IDS))
 # The index grows by blocks of this many inputs, so a single large index costs one block.
 _BLOCK = 256
-_NO_OFFSETS = array("q", [-1]) * (2 * _BLOCK)
+_NO_OFFSETS = array("q", bytes(16 * _BLOCK))
 # Reading a value of an unexpected shape raises one of these errors.
 _UNEXPECTED = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
@@ -145,13 +145,13 @@ def json_digest(value: object, name: str = "the value") -> str:
 
 def encode_line(record: Mapping[str, Any]) -> bytes:
     """Encode a record as one line with its checksum."""
-    body = json.dumps(record, separators=(",", ":"), default=to_jsonable_python).encode()[:-1]
+    body = json.dumps(record, separators=(",", ":")).encode()[:-1]
     return b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
 
 
 def _check(line: bytes) -> None:
     """Raise `ValueError` if a line, without its LF, is damaged."""
-    ending = _CRC.fullmatch(line, len(line) - _CRC_LENGTH) if len(line) > _CRC_LENGTH else None
+    ending = _CRC.fullmatch(line, len(line) - _CRC_LENGTH)
     if ending is None:
         raise ValueError("the line has no checksum")
     if int(ending[1], 16) != zlib.crc32(line[:-_CRC_LENGTH]):
@@ -250,7 +250,7 @@ class Journal:
         self._durable = durable
         self._lock = threading.Lock()
         # A block has two offsets for each input: of its "starting" line, and of the last line after
-        # that. An offset of -1 means that there is no such line.
+        # that. An offset of 0, where the header is, means that there is no such line.
         self._offsets: dict[int, array[int]] = {}
         self._fd = _open(path)
         self.release = weakref.finalize(self, os.close, self._fd)
@@ -278,12 +278,12 @@ class Journal:
         """Return the entry of the input at an index, if there is one."""
         block, at = self._offsets.get(index // _BLOCK, _NO_OFFSETS), index % _BLOCK * 2
         offset, latest = block[at : at + 2]
-        if offset < 0:
+        if not offset:
             return None
         with self._lock:
             try:
                 first = last = self._record_at(offset)
-                if latest >= 0:
+                if latest:
                     offset = latest
                     last = self._record_at(offset)
                 return Entry.of(first, last)
@@ -364,12 +364,12 @@ class Journal:
                 if whole:
                     raise self._damage(number, error) from error
                 os.ftruncate(self._fd, offset)
-                break
-            offset += len(line)
-            if not whole:
-                # The line itself is whole, and only its LF was lost.
-                self._write(b"\n")
-                break
+            else:
+                offset += len(line)
+                if not whole:
+                    # The line itself is whole, and only its LF was lost.
+                    self._write(b"\n")
+                    break
         if offset == 0:
             self._write(encode_line(self.header.record()))
             if self._durable:
@@ -392,8 +392,8 @@ class Journal:
         if state == "starting":
             if block is None:
                 block = self._offsets[index // _BLOCK] = _NO_OFFSETS[:]
-            block[at], block[at + 1] = offset, -1
-        elif block is None or block[at] < 0:
+            block[at], block[at + 1] = offset, 0
+        elif block is None or not block[at]:
             raise ValueError(f"input {index} has no line that starts it")
         else:
             block[at + 1] = offset

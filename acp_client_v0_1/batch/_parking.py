@@ -163,9 +163,8 @@ class UnattendedRuns:
                         break
                     return pending
         except (ApiException, TimeoutError) as error:
-            if stop.is_set() or isinstance(error, TimeoutError):
-                return None
-            if failure_of(error).is_outage:
+            # The end of the batch is a TimeoutError.
+            if isinstance(error, TimeoutError) or failure_of(error).is_outage:
                 return None
         # The search fails, or it lists too many runs of others, or it leaves out some of ours.
         self._searches = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -43,7 +42,7 @@ class Progress:
         self._function = shown if callable(shown) else None
         if shown is True:
             tqdm = imported("tqdm.auto", "progress=True", "cli").tqdm
-            self._bar = tqdm(unit="run", file=sys.stderr)
+            self._bar = tqdm(unit="run")
         self.shown: bool = shown is True or self._function is not None
 
     def tell(self, counts: BatchCounts, outage: float = 0.0) -> None:

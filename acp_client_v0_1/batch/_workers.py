@@ -85,7 +85,7 @@ class Workers:
         """
         try:
             # Not get(timeout=0), which may never return on CPython 3.10.
-            ended = self._ended.get(timeout > 0, timeout)
+            ended = self._ended.get(bool(timeout), timeout)
         except queue.Empty:
             return None
         if isinstance(ended, BaseException):
@@ -99,9 +99,7 @@ class Workers:
         With ``cancel``, those are deleted first.
         """
         self._driver.stop.set()
-        # One more, as an interrupt may have come between the start of a thread and its listing.
-        for _ in range(len(self._threads) + 1):
-            self._tasks.put(None)
+        self._tasks.put(None)
         self._end_threads()
         left = {task for task in self.in_flight.values() if task.run_id and task.outcome is None}
         if cancel:
@@ -162,6 +160,7 @@ class Workers:
             while task.outcome is None:
                 self._driver.poll(task, timing().window)
             self._ended.put(task)
+        self._tasks.put(None)  # for the next worker
 
     def _carry_in_crowd(self, calls: _Calls, task: Task, parking: UnattendedRuns) -> None:
         """Do the next step of a task, and hold long polls as long as few workers do."""

@@ -215,7 +215,7 @@ class RunCore:
         *,
         what: str = "has no output",
         on_pending: OnPending | None = None,
-        every: float = 30,
+        every: float = math.inf,
         survive: float | None = None,
     ) -> Wait:
         """Return the budget of a caller. Its error says ``what`` the run did not do in time.
@@ -504,7 +504,7 @@ class Polls(Window):
         self._reads_run = "output" in wait.contact.server.lacks
         self._runs = core.runs if wait.once else wait.contact.runs
 
-    def send(self, limit: float, most: int = 2**31) -> RunOutput | Pause | None:
+    def send(self, limit: float, most: int = sys.maxsize) -> RunOutput | Pause | None:
         """Send the next request, a poll of at most ``most`` seconds."""
         clock, core = timing(), self._core
         if self._reads_run:

@@ -49,7 +49,6 @@ class NoAgent(Exception):
     """The server does not know the agent of a create."""
 
     def __init__(self, error: NotFoundException) -> None:
-        super().__init__(str(error))
         self.error = error
 
 

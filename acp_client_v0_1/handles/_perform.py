@@ -66,7 +66,6 @@ class _Settled(Exception):
     """The error of a request inside another one, which is raised without asking the rules again."""
 
     def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
         self.error = error
 
 

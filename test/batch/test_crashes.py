@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -115,7 +116,7 @@ def test_a_second_crash_and_a_third(path: Path) -> None:
 def test_what_is_done_costs_no_request(agent: AgentHandle, server: LocalServer, path: Path) -> None:
     first = list(agent.map(numbers(10), journal=path, ordered=True))
     server.clear_requests()
-    again = agent.map(numbers(10), journal=path, ordered=True)
+    again = agent.map(numbers(10), journal=path, ordered=True, check=True, retry_failed=True)
     assert list(again) == first
     assert again.counts.done == 10 and server.requests == ()
 
@@ -125,7 +126,10 @@ def test_more_inputs_than_before_go_on(agent: AgentHandle, server: LocalServer, 
     items = list(agent.map(numbers(8), journal=path, ordered=True))
     assert [item.result()["n"] for item in items] == list(range(8))
     assert len(creates(server)) == 8
-    assert len({body["metadata"]["acp-batch"] for body in creates(server)}) == 1
+    (mark,) = {body["metadata"]["acp-batch"] for body in creates(server)}
+    header = json.loads(path.read_bytes().splitlines()[0])
+    told = {"agent": agent.agent_id, "server": server.url, "batch": mark}
+    assert {name: header[name] for name in told} == told
 
 
 def test_a_failure_is_kept_until_it_is_to_be_tried_again(
@@ -140,7 +144,7 @@ def test_a_failure_is_kept_until_it_is_to_be_tried_again(
     assert again.run_id != failed.run_id
     assert len(creates(server)) == 3
     tokens = {body["metadata"]["acp-client-token"] for body in creates(server)}
-    assert len(tokens) == 3
+    assert len(tokens) == 3 and {len(token) for token in tokens} == {32}
 
 
 def test_an_input_that_cannot_be_sent_leaves_the_journal_whole(

@@ -6,6 +6,7 @@ import os
 import pickle
 import signal
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 from support.batches import creates, obedient, runs_by_input, wait_for
+from support.timing import SetTiming
 
 from acp_client_v0_1 import (
     AgentHandle,
@@ -34,7 +36,7 @@ from acp_client_v0_1 import (
 )
 from acp_client_v0_1.batch import _executors
 from acp_client_v0_1.batch._tasks import Task
-from acp_client_v0_1.testing import Fault, LocalServer, Quirks
+from acp_client_v0_1.testing import AgentContext, AgentError, Fault, LocalServer, Quirks
 
 pytestmark = pytest.mark.slow
 
@@ -99,6 +101,7 @@ def test_worker_processes_have_clients_of_their_own(
     batch = agent.map(inputs, executor=processes, on_interrupt=answer, journal=path, ordered=True)
     items = list(batch)
     assert [item.result()["n"] for item in items[:20]] == list(range(20))
+    assert [item.input for item in items] == inputs
     assert isinstance(items[20].outcome, RunFailed) and items[20].run_id
     assert items[21].result()["answers"] == [{"to": 0}, {"to": 1}]
     assert runs_by_input(server).total() == 22 and batch.counts.duplicates == 0
@@ -210,6 +213,7 @@ def test_what_a_worker_returns_holds_no_credential(
     assert secret.encode() not in raw
     task = pickle.loads(raw)
     assert isinstance(task, Task) and isinstance(task.outcome, kind)
+    assert task.input is None  # the caller has it
 
 
 def test_an_error_that_cannot_leave_its_process_comes_as_its_text(
@@ -297,7 +301,7 @@ def test_closing_cancels_what_has_not_begun(
 
 
 def test_closing_deletes_the_run_that_a_worker_creates_meanwhile(
-    server: LocalServer, agent: AgentHandle, threads: Executor
+    server: LocalServer, agent: AgentHandle, threads: Executor, set_timing: SetTiming
 ) -> None:
     connecting, goes_on = threading.Event(), threading.Event()
 
@@ -312,11 +316,16 @@ def test_closing_deletes_the_run_that_a_worker_creates_meanwhile(
         threading.Timer(0.3, goes_on.set).start()
         raise LookupError("no more")
 
+    set_timing(threads=60)  # it ends as soon as the worker has
     batch = agent.map(inputs(), executor=threads, connect=connect, on_stop="cancel")
+    began = time.monotonic()
     with pytest.raises(LookupError, match="no more"):
         next(batch)
+    took = time.monotonic() - began
     assert len(creates(server)) == 1
     assert [run["status"] for run in server.runs] == []
+    # Not one after the other; the worker itself has searched, too.
+    assert sum(one.path == "/runs/search" for one in server.requests) < 5 + took / 0.2
 
 
 def test_closing_deletes_each_run_of_an_input_that_was_begun_twice(
@@ -333,6 +342,99 @@ def test_closing_deletes_each_run_of_an_input_that_was_begun_twice(
         next(batch)
     assert len(creates(server)) == 2
     assert [run["status"] for run in server.runs] == []
+
+
+def test_closing_deletes_the_run_of_a_failed_one_that_was_begun_again(
+    server: LocalServer, agent: AgentHandle, threads: Executor, tmp_path: Path
+) -> None:
+    again = threading.Event()
+
+    def fails_at_first(input: Any, config: Any, context: AgentContext) -> None:
+        if again.is_set():
+            context.sleep(60)
+        raise AgentError(7, "at first")
+
+    agent = AgentHandle(server.register(fails_at_first), agent.runs.api_client)
+    path = tmp_path / "journal.jsonl"
+    (failed,) = agent.map(numbers(1), journal=path)
+
+    def inputs() -> Iterator[dict[str, Any]]:
+        again.set()
+        yield from numbers(1)
+        wait_for(lambda: len(creates(server)) == 2)
+        raise LookupError("no more")
+
+    with pytest.raises(LookupError, match="no more"):
+        next(
+            agent.map(inputs(), executor=threads, journal=path, retry_failed=True, on_stop="cancel")
+        )
+    assert [run["run_id"] for run in server.runs] == [failed.run_id]
+
+
+def test_a_run_that_a_worker_attaches_to_is_written_once(
+    server: LocalServer, agent: AgentHandle, threads: Executor, tmp_path: Path
+) -> None:
+    path = tmp_path / "journal.jsonl"
+    (late,) = agent.map(numbers(1, seconds=1), journal=path, timeout=0.2)
+    (item,) = agent.map(numbers(1, seconds=1), journal=path, executor=threads)
+    assert item.ok and item.run_id == late.run_id and len(creates(server)) == 1
+    assert path.read_bytes().count(b'"started"') == 1
+
+
+def test_a_worker_keeps_the_clients_of_the_last_four_batches(
+    server: LocalServer, agent: AgentHandle, threads: Executor
+) -> None:
+    clients: list[ApiClient] = []
+    closed: list[ApiClient] = []
+
+    class Closing(ApiClient):
+        def close(self) -> None:
+            closed.append(self)
+            super().close()
+
+    def connect() -> ApiClient:
+        clients.append(Closing(Configuration(host=server.url)))
+        return clients[-1]
+
+    for _ in range(6):
+        assert [item.ok for item in agent.map(numbers(2), executor=threads, connect=connect)]
+    assert [client for client, _ in _executors._clients.values()] == clients[2:]
+    assert closed == clients[:2]
+
+
+def test_a_bar_of_an_executor_knows_of_no_outage(
+    agent: AgentHandle, threads: Executor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    list(agent.map(numbers(2), executor=threads, progress=True))
+    shown = capsys.readouterr().err
+    assert "2/2" in shown and "fails for" not in shown
+
+
+def test_duplicates_that_cannot_be_counted_are_none(
+    server: LocalServer,
+    agent: AgentHandle,
+    threads: Executor,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server.faults.add(Fault(path="/runs/search", status=405, times=None))
+    batch = agent.map(numbers(2), executor=threads)
+    assert [item.ok for item in batch] == [True, True]
+    assert batch.counts.duplicates == 0
+    assert "duplicate runs of the batch could not be counted" in caplog.text
+
+
+def test_runs_that_move_during_a_search_keep_no_duplicate_from_being_counted(
+    server: LocalServer, agent: AgentHandle, threads: Executor
+) -> None:
+    """The pages overlap, which is an error in a search of the user's own."""
+    batch = agent.map(numbers(1), executor=threads)
+    assert next(batch).ok
+    (run,) = server.runs
+    page = [{**run, "run_id": f"r{number}"} for number in range(1000)]
+    for body in (page, page[500:] * 2, []):
+        server.faults.add(Fault(path="/runs/search", status=200, body=body, times=1))
+    assert next(batch, None) is None
+    assert batch.counts.duplicates >= 999
 
 
 def test_on_stop_cancel_asks_for_the_open_runs_only(
@@ -463,7 +565,7 @@ def test_a_failing_search_replaces_no_ctrl_c(
 
     with pytest.raises(KeyboardInterrupt, match="1 run is still in flight"):
         next(agent.map(inputs(), executor=threads, on_stop="cancel"))
-    assert "could not be deleted" in caplog.text
+    assert sum("could not be deleted" in words for words in caplog.messages) == 1
 
 
 # Dask
@@ -511,11 +613,17 @@ def test_a_batch_on_dask_that_loses_a_worker(
     assert sorted(item.run_id for item in again) == sorted(item.run_id for item in items)
 
 
+@pytest.mark.parametrize("duplicates", [0, 1])
 def test_duplicates_are_counted(
-    server: LocalServer, agent: AgentHandle, threads: Executor, monkeypatch: pytest.MonkeyPatch
+    server: LocalServer,
+    agent: AgentHandle,
+    threads: Executor,
+    monkeypatch: pytest.MonkeyPatch,
+    duplicates: int,
 ) -> None:
-    """A worker dies after its create, which the search of the next one does not see yet."""
-    server.faults.add(Fault(path="/runs/search", status=200, body=[], times=2))
+    """A worker dies after its create, which the search of the next one may not see yet."""
+    if duplicates:
+        server.faults.add(Fault(path="/runs/search", status=200, body=[], times=2))
     carry = _executors.carry
 
     def lose_the_first(*task: Any) -> Any:
@@ -526,4 +634,5 @@ def test_duplicates_are_counted(
     batch = agent.map(numbers(1), executor=threads)
     (item,) = batch
     assert item.result()["n"] == 0
-    assert batch.counts.duplicates == 1 and runs_by_input(server) == {0: 2}
+    assert batch.counts.duplicates == duplicates
+    assert runs_by_input(server) == {0: 1 + duplicates}

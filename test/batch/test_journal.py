@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import json
 import math
 import os
@@ -115,6 +116,9 @@ def test_a_digest_tells_values_apart_and_not_orders_of_keys() -> None:
     assert json_digest({"a": 1, "b": [1, 2]}) == json_digest({"b": [1, 2], "a": 1})
     values = [None, 1, 1.5, True, "1", [], {}, {"a": 1}, {"a": "1"}, {"a": [1]}, {"a": {"b": 1}}]
     assert len({json_digest(value) for value in values}) == len(values)
+    # As in the files of earlier releases.
+    assert json_digest({"a": [1, "b"], "c": None}) == "23973d1d6998215803cee676533c2ca5"
+    assert json_digest({"day": datetime.date(2026, 1, 2)}) == json_digest({"day": "2026-01-02"})
     with pytest.raises(ValueError):
         json_digest({1: {1, object()}})
 
@@ -163,11 +167,27 @@ def test_an_error_of_a_class_that_is_not_known_keeps_its_words() -> None:
         assert type(decode_failure({**record, "class": name})) is ApiException
 
 
+@pytest.mark.parametrize("run_id", ["", "r"])
+def test_a_refused_create_is_an_outcome_and_no_other_status_is(path: Path, run_id: str) -> None:
+    journal = opened(path)
+    for status in range(400, 600):
+        journal.starting(task(status))
+        error = ApiException(status=status)
+        journal.ended(dataclasses.replace(task(status, error), run_id=run_id))
+    journal.close()
+    journal = opened(path)
+    entries = {status: journal.entry(status) for status in range(400, 600)}
+    journal.close()
+    failed = [status for status, entry in entries.items() if entry and entry.state == "failed"]
+    assert failed == ([] if run_id else [400, 404, 409, 413, 415, 422])
+
+
 # The file
 
 
 def test_what_was_written_is_read_again(path: Path) -> None:
-    written(path)
+    header = b'{"acp-journal":1,"agent":"a","server":"http://h","config":"'
+    assert written(path).startswith(header)
     journal = opened(path)
     assert journal.entry(0) == Entry("starting", json_digest({"n": 0}), "token0", "key0", "", None)
     assert journal.entry(1) == Entry(
@@ -353,6 +373,14 @@ def test_a_damaged_header_is_named_and_left_alone(path: Path, content: bytes) ->
     assert path.read_bytes() == content
 
 
+def test_a_header_that_does_not_match_its_checksum_is_damage(path: Path) -> None:
+    damaged = header_of(path).replace(b'"agent":"a"', b'"agent":"b"')
+    path.write_bytes(damaged)
+    with pytest.raises(JournalDamaged, match=r"line 1 .* does not match its checksum"):
+        opened(path)
+    assert path.read_bytes() == damaged
+
+
 def test_only_a_regular_file_is_a_journal(tmp_path: Path) -> None:
     fifo, link = tmp_path / "fifo", tmp_path / "link"
     os.mkfifo(fifo)
@@ -391,7 +419,7 @@ def test_a_journal_tells_its_age_which_is_never_below_0(path: Path, age: int, to
     last = time.time() - age
     os.utime(path, (last, last))
     journal = opened(path)
-    assert told <= journal.written_ago < told + 100
+    assert told <= journal.written_ago < told + 100 and (age >= 0 or not journal.written_ago)
     journal.close()
     journal = opened(path.with_name("new"))
     assert journal.written_ago == math.inf
@@ -481,7 +509,9 @@ def test_durable_syncs_every_line(path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(fd), sync(fd)))
     journal = opened(path, durable=True)
     before = len(synced)
-    assert before >= 1  # the header, and the name in its folder
+    assert before == 2  # the header, and the name in its folder
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(synced[1])  # the folder is closed again
     journal.starting(task(0))
     journal.started(task(0))
     assert len(synced) == before + 2

@@ -5,20 +5,29 @@ from __future__ import annotations
 import gc
 import os
 import pickle
+import re
+import subprocess
 import sys
 import threading
 import time
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support.batches import creates, threads_of_batches, wait_for
+from pydantic import BaseModel
+from support.batches import creates, obedient, threads_of_batches, wait_for
+from support.timing import SetTiming
 
 from acp_client_v0_1 import (
     AgentHandle,
     ApiClient,
+    ApiException,
     ApiTypeError,
     ApiValueError,
     Batch,
@@ -35,9 +44,13 @@ from acp_client_v0_1 import (
     RunsApi,
     RunTimedOut,
     RunWaitTimeout,
+    SchemaMismatch,
     UnprocessableEntityException,
 )
+from acp_client_v0_1.batch import _workers
 from acp_client_v0_1.batch._progress import Progress
+from acp_client_v0_1.batch._tasks import Task
+from acp_client_v0_1.batch._workers import cancel_runs
 from acp_client_v0_1.testing import AgentDefinition, Fault, LocalServer
 
 
@@ -54,7 +67,10 @@ def test_each_input_has_one_item(agent: AgentHandle, server: LocalServer) -> Non
     assert len({item.run_id for item in items}) == 50
     sent = creates(server)
     assert len(sent) == 50 and len(server.requests) == 100
-    assert len({body["metadata"]["acp-client-token"] for body in sent}) == 50
+    tokens = {body["metadata"]["acp-client-token"] for body in sent}
+    assert len(tokens) == 50 and all(re.fullmatch("[0-9a-f]{32}", token) for token in tokens)
+    polls = [request for request in server.requests if request.path.endswith("/output")]
+    assert {request.query for request in polls} == {"block_timeout=30"}
     assert len({body["metadata"]["acp-batch"] for body in sent}) == 1
     assert all(body["metadata"]["m"] == 2 for body in sent)
     assert threads_of_batches() == []
@@ -67,6 +83,34 @@ def test_no_input_is_no_item(agent: AgentHandle, server: LocalServer) -> None:
 
 def test_an_input_may_be_none(agent: AgentHandle) -> None:
     assert [item.result()["n"] for item in agent.map([None])] == [None]
+
+
+def test_an_input_may_be_a_model_or_a_dataclass(server: LocalServer, agent: AgentHandle) -> None:
+    @dataclass
+    class OfData:
+        n: int
+
+    class OfModel(BaseModel):
+        n: int
+
+    schema = {"type": "object", "properties": {"n": {"maximum": 7}}}
+    strict = AgentHandle(
+        server.register(obedient, name="strict", input=schema), agent.runs.api_client
+    )
+    inputs = [OfData(7), OfModel(n=7), OfData(8)]
+    *items, refused = strict.map(inputs, check=True, ordered=True)
+    assert [item.result()["n"] for item in items] == [7, 7]
+    assert [item.input for item in items] == inputs[:2]
+    assert isinstance(refused.error, SchemaMismatch) and len(creates(server)) == 2
+
+
+def test_the_answer_that_a_server_refuses_is_the_outcome_of_its_run_alone(
+    agent: AgentHandle, server: LocalServer
+) -> None:
+    server.faults.add(Fault(method="POST", path="/runs/*", status=405, times=None))
+    first, second = agent.map([{"n": 0, "ask": 1}, {"n": 1}], ordered=True, on_interrupt=answer)
+    assert isinstance(first.error, ApiException) and first.error.status == 405
+    assert second.result()["n"] == 1
 
 
 def test_failures_are_values(agent: AgentHandle, server: LocalServer) -> None:
@@ -162,15 +206,37 @@ def test_a_slow_caller_is_not_overrun(agent: AgentHandle, server: LocalServer) -
         assert batch.counts.drawn <= 5
 
 
-def test_at_most_concurrency_runs_are_under_way(agent: AgentHandle, server: LocalServer) -> None:
+@pytest.mark.parametrize(("given", "expected"), [({}, 8), ({"concurrency": 3}, 3)], ids=str)
+def test_at_most_concurrency_runs_are_under_way(
+    agent: AgentHandle, given: dict[str, Any], expected: int
+) -> None:
     most = 0
 
     def count(counts: BatchCounts) -> None:
         nonlocal most
         most = max(most, counts.in_flight)
 
-    list(agent.map(numbers(20, seconds=0.02), concurrency=3, progress=count))
-    assert most == 3
+    list(agent.map(numbers(20, seconds=0.1), progress=count, **given))
+    assert most == expected
+
+
+@pytest.mark.parametrize(("concurrency", "threads"), [(32, 32), (33, 25), (40, 25)])
+def test_a_small_batch_has_a_thread_for_each_run_and_a_large_one_has_25(
+    agent: AgentHandle, server: LocalServer, concurrency: int, threads: int
+) -> None:
+    counted: list[int] = []
+    batch = agent.map(numbers(concurrency, seconds=30), concurrency=concurrency)
+
+    def count() -> None:
+        wait_for(lambda: len(creates(server)) == concurrency)
+        counted.append(len(threads_of_batches()))
+        batch.close()
+
+    counter = threading.Thread(target=count)
+    counter.start()
+    assert list(batch) == []
+    counter.join()
+    assert counted == [threads]
 
 
 def test_a_small_batch_is_told_of_each_end_at_once(agent: AgentHandle) -> None:
@@ -242,6 +308,25 @@ def test_what_a_callback_raises_is_the_outcome(agent: AgentHandle) -> None:
 # Time
 
 
+def test_a_run_has_its_time_to_the_end(
+    agent: AgentHandle, server: LocalServer, set_timing: SetTiming
+) -> None:
+    """Polls that end early, also when more of the time is over than is left."""
+    set_timing(early=(0.05, 0.1))
+    server.faults.add(Fault(path="/runs/*/output", block="never", times=None))
+    (item,) = agent.map([{"n": 0, "seconds": 2}], timeout=3.8)
+    assert item.result()["n"] == 0
+
+
+def test_after_an_answer_the_time_of_an_output_begins_again(agent: AgentHandle) -> None:
+    def answer_late(question: PendingInterrupt) -> dict[str, Any]:
+        time.sleep(2.2)
+        return {"to": 1}
+
+    (item,) = agent.map([{"n": 0, "ask": 1}], timeout=2, on_interrupt=answer_late)
+    assert item.result()["answers"] == [{"to": 1}]
+
+
 def test_an_item_may_run_out_of_time(agent: AgentHandle) -> None:
     inputs = [{"n": 0, "seconds": 30}, {"n": 1}]
     start = time.monotonic()
@@ -311,27 +396,65 @@ def test_the_bar_names_duplicates_and_an_outage_if_there_are_any(
     progress.tell(BatchCounts(3, 3, 1, 1, 1, duplicates), outage)
     progress.close()
     shown = capsys.readouterr().err
-    assert "2/3" in shown and "in flight=1" in shown and "failed=1" in shown
+    assert "2/3" in shown and "in flight=1" in shown and "failed=1" in shown and "run" in shown
     assert ("duplicates=2" in shown) is ("duplicates" in shown) is bool(duplicates)
     assert ("server fails for=7 s" in shown) is ("fails for" in shown) is bool(outage)
+
+
+def test_a_bar_is_drawn_a_few_times_a_second(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress(True)
+    for number in range(500):
+        progress.tell(BatchCounts(500, 500, 500 - number, number, 0, 0))
+    progress.close()
+    assert capsys.readouterr().err.count("\r") < 100
+
+
+def test_a_bar_shows_for_how_long_the_server_fails(
+    agent: AgentHandle,
+    server: LocalServer,
+    set_timing: SetTiming,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    set_timing(backoff=(0.05, 0.1))
+    with agent.map(numbers(2), concurrency=1, progress=True) as batch:
+        next(batch)
+        server.faults.add(Fault(status=502, times=None))
+        ended = threading.Timer(2.5, server.faults.clear)
+        ended.start()
+        assert next(batch).ok
+        ended.join()
+    assert re.search(r"server fails for=[1-9] s", capsys.readouterr().err)
 
 
 def test_progress_true_draws_a_bar(agent: AgentHandle, capsys: pytest.CaptureFixture[str]) -> None:
     list(agent.map(numbers(3), progress=True))
     drawn = capsys.readouterr()
     assert drawn.out == "" and "3/3" in drawn.err and "in flight=0, failed=0" in drawn.err
+    assert "fails for" not in drawn.err
     list(agent.map(numbers(3), progress=False))
     assert capsys.readouterr().err == ""
 
 
-def test_a_missing_tqdm_is_named(
-    agent: AgentHandle, monkeypatch: pytest.MonkeyPatch, server: LocalServer
+@pytest.mark.parametrize(
+    ("extra", "modules", "option"),
+    [("cli", ["tqdm", "tqdm.auto"], "progress"), ("validation", ["jsonschema_rs"], "check")],
+)
+def test_a_missing_package_is_named_by_the_call_that_needs_it(
+    agent: AgentHandle,
+    monkeypatch: pytest.MonkeyPatch,
+    server: LocalServer,
+    extra: str,
+    modules: list[str],
+    option: str,
 ) -> None:
-    for name in ("tqdm", "tqdm.auto"):
+    for name in modules:
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ApiValueError, match=r"acp-client-v0-1\[cli\]"):
-        agent.map(numbers(3), progress=True)
+    with pytest.raises(ApiValueError, match=rf"acp-client-v0-1\[{extra}\]"):
+        agent.map(numbers(3), **{option: True})  # type: ignore[arg-type]
     assert server.requests == ()
+    agent.map(numbers(3)).close()
+    with ThreadPoolExecutor(1) as pool:  # whose processes may have other packages
+        agent.map(numbers(3), executor=pool, check=True).close()
 
 
 # Ending
@@ -364,6 +487,145 @@ def test_close_returns_when_the_threads_have_ended(
     assert threads_of_batches() == []
 
 
+def test_long_polls_end_at_once_and_a_create_has_a_moment(
+    agent: AgentHandle, server: LocalServer, set_timing: SetTiming
+) -> None:
+    """The run of a create that was interrupted would be unknown, and continue."""
+    set_timing(grace=60, threads=60)
+    server.faults.add(Fault(method="POST", path="/runs", delay=1, times=1))
+    with agent.map(numbers(3, seconds=60), concurrency=3, on_stop="cancel") as batch:
+        closer = threading.Timer(0.5, batch.close)
+        closer.start()
+        assert list(batch) == []
+        closer.join()
+    assert len(creates(server)) == 3 and pending(agent) == []
+
+
+def test_a_batch_that_is_closed_while_requests_wait_for_their_turn_raises_nothing(
+    agent: AgentHandle, server: LocalServer, set_timing: SetTiming
+) -> None:
+    set_timing(pace=(30, 30))
+    server.faults.add(Fault(method="POST", path="/runs", status=429, times=1))
+    batch = agent.map(numbers(6), concurrency=2)
+    closer = threading.Timer(1.5, batch.close)
+    closer.start()
+    assert all(item.ok for item in batch)
+    closer.join()
+
+
+def test_a_large_batch_that_is_closed_begins_nothing_more(
+    agent: AgentHandle, server: LocalServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "journal.jsonl"
+    server.faults.add(Fault(method="POST", path="/runs", delay=1, times=None))
+    batch = agent.map(numbers(40), concurrency=40, journal=path)
+    closer = threading.Timer(0.5, batch.close)
+    closer.start()
+    assert list(batch) == []
+    closer.join()
+    assert path.read_bytes().count(b'"starting"') <= 24
+
+
+@pytest.mark.parametrize("pool", [None, ThreadPoolExecutor], ids=["threads", "executor"])
+def test_waiting_for_an_item_takes_its_time_and_no_more(
+    agent: AgentHandle, monkeypatch: pytest.MonkeyPatch, pool: Any
+) -> None:
+    monkeypatch.setenv("ACP_HOST", agent.runs.api_client.configuration.host)
+    with nullcontext() if pool is None else pool(2) as executor:
+        batch = agent.map([{"n": 0}, {"n": 1, "seconds": 2}], executor=executor)
+        next(batch)
+        assert batch._begun.runners is not None
+        began = time.monotonic()
+        assert batch._begun.runners.take(0.1) is None
+        assert 0.09 < time.monotonic() - began < 0.9
+        batch.close()
+
+
+def test_a_batch_that_nobody_closes_keeps_no_program_from_ending(server: LocalServer) -> None:
+    script = (
+        "import sys; from acp_client_v0_1 import *\n"
+        "client = ApiClient(Configuration(host=sys.argv[1]))\n"
+        "agent = AgentHandle.find('obedient', client)\n"
+        "batch = agent.map([{}, {'seconds': 60}])\n"
+        "print(next(batch).ok)\n"
+    )
+    command = [sys.executable, "-c", script, server.url]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=50)
+    assert ended.stdout == "True\n"
+
+
+def test_a_batch_cannot_be_pickled(agent: AgentHandle) -> None:
+    with agent.map([]) as batch, pytest.raises(TypeError, match="a Batch cannot be pickled"):
+        pickle.dumps(batch)
+
+
+def test_a_batch_that_is_interrupted_says_what_it_has_done(
+    agent: AgentHandle, tmp_path: Path
+) -> None:
+    def until_interrupted() -> Iterator[dict[str, Any]]:
+        yield from ({"n": 0}, {"n": 1, "fail": True})
+        raise KeyboardInterrupt
+
+    said = "stopped after 2 of 2 drawn inputs; 0 runs are still in flight"
+    for journal, more in (
+        (None, ""),
+        (tmp_path / "j", ": the same call continues with the journal"),
+    ):
+        batch = agent.map(until_interrupted(), concurrency=1, journal=journal)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            list(batch)
+        assert str(caught.value).startswith(said + more)
+        assert "pass journal" not in str(caught.value)
+    words = "stopped after 0 of 0 drawn inputs; 0 runs are"
+    with pytest.raises(KeyboardInterrupt, match=words), agent.map([{}]):
+        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt, match=r"^mine$"), agent.map([{}]):
+        raise KeyboardInterrupt("mine")
+    words = "; 1 run is still in flight on the server: pass journal= to map"
+    inputs = [{"n": 0}, {"n": 1, "seconds": 30}]
+    with pytest.raises(KeyboardInterrupt, match=words), agent.map(inputs) as batch:
+        next(batch)
+        wait_for(lambda: len(pending(agent)) == 1)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("fault", [{"status": 403}, {"cut": "stall"}], ids=str)
+def test_a_run_that_cannot_be_deleted_is_counted(
+    agent: AgentHandle,
+    server: LocalServer,
+    set_timing: SetTiming,
+    caplog: pytest.LogCaptureFixture,
+    fault: dict[str, Any],
+) -> None:
+    set_timing(cancel=0.5)
+    server.faults.add(Fault(method="DELETE", times=None, **fault))
+    batch = agent.map([{"n": 0}, {"n": 1, "seconds": 30}], on_stop="cancel")
+    with pytest.raises(KeyboardInterrupt, match="; 1 run is still in flight"), batch:
+        next(batch)
+        wait_for(lambda: len(pending(agent)) == 1)
+        raise KeyboardInterrupt
+    assert sum("could not be deleted" in words for words in caplog.messages) == 1
+
+
+def test_deleting_many_runs_has_a_limit_of_time(
+    monkeypatch: pytest.MonkeyPatch, set_timing: SetTiming
+) -> None:
+    """Each takes ten seconds, one after the other: what is begun within thirty is done."""
+    now, cancelled = [0.0], list[object]()
+    set_timing(now=lambda: now[0], cancel=10)
+    monkeypatch.setattr(_workers, "_CROWD_WORKERS", 1)
+
+    def cancel(wait: object) -> bool:
+        now[0] += 10
+        cancelled.append(wait)
+        return True
+
+    core: Any = SimpleNamespace(cancel=cancel, wait=lambda seconds, what="": (seconds, what))
+    tasks = [Task(n, "", {}, "") for n in range(6)]
+    left = cancel_runs([(task, core) for task in tasks], None)
+    assert cancelled == [(10, "was not deleted")] * 4 and left == set(tasks[:2])
+
+
 def test_a_batch_is_iterated_over_once(agent: AgentHandle, server: LocalServer) -> None:
     batch = agent.map(numbers(3))
     assert next(batch).ok
@@ -377,9 +639,10 @@ def test_a_batch_is_iterated_over_once(agent: AgentHandle, server: LocalServer) 
 def test_a_batch_that_is_dropped_without_having_run_warns(
     agent: AgentHandle, server: LocalServer
 ) -> None:
-    with pytest.warns(RuntimeWarning, match="nothing starts until you iterate over it"):
+    with pytest.warns(RuntimeWarning, match="nothing starts until you iterate over it") as told:
         agent.map(numbers(3))
         gc.collect()
+    assert [one.filename for one in told] == [__file__]  # the line that has dropped it
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         agent.map(numbers(3)).close()
@@ -467,11 +730,15 @@ def test_a_fork_leaves_the_runs_of_its_parent_alone(
         assert next(batch).index == 1
         child = os.fork()
         if child == 0:
+            said = ""
             try:
-                batch.close()
+                with batch:
+                    raise KeyboardInterrupt
+            except KeyboardInterrupt as error:
+                said = str(error)
             finally:
-                os._exit(0)
-        os.waitpid(child, 0)
+                os._exit(0 if "; 0 runs are still in flight" in said else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert len(pending(agent)) == 1
     assert pending(agent) == []
 
@@ -500,7 +767,18 @@ def test_what_cannot_be_is_refused_at_once(agent: AgentHandle, server: LocalServ
         ({"on_stop": "wait"}, ApiValueError, "on_stop must be"),
         ({"connect": lambda: None}, ApiValueError, "pass executor="),
         ({"unclear": "stop"}, ApiValueError, 'unclear must be "raise" or "start"'),
-        ({"retry_failed": True}, ApiValueError, "pass journal="),
+        ({"retry_failed": True}, ApiValueError, "retry_failed is for .* pass journal="),
+        ({"durable": True}, ApiValueError, "durable is for .* pass journal="),
+        ({"timeout": 0}, ApiValueError, "timeout must be above 0"),
+        *(
+            ({name: "yes"}, ApiTypeError, f"{name} must be True or False")
+            for name in ("ordered", "check", "retry_failed", "durable")
+        ),
+        ({"total": "5"}, ApiTypeError, "total must be an int"),
+        ({"executor": 5}, ApiTypeError, "executor must be"),
+        ({"executor": Executor(), "connect": 5}, ApiTypeError, "connect must be"),
+        ({"on_interrupt": 5}, ApiTypeError, "on_interrupt must be"),
+        ({"journal": 5}, ApiTypeError, "journal must be"),
         ({"key": "id"}, ApiTypeError, "key must be a function"),
         ({"progress": "bar"}, ApiTypeError, "progress must be True, for a bar, or a function"),
         ({"config": "{}"}, ApiTypeError, "config must be a JSON object .* json.loads"),

@@ -408,10 +408,10 @@ class Searched:
     def is_set(self) -> bool:
         return False
 
-    def runs(self, put_back: Callable[[Task], object]) -> UnattendedRuns:
-        """Return the runs, where twenty wait for a thread, and so are parked."""
+    def runs(self, put_back: Callable[[Task], object], parked: int = 20) -> UnattendedRuns:
+        """Return the runs: for twelve a thread holds long polls, and the others are parked."""
         unattended = UnattendedRuns(self, put_back)  # type: ignore[arg-type]
-        for number in range(32):
+        for number in range(12 + parked):
             unattended.enter(Task(number, "", {}, "", run_id=f"r{number}"))
         return unattended
 
@@ -440,8 +440,8 @@ def test_the_pauses_between_searches_that_find_nothing_grow_with_the_age_of_the_
     searched = Searched(pending=[f"r{number}" for number in range(32)], seconds=300)
     set_timing(now=lambda: searched.now)
     searched.runs(lambda task: pytest.fail(f"{task.run_id} is pending")).search()
-    assert all(pause <= max(0.2, 0.1 * now) for now, pause in searched.pauses)
-    assert max(pause for _, pause in searched.pauses) == 10
+    for now, pause in searched.pauses:
+        assert pause == pytest.approx(min(10, max(0.2, 0.1 * now)))
     assert len(searched.pauses) < 100
 
 
@@ -455,8 +455,151 @@ def test_a_slow_search_takes_no_more_than_a_fifth_of_the_time(set_timing: SetTim
 
     searched.contact.runs.search_runs = search  # type: ignore[method-assign]
     searched.runs(lambda task: pytest.fail(f"{task.run_id} is pending")).search()
+    assert searched.pauses[1][1] == pytest.approx(8)
     assert all(pause >= 8 for _, pause in searched.pauses[1:])
     assert len(searched.pauses) > 10
+
+
+def test_the_pauses_follow_what_the_searches_find(set_timing: SetTiming) -> None:
+    """Longer by half while no old run has ended, half as long once one has."""
+    searched, put_back = Searched(pending=["r12", "r13"], seconds=1060), list[int]()
+    set_timing(now=lambda: searched.now)
+    unattended = searched.runs(lambda task: put_back.append(task.index), parked=2)
+    searched.now = 1000.0
+
+    def search(request: object, limit: float) -> list[Run]:
+        number = len(searched.pauses)
+        return searched.page[: 2 if number < 5 else 1 if number < 7 else 0]
+
+    searched.contact.runs.search_runs = search  # type: ignore[method-assign]
+    unattended.search()
+    pauses = [pause for _, pause in searched.pauses]
+    grow = [0.2 * 1.5**n for n in range(5)]
+    halved = grow[-1] / 2
+    assert pauses[:8] == pytest.approx([*grow, halved, 1.5 * halved, 0.75 * halved])
+    assert pauses[8:] and set(pauses[8:]) == {0.2}  # nothing is parked any more
+    assert put_back == [13, 12]
+
+
+def test_a_worker_that_ends_a_run_takes_the_one_that_was_parked_first(
+    set_timing: SetTiming,
+) -> None:
+    searched = Searched(pending=[], seconds=0)
+    set_timing(now=lambda: searched.now)
+    unattended = searched.runs(lambda task: None, parked=2)
+    ended, pending = Task(0, "", {}, "", outcome={}), Task(1, "", {}, "")
+    tasks = [unattended.exchange(task) for task in (pending, ended, ended)]
+    assert [task and task.index for task in tasks] == [12, 13, 1]
+    assert unattended.exchange(pending) is pending
+    assert unattended.exchange(ended) is None
+    # So there is room for one worker more, and no other.
+    assert [unattended.enter(Task(n, "", {}, "")) for n in (20, 21)] == [True, False]
+
+
+def test_long_polls_are_short_while_others_wait_for_their_turn(set_timing: SetTiming) -> None:
+    searched = Searched(pending=[], seconds=1)
+    set_timing(now=lambda: searched.now)
+    unattended = searched.runs(lambda task: None, parked=1)
+    assert [unattended.window(count) for count in (1, 12, 13, 500)] == [30, 30, 2, 2]
+
+    def refuse(request: object, limit: float) -> list[Run]:
+        raise ApiException(status=403)
+
+    searched.contact.runs.search_runs = refuse  # type: ignore[method-assign]
+    unattended.search()
+    assert [unattended.window(count) for count in (1, 12, 13, 500)] == [30, 30, 1, 1]
+    # Without searches, more workers poll.
+    assert [unattended.enter(Task(n, "", {}, "")) for n in range(40, 50)] == 8 * [True] + 2 * [
+        False
+    ]
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["the first", "as before"])
+@pytest.mark.parametrize("failure", [503, 429, None], ids=str)
+def test_a_search_that_fails_for_now_is_made_once_and_comes_again(
+    set_timing: SetTiming, failure: int | None, before: bool
+) -> None:
+    searched, put_back = Searched(pending=[], seconds=100), list[int]()
+    set_timing(now=lambda: searched.now, sleep=lambda seconds, stop: pytest.fail("it paused"))
+    unattended = searched.runs(lambda task: put_back.append(task.index), parked=1)
+
+    def search(request: object, limit: float) -> list[Run]:
+        if len(searched.pauses) < 3:
+            if failure is None:
+                raise TimeoutError("the batch has ended")
+            raise ApiException(status=failure)
+        return []
+
+    if before:
+        searched.contact.server.fails.add("search")
+    searched.contact.runs.search_runs = search  # type: ignore[method-assign]
+    unattended.search()
+    assert put_back == [12] and unattended.window(500) == 2
+
+
+@pytest.mark.parametrize(
+    ("hits", "mistakes", "searches"),
+    [(0, 100, True), (0, 101, False), (150, 150, True), (150, 151, False)],
+)
+def test_searches_that_are_wrong_more_often_than_right_are_given_up(
+    set_timing: SetTiming, hits: int, mistakes: int, searches: bool
+) -> None:
+    searched, count = Searched(pending=[], seconds=0.3), itertools.count()
+    set_timing(now=lambda: searched.now)
+    searched.contact.runs.search_runs = lambda *_: [next(count)][1:]  # type: ignore[method-assign]
+    unattended = searched.runs(lambda task: None, parked=1)
+    for outcome in (*hits * [{}], *mistakes * [None]):
+        unattended.note(Task(0, "", {}, "", outcome=outcome))
+    unattended.search()
+    assert unattended.window(500) == (2 if searches else 1) and next(count) == 1
+
+
+@pytest.mark.parametrize(("parked", "pages"), [(20, 10), (899, 10), (900, 11), (1800, 12)])
+def test_a_search_reads_pages_that_overlap_up_to_a_bound_at_the_pace_of_the_batch(
+    set_timing: SetTiming, parked: int, pages: int
+) -> None:
+    """A server that pages without end, and limits requests."""
+    searched = Searched(pending=["another"], seconds=0.3)
+    requests, slept = list[Any](), list[float]()
+
+    def search(request: Any, limit: float) -> list[Run]:
+        requests.append(request)
+        return 1000 * searched.page
+
+    def sleep(seconds: float, stop: object) -> bool:
+        assert stop is searched  # the end of the batch ends the pause
+        slept.append(seconds)
+        searched.now += seconds
+        return False
+
+    set_timing(now=lambda: searched.now, sleep=sleep, pace=(0.4, 0.4))
+    searched.contact.runs.search_runs = search  # type: ignore[method-assign]
+    pace = searched.contact.pace
+    assert pace is not None
+    pace.slow(0.0, certain=True)
+    unattended = searched.runs(lambda task: pytest.fail("no search has ended"), parked=parked)
+    unattended.search()
+    assert [request.offset for request in requests] == [900 * n for n in range(pages)]
+    assert {(one.limit, one.agent_id, one.status) for one in requests} == {(1000, "a", "pending")}
+    assert all(request.metadata == {"acp-batch": "b"} for request in requests)
+    assert len(slept) == pages - 1 and all(0.2 < seconds < 0.41 for seconds in slept)
+    assert unattended.window(500) == 1  # so it is of no use
+
+
+def test_a_run_that_a_worker_has_taken_meanwhile_keeps_no_other_from_its_worker(
+    set_timing: SetTiming,
+) -> None:
+    searched, put_back = Searched(pending=[], seconds=0.3), list[int]()
+    set_timing(now=lambda: searched.now)
+    unattended = searched.runs(lambda task: put_back.append(task.index))
+
+    def search(request: object, limit: float) -> list[Run]:
+        unattended.exchange(Task(0, "", {}, "", outcome={}))  # which takes the oldest
+        return []
+
+    searched.contact.runs.search_runs = search  # type: ignore[method-assign]
+    unattended.search()
+    assert put_back == list(range(13, 32))
 
 
 def test_a_create_whose_response_is_lost_is_found(server: LocalServer, agent: AgentHandle) -> None:

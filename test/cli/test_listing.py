@@ -395,7 +395,9 @@ def test_completion_knows_the_names_of_agents(tmp_path: Path) -> None:
             ["bash", "-c", script], env=variables, capture_output=True, text=True,
             timeout=SECONDS, check=False,
         )  # fmt: skip
+        (search,) = [one for one in server.requests if one.path == "/agents/search"]
     assert done.stdout.split() == sorted(agent.name for agent in BUILTIN_AGENTS), done.stderr
+    assert json.loads(search.body)["limit"] == 1000  # the most that a server may return
     assert not (tmp_path / "executed").exists()
 
 

@@ -60,12 +60,50 @@ def test_a_replay_of_what_is_not_remembered(replay_from: int) -> None:
     assert memory.complete is True
 
 
+@pytest.mark.parametrize("place", [746, 900, 999, 1000])
+def test_a_replay_of_the_last_events_that_goes_on_differently_is_none(place: int) -> None:
+    memory = Continuity()
+    connection(memory, numbered(1, 1000))
+    new: list[Event] = [(str(place), {"n": "other"}), (str(place + 1), {"n": "new"})]
+    given_out = connection(memory, [*numbered(745, place - 1), *new])
+    assert given_out == [Gap("cursor-ignored", None, "1000"), *new]
+    assert memory.complete is False
+
+
 def test_a_jump_of_consecutive_ids_is_a_loss() -> None:
     memory = Continuity()
     connection(memory, numbered(1, 3))
     assert connection(memory, numbered(6, 7)) == [Gap("lost", 2, "3"), *numbered(6, 7)]
     assert memory.complete is False
     assert connection(memory, numbered(8, 8)) == numbered(8, 8)
+
+
+@pytest.mark.parametrize(
+    ("first", "count", "gap"),
+    [
+        (1, 2, Gap("lost", 3, "2")),
+        (1, 1, Gap("unknown", None, "1")),  # one id does not tell in which steps they grow
+        (10**17, 2, Gap("lost", 3, f"{10**17 + 1}")),
+        (10**18, 2, Gap("unknown", None, f"{10**18 + 1}")),  # no number of a counter
+    ],
+)
+def test_what_a_jump_says_depends_on_the_ids_so_far(first: int, count: int, gap: Gap) -> None:
+    memory = Continuity()
+    connection(memory, numbered(1, count, shift=first - 1))
+    new = numbered(count + 4, count + 4, shift=first - 1)
+    assert connection(memory, new) == [gap, *new]
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_long_texts_and_long_ids_are_kept_as_digests(more: int) -> None:
+    memory = Continuity()
+    text = '{"update":{},"padding":"%s"}'
+    memory.take("6", "{}")
+    memory.take("7", text % ("x" * (4096 - 1 - len(text % "") + more)))
+    assert isinstance(memory._last[-1][1], int) is bool(more)
+    memory.take("i" * (256 + more), "{}")
+    memory.reconnect()
+    assert (memory._last[-1][0] == "i" * (256 + more)) is not bool(more)
 
 
 def test_a_jump_of_other_ids_says_nothing() -> None:
@@ -226,3 +264,12 @@ def test_an_id_of_a_megabyte_is_remembered_by_its_digest() -> None:
     memory.reconnect()
     new = ("a" * 1_000_000, 10)
     assert connection(memory, [*events, new]) == [new]
+
+
+def test_only_the_first_result_of_a_connection_may_be_the_one_that_came_last() -> None:
+    memory = Continuity()
+    assert [memory.take_result("1", "same"), memory.take_result("2", "same")] == [True, True]
+    memory.reconnect(cut=True)
+    assert memory.unsettled
+    assert [memory.take_result("3", "same"), memory.take_result("4", "same")] == [False, True]
+    assert (memory.delivered, memory.last_id) == (3, "4")

@@ -639,6 +639,16 @@ def test_an_undecodable_event_and_what_comes_after_it() -> None:
         assert events.complete is True
 
 
+def test_an_undecodable_event_that_comes_first_is_told_of() -> None:
+    broken = chunk(b"id: 1\nevent: agent_event\ndata: {no json}\n\n")
+    script = [STREAMING + broken, 0.3, sse(("2", {"n": 2})) + chunk(b"")]
+    with Scripted(script) as scripted:
+        events = scripted.run.events()
+        with pytest.raises(StreamDecodeError):
+            next(events)
+        assert [event.id for event in events] == ["2"]
+
+
 def test_an_event_that_is_too_large_ends_the_iteration() -> None:
     with Scripted(STREAMING + sse(("1", {"n": "x" * 5000})) + chunk(b"")) as scripted:
         scripted.client.configuration.max_event_bytes = 1000

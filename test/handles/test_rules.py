@@ -28,7 +28,7 @@ from acp_client_v0_1 import (
 )
 from acp_client_v0_1._http.retry import Attempts, Failure, Kind, RetryPolicy, Server, failure_of
 from acp_client_v0_1.cli._outcomes import status_of
-from acp_client_v0_1.handles._perform import Contact, Pace
+from acp_client_v0_1.handles._perform import Contact, Pace, Wait
 from acp_client_v0_1.handles._rules import (
     Decision,
     Facts,
@@ -524,3 +524,34 @@ def test_a_window_that_was_cut_is_at_least_a_second_and_then_doubles() -> None:
         assert window.seconds == 7
         window.note_full(7, timing)
     assert window.seconds == 14
+
+
+def test_each_duration_is_the_one_that_was_chosen() -> None:
+    """A change of one shows here, as nothing else might tell for a long time."""
+    chosen = Timing(
+        quick=10, change=60, last=1, answered_probe=5, outage=300, backoff=(0.25, 4), quiet=5,
+        warnings=60, refusals=5, young=2, young_pause=0.1, pace=(0.05, 0.5), recovery=0.97,
+        window=30, tick=0.5, round_trip=0.1, early=(0.2, 2), full_windows=4, search=10,
+        search_backoff=(0.1, 1), unchanged=5, probe=0.25, whole_second=1, human=1, silence=15,
+        least_silence=0.5, beyond=0.2, empty=(0.1, 4), kept=300, short_window=2,
+        searches=(0.2, 10), doubt=2, cancel=10, exit=5, grace=1.5, threads=2.5, step=0.05,
+    )  # fmt: skip
+    assert chosen == TIMING
+
+
+def test_a_batch_has_no_pace_until_a_server_limits_it_and_its_first_503_counts() -> None:
+    pace = Pace()
+    assert pace.interval == 0
+    pace.slow(pace.began, certain=False)
+    assert pace.interval == TIMING.pace[0]
+    pace.slow(pace.began + 1, certain=False)  # no request was served meanwhile
+    assert pace.interval == TIMING.pace[0]
+    pace.recover()
+    pace.slow(pace.began + 2, certain=False)
+    assert pace.interval == pytest.approx(2 * TIMING.recovery * TIMING.pace[0])
+
+
+def test_a_wait_watches_nothing_unless_there_is_something_to_watch() -> None:
+    contact = Contact(RunsApi(), Server(answered=True), 0)
+    assert not Wait(contact).watched
+    assert Pause(1.0).outage  # a failure counts as one of the server

@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from inspect import signature
 from typing import Any
 
 import pytest
@@ -48,8 +49,10 @@ from acp_client_v0_1 import (
     UnauthorizedException,
     wait_for_run_output,
 )
-from acp_client_v0_1.handles._core import RunCore
+from acp_client_v0_1.handles._answering import Questions
+from acp_client_v0_1.handles._core import Polls, RunCore
 from acp_client_v0_1.handles._perform import Contact, Pace, Wait
+from acp_client_v0_1.handles._rules import Pause
 from acp_client_v0_1.handles._timing import Timing, timing
 from acp_client_v0_1.testing import AgentError, Fault, LocalServer
 
@@ -184,6 +187,40 @@ def test_progress_and_stop(slow: AgentHandle) -> None:
     with pytest.raises(RunWaitTimeout, match=r"was stopped.*the run continues"):
         run.result(on_pending=progress, every=0.2, stop=stop)
     assert seen == [RunStatus.PENDING]
+
+
+@pytest.mark.parametrize("method", ["output", "result"])
+def test_progress_is_told_each_30_seconds_by_default(
+    slow: AgentHandle, set_timing: SetTiming, method: str
+) -> None:
+    """By a clock that is twenty times as fast."""
+    set_timing(now=lambda: 20 * time.monotonic(), tick=0.02)
+    told: list[float] = []
+    run = slow.start({"seconds": 2})
+    wait = getattr(run, method)
+    wait(on_pending=lambda elapsed, _: told.append(elapsed), stop=threading.Event())
+    assert told and 30 <= told[0] < 60
+
+
+def test_a_wait_that_is_stopped_names_no_failure_that_is_over(set_timing: SetTiming) -> None:
+    set_timing(backoff=(0.05, 0.05), early=(0.05, 0.05))
+    stop = threading.Event()
+    count = itertools.count()
+
+    def respond(request: object) -> Any:
+        number = next(count)
+        if number < 2:
+            return response(b"", 500) if number == 0 else response(b"", 204, content_type="")
+        threading.Timer(0.2, stop.set).start()
+        return [STALL]
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+        pytest.raises(RunWaitTimeout, match="was stopped") as caught,
+    ):
+        RunHandle("r1", client).output(stop=stop)
+    assert caught.value.__cause__ is None and next(count) == 3
 
 
 def test_a_callback_that_takes_its_time_is_not_called_in_a_burst_afterwards(
@@ -1261,14 +1298,17 @@ def test_a_status_that_is_not_of_the_contract_has_not_ended(status: str) -> None
     assert len(asked) == 4
 
 
-def test_a_wait_does_not_report_the_error_of_another_request(client: ApiClient) -> None:
+@pytest.mark.parametrize(("asked", "timeout"), [(60.0, 5.0), (0.9, 0.5)])
+def test_a_wait_does_not_report_the_error_of_another_request(
+    client: ApiClient, asked: float, timeout: float
+) -> None:
     server = client.rest_client.server
     another = ServiceException(status=524, reason="of a create", headers={"retry-after": "60"})
     core = RunCore(RunsApi(client), "r")
-    wait = core.wait(5)  # begins before the Retry-After comes
-    server.hold_ends, server.hold_began = timing().now() + 60, timing().now()
+    wait = core.wait(timeout)  # begins before the Retry-After comes
+    server.hold_ends, server.hold_began = timing().now() + asked, timing().now()
     server.hold_error = another
-    with pytest.raises(RunWaitTimeout, match="Retry-After: 60 s") as caught:
+    with pytest.raises(RunWaitTimeout, match=f"Retry-After: {asked:.0f} s") as caught:
         core.output(wait)
     assert "524" not in str(caught.value)
     assert caught.value.run_id == "r" and RunHandle.from_token(caught.value.token, client)
@@ -1292,13 +1332,19 @@ def test_a_pause_leaves_time_for_a_last_look(set_timing: SetTiming) -> None:
         assert RunHandle("r", client).result(timeout=2) == {"ok": 1}
 
 
-def test_the_age_of_a_run_grows_with_the_time_since_its_create(client: ApiClient) -> None:
+def test_the_age_of_a_run_grows_with_the_time_since_its_create(
+    client: ApiClient, set_timing: SetTiming
+) -> None:
     core = RunHandle("r", client)._core
     assert core.age() == math.inf
     core.note_created(ago=50)
     assert core.age() >= 50
     core.note_created(ago=-50)  # by a clock that was set back
     assert 0 <= core.age() < 50
+    now, calendar = time.monotonic(), time.time()
+    set_timing(now=lambda: now, calendar=lambda: calendar)
+    core.note_created()
+    assert core.age() == 0
 
 
 def test_a_clock_that_is_set_back_makes_no_run_young(
@@ -1322,3 +1368,28 @@ def test_a_poll_may_end_some_seconds_after_its_window() -> None:
         output = wait_for_run_output(RunsApi(client), "r", timeout=30, block_timeout=1)
     assert isinstance(output.actual_instance, RunResult)
     assert len(server.requests) == 1
+
+
+def test_polls_that_end_early_are_followed_by_pauses_that_double() -> None:
+    """And begin again after a poll of a whole window."""
+    polled = itertools.count(1)
+
+    def respond(request: object) -> Any:
+        empty = response(b"", 204, content_type="")
+        return [1.1, empty] if next(polled) == 6 else empty
+
+    with (
+        SocketServer(handler=serve_each(respond)) as server,
+        ApiClient(Configuration(host=server.url)) as client,
+    ):
+        core = RunCore(RunsApi(client), "r")
+        polls = Polls(core, core.wait(), 1)
+        pauses = [polls.send(math.inf) for _ in range(7)]
+    assert pauses == [Pause(seconds) for seconds in (0.2, 0.4, 0.8, 1.6, 2.0, 0.0, 0.2)]
+
+
+def test_a_thousand_questions_are_answered_unless_told_otherwise() -> None:
+    defaults = {"max_interrupts": 1000, "most": 1000, "every": 30, "through_interrupts": False}
+    for function in (RunHandle.drive, Questions, RunHandle.output, RunHandle.result):
+        for name, parameter in signature(function).parameters.items():
+            assert parameter.default == defaults.get(name, parameter.default)

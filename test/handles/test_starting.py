@@ -25,6 +25,7 @@ from acp_client_v0_1 import (
     Configuration,
     ConnectionException,
     NotFoundException,
+    Run,
     RunCreate,
     RunHandle,
     RunOptions,
@@ -36,6 +37,7 @@ from acp_client_v0_1 import (
 )
 from acp_client_v0_1.handles import _create as starting
 from acp_client_v0_1.handles._token import RunToken, encode_token
+from acp_client_v0_1.handles.agent import _check_reused
 from acp_client_v0_1.testing import Fault, LocalServer, Quirks
 
 COUNTER = "22222222-2222-4222-8222-222222222222"
@@ -151,6 +153,7 @@ def test_the_time_of_a_search_is_for_all_of_its_pages() -> None:
 def test_a_server_that_ignores_metadata_is_searched_by_ten_pages(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    assert starting._PAGE == 1000  # the most that the contract allows
     monkeypatch.setattr(starting, "_PAGE", 2)
     with (
         LocalServer(quirks=Quirks(search_metadata="ignored")) as server,
@@ -796,3 +799,16 @@ def test_every_optional_field_of_a_create_is_an_option(
         assert (creation.config, creation.webhook) == ({"a": 1}, options["webhook"])
         assert creation.metadata is not None and creation.metadata["b"] == 2
         assert creation.streaming == "custom"
+
+
+def test_a_run_that_is_found_for_another_call_names_all_that_differs() -> None:
+    times = {"created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"}
+    made = {"agent_id": "a", "input": {"n": 1}, "config": {"c": 1}}
+    run = Run.from_dict(
+        {"run_id": "r", "agent_id": "a", "status": "pending", "creation": made, **times}
+    )
+    wanted = RunCreate(agent_id="b", input={"n": 2}, config={"c": 2})
+    with pytest.raises(ApiValueError, match="another agent_id and input and config:"):
+        _check_reused(run, wanted)
+    # A search that nobody speaks of has not been made.
+    assert not RunStartAmbiguous(client_token="t", token="k", why="no response").searched

@@ -490,3 +490,12 @@ def test_the_deadline_of_a_call_stays_while_a_shorter_one_is_set_for_its_body(
         assert isinstance(received.fault, ApiTimeoutError)
         assert received._incoming.attempt.deadline is deadline
         assert deadline.remaining() > 50
+
+
+def test_an_error_waits_three_seconds_for_what_it_quotes():
+    script = [head(404, content_length="9") + b"a", STALL]
+    with SocketServer(script) as server, rest_client() as client:
+        received = client.request("GET", server.url, stream=True, _request_timeout=60)
+        with Stopwatch() as quoting:
+            assert received.read_beginning() == b"a"
+    assert 2.9 < quoting.seconds < 5.9

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import trustme
@@ -769,3 +770,14 @@ def test_connecting_through_a_slow_proxy_has_one_limit(certificates):
     ):
         client.request("GET", "https://acp.invalid/", _request_timeout=(1.5, 9))
     assert call.seconds < 5
+
+
+def test_each_wait_of_the_outer_tls_is_limited():
+    """A proxy that stops to read, or to send, costs no more than the time of the call."""
+    done = []
+    raw = SimpleNamespace(recv=lambda size: done.append(size), sendall=done.append)
+    outer = tls.OuterSocket(raw, lambda sock: done.append("limited" if sock is raw else sock))
+    outer.sendall(b"x")
+    outer.recv(7)
+    outer.sendall(b"")
+    assert done == ["limited", b"x", "limited", 7]

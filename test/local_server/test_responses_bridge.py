@@ -74,8 +74,9 @@ def test_no_output_and_errors(runs: acp.RunsApi) -> None:
     responses.get(f"{HOST}/runs/r1/output", status=204)
     responses.get(f"{HOST}/runs/r1", json="no such run", status=404)
     assert runs.get_run_output("r1") is None
-    with pytest.raises(acp.NotFoundException, match="no such run"):
+    with pytest.raises(acp.NotFoundException, match="no such run") as caught:
         runs.get_run("r1")
+    assert caught.value.reason == "Not Found"
 
 
 @responses.activate

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -293,3 +294,45 @@ def test_a_cancelled_generator_is_closed(server: LocalServer, call: Any) -> None
     run_id = call.run(server.register(endless))
     call.ok("DELETE", f"/runs/{run_id}")
     assert closed.wait(5)
+
+
+def test_the_built_in_agents_say_what_they_take_and_give() -> None:
+    """Which properties the schemas of each have, and what is called by its own default."""
+    told = {
+        agent.name: [
+            sorted((getattr(agent, part) or {}).get("properties", {}))
+            for part in ("input", "output", "custom_streaming_update", "thread_state")
+        ]
+        for agent in BUILTIN_AGENTS
+    }
+    assert told == {
+        "echo": [[], [], [], ["last_input", "turns"]],
+        "counter": [["count", "interval"], ["count", "of"], ["count", "of"], []],
+        "approval": [["action"], ["action", "approved", "reason"], [], []],
+        "failing": [["description", "errcode", "timeout"], [], [], []],
+        "slow": [["seconds"], ["slept"], [], []],
+    }
+    assert len({agent.description for agent in BUILTIN_AGENTS}) == 5
+    assert all(agent.description.endswith(".") for agent in BUILTIN_AGENTS)
+    (asked,) = next(agent for agent in BUILTIN_AGENTS if agent.name == "approval").interrupts
+    payloads = asked.interrupt_payload, asked.resume_payload
+    assert [sorted(one["properties"]) for one in payloads] == [
+        ["action", "question"],
+        ["approved", "reason"],
+    ]
+    assert [one["required"] for one in payloads] == [["question"], ["approved"]]
+
+
+def test_the_built_in_agents_need_no_input() -> None:
+    slept: list[float] = []
+    context: Any = SimpleNamespace(sleep=slept.append, thread_state={})
+    functions: dict[str, Any] = {agent.name: agent.function for agent in BUILTIN_AGENTS}
+    assert list(functions["counter"]({}, {}, context)) == [
+        {"count": number, "of": 3} for number in (1, 2, 3)
+    ]
+    assert functions["slow"]({}, {}, context) == {"slept": 1}
+    assert slept == [0.1, 0.1, 1]
+    with pytest.raises(AgentError) as failed:
+        functions["failing"]({}, {}, context)
+    assert failed.value.errcode == 1
+    assert functions["echo"]({}, {}, context) == {} and context.thread_state["turns"] == 1

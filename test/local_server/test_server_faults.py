@@ -601,3 +601,13 @@ def test_requests_are_recorded_as_they_came(server: LocalServer, call: Any) -> N
     assert before <= request.time <= time.monotonic()
     server.clear_requests()
     assert server.requests == ()
+
+
+def test_a_replica_that_lags_answers_a_poll_at_the_end_of_its_window(
+    server: LocalServer, call: Any
+) -> None:
+    run_id = call.run(SLOW_AGENT_ID, input={"seconds": 2.4})
+    time.sleep(2.2)
+    server.faults.add(Fault(path="/runs/*/output", lag=2))
+    # The run ends meanwhile, which the replica learns after the window.
+    assert call("GET", f"/runs/{run_id}/output?block_timeout=1").status == 204

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,16 @@ from acp_client_v0_1.testing import (
     COUNTER_AGENT_ID,
     ECHO_AGENT_ID,
     SLOW_AGENT_ID,
+    AgentDefinition,
     Fault,
     LocalServer,
+    Quirks,
+    _recent,
+    _values,
+    webhooks,
 )
+from acp_client_v0_1.testing._server import engine, gate, runner, store, validation
+from acp_client_v0_1.testing._server.runner import Runner
 
 pytest_plugins = ["pytester"]
 
@@ -376,3 +384,44 @@ def test_the_client_imports_nothing_of_it() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=30)
     assert ended.returncode == 0
+
+
+def test_a_server_that_does_not_start_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def end_at_once(runner: Runner, sockets: object = None) -> None:
+        runner.should_exit = True
+
+    monkeypatch.setattr(Runner, "startup", end_at_once)
+    with pytest.raises(RuntimeError, match="the local server did not start"):
+        LocalServer().start()
+
+
+def test_a_restart_waits_while_the_server_is_away(server: LocalServer) -> None:
+    began = time.monotonic()
+    server.restart(pause=0.5)
+    assert time.monotonic() - began >= 0.5
+    began = time.monotonic()
+    server.restart()
+    assert time.monotonic() - began < 5
+
+
+def test_each_bound_of_the_server_is_the_one_that_was_chosen() -> None:
+    """A change of one shows here, as nothing else might tell for a long time."""
+    mebibytes, seconds = 1024 * 1024, 1.0
+    assert (20_000, 64 * mebibytes) == (_recent._MOST, _recent._MOST_BYTES)
+    assert (64 * mebibytes, 2 * seconds) == (gate._LARGEST_BODY, gate._LINGER_SECONDS)
+    assert (2 * seconds, 0.2) == (engine._CLOSE_SECONDS, engine._ATTEMPT_PAUSE)
+    assert (engine._EXCEPTION_ERRCODE, engine._TIMEOUT_ERRCODE) == (1, 2)
+    assert runner._SETTINGS["timeout_keep_alive"] == 60
+    assert not runner._SETTINGS["access_log"] and not runner._SETTINGS["proxy_headers"]
+    bounds = runner._START_SECONDS, runner._STOP_SECONDS, runner._GRACE_SECONDS
+    assert bounds == (10 * seconds, 5 * seconds, seconds)
+    assert (store._DELETED, _values._LEVELS) == (100, 250)
+    assert (86_400, 2 * seconds) == (validation.LONGEST_BLOCK, webhooks._SECONDS)
+    defaults = {name: one.default for name, one in signature(LocalServer).parameters.items()}
+    assert (defaults["port"], defaults["ping"]) == (0, 15 * seconds)
+
+
+@pytest.mark.parametrize("kind", [AgentDefinition, Fault, Quirks])
+def test_what_has_many_fields_takes_them_by_name_alone(kind: Any) -> None:
+    with pytest.raises(TypeError, match="positional argument"):
+        kind("x")

@@ -34,7 +34,9 @@ _NAMES = {
 _FOR_TYPES = {"TypeVar", "ParamSpec", "NewType", "cast", "overload"}
 _ELSEWHERE = re.compile(r"TYPE_CHECKING|version_info|sys\.platform|os\.name|sys\.implementation")
 _LOGS = re.compile(r"_?log(ger)?\.(debug|info|warning|error|exception|log)\(")
-_CLOCK = re.compile(r"monotonic|\bnow\b|deadline|remaining|\bleft\b|\bpast\b|elapsed|silent")
+_CLOCK = re.compile(
+    r"monotonic|\bnow\b|\bbegan\b|deadline|remaining|\bleft\b|\bpast\b|elapsed|silent"
+)
 _PROMISES_TO_NOBODY = ("frozen", "slots", "strict")
 _DOUBLED_FROM = 16  # of a larger number, one more or less is rarely a promise
 
@@ -192,6 +194,8 @@ class _Finder:
         elif isinstance(node, ast.Call):
             if ast.unparse(node.func).rpartition(".")[2] in _FOR_TYPES:
                 return
+            if ast.unparse(node).startswith("getattr(os, "):
+                return  # what another system lacks
             self._call(node)
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.keyword) and child.arg not in _PROMISES_TO_NOBODY:

@@ -22,7 +22,7 @@ from acp_client_v0_1.testing._server.runner import WireTransport
 from acp_client_v0_1.testing._server.validation import BODY, LAG, JsonResponse
 from acp_client_v0_1.testing.faults import Fault, Faults, RecordedRequest
 
-_BLOCK_SECONDS = {"never": 0, "forever": 10**6}
+_BLOCKS = {"never": b"0", "forever": b"1000000"}
 
 
 @dataclass(eq=False)
@@ -103,7 +103,7 @@ class _Exchange:
             self._wire.limit(fault.after_wire_bytes, partial(self._break, fault.cut))
         if fault.block is not None:
             # If a query has a name twice, the later value counts.
-            self._scope["query_string"] += b"&block_timeout=%d" % _BLOCK_SECONDS[fault.block]
+            self._scope["query_string"] += b"&block_timeout=" + _BLOCKS[fault.block]
         if fault.status is not None or fault.redirect is not None:
             await _fault_response(fault)(self._scope, self._receive, self._send)
         else:
