@@ -128,7 +128,7 @@ def test_a_run_that_could_not_be_cancelled(server: LocalServer, inside: Inside) 
 
 
 def test_a_run_that_has_finished_is_kept(server: LocalServer, inside: Inside) -> None:
-    server.faults.add(Fault(path="/runs/*/output", status=403, times=None))
+    server.faults.add(Fault(path="/runs/*/output", status=403, delay=0.5, times=None))
     done = inside(server, "run", "echo", "{}", "--cancel-on-exit")
     run = started_run(server)
     assert f"the run had finished, and is kept: acp-client wait {run}\n" in done.stderr
