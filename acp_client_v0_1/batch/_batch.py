@@ -4,9 +4,10 @@ Strategy: the caller's thread, inside ``next()``, draws inputs, compares them wi
 submits them as tasks. Threads (`_workers`) or an executor (`_executors`) bring each to an outcome.
 So the inputs need not be thread-safe, and their errors are raised in the caller's thread.
 
-Invariants: an input is drawn only if fewer than ``concurrency`` runs are in flight and about as
-many items wait for the caller. An item is in the journal before the caller has it. However the
-iteration ends, the threads are gone, and the journal is whole and closed.
+Invariants: an input is drawn only while fewer than ``concurrency`` inputs are drawn and not handed
+out. With ``ordered`` fewer than ``concurrency`` are in flight, and fewer than twice as many are not
+handed out. A final outcome is in the journal before the caller has it. However the iteration ends,
+the journal is whole and closed, and the threads have ended or are left behind after some seconds.
 """
 
 from __future__ import annotations
@@ -111,8 +112,9 @@ class Batch:
     """An iterator and context manager over the items of many inputs, made by `AgentHandle.map`.
 
     Use it from one thread. If the iteration ends early, by `close`, an exception or Ctrl-C, no more
-    inputs are drawn and the threads end within 3 seconds. The runs continue on the server, unless
-    ``on_stop`` is "cancel". With a journal, the same call continues where this one stopped.
+    inputs are drawn, and the batch waits up to 3 seconds for its threads. The runs continue on the
+    server, unless ``on_stop`` is "cancel": deleting them may take some 30 seconds more. With a
+    journal, the same call continues where this one stopped.
 
     `AgentHandle.map` describes the arguments.
     """

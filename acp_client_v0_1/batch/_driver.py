@@ -4,9 +4,10 @@ Strategy: the thread that starts a run also waits for its output, so in the usua
 requests, and no other thread is woken in between. Each request goes through `Wait.perform`, and all
 of a batch share one `Contact`, so a ``Retry-After`` or an outage counts for the whole batch.
 
-Invariants: a run is created a second time only after a search that worked and did not find it, or
-if the caller accepts a second run. An outcome is in the journal before the caller has it. An error
-that all runs would get is raised; it is not an outcome.
+Invariants: a run is created a second time only after a search that worked and did not find it, if
+the caller accepts a second run, or if an executor repeats a task and the server cannot search. A
+final outcome is in the journal before the caller has it. An error that all runs would get is
+raised; it is not an outcome.
 """
 
 from __future__ import annotations
@@ -57,9 +58,9 @@ class Stopped(Exception):
 class RunDriver:
     """Drives the tasks of a batch to their outcomes.
 
-    Any number of threads may use it. Its methods raise the errors of the journal, an error that
-    all runs would get, and `Stopped`. A run without complications takes few steps here, because
-    other threads fill the caches between two requests.
+    Any number of threads may use it. Its methods raise the errors of the journal, an error that all
+    runs would get, and `Stopped`. The usual run takes few steps here: other threads displace this
+    code from the caches of the processor between two requests, so each step is slow.
     """
 
     def __init__(self, plan: Plan, agent: AgentHandle, journal: Journal | None = None) -> None:

@@ -110,7 +110,7 @@ class Workers:
         return len(left)
 
     def _end_threads(self) -> None:
-        """Interrupt long polls at once, and other calls after a moment, until all threads end."""
+        """Interrupt long polls at once, and other calls after a moment, for 2.5 seconds at most."""
         clock, began = timing(), timing().now()
         # The garbage collector may run in a thread of the batch, which must not join itself.
         here = threading.current_thread()

@@ -241,7 +241,7 @@ def answer_run(
 
 
 def _send(core: RunCore, body: dict[str, Any], question: PendingInterrupt, wait: Wait) -> bool:
-    """Send an answer, at most twice. Return False if another caller was quicker."""
+    """Send an answer, once more if its response was lost. False if another caller was quicker."""
     runs = wait.contact.runs
     sent = lost = conflicts = 0
 

@@ -215,7 +215,7 @@ class Continuity:
         return None
 
     def _at(self, index: int) -> tuple[str, int | str] | None:
-        """Return the event at a index, if it is remembered."""
+        """Return the event at an index, if it is remembered."""
         if index < len(self._first):
             return self._first[index]
         index -= self._count - len(self._last)

@@ -5,8 +5,8 @@ described it. It makes the requests, and the errors of the run. Each request goe
 `Wait.perform`, so a core decides nothing about failures.
 
 Invariants: a core owns no thread and no socket. It is shared between threads without a lock, and
-pickles like its client. The status that an output implies counts until the run is read with a newer
-one.
+pickles like its client. The status that an output implies counts until a read shows the run ended
+or interrupted: a read that says "pending" is older than the output.
 """
 
 from __future__ import annotations
@@ -380,7 +380,8 @@ class RunCore:
             return AGAIN  # type: ignore[no-any-return]
 
         deleted = wait.perform("delete", send, self, longest=timing().change, probe=probe)
-        # A 404 is final from now on: no read replica has yet to learn of this run.
+        # From now on a 404 means that the run is gone, not that a read replica does not have it
+        # yet.
         self._born = -math.inf
         return deleted
 

@@ -6,7 +6,8 @@ is searched for by its token, page by page if the server does not search by meta
 posts again after that, if a search worked and found no run. An agent that the server does not know
 has no run.
 
-Invariant: the server carries out at most one create of a call.
+Invariant: the server carries out at most one create of a call that posts once. A batch posts up to
+three times, so a create that is still on its way may make a second run.
 """
 
 from __future__ import annotations
@@ -89,8 +90,9 @@ def find_created(
     """Search for the runs of a create until there is one, and return them, oldest first.
 
     ``known`` has the fields of a token without a run id. The search takes ``longest`` seconds, by
-    default 10, but no longer than ``wait``. Then it raises `RunStartAmbiguous`. ``failure`` is the
-    error of the create, if this process has sent it.
+    default 10, after any ``Retry-After``, but no longer than ``wait``. Then it raises
+    `RunStartAmbiguous`. In a batch it begins again while an outage lets no search succeed.
+    ``failure`` is the error of the create, if this process has sent it.
     """
     clock, contact = timing(), wait.contact
     longest = clock.search if longest is None else longest
@@ -177,7 +179,7 @@ def find_created(
 
 
 def serves_agent(wait: Wait, agent_id: str) -> bool:
-    """Tell whether the server responds at all, by a request for an agent.
+    """Tell whether the server is not in an outage, by a request for an agent.
 
     Raises `NoAgent` if it does not know the agent: then no run of it was made.
     """
@@ -241,7 +243,11 @@ def find_by_token(
 def _search_pages(
     runs: RunsApi, client_token: str, conditions: dict[str, Any], ends: float | None
 ) -> list[Run]:
-    """Read pages until there are no more, or enough for a server that searches by metadata."""
+    """Read at most ten pages, up to an empty one.
+
+    If the search names the token and all runs of a page have it, the server searches by metadata,
+    and that page is the last.
+    """
     found: dict[str, Run] = {}
     offset = 0
     for _ in range(_PAGES):

@@ -1,7 +1,8 @@
 """The loop that repeats a request: it sends, asks the rules, pauses and probes.
 
-`_rules` decides whether a request is repeated, and `_timing` has the pauses. These are all the
-loops that repeat a request. Other loops continue with the next question, run or task.
+`_rules` decides whether a request is repeated, and `_timing` has the pauses. These loops repeat a
+request after a failure. Others go on after a response: `batch._workers` and `batch._executors` send
+the next long poll of a run, and `_answering` asks again if a run and its output disagree.
 
 - `rest`: the attempts of one call;
 - `Wait.perform`, here: every operation on agents and runs (`_create` starts its search again while
@@ -63,14 +64,14 @@ _NOTHING: AbstractContextManager[object] = nullcontext()
 
 
 class _Settled(Exception):
-    """The error of a request inside another one, which is raised without asking the rules again."""
+    """The error of a `perform` inside another one, which raises it and repeats nothing."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
 
 
 def settled(work: Callable[[], T]) -> T:
-    """Send a request inside another one. If it fails, its error is the error of both."""
+    """Call what sends a request by `perform` inside the ``send`` of another; an error ends both."""
     try:
         return work()
     except ApiException as error:
@@ -99,7 +100,8 @@ class RequestedRun(Protocol):
 class Pace:
     """How fast the requests of a batch follow each other, at a server that limits them.
 
-    Each 429 or 503 doubles the time between two requests, and each response shortens it.
+    A 429 or 503 doubles the time between two requests. Several at the same pace count once. Each
+    request that succeeds shortens it.
     """
 
     # Two requests are this many seconds apart.
@@ -148,7 +150,7 @@ class Contact(NamedTuple):
     # These operations send each request once.
     runs: RunsApi
     server: Server
-    # A single call of the client is retried this often.
+    # How many times the client retries a single call that could not be sent.
     retries: float
     # A batch has a pace, and its waits fail together.
     pace: Pace | None = None
@@ -363,8 +365,8 @@ class Wait:
         """Send a request until there is a response, or an error that asking again cannot mend.
 
         ``send`` gets the seconds that the request may take, ``longest`` at most. It returns the
-        value, or a `Pause` after which to ask again. If a request may have been carried out,
-        ``probe`` finds out: it returns the value, or `AGAIN`, or raises.
+        value, or a `Pause` after which to ask again. If the rules say `Probe`, ``probe`` finds out
+        in another way what to do: it returns the value, or `AGAIN`, or raises.
         """
         longest = timing().quick if longest is None else longest
         server, pace = self.contact.server, self.contact.pace

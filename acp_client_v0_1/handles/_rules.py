@@ -61,7 +61,7 @@ class Facts:
     failures: int = 0
     # The server has responded to this client before.
     answered: bool = True
-    # The client itself retries a request that was not sent this often.
+    # How many times the client itself retries a request that could not be sent.
     retries: float = 3
     # This operation has failed before while the server served others.
     fails: bool = False
@@ -121,7 +121,8 @@ def decide(operation: Operation, failure: Failure, facts: Facts, timing: Timing)
         if refused and operation in DISPENSABLE and not tried:
             return Probe()
         return _pause(failure, facts, timing)
-    # If one of the other operations fails like this, the agent or the path is missing.
+    # A 404 to a create, describe or search is not about a run: the agent or the path is missing, so
+    # it is raised below.
     if kind == "missing" and operation not in ("create", "describe", "search"):
         if facts.age < timing.young:
             return _pause(failure, facts, timing, outage=False)
@@ -167,7 +168,7 @@ def _pause(failure: Failure, facts: Facts, timing: Timing, *, outage: bool = Tru
 
 
 class Window:
-    """The window of the next long poll, in whole seconds, at least 1.
+    """The window of the next long poll, in whole seconds.
 
     A cut makes it shorter. After an accident such as a restart, short windows only cost requests;
     behind a proxy with a limit, longer windows are cut again. To tell the two apart, a longer

@@ -234,14 +234,14 @@ def _refuse_doubling(schema: Mapping[str, Any], pending: list[tuple[Any, Any]]) 
 def _can_be_listed(schema: Mapping[str, Any], value: object) -> bool:
     """Return whether the faults of a value take a bounded memory, by an estimate from above.
 
-    A step takes no more time than it takes from the bound, so this is quick.
+    Each step lowers the bound by at least about what it costs.
     """
     left = _MOST_BYTES
     for part, at in _steps(schema, [(schema, value)]):
         node = _object(part)
         quoted = sum(_size(node[keyword]) for keyword in _QUOTED if keyword in node)
         copies = (part is False) + len(node.keys() - _SILENT) + quoted // _PART
-        left -= copies * _size(at) + quoted + _PART
+        left -= (copies and copies * _size(at)) + quoted + _PART
         if left < 0:
             return False
     return True

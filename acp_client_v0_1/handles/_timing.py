@@ -1,7 +1,8 @@
 """Every pause, window and bound of agents, runs and batches, in one value, and the clock.
 
 `timing` gives the value in use. A test replaces it by one whose times are short, and a simulation
-by one with a clock of its own. No other module of these rooms has a number of seconds.
+by one with a clock of its own. The other modules of `handles` and `batch` take their durations from
+here.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class Timing:
     quick: float = 10.0
     # A resume or a DELETE takes at most this long.
     change: float = 60.0
-    # No request begins with less time left, or with less than a quarter of the timeout.
+    # After a failure, no request begins with less time left than this, or than a quarter of the
+    # timeout if that is shorter.
     last: float = 1.0
     # Reading the run beside an open stream takes at most this long.
     answered_probe: float = 5.0
@@ -73,7 +75,7 @@ class Timing:
     window: int = 30
     # `stop` is checked after each such time during a request.
     tick: float = 0.5
-    # A poll takes at least this long beyond its window.
+    # The timeout of a poll is at least this much longer than its window, if there is time.
     round_trip: float = 0.1
     # These pauses follow polls that ended before their windows.
     early: tuple[float, float] = (0.2, 2.0)

@@ -4,9 +4,10 @@ Strategy: a loop around `EventReader`. However a connection ends, the next one a
 after the last one. Its first event shows `Continuity` whether it has them. A run that cannot be
 streamed is polled. The status of the run ends the iteration. The end of a stream does not.
 
-Invariants: no event is handed out twice, and none is left out without a gap that is marked or
-raised. Between two calls of ``next()`` only the current connection is open; `close` or the end
-frees it.
+Invariants: no update is handed out twice, and none is left out without a gap, as far as the ids and
+the content tell. A replayed result may come again. Where nothing tells, as after polling,
+`complete` is None. Between two calls of ``next()`` only the current connection is open; `close` or
+the end frees it.
 """
 
 from __future__ import annotations
@@ -297,8 +298,9 @@ class RunEvents(Iterator[RunEvent], AbstractContextManager["RunEvents"]):
     def _broken(self, error: ApiException) -> None:
         """Continue after a stream that broke.
 
-        A server may break every stream off after it has replayed all events. So this reads
-        the run if nothing new came, or if new results resemble replayed ones.
+        A server may break every stream off after it has replayed all events. So this reads the run
+        after several streams in a row without anything new; or at once if the last event was a
+        result, as a new result may look like a replayed one.
         """
         self._note_end()
         # A silent stream has lasted long enough to need no pause.

@@ -202,7 +202,7 @@ def test_credentials_are_named_with_their_source_and_never_shown(
     monkeypatch.setenv("ACP_API_KEY", "a-secret-key")
     with LocalServer(api_key={"x-api-key": "a-secret-key"}) as server:
         monkeypatch.setenv("ACP_HOST", server.url)
-        with ApiClient() as client:
+        with ApiClient(Configuration.from_env()) as client:
             report = examine(client)
     seen = found(report, "access").seen
     assert seen == "x-api-key from the configuration, as ACP_API_KEY has it"

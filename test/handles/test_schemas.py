@@ -388,3 +388,20 @@ def test_the_package_is_not_loaded_before_it_is_needed() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
     )
     assert outcome.stdout.strip() == "False"
+
+
+def test_parts_without_keywords_do_not_copy_the_value_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The parts of an agent's schema are not trusted, and a value may be large."""
+    copied: list[object] = []
+
+    def size(value: object) -> int:
+        copied.append(value)
+        return 1
+
+    monkeypatch.setattr("acp_client_v0_1.handles._schemas._size", size)
+    schema = {"properties": {"a": {"allOf": [{"title": "none"}] * 100, "type": "integer"}}}
+    with pytest.raises(SchemaMismatch, match="'x' is not of type"):
+        check_value("input", {"a": "x"}, schema)
+    assert copied.count("x") <= 3
