@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from support.batches import wait_for
 from support.commands import (
     COMMAND,
     KEY,
@@ -311,6 +312,8 @@ def test_ctrl_c_in_a_batch_has_the_words_of_a_shell(
     process.stdin.close()
     process.stdin = None
     assert process.stdout.readline()
+    # The second run is in flight once its output is asked for.
+    wait_for(lambda: len({each.path for each in server.requests if "/output" in each.path}) == 2)
     process.send_signal(2)
     _, err = process.communicate(timeout=SECONDS)
     assert not PYTHON.search(err) and "map()" not in err and "call" not in err
