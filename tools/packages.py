@@ -197,7 +197,8 @@ def check_install(wheel: Path, work: Path) -> None:
     environment.install(f"{wheel}[testing]")
     script = work / "first_script.py"
     script.write_text(code_blocks(ROOT / "README.md")[0].source, "utf-8")
-    run([python, "-I", "-W", "error", "-c", _WITH_SERVER, str(script)])
+    # The script writes a journal.
+    run([python, "-I", "-W", "error", "-c", _WITH_SERVER, str(script)], cwd=work)
     print("the wheel works in a fresh environment")
 
 
