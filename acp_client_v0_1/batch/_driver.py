@@ -106,7 +106,8 @@ class RunDriver:
         With ``look_first`` the run is searched for, as another process may have created it.
         """
         # All inputs are checked by one descriptor, so its error is not the outcome of one task.
-        described = self._describe() if self.plan.check and not task.run_id else None
+        begins = task.retry or not task.run_id
+        described = self._describe() if self.plan.check and begins else None
         try:
             if task.retry:
                 self._look_at_failed(task)

@@ -262,6 +262,21 @@ def test_runs_that_take_long_are_all_under_way_at_once(
     assert sorted(item.result()["place"] for item in items) == sorted([*range(concurrency)] * 2)
 
 
+def test_an_input_that_is_run_again_is_checked_too(
+    server: LocalServer, agent: AgentHandle, tmp_path: Path
+) -> None:
+    def fails(input: Any, config: Any, context: Any) -> Any:
+        raise ValueError("always")
+
+    failing = AgentHandle(server.register(fails), agent.runs.api_client)
+    path = tmp_path / "journal"
+    list(failing.map(numbers(1), journal=path))
+    assert not [each for each in server.requests if each.path.endswith("/descriptor")]
+    list(failing.map(numbers(1), journal=path, retry_failed=True, check=True))
+    assert len(creates(server)) == 2
+    assert [each for each in server.requests if each.path.endswith("/descriptor")]
+
+
 def test_key_names_an_item(agent: AgentHandle) -> None:
     items = list(agent.map(numbers(3), key=lambda value: f"number {value['n']}", ordered=True))
     assert [item.key for item in items] == ["number 0", "number 1", "number 2"]
