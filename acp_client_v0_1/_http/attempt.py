@@ -82,7 +82,7 @@ class Attempt:
         # it was carried out.
         self.sent = False
         self.connection: HTTPConnection | None = None
-        # Only a call that is no stream and no long poll takes a slot.
+        # Streams and long polls take no slot.
         self.slot: Slot | None = None
         self.slots: Slots | None = None
         self._calls: Interruptible | None = None

@@ -45,7 +45,7 @@ from acp_client_v0_1._http.tls import OuterSocket, decrypted
 # that close is lost with its outcome unknown. Requests that change something avoid the risk.
 _STALE = 2.0
 
-# A web server that is no proxy responds to CONNECT with one of these, and with a page.
+# A web server, unlike a proxy, responds to CONNECT with one of these statuses and a page.
 _NO_TUNNELS = (200, 400, 404, 405, 501)
 
 # The read timeout bounds the sending of each piece of this many bytes.

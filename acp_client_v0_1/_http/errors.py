@@ -28,8 +28,8 @@ from acp_client_v0_1.exceptions import (
 )
 
 # The layers below raise these. The CertificateError is urllib3's own, a ValueError, for a name that
-# ``assert_hostname`` does not allow; that of ssl is an OSError. Of urllib3's HTTPErrors, those of
-# connecting and reading do not occur, because `dial` connects and `Incoming` reads.
+# ``assert_hostname`` does not allow; the one of ssl is an OSError. urllib3's errors of connecting
+# and reading do not occur, because `dial` connects and `Incoming` reads.
 LOWER_ERRORS = (OSError, http.client.HTTPException, HTTPError, CertificateError)
 
 # The first match counts, because the errors of an ended TLS connection are ssl.SSLErrors, too.
